@@ -1,0 +1,127 @@
+"""What every artifact between two stages has: frozen fields, a version, JSON, an atomic write.
+
+Knows nothing about what any artifact means.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sweeper.errors import UsageError
+
+
+class Record(BaseModel):
+    """A frozen group of fields inside an artifact. Unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Artifact(Record):
+    """A record that is a file of its own and carries the version of its schema.
+
+    A file of an older version is read (``upgrade`` brings it up to date); a newer one is refused
+    with a message, since this program cannot know what its fields mean.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    schema_version: int = 1
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Fields of an older version, brought to ``VERSION``. The first version has none older."""
+        return fields
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "") -> Self:
+        """Read one artifact.
+
+        Args:
+            text: JSON text.
+            where: The file that it came from, for the message.
+
+        Raises:
+            UsageError: It is not JSON, has a newer version, or fields that do not fit.
+        """
+        name = cls.__name__
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise UsageError(
+                f"this is not a {name} in JSON ({error})",
+                fix="The file was edited or damaged; run the stage that writes it again.",
+                where=where,
+            ) from error
+        version = fields.get("schema_version", 1) if isinstance(fields, dict) else None
+        if not isinstance(version, int):
+            raise UsageError(f"this is not a {name}: no schema_version", where=where)
+        if version > cls.VERSION:
+            raise UsageError(
+                f"{name} has schema version {version}, this sweeper reads up to {cls.VERSION}",
+                why="It was written by a newer sweeper.",
+                fix="Upgrade sweeper, or use the version that wrote it.",
+                where=where,
+            )
+        fields = {**cls.upgrade(fields), "schema_version": cls.VERSION}
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise UsageError(
+                f"{name} does not hold what it should: {key}: {first['msg']}",
+                fix="The file was edited or damaged; run the stage that writes it again.",
+                where=where,
+            ) from error
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read one artifact from its file.
+
+        Raises:
+            UsageError: The file is missing or does not hold this artifact.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"cannot read {path.name}: {error.strerror or error}",
+                fix="Is this a run folder of sweeper?",
+                where=str(path),
+            ) from error
+        return cls.from_json(text, where=str(path))
+
+    def to_json(self) -> str:
+        """Stable, indented JSON: fields in their declared order, made to be diffed."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write the artifact so that a reader sees the old file or the new one, never a part."""
+        write_text(path, self.to_json())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's text in one step, flushed to disk before the old text is gone.
+
+    Raises:
+        OSError: The folder is not writable or the disk is full; the old file is still whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

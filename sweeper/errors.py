@@ -1,0 +1,136 @@
+"""What went wrong, why, and what to do: the only exceptions that users of sweeper see.
+
+    SweeperError                 exit code
+    ├── UsageError                   2      flags, sweep.yaml, paths
+    │   ├── SpecError                2      sweep.yaml or flags hold mistakes (all of them listed)
+    │   ├── RuleError                2      a rule or strategy file holds mistakes
+    │   ├── DataError                2      a data set cannot be used as it is
+    │   ├── ModelError               2      a model cannot be found or read
+    │   └── RunError                 2      a run folder is locked, foreign, or not writable
+    ├── NothingFits                  3      no strategy fits the hardware
+    ├── NoTrialCompleted             4      the sweep ended without one completed trial
+    └── GateFailed                   5      --fail-under or --max-forgetting was not met
+
+Exit code 1 means a bug in sweeper; 130 and 143 mean that a signal ended the run.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "DataError",
+    "GateFailed",
+    "ModelError",
+    "NoTrialCompleted",
+    "NothingFits",
+    "Problem",
+    "RuleError",
+    "RunError",
+    "SpecError",
+    "SweeperError",
+    "UsageError",
+    "near_match",
+]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Args:
+        what: What happened, with the value that was seen.
+        why: Why that is a problem, with the bound that it breaks. May be empty.
+        fix: What the user can do about it. May be empty.
+        where: ``file:line key``, a flag, or a path. May be empty.
+    """
+
+    what: str
+    why: str = ""
+    fix: str = ""
+    where: str = ""
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return "\n".join([head, *(f"  {part}" for part in (self.why, self.fix) if part)])
+
+
+class SweeperError(Exception):
+    """The base of every error that a user can cause or must know about.
+
+    Args:
+        what: What happened, or the list of all problems that were found.
+        why: Why that is a problem.
+        fix: What to do.
+        where: File and line, flag or path.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str | Sequence[Problem], why: str = "", fix: str = "", where: str = ""
+    ) -> None:
+        if isinstance(what, str):
+            self.problems: tuple[Problem, ...] = (Problem(what, why, fix, where),)
+        else:
+            self.problems = tuple(what)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class UsageError(SweeperError):
+    """The command line or a file that it names cannot be used."""
+
+    exit_code = 2
+
+
+class SpecError(UsageError):
+    """``sweep.yaml`` or the flags hold mistakes; all of them are listed."""
+
+
+class RuleError(UsageError):
+    """A rule file or a strategy space holds mistakes; all of them are listed."""
+
+
+class DataError(UsageError):
+    """A data set cannot be used as it is."""
+
+
+class ModelError(UsageError):
+    """A model cannot be found, reached or read."""
+
+
+class RunError(UsageError):
+    """A run folder cannot be used: locked by another command, foreign, or not writable."""
+
+
+class NothingFits(SweeperError):
+    """No strategy fits the hardware."""
+
+    exit_code = 3
+
+
+class NoTrialCompleted(SweeperError):
+    """The sweep ended without a single completed trial."""
+
+    exit_code = 4
+
+
+class GateFailed(SweeperError):
+    """A gate that the user set was not passed."""
+
+    exit_code = 5
+
+
+def near_match(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known word, or all of them.
+
+    >>> near_match("lroa", ["full", "lora"])
+    "Did you mean 'lora'?"
+    >>> near_match("x", ["full", "lora"])
+    'Known: full, lora.'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."

@@ -1,0 +1,183 @@
+"""The facts that a plan rests on: what is known about the model, the data and the machine.
+
+Only types. A fact that is not known is None; it is never guessed without saying so.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
+from sweeper.spec import AimSpec, Task
+
+DataFormat = Literal["text-label", "instruction", "prompt-completion", "messages", "text"]
+Split = Literal["train", "validation", "test"]
+
+
+class MixtureOfExperts(Record):
+    """Routed and shared experts. ``layers`` is how many layers are sparse."""
+
+    experts: int
+    experts_per_token: int
+    intermediate_size: int
+    shared_intermediate_size: int = 0
+    layers: int
+
+
+class LatentAttention(Record):
+    """Multi-head latent attention (MLA): ranks and head widths of its projections."""
+
+    q_lora_rank: int | None
+    kv_lora_rank: int
+    qk_nope_head_dim: int
+    qk_rope_head_dim: int
+    v_head_dim: int
+
+
+class ModelFacts(Record):
+    """One base model, from its ``config.json`` or the catalogue: no weights are opened.
+
+    Args:
+        id: As the user named it.
+        source: Where the facts come from. ``size`` means a typical shape of that size.
+        folder: Where config and tokenizer lie on this machine, if they do.
+        model_type: As transformers spells it (``llama``, ``bert``, ...).
+        parameters: How many; exact if ``parameters_exact``.
+        pooling: The model's own way from token states to one vector, if it has one.
+        weights_note: What a reader must know about the weights (say, dequantised from 4 bits).
+    """
+
+    id: str
+    revision: str | None = None
+    source: Literal["local", "hub", "packaged", "catalogue", "size"]
+    folder: str | None = None
+    model_type: str
+    kind: Literal["encoder", "decoder", "encoder-decoder"]
+    parameters: int = Field(gt=0)
+    parameters_exact: bool
+    layers: int
+    hidden_size: int
+    attention_heads: int
+    key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocabulary_size: int
+    context_length: int
+    tied_embeddings: bool
+    gated_mlp: bool
+    parallel_blocks: bool = False
+    moe: MixtureOfExperts | None = None
+    mla: LatentAttention | None = None
+    dtype: str = "float32"
+    chat_template: bool = False
+    pooling: Literal["mean", "cls", "last"] | None = None
+    pretraining_peak_learning_rate: float | None = None
+    trust_remote_code: bool = False
+    license: str | None = None
+    weights_note: str | None = None
+
+
+class LengthFacts(Record):
+    """Lengths in tokens of what one example becomes, prompt and answer together.
+
+    ``measured_with`` names the tokenizer, or says how the figure was estimated.
+    """
+
+    mean: float
+    p50: int
+    p90: int
+    p99: int
+    longest: int
+    output_mean: float | None = None
+    measured_with: str
+
+
+class LabelCount(Record):
+    """How many rows of all splits carry one class name."""
+
+    label: str
+    rows: int
+
+
+class SplitFacts(Record):
+    """One split. ``origin`` says whether the source had it or a hash of the content made it."""
+
+    name: Split
+    rows: int
+    origin: Literal["official", "hash"]
+    sha256: str = Field(description="of the sorted content hashes of its rows")
+
+
+class DomainFacts(Record):
+    """How far the data lies from general text.
+
+    ``tokens_per_word`` under the model's tokenizer beside the same measure on general text;
+    ``bits_per_byte`` under the base model where that was measured.
+    """
+
+    tokens_per_word: float | None = None
+    general_tokens_per_word: float | None = None
+    bits_per_byte: float | None = None
+    general_bits_per_byte: float | None = None
+    distance: Literal["near", "far"] | None = None
+    decided_by: Literal["user", "tokens-per-word", "bits-per-byte", "unknown"] = "unknown"
+
+
+class DataFacts(Record):
+    """The data set, or only how large it would be (``path`` is None then).
+
+    ``format_evidence`` says in words why the format was recognised; ``columns`` maps roles to
+    columns. ``fingerprint`` is a SHA-256 over all rows' content in split order.
+    """
+
+    path: str | None = None
+    format: DataFormat | None = None
+    format_evidence: tuple[str, ...] = ()
+    columns: dict[str, str] = Field(default_factory=dict)
+    rows: int
+    train_rows: int
+    splits: tuple[SplitFacts, ...] = ()
+    fingerprint: str | None = None
+    lengths: LengthFacts | None = None
+    labels: tuple[LabelCount, ...] = ()
+    duplicate_rows: int = 0
+    empty_rows: int = 0
+    leaked_rows: int = Field(0, description="validation or test rows whose text is in train")
+    conflicting_rows: int = Field(0, description="same input, different answer")
+    encoding_problems: int = 0
+    pretemplated: bool = Field(False, description="texts already hold chat markers")
+    domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
+    warnings: tuple[str, ...] = ()
+
+
+class HardwareFacts(Record):
+    """The machine that trials run on.
+
+    ``memory_gib`` is what one device has: GPU memory, or this machine's RAM on a CPU.
+    ``bf16`` says whether matrix products in bfloat16 are worth using there.
+    """
+
+    device: Literal["cuda", "cpu"]
+    name: str
+    detected: bool
+    gpus: int = Field(ge=0, description="over all nodes; 0 on a CPU")
+    nodes: int = 1
+    memory_gib: float = Field(gt=0)
+    bf16: bool
+    bandwidth_gb_per_second: float | None = None
+    bf16_tflops: float | None = None
+    cpu_cores: int | None = None
+    ram_gib: float | None = None
+    price_per_gpu_hour: float | None = None
+
+
+class Facts(Artifact):
+    """All that the planner may look at."""
+
+    task: Task
+    models: tuple[ModelFacts, ...] = Field(min_length=1)
+    data: DataFacts
+    hardware: HardwareFacts
+    aim: AimSpec

@@ -1,0 +1,260 @@
+"""What the study shows, computed once: the report and the exports only place it. Only types.
+
+Every difference is written as first minus second. Scores carry the metric's own direction;
+losses are lower-is-better everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
+from sweeper.spec import Scalar, Task
+from sweeper.trials import BaselineResult, Failure, Origin
+
+Outcome = Literal["better", "worse", "equivalent", "within noise"]
+VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
+
+
+class Interval(Record):
+    """A figure with its 95% confidence interval; ``low``/``high`` are None where unknown."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = Field(None, description="items or seeds that it rests on")
+
+
+class Metric(Record):
+    """A metric by name. ``unit`` is ``points`` where differences are shown times 100."""
+
+    name: str
+    title: str
+    higher_is_better: bool
+    unit: str = ""
+
+
+class Comparison(Record):
+    """Two models on the same items. ``first`` and ``second`` are ``trial-N`` or a baseline name."""
+
+    first: str
+    second: str
+    metric: str
+    difference: Interval
+    outcome: Outcome
+    adjusted_p: float | None = Field(None, description="Holm over the comparisons of the verdict")
+    more_items: int | None = Field(None, description="further test items that would settle it")
+
+
+class SeedScore(Record):
+    """One training of a finalist."""
+
+    seed: int
+    validation_loss: float
+    test_score: float | None = None
+
+
+class Finalist(Record):
+    """A configuration that was trained again, with its figures over all of its seeds."""
+
+    trial: int
+    strategy: str
+    order: int = Field(description="1 is best on validation, fixed before the test was opened")
+    parameters: dict[str, Scalar]
+    seeds: tuple[SeedScore, ...]
+    validation_loss: Interval
+    test_score: Interval | None = None
+    test_metrics: dict[str, float] = Field(default_factory=dict)
+    peak_memory_gib: float | None = None
+    seconds: float
+
+
+class Verdict(Record):
+    """The answer to "what do I train?", honest about noise.
+
+    ``sentence`` stands alone. ``comparisons`` hold winner against runner-up, default and
+    baselines; ``fine_tuning_needed`` is None where that could not be decided.
+    """
+
+    kind: VerdictKind
+    sentence: str
+    because: tuple[str, ...] = ()
+    recommended_trial: int | None = None
+    recommended_baseline: str | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    fine_tuning_needed: bool | None = None
+
+
+class SearchGain(Record):
+    """A strategy's default against the best that the search found (validation loss)."""
+
+    strategy: str
+    default_trial: int | None
+    default_loss: float | None
+    best_trial: int | None
+    best_loss: float | None
+    gain: Interval | None = None
+    outcome: Outcome | None = None
+
+
+class StrategySummary(Record):
+    """One strategy over all of its trials."""
+
+    strategy: str
+    complete: int
+    pruned: int
+    failed: int
+    best_trial: int | None
+    best_loss: float | None
+    test_score: Interval | None = None
+    seconds_per_trial: float | None = None
+    total_seconds: float
+    peak_memory_gib: float | None = None
+    predicted_memory_gib: float | None = None
+    predicted_seconds: float | None = None
+    trainable_share: float | None = None
+    forgetting_points: float | None = None
+
+
+class CurvePoint(Record):
+    """Losses at one rung."""
+
+    rung: int
+    optimizer_steps: int
+    tokens: int
+    epochs: float
+    validation_loss: float | None
+    train_loss: float | None = None
+    seconds: float = 0.0
+
+
+class TrialRow(Record):
+    """One trial as the tables and charts show it, whatever its state."""
+
+    number: int
+    strategy: str
+    model: str
+    origin: Origin
+    state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
+    parameters: dict[str, Scalar]
+    validation_loss: float | None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    best_rung: int | None = None
+    pruned_at_rung: int | None = None
+    pruned_because: str = ""
+    failure: Failure | None = None
+    attempts: int = 1
+    tokens: int = 0
+    seconds: float | None = None
+    peak_memory_gib: float | None = None
+    trainable_parameters: int | None = None
+    weights: str | None = None
+    curve: tuple[CurvePoint, ...] = ()
+
+
+class ParameterFinding(Record):
+    """What the trials of one strategy say about one parameter."""
+
+    strategy: str
+    parameter: str
+    log: bool
+    best: Scalar
+    within_noise_low: float | None = None
+    within_noise_high: float | None = None
+    at_edge: Literal["low", "high"] | None = None
+    importance: Interval | None = None
+    varied: bool = True
+
+
+class RuleFinding(Record):
+    """A rule that the plan used, and whether this study held it up."""
+
+    rule: str
+    title: str
+    why: str
+    source: str
+    effect: str
+    verdict: Literal["held", "contradicted", "untested"]
+    evidence: str = ""
+
+
+class Limit(Record):
+    """A reason to trust the verdict less, with its numbers and the action that removes it."""
+
+    id: str
+    text: str
+    action: str
+
+
+class Sample(Record):
+    """One validation or test item with what the models made of it."""
+
+    kind: Literal["win", "loss", "tie"]
+    input: str
+    reference: str
+    outputs: dict[str, str]
+
+
+class NotMeasured(Record):
+    """A section without numbers, why, and the command that would measure it."""
+
+    reason: str
+    command: str = ""
+
+
+class RunSummary(Record):
+    """Which run this is and how far it went."""
+
+    name: str
+    task: Task
+    models: tuple[str, ...]
+    status: Literal["running", "interrupted", "complete"]
+    trials_asked: int
+    complete: int
+    pruned: int
+    failed: int
+    started_at: str = ""
+    ended_at: str = ""
+    seconds: float | None = None
+    predicted_seconds: float | None = None
+    confirmation_seconds: float | None = None
+    saved_seconds: float | None = Field(None, description="what pruned trials did not train")
+
+
+class Reproduction(Record):
+    """What is needed to do it again. No paths of home folders, no environment, no tokens."""
+
+    command: str
+    spec_yaml: str
+    versions: dict[str, str]
+    hardware: str
+    seeds: tuple[int, ...]
+    split_rows: dict[str, int]
+    data_sha256: str | None
+    models: dict[str, str | None] = Field(description="id to revision")
+    train_command: str = ""
+
+
+class Findings(Artifact):
+    """Everything that the report may say."""
+
+    run: RunSummary
+    metric: Metric
+    loss_unit: str
+    margin_points: float
+    verdict: Verdict
+    baselines: tuple[BaselineResult, ...] = ()
+    finalists: tuple[Finalist, ...] = ()
+    gains: tuple[SearchGain, ...] = ()
+    strategies: tuple[StrategySummary, ...] = ()
+    trials: tuple[TrialRow, ...] = ()
+    parameters: tuple[ParameterFinding, ...] = ()
+    rules: tuple[RuleFinding, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    samples: tuple[Sample, ...] | NotMeasured = NotMeasured(reason="no samples were taken")
+    forgetting: NotMeasured = NotMeasured(reason="forgetting was not measured")
+    data_size: NotMeasured = NotMeasured(reason="only one data size was trained on")
+    reproduction: Reproduction
+    last_useful_trial: int | None = Field(None, description="the last one that lowered the best")

@@ -1,0 +1,29 @@
+"""Where the declarative knowledge and the report's templates lie: in the wheel or the checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _folder(name: str) -> Path:
+    installed = _PACKAGE / "_data" / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def search_spaces() -> Path:
+    """The folder with ``rules/``, ``strategies/``, ``models.yaml`` and ``hardware.yaml``."""
+    return _folder("search_spaces")
+
+
+def reports() -> Path:
+    """The folder with the report's templates and assets."""
+    return _folder("reports")
+
+
+def home() -> Path:
+    """The folder for caches: ``SWEEPER_HOME``, or ``~/.cache/sweeper``."""
+    configured = os.environ.get("SWEEPER_HOME")
+    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "sweeper"

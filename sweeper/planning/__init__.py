@@ -1,0 +1,1 @@
+"""From facts to a plan by declarative rules. Pure: no side effects, no torch, no network."""

@@ -1,0 +1,213 @@
+"""The plan: which strategies, over which space, at what cost, and why. Only types.
+
+``sweeper plan --json`` prints a ``Plan``; a run freezes it in ``plan.json`` and obeys it on every
+resume, whatever has become of the rules since.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
+from sweeper.facts.record import Facts
+from sweeper.spec import OwnTrial, Scalar
+
+Precision = Literal["fp32", "bf16-mixed", "bf16-pure"]
+
+
+class Reason(Record):
+    """A rule that fired, and what it did. ``source`` is a paper, a table or a measurement."""
+
+    rule: str
+    title: str
+    why: str
+    source: str
+    effect: str = ""
+    weight: float = 0.0
+
+
+class Condition(Record):
+    """The parameter exists only where another one has one of these values."""
+
+    parameter: str
+    values: tuple[Scalar, ...]
+
+
+class Prior(Record):
+    """Where good values are expected.
+
+    ``center`` and ``spread`` describe a normal density; for a parameter with ``log`` they are the
+    centre in its own unit and a spread in decades. ``weights`` go with ``choices``.
+    """
+
+    center: float | None = None
+    spread: float | None = None
+    weights: tuple[float, ...] | None = None
+
+
+class Parameter(Record):
+    """One hyperparameter, named as transformers and peft name it.
+
+    ``low``/``high``/``choices`` are the best-practice range that the search starts in;
+    ``allowed_*`` is the range it may widen to, and the one that Optuna is told. A parameter with
+    ``searched`` False has its default in every trial.
+    """
+
+    kind: Literal["float", "int", "categorical"]
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Scalar, ...] | None = None
+    allowed_low: float | None = None
+    allowed_high: float | None = None
+    allowed_choices: tuple[Scalar, ...] | None = None
+    default: Scalar
+    prior: Prior | None = None
+    condition: Condition | None = None
+    unit: str = ""
+    source: str
+    why: str = ""
+    searched: bool = True
+
+
+class MemoryEstimate(Record):
+    """Predicted peak of one device in GiB, with its parts. ``low`` to ``high`` should cover 90%."""
+
+    peak_gib: float
+    low_gib: float
+    high_gib: float
+    limit_gib: float
+    parts: dict[str, float]
+    assumptions: tuple[str, ...] = ()
+
+
+class Duration(Record):
+    """Predicted seconds, as a range."""
+
+    seconds: float
+    low: float
+    high: float
+
+
+class Candidate(Record):
+    """One (model, strategy) pair that will compete in the study.
+
+    ``per_device_train_batch_size`` in ``parameters`` is the effective batch of a trial; the
+    device sees ``micro_batch`` examples at a time.
+    """
+
+    strategy: str
+    model: str
+    fits: bool = True
+    score: float = Field(description="the rules' weights, added up; orders the defaults")
+    reasons: tuple[Reason, ...]
+    cautions: tuple[Reason, ...] = ()
+    memory: MemoryEstimate
+    seconds_per_trial: float
+    duration: Duration
+    micro_batch: int
+    gradient_accumulation_steps: int
+    evaluation_batch: int
+    gradient_checkpointing: bool
+    precision: Precision
+    sequence_length: int = Field(description="cap in tokens, the same in every trial")
+    optimizer: str = "adamw_torch"
+    quantization: str | None = None
+    gpus_per_trial: int = 1
+    trainable_parameters: int
+    expected_quality: str = ""
+    parameters: dict[str, Parameter]
+
+    def defaults(self) -> dict[str, Scalar]:
+        """The rule book's default of every parameter whose condition holds."""
+        chosen: dict[str, Scalar] = {}
+        for name, parameter in self.parameters.items():
+            condition = parameter.condition
+            if condition is None or chosen.get(condition.parameter) in condition.values:
+                chosen[name] = parameter.default
+        return chosen
+
+
+class Rejected(Record):
+    """A strategy that will not compete, and what would change that."""
+
+    strategy: str
+    model: str
+    reason: str
+    rule: str = ""
+    source: str = ""
+    needs_gib: float | None = None
+    has_gib: float | None = None
+    remedy: str = ""
+
+
+class Budget(Record):
+    """What the study will use.
+
+    One full budget is ``full_tokens`` training tokens of the task (``epochs`` passes over the
+    train split); a trial reports at rungs 1 to ``rungs`` at equal shares of it. Confirmation is
+    not part of ``trials``.
+    """
+
+    trials: int
+    rungs: int = 8
+    first_rung: int = Field(1, description="earliest rung at which a trial may be pruned")
+    epochs: float
+    full_tokens: int
+    trials_at_once: int = 1
+    search: Duration
+    confirmation: Duration
+    finalists: int
+    confirmation_seeds: int
+    gpu_hours: float | None = None
+    cost_usd: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Answer(Record):
+    """One of the user's questions, answered in words and numbers."""
+
+    question: str
+    answer: str
+    rules: tuple[str, ...] = ()
+
+
+class Identity(Record):
+    """What makes two calls the same run: a digest of each part, compared on resume."""
+
+    model: str
+    data: str
+    task: str
+    split: str
+    space: str
+    objective: str
+    rungs: str
+    seed: str
+
+
+class Plan(Artifact):
+    """What the study will do, and why."""
+
+    facts: Facts
+    recommended: str = Field(description="the strategy to start with")
+    candidates: tuple[Candidate, ...] = Field(description="in the order of their defaults")
+    rejected: tuple[Rejected, ...]
+    warnings: tuple[Reason, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    own_trials: tuple[OwnTrial, ...] = ()
+    budget: Budget
+    seed: int
+    identity: Identity | None = Field(None, description="None for a plan that cannot be run")
+
+    def candidate(self, strategy: str, model: str | None = None) -> Candidate:
+        """The candidate of that strategy (and model, where several compete).
+
+        Raises:
+            KeyError: The plan has no such candidate.
+        """
+        for candidate in self.candidates:
+            if candidate.strategy == strategy and model in (None, candidate.model):
+                return candidate
+        raise KeyError(strategy)

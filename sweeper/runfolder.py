@@ -1,0 +1,142 @@
+"""Where everything of one run lies. Knows paths and the lock, nothing of what the files mean.
+
+runs/<name>/
+  sweep.yaml facts.json plan.json     what was asked, known and planned
+  study.db                            Optuna storage
+  status.json events.jsonl worker-<k>.log
+  baselines/<name>.json               models to beat
+  trials/<n>/                         config.json rungs.jsonl result.json item_losses.json
+    attempts/<k>/                     the same files and trainer.log of each attempt
+    seeds/<s>/                        the same files of each confirmation run
+    weights/                          adapter or full weights, head included
+  test.json                           the one opening of the test split
+  findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.errors import RunError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run and the names of the files in it."""
+
+    path: Path
+
+    @classmethod
+    def named(cls, name: str, root: Path = Path("runs")) -> RunFolder:
+        """The folder of the run with that name.
+
+        Raises:
+            RunError: The name cannot be a folder's name.
+        """
+        if not _NAME.fullmatch(name):
+            raise RunError(
+                f"{name!r} cannot be the name of a run",
+                why="A name is a folder: letters, digits, '.', '_' and '-', at most 100.",
+                fix="Choose another --name.",
+            )
+        return cls(root / name)
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "sweep.yaml"
+
+    @property
+    def facts(self) -> Path:
+        return self.path / "facts.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def study(self) -> Path:
+        return self.path / "study.db"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def baselines(self) -> Path:
+        return self.path / "baselines"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials"
+
+    @property
+    def test_seal(self) -> Path:
+        return self.path / "test.json"
+
+    @property
+    def findings(self) -> Path:
+        return self.path / "findings.json"
+
+    @property
+    def report_html(self) -> Path:
+        return self.path / "report.html"
+
+    def trial(self, number: int) -> Path:
+        """The folder of one trial; ``config.json``, ``rungs.jsonl`` and ``result.json`` in it."""
+        return self.trials / str(number)
+
+    def attempt(self, number: int, attempt: int) -> Path:
+        """The folder of one attempt at a trial."""
+        return self.trial(number) / "attempts" / str(attempt)
+
+    def seed(self, number: int, seed: int) -> Path:
+        """The folder of one confirmation run of a trial."""
+        return self.trial(number) / "seeds" / str(seed)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run alone: a second command on the same folder is refused.
+
+        The lock belongs to the process, so that it is gone when the process is, however it ended.
+
+        Raises:
+            RunError: Another command holds it, or the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(
+                f"cannot write into the run folder ({error.strerror or error})",
+                fix="Choose a folder that you may write to, or change its permissions.",
+                where=str(self.path),
+            ) from error
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                owner = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+                raise RunError(
+                    f"another sweeper command is running this sweep (process {owner})",
+                    why="Two commands on one run folder would undo each other's work.",
+                    fix=f"Watch it with 'sweeper show {self.path.name} --follow', wait for it, "
+                    "or choose another --name.",
+                    where=str(self.path),
+                ) from error
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(handle)

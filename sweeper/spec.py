@@ -1,0 +1,136 @@
+"""What the user asks for: the flags of a command or ``sweep.yaml``, resolved and complete.
+
+Only types live here. Reading YAML with line numbers and near matches is ``sweeper.specfile``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
+
+Task = Literal["classification", "instruction", "code", "domain"]
+TASKS: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
+
+Scalar = bool | int | float | str
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ModelSpec(Record):
+    """One base model.
+
+    ``id`` is a hub id, a local folder, ``packaged:NAME``, or a bare size such as ``7B`` (a size
+    can be planned for but not trained).
+    """
+
+    id: str = Field(min_length=1)
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+class DataSpec(Record):
+    """Where the examples are, or how many there would be.
+
+    ``path`` is a file, or a folder with official splits. ``columns`` maps a role (``text``,
+    ``label``, ``instruction``, ``input``, ``output``, ``prompt``, ``completion``, ``messages``)
+    to the column that plays it. ``examples`` stands in for a data set that is not at hand.
+    """
+
+    path: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    corpus: str | None = Field(None, description="domain task: text to continue pretraining on")
+    general: str | None = Field(None, description="general data for replay and forgetting")
+    format: str = "auto"
+    columns: dict[str, str] = Field(default_factory=dict)
+    examples: PositiveInt | None = None
+    max_rows: PositiveInt | None = None
+    validation_fraction: Fraction = 0.15
+    test_fraction: Fraction = 0.15
+    split_seed: int = 0
+
+
+class HardwareSpec(Record):
+    """The machine, where it is stated and not detected. Memory is per GPU."""
+
+    gpu: str | None = None
+    gpu_memory_gib: float | None = Field(None, gt=0)
+    gpus: PositiveInt | None = None
+    nodes: PositiveInt = 1
+    price_per_gpu_hour: float | None = Field(None, ge=0)
+
+
+class AimSpec(Record):
+    """What the result is for.
+
+    Args:
+        strategies: Strategies to consider; all that are known if None.
+        budget: ``8gpuh``, ``30usd`` or ``2h``: what search and confirmation may use together.
+        tasks_on_one_base: How many tasks will share the base model (adapters can be swapped).
+        domain_distance: How far the data lies from the base model's pretraining, if the user
+            knows better than the measurement.
+        margin_points: Differences below this many points of the task's metric do not matter.
+        max_forgetting_points: Loss of general capability that the recommendation must respect.
+    """
+
+    strategies: tuple[str, ...] | None = None
+    budget: str | None = None
+    tasks_on_one_base: PositiveInt = 1
+    domain_distance: Literal["near", "far"] | None = None
+    margin_points: float = Field(1.0, ge=0)
+    max_forgetting_points: float | None = Field(None, ge=0)
+
+
+class TrainingSpec(Record):
+    """Choices that hold for every trial; None leaves them to the plan."""
+
+    epochs: float | None = Field(None, gt=0)
+    max_length: PositiveInt | None = None
+    precision: Literal["fp32", "bf16-mixed", "bf16-pure"] | None = None
+    gradient_checkpointing: bool | None = None
+    system_prompt: str | None = None
+
+
+class SearchSpec(Record):
+    """How the study is run. ``trials`` is the study's total, over all its resumptions."""
+
+    trials: PositiveInt = 20
+    timeout_seconds: float | None = Field(None, gt=0)
+    workers: PositiveInt = 1
+    executor: str = "local"
+    storage: str | None = None
+    seed: int = 0
+    sampler: str = "sweeper"
+    pruner: str = "sweeper"
+    confirmation_seeds: PositiveInt = 3
+    finalists: PositiveInt = 3
+
+
+class OwnTrial(Record):
+    """A configuration of the user's own, to be beaten by the search."""
+
+    strategy: str
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
+
+
+class Spec(Artifact):
+    """Everything that a sweep was asked for. ``sweep.yaml`` has exactly these keys.
+
+    Part of a run's identity: ``task``, ``models``, ``data``, ``aim.strategies``, ``training``,
+    ``search.seed``. The rest of ``search`` may change between calls.
+    """
+
+    name: str | None = None
+    task: Task
+    models: tuple[ModelSpec, ...] = Field(min_length=1)
+    data: DataSpec = Field(default_factory=lambda: DataSpec())
+    hardware: HardwareSpec = Field(default_factory=lambda: HardwareSpec())
+    aim: AimSpec = Field(default_factory=lambda: AimSpec())
+    training: TrainingSpec = Field(default_factory=lambda: TrainingSpec())
+    search: SearchSpec = Field(default_factory=lambda: SearchSpec())
+    trials: tuple[OwnTrial, ...] = Field((), description="own configurations to beat")
+    rules: tuple[str, ...] = Field((), description="folders with rules that add or override")

@@ -1,0 +1,184 @@
+"""What passes between search, execution, training and findings: one trial, its rungs, its end.
+
+Only types. Each of these is a file in ``runs/<name>/trials/<number>/``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
+from sweeper.planning.plan import Precision
+from sweeper.spec import Scalar, Task
+
+Origin = Literal["default", "user", "search"]
+State = Literal["COMPLETE", "PRUNED", "FAIL"]
+FailureKind = Literal[
+    "out-of-memory", "diverged", "timeout", "crash", "error", "refused", "disk-full"
+]
+
+
+class TrialBudget(Record):
+    """How much a trial trains and how often it reports.
+
+    A trial ends after ``epochs`` passes over the train split (its tokens are the plan's
+    ``full_tokens``); rung k of ``rungs`` lies at k/``rungs`` of the optimizer steps.
+    """
+
+    epochs: float = Field(gt=0)
+    full_tokens: int
+    rungs: int = 8
+    rung_items: int = Field(description="validation items scored at a rung below the last")
+
+
+class TrialConfig(Artifact):
+    """All that a worker must know to train one trial, and to train it again the same way.
+
+    ``parameters`` holds every parameter of the strategy, searched or not, with plain names. The
+    effective batch is ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``. A
+    confirmation run is the same configuration with another ``seed``.
+    """
+
+    number: int
+    attempt: int = 1
+    seed: int
+    origin: Origin
+    task: Task
+    strategy: str
+    model: str
+    parameters: dict[str, Scalar]
+    budget: TrialBudget
+    micro_batch: int = Field(ge=1)
+    gradient_accumulation_steps: int = Field(ge=1)
+    evaluation_batch: int = Field(ge=1)
+    gradient_checkpointing: bool = False
+    precision: Precision
+    sequence_length: int
+    optimizer: str = "adamw_torch"
+    quantization: str | None = None
+    gpus: int = 1
+    keep_weights: bool = False
+
+
+class RungReport(Artifact):
+    """What a trial knew at one rung: one line of ``rungs.jsonl``.
+
+    ``validation_loss`` is nats per class decision (classification) or per token of the reference
+    answer (text), over the same ``items`` in every trial. Seconds are the trial's own, summed
+    since it started; ``train_loss`` is the mean since the last rung.
+    """
+
+    number: int
+    attempt: int
+    rung: int
+    validation_loss: float
+    items: int
+    train_loss: float | None = None
+    optimizer_steps: int
+    epochs: float
+    tokens: int
+    replay_tokens: int = 0
+    training_seconds: float
+    evaluation_seconds: float
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class Failure(Record):
+    """Why a trial has no result. ``detail`` is the last line of the error, never a traceback."""
+
+    kind: FailureKind
+    detail: str
+    needed_gib: float | None = None
+    had_gib: float | None = None
+
+
+class TrialResult(Artifact):
+    """How one trial (or one seed of a confirmation) ended.
+
+    ``validation_loss`` is over the whole validation split at ``best_rung``; a pruned or failed
+    trial has none. ``metrics`` are the task's (``accuracy``, ``macro_f1``, ...) on validation.
+    ``item_losses`` names a file beside this one with one validation loss per item, in item order.
+    """
+
+    number: int
+    attempt: int
+    seed: int
+    state: State
+    failure: Failure | None = None
+    pruned_at_rung: int | None = None
+    pruned_because: str = ""
+    validation_loss: float | None = None
+    best_rung: int | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    item_losses: str | None = None
+    weights: str | None = Field(None, description="folder beside this file, if they were kept")
+    trainable_parameters: int | None = None
+    total_parameters: int | None = None
+    optimizer_steps: int = 0
+    tokens: int = 0
+    training_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    setup_seconds: float = 0.0
+    peak_memory_gib: float | None = None
+    micro_batch: int | None = None
+    worker: str = ""
+    started_at: str = ""
+    ended_at: str = ""
+    data_fingerprint: str | None = None
+    model_revision: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class BaselineResult(Artifact):
+    """An untrained or trivially trained model to beat: majority class, TF-IDF, zero-shot, probe.
+
+    Test figures are None until the seal of the test split was opened.
+    """
+
+    name: str
+    title: str
+    validation_loss: float | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    test_loss: float | None = None
+    test_metrics: dict[str, float] = Field(default_factory=dict)
+    seconds: float = 0.0
+    note: str = ""
+
+
+class TestScore(Record):
+    """What one model scored on the sealed test split.
+
+    ``trial`` is None for a baseline. ``item_scores`` holds the task's headline score of every
+    test item (1 or 0 for accuracy) in item order, so that models are compared item by item.
+    """
+
+    __test__ = False
+
+    name: str
+    trial: int | None = None
+    seed: int | None = None
+    loss: float | None = None
+    metrics: dict[str, float]
+    item_scores: tuple[float, ...]
+    item_losses: tuple[float, ...] = ()
+
+
+class TestSeal(Artifact):
+    """The one opening of the test split: what was to be scored, fixed before, and the scores.
+
+    ``order`` lists the finalists (trial numbers), best first, as validation and the cost
+    tie-break ordered them. A resume finishes an interrupted opening and can do nothing else.
+    """
+
+    __test__ = False
+
+    order: tuple[int, ...]
+    recommended: int | None = Field(None, description="cheapest that validation cannot tell apart")
+    opened_at: str
+    headline_metric: str
+    higher_is_better: bool
+    items: int
+    scores: tuple[TestScore, ...] = ()
+    complete: bool = False

@@ -1,0 +1,105 @@
+"""The artifacts between the stages: frozen, versioned, the same after a trip through JSON."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from sweeper.errors import UsageError
+from sweeper.spec import DataSpec, ModelSpec, Spec
+from sweeper.trials import RungReport, TrialBudget, TrialConfig
+
+
+def a_spec() -> Spec:
+    return Spec(
+        task="classification",
+        models=(ModelSpec(id="packaged:minilm"),),
+        data=DataSpec(path="rows.jsonl", columns={"text": "question"}),
+    )
+
+
+def a_config() -> TrialConfig:
+    return TrialConfig(
+        number=3,
+        seed=1,
+        origin="search",
+        task="classification",
+        strategy="lora",
+        model="packaged:minilm",
+        parameters={"learning_rate": 2e-4, "r": 16, "target_modules": "all-linear", "dora": False},
+        budget=TrialBudget(epochs=3, full_tokens=90_000, rung_items=120),
+        micro_batch=16,
+        gradient_accumulation_steps=1,
+        evaluation_batch=32,
+        precision="fp32",
+        sequence_length=128,
+    )
+
+
+def test_round_trip_keeps_every_field_and_its_type():
+    config = a_config()
+    again = TrialConfig.from_json(config.to_json())
+    assert again == config
+    assert again.parameters["dora"] is False
+    assert isinstance(again.parameters["r"], int)
+    spec = a_spec()
+    assert Spec.from_json(spec.to_json()) == spec
+
+
+def test_an_artifact_is_frozen_and_refuses_unknown_fields():
+    with pytest.raises(ValidationError):
+        a_config().seed = 2
+    with pytest.raises(ValidationError):
+        ModelSpec(id="x", branch="main")
+
+
+def test_a_newer_schema_is_refused_with_what_to_do(tmp_path):
+    fields = json.loads(a_config().to_json()) | {"schema_version": 99}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(fields))
+    with pytest.raises(UsageError) as error:
+        TrialConfig.read(path)
+    assert "schema version 99" in str(error.value)
+    assert "Upgrade sweeper" in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_damaged_file_names_file_and_field(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"schema_version": 1, "number": "three"}')
+    with pytest.raises(UsageError, match=r"config\.json.*number"):
+        TrialConfig.read(path)
+    path.write_text("{")
+    with pytest.raises(UsageError, match="not a TrialConfig in JSON"):
+        TrialConfig.read(path)
+
+
+def test_a_diverged_loss_survives_json():
+    report = RungReport(
+        number=0,
+        attempt=1,
+        rung=2,
+        validation_loss=float("inf"),
+        items=10,
+        optimizer_steps=5,
+        epochs=0.5,
+        tokens=100,
+        training_seconds=1.0,
+        evaluation_seconds=0.1,
+    )
+    assert RungReport.from_json(report.to_json()).validation_loss == float("inf")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "config.json"
+    config = a_config()
+    config.write(path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        config.model_copy(update={"seed": 9}).write(path)
+    assert TrialConfig.read(path) == config
+    assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
