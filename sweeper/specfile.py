@@ -1,0 +1,253 @@
+"""From ``sweep.yaml`` and flags to a ``Spec``, with every problem reported at once.
+
+A problem has its file, line and key (or its flag), the bound that was broken, and the nearest
+valid name. Knows nothing of models, data or machines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from sweeper import knowledge
+from sweeper.errors import Problem, SpecError, near_match
+from sweeper.spec import TASKS, Spec
+from sweeper.yamlfile import Document, Path_, read
+
+# The flag of every key that has one, so that a bad flag is named as it was typed.
+FLAGS: dict[Path_, str] = {
+    ("name",): "--name",
+    ("task",): "--task",
+    ("models", 0, "id"): "--model",
+    ("models", 0, "revision"): "--revision",
+    ("models", 0, "trust_remote_code"): "--trust-remote-code",
+    ("data", "path"): "--data",
+    ("data", "validation"): "--validation",
+    ("data", "test"): "--test",
+    ("data", "corpus"): "--corpus",
+    ("data", "general"): "--general",
+    ("data", "format"): "--format",
+    ("data", "columns"): "--column",
+    ("data", "examples"): "--examples",
+    ("data", "max_rows"): "--max-rows",
+    ("hardware", "gpu"): "--gpu",
+    ("hardware", "gpu_memory_gib"): "--gpu-memory",
+    ("hardware", "gpus"): "--gpus",
+    ("hardware", "nodes"): "--nodes",
+    ("hardware", "price_per_gpu_hour"): "--price",
+    ("aim", "strategies"): "--strategies",
+    ("aim", "budget"): "--budget",
+    ("aim", "tasks_on_one_base"): "--tasks-on-one-base",
+    ("aim", "domain_distance"): "--domain-distance",
+    ("aim", "margin_points"): "--margin",
+    ("training", "epochs"): "--epochs",
+    ("training", "max_length"): "--max-length",
+    ("training", "precision"): "--precision",
+    ("search", "trials"): "--trials",
+    ("search", "timeout_seconds"): "--timeout",
+    ("search", "workers"): "--workers",
+    ("search", "executor"): "--executor",
+    ("search", "storage"): "--storage",
+    ("search", "seed"): "--seed",
+    ("rules",): "--rules",
+}
+
+
+def known_strategies() -> tuple[str, ...]:
+    """Names of all strategies that a space is declared for."""
+    folder = knowledge.search_spaces() / "strategies"
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+def resolve(flags: Mapping[Path_, Any], file: Path | None = None) -> Spec:
+    """Read the file, lay the flags over it, and check the whole.
+
+    Args:
+        flags: From the path of a key in the spec to the value of a flag; flags win.
+        file: A ``sweep.yaml``, if there is one.
+
+    Raises:
+        SpecError: With all problems of file and flags.
+    """
+    document = read(file) if file else Document("sweep.yaml", {})
+    problems = list(document.problems)
+    data = document.data if document.data is not None else {}
+    if not isinstance(data, dict):
+        problem = Problem(
+            "this file does not hold keys and values",
+            fix="Start it with 'task:', 'model:' and 'data:'.",
+            where=document.name,
+        )
+        raise SpecError([problem])
+    data = _spell_out(dict(data), document, problems)
+    for path, value in flags.items():
+        _put(data, path, value)
+    problems += _missing(data, document, from_file=file is not None)
+    spec: Spec | None = None
+    try:
+        spec = Spec.model_validate(data)
+    except ValidationError as error:
+        problems += [_problem(item, document, flags) for item in error.errors()]
+    problems += _unknown_strategies(data, document, flags)
+    if problems or spec is None:
+        raise SpecError(_once(problems))
+    return spec
+
+
+def to_yaml(spec: Spec) -> str:
+    """The complete spec as ``sweep.yaml``, in the order of its fields."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _spell_out(data: dict[str, Any], document: Document, problems: list[Problem]) -> dict[str, Any]:
+    """Short forms that people write: ``model: X``, ``data: FILE``."""
+    if "model" in data and "models" not in data:
+        data["models"] = [data.pop("model")]
+        document.lines[("models", 0)] = document.lines.get(("model",), 1)
+    if isinstance(data.get("models"), str):
+        data["models"] = [data["models"]]
+    if isinstance(data.get("models"), list):
+        data["models"] = [{"id": m} if isinstance(m, str) else m for m in data["models"]]
+    if isinstance(data.get("data"), str):
+        data["data"] = {"path": data["data"]}
+    if isinstance(data.get("trials"), int):
+        problems.append(
+            Problem(
+                f"trials = {data.pop('trials')!r} is a number here",
+                "At the top level, trials lists your own configurations to beat.",
+                "Write the number of trials as 'search: {trials: 20}'.",
+                document.where(("trials",)),
+            )
+        )
+    return data
+
+
+def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
+    target: Any = data
+    for part, following in pairwise(path):
+        if isinstance(part, int):
+            while len(target) <= part:
+                target.append({})
+            target = target[part]
+            continue
+        if not isinstance(target.get(part), list if isinstance(following, int) else dict):
+            target[part] = [] if isinstance(following, int) else {}
+        target = target[part]
+    last = path[-1]
+    if isinstance(value, dict) and isinstance(target.get(last), dict):
+        value = {**target[last], **value}
+    target[last] = value
+
+
+def _missing(data: dict[str, Any], document: Document, *, from_file: bool) -> list[Problem]:
+    """The two keys without which nothing can be planned, asked for in the user's own terms."""
+    ask = {
+        "task": ("--task", f"one of {', '.join(TASKS)}"),
+        "models": ("--model", "a hub id, a folder, packaged:minilm, or a size such as 7B"),
+    }
+    problems = []
+    for key, (flag, choices) in ask.items():
+        if data.get(key) in (None, []):
+            name = key.removesuffix("s")
+            where = document.name if from_file else flag
+            fix = f"Add '{name}: ...' to the file or {flag}: {choices}."
+            problems.append(Problem(f"no {name} is given", fix=fix, where=where))
+            data.pop(key, None)
+    return problems
+
+
+def _problem(item: Any, document: Document, flags: Mapping[Path_, Any]) -> Problem:
+    loc: Path_ = tuple(item["loc"])
+    kind, context, value = item["type"], item.get("ctx", {}), item.get("input")
+    where = _where(loc, document, flags)
+    key = str(loc[-1]) if loc else ""
+    if kind == "missing" and loc and loc[0] in ("task", "models") and len(loc) == 1:
+        return Problem("", where="")  # already asked for
+    if kind == "missing":
+        return Problem(f"{key} is missing", where=where)
+    if kind == "extra_forbidden":
+        return Problem(
+            f"there is no key {key!r} here", fix=near_match(key, _keys(loc[:-1])), where=where
+        )
+    if kind == "literal_error":
+        known = [word for word in _literals(context.get("expected", "")) if word]
+        return Problem(
+            f"{key} = {value!r} is not known", fix=near_match(str(value), known), where=where
+        )
+    bound = str(item["msg"]).replace("Input should be", "must be")
+    return Problem(f"{key} = {_short(value)}", f"It {bound}.", where=where)
+
+
+def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
+    for end in range(len(loc), 0, -1):
+        if loc[:end] in flags:
+            return FLAGS.get(loc[:end], ".".join(str(part) for part in loc[:end]))
+    return document.where(loc)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _literals(expected: str) -> list[str]:
+    return [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
+
+
+def _keys(path: Path_) -> list[str]:
+    """Names of the fields that a mapping at this path may hold."""
+    model: Any = Spec
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        if field is None:
+            return list(Spec.model_fields)
+        options = [field.annotation, *get_args(field.annotation)]
+        models = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    names = [name for name in model.model_fields if name != "schema_version"]
+    return [*names, "model"] if model is Spec else names
+
+
+def _unknown_strategies(
+    data: dict[str, Any], document: Document, flags: Mapping[Path_, Any]
+) -> list[Problem]:
+    aim = data.get("aim")
+    named: list[tuple[Path_, Any]] = []
+    if isinstance(aim, dict) and isinstance(aim.get("strategies"), list | tuple):
+        named += [(("aim", "strategies", i), name) for i, name in enumerate(aim["strategies"])]
+    if isinstance(data.get("trials"), list):
+        named += [
+            (("trials", i, "strategy"), trial["strategy"])
+            for i, trial in enumerate(data["trials"])
+            if isinstance(trial, dict) and "strategy" in trial
+        ]
+    known = known_strategies()
+    return [
+        Problem(
+            f"there is no strategy {name!r}",
+            fix=near_match(str(name), known),
+            where=_where(path, document, flags),
+        )
+        for path, name in named
+        if name not in known
+    ]
+
+
+def _once(problems: list[Problem]) -> list[Problem]:
+    """Each problem once, in the order of the file's lines."""
+
+    def line(problem: Problem) -> int:
+        match = re.search(r":(\d+)(?: |$)", problem.where)
+        return int(match[1]) if match else 0
+
+    return sorted((p for p in dict.fromkeys(problems) if p.what), key=line)

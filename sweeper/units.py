@@ -1,0 +1,101 @@
+"""How numbers are written for people: three significant digits, with their unit.
+
+The one place for it, for terminal and report.
+"""
+
+from __future__ import annotations
+
+import math
+
+_DASH = "–"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with that many significant digits; an en dash for what is not known or not finite.
+
+    >>> number(0.000123456), number(1234.5), number(None)
+    ('0.000123', '1,234', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return _DASH
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if size >= digits - 1:
+        return f"{value:,.0f}"
+    if size < -4:
+        return rate(value)
+    return f"{value:.{digits - 1 - size}f}"
+
+
+def rate(value: float | None) -> str:
+    """A learning rate or another small number in scientific form, never with an SI prefix.
+
+    >>> rate(2e-4), rate(0.00031), rate(1e-5)
+    ('2e-4', '3.1e-4', '1e-5')
+    """
+    if value is None or not math.isfinite(value):
+        return _DASH
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them.
+
+    >>> duration(42), duration(600), duration(9000), duration(0.31)
+    ('42 s', '10 min', '2.5 h', '0.3 s')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return _DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 360_000:
+        return f"{seconds / 3600:.3g} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+def span(low: float, high: float) -> str:
+    """A range of seconds, its unit said once where both have the same.
+
+    >>> span(41, 55), span(50, 600)
+    ('41-55 s', '50 s to 10 min')
+    """
+    first, second = duration(low), duration(high)
+    (a, unit), (b, other) = first.split(" "), second.split(" ")
+    if first == second:
+        return first
+    return f"{a}-{b} {unit}" if unit == other else f"{first} to {second}"
+
+
+def count(value: int) -> str:
+    """A large count as K, M or B.
+
+    >>> count(2000), count(134_515_008), count(7_240_000_000), count(384)
+    ('2,000', '135M', '7.24B', '384')
+    """
+    for limit, suffix in ((1e9, "B"), (1e6, "M")):
+        if value >= limit:
+            return f"{value / limit:.3g}{suffix}"
+    return f"{value:,}"
+
+
+def gib(value: float | None) -> str:
+    """GiB with one or two digits after the point.
+
+    >>> gib(0.253), gib(23.94), gib(148)
+    ('0.25 GiB', '23.9 GiB', '148 GiB')
+    """
+    if value is None or not math.isfinite(value):
+        return _DASH
+    return (
+        f"{value:.2f} GiB"
+        if value < 1
+        else f"{value:.1f} GiB"
+        if value < 100
+        else f"{value:.0f} GiB"
+    )

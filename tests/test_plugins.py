@@ -1,0 +1,12 @@
+"""Parts are found by the name of their module; strategies and tasks show how."""
+
+from sweeper.tasks.base import Task
+from sweeper.tasks.classification import Classification
+from sweeper.tasks.discovery import task, tasks
+
+
+def test_tasks_are_found_by_folder():
+    assert task("classification") is Classification
+    found = tasks()
+    assert {"classification", "instruction"} <= found.keys()
+    assert all(issubclass(kind, Task) and kind.name == name for name, kind in found.items())

@@ -1,0 +1,46 @@
+"""The run folder's name and lock."""
+
+import multiprocessing
+import os
+
+import pytest
+
+from sweeper.errors import RunError
+from sweeper.runfolder import RunFolder
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 101, "a b"])
+def test_a_name_that_is_no_folder_is_refused(name):
+    with pytest.raises(RunError, match="cannot be the name"):
+        RunFolder.named(name)
+
+
+def _hold(path, ready, done):
+    with RunFolder(path).lock():
+        ready.set()
+        done.wait(20)
+
+
+def test_a_second_command_is_refused_and_told_who_holds_the_run(tmp_path):
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path, ready, done))
+    holder.start()
+    try:
+        assert ready.wait(20)
+        with pytest.raises(RunError, match=f"process {holder.pid}"), RunFolder(tmp_path).lock():
+            pass
+    finally:
+        done.set()
+        holder.join()
+    with RunFolder(tmp_path).lock():
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_usage(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(RunError, match="cannot write into the run folder"),
+        RunFolder(tmp_path / "file" / "run").lock(),
+    ):
+        pass

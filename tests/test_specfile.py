@@ -1,0 +1,138 @@
+"""sweep.yaml and flags: everything wrong is said at once, where it stands."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeper.errors import SpecError, SweeperError
+from sweeper.spec import Spec
+from sweeper.specfile import FLAGS, known_strategies, resolve, to_yaml
+
+BASE = {("task",): "classification", ("models", 0, "id"): "packaged:minilm"}
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_flags_alone_make_a_complete_spec():
+    spec = resolve({**BASE, ("data", "path"): "rows.jsonl", ("search", "trials"): 7})
+    assert spec.models[0].id == "packaged:minilm"
+    assert spec.data.path == "rows.jsonl"
+    assert spec.search.trials == 7
+
+
+def test_flags_win_over_the_file_and_leave_the_rest(tmp_path):
+    path = written(
+        tmp_path, "task: code\nmodel: 7B\ndata: rows.jsonl\nsearch: {trials: 5, seed: 3}\n"
+    )
+    spec = resolve({("search", "trials"): 9}, path)
+    assert (spec.task, spec.search.trials, spec.search.seed) == ("code", 9, 3)
+    assert spec.data.path == "rows.jsonl"
+
+
+def test_a_resolved_spec_survives_its_own_yaml(tmp_path):
+    spec = resolve({**BASE, ("aim", "strategies"): ["lora"], ("data", "columns"): {"text": "q"}})
+    path = written(tmp_path, to_yaml(spec))
+    assert resolve({}, path) == spec
+
+
+def test_five_mistakes_are_reported_together_with_lines_and_near_matches(tmp_path):
+    path = written(
+        tmp_path,
+        "task: classificaton\n"
+        "model: packaged:minilm\n"
+        "data:\n"
+        "  pth: rows.jsonl\n"
+        "hardware:\n"
+        "  gpu_memory_gib: 0\n"
+        "search:\n"
+        "  trials: none\n"
+        "aim:\n"
+        "  strategies: [lroa]\n",
+    )
+    with pytest.raises(SpecError) as caught:
+        resolve({}, path)
+    text = str(caught.value)
+    assert len(caught.value.problems) == 5
+    lines = [int(problem.where.split(":")[1].split()[0]) for problem in caught.value.problems]
+    assert lines == [1, 4, 6, 8, 10]
+    for hint in ("'classification'", "'path'", "greater than 0", "valid integer", "'lora'"):
+        assert hint in text
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "expected"),
+    [
+        (("hardware", "gpu_memory_gib"), 0.0, "--gpu-memory"),
+        (("search", "trials"), 0, "--trials"),
+        (("task",), "classify", "--task"),
+        (("aim", "strategies"), ["lroa"], "--strategies"),
+    ],
+)
+def test_a_bad_flag_is_named_as_it_was_typed(flag, value, expected):
+    with pytest.raises(SpecError) as caught:
+        resolve({**BASE, flag: value})
+    assert [problem.where for problem in caught.value.problems] == [expected]
+
+
+def test_what_is_missing_is_asked_for_by_flag():
+    with pytest.raises(SpecError) as caught:
+        resolve({})
+    assert [problem.where for problem in caught.value.problems] == ["--task", "--model"]
+
+
+def test_a_number_of_trials_at_the_top_level_is_explained(tmp_path):
+    path = written(tmp_path, "task: code\nmodel: 7B\ntrials: 20\n")
+    with pytest.raises(SpecError, match=r"search: \{trials: 20\}"):
+        resolve({}, path)
+
+
+def test_a_tag_that_would_run_code_is_refused_and_does_not_run(tmp_path):
+    marker = tmp_path / "ran"
+    path = written(
+        tmp_path, f"task: code\nmodel: !!python/object/apply:os.system ['touch {marker}']\n"
+    )
+    with pytest.raises(SpecError, match="is not allowed"):
+        resolve({}, path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just words\n"])
+def test_a_file_without_keys_says_how_to_start(tmp_path, text):
+    with pytest.raises(SpecError, match="does not hold keys"):
+        resolve({}, written(tmp_path, text))
+
+
+def test_broken_yaml_names_the_line(tmp_path):
+    with pytest.raises(SweeperError, match=r"sweep\.yaml:2: this is not YAML"):
+        resolve({}, written(tmp_path, "task: code\n  model: [7B\n"))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_a_spec_or_an_error_with_exit_code_2(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("spec") / "sweep.yaml"
+    path.write_bytes(content)
+    try:
+        outcome: object = resolve({}, path)
+    except SweeperError as error:
+        outcome = error
+    assert isinstance(outcome, Spec) or outcome.exit_code == 2
+
+
+def test_every_flag_names_a_key_that_exists():
+    for path in FLAGS:
+        model = Spec
+        for part in path[:-1]:
+            if isinstance(part, str):
+                annotation = model.model_fields[part].annotation
+                model = getattr(annotation, "__args__", (annotation,))[0]
+        assert path[-1] in model.model_fields or isinstance(path[-1], int), path
+
+
+def test_strategies_are_those_that_have_a_space():
+    assert {"full", "lora", "head"} <= set(known_strategies())
