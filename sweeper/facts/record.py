@@ -10,10 +10,9 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
+from sweeper.data.examples import DataFormat as DataFormat
+from sweeper.data.examples import Split as Split
 from sweeper.spec import AimSpec, Task
-
-DataFormat = Literal["text-label", "instruction", "prompt-completion", "messages", "text"]
-Split = Literal["train", "validation", "test"]
 
 
 class MixtureOfExperts(Record):
@@ -168,6 +167,7 @@ class HardwareFacts(Record):
     bf16: bool
     bandwidth_gb_per_second: float | None = None
     bf16_tflops: float | None = None
+    fp32_tflops: float | None = None
     cpu_cores: int | None = None
     ram_gib: float | None = None
     price_per_gpu_hour: float | None = None

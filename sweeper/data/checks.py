@@ -1,0 +1,135 @@
+"""What makes a data set useless for training although every row can be read."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+
+from sweeper.data.examples import Example, Split
+from sweeper.data.problems import Problems, listing
+
+Parts = Mapping[Split, Iterable[Example]]
+
+
+def check_labels(parts: Parts, name: str) -> None:
+    """Check the classes of a classification, before anything is split.
+
+    Raises:
+        DataError: There is one class only, there are too many, or some occur once.
+    """
+    rows = Counter(example.label or "" for examples in parts.values() for example in examples)
+    problems = Problems()
+    if len(rows) == 1:
+        problems.add(
+            f"all {rows.total()} rows have the same label, {next(iter(rows))!r}",
+            why="There is nothing to tell apart.",
+            fix="Is this the right column? Name another one: data.columns: {label: COLUMN}.",
+            where=name,
+        )
+    elif len(rows) > rows.total() / 2:
+        problems.add(
+            f"{len(rows)} different labels in {rows.total()} rows",
+            why="A class needs at least two rows, and most need many more.",
+            fix="Is this column a label? If it is free text, use the task instruction.",
+            where=name,
+        )
+    elif once := sorted(label for label, count in rows.items() if count == 1):
+        problems.add(
+            f"{len(once)} of {len(rows)} labels occur in one row only: {listing(_quoted(once))}",
+            why="One row cannot both be learnt from and be checked against.",
+            fix="Add rows with these labels, merge them with others, or remove the rows.",
+            where=name,
+        )
+    problems.raise_any()
+
+
+def check_seen(parts: Parts, name: str) -> None:
+    """Check that train has every class that validation and test have.
+
+    Raises:
+        DataError: It does not.
+    """
+    labels = {example.label or "" for examples in parts.values() for example in examples}
+    unseen = sorted(labels - {example.label or "" for example in parts["train"]})
+    problems = Problems()
+    if unseen:
+        problems.add(
+            f"labels that train does not have: {listing(_quoted(unseen))}",
+            why="A class that is never shown cannot be learnt, and every such row is an error.",
+            fix="Add rows with these labels to train, or remove them from the other splits.",
+            where=name,
+        )
+    problems.raise_any()
+
+
+def check_subset(parts: Parts, before: Parts, max_rows: int) -> None:
+    """Check that no class was lost when rows were left out.
+
+    Raises:
+        DataError: Train has no row of a class that it had before.
+    """
+    lost = {e.label for e in before["train"]} - {e.label for e in parts["train"]}
+    problems = Problems()
+    if lost:
+        problems.add(
+            f"max_rows is {max_rows}, which is too few: train has no row of {len(lost)} classes",
+            fix="Raise data.max_rows, or leave it out.",
+            where="data.max_rows",
+        )
+    problems.raise_any()
+
+
+def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
+    """Check that no split is empty.
+
+    Raises:
+        DataError: A split has no row.
+    """
+    problems = Problems()
+    inputs = len({example.key for examples in parts.values() for example in examples})
+    for split, examples in parts.items():
+        if not examples:
+            problems.add(
+                f"no row is left for {split}",
+                why=f"The data has {inputs} different inputs; each of train, validation and test "
+                "needs at least one, of the same class in a classification.",
+                fix="Add rows, or give files of your own for validation and test.",
+                where=name,
+            )
+    problems.raise_any()
+
+
+def _quoted(labels: Iterable[str]) -> list[str]:
+    return [repr(label) for label in labels]
+
+
+def spelling_variants(labels: Iterable[str]) -> list[str]:
+    """Labels that differ only in case or white space from another one."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        alike[" ".join(label.casefold().split())].append(label)
+    return [" and ".join(_quoted(sorted(group))) for group in alike.values() if len(group) > 1]
+
+
+def duplicates(parts: Parts) -> int:
+    """Rows that repeat an earlier row exactly."""
+    rows = Counter(example.content_hash() for examples in parts.values() for example in examples)
+    return rows.total() - len(rows)
+
+
+def leaked(parts: Parts) -> int:
+    """Validation and test rows whose input is in train."""
+    trained = {example.key for example in parts["train"]}
+    held_out = [*parts["validation"], *parts["test"]]
+    return sum(example.key in trained for example in held_out)
+
+
+def conflicting(parts: Parts) -> int:
+    """Rows whose input occurs with more than one answer (plain text has none)."""
+    answers: dict[str, set[str]] = defaultdict(set)
+    rows: Counter[str] = Counter()
+    for examples in parts.values():
+        for example in examples:
+            answers[example.key].add(example.answer)
+            rows[example.key] += 1
+    return sum(rows[key] for key, given in answers.items() if len(given) > 1)

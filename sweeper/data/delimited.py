@@ -1,0 +1,168 @@
+"""CSV and TSV to rows: finds out delimiter, quoting and header, and says what it found.
+
+Every cell stays a string: "007" is a label, not the number seven.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sweeper.data.names import KNOWN
+from sweeper.data.problems import Problems
+from sweeper.data.table import Table
+from sweeper.errors import DataError
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+SAMPLE_CHARACTERS = 65_536
+CONSISTENT = 0.95
+"""Share of rows with the same number of fields that makes a delimiter believable; the share that
+format recognition asks for, too."""
+
+HEADER_CHARACTERS = 60
+"""A longer cell is not a column's name."""
+
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How fields are divided."""
+
+    delimiter: str
+    quoted: bool
+
+    def reader(self, text: str) -> Reader:
+        """Rows of fields, as the csv module reads them."""
+        return csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
+            strict=self.quoted,
+        )
+
+    def __str__(self) -> str:
+        return f"{_NAMES[self.delimiter]}{'' if self.quoted else ', without quoting'}"
+
+
+def read_delimited(text: str, name: str, suffix: str) -> Table:
+    """Rows of a CSV or TSV file.
+
+    Raises:
+        DataError: A quote is never closed, or rows have more fields than there are columns.
+    """
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # 131,072 characters cut long documents off
+    dialect = _sniff(text, suffix)
+    lines = _fields(text, name, dialect)
+    if not lines:
+        return Table(name, ())
+    has_header = _has_header([fields for _, fields in lines])
+    header = lines[0][1] if has_header else [f"column_{n + 1}" for n in range(len(lines[0][1]))]
+    body = lines[1:] if has_header else lines
+    found = f"fields divided by {dialect}, " + (
+        f"names in line {lines[0][0]}" if has_header else "no line with names"
+    )
+    return Table(name, _rows(body, _unique(header), name), how=(found,))
+
+
+def _sniff(text: str, suffix: str) -> Dialect:
+    """The dialect whose rows agree best on their number of fields.
+
+    Only TSV is tried without quoting: there, a quotation mark is often just a character.
+    """
+    sample = text[:SAMPLE_CHARACTERS]
+    whole = len(sample) == len(text)
+    marks, quoting = ("\t,;|", (True, False)) if suffix == ".tsv" else (",;\t|", (True,))
+    candidates = [Dialect(mark, quoted) for mark in marks for quoted in quoting]
+    return max(candidates, key=lambda dialect: _consistency(sample, dialect, whole))
+
+
+def _consistency(sample: str, dialect: Dialect, whole: bool) -> float:
+    """Share of sample rows with the commonest number of fields; 0 where that number is 1.
+
+    Shares at or above ``CONSISTENT`` count as 1, so that the order of candidates decides there.
+    """
+    counts: Counter[int] = Counter()
+    try:
+        for fields in dialect.reader(sample):
+            counts[len(fields)] += bool(fields)
+    except csv.Error:
+        if whole:  # otherwise the sample may end inside a quoted field
+            return 0.0
+    if not counts.total():
+        return 0.0
+    width, rows = counts.most_common(1)[0]
+    share = rows / counts.total()
+    return 0.0 if width == 1 else 1.0 if share >= CONSISTENT else share
+
+
+def _fields(text: str, name: str, dialect: Dialect) -> list[tuple[int, list[str]]]:
+    reader = dialect.reader(text)
+    lines: list[tuple[int, list[str]]] = []
+    start = 1
+    try:
+        for fields in reader:
+            if any(fields):
+                lines.append((start, fields))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"the row that starts here cannot be read ({error})",
+            why="A quotation mark is opened and not closed, or stands inside a field unescaped.",
+            fix='Write a quotation mark inside a quoted field twice (""), or use JSONL.',
+            where=f"{name}:{start}",
+        ) from error
+    return lines
+
+
+def _has_header(lines: list[list[str]]) -> bool:
+    first = [cell.strip() for cell in lines[0]]
+    if any(cell.lower() in KNOWN for cell in first):
+        return True
+    if any(not cell or len(cell) > HEADER_CHARACTERS or _is_number(cell) for cell in first):
+        return False
+    # A class name of the first row comes again below; a column's name does not.
+    below = [
+        {fields[place].strip() for fields in lines[1:] if place < len(fields)}
+        for place in range(len(first))
+    ]
+    return not any(cell in cells for cell, cells in zip(first, below, strict=True))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _unique(header: list[str]) -> list[str]:
+    names: list[str] = []
+    for number, cell in enumerate(header, start=1):
+        name = cell.strip() or f"column_{number}"
+        names.append(name if name not in names else f"{name}_{number}")
+    return names
+
+
+def _rows(
+    body: list[tuple[int, list[str]]], header: list[str], name: str
+) -> tuple[tuple[int, dict[str, object]], ...]:
+    problems = Problems()
+    rows: list[tuple[int, dict[str, object]]] = []
+    for line, fields in body:
+        if len(fields) > len(header):
+            problems.add(
+                f"{len(fields)} fields, but there are {len(header)} columns",
+                fix="Put quotation marks around text that contains the delimiter.",
+                where=f"{name}:{line}",
+            )
+        rows.append((line, dict(zip(header, fields, strict=False))))
+    problems.raise_any()
+    return tuple(rows)

@@ -1,0 +1,134 @@
+"""One example, whatever its file looked like, and a data set in its three splits.
+
+Only types and their hashes. Knows nothing about files, tokenizers or chat templates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+DataFormat = Literal["text-label", "instruction", "prompt-completion", "messages", "text"]
+Split = Literal["train", "validation", "test"]
+Origin = Literal["official", "hash"]
+MessageRole = Literal["system", "user", "assistant"]
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: MessageRole
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row in its canonical form.
+
+    Args:
+        key: Hash of the normalised input (hex). Rows that ask the same have the same key,
+            whatever they answer, so that splitting by key keeps them together.
+        line: 1-based line, or row where the file has no lines, in its source.
+        text: Input of a classification, or a whole plain text.
+        label: Class name.
+        messages: The conversation; the last message is the assistant's answer.
+        templated: ``text`` already holds chat markers and must not be templated again.
+        references: All accepted answers, where the source gives several.
+        tests: Programs that a correct answer passes (code).
+    """
+
+    key: str
+    line: int
+    text: str = ""
+    label: str | None = None
+    messages: tuple[Message, ...] = ()
+    templated: bool = False
+    references: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """What a model should say: class name or last message; empty for plain text."""
+        if self.messages:
+            return self.messages[-1].content
+        return self.label or ""
+
+    def content_hash(self) -> str:
+        """Hash of all that training sees of this row (hex): equal for exact duplicates."""
+        parts = [self.text, self.label or ""]
+        for message in self.messages:
+            parts += [message.role, message.content]
+        return digest("\x1f".join(parts))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Examples in three splits, none of them empty, each in the order of its keys.
+
+    Since keys are hashes, the first N items of a split are a fixed random subset of it.
+
+    Args:
+        path: As the user named it.
+        evidence: In words, why format and columns were recognised.
+        columns: Role to column.
+        origins: Whether the source had the split or a hash of the content made it.
+        labels: Class names, sorted; empty where the task has none.
+        fingerprint: SHA-256 over the content of all rows in split order.
+        duplicates: Rows that repeat an earlier row exactly.
+        empties: Rows without input or answer; they were left out.
+        skipped: Rows that do not have the form of the others; they were left out.
+        leaked: Validation and test rows whose input is also in train.
+        conflicting: Rows whose input occurs with another answer, too.
+        encoding_problems: Rows with characters that were lost or garbled.
+        warnings: All of this, and more, in words.
+    """
+
+    path: str
+    format: DataFormat
+    evidence: tuple[str, ...]
+    columns: dict[str, str]
+    splits: dict[Split, tuple[Example, ...]]
+    origins: dict[Split, Origin]
+    labels: tuple[str, ...]
+    fingerprint: str
+    duplicates: int = 0
+    empties: int = 0
+    skipped: int = 0
+    leaked: int = 0
+    conflicting: int = 0
+    encoding_problems: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return sum(len(examples) for examples in self.splits.values())
+
+    @property
+    def templated(self) -> bool:
+        return any(example.templated for example in self.splits["train"])
+
+
+def normalised(text: str) -> str:
+    """The text without what does not change its meaning: case, width, runs of white space.
+
+    >>> normalised("  Where IS\\n my card? ")
+    'where is my card?'
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().split())
+
+
+def digest(text: str) -> str:
+    """128 bits of BLAKE2b, hex: no two rows of one data set share it by chance."""
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
+
+
+def input_key(*parts: str) -> str:
+    """The key of an input that consists of these texts."""
+    return digest("\x1f".join(normalised(part) for part in parts))

@@ -1,0 +1,121 @@
+"""JSON and JSON Lines to rows. The content decides which of them it is, not the file's name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from sweeper.data.problems import Problems
+from sweeper.data.table import Fields, Table
+from sweeper.errors import DataError
+
+Numbered = tuple[int, Fields]
+
+
+def read_json(text: str, name: str, suffix: str) -> Table:
+    """Rows of a JSON list, of an object that holds them as ``data``, or of JSON Lines.
+
+    Raises:
+        DataError: Broken JSON (every broken line is named), or rows that are not objects.
+    """
+    start = text.lstrip()
+    if start.startswith("["):
+        how = "a JSON list" if suffix != ".json" else ""
+        return _table(name, _rows_of_list(_parse(text, name), name), how)
+    if suffix == ".json" and _is_one_document(text):
+        return _document(_parse(text, name), name)
+    how = "JSON Lines" if suffix == ".json" else ""
+    return _table(name, _lines(text, name), how)
+
+
+def _table(name: str, rows: tuple[Numbered, ...], how: str) -> Table:
+    return Table(name, rows, how=(f"the content is {how}",) if how else ())
+
+
+def _is_one_document(text: str) -> bool:
+    first = text.lstrip().split("\n", 1)
+    if len(first) == 1 or not first[1].strip():
+        return True
+    try:
+        json.loads(first[0])
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _parse(text: str, name: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"broken JSON: {error.msg} (column {error.colno})",
+            fix="Repair the file; `python -m json.tool FILE` shows the place.",
+            where=f"{name}:{error.lineno}",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"this JSON cannot be read ({_reason(error)})", where=name) from error
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _document(document: object, name: str) -> Table:
+    if isinstance(document, Mapping):
+        rows = document.get("data")
+        if isinstance(rows, list):
+            return _table(name, _rows_of_list(rows, name), "an object whose rows lie under `data`")
+        held = f"an object with the keys {', '.join(map(repr, list(document)[:8]))}"
+    else:
+        held = f"a single {type(document).__name__}"
+    raise DataError(
+        f"no rows found: the file holds {held}",
+        why="Rows are expected as a list, or as a list under the key `data`.",
+        fix="Export the rows as JSON Lines, one object a line.",
+        where=name,
+    )
+
+
+def _rows_of_list(rows: object, name: str) -> tuple[Numbered, ...]:
+    problems = Problems()
+    kept: list[Numbered] = []
+    for number, row in enumerate(rows if isinstance(rows, list) else [], start=1):
+        if isinstance(row, Mapping):
+            kept.append((number, row))
+        else:
+            problems.add(_not_an_object(row), where=f"{name}, row {number}")
+    problems.raise_any()
+    return tuple(kept)
+
+
+def _lines(text: str, name: str) -> tuple[Numbered, ...]:
+    problems = Problems()
+    kept: list[Numbered] = []
+    # Not splitlines(): U+2028 and its like may stand unescaped inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            problems.add(_broken(error), where=f"{name}:{number}", fix=_LINE_FIX)
+            continue
+        if isinstance(row, dict):
+            kept.append((number, row))
+        else:
+            problems.add(_not_an_object(row), where=f"{name}:{number}", fix=_LINE_FIX)
+    problems.raise_any()
+    return tuple(kept)
+
+
+_LINE_FIX = "Each line must hold one JSON object; repair or remove the line."
+
+
+def _broken(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"broken JSON: {error.msg} (column {error.colno})"
+    return f"this JSON cannot be read ({_reason(error)})"
+
+
+def _not_an_object(row: object) -> str:
+    return f"a row must be an object with named fields, but this is {type(row).__name__}"

@@ -1,0 +1,188 @@
+"""A data set from what the user named: files, form, examples, splits, checks, in this order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+
+from sweeper.data import checks
+from sweeper.data.canonical import Examples, examples
+from sweeper.data.detect import Form, detect
+from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split
+from sweeper.data.files import split_files
+from sweeper.data.problems import listing
+from sweeper.data.read import read
+from sweeper.data.splits import carve, in_order, subset
+from sweeper.data.table import Table
+from sweeper.data.warnings import warnings
+from sweeper.errors import DataError
+from sweeper.spec import DataSpec, Task
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one official split, or the whole data set, holds."""
+
+    form: Form
+    examples: Examples
+    how: tuple[str, ...]
+
+
+def load(spec: DataSpec, task: Task) -> Dataset:
+    """The data set of a spec, in three splits.
+
+    Official splits are kept as they are; those that are missing are carved out of train.
+
+    Raises:
+        DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
+            listed, with file and line.
+    """
+    if spec.path is None and spec.corpus is not None and task == "domain":
+        spec = spec.model_copy(update={"path": spec.corpus, "columns": {}, "format": "auto"})
+    files = split_files(spec)
+    name = str(spec.path)
+    parts = _parts(files, task, spec)
+    official = {split: part.examples.kept for split, part in parts.items()}
+    if task == "classification" and any(official.values()):
+        checks.check_labels(official, name)
+    whole = {split: in_order(rows) for split, rows in _all_splits(official, spec, name).items()}
+    checks.check_seen(whole, name)
+    splits = whole
+    if spec.max_rows is not None:
+        splits = subset(whole, max(spec.max_rows, len(SPLITS)))
+        checks.check_subset(splits, whole, spec.max_rows)
+    return _dataset(name, parts, splits, files)
+
+
+def load_corpus(path: str, spec: DataSpec) -> tuple[Example, ...]:
+    """The plain text of a corpus, or any data set's rows for replay, in key order.
+
+    Raises:
+        DataError: It cannot be read or recognised.
+    """
+    named = DataSpec(path=path, split_seed=spec.split_seed)
+    parts = _parts({"train": split_files(named)["train"]}, "domain", named)
+    return in_order(parts["train"].examples.kept)
+
+
+def _parts(
+    files: Mapping[Split, tuple[Path, ...]], task: Task, spec: DataSpec
+) -> dict[Split, _Part]:
+    tables = {split: reduce(Table.joined, map(read, paths)) for split, paths in files.items()}
+    form = detect(tables["train"], task, spec)
+    parts: dict[Split, _Part] = {}
+    for split, table in tables.items():
+        own = form if split == "train" else _form_of(table, form, task, spec)
+        parts[split] = _Part(own, examples(table, own), table.how)
+    return parts
+
+
+def _form_of(table: Table, form: Form, task: Task, spec: DataSpec) -> Form:
+    """The form of train where the columns are there, else the table's own.
+
+    A column may be there in the plural: several accepted answers where train has one.
+    """
+    present = table.columns
+    plural = {role: f"{column}s" for role, column in form.columns.items()}
+    columns = {
+        role: plural[role] if column not in present and plural[role] in present else column
+        for role, column in form.columns.items()
+    }
+    if set(columns.values()) <= set(present):
+        return Form(form.format, columns, form.evidence, form.templated)
+    found = detect(table, task, spec.model_copy(update={"columns": {}}))
+    if found.format != form.format and "text-label" in (found.format, form.format):
+        raise DataError(
+            f"this split has the form {found.format}, but train has {form.format}",
+            fix="Give all splits the same columns.",
+            where=table.name,
+        )
+    return found
+
+
+def _all_splits(
+    official: Mapping[Split, list[Example]], spec: DataSpec, name: str
+) -> dict[Split, list[Example]]:
+    """Official splits, and the missing ones carved out of train."""
+    wanted: dict[Split, float] = {
+        "validation": spec.validation_fraction,
+        "test": spec.test_fraction,
+    }
+    missing = {split: share for split, share in wanted.items() if split not in official}
+    if sum(missing.values()) >= 1:
+        raise DataError(
+            f"validation and test would take {sum(missing.values()):.0%} of the rows",
+            why="Nothing would be left to train on.",
+            fix="Lower data.validation_fraction and data.test_fraction.",
+            where=name,
+        )
+    parts = {**official, **carve(official["train"], missing, spec.split_seed)}
+    splits = {split: parts[split] for split in SPLITS}
+    checks.check_sizes(splits, name)
+    return splits
+
+
+def _dataset(
+    name: str,
+    parts: Mapping[Split, _Part],
+    splits: dict[Split, tuple[Example, ...]],
+    files: Mapping[Split, tuple[Path, ...]],
+) -> Dataset:
+    form = parts["train"].form
+    dataset = Dataset(
+        path=name,
+        format=form.format,
+        evidence=_evidence(parts, files),
+        columns={str(role): column for role, column in form.columns.items()},
+        splits=splits,
+        origins=_origins(files),
+        labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
+        fingerprint=_fingerprint(splits),
+        duplicates=checks.duplicates(splits),
+        empties=sum(part.examples.empties for part in parts.values()),
+        skipped=sum(len(n) for part in parts.values() for n in part.examples.skipped.values()),
+        leaked=checks.leaked(splits),
+        conflicting=checks.conflicting(splits),
+        encoding_problems=sum(part.examples.garbled for part in parts.values()),
+    )
+    skipped = {split: part.examples.skipped for split, part in parts.items()}
+    return replace(dataset, warnings=warnings(dataset, skipped))
+
+
+def _origins(files: Mapping[Split, tuple[Path, ...]]) -> dict[Split, Origin]:
+    """Train is official only where nothing was carved out of it."""
+    whole = set(files) == set(SPLITS)
+    return {
+        split: "official" if split in files and (whole or split != "train") else "hash"
+        for split in SPLITS
+    }
+
+
+def _evidence(
+    parts: Mapping[Split, _Part], files: Mapping[Split, tuple[Path, ...]]
+) -> tuple[str, ...]:
+    """How files were read, why the form was recognised, and where splits came from."""
+    said: list[str] = []
+    for split, part in parts.items():
+        said += [*part.how, *part.form.evidence]
+        if part.form.columns != parts["train"].form.columns:
+            renamed = listing([f"`{column}`" for column in part.form.columns.values()])
+            said.append(f"{split} has other columns: {renamed}")
+    official = [path.name for paths in files.values() for path in paths]
+    if len(files) > 1:
+        said.append(f"official splits: {listing(official)}")
+    if missing := [split for split in SPLITS if split not in files]:
+        said.append(f"{' and '.join(missing)} taken out of train by the hash of the input")
+    return tuple(dict.fromkeys(said))
+
+
+def _fingerprint(splits: Mapping[Split, tuple[Example, ...]]) -> str:
+    sha = hashlib.sha256()
+    for split in SPLITS:
+        sha.update(f"{split}\n".encode())
+        for example in splits[split]:
+            sha.update(f"{example.content_hash()}\n".encode())
+    return sha.hexdigest()

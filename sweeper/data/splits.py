@@ -1,0 +1,111 @@
+"""Divides examples into train, validation and test by the hash of their content.
+
+A row's place depends on what it asks, on the seed, and on nothing else: not on its line, not on
+its answer. Rows that ask the same stay together, so no answer can leak.
+
+Within each class the inputs are put in the order of their hashes; the first ones are for
+validation, the next ones for test, the rest for train. So each class is represented as asked, and
+one with at least three different inputs is in every split (of two, one goes to train and one to
+validation).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from sweeper.data.examples import Example, Split, digest
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+def carve(
+    examples: Iterable[Example], fractions: Mapping[Split, float], seed: int
+) -> dict[Split, list[Example]]:
+    """Take the splits named in ``fractions`` (shares of the inputs, each > 0) out of ``examples``.
+
+    What is left is ``train``.
+    """
+    groups: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        groups[example.key].append(example)
+    classes: dict[str, list[str]] = defaultdict(list)
+    for key, members in groups.items():
+        classes[_class_of(members)].append(key)
+    parts: dict[Split, list[Example]] = {split: [] for split in ("train", *fractions)}
+    for keys in classes.values():
+        keys.sort(key=lambda key: digest(f"{seed}:{key}"))
+        start = 0
+        for split, size in _sizes(len(keys), fractions).items():
+            for key in keys[start : start + size]:
+                parts[split] += groups[key]
+            start += size
+    return parts
+
+
+def _class_of(members: Sequence[Example]) -> str:
+    """The commonest label of rows that ask the same."""
+    counts = Counter(example.label or "" for example in members)
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+def _sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, int]:
+    """How many inputs of one class go where: each split gets one before any gets two."""
+    sizes: dict[Split, int] = {}
+    room = inputs - 1  # train never gets nothing
+    for to_come, split in reversed(list(enumerate(reversed(list(fractions))))):
+        wanted = max(1, round(inputs * fractions[split]))
+        sizes[split] = max(min(wanted, room - to_come), min(1, room))
+        room -= sizes[split]
+    return {**sizes, "train": room + 1}
+
+
+def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """Examples by key; the same content comes in the same order wherever it stood in its file."""
+    return tuple(sorted(examples, key=lambda e: (e.key, e.content_hash(), e.line)))
+
+
+def subset(
+    splits: Mapping[Split, tuple[Example, ...]], rows: int
+) -> dict[Split, tuple[Example, ...]]:
+    """About ``rows`` rows in all, with the proportions of the splits and of their classes.
+
+    Each split and, as far as there is room, each class keeps at least one row; of each class the
+    first rows in key order are taken, so that a smaller subset lies within a larger one.
+    """
+    sizes = proportional({split: len(examples) for split, examples in splits.items()}, rows)
+    return {split: _of_classes(splits[split], sizes[split]) for split in splits}
+
+
+def _of_classes(examples: tuple[Example, ...], rows: int) -> tuple[Example, ...]:
+    quota = proportional(Counter(example.label for example in examples), rows)
+    taken: Counter[str | None] = Counter()
+    kept = []
+    for example in examples:
+        if taken[example.label] < quota[example.label]:
+            taken[example.label] += 1
+            kept.append(example)
+    return tuple(kept)
+
+
+def proportional(counts: Mapping[Name, int], total: int) -> dict[Name, int]:
+    """Whole numbers in the proportion of ``counts`` that add up to ``total``, none above its count.
+
+    Each gets at least one, as far as that goes; the largest come first.
+
+    >>> proportional({"a": 90, "b": 9, "c": 1}, 10)
+    {'a': 8, 'b': 1, 'c': 1}
+    """
+    names = sorted(counts, key=lambda name: (-counts[name], str(name)))
+    everything = sum(counts.values())
+    total = min(total, everything)
+    if total <= len(names):
+        return {name: int(place < total) for place, name in enumerate(names)}
+    if small := {name: 1 for name in names if counts[name] * total < everything}:
+        others = {name: counts[name] for name in names if name not in small}
+        return proportional(others, total - len(small)) | small
+    shares = {name: divmod(counts[name] * total, everything) for name in names}
+    left = total - sum(whole for whole, _ in shares.values())
+    lucky = sorted(names, key=lambda name: -shares[name][1])[:left]
+    return {name: shares[name][0] + (name in lucky) for name in names}

@@ -1,0 +1,253 @@
+"""What distinguishes the common model families, as data: biases, norms, tables, defaults.
+
+Field names are those of transformers' configuration classes; ``defaults`` holds what these classes
+assume where a published ``config.json`` leaves a field out.
+
+Source: the modelling and configuration files of transformers; the counts that follow from this
+table are compared with real model classes in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["encoder", "decoder", "encoder-decoder"]
+Flag = bool | str
+"""True, False, or the name of the config field that decides."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of architectures.
+
+    Args:
+        norm: Parameters of a norm for each channel: 1 for RMSNorm or a LayerNorm without bias, 2
+            with bias, 0 without weights.
+        norms: Norms of hidden width in each layer.
+        qk_norm: Norm of queries and keys: each ``head`` alone, or ``full`` width.
+        positions: Rows of a learned position table beyond ``max_position_embeddings``; None where
+            there is no table.
+        reserved_positions: Rows of that table that no token can have (RoBERTa's padding offset).
+        embedding_norm: A norm directly after the embeddings.
+        pooler: A dense layer on the first token, part of the base model.
+        defaults: Config field to the value that a missing field means.
+    """
+
+    kind: Kind = "decoder"
+    gated: bool = True
+    norm: int = 1
+    norms: int = 2
+    final_norm: bool = True
+    qkv_bias: Flag = False
+    out_bias: Flag = False
+    mlp_bias: Flag = False
+    head_bias: bool = False
+    qk_norm: Literal["head", "full"] | None = None
+    positions: int | None = None
+    reserved_positions: int = 0
+    embedding_norm: bool = False
+    pooler: bool = False
+    parallel: Flag = False
+    defaults: Mapping[str, object] = field(default_factory=dict)
+
+
+_TIED = {"tie_word_embeddings": True}
+_UNTIED = {"tie_word_embeddings": False}
+
+_LLAMA = Family(
+    qkv_bias="attention_bias", out_bias="attention_bias", mlp_bias="mlp_bias", defaults=_UNTIED
+)
+_BERT = Family(
+    kind="encoder",
+    gated=False,
+    norm=2,
+    final_norm=False,
+    qkv_bias=True,
+    out_bias=True,
+    mlp_bias=True,
+    positions=0,
+    embedding_norm=True,
+    pooler=True,
+    defaults={**_TIED, "type_vocab_size": 2, "max_position_embeddings": 512},
+)
+_GPT2 = Family(
+    gated=False,
+    norm=2,
+    qkv_bias=True,
+    out_bias=True,
+    mlp_bias=True,
+    positions=0,
+    defaults={**_TIED, "n_positions": 1024, "vocab_size": 50257},
+)
+_GEMMA = Family(
+    qkv_bias="attention_bias", out_bias="attention_bias", defaults={**_TIED, "head_dim": 256}
+)
+
+FAMILIES: Mapping[str, Family] = {
+    "llama": _LLAMA,
+    "mistral": Family(defaults={**_UNTIED, "num_key_value_heads": 8}),
+    "mixtral": Family(
+        defaults={
+            **_UNTIED,
+            "num_key_value_heads": 8,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+        }
+    ),
+    "qwen2": Family(qkv_bias=True, defaults=_UNTIED),
+    "qwen3": Family(
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        qk_norm="head",
+        defaults={**_UNTIED, "head_dim": 128},
+    ),
+    "qwen2_moe": Family(
+        qkv_bias="qkv_bias", defaults={**_UNTIED, "qkv_bias": True, "decoder_sparse_step": 1}
+    ),
+    "qwen3_moe": Family(
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        qk_norm="head",
+        defaults={**_UNTIED, "decoder_sparse_step": 1},
+    ),
+    "deepseek_v2": Family(
+        out_bias="attention_bias",
+        defaults={**_UNTIED, "q_lora_rank": 1536, "n_shared_experts": 2},
+    ),
+    "deepseek_v3": Family(
+        out_bias="attention_bias",
+        defaults={**_UNTIED, "q_lora_rank": 1536, "n_shared_experts": 1},
+    ),
+    "gemma": _GEMMA,
+    "gemma2": Family(
+        norms=4, qkv_bias="attention_bias", out_bias="attention_bias", defaults=_GEMMA.defaults
+    ),
+    "gemma3_text": Family(
+        norms=4,
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        qk_norm="head",
+        defaults={
+            **_GEMMA.defaults,
+            "vocab_size": 262_208,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 131_072,
+        },
+    ),
+    "phi": Family(
+        gated=False,
+        norm=2,
+        norms=1,
+        qkv_bias=True,
+        out_bias=True,
+        mlp_bias=True,
+        head_bias=True,
+        parallel=True,
+        defaults=_UNTIED,
+    ),
+    "phi3": Family(defaults=_UNTIED),
+    "smollm3": Family(
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        mlp_bias="mlp_bias",
+        defaults={**_TIED, "num_key_value_heads": 4},
+    ),
+    "granite": _LLAMA,
+    "olmo": Family(norm=0, qkv_bias="attention_bias", out_bias="attention_bias", defaults=_UNTIED),
+    "olmo2": Family(
+        qkv_bias="attention_bias", out_bias="attention_bias", qk_norm="full", defaults=_UNTIED
+    ),
+    "cohere": Family(
+        norms=1,
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        parallel=True,
+        defaults=_TIED,
+    ),
+    "stablelm": Family(
+        norm=2, qkv_bias="use_qkv_bias", parallel="use_parallel_residual", defaults=_UNTIED
+    ),
+    "gpt2": _GPT2,
+    "gpt_neox": Family(
+        gated=False,
+        norm=2,
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        mlp_bias=True,
+        parallel="use_parallel_residual",
+        defaults={**_UNTIED, "attention_bias": True, "use_parallel_residual": True},
+    ),
+    "opt": Family(
+        gated=False,
+        norm=2,
+        qkv_bias="enable_bias",
+        out_bias="enable_bias",
+        mlp_bias="enable_bias",
+        positions=2,
+        defaults={**_TIED, "enable_bias": True, "do_layer_norm_before": True},
+    ),
+    "falcon": Family(
+        gated=False,
+        norm=2,
+        qkv_bias="bias",
+        out_bias="bias",
+        mlp_bias="bias",
+        parallel="parallel_attn",
+        defaults={
+            **_TIED,
+            "multi_query": True,
+            "parallel_attn": True,
+            "max_position_embeddings": 2048,
+        },
+    ),
+    "bloom": Family(
+        gated=False,
+        norm=2,
+        qkv_bias=True,
+        out_bias=True,
+        mlp_bias=True,
+        embedding_norm=True,
+        defaults={**_TIED, "max_position_embeddings": 2048},
+    ),
+    "bert": _BERT,
+    "roberta": Family(**{**vars(_BERT), "reserved_positions": 2}),
+    "xlm-roberta": Family(**{**vars(_BERT), "reserved_positions": 2}),
+    "electra": Family(
+        **{
+            **vars(_BERT),
+            "pooler": False,
+            "defaults": {**_BERT.defaults, "embedding_size": 128},
+        }
+    ),
+    "distilbert": Family(
+        **{**vars(_BERT), "pooler": False, "defaults": {**_BERT.defaults, "type_vocab_size": 0}}
+    ),
+    "deberta-v2": Family(
+        **{
+            **vars(_BERT),
+            "pooler": False,
+            "defaults": {
+                **_BERT.defaults,
+                "type_vocab_size": 0,
+                "position_biased_input": True,
+                "max_relative_positions": -1,
+            },
+        }
+    ),
+    "modernbert": Family(
+        kind="encoder",
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        mlp_bias="mlp_bias",
+        embedding_norm=True,
+        defaults={**_TIED, "max_position_embeddings": 8192, "intermediate_size": 1152},
+    ),
+    "t5": Family(
+        kind="encoder-decoder",
+        gated=False,
+        defaults={**_TIED, "max_position_embeddings": 512, "vocab_size": 32128},
+    ),
+}

