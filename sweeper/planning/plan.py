@@ -118,6 +118,7 @@ class Candidate(Record):
     gpus_per_trial: int = 1
     trainable_parameters: int
     expected_quality: str = ""
+    setup_notes: tuple[str, ...] = Field((), description="why this cap, and the stated margin")
     parameters: dict[str, Parameter]
 
     def defaults(self) -> dict[str, Scalar]:
@@ -143,6 +144,22 @@ class Rejected(Record):
     remedy: str = ""
 
 
+class Purchase(Record):
+    """What one full trial of a candidate costs, and how many of them the user's budget buys.
+
+    ``full_trials`` counts trials that are not pruned, with nothing else bought; None without a
+    budget. Device-hours are GPU-hours, or hours of the machine on a CPU.
+    """
+
+    strategy: str
+    model: str
+    gpus_per_trial: int
+    trials_at_once: int
+    device_hours_per_trial: float
+    cost_usd_per_trial: float | None = None
+    full_trials: int | None = None
+
+
 class Budget(Record):
     """What the study will use.
 
@@ -154,6 +171,7 @@ class Budget(Record):
     trials: int
     rungs: int = 8
     first_rung: int = Field(1, description="earliest rung at which a trial may be pruned")
+    rung_items: int = Field(0, description="validation items scored at a rung below the last")
     epochs: float
     full_tokens: int
     trials_at_once: int = 1
@@ -163,6 +181,7 @@ class Budget(Record):
     confirmation_seeds: int
     gpu_hours: float | None = None
     cost_usd: float | None = None
+    purchases: tuple[Purchase, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -195,6 +214,7 @@ class Plan(Artifact):
     candidates: tuple[Candidate, ...] = Field(description="in the order of their defaults")
     rejected: tuple[Rejected, ...]
     warnings: tuple[Reason, ...] = ()
+    advice: tuple[Reason, ...] = Field((), description="what to do besides training")
     answers: tuple[Answer, ...] = ()
     own_trials: tuple[OwnTrial, ...] = ()
     budget: Budget

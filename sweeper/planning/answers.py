@@ -1,0 +1,103 @@
+"""The user's questions, answered in words and in the plan's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sweeper import units
+from sweeper.facts.record import Facts
+from sweeper.planning.effects import QUESTIONS, fill
+from sweeper.planning.factkinds import Values
+from sweeper.planning.plan import Answer, Candidate, Rejected
+from sweeper.planning.rules import Rule
+
+
+def answers(
+    rules: Sequence[Rule],
+    values: Values,
+    facts: Facts,
+    candidates: Sequence[Candidate],
+    rejected: Sequence[Rejected],
+) -> tuple[Answer, ...]:
+    """One answer a question: first the plan's figures, then what the rules that fired add."""
+    figures: Mapping[str, str] = {
+        "full-or-lora": _full_or_lora(candidates, rejected),
+        "learning-rate": _learning_rate(candidates),
+        "how-much-data": _how_much_data(facts),
+        "fine-tune-at-all": _at_all(facts),
+    }
+    found = []
+    for name, question in QUESTIONS.items():
+        spoken = [
+            (rule.id, rule.effects.answers[name]) for rule in rules if name in rule.effects.answers
+        ]
+        texts = [figures[name], *(fill(text, values) for _, text in spoken)]
+        found.append(
+            Answer(
+                question=question,
+                answer=" ".join(text for text in texts if text),
+                rules=tuple(rule for rule, _ in spoken),
+            )
+        )
+    return tuple(found)
+
+
+def _cost(candidate: Candidate) -> str:
+    return (
+        f"{candidate.memory.peak_gib:.1f} GiB, {units.count(candidate.trainable_parameters)} "
+        f"trained parameters, {units.duration(candidate.seconds_per_trial)} a trial"
+    )
+
+
+def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected]) -> str:
+    found = {c.strategy: c for c in reversed(candidates)}
+    parts = [
+        f"{name}: {_cost(found[name])}, score {found[name].score:+.3g}."
+        for name in ("lora", "qlora", "full")
+        if name in found
+    ]
+    parts += [
+        f"{item.strategy}: left out, {item.reason}."
+        for item in rejected
+        if item.strategy in ("lora", "full") and item.strategy not in found
+    ]
+    return " ".join([f"Begin with {candidates[0].strategy}.", *parts])
+
+
+def _learning_rate(candidates: Sequence[Candidate]) -> str:
+    parts = []
+    for candidate in candidates:
+        rate = candidate.parameters.get("learning_rate")
+        if rate is None:
+            continue
+        default = rate.default if isinstance(rate.default, float) else None
+        parts.append(
+            f"{candidate.strategy}: begin at {units.rate(default)}, search "
+            f"{units.rate(rate.low)} to {units.rate(rate.high)}."
+        )
+    head = next((c.parameters.get("head_learning_rate") for c in candidates), None)
+    if head is not None:
+        default = head.default if isinstance(head.default, float) else None
+        parts.append(
+            f"New head: begin at {units.rate(default)}, search {units.rate(head.low)} to "
+            f"{units.rate(head.high)}."
+        )
+    return " ".join(parts)
+
+
+def _how_much_data(facts: Facts) -> str:
+    data = facts.data
+    text = f"You have {data.train_rows:,} rows to train on"
+    if data.labels:
+        text += f", {data.train_rows / len(data.labels):.3g} for each of {len(data.labels)} classes"
+    return f"{text}."
+
+
+def _at_all(facts: Facts) -> str:
+    cheap = (
+        "the untrained model, the majority class, TF-IDF with logistic regression and a linear "
+        "probe on frozen features"
+        if facts.task == "classification"
+        else "the untrained model without and with examples in its prompt"
+    )
+    return f"The sweep first scores {cheap}; if no trial beats them beyond noise, the answer is no."

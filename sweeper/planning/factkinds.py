@@ -1,0 +1,68 @@
+"""What a named fact is, what it is computed from, and how its value is written.
+
+Knows no fact by name; the table of them is ``facttable``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sweeper.facts.record import Facts, ModelFacts
+from sweeper.spec import Spec
+
+Value = bool | int | float | str | tuple[str, ...] | None
+Values = Mapping[str, Value]
+Kind = Literal["number", "word", "flag", "words"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What facts are computed from: the request, the gathered facts, and one of the models."""
+
+    spec: Spec
+    facts: Facts
+    model: ModelFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One named fact.
+
+    Args:
+        name: As rules spell it.
+        kind: ``number``, ``flag`` (true or false), ``word`` (one of ``words``, if they are
+            listed) or ``words`` (several).
+        description: What it is and how it is computed.
+        compute: Its value in a scene; None where it is not known.
+        unit: Of a number.
+        chosen: The user decides it and could decide otherwise.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    compute: Callable[[Scene], Value]
+    unit: str = ""
+    words: tuple[str, ...] = ()
+    chosen: bool = False
+
+
+def show(value: Value) -> str:
+    """A fact's value as texts print it.
+
+    >>> show(12000), show(0.25), show(True), show(None), show(("lora", "full"))
+    ('12,000', '0.25', 'yes', 'unknown', 'lora, full')
+    """
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if isinstance(value, str):
+        return value
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,58 @@
+"""What makes two calls the same run: digests of what was asked for, compared on resume.
+
+The digests cover the request and the data, never the rules: a resume obeys the frozen plan even
+where the rules have changed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from sweeper.facts.record import Facts
+from sweeper.planning.budget import RUNGS
+from sweeper.planning.plan import Identity
+from sweeper.spec import Spec
+
+OBJECTIVE = "validation loss: mean over items, unpadded, without penalties; version 1"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of a value.
+
+    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def identity(spec: Spec, facts: Facts) -> Identity | None:
+    """The run's identity; None where there is nothing to run (no data, or only a model's size)."""
+    data = facts.data
+    if data.fingerprint is None or any(model.source == "size" for model in facts.models):
+        return None
+    aim, training = spec.aim, spec.training
+    splits = [split.model_dump(mode="json") for split in data.splits]
+    fractions = [spec.data.validation_fraction, spec.data.test_fraction, spec.data.split_seed]
+    space = {
+        "strategies": aim.strategies,
+        "tasks_on_one_base": aim.tasks_on_one_base,
+        "domain_distance": aim.domain_distance,
+        "max_length": training.max_length,
+        "precision": training.precision,
+        "gradient_checkpointing": training.gradient_checkpointing,
+        "system_prompt": training.system_prompt,
+        "rules": spec.rules,
+    }
+    return Identity(
+        model=digest([[model.id, model.revision] for model in facts.models]),
+        data=digest([data.fingerprint, spec.data.corpus, spec.data.general]),
+        task=digest(facts.task),
+        split=digest([splits, fractions]),
+        space=digest(space),
+        objective=digest([OBJECTIVE, training.max_length]),
+        rungs=digest([RUNGS, training.epochs]),
+        seed=digest(spec.search.seed),
+    )

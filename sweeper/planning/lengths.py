@@ -1,0 +1,60 @@
+"""The sequence cap: how many tokens of an example a model will see, and why that many.
+
+Knows nothing about memory; a cap that does not fit is the fitting's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweeper.facts.record import Facts, LengthFacts, ModelFacts
+from sweeper.spec import Spec
+
+# Kernels and allocators like multiples of 8 (NVIDIA, Deep Learning Performance guide, section on
+# tensor core requirements).
+MULTIPLE = 8
+
+# Without data: the lengths that published recipes for these tasks use (GLUE fine-tuning 128,
+# arXiv:1810.04805, A.3; Alpaca and QLoRA instruction tuning 512, arXiv:2305.14314, B.2).
+TYPICAL = {"classification": 128, "instruction": 512, "code": 512, "domain": 512}
+TYPICAL_MEAN_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """The cap in tokens, the mean length under it, why, and what it cuts (empty if nothing)."""
+
+    tokens: int
+    mean: float
+    why: str
+    cuts: str = ""
+
+
+def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
+    """Long enough for 99% of the examples, within the model's context; the user's word wins."""
+    lengths = facts.data.lengths
+    context = model.context_length
+    wanted = spec.training.max_length
+    if lengths is None:
+        tokens = min(wanted or TYPICAL[facts.task], context)
+        why = "no data at hand: the length that published recipes for this task use"
+        return Cap(tokens, tokens * TYPICAL_MEAN_SHARE, "as asked for" if wanted else why)
+    if wanted is not None:
+        tokens, why = min(wanted, context), "as asked for"
+    elif lengths.p99 > context:
+        tokens, why = context, f"the model's context; 99% of the examples need {lengths.p99:,}"
+    else:
+        tokens = min(-(-lengths.p99 // MULTIPLE) * MULTIPLE, context)
+        why = f"99% of the examples have at most {lengths.p99:,} tokens"
+    return Cap(tokens, min(lengths.mean, float(tokens)), why, _cuts(lengths, tokens))
+
+
+def _cuts(lengths: LengthFacts, tokens: int) -> str:
+    """Which share of the examples loses its end, as far as the percentiles tell."""
+    if lengths.longest <= tokens:
+        return ""
+    if lengths.p99 <= tokens:
+        return "at most 1%"
+    if lengths.p90 <= tokens:
+        return "1% to 10%"
+    return "10% to 50%" if lengths.p50 <= tokens else "more than half"

@@ -1,0 +1,81 @@
+"""How much memory one device needs to train: a closed formula, no torch.
+
+Adds up what a set-up holds at each phase of a step and takes the largest. Knows nothing about
+which set-up is wise.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from sweeper.facts.record import ModelFacts
+from sweeper.planning.memory_counters import (
+    CONTEXT_GIB,
+    OVERHEADS,
+    PROCESS_GIB,
+    SLACK,
+    spread,
+)
+from sweeper.planning.memory_phases import Phase, phases
+from sweeper.planning.memory_setup import Attention, Loss, Setup, Sharding
+from sweeper.planning.memory_states import trainable_parameters
+from sweeper.planning.plan import MemoryEstimate
+
+__all__ = [
+    "OVERHEADS", "Attention", "Loss", "Setup", "Sharding", "estimate", "tensors_gib",
+    "trainable_parameters", "worst_phase",
+]  # fmt: skip
+
+GIB = 1024**3
+
+
+def worst_phase(model: ModelFacts, setup: Setup) -> Phase:
+    """The phase of a step, or of evaluation, with the most allocated memory."""
+    return max(phases(model, setup), key=lambda phase: phase.total)
+
+
+@lru_cache(maxsize=4096)
+def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
+    worst = worst_phase(model, setup)
+    parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
+    tensors = sum(parts.values())
+    if setup.device == "cuda":
+        parts["allocator slack"] = tensors * SLACK
+        parts["device context"] = CONTEXT_GIB
+    else:
+        parts["process"] = PROCESS_GIB
+    fixed = sum(parts.values()) - tensors
+    low, high = spread(setup, foreign=False, known=True).around(tensors)
+    return MemoryEstimate(
+        peak_gib=tensors + fixed,
+        low_gib=low + fixed,
+        high_gib=high + fixed,
+        limit_gib=1.0,
+        parts=parts,
+        assumptions=_assumptions(model, setup, worst.name),
+    )
+
+
+def estimate(model: ModelFacts, setup: Setup, limit_gib: float) -> MemoryEstimate:
+    """Peak memory that one device must have, in GiB, with its parts and a 90% interval.
+
+    Args:
+        limit_gib: What the device has; handed through.
+    """
+    return _estimate(model, setup).model_copy(update={"limit_gib": limit_gib})
+
+
+def tensors_gib(found: MemoryEstimate) -> float:
+    """Of an estimate, what PyTorch's counter of allocated memory would show."""
+    return found.peak_gib - sum(found.parts.get(name, 0.0) for name in OVERHEADS)
+
+
+def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]:
+    notes = [f"the peak is in the {phase}", f"{setup.attention} attention, {setup.loss} loss"]
+    if not model.parameters_exact:
+        notes.append("the number of parameters is estimated")
+    if "paged" in setup.optimizer:
+        notes.append("paged optimizer states are counted as host memory")
+    if setup.sharding == "fsdp":
+        notes.append(f"weights, gradients and states in equal shards on {setup.gpus} devices")
+    return tuple(notes)

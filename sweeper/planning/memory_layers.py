@@ -1,0 +1,158 @@
+"""Whole layers on the tape: what one layer of each kind keeps, and its backward peak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweeper.facts.record import MixtureOfExperts, ModelFacts
+from sweeper.planning.memory_attention import attention
+from sweeper.planning.memory_blocks import Recorder
+from sweeper.planning.memory_setup import Setup
+from sweeper.planning.memory_tape import Value
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """Bytes a token of one kind of layer, and how many layers of that kind there are.
+
+    Args:
+        kept: What lives between forward and backward without checkpointing.
+        peak: The most during its backward, what it keeps included.
+        forward: The most during its forward, likewise.
+        entry: Its input, which is all that checkpointing keeps.
+    """
+
+    kept: float
+    peak: float
+    forward: float
+    entry: float
+    count: int
+
+
+def layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
+    """The kinds of layers that the model has, in the order of the forward pass."""
+    sparse = model.moe.layers if model.moe else 0
+    costs = []
+    if model.kind == "encoder-decoder":
+        costs.append(_cost(model, setup, model.layers, None, cross=False))
+        costs.append(_cost(model, setup, model.layers, None, cross=True))
+        return tuple(costs)
+    if model.layers - sparse:
+        costs.append(_cost(model, setup, model.layers - sparse, None))
+    if model.moe is not None and sparse:
+        costs.append(_cost(model, setup, sparse, model.moe))
+    return tuple(costs)
+
+
+def embedding_kept(model: ModelFacts, setup: Setup) -> float:
+    """Bytes a token that embeddings keep when they train: a norm's input, a dropout mask."""
+    if setup.strategy != "full":
+        return 0.0
+    recorder = Recorder(model, setup)
+    x = Value(model.hidden_size, setup.residual_bytes)
+    x = recorder.norm(x) if recorder.traits.post_norm else x
+    if recorder.traits.dropout:
+        recorder.dropout(x)
+    return recorder.tape.kept()
+
+
+def _cost(
+    model: ModelFacts,
+    setup: Setup,
+    count: int,
+    moe: MixtureOfExperts | None,
+    cross: bool = False,
+) -> LayerCost:
+    recorder = Recorder(model, setup)
+    entry = Value(model.hidden_size, setup.residual_bytes)
+    if recorder.autocast and recorder.traits.post_norm:
+        entry = Value(model.hidden_size, 4)  # LayerNorm's output under autocast
+    _layer(recorder, entry, moe, cross)
+    tape = recorder.tape
+    return LayerCost(tape.kept(), tape.backward_peak(), tape.forward_peak(), entry.size, count)
+
+
+def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bool) -> Value:
+    traits = recorder.traits
+    if recorder.model.parallel_blocks:
+        normed = recorder.norm(x)
+        beside = recorder.norm(x) if traits.norms > 1 else normed
+        both = recorder.add(_attend(recorder, normed), _feed(recorder, beside, moe))
+        return recorder.add(both, x)
+    if traits.post_norm:
+        x = recorder.norm(recorder.add(_attend(recorder, x), x))
+        return recorder.norm(recorder.add(_feed(recorder, x, moe), x))
+    x = recorder.add(_attend(recorder, recorder.norm(x)), x)
+    if cross:
+        encoded = Value(recorder.model.hidden_size, x.item)
+        x = recorder.add(attention(recorder, recorder.norm(x), encoded), x)
+    return recorder.add(_feed(recorder, recorder.norm(x), moe), x)
+
+
+def _attend(recorder: Recorder, x: Value) -> Value:
+    y = attention(recorder, x)
+    y = _bottleneck(recorder, y) if recorder.setup.adapter_placement == "both" else y
+    return recorder.norm(y) if recorder.traits.norms > 2 else y
+
+
+def _feed(recorder: Recorder, x: Value, moe: MixtureOfExperts | None) -> Value:
+    y = _experts(recorder, x, moe) if moe else _mlp(recorder, x, recorder.model.intermediate_size)
+    y = recorder.dropout(y) if recorder.traits.dropout else y
+    y = _bottleneck(recorder, y)
+    return recorder.norm(y) if recorder.traits.norms > 2 else y
+
+
+def _mlp(recorder: Recorder, x: Value, wide: float, shared: bool = False) -> Value:
+    hidden = recorder.model.hidden_size
+    if not recorder.model.gated_mlp:
+        up = recorder.activate(recorder.linear("up", x, wide))
+        return recorder.linear("down", up, hidden)
+    if "gate_up" in recorder.traits.names:
+        gate = up = recorder.linear("gate_up", x, 2 * wide)  # slices keep the whole alive
+        half = Value(wide, gate.item)
+        recorder.tape.record([half], [gate], [gate])
+        product = Value(wide, gate.item)
+        recorder.tape.record([product], [half, up], [half, up])
+    else:
+        gate = recorder.activate(recorder.linear("shared_gate" if shared else "gate", x, wide))
+        up = recorder.linear("shared_up" if shared else "up", x, wide)
+        product = recorder.multiply(gate, up)
+    return recorder.linear("shared_down" if shared else "down", product, hidden)
+
+
+def _experts(recorder: Recorder, x: Value, moe: MixtureOfExperts) -> Value:
+    """Routed experts as grouped products over copies of the tokens, one for each expert."""
+    tape, hidden = recorder.tape, recorder.model.hidden_size
+    chosen, item = moe.experts_per_token, recorder.setup.compute_bytes
+    trained = recorder.trains_base
+    source = recorder.cast(x, item) if recorder.autocast else x
+    gathered = Value(chosen * hidden, item)
+    tape.record([gathered], [source])
+    both = Value(chosen * moe.intermediate_size * (2 if recorder.model.gated_mlp else 1), item)
+    tape.record([both], [gathered], [gathered] if trained else [])
+    active = Value(chosen * moe.intermediate_size, item)
+    tape.record([active], [both], [both])
+    product = Value(active.elements, item)
+    tape.record([product], [active, both], [active, both])
+    down = Value(chosen * hidden, item)
+    tape.record([down], [product], [product] if trained else [])
+    y = Value(hidden, x.item)
+    tape.record([y], [down], [down])
+    if moe.shared_intermediate_size:
+        y = recorder.add(y, _mlp(recorder, x, moe.shared_intermediate_size, shared=True))
+    return y
+
+
+def _bottleneck(recorder: Recorder, x: Value) -> Value:
+    """A Houlsby-style adapter after a sublayer: down, activation, up, residual."""
+    setup = recorder.setup
+    if setup.strategy != "adapter":
+        return x
+    source = recorder.cast(recorder.cast(x, 4), 2) if recorder.autocast else x
+    width = max(1, recorder.model.hidden_size // setup.reduction_factor)
+    low, active = Value(width, source.item), Value(width, source.item)
+    delta = Value(x.elements, source.item)
+    recorder.tape.record([low], [source], [source])
+    recorder.tape.record([active], [low], [low])
+    recorder.tape.record([delta], [active], [active])
+    return recorder.add(x, delta)

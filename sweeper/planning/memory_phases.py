@@ -1,0 +1,167 @@
+"""The phases of a training step and what is allocated at the worst moment of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweeper.facts.record import ModelFacts
+from sweeper.planning.memory_evaluation import evaluation_parts
+from sweeper.planning.memory_layers import embedding_kept, layer_costs
+from sweeper.planning.memory_loss import head_cost
+from sweeper.planning.memory_setup import Setup
+from sweeper.planning.memory_states import (
+    base_weights,
+    largest_linear,
+    layer_parameters,
+    optimizer_cost,
+    trainable_parameters,
+)
+from sweeper.planning.shapes import embedding_parameters
+
+#: cuBLAS keeps a workspace on the device. Measured: 16 MiB, by which the memory allocated
+#: between steps exceeds the sum of all tensors (fms-acceleration's benchmarks, A100).
+_CUBLAS_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A moment of the step: bytes by readable name."""
+
+    name: str
+    parts: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts.values())
+
+
+def phases(model: ModelFacts, setup: Setup) -> tuple[Phase, ...]:
+    """The worst moment of the forward pass, the loss, the backward pass, the optimizer step and evaluation."""
+    step = _Step(model, setup)
+    found = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
+    found.append(step.optimizer())
+    if setup.evaluation_batch:
+        found.append(Phase("evaluation", step.held | evaluation_parts(model, setup)))
+    return tuple(found)
+
+
+class _Step:
+    def __init__(self, model: ModelFacts, setup: Setup) -> None:
+        self.model, self.setup = model, setup
+        self.full = setup.strategy == "full"
+        self.trainable = trainable_parameters(model, setup)
+        self.shard = 1.0 / setup.gpus if setup.sharding == "fsdp" else 1.0
+        self.gradients = self.trainable * setup.trained_bytes * self.shard
+        self.optimizer_cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
+        self.layers = layer_costs(model, setup)
+        self.head = head_cost(model, setup)
+        self.held = self._held()
+
+    def _held(self) -> dict[str, float]:
+        """What is there all the time."""
+        setup = self.setup
+        if self.full:
+            parts = {"weights": float(self.model.parameters * setup.trained_bytes)}
+        else:
+            parts = base_weights(self.model, setup)
+            parts["trained weights"] = float(self.trainable * setup.trained_bytes)
+        parts["optimizer states"] = self.trainable * self.optimizer_cost.states
+        parts = {name: size * self.shard for name, size in parts.items()}
+        if setup.sharding == "ddp":
+            parts["gradient buckets"] = float(self.trainable * setup.trained_bytes)
+        if setup.sharding == "fsdp":  # this layer, the next one, and the root with embeddings
+            gathered = 2 * layer_parameters(self.model) + embedding_parameters(self.model)
+            parts["gathered weights"] = float(gathered * setup.compute_bytes)
+        if setup.device == "cuda":
+            parts["library workspace"] = float(_CUBLAS_BYTES)
+        return parts
+
+    def _kept(self) -> float:
+        """Bytes that all layers hold at the end of the forward pass."""
+        if self.setup.strategy == "head":
+            return 0.0
+        checkpointing = self.setup.gradient_checkpointing
+        each = [(cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers]
+        return self.setup.tokens * (sum(each) + embedding_kept(self.model, self.setup))
+
+    def _copies(self) -> float:
+        """16-bit copies that autocast makes of float32 weights and keeps for the backward."""
+        setup, layer = self.setup, layer_parameters(self.model)
+        if setup.precision != "bf16-mixed":
+            return 0.0
+        if self.full:
+            return 2.0 * layer * (self.model.layers if setup.sharding != "fsdp" else 2)
+        if setup.base_bytes == 4 and setup.quantization is None:
+            return 2.0 * layer * (1 if setup.gradient_checkpointing else self.model.layers)
+        return 2.0 * self.trainable
+
+    def _earlier(self) -> float:
+        """Gradients that exist before the backward pass: those of earlier micro-batches."""
+        return self.gradients if self.setup.gradient_accumulation_steps > 1 else 0.0
+
+    def _dequantized(self) -> float:
+        """One layer's weights in the compute dtype: bitsandbytes multiplies with a copy."""
+        if self.setup.quantization not in ("nf4", "nf4-dq", "int8"):
+            return 0.0
+        return float(largest_linear(self.model) * self.setup.compute_bytes)
+
+    def forward(self) -> Phase:
+        parts = dict(self.held)
+        parts["gradients"] = self._earlier()
+        parts["autocast copies"] = self._copies()
+        parts["activations"] = self._kept()
+        last = self.layers[-1]
+        kept = last.entry if self.setup.gradient_checkpointing else last.kept
+        if self.setup.strategy != "head":
+            parts["forward of one layer"] = self.setup.tokens * (last.forward - kept)
+        return Phase("forward pass", parts)
+
+    def loss(self) -> Phase:
+        parts = dict(self.held)
+        parts["gradients"] = self._earlier()
+        parts["autocast copies"] = self._copies()
+        parts["activations"] = self._kept()
+        worst = max(self.head.forward, self.head.backward)
+        parts["logits and loss"] = self.setup.tokens * worst
+        return Phase("loss", parts)
+
+    def backward_start(self) -> Phase:
+        setup, last = self.setup, self.layers[-1]
+        parts = dict(self.held)
+        head = self.model.vocabulary_size * self.model.hidden_size if self.full else 0
+        if setup.classes:
+            head = 0
+        parts["gradients"] = max(self._earlier(), head * setup.trained_bytes * self.shard)
+        parts["autocast copies"] = self._copies()
+        parts["activations"] = self._kept()
+        parts["backward of one layer"] = 0.0
+        if setup.strategy != "head":
+            # with checkpointing the layer's forward runs again first
+            worst = max(last.peak, last.forward) if setup.gradient_checkpointing else last.peak
+            extra = worst - (0.0 if setup.gradient_checkpointing else last.kept)
+            parts["backward of one layer"] = setup.tokens * extra + self._dequantized()
+        return Phase("start of the backward pass", parts)
+
+    def backward_end(self) -> Phase:
+        setup, first = self.setup, self.layers[0]
+        parts = dict(self.held)
+        parts["gradients"] = self._released(self.gradients)
+        if setup.strategy != "head":
+            parts["activations"] = setup.tokens * first.entry
+            worst = max(first.peak, first.forward) if setup.gradient_checkpointing else first.peak
+            parts["backward of one layer"] = setup.tokens * worst + self._dequantized()
+        return Phase("end of the backward pass", parts)
+
+    def optimizer(self) -> Phase:
+        parts = dict(self.held)
+        parts["gradients"] = self._released(self.gradients)
+        temporary = self.optimizer_cost.temporary * self.shard
+        foreach = self.setup.device == "cuda"  # torch updates one tensor at a time on a CPU
+        parts["optimizer temporaries"] = self.trainable * temporary if foreach else 0.0
+        return Phase("optimizer step", parts)
+
+    def _released(self, gradients: float) -> float:
+        """Of all gradients, those that still exist after the backward pass has gone by."""
+        if not self.setup.releases_gradients:
+            return gradients
+        return gradients / max(1, self.model.layers)

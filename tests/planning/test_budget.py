@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sweeper.errors import SpecError
+from sweeper.planning.budget import (
+    RUNGS,
+    first_rung,
+    parse_limit,
+    rung_items,
+    searched_shares,
+)
+from sweeper.planning.planner import make_plan
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [("8gpuh", 8.0, "gpuh"), ("30 usd", 30.0, "usd"), ("2h", 2.0, "h"), ("0.5h", 0.5, "h")],
+)
+def test_a_budget_is_an_amount_with_a_unit(text: str, amount: float, unit: str) -> None:
+    limit = parse_limit(text)
+    assert limit is not None
+    assert (limit.amount, limit.unit) == (amount, unit)
+
+
+@pytest.mark.parametrize("text", ["8", "gpuh", "8 hours", "-1h", "0h", "1e3h", ""])
+def test_anything_else_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(SpecError, match="8gpuh"):
+        parse_limit(text)
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "expected"),
+    [(1000, 0.05, 2), (200, 0.05, 2), (199, 0.05, 3), (105, 0.05, 4), (49, 0.1, 8), (1000, 0.4, 4)],
+)
+def test_no_rung_before_fifty_steps_or_the_end_of_warmup(
+    steps: int, warmup: float, expected: int
+) -> None:
+    rung = first_rung(steps, warmup)
+    assert rung == expected
+    assert rung == RUNGS or rung * steps / RUNGS >= max(50, warmup * steps)
+
+
+@pytest.mark.parametrize("first", range(1, RUNGS + 1))
+def test_a_searched_trial_costs_between_its_first_rung_and_a_full_budget(first: int) -> None:
+    least, expected, most = searched_shares(first)
+    assert least == first / RUNGS <= expected <= most == 1.0
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(1000, 3.0), (20000, 1.0), (560, 4.0)])
+def test_evaluation_at_rungs_stays_near_a_tenth_of_a_trial(rows: int, epochs: float) -> None:
+    validation = rows // 5
+    items = rung_items(validation, rows, epochs)
+    forward = (RUNGS - 1) * items + validation
+    assert items == 50 or forward / 3 <= 0.101 * epochs * rows
+    assert items <= validation
+
+
+def test_search_and_confirmation_are_ranges_apart(scene: Any) -> None:
+    budget = make_plan(*scene(price=2.0)).budget
+    for part in (budget.search, budget.confirmation):
+        assert 0 < part.low < part.seconds < part.high
+    assert budget.finalists == 3
+    assert budget.gpu_hours is not None
+    assert budget.cost_usd == pytest.approx(budget.gpu_hours * 2.0, rel=0.01)
+
+
+def test_a_budget_limits_the_trials_and_says_so(scene: Any) -> None:
+    rich = make_plan(*scene(aim={"budget": "1000gpuh"})).budget
+    assert rich.trials == 20
+    assert not rich.notes
+    hours = rich.gpu_hours or 0.0
+    poor = make_plan(*scene(aim={"budget": f"{hours * 0.7:.3f}gpuh"})).budget
+    assert 1 <= poor.trials < 20
+    assert any("buys about" in note for note in poor.notes)
+    tiny = make_plan(*scene(aim={"budget": "0.001gpuh"})).budget
+    assert tiny.trials == 1
+    assert any("less than one trial" in note for note in tiny.notes)
+
+
+def test_every_strategy_says_what_its_trials_buy(scene: Any) -> None:
+    facts = {"gpus": 8, "price": 2.0, "model": "7B", "gpu_gib": 180.0}
+    budget = make_plan(*scene(aim={"budget": "30usd"}, **facts)).budget
+    assert {p.strategy for p in budget.purchases} == {"lora", "full"}
+    for purchase in budget.purchases:
+        assert purchase.full_trials is not None
+        assert purchase.cost_usd_per_trial == pytest.approx(
+            2.0 * purchase.device_hours_per_trial, rel=0.01
+        )
+        assert purchase.gpus_per_trial * purchase.trials_at_once <= 8
+        spent = purchase.full_trials * purchase.cost_usd_per_trial
+        assert spent <= 30.0 * 1.01
+    assert budget.trials_at_once >= 1
+
+
+def test_dollars_without_a_price_are_said_to_be_unknown(scene: Any) -> None:
+    notes = make_plan(*scene(aim={"budget": "30usd"})).budget.notes
+    assert any("no price" in note for note in notes)
+
+
+def test_more_gpus_run_more_trials_at_once(scene: Any) -> None:
+    one = make_plan(*scene(gpu_gib=180.0)).budget
+    eight = make_plan(*scene(gpu_gib=180.0, gpus=8)).budget
+    assert (one.trials_at_once, eight.trials_at_once) == (1, 8)
+    assert eight.search.seconds < one.search.seconds
+
+
+def test_workers_share_a_cpu(scene: Any) -> None:
+    facts = {"model": "smollm2", "gpu_gib": None}
+    budget = make_plan(*scene(search={"workers": 2}, **facts)).budget
+    assert budget.trials_at_once == 2
+
+
+def test_too_few_steps_mean_no_pruning_and_a_note(scene: Any) -> None:
+    budget = make_plan(*scene(rows=60, training={"epochs": 1})).budget
+    assert budget.first_rung == RUNGS
+    assert any("none is pruned" in note for note in budget.notes)
+
+
+def test_the_full_budget_is_epochs_times_tokens(scene: Any) -> None:
+    budget = make_plan(*scene(rows=1000, training={"epochs": 2})).budget
+    assert budget.full_tokens == 2 * 1000 * 200

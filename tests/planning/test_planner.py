@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from sweeper.planning.plan import Plan
+from sweeper.planning.planner import make_plan
+from sweeper.spec import Spec
+
+MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 6, "gpu_gib": None}
+SCENES: list[dict[str, Any]] = [
+    {},
+    MINI,
+    {"task": "code", "model": "smollm2", "gpu_gib": None},
+    {"task": "domain", "domain": "far"},
+    {"model": "70B", "gpus": 8},
+    {"task": "classification", "labels": 3, "gpu_gib": 24.0},
+]
+
+
+@pytest.mark.parametrize("facts", SCENES)
+def test_plans_are_deterministic_to_the_byte(scene: Any, facts: dict[str, Any]) -> None:
+    first, second = make_plan(*scene(**facts)), make_plan(*scene(**facts))
+    assert first.to_json() == second.to_json()
+
+
+@pytest.mark.parametrize("facts", SCENES)
+def test_a_plan_survives_its_json(scene: Any, facts: dict[str, Any]) -> None:
+    plan = make_plan(*scene(**facts))
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize("facts", SCENES)
+def test_every_strategy_competes_or_is_left_out_with_a_reason(scene: Any, facts: Any) -> None:
+    plan = make_plan(*scene(**facts))
+    names = [c.strategy for c in plan.candidates] + [r.strategy for r in plan.rejected]
+    assert sorted(names) == sorted(
+        ["adapter", "full", "head", "lora", "prefix", "ptuning", "qlora"]
+    )
+    assert all(item.reason and item.source for item in plan.rejected)
+    assert not [item for item in plan.rejected if "{" in item.reason]
+    assert plan.recommended == plan.candidates[0].strategy
+    scores = [c.score for c in plan.candidates]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("facts", SCENES)
+def test_all_four_questions_are_answered_with_numbers(scene: Any, facts: Any) -> None:
+    answers = {a.question: a.answer for a in make_plan(*scene(**facts)).answers}
+    assert len(answers) == 4
+    assert "GiB" in answers["Full fine-tuning or LoRA?"]
+    assert "begin at" in answers["Which learning rate?"]
+    assert "rows" in answers["How much data?"]
+    assert "first scores" in answers["Is fine-tuning needed at all?"]
+    assert not [text for text in answers.values() if "{" in text]
+
+
+def test_lora_comes_first_unless_weights_say_otherwise(scene: Any) -> None:
+    assert make_plan(*scene()).recommended == "lora"
+    rich = {"rows": 12_000, "gpu_gib": 180.0, "domain": "far"}
+    assert make_plan(*scene(**rich)).recommended == "full"
+
+
+def test_the_demo_is_lora_head_and_full_on_a_cpu(scene: Any) -> None:
+    plan = make_plan(*scene(rows=560, **MINI))
+    assert {c.strategy for c in plan.candidates} == {"lora", "head", "full"}
+    head = plan.candidate("head")
+    assert head.seconds_per_trial < plan.candidate("full").seconds_per_trial
+    assert head.parameters["C"].searched is False
+
+
+def test_only_the_strategies_asked_for_compete(scene: Any) -> None:
+    plan = make_plan(*scene(aim={"strategies": ("prefix", "adapter")}))
+    assert {c.strategy for c in plan.candidates} == {"prefix", "adapter"}
+    out = next(item for item in plan.rejected if item.strategy == "lora")
+    assert out.reason == "not among the strategies asked for"
+
+
+def test_prompt_methods_never_rank_above_lora(scene: Any) -> None:
+    every = {"aim": {"strategies": ("lora", "prefix", "ptuning")}}
+    for facts in ({}, {"rows": 100}, {"model": "13B"}, {"model": "smollm2"}, {"rows": 90_000}):
+        order = [c.strategy for c in make_plan(*scene(**facts, **every)).candidates]
+        assert order[0] == "lora"
+
+
+def test_several_models_compete_in_one_plan(scene: Any) -> None:
+    _, facts = scene()
+    small = facts.models[0].model_copy(update={"id": "small", "parameters": 3_000_000_000})
+    plan = make_plan(*scene(model=[facts.models[0], small]))
+    pairs = {(c.model, c.strategy) for c in plan.candidates}
+    assert {("7B", "lora"), ("small", "lora")} <= pairs
+    assert plan.candidate("lora", "small").model == "small"
+
+
+def test_a_plan_is_made_within_a_quarter_of_a_second(scene: Any) -> None:
+    spec, facts = scene(gpus=8)
+    make_plan(spec, facts)
+    start = time.process_time()
+    make_plan(spec, facts)
+    assert time.process_time() - start < 0.25
+
+
+def test_own_trials_are_handed_on(scene: Any) -> None:
+    spec, facts = scene()
+    own = [{"strategy": "lora", "parameters": {"r": 4}}]
+    spec = Spec.model_validate(spec.model_dump() | {"trials": own})
+    assert make_plan(spec, facts).own_trials == spec.trials
+
+
+def test_expected_quality_names_its_source(scene: Any) -> None:
+    for candidate in make_plan(*scene()).candidates:
+        assert "(" in candidate.expected_quality
+        assert candidate.trainable_parameters > 0
+
+
+def test_leaks_and_noise_are_warned_about(scene: Any) -> None:
+    data = {"leaked_rows": 4, "conflicting_rows": 400}
+    warned = {w.rule: w.why for w in make_plan(*scene(data=data)).warnings}
+    assert warned["rows-leak"].startswith("4 rows")
+    assert "quality-over-quantity" in warned
+
+
+def test_no_text_of_a_plan_has_an_unfilled_slot(scene: Any) -> None:
+    for facts in SCENES:
+        plan = make_plan(*scene(**facts))
+        for candidate in plan.candidates:
+            texts = [r.why for r in (*candidate.reasons, *candidate.cautions)]
+            texts += [p.why for p in candidate.parameters.values()]
+            assert not [text for text in texts if "{" in text and "|" not in text]

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from sweeper import knowledge
+from sweeper.planning.rules import rule_book
+from sweeper.planning.schema import rules_schema, strategy_schema
+
+RULES = sorted((knowledge.search_spaces() / "rules").glob("**/*.yaml"))
+STRATEGIES = sorted((knowledge.search_spaces() / "strategies").glob("**/*.yaml"))
+
+
+def test_there_are_files_to_check() -> None:
+    assert RULES
+    assert STRATEGIES
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
+def test_every_shipped_rule_file_fits_the_schema(path: Any) -> None:
+    schema = rules_schema(rule_book())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), schema)
+
+
+@pytest.mark.parametrize("path", STRATEGIES, ids=lambda path: path.stem)
+def test_every_shipped_strategy_file_fits_the_schema(path: Any) -> None:
+    schema = strategy_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), schema)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "Not An Id"},
+        {"when": {"exampels": {"min": 1}}},
+        {"when": {"task": "cod"}},
+        {"then": {"prefer": {"lroa": 1}}},
+        {"then": {}},
+        {"sorce": "me"},
+    ],
+)
+def test_an_editor_sees_the_mistake(change: dict[str, Any]) -> None:
+    rule = {"id": "a", "title": "A", "then": {"warn": "x"}, "why": "b", "source": "c"}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate([rule | change], rules_schema(rule_book()))
