@@ -1,0 +1,94 @@
+"""What a training backend is: the border between the worker loop and whatever trains.
+
+Only types. Knows nothing about Optuna, torch, leases or folders beyond the one it hands over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from sweeper.planning.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec
+from sweeper.trials import BaselineResult, RungReport, TestScore, TrialConfig, TrialResult
+
+
+class Decision(Enum):
+    """The worker's answer to a report: train on, end as pruned, or put the trial back."""
+
+    CONTINUE = "continue"
+    PRUNE = "prune"
+    STOP = "stop"
+
+
+class Interrupted(BaseException):
+    """Training stopped because it was told to, not because it ended or failed.
+
+    Not an ``Exception``, so that no handler of training errors takes it for one.
+    """
+
+
+class Backend(Protocol):
+    """Trains and scores. One lives as long as its worker and serves one call at a time.
+
+    Failures of training (out of memory, a loss that is not finite, a refused configuration) come
+    back as ``TrialResult(state="FAIL", failure=...)``. An exception means a bug or a broken
+    machine and costs the trial one attempt.
+    """
+
+    def baselines(self) -> Iterator[BaselineResult]:
+        """Score the cheap models to beat, one after the other, on validation only.
+
+        Test figures stay None: the test split is sealed at this time.
+        """
+        ...
+
+    def train(
+        self,
+        config: TrialConfig,
+        folder: Path,
+        report: Callable[[RungReport], Decision],
+        should_stop: Callable[[], bool],
+    ) -> TrialResult:
+        """Train one trial from the base weights and score it on the validation split.
+
+        Args:
+            config: What to train.
+            folder: An empty folder of this attempt. Write ``trainer.log``, ``item_losses.json``
+                and (if ``config.keep_weights``) ``weights/`` here, and nothing elsewhere.
+            report: To be called once at each rung, in order, with what is known there. The last
+                rung's report comes before the return. On ``PRUNE`` end at once and return state
+                ``PRUNED`` (``pruned_at_rung`` set, no ``validation_loss``); on ``STOP`` raise
+                ``Interrupted``.
+            should_stop: Cheap; to be asked at each optimizer step and each evaluation batch. When
+                it says True, clean up and raise ``Interrupted``.
+
+        Returns:
+            The result; paths in it are relative to ``folder``. The worker fills in ``worker``,
+            ``started_at``, ``ended_at`` and ``pruned_because`` where they are empty.
+
+        Raises:
+            Interrupted: ``report`` answered ``STOP`` or ``should_stop`` said True.
+        """
+        ...
+
+    def score_test(self, name: str, config: TrialConfig | None, folder: Path | None) -> TestScore:
+        """Score one model on the sealed test split.
+
+        Args:
+            name: What the score is filed under: ``trial-7``, ``trial-7-seed-2`` or the name of a
+                baseline.
+            config: The configuration of the trial; None for a baseline.
+            folder: Where ``weights/`` of the trial lies; None for a baseline.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what is held. The worker ends after this."""
+        ...
+
+
+MakeBackend = Callable[[RunFolder, Plan, Spec], Backend]

@@ -1,0 +1,176 @@
+"""Who works on what: claiming by compare-and-set, leases, putting back, finishing. One for all.
+
+Trials and jobs are both Optuna trials that wait; this module moves them between WAITING, RUNNING
+and their end so that two workers never both do so. Knows nothing about training or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.search.storage import Storage
+
+LEASE = "sweeper:lease"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who holds a trial.
+
+    ``attempt`` grows by one with each claim and is what a report must carry to be taken;
+    ``beat`` grows while the holder lives. Nobody compares clocks: whoever watches a lease
+    measures with its own how long the beat has stood still.
+    """
+
+    owner: str = ""
+    attempt: int = 0
+    crashes: int = 0
+    beat: int = 0
+
+
+def lease_of(trial: FrozenTrial) -> Lease:
+    """The lease of a trial; that of nobody where it was never claimed."""
+    stored = trial.system_attrs.get(LEASE)
+    return Lease(**stored) if stored else Lease()
+
+
+@dataclass
+class Queue:
+    """One Optuna study as a queue of work."""
+
+    storage: Storage
+    study: optuna.Study
+
+    @property
+    def study_id(self) -> int:
+        return self.study._study_id
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Trials in these states (all without any), by number. Not copied: do not change them."""
+        return self.storage.optuna.get_all_trials(
+            self.study_id, deepcopy=False, states=states or None
+        )
+
+    def trial(self, number: int) -> FrozenTrial:
+        """One trial as the storage has it now."""
+        return self.storage.optuna.get_trial(self._id(number))
+
+    def _id(self, number: int) -> int:
+        return self.storage.optuna.get_trial_id_from_study_id_trial_number(self.study_id, number)
+
+    def add(self, fixed: Mapping[str, Any] | None, user_attrs: Mapping[str, Any]) -> None:
+        """Add one waiting trial, with fixed parameters or none."""
+        self.study.enqueue_trial(dict(fixed or {}), user_attrs=dict(user_attrs))
+
+    def claim(self, owner: str, below: int | None = None) -> Claim | None:
+        """Take the first trial that waits.
+
+        Args:
+            owner: Who claims.
+            below: Trials with this number or a higher one are left alone.
+        """
+        for trial in self.trials(TrialState.WAITING):
+            if below is not None and trial.number >= below:
+                continue
+            claim = self._take(trial, owner)
+            if claim is not None:
+                return claim
+        return None
+
+    def _take(self, trial: FrozenTrial, owner: str) -> Claim | None:
+        backend = self.storage.optuna
+        with self.storage.exclusive():
+            try:
+                if not backend.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+                    return None
+            except UpdateFinishedTrialError:
+                return None
+            before = lease_of(backend.get_trial(trial._trial_id))
+            lease = replace(before, owner=owner, attempt=before.attempt + 1, beat=0)
+            backend.set_trial_system_attr(trial._trial_id, LEASE, asdict(lease))
+        claim = Claim(self, trial._trial_id, trial.number, lease)
+        # A storage that let two callers win the same trial lets the second overwrite the lease.
+        return claim if claim.held() else None
+
+    def take_back(self, trial: FrozenTrial, *, crashed: bool) -> None:
+        """Put a running trial back whose holder is gone. Its parameters stay."""
+        lease = lease_of(trial)
+        freed = replace(lease, owner="", crashes=lease.crashes + crashed)
+        with self.storage.exclusive():
+            self._put_back(trial._trial_id, freed)
+
+    def _put_back(self, trial_id: int, freed: Lease) -> None:
+        # The lease first: a caller that dies in between leaves a running trial of nobody, which
+        # the next look at the queue puts back without counting the crash twice.
+        try:
+            self.storage.optuna.set_trial_system_attr(trial_id, LEASE, asdict(freed))
+            self.storage.optuna.set_trial_state_values(trial_id, TrialState.WAITING)
+        except UpdateFinishedTrialError:
+            return
+
+    def finish(self, trial_id: int, state: TrialState, value: float | None) -> bool:
+        """End a trial for good. False if it had ended before."""
+        values = None if value is None else [value]
+        try:
+            return self.storage.optuna.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            return False
+
+
+@dataclass
+class Claim:
+    """A trial that this process holds."""
+
+    queue: Queue
+    trial_id: int
+    number: int
+    lease: Lease
+    _lost: bool = field(default=False, init=False)
+
+    def held(self) -> bool:
+        """Whether it is still this process's: nobody took it back or ended it."""
+        if not self._lost:
+            trial = self.queue.storage.optuna.get_trial(self.trial_id)
+            stored = lease_of(trial)
+            self._lost = trial.state != TrialState.RUNNING or (
+                (stored.owner, stored.attempt) != (self.lease.owner, self.lease.attempt)
+            )
+        return not self._lost
+
+    def renew(self) -> bool:
+        """Show that the holder lives. False, and nothing written, if the trial was lost."""
+        with self.queue.storage.exclusive():
+            if not self.held():
+                return False
+            self.lease = replace(self.lease, beat=self.lease.beat + 1)
+            try:
+                self.queue.storage.optuna.set_trial_system_attr(
+                    self.trial_id, LEASE, asdict(self.lease)
+                )
+            except UpdateFinishedTrialError:
+                self._lost = True
+        return not self._lost
+
+    def put_back(self, *, crashed: bool) -> bool:
+        """Give it back to the queue. False if it was lost before."""
+        with self.queue.storage.exclusive():
+            if not self.held():
+                return False
+            crashes = self.lease.crashes + crashed
+            self.queue._put_back(self.trial_id, replace(self.lease, owner="", crashes=crashes))
+            self._lost = True
+        return True
+
+    def finish(self, state: TrialState, value: float | None) -> bool:
+        """End it. False, and nothing written, if it was lost: a stale report is refused."""
+        with self.queue.storage.exclusive():
+            if not self.held():
+                return False
+            self._lost = True
+            return self.queue.finish(self.trial_id, state, value)

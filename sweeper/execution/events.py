@@ -1,0 +1,61 @@
+"""What happens in a run, one event at a time: a line of ``events.jsonl`` and of a worker's pipe.
+
+Only types. Knows nothing about who draws or stores events.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Record
+from sweeper.spec import Scalar
+
+EventKind = Literal[
+    "run-started",
+    "phase",
+    "worker-started",
+    "worker-ended",
+    "trial-started",
+    "rung",
+    "trial-ended",
+    "trial-put-back",
+    "job-started",
+    "job-ended",
+    "job-put-back",
+    "baseline",
+    "warning",
+    "run-ended",
+]
+
+
+class Event(Record):
+    """One thing that happened.
+
+    ``trial`` is a trial's number; for a job it is the trial that the job is about, if any.
+    ``state`` is the end of a trial (``COMPLETE``, ``PRUNED``, ``FAIL``) or the phase or outcome
+    of the run. ``text`` is a sentence for a reader.
+    """
+
+    kind: EventKind
+    at: str
+    worker: str = ""
+    trial: int | None = None
+    attempt: int | None = None
+    job: str = ""
+    strategy: str = ""
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    rung: int | None = None
+    rungs: int | None = None
+    optimizer_steps: int | None = None
+    validation_loss: float | None = None
+    seconds: float | None = None
+    state: str = ""
+    text: str = ""
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 with seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,111 @@
+"""What the study holds, as the coordinating command remembers it: results read once, and counted.
+
+Knows the run's files and the study; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.execution import records
+from sweeper.execution.status import Best
+from sweeper.runfolder import RunFolder
+from sweeper.search import finalists
+from sweeper.search.space import STRATEGY
+from sweeper.search.study import ORIGIN
+from sweeper.trials import TrialConfig, TrialResult
+
+
+@dataclass
+class Ledger:
+    """The trials of a run that have ended, and which ones wait or run."""
+
+    run: RunFolder
+    trials: list[FrozenTrial] = field(default_factory=list)
+    results: dict[int, TrialResult] = field(default_factory=dict)
+    configs: dict[int, TrialConfig] = field(default_factory=dict)
+
+    def refresh(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Take in the study as it is now.
+
+        Returns:
+            The trials that have ended since the last time.
+        """
+        self.trials = trials
+        ended = [
+            trial
+            for trial in trials
+            if trial.state.is_finished() and trial.number not in self.results
+        ]
+        for trial in ended:
+            folder = self.run.trial(trial.number)
+            self.results[trial.number] = TrialResult.read(folder / records.RESULT)
+            if (folder / records.CONFIG).exists():
+                self.configs[trial.number] = TrialConfig.read(folder / records.CONFIG)
+        return ended
+
+    def in_state(self, *states: TrialState) -> list[FrozenTrial]:
+        """The trials in any of these states."""
+        return [trial for trial in self.trials if trial.state in states]
+
+    def finished(self, below: int) -> int:
+        """How many trials of the first ``below`` have ended."""
+        return sum(1 for trial in self.trials[:below] if trial.state.is_finished())
+
+    def strategies(self) -> dict[int, str]:
+        """The study's name of the candidate of each trial that has one."""
+        return {
+            trial.number: trial.params[STRATEGY]
+            for trial in self.trials
+            if STRATEGY in trial.params
+        }
+
+    def finalists(self, n: int) -> list[int]:
+        """The trials that would be confirmed if the search ended now."""
+        return finalists.choose(self.results, self.strategies(), n)
+
+    def defaults(self) -> list[int]:
+        """The completed trials of the rule book's defaults."""
+        return [
+            trial.number
+            for trial in self.in_state(TrialState.COMPLETE)
+            if trial.user_attrs.get(ORIGIN) == "default"
+        ]
+
+    def best(self, among: Iterable[int] | None = None) -> Best | None:
+        """The completed trial with the lowest loss."""
+        numbers = self.results if among is None else among
+        losses = {number: finalists.loss_of(self.results[number]) for number in numbers}
+        completed = [n for n in losses if self.results[n].state == "COMPLETE" and n in self.configs]
+        if not completed:
+            return None
+        number = min(completed, key=lambda n: (losses[n], n))
+        config = self.configs[number]
+        return Best(
+            trial=number,
+            strategy=config.strategy,
+            parameters=config.parameters,
+            validation_loss=losses[number],
+        )
+
+    def worth_their_weights(self, n: int) -> set[int]:
+        """Trials whose weights are kept: defaults, the best of each strategy, finalists."""
+        strategies = self.strategies()
+        bests = {
+            best.trial
+            for key in set(strategies.values())
+            if (best := self.best(i for i in self.results if strategies.get(i) == key))
+        }
+        return bests | set(self.defaults()) | set(self.finalists(n))
+
+    def drop_other_weights(self, n: int) -> list[int]:
+        """Delete the weights of all other trials. A trial that lost once cannot win again."""
+        worth = self.worth_their_weights(n)
+        losers = [i for i, result in self.results.items() if result.weights and i not in worth]
+        for number in losers:
+            records.drop_weights(self.run.trial(number))
+            self.results[number] = self.results[number].model_copy(update={"weights": None})
+        return losers

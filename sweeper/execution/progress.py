@@ -1,0 +1,124 @@
+"""From events and the ledger to ``status.json``: who runs what, how far, how long still.
+
+Knows nothing about how anything is run.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import time
+from dataclasses import dataclass, field
+
+from optuna.trial import TrialState
+
+from sweeper.execution.events import Event, now
+from sweeper.execution.ledger import Ledger
+from sweeper.execution.status import Eta, Phase, Running, Status
+from sweeper.search.space import STRATEGY
+
+_WORKER_FREED = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
+
+
+@dataclass
+class Progress:
+    """Keeps what a status is made of."""
+
+    ledger: Ledger
+    total: int
+    started_at: str
+    earlier_seconds: float = 0.0
+    workers: int = 1
+    phase: Phase = "baselines"
+    message: str = ""
+    jobs: int = 0
+    jobs_done: int = 0
+    running: dict[str, Running] = field(default_factory=dict)
+    _begun: float = field(default_factory=time.monotonic)
+
+    def hear(self, event: Event) -> None:
+        """Take an event into account."""
+        if event.kind in ("trial-started", "job-started"):
+            self.running[event.worker] = Running(
+                worker=event.worker,
+                job=event.job,
+                trial=event.trial,
+                attempt=event.attempt or 1,
+                strategy=event.strategy,
+                parameters=event.parameters,
+                rungs=event.rungs or 0,
+                since=event.at,
+            )
+        elif event.kind == "rung" and event.worker in self.running:
+            self._rung(event)
+        elif (
+            event.kind in ("trial-ended", "trial-put-back", "job-ended", "job-put-back")
+            or event.kind == "worker-ended"
+        ):
+            self.running.pop(event.worker, None)
+
+    def _rung(self, event: Event) -> None:
+        fields = {
+            "rung": event.rung,
+            "rungs": event.rungs,
+            "optimizer_steps": event.optimizer_steps,
+            "validation_loss": event.validation_loss,
+            "strategy": event.strategy,
+            "median_here": self._median(event),
+        }
+        self.running[event.worker] = self.running[event.worker].model_copy(update=fields)
+
+    def _median(self, event: Event) -> float | None:
+        losses = [
+            trial.intermediate_values[event.rung]
+            for trial in self.ledger.trials
+            if trial.number != event.trial
+            and event.rung in trial.intermediate_values
+            and trial.params.get(STRATEGY, "").split("@")[0] == event.strategy
+        ]
+        losses = [loss for loss in losses if math.isfinite(loss)]
+        return statistics.median(losses) if losses else None
+
+    def status(self, *, ended: bool = False) -> Status:
+        """The run at this moment."""
+        ended_in = dict.fromkeys(("COMPLETE", "PRUNED", "FAIL"), 0)
+        out_of_memory = 0
+        for result in self.ledger.results.values():
+            ended_in[result.state] += 1
+            failure = result.failure
+            out_of_memory += failure is not None and failure.kind == "out-of-memory"
+        waiting = [t for t in self.ledger.in_state(TrialState.WAITING) if t.number < self.total]
+        return Status(
+            phase=self.phase,
+            trials=self.total,
+            complete=ended_in["COMPLETE"],
+            pruned=ended_in["PRUNED"],
+            failed=ended_in["FAIL"],
+            out_of_memory=out_of_memory,
+            waiting=len(waiting),
+            running=() if ended else tuple(self.running.values()),
+            best=self.ledger.best(),
+            default=self.ledger.best(self.ledger.defaults()),
+            jobs=self.jobs,
+            jobs_done=self.jobs_done,
+            eta=None if ended else self._eta(len(waiting)),
+            started_at=self.started_at,
+            updated_at=now(),
+            ended_at=now() if ended else "",
+            seconds=round(self.earlier_seconds + time.monotonic() - self._begun, 3),
+            process=None if ended else os.getpid(),
+            message=self.message,
+        )
+
+    def _eta(self, waiting: int) -> Eta | None:
+        # Each strategy's trials are expected as often as they came so far; the range is two
+        # standard errors of the mean duration around it.
+        spent = [result.training_seconds + result.evaluation_seconds + result.setup_seconds
+                 for result in self.ledger.results.values() if result.state != "FAIL"]  # fmt: skip
+        if self.phase not in ("baselines", "search") or len(spent) < 2:
+            return None
+        left = (waiting + len(self.running) / 2) / max(1, self.workers)
+        mean = statistics.mean(spent)
+        error = statistics.stdev(spent) / math.sqrt(len(spent))
+        return Eta(low=left * max(0.0, mean - 2 * error), high=left * (mean + 2 * error))

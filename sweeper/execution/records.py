@@ -1,0 +1,92 @@
+"""The files of one attempt and how they become the trial's: in an order that survives a kill.
+
+An attempt writes into its own folder; ``result.json`` there says that it ended. Promoting copies
+the files up and ``result.json`` last, so that its presence above means that all of it is there.
+Knows nothing about Optuna.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from sweeper.artifact import write_text
+from sweeper.trials import RungReport, TestScore, TrialConfig, TrialResult
+
+CONFIG, RUNGS, RESULT, WEIGHTS = "config.json", "rungs.jsonl", "result.json", "weights"
+ITEM_LOSSES = "item_losses.json"
+
+
+def begin_attempt(target: Path, config: TrialConfig) -> Path:
+    """An empty folder for one attempt, with its configuration also shown in ``target``."""
+    attempt = target / "attempts" / str(config.attempt)
+    if attempt.exists():
+        shutil.rmtree(attempt)
+    config.write(attempt / CONFIG)
+    config.write(target / CONFIG)
+    write_text(target / RUNGS, "")
+    return attempt
+
+
+def add_rung(target: Path, attempt: Path, report: RungReport) -> None:
+    """Append one report to the attempt's and the trial's curve."""
+    line = report.model_dump_json() + "\n"
+    for folder in (attempt, target):
+        with (folder / RUNGS).open("a", encoding="utf-8") as file:
+            file.write(line)
+
+
+def read_rungs(folder: Path) -> list[RungReport]:
+    """The curve in a folder; a half-written last line is left out."""
+    path = folder / RUNGS
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [RungReport.from_json(line, where=str(path)) for line in lines if _is_json(line)]
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def end_attempt(target: Path, attempt: Path, result: TrialResult) -> None:
+    """Write the attempt's result and make its files the trial's."""
+    result.write(attempt / RESULT)
+    promote(target, attempt)
+
+
+def promote(target: Path, attempt: Path) -> TrialResult:
+    """Make an ended attempt's files the trial's; again and again with the same effect."""
+    for name in (CONFIG, RUNGS, ITEM_LOSSES):
+        if (attempt / name).exists():
+            write_text(target / name, (attempt / name).read_text(encoding="utf-8"))
+    weights = attempt / WEIGHTS
+    if weights.exists():
+        if (target / WEIGHTS).exists():
+            shutil.rmtree(target / WEIGHTS)
+        weights.rename(target / WEIGHTS)
+    result = TrialResult.read(attempt / RESULT)
+    result.write(target / RESULT)
+    return result
+
+
+def drop_weights(target: Path) -> None:
+    """Delete the weights of a trial that is no longer worth them, and say so in its result."""
+    result = TrialResult.read(target / RESULT)
+    result.model_copy(update={"weights": None}).write(target / RESULT)
+    shutil.rmtree(target / WEIGHTS, ignore_errors=True)
+
+
+def write_score(path: Path, score: TestScore) -> None:
+    """Keep the score of one model on the test split until the seal takes it up."""
+    write_text(path, score.model_dump_json() + "\n")
+
+
+def read_score(path: Path) -> TestScore:
+    """What ``write_score`` kept."""
+    return TestScore.model_validate_json(path.read_text(encoding="utf-8"))

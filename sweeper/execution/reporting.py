@@ -1,0 +1,82 @@
+"""Answers a trial's reports: keeps the curve, renews the lease, asks the pruner.
+
+Knows nothing about how the trial trains.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from optuna.trial import FrozenTrial
+
+from sweeper.execution import records
+from sweeper.execution.backend import Decision
+from sweeper.execution.claims import Claim
+from sweeper.search.pruner import judge
+from sweeper.trials import RungReport
+
+
+@dataclass
+class Reporter:
+    """What a backend calls at each rung.
+
+    Args:
+        claim: The trial, or the job of a confirmation run.
+        target: The folder whose curve this is.
+        attempt: The attempt's own folder.
+        should_stop: Whether the worker was told to stop.
+        heard: Called with each report that was taken.
+        prunes: False for confirmation runs, which always run to their end.
+    """
+
+    claim: Claim
+    target: Path
+    attempt: Path
+    should_stop: Callable[[], bool]
+    heard: Callable[[RungReport], None]
+    prunes: bool = True
+    superseded: bool = field(default=False, init=False)
+    because: str = field(default="", init=False)
+    losses: dict[int, float] = field(default_factory=dict, init=False)
+
+    def __call__(self, report: RungReport) -> Decision:
+        if not self.claim.renew():
+            self.superseded = True
+            return Decision.STOP
+        records.add_rung(self.target, self.attempt, report)
+        self.losses[report.rung] = report.validation_loss
+        if self.prunes:
+            self.claim.queue.storage.optuna.set_trial_intermediate_value(
+                self.claim.trial_id, report.rung, report.validation_loss
+            )
+        self.heard(report)
+        if self.should_stop():
+            return Decision.STOP
+        return self._decide()
+
+    def _decide(self) -> Decision:
+        if not self.prunes:
+            return Decision.CONTINUE
+        judgement = judge(self.claim.queue.study, self._as_reported())
+        if not judgement.prune:
+            return Decision.CONTINUE
+        self.because = judgement.because
+        return Decision.PRUNE
+
+    def _as_reported(self) -> FrozenTrial:
+        # An earlier attempt may have come further; its later rungs are not this one's.
+        stored = self.claim.queue.storage.optuna.get_trial(self.claim.trial_id)
+        trial = copy.copy(stored)
+        trial.intermediate_values = dict(self.losses)
+        return trial
+
+    def last_loss(self) -> float | None:
+        """The loss of the last rung, where it is a number."""
+        if not self.losses:
+            return None
+        loss = self.losses[max(self.losses)]
+        return loss if math.isfinite(loss) else None

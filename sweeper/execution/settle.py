@@ -1,0 +1,107 @@
+"""From an ended attempt to the study: what is told, in which order, and what a crash costs.
+
+Files come first and the study last. A result that lies there while the trial still runs was
+written by a process that died in between: it is told, not trained again.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.execution import records
+from sweeper.execution.claims import Claim, Queue, lease_of
+from sweeper.execution.events import now
+from sweeper.runfolder import RunFolder
+from sweeper.search.study import FAILURE, SECONDS
+from sweeper.trials import Failure, TrialConfig, TrialResult
+
+# Attempts that may end in a crash before the trial itself is held to be the cause.
+CRASHES_ALLOWED = 3
+
+_STATES = {
+    "COMPLETE": TrialState.COMPLETE,
+    "PRUNED": TrialState.PRUNED,
+    "FAIL": TrialState.FAIL,
+}
+
+
+def note(queue: Queue, trial_id: int, result: TrialResult) -> None:
+    """Leave on the trial what the search must know of it beside its value."""
+    backend = queue.storage.optuna
+    seconds = result.training_seconds + result.evaluation_seconds + result.setup_seconds
+    backend.set_trial_user_attr(trial_id, SECONDS, seconds)
+    if result.failure is not None:
+        backend.set_trial_user_attr(trial_id, FAILURE, result.failure.kind)
+
+
+def tell(claim: Claim, result: TrialResult, last_loss: float | None) -> bool:
+    """Tell the study how a trial ended. False if the trial was lost to another worker."""
+    if not claim.held():
+        return False
+    note(claim.queue, claim.trial_id, result)
+    state, value = _STATES[result.state], _value(result, last_loss)
+    study, trial = claim.queue.study, claim.queue.storage.optuna.get_trial(claim.trial_id)
+    study.sampler.after_trial(study, trial, state, None if value is None else [value])
+    return claim.finish(state, value)
+
+
+def _value(result: TrialResult, last_loss: float | None) -> float | None:
+    if result.state == "COMPLETE":
+        return result.validation_loss
+    known = result.state == "PRUNED" and last_loss is not None and math.isfinite(last_loss)
+    return last_loss if known else None
+
+
+def recover(queue: Queue, run: RunFolder, trial: FrozenTrial, *, crashed: bool, why: str) -> bool:
+    """Bring a running trial, whose holder is gone, to where it can go on.
+
+    Args:
+        queue: The queue of trials.
+        run: Where the trial's files are.
+        trial: As the storage has it.
+        crashed: Whether the holder crashed (it counts) or was stopped.
+        why: How the holder ended, for the record.
+
+    Returns:
+        Whether the trial has ended by this; else it waits again.
+    """
+    target = run.trial(trial.number)
+    attempt = run.attempt(trial.number, lease_of(trial).attempt)
+    if (attempt / records.RESULT).exists():
+        result = records.promote(target, attempt)
+        return _end(queue, trial, result)
+    if crashed and lease_of(trial).crashes + 1 >= CRASHES_ALLOWED:
+        result = crashed_result(target, trial, "crash", why)
+        records.end_attempt(target, attempt, result)
+        return _end(queue, trial, result)
+    queue.take_back(trial, crashed=crashed)
+    return False
+
+
+def _end(queue: Queue, trial: FrozenTrial, result: TrialResult) -> bool:
+    losses = trial.intermediate_values
+    last = losses[max(losses)] if losses else None
+    with queue.storage.exclusive():
+        note(queue, trial._trial_id, result)
+        return queue.finish(trial._trial_id, _STATES[result.state], _value(result, last))
+
+
+def crashed_result(target: Path, trial: FrozenTrial, kind: str, why: str) -> TrialResult:
+    """The result of a trial whose attempts all broke down."""
+    rungs = records.read_rungs(target)
+    config = target / records.CONFIG
+    return TrialResult(
+        number=trial.number,
+        attempt=lease_of(trial).attempt,
+        seed=TrialConfig.read(config).seed if config.exists() else 0,
+        state="FAIL",
+        failure=Failure.model_validate({"kind": kind, "detail": why}),
+        optimizer_steps=rungs[-1].optimizer_steps if rungs else 0,
+        tokens=rungs[-1].tokens if rungs else 0,
+        training_seconds=rungs[-1].training_seconds if rungs else 0.0,
+        evaluation_seconds=rungs[-1].evaluation_seconds if rungs else 0.0,
+        ended_at=now(),
+    )

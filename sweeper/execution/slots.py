@@ -1,0 +1,77 @@
+"""The trials of a study as slots, made before they run: defaults, the user's own, then search.
+
+Topping up is idempotent: the total is exact under any number of workers and resumptions. Knows
+nothing about results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sweeper.execution.claims import Queue
+from sweeper.planning.plan import Plan
+from sweeper.search import space
+from sweeper.search.study import ORIGIN, OVERRIDES
+from sweeper.spec import Scalar
+from sweeper.trials import Origin
+
+SLOT = "sweeper:slot"
+
+# The rule book's defaults come first and may use this share of the trials.
+DEFAULTS_SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One trial to come. ``fixed`` is empty where the sampler shall choose."""
+
+    name: str
+    origin: Origin
+    fixed: Mapping[str, Scalar] = field(default_factory=dict)
+    overrides: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+def known_slots(plan: Plan, total: int) -> Iterator[Slot]:
+    """The slots whose parameters are known beforehand, in their order."""
+    allowed = max(1, int(total * DEFAULTS_SHARE))
+    keyed = space.candidates(plan)
+    for key, candidate in list(keyed.items())[:allowed]:
+        yield Slot(f"default {key}", "default", space.fixed(key, candidate, {}))
+    for number, own in enumerate(plan.own_trials):
+        candidate = plan.candidate(own.strategy)
+        key = space.candidate_key(plan, candidate)
+        overrides = {
+            name: value
+            for name, value in own.parameters.items()
+            if name in candidate.parameters and not candidate.parameters[name].searched
+        }
+        fixed = space.fixed(key, candidate, own.parameters)
+        yield Slot(f"user {number}", "user", fixed, overrides)
+
+
+def useful_total(plan: Plan, total: int) -> int:
+    """The total, or fewer where nothing is left to search once every configuration ran."""
+    if any(space.searchable(candidate) for candidate in plan.candidates):
+        return total
+    return min(total, sum(1 for _ in known_slots(plan, total)))
+
+
+def top_up(queue: Queue, plan: Plan, total: int) -> None:
+    """Add slots until the study has ``total`` of them; more than that stay as they are."""
+    existing = queue.trials()
+    present = {trial.user_attrs.get(SLOT) for trial in existing}
+    missing = total - len(existing)
+    for slot in known_slots(plan, total):
+        if missing > 0 and slot.name not in present:
+            _add(queue, slot)
+            missing -= 1
+    for _ in range(missing):
+        _add(queue, Slot("search", "search"))
+
+
+def _add(queue: Queue, slot: Slot) -> None:
+    attributes: dict[str, object] = {SLOT: slot.name, ORIGIN: slot.origin}
+    if slot.overrides:
+        attributes[OVERRIDES] = dict(slot.overrides)
+    queue.add(slot.fixed, attributes)

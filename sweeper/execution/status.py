@@ -1,0 +1,87 @@
+"""How far a run is, for anyone who looks: the type of ``status.json``.
+
+Only types. Losses are validation losses, lower is better.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
+from sweeper.spec import Scalar
+
+Phase = Literal[
+    "baselines", "search", "confirmation", "test", "complete", "interrupted", "timeout", "failed"
+]
+
+
+class Running(Record):
+    """A trial or job that a worker is busy with.
+
+    ``median_here`` is the median loss of the strategy's other trials at the same rung.
+    """
+
+    worker: str
+    job: str = Field("", description="empty for a trial of the search")
+    trial: int | None = None
+    attempt: int = 1
+    strategy: str = ""
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    rung: int = 0
+    rungs: int = 0
+    optimizer_steps: int | None = None
+    validation_loss: float | None = None
+    median_here: float | None = None
+    since: str = ""
+
+
+class Best(Record):
+    """A completed trial worth naming."""
+
+    trial: int
+    strategy: str
+    parameters: dict[str, Scalar]
+    validation_loss: float
+
+
+class Eta(Record):
+    """Seconds that the rest will take, as a range over what finished trials took."""
+
+    low: float
+    high: float
+
+
+class Status(Artifact):
+    """A run at one moment.
+
+    ``trials`` is the study's total; ``complete`` + ``pruned`` + ``failed`` of it have ended.
+    ``out_of_memory`` counts the failed ones that ran out of memory. ``eta`` is None until two
+    trials have ended. ``jobs`` are baselines, confirmation runs and test scores.
+    """
+
+    phase: Phase
+    trials: int
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    out_of_memory: int = 0
+    waiting: int = 0
+    running: tuple[Running, ...] = ()
+    best: Best | None = None
+    default: Best | None = Field(None, description="best of the rule book's defaults")
+    jobs: int = 0
+    jobs_done: int = 0
+    eta: Eta | None = None
+    started_at: str
+    updated_at: str
+    ended_at: str = ""
+    seconds: float = Field(0.0, description="of this and all earlier calls")
+    process: int | None = Field(None, description="pid of the command; None when it ended")
+    message: str = ""
+
+    @property
+    def done(self) -> int:
+        """Trials of the total that have ended."""
+        return self.complete + self.pruned + self.failed

@@ -1,0 +1,104 @@
+"""From a candidate and suggested parameters to the configuration that a worker trains.
+
+Pure: the same plan, number and parameters give the same configuration. Knows no Optuna.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sweeper.planning.plan import Candidate, Plan
+from sweeper.spec import Scalar
+from sweeper.trials import Origin, TrialBudget, TrialConfig
+
+BATCH = "per_device_train_batch_size"
+
+# Forward and backward cost three forward passes (arXiv:2001.08361, section 2.1).
+FORWARDS_PER_TRAINING_PASS = 3.0
+
+# The share of a trial's time that evaluation may take, and the fewest items that a rung is judged
+# on where even so few take more: a loss over fewer could not tell one configuration from another.
+EVALUATION_SHARE = 0.1
+FEWEST_RUNG_ITEMS = 64
+
+
+def configure(
+    plan: Plan,
+    candidate: Candidate,
+    parameters: Mapping[str, Scalar],
+    *,
+    number: int,
+    attempt: int,
+    origin: Origin,
+) -> TrialConfig:
+    """The configuration of one trial.
+
+    All trials of a study train with the plan's seed, so that they see the same batches and differ
+    by their parameters alone; confirmation is what tries other seeds.
+    """
+    batch = int(parameters.get(BATCH, candidate.micro_batch * _accumulation(candidate)))
+    micro, accumulation = split_batch(batch, candidate.micro_batch, candidate.gpus_per_trial)
+    return TrialConfig(
+        number=number,
+        attempt=attempt,
+        seed=plan.seed,
+        origin=origin,
+        task=plan.facts.task,
+        strategy=candidate.strategy,
+        model=candidate.model,
+        parameters=dict(parameters),
+        budget=trial_budget(plan),
+        micro_batch=micro,
+        gradient_accumulation_steps=accumulation,
+        evaluation_batch=candidate.evaluation_batch,
+        gradient_checkpointing=candidate.gradient_checkpointing,
+        precision=candidate.precision,
+        sequence_length=candidate.sequence_length,
+        optimizer=candidate.optimizer,
+        quantization=candidate.quantization,
+        gpus=candidate.gpus_per_trial,
+        keep_weights=True,
+    )
+
+
+def _accumulation(candidate: Candidate) -> int:
+    return candidate.gradient_accumulation_steps * candidate.gpus_per_trial
+
+
+def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int]:
+    """Micro-batch and accumulation steps whose product with ``gpus`` is the effective batch.
+
+    >>> split_batch(12, 8)
+    (6, 2)
+    >>> split_batch(4, 8)
+    (4, 1)
+    """
+    share = max(1, batch // gpus)
+    micro = next(size for size in range(min(share, largest_micro), 0, -1) if share % size == 0)
+    return micro, share // micro
+
+
+def trial_budget(plan: Plan) -> TrialBudget:
+    """The full budget of a trial, the same for all of a study."""
+    budget = plan.budget
+    return TrialBudget(
+        epochs=budget.epochs,
+        full_tokens=budget.full_tokens,
+        rungs=budget.rungs,
+        rung_items=rung_items(plan),
+    )
+
+
+def rung_items(plan: Plan) -> int:
+    """How many validation items a rung below the last may score.
+
+    The first items of the split, so that rungs are nested in the whole. As many as keep all
+    evaluations of a trial, the whole split at its end included, within a tenth of its time.
+    """
+    data = plan.facts.data
+    validation = next((split.rows for split in data.splits if split.name == "validation"), 0)
+    whole = validation or max(1, (data.rows - data.train_rows) // 2)
+    affordable = EVALUATION_SHARE * FORWARDS_PER_TRAINING_PASS * plan.budget.epochs
+    spare = affordable * data.train_rows - whole
+    each = int(spare / max(1, plan.budget.rungs - 1))
+    return min(whole, max(FEWEST_RUNG_ITEMS, each))

@@ -1,0 +1,146 @@
+"""Samplers and pruners by the names that a spec gives them: ours, Optuna's, anybody's.
+
+``sweeper``, ``optuna:TPESampler``, ``optuna:TPESampler(multivariate=True)`` or
+``package.module:Class``.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+
+from sweeper.errors import SpecError, near_match
+from sweeper.planning.plan import Plan
+from sweeper.search import space
+from sweeper.search.pruner import SweeperPruner
+from sweeper.search.sampler import SweeperSampler
+
+OURS = "sweeper"
+
+
+def make_sampler(name: str, plan: Plan, number: int) -> BaseSampler:
+    """The sampler for one trial.
+
+    A third-party sampler is made anew for each trial, seeded by the study's seed and the trial's
+    number: its random state would otherwise start over on each resume and repeat trials.
+
+    Raises:
+        SpecError: The name means nothing, or the class cannot be made like this.
+    """
+    if name == OURS:
+        return SweeperSampler(plan)
+    seed = (plan.seed * 1_000_003 + number) % 2**32
+    made = _make(name, "search.sampler", BaseSampler, optuna.samplers, {"seed": seed})
+    assert isinstance(made, BaseSampler)
+    return OnlySearchable(made, plan)
+
+
+def make_pruner(name: str, plan: Plan) -> BasePruner:
+    """The pruner of a study.
+
+    Raises:
+        SpecError: The name means nothing, or the class cannot be made like this.
+    """
+    if name == OURS:
+        return SweeperPruner(plan)
+    made = _make(name, "search.pruner", BasePruner, optuna.pruners, {})
+    assert isinstance(made, BasePruner)
+    return made
+
+
+def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]) -> object:
+    text, arguments = _parse(name, where)
+    module_name, _, class_name = text.partition(":")
+    try:
+        module = home if module_name == "optuna" else importlib.import_module(module_name)
+    except ImportError as error:
+        raise SpecError(
+            f"cannot import {module_name!r}", str(error), "Install it, or mend the name.", where
+        ) from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        known = [each for each in dir(module) if _is_kind(getattr(module, each), base)]
+        raise SpecError(
+            f"{module_name} has no {base.__name__.removeprefix('Base').lower()} {class_name!r}",
+            fix=near_match(class_name, known),
+            where=where,
+        )
+    accepted = inspect.signature(found).parameters
+    extra = {key: value for key, value in extra.items() if key in accepted}
+    try:
+        return found(**{**extra, **arguments})
+    except (TypeError, ValueError, ImportError) as error:
+        raise SpecError(f"cannot make {name}", str(error), where=where) from error
+
+
+def _is_kind(found: object, base: type) -> bool:
+    return isinstance(found, type) and issubclass(found, base) and found is not base
+
+
+def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
+    text, bracket, rest = name.partition("(")
+    try:
+        call = ast.parse(f"f({rest}" if bracket else "f()", mode="eval").body
+        assert isinstance(call, ast.Call)
+        if call.args or ":" not in text:
+            raise ValueError("expected module:Class or module:Class(option=value)")
+        options = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise SpecError(
+            f"{name!r} does not name a sampler or pruner",
+            why=str(error),
+            fix="Write sweeper, optuna:TPESampler, optuna:TPESampler(multivariate=True) or "
+            "package.module:Class.",
+            where=where,
+        ) from error
+    return text, options
+
+
+class OnlySearchable(BaseSampler):
+    """Another sampler, kept from strategies of which a second trial would be the first again."""
+
+    def __init__(self, inner: BaseSampler, plan: Plan) -> None:
+        self._inner = inner
+        self._keys = [
+            key for key, one in space.candidates(plan).items() if space.searchable(one)
+        ] or list(space.candidates(plan))
+
+    def _mend(self, key: object, number: int) -> object:
+        return key if key in self._keys else self._keys[number % len(self._keys)]
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        drawn = dict(self._inner.sample_relative(study, trial, search_space))
+        if space.STRATEGY in drawn:
+            drawn[space.STRATEGY] = self._mend(drawn[space.STRATEGY], trial.number)
+        return drawn
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        drawn = self._inner.sample_independent(study, trial, param_name, param_distribution)
+        return self._mend(drawn, trial.number) if param_name == space.STRATEGY else drawn
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._inner.before_trial(study, trial)
+
+    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: Any, values: Any) -> None:
+        self._inner.after_trial(study, trial, state, values)

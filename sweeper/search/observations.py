@@ -1,0 +1,99 @@
+"""What the trials so far say, in the form that sampler and pruner think in.
+
+Reads Optuna's trials; knows nothing about storage or files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.search.space import STRATEGY
+from sweeper.search.study import FAILURE, ORIGIN
+from sweeper.spec import Scalar
+
+START = "head_init"
+
+# Failures that say something about the configuration; the others are the machine's.
+_TELLING = frozenset({"diverged", "out-of-memory"})
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One trial.
+
+    Args:
+        number: The trial's number.
+        key: Its candidate.
+        parameters: Those that were suggested, by plain name.
+        loss: Final loss of a completed trial, the last one of a pruned one, else None.
+        complete: Whether it was trained to the end.
+        running: Whether it runs now.
+        failed: Whether it failed in a way that its configuration is to blame for.
+        origin: ``default``, ``user`` or ``search``.
+        curve: Best finite loss so far, by rung.
+    """
+
+    number: int
+    key: str
+    parameters: dict[str, Scalar]
+    loss: float | None
+    complete: bool
+    running: bool
+    failed: bool
+    origin: str
+    curve: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def group(self) -> tuple[str, Scalar | None]:
+        """Strategy and start: curves are compared within these, as those of others cross them."""
+        return self.key, self.parameters.get(START)
+
+    @property
+    def rank(self) -> tuple[bool, int, float]:
+        """Sorts best first: completed trials by loss, then pruned ones by how far they came."""
+        reached = max(self.curve, default=0)
+        return not self.complete, 0 if self.complete else -reached, self.loss or math.inf
+
+
+def observe(trials: Iterable[FrozenTrial]) -> list[Observation]:
+    """All trials that have a strategy, by number."""
+    return [observation(trial) for trial in trials if STRATEGY in trial.params]
+
+
+def observation(trial: FrozenTrial) -> Observation:
+    """One trial as an observation."""
+    key = str(trial.params[STRATEGY])
+    prefix = f"{key}."
+    complete = trial.state == TrialState.COMPLETE
+    ended = complete or trial.state == TrialState.PRUNED
+    return Observation(
+        number=trial.number,
+        key=key,
+        parameters={
+            name.removeprefix(prefix): value
+            for name, value in trial.params.items()
+            if name.startswith(prefix)
+        },
+        loss=trial.value if ended and trial.values else None,
+        complete=complete,
+        running=trial.state == TrialState.RUNNING,
+        failed=trial.state == TrialState.FAIL and trial.user_attrs.get(FAILURE) in _TELLING,
+        origin=str(trial.user_attrs.get(ORIGIN, "search")),
+        curve=best_so_far(trial.intermediate_values),
+    )
+
+
+def best_so_far(losses: dict[int, float]) -> dict[int, float]:
+    """The lowest finite loss up to each rung; a trial is judged by its best one in the end."""
+    lowest = math.inf
+    curve: dict[int, float] = {}
+    for rung in sorted(losses):
+        if math.isfinite(losses[rung]):
+            lowest = min(lowest, losses[rung])
+        if math.isfinite(lowest):
+            curve[rung] = lowest
+    return curve
