@@ -1,0 +1,130 @@
+"""Models to beat in classification that cost next to nothing.
+
+Each is fitted on the train split and chosen on validation; the test split is read only when
+``evaluate`` is asked for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from sweeper.evaluation.probe import Array, Probe, nll
+from sweeper.facts.record import Split
+from sweeper.tasks.base import Baseline, Evaluation, Floats
+from sweeper.tasks.classification import Classification, class_metrics
+
+_TFIDF_PATH = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+class _Classifying:
+    """A baseline that gives log-probabilities of the classes."""
+
+    name: str
+    title: str
+    note = ""
+
+    def __init__(self, task: Classification) -> None:
+        self._task = task
+
+    def log_probabilities(self, split: Split) -> Floats:
+        raise NotImplementedError
+
+    def _targets(self, split: Split) -> list[int]:
+        return self._task.targets(self._task.dataset.splits[split])
+
+    def _texts(self, split: Split) -> list[str]:
+        return [example.text for example in self._task.dataset.splits[split]]
+
+    def evaluate(self, split: Split) -> Evaluation:
+        log_probabilities, targets = self.log_probabilities(split), self._targets(split)
+        metrics, scores = class_metrics(log_probabilities, targets)
+        losses = nll(log_probabilities, targets)
+        return Evaluation(losses, np.ones_like(losses), scores, metrics)
+
+
+class Majority(_Classifying):
+    """Every text gets the class frequencies of the train split, one item added to each class."""
+
+    name = "majority"
+    title = "majority class"
+
+    def log_probabilities(self, split: Split) -> Floats:
+        counts = Counter(self._targets("train"))
+        classes = len(self._task.dataset.labels)
+        frequencies = np.array([counts[number] + 1.0 for number in range(classes)])
+        items = len(self._task.dataset.splits[split])
+        return np.tile(np.log(frequencies / frequencies.sum()), (items, 1))
+
+
+class Tfidf(_Classifying):
+    """TF-IDF of words and word pairs with logistic regression; C is chosen on validation."""
+
+    name = "tfidf"
+    title = "TF-IDF with logistic regression"
+
+    @cached_property
+    def _fitted(self) -> tuple[TfidfVectorizer, LogisticRegression]:
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
+        train = vectorizer.fit_transform(self._texts("train"))
+        validation = vectorizer.transform(self._texts("validation"))
+        targets = self._targets("train")
+        best: tuple[float, LogisticRegression] | None = None
+        for strength in _TFIDF_PATH:
+            model = LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(train, targets)
+            loss = nll(self._spread(model, validation), self._targets("validation")).mean()
+            if best is None or loss < best[0]:
+                best = (loss, model)
+            else:
+                break
+        assert best is not None
+        return vectorizer, best[1]
+
+    def _spread(self, model: LogisticRegression, inputs: Any) -> Floats:
+        """Log-probabilities over all classes, those that train lacks included."""
+        logs = np.full((inputs.shape[0], len(self._task.dataset.labels)), -30.0)
+        logs[:, model.classes_] = model.predict_log_proba(inputs)
+        return np.asarray(np.maximum(logs, -30.0))
+
+    def log_probabilities(self, split: Split) -> Floats:
+        vectorizer, model = self._fitted
+        return self._spread(model, vectorizer.transform(self._texts(split)))
+
+
+class FrozenProbe(_Classifying):
+    """Logistic regression on the frozen base model's pooled features.
+
+    Args:
+        task: Whose splits are scored.
+        probe: Gives the fitted probe.
+        features: Gives the pooled features ``(items, width)`` of a split.
+    """
+
+    name = "probe"
+    title = "frozen probe"
+
+    def __init__(
+        self,
+        task: Classification,
+        probe: Callable[[], Probe],
+        features: Callable[[Split], Array],
+    ) -> None:
+        super().__init__(task)
+        self._probe = probe
+        self._features = features
+
+    def log_probabilities(self, split: Split) -> Floats:
+        return self._probe().log_probabilities(self._features(split))
+
+
+def classification_baselines(
+    task: Classification, probe: Callable[[], Probe], features: Callable[[Split], Array]
+) -> Sequence[Baseline]:
+    """Majority class, TF-IDF and the frozen probe, cheapest first."""
+    return (Majority(task), Tfidf(task), FrozenProbe(task, probe, features))

@@ -1,0 +1,114 @@
+"""The frozen-feature probe: a logistic regression over a whole regularisation path.
+
+Knows arrays. Knows neither models nor data sets.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+Array = NDArray[np.float32]
+
+# Inverse regularisation strengths, weakest last; the path stops once the validation loss rises.
+PATH = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_ITERATIONS = 200
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted linear head.
+
+    Args:
+        weight: ``(classes, width)``, for features as they come from the model.
+        bias: ``(classes,)``.
+        strength: The inverse regularisation strength C that was chosen.
+        losses: Validation loss of each C that was tried.
+    """
+
+    weight: Array
+    bias: Array
+    strength: float
+    losses: dict[float, float]
+
+    def log_probabilities(self, features: Array) -> NDArray[np.float64]:
+        """``(items, classes)``."""
+        logits = features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
+        return np.asarray(log_softmax(logits, axis=1))
+
+
+def nll(log_probabilities: NDArray[np.float64], targets: Sequence[int]) -> NDArray[np.float64]:
+    """``(items,)`` negative log-likelihood of the true class."""
+    return np.asarray(-log_probabilities[np.arange(len(targets)), np.asarray(targets)])
+
+
+def fit_path(
+    train: Array,
+    targets: Sequence[int],
+    validation: Array,
+    validation_targets: Sequence[int],
+    classes: int,
+    path: Sequence[float] = PATH,
+) -> Probe:
+    """Fit from strong to weak regularisation, each from the last one's solution; keep the best.
+
+    Features are standardised, so that one path suits every model, and the scale is folded into
+    the weights afterwards.
+
+    Args:
+        train: ``(items, width)``.
+        targets: ``(items,)`` class numbers.
+        validation: ``(items, width)``; its loss chooses.
+        validation_targets: ``(items,)``.
+        classes: How many there are; one that never occurs in ``train`` gets no probability.
+        path: Inverse strengths, ascending.
+    """
+    mean, scale = train.mean(0), train.std(0)
+    scale[scale == 0] = 1.0
+    inputs = np.ascontiguousarray((train - mean) / scale, dtype=np.float32)
+    model = LogisticRegression(warm_start=True, max_iter=_ITERATIONS, tol=1e-3)
+    best: Probe | None = None
+    losses: dict[float, float] = {}
+    for strength in path:
+        model.set_params(C=strength)
+        with warnings.catch_warnings():
+            # Where the iterations run out, validation judges the unfinished solution.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(inputs, targets)
+        probe = _unscaled(model, mean, scale, classes, strength, losses)
+        loss = float(nll(probe.log_probabilities(validation), validation_targets).mean())
+        losses[strength] = loss
+        if best is None or loss < losses[best.strength]:
+            best = probe
+        elif loss > 1.02 * losses[best.strength]:
+            break
+    assert best is not None
+    return best
+
+
+def _unscaled(
+    model: LogisticRegression,
+    mean: Array,
+    scale: Array,
+    classes: int,
+    strength: float,
+    losses: dict[float, float],
+) -> Probe:
+    """The fitted model as a head on features that are not standardised."""
+    coefficients, intercepts = model.coef_, model.intercept_
+    if len(model.classes_) == 2:
+        # scikit-learn gives the log-odds of the second class; half to each side is the same model.
+        coefficients = np.concatenate([-coefficients, coefficients]) / 2
+        intercepts = np.concatenate([-intercepts, intercepts]) / 2
+    weight = np.zeros((classes, len(mean)), dtype=np.float32)
+    bias = np.full(classes, -30.0, dtype=np.float32)
+    weight[model.classes_] = coefficients / scale
+    bias[model.classes_] = intercepts - weight[model.classes_] @ mean
+    return Probe(weight, bias, strength, losses)

@@ -1,0 +1,273 @@
+"""How far a score or a difference can be trusted: items, seeds, many comparisons. numpy only.
+
+Knows arrays of scores, nothing of trials, tasks or tests. Two sources of chance are kept apart:
+which items were drawn (bootstrap, paired where two models saw the same items) and which seed a
+model was trained with (t, since three seeds are too few for a bootstrap). All draws are seeded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from sweeper.evaluation.resampling import (
+    CONFIDENCE,
+    RESAMPLES,
+    Floats,
+    SeedPart,
+    item_deviations,
+    seed_part,
+    t_quantile,
+)
+
+Outcome = Literal["better", "worse", "equivalent", "within noise"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one model scored on the items that all models are compared on.
+
+    Args:
+        items: Shape (seeds, items): one row for each training of the same configuration.
+        trained: Whether another seed would have given another model. A majority class has none.
+    """
+
+    items: Floats
+    trained: bool = True
+
+    @classmethod
+    def of(cls, rows: Sequence[ArrayLike], trained: bool = True) -> Scores:
+        """Scores from one sequence of item scores for each seed.
+
+        Raises:
+            ValueError: No seed, no item, seeds of different lengths, or a score that is not finite.
+        """
+        items = np.array([np.asarray(row, dtype=np.float64) for row in rows])
+        if items.ndim != 2 or items.size == 0 or not np.isfinite(items).all():
+            raise ValueError(f"finite scores of shape (seeds, items) are needed, got {items.shape}")
+        return cls(items, trained)
+
+    @property
+    def seeds(self) -> int:
+        return int(self.items.shape[0])
+
+    @property
+    def mean(self) -> float:
+        return float(self.items.mean())
+
+    @property
+    def binary(self) -> bool:
+        return bool(np.isin(self.items, (0.0, 1.0)).all())
+
+    @property
+    def seed_variance(self) -> float | None:
+        """Variance between the means of single seeds; None where it cannot be known."""
+        if not self.trained:
+            return 0.0
+        return float(self.items.mean(axis=1).var(ddof=1)) if self.seeds > 1 else None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean or a difference of means with its interval.
+
+    ``item_error`` and ``seed_error`` are the two parts of its standard error; ``seed_spread`` is
+    the half-width that the seeds alone would give. ``seed_error`` is None where only one seed was
+    trained, and the interval then covers the choice of items only.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    items: int
+    seeds: int
+    item_error: float
+    seed_error: float | None
+    seed_spread: float = 0.0
+
+
+def mean_interval(scores: Scores, seed: int = 0) -> Estimate:
+    """The mean score with its 95% interval over items and seeds.
+
+    Scores of 0 and 1 get two pseudo-items of each (Agresti and Coull 1998, The American
+    Statistician 52:119), so that 50 right out of 50 is not "100% for certain".
+    """
+    rng = np.random.default_rng(seed)
+    pseudo = {0.0: 2.0, 1.0: 2.0} if scores.binary else {}
+    items = item_deviations(scores.items.mean(axis=0), rng, pseudo)
+    variance = scores.seed_variance
+    parts = None if variance is None else [(variance, scores.seeds)] if variance > 0 else []
+    estimate = _estimate(scores.mean, items, seed_part(parts, rng), scores)
+    if not scores.binary:
+        return estimate
+    return replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high))
+
+
+def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Estimate:
+    """The mean of ``first`` minus that of ``second`` on the same items, with its 95% interval.
+
+    Items are drawn in pairs. Seeds of the two models are independent; where one of them was
+    trained once only, its seeds are taken to vary as the other's do. Scores of 0 and 1 get half a
+    pseudo-item of either sign (Agresti and Min 2005, Statistics in Medicine 24:729), so that two
+    models that agree on 20 items are not called the same.
+
+    Raises:
+        ValueError: The two have different numbers of items.
+    """
+    _same_items(first, second)
+    rng = np.random.default_rng(seed)
+    differences = first.items.mean(axis=0) - second.items.mean(axis=0)
+    pseudo = {-1.0: 0.5, 1.0: 0.5} if first.binary and second.binary else {}
+    items = item_deviations(differences, rng, pseudo)
+    part = seed_part(_variances(first, second), rng)
+    return _estimate(float(differences.mean()), items, part, first, second)
+
+
+def ratio(first: Scores, second: Scores, floor: Scores | None = None, seed: int = 0) -> Estimate:
+    """Which share of ``second``'s quality ``first`` reaches, with its 95% interval.
+
+    The ratio is linearised around its estimate: its draws are those of ``above - ratio * below``.
+
+    Args:
+        first: The model whose share is asked for.
+        second: The model that counts as 100%.
+        floor: Where 0% lies (an untrained model's scores); zero if None.
+        seed: For the draws.
+
+    Raises:
+        ValueError: Different numbers of items, or ``second`` is where the floor is.
+    """
+    _same_items(first, second)
+    base = np.zeros(first.items.shape[1]) if floor is None else floor.items.mean(axis=0)
+    above, below = first.items.mean(axis=0) - base, second.items.mean(axis=0) - base
+    whole = float(below.mean())
+    if abs(whole) < 1e-12:
+        raise ValueError("a share of zero quality is not defined")
+    value = float(above.mean()) / whole
+    rng = np.random.default_rng(seed)
+    items = item_deviations((above - value * below) / whole, rng, {})
+    parts = _variances(first, second, 1 / whole**2, (value / whole) ** 2)
+    return _estimate(value, items, seed_part(parts, rng), first, second)
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean of a few independent values and its 95% t interval; no interval for one value."""
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, None, None
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = t_quantile(len(values) - 1) * error
+    return mean, mean - half, mean + half
+
+
+def paired_error(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
+    """Mean paired difference and its standard error over items: the cheap way, for many pairs."""
+    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    if differences.size < 2:
+        return float(differences.mean()), math.inf
+    error = float(differences.std(ddof=1)) / math.sqrt(differences.size)
+    return float(differences.mean()), error
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """P values adjusted for having made all of these comparisons (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    (0.03, 0.06, 0.06)
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: (p_values[i], i))):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return tuple(adjusted)
+
+
+def outcome(
+    difference: Estimate, margin: float, higher_is_better: bool, adjusted_p: float | None = None
+) -> Outcome:
+    """What a difference amounts to, in the only words that a report uses for it.
+
+    Args:
+        difference: First minus second, in the metric's own unit.
+        margin: Differences smaller than this do not matter.
+        higher_is_better: The metric's direction.
+        adjusted_p: After Holm, where several comparisons were made.
+    """
+    clear = difference.low > 0 or difference.high < 0
+    clear = clear and (adjusted_p is None or adjusted_p < 1 - CONFIDENCE)
+    if clear and abs(difference.value) >= margin:
+        return "better" if (difference.value > 0) == higher_is_better else "worse"
+    if -margin < difference.low and difference.high < margin:
+        return "equivalent"
+    return "within noise"
+
+
+def items_to_settle(difference: Estimate, margin: float) -> int | None:
+    """How many further items would settle a comparison if the difference stayed as it is.
+
+    Settled means "better"/"worse" for a difference of at least the margin, else "equivalent". The
+    item part shrinks with the root of their number; the seed part does not, so that None means
+    that no number of items would do (more seeds might).
+    """
+    size = abs(difference.value)
+    target = size if size >= margin else margin - size
+    room = target**2 - difference.seed_spread**2
+    if room <= 0 or difference.item_error == 0:
+        return None
+    half = float(special.ndtri(0.5 + CONFIDENCE / 2)) * difference.item_error
+    return max(0, math.ceil(difference.items * half**2 / room) - difference.items)
+
+
+def _same_items(first: Scores, second: Scores) -> None:
+    if first.items.shape[1] != second.items.shape[1]:
+        raise ValueError(
+            f"both models must have scored the same items, "
+            f"got {first.items.shape[1]} and {second.items.shape[1]}"
+        )
+
+
+def _variances(
+    first: Scores, second: Scores, first_factor: float = 1.0, second_factor: float = 1.0
+) -> list[tuple[float, int]] | None:
+    """(variance, seeds) of each model; a model trained once borrows the other's variance."""
+    known = [model.seed_variance for model in (first, second) if model.trained]
+    borrowed = next((variance for variance in known if variance is not None), None)
+    parts = []
+    for model, factor in ((first, first_factor), (second, second_factor)):
+        variance = model.seed_variance if model.seed_variance is not None else borrowed
+        if variance is None:
+            return None
+        if variance > 0:
+            parts.append((variance * factor, model.seeds))
+    return parts
+
+
+def _estimate(value: float, items: Floats, seeds: SeedPart, *models: Scores) -> Estimate:
+    """Percentiles of both components together, around the estimate."""
+    drawn = value + items + seeds.draws
+    tail = (1 - CONFIDENCE) / 2
+    low, high = (float(q) for q in np.quantile(drawn, (tail, 1 - tail)))
+    sides = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
+    p, error = min(1.0, max(2 * sides, 1 / RESAMPLES)), float(items.std())
+    count = int(models[0].items.shape[1])
+    if count < 2:
+        low, high, p, error = -math.inf, math.inf, 1.0, math.inf
+    return Estimate(
+        value=value,
+        low=min(low, value),
+        high=max(high, value),
+        p=p,
+        items=count,
+        seeds=min((model.seeds for model in models if model.trained), default=1),
+        item_error=error,
+        seed_error=seeds.error,
+        seed_spread=seeds.spread,
+    )

@@ -1,0 +1,65 @@
+"""Finds the parts that are one file each: strategies and tasks, ours and other packages'.
+
+Knows folders and entry points, not what a part does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import TypeVar
+
+from sweeper.errors import UsageError, near_match
+
+Part = TypeVar("Part")
+
+
+def _part_of(module: ModuleType, kind: type[Part]) -> type[Part] | None:
+    """The class in a module that bears the module's own name, if there is one."""
+    name = module.__name__.rpartition(".")[2]
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, kind) and vars(value).get("name") == name:
+            return value
+    return None
+
+
+def find(package: ModuleType, kind: type[Part], group: str, name: str) -> type[Part]:
+    """The part with that name; only its own module is imported.
+
+    Args:
+        package: The package whose modules are one part each.
+        kind: The base class of these parts.
+        group: The entry points group through which other packages add parts.
+        name: The part's name, which is its module's name.
+
+    Raises:
+        UsageError: No such part, or another package's part is not what it should be.
+    """
+    if any(module.name == name for module in pkgutil.iter_modules(package.__path__)):
+        part = _part_of(importlib.import_module(f"{package.__name__}.{name}"), kind)
+        if part is not None:
+            return part
+    for entry in entry_points(group=group, name=name):
+        loaded = entry.load()
+        if not (isinstance(loaded, type) and issubclass(loaded, kind)):
+            raise UsageError(
+                f"the entry point {name!r} of {group!r} is not a {kind.__name__}",
+                fix=f"Make {entry.value} a subclass of {kind.__module__}.{kind.__name__}.",
+            )
+        return loaded
+    known = find_all(package, kind, group)
+    raise UsageError(f"unknown {kind.__name__.lower()} {name!r}", fix=near_match(name, known))
+
+
+def find_all(package: ModuleType, kind: type[Part], group: str) -> dict[str, type[Part]]:
+    """Every part by name; imports all of them."""
+    parts: dict[str, type[Part]] = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        part = _part_of(importlib.import_module(f"{package.__name__}.{info.name}"), kind)
+        if part is not None:
+            parts[info.name] = part
+    for entry in entry_points(group=group):
+        parts.setdefault(entry.name, find(package, kind, group, entry.name))
+    return parts

@@ -1,0 +1,35 @@
+"""Bottleneck adapters: a small network after each layer's output projections, base frozen.
+
+Source: Houlsby et al. 2019 (arXiv:1902.00751); Pfeiffer et al. 2020 (arXiv:2005.00052). The tuner
+itself is ``bottleneck``; PEFT has none.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+
+from sweeper.strategies.base import Parameters, PeftStrategy, Setting
+from sweeper.strategies.bottleneck import BottleneckConfig
+
+
+class Adapter(PeftStrategy):
+    """Trains ``places x layers`` bottlenecks: ``2hb + b + h`` weights each, for a width of ``h``.
+
+    ``b`` is ``h // reduction_factor``. Two places a layer for ``placement: houlsby``, one for
+    ``pfeiffer``. Other parameters: ``non_linearity``, ``adapter_dropout``.
+    """
+
+    name: ClassVar[str] = "adapter"
+
+    def peft_config(
+        self, model: nn.Module, parameters: Parameters, setting: Setting
+    ) -> BottleneckConfig:
+        return BottleneckConfig(
+            task_type=setting.task_type,
+            placement=str(parameters.get("placement", "houlsby")),
+            reduction_factor=float(parameters["reduction_factor"]),
+            non_linearity=str(parameters.get("non_linearity", "relu")),
+            dropout=float(parameters.get("adapter_dropout", 0.0)),
+        )

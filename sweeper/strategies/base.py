@@ -1,0 +1,185 @@
+"""What a strategy is: which weights train, how fast, and how what was trained is kept.
+
+A strategy knows a base model and its own parameters. It knows nothing of tasks, data, trials or
+the search: the classification head, if there is one, is trained beside whatever it does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model
+from torch import nn
+
+from sweeper.planning.plan import Precision
+from sweeper.spec import Scalar
+from sweeper.strategies.depth import layers_above
+
+TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
+Parameters = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a strategy may know besides its own parameters.
+
+    Args:
+        task_type: As PEFT spells it. ``FEATURE_EXTRACTION`` for a classifier's base.
+        precision: Of the trial. See ``Strategy.base_dtype``.
+        gradient_checkpointing: Whether the trial recomputes activations.
+        seed: The trial's; torch's generator was seeded with it just before ``apply``.
+        tokenizer: The base model's, for text initialisation.
+    """
+
+    task_type: TaskType
+    precision: Precision = "fp32"
+    gradient_checkpointing: bool = False
+    seed: int = 0
+    tokenizer: Any = None
+
+
+class Strategy(ABC):
+    """One way to fine-tune. Subclasses are stateless; all state lies in the adapted module.
+
+    A subclass in ``strategies/<name>.py`` with ``name = "<name>"`` is found by itself; its
+    parameters and their ranges are ``search_spaces/strategies/<name>.yaml``.
+    """
+
+    name: ClassVar[str]
+    gradient_trained: ClassVar[bool] = True
+    """False where the strategy is fitted in closed form and never sees the Trainer."""
+
+    @abstractmethod
+    def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
+        """Make the base trainable: ``requires_grad`` is True exactly on what shall train.
+
+        Args:
+            model: The base (``AutoModel`` or ``AutoModelForCausalLM``), all of it frozen. It may
+                be changed in place; ``remove`` takes the change away again.
+            parameters: Every parameter of the strategy, by plain name.
+            setting: Task type, precision and the like.
+
+        Returns:
+            The module to call in the base's place: same inputs, same kind of output. Its token
+            states may be longer than the input at the front (virtual tokens); callers align at
+            the end.
+        """
+
+    @abstractmethod
+    def remove(self, adapted: nn.Module) -> nn.Module:
+        """Undo ``apply``: give back the very module that was given, all of it frozen.
+
+        Weights that training changed in place (``changes_base``) still hold trained values; the
+        caller restores them.
+        """
+
+    @abstractmethod
+    def save(self, adapted: nn.Module, folder: Path) -> None:
+        """Write what was trained, and nothing else, as safetensors."""
+
+    @abstractmethod
+    def load(self, model: nn.Module, folder: Path) -> nn.Module:
+        """The adapted module from the frozen base and what ``save`` wrote, frozen too."""
+
+    def changes_base(self, parameters: Parameters) -> bool:
+        """Whether the base's own weights change, so that they must be restored afterwards."""
+        return False
+
+    def base_dtype(self, precision: Precision) -> torch.dtype:
+        """What the base is loaded in.
+
+        ``bf16-mixed`` keeps fp32 master weights of whatever trains; frozen weights need none and
+        are held in bf16. A strategy that trains the base itself overrides this.
+        """
+        return torch.float32 if precision == "fp32" else torch.bfloat16
+
+    def quantization_config(self, parameters: Parameters) -> Any:
+        """A transformers quantisation config to load the base with, or None."""
+        return None
+
+    def learning_rate(self, name: str, parameters: Parameters) -> float:
+        """The peak learning rate of one trained weight of the base, by its full name."""
+        return float(parameters["learning_rate"])
+
+    def parameter_groups(
+        self, model: nn.Module, parameters: Parameters, head: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Optimizer groups over everything that trains.
+
+        Biases and vectors (norms, gains) have no weight decay, as is usual since BERT
+        (arXiv:1810.04805, appendix A.2, as released). The head has ``head_learning_rate``. Each
+        layer's rate is ``layerwise_lr_decay`` times that of the one above it (arXiv:1801.06146,
+        section 3.2).
+
+        Args:
+            model: The assembled model, head included.
+            parameters: ``learning_rate`` and, where given, ``weight_decay``,
+                ``head_learning_rate`` and ``layerwise_lr_decay``.
+            head: Names in ``model`` that belong to a new head.
+
+        Returns:
+            Groups with ``params``, ``lr`` and ``weight_decay``, in a fixed order.
+        """
+        decay = float(parameters.get("weight_decay", 0.0))
+        layerwise = float(parameters.get("layerwise_lr_decay", 1.0))
+        names = [name for name, weight in model.named_parameters() if weight.requires_grad]
+        depth = layers_above(model)
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name in names:
+            weight = model.get_parameter(name)
+            if name in head:
+                rate = float(parameters.get("head_learning_rate", parameters["learning_rate"]))
+            else:
+                rate = self.learning_rate(name, parameters) * layerwise ** depth(name)
+            groups.setdefault((rate, decay if weight.ndim > 1 else 0.0), []).append(weight)
+        return [
+            {"params": weights, "lr": rate, "weight_decay": decay}
+            for (rate, decay), weights in groups.items()
+        ]
+
+
+class PeftStrategy(Strategy):
+    """A strategy that is a PEFT method: a subclass only has to give the PEFT config."""
+
+    @abstractmethod
+    def peft_config(self, model: nn.Module, parameters: Parameters, setting: Setting) -> PeftConfig:
+        """The PEFT config of this method for this base."""
+
+    def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
+        config = self.peft_config(model, parameters, setting)
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks the model by a name that transformers 5.24 calls deprecated.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            adapted: nn.Module = get_peft_model(
+                model, config, autocast_adapter_dtype=setting.precision != "bf16-pure"
+            )
+        return adapted
+
+    def remove(self, adapted: nn.Module) -> nn.Module:
+        assert isinstance(adapted, PeftModel)
+        base: nn.Module = adapted.unload()
+        return _forget_peft(base)
+
+    def save(self, adapted: nn.Module, folder: Path) -> None:
+        assert isinstance(adapted, PeftModel)
+        adapted.save_pretrained(str(folder), save_embedding_layers=False)
+
+    def load(self, model: nn.Module, folder: Path) -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            adapted: nn.Module = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+        return adapted.requires_grad_(False)
+
+
+def _forget_peft(base: nn.Module) -> nn.Module:
+    """Take PEFT's marks off a base, so that the next adapter finds it as it was loaded."""
+    for mark in ("peft_config", "peft_type"):
+        if mark in vars(base):
+            delattr(base, mark)
+    return base.requires_grad_(False)

@@ -1,0 +1,46 @@
+"""Full fine-tuning: every weight of the base model trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sweeper.planning.plan import Precision
+from sweeper.strategies.base import Parameters, Setting, Strategy
+from sweeper.strategies.loading import class_options, quiet_library
+
+
+class Full(Strategy):
+    """Update all parameters. Needs gradients and optimizer states for all of them."""
+
+    name = "full"
+
+    def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
+        return model.requires_grad_(True)
+
+    def remove(self, adapted: nn.Module) -> nn.Module:
+        return adapted.requires_grad_(False)
+
+    def changes_base(self, parameters: Parameters) -> bool:
+        return True
+
+    def base_dtype(self, precision: Precision) -> torch.dtype:
+        return torch.bfloat16 if precision == "bf16-pure" else torch.float32
+
+    def save(self, adapted: nn.Module, folder: Path) -> None:
+        with quiet_library():
+            adapted.save_pretrained(str(folder))
+
+    def load(self, model: nn.Module, folder: Path) -> nn.Module:
+        kind = type(model)
+        with quiet_library():
+            trained: nn.Module = kind.from_pretrained(
+                str(folder),
+                dtype=next(model.parameters()).dtype,
+                local_files_only=True,
+                **class_options(kind),
+            )
+        trained.to(next(model.parameters()).device)
+        return trained.requires_grad_(False).eval()

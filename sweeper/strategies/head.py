@@ -1,0 +1,32 @@
+"""Frozen model with a linear head: nothing of the base trains.
+
+The head is fitted in closed form on features that are computed once; the whole regularisation
+path is one trial.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from sweeper.strategies.base import Parameters, Setting, Strategy
+
+
+class Head(Strategy):
+    """Leave the base as it is; the trial fits a logistic regression on its pooled features."""
+
+    name = "head"
+    gradient_trained = False
+
+    def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
+        return model.requires_grad_(False)
+
+    def remove(self, adapted: nn.Module) -> nn.Module:
+        return adapted
+
+    def save(self, adapted: nn.Module, folder: Path) -> None:
+        """Nothing of the base was trained; the head is kept by the caller."""
+
+    def load(self, model: nn.Module, folder: Path) -> nn.Module:
+        return model

@@ -1,0 +1,53 @@
+"""LoRA: the base stays frozen, low-rank updates of chosen layers train (arXiv:2106.09685)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peft import LoraConfig, PeftConfig
+from torch import nn
+
+from sweeper.strategies.base import Parameters, PeftStrategy, Setting
+from sweeper.strategies.targets import needs_transpose, target_modules
+
+# These start from the base's own weights and subtract their part from them.
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
+
+
+class LoRA(PeftStrategy):
+    """Low-rank adaptation and the variants of it that pay.
+
+    Parameters: ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules`` (``qv``, ``qkvo``,
+    ``all-linear`` or names), ``use_rslora`` (arXiv:2312.03732), ``use_dora`` (arXiv:2402.09353),
+    ``init_lora_weights`` (``default`` or a name that PEFT knows) and ``loraplus_lr_ratio``: how
+    much faster B learns than A (LoRA+, arXiv:2402.12354).
+    """
+
+    name = "lora"
+
+    def peft_config(self, model: nn.Module, parameters: Parameters, setting: Setting) -> PeftConfig:
+        targets = target_modules(model, str(parameters["target_modules"]))
+        return LoraConfig(
+            task_type=setting.task_type,
+            r=int(parameters["r"]),
+            lora_alpha=int(parameters["lora_alpha"]),
+            lora_dropout=float(parameters.get("lora_dropout", 0.0)),
+            target_modules=targets,
+            fan_in_fan_out=needs_transpose(model, targets),
+            use_rslora=bool(parameters.get("use_rslora", False)),
+            use_dora=bool(parameters.get("use_dora", False)),
+            init_lora_weights=_initialisation(parameters),
+            bias="none",
+        )
+
+    def changes_base(self, parameters: Parameters) -> bool:
+        return str(_initialisation(parameters)).startswith(_CHANGES_BASE)
+
+    def learning_rate(self, name: str, parameters: Parameters) -> float:
+        ratio = float(parameters.get("loraplus_lr_ratio", 1.0)) if "lora_B" in name else 1.0
+        return ratio * super().learning_rate(name, parameters)
+
+
+def _initialisation(parameters: Parameters) -> Any:
+    chosen = parameters.get("init_lora_weights", "default")
+    return True if chosen in ("default", True) else chosen

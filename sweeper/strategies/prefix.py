@@ -1,0 +1,129 @@
+"""Prefix tuning: trained keys and values before the first token of every layer, base frozen.
+
+Source: Li & Liang 2021 (arXiv:2101.00190). Works on decoders only, since the prefix enters as the
+cache of earlier tokens; for the same reason not with gradient checkpointing, which drops caches.
+"""
+
+from __future__ import annotations
+
+import warnings
+from itertools import cycle, islice
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from peft import PrefixTuningConfig, initialize_kv_prefix_from_past_key_values
+from torch import Tensor, nn
+
+from sweeper.errors import Problem, near_match
+from sweeper.strategies.base import Parameters, Setting
+from sweeper.strategies.prompts import PromptStrategy
+
+INITS = ("random", "zero", "text")
+
+# Activations of real words start better than random ones, and which words hardly matters
+# (arXiv:2101.00190, section 7.4).
+DEFAULT_TEXT = "Read what follows carefully. Then give the answer that fits it best, and only that."
+
+
+class Prefix(PromptStrategy):
+    """Trains ``num_virtual_tokens`` keys and values in each layer.
+
+    With ``v`` virtual tokens, ``l`` layers and ``d`` = key-value heads x head width, that is
+    ``2vld`` weights, or ``vd + (d + 1)e + 2(e + 1)ld`` with ``prefix_projection`` through a hidden
+    layer of ``e`` = ``encoder_hidden_size`` (arXiv:2101.00190, section 4.3); the projection is
+    only trained with, never saved. ``prefix_init`` is ``random``, ``zero`` (an empty prefix) or
+    ``text`` (the cache of ``prefix_init_text``); text needs ``prefix_projection`` off.
+    """
+
+    name: ClassVar[str] = "prefix"
+
+    def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
+        _expect_old_name_of_cache()
+        adapted = super().apply(model, parameters, setting)
+        if _init(parameters) == "text":
+            text = str(parameters.get("prefix_init_text") or DEFAULT_TEXT)
+            words = setting.tokenizer(text)["input_ids"]
+            ids = list(islice(cycle(words), int(parameters["num_virtual_tokens"])))
+            initialize_kv_prefix_from_past_key_values(adapted, past_key_values=_cache(model, ids))
+        return adapted
+
+    def peft_config(
+        self, model: nn.Module, parameters: Parameters, setting: Setting
+    ) -> PrefixTuningConfig:
+        keys = [key for key, _ in _cache(model, [0])]  # (1, heads, 1, head width) each
+        heads, width = keys[0].shape[1], keys[0].shape[3]
+        return PrefixTuningConfig(
+            task_type=setting.task_type,
+            num_virtual_tokens=int(parameters["num_virtual_tokens"]),
+            prefix_projection=bool(parameters.get("prefix_projection", False)),
+            encoder_hidden_size=int(parameters.get("encoder_hidden_size") or heads * width),
+            init_weights="zero" if _init(parameters) == "zero" else None,
+            num_layers=len(keys),
+            num_attention_heads=heads,
+            token_dim=heads * width,
+        )
+
+    def load(self, model: nn.Module, folder: Path) -> nn.Module:
+        _expect_old_name_of_cache()
+        return super().load(model, folder)
+
+    def problems(self, model: nn.Module, parameters: Parameters, setting: Setting) -> list[Problem]:
+        problems = super().problems(model, parameters, setting)
+        init = _init(parameters)
+        if init not in INITS:
+            problems.append(Problem(f"prefix_init is {init!r}.", near_match(init, INITS)))
+        if init == "text" and parameters.get("prefix_projection", False):
+            problems.append(
+                Problem(
+                    "prefix_init is 'text' with prefix_projection.",
+                    "The projection cannot be inverted to give a text's keys and values.",
+                    "Choose one of the two.",
+                )
+            )
+        if init == "text" and setting.tokenizer is None:
+            problems.append(Problem("prefix_init is 'text', but there is no tokenizer."))
+        if setting.gradient_checkpointing:
+            problems.append(
+                Problem(
+                    "Prefix tuning does not work with gradient checkpointing.",
+                    "The prefix enters through the cache, which checkpointing switches off.",
+                    "Switch gradient_checkpointing off, or use another strategy.",
+                )
+            )
+        return [*problems, *_cache_problems(model)]
+
+
+def _init(parameters: Parameters) -> str:
+    return str(parameters.get("prefix_init", "random"))
+
+
+def _cache(model: nn.Module, ids: list[int]) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of every layer for these tokens; empty for a model without a cache."""
+    device = next(model.parameters()).device
+    training = model.training
+    with torch.no_grad():
+        output = model.eval()(input_ids=torch.tensor([ids], device=device), use_cache=True)
+    model.train(training)
+    cache = output["cache"] if "cache" in output else output.get("past_key_values")
+    return [(layer[0], layer[1]) for layer in cache or ()]
+
+
+def _cache_problems(model: nn.Module) -> list[Problem]:
+    fix = "Use P-tuning or LoRA on this model."
+    what = f"Prefix tuning does not work on {type(model).__name__}."
+    try:
+        layers = _cache(model, [0])
+    except TypeError:  # its forward() takes no use_cache
+        layers = []
+    if not layers:
+        return [Problem(what, "It keeps no keys and values of earlier tokens: no decoder.", fix)]
+    shape = layers[0][0].shape
+    if any(part is None or part.shape != shape for layer in layers for part in layer):
+        return [Problem(what, "Its layers' keys and values are not all of one shape.", fix)]
+    return []
+
+
+def _expect_old_name_of_cache() -> None:
+    """PEFT 0.21 calls the cache ``past_key_values``, which transformers 5.24 warns about."""
+    warnings.filterwarnings("ignore", r"`past_key_values` is deprecated", FutureWarning)

@@ -1,0 +1,63 @@
+"""P-tuning: trained vectors before the first token's embedding, base frozen.
+
+Source: Liu et al. 2021, "GPT understands, too" (arXiv:2103.10385). Token states and logits come
+out longer than the input by ``num_virtual_tokens``, at the front.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from peft import PromptEncoderConfig
+from torch import nn
+
+from sweeper.errors import Problem, near_match
+from sweeper.strategies.base import Parameters, Setting
+from sweeper.strategies.prompts import PromptStrategy
+
+ENCODERS = ("MLP", "LSTM")
+_MLP_LAYERS = 2  # PEFT's MLP has just so many hidden layers and warns about any other number
+
+
+class PTuning(PromptStrategy):
+    """Trains ``num_virtual_tokens`` embeddings through a small encoder.
+
+    The encoder is only trained with, never saved. With ``v`` virtual tokens, embeddings of ``h``
+    and an encoder of ``e`` = ``encoder_hidden_size``, an ``MLP`` trains
+    ``vh + (h + 1)e + (e + 1)e + (e + 1)h`` weights. An ``LSTM`` of ``encoder_num_layers`` has
+    ``encoder_dropout`` between its layers.
+    """
+
+    name: ClassVar[str] = "ptuning"
+
+    def peft_config(
+        self, model: nn.Module, parameters: Parameters, setting: Setting
+    ) -> PromptEncoderConfig:
+        kind = _encoder(parameters)
+        width = int(model.get_input_embeddings().embedding_dim)
+        config = model.config.get_text_config()
+        return PromptEncoderConfig(
+            task_type=setting.task_type,
+            num_virtual_tokens=int(parameters["num_virtual_tokens"]),
+            encoder_reparameterization_type=kind,
+            encoder_hidden_size=int(parameters.get("encoder_hidden_size") or width),
+            encoder_num_layers=(
+                int(parameters.get("encoder_num_layers", 2)) if kind == "LSTM" else _MLP_LAYERS
+            ),
+            encoder_dropout=float(parameters.get("encoder_dropout", 0.0)),
+            num_layers=config.num_hidden_layers,  # PEFT does not find these two everywhere
+            num_attention_heads=config.num_attention_heads,
+            token_dim=width,  # not always the hidden size: ALBERT's embeddings are narrower
+        )
+
+    def problems(self, model: nn.Module, parameters: Parameters, setting: Setting) -> list[Problem]:
+        problems = super().problems(model, parameters, setting)
+        kind = _encoder(parameters)
+        if kind not in ENCODERS:
+            what = f"encoder_reparameterization_type is {kind!r}."
+            problems.append(Problem(what, near_match(kind, ENCODERS)))
+        return problems
+
+
+def _encoder(parameters: Parameters) -> str:
+    return str(parameters.get("encoder_reparameterization_type", "MLP"))

@@ -1,0 +1,103 @@
+"""Which layers of a base model an adapter goes to, on any architecture.
+
+Knows how architectures name their projections, fused ones and Conv1D included. Knows nothing of
+what is put there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from sweeper.errors import ModelError
+
+# The names that transformers' modelling files use; a fused projection holds query, key and value.
+_QUERY = {"q_proj", "query", "q_lin", "q", "wq", "query_proj", "q_b_proj"}
+_KEY = {"k_proj", "key", "k_lin", "k", "wk", "key_proj", "kv_b_proj"}
+_VALUE = {"v_proj", "value", "v_lin", "v", "wv", "value_proj", "kv_b_proj"}
+_FUSED = {"qkv_proj", "query_key_value", "c_attn", "Wqkv", "qkv"}
+_OUTPUT = {"o_proj", "out_proj", "out_lin", "o", "wo", "Wo", "dense", "c_proj"}
+
+GROUPS: dict[str, frozenset[str]] = {
+    "qv": frozenset(_QUERY | _VALUE | _FUSED),
+    "qkvo": frozenset(_QUERY | _KEY | _VALUE | _FUSED | _OUTPUT),
+}
+ALL_LINEAR = "all-linear"
+
+_LAYER_NUMBER = re.compile(r"(^|\.)\d+\.")
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Linear layers inside the repeated blocks, by full name.
+
+    Embeddings, a pooler and the output layer lie outside of the blocks and are left out.
+    """
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and _LAYER_NUMBER.search(name)
+    }
+
+
+def _in_attention(name: str) -> bool:
+    return any("attn" in part or "attention" in part.lower() for part in name.split(".")[:-1])
+
+
+def _shortest_suffixes(chosen: Iterable[str], others: Iterable[str]) -> list[str]:
+    """The shortest endings that match every chosen name and no other one, as PEFT matches them."""
+    rest = [f".{name}" for name in others]
+    endings: set[str] = set()
+    for name in chosen:
+        parts = name.split(".")
+        for length in range(1, len(parts) + 1):
+            ending = ".".join(parts[-length:])
+            if length == len(parts) or not any(other.endswith(f".{ending}") for other in rest):
+                endings.add(ending)
+                break
+    return sorted(endings)
+
+
+def target_modules(model: nn.Module, wish: str) -> list[str]:
+    """The names to give PEFT as ``target_modules``.
+
+    Where query, key and value are one fused layer, ``qv`` means that layer: it cannot be split.
+
+    Args:
+        model: The base model.
+        wish: ``qv``, ``qkvo``, ``all-linear``, or module names with commas between them.
+
+    Returns:
+        Endings of module names, sorted; the same for all layers of a usual architecture.
+
+    Raises:
+        ModelError: The model has no such layers.
+    """
+    layers = linear_layers(model)
+    if wish == ALL_LINEAR:
+        chosen = list(layers)
+    elif wish in GROUPS:
+        names = GROUPS[wish]
+        chosen = [n for n in layers if n.rpartition(".")[2] in names and _in_attention(n)]
+    else:
+        asked = [name.strip() for name in wish.split(",")]
+        chosen = [n for n in layers if any(f".{n}".endswith(f".{name}") for name in asked)]
+    if not chosen:
+        kinds = sorted({name.rpartition(".")[2] for name in layers})
+        raise ModelError(
+            f"target_modules = {wish!r}: {type(model).__name__} has no such layers",
+            why=f"Its linear layers are called {', '.join(kinds) or 'nothing that is known'}.",
+            fix="Use all-linear, or name some of these layers with commas between them.",
+        )
+    return _shortest_suffixes(chosen, set(dict(model.named_modules())) - set(chosen))
+
+
+def needs_transpose(model: nn.Module, targets: Iterable[str]) -> bool:
+    """Whether the targets are GPT-2's Conv1D, which stores its weight transposed."""
+    endings = [f".{target}" for target in targets]
+    return any(
+        isinstance(module, Conv1D) and any(f".{name}".endswith(end) for end in endings)
+        for name, module in model.named_modules()
+    )

@@ -1,0 +1,86 @@
+"""Logits at the positions that predict an answer, and at no others.
+
+Knows the shape of a causal language model. Knows nothing of tasks or strategies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+
+def answer_losses(model: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -> Tensor:
+    """Negative log-likelihood of every answer token.
+
+    The vocabulary is usually far wider than the network, so that logits of prompt tokens and
+    padding would be most of the memory and much of the time; they are never computed.
+
+    Args:
+        model: A causal language model, adapted or not. Its states may be longer than the input at
+            the front (virtual tokens).
+        inputs: What the model is called with: ``input_ids`` and the like.
+        labels: ``(batch, tokens)``; -100 where nothing is to be predicted.
+
+    Returns:
+        ``(answer tokens,)`` nats in float32, row by row.
+    """
+    targets = labels[:, 1:]
+    wanted = targets.ne(-100)
+    with _only(model, wanted):
+        logits = model(**{"use_cache": False, **inputs}).logits
+    if logits.dim() == 3 and logits.shape[:2] != (1, int(wanted.sum())):
+        logits = _selected(logits, wanted)
+    rows = logits.reshape(-1, logits.shape[-1])
+    return cross_entropy(rows.float(), targets[wanted], reduction="none")
+
+
+def by_row(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean loss and count of answer tokens of each row.
+
+    Returns:
+        Both ``(batch,)``; a row without answer tokens has loss 0 and count 0.
+    """
+    wanted = labels[:, 1:].ne(-100)
+    counts = wanted.sum(1)
+    rows = torch.repeat_interleave(torch.arange(len(labels), device=labels.device), counts)
+    sums = torch.zeros(len(labels), dtype=torch.float64, device=losses.device)
+    sums.index_add_(0, rows, losses.double())
+    return sums / counts.clamp_min(1), counts
+
+
+def _selected(states: Tensor, wanted: Tensor) -> Tensor:
+    """``(1, selected, width)`` from ``(batch, tokens or more, width)``, aligned at the end."""
+    # The state before the last token's is the last that predicts anything.
+    tokens = wanted.shape[1]
+    return states[:, -tokens - 1 : -1][wanted].unsqueeze(0)
+
+
+@contextmanager
+def _only(model: nn.Module, wanted: Tensor) -> Iterator[None]:
+    """Let the output layer see selected states only, whatever is wrapped around the model."""
+    layer = _output_layer(model)
+    if layer is None:
+        yield
+        return
+
+    def select(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (_selected(arguments[0], wanted), *arguments[1:])
+
+    handle = layer.register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _output_layer(model: nn.Module) -> nn.Module | None:
+    inner: Any = model
+    while isinstance(inner, nn.parallel.DistributedDataParallel):
+        inner = inner.module
+    layer = inner.get_output_embeddings()
+    return layer if isinstance(layer, nn.Module) else None

@@ -1,0 +1,214 @@
+"""What a task is: examples to tokens, tokens to a loss, a model's answers to figures.
+
+A task knows the data, the tokenizer and the shape of a model's output. It knows nothing of
+strategies, optimizers, trials or the search.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sweeper.data.examples import Dataset, Example
+from sweeper.facts.record import ModelFacts, Split
+from sweeper.spec import Scalar, Spec
+
+TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
+Feature = dict[str, Any]
+"""One tokenised item: at least ``input_ids`` (list of int); whatever else ``collate`` needs."""
+Batch = dict[str, Tensor]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """A training loss as a sum and what it is a mean over, so that unequal micro-batches of one
+    optimizer step add up exactly.
+
+    Args:
+        total: Scalar with gradient, nats summed over ``weight`` terms (items or output tokens).
+        weight: How many terms, as ``Task.weight`` counts them.
+    """
+
+    total: Tensor
+    weight: int
+
+
+@dataclass(frozen=True)
+class ItemScores:
+    """What one batch of validation says, item by item. All tensors on the CPU.
+
+    Args:
+        losses: ``(items,)`` nats: the mean over the item's own ``weights``.
+        weights: ``(items,)`` terms in each mean: 1 for a class decision, answer tokens for text.
+        outputs: Whatever ``metrics`` needs, each ``(items, ...)``; e.g. ``probabilities``.
+    """
+
+    losses: Tensor
+    weights: Tensor
+    outputs: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def in_item_order(parts: Sequence[ItemScores], positions: Sequence[int]) -> ItemScores:
+    """Batches that hold the items of a split in another order, joined in item order.
+
+    Args:
+        parts: One for each batch.
+        positions: Where each of their items stands in the split, batch after batch.
+    """
+    back = torch.tensor(positions).argsort()
+    return ItemScores(
+        torch.cat([part.losses for part in parts])[back],
+        torch.cat([part.weights for part in parts])[back],
+        {name: torch.cat([p.outputs[name] for p in parts])[back] for name in parts[0].outputs},
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on the items of one split, in item order.
+
+    Args:
+        losses: ``(items,)`` nats per term.
+        weights: ``(items,)``; ``loss`` is the mean of ``losses`` with these weights.
+        scores: ``(items,)`` the headline score of each item: 1 or 0 for accuracy; the loss for
+            text.
+        metrics: Over all items.
+    """
+
+    losses: Floats
+    weights: Floats
+    scores: Floats
+    metrics: dict[str, float]
+
+    @property
+    def loss(self) -> float:
+        """The validation loss: nats per class decision or per token of the reference answer."""
+        return float(np.average(self.losses, weights=self.weights))
+
+
+class Baseline(Protocol):
+    """A model to beat that costs next to nothing. ``evaluate`` may be called for any split."""
+
+    name: str
+    title: str
+    note: str
+
+    def evaluate(self, split: Split) -> Evaluation: ...
+
+
+class Workshop(Protocol):
+    """What a task may use to build its baselines; the training backend is one."""
+
+    dataset: Dataset
+
+    def base(self) -> nn.Module:
+        """The untrained base model, frozen, in evaluation mode."""
+
+    def measure(self, model: nn.Module, split: Split) -> Evaluation:
+        """Score a model that was assembled for this task on a split."""
+
+
+class Task(ABC):
+    """One task over one data set with one tokenizer.
+
+    A subclass in ``tasks/<name>.py`` with ``name = "<name>"`` is found by itself.
+
+    Args:
+        dataset: All splits.
+        tokenizer: The base model's.
+        facts: Of the base model (kind, pooling, context length).
+        spec: What the user asked for (system prompt, columns, ...).
+        sequence_length: Cap in tokens, the same in every trial.
+    """
+
+    name: ClassVar[str]
+    task_type: ClassVar[TaskType]
+    headline_metric: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        tokenizer: Any,
+        facts: ModelFacts,
+        spec: Spec,
+        sequence_length: int,
+    ) -> None:
+        self.dataset = dataset
+        self.tokenizer = tokenizer
+        self.facts = facts
+        self.spec = spec
+        self.sequence_length = sequence_length
+
+    @abstractmethod
+    def encode(self, examples: Sequence[Example]) -> list[Feature]:
+        """Tokenise examples, one feature each, in order. Never longer than ``sequence_length``."""
+
+    @abstractmethod
+    def collate(self, features: Sequence[Feature]) -> Batch:
+        """One padded batch. Holds what the model takes (``input_ids``, ``attention_mask``, ...)
+        and ``labels``."""
+
+    def assemble(self, adapted: nn.Module, parameters: Mapping[str, Scalar]) -> nn.Module:
+        """The whole model from the adapted base: with a head where the task needs one.
+
+        Names of a new head's weights begin with ``head.``.
+        """
+        return adapted
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> LossSum:
+        """The training loss of one micro-batch. ``model`` is what ``assemble`` gave."""
+
+    def weight(self, batch: Batch) -> int:
+        """How many terms the training loss of this batch is summed over."""
+        return int(batch["labels"].ne(-100).sum())
+
+    def tokens(self, batch: Batch) -> int:
+        """How many real tokens (no padding) the model reads in this batch."""
+        return int(batch["attention_mask"].sum())
+
+    @abstractmethod
+    def score(self, model: nn.Module, batch: Batch) -> ItemScores:
+        """Validation losses and outputs, item by item, without gradient: the very loss that all
+        strategies are compared by, with no class weights, smoothing or penalty in it."""
+
+    @abstractmethod
+    def metrics(
+        self, scores: ItemScores, examples: Sequence[Example]
+    ) -> tuple[dict[str, float], Floats]:
+        """Metrics over all items of a split (or its first ones), and each item's headline score.
+
+        Args:
+            scores: Those of all batches, joined in item order.
+            examples: The items, in the same order.
+        """
+
+    def evaluation(self, parts: Sequence[ItemScores], examples: Sequence[Example]) -> Evaluation:
+        """Join the batches of one split into its evaluation."""
+        names = parts[0].outputs.keys()
+        joined = ItemScores(
+            torch.cat([part.losses for part in parts]),
+            torch.cat([part.weights for part in parts]),
+            {name: torch.cat([part.outputs[name] for part in parts]) for name in names},
+        )
+        metrics, scores = self.metrics(joined, examples)
+        return Evaluation(
+            joined.losses.double().numpy(), joined.weights.double().numpy(), scores, metrics
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """What happened to the examples that were encoded so far, where a reader must know it."""
+        return ()
+
+    def baselines(self, workshop: Workshop) -> Sequence[Baseline]:
+        """Untrained models that only this task knows of, such as a language model zero-shot."""
+        return ()

@@ -1,0 +1,66 @@
+"""Attention states of a text that many texts begin with, computed once.
+
+Knows causal language models of transformers without an adapter around them.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+
+def cacheable(model: Any) -> bool:
+    """Whether states of a prefix can be kept: not for recurrent and other stateful networks."""
+    return not getattr(model, "_is_stateful", False) and hasattr(model, "config")
+
+
+def cache_argument(model: nn.Module) -> str:
+    """What ``forward`` calls the cache: transformers renamed it within version 5."""
+    names = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
+
+
+class Prefix:
+    """The states of one prefix, ready to be continued by batches of texts.
+
+    Args:
+        model: A causal language model, in evaluation mode.
+        ids: The prefix's tokens; at least one.
+    """
+
+    def __init__(self, model: nn.Module, ids: list[int]) -> None:
+        self._model: Any = model
+        self._argument = cache_argument(model)
+        self._cache = DynamicCache(config=self._model.config)
+        self.length = len(ids)
+        device = next(model.parameters()).device
+        with torch.no_grad():
+            self._model(
+                input_ids=torch.tensor([ids], device=device),
+                use_cache=True,
+                logits_to_keep=1,
+                **{self._argument: self._cache},
+            )
+
+    def before(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """The model's arguments to read this batch as the continuation of the prefix.
+
+        Args:
+            batch: ``input_ids`` and ``attention_mask``, each ``(batch, tokens)``, padded on the
+                right.
+        """
+        cache = copy.deepcopy(self._cache)
+        cache.batch_repeat_interleave(len(batch["input_ids"]))
+        mask = batch["attention_mask"]
+        seen = torch.ones(len(mask), self.length, dtype=mask.dtype, device=mask.device)
+        return {
+            "input_ids": batch["input_ids"],
+            "attention_mask": torch.cat([seen, mask], 1),
+            "use_cache": True,
+            self._argument: cache,
+        }

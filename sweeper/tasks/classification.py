@@ -1,0 +1,103 @@
+"""Classification with a linear head: which one of the classes does a text belong to?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sweeper.data.examples import Dataset, Example
+from sweeper.facts.record import ModelFacts
+from sweeper.spec import Scalar, Spec
+from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task
+from sweeper.tasks.classifier import Classifier, Pooling
+
+
+class Classification(Task):
+    """Single-label classification; the loss is the negative log-likelihood of the true class."""
+
+    name = "classification"
+    task_type = "FEATURE_EXTRACTION"
+    headline_metric = "accuracy"
+    higher_is_better = True
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        tokenizer: Any,
+        facts: ModelFacts,
+        spec: Spec,
+        sequence_length: int,
+    ) -> None:
+        super().__init__(dataset, tokenizer, facts, spec, sequence_length)
+        self._number = {label: number for number, label in enumerate(dataset.labels)}
+        self._padding = next(
+            (i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0
+        )
+
+    @property
+    def pooling(self) -> Pooling:
+        """The model's own pooling; the last token for decoders and [CLS] for encoders without."""
+        return self.facts.pooling or ("last" if self.facts.kind == "decoder" else "cls")
+
+    def targets(self, examples: Sequence[Example]) -> list[int]:
+        """Class numbers, in the order of ``dataset.labels``."""
+        return [self._number[str(example.label)] for example in examples]
+
+    def encode(self, examples: Sequence[Example]) -> list[Feature]:
+        texts = [example.text for example in examples]
+        encoded = self.tokenizer(texts, truncation=True, max_length=self.sequence_length)
+        # A tokenizer without special tokens makes nothing of an empty text.
+        rows = [ids or [self._padding] for ids in encoded["input_ids"]]
+        pairs = zip(rows, self.targets(examples), strict=True)
+        return [{"input_ids": ids, "label": target} for ids, target in pairs]
+
+    def collate(self, features: Sequence[Feature]) -> Batch:
+        longest = max(len(feature["input_ids"]) for feature in features)
+        ids = torch.full((len(features), longest), self._padding)
+        mask = torch.zeros_like(ids)
+        for row, feature in enumerate(features):
+            length = len(feature["input_ids"])
+            ids[row, :length] = torch.tensor(feature["input_ids"])
+            mask[row, :length] = 1
+        labels = torch.tensor([feature["label"] for feature in features])
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+    def assemble(self, adapted: nn.Module, parameters: Mapping[str, Scalar]) -> nn.Module:
+        return Classifier(adapted, self.pooling, self.facts.hidden_size, len(self.dataset.labels))
+
+    def loss(self, model: nn.Module, batch: Batch) -> LossSum:
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        labels = batch["labels"]
+        return LossSum(cross_entropy(model(**inputs), labels, reduction="sum"), len(labels))
+
+    def score(self, model: nn.Module, batch: Batch) -> ItemScores:
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        logits = model(**inputs).float()
+        losses = cross_entropy(logits, batch["labels"], reduction="none").cpu()
+        return ItemScores(losses, torch.ones_like(losses), {"logits": logits.cpu()})
+
+    def metrics(
+        self, scores: ItemScores, examples: Sequence[Example]
+    ) -> tuple[dict[str, float], Floats]:
+        return class_metrics(scores.outputs["logits"].numpy(), self.targets(examples))
+
+
+def class_metrics(scores: Any, targets: Sequence[int]) -> tuple[dict[str, float], Floats]:
+    """Accuracy, macro-F1 and what each item scored.
+
+    Args:
+        scores: ``(items, classes)`` logits or probabilities; the largest is the prediction.
+        targets: ``(items,)`` class numbers.
+    """
+    predicted = np.asarray(scores).argmax(1)
+    metrics = {
+        "accuracy": float(accuracy_score(targets, predicted)),
+        "macro_f1": float(f1_score(targets, predicted, average="macro", zero_division=0)),
+    }
+    return metrics, (predicted == np.asarray(targets)).astype(np.float64)

@@ -1,0 +1,23 @@
+"""Finds tasks by name: the modules of this folder and the entry points of other packages."""
+
+from __future__ import annotations
+
+import sweeper.tasks as folder
+from sweeper.plugins import find, find_all
+from sweeper.tasks.base import Task
+
+ENTRY_POINTS = "sweeper.tasks"
+
+
+def task(name: str) -> type[Task]:
+    """The task with that name.
+
+    Raises:
+        UsageError: There is none; the nearest name is given.
+    """
+    return find(folder, Task, ENTRY_POINTS, name)
+
+
+def tasks() -> dict[str, type[Task]]:
+    """All tasks by name."""
+    return find_all(folder, Task, ENTRY_POINTS)

@@ -1,0 +1,129 @@
+"""The untrained model as a model to beat: asked at once, and after a few examples in the prompt.
+
+Knows a text task and the base model. Both baselines score the very answer tokens that trained
+models are scored on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from sweeper.data.examples import Example, Message
+from sweeper.facts.record import Split
+from sweeper.tasks.answer_logits import answer_losses
+from sweeper.tasks.base import (
+    Baseline,
+    Batch,
+    Evaluation,
+    ItemScores,
+    Task,
+    Workshop,
+    in_item_order,
+)
+from sweeper.tasks.cached import Prefix, cacheable
+from sweeper.tasks.chat import Chat
+from sweeper.tasks.text import TextTask
+from sweeper.tasks.tokens import Encoded
+
+# Few enough to leave room in short contexts; the usual number for small models on MBPP, too.
+SHOTS = 3
+_BATCH = 8
+# Examples among which the shots are looked for.
+_LOOKED_AT = 32
+
+
+@dataclass
+class ZeroShot:
+    """The untrained model, asked as trained models are."""
+
+    task: Task
+    workshop: Workshop
+    name: str = "zero_shot"
+    title: str = "Untrained model"
+    note: str = ""
+
+    def evaluate(self, split: Split) -> Evaluation:
+        return self.workshop.measure(self.task.assemble(self.workshop.base(), {}), split)
+
+
+@dataclass
+class FewShot:
+    """The untrained model with train examples in front of every question.
+
+    What the items share is read once, so that this costs hardly more than asking at once.
+
+    Args:
+        task: Of the items.
+        chat: Writes conversations.
+        shots: The examples, the same for every item.
+        workshop: Lends the base model.
+    """
+
+    task: TextTask
+    chat: Chat
+    shots: tuple[Example, ...]
+    workshop: Workshop
+    name: str = "few_shot"
+    title: str = f"Untrained model, {SHOTS} examples in the prompt"
+    note: str = ""
+
+    def evaluate(self, split: Split) -> Evaluation:
+        model = self.workshop.base().eval()
+        turns = [turn for shot in self.shots for turn in shot.messages]
+        shown = self.chat.encode(turns).ids
+        prefix = Prefix(model, shown)
+        examples = self.workshop.dataset.splits[split]
+        features = [self.task.feature(self._item(shown, turns, item)) for item in examples]
+        order = sorted(range(len(examples)), key=lambda i: -len(features[i]["input_ids"]))
+        scores: list[ItemScores] = []
+        for start in range(0, len(order), _BATCH):
+            batch = self.task.collate([features[i] for i in order[start : start + _BATCH]])
+            scores.append(self._score(model, prefix, batch))
+        return self.task.evaluation([in_item_order(scores, order)], examples)
+
+    def _item(self, shown: list[int], turns: list[Message], item: Example) -> Encoded:
+        """One item's own tokens: what follows the examples in the whole conversation."""
+        whole = self.chat.encode([*turns, *item.messages])
+        cut = len(shown)
+        if whole.ids[:cut] != shown:
+            return self.chat.encode(item.messages)
+        own = [number for number, (start, _) in enumerate(whole.answers) if start >= cut]
+        return replace(
+            whole,
+            ids=whole.ids[cut:],
+            answers=tuple((a - cut, b - cut) for a, b in (whole.answers[i] for i in own)),
+            answer_bytes=tuple(whole.answer_bytes[i] for i in own),
+        )
+
+    def _score(self, model: nn.Module, prefix: Prefix, batch: Batch) -> ItemScores:
+        device = next(model.parameters()).device
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        with torch.no_grad():
+            losses = answer_losses(model, prefix.before(batch), batch["labels"])
+        return self.task.item_scores(losses, batch)
+
+
+def shot_baselines(task: TextTask, chat: Chat, workshop: Workshop) -> Sequence[Baseline]:
+    """The untrained model asked at once and, where there is room, after a few examples."""
+    zero = ZeroShot(task, workshop)
+    shots = _choose(chat, workshop.dataset.splits["train"])
+    room = task.facts.context_length - task.sequence_length
+    if len(shots) < SHOTS or not cacheable(workshop.base()):
+        return (zero,)
+    turns = [turn for shot in shots for turn in shot.messages]
+    if len(chat.encode(turns).ids) > room:
+        return (zero,)
+    return (zero, FewShot(task, chat, shots, workshop))
+
+
+def _choose(chat: Chat, train: Sequence[Example]) -> tuple[Example, ...]:
+    """The first examples that are not longer than most of their neighbours."""
+    first = [example for example in train[:_LOOKED_AT] if example.messages]
+    lengths = [len(chat.encode(example.messages).ids) for example in first]
+    median = sorted(lengths)[len(lengths) // 2] if lengths else 0
+    short = [e for e, length in zip(first, lengths, strict=True) if length <= median]
+    return tuple(short[:SHOTS])

@@ -1,0 +1,172 @@
+"""What all tasks share that train a model to write text: loss on the answer's tokens only.
+
+Knows tokens and losses. How an example becomes a prompt and an answer is the subclass's.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sweeper.data.examples import Dataset, Example
+from sweeper.errors import DataError, Problem
+from sweeper.facts.record import ModelFacts
+from sweeper.spec import Spec
+from sweeper.tasks.answer_logits import answer_losses, by_row
+from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task
+from sweeper.tasks.tokens import Encoded, shorten
+
+_BITS_PER_NAT = 1 / math.log(2)
+
+
+@dataclass
+class EncodingCounts:
+    """What became of the examples that were encoded so far.
+
+    Args:
+        examples: All of them.
+        shortened: Prompts that lost their left end.
+        dropped: Examples whose answer alone is too long; nothing of them is trained on or scored.
+        rewritten: Examples with earlier answers that the template writes otherwise than they were
+            said; these answers are not trained on.
+    """
+
+    examples: int = 0
+    shortened: int = 0
+    dropped: int = 0
+    rewritten: int = 0
+
+
+class TextTask(Task):
+    """The base of text tasks: negative log-likelihood per token of the reference answer."""
+
+    task_type = "CAUSAL_LM"
+    headline_metric = "loss_per_token"
+    higher_is_better = False
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        tokenizer: Any,
+        facts: ModelFacts,
+        spec: Spec,
+        sequence_length: int,
+    ) -> None:
+        super().__init__(dataset, tokenizer, facts, spec, sequence_length)
+        self.counts = EncodingCounts()
+        self.padding: int = next(
+            (i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0
+        )
+
+    @abstractmethod
+    def encode_one(self, example: Example) -> Encoded:
+        """All tokens of one example, however many, and which of them are the answer.
+
+        Raises:
+            DataError: It cannot be written as this task needs it.
+        """
+
+    def encode(self, examples: Sequence[Example]) -> list[Feature]:
+        """One feature an example; all that cannot be encoded are named in one error."""
+        features: list[Feature] = []
+        problems: list[Problem] = []
+        for example in examples:
+            try:
+                encoded = self.encode_one(example)
+            except DataError as error:
+                where = f"{self.dataset.path}:{example.line}"
+                problems += [Problem(p.what, p.why, p.fix, where) for p in error.problems]
+                continue
+            features.append(self.feature(encoded))
+        if problems:
+            raise DataError(problems)
+        return features
+
+    def feature(self, encoded: Encoded) -> Feature:
+        """The example at most ``sequence_length`` long; without answer if that does not fit."""
+        short = shorten(encoded, self.sequence_length, self.tokenizer.bos_token_id)
+        self.counts.examples += 1
+        self.counts.rewritten += encoded.rewritten > 0
+        if short is None:
+            self.counts.dropped += 1
+            return {"input_ids": encoded.ids[:1], "labels": [-100], "answer_bytes": 0}
+        self.counts.shortened += len(short.ids) < len(encoded.ids)
+        said = sum(short.answer_bytes)
+        return {"input_ids": short.ids, "labels": short.labels(), "answer_bytes": said}
+
+    def notes(self) -> tuple[str, ...]:
+        counts, cap = self.counts, self.sequence_length
+        said = (
+            (counts.shortened, f"prompts were shortened on the left to fit {cap} tokens"),
+            (
+                counts.dropped,
+                f"examples were left out: their answer alone does not fit {cap} tokens",
+            ),
+            (
+                counts.rewritten,
+                "conversations hold earlier answers that the chat template "
+                "rewrites; only their other answers are trained on",
+            ),
+        )
+        return tuple(f"{n} of {counts.examples} {text}" for n, text in said if n)
+
+    def collate(self, features: Sequence[Feature]) -> Batch:
+        """Padded on the right to the longest of these features."""
+        shape = len(features), max(len(feature["input_ids"]) for feature in features)
+        ids = torch.full(shape, self.padding)
+        labels = torch.full(shape, -100)
+        mask = torch.zeros(shape, dtype=torch.long)
+        for row, feature in enumerate(features):
+            length = len(feature["input_ids"])
+            ids[row, :length] = torch.tensor(feature["input_ids"])
+            labels[row, :length] = torch.tensor(feature["labels"])
+            mask[row, :length] = 1
+        said = torch.tensor([feature["answer_bytes"] for feature in features])
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels, "answer_bytes": said}
+
+    def loss(self, model: nn.Module, batch: Batch) -> LossSum:
+        losses = answer_losses(model, _inputs(batch), batch["labels"])
+        return LossSum(losses.sum(), len(losses))
+
+    def score(self, model: nn.Module, batch: Batch) -> ItemScores:
+        return self.item_scores(answer_losses(model, _inputs(batch), batch["labels"]), batch)
+
+    def item_scores(self, losses: Tensor, batch: Batch) -> ItemScores:
+        """Scores of the items of a batch from the losses of all its answer tokens."""
+        means, counts = by_row(losses, batch["labels"])
+        return ItemScores(means.cpu(), counts.cpu(), {"answer_bytes": batch["answer_bytes"].cpu()})
+
+    def metrics(
+        self, scores: ItemScores, examples: Sequence[Example]
+    ) -> tuple[dict[str, float], Floats]:
+        losses, weights = scores.losses.double().numpy(), scores.weights.double().numpy()
+        return text_metrics(losses, weights, scores.outputs["answer_bytes"].numpy()), losses
+
+
+def text_metrics(losses: Any, weights: Any, answer_bytes: Any) -> dict[str, float]:
+    """Loss per token, perplexity, and bits per UTF-8 byte, which any tokenizer can be compared by.
+
+    Args:
+        losses: ``(items,)`` mean nats per answer token.
+        weights: ``(items,)`` answer tokens.
+        answer_bytes: ``(items,)`` bytes of the answers' text.
+    """
+    loss = float(np.average(losses, weights=weights))
+    bits = float(np.dot(losses, weights)) * _BITS_PER_NAT
+    return {
+        "loss_per_token": loss,
+        # exp overflows beyond 709 nats, where a model is broken anyway.
+        "perplexity": math.exp(min(loss, 700.0)),
+        "bits_per_byte": bits / max(1.0, float(np.sum(answer_bytes))),
+    }
+
+
+def _inputs(batch: Batch) -> Batch:
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}

@@ -1,0 +1,120 @@
+"""A model for one trial: base, strategy and head put together, and taken apart again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import set_seed
+
+from sweeper.errors import ModelError
+from sweeper.evaluation.probe import Probe
+from sweeper.strategies.base import Setting, Strategy
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.tasks.classifier import Classifier
+from sweeper.training.artifacts import load_trained, record_of
+from sweeper.training.workshop import Workshop
+from sweeper.trials import TrialConfig
+
+
+def head_names(model: nn.Module) -> set[str]:
+    """Weights of a new head, by their names in the assembled model."""
+    return {name for name, _ in model.named_parameters() if name.startswith("head.")}
+
+
+def start_head(model: Classifier, probe: Probe) -> None:
+    """Let the head begin as the frozen probe."""
+    with torch.no_grad():
+        model.head.weight.copy_(torch.from_numpy(probe.weight))
+        model.head.bias.copy_(torch.from_numpy(probe.bias))
+
+
+@contextmanager
+def assembled(workshop: Workshop, strategy: Strategy, config: TrialConfig) -> Iterator[nn.Module]:
+    """The model to train, built from exactly the base weights and the trial's seed.
+
+    Whatever happens inside, the base is itself again afterwards.
+    """
+    parameters = config.parameters
+    # First, since the features come from the base before anything is put on it.
+    probe = workshop.probe if parameters.get("head_init") == "probe" else None
+    dtype = strategy.base_dtype(config.precision)
+    quantized = strategy.quantization_config(parameters)
+    changes = strategy.changes_base(parameters)
+    base = workshop.keeper.lend(dtype, quantized, will_change=changes)
+    returned = base
+    try:
+        set_seed(config.seed)
+        adapted = strategy.apply(base, parameters, _setting(workshop, config))
+        try:
+            # Not before: PEFT would hook the base's embeddings, which only the reentrant variant
+            # needs, and the hook would outlive the adapter.
+            _checkpoint(base, config.gradient_checkpointing)
+            # Seeded again, so that a head starts alike beside every strategy.
+            set_seed(config.seed)
+            model = workshop.task.assemble(adapted, parameters)
+            if probe is not None and isinstance(model, Classifier):
+                start_head(model, probe)
+            yield model
+        finally:
+            returned = strategy.remove(adapted)
+    finally:
+        _checkpoint(base, False)
+        workshop.keeper.give_back(returned, dtype, quantized, changed=changes)
+
+
+@contextmanager
+def trained(workshop: Workshop, folder: Path) -> Iterator[nn.Module]:
+    """A model from its saved weights, to be used once.
+
+    Args:
+        workshop: Of its base model.
+        folder: ``weights/`` of a trial.
+
+    Raises:
+        UsageError: The folder is not one of trained weights.
+    """
+    record = record_of(folder)
+    strategy = strategy_named(record.strategy)
+    dtype = getattr(torch, record.base_dtype)
+    quantized = strategy.quantization_config(record.parameters)
+    base = workshop.keeper.lend(dtype, quantized)
+    try:
+        model = load_trained(folder, base)
+        try:
+            yield model
+        finally:
+            strategy.remove(model.base if isinstance(model, Classifier) else model)
+    finally:
+        workshop.keeper.give_back(base, dtype, quantized, changed=False)
+
+
+def _setting(workshop: Workshop, config: TrialConfig) -> Setting:
+    return Setting(
+        task_type=workshop.task.task_type,
+        precision=config.precision,
+        gradient_checkpointing=config.gradient_checkpointing,
+        seed=config.seed,
+        tokenizer=workshop.tokenizer,
+    )
+
+
+def _checkpoint(base: Any, wanted: bool) -> None:
+    """Switch activation checkpointing on or off, in the variant that needs no input gradients.
+
+    Raises:
+        ModelError: The architecture cannot.
+    """
+    if wanted and not base.supports_gradient_checkpointing:
+        raise ModelError(
+            f"{type(base).__name__} does not support gradient checkpointing",
+            fix="Set training.gradient_checkpointing to false.",
+        )
+    if wanted:
+        base.activation_checkpointing_enable({"use_reentrant": False})
+    elif base.is_activation_checkpointing:
+        base.activation_checkpointing_disable()

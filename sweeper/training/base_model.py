@@ -1,0 +1,185 @@
+"""The base model: loaded once, lent to each trial, and exactly itself again afterwards.
+
+Knows weights, dtypes and devices. Knows nothing of tasks, adapters or trials.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from sweeper.strategies.base import TaskType
+from sweeper.strategies.loading import class_options, quiet_library
+
+log = logging.getLogger(__name__)
+
+_AUTO: dict[TaskType, Any] = {
+    "CAUSAL_LM": AutoModelForCausalLM,
+    "FEATURE_EXTRACTION": AutoModel,
+}
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+# One tensor in this many is compared with its checksum each time the base comes back; which ones
+# moves on, so that all of them are looked at within this many trials.
+_CHECK_ONE_IN = 8
+
+
+def load_base(
+    folder: Path,
+    task_type: TaskType,
+    dtype: torch.dtype,
+    device: torch.device,
+    quantization_config: Any = None,
+    trust_remote_code: bool = False,
+    name: str = "",
+) -> nn.Module:
+    """A base model from a local folder: frozen, in evaluation mode, without a cache.
+
+    The dtype is always said: transformers would load most models in the dtype they were saved
+    in, and a trial would train in pure bf16 without anybody having asked for it.
+    """
+    auto = _AUTO[task_type]
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    config = AutoConfig.from_pretrained(folder, **options)
+    config.use_cache = False
+    kind = auto._model_mapping.get(type(config), None)
+    options |= class_options(kind) if isinstance(kind, type) else {}
+    if quantization_config is not None:
+        options |= {"quantization_config": quantization_config, "device_map": {"": device}}
+    with quiet_library():
+        model: nn.Module = auto.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, **options
+        )
+    if quantization_config is None:
+        model.to(device)
+    if name:
+        # What PEFT writes into an adapter as its base: a name that means the same elsewhere.
+        model.name_or_path = name
+    return model.requires_grad_(False).eval()
+
+
+def checksum(tensor: Tensor) -> int:
+    """The sum of a tensor's bit patterns: equal for equal weights, different after any update."""
+    bits = tensor.detach().contiguous().view(_BITS[tensor.element_size()])
+    return int(bits.sum(dtype=torch.int64))
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """All weights and buffers but quantised ones: no strategy trains those, and bitsandbytes
+    repacks them on a CPU when the model goes from training to evaluation."""
+    return {
+        name: tensor
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        if not hasattr(tensor, "quant_state")
+    }
+
+
+class BaseKeeper:
+    """Keeps one base model (in each dtype that was asked for) and restores it between trials.
+
+    On a GPU only one variant is held at a time; on a CPU all that were used.
+
+    Args:
+        folder: Config and safetensors weights.
+        task_type: Which head transformers puts on it.
+        device: Where trials run.
+        trust_remote_code: Whether the user allowed code from the model's folder to run.
+        name: As the user named the model; a hub id, say.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        task_type: TaskType,
+        device: torch.device,
+        trust_remote_code: bool = False,
+        name: str = "",
+    ) -> None:
+        self._folder = folder
+        self._task_type = task_type
+        self._device = device
+        self._trust = trust_remote_code
+        self._name = name
+        self._models: dict[str, nn.Module] = {}
+        self._checksums: dict[str, dict[str, int]] = {}
+        self._pristine: dict[str, dict[str, Tensor]] = {}
+        self._returns = 0
+
+    def lend(
+        self, dtype: torch.dtype, quantization_config: Any = None, will_change: bool = False
+    ) -> nn.Module:
+        """The base with exactly its own weights, all frozen.
+
+        Args:
+            dtype: Of the weights.
+            quantization_config: As transformers takes it, or None.
+            will_change: The borrower trains the base's own weights; a copy of them is kept.
+        """
+        key = _key(dtype, quantization_config)
+        if key not in self._models:
+            if self._device.type == "cuda":
+                self.forget()
+            model = load_base(
+                self._folder,
+                self._task_type,
+                dtype,
+                self._device,
+                quantization_config,
+                self._trust,
+                self._name,
+            )
+            self._models[key] = model
+            self._checksums[key] = {n: checksum(w) for n, w in _weights(model).items()}
+        model = self._models[key]
+        if will_change and key not in self._pristine:
+            self._pristine[key] = {
+                name: weight.detach().to("cpu", copy=True)
+                for name, weight in _weights(model).items()
+            }
+        return model
+
+    def give_back(
+        self, model: nn.Module, dtype: torch.dtype, quantization_config: Any, changed: bool
+    ) -> None:
+        """Restore a lent base and compare a part of it with what was loaded.
+
+        A base that is not itself again (a strategy changed weights without saying so) is thrown
+        away and will be loaded anew.
+        """
+        key = _key(dtype, quantization_config)
+        model.requires_grad_(False).eval()
+        if changed:
+            with torch.no_grad():
+                for name, weight in _weights(model).items():
+                    weight.copy_(self._pristine[key][name])
+        if self._models.get(key) is not model or not self._is_pristine(key, model):
+            log.warning("the base model's weights were changed by a trial; they are loaded again")
+            self._drop(key)
+
+    def _is_pristine(self, key: str, model: nn.Module) -> bool:
+        weights, sums = _weights(model), self._checksums[key]
+        self._returns += 1
+        names = sorted(sums)[self._returns % _CHECK_ONE_IN :: _CHECK_ONE_IN]
+        return weights.keys() == sums.keys() and all(
+            checksum(weights[name]) == sums[name] for name in names
+        )
+
+    def _drop(self, key: str) -> None:
+        for held in (self._models, self._checksums, self._pristine):
+            held.pop(key, None)
+
+    def forget(self) -> None:
+        """Give back all memory. The next ``lend`` loads again."""
+        for key in list(self._models):
+            self._drop(key)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _key(dtype: torch.dtype, quantization_config: Any) -> str:
+    quantized = quantization_config.to_json_string() if quantization_config is not None else ""
+    return f"{dtype} {quantized}"

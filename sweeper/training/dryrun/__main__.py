@@ -1,0 +1,30 @@
+"""``python -m sweeper.training.dryrun --json``: a request on standard input, JSON on output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from sweeper.facts.record import ModelFacts
+from sweeper.planning.memory_setup import Setup
+from sweeper.training.dryrun.step import follow
+
+
+def request(text: str) -> tuple[ModelFacts, Setup]:
+    """Model facts and set-up out of ``{"model": {...}, "setup": {...}}``."""
+    content: dict[str, Any] = json.loads(text)
+    setup = content["setup"]
+    if isinstance(setup.get("target_modules"), list):
+        setup["target_modules"] = tuple(setup["target_modules"])
+    return ModelFacts.model_validate(content["model"]), Setup(**setup)
+
+
+def main() -> None:
+    """Answer one request."""
+    model, setup = request(sys.stdin.read())
+    print(json.dumps(follow(model, setup)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The model of a set-up without weights: real class, real adapter, on the meta device."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from sweeper.errors import ModelError
+from sweeper.facts import catalogue
+from sweeper.facts.record import ModelFacts
+from sweeper.planning.memory_setup import Setup
+from sweeper.planning.memory_states import QUANTIZED_BYTES
+from sweeper.planning.shapes import targeted
+from sweeper.strategies.base import Setting, Strategy
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.loading import class_options
+from sweeper.strategies.targets import linear_layers
+from sweeper.tasks.classifier import Classifier
+from sweeper.training.dryrun.kernels import FourBitLinear
+
+
+def config_of(model: ModelFacts) -> PretrainedConfig:
+    """The configuration behind facts: of the model's folder, or of the catalogue.
+
+    Raises:
+        ModelError: There is neither.
+    """
+    if model.folder is not None:
+        trusted = model.trust_remote_code
+        return AutoConfig.from_pretrained(
+            model.folder, trust_remote_code=trusted, local_files_only=True
+        )
+    entry = catalogue.find(model.id)
+    fields = dict(entry.config) if entry else None
+    if model.source == "size":
+        fields = dict(catalogue.typical(model.parameters)[1])
+    if fields is None:
+        raise ModelError(
+            f"no configuration of {model.id} is at hand",
+            why="A dry run builds the real model class.",
+            fix="Name a local folder with a config.json, or a model of the catalogue.",
+        )
+    return CONFIG_MAPPING[str(fields.pop("model_type"))](**fields)
+
+
+def build(config: PretrainedConfig, model: ModelFacts, setup: Setup) -> nn.Module:
+    """What a trial of this set-up would train, on the meta device."""
+    strategy = strategy_named("lora" if setup.strategy == "qlora" else setup.strategy)
+    base = _base(config, setup)
+    if setup.quantization in ("nf4", "nf4-dq"):
+        _pack(base, QUANTIZED_BYTES[setup.quantization])
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = _adapted(strategy, base, model, setup)
+        if setup.classes:
+            width = int(config.get_text_config().hidden_size)
+            adapted = Classifier(adapted, model.pooling or "cls", width, setup.classes)
+    return adapted.to("meta").train()
+
+
+def _base(config: PretrainedConfig, setup: Setup) -> nn.Module:
+    dtype = torch.float32 if setup.base_bytes == 4 else torch.bfloat16
+    config.use_cache = setup.strategy == "prefix"
+    text = config.get_text_config()
+    if hasattr(text, "num_experts") or hasattr(text, "num_local_experts"):
+        config._experts_implementation = "grouped_mm"
+    auto: Any = AutoModel if setup.classes else AutoModelForCausalLM
+    kind = auto._model_mapping.get(type(config), None)
+    fused = setup.attention != "eager" and getattr(kind, "_supports_sdpa", False)
+    attention = "sdpa" if fused else "eager"
+    options = class_options(kind) if isinstance(kind, type) else {}
+    with torch.device("meta"):
+        base: nn.Module = auto.from_config(
+            config, dtype=dtype, attn_implementation=attention, **options
+        )
+    return base.to(dtype).requires_grad_(False)
+
+
+def _pack(base: nn.Module, bytes_per_weight: float) -> None:
+    for name, layer in linear_layers(base).items():
+        if isinstance(layer, nn.Linear):
+            parent, _, last = name.rpartition(".")
+            setattr(base.get_submodule(parent), last, FourBitLinear(layer, bytes_per_weight))
+
+
+def _adapted(strategy: Strategy, base: nn.Module, model: ModelFacts, setup: Setup) -> nn.Module:
+    setting = Setting(
+        task_type="FEATURE_EXTRACTION" if setup.classes else "CAUSAL_LM",
+        precision=setup.precision,
+        gradient_checkpointing=setup.gradient_checkpointing,
+    )
+    return strategy.apply(base, _parameters(model, setup), setting)
+
+
+def _parameters(model: ModelFacts, setup: Setup) -> dict[str, Any]:
+    targets = setup.target_modules
+    if not isinstance(targets, str):
+        targets = ",".join(sorted({linear.name for linear in targeted(model, targets)}))
+    return {
+        "r": setup.r,
+        "lora_alpha": 2 * setup.r,
+        "lora_dropout": setup.lora_dropout,
+        "target_modules": targets,
+        "use_dora": setup.use_dora,
+        "num_virtual_tokens": setup.num_virtual_tokens,
+        "prefix_projection": setup.prefix_projection,
+        "encoder_hidden_size": setup.encoder_hidden_size or 0,
+        "reduction_factor": setup.reduction_factor,
+        "placement": "houlsby" if setup.adapter_placement == "both" else "pfeiffer",
+    }

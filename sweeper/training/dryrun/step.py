@@ -1,0 +1,112 @@
+"""One training step, followed: the peak of live memory over the second of two steps.
+
+The second, because gradients and optimizer states of the first are there then.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from contextlib import nullcontext
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import transformers.masking_utils
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from sweeper.facts.record import ModelFacts
+from sweeper.planning.memory_setup import Setup
+from sweeper.tasks.classifier import Classifier, pool
+from sweeper.training.dryrun.models import build, config_of
+from sweeper.training.dryrun.precision import Kernels, MixedPrecision
+from sweeper.training.dryrun.tracker import StorageTracker, gradients_labelled, meta
+
+GIB = 1024**3
+_STEPS = 2
+
+
+def follow(
+    model: ModelFacts, setup: Setup, config: PretrainedConfig | None = None
+) -> dict[str, Any]:
+    """The peak of all tensors in one training step.
+
+    Args:
+        config: Of the model; found by its facts if None.
+
+    Returns:
+        ``peak_gib``, ``phase``, ``parts`` (GiB by kind), ``trainable_parameters``, ``seconds``.
+    """
+    started = time.perf_counter()
+    config = config_of(model) if config is None else config
+    # Looks at the values of position ids, which meta tensors do not have.
+    packing = patch.object(
+        transformers.masking_utils, "find_packed_sequence_indices", lambda *_, **__: None
+    )
+    with packing, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trained = build(config, model, setup)
+        tracker = _followed(trained, setup, config)
+    return {
+        "peak_gib": tracker.peak_bytes / GIB,
+        "phase": tracker.peak_kind,
+        "parts": {name: size / GIB for name, size in tracker.peak_parts.items() if size},
+        "trainable_parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _followed(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> StorageTracker:
+    cuda = setup.device == "cuda"
+    mode = MixedPrecision(cuda) if setup.precision == "bf16-mixed" else Kernels(cuda)
+    if setup.gradient_checkpointing:
+        _checkpoint(trained, mode)
+    tracker = StorageTracker("weights")
+    for tensor in (*trained.parameters(), *trained.buffers()):
+        tracker.watch(tensor)
+    parameters = [p for p in trained.parameters() if p.requires_grad]
+    gradients_labelled(tracker, parameters)
+    optimizer = _optimizer(setup, parameters)
+    with tracker:
+        for _ in range(_STEPS):
+            tracker.kind = "activations"
+            with mode:
+                loss = _loss(trained, setup, config)
+            tracker.kind = "backward pass"
+            torch.autograd.backward([loss])
+            del loss
+            tracker.kind = "optimizer states"
+            optimizer.step()
+            optimizer.zero_grad()
+    return tracker
+
+
+def _checkpoint(trained: nn.Module, mode: Kernels) -> None:
+    for module in trained.modules():
+        if hasattr(module, "activation_checkpointing_enable"):
+            # Function modes do not reach into the backward pass, but this context does.
+            module.activation_checkpointing_enable(
+                {"use_reentrant": False, "context_fn": lambda: (nullcontext(), mode)}
+            )
+            return
+
+
+def _optimizer(setup: Setup, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    name = setup.optimizer
+    if name.startswith("adamw_torch"):
+        foreach = "fused" not in name and setup.device == "cuda"
+        return torch.optim.AdamW(parameters, foreach=foreach)
+    return torch.optim.SGD(parameters, lr=1e-3)
+
+
+def _loss(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> Tensor:
+    ids = meta((setup.micro_batch, setup.sequence_length))
+    if isinstance(trained, Classifier):
+        mask = meta((setup.micro_batch, setup.sequence_length))
+        states = trained.base(input_ids=ids).last_hidden_state
+        logits = trained.head(pool(states[:, -mask.shape[1] :], mask, trained.pooling))
+        return nn.functional.cross_entropy(logits.float(), meta((setup.micro_batch,)))
+    logits = trained(input_ids=ids, use_cache=config.use_cache).logits
+    rows = logits.float().flatten(0, 1)
+    return nn.functional.cross_entropy(rows, meta((rows.shape[0],)))

@@ -1,0 +1,92 @@
+"""Trains one trial by gradient: the Trainer, the strategy's groups, the rungs."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from sweeper.strategies.base import Strategy
+from sweeper.training.assembly import assembled, head_names
+from sweeper.training.job import Job
+from sweeper.training.memory_guard import Batching, Phase
+from sweeper.training.memory_use import PeakMemory, bytes_of
+from sweeper.training.progress import Progress
+from sweeper.training.rungs import RungWatch
+from sweeper.training.sampling import LengthGroupedBatches
+from sweeper.training.schedule import optimizer_steps, rung_steps, schedule
+from sweeper.training.trainer import TrialTrainer, arguments
+from sweeper.trials import TrialResult
+
+# On a GPU each look at the loss waits for the device; this many steps lie between two of them.
+_CUDA_CHECK_EVERY = 10
+
+
+def memory_setup(job: Job) -> str:
+    """Names all that a trial's memory depends on, batches aside."""
+    config = job.config
+    parts = (
+        config.model,
+        config.strategy,
+        config.precision,
+        config.sequence_length,
+        config.gradient_checkpointing,
+        config.optimizer,
+        config.parameters.get("r"),
+        config.parameters.get("target_modules"),
+    )
+    return " ".join(str(part) for part in parts)
+
+
+def train_once(job: Job, strategy: Strategy, batching: Batching, phase: Phase) -> TrialResult:
+    """Train from clean weights with this batching.
+
+    Raises:
+        Diverged: A loss is not finite.
+        Interrupted: The trial was told to stop.
+        RuntimeError: Out of memory, among others; nothing of the trial is left in memory.
+    """
+    device = job.workshop.device
+    job.batching = batching
+    peak = PeakMemory(device)
+    with assembled(job.workshop, strategy, job.config) as model:
+        loaded = bytes_of(model)
+        job.progress = Progress(check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1)
+        watch, trainer = _trainer(job, strategy, model, phase)
+        trainer.train()
+        job.peak_memory_gib = peak.gib(loaded)
+        if watch.pruned_at is not None:
+            return job.pruned(model, watch.pruned_at)
+        return job.completed(strategy, model, watch.finish())
+
+
+def _trainer(
+    job: Job, strategy: Strategy, model: nn.Module, phase: Phase
+) -> tuple[RungWatch, TrialTrainer]:
+    config, batching = job.config, job.batching
+    train = job.workshop.items("train")
+    effective = batching.micro * batching.accumulation
+    steps = optimizer_steps(len(train), effective, config.budget.epochs)
+    per_epoch = optimizer_steps(len(train), effective, 1.0)
+    watch = RungWatch(job, model, rung_steps(steps, config.budget.rungs), per_epoch, phase)
+    settings = arguments(
+        job.folder,
+        steps=steps,
+        micro_batch=batching.micro,
+        accumulation=batching.accumulation,
+        plan=schedule(config.parameters, steps),
+        parameters=config.parameters,
+        optimizer=config.optimizer,
+        seed=config.seed,
+        device=job.workshop.device,
+    )
+    trainer = TrialTrainer(
+        model=model,
+        task=job.workshop.task,
+        features=train.features,
+        order=LengthGroupedBatches(train.lengths, effective, config.seed),
+        groups=strategy.parameter_groups(model, config.parameters, head_names(model)),
+        progress=job.progress,
+        mixed=job.mixed,
+        settings=settings,
+        callbacks=[watch],
+    )
+    return watch, trainer

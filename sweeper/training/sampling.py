@@ -1,0 +1,58 @@
+"""The order in which a trial sees its examples: random batches of similar lengths.
+
+Knows lengths only. The order depends on the effective batch and the seed, never on the
+micro-batch, so that a trial that had to halve its micro-batch sees the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import Sampler
+
+# Batches are cut from pools of this many batches' worth of examples that were sorted by length.
+# transformers' LengthGroupedSampler has the same number, but leaves a pool's batches in the order
+# of their lengths; here the batches are shuffled, so that lengths do not drift within an epoch.
+_POOL = 50
+
+
+class LengthGroupedBatches(Sampler[int]):
+    """Indices of one epoch per iteration; every ``batch`` of them have similar lengths.
+
+    The batch with the longest example comes first, so that too little memory shows at once. An
+    incomplete batch comes last.
+
+    Args:
+        lengths: Of all examples, in tokens.
+        batch: The effective batch.
+        seed: Of the trial; epoch e is shuffled with ``seed + e``.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
+        self._lengths = lengths
+        self._batch = batch
+        self._seed = seed
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        self._epoch += 1
+        order = torch.randperm(len(self._lengths), generator=generator).tolist()
+        pool = self._batch * min(_POOL, max(1, len(order) // (4 * self._batch)))
+        batches: list[list[int]] = []
+        for start in range(0, len(order), pool):
+            by_length = sorted(order[start : start + pool], key=lambda i: -self._lengths[i])
+            batches += [
+                by_length[i : i + self._batch] for i in range(0, len(by_length), self._batch)
+            ]
+        whole = [batch for batch in batches if len(batch) == self._batch]
+        rest = [batch for batch in batches if len(batch) < self._batch]
+        shuffled = [whole[i] for i in torch.randperm(len(whole), generator=generator).tolist()]
+        if shuffled:
+            longest = max(range(len(shuffled)), key=lambda i: self._lengths[shuffled[i][0]])
+            shuffled.insert(0, shuffled.pop(longest))
+        return iter([index for batch in shuffled + rest for index in batch])

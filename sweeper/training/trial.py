@@ -1,0 +1,57 @@
+"""One trial from its configuration to its result.
+
+The failures that training can bring about become results here; anything else is a bug and passes.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from sweeper.errors import SweeperError
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.training.closed_form import fit_head
+from sweeper.training.gradient import memory_setup, train_once
+from sweeper.training.job import Job
+from sweeper.training.memory_guard import MemoryGuard, TooLarge
+from sweeper.training.progress import Diverged
+from sweeper.training.trial_log import trial_log
+from sweeper.trials import TrialResult
+
+
+def run_trial(job: Job, guard: MemoryGuard) -> TrialResult:
+    """Train and score one trial.
+
+    Args:
+        job: The trial.
+        guard: Knows which micro-batches fitted before.
+
+    Raises:
+        Interrupted: It was told to stop.
+    """
+    with trial_log(job.folder / "trainer.log") as log:
+        log.info("%s %s", job.config.strategy, job.config.parameters)
+        try:
+            result = _train(job, guard)
+        except Diverged as error:
+            result = job.failed("diverged", str(error))
+        except TooLarge as error:
+            result = job.failed("out-of-memory", str(error), error.needed_gib, error.had_gib)
+        except SweeperError as error:
+            result = job.failed("refused", str(error))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            result = job.failed("disk-full", str(error))
+        log.info("%s %s", result.state, result.failure or result.metrics)
+        return result
+
+
+def _train(job: Job, guard: MemoryGuard) -> TrialResult:
+    strategy = strategy_named(job.config.strategy)
+    if not strategy.gradient_trained:
+        return fit_head(job, strategy)
+    return guard.run(
+        memory_setup(job),
+        job.batching,
+        lambda batching, phase: train_once(job, strategy, batching, phase),
+    )

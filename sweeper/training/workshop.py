@@ -1,0 +1,140 @@
+"""All that trials of one base model share: data, tokens, the base itself and frozen features.
+
+Made once for each model and worker; knows nothing of single trials.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoTokenizer
+
+from sweeper.data.examples import Dataset
+from sweeper.evaluation.baselines import classification_baselines
+from sweeper.evaluation.probe import Array, Probe, fit_path
+from sweeper.facts.record import ModelFacts, Split
+from sweeper.spec import ModelSpec, Spec
+from sweeper.tasks.base import Baseline, Evaluation
+from sweeper.tasks.classification import Classification
+from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.discovery import task as task_named
+from sweeper.training.base_model import BaseKeeper
+from sweeper.training.items import Items, to_device
+from sweeper.training.measure import Judge
+
+
+class Workshop:
+    """One base model with one data set, ready for any trial.
+
+    Args:
+        model: As the spec names it.
+        facts: Of the model.
+        folder: Its config, tokenizer and weights.
+        dataset: All splits.
+        spec: What the user asked for.
+        sequence_length: Cap in tokens, the same in every trial.
+        evaluation_batch: For baselines; trials bring their own.
+        device: Where the model computes.
+    """
+
+    def __init__(
+        self,
+        model: ModelSpec,
+        facts: ModelFacts,
+        folder: Path,
+        dataset: Dataset,
+        spec: Spec,
+        sequence_length: int,
+        evaluation_batch: int,
+        device: torch.device,
+    ) -> None:
+        self.facts = facts
+        self.folder = folder
+        self.dataset = dataset
+        self.device = device
+        self.evaluation_batch = evaluation_batch
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=model.trust_remote_code, local_files_only=True
+        )
+        self.task = task_named(spec.task)(dataset, self.tokenizer, facts, spec, sequence_length)
+        self.keeper = BaseKeeper(
+            folder, self.task.task_type, device, model.trust_remote_code, name=model.id
+        )
+        self._items: dict[Split, Items] = {}
+        self._pooled: dict[Split, Array] = {}
+        self.probe_seconds = 0.0
+
+    def items(self, split: Split) -> Items:
+        """The tokenised items of a split, made when first asked for."""
+        if split not in self._items:
+            self._items[split] = Items(self.task, self.dataset.splits[split])
+        return self._items[split]
+
+    @property
+    def plain_dtype(self) -> torch.dtype:
+        """What the untrained base computes in: fp32 on a CPU, bf16 where that is the usual."""
+        cuda = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if cuda else torch.float32
+
+    def base(self) -> nn.Module:
+        """The untrained base, frozen."""
+        return self.keeper.lend(self.plain_dtype)
+
+    def measure(self, model: nn.Module, split: Split) -> Evaluation:
+        """Score an assembled model on a whole split."""
+        return Judge(self.task, self.items(split), self.evaluation_batch).evaluate(model)
+
+    @property
+    def classification(self) -> Classification:
+        """The task, where it is one with a head on pooled features.
+
+        Raises:
+            TypeError: It is not.
+        """
+        if not isinstance(self.task, Classification):
+            raise TypeError(f"{self.task.name} has no head")
+        return self.task
+
+    def pooled(self, split: Split) -> Array:
+        """Frozen pooled features ``(items, width)`` of a split, computed once."""
+        if split not in self._pooled:
+            task, items = self.classification, self.items(split)
+            model = Classifier(self.base(), task.pooling, self.facts.hidden_size, 1)
+            features = np.empty((len(items), self.facts.hidden_size), dtype=np.float32)
+            with torch.no_grad():
+                for part, batch in items.batches(len(items), self.evaluation_batch):
+                    inputs = to_device(batch, self.device)
+                    inputs.pop("labels")
+                    features[part] = model.features(inputs).cpu().numpy()
+            self._pooled[split] = features
+        return self._pooled[split]
+
+    @cached_property
+    def probe(self) -> Probe:
+        """The frozen probe at its best regularisation, fitted once; ``probe_seconds`` says how
+        long features and fit took."""
+        start = time.perf_counter()
+        task = self.classification
+        train, validation = self.dataset.splits["train"], self.dataset.splits["validation"]
+        probe = fit_path(
+            self.pooled("train"),
+            task.targets(train),
+            self.pooled("validation"),
+            task.targets(validation),
+            len(self.dataset.labels),
+        )
+        self.probe_seconds = time.perf_counter() - start
+        return probe
+
+    @cached_property
+    def baselines(self) -> tuple[Baseline, ...]:
+        """Every model to beat, cheapest first."""
+        heads: tuple[Baseline, ...] = ()
+        if isinstance(self.task, Classification):
+            heads = tuple(classification_baselines(self.task, lambda: self.probe, self.pooled))
+        return (*heads, *self.task.baselines(self))

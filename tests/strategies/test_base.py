@@ -1,0 +1,60 @@
+"""Optimizer groups: rates, weight decay and who gets none."""
+
+import pytest
+from torch import nn
+
+from sweeper.strategies.base import Setting
+from sweeper.strategies.full import Full
+from sweeper.tasks.classifier import Classifier
+
+
+@pytest.fixture
+def classifier(tiny_base) -> nn.Module:
+    base = Full().apply(tiny_base("bert"), {}, Setting("FEATURE_EXTRACTION"))
+    return Classifier(base, "mean", 64, 3)
+
+
+def groups_of(model, **parameters):
+    head = {"head.weight", "head.bias"}
+    groups = Full().parameter_groups(model, {"learning_rate": 1e-3} | parameters, head)
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    return {
+        names[id(weight)]: (group["lr"], group["weight_decay"])
+        for group in groups
+        for weight in group["params"]
+    }
+
+
+def test_every_trained_weight_is_in_exactly_one_group(classifier):
+    classifier.base.embeddings.requires_grad_(False)
+    groups = Full().parameter_groups(classifier, {"learning_rate": 1e-3})
+    grouped = [id(weight) for group in groups for weight in group["params"]]
+    trained = [id(weight) for weight in classifier.parameters() if weight.requires_grad]
+    assert sorted(grouped) == sorted(trained)
+
+
+def test_matrices_decay_and_vectors_do_not(classifier):
+    found = groups_of(classifier, weight_decay=0.1)
+    assert found["base.encoder.layer.0.output.dense.weight"] == (1e-3, 0.1)
+    assert found["base.embeddings.word_embeddings.weight"] == (1e-3, 0.1)
+    assert found["base.encoder.layer.0.output.dense.bias"] == (1e-3, 0.0)
+    assert found["base.encoder.layer.0.output.LayerNorm.weight"] == (1e-3, 0.0)
+
+
+def test_a_head_has_its_own_rate_or_the_bodys(classifier):
+    assert groups_of(classifier, head_learning_rate=1e-2)["head.weight"] == (1e-2, 0.0)
+    assert groups_of(classifier)["head.weight"] == (1e-3, 0.0)
+
+
+def test_layerwise_decay_lowers_the_rate_downwards_but_not_of_the_head(classifier):
+    found = groups_of(classifier, layerwise_lr_decay=0.5, head_learning_rate=1e-2)
+    rates = [
+        found[name][0]
+        for name in (
+            "base.embeddings.word_embeddings.weight",
+            "base.encoder.layer.0.output.dense.weight",
+            "base.encoder.layer.1.output.dense.weight",
+            "head.weight",
+        )
+    ]
+    assert rates == pytest.approx([2.5e-4, 5e-4, 1e-3, 1e-2])

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from sweeper.errors import ModelError
+from sweeper.strategies.bottleneck.sites import find_sites
+
+
+@pytest.mark.parametrize(
+    ("kind", "attention", "mlp"),
+    [
+        ("llama", "model.layers.1.self_attn.o_proj", "model.layers.1.mlp.down_proj"),
+        ("qwen2", "model.layers.1.self_attn.o_proj", "model.layers.1.mlp.down_proj"),
+        ("phi3", "model.layers.1.self_attn.o_proj", "model.layers.1.mlp.down_proj"),
+        ("gpt2", "transformer.h.1.attn.c_proj", "transformer.h.1.mlp.c_proj"),
+        ("gpt_neox", "gpt_neox.layers.1.attention.dense", "gpt_neox.layers.1.mlp.dense_4h_to_h"),
+        ("falcon", "transformer.h.1.self_attention.dense", "transformer.h.1.mlp.dense_4h_to_h"),
+        ("bloom", "transformer.h.1.self_attention.dense", "transformer.h.1.mlp.dense_4h_to_h"),
+        ("bert", "encoder.layer.1.attention.output.dense", "encoder.layer.1.output.dense"),
+        ("modernbert", "layers.1.attn.Wo", "layers.1.mlp.Wo"),
+    ],
+)
+def test_output_projections_are_found_by_structure(tiny_base, kind, attention, mlp):
+    sites = find_sites(tiny_base(kind), 64)
+    assert len(sites.attention) == len(sites.mlp) == 2
+    assert sites.attention[-1] == attention
+    assert sites.mlp[-1] == mlp
+
+
+def test_layers_that_share_weights_are_one_site(tiny_base):
+    assert len(find_sites(tiny_base("albert"), 64).mlp) == 1
+
+
+def test_mixture_of_experts_is_refused_with_its_name(tiny_base):
+    with pytest.raises(ModelError, match=r"model\.layers\.0\.mlp\.experts.*mixture of experts"):
+        find_sites(tiny_base("mixtral"), 64)
+
+
+def test_model_without_blocks_is_refused():
+    with pytest.raises(ModelError, match="64 features beside it"):
+        find_sites(nn.Sequential(nn.Linear(64, 64)), 64)

@@ -1,0 +1,73 @@
+"""Strategies are found by folder, and through entry points of other packages."""
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import sweeper.strategies
+from sweeper import knowledge, plugins
+from sweeper.errors import UsageError
+from sweeper.strategies.discovery import strategies, strategy
+from sweeper.strategies.full import Full
+
+
+def test_every_strategy_has_a_file_with_its_parameters_and_the_other_way_round():
+    found = strategies()
+    described = {path.stem for path in (knowledge.search_spaces() / "strategies").glob("*.yaml")}
+    assert found.keys() == described
+    assert {"full", "lora", "qlora", "prefix", "ptuning", "adapter", "head"} <= found.keys()
+    assert all(found[name].name == name for name in found)
+
+
+def test_a_strategy_is_looked_up_without_importing_the_others(monkeypatch):
+    imported = []
+    real = plugins.importlib.import_module
+    monkeypatch.setattr(
+        plugins.importlib, "import_module", lambda name: imported.append(name) or real(name)
+    )
+    assert isinstance(strategy("full"), Full)
+    assert imported == ["sweeper.strategies.full"]
+
+
+def test_an_unknown_strategy_names_the_nearest():
+    with pytest.raises(UsageError, match=r"unknown strategy 'lroa'[\s\S]*'lora'"):
+        strategy("lroa")
+
+
+def test_a_module_that_is_no_strategy_is_not_one():
+    assert Path(sweeper.strategies.__file__).with_name("targets.py").is_file()
+    with pytest.raises(UsageError, match="unknown strategy 'targets'"):
+        strategy("targets")
+
+
+class Other(Full):
+    """A strategy of another package."""
+
+    name = "other"
+
+
+@pytest.fixture
+def entry(monkeypatch):
+    def add(value: str) -> None:
+        point = EntryPoint("other", value, "sweeper.strategies")
+
+        def points(group: str, name: str = "other") -> list[EntryPoint]:
+            return [point] if (group, name) == (point.group, point.name) else []
+
+        monkeypatch.setattr(plugins, "entry_points", points)
+        monkeypatch.setattr(EntryPoint, "load", lambda self: Other if "Other" in value else object)
+
+    return add
+
+
+def test_another_package_can_add_one(entry):
+    entry("package.module:Other")
+    assert isinstance(strategy("other"), Other)
+    assert isinstance(strategies()["other"], Other)
+
+
+def test_an_entry_point_that_is_no_strategy_is_refused_by_name(entry):
+    entry("package.module:Thing")
+    with pytest.raises(UsageError, match=r"'other'[\s\S]*package.module:Thing a subclass of"):
+        strategy("other")

@@ -1,0 +1,89 @@
+"""LoRA on decoders and encoders, fused projections and Conv1D included."""
+
+import pytest
+import torch
+
+from sweeper.strategies.base import Setting
+from sweeper.strategies.lora import LoRA
+
+R = 4
+PARAMETERS = {"learning_rate": 1e-2, "r": R, "lora_alpha": 8, "target_modules": "qkvo"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "widths"),
+    [
+        ("llama", 2 * (64 + 64) + 2 * (64 + 32)),
+        ("qwen2", 2 * (64 + 64) + 2 * (64 + 32)),
+        ("phi3", (64 + 128) + (64 + 64)),
+        ("gpt2", (64 + 192) + (64 + 64)),
+        ("gpt_neox", (64 + 192) + (64 + 64)),
+        ("bert", 4 * (64 + 64)),
+    ],
+)
+def test_contract(contract, kind, widths):
+    contract.check("lora", kind, PARAMETERS, 2 * R * widths)
+
+
+def test_contract_of_a_classifiers_decoder(contract):
+    contract.check("lora", "llama", PARAMETERS, 2 * R * 448, task_type="FEATURE_EXTRACTION")
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({"use_rslora": True, "lora_dropout": 0.05}, 0),
+        ({"use_dora": True}, 2 * (64 + 32 + 32 + 64)),
+        ({"init_lora_weights": "gaussian", "loraplus_lr_ratio": 4.0}, 0),
+        ({"layerwise_lr_decay": 0.5}, 0),
+    ],
+)
+def test_contract_of_variants(contract, changes, more):
+    contract.check("lora", "llama", PARAMETERS | changes, 2 * R * 448 + more)
+
+
+def test_scale_is_alpha_over_the_rank_or_its_root(tiny_base):
+    for rank_stabilised, scale in ((False, 8 / R), (True, 8 / R**0.5)):
+        adapted = LoRA().apply(
+            tiny_base("llama"), PARAMETERS | {"use_rslora": rank_stabilised}, Setting("CAUSAL_LM")
+        )
+        assert adapted.get_submodule(
+            "base_model.model.model.layers.0.self_attn.q_proj"
+        ).scaling == {"default": scale}
+
+
+def test_lora_plus_gives_b_a_higher_rate(tiny_base):
+    parameters = PARAMETERS | {"loraplus_lr_ratio": 16.0}
+    adapted = LoRA().apply(tiny_base("llama"), parameters, Setting("CAUSAL_LM"))
+    groups = LoRA().parameter_groups(adapted, parameters)
+    assert sorted(group["lr"] for group in groups) == pytest.approx([1e-2, 1.6e-1])
+    fast = max(groups, key=lambda group: group["lr"])
+    b = {id(w) for n, w in adapted.named_parameters() if "lora_B" in n}
+    assert {id(weight) for weight in fast["params"]} == b
+
+
+@pytest.mark.parametrize(
+    ("init", "changes"), [("default", False), ("gaussian", False), ("pissa", True), ("olora", True)]
+)
+def test_initialisations_from_the_bases_weights_say_that_they_change_them(tiny_base, init, changes):
+    parameters = PARAMETERS | {"init_lora_weights": init}
+    assert LoRA().changes_base(parameters) is changes
+    base = tiny_base("llama")
+    before = base.model.layers[0].self_attn.q_proj.weight.clone()
+    LoRA().remove(LoRA().apply(base, parameters, Setting("CAUSAL_LM")))
+    assert torch.equal(before, base.model.layers[0].self_attn.q_proj.weight) is not changes
+
+
+@pytest.mark.parametrize(
+    ("precision", "base", "adapter"),
+    [
+        ("fp32", torch.float32, torch.float32),
+        ("bf16-mixed", torch.bfloat16, torch.float32),
+        ("bf16-pure", torch.bfloat16, torch.bfloat16),
+    ],
+)
+def test_adapters_are_fp32_unless_the_precision_is_pure(tiny_base, precision, base, adapter):
+    assert LoRA().base_dtype(precision) == base
+    model = tiny_base("llama").to(base)
+    adapted = LoRA().apply(model, PARAMETERS, Setting("CAUSAL_LM", precision))
+    assert {w.dtype for w in adapted.parameters() if w.requires_grad} == {adapter}

@@ -1,0 +1,229 @@
+"""Tiny models on disk, a data set of simple sentences, and everything that a trial needs."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    BertConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
+
+from sweeper.data.examples import Dataset, Example, digest
+from sweeper.execution.backend import Decision
+from sweeper.facts.record import ModelFacts
+from sweeper.spec import ModelSpec, Spec
+from sweeper.training.job import Job
+from sweeper.training.workshop import Workshop
+from sweeper.trials import RungReport, TrialBudget, TrialConfig
+
+TOPICS = {
+    "fruit": ("apple", "pear", "plum", "cherry"),
+    "metal": ("iron", "zinc", "gold", "copper"),
+    "river": ("nile", "rhine", "volga", "tiber"),
+}
+FILLERS = ("the", "a", "some", "old", "new", "near", "with", "about", "big", "small")
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *FILLERS, *(w for ws in TOPICS.values() for w in ws))
+
+
+def sentences(count: int, seed: int) -> tuple[Example, ...]:
+    """Short texts of several lengths; one word gives the class away."""
+    chance = random.Random(seed)
+    rows = []
+    for line in range(count):
+        label = chance.choice(sorted(TOPICS))
+        words = [chance.choice(FILLERS) for _ in range(chance.randint(1, 7))]
+        words.insert(chance.randint(0, len(words)), chance.choice(TOPICS[label]))
+        text = " ".join(words)
+        rows.append(
+            Example(key=digest(f"{seed} {line} {text}"), line=line + 1, text=text, label=label)
+        )
+    return tuple(sorted(rows, key=lambda row: row.key))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_garbage_collection() -> Iterator[None]:
+    """As the backend does it: otherwise each trial spends a second on looking at modules."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def topics() -> Dataset:
+    """Three classes, decided by one word."""
+    return Dataset(
+        path="topics.jsonl",
+        format="text-label",
+        evidence=(),
+        columns={"text": "text", "label": "label"},
+        splits={
+            "train": sentences(96, 1),
+            "validation": sentences(40, 2),
+            "test": sentences(30, 3),
+        },
+        origins={"train": "official", "validation": "official", "test": "official"},
+        labels=tuple(sorted(TOPICS)),
+        fingerprint="f" * 64,
+    )
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]"
+    )
+
+
+_SIZE: dict[str, Any] = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 32,
+    "pad_token_id": 0,
+}
+
+
+@pytest.fixture(scope="session")
+def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A BERT and a Llama with random weights, each with its tokenizer."""
+    folders = {}
+    for kind, config in (("bert", BertConfig(**_SIZE)), ("llama", LlamaConfig(**_SIZE))):
+        folder = tmp_path_factory.mktemp(kind)
+        torch.manual_seed(0)
+        auto = AutoModel if kind == "bert" else AutoModelForCausalLM
+        auto.from_config(config).save_pretrained(folder)
+        _tokenizer().save_pretrained(folder)
+        folders[kind] = folder
+    return folders
+
+
+def facts_of(kind: str, folder: Path) -> ModelFacts:
+    return ModelFacts(
+        id=str(folder),
+        source="local",
+        folder=str(folder),
+        model_type=kind,
+        kind="encoder" if kind == "bert" else "decoder",
+        parameters=10_000,
+        parameters_exact=False,
+        layers=2,
+        hidden_size=32,
+        attention_heads=4,
+        key_value_heads=4,
+        head_dim=8,
+        intermediate_size=48,
+        vocabulary_size=len(WORDS),
+        context_length=32,
+        tied_embeddings=False,
+        gated_mlp=kind == "llama",
+        pooling="mean" if kind == "bert" else None,
+    )
+
+
+@pytest.fixture
+def make_workshop(topics: Dataset, model_folders: dict[str, Path]) -> Callable[..., Workshop]:
+    """A workshop of its own, so that a test may break it."""
+
+    def make(kind: str = "bert", dataset: Dataset = topics) -> Workshop:
+        folder = model_folders[kind]
+        named = ModelSpec(id=str(folder))
+        spec = Spec(task="classification", models=(named,))
+        facts = facts_of(kind, folder)
+        return Workshop(named, facts, folder, dataset, spec, 16, 16, torch.device("cpu"))
+
+    return make
+
+
+LORA: dict[str, Any] = {
+    "r": 4,
+    "lora_alpha": 8,
+    "target_modules": "qkvo",
+    "learning_rate": 5e-3,
+    "head_learning_rate": 1e-2,
+}
+
+
+@pytest.fixture
+def make_config() -> Callable[..., TrialConfig]:
+    """A LoRA trial of two epochs in four rungs, unless told otherwise."""
+
+    def make(**changes: Any) -> TrialConfig:
+        budget = {"epochs": 2, "full_tokens": 1000, "rungs": 4, "rung_items": 20}
+        fields: dict[str, Any] = {
+            "number": 3,
+            "seed": 0,
+            "origin": "search",
+            "task": "classification",
+            "strategy": "lora",
+            "model": "tiny",
+            "parameters": LORA,
+            "budget": TrialBudget(**(budget | changes.pop("budget", {}))),
+            "micro_batch": 8,
+            "gradient_accumulation_steps": 1,
+            "evaluation_batch": 16,
+            "precision": "fp32",
+            "sequence_length": 16,
+        }
+        return TrialConfig(**(fields | changes))
+
+    return make
+
+
+class Reports(list[RungReport]):
+    """Collects reports and answers them."""
+
+    def __init__(self, **answers: Decision) -> None:
+        super().__init__()
+        self.answers = {int(rung.removeprefix("rung_")): answer for rung, answer in answers.items()}
+
+    def __call__(self, report: RungReport) -> Decision:
+        self.append(report)
+        return self.answers.get(report.rung, Decision.CONTINUE)
+
+
+@pytest.fixture
+def answering() -> type[Reports]:
+    """Makes a collector of reports; ``rung_2=Decision.PRUNE`` sets an answer."""
+    return Reports
+
+
+@pytest.fixture
+def make_job(
+    make_workshop: Callable[..., Workshop],
+    make_config: Callable[..., TrialConfig],
+    tmp_path: Path,
+) -> Callable[..., Job]:
+    """A job in a folder of its own."""
+
+    def make(
+        workshop: Workshop | None = None,
+        report: Reports | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        **changes: Any,
+    ) -> Job:
+        folder = tmp_path / f"attempt-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        collect = Reports() if report is None else report
+        return Job(
+            workshop or make_workshop(), make_config(**changes), folder, collect, should_stop
+        )
+
+    return make

@@ -1,0 +1,209 @@
+"""A trial from configuration to result, on a model with random weights."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sweeper.execution.backend import Decision, Interrupted
+from sweeper.tasks.classification import Classification
+from sweeper.training import rungs
+from sweeper.training.memory_guard import MemoryGuard
+from sweeper.training.trial import run_trial
+
+FULL = {"learning_rate": 1e-3, "head_learning_rate": 1e-2, "weight_decay": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy", "parameters"),
+    [
+        ("bert", "lora", {}),
+        ("bert", "lora", {"head_init": "probe"}),
+        ("bert", "full", FULL),
+        ("llama", "lora", {}),
+        ("llama", "full", FULL),
+    ],
+)
+def test_a_trial_learns_and_reports_each_rung_once(
+    make_job, make_workshop, make_config, answering, kind, strategy, parameters
+):
+    told = answering()
+    lora = make_config().parameters
+    job = make_job(
+        make_workshop(kind),
+        told,
+        strategy=strategy,
+        parameters=parameters if strategy == "full" else {**lora, **parameters},
+        budget={"epochs": 3},
+    )
+    result = run_trial(job, MemoryGuard())
+    assert result.state == "COMPLETE"
+    assert [report.rung for report in told] == [1, 2, 3, 4]
+    assert [report.optimizer_steps for report in told] == [9, 18, 27, 36]
+    assert [report.items for report in told] == [20, 20, 20, 40]
+    assert [report.epochs for report in told] == pytest.approx([0.75, 1.5, 2.25, 3.0])
+    assert told[-1].train_loss < told[0].train_loss < 1.3
+    assert result.validation_loss < np.log(3)
+    tokens = [report.tokens for report in told]
+    assert tokens[-1] == 3 * sum(job.workshop.items("train").lengths) == result.tokens
+    assert tokens == sorted(tokens)
+    assert 0 < result.trainable_parameters <= result.total_parameters
+
+
+def test_item_losses_are_in_item_order_and_average_to_the_validation_loss(make_job):
+    job = make_job()
+    result = run_trial(job, MemoryGuard())
+    written = json.loads((job.folder / result.item_losses).read_text())
+    examples = job.workshop.dataset.splits["validation"]
+    assert written["keys"] == [example.key for example in examples]
+    assert np.mean(written["losses"]) == pytest.approx(result.validation_loss)
+    assert np.mean(written["scores"]) == pytest.approx(result.metrics["accuracy"])
+
+
+def test_the_same_seed_gives_identical_losses_and_another_seed_others(make_job, make_workshop):
+    workshop = make_workshop()
+    losses = [
+        run_trial(make_job(workshop, seed=seed), MemoryGuard()).validation_loss
+        for seed in (5, 5, 6)
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_trial_of_another_strategy_in_between_changes_nothing(make_job, make_workshop):
+    workshop = make_workshop()
+    first = run_trial(make_job(workshop), MemoryGuard())
+    run_trial(make_job(workshop, strategy="full", parameters=FULL), MemoryGuard())
+    assert run_trial(make_job(workshop), MemoryGuard()).validation_loss == first.validation_loss
+    fresh = run_trial(make_job(make_workshop()), MemoryGuard())
+    assert fresh.validation_loss == first.validation_loss
+
+
+def test_a_pruned_trial_ends_at_its_rung_without_a_validation_loss(make_job, answering):
+    told = answering(rung_2=Decision.PRUNE)
+    job = make_job(report=told)
+    result = run_trial(job, MemoryGuard())
+    assert (result.state, result.pruned_at_rung) == ("PRUNED", 2)
+    assert result.validation_loss is None
+    assert [report.rung for report in told] == [1, 2]
+    assert result.optimizer_steps == told[-1].optimizer_steps
+    assert sorted(path.name for path in job.folder.iterdir()) == ["trainer.log"]
+
+
+def test_stop_interrupts_and_leaves_the_base_as_it_was(make_job, make_workshop, answering):
+    workshop = make_workshop()
+    before = run_trial(make_job(workshop), MemoryGuard()).validation_loss
+    with pytest.raises(Interrupted):
+        run_trial(make_job(workshop, answering(rung_1=Decision.STOP)), MemoryGuard())
+    assert run_trial(make_job(workshop), MemoryGuard()).validation_loss == before
+
+
+def test_a_trial_asks_at_each_step_and_each_evaluation_batch_whether_to_stop(make_job, answering):
+    asked = []
+
+    def stop_at_the_fourth_question():
+        asked.append(True)
+        return len(asked) == 4
+
+    told = answering()
+    with pytest.raises(Interrupted):
+        run_trial(make_job(report=told, should_stop=stop_at_the_fourth_question), MemoryGuard())
+    assert told == []
+
+
+def test_a_rate_that_diverges_fails_with_the_reason_and_early(make_job, answering):
+    told = answering()
+    parameters = {"learning_rate": 1e18, "head_learning_rate": 1e18, "max_grad_norm": 0.0}
+    job = make_job(report=told, strategy="full", parameters=parameters)
+    result = run_trial(job, MemoryGuard())
+    assert result.state == "FAIL"
+    assert result.failure.kind == "diverged"
+    assert "not finite" in result.failure.detail
+    assert result.optimizer_steps < 6
+    assert told == []
+
+
+def test_a_validation_loss_that_is_not_finite_fails_and_is_never_reported(
+    make_job, answering, monkeypatch
+):
+    score = Classification.score
+
+    def broken(self, model, batch):
+        scores = score(self, model, batch)
+        scores.losses[0] = float("nan")
+        return scores
+
+    monkeypatch.setattr(Classification, "score", broken)
+    told = answering()
+    result = run_trial(make_job(report=told), MemoryGuard())
+    assert (result.failure.kind, result.failure.detail) == ("diverged", "validation loss is nan")
+    assert told == []
+
+
+def test_a_strategy_that_does_not_exist_is_refused_with_a_near_match(make_job):
+    result = run_trial(make_job(strategy="lroa"), MemoryGuard())
+    assert result.failure.kind == "refused"
+    assert "unknown strategy 'lroa'" in result.failure.detail
+
+
+def test_the_best_rung_wins_over_the_last_one(make_job, answering, monkeypatch):
+    """Validation losses are shifted so that rung 2 is best; its weights must come back."""
+    shifts = iter([0.5, 0.0, 0.5, 0.5, 0.0])
+    seen = []
+    evaluate = rungs.RungWatch._evaluate
+
+    def shifted(self, whole):
+        evaluation = evaluate(self, whole)
+        seen.append({n: w.clone() for n, w in rungs.trained_weights(self._model).items()})
+        evaluation.losses.__iadd__(next(shifts))
+        return evaluation
+
+    monkeypatch.setattr(rungs.RungWatch, "_evaluate", shifted)
+    result = run_trial(make_job(report=answering()), MemoryGuard())
+    assert result.best_rung == 2
+    assert len(seen) == 5
+    assert all(torch.equal(seen[4][name], weight) for name, weight in seen[1].items())
+    assert not all(torch.equal(seen[3][name], weight) for name, weight in seen[1].items())
+
+
+def test_the_head_strategy_fits_in_closed_form_and_reports_once(make_job, answering):
+    told = answering()
+    job = make_job(report=told, strategy="head", parameters={}, keep_weights=True)
+    result = run_trial(job, MemoryGuard())
+    assert result.state == "COMPLETE"
+    assert [report.rung for report in told] == [4]
+    probe = next(b for b in job.workshop.baselines if b.name == "probe")
+    assert result.validation_loss == pytest.approx(probe.evaluate("validation").loss, rel=1e-4)
+    assert result.trainable_parameters == 3 * 32 + 3
+    assert result.training_seconds >= job.workshop.probe_seconds
+    written = {path.name for path in (job.folder / "weights").iterdir()}
+    assert written == {"head.safetensors", "sweeper.json"}
+
+
+def test_a_result_says_what_it_ran_on(make_job):
+    job = make_job()
+    result = run_trial(job, MemoryGuard())
+    assert result.versions.keys() >= {"python", "sweeper", "torch", "transformers", "peft"}
+    assert result.data_fingerprint == job.workshop.dataset.fingerprint
+    assert (result.number, result.attempt, result.seed, result.micro_batch) == (3, 1, 0, 8)
+    assert result.peak_memory_gib > 0
+    assert result.training_seconds > 0
+    assert result.evaluation_seconds > 0
+    assert "lora" in (job.folder / "trainer.log").read_text()
+
+
+def test_bf16_mixed_trains_adapters_in_fp32_over_a_bf16_base(make_job):
+    job = make_job(precision="bf16-mixed", keep_weights=True)
+    result = run_trial(job, MemoryGuard())
+    assert result.state == "COMPLETE"
+    assert result.validation_loss < np.log(3)
+    record = json.loads((job.folder / "weights" / "sweeper.json").read_text())
+    assert record["base_dtype"] == "bfloat16"
+
+
+def test_gradient_checkpointing_gives_the_same_losses(make_job, make_workshop):
+    workshop = make_workshop("llama")
+    plain = run_trial(make_job(workshop), MemoryGuard())
+    less = run_trial(make_job(workshop, gradient_checkpointing=True), MemoryGuard())
+    assert less.state == "COMPLETE"
+    assert less.validation_loss == pytest.approx(plain.validation_loss, rel=1e-5)
