@@ -44,8 +44,9 @@ class Comparison(Record):
     metric: str
     difference: Interval
     outcome: Outcome
-    adjusted_p: float | None = Field(None, description="Holm over the comparisons of the verdict")
+    adjusted_p: float | None = Field(None, description="Holm, over finalists or over baselines")
     more_items: int | None = Field(None, description="further test items that would settle it")
+    seed_share: float | None = Field(None, description="of the variance; the rest is the items'")
 
 
 class SeedScore(Record):
@@ -83,8 +84,11 @@ class Verdict(Record):
     because: tuple[str, ...] = ()
     recommended_trial: int | None = None
     recommended_baseline: str | None = None
+    baseline_score: Interval | None = Field(None, description="of the best baseline, on the test")
     comparisons: tuple[Comparison, ...] = ()
     fine_tuning_needed: bool | None = None
+    test_items: int | None = None
+    seeds: int | None = None
 
 
 class SearchGain(Record):
@@ -95,8 +99,10 @@ class SearchGain(Record):
     default_loss: float | None
     best_trial: int | None
     best_loss: float | None
-    gain: Interval | None = None
-    outcome: Outcome | None = None
+    default_interval: Interval | None = None
+    best_interval: Interval | None = None
+    gain: Interval | None = Field(None, description="default minus best: positive is a gain")
+    outcome: Outcome | None = Field(None, description="of the best against the default")
 
 
 class StrategySummary(Record):
@@ -108,6 +114,9 @@ class StrategySummary(Record):
     failed: int
     best_trial: int | None
     best_loss: float | None
+    best_interval: Interval | None = None
+    best_metrics: dict[str, float] = Field(default_factory=dict)
+    best_seconds: float | None = None
     test_score: Interval | None = None
     seconds_per_trial: float | None = None
     total_seconds: float
@@ -116,6 +125,17 @@ class StrategySummary(Record):
     predicted_seconds: float | None = None
     trainable_share: float | None = None
     forgetting_points: float | None = None
+
+
+class QualityShare(Record):
+    """Which share of one strategy's quality another one reached, on the same items."""
+
+    first: str
+    second: str
+    first_trial: int
+    second_trial: int
+    share: Interval
+    split: Literal["validation", "test"]
 
 
 class CurvePoint(Record):
@@ -140,6 +160,7 @@ class TrialRow(Record):
     state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
     parameters: dict[str, Scalar]
     validation_loss: float | None
+    loss_note: str = Field("", description="why there is no validation loss, if there is none")
     metrics: dict[str, float] = Field(default_factory=dict)
     best_rung: int | None = None
     pruned_at_rung: int | None = None
@@ -160,7 +181,17 @@ class ParameterFinding(Record):
     strategy: str
     parameter: str
     log: bool
+    unit: str = ""
+    trials: int = Field(0, description="completed trials that this rests on")
+    default: Scalar | None = None
+    low: float | None = Field(None, description="of the range that the search may use")
+    high: float | None = None
     best: Scalar
+    best_trial: int | None = None
+    within_noise: tuple[Scalar, ...] = Field(
+        (), description="choices that trials cannot tell apart"
+    )
+    within_noise_trials: int = 0
     within_noise_low: float | None = None
     within_noise_high: float | None = None
     at_edge: Literal["low", "high"] | None = None
@@ -221,6 +252,12 @@ class RunSummary(Record):
     predicted_seconds: float | None = None
     confirmation_seconds: float | None = None
     saved_seconds: float | None = Field(None, description="what pruned trials did not train")
+    median_prune_step: int | None = Field(None, description="optimizer steps")
+
+    @property
+    def ended(self) -> int:
+        """Trials that count towards the total."""
+        return self.complete + self.pruned + self.failed
 
 
 class Reproduction(Record):
@@ -249,6 +286,7 @@ class Findings(Artifact):
     finalists: tuple[Finalist, ...] = ()
     gains: tuple[SearchGain, ...] = ()
     strategies: tuple[StrategySummary, ...] = ()
+    quality_share: QualityShare | None = None
     trials: tuple[TrialRow, ...] = ()
     parameters: tuple[ParameterFinding, ...] = ()
     rules: tuple[RuleFinding, ...] = ()

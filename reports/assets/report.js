@@ -1,0 +1,186 @@
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const one = (query, from = document) => from.querySelector(query);
+  const all = (query, from = document) => [...from.querySelectorAll(query)];
+  const missing = "–";
+
+  // theme: nothing is stored, since storage throws in sandboxed frames
+  const toggle = one("#theme");
+  toggle.hidden = false;
+  toggle.addEventListener("click", () => {
+    const dark = root.dataset.theme
+      ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+  });
+
+  // linked selection
+  let selected = null;
+  const address = (hash) => {
+    try {
+      history.replaceState(null, "", hash || location.pathname + location.search);
+    } catch {
+      // a sandboxed frame has no history of its own
+    }
+  };
+  const mark = (trial, on) => {
+    for (const element of all(`[data-trial="${trial}"]`)) {
+      element.classList.toggle("on", on);
+      const button = element.tagName === "TR" && one("button", element);
+      if (button) button.setAttribute("aria-pressed", String(on));
+    }
+  };
+  const select = (trial, scroll) => {
+    if (selected !== null) mark(selected, false);
+    selected = trial === selected ? null : trial;
+    root.classList.toggle("selecting", selected !== null);
+    if (selected === null) return address("");
+    mark(selected, true);
+    address(`#trial-${selected}`);
+    const row = document.getElementById(`trial-${selected}`);
+    if (scroll && row) row.scrollIntoView({ block: "nearest" });
+  };
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("summary, a, th button, .code button, input, select, label")) return;
+    const element = event.target.closest("[data-trial]") || near(event);
+    if (element) select(element.dataset.trial, element.closest("svg") !== null);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && selected !== null) select(selected);
+  });
+
+  // tooltip: what the trial's row says
+  const tip = one("#tip");
+  const near = (event) => {
+    const chart = event.target.closest && event.target.closest("svg.chart");
+    if (!chart) return null;
+    for (const reach of [0, 3, 6]) {
+      for (let turn = 0; turn < (reach ? 8 : 1); turn += 1) {
+        const x = event.clientX + reach * Math.cos((turn * Math.PI) / 4);
+        const y = event.clientY + reach * Math.sin((turn * Math.PI) / 4);
+        const found = document.elementFromPoint(x, y);
+        const element = found && found.closest("svg.chart [data-trial]");
+        if (element) return element;
+      }
+    }
+    return null;
+  };
+  const heads = all("#trial-table thead th").map((head) => head.dataset.title);
+  const describe = (trial) => {
+    const row = document.getElementById(`trial-${trial}`);
+    if (!row) return `trial ${trial}`;
+    return [...row.cells]
+      .map((cell, i) => [heads[i], cell.textContent.trim()])
+      .filter(([, text]) => text && text !== missing)
+      .map(([head, text]) => `${head}: ${text}`)
+      .join("\n");
+  };
+  let shown = null;
+  const hide = () => {
+    tip.hidden = true;
+    shown = null;
+  };
+  document.addEventListener("pointermove", (event) => {
+    const element = near(event);
+    if (!element) return hide();
+    if (shown !== element.dataset.trial) {
+      shown = element.dataset.trial;
+      tip.textContent = describe(shown);
+      tip.hidden = false;
+    }
+    const box = tip.getBoundingClientRect();
+    tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - box.width - 8))}px`;
+    const below = event.clientY + 16;
+    const top = below + box.height > innerHeight ? event.clientY - box.height - 12 : below;
+    tip.style.top = `${Math.max(4, top)}px`;
+  });
+  document.addEventListener("scroll", hide, { passive: true });
+
+  // sort
+  const value = (row, index) => {
+    const cell = row.cells[index];
+    const text = (cell.dataset.s || cell.textContent).trim();
+    const number = parseFloat(text.replace(/,/g, "").replace("−", "-").replace("#", ""));
+    return text === missing || text === "" ? null : Number.isNaN(number) ? text : number;
+  };
+  const compare = (a, b, sign) => {
+    if (a === null || b === null) return (a === null) - (b === null);
+    if (typeof a === typeof b && typeof a === "number") return sign * (a - b);
+    return sign * (String(a) < String(b) ? -1 : String(a) > String(b) ? 1 : 0);
+  };
+  for (const table of all("table[data-sortable]")) {
+    const buttons = all("thead th button", table);
+    buttons.forEach((button, index) => {
+      button.addEventListener("click", () => {
+        const head = button.closest("th");
+        const down = head.getAttribute("aria-sort") === "ascending";
+        for (const other of all("thead th", table)) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const body = table.tBodies[0];
+        const rows = [...body.rows].map((row) => [value(row, index), row]);
+        rows.sort((a, b) => compare(a[0], b[0], down ? -1 : 1));
+        body.append(...rows.map(([, row]) => row));
+      });
+    });
+  }
+
+  // filter
+  for (const form of all(".filters")) {
+    const table = document.getElementById(form.dataset.table);
+    const [text, strategy, state] = ["text", "strategy", "state"].map((name) =>
+      one(`[name=${name}]`, form),
+    );
+    const count = one("output", form);
+    const apply = () => {
+      const words = text.value.toLowerCase();
+      let kept = 0;
+      for (const row of table.tBodies[0].rows) {
+        const fits =
+          (!strategy.value || row.dataset.strategy === strategy.value) &&
+          (!state.value || row.dataset.state === state.value) &&
+          (!words || row.textContent.toLowerCase().includes(words));
+        row.hidden = !fits;
+        kept += fits;
+      }
+      count.textContent = `${kept} of ${table.tBodies[0].rows.length}`;
+    };
+    form.hidden = false;
+    for (const control of [text, strategy, state]) control.addEventListener("input", apply);
+    apply();
+  }
+
+  // copy
+  for (const block of all(".code")) {
+    const button = one("button", block);
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const code = one("pre", block);
+      getSelection().selectAllChildren(code);
+      try {
+        await navigator.clipboard.writeText(code.textContent);
+        button.textContent = "copied";
+      } catch {
+        button.textContent = "selected";
+      }
+    });
+  }
+
+  // where one is
+  const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
+  const watch = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries) {
+        if (!entry.isIntersecting) continue;
+        for (const link of links.values()) link.removeAttribute("aria-current");
+        links.get(entry.target.id).setAttribute("aria-current", "true");
+      }
+    },
+    { rootMargin: "-20% 0px -75% 0px" },
+  );
+  for (const section of all("main > section")) watch.observe(section);
+
+  const wanted = /^#trial-(\d+)$/.exec(location.hash);
+  if (wanted && document.getElementById(location.hash.slice(1))) select(wanted[1], true);
+  root.dataset.ready = "";
+})();

@@ -1,0 +1,76 @@
+"""From a run folder to findings: the one entry. Reads files, starts nothing, writes nothing."""
+
+from __future__ import annotations
+
+from sweeper.findings.contest import hold_contest
+from sweeper.findings.finalists import finalists
+from sweeper.findings.gains import gains, last_useful_trial
+from sweeper.findings.limits import Study, limits
+from sweeper.findings.metric import loss_unit
+from sweeper.findings.parameters import parameter_findings
+from sweeper.findings.reading import RunFiles, read_run
+from sweeper.findings.record import Findings
+from sweeper.findings.reproduction import reproduction
+from sweeper.findings.rows import finite, known, trial_row
+from sweeper.findings.rules import rule_findings
+from sweeper.findings.strategies import quality_share, strategy_summaries
+from sweeper.findings.summary import run_summary
+from sweeper.findings.unmeasured import data_size, forgetting, samples
+from sweeper.findings.verdict import verdict
+from sweeper.runfolder import RunFolder
+from sweeper.trials import BaselineResult
+
+
+def compute(run: RunFolder) -> Findings:
+    """What a run shows so far, whatever state it is in.
+
+    The same files give the same findings: every draw is seeded and nothing is read but the folder.
+
+    Raises:
+        UsageError: The folder has no plan that this sweeper can read.
+    """
+    return findings_of(read_run(run))
+
+
+def findings_of(run: RunFiles) -> Findings:
+    """What the files of a run show."""
+    summary = run_summary(run)
+    contest = hold_contest(run)
+    cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
+    decided = verdict(run, summary, contest)
+    parameters = parameter_findings(run)
+    return Findings(
+        run=summary,
+        metric=contest.metric,
+        loss_unit=loss_unit(summary.task),
+        margin_points=run.plan.facts.aim.margin_points,
+        verdict=decided,
+        baselines=tuple(_baseline(run, baseline) for baseline in cheapest),
+        finalists=finalists(run),
+        gains=gains(run),
+        strategies=strategy_summaries(run),
+        quality_share=quality_share(run),
+        trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
+        parameters=parameters,
+        rules=rule_findings(run),
+        limits=limits(Study(run, summary, contest, parameters)),
+        samples=samples(),
+        forgetting=forgetting(),
+        data_size=data_size(),
+        reproduction=reproduction(run, decided.recommended_trial),
+        last_useful_trial=last_useful_trial(run),
+    )
+
+
+def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
+    """A baseline with its test figures, once the seal was opened, and finite numbers only."""
+    scored = [s for s in (run.seal.scores if run.seal else ()) if s.name == baseline.name]
+    score = scored[0] if scored else None
+    return baseline.model_copy(
+        update={
+            "validation_loss": known(baseline.validation_loss),
+            "metrics": finite(baseline.metrics),
+            "test_loss": known(score.loss if score else baseline.test_loss),
+            "test_metrics": finite(score.metrics if score else baseline.test_metrics),
+        }
+    )

@@ -1,0 +1,162 @@
+"""Who is compared with whom on the test split, and what comes of it.
+
+The order of the finalists and the choice among them were fixed on validation; this module only
+reads the score off the opened test split. Items are paired, seeds by t; Holm over the
+finalists (and the default), and by itself over the baselines: those are two questions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweeper.evaluation.significance import (
+    Estimate,
+    holm,
+    items_to_settle,
+    outcome,
+    paired_difference,
+)
+from sweeper.findings.finalists import finalists
+from sweeper.findings.metric import headline, margin
+from sweeper.findings.reading import RunFiles
+from sweeper.findings.record import Comparison, Finalist, Metric
+from sweeper.findings.scores import TestScores, interval, test_scores, trial_name
+from sweeper.trials import BaselineResult
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The models that the verdict may speak of.
+
+    Args:
+        chosen: The finalist that validation recommends: the cheapest it cannot tell from the best.
+        rival: The best finalist on validation other than the chosen one.
+        default: The default trial of the chosen one's strategy, if that is another trial.
+        baseline: The baseline with the best validation figure among those that have a test score.
+    """
+
+    metric: Metric
+    chosen: Finalist | None
+    rival: Finalist | None
+    default: str | None
+    baseline: BaselineResult | None
+    comparisons: tuple[Comparison, ...]
+
+    def against(self, name: str | None) -> Comparison | None:
+        """The chosen finalist's comparison with that model."""
+        return next((c for c in self.comparisons if c.second == name), None)
+
+
+def hold_contest(run: RunFiles) -> Contest:
+    """Compare the chosen finalist with its rivals, its default and every baseline."""
+    metric = headline(run.plan.facts.task, run.seal)
+    found = finalists(run)
+    chosen = _chosen(run, found)
+    others = [one for one in found if chosen is not None and one.trial != chosen.trial]
+    default = _default(run, chosen)
+    tests = test_scores(run)
+    rivals = [trial_name(one.trial) for one in others]
+    baselines = [b.name for b in run.baselines if b.name in tests.by_name]
+    trials = [*rivals, *([default] if default and default not in rivals else [])]
+    return Contest(
+        metric=metric,
+        chosen=chosen,
+        rival=others[0] if others else None,
+        default=default,
+        baseline=_best_baseline(run, metric, tests),
+        comparisons=(
+            *_compare(run, metric, tests, chosen, trials),
+            *_compare(run, metric, tests, chosen, baselines),
+        ),
+    )
+
+
+def _chosen(run: RunFiles, found: tuple[Finalist, ...]) -> Finalist | None:
+    wanted = run.seal.recommended if run.seal else None
+    named = next((one for one in found if one.trial == wanted), None)
+    return named or (found[0] if found else None)
+
+
+def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
+    if chosen is None:
+        return None
+    own = run.trial(chosen.trial)
+    for trial in run.trials:
+        config = trial.config
+        same = own and (config.strategy, config.model) == (own.config.strategy, own.config.model)
+        if same and config.origin == "default" and config.number != chosen.trial:
+            return trial_name(config.number)
+    return None
+
+
+def _best_baseline(run: RunFiles, metric: Metric, tests: TestScores) -> BaselineResult | None:
+    scored = [baseline for baseline in run.baselines if baseline.name in tests.by_name]
+    return best_baseline(scored, metric)
+
+
+def best_baseline(
+    baselines: list[BaselineResult] | tuple[BaselineResult, ...], metric: Metric
+) -> BaselineResult | None:
+    """The baseline with the best validation figure: the headline metric, else the loss."""
+    sign = -1 if metric.higher_is_better else 1
+    ranked = [
+        (sign * value, baseline.name, baseline)
+        for baseline in baselines
+        if (value := validation_figure(baseline, metric)) is not None
+    ]
+    return min(ranked, key=lambda entry: entry[:2])[2] if ranked else None
+
+
+def validation_figure(baseline: BaselineResult, metric: Metric) -> float | None:
+    """A baseline's validation figure of the headline metric."""
+    return baseline.metrics.get(
+        metric.name, None if metric.higher_is_better else baseline.validation_loss
+    )
+
+
+def _compare(
+    run: RunFiles,
+    metric: Metric,
+    tests: TestScores,
+    chosen: Finalist | None,
+    names: list[str],
+) -> tuple[Comparison, ...]:
+    """The chosen one against each, with Holm's correction."""
+    first = tests.by_name.get(trial_name(chosen.trial)) if chosen else None
+    if chosen is None or first is None:
+        return ()
+    estimates: dict[str, Estimate] = {}
+    for name in names:
+        second = tests.by_name.get(name)
+        if second is not None and second.items.shape[1] == first.items.shape[1]:
+            estimates[name] = paired_difference(first, second)
+    adjusted = holm([estimate.p for estimate in estimates.values()])
+    smallest = margin(run.plan.facts.aim.margin_points)
+    return tuple(
+        _comparison(trial_name(chosen.trial), name, metric, estimate, smallest, p)
+        for (name, estimate), p in zip(estimates.items(), adjusted, strict=True)
+    )
+
+
+def _comparison(
+    first: str, second: str, metric: Metric, estimate: Estimate, smallest: float, p: float
+) -> Comparison:
+    word = outcome(estimate, smallest, metric.higher_is_better, p)
+    unsettled = word == "within noise"
+    return Comparison(
+        first=first,
+        second=second,
+        metric=metric.name,
+        difference=interval(estimate),
+        outcome=word,
+        adjusted_p=p,
+        more_items=items_to_settle(estimate, smallest) if unsettled else None,
+        seed_share=_seed_share(estimate),
+    )
+
+
+def _seed_share(estimate: Estimate) -> float | None:
+    if estimate.seed_error is None:
+        return None
+    whole = estimate.seed_error**2 + estimate.item_error**2
+    return estimate.seed_error**2 / whole if 0 < whole < float("inf") else None

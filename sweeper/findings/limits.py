@@ -1,0 +1,275 @@
+"""How far to trust it: each limit with its numbers and the action that removes it.
+
+A limit is stated only where this study's numbers show it. One that every study shows would be
+noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweeper.findings import words
+from sweeper.findings.contest import Contest
+from sweeper.findings.gains import best_of, strategies_of
+from sweeper.findings.metric import loss_unit, margin
+from sweeper.findings.reading import RunFiles, TrialFiles
+from sweeper.findings.record import Limit, ParameterFinding, RunSummary
+from sweeper.findings.scores import model_title
+from sweeper.findings.verdict import SEEDS_NEEDED
+
+# A strategy that lost more of its trials than this was not judged by what it can do.
+LOST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Study:
+    """What limits are read off."""
+
+    run: RunFiles
+    summary: RunSummary
+    contest: Contest
+    parameters: tuple[ParameterFinding, ...]
+
+
+def limits(study: Study) -> tuple[Limit, ...]:
+    """Every limit that holds for this study, the most basic first."""
+    found: list[Limit] = []
+    for check in _CHECKS:
+        found += check(study)
+    return tuple(found)
+
+
+def _partial(study: Study) -> list[Limit]:
+    summary = study.summary
+    if summary.status == "complete" or summary.ended == 0:
+        return []
+    return [
+        Limit(
+            id="partial",
+            text=f"{summary.ended} of {words.plural(summary.trials_asked, 'trial')} have ended; "
+            "results may change.",
+            action="Run the same command again: it continues where it stopped.",
+        )
+    ]
+
+
+def _few_seeds(study: Study) -> list[Limit]:
+    chosen = study.contest.chosen
+    if chosen is None or study.summary.status != "complete":
+        return []
+    seeds = len(chosen.seeds)
+    if seeds < SEEDS_NEEDED:
+        text = f"Trial {chosen.trial} was trained with {words.plural(seeds, 'seed')}."
+        action = f"Set search.confirmation_seeds to {SEEDS_NEEDED} or more."
+        return [Limit(id="few-seeds", text=text, action=action)]
+    stuck = [
+        c
+        for c in study.contest.comparisons
+        if c.outcome == "within noise" and c.more_items is None and (c.seed_share or 0) > 0.5
+    ]
+    if not stuck:
+        return []
+    pair = words.joined([model_title(study.run, n) for n in (stuck[0].first, stuck[0].second)])
+    return [
+        Limit(
+            id="few-seeds",
+            text=f"Between {pair} the spread of "
+            f"{seeds} seeds makes up {words.share(stuck[0].seed_share or 0)} of the doubt: more test "
+            "items would not settle it.",
+            action=f"Raise search.confirmation_seeds above {seeds}.",
+        )
+    ]
+
+
+def _small_test(study: Study) -> list[Limit]:
+    seal = study.run.seal
+    open_ones = [c for c in study.contest.comparisons if c.more_items]
+    if seal is None or not open_ones:
+        return []
+    least = min(open_ones, key=lambda c: c.more_items or 0)
+    more = least.more_items or 0
+    return [
+        Limit(
+            id="small-test-set",
+            text=f"{words.plural(seal.items, 'test item')} leave "
+            f"{words.plural(len(open_ones), 'comparison')} within noise; the nearest to a "
+            f"decision is {model_title(study.run, least.first)} against "
+            f"{model_title(study.run, least.second)}.",
+            action=f"About {words.about(more)} more test items would settle it if the difference "
+            "stays as it is.",
+        )
+    ]
+
+
+def _bound_hit(study: Study) -> list[Limit]:
+    best = study.run.completed[0].config.strategy if study.run.completed else ""
+    found = []
+    for finding in study.parameters:
+        if finding.strategy != best or finding.at_edge is None:
+            continue
+        bound = finding.low if finding.at_edge == "low" else finding.high
+        side = "lower" if finding.at_edge == "low" else "upper"
+        found.append(
+            Limit(
+                id=f"bound-{finding.parameter}",
+                text=f"{words.short(best)}: the best {finding.parameter} "
+                f"({words.value(finding.best)}) lies within 10% of its {side} bound "
+                f"({words.value(bound)}); the optimum may lie outside the range.",
+                action=f"Widen the allowed range of {finding.parameter} in a rule folder of your "
+                "own and run again with --new.",
+            )
+        )
+    return found
+
+
+def _still_falling(study: Study) -> list[Limit]:
+    """The best trial improved in its last rung by more than its seeds differ."""
+    if not study.run.completed:
+        return []
+    best = study.run.completed[0]
+    losses = [run.result.validation_loss for run in best.trainings()]
+    seeds = [loss for loss in losses if loss is not None]
+    rungs = best.config.budget.rungs
+    last = {report.rung: report.validation_loss for report in best.rungs}
+    if len(seeds) < 2 or rungs not in last or rungs - 1 not in last:
+        return []
+    drop, spread = last[rungs - 1] - last[rungs], float(np.std(seeds, ddof=1))
+    if best.result is None or best.result.best_rung != rungs or not drop > 2 * spread:
+        return []
+    unit = loss_unit(study.run.plan.facts.task)
+    return [
+        Limit(
+            id="best-at-last-step",
+            text=f"Trial {best.config.number} was still improving when its budget ended: "
+            f"{words.loss(drop)} {unit} in the last of {rungs} rungs, while its seeds differ by "
+            f"{words.loss(spread)}.",
+            action=f"Raise training.epochs above {words.value(best.config.budget.epochs)}.",
+        )
+    ]
+
+
+def _leaks(study: Study) -> list[Limit]:
+    data = study.run.plan.facts.data
+    if data.leaked_rows == 0:
+        return []
+    return [
+        Limit(
+            id="leaked-rows",
+            text=f"{words.plural(data.leaked_rows, 'row')} of validation or test are in train "
+            "too; scores on them say little.",
+            action="Remove them from train, or let sweeper make the splits.",
+        )
+    ]
+
+
+def _slow_starters(study: Study) -> list[Limit]:
+    """Early ranks misled: the best trial was in the worse half where pruning begins."""
+    run, rung = study.run, study.run.plan.budget.first_rung
+    if study.summary.pruned == 0 or not run.completed:
+        return []
+    early = {
+        trial.config.number: loss
+        for trial in run.trials
+        if (loss := _loss_at(trial, rung)) is not None
+    }
+    best = run.completed[0].config.number
+    if best not in early or len(early) < 4:
+        return []
+    place = 1 + sum(loss < early[best] for loss in early.values())
+    if place <= len(early) / 2:
+        return []
+    return [
+        Limit(
+            id="slow-starters",
+            text=f"Trial {best}, the best in the end, was number {place} of {len(early)} at rung "
+            f"{rung}, where pruning begins: a pruned slow starter may have been better.",
+            action="Run again with --new and search.pruner: none, or with more trials.",
+        )
+    ]
+
+
+def _loss_at(trial: TrialFiles, rung: int) -> float | None:
+    return next((report.validation_loss for report in trial.rungs if report.rung == rung), None)
+
+
+def _unequal(study: Study) -> list[Limit]:
+    """A strategy that lost within noise of the best with a fraction of its trials."""
+    if study.summary.status != "complete" or not study.run.completed:
+        return []
+    counts = {
+        name: sum(trial.config.strategy == name for trial in study.run.trials)
+        for name in strategies_of(study.run)
+    }
+    winner = study.run.completed[0].config.strategy
+    rivals = [name for name in counts if name != winner and best_of(study.run, name)]
+    behind = [name for name in rivals if 3 * counts[name] <= counts[winner]]
+    near = [name for name in behind if _near(study, name)]
+    if not near:
+        return []
+    told = words.joined([f"{words.short(name)} {counts[name]}" for name in near])
+    return [
+        Limit(
+            id="unequal-budgets",
+            text=f"{words.short(winner)} had {words.plural(counts[winner], 'trial')}, {told}; "
+            "on validation their best trials lie within the margin of the winner's.",
+            action="Name the strategies with aim.strategies and give them more trials.",
+        )
+    ]
+
+
+def _near(study: Study, strategy: str) -> bool:
+    rival, best = best_of(study.run, strategy), study.run.completed[0]
+    smallest = margin(study.run.plan.facts.aim.margin_points)
+    return rival is not None and rival.loss - best.loss <= smallest
+
+
+def _lost(study: Study) -> list[Limit]:
+    found = []
+    for name in strategies_of(study.run):
+        trials = [trial for trial in study.run.trials if trial.config.strategy == name]
+        failed = [trial for trial in trials if trial.result and trial.result.state == "FAIL"]
+        if not failed or len(failed) <= LOST_SHARE * len(trials):
+            continue
+        kinds = {
+            trial.result.failure.kind for trial in failed if trial.result and trial.result.failure
+        }
+        told = words.joined([words.failure(kind) for kind in sorted(kinds)])
+        found.append(
+            Limit(
+                id=f"lost-{name}",
+                text=f"{words.short(name)} lost {len(failed)} of "
+                f"{words.plural(len(trials), 'trial')} ({told}); what is left may not show what it "
+                "can do.",
+                action="See the failures; remove their cause and run the same command again.",
+            )
+        )
+    return found
+
+
+def _weights(study: Study) -> list[Limit]:
+    return [
+        Limit(
+            id="base-weights",
+            text=f"{model.id}: {model.weights_note}",
+            action="Sweep the original weights where quality in absolute terms matters.",
+        )
+        for model in study.run.plan.facts.models
+        if model.weights_note
+    ]
+
+
+_CHECKS: tuple[Callable[[Study], list[Limit]], ...] = (
+    _partial,
+    _few_seeds,
+    _small_test,
+    _bound_hit,
+    _still_falling,
+    _leaks,
+    _slow_starters,
+    _unequal,
+    _lost,
+    _weights,
+)

@@ -1,0 +1,39 @@
+"""Which figure decides, and in which unit: by task, or as the sealed test names it."""
+
+from __future__ import annotations
+
+from sweeper.findings.record import Metric
+from sweeper.spec import Task
+from sweeper.trials import TestSeal
+
+_SHARES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "exact_match": "exact match"}
+
+
+def headline(task: Task, seal: TestSeal | None) -> Metric:
+    """The metric that models are compared by on the test split."""
+    name = seal.headline_metric if seal else default_name(task)
+    if name in _SHARES:
+        return Metric(name=name, title=_SHARES[name], higher_is_better=True, unit="points")
+    higher = seal.higher_is_better if seal else False
+    title = "loss" if "loss" in name else name.replace("_", " ")
+    unit = loss_unit(task) if "loss" in name else ""
+    return Metric(name=name, title=title, higher_is_better=higher, unit=unit)
+
+
+def default_name(task: Task) -> str:
+    """Accuracy for classification, loss for text."""
+    return "accuracy" if task == "classification" else "loss"
+
+
+def loss_unit(task: Task) -> str:
+    """What a validation loss is measured in."""
+    return "nats/decision" if task == "classification" else "nats/token"
+
+
+def margin(points: float) -> float:
+    """The smallest difference that matters, in the metric's own unit.
+
+    A point is a hundredth: of a share for accuracy, of a nat for a loss (one per cent of the
+    perplexity).
+    """
+    return points / 100

@@ -1,0 +1,210 @@
+"""The answer to "what do I train?", in one sentence and its reasons.
+
+Never more than the study can carry: a run that has not ended recommends nothing, one seed
+recommends nothing, and where nothing is better than the rest the cheapest of it is named as such.
+"""
+
+from __future__ import annotations
+
+from sweeper import units
+from sweeper.evaluation.significance import mean_interval
+from sweeper.findings import words
+from sweeper.findings.contest import Contest, best_baseline, validation_figure
+from sweeper.findings.metric import loss_unit
+from sweeper.findings.reading import RunFiles
+from sweeper.findings.record import (
+    Comparison,
+    Finalist,
+    Interval,
+    RunSummary,
+    Verdict,
+    VerdictKind,
+)
+from sweeper.findings.scores import interval, model_title, test_scores, trial_name
+from sweeper.trials import BaselineResult
+
+# With fewer trainings the seed component of an interval has no usable degrees of freedom.
+SEEDS_NEEDED = 3
+FINALISTS_NEEDED = 2
+
+
+def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
+    """What to train, whether to fine-tune at all, and why."""
+    if not run.completed:
+        return Verdict(kind="none", sentence=_nothing(summary))
+    lacking = _lacking(run, summary, contest)
+    if lacking or contest.chosen is None:
+        return _insufficient(run, summary, contest, lacking)
+    return _decided(run, contest, contest.chosen)
+
+
+def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
+    baseline = contest.baseline
+    against_baseline = contest.against(baseline.name if baseline else None)
+    needed = _needed(against_baseline)
+    # A baseline costs seconds: where it cannot be told apart from the best, it is the cheapest.
+    cheaper = baseline is not None and against_baseline is not None and needed is not True
+    rivals = [c for c in contest.comparisons if c.second in _finalist_names(run)]
+    ahead = bool(rivals) and all(c.outcome == "better" for c in rivals)
+    beaten = against_baseline is not None and against_baseline.outcome == "worse"
+    kind: VerdictKind = "recommend" if beaten or (ahead and not cheaper) else "tie"
+    sentence = (
+        _baseline_sentence(contest, baseline, against_baseline, chosen)
+        if cheaper and baseline and against_baseline
+        else _trial_sentence(contest, chosen, rivals, ahead=ahead)
+    )
+    return Verdict(
+        kind=kind,
+        sentence=sentence,
+        because=tuple(_because(run, contest, chosen)),
+        recommended_trial=chosen.trial,
+        recommended_baseline=baseline.name if cheaper and baseline else None,
+        comparisons=contest.comparisons,
+        baseline_score=_baseline_score(run, baseline),
+        fine_tuning_needed=needed,
+        test_items=run.seal.items if run.seal else None,
+        seeds=len(chosen.seeds),
+    )
+
+
+def _baseline_score(run: RunFiles, baseline: BaselineResult | None) -> Interval | None:
+    scores = test_scores(run).by_name.get(baseline.name) if baseline else None
+    return interval(mean_interval(scores)) if scores else None
+
+
+def _needed(against: Comparison | None) -> bool | None:
+    if against is None:
+        return None
+    known = {"better": True, "worse": False, "equivalent": False}
+    return known.get(against.outcome)
+
+
+def _trial_sentence(
+    contest: Contest, chosen: Finalist, rivals: list[Comparison], *, ahead: bool
+) -> str:
+    score = words.score_with_interval(chosen.test_score, contest.metric)
+    head = f"Train trial {chosen.trial} ({words.short(chosen.strategy)}): "
+    tail = f"test {contest.metric.title} {score}, {words.plural(len(chosen.seeds), 'seed')}"
+    if ahead:
+        finalists = words.plural(len(rivals) + 1, "finalist")
+        return f"{head}{tail}; better than the rest of {finalists}."
+    tied = 1 + sum(c.outcome in ("within noise", "equivalent") for c in rivals)
+    if tied == 1:
+        return (
+            f"{head}{tail}; chosen on validation, where it was the cheapest in reach of the best."
+        )
+    return f"{head}{tail}; the cheapest of {tied} finalists that cannot be told apart."
+
+
+def _baseline_sentence(
+    contest: Contest, baseline: BaselineResult, against: Comparison, chosen: Finalist
+) -> str:
+    trial = f"trial {chosen.trial} ({words.short(chosen.strategy)})"
+    gap = f"{trial} − {baseline.title} = {words.difference(against.difference, contest.metric)}"
+    if _needed(against) is False:
+        return f"You need not fine-tune: {baseline.title} does as well. On the test split {gap}."
+    return (
+        f"You need not fine-tune, as far as this test can tell: {baseline.title} cannot be told "
+        f"apart from the best of the trials and costs {units.duration(baseline.seconds)}. "
+        f"On the test split {gap}."
+    )
+
+
+def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
+    """The chosen trial against the runner-up, its default and the best baseline."""
+    rival = trial_name(contest.rival.trial) if contest.rival else None
+    baseline = contest.baseline.name if contest.baseline else None
+    roles = {rival: "the runner-up", contest.default: "its default", baseline: "the best baseline"}
+    lines = []
+    for name, role in roles.items():
+        comparison = contest.against(name)
+        if comparison is None:
+            continue
+        line = (
+            f"Against {role}: trial {chosen.trial} − {model_title(run, comparison.second)} = "
+            f"{words.difference(comparison.difference, contest.metric)}: {comparison.outcome}"
+        )
+        if comparison.more_items:
+            items = words.about(comparison.more_items)
+            line += f"; about {items} more test items would settle it"
+        lines.append(line + ".")
+    own = run.trial(chosen.trial)
+    if own is not None and own.config.origin == "default":
+        lines.append(
+            f"Trial {chosen.trial} is the default itself: the search found nothing better."
+        )
+    return lines
+
+
+def _finalist_names(run: RunFiles) -> set[str]:
+    return {trial_name(number) for number in run.seal.order} if run.seal else set()
+
+
+def _lacking(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
+    """Why this study cannot carry a recommendation; empty if it can."""
+    if summary.status != "complete":
+        return (
+            f"{summary.ended} of {words.plural(summary.trials_asked, 'trial')}; results may change"
+        )
+    seal, chosen = run.seal, contest.chosen
+    if seal is None or not seal.complete or chosen is None:
+        return "the finalists have not been scored on the test split"
+    if len(seal.order) < FINALISTS_NEEDED:
+        return f"there is {words.plural(len(seal.order), 'finalist')}, a choice needs two"
+    compared = [one for one in (chosen, contest.rival) if one is not None]
+    seeds = min(sum(s.test_score is not None for s in one.seeds) for one in compared)
+    if seeds < SEEDS_NEEDED:
+        trained = words.plural(seeds, "seed")
+        return f"finalists have test scores of {trained}, telling luck apart needs {SEEDS_NEEDED}"
+    return ""
+
+
+def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking: str) -> Verdict:
+    best = run.completed[0]
+    number, loss = best.config.number, words.loss(best.loss)
+    unit = loss_unit(run.plan.facts.task)
+    strategy = words.strategy(best.config.strategy)
+    opening = "Not enough to recommend" if summary.status == "complete" else "Not finished"
+    sentence = (
+        f"{opening}: {lacking}. Best so far: trial {number} ({strategy}), validation loss "
+        f"{loss} {unit} (lower is better)."
+    )
+    return Verdict(
+        kind="insufficient",
+        sentence=sentence,
+        because=tuple(_so_far(run, contest)),
+        recommended_trial=contest.chosen.trial if contest.chosen else None,
+        comparisons=contest.comparisons,
+        fine_tuning_needed=None,
+        test_items=run.seal.items if run.seal else None,
+        seeds=len(contest.chosen.seeds) if contest.chosen else None,
+    )
+
+
+def _so_far(run: RunFiles, contest: Contest) -> list[str]:
+    """The best trial beside the best baseline, on validation."""
+    lines = []
+    baseline = best_baseline(run.baselines, contest.metric)
+    if baseline is not None:
+        value = validation_figure(baseline, contest.metric)
+        best = run.completed[0].result
+        own = best.metrics.get(contest.metric.name, best.validation_loss) if best else None
+        lines.append(
+            f"On validation, {baseline.title} has {contest.metric.title} "
+            f"{words.score(value, contest.metric)}, trial {run.completed[0].config.number} "
+            f"{words.score(own, contest.metric)}."
+        )
+    if contest.chosen:
+        lines += _because(run, contest, contest.chosen)
+    return lines
+
+
+def _nothing(summary: RunSummary) -> str:
+    if summary.ended == 0:
+        return "No trial has ended yet: there is a plan, and nothing to compare."
+    if summary.failed == summary.ended:
+        return f"No trial completed: all {words.plural(summary.failed, 'trial')} failed."
+    return (
+        f"No trial completed: of {words.plural(summary.ended, 'trial')}, {summary.pruned} pruned "
+        f"and {summary.failed} failed."
+    )

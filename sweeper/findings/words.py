@@ -1,0 +1,204 @@
+"""Scores and differences in words: with unit and interval, no digit finer than the interval."""
+
+from __future__ import annotations
+
+import math
+
+from sweeper import units
+from sweeper.findings.record import Interval, Metric
+
+DASH = "–"
+
+# As the papers spell them; every other strategy is written as its file names it.
+_STRATEGIES = {
+    "full": "full fine-tuning",
+    "lora": "LoRA",
+    "qlora": "QLoRA",
+    "prefix": "prefix tuning",
+    "ptuning": "P-tuning",
+    "adapter": "bottleneck adapter",
+    "head": "frozen model + head",
+}
+_FAILURES = {
+    "out-of-memory": "out of memory",
+    "diverged": "diverged",
+    "timeout": "timeout",
+    "crash": "crash",
+    "error": "error",
+    "refused": "refused",
+    "disk-full": "disk full",
+}
+
+
+def strategy(name: str) -> str:
+    """A strategy's name in a sentence.
+
+    >>> strategy("lora"), strategy("my-method")
+    ('LoRA', 'my-method')
+    """
+    return _STRATEGIES.get(name, name)
+
+
+def short(name: str) -> str:
+    """A strategy's name in a table or a chart.
+
+    >>> short("full"), short("qlora")
+    ('full', 'QLoRA')
+    """
+    return {"lora": "LoRA", "qlora": "QLoRA", "ptuning": "P-tuning"}.get(name, name)
+
+
+def sentence(text: str) -> str:
+    """A text that begins a sentence.
+
+    >>> sentence("full fine-tuning wins."), sentence("LoRA wins.")
+    ('Full fine-tuning wins.', 'LoRA wins.')
+    """
+    return text[:1].upper() + text[1:]
+
+
+def failure(kind: str) -> str:
+    """The kind of a failure in words."""
+    return _FAILURES.get(kind, kind)
+
+
+def joined(parts: list[str]) -> str:
+    """A list in a sentence.
+
+    >>> joined(["a"]), joined(["a", "b"]), joined(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def digits_for(width: float) -> int:
+    """Digits after the point that a half-width of that size lets one read.
+
+    >>> digits_for(2.4), digits_for(0.31), digits_for(0.004)
+    (1, 2, 4)
+    """
+    if not math.isfinite(width) or width <= 0:
+        return 3
+    return max(0, min(6, 1 - math.floor(math.log10(width))))
+
+
+def score(value: float | None, metric: Metric, interval: Interval | None = None) -> str:
+    """One score of a metric; shares as per cent.
+
+    >>> metric = Metric(name="accuracy", title="accuracy", higher_is_better=True, unit="points")
+    >>> score(0.9412, metric)
+    '94.1%'
+    """
+    if value is None or not math.isfinite(value):
+        return DASH
+    if metric.unit == "points":
+        return f"{100 * value:.1f}%"
+    return _plain(value, interval)
+
+
+def score_with_interval(interval: Interval | None, metric: Metric) -> str:
+    """A score with its 95% interval: ``94.1% (95% CI 90.2 to 97.0)``."""
+    if interval is None:
+        return DASH
+    text = score(interval.value, metric, interval)
+    if interval.low is None or interval.high is None:
+        return text
+    if metric.unit == "points":
+        return f"{text} (95% CI {100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    low, high = _plain(interval.low, interval), _plain(interval.high, interval)
+    return f"{text} (95% CI {low} to {high})"
+
+
+def difference(interval: Interval | None, metric: Metric) -> str:
+    """A signed difference with unit and interval: ``+0.8 points (CI -0.2 to 1.8)``."""
+    if interval is None:
+        return DASH
+    factor = 100 if metric.unit == "points" else 1
+    value = interval.value * factor
+    low, high = interval.low, interval.high
+    if low is None or high is None:
+        return f"{minus(f'{value:+.3g}')} {metric.unit}".rstrip()
+    digits = min(digits_for((high - low) * factor / 2), 1 if factor == 100 else 6)
+    ends = f"CI {minus(f'{low * factor:.{digits}f}')} to {minus(f'{high * factor:.{digits}f}')}"
+    return f"{minus(f'{value:+.{digits}f}')} {metric.unit}".rstrip() + f" ({ends})"
+
+
+def loss(value: float | None, interval: Interval | None = None) -> str:
+    """A loss, in as many digits as its interval allows, three significant ones without it."""
+    return DASH if value is None or not math.isfinite(value) else _plain(value, interval)
+
+
+def minus(text: str) -> str:
+    """A number's text with a true minus sign; ``-0.0`` loses its sign.
+
+    >>> minus("-1.2"), minus("-0.0"), minus("+0.3")
+    ('−1.2', '0.0', '+0.3')
+    """
+    if text.startswith(("-", "+")) and not text.strip("-+0.,"):
+        return text[1:]
+    return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def points(count: float) -> str:
+    """A margin in points.
+
+    >>> points(1.0), points(0.5)
+    ('1 point', '0.5 points')
+    """
+    return f"{count:g} {'point' if count == 1 else 'points'}"
+
+
+def plural(count: int, noun: str, many: str = "") -> str:
+    """A count with its noun.
+
+    >>> plural(1, "trial"), plural(20, "trial")
+    ('1 trial', '20 trials')
+    """
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def about(count: int) -> str:
+    """A rough count in two significant digits.
+
+    >>> about(1234), about(87)
+    ('1,200', '87')
+    """
+    if count < 100:
+        return str(count)
+    step = 10 ** (len(str(count)) - 2)
+    return f"{math.ceil(count / step) * step:,}"
+
+
+def share(value: float) -> str:
+    """A share as per cent.
+
+    >>> share(0.0123), share(0.5)
+    ('1.2%', '50%')
+    """
+    percent = 100 * value
+    return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
+
+
+def _plain(value: float, interval: Interval | None) -> str:
+    if interval is None or interval.low is None or interval.high is None:
+        return minus(units.number(value))
+    digits = digits_for((interval.high - interval.low) / 2)
+    most = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 3
+    return minus(f"{value:.{min(digits, most)}f}")
+
+
+def value(scalar: object) -> str:
+    """A parameter's value: small numbers as ``2e-4``, never with an SI prefix.
+
+    >>> value(0.0002), value(16), value(0.05), value("all-linear")
+    ('2e-4', '16', '0.05', 'all-linear')
+    """
+    if isinstance(scalar, bool) or not isinstance(scalar, int | float):
+        return str(scalar)
+    if isinstance(scalar, int):
+        return f"{scalar:,}"
+    if 0 < abs(scalar) < 0.01:
+        return units.rate(scalar)
+    return f"{scalar:.3g}"

@@ -1,0 +1,1 @@
+"""From findings to files that people read: report.html and its siblings. Computes nothing new."""

@@ -1,0 +1,232 @@
+"""What a page is made of: sections of blocks, each with its own template, all of it text.
+
+Templates place these; they compute nothing and test no types. Numbers are words by now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell. ``css`` may hold a strategy's look; ``sort`` is what it is sorted by."""
+
+    text: str
+    css: str = ""
+    sort: str = ""
+    pointer: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. ``unit`` stands in the header, ``pointer`` is its part of the JSON pointer."""
+
+    title: str
+    unit: str = ""
+    number: bool = False
+    pointer: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row; ``trial`` makes it selectable, ``pointer`` is where it lies in report.json."""
+
+    cells: tuple[Cell, ...]
+    trial: int | None = None
+    pointer: str = ""
+    css: str = ""
+    strategy: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table. ``sortable`` gives every header a button, ``filters`` a line of controls above."""
+
+    kind: ClassVar[str] = "table"
+
+    id: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    sortable: bool = False
+    strategies: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A strategy with its look, or another sign that a chart uses."""
+
+    label: str
+    css: str
+    glyph: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One drawing of a figure."""
+
+    svg: Markup
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart: the finding first, then what is drawn, then the same numbers as a table."""
+
+    kind: ClassVar[str] = "figure"
+
+    id: str
+    finding: str
+    note: str
+    panels: tuple[Panel, ...]
+    legend: tuple[LegendEntry, ...] = ()
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Empty:
+    """A part without numbers: why, and what would give them."""
+
+    kind: ClassVar[str] = "empty"
+
+    reason: str
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A few sentences."""
+
+    kind: ClassVar[str] = "text"
+
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """Short statements, one a line."""
+
+    kind: ClassVar[str] = "bullets"
+
+    items: tuple[str, ...]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Something to copy."""
+
+    kind: ClassVar[str] = "code"
+
+    title: str
+    text: str
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A term and what it is here."""
+
+    term: str
+    text: str
+    pointer: str = ""
+    css: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Terms with their values."""
+
+    kind: ClassVar[str] = "facts"
+
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class VerdictCard:
+    """The answer: headline, sentence, figures, configuration, reasons."""
+
+    kind: ClassVar[str] = "verdict"
+
+    badge: str
+    headline: str
+    sentence: str
+    figures: tuple[Fact, ...]
+    configuration: tuple[Fact, ...]
+    because: tuple[str, ...]
+    alternative: str = ""
+    css: str = ""
+    trial: int | None = None
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Limits: each with an id to link to, its numbers and the action that removes it."""
+
+    kind: ClassVar[str] = "notes"
+
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class Note:
+    """One limit."""
+
+    id: str
+    text: str
+    action: str
+
+
+@dataclass(frozen=True)
+class SampleList:
+    """Outputs of several models on the same items."""
+
+    kind: ClassVar[str] = "samples"
+
+    banner: str
+    samples: tuple[SampleCard, ...]
+
+
+@dataclass(frozen=True)
+class SampleCard:
+    """One item: what went in, what was wanted, what each model made of it."""
+
+    title: str
+    parts: tuple[Fact, ...]
+
+
+Block = Table | Figure | Empty | Text | Bullets | Code | Facts | VerdictCard | Notes | SampleList
+
+
+@dataclass(frozen=True)
+class Section:
+    """One of the reader's questions and what answers it."""
+
+    id: str
+    title: str
+    question: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report."""
+
+    title: str
+    name: str
+    verdict: str
+    head: Facts
+    limits: int
+    limits_text: str
+    banner: str
+    sections: tuple[Section, ...]
+    sweeper_version: str

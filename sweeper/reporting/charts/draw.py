@@ -1,0 +1,112 @@
+"""From Altair charts to SVG for a page: one theme for all charts, colours as CSS variables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import altair as alt
+import vl_convert
+from markupsafe import Markup
+
+from sweeper.findings import words
+from sweeper.reporting.blocks import LegendEntry
+from sweeper.reporting.charts.svg import clean_svg
+from sweeper.reporting.palette import look
+
+INK = "var(--ink)"
+MUTED = "var(--muted)"
+RULE = "var(--rule)"
+PAPER = "var(--paper)"
+
+_THEME = {
+    "view": alt.ViewConfig(stroke=None),
+    "axis": alt.AxisConfig(
+        gridColor=RULE,
+        gridWidth=1,
+        domain=False,
+        tickColor=RULE,
+        tickSize=4,
+        labelColor=MUTED,
+        labelFontSize=11,
+        labelPadding=4,
+        titleColor=MUTED,
+        titleFontSize=11,
+        titleFontWeight="normal",
+        titlePadding=6,
+    ),
+    "axisX": alt.AxisConfig(domain=True, domainColor=RULE),
+    # A title above the axis is read without turning one's head, and is never cut.
+    "axisY": alt.AxisConfig(
+        titleAngle=0, titleAlign="left", titleBaseline="bottom", titleX=-34, titleY=-8
+    ),
+    "text": alt.MarkConfig(fontSize=11, color=INK),
+    "padding": {"left": 4, "right": 12, "top": 4, "bottom": 4},
+    "background": "transparent",
+}
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Sheet:
+    """One drawing: the rows of its layers, and then the drawing of them.
+
+    Rows are named in the spec and added to it at the end, since Altair copies and checks whatever
+    it is given many times over.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Rows] = {}
+
+    def chart(self, rows: Rows) -> Any:
+        """A chart of these rows, to be given a mark and an encoding."""
+        name = f"rows-{len(self._rows)}"
+        self._rows[name] = rows
+        return alt.Chart(alt.NamedData(name=name))
+
+    def spec(self, chart: Any) -> dict[str, Any]:
+        """The Vega-Lite spec of a chart that was made from this sheet."""
+        # Tests check the specs against the schema; to do so here would take longer than drawing.
+        spec: dict[str, Any] = chart.configure(**_THEME).to_dict(validate=False)
+        return {**spec, "datasets": self._rows}
+
+    def draw(self, chart: Any, title: str, description: str) -> Markup:
+        """The drawing.
+
+        Args:
+            chart: A layered or single chart of this sheet, with width and height.
+            title: What it shows.
+            description: What it says, for people who do not see it.
+        """
+        return clean_svg(_svg(json.dumps(self.spec(chart))), title, description)
+
+
+def plain(field: str) -> Any:
+    """A colour that is written in the data as it is to be drawn."""
+    return alt.Color(f"{field}:N", scale=None)
+
+
+def shaped(field: str) -> Any:
+    """A shape that is written in the data."""
+    return alt.Shape(f"{field}:N", scale=None)
+
+
+def dashed(field: str) -> Any:
+    """A dash that is written in the data."""
+    return alt.StrokeDash(f"{field}:N", scale=None)
+
+
+@lru_cache(maxsize=64)
+def _svg(spec: str) -> str:
+    """Vega's drawing. A report is rewritten after every trial, and not every chart changes."""
+    return str(vl_convert.vegalite_to_svg(spec))
+
+
+def legend(strategies: Sequence[str], *more: LegendEntry) -> tuple[LegendEntry, ...]:
+    """Every strategy of a chart with its look, then other signs."""
+    return (
+        *(LegendEntry(words.short(s), look(s).css, look(s).glyph) for s in strategies),
+        *more,
+    )

@@ -1,0 +1,174 @@
+"""Which learning rate and rank? One small panel for each parameter of each strategy."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import altair as alt
+
+from sweeper.findings import words
+from sweeper.findings.record import Findings, ParameterFinding, TrialRow
+from sweeper.reporting.blocks import Panel
+from sweeper.reporting.charts.draw import INK, MUTED, Sheet
+from sweeper.reporting.charts.scales import Scale, fit
+from sweeper.reporting.palette import Look, look
+
+_WIDTH = 290
+_HEIGHT = 150
+# Neighbours of a trial that its running median is over, itself included.
+WINDOW = 5
+
+
+def parameter_panel(
+    findings: Findings, finding: ParameterFinding, scale: Scale, description: str
+) -> Panel | None:
+    """Validation loss against one parameter of one strategy; choices and ranks as strips."""
+    trials = [
+        t
+        for t in findings.trials
+        if t.strategy == finding.strategy
+        and t.validation_loss is not None
+        and finding.parameter in t.parameters
+    ]
+    if not trials or not finding.varied:
+        return None
+    style, sheet = look(finding.strategy), Sheet()
+    y = alt.Y(
+        "y:Q",
+        scale=scale.altair(),
+        axis=alt.Axis(values=scale.ticks(4), format=".3~r", title="validation loss"),
+    )
+    chart = (
+        _strip(sheet, trials, finding, style, y)
+        if is_strip(finding, trials)
+        else _scatter(sheet, trials, finding, style, y, scale)
+    )
+    title = f"{words.short(finding.strategy)}: validation loss by {finding.parameter}"
+    return Panel(sheet.draw(chart.properties(width=_WIDTH, height=_HEIGHT), title, description))
+
+
+def is_strip(finding: ParameterFinding, trials: list[TrialRow]) -> bool:
+    """Choices, and numbers with few distinct values, are strips; the rest is scattered."""
+    values = {t.parameters[finding.parameter] for t in trials if finding.parameter in t.parameters}
+    number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    whole = all(isinstance(v, int) for v in values)
+    return not number or (whole and len(values) <= 12)
+
+
+def _title(finding: ParameterFinding) -> str:
+    return f"{finding.parameter} ({finding.unit})" if finding.unit else finding.parameter
+
+
+def _mark(trial: TrialRow, finding: ParameterFinding, x: Any) -> dict[str, Any]:
+    return {
+        "x": x,
+        "y": trial.validation_loss,
+        "best": trial.number == finding.best_trial,
+        "trial": str(trial.number),
+    }
+
+
+def _scatter(
+    sheet: Sheet,
+    trials: list[TrialRow],
+    finding: ParameterFinding,
+    style: Look,
+    y: Any,
+    scale: Scale,
+) -> Any:
+    rows = [_mark(t, finding, float(t.parameters[finding.parameter])) for t in trials]
+    x_scale = fit([row["x"] for row in rows], log=finding.log or None, pad=0.08)
+    x = alt.X(
+        "x:Q",
+        scale=x_scale.altair(),
+        axis=alt.Axis(
+            values=x_scale.ticks(5),
+            format="~e" if x_scale.log and x_scale.low < 0.01 else ".3~r",
+            title=_title(finding),
+            grid=False,
+        ),
+    )
+    chart = _median(sheet, rows, x, y) + _points(sheet, rows, style, x, y)
+    low, high = finding.within_noise_low, finding.within_noise_high
+    if low is not None and high is not None:
+        band = [{"x": x_scale.clip(low), "x2": x_scale.clip(high)}]
+        shade = sheet.chart(band).mark_rect(color=style.color, opacity=0.13).encode(x=x, x2="x2:Q")
+        chart = shade + chart
+    return chart
+
+
+def _strip(
+    sheet: Sheet, trials: list[TrialRow], finding: ParameterFinding, style: Look, y: Any
+) -> Any:
+    """One column for each value, with its median. Rows are users' texts: only ever data."""
+    values = sorted({t.parameters[finding.parameter] for t in trials}, key=_strip_order)
+    place = {value: index for index, value in enumerate(values)}
+    rows = [_mark(t, finding, place[t.parameters[finding.parameter]]) for t in trials]
+    x = alt.X(
+        "x:Q",
+        scale=alt.Scale(domain=[-0.5, len(values) - 0.5], nice=False),
+        axis=alt.Axis(
+            title=_title(finding), labels=False, ticks=False, grid=False, titlePadding=22
+        ),
+    )
+    medians = [
+        {"x": index, "y": statistics.median(row["y"] for row in rows if row["x"] == index)}
+        for index in range(len(values))
+    ]
+    bar = (
+        sheet.chart(medians)
+        .mark_tick(orient="horizontal", size=22, thickness=2, color=INK)
+        .encode(x=x, y=y)
+    )
+    room = max(4, 48 // len(values))
+    names = [{"x": i, "label": shortened(words.value(v), room)} for i, v in enumerate(values)]
+    label = (
+        sheet.chart(names)
+        .mark_text(baseline="top", color=MUTED)
+        .encode(x=x, y=alt.value(_HEIGHT + 7), text="label:N")
+    )
+    return _points(sheet, rows, style, x, y) + bar + label
+
+
+def shortened(text: str, room: int) -> str:
+    """A text that fits.
+
+    >>> shortened("all-linear", 6), shortened("r", 6)
+    ('all-l…', 'r')
+    """
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _strip_order(value: object) -> tuple[int, float, str]:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return (0, float(value), "")
+    return (1, 0.0, str(value))
+
+
+def _points(sheet: Sheet, rows: list[dict[str, Any]], style: Look, x: Any, y: Any) -> Any:
+    small = [row for row in rows if not row["best"]]
+    large = [row for row in rows if row["best"]]
+    base = sheet.chart(small).mark_point(
+        filled=True, shape=style.shape, size=30, opacity=0.75, color=style.color
+    )
+    best = sheet.chart(large).mark_point(
+        filled=True, shape=style.shape, size=110, opacity=1, color=style.color
+    )
+    return base.encode(x=x, y=y, description="trial:N") + best.encode(
+        x=x, y=y, description="trial:N"
+    )
+
+
+def _median(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
+    ordered = sorted(rows, key=lambda row: row["x"])
+    half = WINDOW // 2
+    points = [
+        {
+            "x": ordered[i]["x"],
+            "y": statistics.median(row["y"] for row in ordered[max(0, i - half) : i + half + 1]),
+        }
+        for i in range(len(ordered))
+        if len(ordered) >= WINDOW
+    ]
+    return sheet.chart(points).mark_line(strokeWidth=1.5, color=INK, opacity=0.7).encode(x=x, y=y)

@@ -1,0 +1,114 @@
+"""Axes: which domain, linear or logarithmic, which ticks, and labels that do not overlap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+# "Log when it spans more than ten times."
+LOG_SPAN = 10.0
+_PAD = 0.06
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A numeric axis with a fixed domain, so that panels can share it."""
+
+    low: float
+    high: float
+    log: bool
+
+    def place(self, value: float) -> float:
+        """Where a value lies: 0 at the low end, 1 at the high end."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def value(self, place: float) -> float:
+        """The value at a place."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** place)
+        return self.low + place * (self.high - self.low)
+
+    def clip(self, value: float) -> float:
+        """The value, or the end of the axis that it lies beyond."""
+        return min(max(value, self.low), self.high)
+
+    def altair(self) -> Any:
+        """As Altair takes it."""
+        kind = "log" if self.log else "linear"
+        return alt.Scale(type=kind, domain=[self.low, self.high], nice=False, zero=False)
+
+    def ticks(self, most: int = 6) -> list[float]:
+        """Round values inside the domain; on a log axis 1, 2 and 5 of each decade."""
+        if not self.log:
+            return _linear_ticks(self.low, self.high, most)
+        decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for steps in ((1, 2, 5), (1, 3), (1,)):
+            found = [float(f"{step}e{decade}") for decade in decades for step in steps]
+            inside = [tick for tick in found if self.low <= tick <= self.high]
+            if len(inside) <= most:
+                break
+        return inside if len(inside) > 1 else _linear_ticks(self.low, self.high, most)
+
+
+def fit(values: Sequence[float], log: bool | None = None, pad: float = _PAD) -> Scale:
+    """A scale that holds these values with a little room.
+
+    Args:
+        values: Finite numbers, at least one.
+        log: Whether logarithmic; decided by the span if None.
+        pad: Room at either end, as a share of the span.
+    """
+    low, high = min(values), max(values)
+    if log is None:
+        log = low > 0 and high / low > LOG_SPAN
+    log = log and low > 0
+    if log:
+        if high == low:
+            return Scale(low / 2, high * 2, log=True)
+        room = (high / low) ** pad
+        return Scale(low / room, high * room, log=True)
+    if high == low:
+        room = abs(high) * 0.1 or 1.0
+        return Scale(low - room, high + room, log=False)
+    room = (high - low) * pad
+    return Scale(low - room, high + room, log=False)
+
+
+def dodge(places: Sequence[float], gap: float) -> list[float]:
+    """Places moved apart so that neighbours are at least ``gap`` from each other, in order.
+
+    >>> [round(place, 2) for place in dodge([0.5, 0.5, 0.1], 0.2)]
+    [0.4, 0.6, 0.1]
+    """
+    order = sorted(range(len(places)), key=lambda i: (places[i], i))
+    groups: list[tuple[float, list[int]]] = []
+    for index in order:
+        groups.append((places[index], [index]))
+        while len(groups) > 1 and _overlap(groups[-2], groups[-1], gap):
+            (above, first), (below, second) = groups[-2:]
+            center = (above * len(first) + below * len(second)) / (len(first) + len(second))
+            groups[-2:] = [(center, first + second)]
+    moved = [0.0] * len(places)
+    for center, members in groups:
+        for rank, index in enumerate(members):
+            moved[index] = center + (rank - (len(members) - 1) / 2) * gap
+    return moved
+
+
+def _overlap(one: tuple[float, list[int]], other: tuple[float, list[int]], gap: float) -> bool:
+    return other[0] - one[0] < gap * (len(one[1]) + len(other[1])) / 2 - 1e-12
+
+
+def _linear_ticks(low: float, high: float, most: int) -> list[float]:
+    raw = (high - low) / max(1, most - 1)
+    size = 10.0 ** math.floor(math.log10(raw))
+    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [float(f"{index * step:.10g}") for index in range(first, last + 1)]

@@ -1,0 +1,243 @@
+"""Did the search pay? Default against best of each strategy, and the best so far by trial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from sweeper.findings import words
+from sweeper.findings.record import Findings, Interval, SearchGain
+from sweeper.reporting.blocks import Panel
+from sweeper.reporting.charts.draw import INK, MUTED, Rows, Sheet, dashed, plain, shaped
+from sweeper.reporting.charts.scales import Scale, dodge, fit
+from sweeper.reporting.palette import look
+
+HEIGHT = 260
+_SLOPE_WIDTH = 300
+_STEP_WIDTH = 600
+_LABEL_GAP = 14 / HEIGHT
+
+
+def loss_title(findings: Findings) -> str:
+    """The vertical axis of every chart of trials."""
+    return f"validation loss, {findings.loss_unit} (lower is better)"
+
+
+def slope(findings: Findings, description: str) -> Panel | None:
+    """Default to best, one line a strategy, with the 95% intervals of the items."""
+    gains = [gain for gain in findings.gains if gain.best_loss is not None]
+    if not gains:
+        return None
+    ends = [end for gain in gains for end in _ends(gain)]
+    scale = fit([value for end in ends for value in _reach(end[1])])
+    sheet = Sheet()
+    rows, marks, labels = _slope_rows(gains, scale)
+    x = alt.X(
+        "x:Q",
+        scale=alt.Scale(domain=[-0.25, 1.75], nice=False),
+        axis=alt.Axis(
+            values=[0, 1],
+            labelExpr="datum.value < 0.5 ? 'default' : 'best found'",
+            grid=False,
+            title=None,
+            ticks=False,
+        ),
+    )
+    y = alt.Y(
+        "y:Q",
+        scale=scale.altair(),
+        axis=alt.Axis(values=scale.ticks(), format=".3~r", title=loss_title(findings)),
+    )
+    chart = (
+        _lines(sheet, rows, x, y)
+        + _whiskers(sheet, marks, x, scale)
+        + _points(sheet, marks, x, y)
+        + _labels(sheet, labels, x)
+    ).properties(width=_SLOPE_WIDTH, height=HEIGHT)
+    return Panel(sheet.draw(chart, "Default against best found, by strategy", description))
+
+
+def _ends(gain: SearchGain) -> list[tuple[float, Interval, int | None]]:
+    """(0 or 1, loss, trial) of the default and of the best."""
+    found: list[tuple[float, Interval, int | None]] = []
+    if gain.default_loss is not None:
+        default = gain.default_interval or Interval(value=gain.default_loss)
+        found.append((0.0, default, gain.default_trial))
+    if gain.best_loss is not None:
+        best = gain.best_interval or Interval(value=gain.best_loss)
+        found.append((1.0, best, gain.best_trial))
+    return found
+
+
+def _reach(interval: Interval) -> list[float]:
+    return [v for v in (interval.low, interval.value, interval.high) if v is not None]
+
+
+def _slope_rows(
+    gains: list[SearchGain], scale: Scale
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    lines, marks, labels = [], [], []
+    for index, gain in enumerate(gains):
+        style = look(gain.strategy)
+        # Side by side, so that whiskers of several strategies do not lie on one another.
+        shift = (index - (len(gains) - 1) / 2) * min(0.08, 0.32 / len(gains))
+        for x, interval, trial in _ends(gain):
+            mark = {
+                "x": x + shift,
+                "y": interval.value,
+                "low": scale.clip(interval.low if interval.low is not None else interval.value),
+                "high": scale.clip(interval.high if interval.high is not None else interval.value),
+                "color": style.color,
+                "shape": style.shape,
+                "dash": list(style.dash),
+                "strategy": gain.strategy,
+                "trial": str(trial) if trial is not None else "",
+            }
+            marks.append(mark)
+            lines.append({**mark, "trial": str(gain.best_trial)})
+    ends = [gain.best_loss for gain in gains if gain.best_loss is not None]
+    for gain, place in zip(gains, dodge([scale.place(e) for e in ends], _LABEL_GAP), strict=True):
+        label = f"{words.short(gain.strategy)} #{gain.best_trial}"
+        labels.append({"x": 1.27, "place": 1 - place, "label": label})
+    return lines, marks, labels
+
+
+def _lines(sheet: Sheet, rows: Rows, x: Any, y: Any) -> Any:
+    return (
+        sheet.chart(rows)
+        .mark_line(strokeWidth=1.75)
+        .encode(
+            x=x,
+            y=y,
+            detail="strategy:N",
+            color=plain("color"),
+            strokeDash=dashed("dash"),
+            description="trial:N",
+        )
+    )
+
+
+def _whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
+    return (
+        sheet.chart(rows)
+        .mark_rule(strokeWidth=1)
+        .encode(
+            x=x,
+            y=alt.Y("low:Q", scale=scale.altair()),
+            y2="high:Q",
+            color=plain("color"),
+            description="trial:N",
+        )
+    )
+
+
+def _points(sheet: Sheet, rows: Rows, x: Any, y: Any) -> Any:
+    return (
+        sheet.chart(rows)
+        .mark_point(filled=True, size=64, opacity=1)
+        .encode(x=x, y=y, color=plain("color"), shape=shaped("shape"), description="trial:N")
+    )
+
+
+def _labels(sheet: Sheet, rows: Rows, x: Any) -> Any:
+    values = [{**row, "pixel": row["place"] * HEIGHT} for row in rows]
+    return (
+        sheet.chart(values)
+        .mark_text(align="left", baseline="middle")
+        .encode(
+            x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N", color=alt.value(INK)
+        )
+    )
+
+
+def progress(findings: Findings, description: str) -> Panel | None:
+    """Every completed trial, the best so far as steps, and the baselines that lie in reach."""
+    done = [t for t in findings.trials if t.validation_loss is not None]
+    if not done:
+        return None
+    losses = [t.validation_loss for t in done if t.validation_loss is not None]
+    rules = reference_rules(findings, losses)
+    scale = fit([*losses, *(rule["y"] for rule in rules)])
+    last = max(t.number for t in findings.trials)
+    span = max(last + 0.6, 1.0)
+    x = alt.X(
+        "x:Q",
+        scale=alt.Scale(domain=[-0.6, span], nice=False),
+        axis=alt.Axis(title="trial", grid=False, format="d", tickMinStep=1),
+    )
+    y = alt.Y(
+        "y:Q",
+        scale=scale.altair(),
+        axis=alt.Axis(values=scale.ticks(), format=".3~r", title=loss_title(findings)),
+    )
+    points = [
+        {
+            "x": t.number,
+            "y": t.validation_loss,
+            "color": look(t.strategy).color,
+            "shape": look(t.strategy).shape,
+            "trial": str(t.number),
+        }
+        for t in done
+    ]
+    sheet = Sheet()
+    chart = _reference(sheet, rules, scale, span) + _steps(sheet, points, last, x, y)
+    chart = chart + _points(sheet, points, x, y).mark_point(filled=True, size=36, opacity=1)
+    if findings.last_useful_trial is not None and len(done) > 1:
+        chart = chart + _last_gain(sheet, findings.last_useful_trial, x)
+    chart = chart.properties(width=_STEP_WIDTH, height=HEIGHT)
+    return Panel(sheet.draw(chart, "Best validation loss so far, by trial", description), wide=True)
+
+
+def reference_rules(findings: Findings, losses: list[float]) -> list[dict[str, Any]]:
+    """Baselines whose loss lies in reach of the trials', so that they do not squash them."""
+    top = max(losses) + 0.25 * (max(losses) - min(losses) or max(losses))
+    return [
+        {"y": baseline.validation_loss, "label": baseline.title}
+        for baseline in findings.baselines
+        if baseline.validation_loss is not None
+        and min(losses) / 2 <= baseline.validation_loss <= top
+    ]
+
+
+def _reference(sheet: Sheet, rules: Rows, scale: Scale, span: float) -> Any:
+    places = dodge([scale.place(rule["y"]) for rule in rules], _LABEL_GAP)
+    rows = [
+        {**rule, "pixel": (1 - place) * HEIGHT - 6, "x": span}
+        for rule, place in zip(rules, places, strict=True)
+    ]
+    y = alt.Y("y:Q", scale=scale.altair())
+    lines = sheet.chart(rows).mark_rule(strokeDash=[2, 3], strokeWidth=1, color=MUTED).encode(y=y)
+    text = (
+        sheet.chart(rows)
+        .mark_text(align="right", dx=-2, fontSize=11, color=MUTED)
+        .encode(x="x:Q", y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
+    )
+    return lines + text
+
+
+def _steps(sheet: Sheet, points: list[dict[str, Any]], last: int, x: Any, y: Any) -> Any:
+    best: float | None = None
+    rows: list[dict[str, Any]] = []
+    for point in sorted(points, key=lambda point: point["x"]):
+        if best is None or point["y"] < best:
+            best = point["y"]
+        rows.append({"x": point["x"], "y": best})
+    rows.append({"x": last, "y": best})
+    return (
+        sheet.chart(rows)
+        .mark_line(interpolate="step-after", strokeWidth=1.5, color=INK)
+        .encode(x=x, y=y)
+    )
+
+
+def _last_gain(sheet: Sheet, trial: int, x: Any) -> Any:
+    row = [{"x": trial, "label": "last gain"}]
+    line = sheet.chart(row).mark_rule(strokeWidth=1, color=MUTED).encode(x=x)
+    text = (
+        sheet.chart(row)
+        .mark_text(align="left", dx=4, color=MUTED)
+        .encode(x=x, y=alt.value(6), text="label:N")
+    )
+    return line + text

@@ -1,0 +1,159 @@
+"""What quality costs: validation loss against time and memory, every completed trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from sweeper.findings.record import Findings, Interval, TrialRow
+from sweeper.reporting.blocks import Panel
+from sweeper.reporting.charts.draw import MUTED, Sheet, plain, shaped
+from sweeper.reporting.charts.scales import Scale, fit
+from sweeper.reporting.charts.search import HEIGHT, loss_title
+from sweeper.reporting.palette import look
+
+_WIDTH = 450
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One horizontal axis: what it is called and where a trial lies on it."""
+
+    title: str
+    name: str
+    values: dict[int, float]
+    limit: float | None = None
+    limit_label: str = ""
+
+
+def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None:
+    """Loss against one cost: best of each strategy large, front filled, dominated trials hollow."""
+    trials = [
+        t for t in findings.trials if t.validation_loss is not None and t.number in cost.values
+    ]
+    if not trials:
+        return None
+    x_scale = fit([cost.values[t.number] for t in trials], log=True, pad=0.12)
+    y_scale = fit(_all_losses(findings))
+    front = front_of([(cost.values[t.number], t.validation_loss or 0.0, t.number) for t in trials])
+    x = alt.X(
+        "x:Q",
+        scale=x_scale.altair(),
+        axis=alt.Axis(values=x_scale.ticks(5), format=".3~r", title=cost.title, grid=False),
+    )
+    y = alt.Y(
+        "y:Q",
+        scale=y_scale.altair(),
+        axis=alt.Axis(values=y_scale.ticks(), format=".3~r", title=loss_title(findings)),
+    )
+    best = {s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None}
+    rows = [_row(t, cost, t.number in front, best, y_scale) for t in trials]
+    sheet = Sheet()
+    chart = _front(sheet, rows, front, x, y) + _whiskers(
+        sheet, [r for r in rows if r["best"]], x, y_scale
+    )
+    chart = chart + _points(sheet, [r for r in rows if not r["best"]], x, y, 30)
+    chart = chart + _points(sheet, [r for r in rows if r["best"]], x, y, 110)
+    if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
+        chart = chart + _limit(sheet, cost.limit, cost.limit_label, x)
+    chart = chart.properties(width=_WIDTH, height=HEIGHT)
+    return Panel(sheet.draw(chart, f"Validation loss against {cost.name}", description))
+
+
+def front_of(points: list[tuple[float, float, int]]) -> list[int]:
+    """Trials that no other one beats on both counts, by rising cost.
+
+    >>> front_of([(1.0, 5.0, 0), (2.0, 3.0, 1), (3.0, 4.0, 2)])
+    [0, 1]
+    """
+    found: list[int] = []
+    lowest = float("inf")
+    for _, loss, number in sorted(points):
+        if loss < lowest:
+            lowest = loss
+            found.append(number)
+    return found
+
+
+def _all_losses(findings: Findings) -> list[float]:
+    losses = [t.validation_loss for t in findings.trials if t.validation_loss is not None]
+    ends = [s.best_interval for s in findings.strategies if s.best_interval is not None]
+    low = [end.low for end in ends if end.low is not None]
+    high = [end.high for end in ends if end.high is not None]
+    return [*losses, *low, *high]
+
+
+def _row(
+    trial: TrialRow,
+    cost: Cost,
+    on_front: bool,
+    best: dict[int, Interval | None],
+    scale: Scale,
+) -> dict[str, Any]:
+    style, interval = look(trial.strategy), best.get(trial.number)
+    loss = trial.validation_loss or 0.0
+    low = interval.low if interval and interval.low is not None else loss
+    high = interval.high if interval and interval.high is not None else loss
+    return {
+        "x": cost.values[trial.number],
+        "y": loss,
+        "low": scale.clip(low),
+        "high": scale.clip(high),
+        "best": trial.number in best,
+        "color": style.color,
+        "fill": style.color if on_front else "var(--paper)",
+        "shape": style.shape,
+        "trial": str(trial.number),
+    }
+
+
+def _points(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any, size: int) -> Any:
+    return (
+        sheet.chart(rows)
+        .mark_point(size=size, opacity=1, strokeWidth=1.5)
+        .encode(
+            x=x,
+            y=y,
+            stroke=alt.Stroke("color:N", scale=None),
+            fill=alt.Fill("fill:N", scale=None),
+            shape=shaped("shape"),
+            description="trial:N",
+        )
+    )
+
+
+def _whiskers(sheet: Sheet, rows: list[dict[str, Any]], x: Any, scale: Scale) -> Any:
+    return (
+        sheet.chart(rows)
+        .mark_rule(strokeWidth=1)
+        .encode(
+            x=x,
+            y=alt.Y("low:Q", scale=scale.altair()),
+            y2="high:Q",
+            color=plain("color"),
+            description="trial:N",
+        )
+    )
+
+
+def _front(sheet: Sheet, rows: list[dict[str, Any]], front: list[int], x: Any, y: Any) -> Any:
+    found = [row for row in rows if int(row["trial"]) in front]
+    steps = [{"x": row["x"], "y": row["y"]} for row in sorted(found, key=lambda r: r["x"])]
+    return (
+        sheet.chart(steps)
+        .mark_line(interpolate="step-after", strokeWidth=1, color=MUTED)
+        .encode(x=x, y=y)
+    )
+
+
+def _limit(sheet: Sheet, value: float, label: str, x: Any) -> Any:
+    row = [{"x": value, "label": label}]
+    line = sheet.chart(row).mark_rule(strokeDash=[4, 3], color=MUTED).encode(x=x)
+    text = (
+        sheet.chart(row)
+        .mark_text(align="right", dx=-4, color=MUTED)
+        .encode(x=x, y=alt.value(6), text="label:N")
+    )
+    return line + text

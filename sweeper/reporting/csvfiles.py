@@ -1,0 +1,127 @@
+"""``trials.csv`` and ``curves.csv``: every trial, every rung, for a spreadsheet or pandas.
+
+A text that a spreadsheet would run as a formula gets a leading quote.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from sweeper.findings.record import Findings, TrialRow
+
+_FORMULA = ("=", "+", "-", "@")
+_FIXED = (
+    "trial",
+    "strategy",
+    "model",
+    "origin",
+    "state",
+    "validation_loss",
+    "loss_note",
+    "best_rung",
+    "pruned_at_rung",
+    "pruned_because",
+    "failure",
+    "failure_detail",
+    "attempts",
+    "tokens",
+    "seconds",
+    "peak_memory_gib",
+    "trainable_parameters",
+    "weights",
+)
+_CURVE = (
+    "trial",
+    "strategy",
+    "state",
+    "rung",
+    "optimizer_steps",
+    "tokens",
+    "epochs",
+    "validation_loss",
+    "train_loss",
+    "seconds",
+)
+
+
+def trials_csv(findings: Findings) -> str:
+    """One line a trial; metrics and parameters have columns of their own."""
+    metrics = sorted({name for trial in findings.trials for name in trial.metrics})
+    parameters = sorted({name for trial in findings.trials for name in trial.parameters})
+    head = [*_FIXED, *(f"metric.{m}" for m in metrics), *(f"parameter.{p}" for p in parameters)]
+    lines = (
+        [
+            *_fixed(trial),
+            *(trial.metrics.get(name) for name in metrics),
+            *(trial.parameters.get(name) for name in parameters),
+        ]
+        for trial in findings.trials
+    )
+    return _table(head, lines)
+
+
+def curves_csv(findings: Findings) -> str:
+    """One line a rung."""
+    lines = (
+        [
+            trial.number,
+            trial.strategy,
+            trial.state,
+            point.rung,
+            point.optimizer_steps,
+            point.tokens,
+            point.epochs,
+            point.validation_loss,
+            point.train_loss,
+            point.seconds,
+        ]
+        for trial in findings.trials
+        for point in trial.curve
+    )
+    return _table(_CURVE, lines)
+
+
+def _fixed(trial: TrialRow) -> list[object]:
+    return [
+        trial.number,
+        trial.strategy,
+        trial.model,
+        trial.origin,
+        trial.state,
+        trial.validation_loss,
+        trial.loss_note,
+        trial.best_rung,
+        trial.pruned_at_rung,
+        trial.pruned_because,
+        trial.failure.kind if trial.failure else None,
+        trial.failure.detail if trial.failure else None,
+        trial.attempts,
+        trial.tokens,
+        trial.seconds,
+        trial.peak_memory_gib,
+        trial.trainable_parameters,
+        trial.weights,
+    ]
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([harmless(name) for name in head])
+    writer.writerows([harmless(value) for value in line] for line in lines)
+    return text.getvalue()
+
+
+def harmless(value: object) -> object:
+    """A cell; a text that begins like a formula gets a leading quote.
+
+    >>> harmless("=1+1"), harmless(-1.5), harmless(None)
+    ("'=1+1", -1.5, '')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str) and value.lstrip("\t\r\n ").startswith(_FORMULA):
+        return f"'{value}"
+    return value

@@ -1,0 +1,115 @@
+"""What a report is made from: ``report.json``. The page is a pure function of it. Only types.
+
+It holds the findings and the part of the plan that the page shows, so that a report can be drawn
+again anywhere, without the run folder.
+"""
+
+from __future__ import annotations
+
+from sweeper import __version__
+from sweeper.artifact import Artifact, Record
+from sweeper.findings.privacy import clean
+from sweeper.findings.record import Findings
+from sweeper.planning.plan import (
+    Answer,
+    Budget,
+    Candidate,
+    Duration,
+    MemoryEstimate,
+    Parameter,
+    Plan,
+    Reason,
+    Rejected,
+)
+
+
+class PlannedStrategy(Record):
+    """One strategy as it was planned."""
+
+    strategy: str
+    model: str
+    memory: MemoryEstimate
+    duration: Duration
+    micro_batch: int
+    gradient_accumulation_steps: int
+    precision: str
+    trainable_parameters: int
+    expected_quality: str
+    parameters: dict[str, Parameter]
+    reasons: tuple[Reason, ...]
+
+
+class PlannedData(Record):
+    """The data set in a few numbers."""
+
+    path: str | None
+    rows: int
+    train_rows: int
+    classes: int
+    format: str | None
+
+
+class PlanShown(Record):
+    """The part of a plan that a report shows."""
+
+    recommended: str
+    device: str
+    hardware: str
+    memory_limit_gib: float
+    data: PlannedData
+    strategies: tuple[PlannedStrategy, ...]
+    rejected: tuple[Rejected, ...]
+    answers: tuple[Answer, ...]
+    warnings: tuple[Reason, ...]
+    budget: Budget
+
+
+class Report(Artifact):
+    """Everything that is in a report."""
+
+    sweeper_version: str
+    findings: Findings
+    plan: PlanShown
+
+
+def document(findings: Findings, plan: Plan) -> Report:
+    """The document of one run."""
+    return Report(sweeper_version=__version__, findings=findings, plan=_shown(plan))
+
+
+def _shown(plan: Plan) -> PlanShown:
+    facts, data = plan.facts, plan.facts.data
+    return PlanShown(
+        recommended=plan.recommended,
+        device=facts.hardware.device,
+        hardware=facts.hardware.name,
+        memory_limit_gib=facts.hardware.memory_gib,
+        data=PlannedData(
+            path=clean(data.path) if data.path else None,
+            rows=data.rows,
+            train_rows=data.train_rows,
+            classes=len(data.labels),
+            format=data.format,
+        ),
+        strategies=tuple(_strategy(candidate) for candidate in plan.candidates),
+        rejected=plan.rejected,
+        answers=plan.answers,
+        warnings=plan.warnings,
+        budget=plan.budget,
+    )
+
+
+def _strategy(candidate: Candidate) -> PlannedStrategy:
+    return PlannedStrategy(
+        strategy=candidate.strategy,
+        model=clean(candidate.model),
+        memory=candidate.memory,
+        duration=candidate.duration,
+        micro_batch=candidate.micro_batch,
+        gradient_accumulation_steps=candidate.gradient_accumulation_steps,
+        precision=candidate.precision,
+        trainable_parameters=candidate.trainable_parameters,
+        expected_quality=candidate.expected_quality,
+        parameters=candidate.parameters,
+        reasons=candidate.reasons,
+    )

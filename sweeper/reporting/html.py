@@ -1,0 +1,90 @@
+"""From a page to HTML: templates with autoescape, and a content policy that allows only its own.
+
+The style and the script are part of the file and named by their hashes; nothing else may run, and
+nothing may be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from sweeper import knowledge
+from sweeper.reporting.blocks import Cell, Column, Page, Row, Table
+
+
+def render(page: Page) -> str:
+    """The whole report as one file."""
+    folder = knowledge.reports()
+    style, script = _asset(folder, "report.css"), _asset(folder, "report.js")
+    template = _environment(folder / "templates").get_template("page.html.j2")
+    return template.render(
+        page=page, policy=policy(style, script), style=Markup(style), script=Markup(script)
+    )
+
+
+def policy(style: str, script: str) -> str:
+    """The content policy: this style, this script, nothing else."""
+    return (
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _asset(folder: Path, name: str) -> str:
+    return (folder / "assets" / name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=2)
+def _environment(folder: Path) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["paired"] = _paired
+    environment.filters["row_attributes"] = _row_attributes
+    environment.filters["cell_attributes"] = _cell_attributes
+    return environment
+
+
+def _paired(columns: tuple[Column, ...], cells: tuple[Cell, ...]) -> Iterable[tuple[Column, Cell]]:
+    return zip(columns, cells, strict=True)
+
+
+def _row_attributes(row: Row, table: Table) -> Markup:
+    """Only a table that can be sorted has the rows that ``#trial-17`` leads to."""
+    anchor = f"trial-{row.trial}" if table.sortable and row.trial is not None else ""
+    return _attributes(
+        {
+            "id": anchor,
+            "class": row.css,
+            "data-trial": "" if row.trial is None else str(row.trial),
+            "data-k": row.pointer,
+            "data-strategy": row.strategy,
+            "data-state": row.state,
+        }
+    )
+
+
+def _cell_attributes(cell: Cell, column: Column) -> Markup:
+    css = " ".join(filter(None, ("n" if column.number else "", cell.css)))
+    return _attributes({"class": css, "data-s": cell.sort, "data-k": cell.pointer})
+
+
+def _attributes(values: dict[str, str]) -> Markup:
+    pairs = (f' {name}="{escape(value)}"' for name, value in values.items() if value)
+    return Markup("".join(pairs))

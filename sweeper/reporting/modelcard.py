@@ -1,0 +1,82 @@
+"""``MODEL_CARD.md``: a draft for the model that a run recommends. What is not known says TODO."""
+
+from __future__ import annotations
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.findings.record import TrialRow
+from sweeper.reporting.document import Report
+from sweeper.reporting.markdown import plain
+from sweeper.reporting.sections.parts import parameters_text
+
+UNKNOWN = "TODO"
+
+
+def model_card(report: Report) -> str:
+    """The draft, or what is missing for one."""
+    findings = report.findings
+    row = _described(report)
+    name = plain(findings.run.name)
+    if row is None:
+        return f"# {name}\n\nNo trial has completed: there is no model to describe yet.\n"
+    parts = [f"# {name}: draft of a model card", "", *_about(report, row), *_results(report, row)]
+    parts += ["", "## Intended use", "", UNKNOWN, "", "## Risks and biases", "", UNKNOWN, ""]
+    parts += ["## Known limits of the evaluation", ""]
+    parts += [f"- {plain(limit.text)}" for limit in findings.limits] or ["- None was found."]
+    return "\n".join(parts) + "\n"
+
+
+def _described(report: Report) -> TrialRow | None:
+    findings = report.findings
+    done = [t for t in findings.trials if t.validation_loss is not None]
+    wanted = findings.verdict.recommended_trial
+    best = min(done, key=lambda t: (t.validation_loss or 0.0, t.number), default=None)
+    return next((t for t in done if t.number == wanted), best)
+
+
+def _about(report: Report, row: TrialRow) -> list[str]:
+    data, found = report.plan.data, report.findings.reproduction
+    models = [
+        f"{plain(name)} (revision {plain(revision) if revision else UNKNOWN})"
+        for name, revision in found.models.items()
+    ]
+    return [
+        "## Model",
+        "",
+        f"- Base model: {'; '.join(models)}",
+        f"- Fine-tuned with: {plain(words.strategy(row.strategy))} (trial {row.number} of "
+        f"{report.findings.run.ended})",
+        f"- Configuration: {plain(parameters_text(row.parameters))}",
+        f"- Task: {report.findings.run.task}",
+        f"- Language: {UNKNOWN}",
+        f"- License: {UNKNOWN}",
+        f"- Weights: {plain(row.weights) if row.weights else UNKNOWN}",
+        "",
+        "## Training data",
+        "",
+        f"- Source: {plain(data.path) if data.path else UNKNOWN}",
+        f"- Rows: {data.rows:,}, of which {data.train_rows:,} to train on",
+        f"- SHA-256: {found.data_sha256 or UNKNOWN}",
+        f"- Licence and consent: {UNKNOWN}",
+        "",
+        "## Training",
+        "",
+        f"- Hardware: {plain(found.hardware)}",
+        f"- Time: {units.duration(row.seconds)}, peak memory {units.gib(row.peak_memory_gib)}",
+        f"- Tokens: {row.tokens:,}",
+        f"- Versions: {plain(', '.join(f'{k} {v}' for k, v in found.versions.items()) or UNKNOWN)}",
+        f"- Energy and emissions: {UNKNOWN}",
+        "",
+    ]
+
+
+def _results(report: Report, row: TrialRow) -> list[str]:
+    findings = report.findings
+    lines = ["## Results", "", f"- {plain(findings.verdict.sentence)}"]
+    finalist = next((f for f in findings.finalists if f.trial == row.number), None)
+    if finalist and finalist.test_score:
+        score = words.score_with_interval(finalist.test_score, findings.metric)
+        lines.append(f"- Test {findings.metric.title}: {score}")
+    loss = words.loss(row.validation_loss)
+    lines.append(f"- Validation loss: {loss} {findings.loss_unit} (lower is better)")
+    return lines

@@ -1,0 +1,88 @@
+"""From a document to the page: sections in the order of the reader's questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.reporting.blocks import Fact, Facts, Page, Section
+from sweeper.reporting.document import Report
+from sweeper.reporting.sections.curves import curves_section
+from sweeper.reporting.sections.hparams import hparams_section
+from sweeper.reporting.sections.repro import repro_section
+from sweeper.reporting.sections.rules import limits_section, rules_section
+from sweeper.reporting.sections.search import search_section
+from sweeper.reporting.sections.strategies import strategies_section
+from sweeper.reporting.sections.trials import failures_section, trials_section
+from sweeper.reporting.sections.unmeasured import (
+    data_size_section,
+    forgetting_section,
+    samples_section,
+)
+from sweeper.reporting.sections.verdict import verdict_section
+
+SECTIONS: tuple[Callable[[Report], Section], ...] = (
+    verdict_section,
+    search_section,
+    strategies_section,
+    curves_section,
+    hparams_section,
+    data_size_section,
+    forgetting_section,
+    samples_section,
+    trials_section,
+    failures_section,
+    repro_section,
+    rules_section,
+    limits_section,
+)
+
+
+def page(report: Report) -> Page:
+    """The whole page, in words."""
+    run = report.findings.run
+    sections = [build(report) for build in SECTIONS]
+    if run.ended and run.failed == run.ended:
+        # Nothing else is worth reading first where everything broke.
+        sections.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
+    return Page(
+        title=f"{run.name}: sweeper report",
+        name=run.name,
+        verdict=report.findings.verdict.kind,
+        head=Facts(_facts(report)),
+        limits=len(report.findings.limits),
+        limits_text=f"{words.plural(len(report.findings.limits), 'limit applies', 'limits apply')}",
+        banner=banner(report),
+        sections=tuple(sections),
+        sweeper_version=report.sweeper_version,
+    )
+
+
+def banner(report: Report) -> str:
+    """What a reader must know of a run that has not ended; empty for one that has."""
+    run = report.findings.run
+    if run.status == "complete":
+        return ""
+    state = "This sweep is running" if run.status == "running" else "This sweep was interrupted"
+    asked = words.plural(run.trials_asked, "trial")
+    return f"{state}: {run.ended} of {asked}; results may change."
+
+
+def _facts(report: Report) -> tuple[Fact, ...]:
+    run, plan = report.findings.run, report.plan
+    data = plan.data
+    classes = f", {words.plural(data.classes, 'class', 'classes')}" if data.classes else ""
+    counts = f"{run.complete} complete, {run.pruned} pruned, {run.failed} failed"
+    facts = [
+        Fact("task", run.task, "/findings/run/task"),
+        Fact("base model", ", ".join(run.models)),
+        Fact("data", f"{data.path or 'not given'}: {data.rows:,} rows{classes}"),
+        Fact("trials", f"{run.ended} of {run.trials_asked}: {counts}"),
+        Fact("hardware", report.findings.reproduction.hardware),
+    ]
+    if run.started_at:
+        when = run.started_at.replace("T", " ").removesuffix("Z")
+        spent = (run.seconds or 0.0) + (run.confirmation_seconds or 0.0)
+        facts.append(Fact("started", f"{when} UTC, {units.duration(spent)} of training"))
+    return tuple(facts)

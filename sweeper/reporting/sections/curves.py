@@ -1,0 +1,138 @@
+"""Did training behave? Curves, and what pruning spared."""
+
+from __future__ import annotations
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.findings.record import TrialRow
+from sweeper.reporting.blocks import (
+    Block,
+    Cell,
+    Column,
+    Figure,
+    LegendEntry,
+    Row,
+    Section,
+    Table,
+    Text,
+)
+from sweeper.reporting.charts.curves import curves, drawn_trials
+from sweeper.reporting.charts.draw import legend
+from sweeper.reporting.document import Report
+from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
+
+
+def curves_section(report: Report) -> Section:
+    """Learning curves with the pruned and the failed ones."""
+    findings = report.findings
+    finding = _finding(report)
+    panels = drawn(curves(findings, finding))
+    blocks: list[Block] = []
+    if panels:
+        names = dict.fromkeys(t.strategy for t in findings.trials if t.curve)
+        ends = (
+            LegendEntry("pruned", "", "┆"),
+            LegendEntry("failed", "", "✕"),
+            LegendEntry("training loss of the best (thin)", "", "—"),
+        )
+        blocks.append(
+            Figure(
+                id="learning-curves",
+                finding=finding,
+                note=_note(report),
+                panels=panels,
+                legend=legend(list(names), *ends),
+                table=_table(report),
+            )
+        )
+    else:
+        blocks.append(no_trials(report))
+    blocks.append(Text(_pruning(report)))
+    return Section("curves", "Curves", "Did training behave?", tuple(blocks))
+
+
+def _finding(report: Report) -> str:
+    findings = report.findings
+    best = {s.best_trial for s in findings.strategies if s.best_trial is not None}
+    rows = [t for t in findings.trials if t.number in best and t.curve]
+    rising = [t for t in rows if _overfits(t)]
+    diverged = [t for t in findings.trials if t.failure and t.failure.kind == "diverged"]
+    if rising:
+        told = words.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
+        return f"Validation loss rose again before the end: {told}."
+    if diverged:
+        return (
+            f"{words.plural(len(diverged), 'trial')} diverged; the best of each strategy did not."
+        )
+    if rows:
+        return "The best trial of each strategy had its lowest validation loss at its last rung."
+    return "No trial has completed yet; what is drawn are the curves so far."
+
+
+def _overfits(trial: TrialRow) -> bool:
+    return trial.best_rung is not None and trial.best_rung < trial.curve[-1].rung
+
+
+def _note(report: Report) -> str:
+    total = [t for t in report.findings.trials if t.curve]
+    shown = drawn_trials(report.findings)
+    text = "Thick: the best of each strategy, its training loss thin. Dashed: pruned, ending in a "
+    text += "tick. An x: the loss stopped being a number."
+    if len(shown) < len(total):
+        text += f" Drawn are {len(shown):,} of {len(total):,} curves: the best and a sample of each"
+        text += " strategy; curves.csv has them all."
+    return text
+
+
+def _table(report: Report) -> Table:
+    """The curves of the best trials; the rest is in curves.csv."""
+    unit = report.findings.loss_unit
+    rows = []
+    best = {s.best_trial for s in report.findings.strategies if s.best_trial is not None}
+    for i, trial in enumerate(report.findings.trials):
+        if trial.number not in best:
+            continue
+        for j, point in enumerate(trial.curve):
+            rows.append(
+                Row(
+                    cells=(
+                        Cell(f"#{trial.number}"),
+                        strategy_cell(trial.strategy),
+                        Cell(str(point.rung)),
+                        Cell(f"{point.optimizer_steps:,}"),
+                        Cell(f"{point.tokens:,}"),
+                        Cell(words.loss(point.validation_loss)),
+                        Cell(words.loss(point.train_loss)),
+                    ),
+                    trial=trial.number,
+                    pointer=f"/findings/trials/{i}/curve/{j}",
+                )
+            )
+    return Table(
+        id="curve-points",
+        caption="The curves of the best trials (all of them: curves.csv)",
+        columns=(
+            Column("trial", number=True),
+            Column("strategy"),
+            Column("rung", number=True, pointer="/rung"),
+            Column("optimizer steps", number=True, pointer="/optimizer_steps"),
+            Column("tokens", number=True, pointer="/tokens"),
+            Column("validation loss", unit=unit, number=True, pointer="/validation_loss"),
+            Column("training loss", unit=unit, number=True, pointer="/train_loss"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _pruning(report: Report) -> tuple[str, ...]:
+    run = report.findings.run
+    if run.ended and not run.pruned:
+        return ("No trial was pruned.",)
+    if not run.pruned:
+        return ()
+    told = [f"{words.plural(run.pruned, 'trial')} pruned on validation loss"]
+    if run.median_prune_step is not None:
+        told.append(f"half of them by optimizer step {run.median_prune_step:,}")
+    if run.saved_seconds is not None:
+        told.append(f"which spared {units.duration(run.saved_seconds)} of training")
+    return (", ".join(told) + ".", "Pruned trials have no final score.")

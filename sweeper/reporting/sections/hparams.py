@@ -1,0 +1,156 @@
+"""Which learning rate and rank? Each strategy by itself."""
+
+from __future__ import annotations
+
+from sweeper.findings import words
+from sweeper.findings.parameters import TRIALS_FOR_IMPORTANCE
+from sweeper.findings.record import Interval, ParameterFinding
+from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table, Text
+from sweeper.reporting.charts.draw import legend
+from sweeper.reporting.charts.parameters import WINDOW, is_strip, parameter_panel
+from sweeper.reporting.charts.scales import fit
+from sweeper.reporting.document import Report
+from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
+
+# The parameters that a reader looks for first, and how many of a strategy are drawn.
+_FIRST = ("learning_rate", "r", "num_virtual_tokens", "reduction_factor", "head_learning_rate")
+_PANELS = 3
+
+
+def hparams_section(report: Report) -> Section:
+    """A figure for each strategy, then a table of all parameters that were searched."""
+    findings = report.findings
+    blocks: list[Block] = []
+    if not findings.parameters:
+        blocks.append(no_trials(report))
+    else:
+        for strategy in dict.fromkeys(p.strategy for p in findings.parameters):
+            figure = _figure(report, strategy)
+            if figure is not None:
+                blocks.append(figure)
+        blocks.append(_table(report))
+        if not any(p.importance for p in findings.parameters):
+            told = f"Importances are shown from {TRIALS_FOR_IMPORTANCE} completed trials of one "
+            blocks.append(Text((f"{told}strategy on; under that they are noise.",)))
+    title = "Which learning rate and rank?"
+    return Section("hparams", "Hyperparameters", title, tuple(blocks))
+
+
+def _figure(report: Report, strategy: str) -> Figure | None:
+    """Panels of one strategy, all on the same vertical scale: strategies are never pooled."""
+    findings = report.findings
+    chosen = _chosen(findings.parameters, strategy)
+    trials = [t for t in findings.trials if t.strategy == strategy]
+    losses = [t.validation_loss for t in trials if t.validation_loss is not None]
+    scale = fit(losses)
+    found = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
+    panels = drawn(*found)
+    if not panels:
+        return None
+    main = next((p for p in chosen if p.within_noise_low is not None), chosen[0])
+    note = "Large: the best trial."
+    if main.within_noise_low is not None:
+        note += " Shaded: values whose trials cannot be told apart from it on the same items."
+    if len(losses) >= WINDOW:
+        note += f" Line: running median over {WINDOW} trials."
+    if any(is_strip(p, trials) for p in chosen):
+        note += " Bars: medians."
+    return Figure(
+        id=f"parameters-{strategy}",
+        finding=_answer(main),
+        note=note,
+        panels=panels,
+        legend=legend([strategy]),
+    )
+
+
+def _chosen(parameters: tuple[ParameterFinding, ...], strategy: str) -> list[ParameterFinding]:
+    own = [p for p in parameters if p.strategy == strategy and p.varied]
+    own.sort(key=lambda p: _FIRST.index(p.parameter) if p.parameter in _FIRST else len(_FIRST))
+    return own[:_PANELS]
+
+
+def _answer(finding: ParameterFinding) -> str:
+    """The answer for one parameter in a sentence."""
+    name = words.sentence(f"{words.strategy(finding.strategy)}, {finding.parameter}")
+    best = (
+        f"best of {words.plural(finding.trials, 'completed trial')} at {words.value(finding.best)}"
+    )
+    low, high = finding.within_noise_low, finding.within_noise_high
+    if low is not None and high is not None:
+        return f"{name}: {best}; {words.value(low)} to {words.value(high)} cannot be told apart."
+    return f"{name}: {best}."
+
+
+def _table(report: Report) -> Table:
+    findings = report.findings
+    shown = any(p.importance for p in findings.parameters)
+    columns = [
+        Column("strategy", pointer="/strategy"),
+        Column("parameter", pointer="/parameter"),
+        Column("best", number=True, pointer="/best"),
+        Column("default", number=True, pointer="/default"),
+        Column("within noise of the best"),
+        Column("range that was allowed"),
+        Column("completed trials", number=True, pointer="/trials"),
+    ]
+    if shown:
+        columns.append(Column("importance", unit="share, range over 5 seeds", number=True))
+    columns.append(Column("remark"))
+    return Table(
+        id="parameter-table",
+        caption="Every searched parameter",
+        columns=tuple(columns),
+        rows=tuple(
+            _row(parameter, f"/findings/parameters/{i}", importance=shown)
+            for i, parameter in enumerate(findings.parameters)
+        ),
+    )
+
+
+def _row(finding: ParameterFinding, pointer: str, *, importance: bool) -> Row:
+    cells = [
+        strategy_cell(finding.strategy),
+        Cell(finding.parameter),
+        Cell(words.value(finding.best)),
+        Cell(words.DASH if finding.default is None else words.value(finding.default)),
+        Cell(_within(finding)),
+        Cell(_range(finding)),
+        Cell(str(finding.trials)),
+    ]
+    if importance:
+        cells.append(Cell(_importance(finding.importance)))
+    cells.append(Cell(_remark(finding)))
+    return Row(tuple(cells), pointer=pointer, trial=finding.best_trial)
+
+
+def _within(finding: ParameterFinding) -> str:
+    low, high = finding.within_noise_low, finding.within_noise_high
+    if low is not None and high is not None:
+        if low == high:
+            return words.value(low)
+        return f"{words.value(low)} to {words.value(high)}"
+    if finding.within_noise:
+        return ", ".join(words.value(choice) for choice in finding.within_noise)
+    return words.DASH
+
+
+def _range(finding: ParameterFinding) -> str:
+    if finding.low is None or finding.high is None:
+        return words.DASH
+    return f"{words.value(finding.low)} to {words.value(finding.high)}"
+
+
+def _importance(interval: Interval | None) -> str:
+    if interval is None or interval.low is None or interval.high is None:
+        return words.DASH
+    return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+
+
+def _remark(finding: ParameterFinding) -> str:
+    if not finding.varied:
+        return "did not vary"
+    if finding.at_edge:
+        side = "lower" if finding.at_edge == "low" else "upper"
+        return f"best within 10% of the {side} bound: the optimum may lie outside the range"
+    return ""

@@ -1,0 +1,89 @@
+"""What several sections say the same way: parameters, intervals, what a device's time is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.findings.record import Interval
+from sweeper.reporting.blocks import Cell, Empty, Panel
+from sweeper.reporting.document import Report
+from sweeper.reporting.palette import look
+from sweeper.spec import Scalar
+
+# Parameters that every trial of a study has alike are in sweep.yaml and plan.json.
+_SHORT = {
+    "learning_rate": "lr",
+    "head_learning_rate": "head lr",
+    "per_device_train_batch_size": "batch",
+}
+
+
+def strategy_cell(strategy: str) -> Cell:
+    """A strategy's name with its sign."""
+    return Cell(words.short(strategy), css=look(strategy).css)
+
+
+def number_cell(value: float | None, pointer: str = "") -> Cell:
+    """A number in three significant digits."""
+    return Cell(words.minus(units.number(value)), pointer=pointer)
+
+
+def interval_text(interval: Interval | None) -> str:
+    """An interval's ends: ``0.15 to 0.21``."""
+    if interval is None or interval.low is None or interval.high is None:
+        return words.DASH
+    digits = words.digits_for((interval.high - interval.low) / 2)
+    low, high = f"{interval.low:.{digits}f}", f"{interval.high:.{digits}f}"
+    return f"{words.minus(low)} to {words.minus(high)}"
+
+
+def parameters_text(parameters: Mapping[str, Scalar], *leave: str) -> str:
+    """A configuration in one line, without the parameters in ``leave``."""
+    return " · ".join(
+        f"{_SHORT.get(name, name)} {words.value(value)}"
+        for name, value in parameters.items()
+        if name not in leave
+    )
+
+
+def searched(report: Report, strategy: str) -> frozenset[str]:
+    """Parameters of a strategy that the search may change."""
+    return frozenset(
+        name
+        for planned in report.plan.strategies
+        if planned.strategy == strategy
+        for name, parameter in planned.parameters.items()
+        if parameter.searched
+    )
+
+
+def time_name(report: Report) -> str:
+    """What training time is measured in."""
+    return "GPU-minutes" if report.plan.device == "cuda" else "minutes"
+
+
+def memory_name(report: Report) -> str:
+    """What a device's limit is called."""
+    return "GPU memory" if report.plan.device == "cuda" else "memory"
+
+
+def minutes(seconds: float | None) -> float | None:
+    """Seconds as minutes."""
+    return None if seconds is None else seconds / 60
+
+
+def drawn(*panels: Panel | None) -> tuple[Panel, ...]:
+    """The panels that have something to show."""
+    return tuple(panel for panel in panels if panel is not None)
+
+
+def no_trials(report: Report) -> Empty:
+    """Why there is nothing to draw yet."""
+    run = report.findings.run
+    if run.ended == 0:
+        return Empty("no-trials", "No trial has ended yet.", report.findings.reproduction.command)
+    if run.failed == run.ended:
+        return Empty("all-failed", "Every trial failed: the section on failures says why.")
+    return Empty("none-completed", "No trial has completed yet, so that there is no final loss.")

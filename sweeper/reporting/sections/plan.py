@@ -1,0 +1,99 @@
+"""The plan as a report shows it: what competes, what was left out, what it should cost."""
+
+from __future__ import annotations
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.planning.plan import Parameter
+from sweeper.reporting.blocks import Block, Bullets, Cell, Code, Column, Empty, Row, Table
+from sweeper.reporting.document import PlannedStrategy, Report
+from sweeper.reporting.sections.parts import strategy_cell
+
+_KEY = ("learning_rate", "head_learning_rate", "r", "num_virtual_tokens", "reduction_factor")
+
+
+def plan_blocks(report: Report) -> list[Block]:
+    """What a run without trials can show: its plan and how to start it."""
+    blocks: list[Block] = [plan_table(report)]
+    if report.plan.rejected:
+        blocks.append(rejected_table(report))
+    if report.plan.answers:
+        items = tuple(f"{answer.question} {answer.answer}" for answer in report.plan.answers)
+        blocks.append(Bullets(items, "What the plan answers"))
+    return blocks
+
+
+def start_blocks(report: Report) -> list[Block]:
+    """How to start a run that has no trial."""
+    command = report.findings.reproduction.command
+    return [Empty("no-trials", "No trial has ended yet."), Code("Start it", command)]
+
+
+def plan_table(report: Report) -> Table:
+    """Every strategy that competes with its estimates."""
+    return Table(
+        id="plan",
+        caption="The plan (estimates)",
+        columns=(
+            Column("strategy", pointer="/strategy"),
+            Column("memory", unit="GiB", number=True, pointer="/memory/peak_gib"),
+            Column("of", unit="GiB", number=True, pointer="/memory/limit_gib"),
+            Column("a trial"),
+            Column("trained parameters", number=True, pointer="/trainable_parameters"),
+            Column("search space (default)"),
+        ),
+        rows=tuple(
+            _row(planned, f"/plan/strategies/{i}")
+            for i, planned in enumerate(report.plan.strategies)
+        ),
+    )
+
+
+def _row(planned: PlannedStrategy, pointer: str) -> Row:
+    duration = planned.duration
+    spaces = [
+        f"{name} {space_of(planned.parameters[name])}"
+        for name in _KEY
+        if name in planned.parameters
+    ]
+    return Row(
+        cells=(
+            strategy_cell(planned.strategy),
+            Cell(units.gib(planned.memory.peak_gib).removesuffix(" GiB")),
+            Cell(units.gib(planned.memory.limit_gib).removesuffix(" GiB")),
+            Cell(units.span(duration.low, duration.high)),
+            Cell(units.count(planned.trainable_parameters)),
+            Cell(" · ".join(spaces)),
+        ),
+        pointer=pointer,
+    )
+
+
+def space_of(parameter: Parameter) -> str:
+    """The best-practice range of a parameter and its default."""
+    default = words.value(parameter.default)
+    if not parameter.searched:
+        return default
+    if parameter.choices is not None:
+        return f"{'|'.join(words.value(choice) for choice in parameter.choices)} ({default})"
+    return f"{words.value(parameter.low)} to {words.value(parameter.high)} ({default})"
+
+
+def rejected_table(report: Report) -> Table:
+    """What was left out, why, and what would change that."""
+    return Table(
+        id="left-out",
+        caption="Left out by the plan",
+        columns=(Column("strategy"), Column("reason"), Column("what would change it")),
+        rows=tuple(
+            Row(
+                (
+                    strategy_cell(rejected.strategy),
+                    Cell(rejected.reason),
+                    Cell(rejected.remedy or words.DASH),
+                ),
+                pointer=f"/plan/rejected/{i}",
+            )
+            for i, rejected in enumerate(report.plan.rejected)
+        ),
+    )

@@ -1,0 +1,46 @@
+"""How do I repeat it?"""
+
+from __future__ import annotations
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.reporting.blocks import Block, Code, Fact, Facts, Section
+from sweeper.reporting.document import Report
+from sweeper.reporting.sections.plan import plan_table
+
+
+def repro_section(report: Report) -> Section:
+    """Command, spec, versions, hardware, seeds, data and revisions."""
+    found = report.findings.reproduction
+    blocks: list[Block] = [Code("Command", found.command), Facts(_facts(report))]
+    if found.spec_yaml:
+        blocks.append(Code("sweep.yaml", found.spec_yaml, folded=True))
+    if report.findings.run.ended:
+        blocks.append(plan_table(report))
+    return Section("repro", "Reproduce", "How do I repeat it?", tuple(blocks))
+
+
+def _facts(report: Report) -> tuple[Fact, ...]:
+    found, data = report.findings.reproduction, report.plan.data
+    models = [
+        f"{name}, revision {revision}" if revision else f"{name}, no revision"
+        for name, revision in found.models.items()
+    ]
+    splits = ", ".join(f"{count:,} {name}" for name, count in found.split_rows.items())
+    versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
+    budget = report.plan.budget
+    return (
+        Fact("base model", "; ".join(models)),
+        Fact("data", f"{data.path or 'not given'}, {data.rows:,} rows ({splits or 'no splits'})"),
+        Fact("data SHA-256", found.data_sha256 or words.DASH, "/findings/reproduction/data_sha256"),
+        Fact("hardware", found.hardware, "/findings/reproduction/hardware"),
+        Fact("seeds", ", ".join(str(seed) for seed in found.seeds)),
+        Fact(
+            "budget",
+            f"{budget.trials} trials of {words.value(budget.epochs)} epochs "
+            f"({units.count(budget.full_tokens)} tokens), {budget.rungs} rungs, pruning from rung "
+            f"{budget.first_rung}",
+        ),
+        Fact("versions", versions or words.DASH),
+        Fact("sweeper", report.sweeper_version, "/sweeper_version"),
+    )

@@ -1,0 +1,184 @@
+"""Did the search beat the default? And what do models that cost nothing reach?"""
+
+from __future__ import annotations
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.findings.record import Metric, SearchGain
+from sweeper.reporting.blocks import Block, Cell, Column, Empty, Figure, Row, Section, Table, Text
+from sweeper.reporting.charts.draw import legend
+from sweeper.reporting.charts.search import progress, reference_rules, slope
+from sweeper.reporting.document import Report
+from sweeper.reporting.sections.parts import (
+    drawn,
+    interval_text,
+    no_trials,
+    number_cell,
+    strategy_cell,
+    time_name,
+)
+from sweeper.trials import BaselineResult
+
+
+def search_section(report: Report) -> Section:
+    """Default against best, best so far, baselines."""
+    findings = report.findings
+    blocks: list[Block] = []
+    done = [t for t in findings.trials if t.validation_loss is not None]
+    if len(done) > 1:
+        blocks.append(_figure(report))
+    elif done:
+        text = f"One trial completed (validation loss {words.loss(done[0].validation_loss)} "
+        blocks.append(Empty("one-trial", f"{text}{findings.loss_unit}): no comparison possible."))
+    else:
+        blocks.append(no_trials(report))
+    if findings.baselines:
+        blocks.append(_baselines(report))
+    blocks.append(Text(_spent(report)))
+    return Section("search", "Search", "Did the search beat the default?", tuple(blocks))
+
+
+def _figure(report: Report) -> Figure:
+    findings = report.findings
+    finding = search_sentence(report)
+    losses = [t.validation_loss for t in findings.trials if t.validation_loss is not None]
+    shown = {rule["label"] for rule in reference_rules(findings, losses)}
+    beyond = [
+        f"{b.title} {words.loss(b.validation_loss)}"
+        for b in findings.baselines
+        if b.validation_loss is not None and b.title not in shown
+    ]
+    note = "Left: the default of each strategy and the best that the search found, with the 95% "
+    note += f"interval over {_items(report)} validation items. Right: every completed trial and "
+    note += "the best so far."
+    if beyond:
+        note += f" Off the chart: {words.joined(beyond)}."
+    strategies = [g.strategy for g in findings.gains if g.best_loss is not None]
+    return Figure(
+        id="search-gain",
+        finding=finding,
+        note=note,
+        panels=drawn(slope(findings, finding), progress(findings, finding)),
+        legend=legend(strategies),
+        table=_gains(report),
+    )
+
+
+def search_sentence(report: Report) -> str:
+    """What the search gained over the defaults, with its interval."""
+    findings = report.findings
+    best = min(
+        (g for g in findings.gains if g.best_loss is not None),
+        key=lambda g: g.best_loss or 0.0,
+        default=None,
+    )
+    if best is None:
+        return "No trial completed."
+    name = words.sentence(words.strategy(best.strategy))
+    if best.gain is None or best.outcome is None:
+        if best.best_trial == best.default_trial:
+            return f"{name}: no trial beat the default. The default would have been enough."
+        return f"{name}: there is no completed default to compare the best trial with."
+    metric = Metric(name="loss", title="loss", higher_is_better=False, unit=findings.loss_unit)
+    gap = words.difference(best.gain, metric)
+    if best.outcome == "better":
+        return f"{name}: default − best found = {gap}, a lower loss than the default's."
+    ending = f"{best.outcome}. The default would have been enough."
+    return f"{name}: default − best found = {gap}: {ending}"
+
+
+def _items(report: Report) -> str:
+    rows = report.findings.reproduction.split_rows.get("validation")
+    return f"{rows:,}" if rows else "the"
+
+
+def _gains(report: Report) -> Table:
+    unit = report.findings.loss_unit
+    return Table(
+        id="gains",
+        caption="Default against best found, validation loss (lower is better)",
+        columns=(
+            Column("strategy", pointer="/strategy"),
+            Column("default", unit=unit, number=True, pointer="/default_loss"),
+            Column("best found", unit=unit, number=True, pointer="/best_loss"),
+            Column("best trial", number=True, pointer="/best_trial"),
+            Column("default − best", unit=unit, number=True, pointer="/gain/value"),
+            Column("95% CI", unit=unit, number=True),
+            Column("best against default", pointer="/outcome"),
+        ),
+        rows=tuple(
+            _gain(gain, f"/findings/gains/{i}") for i, gain in enumerate(report.findings.gains)
+        ),
+    )
+
+
+def _gain(gain: SearchGain, pointer: str) -> Row:
+    same = gain.best_trial is not None and gain.best_trial == gain.default_trial
+    word = gain.outcome or ("the default is the best" if same else words.DASH)
+    return Row(
+        cells=(
+            strategy_cell(gain.strategy),
+            Cell(words.loss(gain.default_loss, gain.default_interval)),
+            Cell(words.loss(gain.best_loss, gain.best_interval)),
+            Cell(words.DASH if gain.best_trial is None else f"#{gain.best_trial}"),
+            Cell(words.loss(gain.gain.value, gain.gain) if gain.gain else words.DASH),
+            Cell(interval_text(gain.gain)),
+            Cell(word),
+        ),
+        trial=gain.best_trial,
+        pointer=pointer,
+    )
+
+
+def _baselines(report: Report) -> Table:
+    findings = report.findings
+    metric = findings.metric
+    scored = metric.higher_is_better
+    columns = [
+        Column("baseline", pointer="/title"),
+        Column("validation loss", unit=findings.loss_unit, number=True, pointer="/validation_loss"),
+    ]
+    if scored:
+        columns.append(Column(f"validation {metric.title}", number=True))
+    columns += [
+        Column(f"test {metric.title}", unit="" if scored else metric.unit, number=True),
+        Column("time", unit="s", number=True, pointer="/seconds"),
+        Column("note", pointer="/note"),
+    ]
+    return Table(
+        id="baselines",
+        caption="Models to beat, without fine-tuning",
+        columns=tuple(columns),
+        rows=tuple(
+            _baseline(baseline, metric, f"/findings/baselines/{i}")
+            for i, baseline in enumerate(findings.baselines)
+        ),
+    )
+
+
+def _baseline(baseline: BaselineResult, metric: Metric, pointer: str) -> Row:
+    test = baseline.test_metrics.get(
+        metric.name, None if metric.higher_is_better else baseline.test_loss
+    )
+    cells = [Cell(baseline.title), Cell(words.loss(baseline.validation_loss))]
+    if metric.higher_is_better:
+        cells.append(Cell(words.score(baseline.metrics.get(metric.name), metric)))
+    cells += [
+        Cell(words.score(test, metric)),
+        number_cell(baseline.seconds),
+        Cell(baseline.note or words.DASH),
+    ]
+    return Row(tuple(cells), pointer=pointer)
+
+
+def _spent(report: Report) -> tuple[str, ...]:
+    run = report.findings.run
+    told = []
+    if run.seconds is not None:
+        name = "GPU time" if time_name(report).startswith("GPU") else "training time"
+        told.append(f"The trials used {units.duration(run.seconds)} of {name}.")
+    if run.confirmation_seconds is not None:
+        told.append(f"Confirmation used {units.duration(run.confirmation_seconds)} more.")
+    if run.predicted_seconds is not None and run.status == "complete":
+        told.append(f"The plan had foreseen {units.duration(run.predicted_seconds)} of search.")
+    return tuple(told)

@@ -1,0 +1,157 @@
+"""Full or LoRA (or other)? Quality beside what it costs."""
+
+from __future__ import annotations
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.findings.record import StrategySummary
+from sweeper.reporting.blocks import Block, Cell, Column, Figure, LegendEntry, Row, Section, Table
+from sweeper.reporting.charts.draw import legend
+from sweeper.reporting.charts.strategies import Cost, cost_panel
+from sweeper.reporting.document import Report
+from sweeper.reporting.sections.parts import (
+    drawn,
+    interval_text,
+    memory_name,
+    minutes,
+    no_trials,
+    number_cell,
+    strategy_cell,
+    time_name,
+)
+from sweeper.reporting.sections.plan import rejected_table
+
+
+def strategies_section(report: Report) -> Section:
+    """Table and cost charts."""
+    blocks: list[Block] = []
+    if any(s.best_trial is not None for s in report.findings.strategies):
+        blocks.append(_figure(report))
+    else:
+        blocks.append(no_trials(report))
+    blocks.append(_table(report))
+    if report.plan.rejected:
+        blocks.append(rejected_table(report))
+    return Section("strategies", "Strategies", "Full or LoRA (or other)?", tuple(blocks))
+
+
+def _figure(report: Report) -> Figure:
+    findings = report.findings
+    finding = share_sentence(report) or _leader(report)
+    trials = [t for t in findings.trials if t.validation_loss is not None]
+    time = Cost(
+        title=f"{time_name(report)} a trial",
+        name="time",
+        values={t.number: t.seconds / 60 for t in trials if t.seconds},
+    )
+    memory = Cost(
+        title=f"peak {memory_name(report)} (GiB)",
+        name="memory",
+        values={t.number: t.peak_memory_gib for t in trials if t.peak_memory_gib},
+        limit=report.plan.memory_limit_gib,
+        limit_label=f"{memory_name(report)}: {units.gib(report.plan.memory_limit_gib)}",
+    )
+    names = [s.strategy for s in findings.strategies if s.best_trial is not None]
+    note = "Large: the best of each strategy with its 95% interval over items. Filled: no other "
+    note += "trial is both cheaper and better (the stepped line); hollow: one is."
+    unequal = _unequal(report)
+    return Figure(
+        id="strategy-cost",
+        finding=finding,
+        note=f"{note} {unequal}".strip(),
+        panels=drawn(cost_panel(findings, time, finding), cost_panel(findings, memory, finding)),
+        legend=legend(names, LegendEntry("on the front", "", "—")),
+    )
+
+
+def share_sentence(report: Report) -> str:
+    """LoRA's share of full's quality, with its interval; empty where it was not measured."""
+    share = report.findings.quality_share
+    if share is None:
+        return ""
+    metric = report.findings.metric.title
+    interval = share.share
+    text = f"{100 * interval.value:.1f}%"
+    if interval.low is not None and interval.high is not None:
+        text += f" (95% CI {100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    where = "test split" if share.split == "test" else "validation split"
+    return words.sentence(
+        f"{words.strategy(share.first)} reaches {text} of {words.strategy(share.second)}'s "
+        f"{metric} on the {where} (trial {share.first_trial} against {share.second_trial})."
+    )
+
+
+def _leader(report: Report) -> str:
+    done = [s for s in report.findings.strategies if s.best_loss is not None]
+    first = min(done, key=lambda s: s.best_loss or 0.0)
+    loss = words.loss(first.best_loss, first.best_interval)
+    return words.sentence(
+        f"{words.strategy(first.strategy)} has the lowest validation loss of "
+        f"{words.plural(report.findings.run.ended, 'trial')} tried, {loss} "
+        f"{report.findings.loss_unit}."
+    )
+
+
+def _unequal(report: Report) -> str:
+    counts = {s.strategy: s.complete + s.pruned + s.failed for s in report.findings.strategies}
+    if len(set(counts.values())) < 2:
+        return ""
+    told = [f"{words.short(name)} {count}" for name, count in counts.items()]
+    return f"Strategies had unequal numbers of trials: {words.joined(told)}."
+
+
+def _table(report: Report) -> Table:
+    findings = report.findings
+    metric = findings.metric
+    scored = metric.higher_is_better
+    columns = [
+        Column("strategy", pointer="/strategy"),
+        Column("best trial", number=True, pointer="/best_trial"),
+        Column("validation loss", unit=findings.loss_unit, number=True, pointer="/best_loss"),
+        Column("95% CI", unit=findings.loss_unit, number=True),
+    ]
+    if scored:
+        columns.append(Column(f"validation {metric.title}", number=True))
+    columns += [
+        Column(f"test {metric.title}", unit="" if scored else metric.unit, number=True),
+        Column(f"{time_name(report)} a trial", number=True),
+        Column("planned", unit="min", number=True),
+        Column("peak memory", unit="GiB", number=True, pointer="/peak_memory_gib"),
+        Column("planned", unit="GiB", number=True, pointer="/predicted_memory_gib"),
+        Column("trained", unit="% of parameters", number=True),
+        Column("completed / pruned / failed", number=True),
+    ]
+    return Table(
+        id="strategy-table",
+        caption="Strategies, each over all of its trials",
+        columns=tuple(columns),
+        rows=tuple(
+            _row(report, summary, f"/findings/strategies/{i}")
+            for i, summary in enumerate(findings.strategies)
+        ),
+    )
+
+
+def _row(report: Report, summary: StrategySummary, pointer: str) -> Row:
+    metric = report.findings.metric
+    trial = words.DASH if summary.best_trial is None else f"#{summary.best_trial}"
+    cells = [
+        strategy_cell(summary.strategy),
+        Cell(trial),
+        Cell(words.loss(summary.best_loss, summary.best_interval)),
+        Cell(interval_text(summary.best_interval)),
+    ]
+    if metric.higher_is_better:
+        cells.append(Cell(words.score(summary.best_metrics.get(metric.name), metric)))
+    test = summary.test_score
+    share = summary.trainable_share
+    cells += [
+        Cell(words.score_with_interval(test, metric).replace("95% CI ", "")),
+        number_cell(minutes(summary.seconds_per_trial)),
+        number_cell(minutes(summary.predicted_seconds)),
+        number_cell(summary.peak_memory_gib),
+        number_cell(summary.predicted_memory_gib),
+        Cell(words.DASH if share is None else words.share(share).removesuffix("%")),
+        Cell(f"{summary.complete} / {summary.pruned} / {summary.failed}"),
+    ]
+    return Row(tuple(cells), trial=summary.best_trial, pointer=pointer)

@@ -1,0 +1,207 @@
+"""What do I train? The card, and what it was compared with."""
+
+from __future__ import annotations
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.findings.record import Comparison, Finalist, TrialRow
+from sweeper.reporting.blocks import (
+    Block,
+    Cell,
+    Code,
+    Column,
+    Fact,
+    Row,
+    Section,
+    Table,
+    VerdictCard,
+)
+from sweeper.reporting.document import Report
+from sweeper.reporting.palette import look
+from sweeper.reporting.sections.parts import memory_name
+from sweeper.reporting.sections.plan import plan_blocks
+from sweeper.trials import BaselineResult
+
+BADGES = {
+    "recommend": "recommended",
+    "tie": "tie: the cheapest of what cannot be told apart",
+    "insufficient": "provisional",
+    "none": "no verdict",
+}
+
+
+def verdict_section(report: Report) -> Section:
+    """The answer first."""
+    blocks: list[Block] = [_card(report)]
+    if report.findings.verdict.comparisons:
+        blocks.append(_comparisons(report))
+    if report.findings.reproduction.train_command:
+        title = "This configuration for sweep.yaml, to be trained among the first"
+        blocks.append(Code(title, report.findings.reproduction.train_command, folded=True))
+    if report.findings.run.ended == 0:
+        blocks += plan_blocks(report)
+    return Section("verdict", "Verdict", "What do I train?", tuple(blocks))
+
+
+def _card(report: Report) -> VerdictCard:
+    findings = report.findings
+    decided = findings.verdict
+    finalist = next((f for f in findings.finalists if f.trial == decided.recommended_trial), None)
+    row = _shown_trial(report)
+    strategy = row.strategy if row else ""
+    return VerdictCard(
+        badge=BADGES[decided.kind],
+        headline=_headline(report, row),
+        sentence=decided.sentence,
+        figures=_figures(report, finalist, row),
+        configuration=_configuration(row),
+        because=decided.because,
+        alternative=_alternative(report, finalist, row),
+        css=look(strategy).css if strategy and not decided.recommended_baseline else "",
+        trial=row.number if row else None,
+    )
+
+
+def _shown_trial(report: Report) -> TrialRow | None:
+    """The trial whose configuration the card shows: recommended, else best so far."""
+    findings = report.findings
+    wanted = findings.verdict.recommended_trial
+    done = [t for t in findings.trials if t.validation_loss is not None]
+    best = min(done, key=lambda t: (t.validation_loss or 0.0, t.number), default=None)
+    return next((t for t in done if t.number == wanted), best)
+
+
+def _headline(report: Report, row: TrialRow | None) -> str:
+    decided, run = report.findings.verdict, report.findings.run
+    if decided.kind == "none" or row is None:
+        return "No verdict yet" if run.status == "running" or run.ended == 0 else "No verdict"
+    name = f"{words.strategy(row.strategy)}, trial {row.number}"
+    if decided.kind == "insufficient":
+        return f"Best so far: {name}"
+    baseline = _baseline(report)
+    if baseline is None:
+        return f"Train {name}"
+    if decided.fine_tuning_needed is False:
+        return f"You need not fine-tune: {baseline.title}"
+    return f"Fine-tuning is not shown to pay: {baseline.title}"
+
+
+def _baseline(report: Report) -> BaselineResult | None:
+    """The baseline that is recommended instead of a trial."""
+    wanted = report.findings.verdict.recommended_baseline
+    return next((b for b in report.findings.baselines if b.name == wanted), None)
+
+
+def _figures(report: Report, finalist: Finalist | None, row: TrialRow | None) -> tuple[Fact, ...]:
+    baseline = _baseline(report)
+    if baseline is not None:
+        return _baseline_figures(report, baseline)
+    return () if row is None else _trial_figures(report, finalist, row)
+
+
+def _baseline_figures(report: Report, baseline: BaselineResult) -> tuple[Fact, ...]:
+    decided, metric = report.findings.verdict, report.findings.metric
+    score = words.score_with_interval(decided.baseline_score, metric)
+    items = decided.test_items
+    return (
+        Fact(f"test {metric.title}", score, "/findings/verdict/baseline_score/value"),
+        Fact("test items", f"{items:,}" if items else words.DASH),
+        Fact("time", units.duration(baseline.seconds)),
+    )
+
+
+def _trial_figures(report: Report, finalist: Finalist | None, row: TrialRow) -> tuple[Fact, ...]:
+    findings = report.findings
+    found: list[Fact] = []
+    at = f"/findings/finalists/{findings.finalists.index(finalist)}" if finalist else ""
+    if finalist and finalist.test_score:
+        score = words.score_with_interval(finalist.test_score, findings.metric)
+        title = f"test {findings.metric.title}"
+        found.append(Fact(title, score, f"{at}/test_score/value"))
+        items = findings.verdict.test_items
+        found.append(Fact("test items", f"{items:,}" if items else words.DASH))
+        found.append(Fact("seeds", str(len(finalist.seeds))))
+    else:
+        place = f"/findings/trials/{findings.trials.index(row)}"
+        loss = f"{words.loss(row.validation_loss)} {findings.loss_unit}"
+        found.append(Fact("validation loss, lower is better", loss, f"{place}/validation_loss"))
+    found.append(Fact(f"peak {memory_name(report)}", units.gib(row.peak_memory_gib)))
+    found.append(Fact("time a training", units.duration(row.seconds)))
+    return tuple(found)
+
+
+def _configuration(row: TrialRow | None) -> tuple[Fact, ...]:
+    if row is None:
+        return ()
+    return tuple(Fact(name, words.value(value)) for name, value in row.parameters.items())
+
+
+def _alternative(report: Report, finalist: Finalist | None, row: TrialRow | None) -> str:
+    """What to train all the same, where a baseline is recommended."""
+    if _baseline(report) is None or row is None:
+        return ""
+    told = f"If you fine-tune all the same: trial {row.number} ({words.short(row.strategy)})"
+    if finalist is None or finalist.test_score is None:
+        return f"{told}."
+    score = words.score_with_interval(finalist.test_score, report.findings.metric)
+    cost = f"{units.gib(row.peak_memory_gib)}, {units.duration(row.seconds)}"
+    return f"{told}, test {report.findings.metric.title} {score}; {cost}."
+
+
+def _comparisons(report: Report) -> Table:
+    findings = report.findings
+    unit = findings.metric.unit
+    first = model_title(report, findings.verdict.comparisons[0].first)
+    margin = words.points(findings.margin_points)
+    if unit != "points":
+        margin = f"{words.value(findings.margin_points / 100)} {unit}"
+    return Table(
+        id="comparisons",
+        caption=f"On the sealed test split, item by item: A is {first}",
+        columns=(
+            Column("B"),
+            Column("A − B", unit=unit, number=True, pointer="/difference/value"),
+            Column("95% CI", unit=unit, number=True),
+            Column("A against B", pointer="/outcome"),
+            Column("p, Holm", number=True, pointer="/adjusted_p"),
+            Column("more test items to settle it", number=True, pointer="/more_items"),
+        ),
+        rows=tuple(
+            _comparison(report, comparison, f"/findings/verdict/comparisons/{i}")
+            for i, comparison in enumerate(findings.verdict.comparisons)
+        ),
+        note="Better: the interval excludes 0, also after Holm's correction, and the difference "
+        f"is at least {margin}. Equivalent: the whole interval lies inside that margin. Within "
+        "noise: all else. Items are paired and drawn by bootstrap, seeds enter by t.",
+    )
+
+
+def _comparison(report: Report, comparison: Comparison, pointer: str) -> Row:
+    metric, interval = report.findings.metric, comparison.difference
+    value, _, ends = words.difference(interval, metric).partition(" (CI ")
+    more = f"about {words.about(comparison.more_items)}" if comparison.more_items else words.DASH
+    p = comparison.adjusted_p
+    shown = words.DASH if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"
+    return Row(
+        cells=(
+            Cell(model_title(report, comparison.second)),
+            Cell(value.removesuffix(metric.unit).strip()),
+            Cell(ends.removesuffix(")") or words.DASH),
+            Cell(comparison.outcome, css="o-" + comparison.outcome.replace(" ", "-")),
+            Cell(shown),
+            Cell(more),
+        ),
+        pointer=pointer,
+    )
+
+
+def model_title(report: Report, name: str) -> str:
+    """A compared model in words: a trial with its strategy, or a baseline's title."""
+    for baseline in report.findings.baselines:
+        if baseline.name == name:
+            return baseline.title
+    for trial in report.findings.trials:
+        if f"trial-{trial.number}" == name:
+            default = ", default" if trial.origin == "default" else ""
+            return f"trial {trial.number} ({words.short(trial.strategy)}{default})"
+    return name
