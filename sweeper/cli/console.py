@@ -1,0 +1,42 @@
+"""The two streams: results go to stdout, progress and warnings to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+
+
+def out() -> Console:
+    """The console for results. No colour unless the stream is a terminal or FORCE_COLOR asks."""
+    return _console(stderr=False)
+
+
+def err() -> Console:
+    """The console for progress, logs and warnings."""
+    return _console(stderr=True)
+
+
+def is_live(mode: str = "auto") -> bool:
+    """Whether stderr may be redrawn: only on a real terminal that is not dumb."""
+    if mode != "auto":
+        return False
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    terminal = stream.isatty()
+    colour = not plain and (terminal or bool(os.environ.get("FORCE_COLOR")))
+    return Console(
+        stderr=stderr,
+        highlight=False,
+        no_color=not colour,
+        force_terminal=colour or None,
+        # FORCE_COLOR must not turn on redrawing in a pipe, which is what rich would do.
+        force_interactive=terminal and not plain,
+        width=None if terminal else 100,
+        soft_wrap=not terminal,
+    )

@@ -1,0 +1,71 @@
+"""The program ``sweeper``: its commands, and how every error reaches the user.
+
+Exit codes: 0 done, 1 a bug, 2 usage or configuration, 3 nothing fits, 4 no trial completed,
+5 a gate failed, 130 Ctrl-C, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from sweeper import __version__
+from sweeper.errors import SweeperError
+
+app = typer.Typer(
+    name="sweeper",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 bug, 2 usage or config, 3 nothing fits, 4 no trial completed, "
+    "5 gate failed, 130 Ctrl-C, 143 terminated.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sweeper {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """How should I fine-tune this model on this data with this hardware, and how do I know?"""
+
+
+def _register() -> None:
+    from sweeper.cli import listing, plan, report, run, show
+
+    app.command("plan")(plan.plan)
+    app.command("run")(run.run)
+    app.command("report")(report.report)
+    app.command("list")(listing.list_runs)
+    app.command("show")(show.show)
+
+
+_register()
+
+
+def main() -> None:
+    """Run the command line and exit with the documented code."""
+    try:
+        app()
+    except SweeperError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (say, `| head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The flags that describe a sweep, declared once for ``plan`` and ``run``.
+
+Each flag sets one key of the spec (``sweeper.specfile.FLAGS`` says which); a command asks for all
+of them with ``@takes_spec`` and receives those that were given, by key.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from sweeper.errors import Problem, SpecError
+from sweeper.specfile import FLAGS
+from sweeper.yamlfile import Path_
+
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``15m``, ``2h`` or ``1d``.
+
+    >>> seconds("2h")
+    7200.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", text.strip())
+    if match is None:
+        problem = Problem(
+            f"{text!r} is not a duration", fix="Write 90s, 15m, 2h or 1d.", where="--timeout"
+        )
+        raise SpecError([problem])
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def names(text: str) -> list[str]:
+    """The parts of a list with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def columns(items: list[str]) -> dict[str, str]:
+    """``role=column`` pairs as a mapping."""
+    bad = [item for item in items if "=" not in item]
+    if bad:
+        fix = "Write role=column, for example --column text=question."
+        raise SpecError(
+            [Problem(f"{item!r} maps nothing", fix=fix, where="--column") for item in bad]
+        )
+    return dict(item.split("=", 1) for item in items)
+
+
+@dataclass(frozen=True)
+class _Flag:
+    path: Path_
+    type: Any
+    help: str
+    panel: str
+    parse: Callable[[Any], Any] = lambda value: value
+
+    @property
+    def name(self) -> str:
+        return FLAGS[self.path].lstrip("-").replace("-", "_")
+
+    def parameter(self) -> inspect.Parameter:
+        option = typer.Option(FLAGS[self.path], help=self.help, rich_help_panel=self.panel)
+        if self.type is bool:
+            annotation: Any = Annotated[bool, option]
+            default: Any = False
+        else:
+            annotation, default = Annotated[self.type | None, option], None
+        return inspect.Parameter(
+            self.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default
+        )
+
+
+_TASK, _DATA, _MACHINE, _AIM, _SEARCH = "Task and model", "Data", "Hardware", "Aim", "Search"
+
+_PLAN_FLAGS = (
+    _Flag(("task",), str, "classification, instruction, code or domain.", _TASK),
+    _Flag(("models", 0, "id"), str, "Hub id, folder, packaged:NAME, or a size such as 7B.", _TASK),
+    _Flag(("models", 0, "revision"), str, "Revision of the model on the hub.", _TASK),
+    _Flag(("models", 0, "trust_remote_code"), bool, "Run code that the model brings.", _TASK),
+    _Flag(("data", "path"), str, "File (JSONL, JSON, CSV, TSV, Parquet, gz) or folder.", _DATA),
+    _Flag(("data", "validation"), str, "File with an official validation split.", _DATA),
+    _Flag(("data", "test"), str, "File with an official test split.", _DATA),
+    _Flag(("data", "corpus"), str, "Text to continue pretraining on (domain task).", _DATA),
+    _Flag(("data", "general"), str, "General text for replay and forgetting.", _DATA),
+    _Flag(("data", "format"), str, "Format of the rows, where the guess is wrong.", _DATA),
+    _Flag(
+        ("data", "columns"), list[str], "role=column, for example text=question.", _DATA, columns
+    ),
+    _Flag(("data", "examples"), int, "How many examples, when the data is not at hand.", _DATA),
+    _Flag(("data", "max_rows"), int, "Use at most this many rows.", _DATA),
+    _Flag(("hardware", "gpu"), str, "GPU by name, for example 'RTX 4090'.", _MACHINE),
+    _Flag(("hardware", "gpu_memory_gib"), float, "Memory of one GPU in GiB.", _MACHINE),
+    _Flag(("hardware", "gpus"), int, "Number of GPUs.", _MACHINE),
+    _Flag(("hardware", "nodes"), int, "Number of machines.", _MACHINE),
+    _Flag(("hardware", "price_per_gpu_hour"), float, "US dollars for one GPU hour.", _MACHINE),
+    _Flag(("aim", "strategies"), str, "Only these strategies, with commas.", _AIM, names),
+    _Flag(("aim", "budget"), str, "What the sweep may use: 8gpuh, 30usd or 2h.", _AIM),
+    _Flag(("aim", "tasks_on_one_base"), int, "Tasks that will share this base model.", _AIM),
+    _Flag(("aim", "domain_distance"), str, "near or far from the model's pretraining.", _AIM),
+    _Flag(("aim", "margin_points"), float, "Differences below this do not matter.", _AIM),
+    _Flag(("training", "epochs"), float, "Passes over the data in one full budget.", _AIM),
+    _Flag(("training", "max_length"), int, "Cap on tokens of one example.", _AIM),
+    _Flag(("training", "precision"), str, "fp32, bf16-mixed or bf16-pure.", _AIM),
+    _Flag(("search", "trials"), int, "Trials of the study in all.", _SEARCH),
+    _Flag(("search", "seed"), int, "Seed of splits, samplers and trainings.", _SEARCH),
+    _Flag(("rules",), list[str], "Folder with rules that add or override.", _SEARCH),
+)
+
+_RUN_FLAGS = (
+    _Flag(
+        ("search", "timeout_seconds"), str, "End the search after 90s, 15m or 2h.", _SEARCH, seconds
+    ),
+    _Flag(("search", "workers"), int, "Worker processes.", _SEARCH),
+    _Flag(("search", "executor"), str, "local or ray.", _SEARCH),
+    _Flag(("search", "storage"), str, "Optuna storage URL, instead of the run folder's.", _SEARCH),
+)
+
+
+def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command every flag of the spec; it gets those that were set as ``flags``.
+
+    The command's own parameters come first in its help.
+    """
+    declared = _PLAN_FLAGS + (_RUN_FLAGS if run else ())
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def wrapper(**values: Any) -> None:
+            given: dict[Path_, Any] = {}
+            for flag in declared:
+                value = values.pop(flag.name)
+                if value is not None and value is not False and value != []:
+                    given[flag.path] = flag.parse(value)
+            command(flags=given, **values)
+
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in inspect.signature(command, eval_str=True).parameters.values()
+            if parameter.name != "flags"
+        ]
+        parameters = [*own, *(flag.parameter() for flag in declared)]
+        wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapper
+
+    return decorate

@@ -1,0 +1,55 @@
+"""``sweeper plan``: from task, data and hardware to strategies and a search space, with reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sweeper.cli.options import takes_spec
+from sweeper.yamlfile import Path_
+
+
+@takes_spec()
+def plan(
+    flags: dict[Path_, Any],
+    spec_file: Annotated[
+        Path | None, typer.Argument(help="A sweep.yaml.", metavar="[SWEEP.YAML]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan as JSON.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the resolved spec.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Also start a run folder of this name.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show every reason.")] = False,
+) -> None:
+    """Pick strategies and a search space from best-practice rules, with reasons.
+
+    Writes nothing, unless -o or --name asks for it.
+    """
+    from sweeper.artifact import write_text
+    from sweeper.cli import planview
+    from sweeper.facts.gather import gather
+    from sweeper.planning.planner import make_plan
+    from sweeper.runfolder import RunFolder
+    from sweeper.specfile import resolve, to_yaml
+
+    if name is not None:
+        flags[("name",)] = name
+    spec = resolve(flags, spec_file)
+    made = make_plan(spec, gather(spec))
+    if output is not None:
+        write_text(output, to_yaml(spec))
+    if name is not None:
+        folder = RunFolder.named(name)
+        with folder.lock():
+            write_text(folder.spec, to_yaml(spec))
+            made.facts.write(folder.facts)
+            made.write(folder.plan)
+    if as_json:
+        typer.echo(made.to_json(), nl=False)
+    else:
+        planview.show(made, verbose=verbose)

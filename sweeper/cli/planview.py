@@ -1,0 +1,196 @@
+"""A plan for people to read: facts, strategies, what was left out, the cost, the next command."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sweeper import units
+from sweeper.cli.console import out
+from sweeper.facts.record import Facts
+from sweeper.planning.plan import Candidate, Parameter, Plan
+
+# The parameters that a reader looks for first; the rest is behind --verbose and --json.
+KEY_PARAMETERS = (
+    "learning_rate",
+    "r",
+    "num_virtual_tokens",
+    "reduction_factor",
+    "head_learning_rate",
+    "per_device_train_batch_size",
+)
+_SHORT = {
+    "per_device_train_batch_size": "batch",
+    "learning_rate": "lr",
+    "head_learning_rate": "head lr",
+}
+
+
+def show(plan: Plan, *, verbose: bool = False) -> None:
+    """Print a plan to stdout."""
+    console = out()
+    _facts(console, plan.facts)
+    _candidates(console, plan)
+    for candidate in plan.candidates:
+        if verbose:
+            _parameters(console, candidate)
+        _reasons(console, candidate, verbose=verbose)
+    _left_out(console, plan)
+    _answers(console, plan)
+    _warnings(console, plan)
+    _budget(console, plan)
+
+
+def _facts(console: Console, facts: Facts) -> None:
+    console.print("[bold]Facts[/bold]")
+    for model in facts.models:
+        exact = "" if model.parameters_exact else ", est."
+        console.print(
+            f"  model     {escape(model.id)}: {model.model_type} {model.kind}, "
+            f"{units.count(model.parameters)} parameters{exact}"
+        )
+        if model.weights_note:
+            console.print(f"            {escape(model.weights_note)}", style="dim")
+    data = facts.data
+    splits = ", ".join(f"{split.rows:,} {split.name} ({split.origin})" for split in data.splits)
+    console.print(
+        f"  data      {escape(data.path or 'not given')}: {data.rows:,} examples"
+        + (f", {splits}" if splits else "")
+    )
+    if data.format:
+        evidence = "; ".join(data.format_evidence)
+        console.print(f"            {data.format}: {escape(evidence)}", style="dim")
+    if data.labels:
+        rows = sorted(label.rows for label in data.labels)
+        console.print(f"            {len(rows)} classes with {rows[0]} to {rows[-1]} rows")
+    if data.lengths:
+        lengths = data.lengths
+        console.print(
+            f"            tokens: half under {lengths.p50}, 99% under {lengths.p99} "
+            f"({escape(lengths.measured_with)})"
+        )
+    machine = facts.hardware
+    found = "detected" if machine.detected else "stated"
+    many = f"{machine.gpus} x " if machine.gpus > 1 else ""
+    console.print(
+        f"  hardware  {many}{escape(machine.name)}, {units.gib(machine.memory_gib)} ({found})"
+    )
+
+
+def _candidates(console: Console, plan: Plan) -> None:
+    several = len({candidate.model for candidate in plan.candidates}) > 1
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in (["model"] if several else []) + ["strategy"]:
+        table.add_column(heading, no_wrap=True)
+    for heading in ("memory, est.", "a trial, est.", "trained", "search space"):
+        table.add_column(heading, no_wrap=heading != "search space")
+    for candidate in plan.candidates:
+        cells = [candidate.model] if several else []
+        mark = " *" if candidate.strategy == plan.recommended else ""
+        memory = candidate.memory
+        cells += [
+            candidate.strategy + mark,
+            f"{units.gib(memory.peak_gib).removesuffix(' GiB')} of {units.gib(memory.limit_gib)}",
+            units.span(candidate.duration.low, candidate.duration.high),
+            units.count(candidate.trainable_parameters),
+            ", ".join(_key_ranges(candidate)),
+        ]
+        table.add_row(*(escape(cell) for cell in cells))
+    console.print("\n[bold]Strategies[/bold] in the order of their defaults (* start here)")
+    console.print(table)
+
+
+def _key_ranges(candidate: Candidate) -> list[str]:
+    return [
+        f"{_SHORT.get(name, name)} {range_of(candidate.parameters[name])}"
+        for name in KEY_PARAMETERS
+        if name in candidate.parameters
+    ]
+
+
+def range_of(parameter: Parameter) -> str:
+    """The best-practice range of a parameter with its default, in one cell."""
+    if not parameter.searched:
+        return scalar(parameter.default)
+    if parameter.choices is not None:
+        return "{" + "|".join(scalar(choice) for choice in parameter.choices) + "}"
+    return f"{scalar(parameter.low)}..{scalar(parameter.high)} ({scalar(parameter.default)})"
+
+
+def scalar(value: object) -> str:
+    """One value of a parameter."""
+    if isinstance(value, float):
+        return units.rate(value) if 0 < abs(value) < 0.01 else units.number(value)
+    return str(value)
+
+
+def _parameters(console: Console, candidate: Candidate) -> None:
+    console.print(f"\n[bold]{candidate.strategy}[/bold]: parameters")
+    for name, parameter in candidate.parameters.items():
+        console.print(f"  {name:<28} {escape(range_of(parameter))}")
+        console.print(f"      {escape(parameter.why)} ({escape(parameter.source)})", style="dim")
+
+
+def _reasons(console: Console, candidate: Candidate, *, verbose: bool) -> None:
+    console.print(f"\n[bold]{candidate.strategy}[/bold] {escape(candidate.expected_quality)}")
+    ordered = sorted(candidate.reasons, key=lambda reason: -abs(reason.weight))
+    shown = candidate.reasons if verbose else ordered[:3]
+    for reason in shown:
+        console.print(f"  + {escape(reason.why)} [dim]{escape(f'[{reason.rule}]')}[/dim]")
+        if verbose:
+            console.print(f"      {escape(reason.source)}", style="dim")
+    for caution in candidate.cautions if verbose else candidate.cautions[:2]:
+        console.print(f"  ! {escape(caution.why)} [dim]{escape(f'[{caution.rule}]')}[/dim]")
+    hidden = len(candidate.reasons) - len(shown)
+    if hidden > 0:
+        console.print(f"    {hidden} more with --verbose", style="dim")
+
+
+def _left_out(console: Console, plan: Plan) -> None:
+    if not plan.rejected:
+        return
+    console.print("\n[bold]Left out[/bold]")
+    for rejected in plan.rejected:
+        console.print(f"  {rejected.strategy}: {escape(rejected.reason)}")
+        if rejected.remedy:
+            console.print(f"      {escape(rejected.remedy)}", style="dim")
+
+
+def _answers(console: Console, plan: Plan) -> None:
+    if plan.answers:
+        console.print("\n[bold]Answers[/bold]")
+    for answer in plan.answers:
+        console.print(f"  {escape(answer.question)}")
+        console.print(f"      {escape(answer.answer)}")
+
+
+def _warnings(console: Console, plan: Plan) -> None:
+    notes = [reason.why for reason in plan.warnings] + list(plan.facts.data.warnings)
+    if notes:
+        console.print("\n[bold]Watch out[/bold]")
+    for note in notes:
+        console.print(f"  {escape(note)}")
+
+
+def _budget(console: Console, plan: Plan) -> None:
+    budget = plan.budget
+    console.print("\n[bold]Budget[/bold]")
+    console.print(
+        f"  search        {budget.trials} trials of at most {units.number(budget.epochs)} epochs "
+        f"({units.count(budget.full_tokens)} tokens), pruned from rung {budget.first_rung} of "
+        f"{budget.rungs}: {units.span(budget.search.low, budget.search.high)}, est."
+    )
+    console.print(
+        f"  confirmation  {budget.finalists} finalists to {budget.confirmation_seeds} seeds each: "
+        f"{units.span(budget.confirmation.low, budget.confirmation.high)}, est."
+    )
+    if budget.gpu_hours is not None:
+        cost = f", {budget.cost_usd:.2f} USD" if budget.cost_usd is not None else ""
+        console.print(f"  together      {units.number(budget.gpu_hours)} GPU hours{cost}, est.")
+    for note in budget.notes:
+        console.print(f"  {escape(note)}")
+    if plan.identity is not None:
+        console.print("\nNext: the same flags with [bold]sweeper run[/bold]")
+    else:
+        console.print("\nNext: [bold]sweeper run[/bold] with --data and a model that can be loaded")

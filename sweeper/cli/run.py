@@ -1,0 +1,62 @@
+"""``sweeper run``: plan, search, confirm, open the test split once, report. Resumes what it finds.
+
+The command's own process plans, watches and writes reports; training happens in workers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sweeper.cli.options import takes_spec
+from sweeper.yamlfile import Path_
+
+BACKEND = "sweeper.training.backend:make"
+
+
+@takes_spec(run=True)
+def run(
+    flags: dict[Path_, Any],
+    spec_file: Annotated[
+        Path | None, typer.Argument(help="A sweep.yaml.", metavar="[SWEEP.YAML]")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run: runs/NAME.")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start afresh; an old run is set aside.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    fail_under: Annotated[
+        float | None,
+        typer.Option("--fail-under", help="Exit with 5 if the winner's test score is below this."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    progress: Annotated[str, typer.Option("--progress", help="auto, plain or none.")] = "auto",
+    log_format: Annotated[
+        str, typer.Option("--log-format", help="text, or jsonl on stderr.")
+    ] = "text",
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Errors and the last lines only.")
+    ] = False,
+    backend: Annotated[str, typer.Option("--backend", hidden=True)] = BACKEND,
+) -> None:
+    """Run the sweep: trials that really fine-tune, pruned on validation loss, and a report.
+
+    --trials is the study's total: the same command again resumes and adds nothing.
+    """
+    from sweeper.cli import planview, sweeping
+    from sweeper.cli.progress import progress as make_progress
+    from sweeper.specfile import resolve
+
+    sweeping.check_choices(progress=progress, log_format=log_format)
+    if name is not None:
+        flags[("name",)] = name
+    spec = resolve(flags, spec_file)
+    prepared = sweeping.prepare(spec, check_model=backend == BACKEND, quiet=quiet)
+    if dry_run:
+        planview.show(prepared.plan)
+        return
+    view = make_progress(progress, log_format, quiet=quiet)
+    ended = sweeping.sweep(prepared, new=new, backend=backend, view=view)
+    sweeping.conclude(ended, as_json=as_json, fail_under=fail_under)

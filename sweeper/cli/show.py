@@ -1,0 +1,99 @@
+"""``sweeper show``: how far a run is and what it has found; ``--follow`` keeps looking."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from sweeper.cli.report import find_run
+from sweeper.runfolder import RunFolder
+
+ENDED = ("complete", "interrupted", "timeout", "failed")
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Look until it ends.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print status and verdict as JSON.")
+    ] = False,
+) -> None:
+    """Show one run: progress while it runs, the verdict when it is done."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from sweeper.cli import progress
+    from sweeper.cli.console import is_live, out
+    from sweeper.execution.status import Status
+
+    folder = RunFolder(find_run(run))
+    console = out()
+    if as_json:
+        typer.echo(_as_json(folder))
+        return
+    if not folder.status.is_file():
+        console.print("planned, not started", markup=False)
+        return
+    status = Status.read(folder.status)
+    if follow and is_live():
+        with Live(console=console, auto_refresh=False) as live:
+            while status.phase not in ENDED:
+                status = Status.read(folder.status)
+                lines = progress.view(status, console.width)
+                live.update(Group(*(Text(line) for line in lines)), refresh=True)
+                time.sleep(0.5)
+    elif follow:
+        _follow_plainly(folder)
+        status = Status.read(folder.status)
+    for line in progress.view(status, console.width):
+        console.print(line, markup=False, soft_wrap=True)
+    _verdict(folder)
+
+
+def _follow_plainly(folder: RunFolder) -> None:
+    """Copy the run's events to stdout as plain lines until the run has ended."""
+    from sweeper.cli.progress import plain_line
+    from sweeper.execution.events import Event
+    from sweeper.execution.status import Status
+
+    with folder.events.open(encoding="utf-8") as events:
+        while True:
+            status = Status.read(folder.status)
+            for line in events:
+                event = Event.model_validate_json(line)
+                if event.kind != "rung":
+                    typer.echo(plain_line(event, status))
+            if status.phase in ENDED:
+                return
+            time.sleep(0.5)
+
+
+def _verdict(folder: RunFolder) -> None:
+    from sweeper.cli.console import out
+    from sweeper.findings.record import Findings
+
+    if folder.findings.is_file():
+        out().print(Findings.read(folder.findings).verdict.sentence, markup=False, soft_wrap=True)
+    if folder.report_html.is_file():
+        out().print(f"report: {folder.report_html}", markup=False, soft_wrap=True)
+
+
+def _as_json(folder: RunFolder) -> str:
+    import json
+
+    from sweeper.execution.status import Status
+    from sweeper.findings.record import Findings
+
+    status = Status.read(folder.status) if folder.status.is_file() else None
+    findings = Findings.read(folder.findings) if folder.findings.is_file() else None
+    return json.dumps(
+        {
+            "name": folder.path.name,
+            "status": status.model_dump(mode="json") if status else None,
+            "verdict": findings.verdict.model_dump(mode="json") if findings else None,
+        },
+        indent=2,
+    )

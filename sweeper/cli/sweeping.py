@@ -1,0 +1,226 @@
+"""The steps of ``sweeper run``: facts and plan before anything is written, then the sweep.
+
+Knows the order of the stages; each stage knows its own work.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from sweeper.artifact import write_text
+from sweeper.cli.console import err, out
+from sweeper.cli.progress import Progress
+from sweeper.errors import (
+    GateFailed,
+    NoTrialCompleted,
+    Problem,
+    SpecError,
+    SweeperError,
+    near_match,
+)
+from sweeper.execution.coordinator import Outcome, run_sweep
+from sweeper.execution.identity import frozen_plan
+from sweeper.facts.gather import gather
+from sweeper.facts.model import must_be_trainable, needs_conversion
+from sweeper.findings.compute import compute
+from sweeper.findings.record import Findings
+from sweeper.planning.plan import Plan
+from sweeper.planning.planner import make_plan
+from sweeper.reporting.write import write_reports
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec
+from sweeper.specfile import to_yaml
+
+_CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
+# Writing the report may cost at most this share of the time that passes while trials train.
+_REPORT_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep that is ready to start: nothing has been written yet."""
+
+    folder: RunFolder
+    spec: Spec
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A sweep that ended, with its last findings."""
+
+    folder: RunFolder
+    plan: Plan
+    outcome: Outcome
+    findings: Findings
+
+
+def check_choices(**values: str) -> None:
+    """Refuse a word that an option does not know.
+
+    Raises:
+        SpecError: With the nearest known word.
+    """
+    problems = [
+        Problem(
+            f"{value!r} is not known",
+            fix=near_match(value, _CHOICES[name]),
+            where="--" + name.replace("_", "-"),
+        )
+        for name, value in values.items()
+        if value not in _CHOICES[name]
+    ]
+    if problems:
+        raise SpecError(problems)
+
+
+def prepare(spec: Spec, *, check_model: bool, quiet: bool) -> Prepared:
+    """Gather facts and plan; whatever is wrong comes out here, before a folder is made."""
+    if spec.data.path is None:
+        problem = Problem(
+            "no data is given", "A sweep trains on real examples.", "Name a file.", "--data"
+        )
+        raise SpecError([problem])
+    spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
+    folder = RunFolder.named(str(spec.name))
+    if check_model:
+        for model in spec.models:
+            must_be_trainable(model)
+            if needs_conversion(model):
+                _convert(model.id, quiet=quiet)
+    return Prepared(folder, spec, make_plan(spec, gather(spec)))
+
+
+def default_name(spec: Spec) -> str:
+    """A name from the task, the data and the model, the same for the same question."""
+    model = spec.models[0].id.removeprefix("packaged:").rstrip("/").split("/")[-1]
+    data = Path(spec.data.path or "").name.split(".")[0]
+    text = f"{spec.task}-{data}-{model}"
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
+
+
+def _convert(model: str, *, quiet: bool) -> None:
+    """Make a packaged model loadable, in a process of its own since that needs torch."""
+    if not quiet:
+        err().print(f"Preparing {model} once; later runs load it in seconds.", markup=False)
+    name = model.removeprefix("packaged:")
+    command = [sys.executable, "-m", "sweeper.training.packaged", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise SpecError([Problem(f"{model} could not be prepared", lines[-1], where="--model")])
+
+
+def sweep(prepared: Prepared, *, new: bool, backend: str, view: Progress) -> Ended:
+    """Start or resume the run, and leave findings and report behind however it ends."""
+    folder = prepared.folder
+    if new:
+        set_aside(folder)
+    with folder.lock():
+        plan = _frozen(prepared)
+        refresh = _Refresh(folder, plan)
+        try:
+            outcome = run_sweep(
+                folder,
+                prepared.spec,
+                plan,
+                backend=backend,
+                on_event=view,
+                on_trial_end=refresh.if_due,
+            )
+        except SweeperError:
+            refresh.now()
+            raise
+        finally:
+            view.close()
+        return Ended(folder, plan, outcome, refresh.now())
+
+
+def _frozen(prepared: Prepared) -> Plan:
+    """The plan that this run obeys: the one it began with, or the new one, written down."""
+    folder = prepared.folder
+    plan = frozen_plan(folder, prepared.plan)
+    write_text(folder.spec, to_yaml(prepared.spec))
+    plan.facts.write(folder.facts)
+    if not folder.plan.is_file():
+        plan.write(folder.plan)
+    return plan
+
+
+def set_aside(folder: RunFolder) -> None:
+    """Rename an existing run to the first free ``NAME.N``; nothing is deleted."""
+    if not folder.plan.is_file():
+        return
+    with folder.lock():
+        number = 1
+        while (aside := folder.path.with_name(f"{folder.path.name}.{number}")).exists():
+            number += 1
+        folder.path.rename(aside)
+    err().print(f"The earlier run is now {aside}.", markup=False, soft_wrap=True)
+
+
+class _Refresh:
+    """Rewrites findings and report as trials end, but not more often than is cheap."""
+
+    def __init__(self, folder: RunFolder, plan: Plan, clock: Callable[[], float] = time.monotonic):
+        self._folder, self._plan, self._clock = folder, plan, clock
+        self._next = 0.0
+
+    def if_due(self) -> None:
+        if self._clock() >= self._next:
+            self.now()
+
+    def now(self) -> Findings:
+        began = self._clock()
+        findings = compute(self._folder)
+        write_reports(self._folder, findings, self._plan)
+        took = self._clock() - began
+        self._next = self._clock() + took / _REPORT_SHARE
+        return findings
+
+
+def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
+    """Print the verdict and leave with the documented exit code.
+
+    Raises:
+        NoTrialCompleted: The sweep ended without a completed trial.
+        GateFailed: The winner's test score is below ``fail_under``.
+    """
+    findings, outcome = ended.findings, ended.outcome
+    if as_json:
+        typer.echo(findings.to_json(), nl=False)
+    else:
+        console = out()
+        console.print(findings.verdict.sentence, markup=False, soft_wrap=True)
+        console.print(f"report: {ended.folder.report_html}", markup=False, soft_wrap=True)
+    if outcome.exit_code in (130, 143):
+        command = f"sweeper run {shlex.quote(str(ended.folder.spec))}"
+        err().print(f"Interrupted. Resume with: {command}", markup=False, soft_wrap=True)
+        raise typer.Exit(outcome.exit_code)
+    if findings.run.complete == 0:
+        raise NoTrialCompleted(
+            "no trial completed",
+            why=outcome.status.message,
+            fix=f"The reasons are in {ended.folder.report_html} and in each trial's trainer.log.",
+        )
+    _gate(findings, fail_under)
+
+
+def _gate(findings: Findings, fail_under: float | None) -> None:
+    if fail_under is None:
+        return
+    trial = findings.verdict.recommended_trial
+    scores = {f.trial: f.test_score.value for f in findings.finalists if f.test_score is not None}
+    score = scores.get(trial) if trial is not None else None
+    higher = findings.metric.higher_is_better
+    if score is None or (score < fail_under if higher else score > fail_under):
+        seen = "no test score" if score is None else f"{findings.metric.name} {score:.4g}"
+        raise GateFailed(f"the gate was not passed: {seen}, asked for {fail_under:g}")

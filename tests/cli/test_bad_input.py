@@ -1,0 +1,143 @@
+"""Bad input: a clear error, exit code 2, no traceback, and nothing left behind."""
+
+import gzip
+import json
+
+import pytest
+
+BASE = ("--task", "classification", "--model", "packaged:minilm")
+
+
+def lines(*rows):
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def row(text, label):
+    return {"text": text, "label": label}
+
+
+MANY = [row(f"some words about thing {n}", "ab"[n % 2]) for n in range(40)]
+
+# name of the case, file name, content, what the message must say
+FILES = [
+    ("empty file", "rows.jsonl", b"", ["empty"]),
+    (
+        "broken JSON",
+        "rows.jsonl",
+        lines(*MANY[:3]) + b'{"text": \n' + lines(*MANY[3:]),
+        ["rows.jsonl:4"],
+    ),
+    ("binary file", "rows.jsonl", b"\x7fELF\x00\x01\x02\xff\xfe" * 50, ["rows.jsonl"]),
+    (
+        "one class only",
+        "rows.jsonl",
+        lines(*[row(f"t {n}", "a") for n in range(20)]),
+        ["same label"],
+    ),
+    ("a label seen once", "rows.jsonl", lines(*MANY, row("the only one", "rare")), ["rare"]),
+    (
+        "more classes than rows",
+        "rows.jsonl",
+        lines(*[row(f"t {n}", f"c{n}") for n in range(9)]),
+        ["class"],
+    ),
+    ("a broken gz", "rows.jsonl.gz", gzip.compress(lines(*MANY))[:-20], ["rows.jsonl.gz"]),
+    ("an unknown kind of file", "rows.docx", b"PK\x03\x04", ["rows.docx"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"), [f[1:] for f in FILES], ids=[f[0] for f in FILES]
+)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_bad_data_is_explained_with_its_place(sweeper, here, command, name, content, says):
+    (here / name).write_bytes(content)
+    ran = sweeper(command, *BASE, "--data", name)
+    assert ran.code == 2
+    assert ran.err.startswith("error: ")
+    for word in says:
+        assert word in ran.err
+    assert "Traceback" not in ran.err
+    assert [path.name for path in here.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--data", "missing.jsonl"), "missing.jsonl"),
+        (("--examples", "10", "--gpu-memory", "0"), "--gpu-memory"),
+        (("--examples", "10", "--gpu-memory", "abc"), "--gpu-memory"),
+        (("--examples", "10", "--trials", "0"), "--trials"),
+        (("--examples", "10", "--task", "classify"), "classification"),
+        (("--examples", "10", "--strategies", "lroa"), "'lora'"),
+        (("--examples", "10", "--gpu", "RTX 4009"), "4090"),
+        (("--examples", "10", "--model", "packaged:minilmm"), "packaged:minilm"),
+        (
+            ("--examples", "10", "--model", "nobody/no-such-model-anywhere"),
+            "no-such-model-anywhere",
+        ),
+        (("--examples", "10", "--column", "text"), "--column"),
+    ],
+)
+def test_bad_flags_are_named(sweeper, here, arguments, says):
+    ran = sweeper("plan", *BASE, *arguments)
+    assert ran.code == 2
+    assert says in ran.err
+    assert "Traceback" not in ran.err
+    assert list(here.iterdir()) == []
+
+
+def test_a_model_folder_without_a_config_says_so(sweeper, here):
+    (here / "model").mkdir()
+    ran = sweeper("plan", "--task", "classification", "--model", "./model", "--examples", "100")
+    assert ran.code == 2
+    assert "config.json" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"), [("paln", "plan"), ("rnu", "run"), ("reprot", "report")]
+)
+def test_an_unknown_command_gets_the_nearest_one(sweeper, typed, near):
+    ran = sweeper(typed)
+    assert ran.code == 2
+    assert near in ran.err
+
+
+def test_a_run_needs_data(sweeper, here):
+    ran = sweeper("run", *BASE, "--examples", "100")
+    assert ran.code == 2
+    assert "--data" in ran.err
+    assert list(here.iterdir()) == []
+
+
+def test_a_size_cannot_be_trained(sweeper, rows):
+    ran = sweeper("run", "--task", "classification", "--model", "7B", "--data", str(rows))
+    assert ran.code == 2
+    assert "7B" in ran.err
+
+
+def test_a_run_folder_that_cannot_be_written_is_an_error(sweeper, rows, here):
+    (here / "runs").write_text("a file where the folder should be")
+    ran = sweeper("run", *BASE, "--data", str(rows), "--name", "x")
+    assert ran.code == 2
+    assert "runs" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_spec_with_five_mistakes_reports_all_five(sweeper, here):
+    (here / "sweep.yaml").write_text(
+        "task: classificaton\nmodel: packaged:minilm\ndata:\n  pth: x\nhardware:\n"
+        "  gpu_memory_gib: -1\nsearch:\n  trials: 0\naim:\n  strategies: [lroa]\n"
+    )
+    ran = sweeper("run", "sweep.yaml")
+    assert ran.code == 2
+    for line in (1, 4, 6, 8, 10):
+        assert f"sweep.yaml:{line} " in ran.err
+    assert [path.name for path in here.iterdir()] == ["sweep.yaml"]
+
+
+@pytest.mark.parametrize("command", ["report", "show"])
+def test_a_run_that_is_not_there_is_explained(sweeper, command):
+    ran = sweeper(command, "nothing")
+    assert ran.code == 2
+    assert "nothing" in ran.err
