@@ -251,3 +251,20 @@ def _once(problems: list[Problem]) -> list[Problem]:
         return int(match[1]) if match else 0
 
     return sorted((p for p in dict.fromkeys(problems) if p.what), key=line)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of ``sweep.yaml``, short forms included, for editors to complete and check."""
+    schema = Spec.model_json_schema()
+    properties = schema["properties"]
+    model = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/ModelSpec"}]}
+    properties["model"] = model
+    properties["models"] = {"type": "array", "minItems": 1, "items": model}
+    properties["data"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/DataSpec"}]}
+    schema["required"] = ["task"]
+    schema["anyOf"] = [{"required": ["model"]}, {"required": ["models"]}]
+    strategies = {"type": "string", "enum": list(known_strategies())}
+    schema["$defs"]["OwnTrial"]["properties"]["strategy"] = strategies
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "sweep.yaml"
+    return schema

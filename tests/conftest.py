@@ -1,4 +1,4 @@
-"""What every test may rely on: a cache folder of its own, and the optional real data sets."""
+"""What every test may rely on: no hub, a cache folder of its own, the optional real data sets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Before any test imports huggingface_hub, which reads this once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# A time limit for one example would fail on a busy machine; the same examples every time.
+settings.register_profile("sweeper", deadline=None, derandomize=True)
+settings.load_profile("sweeper")
 
 
 @pytest.fixture(scope="session")

@@ -137,8 +137,8 @@
       let kept = 0;
       for (const row of table.tBodies[0].rows) {
         const fits =
-          (!strategy.value || row.dataset.strategy === strategy.value) &&
-          (!state.value || row.dataset.state === state.value) &&
+          (!strategy.value || row.cells[1].textContent === strategy.value) &&
+          (!state.value || row.cells[2].textContent === state.value) &&
           (!words || row.textContent.toLowerCase().includes(words));
         row.hidden = !fits;
         kept += fits;

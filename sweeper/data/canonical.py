@@ -161,8 +161,14 @@ def _history(row: _Row) -> list[Message]:
 
 
 def _answered(row: _Row, asked: tuple[Message, ...], role: Role) -> Example:
-    """An example whose answer is a column; of several accepted answers, the first is trained on."""
+    """An example whose answer is a column; of several accepted answers, the first is trained on.
+
+    Where the answer only goes on with the code that was asked with (HumanEval), both together are
+    the answer, so that it is a program of its own.
+    """
     answer = row.required(role)
+    if row.columns[role] == "canonical_solution":
+        answer = asked[-1].content + answer
     references: tuple[str, ...] = ()
     value = row.value(role)
     if isinstance(value, list):

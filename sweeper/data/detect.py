@@ -116,7 +116,11 @@ def _form(
     format_stated: bool,
     share: float,
 ) -> Form:
-    kept = {role: column for role, column in columns.items() if _is_used(role, column, sample)}
+    kept = {
+        role: column
+        for role, column in columns.items()
+        if role in shape.required or _is_used(role, column, sample)
+    }
     roles = ", ".join(
         f"`{column}` is the {role.replace('_', ' ')}" for role, column in kept.items()
     )
@@ -132,10 +136,8 @@ def _form(
 
 
 def _is_used(role: Role, column: str, sample: Sequence[Fields]) -> bool:
-    """An optional column counts only where some row has a value of its kind."""
-    return any(fields.get(column) and accepts(role, fields[column]) for fields in sample) or (
-        role in ("text", "label", "prompt", "completion", "instruction", "output", "messages")
-    )
+    """Whether some row has a value that the role can take."""
+    return any(fields.get(column) and accepts(role, fields[column]) for fields in sample)
 
 
 def _mostly_templated(sample: Sequence[Fields], column: str) -> bool:

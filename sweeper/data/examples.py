@@ -39,7 +39,7 @@ class Example:
         messages: The conversation; the last message is the assistant's answer.
         templated: ``text`` already holds chat markers and must not be templated again.
         references: All accepted answers, where the source gives several.
-        tests: Programs that a correct answer passes (code).
+        tests: Code to run after a correct answer, without an error (code tasks).
     """
 
     key: str

@@ -19,7 +19,13 @@ Array = NDArray[np.float32]
 
 # Inverse regularisation strengths, weakest last; the path stops once the validation loss rises.
 PATH = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-_ITERATIONS = 200
+_ITERATIONS = 300
+# Measured: MiniLM features of 9,000 texts in 77 classes take 5.6 s of CPU for the path; 1e-5 takes
+# 15 s and 1e-6 19 s for a validation loss that is 0.0003 lower. At 1e-3 the solver stops before
+# weak regularisation shows.
+_TOLERANCE = 1e-4
+# A feature whose spread is under this share of the typical one is constant.
+_VARIES = 1e-5
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ def fit_path(
     """Fit from strong to weak regularisation, each from the last one's solution; keep the best.
 
     Features are standardised, so that one path suits every model, and the scale is folded into
-    the weights afterwards.
+    the weights afterwards. (Measured at its best strength against raw features: 0.575 to 0.577 on
+    well-formed queries, 0.123 to 0.125 on 7 intents, 0.313 to 0.313 on 77.)
 
     Args:
         train: ``(items, width)``.
@@ -71,9 +78,11 @@ def fit_path(
         path: Inverse strengths, ascending.
     """
     mean, scale = train.mean(0), train.std(0)
-    scale[scale == 0] = 1.0
+    # What does not vary on the frozen model says nothing; standardised, its rounding noise would
+    # become a weight of 1e8 that blows up once training moves the feature (seen with MiniLM).
+    scale[scale < _VARIES * scale.mean()] = np.inf
     inputs = np.ascontiguousarray((train - mean) / scale, dtype=np.float32)
-    model = LogisticRegression(warm_start=True, max_iter=_ITERATIONS, tol=1e-3)
+    model = LogisticRegression(warm_start=True, max_iter=_ITERATIONS, tol=_TOLERANCE)
     best: Probe | None = None
     losses: dict[float, float] = {}
     for strength in path:

@@ -12,6 +12,9 @@ from sweeper.execution.stopping import StopFlag
 from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
 
+# Where a worker finds the storage's URL: it may hold a password, which arguments would show.
+STORAGE_VARIABLE = "SWEEPER_STORAGE"
+
 
 @dataclass
 class Bench:

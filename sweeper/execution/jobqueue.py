@@ -47,8 +47,12 @@ class JobQueue:
 
     def recover(self, *, crashed: bool) -> list[tuple[Job, bool]]:
         """End or put back the jobs whose worker is gone; the flag says which ended."""
-        dead = self.watch.dead(self.queue.trials(TrialState.RUNNING))
-        return [(Job.of(trial), self._recover(trial, crashed)) for trial in dead]
+        self.look()
+        dead = self.watch.dead(self.trials)
+        recovered = [(Job.of(trial), self._recover(trial, crashed)) for trial in dead]
+        if dead:
+            self.look()
+        return recovered
 
     def _recover(self, trial: FrozenTrial, crashed: bool) -> bool:
         if self._done(trial):

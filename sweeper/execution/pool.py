@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from sweeper.execution.bench import STORAGE_VARIABLE
 from sweeper.execution.events import Event
 from sweeper.execution.owner import owner_of
-from sweeper.execution.worker import STORAGE_VARIABLE
 from sweeper.runfolder import RunFolder
 
 # Workers that end one after the other without a single rung or result: the machine or the
@@ -25,6 +25,7 @@ from sweeper.runfolder import RunFolder
 STRIKES_ALLOWED = 9
 _STRIKES_UNCLAIMED, _STRIKES_CLAIMED = 3, 1
 
+_NEAR_END_SECONDS = 0.02
 _PROGRESS = ("rung", "trial-ended", "job-ended", "baseline")
 
 
@@ -37,6 +38,7 @@ class Process:
     owner: str
     log: Path
     pending: bytes = b""
+    silent: bool = False
     fruitful: bool = False
     claimed: bool = False
 
@@ -108,24 +110,31 @@ class Pool:
 
     def poll(self, seconds: float) -> Iterator[Event | Ended]:
         """What workers said or did within that time; each end comes after its last words."""
-        with selectors.DefaultSelector() as selector:
-            for process in self.processes:
-                assert process.popen.stdout is not None
-                selector.register(process.popen.stdout, selectors.EVENT_READ)
-            if self.processes:
-                selector.select(seconds)
-            else:
-                time.sleep(seconds)
+        self._wait(seconds)
         for process in list(self.processes):
             status = process.popen.poll()
             yield from self._heard(process)
             if status is not None:
                 yield self._ended(process, status)
 
+    def _wait(self, seconds: float) -> None:
+        speaking = [process for process in self.processes if not process.silent]
+        if len(speaking) < len(self.processes):  # one closed its pipe: its end is near
+            seconds = min(seconds, _NEAR_END_SECONDS)
+        with selectors.DefaultSelector() as selector:
+            for process in speaking:
+                assert process.popen.stdout is not None
+                selector.register(process.popen.stdout, selectors.EVENT_READ)
+            if speaking:
+                selector.select(seconds)
+            else:
+                time.sleep(seconds)
+
     def _heard(self, process: Process) -> Iterator[Event]:
         assert process.popen.stdout is not None
         while chunk := _read(process.popen.stdout.fileno()):
             process.pending += chunk
+        process.silent = chunk is not None
         *lines, process.pending = process.pending.split(b"\n")
         for line in lines:
             event = _parse(line)
@@ -170,11 +179,12 @@ class Pool:
         return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
 
 
-def _read(handle: int) -> bytes:
+def _read(handle: int) -> bytes | None:
+    # Nothing to read now is None; the end of the pipe is empty.
     try:
         return os.read(handle, 65536)
     except BlockingIOError:
-        return b""
+        return None
 
 
 def _parse(line: bytes) -> Event | None:

@@ -95,3 +95,11 @@ def close_seal(run: RunFolder, seal: TestSeal, jobs: Sequence[Job]) -> TestSeal:
     complete = seal.model_copy(update={"scores": scores, "complete": True})
     complete.write(run.test_seal)
     return complete
+
+
+def drop_seed_weights(run: RunFolder, plan: Plan, seal: TestSeal) -> None:
+    """Delete the weights of confirmation runs, which were only needed to be scored."""
+    for number in seal.order:
+        for seed in seeds_of(plan):
+            if (run.seed(number, seed) / records.WEIGHTS).exists():
+                records.drop_weights(run.seed(number, seed))

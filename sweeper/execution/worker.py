@@ -19,7 +19,7 @@ from typing import TextIO, cast
 
 from sweeper.errors import RunError, near_match
 from sweeper.execution.backend import MakeBackend
-from sweeper.execution.bench import Bench, WorkerUnsound
+from sweeper.execution.bench import STORAGE_VARIABLE, Bench, WorkerUnsound
 from sweeper.execution.claims import Queue
 from sweeper.execution.events import Event
 from sweeper.execution.owner import owner_of
@@ -30,15 +30,12 @@ from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.named import make_pruner, make_sampler
 from sweeper.search.storage import open_storage
-from sweeper.search.study import PHASE, SPEC, TOTAL, jobs_name, load_study
+from sweeper.search.study import CLOSED, PHASE, SPEC, TOTAL, jobs_name, load_study
 from sweeper.spec import Spec
-
-STORAGE_VARIABLE = "SWEEPER_STORAGE"
 
 # Exit status of a worker whose process may be unsound; its launcher starts a fresh one.
 UNSOUND = 70
 
-CLOSED = "closed"
 _IDLE_SECONDS = (0.1, 0.3)
 
 
@@ -163,4 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    # Taking a process with torch and optuna apart takes longer than a short trial; all that it
+    # held is closed or belongs to the operating system.
+    os._exit(status)

@@ -30,7 +30,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 _UNKNOWN = Family()
 """An unknown family is taken for a modern decoder: gated, RMSNorm, no biases."""
 
-_UNUSUAL = ("qk_layernorm", "use_qk_norm", "add_cross_attention", "attn_output_gate")
+_UNUSUAL = ("qk_layernorm", "use_qk_norm", "add_cross_attention")
 """Options that add parameters which are not counted here; with one of them, a count is inexact."""
 
 
@@ -73,6 +73,17 @@ class Settings:
             )
         return value
 
+    def size(self, name: str, default: int | None = None) -> int:
+        """A number of things there must be at least one of.
+
+        Raises:
+            ModelError: It is missing and has no default, or is not a number above zero.
+        """
+        value = self.number(name, default)
+        if value < 1:
+            raise ModelError(f"{name} is {value}", why="It must be at least 1.", where=self.where)
+        return value
+
     def flag(self, flag: Flag) -> bool:
         return bool(self.get(flag)) if isinstance(flag, str) else flag
 
@@ -82,8 +93,8 @@ class Architecture:
     """Shape of one model.
 
     Args:
+        settings: What it was read from, with the family's peculiarities.
         countable: Its family is known, so that parameters can be counted exactly.
-        experts_router_extra: See ``sweeper.facts.parameters``.
     """
 
     settings: Settings
@@ -114,11 +125,11 @@ def architecture(config: Config, where: str = "") -> Architecture:
     """
     settings = Settings(config, where)
     family = settings.family
-    hidden = settings.number("hidden_size")
-    heads = settings.number("num_attention_heads")
-    layers = settings.number("num_hidden_layers")
-    intermediate = settings.number("intermediate_size", 4 * hidden)
-    context = settings.number("max_position_embeddings", 2048)
+    hidden = settings.size("hidden_size")
+    heads = settings.size("num_attention_heads")
+    layers = settings.size("num_hidden_layers")
+    intermediate = settings.size("intermediate_size", 4 * hidden)
+    context = settings.size("max_position_embeddings", 2048)
     return Architecture(
         settings=settings,
         model_type=settings.model_type,
@@ -127,9 +138,9 @@ def architecture(config: Config, where: str = "") -> Architecture:
         hidden_size=hidden,
         attention_heads=heads,
         key_value_heads=_key_value_heads(settings, heads),
-        head_dim=settings.number("head_dim", max(1, hidden // max(1, heads))),
+        head_dim=settings.size("head_dim", max(1, hidden // heads)),
         intermediate_size=intermediate,
-        vocabulary_size=settings.number("vocab_size"),
+        vocabulary_size=settings.size("vocab_size"),
         context_length=context - family.reserved_positions,
         tied_embeddings=settings.flag("tie_word_embeddings"),
         gated_mlp=family.gated or "gated" in str(settings.get("feed_forward_proj")),
@@ -156,17 +167,17 @@ def _kind(settings: Settings) -> Kind:
 def _key_value_heads(settings: Settings, heads: int) -> int:
     if settings.model_type == "falcon" and not settings.get("new_decoder_architecture"):
         return 1 if settings.get("multi_query") else heads
-    return settings.number("num_key_value_heads", heads)
+    return settings.size("num_key_value_heads", heads)
 
 
 def _experts(settings: Settings, layers: int, intermediate: int) -> MixtureOfExperts | None:
     if settings.get("num_experts") is None:
         return None
-    width = settings.number("moe_intermediate_size", intermediate)
+    width = settings.size("moe_intermediate_size", intermediate)
     shared = settings.number("n_shared_experts", 0) * width
     return MixtureOfExperts(
-        experts=settings.number("num_experts"),
-        experts_per_token=settings.number("num_experts_per_tok"),
+        experts=settings.size("num_experts"),
+        experts_per_token=settings.size("num_experts_per_tok", 1),
         intermediate_size=width,
         shared_intermediate_size=settings.number("shared_expert_intermediate_size", shared),
         layers=_sparse_layers(settings, layers),
@@ -175,9 +186,9 @@ def _experts(settings: Settings, layers: int, intermediate: int) -> MixtureOfExp
 
 def _sparse_layers(settings: Settings, layers: int) -> int:
     """Layers with experts: all but the first ones (DeepSeek), or every n-th but some (Qwen)."""
-    step = settings.number("decoder_sparse_step", 1)
+    step = settings.size("decoder_sparse_step", 1)
     dense = settings.get("mlp_only_layers")
-    excepted = set(dense) if isinstance(dense, list) else set()
+    excepted = dense if isinstance(dense, list) else []
     first = settings.number("first_k_dense_replace", 0)
     return sum(
         layer >= first and layer not in excepted and (layer + 1) % step == 0
@@ -193,8 +204,8 @@ def _latent_attention(settings: Settings) -> LatentAttention | None:
     stated = settings.config.get("q_lora_rank", settings.family.defaults.get("q_lora_rank"))
     return LatentAttention(
         q_lora_rank=stated if isinstance(stated, int) else None,
-        kv_lora_rank=settings.number("kv_lora_rank"),
-        qk_nope_head_dim=settings.number("qk_nope_head_dim", 128),
-        qk_rope_head_dim=settings.number("qk_rope_head_dim", 64),
-        v_head_dim=settings.number("v_head_dim", 128),
+        kv_lora_rank=settings.size("kv_lora_rank"),
+        qk_nope_head_dim=settings.size("qk_nope_head_dim", 128),
+        qk_rope_head_dim=settings.size("qk_rope_head_dim", 64),
+        v_head_dim=settings.size("v_head_dim", 128),
     )

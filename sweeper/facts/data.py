@@ -27,7 +27,8 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
     """
     if dataset is None:
         return _imagined(spec)
-    measure = ruler(model, code=spec.task == "code", conversations=dataset.format != "text-label")
+    spoken = dataset.format not in ("text-label", "text")
+    measure = ruler(model, code=spec.task == "code", conversations=spoken)
     return DataFacts(
         path=dataset.path,
         format=dataset.format,

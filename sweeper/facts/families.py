@@ -10,7 +10,7 @@ table are compared with real model classes in the tests.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Kind = Literal["encoder", "decoder", "encoder-decoder"]
@@ -121,13 +121,10 @@ FAMILIES: Mapping[str, Family] = {
         defaults={**_UNTIED, "q_lora_rank": 1536, "n_shared_experts": 1},
     ),
     "gemma": _GEMMA,
-    "gemma2": Family(
-        norms=4, qkv_bias="attention_bias", out_bias="attention_bias", defaults=_GEMMA.defaults
-    ),
-    "gemma3_text": Family(
+    "gemma2": replace(_GEMMA, norms=4),
+    "gemma3_text": replace(
+        _GEMMA,
         norms=4,
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
         qk_norm="head",
         defaults={
             **_GEMMA.defaults,
@@ -213,29 +210,19 @@ FAMILIES: Mapping[str, Family] = {
         defaults={**_TIED, "max_position_embeddings": 2048},
     ),
     "bert": _BERT,
-    "roberta": Family(**{**vars(_BERT), "reserved_positions": 2}),
-    "xlm-roberta": Family(**{**vars(_BERT), "reserved_positions": 2}),
-    "electra": Family(
-        **{
-            **vars(_BERT),
-            "pooler": False,
-            "defaults": {**_BERT.defaults, "embedding_size": 128},
-        }
-    ),
-    "distilbert": Family(
-        **{**vars(_BERT), "pooler": False, "defaults": {**_BERT.defaults, "type_vocab_size": 0}}
-    ),
-    "deberta-v2": Family(
-        **{
-            **vars(_BERT),
-            "pooler": False,
-            "defaults": {
-                **_BERT.defaults,
-                "type_vocab_size": 0,
-                "position_biased_input": True,
-                "max_relative_positions": -1,
-            },
-        }
+    "roberta": replace(_BERT, reserved_positions=2),
+    "xlm-roberta": replace(_BERT, reserved_positions=2),
+    "electra": replace(_BERT, pooler=False, defaults={**_BERT.defaults, "embedding_size": 128}),
+    "distilbert": replace(_BERT, pooler=False, defaults={**_BERT.defaults, "type_vocab_size": 0}),
+    "deberta-v2": replace(
+        _BERT,
+        pooler=False,
+        defaults={
+            **_BERT.defaults,
+            "type_vocab_size": 0,
+            "position_biased_input": True,
+            "max_relative_positions": -1,
+        },
     ),
     "modernbert": Family(
         kind="encoder",

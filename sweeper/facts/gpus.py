@@ -21,8 +21,6 @@ _NOISE = {
 }
 """Words that say who made a card or what it is built of, but not which card it is."""
 
-_SOME = "RTX 4090, L4, A100 80GB, H100 and about 60 others (hardware.yaml)"
-
 
 class Gpu(Record):
     """What one device has and can do; see ``search_spaces/hardware.yaml`` for units."""
@@ -93,7 +91,8 @@ def named(name: str) -> Gpu:
     gpu = find(name)
     if gpu is None:
         hint = near_match(name, table())
-        hint = f"{hint} " if hint.startswith("Did") else f"Known are {_SOME}. "
+        some = f"RTX 4090, L4, A100 80GB, H100 and {len(table()) - 4} others (hardware.yaml)"
+        hint = f"{hint} " if hint.startswith("Did") else f"Known are {some}. "
         raise UsageError(
             f"the GPU {name!r} is not in the table",
             fix=f"{hint}Or state its memory alone: --gpu-memory GIB.",

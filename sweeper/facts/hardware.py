@@ -79,6 +79,11 @@ def _in_table(device: DetectedGpu) -> Gpu | None:
 
 
 def _this_cpu() -> HardwareFacts:
+    """This processor, in float32 whatever its instruction set.
+
+    Measured on a processor with AVX512-BF16: a large matrix product is 2.3 times as fast in
+    bfloat16, but an optimizer step of MiniLM on 16 short texts gains 1 to 15%.
+    """
     cpu = processor()
     return HardwareFacts(
         device="cpu",
@@ -86,7 +91,7 @@ def _this_cpu() -> HardwareFacts:
         detected=True,
         gpus=0,
         memory_gib=cpu.memory_gib,
-        bf16=cpu.bf16,
+        bf16=False,
         cpu_cores=cpu.cores,
         ram_gib=cpu.memory_gib,
     )

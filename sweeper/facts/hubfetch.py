@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from sweeper.errors import Problem
 from sweeper.facts.hub import endpoint, is_offline, token
@@ -32,7 +33,7 @@ def fetch_config(model_id: str, revision: str | None) -> Fetched | Problem:
     """The configuration of a model on the hub, or why it cannot be had."""
     if is_offline():
         return Problem(
-            "the model is not on this machine, and the hub is switched off",
+            "the hub is switched off",
             why="HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set.",
             where=model_id,
         )
@@ -49,7 +50,7 @@ def fetch_config(model_id: str, revision: str | None) -> Fetched | Problem:
 
 
 def _request(model_id: str, revision: str | None) -> Fetched | Problem:
-    url = f"{endpoint()}/{model_id}/resolve/{revision or 'main'}/config.json"
+    url = f"{endpoint()}/{model_id}/resolve/{quote(revision or 'main', safe='')}/config.json"
     try:
         request = urllib.request.Request(url)
         if secret := token():

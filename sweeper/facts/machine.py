@@ -41,7 +41,6 @@ class Processor:
     name: str
     cores: int
     memory_gib: float
-    bf16: bool
 
 
 def detected_gpus() -> tuple[DetectedGpu, ...]:
@@ -82,7 +81,6 @@ def processor() -> Processor:
         name=described.get("model name") or platform.processor() or platform.machine(),
         cores=_cores(),
         memory_gib=memory / 2**30,
-        bf16="amx_bf16" in described.get("flags", "").split(),
     )
 
 

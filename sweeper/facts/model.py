@@ -6,24 +6,28 @@ network is asked only for a model that neither this machine nor the user's setti
 
 from __future__ import annotations
 
-import json
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from sweeper.errors import ModelError, Problem
 from sweeper.facts import catalogue
 from sweeper.facts.architecture import Config, architecture
-from sweeper.facts.catalogue import Entry, Pooling
+from sweeper.facts.catalogue import Entry
 from sweeper.facts.hub import cached_snapshot, is_hub_id
+from sweeper.facts.modelfolder import (
+    has_chat_template,
+    has_weights,
+    license_name,
+    pooling,
+    read_json,
+)
 from sweeper.facts.packaged import PREFIX, package_folder, packaged, ready_folder
 from sweeper.facts.parameters import count_parameters
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec
 
 Source = Literal["local", "hub", "packaged", "catalogue", "size"]
-
-_LICENSE = re.compile(r"\A---\n(?:.*\n)*?license: *([\w.-]+)", re.MULTILINE)
 
 
 def model_facts(spec: ModelSpec) -> ModelFacts:
@@ -74,16 +78,18 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
                 where=facts.id,
             )
         return None
-    if facts.source == "catalogue":
-        problem = _fetch(ModelSpec(id=facts.id, revision=facts.revision))
-        return problem if isinstance(problem, Problem) else None
-    if facts.source == "local" and not any(Path(facts.folder or "").glob("*.safetensors")):
+    if facts.source == "local" and not has_weights(Path(facts.folder or "")):
         return Problem(
             "the folder has no weights in safetensors format",
             why="Other formats can run code when they are opened, so they are not loaded.",
             fix="Save the model again with save_pretrained().",
             where=facts.folder or facts.id,
         )
+    if needs_download(ModelSpec(id=facts.id, revision=facts.revision)):
+        answer = _fetch(ModelSpec(id=facts.id, revision=facts.revision))
+        if isinstance(answer, Problem):
+            what = f"the weights of {facts.id} are not on this machine: {answer.what}"
+            return replace(answer, what=what)
     return None
 
 
@@ -103,6 +109,17 @@ def needs_conversion(spec: ModelSpec) -> bool:
     if not spec.id.startswith(PREFIX):
         return False
     return packaged(spec.id).folder is None and ready_folder(spec.id) is None
+
+
+def needs_download(spec: ModelSpec) -> bool:
+    """Whether this is a hub model whose weights are not on this machine yet.
+
+    ``sweeper.facts.hubdownload.download`` gets them.
+    """
+    if not is_hub_id(spec.id) or _is_folder(spec.id) or catalogue.parse_size(spec.id):
+        return False
+    snapshot = cached_snapshot(spec.id, spec.revision)
+    return snapshot is None or not has_weights(snapshot)
 
 
 def _is_folder(model_id: str) -> bool:
@@ -178,28 +195,25 @@ def _what_would_work(model_id: str) -> str:
 def _folder_facts(
     spec: ModelSpec, folder: Path, source: Source, entry: Entry | None = None
 ) -> ModelFacts:
-    config = _read_json(folder / "config.json")
-    facts = _facts(spec, source, config, folder=folder, entry=entry)
-    license_name = facts.license or _license(folder)
-    return facts.model_copy(update={"license": license_name})
+    config = read_json(folder / "config.json")
+    facts = _facts(spec, source, config, folder, entry)
+    return facts.model_copy(
+        update={
+            "chat_template": has_chat_template(folder) or facts.chat_template,
+            "pooling": pooling(folder) or facts.pooling,
+            "license": facts.license or license_name(folder),
+        }
+    )
 
 
-def _read_json(path: Path) -> dict[str, object]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        there = path.parent.is_dir()
-        raise ModelError(
-            "the model folder has no config.json" if there else "no such model folder",
-            why="Everything that is planned follows from it." if there else "",
-            fix="Name a folder that save_pretrained() wrote, or a hub id (owner/name).",
-            where=str(path.parent),
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot read it ({error})", where=str(path)) from error
-    if not isinstance(config, dict):
-        raise ModelError("it does not hold an object", where=str(path))
-    return config
+def _note(config: Config, entry: Entry | None) -> str | None:
+    """What a reader must know about the weights or the count."""
+    stored = config.get("quantization_config")
+    if isinstance(stored, dict):
+        return f"The weights are stored quantised ({stored.get('quant_method') or 'unknown way'})."
+    if isinstance(config.get("text_config"), dict):
+        return "Facts of the language model alone; what reads images or sound is not counted."
+    return entry.note if entry else None
 
 
 def _facts(
@@ -233,43 +247,10 @@ def _facts(
         moe=shape.moe,
         mla=shape.mla,
         dtype=shape.dtype,
-        chat_template=_has_chat_template(folder) or bool(entry and entry.chat_template),
-        pooling=_pooling(folder) or (entry.pooling if entry else None),
+        chat_template=bool(entry and entry.chat_template),
+        pooling=entry.pooling if entry else None,
         pretraining_peak_learning_rate=entry.peak_learning_rate if entry else None,
         trust_remote_code=spec.trust_remote_code,
         license=entry.license if entry else None,
-        weights_note=entry.note if entry else None,
+        weights_note=_note(config, entry),
     )
-
-
-def _has_chat_template(folder: Path | None) -> bool:
-    if folder is None:
-        return False
-    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
-        return True
-    path = folder / "tokenizer_config.json"
-    return path.is_file() and bool(_read_json(path).get("chat_template"))
-
-
-def _pooling(folder: Path | None) -> Pooling | None:
-    """How the model's own pooling module makes one vector of many, if it has one."""
-    path = folder / "1_Pooling" / "config.json" if folder else None
-    if path is None or not path.is_file():
-        return None
-    modes = _read_json(path)
-    names: dict[str, Pooling] = {
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_cls_token": "cls",
-        "pooling_mode_lasttoken": "last",
-    }
-    return next((pooling for key, pooling in names.items() if modes.get(key)), None)
-
-
-def _license(folder: Path) -> str | None:
-    """The licence that the model card names in its front matter."""
-    try:
-        head = (folder / "README.md").read_text(encoding="utf-8")[:4000]
-    except (OSError, UnicodeDecodeError):
-        return None
-    match = _LICENSE.match(head)
-    return match[1] if match else None

@@ -24,9 +24,7 @@ def _linear(inputs: int, outputs: int, bias: bool = False) -> int:
 
 def _embedding_width(a: Architecture) -> int:
     """ELECTRA's and OPT-350m's embeddings are narrower than their layers."""
-    return a.settings.number(
-        "embedding_size", a.settings.number("word_embed_proj_dim", a.hidden_size)
-    )
+    return a.settings.size("embedding_size", a.settings.size("word_embed_proj_dim", a.hidden_size))
 
 
 def _embeddings(a: Architecture) -> int:
@@ -147,7 +145,7 @@ def _deberta(a: Architecture) -> int:
     if "layer_norm" in str(settings.get("norm_rel_ebd")):
         total += 2 * hidden
     if (kernel := settings.number("conv_kernel_size", 0)) > 0:
-        groups = settings.number("conv_groups", 1)
+        groups = settings.size("conv_groups", 1)
         total += kernel * hidden * hidden // groups + hidden + 2 * hidden
     return total
 

@@ -76,9 +76,9 @@ def _few_seeds(study: Study) -> list[Limit]:
     return [
         Limit(
             id="few-seeds",
-            text=f"Between {pair} the spread of "
-            f"{seeds} seeds makes up {words.share(stuck[0].seed_share or 0)} of the doubt: more test "
-            "items would not settle it.",
+            text=f"Between {pair} the spread of {seeds} seeds makes up "
+            f"{words.share(stuck[0].seed_share or 0)} of the doubt: more test items would not "
+            "settle it.",
             action=f"Raise search.confirmation_seeds above {seeds}.",
         )
     ]
@@ -126,26 +126,32 @@ def _bound_hit(study: Study) -> list[Limit]:
 
 
 def _still_falling(study: Study) -> list[Limit]:
-    """The best trial improved in its last rung by more than its seeds differ."""
+    """The best trial still improved in each of its last two rungs by more than its seeds differ.
+
+    Two, because a decay of the learning rate lowers the loss in the last one in any case.
+    """
     if not study.run.completed:
         return []
     best = study.run.completed[0]
-    losses = [run.result.validation_loss for run in best.trainings()]
-    seeds = [loss for loss in losses if loss is not None]
     rungs = best.config.budget.rungs
-    last = {report.rung: report.validation_loss for report in best.rungs}
-    if len(seeds) < 2 or rungs not in last or rungs - 1 not in last:
+    seeds = [run.result.validation_loss for run in best.trainings()]
+    losses = [_loss_at(best, rung) for rung in (rungs - 2, rungs - 1, rungs)]
+    known = [loss for loss in seeds if loss is not None]
+    points = [loss for loss in losses if loss is not None]
+    if len(known) < 2 or len(points) < 3:
         return []
-    drop, spread = last[rungs - 1] - last[rungs], float(np.std(seeds, ddof=1))
-    if best.result is None or best.result.best_rung != rungs or not drop > 2 * spread:
+    spread = float(np.std(known, ddof=1))
+    least = min(points[0] - points[1], points[1] - points[2])
+    # Two standard deviations: one rung in twenty would show it by chance.
+    if not least > 2 * spread:
         return []
     unit = loss_unit(study.run.plan.facts.task)
     return [
         Limit(
             id="best-at-last-step",
-            text=f"Trial {best.config.number} was still improving when its budget ended: "
-            f"{words.loss(drop)} {unit} in the last of {rungs} rungs, while its seeds differ by "
-            f"{words.loss(spread)}.",
+            text=f"Trial {best.config.number} was still improving when its budget ended: by "
+            f"{words.loss(points[0] - points[2])} {unit} in the last two of {rungs} rungs, while "
+            f"its seeds differ by {words.loss(spread)}.",
             action=f"Raise training.epochs above {words.value(best.config.budget.epochs)}.",
         )
     ]
@@ -186,7 +192,7 @@ def _slow_starters(study: Study) -> list[Limit]:
             id="slow-starters",
             text=f"Trial {best}, the best in the end, was number {place} of {len(early)} at rung "
             f"{rung}, where pruning begins: a pruned slow starter may have been better.",
-            action="Run again with --new and search.pruner: none, or with more trials.",
+            action="Run again with --new and search.pruner: optuna:NopPruner, or with more trials.",
         )
     ]
 

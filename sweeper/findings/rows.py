@@ -10,6 +10,9 @@ from sweeper.findings.reading import TrialFiles
 from sweeper.findings.record import CurvePoint, TrialRow
 from sweeper.trials import Failure, RungReport, TrialResult
 
+# Characters of an error that a table shows; the log in the run folder has all of it.
+DETAIL = 500
+
 
 def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
     """The row of one trial.
@@ -37,7 +40,7 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         best_rung=result.best_rung if result else None,
         pruned_at_rung=result.pruned_at_rung if result else None,
         pruned_because=clean(result.pruned_because) if result else "",
-        failure=failure and failure.model_copy(update={"detail": clean(failure.detail)}),
+        failure=failure and failure.model_copy(update={"detail": clean(failure.detail)[:DETAIL]}),
         attempts=trial.attempts,
         tokens=result.tokens if result else trial.rungs[-1].tokens if trial.rungs else 0,
         seconds=trial_seconds(trial),

@@ -1,17 +1,18 @@
 """Whether this study held the rules up that its plan rests on.
 
-A rule is *held* or *contradicted* only where two groups of trials that it separates can be told
-apart on the same validation items. Everything else is *untested*, with the reason.
+A rule is *held* or *contradicted* only where the best trials on either side of it can be told
+apart on the same validation items, after Holm's correction over all rules that were put to the
+test. Everything else is *untested*, with the reason.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from sweeper.evaluation.significance import outcome, paired_difference
+from sweeper.evaluation.significance import Estimate, holm, outcome, paired_difference
 from sweeper.findings import words
 from sweeper.findings.metric import loss_unit, margin
 from sweeper.findings.parameters import is_number
@@ -21,87 +22,96 @@ from sweeper.findings.scores import interval, validation_losses
 from sweeper.planning.plan import Reason
 from sweeper.spec import Scalar
 
-Judgement = Literal["held", "contradicted", "untested"]
 _NUMBER = r"[0-9][0-9.eE+-]*"
 _RANGE = re.compile(rf"^(\w+) ({_NUMBER}) to ({_NUMBER}) \(")
 _CHOICES = re.compile(r"^(\w+) \{(.+)\} \(")
 
 
 @dataclass(frozen=True)
-class _Judged:
-    verdict: Judgement
-    evidence: str
+class _Case:
+    """A rule before this study: the two trials that speak for and against it, or why none do.
+
+    Args:
+        first: Best trial on the side that the rule prefers; None if the rule cannot be tested.
+        second: Best trial on the other side.
+        wanted: What ``first`` should be against ``second``.
+        about: The parameter that the rule speaks of; empty if it is about strategies.
+    """
+
+    reason: Reason
+    effect: str
+    why_not: str = ""
+    first: TrialFiles | None = None
+    second: TrialFiles | None = None
+    wanted: Literal["better", "worse"] = "better"
+    about: str = ""
+    estimate: Estimate | None = None
 
 
 def rule_findings(run: RunFiles) -> tuple[RuleFinding, ...]:
     """Every rule that fired for this plan, once, in the order of the plan."""
-    found: dict[str, RuleFinding] = {}
+    cases: dict[str, _Case] = {}
     for candidate in run.plan.candidates:
         for reason in candidate.reasons:
-            finding = _finding(run, reason, candidate.strategy)
-            known = found.get(reason.rule)
-            if known is None or (known.verdict == "untested" and finding.verdict != "untested"):
-                found[reason.rule] = finding
+            case = _measured(_case(run, reason, candidate.strategy))
+            known = cases.get(reason.rule)
+            if known is None or (known.estimate is None and case.estimate is not None):
+                cases[reason.rule] = case
         for caution in candidate.cautions:
-            found.setdefault(caution.rule, _note(caution, "a caution about one strategy"))
+            cases.setdefault(caution.rule, _note(caution, "It is a caution, not a choice."))
     for warning in run.plan.warnings:
-        found.setdefault(warning.rule, _note(warning, "about the data or the set-up as a whole"))
-    return tuple(found.values())
+        cases.setdefault(warning.rule, _note(warning, "It is about the data or the set-up."))
+    tested = [rule for rule, case in cases.items() if case.estimate is not None]
+    adjusted = holm([estimate.p for rule in tested if (estimate := cases[rule].estimate)])
+    p_values = dict(zip(tested, adjusted, strict=True))
+    return tuple(_judge(run, case, p_values.get(rule)) for rule, case in cases.items())
 
 
-def _note(reason: Reason, what: str) -> RuleFinding:
-    return _as_finding(reason, reason.effect, _Judged("untested", f"It is {what}."))
+def _note(reason: Reason, why_not: str) -> _Case:
+    return _Case(reason, reason.effect, why_not)
 
 
-def _finding(run: RunFiles, reason: Reason, strategy: str) -> RuleFinding:
+def _case(run: RunFiles, reason: Reason, strategy: str) -> _Case:
     effect = f"{words.short(strategy)}: {reason.effect}" if reason.effect else ""
-    for part in reason.effect.split("; "):
-        judged = _judge_part(run, strategy, part)
-        if judged is not None and judged.verdict != "untested":
-            return _as_finding(reason, effect, judged)
+    blank = _Case(reason, effect)
     if reason.weight:
-        return _as_finding(reason, effect, _judge_preference(run, strategy, reason.weight))
-    judged = _judge_part(run, strategy, reason.effect.split("; ")[0])
-    return _as_finding(
-        reason, effect, judged or _Judged("untested", "No trials differ in what it says.")
-    )
+        return _preference(run, blank, strategy)
+    why_not = "No trials differ in what it says."
+    for part in reason.effect.split("; "):
+        case = _about_parameter(run, blank, strategy, part)
+        if case.first is not None:
+            return case
+        why_not = case.why_not or why_not
+    return replace(blank, why_not=why_not)
 
 
-def _as_finding(reason: Reason, effect: str, judged: _Judged) -> RuleFinding:
-    return RuleFinding(
-        rule=reason.rule,
-        title=reason.title,
-        why=reason.why,
-        source=reason.source,
-        effect=effect,
-        verdict=judged.verdict,
-        evidence=judged.evidence,
-    )
-
-
-def _judge_preference(run: RunFiles, strategy: str, weight: float) -> _Judged:
+def _preference(run: RunFiles, blank: _Case, strategy: str) -> _Case:
     """The strategy's best trial against the best of the others."""
     own = [t for t in run.completed if t.config.strategy == strategy]
     rest = [t for t in run.completed if t.config.strategy != strategy]
     if not own or not rest:
-        return _Judged("untested", "No two strategies have a completed trial to compare.")
-    return _compare(run, own[0], rest[0], wanted="better" if weight > 0 else "worse")
+        return replace(blank, why_not="No two strategies have a completed trial to compare.")
+    wanted: Literal["better", "worse"] = "better" if blank.reason.weight > 0 else "worse"
+    return replace(blank, first=own[0], second=rest[0], wanted=wanted)
 
 
-def _judge_part(run: RunFiles, strategy: str, part: str) -> _Judged | None:
-    """Trials inside what a rule set for one parameter against those outside; None if not that."""
-    inside = _membership(part)
-    if inside is None:
-        return None
-    name, belongs = inside
-    trials = [t for t in run.completed if t.config.strategy == strategy]
-    trials = [t for t in trials if name in t.config.parameters]
+def _about_parameter(run: RunFiles, blank: _Case, strategy: str, part: str) -> _Case:
+    """The best trial inside what a rule set for one parameter against the best outside."""
+    membership = _membership(part)
+    if membership is None:
+        return blank
+    name, belongs = membership
+    trials = [
+        trial
+        for trial in run.completed
+        if trial.config.strategy == strategy and name in trial.config.parameters
+    ]
     within = [t for t in trials if belongs(t.config.parameters[name])]
     outside = [t for t in trials if not belongs(t.config.parameters[name])]
     if not within or not outside:
         where = "outside" if within else "inside"
-        return _Judged("untested", f"No completed trial lies {where} what it says of {name}.")
-    return _compare(run, within[0], outside[0], wanted="better", about=name)
+        return replace(blank, why_not=f"No completed trial lies {where} what it says of {name}.")
+    return replace(blank, first=within[0], second=outside[0], about=name)
 
 
 def _membership(part: str) -> tuple[str, Callable[[Scalar], bool]] | None:
@@ -115,28 +125,41 @@ def _membership(part: str) -> tuple[str, Callable[[Scalar], bool]] | None:
     return None
 
 
-def _compare(
-    run: RunFiles,
-    first: TrialFiles,
-    second: TrialFiles,
-    *,
-    wanted: Literal["better", "worse"],
-    about: str = "",
-) -> _Judged:
-    one, other = validation_losses(first), validation_losses(second)
+def _measured(case: _Case) -> _Case:
+    if case.first is None or case.second is None:
+        return case
+    one, other = validation_losses(case.first), validation_losses(case.second)
     if one is None or other is None or one.items.shape[1] != other.items.shape[1]:
-        return _Judged("untested", "No losses of single items were kept to compare.")
-    estimate = paired_difference(one, other)
-    word = outcome(estimate, margin(run.plan.facts.aim.margin_points), higher_is_better=False)
+        return replace(case, why_not="No losses of single items were kept to compare.")
+    return replace(case, estimate=paired_difference(one, other))
+
+
+def _judge(run: RunFiles, case: _Case, p: float | None) -> RuleFinding:
+    verdict: Literal["held", "contradicted", "untested"] = "untested"
+    evidence = case.why_not
+    if case.estimate is not None and case.first is not None and case.second is not None:
+        smallest = margin(run.plan.facts.aim.margin_points)
+        word = outcome(case.estimate, smallest, higher_is_better=False, adjusted_p=p)
+        if word in ("better", "worse"):
+            verdict = "held" if word == case.wanted else "contradicted"
+        gap = words.difference(interval(case.estimate), _loss_metric(run))
+        pair = f"{_named(case.first, case.about)} − {_named(case.second, case.about)}"
+        evidence = f"Best on either side: {pair} = {gap}: {word}."
+    reason = case.reason
+    return RuleFinding(
+        rule=reason.rule,
+        title=reason.title,
+        why=reason.why,
+        source=reason.source,
+        effect=case.effect,
+        verdict=verdict,
+        evidence=evidence,
+    )
+
+
+def _loss_metric(run: RunFiles) -> Metric:
     unit = loss_unit(run.plan.facts.task)
-    metric = Metric(name="loss", title="validation loss", higher_is_better=False, unit=unit)
-    gap = words.difference(interval(estimate), metric)
-    evidence = f"{_named(first, about)} − {_named(second, about)} = {gap}: {word}."
-    if word == wanted:
-        return _Judged("held", evidence)
-    if word in ("better", "worse"):
-        return _Judged("contradicted", evidence)
-    return _Judged("untested", evidence)
+    return Metric(name="loss", title="validation loss", higher_is_better=False, unit=unit)
 
 
 def _named(trial: TrialFiles, parameter: str) -> str:

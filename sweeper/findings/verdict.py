@@ -10,7 +10,8 @@ from sweeper import units
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
 from sweeper.findings.contest import Contest, best_baseline, validation_figure
-from sweeper.findings.metric import loss_unit
+from sweeper.findings.finalists import finalists
+from sweeper.findings.metric import loss_unit, margin
 from sweeper.findings.reading import RunFiles
 from sweeper.findings.record import (
     Comparison,
@@ -51,7 +52,7 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     sentence = (
         _baseline_sentence(contest, baseline, against_baseline, chosen)
         if cheaper and baseline and against_baseline
-        else _trial_sentence(contest, chosen, rivals, ahead=ahead)
+        else _trial_sentence(run, contest, chosen, rivals, ahead=ahead)
     )
     return Verdict(
         kind=kind,
@@ -80,20 +81,32 @@ def _needed(against: Comparison | None) -> bool | None:
 
 
 def _trial_sentence(
-    contest: Contest, chosen: Finalist, rivals: list[Comparison], *, ahead: bool
+    run: RunFiles, contest: Contest, chosen: Finalist, rivals: list[Comparison], *, ahead: bool
 ) -> str:
     score = words.score_with_interval(chosen.test_score, contest.metric)
-    head = f"Train trial {chosen.trial} ({words.short(chosen.strategy)}): "
-    tail = f"test {contest.metric.title} {score}, {words.plural(len(chosen.seeds), 'seed')}"
+    head = (
+        f"Train trial {chosen.trial} ({words.short(chosen.strategy)}): test "
+        f"{contest.metric.title} {score}, {words.plural(len(chosen.seeds), 'seed')}; "
+    )
     if ahead:
-        finalists = words.plural(len(rivals) + 1, "finalist")
-        return f"{head}{tail}; better than the rest of {finalists}."
-    tied = 1 + sum(c.outcome in ("within noise", "equivalent") for c in rivals)
-    if tied == 1:
-        return (
-            f"{head}{tail}; chosen on validation, where it was the cheapest in reach of the best."
-        )
-    return f"{head}{tail}; the cheapest of {tied} finalists that cannot be told apart."
+        return f"{head}better than the rest of {words.plural(len(rivals) + 1, 'finalist')}."
+    tied = [c.second for c in rivals if c.outcome in ("within noise", "equivalent")]
+    if not tied:
+        return f"{head}chosen on validation, as the cheapest in reach of the best."
+    others = [one for one in finalists(run) if trial_name(one.trial) in tied]
+    if all(_cost(chosen) <= _cost(other) for other in others):
+        count = len(tied) + 1
+        return f"{head}the cheapest of {count} finalists that cannot be told apart."
+    return (
+        f"{head}chosen on validation; the test cannot tell it apart from "
+        f"{words.plural(len(tied), 'other finalist')}."
+    )
+
+
+def _cost(finalist: Finalist) -> tuple[float, float]:
+    """Memory, then time."""
+    memory = finalist.peak_memory_gib
+    return (float("inf") if memory is None else round(memory, 2), finalist.seconds)
 
 
 def _baseline_sentence(
@@ -124,16 +137,27 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
             f"Against {role}: trial {chosen.trial} − {model_title(run, comparison.second)} = "
             f"{words.difference(comparison.difference, contest.metric)}: {comparison.outcome}"
         )
+        if _taken_back(comparison, margin(run.plan.facts.aim.margin_points)):
+            line += " (the interval excludes 0, but not after Holm's correction)"
         if comparison.more_items:
             items = words.about(comparison.more_items)
             line += f"; about {items} more test items would settle it"
         lines.append(line + ".")
     own = run.trial(chosen.trial)
-    if own is not None and own.config.origin == "default":
+    searched = any(trial.config.origin == "search" for trial in run.completed)
+    if own is not None and own.config.origin == "default" and searched:
         lines.append(
             f"Trial {chosen.trial} is the default itself: the search found nothing better."
         )
     return lines
+
+
+def _taken_back(comparison: Comparison, smallest: float) -> bool:
+    """Whether a difference would count if it had been the only comparison."""
+    low, high = comparison.difference.low, comparison.difference.high
+    clear = low is not None and high is not None and (low > 0 or high < 0)
+    large = abs(comparison.difference.value) >= smallest
+    return clear and large and comparison.outcome == "within noise"
 
 
 def _finalist_names(run: RunFiles) -> set[str]:

@@ -160,10 +160,10 @@ def plural(count: int, noun: str, many: str = "") -> str:
 
 
 def about(count: int) -> str:
-    """A rough count in two significant digits.
+    """A rough count in two significant digits, rather too many than too few.
 
     >>> about(1234), about(87)
-    ('1,200', '87')
+    ('1,300', '87')
     """
     if count < 100:
         return str(count)

@@ -23,9 +23,12 @@ TOO_HIGH = 0.122
 DIVERGING = 0.115
 DIVERGING_FROM = 0.5
 
-# Share of the loss that a rank costs: CAPACITY * exp(-r / CAPACITY_RANK).
+# Share of the loss that a rank costs: CAPACITY * exp(-r / CAPACITY_RANK) on those sweeps' 50
+# million answer tokens (100,000 conversations, about 500 tokens each), and in proportion less
+# where there is less to learn.
 CAPACITY = 0.031
 CAPACITY_RANK = 12.0
+CAPACITY_TOKENS = 50_000_000
 # The best rate moves by this many decades for each doubling of the rank, up to rank 128, at one
 # alpha for all ranks; the plan's prior stands at rank 16.
 RATE_PER_DOUBLING = 0.058
@@ -49,7 +52,10 @@ TARGETS = {"qv": 0.010, "qkvo": 0.005, "all-linear": 0.0}
 
 
 def expected_excess(
-    strategy: str, parameters: Mapping[str, Scalar], space: Mapping[str, Parameter]
+    strategy: str,
+    parameters: Mapping[str, Scalar],
+    space: Mapping[str, Parameter],
+    learned_tokens: float = CAPACITY_TOKENS,
 ) -> float:
     """The share by which a configuration's loss is expected to exceed the best one's.
 
@@ -58,6 +64,7 @@ def expected_excess(
         parameters: The configuration; what is left out has its default.
         space: The strategy's parameters in the plan; the prior of ``learning_rate`` is where the
             best rate is expected.
+        learned_tokens: Answer tokens of the train split, or its labels.
 
     Returns:
         0 for the best that can be hoped for; 0.05 means a loss 5% higher.
@@ -67,7 +74,8 @@ def expected_excess(
     excess += TARGETS.get(str(chosen.get("target_modules")), 0.0)
     rank = chosen.get("r")
     if isinstance(rank, int | float) and rank > 0:
-        excess += CAPACITY * math.exp(-rank / CAPACITY_RANK)
+        share = min(learned_tokens / CAPACITY_TOKENS, 1.0)
+        excess += share * CAPACITY * math.exp(-rank / CAPACITY_RANK)
     return excess + _rate_excess(chosen, space)
 
 

@@ -49,6 +49,33 @@ class Fact:
     chosen: bool = False
 
 
+Compute = Callable[[Scene], Value]
+
+
+def number(
+    name: str, unit: str, description: str, compute: Compute, *, chosen: bool = False
+) -> Fact:
+    """A fact that is a number with a unit."""
+    return Fact(name, "number", description, compute, unit, chosen=chosen)
+
+
+def flag(name: str, description: str, compute: Compute, *, chosen: bool = False) -> Fact:
+    """A fact that holds or does not."""
+    return Fact(name, "flag", description, compute, chosen=chosen)
+
+
+def word(
+    name: str,
+    description: str,
+    compute: Compute,
+    words: tuple[str, ...] = (),
+    *,
+    chosen: bool = False,
+) -> Fact:
+    """A fact that is one word, of a list if it has one."""
+    return Fact(name, "word", description, compute, words=words, chosen=chosen)
+
+
 def show(value: Value) -> str:
     """A fact's value as texts print it.
 

@@ -36,9 +36,13 @@ _HEAVY = ("r", "num_virtual_tokens", "encoder_hidden_size")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """How much one trial trains and evaluates, in tokens, and on how long texts."""
+    """How much one trial trains and evaluates, in tokens, and on how long texts.
+
+    Memory must hold a batch of texts at the cap; time goes by their mean length.
+    """
 
     sequence_length: int
+    mean_length: int
     train_tokens: int
     evaluation_tokens: int
     classes: int
@@ -53,6 +57,7 @@ class Fit:
     """
 
     setup: Setup
+    heaviest_setup: Setup
     memory: MemoryEstimate
     heaviest: MemoryEstimate
     duration: Duration
@@ -171,12 +176,17 @@ def _measured(
     work: Work,
 ) -> Fit:
     limit = hardware.memory_gib
-    heaviest = estimate(model, replace(setup, **heavy), limit)
+    heaviest_setup = replace(setup, **heavy)
+    heaviest = estimate(model, heaviest_setup, limit)
+    typical = replace(setup, sequence_length=work.mean_length, evaluation_length=work.mean_length)
     return Fit(
         setup=setup,
+        heaviest_setup=heaviest_setup,
         memory=estimate(model, setup, limit),
         heaviest=heaviest,
-        duration=trial_duration(model, setup, hardware, work.train_tokens, work.evaluation_tokens),
+        duration=trial_duration(
+            model, typical, hardware, work.train_tokens, work.evaluation_tokens
+        ),
         trainable=trainable_parameters(model, setup),
         fits=heaviest.high_gib <= limit,
     )

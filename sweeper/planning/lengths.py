@@ -15,9 +15,11 @@ from sweeper.spec import Spec
 MULTIPLE = 8
 
 # Without data: the lengths that published recipes for these tasks use (GLUE fine-tuning 128,
-# arXiv:1810.04805, A.3; Alpaca and QLoRA instruction tuning 512, arXiv:2305.14314, B.2).
+# arXiv:1810.04805, A.3; Alpaca and QLoRA instruction tuning 512, arXiv:2305.14314, appendix).
 TYPICAL = {"classification": 128, "instruction": 512, "code": 512, "domain": 512}
 TYPICAL_MEAN_SHARE = 0.5
+# What a cap at the 99th percentile cuts: too usual to warn about.
+USUAL = "at most 1%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def _cuts(lengths: LengthFacts, tokens: int) -> str:
     if lengths.longest <= tokens:
         return ""
     if lengths.p99 <= tokens:
-        return "at most 1%"
+        return USUAL
     if lengths.p90 <= tokens:
         return "1% to 10%"
     return "10% to 50%" if lengths.p50 <= tokens else "more than half"

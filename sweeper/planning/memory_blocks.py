@@ -21,6 +21,7 @@ class Recorder:
         self.setup = setup
         self.traits = traits(model)
         self.tape = Tape()
+        self.dropped = 0.0  # random numbers a token
         self.autocast = setup.precision == "bf16-mixed"
         self.trains_base = setup.strategy == "full"
         self.keeps_wide_inputs = setup.quantization is not None and setup.keeps_quantized_inputs
@@ -73,6 +74,7 @@ class Recorder:
     def dropout(self, x: Value) -> Value:
         """Dropout: a mask of one byte an element, or of x's own dtype on a CPU."""
         y = Value(x.elements, x.item)
+        self.dropped += x.elements
         mask = Value(x.elements, 1 if self.setup.device == "cuda" else x.item)
         self.tape.record([y], [x], [mask])
         return y

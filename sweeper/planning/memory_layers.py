@@ -20,12 +20,14 @@ class LayerCost:
         peak: The most during its backward, what it keeps included.
         forward: The most during its forward, likewise.
         entry: Its input, which is all that checkpointing keeps.
+        dropped: Random numbers a token that its dropout draws; no bytes.
     """
 
     kept: float
     peak: float
     forward: float
     entry: float
+    dropped: float
     count: int
 
 
@@ -69,7 +71,14 @@ def _cost(
         entry = Value(model.hidden_size, 4)  # LayerNorm's output under autocast
     _layer(recorder, entry, moe, cross)
     tape = recorder.tape
-    return LayerCost(tape.kept(), tape.backward_peak(), tape.forward_peak(), entry.size, count)
+    return LayerCost(
+        kept=tape.kept(),
+        peak=tape.backward_peak(),
+        forward=tape.forward_peak(),
+        entry=entry.size,
+        dropped=recorder.dropped,
+        count=count,
+    )
 
 
 def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bool) -> Value:

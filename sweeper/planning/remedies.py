@@ -23,15 +23,12 @@ def too_large(
 ) -> Rejected:
     """A strategy whose smallest set-up does not fit."""
     setup, need = found.setup, found.heaviest.high_gib
-    where = f"{setup.gpus} GPUs" if setup.gpus > 1 else "the device"
+    many = setup.gpus > 1
     reason = (
-        f"needs {found.heaviest.peak_gib:.1f} GiB on each of {where}"
-        if setup.gpus > 1
-        else f"needs {found.heaviest.peak_gib:.1f} GiB"
-    )
-    reason += (
-        f" (up to {need:.1f}), {where if setup.gpus > 1 else 'the device'} has "
-        f"{hardware.memory_gib:g}: {setup.precision}, micro-batch {setup.micro_batch}, "
+        f"needs {found.heaviest.peak_gib:.1f} GiB (up to {need:.1f})"
+        f"{f' on each of {setup.gpus} GPUs' if many else ''}, "
+        f"{'each' if many else 'the device'} has {hardware.memory_gib:g}: "
+        f"{setup.precision}, micro-batch {setup.micro_batch}, "
         f"{setup.sequence_length} tokens"
         f"{', checkpointing' if setup.gradient_checkpointing else ''}"
     )
@@ -39,7 +36,6 @@ def too_large(
         strategy=strategy.name,
         model=model.id,
         reason=reason,
-        rule="does-not-fit",
         source="the memory formula",
         needs_gib=round(need, 2),
         has_gib=hardware.memory_gib,

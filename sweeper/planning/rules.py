@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from sweeper import knowledge
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.planning.conditions import Condition, parse_condition
-from sweeper.planning.effects import Effects, parse_effects
+from sweeper.planning.effectfile import parse_effects
+from sweeper.planning.effects import Effects
 from sweeper.planning.strategies import Strategy, load_strategies
 from sweeper.yamlfile import Document, Path_, read
+
+# The entry points through which other packages add rules and strategy files.
+GROUP = "sweeper.search_spaces"
 
 RULE_KEYS = ("id", "title", "when", "then", "why", "source")
 _REQUIRED = ("id", "title", "then", "why", "source")
@@ -72,12 +78,24 @@ def rule_book(own: tuple[str, ...] = ()) -> RuleBook:
         RuleError: With every problem of every file.
     """
     shipped = knowledge.search_spaces()
-    return _load(shipped, own) if own else _shipped(shipped)
+    return _load(shipped, (*_installed(), *own)) if own else _shipped(shipped)
 
 
 @lru_cache(maxsize=1)
 def _shipped(folder: Path) -> RuleBook:
-    return _load(folder, ())
+    return _load(folder, _installed())
+
+
+def _installed() -> tuple[str, ...]:
+    """Folders that other packages bring, through entry points that name such a package.
+
+    The package is found, not imported: reading its YAML must not run its code.
+    """
+    folders = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        found = find_spec(entry.module)
+        folders += list(found.submodule_search_locations or ()) if found else []
+    return tuple(folders)
 
 
 def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:

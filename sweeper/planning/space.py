@@ -106,7 +106,7 @@ def _apply(
         old = standing.parameters.get(change.parameter)
         if old is None or change.strategy not in (EVERY, name):
             continue
-        new = changed(old, _resolved(change, values), rule, fill(rule.why, values))
+        new = changed(old, _resolved(change, old, values), rule, fill(rule.why, values))
         standing.parameters[change.parameter] = new
         done.append(f"{change.parameter} {describe(new)}")
         earlier = setters.get(change.parameter)
@@ -118,8 +118,11 @@ def _apply(
         standing.reasons.append(reason(rule, fill(rule.why, values), "; ".join(done), weight))
 
 
-def _resolved(change: Change, values: Values) -> Change:
-    """A default that is computed from a fact becomes a number, and the range grows to hold it."""
+def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
+    """A default that is computed from a fact becomes a number.
+
+    A range that does not hold it moves there, at its old width.
+    """
     if change.default_from is None:
         return change
     name, times = change.default_from
@@ -127,7 +130,14 @@ def _resolved(change: Change, values: Values) -> Change:
     if not isinstance(value, int | float):
         return change
     default = float(f"{value * times:.3g}")
-    return replace(change, default=default, widen=change.widen or (default, default))
+    low, high = _number(parameter.low), _number(parameter.high)
+    if low <= default <= high:
+        return replace(change, default=default)
+    if parameter.log:
+        half = math.sqrt(high / low)
+        return replace(change, default=default, span=(default / half, default * half))
+    half = (high - low) / 2
+    return replace(change, default=default, span=(default - half, default + half))
 
 
 def _refines(new: Parameter, old: Parameter) -> bool:
@@ -179,7 +189,10 @@ def _range(parameter: Parameter, change: Change) -> tuple[float, float]:
     if change.narrow and max(low, change.narrow[0]) <= min(high, change.narrow[1]):
         low, high = max(low, change.narrow[0]), min(high, change.narrow[1])
     floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
-    return min(max(low, floor), ceiling), min(max(high, floor), ceiling)
+    return (
+        float(f"{min(max(low, floor), ceiling):.3g}"),
+        float(f"{min(max(high, floor), ceiling):.3g}"),
+    )
 
 
 def _default(parameter: Parameter, change: Change, update: dict[str, object]) -> Scalar:

@@ -40,8 +40,6 @@ class Row:
     trial: int | None = None
     pointer: str = ""
     css: str = ""
-    strategy: str = ""
-    state: str = ""
 
 
 @dataclass(frozen=True)
@@ -215,6 +213,11 @@ class Section:
     title: str
     question: str
     blocks: Sequence[Block]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether there is nothing here but the reason why there is nothing."""
+        return all(isinstance(block, Empty) for block in self.blocks)
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,6 @@ def _row_attributes(row: Row, table: Table) -> Markup:
             "class": row.css,
             "data-trial": "" if row.trial is None else str(row.trial),
             "data-k": row.pointer,
-            "data-strategy": row.strategy,
-            "data-state": row.state,
         }
     )
 

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from scipy import stats
+from scipy import special
 
 from sweeper.planning.plan import Parameter
 from sweeper.spec import Scalar
@@ -82,7 +82,7 @@ class Axis:
     def log_prior(self, unit: float) -> float:
         """Log density of the prior with Cauchy tails, so that a wrong one can be overruled."""
         center, spread = self.prior
-        return float(stats.cauchy.logpdf(unit, center, spread))
+        return -math.log(math.pi * spread * (1 + ((unit - center) / spread) ** 2))
 
     def draw_prior(self, within: Range, generator: np.random.Generator) -> float:
         """A draw from the prior, cut to a range."""
@@ -95,11 +95,11 @@ def truncated(normal: tuple[float, float], within: Range, generator: np.random.G
     low, high = within
     if high <= low:
         return low
-    bounds = stats.norm.cdf([(low - center) / spread, (high - center) / spread])
+    bounds = special.ndtr([(low - center) / spread, (high - center) / spread])
     if bounds[1] - bounds[0] < 1e-9:  # the range lies far in a tail
         return float(generator.uniform(low, high))
     quantile = generator.uniform(bounds[0], bounds[1])
-    return float(np.clip(center + spread * stats.norm.ppf(quantile), low, high))
+    return float(np.clip(center + spread * special.ndtri(quantile), low, high))
 
 
 @dataclass(frozen=True)

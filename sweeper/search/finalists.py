@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from sweeper.trials import TrialResult
 
@@ -101,7 +101,8 @@ def told_apart(better: Contender, worse: Contender, seed: int) -> bool:
         return difference > 0.0
     error = math.hypot(items or 0.0, seeds)
     quantile = (1 + CONFIDENCE) / 2
-    reach = stats.norm.ppf(quantile) if math.isinf(freedom) else stats.t.ppf(quantile, freedom)
+    normal = math.isinf(freedom)
+    reach = special.ndtri(quantile) if normal else special.stdtrit(freedom, quantile)
     return bool(difference > float(reach) * error)
 
 

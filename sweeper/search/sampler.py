@@ -81,7 +81,10 @@ class SweeperSampler(BaseSampler):
         if not seen:  # the rule book's best guess is tried before anything is searched
             defaults = {name: one.default for name, one in candidate.parameters.items()}
             return {name: defaults[name] for name in self._axes(key)}
-        return Proposals(self._axes(key), seen, generator).best()
+        constants = {
+            name: one.default for name, one in candidate.parameters.items() if not one.searched
+        }
+        return Proposals(self._axes(key), seen, generator, constants).best()
 
     def sample_independent(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -146,6 +147,10 @@ def _relational(url: str) -> Storage:
     path.parent.mkdir(parents=True, exist_ok=True)
     exclusive = _lock_of(path)
     with exclusive():  # two processes that create the tables at once would both fail
+        # The mode is kept in the file; set before the tables are made, which
+        # then need fewer flushes.
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
         storage = RDBStorage(
             url, engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT_SECONDS}}
         )
@@ -155,11 +160,10 @@ def _relational(url: str) -> Storage:
 
 
 def _tune_sqlite(connection: object, _record: object) -> None:
-    # Write-ahead logging: readers never wait for a writer, and a commit needs no flush of its
+    # With write-ahead logging readers never wait for a writer, and a commit needs no flush of its
     # own. A killed process loses nothing; a power cut may lose the last commits, which are then
     # repaired from the trials' own files.
     cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
 

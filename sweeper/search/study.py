@@ -17,6 +17,7 @@ from sweeper.search.storage import Storage
 # Study attributes. Plain Optuna code and dashboards show them as they are.
 RUN = "sweeper:run"
 PHASE = "sweeper:phase"
+OPEN, CLOSED = "open", "closed"
 TOTAL = "sweeper:total"
 SPEC = "sweeper:spec"
 BACKEND = "sweeper:backend"

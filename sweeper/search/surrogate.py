@@ -6,7 +6,6 @@ Inputs are axes scaled so that a distance of 1 is as far as losses are taken to 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,8 +73,3 @@ class Surrogate:
         density = np.exp(-0.5 * score**2) / math.sqrt(2 * math.pi)
         improvement: Vector = deviation * (score * special.ndtr(score) + density)
         return improvement
-
-
-def as_matrix(rows: Sequence[Sequence[float]]) -> Matrix:
-    """Rows of numbers as a matrix."""
-    return np.asarray(rows, dtype=float)

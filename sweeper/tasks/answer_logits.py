@@ -29,14 +29,31 @@ def answer_losses(model: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -
     Returns:
         ``(answer tokens,)`` nats in float32, row by row.
     """
-    targets = labels[:, 1:]
-    wanted = targets.ne(-100)
+    wanted = torch.zeros_like(labels, dtype=torch.bool)
+    wanted[:, :-1] = labels[:, 1:].ne(-100)
+    rows = logits_at(model, {"use_cache": False, **inputs}, wanted).logits
+    return cross_entropy(rows.float(), labels[:, 1:][wanted[:, :-1]], reduction="none")
+
+
+def logits_at(model: nn.Module, inputs: Mapping[str, Any], wanted: Tensor) -> Any:
+    """The model's output with logits of chosen positions only.
+
+    Args:
+        model: See ``answer_losses``.
+        inputs: See ``answer_losses``.
+        wanted: ``(batch, tokens)``, True at the tokens whose successor is to be predicted.
+
+    Returns:
+        What the model gives, its ``logits`` of shape ``(wanted, vocabulary)``, row by row.
+    """
     with _only(model, wanted):
-        logits = model(**{"use_cache": False, **inputs}).logits
+        output = model(**inputs)
+    logits = output.logits
+    # An output layer that is not called as a module has seen everything.
     if logits.dim() == 3 and logits.shape[:2] != (1, int(wanted.sum())):
         logits = _selected(logits, wanted)
-    rows = logits.reshape(-1, logits.shape[-1])
-    return cross_entropy(rows.float(), targets[wanted], reduction="none")
+    output.logits = logits.reshape(-1, logits.shape[-1])
+    return output
 
 
 def by_row(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,9 +72,7 @@ def by_row(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def _selected(states: Tensor, wanted: Tensor) -> Tensor:
     """``(1, selected, width)`` from ``(batch, tokens or more, width)``, aligned at the end."""
-    # The state before the last token's is the last that predicts anything.
-    tokens = wanted.shape[1]
-    return states[:, -tokens - 1 : -1][wanted].unsqueeze(0)
+    return states[:, -wanted.shape[1] :][wanted].unsqueeze(0)
 
 
 @contextmanager

@@ -64,3 +64,8 @@ class Prefix:
             "use_cache": True,
             self._argument: cache,
         }
+
+
+def cache_of(output: Any) -> Any:
+    """The cache in what a model gave back, whatever this version calls it."""
+    return output["cache"] if "cache" in output else output["past_key_values"]

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 
 Pooling = Literal["mean", "cls", "last"]
 
+# Measured: MiniLM's pooled and centred features have norms of 4.8 to 5.9 on three data sets, and
+# the default head_learning_rate was measured on them.
+_NORM = 5.0
+_VARIES = 1e-3
+
 
 def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     """One vector a text from its token states.
@@ -34,6 +39,53 @@ def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     return states[torch.arange(len(states), device=states.device), index]
 
 
+class Head(nn.Linear):
+    """A linear layer on features that are centred and scaled first.
+
+    One step of Adam moves a logit by about the learning rate times the features' absolute sum, so
+    features of a fixed size give ``head_learning_rate`` the same meaning on every model. Measured
+    with a head alone on frozen features, 94 steps at 1e-2, validation loss without and with:
+    MiniLM 0.670 and 0.653 (well-formed queries), 0.180 and 0.183 (7 intents), 0.801 and 0.761
+    (77 intents); SmolLM2 0.645 and 0.575, 0.246 and 0.214 on the first two.
+
+    ``center`` and ``scale`` are ``(width,)`` buffers, 0 and 1 at first.
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, classes: int, device: torch.device) -> None:
+        super().__init__(width, classes, device=device)
+        self.register_buffer("center", torch.zeros(width, device=device))
+        self.register_buffer("scale", torch.ones(width, device=device))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward((features - self.center) * self.scale)
+
+    @torch.no_grad()
+    def normalise(self, features: Tensor) -> None:
+        """Take center and scale from a sample ``(items, width)`` of features: afterwards each has
+        mean 0, they have the same spread, and their norm is about that of MiniLM's."""
+        spread, mean = torch.std_mean(features.to(self.center), dim=0)
+        typical = spread.mean()
+        # A feature that never varied may do so later; it gets the usual scale.
+        spread = torch.where(spread > _VARIES * typical, spread, typical)
+        self.center.copy_(mean)
+        self.scale.copy_(_NORM / features.shape[1] ** 0.5 / spread)
+
+    @torch.no_grad()
+    def become(self, weight: Tensor, bias: Tensor) -> None:
+        """Give the logits of a linear layer on features as they are.
+
+        Args:
+            weight: ``(classes, width)``.
+            bias: ``(classes,)``.
+        """
+        weight, bias = weight.to(self.weight), bias.to(self.bias)
+        self.bias.copy_(bias + weight @ self.center)
+        self.weight.copy_(weight / self.scale)
+
+
 class Classifier(nn.Module):
     """Logits of the classes of a text.
 
@@ -51,7 +103,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.base = base
         self.pooling: Pooling = pooling
-        self.head = nn.Linear(width, classes, device=next(base.parameters()).device)
+        self.head = Head(width, classes, next(base.parameters()).device)
 
     def features(self, inputs: Mapping[str, Any]) -> Tensor:
         """Pooled states ``(batch, width)``. Virtual tokens in front of the text are not pooled."""

@@ -6,7 +6,7 @@ models are scored on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -35,6 +35,8 @@ _BATCH = 8
 # Examples among which the shots are looked for.
 _LOOKED_AT = 32
 
+Turns = Callable[[Example], list[Message]]
+
 
 @dataclass
 class ZeroShot:
@@ -59,12 +61,14 @@ class FewShot:
     Args:
         task: Of the items.
         chat: Writes conversations.
+        turns: An example's question and answer, as the task asks it.
         shots: The examples, the same for every item.
         workshop: Lends the base model.
     """
 
     task: TextTask
     chat: Chat
+    turns: Turns
     shots: tuple[Example, ...]
     workshop: Workshop
     name: str = "few_shot"
@@ -73,11 +77,11 @@ class FewShot:
 
     def evaluate(self, split: Split) -> Evaluation:
         model = self.workshop.base().eval()
-        turns = [turn for shot in self.shots for turn in shot.messages]
-        shown = self.chat.encode(turns).ids
+        shots = [turn for shot in self.shots for turn in self.turns(shot)]
+        shown = self.chat.encode(shots).ids
         prefix = Prefix(model, shown)
         examples = self.workshop.dataset.splits[split]
-        features = [self.task.feature(self._item(shown, turns, item)) for item in examples]
+        features = [self.task.feature(self._item(shown, shots, item)) for item in examples]
         order = sorted(range(len(examples)), key=lambda i: -len(features[i]["input_ids"]))
         scores: list[ItemScores] = []
         for start in range(0, len(order), _BATCH):
@@ -85,12 +89,12 @@ class FewShot:
             scores.append(self._score(model, prefix, batch))
         return self.task.evaluation([in_item_order(scores, order)], examples)
 
-    def _item(self, shown: list[int], turns: list[Message], item: Example) -> Encoded:
+    def _item(self, shown: list[int], shots: list[Message], item: Example) -> Encoded:
         """One item's own tokens: what follows the examples in the whole conversation."""
-        whole = self.chat.encode([*turns, *item.messages])
+        whole = self.chat.encode([*shots, *self.turns(item)])
         cut = len(shown)
         if whole.ids[:cut] != shown:
-            return self.chat.encode(item.messages)
+            return self.chat.encode(self.turns(item))
         own = [number for number, (start, _) in enumerate(whole.answers) if start >= cut]
         return replace(
             whole,
@@ -107,23 +111,24 @@ class FewShot:
         return self.task.item_scores(losses, batch)
 
 
-def shot_baselines(task: TextTask, chat: Chat, workshop: Workshop) -> Sequence[Baseline]:
+def shot_baselines(
+    task: TextTask, chat: Chat, turns: Turns, workshop: Workshop
+) -> Sequence[Baseline]:
     """The untrained model asked at once and, where there is room, after a few examples."""
     zero = ZeroShot(task, workshop)
-    shots = _choose(chat, workshop.dataset.splits["train"])
+    shots = _choose(chat, turns, workshop.dataset.splits["train"])
     room = task.facts.context_length - task.sequence_length
     if len(shots) < SHOTS or not cacheable(workshop.base()):
         return (zero,)
-    turns = [turn for shot in shots for turn in shot.messages]
-    if len(chat.encode(turns).ids) > room:
+    if len(chat.encode([turn for shot in shots for turn in turns(shot)]).ids) > room:
         return (zero,)
-    return (zero, FewShot(task, chat, shots, workshop))
+    return (zero, FewShot(task, chat, turns, shots, workshop))
 
 
-def _choose(chat: Chat, train: Sequence[Example]) -> tuple[Example, ...]:
+def _choose(chat: Chat, turns: Turns, train: Sequence[Example]) -> tuple[Example, ...]:
     """The first examples that are not longer than most of their neighbours."""
     first = [example for example in train[:_LOOKED_AT] if example.messages]
-    lengths = [len(chat.encode(example.messages).ids) for example in first]
+    lengths = [len(chat.encode(turns(example)).ids) for example in first]
     median = sorted(lengths)[len(lengths) // 2] if lengths else 0
     short = [e for e, length in zip(first, lengths, strict=True) if length <= median]
     return tuple(short[:SHOTS])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from sweeper.data.examples import Example
+from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
 from sweeper.tasks.base import Baseline, Workshop
 from sweeper.tasks.chat import Chat
-from sweeper.tasks.fewshot import shot_baselines
+from sweeper.tasks.fewshot import ZeroShot, shot_baselines
 from sweeper.tasks.markers import answers, family
 from sweeper.tasks.text import TextTask
 from sweeper.tasks.tokens import Encoded, completed, tokenise
@@ -27,7 +27,15 @@ class Instruction(TextTask):
     def encode_one(self, example: Example) -> Encoded:
         if example.templated:
             return self._templated(example.text)
-        return self.chat.encode(example.messages)
+        return self.chat.encode(self.turns(example))
+
+    def asked(self, example: Example) -> list[Message]:
+        """The turns before the answer: what a model is asked with."""
+        return list(example.messages[:-1])
+
+    def turns(self, example: Example) -> list[Message]:
+        """Question and answer."""
+        return [*self.asked(example), *example.messages[-1:]]
 
     def _templated(self, text: str) -> Encoded:
         """A text that already holds chat markers, masked by them and not templated again."""
@@ -42,4 +50,6 @@ class Instruction(TextTask):
         return completed(tokenise(self.tokenizer, kept, places), self.tokenizer)
 
     def baselines(self, workshop: Workshop) -> Sequence[Baseline]:
-        return () if self.dataset.templated else shot_baselines(self, self.chat, workshop)
+        if self.dataset.templated:
+            return (ZeroShot(self, workshop),)
+        return shot_baselines(self, self.chat, self.turns, workshop)

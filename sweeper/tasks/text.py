@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,14 @@ class EncodingCounts:
         dropped: Examples whose answer alone is too long; nothing of them is trained on or scored.
         rewritten: Examples with earlier answers that the template writes otherwise than they were
             said; these answers are not trained on.
+        cut: Texts without prompt of which only the beginning is used.
     """
 
     examples: int = 0
     shortened: int = 0
     dropped: int = 0
     rewritten: int = 0
+    cut: int = 0
 
 
 class TextTask(Task):
@@ -91,8 +93,10 @@ class TextTask(Task):
 
     def feature(self, encoded: Encoded) -> Feature:
         """The example at most ``sequence_length`` long; without answer if that does not fit."""
-        short = shorten(encoded, self.sequence_length, self.tokenizer.bos_token_id)
         self.counts.examples += 1
+        if encoded.answers and encoded.answers[-1][0] <= 1:
+            encoded = self._beginning(encoded)
+        short = shorten(encoded, self.sequence_length, self.tokenizer.bos_token_id)
         self.counts.rewritten += encoded.rewritten > 0
         if short is None:
             self.counts.dropped += 1
@@ -101,10 +105,22 @@ class TextTask(Task):
         said = sum(short.answer_bytes)
         return {"input_ids": short.ids, "labels": short.labels(), "answer_bytes": said}
 
+    def _beginning(self, document: Encoded) -> Encoded:
+        """The first tokens of a text that has no prompt in front of it."""
+        cap = self.sequence_length
+        if len(document.ids) <= cap:
+            return document
+        self.counts.cut += 1
+        kept = document.ids[:cap]
+        said = len(self.tokenizer.decode(kept, skip_special_tokens=True).encode())
+        start = document.answers[-1][0]
+        return replace(document, ids=kept, answers=((start, cap),), answer_bytes=(said,))
+
     def notes(self) -> tuple[str, ...]:
         counts, cap = self.counts, self.sequence_length
         said = (
             (counts.shortened, f"prompts were shortened on the left to fit {cap} tokens"),
+            (counts.cut, f"texts were cut after {cap} tokens"),
             (
                 counts.dropped,
                 f"examples were left out: their answer alone does not fit {cap} tokens",

@@ -92,6 +92,11 @@ def completed(encoded: Encoded, tokenizer: Any) -> Encoded:
     return replace(encoded, ids=ids, answers=answers)
 
 
+def document(tokenizer: Any, text: str) -> Encoded:
+    """A plain text, all of which is to be learnt, with BOS and EOS as this tokenizer has them."""
+    return completed(tokenise(tokenizer, text, ((0, len(text)),)), tokenizer)
+
+
 def _apart(
     tokenizer: Any, text: str, cuts: Sequence[int], whole: list[int], parts: list[list[int]]
 ) -> tuple[list[int], list[int]]:

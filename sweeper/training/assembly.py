@@ -28,9 +28,7 @@ def head_names(model: nn.Module) -> set[str]:
 
 def start_head(model: Classifier, probe: Probe) -> None:
     """Let the head begin as the frozen probe."""
-    with torch.no_grad():
-        model.head.weight.copy_(torch.from_numpy(probe.weight))
-        model.head.bias.copy_(torch.from_numpy(probe.bias))
+    model.head.become(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias))
 
 
 @contextmanager
@@ -42,6 +40,7 @@ def assembled(workshop: Workshop, strategy: Strategy, config: TrialConfig) -> It
     parameters = config.parameters
     # First, since the features come from the base before anything is put on it.
     probe = workshop.probe if parameters.get("head_init") == "probe" else None
+    sample = workshop.feature_sample
     dtype = strategy.base_dtype(config.precision)
     quantized = strategy.quantization_config(parameters)
     changes = strategy.changes_base(parameters)
@@ -57,8 +56,10 @@ def assembled(workshop: Workshop, strategy: Strategy, config: TrialConfig) -> It
             # Seeded again, so that a head starts alike beside every strategy.
             set_seed(config.seed)
             model = workshop.task.assemble(adapted, parameters)
-            if probe is not None and isinstance(model, Classifier):
-                start_head(model, probe)
+            if isinstance(model, Classifier) and sample is not None:
+                model.head.normalise(torch.from_numpy(sample))
+                if probe is not None:
+                    start_head(model, probe)
             yield model
         finally:
             returned = strategy.remove(adapted)

@@ -27,6 +27,7 @@ def fit_head(job: Job, strategy: Strategy) -> TrialResult:
         job.progress = Progress(
             steps=0, tokens=sum(workshop.items("train").lengths), earlier=workshop.probe_seconds
         )
+        job.peak_memory_gib = workshop.probe_peak_gib
         evaluation = job.judge().evaluate(model)
         job.tell(job.config.budget.rungs, evaluation, None, epochs=1.0)
         return job.completed(strategy, model, Final(job.config.budget.rungs, evaluation))

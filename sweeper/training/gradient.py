@@ -46,9 +46,8 @@ def train_once(job: Job, strategy: Strategy, batching: Batching, phase: Phase) -
     """
     device = job.workshop.device
     job.batching = batching
-    peak = PeakMemory(device)
     with assembled(job.workshop, strategy, job.config) as model:
-        loaded = bytes_of(model)
+        peak, loaded = PeakMemory(device), bytes_of(model)
         job.progress = Progress(check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1)
         watch, trainer = _trainer(job, strategy, model, phase)
         trainer.train()

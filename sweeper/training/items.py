@@ -1,14 +1,17 @@
-"""The items of one split, tokenised once and padded once, for every evaluation of every trial."""
+"""The items of one split, tokenised once for every trial, in padded batches of like lengths."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import torch
 
 from sweeper.data.examples import Example
 from sweeper.tasks.base import Batch, Feature, Task
+
+Positioned = tuple[list[int], Batch]
+"""Items padded together, and where they stand in the split."""
 
 
 class Items:
@@ -22,7 +25,7 @@ class Items:
     def __init__(self, task: Task, examples: Sequence[Example]) -> None:
         self._task = task
         self.examples = tuple(examples)
-        self._batches: dict[tuple[int, int], list[tuple[list[int], Batch]]] = {}
+        self._kept: dict[tuple[int, int], list[Positioned]] = {}
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -36,16 +39,19 @@ class Items:
         """Tokens of each item."""
         return [len(feature["input_ids"]) for feature in self.features]
 
-    def batches(self, count: int, size: int) -> list[tuple[list[int], Batch]]:
+    def batches(self, count: int, size: int) -> Iterator[Positioned]:
         """The first ``count`` items, longest first, as (positions, padded batch) on the CPU."""
+        order = sorted(range(count), key=lambda i: (-self.lengths[i], i))
+        for start in range(0, count, size):
+            part = order[start : start + size]
+            yield part, self._task.collate([self.features[i] for i in part])
+
+    def kept_batches(self, count: int, size: int) -> list[Positioned]:
+        """The same, padded once and kept: for what every trial is scored on."""
         key = (count, size)
-        if key not in self._batches:
-            order = sorted(range(count), key=lambda i: (-self.lengths[i], i))
-            parts = [order[start : start + size] for start in range(0, count, size)]
-            self._batches[key] = [
-                (part, self._task.collate([self.features[i] for i in part])) for part in parts
-            ]
-        return self._batches[key]
+        if key not in self._kept:
+            self._kept[key] = list(self.batches(count, size))
+        return self._kept[key]
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -61,7 +61,7 @@ class Judge:
         parts: list[ItemScores] = []
         positions: list[int] = []
         with torch.no_grad(), autocast(device, self.mixed):
-            for part, batch in self.items.batches(count, self.batch_size):
+            for part, batch in self.items.kept_batches(count, self.batch_size):
                 if self.should_stop():
                     raise Interrupted
                 parts.append(self.task.score(model, to_device(batch, device)))

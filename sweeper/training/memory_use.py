@@ -1,8 +1,8 @@
 """Peak memory of a trial: of the CUDA allocator on a GPU, of the process on a CPU.
 
-On a GPU it is what torch had allocated at most, base model included. On a CPU it is by how much
-the process's resident set grew over its size at the trial's start, plus the base model, which was
-resident before; memory that the allocator kept from an earlier trial is trimmed first.
+On a GPU it is what torch had allocated at most, the model included. On a CPU it is by how much
+the process's resident set grew once the model stood, plus the model itself; memory that the
+allocator kept from an earlier trial is trimmed first.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class PeakMemory:
         self._resettable = _reset_peak()
         self._start = psutil.Process().memory_info().rss
 
-    def gib(self, base_bytes: int) -> float:
+    def gib(self, model_bytes: int) -> float:
         """The peak so far.
 
         Args:
-            base_bytes: The base model's, which was loaded before the count began.
+            model_bytes: The model's, which was there before the count began.
         """
         if self._device.type == "cuda":
             return float(torch.cuda.max_memory_allocated(self._device) / GIB)
         peak = _peak() if self._resettable else psutil.Process().memory_info().rss
-        return float(max(0, peak - self._start) + base_bytes) / GIB
+        return float(max(0, peak - self._start) + model_bytes) / GIB
 
 
 def _reset_peak() -> bool:

@@ -6,15 +6,10 @@ tokenizer and a config under ``SWEEPER_HOME``. Knows nothing of training.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import json
-import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sweeper.errors import ModelError, SweeperError, near_match
 from sweeper.knowledge import home
+from sweeper.training.made_once import made_once
 
 # Raised whenever the folder that a conversion writes changes; older folders are written anew.
 _FORMAT = 1
@@ -68,12 +64,12 @@ def packaged_model(name: str) -> Path:
     """
     source = _gguf_file(name)
     folder = packaged_folder(name)
-    if _is_current(folder, source):
-        return folder
     try:
-        with _lock(folder.parent / f".{name}.lock"):
-            if not _is_current(folder, source):
-                _replace(folder, source)
+        made_once(
+            folder,
+            lambda empty: _convert(source, empty),
+            lambda made: _is_current(made, source),
+        )
     except OSError as error:
         raise ModelError(
             f"cannot write the converted model ({error.strerror or error})",
@@ -110,28 +106,6 @@ def _is_current(folder: Path, source: Path) -> bool:
 
 def _record(source: Path) -> dict[str, Any]:
     return {"format": _FORMAT, "gguf": source.name, "bytes": source.stat().st_size}
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _replace(folder: Path, source: Path) -> None:
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        _convert(source, temporary)
-        temporary.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _convert(source: Path, folder: Path) -> None:

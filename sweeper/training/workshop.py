@@ -6,6 +6,7 @@ Made once for each model and worker; knows nothing of single trials.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from sweeper.data.examples import Dataset
+from sweeper.errors import UsageError
 from sweeper.evaluation.baselines import classification_baselines
 from sweeper.evaluation.probe import Array, Probe, fit_path
+from sweeper.execution.backend import Interrupted
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.base import Baseline, Evaluation
@@ -25,7 +28,12 @@ from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.discovery import task as task_named
 from sweeper.training.base_model import BaseKeeper
 from sweeper.training.items import Items, to_device
-from sweeper.training.measure import Judge
+from sweeper.training.measure import Judge, never
+from sweeper.training.memory_use import PeakMemory, bytes_of
+
+
+# Enough for a mean and a spread of each feature; the first items are a random subset.
+_FEATURE_SAMPLE = 256
 
 
 class Workshop:
@@ -68,6 +76,8 @@ class Workshop:
         self._items: dict[Split, Items] = {}
         self._pooled: dict[Split, Array] = {}
         self.probe_seconds = 0.0
+        self.probe_peak_gib = 0.0
+        self.should_stop: Callable[[], bool] = never
 
     def items(self, split: Split) -> Items:
         """The tokenised items of a split, made when first asked for."""
@@ -94,31 +104,52 @@ class Workshop:
         """The task, where it is one with a head on pooled features.
 
         Raises:
-            TypeError: It is not.
+            UsageError: It is not.
         """
         if not isinstance(self.task, Classification):
-            raise TypeError(f"{self.task.name} has no head")
+            raise UsageError(
+                f"the task {self.task.name} has no classes for a linear head to choose from",
+                fix="Use a strategy that trains the model itself.",
+            )
         return self.task
 
     def pooled(self, split: Split) -> Array:
-        """Frozen pooled features ``(items, width)`` of a split, computed once."""
+        """Frozen pooled features ``(items, width)`` of a split, computed once.
+
+        Raises:
+            Interrupted: ``should_stop``, the current trial's, said True.
+        """
         if split not in self._pooled:
-            task, items = self.classification, self.items(split)
-            model = Classifier(self.base(), task.pooling, self.facts.hidden_size, 1)
-            features = np.empty((len(items), self.facts.hidden_size), dtype=np.float32)
-            with torch.no_grad():
-                for part, batch in items.batches(len(items), self.evaluation_batch):
-                    inputs = to_device(batch, self.device)
-                    inputs.pop("labels")
-                    features[part] = model.features(inputs).cpu().numpy()
-            self._pooled[split] = features
+            self._pooled[split] = self._features(split, len(self.items(split)))
         return self._pooled[split]
+
+    def _features(self, split: Split, count: int) -> Array:
+        task, items = self.classification, self.items(split)
+        model = Classifier(self.base(), task.pooling, self.facts.hidden_size, 1)
+        features = np.empty((count, self.facts.hidden_size), dtype=np.float32)
+        with torch.no_grad():
+            for part, batch in items.batches(count, self.evaluation_batch):
+                if self.should_stop():
+                    raise Interrupted
+                inputs = to_device(batch, self.device)
+                inputs.pop("labels")
+                features[part] = model.features(inputs).cpu().numpy()
+        return features
+
+    @cached_property
+    def feature_sample(self) -> Array | None:
+        """Frozen features of the first train items, for the size of a new head's inputs; None
+        where the task has no head."""
+        if not isinstance(self.task, Classification):
+            return None
+        count = min(_FEATURE_SAMPLE, len(self.items("train")))
+        return self._features("train", count)
 
     @cached_property
     def probe(self) -> Probe:
-        """The frozen probe at its best regularisation, fitted once; ``probe_seconds`` says how
-        long features and fit took."""
-        start = time.perf_counter()
+        """The frozen probe at its best regularisation, fitted once; ``probe_seconds`` and
+        ``probe_peak_gib`` say what features and fit took."""
+        start, peak = time.perf_counter(), PeakMemory(self.device)
         task = self.classification
         train, validation = self.dataset.splits["train"], self.dataset.splits["validation"]
         probe = fit_path(
@@ -129,6 +160,7 @@ class Workshop:
             len(self.dataset.labels),
         )
         self.probe_seconds = time.perf_counter() - start
+        self.probe_peak_gib = peak.gib(bytes_of(self.base()))
         return probe
 
     @cached_property

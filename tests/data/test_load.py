@@ -135,18 +135,20 @@ def test_forms_become_conversations_that_end_with_the_answer(tmp_path):
         assert load_corpus(str(path), DataSpec())[0].messages == expected, row
 
 
-def test_tests_of_code_come_along_with_what_they_need(tmp_path):
+def test_tests_of_code_run_after_the_answer(tmp_path):
     mbpp = {"text": "t", "code": "c", "test_list": ["assert f()"], "test_setup_code": "import m"}
     human = {
-        "prompt": "p",
-        "canonical_solution": "c",
-        "test": "def check(f): 0",
+        "prompt": "def f():\n",
+        "canonical_solution": "    return 1\n",
+        "test": "def check(f):\n    assert f() == 1",
         "entry_point": "f",
     }
     path = write(tmp_path / "rows.jsonl", [mbpp])
     assert load_corpus(str(path), DataSpec())[0].tests == ("import m\nassert f()",)
     path = write(tmp_path / "rows.jsonl", [human])
-    assert load_corpus(str(path), DataSpec())[0].tests == ("def check(f): 0\ncheck(f)\n",)
+    (example,) = load_corpus(str(path), DataSpec())
+    assert example.answer == "def f():\n    return 1\n"
+    exec(f"{example.answer}\n{example.tests[0]}", {})
 
 
 def test_duplicates_conflicts_and_empties_are_counted_and_kept_together(tmp_path):

@@ -44,8 +44,10 @@ from sweeper.trials import (
 ITEMS = 40
 STEPS_A_RUNG = 5
 STEP_SECONDS = float(os.environ.get("CURVE_STEP_SECONDS", "0"))
-# "trial:rung:attempts": the process kills itself there in the first so many attempts.
+# "trial:rung:attempts,...": the process kills itself there in the first so many attempts.
 CRASH = os.environ.get("CURVE_CRASH", "")
+# One finalist and no confirmation.
+QUICK = bool(os.environ.get("CURVE_QUICK"))
 BROKEN = os.environ.get("CURVE_BROKEN", "")
 
 
@@ -135,8 +137,8 @@ def make_plan(trials: int = 20, *, seed: int = 0, strategies: str = "lora,full,h
             full_tokens=10_000,
             search=seconds(),
             confirmation=seconds(),
-            finalists=3,
-            confirmation_seeds=3,
+            finalists=1 if QUICK else 3,
+            confirmation_seeds=1 if QUICK else 3,
         ),
         seed=seed,
         identity=identity,
@@ -304,11 +306,10 @@ class CurveBackend:
 
 
 def _perhaps_crash(config: TrialConfig, rung: int) -> None:
-    if not CRASH:
-        return
-    number, at, attempts = map(int, CRASH.split(":"))
-    if (config.number, rung) == (number, at) and config.attempt <= attempts:
-        os.kill(os.getpid(), signal.SIGKILL)
+    for fault in filter(None, CRASH.split(",")):
+        number, at, attempts = map(int, fault.split(":"))
+        if (config.number, rung) == (number, at) and config.attempt <= attempts:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def make(run: RunFolder, plan: Plan, spec: Spec) -> CurveBackend:
@@ -321,7 +322,7 @@ def main() -> int:
     """``curve_backend.py FOLDER TRIALS WORKERS [SEED]``: the command that kill tests kill."""
     folder, trials, workers, seed = (*sys.argv[1:5], "0")[:4]
     run = RunFolder(Path(folder))
-    spec = make_spec(int(trials), int(workers), storage=os.environ.get("CURVE_STORAGE"))
+    spec = make_spec(int(trials), int(workers), storage=os.environ.get("CURVE_STORAGE") or None)
     with run.lock():
         plan = frozen_plan(run, make_plan(int(trials), seed=int(seed)))
         outcome = run_sweep(run, spec, plan, backend="curve_backend:make")

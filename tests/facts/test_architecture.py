@@ -1,10 +1,13 @@
 """Shapes and counts from a config alone: synonyms, defaults, experts, and what is not known."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweeper.errors import ModelError
 from sweeper.facts import catalogue
 from sweeper.facts.architecture import architecture
+from sweeper.facts.families import FAMILIES
 from sweeper.facts.parameters import count_parameters
 
 LLAMA = {
@@ -145,3 +148,29 @@ def test_other_text_is_not_a_size(text):
 )
 def test_the_nearest_known_id_is_found(written, meant):
     assert catalogue.nearest(written) == meant
+
+
+FIELDS = sorted(
+    {name for family in FAMILIES.values() for name in family.defaults}
+    | {*LLAMA, "text_config", "num_experts", "kv_lora_rank", "mlp_only_layers", "q_lora_rank"}
+    | {"relative_attention", "conv_kernel_size", "conv_groups", "num_kv_heads", "dtype"}
+)
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 9)
+    | st.floats()
+    | st.sampled_from(["", "x", "p2c|c2p"])
+    | st.lists(st.integers(0, 3) | st.lists(st.integers(), max_size=1), max_size=3)
+)
+
+
+@given(st.sampled_from(sorted(FAMILIES)), st.dictionaries(st.sampled_from(FIELDS), VALUES))
+def test_any_configuration_is_counted_or_refused(model_type, changed):
+    config = {**LLAMA, **changed, "model_type": model_type}
+    try:
+        shape = architecture(config)
+        parameters = count_parameters(shape)
+    except ModelError:
+        return
+    assert parameters > 0

@@ -1,8 +1,6 @@
 """Facts about models from folders, packages, the hub's cache, a hub, the catalogue, or a size."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -12,6 +10,7 @@ from sweeper.facts.model import (
     model_folder,
     must_be_trainable,
     needs_conversion,
+    needs_download,
     why_not_trainable,
 )
 from sweeper.facts.packaged import PACKAGED, package_folder
@@ -29,16 +28,6 @@ CONFIG = {
     "torch_dtype": "bfloat16",
 }
 COUNT = 99_136
-
-
-@pytest.fixture(autouse=True)
-def no_hub(monkeypatch, tmp_path):
-    """No test reaches a real hub or a real cache."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def a_folder(path, **files):
@@ -105,6 +94,25 @@ def test_a_folder_without_a_usable_config_is_refused(tmp_path, content, said):
         facts(tmp_path)
 
 
+def test_an_adapter_is_not_a_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="holds an adapter, not a model"):
+        facts(tmp_path)
+
+
+def test_notes_say_what_the_weights_or_the_count_are(tmp_path):
+    folder = a_folder(tmp_path / "awq")
+    (folder / "config.json").write_text(
+        json.dumps({**CONFIG, "quantization_config": {"quant_method": "awq"}})
+    )
+    assert facts(folder).weights_note == "The weights are stored quantised (awq)."
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "both", "text_config": CONFIG, "vision_config": {}})
+    )
+    assert "what reads images or sound is not counted" in facts(folder).weights_note
+    assert not facts(folder).parameters_exact
+
+
 def test_a_path_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(ModelError, match="no such model folder"):
         facts(tmp_path / "nowhere")
@@ -168,6 +176,8 @@ def test_a_cached_model_is_found_and_its_revision_pinned(tmp_path):
     folder = cached(tmp_path, "acme/tiny")
     found = facts("acme/tiny")
     assert (found.source, found.revision, found.folder) == ("hub", "c0ffee", str(folder))
+    assert "switched off" in why_not_trainable(found).what
+    (folder / "model.safetensors").write_text("weights")
     assert why_not_trainable(found) is None
     assert model_folder("acme/tiny") == folder
     assert model_folder("acme/tiny", "c0ffee") == folder
@@ -198,92 +208,6 @@ def test_an_unknown_model_offline_says_what_would_work(model_id, said):
     assert said in str(error.value)
 
 
-class Hub(BaseHTTPRequestHandler):
-    """A small honest hub: one model, and every way of refusing."""
-
-    asked: list[tuple[str, str | None]]
-
-    def do_GET(self):
-        self.asked.append((self.path, self.headers.get("Authorization")))
-        owner = self.path.split("/")[1]
-        status, code = {
-            "acme": (200, None),
-            "text": (200, None),
-            "gated": (403, "GatedRepo"),
-            "private": (401, None),
-            "old": (404, "RevisionNotFound"),
-            "dataset": (404, "EntryNotFound"),
-            "broken": (503, None),
-        }.get(owner, (404, "RepoNotFound"))
-        self.send_response(status)
-        if code:
-            self.send_header("X-Error-Code", code)
-        self.send_header("X-Repo-Commit", "abc123")
-        self.end_headers()
-        if status == 200:
-            self.wfile.write(json.dumps(CONFIG if owner == "acme" else "text").encode())
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    Hub.asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    yield Hub
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_only_the_configuration_is_fetched_and_its_commit_pinned(hub, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    found = facts("acme/tiny", revision="v1")
-    assert (found.source, found.revision, found.folder) == ("hub", "abc123", None)
-    assert found.parameters == COUNT
-    assert hub.asked == [("/acme/tiny/resolve/v1/config.json", "Bearer hf_secret")]
-    assert "hf_secret" not in found.model_dump_json()
-
-
-def test_the_login_cache_is_used_where_no_variable_is_set(hub, tmp_path):
-    (tmp_path / "token").write_text("hf_login\n")
-    facts("acme/tiny")
-    assert hub.asked == [("/acme/tiny/resolve/main/config.json", "Bearer hf_login")]
-
-
-@pytest.mark.parametrize(
-    ("model_id", "said"),
-    [
-        ("gated/llama", "its licence must be accepted first"),
-        ("gated/llama", "/gated/llama, then set HF_TOKEN"),
-        ("private/model", "private, gated, or does not exist"),
-        ("old/model", "no revision 'v9'"),
-        ("dataset/model", "has no config.json"),
-        ("nobody/model", "the hub has no such model"),
-        ("broken/model", "the hub answered 503"),
-        ("text/model", "is not an object"),
-    ],
-)
-def test_a_refusal_of_the_hub_is_said_in_words(hub, model_id, said):
-    with pytest.raises(ModelError) as error:
-        facts(model_id, revision="v9")
-    assert said in str(error.value)
-
-
-def test_a_hub_that_does_not_listen_is_named(hub, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ModelError, match="the hub cannot be reached"):
-        facts("acme/tiny")
-
-
-def test_a_hub_that_does_not_answer_is_not_waited_for(hub, monkeypatch):
-    monkeypatch.setattr("sweeper.facts.hubfetch.SECONDS", 0.2)
-    monkeypatch.setattr("sweeper.facts.hubfetch._request", lambda *_: threading.Event().wait(2))
-    with pytest.raises(ModelError, match=r"did not answer within 0\.2 seconds"):
-        facts("acme/tiny")
+@pytest.mark.parametrize("model_id", ["packaged:minilm", "7B", "./folder"])
+def test_only_hub_models_are_downloaded(model_id):
+    assert not needs_download(ModelSpec(id=model_id))

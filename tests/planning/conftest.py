@@ -166,7 +166,7 @@ def make_scene(
         "price_per_gpu_hour": price,
     }
     whole_spec = Spec(
-        task=task,  # type: ignore[arg-type]
+        task=task,
         models=tuple(ModelSpec(id=m.id) for m in models),
         data=DataSpec(**({"path": "data.jsonl"} | (spec or {}))),
         hardware=HardwareSpec(),
@@ -176,7 +176,7 @@ def make_scene(
         **(request or {}),
     )
     facts = Facts(
-        task=task,  # type: ignore[arg-type]
+        task=task,
         models=tuple(models),
         data=DataFacts(**(fields | (data or {}))),
         hardware=HardwareFacts(**(machine | (hardware or {}))),

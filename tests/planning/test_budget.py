@@ -86,6 +86,7 @@ def test_every_strategy_says_what_its_trials_buy(scene: Any) -> None:
     assert {p.strategy for p in budget.purchases} == {"lora", "full"}
     for purchase in budget.purchases:
         assert purchase.full_trials is not None
+        assert purchase.cost_usd_per_trial is not None
         assert purchase.cost_usd_per_trial == pytest.approx(
             2.0 * purchase.device_hours_per_trial, rel=0.01
         )

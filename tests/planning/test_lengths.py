@@ -22,12 +22,16 @@ def test_the_cap_holds_99_percent_of_the_examples(scene: Any) -> None:
     assert found.cuts == ""
 
 
-def test_a_long_tail_is_cut_and_the_plan_warns(scene: Any) -> None:
-    facts = {"lengths": {"p99": 300, "longest": 4000}}
+def test_a_long_tail_is_cut(scene: Any) -> None:
+    facts: dict[str, Any] = {"lengths": {"p99": 300, "longest": 4000}}
     found = cap(scene, **facts)
     assert (found.tokens, found.cuts) == (304, "at most 1%")
-    warnings = make_plan(*scene(**facts)).warnings
-    assert any(w.rule == "sequence-cap" and "lose their end" in w.why for w in warnings)
+    assert not make_plan(*scene(**facts)).warnings
+
+
+def test_a_cap_that_cuts_much_is_warned_about(scene: Any) -> None:
+    warnings = make_plan(*scene(training={"max_length": 200})).warnings
+    assert any("10% to 50% of the examples" in warning.why for warning in warnings)
 
 
 def test_the_models_context_bounds_the_cap(scene: Any) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from sweeper.errors import RuleError, UsageError
 from sweeper.planning.effects import THEN_KEYS
 from sweeper.planning.facttable import FACTS
-from sweeper.planning.rules import rule_book
+from sweeper.planning.rules import GROUP, _shipped, rule_book
 
 RULE = """\
 - id: my-rule
@@ -48,9 +49,7 @@ def test_every_fact_in_the_table_is_described() -> None:
 
 def test_the_whole_book_loads_fast() -> None:
     rule_book()
-    from sweeper.planning.rules import _shipped  # the cache that a fresh process lacks
-
-    _shipped.cache_clear()
+    _shipped.cache_clear()  # a fresh process has no cache
     start = time.process_time()
     rule_book()
     assert time.process_time() - start < 0.25
@@ -172,3 +171,19 @@ def test_every_effect_is_used_by_some_shipped_rule() -> None:
     assert any(min(effect.weights.values(), default=0) < 0 for effect in effects)
     for name in ("exclude", "leave_out", "changes", "warning", "advice", "cautions", "answers"):
         assert any(getattr(effect, name) for effect in effects), name
+
+
+def test_another_package_adds_rules_by_an_entry_point_without_being_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "their_rules"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
+    (package / "theirs.yaml").write_text(RULE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("theirs", "their_rules", GROUP)
+    monkeypatch.setattr("sweeper.planning.rules.entry_points", lambda group: [entry])
+    _shipped.cache_clear()
+    assert rule_book().rules[-1].id == "my-rule"
+    monkeypatch.undo()
+    _shipped.cache_clear()

@@ -46,7 +46,7 @@ def rate(book: RuleBook, scene: Any, **facts: Any) -> tuple[Any, ...]:
         ("{'*.learning_rate': {scale: 0.5}}", (5e-5, 1.5e-4, 1e-4)),
         (
             "{lora.learning_rate: {default_from: {fact: examples, times: 1.0e-7}}}",
-            (1e-4, 4e-4, 4e-4),
+            (2.31e-4, 6.93e-4, 4e-4),
         ),
         (
             "{lora.learning_rate: {default_from: {fact: classes, times: 1.0}}}",

@@ -113,6 +113,8 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "adapters-similar-to-lora": (NAMED, {"rows": 400}),
     "lora-over-adapters": ({}, {"aim": {"strategies": ("adapter",)}}),
     "full-learning-rate": ({"gpu_gib": 180.0}, {"model": "smollm2"}),
+    "small-decoder-full-rate": ({"model": "smollm2"}, {"model": "7B", "gpu_gib": 180.0}),
+    "tiny-encoder-full-rate": (MINI, {"model": "smollm2"}),
     "ten-times-below-pretraining": ({"gpu_gib": 180.0} | PEAK, {"model_changes": {}}),
     "full-epochs": ({"rows": 400, "model": "smollm2"}, {"rows": 20_000}),
     "few-epochs": ({}, {"rows": 400}),
@@ -148,13 +150,9 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "augment-paraphrase": ({"rows": 600}, {"rows": 4_000}),
     "augment-back-translation": (MINI | {"rows": 600}, {"rows": 4_000}),
     "augment-synthetic": ({"rows": 300}, {"rows": 600}),
-    "rows-leak": ({"data": {"leaked_rows": 3}}, {"data": {}}),
-    "rows-empty": ({"data": {"empty_rows": 3}}, {"data": {}}),
-    "broken-characters": ({"data": {"encoding_problems": 3}}, {"data": {}}),
     "longer-than-context": ({"lengths": {"longest": 9_000}}, {"lengths": {}}),
     "small-test-set": ({"rows": 700}, {"rows": 4_000}),
     "rare-classes": (MINI | {"rows": 14, "labels": 4}, {"rows": 700}),
-    "uneven-classes": (MINI | {"data": {"labels": "uneven"}}, {"data": {}}),
     "replay": (FORGET, {"aim": {}}),
     "mix-data": (FORGET, {"spec": {"general": "general.txt"}}),
     "higher-weight-decay": (FORGET | {"model": "smollm2"}, {"aim": {}}),
@@ -174,7 +172,6 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora-rate-large-data": ({"rows": 20_000}, {"rows": 4_000}),
     "small-model-lora-rate": ({"model": "smollm2"}, {"model": "7B"}),
     "small-model-few-steps": (MINI | {"rows": 1_500}, {"rows": 20_000}),
-    "small-model-full-rate": ({"model": "smollm2"}, {"model": "7B", "gpu_gib": 180.0}),
     "prefix-high-rate": (NAMED, {"model": "minilm"}),
     "lora-all-linear": ({}, {"rows": 400}),
     "lora-small-batches": ({"rows": 60_000}, {"rows": 4_000}),
@@ -221,19 +218,6 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 BOOK = rule_book()
 
 
-def _scene(scene: Any, arguments: dict[str, Any]) -> tuple[Spec, Facts]:
-    changed = dict(arguments)
-    uneven = changed.get("data", {}).get("labels") == "uneven"
-    if uneven:
-        changed["data"] = {}
-    spec, facts = scene(**changed)
-    if uneven:
-        first, *rest = facts.data.labels
-        labels = (first.model_copy(update={"rows": first.rows * 40}), *rest)
-        facts = facts.model_copy(update={"data": facts.data.model_copy(update={"labels": labels})})
-    return spec, facts
-
-
 def _fires(rule: str, spec: Spec, facts: Facts) -> bool:
     values = fact_values(spec, facts, facts.models[0])
     return rule in {found.id for found in fired(BOOK, values)}
@@ -260,9 +244,9 @@ def test_every_rule_has_a_pair_of_facts_that_flips_the_plan() -> None:
 def test_rule_changes_the_plan_where_it_fires_and_only_there(rule: str, scene: Any) -> None:
     fires, otherwise = FLIPS[rule]
     without = replace(BOOK, rules=tuple(known for known in BOOK.rules if known.id != rule))
-    spec, facts = _scene(scene, fires)
+    spec, facts = scene(**fires)
     assert _fires(rule, spec, facts)
     assert _outcome(BOOK, spec, facts) != _outcome(without, spec, facts)
-    spec, facts = _scene(scene, fires | otherwise)
+    spec, facts = scene(**fires | otherwise)
     assert not _fires(rule, spec, facts)
     assert _outcome(BOOK, spec, facts) == _outcome(without, spec, facts)

@@ -79,7 +79,7 @@ def test_metrics_by_hand(predicted, targets, accuracy, macro_f1):
 
 @pytest.mark.parametrize(
     ("kind", "own", "expected"),
-    [("encoder", "mean", "mean"), ("encoder", None, "cls"), ("decoder", None, "last")],
+    [("encoder", "mean", "mean"), ("encoder", None, "cls"), ("decoder", None, "mean")],
 )
 def test_pooling_is_the_models_own(task, kind, own, expected):
     task.facts = task.facts.model_copy(update={"kind": kind, "pooling": own})

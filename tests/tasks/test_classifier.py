@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from sweeper.tasks.classifier import Classifier, pool
+from sweeper.tasks.classifier import Classifier, Head, pool
 
 STATES = torch.arange(2 * 4 * 2).float().view(2, 4, 2)
 RIGHT = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
@@ -60,3 +60,31 @@ def test_the_head_computes_in_fp32_under_autocast():
     inputs = {"input_ids": torch.tensor([[5, 6]]), "attention_mask": torch.ones(1, 2)}
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert model(**inputs).dtype == torch.float32
+
+
+def test_normalised_features_have_one_size_on_every_model():
+    torch.manual_seed(0)
+    features = torch.randn(200, 64) * torch.logspace(-1, 2, 64) + 30
+    features[:, 5] = 7.0
+    head = Head(64, 3, torch.device("cpu"))
+    head.normalise(features)
+    inputs = (features - head.center) * head.scale
+    assert inputs.mean(0).abs().max() < 1e-3
+    assert inputs.norm(dim=1).mean() == pytest.approx(5.0, rel=0.05)
+    assert head.scale.isfinite().all()
+
+
+def test_a_head_can_become_a_layer_on_plain_features():
+    torch.manual_seed(0)
+    features = torch.randn(50, 8) * 3 + 4
+    plain = torch.nn.Linear(8, 3)
+    head = Head(8, 3, torch.device("cpu"))
+    head.normalise(features)
+    head.become(plain.weight, plain.bias)
+    assert torch.allclose(head(features), plain(features), atol=1e-4)
+
+
+def test_the_size_of_features_does_not_train():
+    head = Head(8, 3, torch.device("cpu"))
+    assert {name for name, _ in head.named_parameters()} == {"weight", "bias"}
+    assert head.state_dict().keys() == {"weight", "bias", "center", "scale"}

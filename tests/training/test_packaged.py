@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import fcntl
-import os
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -151,27 +147,6 @@ def test_another_package_version_is_converted_anew(
 
     assert packaged_model("tiny") == folder
     assert (folder / "config.json").exists()
-
-
-def test_a_second_process_waits_for_the_first_ones_conversion(
-    tiny: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = packaged_model("tiny")
-    aside = folder.rename(folder.with_name("aside"))
-    lock = os.open(folder.parent / ".tiny.lock", os.O_RDWR)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    monkeypatch.setattr(packaged, "_convert", _never)
-    found: list[Path] = []
-    waiting = threading.Thread(target=lambda: found.append(packaged_model("tiny")))
-
-    waiting.start()
-    time.sleep(0.2)
-    assert waiting.is_alive()
-    aside.rename(folder)
-    os.close(lock)
-    waiting.join(timeout=10)
-
-    assert found == [folder]
 
 
 def test_a_conversion_that_fails_leaves_nothing_behind(

@@ -14,9 +14,9 @@ from sweeper.reporting.charts.draw import INK, MUTED, Sheet
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.palette import Look, look
 
-_WIDTH = 290
+_WIDTH = 262
 _HEIGHT = 150
-# Neighbours of a trial that its running median is over, itself included.
+# A running median needs this many trials, and is over at least as many.
 WINDOW = 5
 
 
@@ -54,6 +54,15 @@ def is_strip(finding: ParameterFinding, trials: list[TrialRow]) -> bool:
     number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     whole = all(isinstance(v, int) for v in values)
     return not number or (whole and len(values) <= 12)
+
+
+def window(trials: int) -> int:
+    """How many neighbours a running median is over: a tenth of the trials, an odd number.
+
+    >>> window(6), window(125)
+    (5, 13)
+    """
+    return max(WINDOW, trials // 10 | 1)
 
 
 def _title(finding: ParameterFinding) -> str:
@@ -162,7 +171,7 @@ def _points(sheet: Sheet, rows: list[dict[str, Any]], style: Look, x: Any, y: An
 
 def _median(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
     ordered = sorted(rows, key=lambda row: row["x"])
-    half = WINDOW // 2
+    half = window(len(rows)) // 2
     points = [
         {
             "x": ordered[i]["x"],

@@ -16,6 +16,8 @@ from sweeper.reporting.palette import look
 HEIGHT = 260
 _SLOPE_WIDTH = 300
 _STEP_WIDTH = 600
+# Above this many trials, marks are smaller and let each other show through.
+_CROWD = 120
 _LABEL_GAP = 14 / HEIGHT
 
 
@@ -179,11 +181,13 @@ def progress(findings: Findings, description: str) -> Panel | None:
             "shape": look(t.strategy).shape,
             "trial": str(t.number),
         }
-        for t in done
+        for t in sorted(done, key=lambda trial: trial.strategy)
     ]
     sheet = Sheet()
     chart = _reference(sheet, rules, scale, span) + _steps(sheet, points, last, x, y)
-    chart = chart + _points(sheet, points, x, y).mark_point(filled=True, size=36, opacity=1)
+    size, opacity = (36, 1.0) if len(points) <= _CROWD else (18, 0.6)
+    dots = _points(sheet, points, x, y).mark_point(filled=True, size=size, opacity=opacity)
+    chart = chart + dots
     if findings.last_useful_trial is not None and len(done) > 1:
         chart = chart + _last_gain(sheet, findings.last_useful_trial, x)
     chart = chart.properties(width=_STEP_WIDTH, height=HEIGHT)

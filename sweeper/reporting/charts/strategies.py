@@ -50,6 +50,7 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
     )
     best = {s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None}
     rows = [_row(t, cost, t.number in front, best, y_scale) for t in trials]
+    rows.sort(key=lambda row: (row["fill"] == row["color"], row["color"]))
     sheet = Sheet()
     chart = _front(sheet, rows, front, x, y) + _whiskers(
         sheet, [r for r in rows if r["best"]], x, y_scale

@@ -1,21 +1,22 @@
 """Makes the SVG that Vega draws small and fit for a page: knows SVG, nothing of any chart.
 
 Empty groups, repeated roles and fonts go; coordinates keep one decimal; a mark's description, which
-holds a trial number, becomes ``data-trial``. What is left has no style attribute, no id and no
-address, so that a strict content policy lets it be.
+holds a trial number, becomes ``data-trial``; what neighbours share is said once for all of them.
+What is left has no style attribute, no id and no address, so that a strict content policy lets it
+be.
 """
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass, field
+from itertools import groupby
 from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
 
+from sweeper.reporting.charts.paths import circle, decimals, placed, shortened
+
 _SVG = "{http://www.w3.org/2000/svg}"
-_NUMBER = re.compile(r"-?\d*\.\d+(?:e[-+]?\d+)?")
-_POINT = re.compile(r"([ML])(-?[\d.]+(?:e-?\d+)?),(-?[\d.]+(?:e-?\d+)?)")
-_POLYLINE = re.compile(r"(?:[ML]-?[\d.]+(?:e-?\d+)?,-?[\d.]+(?:e-?\d+)?)+")
 _DROP = frozenset(
     {
         "role",
@@ -30,8 +31,28 @@ _DROP = frozenset(
         "clip-path",
     }
 )
-_ROUNDED = ("d", "transform", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "stroke-width")
+_PLACE = ("transform", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "stroke-width")
 _DEFAULTS = {"opacity": "1", "fill-opacity": "1", "stroke-opacity": "1", "font-size": "11px"}
+_STYLE = (
+    "fill",
+    "stroke",
+    "stroke-width",
+    "opacity",
+    "fill-opacity",
+    "stroke-dasharray",
+    "text-anchor",
+    "font-size",
+)
+# Nothing drawn, so nothing kept.
+_PAINTLESS = {(None, None), ("white", None), ("transparent", None)}
+
+
+@dataclass
+class _Node:
+    tag: str
+    attributes: dict[str, str]
+    children: list[_Node] = field(default_factory=list)
+    text: str = ""
 
 
 def clean_svg(text: str, title: str, description: str) -> Markup:
@@ -44,7 +65,7 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
     """
     root = ElementTree.fromstring(text)
     width, height = root.get("width", "0"), root.get("height", "0")
-    body = "".join(_write(child, "") for child in root)
+    body = "".join(_written(node) for node in _joined(_simplified(root, "")))
     return Markup(
         f'<svg class="chart" role="img" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" aria-label="{escape(title)}">'
@@ -52,37 +73,34 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
     )
 
 
-def _write(element: ElementTree.Element, group: str) -> str:
-    tag = element.tag.removeprefix(_SVG)
-    if tag in ("defs", "clipPath") or element.get("display") == "none":
-        return ""
-    role = element.get("class", "")
-    group = role if "role-" in role else group
-    attributes = _attributes(element, group)
-    inside = escape(element.text) if tag == "text" and element.text else ""
-    inside += "".join(_write(child, group) for child in element)
-    if tag == "g":
-        return _group(attributes, inside)
-    if _invisible(tag, element, inside):
-        return ""
-    written = "".join(f' {name}="{escape(value)}"' for name, value in attributes.items())
-    return f"<{tag}{written}>{inside}</{tag}>" if inside else f"<{tag}{written}/>"
+def _simplified(element: ElementTree.Element, group: str) -> list[_Node]:
+    """An element's children without what draws nothing; groups that say nothing are opened."""
+    found: list[_Node] = []
+    for child in element:
+        tag = child.tag.removeprefix(_SVG)
+        if tag in ("defs", "clipPath") or child.get("display") == "none":
+            continue
+        role = child.get("class", "")
+        inner = role if "role-" in role else group
+        node = _Node(tag, _attributes(child, inner), text=child.text or "" if tag == "text" else "")
+        node.children = _simplified(child, inner)
+        if "r" in node.attributes:
+            node.tag = "circle"
+        if tag == "g" and not node.attributes:
+            found += node.children
+        elif _draws(node, child):
+            found.append(node)
+    return found
 
 
-def _group(attributes: dict[str, str], inside: str) -> str:
-    if not inside or not attributes:
-        return inside
-    written = "".join(f' {name}="{escape(value)}"' for name, value in attributes.items())
-    return f"<g{written}>{inside}</g>"
-
-
-def _invisible(tag: str, element: ElementTree.Element, inside: str) -> bool:
-    if tag == "text":
-        return not inside
-    paint = element.get("fill"), element.get("stroke")
-    if element.get("class") == "background" or tag == "rect":
-        return paint in ((None, None), ("white", None), ("transparent", None))
-    return tag == "path" and not element.get("d")
+def _draws(node: _Node, element: ElementTree.Element) -> bool:
+    if node.tag == "g":
+        return bool(node.children)
+    if node.tag == "text":
+        return bool(node.text)
+    if element.get("class") == "background" or node.tag == "rect":
+        return (element.get("fill"), element.get("stroke")) not in _PAINTLESS
+    return node.tag != "path" or bool(element.get("d"))
 
 
 def _attributes(element: ElementTree.Element, group: str) -> dict[str, str]:
@@ -93,36 +111,48 @@ def _attributes(element: ElementTree.Element, group: str) -> dict[str, str]:
     for name, value in element.attrib.items():
         if name in _DROP or _DEFAULTS.get(name) == value:
             continue
-        short = _round(name, value) if name in _ROUNDED else value
+        short = decimals(value) if name in _PLACE else value
         if name == "transform" and short in ("translate(0,0)", ""):
             continue
         if name == "stroke-dasharray" and short in ("1,0", ""):
             continue
         found[name] = short
+    if round_ := circle(element.get("d", ""), element.get("transform", "")):
+        del found["d"], found["transform"]
+        return found | round_
+    if "d" in found:
+        symbol = placed(found["d"], element.get("transform", ""))
+        if symbol is not None:
+            found.pop("transform", None)
+        found["d"] = symbol or shortened(found["d"])
     return found
 
 
-def _round(name: str, value: str) -> str:
-    if name == "d" and len(value) > 80 and _POLYLINE.fullmatch(value):
-        return _relative(value)
-    return _NUMBER.sub(lambda match: _tenth(float(match[0])), value)
+def _joined(nodes: list[_Node]) -> list[_Node]:
+    """Runs of neighbours that look alike, put into a group that says so once."""
+    found: list[_Node] = []
+    for style, run in groupby(nodes, key=_style):
+        members = list(run)
+        if len(members) < 3 or not style:
+            found += members
+            continue
+        for member in members:
+            for name, _ in style:
+                del member.attributes[name]
+        found.append(_Node("g", dict(style), members))
+    for node in found:
+        if node.tag == "g" and not _style(node):
+            node.children = _joined(node.children)
+    return found
 
 
-def _relative(path: str) -> str:
-    """A line through many points as steps of tenths: no error adds up, a third is saved."""
-    parts, at = [], (0, 0)
-    for command, x, y in _POINT.findall(path):
-        point = (round(float(x) * 10), round(float(y) * 10))
-        if command == "M":
-            parts.append(f"M{_tenth(point[0] / 10)},{_tenth(point[1] / 10)}")
-        else:
-            step = point[0] - at[0], point[1] - at[1]
-            parts.append(f"l{_tenth(step[0] / 10)},{_tenth(step[1] / 10)}")
-        at = point
-    return "".join(parts).replace(",-", "-")
+def _style(node: _Node) -> tuple[tuple[str, str], ...]:
+    if node.tag == "g":
+        return ()
+    return tuple((name, node.attributes[name]) for name in _STYLE if name in node.attributes)
 
 
-def _tenth(value: float) -> str:
-    text = f"{value:.1f}".removesuffix(".0")
-    text = "0" if text in ("-0", "") else text
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+def _written(node: _Node) -> str:
+    pairs = "".join(f' {name}="{escape(value)}"' for name, value in node.attributes.items())
+    inside = str(escape(node.text)) + "".join(_written(child) for child in node.children)
+    return f"<{node.tag}{pairs}>{inside}</{node.tag}>" if inside else f"<{node.tag}{pairs}/>"

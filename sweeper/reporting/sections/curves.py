@@ -47,7 +47,8 @@ def curves_section(report: Report) -> Section:
         )
     else:
         blocks.append(no_trials(report))
-    blocks.append(Text(_pruning(report)))
+    if _pruning(report):
+        blocks.append(Text(_pruning(report)))
     return Section("curves", "Curves", "Did training behave?", tuple(blocks))
 
 
@@ -60,12 +61,14 @@ def _finding(report: Report) -> str:
     if rising:
         told = words.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
         return f"Validation loss rose again before the end: {told}."
-    if diverged:
+    if diverged and rows:
         return (
             f"{words.plural(len(diverged), 'trial')} diverged; the best of each strategy did not."
         )
     if rows:
         return "The best trial of each strategy had its lowest validation loss at its last rung."
+    if findings.run.ended and findings.run.failed == findings.run.ended:
+        return "No trial completed: these are the curves until each of them failed."
     return "No trial has completed yet; what is drawn are the curves so far."
 
 

@@ -7,7 +7,7 @@ from sweeper.findings.parameters import TRIALS_FOR_IMPORTANCE
 from sweeper.findings.record import Interval, ParameterFinding
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table, Text
 from sweeper.reporting.charts.draw import legend
-from sweeper.reporting.charts.parameters import WINDOW, is_strip, parameter_panel
+from sweeper.reporting.charts.parameters import WINDOW, is_strip, parameter_panel, window
 from sweeper.reporting.charts.scales import fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
@@ -52,7 +52,7 @@ def _figure(report: Report, strategy: str) -> Figure | None:
     if main.within_noise_low is not None:
         note += " Shaded: values whose trials cannot be told apart from it on the same items."
     if len(losses) >= WINDOW:
-        note += f" Line: running median over {WINDOW} trials."
+        note += f" Line: running median over {window(len(losses))} trials."
     if any(is_strip(p, trials) for p in chosen):
         note += " Bars: medians."
     return Figure(

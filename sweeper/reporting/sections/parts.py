@@ -79,11 +79,25 @@ def drawn(*panels: Panel | None) -> tuple[Panel, ...]:
     return tuple(panel for panel in panels if panel is not None)
 
 
+def completed(report: Report) -> int:
+    """How many trials have a final loss."""
+    return sum(trial.validation_loss is not None for trial in report.findings.trials)
+
+
+def one_trial(report: Report) -> Empty:
+    """What there is to say of a single completed trial."""
+    losses = (trial.validation_loss for trial in report.findings.trials)
+    loss = words.loss(next(loss for loss in losses if loss is not None))
+    unit = report.findings.loss_unit
+    text = f"One trial completed (validation loss {loss} {unit}): no comparison possible."
+    return Empty("one-trial", text)
+
+
 def no_trials(report: Report) -> Empty:
     """Why there is nothing to draw yet."""
     run = report.findings.run
     if run.ended == 0:
-        return Empty("no-trials", "No trial has ended yet.", report.findings.reproduction.command)
+        return Empty("no-trials", "No trial has ended yet.")
     if run.failed == run.ended:
         return Empty("all-failed", "Every trial failed: the section on failures says why.")
     return Empty("none-completed", "No trial has completed yet, so that there is no final loss.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper import units
 from sweeper.findings import words
 from sweeper.planning.plan import Parameter
-from sweeper.reporting.blocks import Block, Bullets, Cell, Code, Column, Empty, Row, Table
+from sweeper.reporting.blocks import Block, Bullets, Cell, Code, Column, Row, Table
 from sweeper.reporting.document import PlannedStrategy, Report
 from sweeper.reporting.sections.parts import strategy_cell
 
@@ -14,19 +14,14 @@ _KEY = ("learning_rate", "head_learning_rate", "r", "num_virtual_tokens", "reduc
 
 def plan_blocks(report: Report) -> list[Block]:
     """What a run without trials can show: its plan and how to start it."""
-    blocks: list[Block] = [plan_table(report)]
+    start = Code("Start it, or go on with it", report.findings.reproduction.command)
+    blocks: list[Block] = [start, plan_table(report)]
     if report.plan.rejected:
         blocks.append(rejected_table(report))
     if report.plan.answers:
         items = tuple(f"{answer.question} {answer.answer}" for answer in report.plan.answers)
         blocks.append(Bullets(items, "What the plan answers"))
     return blocks
-
-
-def start_blocks(report: Report) -> list[Block]:
-    """How to start a run that has no trial."""
-    command = report.findings.reproduction.command
-    return [Empty("no-trials", "No trial has ended yet."), Code("Start it", command)]
 
 
 def plan_table(report: Report) -> Table:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.record import Metric, SearchGain
-from sweeper.reporting.blocks import Block, Cell, Column, Empty, Figure, Row, Section, Table, Text
+from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table, Text
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.search import progress, reference_rules, slope
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.parts import (
+    completed,
     drawn,
     interval_text,
     no_trials,
     number_cell,
+    one_trial,
     strategy_cell,
     time_name,
 )
@@ -24,17 +26,14 @@ def search_section(report: Report) -> Section:
     """Default against best, best so far, baselines."""
     findings = report.findings
     blocks: list[Block] = []
-    done = [t for t in findings.trials if t.validation_loss is not None]
-    if len(done) > 1:
+    if completed(report) > 1:
         blocks.append(_figure(report))
-    elif done:
-        text = f"One trial completed (validation loss {words.loss(done[0].validation_loss)} "
-        blocks.append(Empty("one-trial", f"{text}{findings.loss_unit}): no comparison possible."))
     else:
-        blocks.append(no_trials(report))
+        blocks.append(one_trial(report) if completed(report) else no_trials(report))
     if findings.baselines:
         blocks.append(_baselines(report))
-    blocks.append(Text(_spent(report)))
+    if _spent(report):
+        blocks.append(Text(_spent(report)))
     return Section("search", "Search", "Did the search beat the default?", tuple(blocks))
 
 
@@ -50,7 +49,10 @@ def _figure(report: Report) -> Figure:
     ]
     note = "Left: the default of each strategy and the best that the search found, with the 95% "
     note += f"interval over {_items(report)} validation items. Right: every completed trial and "
-    note += "the best so far."
+    note += (
+        "the best so far. The best was chosen on these very items, so that its gain is flattered; "
+    )
+    note += "the test split is not."
     if beyond:
         note += f" Off the chart: {words.joined(beyond)}."
     strategies = [g.strategy for g in findings.gains if g.best_loss is not None]
@@ -179,6 +181,6 @@ def _spent(report: Report) -> tuple[str, ...]:
         told.append(f"The trials used {units.duration(run.seconds)} of {name}.")
     if run.confirmation_seconds is not None:
         told.append(f"Confirmation used {units.duration(run.confirmation_seconds)} more.")
-    if run.predicted_seconds is not None and run.status == "complete":
+    if run.predicted_seconds is not None and run.status == "complete" and run.ended:
         told.append(f"The plan had foreseen {units.duration(run.predicted_seconds)} of search.")
     return tuple(told)

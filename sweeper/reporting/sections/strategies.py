@@ -10,12 +10,14 @@ from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.strategies import Cost, cost_panel
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.parts import (
+    completed,
     drawn,
     interval_text,
     memory_name,
     minutes,
     no_trials,
     number_cell,
+    one_trial,
     strategy_cell,
     time_name,
 )
@@ -25,12 +27,13 @@ from sweeper.reporting.sections.plan import rejected_table
 def strategies_section(report: Report) -> Section:
     """Table and cost charts."""
     blocks: list[Block] = []
-    if any(s.best_trial is not None for s in report.findings.strategies):
+    if completed(report) > 1:
         blocks.append(_figure(report))
     else:
-        blocks.append(no_trials(report))
-    blocks.append(_table(report))
-    if report.plan.rejected:
+        blocks.append(one_trial(report) if completed(report) else no_trials(report))
+    if report.findings.run.ended:
+        blocks.append(_table(report))
+    if report.plan.rejected and report.findings.run.ended:
         blocks.append(rejected_table(report))
     return Section("strategies", "Strategies", "Full or LoRA (or other)?", tuple(blocks))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.limits import LOST_SHARE
 from sweeper.findings.record import TrialRow
-from sweeper.reporting.blocks import Block, Cell, Column, Empty, Row, Section, Table, Text
+from sweeper.reporting.blocks import Block, Bullets, Cell, Column, Empty, Row, Section, Table
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.parts import (
     no_trials,
@@ -108,8 +110,6 @@ def _row(report: Report, trial: TrialRow, pointer: str) -> Row:
         cells=tuple(cells),
         trial=trial.number,
         pointer=pointer,
-        strategy=words.short(trial.strategy),
-        state=_WORDS[trial.state],
     )
 
 
@@ -129,12 +129,23 @@ def failures_section(report: Report) -> Section:
     failed = [(i, t) for i, t in enumerate(report.findings.trials) if t.state == "FAIL"]
     blocks: list[Block] = []
     if failed:
-        blocks += [Text(_lost(report)), _failures(failed)]
+        blocks += [Bullets((_most_common(failed), *_lost(report))), _failures(failed)]
     elif report.findings.trials:
         blocks.append(Empty("none-failed", "No trial failed."))
     else:
         blocks.append(no_trials(report))
     return Section("failures", "Failures", "What broke?", tuple(blocks))
+
+
+def _most_common(failed: list[tuple[int, TrialRow]]) -> str:
+    counts = Counter(_kind(trial) for _, trial in failed)
+    kind, count = min(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    told = f"{count} of {words.plural(len(failed), 'failure')}: {words.failure(kind)}."
+    return f"{told} What usually helps: {_REMEDIES[kind]}." if kind in _REMEDIES else told
+
+
+def _kind(trial: TrialRow) -> str:
+    return trial.failure.kind if trial.failure else "error"
 
 
 def _lost(report: Report) -> tuple[str, ...]:
@@ -165,18 +176,14 @@ def _failures(failed: list[tuple[int, TrialRow]]) -> Table:
         ),
         rows=tuple(
             _failure(trial, f"/findings/trials/{i}")
-            for i, trial in sorted(failed, key=lambda entry: _kind_order(entry[1]))
+            for i, trial in sorted(failed, key=lambda entry: (_kind(entry[1]), entry[0]))
         ),
     )
 
 
-def _kind_order(trial: TrialRow) -> tuple[str, int]:
-    return (trial.failure.kind if trial.failure else "", trial.number)
-
-
 def _failure(trial: TrialRow, pointer: str) -> Row:
     failure = trial.failure
-    kind = failure.kind if failure else "error"
+    kind = _kind(trial)
     return Row(
         cells=(
             Cell(words.failure(kind)),

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -40,11 +41,7 @@ def follow(
     """
     started = time.perf_counter()
     config = config_of(model) if config is None else config
-    # Looks at the values of position ids, which meta tensors do not have.
-    packing = patch.object(
-        transformers.masking_utils, "find_packed_sequence_indices", lambda *_, **__: None
-    )
-    with packing, warnings.catch_warnings():
+    with _on_meta(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trained = build(config, model, setup)
         tracker = _followed(trained, setup, config)
@@ -55,6 +52,26 @@ def follow(
         "trainable_parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
         "seconds": time.perf_counter() - started,
     }
+
+
+@contextmanager
+def _on_meta() -> Iterator[None]:
+    """What libraries do that the meta device cannot."""
+    autocast = torch.autocast
+
+    def autocast_or_none(device_type: str, *args: Any, **kwargs: Any) -> Any:
+        return nullcontext() if device_type == "meta" else autocast(device_type, *args, **kwargs)
+
+    # The first looks at the values of position ids, the second at a device without autocast.
+    with (
+        patch.object(transformers.masking_utils, "find_packed_sequence_indices", _none),
+        patch.object(torch, "autocast", autocast_or_none),
+    ):
+        yield
+
+
+def _none(*_: Any, **__: Any) -> None:
+    return None
 
 
 def _followed(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> StorageTracker:

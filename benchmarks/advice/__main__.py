@@ -1,0 +1,96 @@
+"""Scores the planner's advice against published measurements.
+
+    python -m benchmarks.advice --quality FILE --lr FILE          a table, baselines beside
+    python -m benchmarks.advice --quality FILE --lr FILE --json   one line a record: id and score
+                                                  (higher is better), or id, default, low, high
+
+Bars: the best rate lies in the planned range, at most one decade wide, for 90% of the models; the
+default rate costs under 1% of the loss on average; 80% of the pairs are ordered rightly; prefix
+methods never rank above LoRA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.advice.pairs import predicted, score_pairs
+from benchmarks.advice.rates import planned, score_rates
+from benchmarks.advice.records import strategy_of
+from sweeper.planning.rules import RuleBook, rule_book
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.advice")
+    parser.add_argument("--quality", type=Path, help="records of scores, as quality.json")
+    parser.add_argument("--lr", type=Path, help="records of learning rates, as lr.json")
+    parser.add_argument("--json", action="store_true", help="one line a record, no table")
+    arguments = parser.parse_args()
+    book = rule_book()
+    quality, rates = records(arguments.quality), records(arguments.lr)
+    if arguments.json:
+        lines(book, quality, rates)
+    else:
+        table(book, quality, rates)
+
+
+def records(path: Path | None) -> list[dict[str, Any]]:
+    """A list of records, or the list that an object holds."""
+    if path is None:
+        return []
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(data, dict):
+        data = next((value for value in data.values() if isinstance(value, list)), [])
+    return [item for item in data if isinstance(item, dict) and "id" in item]
+
+
+def lines(book: RuleBook, quality: list[dict[str, Any]], rates: list[dict[str, Any]]) -> None:
+    for record in quality:
+        print(json.dumps({"id": record["id"], "score": round(predicted(book, record), 6)}))
+    for record in rates:
+        if strategy_of(record) == "head":
+            continue
+        plan = planned(book, record)
+        print(
+            json.dumps(
+                {
+                    "id": plan.id,
+                    "default": plan.default,
+                    "low": plan.low,
+                    "high": plan.high,
+                }
+            )
+        )
+
+
+def table(book: RuleBook, quality: list[dict[str, Any]], rates: list[dict[str, Any]]) -> None:
+    for tiers in ("A", "B", "AB"):
+        scores = score_rates(book, rates, quality if tiers == "A" else [], tiers)
+        print(
+            f"tier {tiers}: best rate in the planned range for {scores.in_range:.1%} of "
+            f"{scores.models} models and methods (widest range {scores.widest_decades:.2f} decades)"
+        )
+        for miss in scores.misses:
+            print(f"    outside: {miss}")
+        for source, (ours, constant, curves) in scores.regrets.items():
+            print(
+                f"    regret of the default: {ours:.3f}% of the loss, constant rate "
+                f"{constant:.3f}%, over {curves} sweeps of {source}"
+            )
+    pairs = score_pairs(book, quality)
+    print(
+        f"pairs ordered rightly: {pairs.pooled:.1%} pooled, {pairs.mean_of_sources:.1%} by source"
+    )
+    for source, (share, count) in pairs.ours.items():
+        simple, n = pairs.more_parameters.get(source, (float("nan"), 0))
+        print(
+            f"    {share:6.1%} of {count:5d}  (more parameters wins: {simple:6.1%} of {n})  "
+            f"{source}"
+        )
+    print(f"prefix predicted above LoRA: {pairs.prefix_above_lora} pairs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Writes the pages that are made from the program itself: the rule book and the commands.
+
+python docs/generate.py            write docs/rules.md, docs/strategies.md and docs/commands.md
+python docs/generate.py --check    exit with 1 if one of them is out of date
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from typer.main import get_command
+
+from sweeper import knowledge
+from sweeper.cli.main import app
+from sweeper.cli.planview import scalar
+from sweeper.planning.explain import effect_texts
+from sweeper.planning.rules import RuleBook, rule_book
+
+DOCS = Path(__file__).parent
+NOTE = "<!-- made by `make docs`; edit {source} instead -->"
+
+
+def rules_page(book: RuleBook) -> str:
+    """Every rule with its condition, effects, reason and source."""
+    lines = [
+        NOTE.format(source="search_spaces/rules/"),
+        "",
+        "# The rule book",
+        "",
+        f"{len(book.rules)} rules. `sweeper rules ID` shows one, `sweeper explain` shows which of",
+        "them made a plan and which nearly did.",
+    ]
+    for file, rules in _by_file(book):
+        lines += ["", f"## {file}"]
+        for rule in rules:
+            effects = "; ".join(effect_texts(rule.effects, {}))
+            lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}.", ""]
+            lines += [f"*Then* {effects}.", "", rule.why, "", f"Source: {rule.source}"]
+    return "\n".join(lines) + "\n"
+
+
+def _by_file(book: RuleBook) -> Iterator[tuple[str, list[object]]]:
+    files: dict[str, list[object]] = {}
+    for rule in book.rules:
+        files.setdefault(Path(rule.where.split(":")[0]).name, []).append(rule)
+    yield from files.items()
+
+
+def strategies_page() -> str:
+    """Every parameter of every strategy, as its file declares it."""
+    lines = [
+        NOTE.format(source="search_spaces/strategies/"),
+        "",
+        "# Strategies and their parameters",
+    ]
+    for path in sorted((knowledge.search_spaces() / "strategies").glob("*.yaml")):
+        declared = yaml.safe_load(path.read_text(encoding="utf-8"))
+        lines += ["", f"## {path.stem}", "", str(declared.get("title", "")).strip()]
+        for name, parameter in (declared.get("parameters") or {}).items():
+            facts = ", ".join(
+                f"{key} {scalar(value)}"
+                for key, value in parameter.items()
+                if key not in ("why", "source", "prior", "when")
+            )
+            lines += ["", f"- **`{name}`**: {facts}. {parameter.get('why', '')}"]
+            lines += [f"  Source: {parameter.get('source', '')}"]
+    return "\n".join(lines) + "\n"
+
+
+def commands_page() -> str:
+    """Every command with its options."""
+    root = get_command(app)
+    context = root.make_context("sweeper", [], resilient_parsing=True)
+    lines = [NOTE.format(source="sweeper/cli/"), "", "# Commands", "", root.epilog or ""]
+    for name in root.list_commands(context):
+        command = root.get_command(context, name)
+        if command is None or command.hidden:
+            continue
+        lines += ["", f"## sweeper {name}", "", (command.help or "").strip(), ""]
+        for parameter in command.params:
+            if getattr(parameter, "hidden", False) or parameter.name == "help":
+                continue
+            words = ", ".join(f"`{opt}`" for opt in parameter.opts) or f"`{parameter.name}`"
+            lines.append(f"- {words}: {getattr(parameter, 'help', '') or ''}")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Write the pages, or say which are out of date."""
+    pages = {
+        "rules.md": rules_page(rule_book()),
+        "strategies.md": strategies_page(),
+        "commands.md": commands_page(),
+    }
+    stale = []
+    for name, text in pages.items():
+        path = DOCS / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(text, encoding="utf-8")
+    print(f"out of date: {', '.join(stale)}" if stale else "all pages are up to date")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

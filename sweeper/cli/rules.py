@@ -1,0 +1,85 @@
+"""``sweeper rules``: the rule book, one rule whole, or the facts that rules may look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sweeper.planning.rules import Rule
+
+
+def rules(
+    rule: Annotated[str | None, typer.Argument(help="Show this rule whole.")] = None,
+    folders: Annotated[
+        list[str] | None, typer.Option("--rules", help="A folder of your own rules.")
+    ] = None,
+    facts: Annotated[
+        bool, typer.Option("--facts", help="List the facts that rules may look at.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the rules that plans are made from, each with its reason and source.
+
+    Loads the whole book, so that every mistake in your own rules is reported with file and line.
+    """
+    import json
+
+    from sweeper.errors import UsageError, near_match
+    from sweeper.planning.rules import rule_book
+
+    book = rule_book(tuple(folders or ()))
+    by_id = {known.id: known for known in book.rules}
+    if facts:
+        _facts(as_json)
+        return
+    if rule is not None and rule not in by_id:
+        raise UsageError(f"there is no rule {rule!r}", fix=near_match(rule, by_id))
+    chosen = [by_id[rule]] if rule is not None else list(book.rules)
+    if as_json:
+        rows = [_row(item) for item in chosen]
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif rule is not None:
+        _whole(by_id[rule])
+    else:
+        for item in chosen:
+            typer.echo(f"{item.id:<34} {item.title}")
+        typer.echo(f"{len(chosen)} rules; 'sweeper rules ID' shows one whole")
+
+
+def _row(rule: Rule) -> dict[str, object]:
+    from sweeper.planning.explain import effect_texts
+
+    return {
+        "id": rule.id,
+        "title": rule.title,
+        "when": str(rule.when),
+        "then": list(effect_texts(rule.effects, {})),
+        "why": rule.why,
+        "source": rule.source,
+        "where": rule.where,
+    }
+
+
+def _whole(rule: Rule) -> None:
+    for key, value in _row(rule).items():
+        lines = value if isinstance(value, list) else [value]
+        typer.echo(f"{key:<8}" + "\n        ".join(str(line) for line in lines))
+
+
+def _facts(as_json: bool) -> None:
+    import json
+
+    from sweeper.planning.facttable import FACTS
+
+    rows = [
+        {"name": fact.name, "kind": fact.kind, "unit": fact.unit, "description": fact.description}
+        for fact in FACTS.values()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        unit = f" in {row['unit']}" if row["unit"] else ""
+        typer.echo(f"{row['name']:<32} {row['kind']}{unit}: {row['description']}")

@@ -1,0 +1,113 @@
+"""Answers that a language model writes: in batches, the same in every run.
+
+Knows models, tokenizers and prompts as tokens. Knows nothing of what the answers are judged by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import GenerationConfig
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose the next token. Greedy where ``temperature`` is 0.
+
+    Args:
+        temperature: Divides the logits.
+        top_p: Keeps the most likely tokens up to this mass (arXiv:1904.09751).
+        samples: Answers to each prompt.
+        seed: Of the sampling; batches are numbered from it.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    samples: int = 1
+    seed: int = 0
+
+
+def generate(
+    model: nn.Module,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    stop_tokens: Iterable[int],
+    *,
+    max_new_tokens: int,
+    batch_size: int = 8,
+    sampling: Sampling | None = None,
+) -> list[list[str]]:
+    """What the model answers to each prompt.
+
+    Args:
+        model: A causal language model, adapted or not. Left in evaluation mode.
+        tokenizer: Turns answers into text, without special tokens.
+        prompts: Token ids, up to where the answer begins.
+        stop_tokens: An answer ends before the first of these.
+        max_new_tokens: An answer that has not ended by then is cut.
+        batch_size: Prompts at a time, longest first.
+        sampling: Greedy, one answer each, if None.
+
+    Returns:
+        For each prompt, in its order, ``samples`` texts.
+    """
+    chosen = sampling or Sampling()
+    stops = sorted(set(stop_tokens))
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stops[0]
+    settings = _settings(chosen, stops, padding, max_new_tokens)
+    device = next(model.parameters()).device
+    writer: Any = model.eval()
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    answers: dict[int, list[str]] = {}
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        ids, mask = _left_padded([prompts[i] for i in rows], padding)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(chosen.seed + start)
+            written = writer.generate(
+                input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings
+            )
+        texts = [_text(tokenizer, row[ids.shape[1] :].tolist(), stops) for row in written]
+        for number, row in enumerate(rows):
+            answers[row] = texts[number * chosen.samples : (number + 1) * chosen.samples]
+    return [answers[number] for number in range(len(prompts))]
+
+
+def _settings(
+    sampling: Sampling, stops: list[int], padding: int, max_new_tokens: int
+) -> GenerationConfig:
+    sampled = sampling.temperature > 0
+    options = {"temperature": sampling.temperature, "top_p": sampling.top_p} if sampled else {}
+    return GenerationConfig(
+        do_sample=sampled,
+        num_return_sequences=sampling.samples,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=stops,
+        pad_token_id=padding,
+        use_cache=True,
+        **options,
+    )
+
+
+def _left_padded(
+    prompts: Sequence[Sequence[int]], padding: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    longest = max(map(len, prompts))
+    ids = torch.full((len(prompts), longest), padding)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+        mask[row, longest - len(prompt) :] = 1
+    return ids, mask
+
+
+def _text(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> str:
+    end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
+    text: str = tokenizer.decode(
+        ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return text.strip()

@@ -1,0 +1,53 @@
+"""What this machine's processor was measured to do: kept in the cache folder, one file a machine.
+
+Knows nothing of torch; ``python -m sweeper.training.calibrate`` measures and writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from sweeper.artifact import Record, write_text
+from sweeper.knowledge import home
+
+
+class Calibration(Record):
+    """Of all cores that this process may use, together.
+
+    Args:
+        processor: Its name, for people.
+        cores: How many were used.
+        fp32_gflops: Matrix products of a small transformer's shapes.
+        bandwidth_gb_per_second: Adding a number to more floats than caches hold.
+    """
+
+    processor: str
+    cores: int = Field(ge=1)
+    fp32_gflops: float = Field(gt=0)
+    bandwidth_gb_per_second: float = Field(gt=0)
+
+
+def path_of(processor: str, cores: int) -> Path:
+    """Where the calibration of such a machine lies."""
+    key = hashlib.sha256(f"{processor}|{cores}".encode()).hexdigest()[:16]
+    return home() / "calibration" / f"{key}.json"
+
+
+def read(processor: str, cores: int) -> Calibration | None:
+    """The calibration of such a machine; None if there is none, or none that can be read."""
+    try:
+        text = path_of(processor, cores).read_text(encoding="utf-8")
+        return Calibration.model_validate_json(text)
+    except (OSError, UnicodeDecodeError, ValidationError):
+        return None
+
+
+def write(found: Calibration) -> Path:
+    """Keep a calibration; returns where."""
+    path = path_of(found.processor, found.cores)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, found.model_dump_json(indent=2) + "\n")
+    return path

@@ -1,0 +1,201 @@
+"""One (model, strategy) pair: a candidate with its set-up and costs, or why it is rejected.
+
+Knows what the rules made of a strategy and asks the fitting for the rest; ranks nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweeper.facts.record import Facts, ModelFacts
+from sweeper.planning.budget import RUNGS, rung_items
+from sweeper.planning.effects import fill
+from sweeper.planning.factkinds import Values
+from sweeper.planning.facttable import fact_values
+from sweeper.planning.fitting import MARGIN, Fit, Work, fit
+from sweeper.planning.lengths import Cap, sequence_cap
+from sweeper.planning.limits import widened_within, within
+from sweeper.planning.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
+from sweeper.planning.remedies import too_large
+from sweeper.planning.rules import RuleBook
+from sweeper.planning.space import Standing, standings
+from sweeper.spec import Spec
+
+TYPICAL_CLASSES = 2
+PURE_BF16 = (
+    "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
+    "rounded away (bfloat16 keeps 8 significant bits)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """One of the base models with what the rules make of every strategy for it."""
+
+    model: ModelFacts
+    values: Values
+    standings: dict[str, Standing]
+    cap: Cap
+
+
+def outlook_of(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> Outlook:
+    """One of the base models, with its facts, the rules' verdicts and its sequence cap."""
+    values = fact_values(spec, facts, model)
+    return Outlook(model, values, standings(book, values), sequence_cap(spec, facts, model))
+
+
+def entry(
+    spec: Spec, facts: Facts, scene: Outlook, standing: Standing, epochs: float, *, leave_out: bool
+) -> Candidate | Rejected:
+    """The strategy as a candidate, or why it is none.
+
+    Args:
+        spec: The request.
+        facts: The gathered facts.
+        scene: The base model.
+        standing: What the rules made of the strategy for it.
+        epochs: The study's full budget.
+        leave_out: Whether rules may leave out strategies that the user did not name.
+    """
+    name = standing.strategy.name
+    wanted = spec.aim.strategies
+    if wanted is not None and name not in wanted:
+        return _rejected(scene, name, "not among the strategies asked for", "", "the request")
+    if standing.refused is not None:
+        why, rule, source = standing.refused
+        return _rejected(scene, name, why, rule, source)
+    out = standing.left_out
+    if out is not None and wanted is None and leave_out:
+        remedy = f"name it with --strategies to let it compete ({name})"
+        return _rejected(scene, name, fill(out.why, scene.values), out.id, out.source, remedy)
+    parameters = _with_epochs(standing.parameters, epochs, spec)
+    room = scene.model.context_length - scene.cap.tokens
+    prompt = parameters.get("num_virtual_tokens")
+    if prompt is not None and prompt.low is not None and prompt.low > room:
+        why = (
+            f"texts of {scene.cap.tokens} tokens leave room for {room} virtual ones in a context "
+            f"of {scene.model.context_length}"
+        )
+        remedy = "cut texts shorter (--max-length)"
+        return _rejected(scene, name, why, "", "the model's context", remedy)
+    parameters = within(parameters, "num_virtual_tokens", room)
+    found = fit(
+        standing.strategy,
+        parameters,
+        _optimizer(standing, scene.values),
+        scene.model,
+        facts.hardware,
+        spec.training,
+        _work(spec, facts, scene, standing, epochs),
+    )
+    if not found.fits:
+        return too_large(standing.strategy, scene.model, found, facts.hardware)
+    parameters = widened_within(parameters, found, scene.model, facts.hardware)
+    return _candidate(scene, standing, parameters, found)
+
+
+def _rejected(
+    scene: Outlook, name: str, why: str, rule: str, source: str, remedy: str = ""
+) -> Rejected:
+    return Rejected(
+        strategy=name, model=scene.model.id, reason=why, rule=rule, source=source, remedy=remedy
+    )
+
+
+def _optimizer(standing: Standing, values: Values) -> str:
+    return next(name for when, name in standing.strategy.optimizers if when.holds(values))
+
+
+def _with_epochs(
+    parameters: dict[str, Parameter], epochs: float, spec: Spec
+) -> dict[str, Parameter]:
+    """The study's epochs are every candidate's, whatever its own rules say of the range."""
+    old = parameters.get("num_train_epochs")
+    if old is None:
+        return parameters
+    low, high = min(old.low or epochs, epochs), max(old.high or epochs, epochs)
+    update: dict[str, object] = {"default": epochs, "low": low, "high": high}
+    if spec.training.epochs is not None:
+        update |= {"source": "the request", "why": "The full budget that was asked for."}
+    return parameters | {"num_train_epochs": old.model_copy(update=update)}
+
+
+def validation_rows(spec: Spec, facts: Facts) -> int:
+    """Rows of the validation split, or how many its fraction would make."""
+    rows = [split.rows for split in facts.data.splits if split.name == "validation"]
+    return rows[0] if rows else max(round(facts.data.rows * spec.data.validation_fraction), 1)
+
+
+def _work(spec: Spec, facts: Facts, scene: Outlook, standing: Standing, epochs: float) -> Work:
+    rows, validation = facts.data.train_rows, validation_rows(spec, facts)
+    items = rung_items(validation, rows, epochs)
+    trained = round(epochs * rows * scene.cap.mean)
+    evaluated = round(((RUNGS - 1) * items + validation) * scene.cap.mean)
+    if "num_train_epochs" not in standing.parameters:
+        # Features of a frozen model are computed once, by forward passes only.
+        trained, evaluated = 0, round((rows + validation) * scene.cap.mean)
+    classes = len(facts.data.labels) or TYPICAL_CLASSES
+    return Work(
+        sequence_length=scene.cap.tokens,
+        mean_length=max(round(scene.cap.mean), 1),
+        train_tokens=trained,
+        evaluation_tokens=evaluated,
+        classes=classes if facts.task == "classification" else 0,
+    )
+
+
+def _candidate(
+    scene: Outlook, standing: Standing, parameters: dict[str, Parameter], found: Fit
+) -> Candidate:
+    setup, strategy = found.setup, standing.strategy
+    return Candidate(
+        strategy=strategy.name,
+        model=scene.model.id,
+        score=round(standing.score, 6),
+        reasons=tuple(standing.reasons),
+        cautions=tuple(standing.cautions),
+        memory=_rounded(found.memory),
+        seconds_per_trial=round(found.duration.seconds, 3),
+        duration=Duration(
+            seconds=round(found.duration.seconds, 3),
+            low=round(found.duration.low, 3),
+            high=round(found.duration.high, 3),
+        ),
+        micro_batch=setup.micro_batch,
+        gradient_accumulation_steps=setup.gradient_accumulation_steps,
+        evaluation_batch=setup.evaluation_batch,
+        gradient_checkpointing=setup.gradient_checkpointing,
+        precision=setup.precision,
+        sequence_length=setup.sequence_length,
+        optimizer=setup.optimizer,
+        quantization=setup.quantization,
+        gpus_per_trial=setup.gpus,
+        trainable_parameters=found.trainable,
+        expected_quality=f"{strategy.quality} ({strategy.quality_source})",
+        setup_notes=_setup_notes(scene, found),
+        parameters=parameters,
+    )
+
+
+def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
+    """To a thousandth of a GiB, so that plans of equal worth do not differ in a diff."""
+    return memory.model_copy(
+        update={
+            "peak_gib": round(memory.peak_gib, 3),
+            "low_gib": round(memory.low_gib, 3),
+            "high_gib": round(memory.high_gib, 3),
+            "parts": {name: round(gib, 3) for name, gib in memory.parts.items()},
+        }
+    )
+
+
+def _setup_notes(scene: Outlook, found: Fit) -> tuple[str, ...]:
+    heaviest = found.heaviest
+    pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()
+    return (
+        f"sequence cap of {scene.cap.tokens} tokens: {scene.cap.why}"
+        f"{f'; {scene.cap.cuts} of them lose their end' if scene.cap.cuts else ''}",
+        f"margin: {MARGIN}; the heaviest configuration of the range needs "
+        f"{heaviest.peak_gib:.1f} GiB (up to {heaviest.high_gib:.1f}) of {heaviest.limit_gib:g}",
+        *pure,
+    )

@@ -1,0 +1,253 @@
+"""The first stage of domain adaptation: the base reads a corpus, once for all trials that want it.
+
+Knows how continued pretraining is configured, run and kept. What a trial then does with the
+base that comes out is no different from any other base.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback, set_seed
+
+from sweeper.data.examples import Example
+from sweeper.data.load import load_corpus
+from sweeper.errors import UsageError
+from sweeper.execution.backend import Interrupted
+from sweeper.knowledge import home
+from sweeper.planning.plan import Precision
+from sweeper.spec import Scalar
+from sweeper.strategies.base import Setting
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.tasks.corpus import Corpus
+from sweeper.training.base_model import load_base
+from sweeper.training.items import Items
+from sweeper.training.made_once import made_once
+from sweeper.training.measure import Judge
+from sweeper.training.progress import Progress, finite
+from sweeper.training.sampling import LengthGroupedBatches
+from sweeper.training.schedule import optimizer_steps, schedule
+from sweeper.training.trainer import TrialTrainer, arguments
+from sweeper.training.workshop import Workshop
+
+NONE = "none"
+RECORD = "first_stage.json"
+# Continued pretraining by LoRA takes high ranks on all layers (arXiv:2405.09673, section 4).
+_LORA: dict[str, Scalar] = {"r": 256, "lora_alpha": 512, "target_modules": "all-linear"}
+# Documents that are not read, so that what reading brought can be seen on text that is new.
+_HELD_OUT = 20
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """How the base reads the corpus. Equal stages on the same base and corpus are one.
+
+    Args:
+        strategy: ``full``, or ``lora``, which is merged into the base afterwards.
+        learning_rate: Peak.
+        num_train_epochs: Passes over the corpus.
+        blocks: Blocks of ``sequence_length`` tokens in one optimizer step.
+        micro_batch: Blocks at a time.
+        precision: ``bf16-mixed`` computes in bf16 on fp32 weights; anything else in fp32.
+        sequence_length: Of a block.
+    """
+
+    strategy: str
+    learning_rate: float
+    num_train_epochs: float
+    blocks: int
+    micro_batch: int
+    precision: Precision
+    sequence_length: int
+
+    @classmethod
+    def of(
+        cls,
+        parameters: Mapping[str, Scalar],
+        micro_batch: int,
+        precision: Precision,
+        sequence_length: int,
+    ) -> FirstStage | None:
+        """The stage that a trial's parameters ask for: None where ``first_stage`` is ``none``.
+
+        Args:
+            parameters: ``first_stage``, ``first_stage_learning_rate``, ``first_stage_epochs`` and
+                ``first_stage_blocks``.
+            micro_batch: Of the trial.
+            precision: Of the trial.
+            sequence_length: Of the trial.
+        """
+        chosen = str(parameters.get("first_stage", NONE))
+        if chosen == NONE:
+            return None
+        blocks = int(parameters["first_stage_blocks"])
+        micro = max(
+            size for size in range(1, blocks + 1) if blocks % size == 0 and size <= micro_batch
+        )
+        return cls(
+            chosen,
+            float(parameters["first_stage_learning_rate"]),
+            float(parameters["first_stage_epochs"]),
+            blocks,
+            micro,
+            precision,
+            sequence_length,
+        )
+
+    @property
+    def parameters(self) -> dict[str, Scalar]:
+        """What the strategy is given."""
+        own = _LORA if self.strategy == "lora" else {}
+        return {"learning_rate": self.learning_rate, "weight_decay": 0.0, **own}
+
+
+class FirstStages:
+    """The first stages of one workshop, each run when it is first asked for.
+
+    Args:
+        workshop: Of the base model; its task's spec names the corpus.
+    """
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._corpus: tuple[Example, ...] | None = None
+
+    def folder(self, stage: FirstStage, should_stop: Callable[[], bool]) -> Path:
+        """A model folder with the base after this stage; run now if it has not been.
+
+        Raises:
+            UsageError: The sweep has no corpus.
+            Interrupted: ``should_stop`` said True.
+            Diverged: The loss is not finite.
+        """
+        place = home() / "first_stages" / self._digest(stage)
+        return made_once(place, lambda empty: self._run(stage, empty, should_stop))
+
+    def corpus(self) -> tuple[Example, ...]:
+        """The documents, in key order.
+
+        Raises:
+            UsageError: The sweep has none.
+        """
+        if self._corpus is None:
+            spec = self._workshop.task.spec
+            if spec.data.corpus is None:
+                raise UsageError(
+                    "a trial is to read a corpus first, but the sweep has none",
+                    fix="Name one with data.corpus, or set first_stage to none.",
+                )
+            self._corpus = load_corpus(spec.data.corpus, spec.data)
+        return self._corpus
+
+    def _digest(self, stage: FirstStage) -> str:
+        facts, folder = self._workshop.facts, self._workshop.folder
+        weights = sorted(folder.glob("*.safetensors"))
+        parts = {
+            "stage": asdict(stage),
+            "model": [facts.id, facts.revision],
+            "weights": [
+                [file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in weights
+            ],
+            "corpus": [document.content_hash() for document in self.corpus()],
+        }
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+    def _run(self, stage: FirstStage, folder: Path, should_stop: Callable[[], bool]) -> None:
+        workshop = self._workshop
+        task = Corpus(
+            workshop.dataset,
+            workshop.tokenizer,
+            workshop.facts,
+            workshop.task.spec,
+            stage.sequence_length,
+        )
+        documents = self.corpus()
+        held = min(_HELD_OUT, len(documents) // 10)
+        start = time.perf_counter()
+        base = load_base(workshop.folder, "CAUSAL_LM", torch.float32, workshop.device)
+        mixed = stage.precision == "bf16-mixed"
+        judge = Judge(
+            task, Items(task, documents[:held]), workshop.evaluation_batch, mixed, should_stop
+        )
+        before = judge.evaluate(base).loss if held else None
+        base, progress = _read(
+            stage, task, task.blocks(documents[held:]), base, folder, should_stop
+        )
+        after = finite(judge.evaluate(base).loss, "held-out loss") if held else None
+        base.save_pretrained(str(folder))
+        workshop.tokenizer.save_pretrained(str(folder))
+        record = {
+            **asdict(stage),
+            "documents": len(documents) - held,
+            "held_out": held,
+            "held_out_loss_before": before,
+            "held_out_loss_after": after,
+            "optimizer_steps": progress.steps,
+            "tokens": progress.tokens,
+            "seconds": time.perf_counter() - start,
+        }
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _read(
+    stage: FirstStage,
+    task: Corpus,
+    blocks: list[dict[str, Any]],
+    base: nn.Module,
+    folder: Path,
+    should_stop: Callable[[], bool],
+) -> tuple[Any, Progress]:
+    """The base after training on all blocks, and how much that was."""
+    strategy = strategy_named(stage.strategy)
+    set_seed(_SEED)
+    adapted = strategy.apply(
+        base, stage.parameters, Setting("CAUSAL_LM", precision=stage.precision, seed=_SEED)
+    )
+    steps = optimizer_steps(len(blocks), stage.blocks, stage.num_train_epochs)
+    progress = Progress()
+    settings = arguments(
+        folder,
+        steps=steps,
+        micro_batch=stage.micro_batch,
+        accumulation=stage.blocks // stage.micro_batch,
+        plan=schedule(stage.parameters, steps),
+        parameters=dict(stage.parameters),
+        optimizer="adamw_torch",
+        seed=_SEED,
+        device=next(base.parameters()).device,
+    )
+    TrialTrainer(
+        model=adapted,
+        task=task,
+        features=blocks,
+        order=LengthGroupedBatches([len(b["input_ids"]) for b in blocks], stage.blocks, _SEED),
+        groups=strategy.parameter_groups(adapted, stage.parameters),
+        progress=progress,
+        mixed=stage.precision == "bf16-mixed",
+        settings=settings,
+        callbacks=[_Steps(progress, should_stop)],
+    ).train()
+    merged: Any = adapted.merge_and_unload() if hasattr(adapted, "merge_and_unload") else adapted
+    return merged.requires_grad_(False), progress
+
+
+class _Steps(TrainerCallback):
+    """Counts optimizer steps and stops when told to."""
+
+    def __init__(self, progress: Progress, should_stop: Callable[[], bool]) -> None:
+        self._progress = progress
+        self._should_stop = should_stop
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._progress.step()
+        if self._should_stop():
+            raise Interrupted

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from curve_backend import make_plan, make_spec
+
+from sweeper.errors import NoTrialCompleted, RunError
+from sweeper.execution.coordinator import Outcome, run_sweep
+from sweeper.execution.events import Event
+from sweeper.execution.status import Status
+from sweeper.runfolder import RunFolder
+from sweeper.search.storage import default_url
+from sweeper.trials import BaselineResult, TestSeal, TrialConfig, TrialResult
+
+BACKEND = "curve_backend:make"
+
+
+def sweep(run: RunFolder, trials: int, workers: int = 1, **search: object) -> Outcome:
+    plan = make_plan(trials)
+    return run_sweep(run, make_spec(trials, workers, **search), plan, backend=BACKEND)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Outcome, list[str]]:
+    """One whole run of twenty trials that several tests look at."""
+    run = RunFolder(tmp_path_factory.mktemp("whole") / "run")
+    heard: list[str] = []
+
+    def hear(event: Event, status: Status) -> None:
+        heard.append(event.kind)
+        assert status.done <= status.trials
+
+    def trial_ended() -> None:
+        heard.append("report")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}:{Path(__file__).parent}")
+        outcome = run_sweep(
+            run,
+            make_spec(20, 2),
+            make_plan(20),
+            backend=BACKEND,
+            on_event=hear,
+            on_trial_end=trial_ended,
+        )
+    return run, outcome, heard
+
+
+def results(run: RunFolder) -> dict[int, TrialResult]:
+    folders = [run.trial(number) for number in range(20)]
+    return {n: TrialResult.read(folder / "result.json") for n, folder in enumerate(folders)}
+
+
+def test_a_run_ends_with_exactly_its_total_and_several_pruned(finished) -> None:
+    run, outcome, _ = finished
+    assert (outcome.kind, outcome.exit_code) == ("complete", 0)
+    status = Status.read(run.status)
+    assert status.phase == "complete"
+    assert status.done == status.trials == 20
+    assert status.pruned >= 2
+    study = optuna.load_study(study_name="run", storage=default_url(run.study))
+    assert len(study.trials) == 20
+    assert study.best_trial.number == status.best.trial
+
+
+def test_pruned_trials_say_why_and_stopped_before_the_end(finished) -> None:
+    run, _, _ = finished
+    pruned = [result for result in results(run).values() if result.state == "PRUNED"]
+    assert pruned
+    for result in pruned:
+        assert result.pruned_at_rung in range(2, 8)
+        assert "rung" in result.pruned_because
+        assert result.validation_loss is None
+
+
+def test_the_first_trials_are_the_defaults_and_the_head_has_one_trial(finished) -> None:
+    run, _, _ = finished
+    configs = [TrialConfig.read(run.trial(n) / "config.json") for n in range(20)]
+    assert [config.strategy for config in configs[:3]] == ["lora", "full", "head"]
+    assert [config.origin for config in configs[:4]] == ["default"] * 3 + ["search"]
+    assert [config.strategy for config in configs].count("head") == 1
+    assert configs[0].parameters["lora_dropout"] == 0.05
+    assert "head_learning_rate" not in configs[0].parameters
+
+
+def test_weights_are_kept_for_defaults_bests_and_finalists_only(finished) -> None:
+    run, _, _ = finished
+    seal = TestSeal.read(run.test_seal)
+    kept = {n for n in range(20) if (run.trial(n) / "weights").exists()}
+    assert {0, 1, 2} | set(seal.order) <= kept
+    assert len(kept) <= 3 + 3 + 2
+    for number, result in results(run).items():
+        assert (result.weights is not None) == (number in kept)
+
+
+def test_finalists_were_confirmed_and_the_test_split_was_opened_once(finished) -> None:
+    run, _, _ = finished
+    seal = TestSeal.read(run.test_seal)
+    assert len(seal.order) == 3
+    assert seal.complete
+    assert seal.recommended in seal.order
+    for number in seal.order:
+        for seed in (1, 2):
+            result = TrialResult.read(run.seed(number, seed) / "result.json")
+            assert (result.seed, result.state) == (seed, "COMPLETE")
+    names = [score.name for score in seal.scores]
+    tested = (run.path / "tested.log").read_text().split()
+    assert sorted(names) == sorted(tested)
+    assert {"majority", "tfidf", "trial-0", "trial-1", "trial-2"} <= set(names)
+    assert BaselineResult.read(run.baselines / "tfidf.json").test_loss == 1.0
+
+
+def test_the_caller_heard_of_everything_and_was_told_when_to_rewrite_the_report(finished) -> None:
+    run, _, heard = finished
+    assert heard.count("trial-ended") == 20
+    assert heard.count("baseline") == 2
+    assert heard[-2:] == ["report", "run-ended"]
+    assert heard.count("report") > 5
+    kept = [json.loads(line)["kind"] for line in run.events.read_text().splitlines()]
+    assert kept == [kind for kind in heard if kind != "report"]
+
+
+def test_the_same_command_again_trains_and_opens_nothing(finished) -> None:
+    run, _, _ = finished
+    before = [(run.path / name).read_text() for name in ("trained.log", "tested.log", "test.json")]
+    assert sweep(run, 20).kind == "complete"
+    after = [(run.path / name).read_text() for name in ("trained.log", "tested.log", "test.json")]
+    assert after == before
+
+
+def test_a_larger_total_adds_trials_and_a_smaller_one_says_so(
+    commands, assert_whole: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURVE_QUICK", "1")
+    run = commands.run
+    sweep(run, 2)
+    assert_whole(2)
+    outcome = sweep(run, 4)
+    assert outcome.status.done == 4
+    assert_whole(4)
+    outcome = sweep(run, 3)
+    assert outcome.kind == "complete"
+    assert "more finished trials than --trials asks for" in outcome.status.message
+    assert_whole(4)
+
+
+def test_workers_that_cannot_start_end_the_run_with_the_last_lines_of_their_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURVE_BROKEN", "no such accelerator")
+    run = RunFolder(tmp_path)
+    with pytest.raises(NoTrialCompleted, match="no such accelerator"):
+        sweep(run, 3)
+    assert Status.read(run.status).phase == "failed"
+
+
+def test_a_study_of_another_identity_in_the_same_storage_is_refused(tmp_path: Path) -> None:
+    url = f"journal:{tmp_path}/shared.log"
+    plan, spec = make_plan(1), make_spec(1, storage=url, timeout_seconds=1e-9)
+    assert run_sweep(RunFolder(tmp_path / "a" / "run"), spec, plan).kind == "timeout"
+    with pytest.raises(RunError, match="another study named 'run'"):
+        run_sweep(RunFolder(tmp_path / "b" / "run"), spec, make_plan(1, seed=4))
+
+
+@pytest.mark.parametrize("module", ["coordinator", "worker"])
+def test_execution_loads_without_torch(module: str) -> None:
+    code = (
+        f"import sys, sweeper.execution.{module}; "
+        "print([name for name in ('torch', 'transformers', 'peft', 'datasets') "
+        "if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

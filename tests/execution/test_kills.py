@@ -1,0 +1,122 @@
+"""The real command over the curve backend, killed where it hurts, then given again."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from sweeper.execution.claims import lease_of
+from sweeper.execution.status import Status
+from sweeper.trials import TestSeal, TrialResult
+
+FAST = {"CURVE_STEP_SECONDS": "0.001", "CURVE_QUICK": "1"}
+SLOW = {"CURVE_STEP_SECONDS": "0.03", "CURVE_QUICK": "1"}
+
+
+def kill_a_worker(commands) -> bool:
+    for process in commands.workers():
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+        return True
+    return False
+
+
+def test_workers_killed_at_random_moments_lose_and_repeat_nothing(
+    commands, assert_whole: Callable[[int], None]
+) -> None:
+    chance = random.Random(1)
+    popen = commands.start(12, 2, **FAST)
+    kills = 0
+    while popen.poll() is None and kills < 4:
+        trained = len(commands.lines("trained.log"))
+        while popen.poll() is None and len(commands.lines("trained.log")) == trained:
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0.0, 0.15))
+        kills += kill_a_worker(commands)
+    _, errors = popen.communicate(timeout=60)
+    assert popen.returncode == 0, errors
+    assert kills >= 2
+    assert_whole(12)
+    assert not commands.workers()
+
+
+@pytest.mark.parametrize("storage", ["", "journal:{}/study.log"])
+def test_a_killed_command_leaves_no_orphan_and_resumes_to_the_same_total(
+    commands, assert_whole: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, storage: str
+) -> None:
+    if storage:
+        monkeypatch.setenv("CURVE_STORAGE", storage.format(commands.folder))
+    popen = commands.start(8, 1, **FAST)
+    commands.wait_for(lambda: len(commands.lines("trained.log")) > 2)
+    popen.kill()
+    popen.wait()
+    commands.wait_for(lambda: not commands.workers(), 2.0)
+    popen = commands.start(8, 1, **FAST)
+    commands.wait_for(lambda: len(commands.lines("trained.log")) > 5)
+    assert kill_a_worker(commands)
+    popen.kill()  # both at once
+    popen.wait()
+    assert commands.finish(8, 1, **FAST).strip() == "complete"
+    assert_whole(8)
+    assert TestSeal.read(commands.run.test_seal).complete
+
+
+def test_a_signal_ends_the_run_well_and_the_trial_keeps_its_number(
+    commands, assert_whole: Callable[[int], None]
+) -> None:
+    kept: dict[int, object] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        popen = commands.start(5, 1, **SLOW)
+        before = len(commands.lines("trained.log"))
+        commands.wait_for(lambda before=before: len(commands.lines("trained.log")) >= before + 2)
+        asked = time.monotonic()
+        popen.send_signal(number)
+        out, errors = popen.communicate(timeout=20)
+        assert time.monotonic() - asked < 10
+        assert popen.returncode == 128 + number, errors
+        assert out.strip() == "interrupted"
+        assert not commands.workers()
+        assert TrialState.RUNNING not in commands.states()
+        status = Status.read(commands.run.status)
+        assert (status.phase, status.running, status.process) == ("interrupted", (), None)
+        interrupted = int(commands.lines("trained.log")[-1].split()[0])
+        kept[interrupted] = commands.trials()[interrupted].params
+    commands.finish(5, 1, **FAST)
+    assert_whole(5)
+    for number, parameters in kept.items():
+        again = commands.trials()[number]
+        assert again.params == parameters
+        assert lease_of(again).attempt > 1
+        assert lease_of(again).crashes == 0
+
+
+def test_a_second_signal_ends_the_run_at_once_and_still_leaves_none_running(commands) -> None:
+    popen = commands.start(6, 1, **SLOW)
+    commands.wait_for(lambda: commands.lines("trained.log"))
+    popen.send_signal(signal.SIGINT)
+    popen.send_signal(signal.SIGTERM)
+    popen.communicate(timeout=10)
+    assert popen.returncode == 130
+    assert TrialState.RUNNING not in commands.states()
+    assert not commands.workers()
+
+
+def test_a_crash_costs_an_attempt_and_the_third_one_the_trial_but_never_the_study(
+    commands, assert_whole: Callable[[int], None]
+) -> None:
+    commands.finish(4, 1, CURVE_CRASH="1:5:1,3:2:9", **FAST)
+    assert_whole(4)
+    assert [lease_of(trial).attempt for trial in commands.trials()] == [1, 2, 1, 3]
+    assert commands.states().count(TrialState.FAIL) == 1
+    result = TrialResult.read(commands.run.trial(3) / "result.json")
+    assert (result.state, result.attempt) == ("FAIL", 3)
+    assert result.failure is not None
+    assert result.failure.kind == "crash"

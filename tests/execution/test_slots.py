@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from curve_backend import make_plan
+
+from sweeper.execution.claims import Queue
+from sweeper.execution.slots import SLOT, top_up, useful_total
+from sweeper.search.storage import open_storage
+from sweeper.search.study import OVERRIDES, create_study
+from sweeper.spec import OwnTrial
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    storage = open_storage(f"journal:{tmp_path}/study.log")
+    return Queue(storage, create_study(storage, "s"))
+
+
+def names(queue: Queue) -> list[str]:
+    return [trial.user_attrs[SLOT] for trial in queue.trials()]
+
+
+def test_defaults_come_first_in_plan_order_then_own_trials_then_search(queue: Queue) -> None:
+    own = OwnTrial(strategy="lora", parameters={"learning_rate": 0.5, "lora_dropout": 0.2})
+    plan = make_plan().model_copy(update={"own_trials": (own,)})
+    top_up(queue, plan, 10)
+    assert (
+        names(queue) == ["default lora", "default full", "default head", "user 0"] + ["search"] * 6
+    )
+    fixed = queue.trial(3).system_attrs["fixed_params"]
+    assert fixed["lora.learning_rate"] == 0.5
+    assert "lora.lora_dropout" not in fixed
+    assert queue.trial(3).user_attrs[OVERRIDES] == {"lora_dropout": 0.2}
+
+
+def test_defaults_use_at_most_a_third_of_the_trials_and_catch_up_with_a_larger_total(
+    queue: Queue,
+) -> None:
+    top_up(queue, make_plan(), 6)
+    assert names(queue) == ["default lora", "default full", *["search"] * 4]
+    top_up(queue, make_plan(), 9)
+    assert names(queue)[6:] == ["default head", "search", "search"]
+
+
+@pytest.mark.parametrize("total", [1, 3, 20])
+def test_topping_up_again_adds_nothing(queue: Queue, total: int) -> None:
+    for _ in range(3):
+        top_up(queue, make_plan(), total)
+        assert len(queue.trials()) == total
+    top_up(queue, make_plan(), total - 1)
+    assert len(queue.trials()) == total
+
+
+def test_a_plan_with_nothing_to_search_gets_no_trials_that_would_repeat_themselves() -> None:
+    assert useful_total(make_plan(strategies="head"), 20) == 1
+    assert useful_total(make_plan(), 20) == 20

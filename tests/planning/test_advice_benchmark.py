@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def sweep(rate: float, loss: float | None, **fields: Any) -> dict[str, Any]:
+    return {
+        "id": f"q-{rate}",
+        "source": "test",
+        "comparison_group": "one",
+        "method": "lora",
+        "model": "A-7B",
+        "n_train": 100_000,
+        "metric": "loss",
+        "metric_direction": "lower is better",
+        "value": loss,
+        "diverged": loss is None,
+        "hyperparameters": {"lr": rate, "lora_r": 16},
+    } | fields
+
+
+def run(tmp_path: Path, *flags: str) -> str:
+    quality = [sweep(1e-4, 0.60), sweep(3e-4, 0.58), sweep(1e-3, 0.61), sweep(1e-2, None)]
+    rates = [
+        {"id": "r-1", "method": "lora", "model": "A-7B", "best_lr": 3e-4, "n_train": 50_000},
+        {"id": "r-2", "method": "full", "model": "A-7B", "best_lr": 9e-4},
+    ]
+    (tmp_path / "quality.json").write_text(json.dumps(quality), encoding="utf-8")
+    (tmp_path / "lr.json").write_text(json.dumps({"records": rates}), encoding="utf-8")
+    files = ["--quality", str(tmp_path / "quality.json"), "--lr", str(tmp_path / "lr.json")]
+    command = [sys.executable, "-m", "benchmarks.advice", *files, *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_the_table_scores_rates_and_pairs(tmp_path: Path) -> None:
+    text = run(tmp_path)
+    assert "for 50.0% of 2 models and methods" in text
+    assert "outside: r-2: 0.0009 not in 1e-05 to 5e-05" in text
+    assert "constant rate" in text
+    assert "pairs ordered rightly: 100.0% pooled" in text
+
+
+def test_json_has_one_line_a_record(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in run(tmp_path, "--json").splitlines()]
+    scores = {line["id"]: line["score"] for line in lines if "score" in line}
+    assert scores["q-0.0003"] > scores["q-0.0001"] > scores["q-0.01"]
+    rate = next(line for line in lines if line["id"] == "r-1")
+    assert rate["low"] <= rate["default"] <= rate["high"]

@@ -1,0 +1,135 @@
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeper.findings.compute import compute
+from sweeper.planning.plan import Plan
+from sweeper.reporting.document import document
+from sweeper.reporting.write import write_reports
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(
+        f"reporting_{name}", Path(__file__).parent / f"{name}.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+maker = _load("make_run")
+browsing = _load("browser")
+parse = _load("dom").parse
+
+HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u2028&amp;"
+# Every row of the table of empty states, and what else a page must survive.
+SHAPES = {
+    "zero": {"trials": 0, "phase": "search", "seal": False},
+    "one": {"trials": 1, "prune": False},
+    "all-failed": {
+        "trials": 4,
+        "ends": dict.fromkeys(range(4), "FAIL"),
+        "kinds": {0: "out-of-memory", 1: "out-of-memory"},
+    },
+    "none-pruned": {"trials": 9, "prune": False},
+    "not-finite": {"trials": 12, "ends": {3: "COMPLETE"}, "losses": {3: float("nan")}},
+    "constant": {"trials": 8, "constant": True, "prune": False},
+    "running": {
+        "trials": 13,
+        "asked": 20,
+        "phase": "search",
+        "seal": False,
+        "seeds": 1,
+        "ends": {12: "RUNNING"},
+    },
+    "mixed": {
+        "trials": 24,
+        "strategies": ("lora", "full", "head", "qlora", "prefix", "ptuning", "adapter"),
+        "ends": {4: "FAIL", 11: "FAIL"},
+        "kinds": {11: "out-of-memory"},
+        "device": "cuda",
+        "test_items": 600,
+        "validation_items": 400,
+        "probe_loss": 0.5,
+    },
+    "text": {"trials": 10, "task": "instruction", "strategies": ("lora", "full")},
+    "hostile": {"hostile": HOSTILE},
+}
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Writes a run folder: ``make(trials=20, ...)`` with the fields of ``make_run.Shape``."""
+
+    def write(**changes):
+        return maker.make_run(tmp_path, maker.Shape(), **changes)
+
+    return write
+
+
+def report_of(run):
+    """The document of a run folder."""
+    return document(compute(run), Plan.read(run.plan))
+
+
+@pytest.fixture(scope="session")
+def reports(tmp_path_factory):
+    """The run folders of all shapes with their reports, written once: name to RunFolder."""
+    root = tmp_path_factory.mktemp("shapes")
+    found = {}
+    for name, shape in SHAPES.items():
+        run = maker.make_run(root, maker.Shape(name=name), **shape)
+        write_reports(run, compute(run), Plan.read(run.plan))
+        found[name] = run
+    return found
+
+
+@pytest.fixture(scope="session")
+def pages(reports):
+    """The pages of all shapes as trees."""
+    return {name: parse(run.report_html.read_text()) for name, run in reports.items()}
+
+
+@pytest.fixture
+def read():
+    """The tree of a run's page."""
+    return lambda run: parse(run.report_html.read_text())
+
+
+@pytest.fixture
+def report(make):
+    """The document of a run with these fields of ``make_run.Shape``."""
+
+    def build(**changes):
+        return report_of(make(**changes))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory):
+    """500 trials x 50 points."""
+    run = maker.make_run(
+        tmp_path_factory.mktemp("large"),
+        maker.Shape(name="large"),
+        trials=500,
+        rungs=50,
+        prune=False,
+        strategies=("lora", "full", "head", "adapter"),
+        ends={7: "FAIL", 11: "PRUNED", 13: "PRUNED"},
+    )
+    write_reports(run, compute(run), Plan.read(run.plan))
+    return run
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium for the session."""
+    if browsing.COMMAND is None:
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    opened = browsing.Browser()
+    yield opened
+    opened.close()

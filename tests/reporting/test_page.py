@@ -1,0 +1,234 @@
+"""What a page says in every state of a run: facts of the document, no pixels."""
+
+import json
+import re
+
+import pytest
+
+from sweeper.reporting.page import SECTIONS
+
+SHAPES = (
+    "zero", "one", "all-failed", "none-pruned", "not-finite", "constant", "running", "mixed",
+    "text", "hostile",
+)  # fmt: skip
+ORDER = [
+    "verdict", "search", "strategies", "curves", "hparams", "data-size", "forgetting", "samples",
+    "trials", "failures", "repro", "rules", "limits",
+]  # fmt: skip
+
+
+def reasons(page):
+    return {p.attributes["data-reason"] for p in page.all("p") if "data-reason" in p.attributes}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sections_come_in_the_order_of_the_readers_questions(pages, shape):
+    ids = [section.attributes["id"] for section in pages[shape].all("section")]
+    if shape == "all-failed":
+        assert ids[:2] == ["verdict", "failures"]
+        assert sorted(ids) == sorted(ORDER)
+    else:
+        assert ids == ORDER
+    assert len(SECTIONS) == len(ORDER)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_section_says_something(pages, shape):
+    for section in pages[shape].all("section"):
+        heading = section.children[0]
+        assert heading.tag == "h2"
+        assert len(section.text) > len(heading.text) + 5, section.attributes["id"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_ids_are_unique_and_every_link_leads_somewhere(pages, shape):
+    ids = [e.attributes["id"] for e in pages[shape].all() if "id" in e.attributes]
+    assert len(ids) == len(set(ids))
+    for link in pages[shape].all("a"):
+        assert link.attributes["href"].startswith(("#", "https://"))
+        assert link.attributes["href"][1:] in ids
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_figure_has_a_title_a_description_a_finding_and_its_numbers(pages, shape):
+    for figure in pages[shape].all("figure"):
+        assert figure.attributes["data-chart"]
+        for svg in figure.all("svg"):
+            assert svg.attributes["role"] == "img"
+            assert svg.all("title")[0].text
+            assert svg.all("desc")[0].text
+        assert figure.one("figcaption").all("b")[0].text.endswith(".")
+        section_tables = figure.all("details", class_="data")
+        parameters = figure.attributes["data-chart"].startswith("parameters-")
+        assert section_tables or parameters or figure.attributes["data-chart"] == "strategy-cost"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_numbers_point_into_the_document(pages, reports, shape):
+    document = json.loads((reports[shape].path / "report.json").read_text())
+    checked = 0
+    for table in pages[shape].all("table"):
+        heads = [th.attributes.get("data-k", "") for th in table.all("th")]
+        for row in table.one("tbody").all("tr"):
+            base = row.attributes.get("data-k", "")
+            for head, cell in zip(heads, row.all("td"), strict=True):
+                if base and head:
+                    value = look_up(document, base + head)
+                    assert agrees(cell.text, value), (base + head, cell.text, value)
+                    checked += 1
+    for element in pages[shape].all("dd"):
+        if "data-k" in element.attributes:
+            assert agrees(element.text, look_up(document, element.attributes["data-k"]))
+            checked += 1
+    assert checked > 2
+
+
+def look_up(document, pointer):
+    for part in pointer.strip("/").split("/"):
+        if isinstance(document, dict) and part not in document:
+            return None
+        document = document[int(part)] if isinstance(document, list) else document[part]
+        if document is None:
+            return None
+    return document
+
+
+def agrees(text, value):
+    """Whether a cell says that value: absent as a dash, numbers to their shown digits."""
+    if value is None or text == "–":
+        return text in ("–", "") or "default is the best" in text
+    if isinstance(value, str):
+        return bool(text)
+    number = re.search(r"[−-]?[\d,]*\.?\d+(?:e-?\d+)?", text)
+    if isinstance(value, bool) or number is None:
+        return str(value) in text or text == "<0.001"
+    seen = float(number[0].replace(",", "").replace("−", "-"))
+    scales = (1, 100, 1e-6, 1 / 60)
+    if text == "<0.001":
+        return value < 0.001
+    return any(seen == pytest.approx(value * scale, rel=0.06, abs=6e-4) for scale in scales)
+
+
+def test_verdicts_are_on_the_root(pages):
+    found = {name: page.one("html").attributes["data-verdict"] for name, page in pages.items()}
+    assert found["zero"] == found["all-failed"] == "none"
+    assert found["one"] == found["running"] == "insufficient"
+    assert found["mixed"] in ("tie", "recommend")
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ("zero", "no-trials"),
+        ("one", "one-trial"),
+        ("all-failed", "all-failed"),
+        ("mixed", "not-measured"),
+        ("none-pruned", "none-failed"),
+    ],
+)
+def test_empty_states_have_their_reason(pages, shape, reason):
+    assert reason in reasons(pages[shape])
+
+
+def test_zero_trials_show_plan_rules_and_the_command(pages):
+    page = pages["zero"]
+    assert page.one("table", id="plan").one("tbody").all("tr")
+    assert page.one("table", id="rule-table").one("tbody").all("tr")
+    assert "sweeper run sweep.yaml --name zero" in page.one("section", id="verdict").text
+    assert not page.all("figure")
+
+
+def test_one_trial_has_numbers_but_no_comparison_front_or_importance(pages):
+    page = pages["one"]
+    charts = {figure.attributes["data-chart"] for figure in page.all("figure")}
+    assert charts == {"learning-curves"}
+    assert "no comparison possible" in page.one("section", id="search").text
+
+
+def test_all_failed_names_the_most_likely_fix_first(pages):
+    text = pages["all-failed"].one("section", id="failures").text
+    assert "out of memory. What usually helps" in text
+    assert "31.2" in text
+    assert "24" in text
+
+
+def test_nothing_pruned_is_said(pages):
+    assert "No trial was pruned." in pages["none-pruned"].one("section", id="curves").text
+    assert "pruned on validation loss" in pages["mixed"].one("section", id="curves").text
+    assert "Pruned trials have no final score." in pages["mixed"].one("section", id="curves").text
+
+
+def test_a_loss_that_is_no_number_keeps_its_row_with_the_reason(pages):
+    row = pages["not-finite"].one("tr", id="trial-3")
+    cells = [cell.text for cell in row.all("td")]
+    assert cells[3] == "–"
+    assert "not a finite number" in cells[-1]
+
+
+def test_a_constant_parameter_did_not_vary(pages):
+    assert "did not vary" in pages["constant"].one("table", id="parameter-table").text
+
+
+def test_a_partial_run_has_a_banner_and_a_finished_one_has_none(pages):
+    assert "12 of 20 trials; results may change" in pages["running"].one("p", class_="banner").text
+    assert not pages["mixed"].all("p", class_="banner")
+
+
+def test_every_trial_can_be_linked_to_and_selected(pages):
+    for number in range(24):
+        row = pages["mixed"].one("tr", id=f"trial-{number}")
+        assert row.attributes["data-trial"] == str(number)
+        assert row.all("button")[0].attributes["aria-pressed"] == "false"
+    marks = {
+        e.attributes["data-trial"] for e in pages["mixed"].all() if "data-trial" in e.attributes
+    }
+    assert marks == {str(number) for number in range(24)}
+
+
+def test_marks_of_a_trial_are_in_every_chart_of_trials(pages):
+    page = pages["mixed"]
+    best = page.one("table", id="strategy-table").one("tbody").all("tr")[0].attributes["data-trial"]
+    for chart in ("search-gain", "strategy-cost", "learning-curves"):
+        figure = page.one("figure", data_chart=chart)
+        assert [
+            e
+            for svg in figure.all("svg")
+            for e in svg.all()
+            if e.attributes.get("data-trial") == best
+        ]
+
+
+def test_strategies_differ_by_sign_and_ptuning_from_prefix_by_shape(pages):
+    legend = pages["mixed"].one("figure", data_chart="learning-curves").one("ul", class_="legend")
+    looks = {li.attributes.get("class") for li in legend.all("li")}
+    assert {"s-full", "s-lora", "s-qlora", "s-prefix", "s-ptuning", "s-adapter", "s-head"} <= looks
+
+
+def test_on_a_gpu_time_is_gpu_minutes_and_on_a_cpu_minutes(pages):
+    gpu = pages["mixed"].one("section", id="strategies").text
+    cpu = pages["none-pruned"].one("section", id="strategies").text
+    assert "GPU-minutes a trial" in gpu
+    assert "peak GPU memory (GiB)" in gpu
+    assert "GPU" not in cpu.replace("4-bit base weights need a GPU", "").replace(
+        "--gpu", ""
+    ).replace("Give a GPU", "")
+
+
+def test_losses_say_their_unit_and_that_lower_is_better(pages):
+    for shape, unit in (("mixed", "nats/decision"), ("text", "nats/token")):
+        text = pages[shape].one("figure", data_chart="learning-curves").text
+        assert f"{unit} (lower is better)" in text
+
+
+def test_the_test_split_appears_in_no_chart_of_trials(pages):
+    for figure in pages["mixed"].all("figure"):
+        drawn = " ".join(t.text for svg in figure.all("svg") for t in svg.all("text"))
+        assert "test" not in drawn
+
+
+def test_words_that_promise_too_much_are_never_used(reports):
+    for run in reports.values():
+        for name in ("report.html", "report.md", "MODEL_CARD.md"):
+            text = (run.path / name).read_text().lower()
+            for word in ("optimal", "proves", "significantly", "best model"):
+                assert word not in text, (run.path.name, name, word)

@@ -1,0 +1,83 @@
+"""Hostile names, parameters and errors are inert, and only the page's own style and script run."""
+
+import base64
+import csv
+import hashlib
+import json
+import re
+
+import pytest
+
+from sweeper.reporting.csvfiles import harmless
+
+
+def test_hostile_strings_are_text_everywhere(pages):
+    page = pages["hostile"]
+    assert len(page.all("script")) == 1
+    assert not page.all("img")
+    assert "alert(1)" in page.one("body").text
+    assert "{{7*7}}" in page.one("body").text
+    assert "49" not in page.one("header").text
+
+
+@pytest.mark.parametrize("shape", ["mixed", "hostile", "zero"])
+def test_the_policy_names_the_style_and_the_script_and_allows_nothing_else(pages, shape):
+    page = pages[shape]
+    meta = next(m for m in page.all("meta") if m.attributes.get("http-equiv"))
+    rules = dict(rule.strip().split(" ", 1) for rule in meta.attributes["content"].split(";"))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    for tag, rule in (("style", "style-src"), ("script", "script-src")):
+        text = "".join(page.one(tag).texts)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert rules[rule] == f"'sha256-{digest}'"
+
+
+def test_no_handlers_no_style_attributes_no_addresses(pages):
+    for page in pages.values():
+        for element in page.all():
+            names = element.attributes
+            assert not [name for name in names if name.startswith("on")]
+            assert "style" not in names
+            assert "src" not in names
+            assert names.get("href", "#").startswith("#")
+
+
+def test_the_script_writes_text_only(reports):
+    html = reports["mixed"].report_html.read_text()
+    script = html[html.rindex("<script>") : html.rindex("</script>")]
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(",
+                 "localStorage", "sessionStorage", "fetch(", "XMLHttpRequest"):  # fmt: skip
+        assert word not in script
+
+
+def test_no_home_path_and_no_environment(make, report):
+    document = report(trials=3, ends={0: "FAIL"}, detail="no such file: /home/ann/x").to_json()
+    assert "/home/" not in document
+
+
+def test_cells_that_a_spreadsheet_would_run_are_quoted(reports):
+    for value in ("=1+1", "+1", "-1", "@x", "\t=1", " =1"):
+        assert harmless(value) == f"'{value}"
+    assert harmless(-1.5) == -1.5
+    assert harmless("lora") == "lora"
+    rows = list(csv.reader((reports["hostile"].path / "trials.csv").open()))
+    numbers = re.compile(r"-?\d")
+    for cell in (cell for row in rows for cell in row):
+        assert not cell.startswith(("=", "+", "@"))
+        assert not cell.startswith("-") or numbers.match(cell)
+
+
+def test_markdown_has_no_markup_of_strangers(reports):
+    for name in ("report.md", "MODEL_CARD.md"):
+        text = (reports["hostile"].path / name).read_text()
+        body = text.split("-->", 1)[-1]
+        assert not re.search(r"(?<!\\)<", body)
+
+
+def test_the_document_is_plain_json(reports):
+    for run in reports.values():
+
+        def refuse(word):
+            raise AssertionError(f"{word} is not JSON")
+
+        json.loads((run.path / "report.json").read_text(), parse_constant=refuse)

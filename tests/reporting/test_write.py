@@ -1,0 +1,113 @@
+"""The files of a report: all of them, whole, the same bytes for the same document."""
+
+import csv
+import os
+import subprocess
+import sys
+
+import pytest
+
+from sweeper.findings.compute import compute
+from sweeper.findings.record import Findings
+from sweeper.planning.plan import Plan
+from sweeper.reporting.document import Report, document
+from sweeper.reporting.markdown import markdown
+from sweeper.reporting.write import html, write_reports
+
+FILES = (
+    "findings.json", "report.json", "report.html", "report.md", "trials.csv", "curves.csv",
+    "MODEL_CARD.md",
+)  # fmt: skip
+
+
+def test_every_file_is_written_for_every_state(reports):
+    for run in reports.values():
+        assert all((run.path / name).stat().st_size > 0 for name in FILES)
+        assert not list(run.path.glob(".*.html*"))
+
+
+def test_the_page_is_a_function_of_the_document(reports):
+    for run in reports.values():
+        again = Report.read(run.path / "report.json")
+        assert html(again) == run.report_html.read_text()
+
+
+def test_the_same_run_gives_the_same_bytes_in_another_process(reports):
+    run = reports["mixed"]
+    before = {name: (run.path / name).read_bytes() for name in FILES}
+    code = (
+        "import sys; from pathlib import Path; from sweeper.runfolder import RunFolder;"
+        "from sweeper.findings.compute import compute; from sweeper.planning.plan import Plan;"
+        "from sweeper.reporting.write import write_reports; run = RunFolder(Path(sys.argv[1]));"
+        "write_reports(run, compute(run), Plan.read(run.plan))"
+    )
+    env = {**os.environ, "PYTHONHASHSEED": "1", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    subprocess.run([sys.executable, "-c", code, str(run.path)], check=True, env=env)
+    assert {name: (run.path / name).read_bytes() for name in FILES} == before
+
+
+def test_findings_can_be_read_back(reports):
+    for run in reports.values():
+        assert Findings.read(run.findings) == compute(run)
+
+
+def test_a_failed_write_leaves_the_old_page(make, monkeypatch):
+    run = make(trials=2)
+    plan = Plan.read(run.plan)
+    write_reports(run, compute(run), plan)
+    before = run.report_html.read_text()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        write_reports(run, compute(run), plan)
+    assert run.report_html.read_text() == before
+
+
+def test_tables_have_one_line_a_trial_and_one_a_rung(reports):
+    run = reports["mixed"]
+    findings = compute(run)
+    trials = list(csv.DictReader((run.path / "trials.csv").open()))
+    curves = list(csv.DictReader((run.path / "curves.csv").open()))
+    assert len(trials) == len(findings.trials)
+    assert len(curves) == sum(len(trial.curve) for trial in findings.trials)
+    assert {row["state"] for row in trials} == {"COMPLETE", "PRUNED", "FAIL"}
+    assert float(trials[0]["parameter.learning_rate"]) > 0
+    pruned = next(row for row in trials if row["state"] == "PRUNED")
+    assert pruned["validation_loss"] == ""
+    assert pruned["pruned_because"]
+
+
+def test_markdown_is_short_and_marked_for_its_update(reports):
+    for name, run in reports.items():
+        lines = (run.path / "report.md").read_text().splitlines()
+        assert len(lines) <= 60
+        assert lines[0] == f"<!-- sweeper:{name} -->"
+        assert any(line.startswith("**") for line in lines)
+
+
+def test_markdown_of_a_run_with_many_limits_stays_short(report):
+    found = report(trials=2)
+    limit = {"id": "x", "text": "1 thing.", "action": "Do it."}
+    many = found.findings.model_copy(
+        update={"limits": tuple(type("L", (), limit)() for _ in range(200))}
+    )
+    assert len(markdown(found.model_copy(update={"findings": many})).splitlines()) <= 60
+
+
+def test_model_card_says_todo_for_what_is_not_known(reports):
+    text = (reports["mixed"].path / "MODEL_CARD.md").read_text()
+    assert "- License: TODO" in text
+    assert "## Intended use\n\nTODO" in text
+    assert "packaged:minilm" in text
+    none = (reports["all-failed"].path / "MODEL_CARD.md").read_text()
+    assert "no model to describe yet" in none
+
+
+def test_document_shows_of_the_plan_what_the_page_needs(make):
+    run = make(trials=1)
+    shown = document(compute(run), Plan.read(run.plan)).plan
+    assert [strategy.strategy for strategy in shown.strategies] == ["lora", "full", "head"]
+    assert shown.budget.trials == 1

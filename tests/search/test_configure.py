@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+from curve_backend import ITEMS, make_plan
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeper.search.configure import configure, rung_items, split_batch
+
+
+@given(st.integers(1, 512), st.integers(1, 64))
+def test_micro_batch_times_accumulation_is_the_effective_batch(batch: int, largest: int) -> None:
+    micro, accumulation = split_batch(batch, largest)
+    assert micro * accumulation == batch
+    assert 1 <= micro <= largest
+
+
+@pytest.mark.parametrize(
+    ("batch", "gpus", "expected"),
+    [(16, 1, (8, 2)), (4, 1, (4, 1)), (32, 4, (8, 1)), (2, 4, (1, 1))],
+)
+def test_the_batch_is_divided_among_gpus_first(
+    batch: int, gpus: int, expected: tuple[int, int]
+) -> None:
+    assert split_batch(batch, 8, gpus) == expected
+
+
+def test_a_configuration_holds_the_candidates_set_up_and_the_plans_budget() -> None:
+    plan = make_plan(seed=7)
+    parameters = {"learning_rate": 1e-5, "per_device_train_batch_size": 32, "head_init": "probe"}
+    config = configure(
+        plan, plan.candidate("full"), parameters, number=4, attempt=2, origin="search"
+    )
+    assert (config.number, config.attempt, config.seed, config.origin) == (4, 2, 7, "search")
+    assert (config.micro_batch, config.gradient_accumulation_steps) == (8, 4)
+    assert config.parameters == parameters
+    assert (config.budget.rungs, config.budget.epochs) == (8, 2.0)
+    assert config.keep_weights
+
+
+def test_without_a_batch_parameter_the_candidates_own_batch_is_kept() -> None:
+    plan = make_plan()
+    config = configure(plan, plan.candidate("lora"), {}, number=0, attempt=1, origin="search")
+    assert (config.micro_batch, config.gradient_accumulation_steps) == (8, 2)
+
+
+def test_a_rung_never_scores_more_than_the_split_and_large_splits_are_cut_to_a_tenth() -> None:
+    plan = make_plan()
+    assert rung_items(plan) == ITEMS
+    data = plan.facts.data
+    splits = [
+        split.model_copy(update={"rows": 5000}) if split.name == "validation" else split
+        for split in data.splits
+    ]
+    large = data.model_copy(update={"train_rows": 20_000, "splits": tuple(splits)})
+    facts = plan.facts.model_copy(update={"data": large})
+    items = rung_items(plan.model_copy(update={"facts": facts}))
+    # 7 rungs of it and the whole split at the end, in forward passes, against 2 epochs of three.
+    assert (7 * items + 5000) / (2 * 20_000 * 3) == pytest.approx(0.1, rel=0.01)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sweeper.search.finalists import Contender, choose, order, recommend, told_apart
+from sweeper.trials import TrialResult
+
+
+def result(number: int, loss: float | None) -> TrialResult:
+    state = "PRUNED" if loss is None else "COMPLETE"
+    return TrialResult(number=number, attempt=1, seed=0, state=state, validation_loss=loss)
+
+
+def test_the_best_of_each_strategy_comes_before_the_second_best_of_any() -> None:
+    losses = {0: 0.30, 1: 0.31, 2: 0.32, 3: 0.50, 4: 0.60, 5: None}
+    strategies = {0: "lora", 1: "lora", 2: "lora", 3: "full", 4: "head", 5: "head"}
+    results = {number: result(number, loss) for number, loss in losses.items()}
+    assert choose(results, strategies, 3) == [0, 3, 4]
+    assert choose(results, strategies, 4) == [0, 1, 3, 4]
+    assert choose(results, strategies, 1) == [0]
+    assert choose({5: results[5]}, strategies, 3) == []
+
+
+def contender(
+    trial: int,
+    loss: float,
+    *,
+    spread: float = 0.0,
+    noise: float = 0.3,
+    memory: float = 1.0,
+    seconds: float = 1.0,
+    seeds: int = 3,
+) -> Contender:
+    generator = np.random.default_rng(trial)
+    items = np.random.default_rng(99).exponential(1.0, 200) + generator.normal(0, noise, 200)
+    items += loss - items.mean()
+    losses = tuple(loss + spread * (seed - (seeds - 1) / 2) for seed in range(seeds))
+    return Contender(trial, losses, np.tile(items, (seeds, 1)), memory, seconds)
+
+
+def test_a_clear_difference_on_the_same_items_is_told_apart_and_a_small_one_is_not() -> None:
+    # The paired differences have a standard error of about 0.3 * sqrt(2) / sqrt(200) = 0.03.
+    best = contender(1, 0.30)
+    assert told_apart(best, contender(2, 0.45), seed=0)
+    assert not told_apart(best, contender(2, 0.32), seed=0)
+
+
+def test_seeds_that_disagree_widen_the_doubt() -> None:
+    best = contender(1, 0.30, spread=0.1)
+    assert not told_apart(best, contender(2, 0.45, spread=0.1), seed=0)
+
+
+def test_the_cheapest_that_cannot_be_told_apart_is_recommended() -> None:
+    best = contender(1, 0.30, memory=4.0)
+    near = contender(2, 0.31, memory=1.0)
+    bad = contender(3, 0.60, memory=0.1)
+    assert [one.trial for one in order([bad, near, best])] == [1, 2, 3]
+    assert recommend([best, near, bad], seed=0) == 2
+    assert recommend([best, bad], seed=0) == 1
+    assert recommend([], seed=0) is None
+
+
+def test_time_decides_where_memory_is_the_same() -> None:
+    slow, fast = contender(1, 0.30, seconds=9), contender(2, 0.31, seconds=3)
+    assert recommend([slow, fast], seed=0) == 2
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_without_item_losses_the_seeds_alone_decide(seeds: int) -> None:
+    none = np.empty((0, 0))
+    first = Contender(1, (0.30, 0.31, 0.29)[:seeds], none, 1.0, 1.0)
+    second = Contender(2, (0.80, 0.81, 0.79)[:seeds], none, 1.0, 1.0)
+    assert told_apart(first, second, seed=0)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import optuna
+import pytest
+from curve_backend import make_plan
+
+from sweeper.errors import SpecError
+from sweeper.search.named import make_pruner, make_sampler
+
+PLAN = make_plan()
+
+
+def test_optunas_pruners_are_named_with_or_without_options() -> None:
+    assert isinstance(make_pruner("optuna:MedianPruner", PLAN), optuna.pruners.MedianPruner)
+    made = make_pruner("optuna:MedianPruner(n_startup_trials=2)", PLAN)
+    assert made._n_startup_trials == 2  # type: ignore[attr-defined]
+    assert isinstance(make_pruner("optuna.pruners:NopPruner", PLAN), optuna.pruners.NopPruner)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("optuna:MedianPrunr", "Did you mean 'MedianPruner'?"),
+        ("MedianPruner", "expected module:Class"),
+        ("optuna:MedianPruner(1)", "expected module:Class"),
+        ("optuna:MedianPruner(__import__('os'))", "expected module:Class"),
+        ("optuna:MedianPruner(n_startup_trials=open('x'))", "does not name a sampler or pruner"),
+        ("optuna:MedianPruner(speed=3)", "cannot make"),
+        ("no_such_package:Pruner", "cannot import 'no_such_package'"),
+        ("optuna:TPESampler", "has no pruner 'TPESampler'"),
+    ],
+)
+def test_a_bad_name_is_refused_with_what_would_work(name: str, text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        make_pruner(name, PLAN)
+    assert text in str(caught.value)
+    assert "search.pruner" in str(caught.value)
+
+
+def test_a_third_party_sampler_draws_anew_for_each_trial_and_the_same_on_a_resume() -> None:
+    def draw(number: int) -> float:
+        sampler = make_sampler("optuna:RandomSampler", PLAN, number)
+        study = optuna.create_study(sampler=sampler)
+        return study.ask().suggest_float("x", 0, 1)
+
+    assert draw(3) == draw(3)
+    assert draw(3) != draw(4)

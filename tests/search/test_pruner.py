@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import math
+
+import optuna
+import pytest
+from curve_backend import make_plan
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.search.pruner import SweeperPruner, halving_rungs, judge
+from sweeper.search.space import distributions
+from sweeper.search.study import ORIGIN
+
+PLAN = make_plan()
+FINAL = {"probe": 0.3, "random": 0.3}
+
+
+def curve(final: float, rungs: int = 8, start: float = 1.0) -> dict[int, float]:
+    return {k: final + (start - final) * math.exp(-k / 2) for k in range(1, rungs + 1)}
+
+
+def trial(
+    losses: dict[int, float],
+    state: TrialState,
+    *,
+    start: str = "probe",
+    strategy: str = "full",
+    origin: str = "search",
+) -> FrozenTrial:
+    known = distributions(PLAN)
+    parameters = {
+        "strategy": strategy,
+        f"{strategy}.learning_rate": 2e-5,
+        f"{strategy}.head_init": start,
+    }
+    return optuna.trial.create_trial(
+        state=state,
+        value=min(losses.values()) if state != TrialState.RUNNING else None,
+        params=parameters,
+        distributions={name: known[name] for name in parameters},
+        intermediate_values=losses,
+        user_attrs={ORIGIN: origin},
+    )
+
+
+def ask(others: list[FrozenTrial], own: FrozenTrial):
+    study = optuna.create_study(pruner=SweeperPruner(PLAN))
+    study.add_trials(others)
+    study.add_trial(own)
+    return judge(study, study.trials[-1])
+
+
+def complete(*finals: float, **fields: str) -> list[FrozenTrial]:
+    return [trial(curve(final), TrialState.COMPLETE, **fields) for final in finals]
+
+
+def running(final: float, rungs: int, **fields: str) -> FrozenTrial:
+    return trial(curve(final, rungs), TrialState.RUNNING, **fields)
+
+
+def test_halving_is_at_the_first_rung_and_its_doublings() -> None:
+    assert halving_rungs(1, 8) == {1, 2, 4}
+    assert halving_rungs(3, 8) == {3, 6}
+    assert halving_rungs(8, 8) == frozenset()
+
+
+def test_a_trial_behind_the_better_half_of_its_peers_stops_with_the_reason_in_words() -> None:
+    judgement = ask(complete(0.30, 0.32, 0.34), running(0.7, 2))
+    assert judgement.prune
+    assert "worse than 3 of 3 full trials that start from probe at rung 2 of 8" in judgement.because
+
+
+def test_the_same_trial_goes_on_before_the_first_rung_that_may_prune() -> None:
+    assert not ask(complete(0.30, 0.32, 0.34), running(0.7, 1)).prune
+
+
+def test_a_trial_among_the_better_half_goes_on() -> None:
+    assert not ask(complete(0.30, 0.40, 0.50), running(0.29, 2)).prune
+
+
+def test_the_first_trials_of_a_strategy_and_start_pass_whatever_others_reached() -> None:
+    others = complete(0.30, 0.31, 0.32) + complete(0.30, start="random")
+    assert not ask(others, running(0.7, 2, start="random")).prune
+    assert not ask(complete(0.3, 0.31, 0.32, strategy="lora"), running(0.7, 2)).prune
+
+
+def test_a_trial_that_noise_cannot_tell_from_the_survivors_goes_on() -> None:
+    wobble = [0.05, -0.05, 0.06, -0.06, 0.05, -0.05, 0.06, 0.0]
+    noisy = []
+    for final in (0.300, 0.301, 0.302):
+        losses = curve(final)
+        noisy.append(trial({k: losses[k] + wobble[k - 1] for k in losses}, TrialState.COMPLETE))
+    assert not ask(noisy, running(0.40, 2)).prune
+    assert ask(complete(0.300, 0.301, 0.302), running(0.40, 2)).prune
+
+
+def test_where_early_rungs_foretell_nothing_they_prune_nothing() -> None:
+    # Who leads at rung 2 ends anywhere: the line through the ends is flat.
+    finals = [0.50, 0.30, 0.45, 0.32, 0.47, 0.31]
+    early = [0.60, 0.70, 0.61, 0.69, 0.62, 0.71]
+    others = [
+        trial({1: 1.0, 2: first, **dict.fromkeys(range(3, 9), last)}, TrialState.COMPLETE)
+        for first, last in zip(early, finals, strict=True)
+    ]
+    own = trial({1: 1.0, 2: 0.75}, TrialState.RUNNING)
+    assert not ask(others, own).prune
+
+
+def test_a_trial_that_cannot_reach_the_best_any_more_stops_between_halvings() -> None:
+    judgement = ask(complete(0.30, 0.31), running(0.6, 5))
+    assert judgement.prune
+    assert "out of reach at rung 5 of 8" in judgement.because
+
+
+@pytest.mark.parametrize("origin", ["default", "user"])
+def test_defaults_and_own_trials_are_what_others_are_measured_by_and_run_to_their_end(
+    origin: str,
+) -> None:
+    assert not ask(complete(0.30, 0.32, 0.34), running(0.9, 4, origin=origin)).prune
+
+
+@pytest.mark.parametrize(
+    ("losses", "word"),
+    [({1: 0.5, 2: 1.8}, "rose from 0.5 to 1.8"), ({1: 0.5, 2: math.inf}, "diverged")],
+)
+def test_a_diverging_trial_is_cut_at_once_even_if_it_is_alone_and_a_default(
+    losses: dict[int, float], word: str
+) -> None:
+    judgement = ask([], trial(losses, TrialState.RUNNING, origin="default"))
+    assert judgement.prune
+    assert word in judgement.because
+
+
+def test_overfitting_is_no_divergence() -> None:
+    assert not ask([], trial({1: 0.15, 2: 0.40}, TrialState.RUNNING)).prune
+
+
+def test_the_last_rung_never_prunes() -> None:
+    assert not ask(complete(0.30, 0.31, 0.32), running(0.9, 8)).prune
+
+
+def test_another_pruner_is_asked_in_its_own_way() -> None:
+    study = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=0.5))
+    study.add_trial(running(0.9, 3))
+    judgement = judge(study, study.trials[-1])
+    assert judgement.prune
+    assert judgement.because.startswith("ThresholdPruner stopped it at rung 3")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from sweeper.data.examples import Example
+from sweeper.tasks.discovery import task as task_named
+from sweeper.tasks.generate_label import GenerateLabel
+
+LABELS = ("fox", "fox or dog", "paris")
+EXAMPLES = [
+    Example(f"k{line}", line, text=text, label=label)
+    for line, (text, label) in enumerate(
+        [
+            ("The quick brown one.", "fox"),
+            ("What is the capital of France, please?", "paris"),
+            ("Lazy or quick?", "fox or dog"),
+        ],
+        1,
+    )
+]
+
+
+@pytest.fixture
+def task(make_task: Callable[..., Any]) -> Any:
+    return make_task(GenerateLabel, {"train": EXAMPLES}, labels=LABELS, task="classification")
+
+
+def test_it_is_found_by_its_name() -> None:
+    assert task_named("generate_label") is GenerateLabel
+
+
+def test_it_learns_to_say_the_name_and_to_end_the_turn(task: Any) -> None:
+    feature = task.encode(EXAMPLES)[1]
+
+    said = [label for label in feature["labels"] if label != -100]
+    assert task.tokenizer.decode(said) == " paris</s>"
+    assert task.tokenizer.decode(feature["input_ids"]) == (
+        "<s>[INST] Which class does this text belong to: fox, fox or dog, paris?\n\n"
+        "What is the capital of France, please? [/INST] paris</s>"
+    )
+
+
+def test_many_classes_are_not_listed(make_task: Callable[..., Any]) -> None:
+    labels = tuple(f"class {number}" for number in range(11))
+    examples = [Example("k", 1, text="Hi.", label="class 3")]
+    task = make_task(GenerateLabel, {"train": examples}, labels=labels, task="classification")
+
+    assert task.question("Hi.") == "Which class does this text belong to?\n\nHi."
+
+
+def test_validation_loss_is_that_of_the_class_among_the_classes(task: Any, llama: Any) -> None:
+    batch = task.collate(task.encode(EXAMPLES))
+
+    with torch.no_grad():
+        scores = task.score(llama, batch)
+        said = torch.zeros(len(EXAMPLES), len(LABELS))
+        for column, label in enumerate(LABELS):
+            relabelled = [Example(e.key, e.line, text=e.text, label=label) for e in EXAMPLES]
+            whole = super(GenerateLabel, task).score(llama, task.collate(task.encode(relabelled)))
+            said[:, column] = -(whole.losses * whole.weights)
+
+    expected = -said.log_softmax(1)[torch.arange(3), torch.tensor([0, 2, 1])]
+    torch.testing.assert_close(scores.losses, expected, rtol=1e-4, atol=1e-4)
+    assert scores.weights.tolist() == [1, 1, 1]
+
+
+def test_metrics_are_those_of_a_classifier(task: Any, llama: Any) -> None:
+    batch = task.collate(task.encode(EXAMPLES))
+    with torch.no_grad():
+        scores = task.score(llama, batch)
+    scores.outputs["logits"][:] = torch.eye(3)[[0, 2, 2]]
+
+    evaluation = task.evaluation([scores], EXAMPLES)
+
+    assert evaluation.metrics["accuracy"] == pytest.approx(2 / 3)
+    assert evaluation.scores.tolist() == [1.0, 1.0, 0.0]
+    assert "macro_f1" in evaluation.metrics
+
+
+def test_the_untrained_model_is_a_baseline(task: Any, llama: Any, make_workshop: Any) -> None:
+    (zero,) = task.baselines(make_workshop(task, llama))
+
+    assert zero.name == "zero_shot"
+    assert zero.evaluate("validation").metrics["accuracy"] <= 1.0
