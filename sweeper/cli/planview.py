@@ -39,6 +39,8 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
     _left_out(console, plan)
     _answers(console, plan)
     _warnings(console, plan)
+    if verbose:
+        _advice(console, plan)
     _budget(console, plan)
 
 
@@ -120,8 +122,11 @@ def range_of(parameter: Parameter) -> str:
 
 def scalar(value: object) -> str:
     """One value of a parameter."""
+    if isinstance(value, float) and not value.is_integer():
+        text = units.rate(value) if abs(value) < 0.01 else units.number(value)
+        return text.rstrip("0") if "." in text and "e" not in text else text
     if isinstance(value, float):
-        return units.rate(value) if 0 < abs(value) < 0.01 else units.number(value)
+        return f"{value:.0f}"
     return str(value)
 
 
@@ -136,6 +141,8 @@ def _reasons(console: Console, candidate: Candidate, *, verbose: bool) -> None:
     console.print(f"\n[bold]{candidate.strategy}[/bold] {escape(candidate.expected_quality)}")
     ordered = sorted(candidate.reasons, key=lambda reason: -abs(reason.weight))
     shown = candidate.reasons if verbose else ordered[:3]
+    for note in candidate.setup_notes if verbose else ():
+        console.print(f"  {escape(note)}", style="dim")
     for reason in shown:
         console.print(f"  + {escape(reason.why)} [dim]{escape(f'[{reason.rule}]')}[/dim]")
         if verbose:
@@ -173,6 +180,13 @@ def _warnings(console: Console, plan: Plan) -> None:
         console.print(f"  {escape(note)}")
 
 
+def _advice(console: Console, plan: Plan) -> None:
+    if plan.advice:
+        console.print("\n[bold]Advice[/bold]")
+    for reason in plan.advice:
+        console.print(f"  {escape(reason.why)} [dim]{escape(f'[{reason.rule}]')}[/dim]")
+
+
 def _budget(console: Console, plan: Plan) -> None:
     budget = plan.budget
     console.print("\n[bold]Budget[/bold]")
@@ -185,6 +199,14 @@ def _budget(console: Console, plan: Plan) -> None:
         f"  confirmation  {budget.finalists} finalists to {budget.confirmation_seeds} seeds each: "
         f"{units.span(budget.confirmation.low, budget.confirmation.high)}, est."
     )
+    for bought in budget.purchases:
+        if bought.full_trials is not None:
+            console.print(
+                f"  the budget buys {bought.full_trials} full trials of {bought.strategy} "
+                f"({bought.gpus_per_trial} GPU a trial, {bought.trials_at_once} at once)"
+                if plan.facts.hardware.gpus
+                else f"  the budget buys {bought.full_trials} full trials of {bought.strategy}"
+            )
     if budget.gpu_hours is not None:
         cost = f", {budget.cost_usd:.2f} USD" if budget.cost_usd is not None else ""
         console.print(f"  together      {units.number(budget.gpu_hours)} GPU hours{cost}, est.")

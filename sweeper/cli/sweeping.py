@@ -29,14 +29,14 @@ from sweeper.errors import (
 from sweeper.execution.coordinator import Outcome, run_sweep
 from sweeper.execution.identity import frozen_plan
 from sweeper.facts.gather import gather
-from sweeper.facts.model import must_be_trainable, needs_conversion
+from sweeper.facts.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.planning.plan import Plan
 from sweeper.planning.planner import make_plan
 from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
-from sweeper.spec import Spec
+from sweeper.spec import ModelSpec, Spec
 from sweeper.specfile import to_yaml
 
 _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
@@ -96,6 +96,8 @@ def prepare(spec: Spec, *, check_model: bool, quiet: bool) -> Prepared:
             must_be_trainable(model)
             if needs_conversion(model):
                 _convert(model.id, quiet=quiet)
+            elif needs_download(model):
+                _download(model, quiet=quiet)
     return Prepared(folder, spec, make_plan(spec, gather(spec)))
 
 
@@ -105,6 +107,15 @@ def default_name(spec: Spec) -> str:
     data = Path(spec.data.path or "").name.split(".")[0]
     text = f"{spec.task}-{data}-{model}"
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
+
+
+def _download(model: ModelSpec, *, quiet: bool) -> None:
+    """Fetch a hub model into the hub's own cache, so that its facts are exact and pinned."""
+    from sweeper.facts.hubdownload import download  # loads huggingface_hub, which planning must not
+
+    if not quiet:
+        err().print(f"Downloading {model.id}; later runs find it in the cache.", markup=False)
+    download(model)
 
 
 def _convert(model: str, *, quiet: bool) -> None:

@@ -37,6 +37,17 @@ class Instruction(TextTask):
         """Question and answer."""
         return [*self.asked(example), *example.messages[-1:]]
 
+    def prompt(self, example: Example) -> list[int]:
+        """What a model is asked with, as tokens, its left end cut off where it is too long."""
+        if example.templated:
+            whole = self.encode_one(example)
+            ids = whole.ids[: whole.answers[-1][0]]
+        else:
+            ids = self.chat.prompt(self.asked(example))
+        over = max(0, len(ids) - self.sequence_length)
+        keep = int(ids[:1] == [self.tokenizer.bos_token_id])
+        return ids[:keep] + ids[keep + over :]
+
     def _templated(self, text: str) -> Encoded:
         """A text that already holds chat markers, masked by them and not templated again."""
         markers = family(text)

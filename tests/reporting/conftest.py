@@ -32,7 +32,7 @@ SHAPES = {
     "all-failed": {
         "trials": 4,
         "ends": dict.fromkeys(range(4), "FAIL"),
-        "kinds": {0: "out-of-memory", 1: "out-of-memory"},
+        "kinds": dict.fromkeys(range(3), "out-of-memory"),
     },
     "none-pruned": {"trials": 9, "prune": False},
     "not-finite": {"trials": 12, "ends": {3: "COMPLETE"}, "losses": {3: float("nan")}},

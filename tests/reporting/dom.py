@@ -24,7 +24,7 @@ class Element:
         return " ".join(" ".join(parts).split())
 
     def all(self, tag: str = "", **attributes: str) -> list[Element]:
-        """Every element below with that tag and these attributes (``data_trial`` for data-trial)."""
+        """Every element below with that tag and attributes (``data_trial`` for data-trial)."""
         wanted = {name.strip("_").replace("_", "-"): value for name, value in attributes.items()}
         found = []
         for child in self.children:

@@ -1,6 +1,7 @@
 """Charts: valid specs, small SVG, labels apart, nothing drawn that was not measured."""
 
 import doctest
+import itertools
 import json
 
 import altair as alt
@@ -111,7 +112,7 @@ def test_a_scale_holds_its_values_and_has_ticks_inside(values, log):
 def test_labels_keep_their_order_and_their_distance(places):
     moved = dodge(places, 0.05)
     order = sorted(range(len(places)), key=lambda i: (places[i], i))
-    gaps = [moved[b] - moved[a] for a, b in zip(order, order[1:], strict=False)]
+    gaps = [moved[b] - moved[a] for a, b in itertools.pairwise(order)]
     assert all(gap >= 0.05 - 1e-9 for gap in gaps)
 
 

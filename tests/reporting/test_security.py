@@ -60,7 +60,8 @@ def test_cells_that_a_spreadsheet_would_run_are_quoted(reports):
         assert harmless(value) == f"'{value}"
     assert harmless(-1.5) == -1.5
     assert harmless("lora") == "lora"
-    rows = list(csv.reader((reports["hostile"].path / "trials.csv").open()))
+    with (reports["hostile"].path / "trials.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
     numbers = re.compile(r"-?\d")
     for cell in (cell for row in rows for cell in row):
         assert not cell.startswith(("=", "+", "@"))

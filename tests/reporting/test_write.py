@@ -66,11 +66,16 @@ def test_a_failed_write_leaves_the_old_page(make, monkeypatch):
     assert run.report_html.read_text() == before
 
 
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_tables_have_one_line_a_trial_and_one_a_rung(reports):
     run = reports["mixed"]
     findings = compute(run)
-    trials = list(csv.DictReader((run.path / "trials.csv").open()))
-    curves = list(csv.DictReader((run.path / "curves.csv").open()))
+    trials = rows_of(run.path / "trials.csv")
+    curves = rows_of(run.path / "curves.csv")
     assert len(trials) == len(findings.trials)
     assert len(curves) == sum(len(trial.curve) for trial in findings.trials)
     assert {row["state"] for row in trials} == {"COMPLETE", "PRUNED", "FAIL"}

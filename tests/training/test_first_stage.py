@@ -94,7 +94,7 @@ def test_the_base_has_learnt_from_the_corpus(
     folder = stages().folder(replace(STAGE, strategy=strategy), never)
 
     record = json.loads((folder / "first_stage.json").read_text())
-    assert record["held_out_loss_after"] < record["held_out_loss_before"] - 0.5
+    assert record["held_out_loss_after"] < record["held_out_loss_before"] - 0.2
     assert record["documents"] == 54
     assert record["held_out"] == 6
     assert record["tokens"] > 0

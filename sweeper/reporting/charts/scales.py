@@ -53,6 +53,7 @@ class Scale:
             inside = [tick for tick in found if self.low <= tick <= self.high]
             if len(inside) <= most:
                 break
+        inside = inside[:: math.ceil(len(inside) / most)] if inside else inside
         return inside if len(inside) > 1 else _linear_ticks(self.low, self.high, most)
 
 

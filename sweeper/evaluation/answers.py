@@ -1,0 +1,96 @@
+"""What a language model answers to the items of a task, and how good these answers are.
+
+Joins prompts, generation and figures; knows nothing of trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from sweeper.data.examples import Example
+from sweeper.evaluation.code_execution import Limits, run_program
+from sweeper.evaluation.generation import Sampling, generate
+from sweeper.evaluation.pass_at_k import code_of, pass_at_k
+from sweeper.evaluation.text import text_match
+from sweeper.tasks.instruction import Instruction
+
+# No answer is longer than this, whatever the references are: a model that does not stop would
+# otherwise write on at the cost of minutes.
+_MOST_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Answers to the items of a split.
+
+    Args:
+        answers: For each item, all texts that were sampled; the first is what is compared.
+        metrics: BLEU, chrF, ROUGE and exact match; ``pass@k`` where code was run.
+    """
+
+    answers: tuple[tuple[str, ...], ...]
+    metrics: dict[str, float]
+
+
+def answer(
+    task: Instruction,
+    model: nn.Module,
+    examples: Sequence[Example],
+    *,
+    batch_size: int = 8,
+    sampling: Sampling | None = None,
+    run_code: bool = False,
+    limits: Limits | None = None,
+) -> Answered:
+    """Let a model answer, and compare with the references.
+
+    Args:
+        task: Of the items.
+        model: As the task assembled it.
+        examples: The items; each has an answer.
+        batch_size: Prompts at a time.
+        sampling: Greedy if None. With several samples, pass@k is given for every k that is a
+            power of ten or their number.
+        run_code: The user's explicit permission to run answers against the items' tests.
+        limits: Of each program.
+
+    Raises:
+        RunError: Code is to be run, but cannot be cut off from network and files here.
+    """
+    written = generate(
+        model,
+        task.tokenizer,
+        [task.prompt(example) for example in examples],
+        task.chat.stop_tokens,
+        max_new_tokens=_longest_reference(task, examples),
+        batch_size=batch_size,
+        sampling=sampling,
+    )
+    references = [example.references or (example.answer,) for example in examples]
+    metrics = text_match([texts[0] for texts in written], references)
+    if run_code:
+        metrics |= _passes(written, examples, limits)
+    return Answered(tuple(map(tuple, written)), metrics)
+
+
+def _longest_reference(task: Instruction, examples: Sequence[Example]) -> int:
+    lengths = [end - start for e in examples for start, end in task.encode_one(e).answers[-1:]]
+    return min(_MOST_TOKENS, max(lengths))
+
+
+def _passes(
+    written: Sequence[Sequence[str]], examples: Sequence[Example], limits: Limits | None
+) -> dict[str, float]:
+    tested = [pair for pair in zip(written, examples, strict=True) if pair[1].tests]
+    if not tested:
+        return {}
+    passed = [
+        [run_program(code_of(t), e.tests, permitted=True, limits=limits).passed for t in texts]
+        for texts, e in tested
+    ]
+    samples = len(passed[0])
+    ks = sorted({samples, *(10**n for n in range(4) if 10**n <= samples)})
+    return {f"pass@{k}": pass_at_k(passed, k) for k in ks}

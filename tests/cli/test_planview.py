@@ -1,0 +1,69 @@
+"""A plan as people read it: the pieces that a reader acts on are there."""
+
+import pytest
+
+from sweeper.cli.planview import scalar
+
+SIZE = ("plan", "--task", "classification", "--examples", "2000", "--model", "7B")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2e-4, "2e-4"),
+        (0.05, "0.05"),
+        (8.0, "8"),
+        (16, "16"),
+        (1230.5, "1,230"),
+        ("qv", "qv"),
+        (0.0, "0"),
+    ],
+)
+def test_values_are_written_short(value, text):
+    assert scalar(value) == text
+
+
+def test_a_plan_shows_facts_space_reasons_cost_and_what_was_left_out(sweeper):
+    ran = sweeper(*SIZE, "--gpu-memory", "24")
+    assert ran.code == 0
+    for part in (
+        "2,000 examples",
+        "24.0 GiB (stated)",
+        "lora *",
+        "lr 1e-4..3e-4",
+        "[start-with-lora]",
+    ):
+        assert part in ran.out
+    left_out = ran.out.split("Left out")[1]
+    assert "full: needs" in left_out
+    assert "would fit" in left_out
+    assert "confirmation" in ran.out
+    assert ran.err == ""
+
+
+def test_a_plan_writes_nothing_unless_asked(sweeper, here):
+    sweeper(*SIZE, "--gpu-memory", "24")
+    assert list(here.iterdir()) == []
+    sweeper(*SIZE, "--gpu-memory", "24", "-o", "sweep.yaml")
+    assert [path.name for path in here.iterdir()] == ["sweep.yaml"]
+    again = sweeper("plan", "sweep.yaml", "--json")
+    assert again.code == 0
+    assert '"recommended": "lora"' in again.out
+
+
+def test_nothing_fits_exits_with_3_and_says_what_would(sweeper):
+    ran = sweeper(*SIZE[:-1], "70B", "--gpu-memory", "2")
+    assert ran.code == 3
+    assert "would fit" in ran.err
+
+
+def test_plans_are_the_same_to_the_byte(sweeper):
+    first = sweeper(*SIZE, "--gpu-memory", "24", "--json").out
+    assert sweeper(*SIZE, "--gpu-memory", "24", "--json").out == first
+
+
+def test_verbose_shows_every_parameter_with_its_source(sweeper):
+    out = sweeper(*SIZE, "--gpu-memory", "24", "-v").out
+    assert "lora: parameters" in out
+    assert "warmup_ratio" in out
+    assert "arXiv" in out

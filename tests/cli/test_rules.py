@@ -1,0 +1,62 @@
+"""rules, explain and schema: the knowledge can be read from the command line."""
+
+import json
+
+
+def test_the_rule_book_is_listed_and_one_rule_is_shown_whole(sweeper):
+    listed = sweeper("rules").out
+    assert "start-with-lora" in listed
+    shown = sweeper("rules", "start-with-lora").out
+    for key in ("when", "then", "why", "source"):
+        assert f"\n{key}" in shown
+
+
+def test_an_unknown_rule_gets_the_nearest(sweeper):
+    ran = sweeper("rules", "start-with-lroa")
+    assert ran.code == 2
+    assert "start-with-lora" in ran.err
+
+
+def test_facts_that_rules_may_look_at_are_listed(sweeper):
+    rows = json.loads(sweeper("rules", "--facts", "--json").out)
+    assert {"task", "examples"} <= {row["name"] for row in rows}
+    assert all(row["description"] for row in rows)
+
+
+def test_ones_own_rule_overrides_and_its_mistakes_are_shown_with_their_line(sweeper, here):
+    folder = here / "mine"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(
+        "- id: start-with-lora\n  title: Start with full\n  when: {examples: {min: 1}}\n"
+        "  then: {prefer: {full: 50}}\n  why: We always do.\n  source: house rule\n"
+    )
+    plan = ("plan", "--task", "classification", "--examples", "2000", "--gpu-memory", "200")
+    ran = sweeper(*plan, "--model", "1B", "--rules", "mine", "--json")
+    assert json.loads(ran.out)["recommended"] == "full"
+    (folder / "a.yaml").write_text("- id: x\n  titel: y\n")
+    ran = sweeper("rules", "--rules", "mine")
+    assert ran.code == 2
+    assert "a.yaml:2" in ran.err
+    assert "'title'" in ran.err
+
+
+def test_explain_names_what_would_change_the_decision(sweeper, here):
+    plan = sweeper(
+        "plan", "--task", "classification", "--examples", "2000", "--gpu-memory", "24",
+        "--model", "7B", "--json",
+    )  # fmt: skip
+    (here / "plan.json").write_text(plan.out)
+    ran = sweeper("explain", "plan.json")
+    assert ran.code == 0
+    assert "What would change it" in ran.out
+    assert "GiB" in ran.out.split("What would change it")[1].split("Rules that fired")[0]
+    parts = json.loads(sweeper("explain", "plan.json", "--json").out)
+    assert {rule["rule"] for rule in parts["fired"]} >= {"start-with-lora"}
+    assert parts["near_misses"]
+
+
+def test_schemas_are_json_schemas(sweeper):
+    for kind in ("sweep", "rules", "strategy"):
+        schema = json.loads(sweeper("schema", kind).out)
+        assert schema["$schema"].startswith("https://json-schema.org/")
+    assert sweeper("schema", "rule").code == 2
