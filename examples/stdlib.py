@@ -26,7 +26,7 @@ MODULES = (
     "socket", "ssl", "statistics", "subprocess", "tarfile", "threading", "tkinter", "turtle",
     "typing", "unittest", "urllib", "wsgiref", "xml", "xmlrpc", "zipfile",
 )  # fmt: skip
-ROWS, ROWS_A_MODULE, FEWEST_A_MODULE = 800, 40, 24
+ROWS, ROWS_A_MODULE, FEWEST_A_MODULE = 600, 30, 24
 LONGEST = 160  # characters
 
 

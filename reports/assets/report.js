@@ -146,8 +146,8 @@
       count.textContent = `${kept} of ${table.tBodies[0].rows.length}`;
     };
     form.hidden = false;
+    count.textContent = `${table.tBodies[0].rows.length} of ${table.tBodies[0].rows.length}`;
     for (const control of [text, strategy, state]) control.addEventListener("input", apply);
-    apply();
   }
 
   // copy

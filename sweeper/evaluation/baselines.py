@@ -28,7 +28,6 @@ class _Classifying:
 
     name: str
     title: str
-    note = ""
 
     def __init__(self, task: Classification) -> None:
         self._task = task
@@ -54,6 +53,7 @@ class Majority(_Classifying):
 
     name = "majority"
     title = "majority class"
+    note = ""
 
     def log_probabilities(self, split: Split) -> Floats:
         counts = Counter(self._targets("train"))
@@ -68,6 +68,11 @@ class Tfidf(_Classifying):
 
     name = "tfidf"
     title = "TF-IDF with logistic regression"
+
+    @property
+    def note(self) -> str:
+        """Which regularisation validation chose."""
+        return f"C = {self._fitted[1].C:g}"
 
     @cached_property
     def _fitted(self) -> tuple[TfidfVectorizer, LogisticRegression]:
@@ -118,6 +123,11 @@ class FrozenProbe(_Classifying):
         super().__init__(task)
         self._probe = probe
         self._features = features
+
+    @property
+    def note(self) -> str:
+        """How its vectors were pooled, and which regularisation validation chose."""
+        return f"{self._task.pooling} pooling, C = {self._probe().strength:g}"
 
     def log_probabilities(self, split: Split) -> Floats:
         return self._probe().log_probabilities(self._features(split))

@@ -253,6 +253,7 @@ class RunSummary(Record):
     confirmation_seconds: float | None = None
     saved_seconds: float | None = Field(None, description="what pruned trials did not train")
     median_prune_step: int | None = Field(None, description="optimizer steps")
+    rung_items: int | None = Field(None, description="validation items scored below the last rung")
 
     @property
     def ended(self) -> int:

@@ -183,7 +183,7 @@ def share(value: float) -> str:
 
 def _plain(value: float, interval: Interval | None) -> str:
     if interval is None or interval.low is None or interval.high is None:
-        return minus(units.number(value))
+        return minus(units.number(float(f"{value:.3g}")))
     digits = digits_for((interval.high - interval.low) / 2)
     most = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 3
     return minus(f"{value:.{min(digits, most)}f}")

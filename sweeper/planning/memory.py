@@ -9,13 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_counters import (
-    CONTEXT_GIB,
-    OVERHEADS,
-    PROCESS_GIB,
-    SLACK,
-    spread,
-)
+from sweeper.planning.memory_counters import OVERHEADS, overheads, spread
 from sweeper.planning.memory_phases import Phase, phases
 from sweeper.planning.memory_setup import Attention, Loss, Setup, Sharding
 from sweeper.planning.memory_states import trainable_parameters
@@ -23,7 +17,7 @@ from sweeper.planning.plan import MemoryEstimate
 
 __all__ = [
     "OVERHEADS", "Attention", "Loss", "Setup", "Sharding", "estimate", "tensors_gib",
-    "trainable_parameters", "worst_phase",
+    "trainable_parameters", "trial_gib", "worst_phase",
 ]  # fmt: skip
 
 GIB = 1024**3
@@ -39,15 +33,13 @@ def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
     worst = worst_phase(model, setup)
     parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
     tensors = sum(parts.values())
-    if setup.device == "cuda":
-        parts["allocator slack"] = tensors * SLACK
-        parts["device context"] = CONTEXT_GIB
-    else:
-        parts["process"] = PROCESS_GIB
-    fixed = sum(parts.values()) - tensors
-    low, high = spread(setup, foreign=False, known=True).around(tensors)
+    parts |= overheads(tensors, setup.device)
+    peak = sum(parts.values())
+    # What malloc keeps is as uncertain as the tensors; a CUDA context and the slack are not.
+    fixed = parts["process"] if setup.device == "cpu" else peak - tensors
+    low, high = spread(setup, foreign=False, known=True).around(peak - fixed)
     return MemoryEstimate(
-        peak_gib=tensors + fixed,
+        peak_gib=peak,
         low_gib=low + fixed,
         high_gib=high + fixed,
         limit_gib=1.0,
@@ -68,6 +60,13 @@ def estimate(model: ModelFacts, setup: Setup, limit_gib: float) -> MemoryEstimat
 def tensors_gib(found: MemoryEstimate) -> float:
     """Of an estimate, what PyTorch's counter of allocated memory would show."""
     return found.peak_gib - sum(found.parts.get(name, 0.0) for name in OVERHEADS)
+
+
+def trial_gib(found: MemoryEstimate) -> float:
+    """Of an estimate, what a trial measures of itself: allocated memory, or a process's growth."""
+    if "process" in found.parts:
+        return found.peak_gib - found.parts["process"]
+    return tensors_gib(found)
 
 
 def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]:

@@ -68,7 +68,9 @@ def _kernel(recorder: Recorder, query: Value, key: Value, value: Value) -> Value
     out = Value(heads * (mla.v_head_dim if mla else model.head_dim), query.item)
     inputs = list(dict.fromkeys([query, key, value]))
     grouped = model.attention_heads != model.key_value_heads and mla is None
-    eager = setup.attention == "eager" or not recorder.traits.fused_attention
+    # The fused kernel for CPUs has no dropout: there, SDPA writes out the scores as well.
+    unfused = setup.device == "cpu" and recorder.traits.dropout
+    eager = setup.attention == "eager" or unfused or not recorder.traits.fused_attention
     # With a mask, transformers repeats shared keys and values itself; prefixes need a mask.
     masked = setup.attention == "sdpa" and (setup.padded or setup.strategy == "prefix")
     if grouped and (eager or masked):

@@ -71,6 +71,7 @@ def _cost(
         entry = Value(model.hidden_size, 4)  # LayerNorm's output under autocast
     _layer(recorder, entry, moe, cross)
     tape = recorder.tape
+    tape.record([], [], holds=[entry])  # whoever loops over the layers has their input in hand
     return LayerCost(
         kept=tape.kept(),
         peak=tape.backward_peak(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sweeper.facts.record import ModelFacts
 from sweeper.planning.memory_evaluation import evaluation_parts
@@ -36,7 +36,7 @@ class Phase:
 
 
 def phases(model: ModelFacts, setup: Setup) -> tuple[Phase, ...]:
-    """The worst moment of the forward pass, the loss, the backward pass, the optimizer step and evaluation."""
+    """The worst moment of each part of a step, and of evaluation if there is any."""
     step = _Step(model, setup)
     found = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
     found.append(step.optimizer())
@@ -112,8 +112,12 @@ class _Step:
         parts["activations"] = self._kept()
         last = self.layers[-1]
         kept = last.entry if self.setup.gradient_checkpointing else last.kept
-        if self.setup.strategy != "head":
-            parts["forward of one layer"] = self.setup.tokens * (last.forward - kept)
+        if self.setup.strategy == "head":  # features are computed once, without gradients
+            once = replace(self.setup, evaluation_batch=self.setup.micro_batch)
+            return Phase("forward pass", parts | evaluation_parts(self.model, once))
+        # BERT's model code has the embeddings in hand until its encoder is through.
+        embedded = self.layers[0].entry if self.model.kind == "encoder" else 0.0
+        parts["forward of one layer"] = self.setup.tokens * (last.forward - kept + embedded)
         return Phase("forward pass", parts)
 
     def loss(self) -> Phase:

@@ -8,18 +8,16 @@ missing takes a default that the estimate's assumptions name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sweeper.errors import UsageError
 from sweeper.facts import gpus
-from sweeper.facts.record import MixtureOfExperts, ModelFacts
+from sweeper.facts.record import ModelFacts
 from sweeper.planning.memory_counters import Counter
-from sweeper.planning.memory_setup import Attention, Loss, Quantization, Setup
+from sweeper.planning.memory_record_model import Record, model_of, number_of, text_of
+from sweeper.planning.memory_setup import Attention, Loss, Quantization, Setup, Sharding
 from sweeper.planning.plan import Precision
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,107 +38,109 @@ class Case:
     assumptions: tuple[str, ...]
 
 
-def _text(record: Record, *keys: str) -> str:
-    return " ".join(str(record.get(key) or "") for key in keys).lower()
-
-
-def _number(record: Record, key: str) -> int | None:
-    value = record.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if value > 0 else None
-
-
-_FAMILIES: tuple[tuple[str, str], ...] = (
-    ("stablelm-base-alpha", "gpt_neox"), ("pythia", "gpt_neox"), ("neox", "gpt_neox"),
-    ("dolly", "gpt_neox"), ("redpajama", "gpt_neox"), ("stablelm", "stablelm"),
-    ("mixtral", "mixtral"), ("mistral", "mistral"), ("ministral", "mistral"),
-    ("zephyr", "mistral"), ("gemma-3", "gemma3_text"), ("gemma-2", "gemma2"),
-    ("gemma", "gemma"), ("qwen3", "qwen3"), ("qwen", "qwen2"), ("phi-3", "phi3"),
-    ("phi-4", "phi3"), ("phi", "phi"), ("gpt2", "gpt2"), ("gpt-2", "gpt2"), ("gpt-j", "gptj"),
-    ("opt-", "opt"), ("bloom", "bloom"), ("falcon", "falcon"), ("starcoder2", "starcoder2"),
-    ("roberta", "roberta"), ("deberta", "deberta-v2"), ("distilbert", "distilbert"),
-    ("modernbert", "modernbert"), ("mpnet", "mpnet"), ("minilm", "bert"), ("bert", "bert"),
-    ("t5", "t5"), ("chatglm", "chatglm"), ("baichuan", "baichuan"), ("olmo-2", "olmo2"),
-    ("command-r", "cohere"), ("cohere", "cohere"), ("llama", "llama"), ("yi", "llama"),
-)  # fmt: skip
-_ENCODERS = frozenset({"bert", "roberta", "deberta-v2", "distilbert", "modernbert", "mpnet"})
-_PARALLEL = frozenset({"gpt_neox", "falcon", "phi", "gptj", "cohere"})
-
-
-def _family(record: Record) -> str:
-    name = _text(record, "model_type", "model", "model_family")
-    family = next((kind for word, kind in _FAMILIES if word in name), "llama")
-    litgpt = re.search(r"lit-?gpt", _text(record, "source", "library"))
-    return "litgpt" if litgpt and family in ("llama", "mistral") else family
-
-
-def _block_weights(
-    hidden: int, wide: int, query: int, key: int, matrices: int, experts: int = 1
-) -> int:
-    return hidden * (2 * query + 2 * key) + matrices * hidden * wide * experts
-
-
-def model_of(record: Record) -> tuple[ModelFacts, tuple[str, ...]]:
-    """Model facts of a record, with the assumptions that filled gaps.
-
-    Whether the MLP is gated, and how many experts a layer has, follow from which count comes
-    nearest to the stated number of parameters.
-    """
-    assumed: list[str] = []
-    parameters = _number(record, "n_params") or _number(record, "parameters")
-    hidden, layers = _number(record, "hidden"), _number(record, "layers")
-    if hidden is None or layers is None:
-        if parameters is None:
-            parameters = 7_000_000_000
-            assumed.append("neither shape nor size is known: 7e9 parameters assumed")
-        # Llama-like shapes: 12 hidden^2 weights a layer and one layer for 128 of width
-        hidden = hidden or max(64, round((128 * parameters / 12) ** (1 / 3) / 64) * 64)
-        layers = layers or max(1, round(parameters / (12 * hidden * hidden)))
-        assumed.append("shape estimated from the number of parameters")
-    family = _family(record)
-    heads = _number(record, "heads") or max(1, hidden // 128)
-    head_dim = _number(record, "head_dim") or hidden // heads
-    kv_heads = _number(record, "kv_heads") or heads
-    vocabulary = _number(record, "vocab") or _number(record, "vocabulary") or 32000
-    wide = _number(record, "intermediate") or 4 * hidden
-    tied = bool(record.get("tied_embeddings")) or family in _ENCODERS
-    tables = vocabulary * hidden * (1 if tied else 2)
-    query, key = heads * head_dim, kv_heads * head_dim
-    counts = {m: layers * _block_weights(hidden, wide, query, key, m) + tables for m in (2, 3)}
-    parameters = parameters or counts[3]
-    gated = abs(counts[3] - parameters) <= abs(counts[2] - parameters)
-    moe = None
-    spare = parameters - counts[3]
-    each = layers * 3 * hidden * wide
-    if spare > 0.5 * each and record.get("intermediate"):
-        experts = 1 + round(spare / each)
-        chosen = 2 if experts < 32 else 8
-        moe = MixtureOfExperts(
-            experts=experts, experts_per_token=chosen, intermediate_size=wide, layers=layers
-        )
-        assumed.append(f"{experts} experts, {chosen} a token, inferred from the parameter count")
-    facts = ModelFacts(
-        id=str(record.get("model") or "unknown"),
-        source="catalogue",
-        model_type=family,
-        kind="encoder" if family in _ENCODERS else "decoder",
-        parameters=parameters,
-        parameters_exact=False,
-        layers=layers,
-        hidden_size=hidden,
-        attention_heads=heads,
-        key_value_heads=kv_heads,
-        head_dim=head_dim,
-        intermediate_size=wide,
-        vocabulary_size=vocabulary,
-        context_length=_number(record, "sequence_length") or 2048,
-        tied_embeddings=tied,
-        gated_mlp=gated or moe is not None,
-        parallel_blocks=family in _PARALLEL,
-        moe=moe,
+def case_of(record: Record, identity: str) -> Case:
+    """A record as a set-up to estimate; never fails, whatever the fields hold."""
+    model, assumed = model_of(record)
+    notes = list(assumed)
+    batch, length, known = _batch(record, notes)
+    # Figures on Volta cards are from before torch 2.0: no foreach, gradients kept as zeros.
+    legacy = "v100" in text_of(record, "gpu")
+    if legacy:
+        notes.append("Volta card: optimizer without foreach, gradients kept between steps")
+    setup = Setup(
+        micro_batch=batch,
+        sequence_length=length,
+        **_method(record, model, notes),
+        **_memory(record, batch, legacy, notes),
     )
-    return facts, tuple(assumed)
+    return Case(
+        id=identity,
+        model=model,
+        setup=setup,
+        counter=_counter(text_of(record, "measured")),
+        limit_gib=card_gib(record.get("gpu")),
+        known=known and not any("estimated" in note for note in assumed),
+        legacy=legacy,
+        assumptions=tuple(notes),
+    )
+
+
+def _batch(record: Record, notes: list[str]) -> tuple[int, int, bool]:
+    """Examples, tokens of each, and whether the length is that of the largest batch."""
+    length, batch = number_of(record, "sequence_length"), number_of(record, "micro_batch")
+    kind = text_of(record, "sequence_length_kind")
+    known = length is not None and "actual lengths" not in kind and "default" not in kind
+    if length is None:
+        length = 512
+        notes.append("sequence length unknown: 512 assumed")
+    if batch is None:
+        batch = 1
+        notes.append("micro-batch unknown: 1 assumed")
+    if "mean" in kind and "cap" not in kind:
+        padded = "padding" in kind and "no padding" not in kind
+        length = round(length * (_PADDED_PEAK if padded else _PACKED_PEAK))
+        notes.append("only the mean length is known: the longest batch decides")
+        known = False
+    return batch, length, known
+
+
+def _method(record: Record, model: ModelFacts, notes: list[str]) -> dict[str, Any]:
+    """The fields of a set-up that say what is trained."""
+    method = text_of(record, "method")
+    strategy = _strategy(method)
+    rescales = any(word in method for word in _RESCALING)
+    if strategy == "other" and not rescales and record.get("targets") and "adapter" not in method:
+        strategy = "lora"  # another adapter on the same layers keeps the same inputs
+    trainable = number_of(record, "trainable_params") if strategy != "full" else None
+    if "block" in method and strategy == "full":
+        strategy, trainable = "other", model.parameters // model.layers
+        notes.append("one block is trained at a time")
+    return {
+        "strategy": strategy,
+        "r": number_of(record, "lora_rank") or 16,
+        "target_modules": _targets(record),
+        "lora_dropout": _dropout(record),
+        "use_dora": "dora" in method,
+        "rescales_outputs": rescales,
+        "trainable": trainable,
+        "precision": _precision(record, strategy),
+    }
+
+
+def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[str, Any]:
+    """The fields of a set-up that say how it is kept and computed."""
+    optimizer = text_of(record, "optimizer") or "adamw_torch"
+    trained, kind = text_of(record, "trainable_dtype"), text_of(record, "sequence_length_kind")
+    quantization = _quantization(text_of(record, "quantization"))
+    checkpointing = record.get("gradient_checkpointing")
+    if not isinstance(checkpointing, bool):
+        checkpointing = True
+        notes.append("gradient checkpointing assumed")
+    loss, classes = _loss(text_of(record, "loss_impl"))
+    gpus_used = number_of(record, "n_gpus") or 1
+    return {
+        "padded": batch > 1 and "padded" in kind,
+        "gradient_accumulation_steps": 2 if legacy else number_of(record, "grad_accum") or 1,
+        "gradient_checkpointing": checkpointing,
+        "quantization": quantization,
+        "keeps_quantized_inputs": quantization in ("nf4", "nf4-dq") and not checkpointing,
+        "upcast_norms": "upcast" in text_of(record, "notes", "trainable_dtype"),
+        "base_dtype": "float32" if "float32" in text_of(record, "base_dtype") else None,
+        "adapter_bytes": 4 if trained.startswith(("float32", "adapter")) else None,
+        "optimizer": optimizer.replace("adamw", "adamw_hf") if legacy else optimizer,
+        "releases_gradients": bool(re.search(r"(into|in) backward|lomo", optimizer)),
+        "attention": _attention(text_of(record, "attention_impl")),
+        "loss": loss,
+        "classes": classes,
+        "gpus": gpus_used,
+        "sharding": _sharding(text_of(record, "parallelism"), gpus_used),
+    }
+
+
+def _sharding(text: str, count: int) -> Sharding:
+    if count == 1:
+        return "none"
+    return "ddp" if "ddp" in text or ("data parallel" in text and "shard" not in text) else "fsdp"
 
 
 _RESCALING = ("ia3", "adapter-v2", "(ia)3")
@@ -170,7 +170,7 @@ def _quantization(text: str) -> Quantization | None:
 
 
 def _precision(record: Record, strategy: str) -> Precision:
-    base, trained = _text(record, "base_dtype"), _text(record, "trainable_dtype")
+    base, trained = text_of(record, "base_dtype"), text_of(record, "trainable_dtype")
     if "float32" in base or "fp32" in base:
         mixed = "autocast" in base or "mixed" in base or "mixed" in trained
         return "bf16-mixed" if mixed else "fp32"
@@ -248,83 +248,3 @@ def card_gib(name: object) -> float | None:
     match = re.search(r"(\d+)\s*gi?b", text.lower())
     gib = known.memory_gib if known else float(match[1]) if match else None
     return gib * _USABLE if gib else None
-
-
-def case_of(record: Record, identity: str) -> Case:
-    """A record as a set-up to estimate."""
-    model, assumed = model_of(record)
-    notes = list(assumed)
-    strategy = _strategy(_text(record, "method"))
-    length, batch = _number(record, "sequence_length"), _number(record, "micro_batch")
-    kind = _text(record, "sequence_length_kind")
-    known = length is not None and "actual lengths" not in kind and "default" not in kind
-    if length is None:
-        length = 512
-        notes.append("sequence length unknown: 512 assumed")
-    if batch is None:
-        batch = 1
-        notes.append("micro-batch unknown: 1 assumed")
-    loss, classes = _loss(_text(record, "loss_impl"))
-    precision = _precision(record, strategy)
-    trained = _text(record, "trainable_dtype")
-    gpus = _number(record, "n_gpus") or 1
-    quantization = _quantization(_text(record, "quantization"))
-    if "mean" in kind and "cap" not in kind:
-        length = round(
-            length
-            * (_PADDED_PEAK if "padding" in kind and "no padding" not in kind else _PACKED_PEAK)
-        )
-        notes.append("only the mean length is known: the longest batch decides")
-        known = False
-    legacy = "v100" in _text(record, "gpu")
-    optimizer = _text(record, "optimizer") or "adamw_torch"
-    if legacy:  # figures from before torch 2.0
-        notes.append("Volta card: optimizer without foreach, gradients kept between steps")
-        optimizer = optimizer.replace("adamw", "adamw_hf")
-    targets = _targets(record)
-    method = _text(record, "method")
-    rescales = any(word in method for word in _RESCALING)
-    if strategy == "other" and not rescales and record.get("targets") and "adapter" not in method:
-        strategy = "lora"  # another adapter on the same layers keeps the same inputs
-    trainable = _number(record, "trainable_params") if strategy != "full" else None
-    if "block" in method and strategy == "full":
-        strategy, trainable = "other", model.parameters // model.layers
-        notes.append("one block is trained at a time")
-    checkpointing = record.get("gradient_checkpointing") is not False
-    setup = Setup(
-        strategy=strategy,
-        micro_batch=batch,
-        sequence_length=length,
-        padded=batch > 1 and "padded" in kind,
-        gradient_accumulation_steps=2 if legacy else _number(record, "grad_accum") or 1,
-        gradient_checkpointing=checkpointing,
-        keeps_quantized_inputs=quantization in ("nf4", "nf4-dq") and not checkpointing,
-        rescales_outputs=rescales,
-        precision=precision,
-        base_dtype="float32" if "float32" in _text(record, "base_dtype") else None,
-        releases_gradients="into backward" in optimizer or "in backward" in optimizer,
-        adapter_bytes=4 if trained.startswith(("float32", "adapter")) else None,
-        quantization=quantization,
-        optimizer=optimizer,
-        attention=_attention(_text(record, "attention_impl")),
-        loss=loss,
-        classes=classes,
-        r=_number(record, "lora_rank") or 16,
-        target_modules=targets,
-        upcast_norms="upcast" in _text(record, "notes", "trainable_dtype"),
-        lora_dropout=_dropout(record),
-        use_dora="dora" in _text(record, "method"),
-        trainable=trainable,
-        gpus=gpus,
-        sharding="fsdp" if gpus > 1 else "none",
-    )
-    return Case(
-        id=identity,
-        model=model,
-        setup=setup,
-        counter=_counter(_text(record, "measured")),
-        limit_gib=card_gib(record.get("gpu")),
-        known=known,
-        legacy=legacy,
-        assumptions=tuple(notes),
-    )

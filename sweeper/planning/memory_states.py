@@ -46,15 +46,18 @@ def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
     and columns, which is nothing.
     """
     name = re.sub(r"[-_ ]", "", name.lower())
-    if "paged" in name:
+    if "paged" in name or "lomo" in name:
         return OptimizerCost(0.0, 0.0)
     lion = "lion" in name
     if "4bit" in name:
         return OptimizerCost(1.0 + 8 / 128, 0.0)
     if "8bit" in name:
         return OptimizerCost((1 if lion else 2) * _EIGHT_BIT, 0.0)
-    if "adafactor" in name or "sgd" in name:
+    if "adafactor" in name:
         return OptimizerCost(0.0, 0.0)
+    if "sgd" in name or "muon" in name:
+        momentum = "momentum" in name or "muon" in name
+        return OptimizerCost(float(trained_bytes) if momentum else 0.0, 0.0)
     if lion:
         return OptimizerCost(float(trained_bytes), 0.0)
     fused = any(word in name for word in ("fused", "apex", "hf", "32bit"))

@@ -105,10 +105,8 @@ class Tape:
             holders.update(set(operation.saves))
         kept = self.kept()
         # value -> the buffer that holds its gradient; a sum hands one buffer to all its inputs
-        gradients: dict[Value, Value] = {
-            value: Value(value.elements, value.item)
-            for value in (self._operations[-1].outputs if self._operations else ())
-        }
+        results = next((op.outputs for op in reversed(self._operations) if op.outputs), ())
+        gradients = {value: Value(value.elements, value.item) for value in results}
         peak = kept
         for operation in reversed(self._operations):
             live = kept + sum(buffer.size for buffer in set(gradients.values()))

@@ -13,14 +13,6 @@ from sweeper.trials import Origin, TrialBudget, TrialConfig
 
 BATCH = "per_device_train_batch_size"
 
-# Forward and backward cost three forward passes (arXiv:2001.08361, section 2.1).
-FORWARDS_PER_TRAINING_PASS = 3.0
-
-# The share of a trial's time that evaluation may take, and the fewest items that a rung is judged
-# on where even so few take more: a loss over fewer could not tell one configuration from another.
-EVALUATION_SHARE = 0.1
-FEWEST_RUNG_ITEMS = 64
-
 
 def configure(
     plan: Plan,
@@ -90,15 +82,10 @@ def trial_budget(plan: Plan) -> TrialBudget:
 
 
 def rung_items(plan: Plan) -> int:
-    """How many validation items a rung below the last may score.
+    """How many validation items a rung below the last scores: what the plan says, else all.
 
-    The first items of the split, so that rungs are nested in the whole. As many as keep all
-    evaluations of a trial, the whole split at its end included, within a tenth of its time.
+    They are the first items of the split, so that rungs are nested in the whole.
     """
-    data = plan.facts.data
-    validation = next((split.rows for split in data.splits if split.name == "validation"), 0)
-    whole = validation or max(1, (data.rows - data.train_rows) // 2)
-    affordable = EVALUATION_SHARE * FORWARDS_PER_TRAINING_PASS * plan.budget.epochs
-    spare = affordable * data.train_rows - whole
-    each = int(spare / max(1, plan.budget.rungs - 1))
-    return min(whole, max(FEWEST_RUNG_ITEMS, each))
+    splits = plan.facts.data.splits
+    whole = next((split.rows for split in splits if split.name == "validation"), 0)
+    return plan.budget.rung_items or max(1, whole)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from sweeper.search.observations import Observation
 
-# One-sided 95%: a trial goes on unless it is worse by more than noise explains at this level.
-SURE = 1.645
 # A straight line through fewer ends says nothing about how ends scatter around it.
 FEWEST_ENDS = 5
 # Third differences of independent noise have twenty times its variance (1 + 9 + 9 + 1); a median
@@ -21,19 +19,19 @@ FEWEST_ENDS = 5
 _THIRD_DIFFERENCE, _MAD = math.sqrt(20), 0.6745
 
 
-def jitter(curves: Iterable[Sequence[float]]) -> float | None:
+def jitter(seen: Iterable[Observation], rungs: int) -> float:
     """Standard deviation of one rung's loss around its smooth curve.
 
-    From the third differences of the curves, in which trend and bend cancel; None where no curve
-    has four rungs.
+    From the third differences of the curves, in which trend and bend cancel; 0 where no curve has
+    four rungs. The last rung is left out: it is scored on more items than the others.
     """
-    rests = [
-        abs(a - 3 * b + 3 * c - d)
-        for curve in curves
-        for a, b, c, d in zip(curve, curve[1:], curve[2:], curve[3:], strict=False)
-        if all(map(math.isfinite, (a, b, c, d)))
-    ]
-    return statistics.median(rests) / _MAD / _THIRD_DIFFERENCE if rests else None
+    rests = []
+    for one in seen:
+        curve = [one.reported[rung] for rung in sorted(one.reported) if rung < rungs]
+        for a, b, c, d in zip(curve, curve[1:], curve[2:], curve[3:], strict=False):
+            if all(map(math.isfinite, (a, b, c, d))):
+                rests.append(abs(a - 3 * b + 3 * c - d))
+    return statistics.median(rests) / _MAD / _THIRD_DIFFERENCE if rests else 0.0
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Observation:
         failed: Whether it failed in a way that its configuration is to blame for.
         origin: ``default``, ``user`` or ``search``.
         curve: Best finite loss so far, by rung.
+        reported: The losses as they were reported, by rung.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Observation:
     failed: bool
     origin: str
     curve: dict[int, float] = field(default_factory=dict)
+    reported: dict[int, float] = field(default_factory=dict)
 
     @property
     def group(self) -> tuple[str, Scalar | None]:
@@ -84,6 +86,7 @@ def observation(trial: FrozenTrial) -> Observation:
         failed=trial.state == TrialState.FAIL and trial.user_attrs.get(FAILURE) in _TELLING,
         origin=str(trial.user_attrs.get(ORIGIN, "search")),
         curve=best_so_far(trial.intermediate_values),
+        reported=trial.intermediate_values,
     )
 
 

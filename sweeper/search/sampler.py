@@ -19,6 +19,7 @@ from sweeper.planning.plan import Plan
 from sweeper.search import space
 from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.search.bandit import next_candidate
+from sweeper.search.curves import jitter
 from sweeper.search.observations import Observation, observe
 from sweeper.search.proposals import Proposals
 from sweeper.spec import Scalar
@@ -47,7 +48,7 @@ class SweeperSampler(BaseSampler):
         generator = self._generator(trial)
         seen = self._seen(study, trial)
         key = self._strategy(trial, seen)
-        point = self._point(key, [one for one in seen if one.key == key], generator)
+        point = self._point(key, seen, generator)
         return {space.STRATEGY: key} | {f"{key}.{name}": value for name, value in point.items()}
 
     def _generator(self, trial: FrozenTrial) -> np.random.Generator:
@@ -78,13 +79,15 @@ class SweeperSampler(BaseSampler):
         self, key: str, seen: list[Observation], generator: np.random.Generator
     ) -> dict[str, Scalar]:
         candidate = self._candidates[key]
-        if not seen:  # the rule book's best guess is tried before anything is searched
+        own = [one for one in seen if one.key == key]
+        if not own:  # the rule book's best guess is tried before anything is searched
             defaults = {name: one.default for name, one in candidate.parameters.items()}
             return {name: defaults[name] for name in self._axes(key)}
         constants = {
             name: one.default for name, one in candidate.parameters.items() if not one.searched
         }
-        return Proposals(self._axes(key), seen, generator, constants).best()
+        noise = jitter(seen, self._plan.budget.rungs)
+        return Proposals(self._axes(key), own, generator, constants, noise).best()
 
     def sample_independent(
         self,

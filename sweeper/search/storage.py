@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -24,6 +26,8 @@ from sweeper.errors import RunError
 # Writers of one SQLite file wait for each other: 60 s outlasts any queue of workers whose
 # transactions take milliseconds, and still ends when a process hangs while it holds the lock.
 SQLITE_TIMEOUT_SECONDS = 60
+# A proxy that is there answers at once; this leaves time for one that is just starting.
+GRPC_TIMEOUT_SECONDS = 10
 
 JOURNAL_PREFIX = "journal:"
 GRPC_PREFIX = "grpc://"
@@ -132,7 +136,10 @@ def _cut_half_line(path: Path) -> None:
 
 def _grpc(url: str) -> Storage:
     host, _, port = url.removeprefix(GRPC_PREFIX).partition(":")
-    proxy = GrpcStorageProxy(host=host or "localhost", port=int(port or 13000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        proxy = GrpcStorageProxy(host=host or "localhost", port=int(port or 13000))
+    proxy.wait_server_ready(timeout=GRPC_TIMEOUT_SECONDS)
     return Storage(url, proxy, contextlib.nullcontext)
 
 

@@ -99,7 +99,10 @@ class Baseline(Protocol):
 
     name: str
     title: str
-    note: str
+
+    @property
+    def note(self) -> str:
+        """What a reader should know about it; may be known only after ``evaluate``."""
 
     def evaluate(self, split: Split) -> Evaluation: ...
 

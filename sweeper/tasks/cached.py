@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from sweeper.tasks.answer_logits import logits_at
+
 
 def cacheable(model: Any) -> bool:
     """Whether states of a prefix can be kept: not for recurrent and other stateful networks."""
@@ -38,14 +40,11 @@ class Prefix:
         self._argument = cache_argument(model)
         self._cache = DynamicCache(config=self._model.config)
         self.length = len(ids)
-        device = next(model.parameters()).device
+        read = torch.tensor([ids], device=next(model.parameters()).device)
+        none = torch.zeros_like(read, dtype=torch.bool)
+        inputs = {"input_ids": read, "use_cache": True, self._argument: self._cache}
         with torch.no_grad():
-            self._model(
-                input_ids=torch.tensor([ids], device=device),
-                use_cache=True,
-                logits_to_keep=1,
-                **{self._argument: self._cache},
-            )
+            logits_at(model, inputs, none)
 
     def before(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         """The model's arguments to read this batch as the continuation of the prefix.

@@ -25,6 +25,8 @@ FALLBACK_TEMPLATE = (
     "{% set ns.system = '' %}{% else %}{{ ' ' + message['content'] }}"
     "{% if eos_token is defined and eos_token %}{{ eos_token }}{% endif %}{% endif %}{% endfor %}"
 )
+# Some templates write today's date into the prompt; a trial must read tomorrow what it read today.
+_FIXED_DATE = "{% macro strftime_now(format) %}1 January 2025{% endmacro %}"
 _PROBE = (Message("user", "probe question"), Message("assistant", "probe answer"))
 
 
@@ -56,7 +58,8 @@ class Chat:
         self.tokenizer = tokenizer
         self.system_prompt = system_prompt
         self.has_template = bool(tokenizer.chat_template)
-        self._template: Any = tokenizer.chat_template or FALLBACK_TEMPLATE
+        template = tokenizer.get_chat_template() if self.has_template else FALLBACK_TEMPLATE
+        self._template = _FIXED_DATE + template if "strftime_now" in template else template
         self._added = added_tokens(tokenizer)
         self._takes_system = self._shows_system()
         self.end_of_turn = self._end_of_turn()

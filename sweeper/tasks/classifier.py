@@ -62,7 +62,6 @@ class Head(nn.Linear):
     def forward(self, features: Tensor) -> Tensor:
         return super().forward((features - self.center) * self.scale)
 
-    @torch.no_grad()
     def normalise(self, features: Tensor) -> None:
         """Take center and scale from a sample ``(items, width)`` of features: afterwards each has
         mean 0, they have the same spread, and their norm is about that of MiniLM's."""
@@ -70,10 +69,9 @@ class Head(nn.Linear):
         typical = spread.mean()
         # A feature that never varied may do so later; it gets the usual scale.
         spread = torch.where(spread > _VARIES * typical, spread, typical)
-        self.center.copy_(mean)
-        self.scale.copy_(_NORM / features.shape[1] ** 0.5 / spread)
+        self.center = mean
+        self.scale = _NORM / features.shape[1] ** 0.5 / spread
 
-    @torch.no_grad()
     def become(self, weight: Tensor, bias: Tensor) -> None:
         """Give the logits of a linear layer on features as they are.
 
@@ -82,8 +80,9 @@ class Head(nn.Linear):
             bias: ``(classes,)``.
         """
         weight, bias = weight.to(self.weight), bias.to(self.bias)
-        self.bias.copy_(bias + weight @ self.center)
-        self.weight.copy_(weight / self.scale)
+        with torch.no_grad():
+            self.bias.copy_(bias + weight @ self.center)
+            self.weight.copy_(weight / self.scale)
 
 
 class Classifier(nn.Module):

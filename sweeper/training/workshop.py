@@ -31,7 +31,6 @@ from sweeper.training.items import Items, to_device
 from sweeper.training.measure import Judge, never
 from sweeper.training.memory_use import PeakMemory, bytes_of
 
-
 # Enough for a mean and a spread of each feature; the first items are a random subset.
 _FEATURE_SAMPLE = 256
 

@@ -87,6 +87,7 @@ def test_the_others_learn_the_word(baselines, name):
     assert found.metrics == {"accuracy": 1.0, "macro_f1": 1.0}
     assert found.loss < 0.1
     assert len(found.losses) == len(found.scores) == 40
+    assert "C = " in baselines[name].note
 
 
 def test_the_test_split_is_scored_only_when_asked_for(baselines, task, monkeypatch):

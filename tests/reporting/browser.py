@@ -7,6 +7,7 @@ messages are kept, so that a test can say that there were none.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -49,19 +50,25 @@ class Browser:
     def __init__(self) -> None:
         assert COMMAND is not None
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
-        to_read, self._write = os.pipe()
-        self._read, to_write = os.pipe()
-        flags = " ".join((*_FLAGS, f"--user-data-dir={self._profile.name}"))
-        # Chromium reads commands from descriptor 3 and writes answers to 4.
+        commands, self._write = os.pipe()
+        self._read, answers = os.pipe()
+        # Moved out of the way of 3 and 4, where Chromium reads commands and writes answers.
+        ours = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (commands, answers)]
+
+        def place() -> None:
+            os.dup2(ours[0], 3)
+            os.dup2(ours[1], 4)
+
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", f"exec {COMMAND} {flags} 3<&{to_read} 4>&{to_write}"],
-            pass_fds=(to_read, to_write),
+            [COMMAND, *_FLAGS, f"--user-data-dir={self._profile.name}"],
+            preexec_fn=place,
+            pass_fds=(3, 4),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        os.close(to_read)
-        os.close(to_write)
+        for end in (commands, answers, *ours):
+            os.close(end)
         self._next = 0
         self._rest = b""
         self.events: list[dict[str, Any]] = []
@@ -151,8 +158,11 @@ class Page:
             deviceScaleFactor=1,
             mobile=False,
         )
-        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", media="", features=[theme])
+        features = [
+            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
+        self.call("Emulation.setEmulatedMedia", media="", features=features)
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.call("Emulation.setCPUThrottlingRate", rate=slower)
 
@@ -208,9 +218,21 @@ class Page:
                 **({"text": text} if text and kind == "keyDown" else {}),
             )
 
-    def screenshot(self) -> bytes:
-        """What is seen, as PNG."""
-        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+    def picture(self, selector: str) -> bytes:
+        """What is seen of one element, as PNG; it must be in the window. Needs no scripts."""
+        root = self.call("DOM.getDocument", depth=0)["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        box = self.call("DOM.getBoxModel", nodeId=node)["model"]
+        clip = {
+            "x": box["border"][0],
+            "y": box["border"][1],
+            "width": box["width"],
+            "height": box["height"],
+            "scale": 1,
+        }
+        self.call("Page.bringToFront")
+        shot = self.call("Page.captureScreenshot", format="png", clip=clip)
+        return base64.b64decode(shot["data"])
 
     def pdf(self) -> bytes:
         """The page on paper."""

@@ -7,7 +7,8 @@ import pytest
 from curve_backend import make_plan
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.search.pruner import SweeperPruner, halving_rungs, judge
+from sweeper.facts.record import LabelCount
+from sweeper.search.pruner import SweeperPruner, chance, halving_rungs, judge
 from sweeper.search.space import distributions
 from sweeper.search.study import ORIGIN
 
@@ -129,6 +130,46 @@ def test_a_diverging_trial_is_cut_at_once_even_if_it_is_alone_and_a_default(
     judgement = ask([], trial(losses, TrialState.RUNNING, origin="default"))
     assert judgement.prune
     assert word in judgement.because
+
+
+def with_classes(*rows: int):
+    counts = tuple(LabelCount(label=str(n), rows=n_rows) for n, n_rows in enumerate(rows))
+    data = PLAN.facts.data.model_copy(update={"labels": counts})
+    return PLAN.model_copy(update={"facts": PLAN.facts.model_copy(update={"data": data})})
+
+
+def test_chance_is_the_loss_of_the_class_frequencies_or_of_any_token() -> None:
+    assert chance(with_classes(10, 10, 10, 10)) == pytest.approx(math.log(4))
+    assert chance(with_classes(90, 10)) == pytest.approx(0.325, abs=1e-3)
+    assert chance(PLAN) == math.inf
+    text = PLAN.facts.model_copy(update={"task": "instruction"})
+    assert chance(PLAN.model_copy(update={"facts": text})) == pytest.approx(math.log(100))
+
+
+@pytest.mark.parametrize(
+    ("losses", "origin", "prunes"),
+    [
+        ({1: 407.0}, "default", True),
+        ({1: 1.6}, "search", False),
+        ({1: 1.6, 2: 1.5}, "search", True),
+        ({1: 1.6, 2: 1.5}, "default", False),
+        ({1: 1.6, 2: 1.3}, "search", False),
+    ],
+)
+def test_what_is_worse_than_guessing_is_cut(
+    losses: dict[int, float], origin: str, prunes: bool
+) -> None:
+    study = optuna.create_study(pruner=SweeperPruner(with_classes(10, 10, 10, 10)))
+    study.add_trial(trial(losses, TrialState.RUNNING, origin=origin))
+    judgement = judge(study, study.trials[-1])
+    assert judgement.prune is prunes
+    assert ("worse than guessing (1.386)" in judgement.because) is prunes
+
+
+def test_the_quota_holds_at_the_first_rung_only() -> None:
+    others = complete(0.30)
+    assert not ask(others, running(0.5, 2)).prune
+    assert ask(others, running(0.5, 4)).prune
 
 
 def test_overfitting_is_no_divergence() -> None:

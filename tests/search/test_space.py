@@ -35,7 +35,10 @@ def test_values_of_the_users_own_trials_belong_to_the_study() -> None:
     ("fixed", "key", "parameters"),
     [
         (
-            {"strategy": "lora", "lora.learning_rate": 2e-4, "lora.r": 8, "lora.head_init": "probe"},
+            {
+                "strategy": "lora", "lora.learning_rate": 2e-4, "lora.r": 8,
+                "lora.head_init": "probe",
+            },
             "lora",
             {"learning_rate": 2e-4, "r": 8, "head_init": "probe", "lora_dropout": 0.05},
         ),

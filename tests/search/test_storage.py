@@ -40,6 +40,7 @@ def test_a_half_written_line_in_a_journal_is_cut_off_by_the_next_writer(tmp_path
     ("url", "text"),
     [
         ("sqlite:///:memory:", "an SQLite storage needs a file"),
+        ("grpc://localhost:1", "cannot open the storage grpc://localhost:1"),
         ("nonsense", "cannot open the storage nonsense"),
         ("postgresql+nodriver://me:secret@host/db", "postgresql+nodriver://me:***@host/db"),
         ("journal:/proc/nowhere/s.log", "cannot open the storage"),

@@ -303,6 +303,23 @@ def test_what_a_template_refuses_is_said_in_its_own_words(make_tokenizer: MakeTo
     assert "assistant, user, assistant" in str(caught.value)
 
 
+def test_a_date_in_the_template_stays_the_same(make_tokenizer: MakeTokenizer) -> None:
+    dated = "{{ 'Today: ' + strftime_now('%d %b %Y') + '\n' }}" + CHATML
+    tokenizer = make_tokenizer(dated, eos="<|im_end|>")
+
+    written = Chat(tokenizer).write(TURNS)
+
+    assert written.text.startswith("Today: 1 January 2025\n<|im_start|>user")
+    assert len(written.answers) == 2
+
+
+def test_the_default_of_several_templates_is_used(make_tokenizer: MakeTokenizer) -> None:
+    several = make_tokenizer({"default": CHATML, "tool_use": ZEPHYR}, eos="<|im_end|>")
+    one = make_tokenizer(CHATML, eos="<|im_end|>")
+
+    assert Chat(several).encode(TURNS).ids == Chat(one).encode(TURNS).ids
+
+
 def test_the_fallback_says_that_there_was_no_template(make_tokenizer: MakeTokenizer) -> None:
     assert not Chat(make_tokenizer()).has_template
     assert Chat(make_tokenizer(CHATML)).has_template

@@ -82,7 +82,7 @@ def test_it_trains_saves_and_scores_or_says_why_not(
         parameters=defaults(name),
         sequence_length=32,
         keep_weights=True,
-        budget={"rungs": 2, "epochs": 1},
+        budget={"rungs": 2, "epochs": 0.5},
     )
     result = run_trial(job, MemoryGuard())
     if refused(name, kind):

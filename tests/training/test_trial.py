@@ -43,7 +43,7 @@ def test_a_trial_learns_and_reports_each_rung_once(
     assert [report.optimizer_steps for report in told] == [9, 18, 27, 36]
     assert [report.items for report in told] == [20, 20, 20, 40]
     assert [report.epochs for report in told] == pytest.approx([0.75, 1.5, 2.25, 3.0])
-    assert told[-1].train_loss < told[0].train_loss < 1.3
+    assert told[-1].train_loss < 0.9 * told[0].train_loss
     assert result.validation_loss < np.log(3)
     tokens = [report.tokens for report in told]
     assert tokens[-1] == 3 * sum(job.workshop.items("train").lengths) == result.tokens

@@ -81,6 +81,10 @@ def _note(report: Report) -> str:
     shown = drawn_trials(report.findings)
     text = "Thick: the best of each strategy, its training loss thin. Dashed: pruned, ending in a "
     text += "tick. An x: the loss stopped being a number."
+    items, rows = report.findings.run.rung_items, report.findings.reproduction.split_rows
+    if items and items < rows.get("validation", 0):
+        text += f" Rungs below the last score {items:,} of {rows['validation']:,} validation items,"
+        text += " the same ones in every trial."
     if len(shown) < len(total):
         text += f" Drawn are {len(shown):,} of {len(total):,} curves: the best and a sample of each"
         text += " strategy; curves.csv has them all."

@@ -75,20 +75,17 @@ def space_of(parameter: Parameter) -> str:
 
 
 def rejected_table(report: Report) -> Table:
-    """What was left out, why, and what would change that."""
+    """What was left out, why, and what would change that; one row for each reason."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for rejected in report.plan.rejected:
+        names = grouped.setdefault((rejected.reason, rejected.remedy), [])
+        names.append(words.short(rejected.strategy))
     return Table(
         id="left-out",
         caption="Left out by the plan",
         columns=(Column("strategy"), Column("reason"), Column("what would change it")),
         rows=tuple(
-            Row(
-                (
-                    strategy_cell(rejected.strategy),
-                    Cell(rejected.reason),
-                    Cell(rejected.remedy or words.DASH),
-                ),
-                pointer=f"/plan/rejected/{i}",
-            )
-            for i, rejected in enumerate(report.plan.rejected)
+            Row((Cell(", ".join(dict.fromkeys(names))), Cell(reason), Cell(remedy or words.DASH)))
+            for (reason, remedy), names in grouped.items()
         ),
     )

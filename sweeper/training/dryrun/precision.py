@@ -58,7 +58,7 @@ class Kernels(TorchFunctionMode):
 
     def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function gives, or its stand-in."""
-        if func is F.scaled_dot_product_attention:
+        if func is F.scaled_dot_product_attention and self._fused(**kwargs):
             query, key, value = (*args, *(kwargs.get(name) for name in ("key", "value")))[:3]
             return FusedAttention.apply(query, key, value)
         if func is F.dropout and self._drops(*args, **kwargs):
@@ -68,6 +68,10 @@ class Kernels(TorchFunctionMode):
         if func is torch.histc:  # counts tokens an expert; meta has no integer histogram
             return args[0].new_empty(kwargs.get("bins", 100), dtype=torch.int32)
         return func(*args, **kwargs)
+
+    def _fused(self, dropout_p: float = 0.0, **_: Any) -> bool:
+        """The kernel for CPUs has no dropout; what runs instead, meta tensors can follow."""
+        return self._cuda or dropout_p == 0.0
 
     def _drops(
         self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False

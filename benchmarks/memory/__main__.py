@@ -1,0 +1,83 @@
+"""Prints our score beside the common rules, by source, without each source, and what fits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.memory.rules import RULES, Rule
+from benchmarks.memory.score import Row, Score, fits, ours, rows_of, score, scored, without
+from sweeper.errors import UsageError
+from sweeper.planning.memory_file import read_records
+
+_COLUMNS = ("rows", "within 10%", "within 20%", "over 10% too low", "in interval")
+
+
+def _table(title: str, scores: Sequence[tuple[str, Score | None]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right")
+    for name, found in scores:
+        if found is not None:
+            table.add_row(name, *found.cells())
+    return table
+
+
+def _rule_score(rows: Sequence[Row], rule: Rule) -> Score | None:
+    return score(rows, lambda row: rule(row.case))
+
+
+def _pure(row: Row) -> bool:
+    setup, worst = row.case.setup, row.answer["assumptions"][0]
+    pure = setup.strategy == "full" and setup.precision == "bf16-pure"
+    return pure and "optimizer step" in worst
+
+
+def report(rows: Sequence[Row], console: Console) -> None:
+    """Print all tables."""
+    counted = [row for row in rows if scored(row)]
+    console.print(
+        _table(
+            "Tier A, one GPU",
+            [("sweeper", ours(counted)), *((n, _rule_score(counted, r)) for n, r in RULES.items())],
+        )
+    )
+    sources = sorted({row.source for row in counted})
+    by_source = [(name, ours([row for row in counted if row.source == name])) for name in sources]
+    console.print(_table("By source", by_source))
+    left_out = [(name, without(counted, name)) for name in sources]
+    console.print(_table("What is fitted, fitted to the other sources", left_out))
+    pure = [row for row in counted if _pure(row)]
+    if pure:
+        errors = [abs(float(row.answer["peak_gib"]) / row.measured - 1) for row in pure]
+        worst = max(errors)
+        console.print(f"Full bf16-pure, peak in the optimizer step: {len(pure)} rows, ", end="")
+        console.print(f"largest error {worst:.1%}.")
+    found = fits(rows)
+    console.print(
+        f"Out of memory foreseen: {found.foreseen} of {found.failed}; "
+        f"false alarms: {found.false_alarms} of {found.ran}."
+    )
+
+
+def main() -> int:
+    """Read the records and print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("--from", dest="path", type=Path, required=True, help="JSON records")
+    try:
+        records = read_records(parser.parse_args().path)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    report(rows_of(records), Console(width=110))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from sweeper.facts.calibration import Calibration, path_of, read, write
+
+FOUND = Calibration(processor="cpu", cores=2, fp32_gflops=100.0, bandwidth_gb_per_second=20.0)
+
+
+def test_a_calibration_is_kept_for_its_machine_alone() -> None:
+    assert write(FOUND) == path_of("cpu", 2)
+    assert read("cpu", 2) == FOUND
+    assert read("cpu", 1) is None
+    assert read("other", 2) is None
+
+
+def test_a_damaged_file_counts_as_none() -> None:
+    path = write(FOUND.model_copy(update={"cores": 3}))
+    path.write_text("{")
+    assert read("cpu", 3) is None
