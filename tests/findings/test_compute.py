@@ -44,7 +44,7 @@ def test_a_folder_without_a_plan_is_no_run(make):
 
 @given(st.data())
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_files_that_are_missing_or_cut_are_a_state_not_an_error(make, tmp_path, data):
     run = make(trials=5, validation_items=40, test_items=40)

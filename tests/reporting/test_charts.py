@@ -33,8 +33,8 @@ def test_every_spec_is_valid_vega_lite(report, monkeypatch):
 
     monkeypatch.setattr(draw.Sheet, "spec", checked)
     for shape in (
-        {"trials": 12, "ends": {4: "FAIL"}},
-        {"name": "text", "trials": 6, "task": "instruction", "strategies": ("lora", "full")},
+        {"trials": 24, "ends": {4: "FAIL"}, "strategies": ("lora",), "prune": False},
+        {"name": "text", "trials": 4, "task": "instruction", "strategies": ("lora", "full")},
     ):
         page(report(**shape))
     assert len(seen) > 8

@@ -27,7 +27,8 @@ def test_every_file_is_written_for_every_state(reports):
 
 
 def test_the_page_is_a_function_of_the_document(reports):
-    for run in reports.values():
+    for name in ("mixed", "text", "zero"):
+        run = reports[name]
         again = Report.read(run.path / "report.json")
         assert html(again) == run.report_html.read_text()
 

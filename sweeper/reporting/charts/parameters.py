@@ -181,3 +181,38 @@ def _median(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
         if len(ordered) >= WINDOW
     ]
     return sheet.chart(points).mark_line(strokeWidth=1.5, color=INK, opacity=0.7).encode(x=x, y=y)
+
+
+def importance_panel(findings: list[ParameterFinding], description: str) -> Panel | None:
+    """How much each parameter of one strategy matters: means as bars, the range of the seeds."""
+    known = [(f.parameter, f.importance) for f in findings if f.importance is not None]
+    if not known:
+        return None
+    known.sort(key=lambda entry: (-entry[1].value, entry[0]))
+    style, sheet = look(findings[0].strategy), Sheet()
+    rows: list[dict[str, Any]] = [
+        {
+            "label": shortened(name, 36),
+            "y": index,
+            "zero": 0.0,
+            "value": share.value,
+            "low": share.low if share.low is not None else share.value,
+            "high": share.high if share.high is not None else share.value,
+        }
+        for index, (name, share) in enumerate(known)
+    ]
+    most = max(row["high"] for row in rows) or 1.0
+    x = alt.Scale(domain=[0, most], nice=False)
+    y = alt.Y("y:Q", scale=alt.Scale(domain=[len(rows) - 0.6, -0.7], nice=False), axis=None)
+    title = alt.Axis(title="importance (share, range over 5 seeds)", format=".1~f", tickCount=4)
+    value = alt.X("value:Q", scale=x, axis=title)
+    bars = sheet.chart(rows).mark_bar(height=7, color=style.color, opacity=0.55)
+    whiskers = sheet.chart(rows).mark_rule(strokeWidth=1.25, color=INK)
+    labels = sheet.chart(rows).mark_text(align="left", dy=-11, baseline="middle", color=INK)
+    chart = (
+        bars.encode(x=value, x2="zero:Q", y=y)
+        + whiskers.encode(x=alt.X("low:Q", scale=x), x2="high:Q", y=y)
+        + labels.encode(x=alt.X("zero:Q", scale=x), y=y, text="label:N")
+    ).properties(width=_WIDTH, height=max(60, 30 * len(rows)))
+    name = f"{words.short(findings[0].strategy)}: importance of parameters"
+    return Panel(sheet.draw(chart, name, description))

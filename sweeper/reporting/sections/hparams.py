@@ -7,7 +7,13 @@ from sweeper.findings.parameters import TRIALS_FOR_IMPORTANCE
 from sweeper.findings.record import Interval, ParameterFinding
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table, Text
 from sweeper.reporting.charts.draw import legend
-from sweeper.reporting.charts.parameters import WINDOW, is_strip, parameter_panel, window
+from sweeper.reporting.charts.parameters import (
+    WINDOW,
+    importance_panel,
+    is_strip,
+    parameter_panel,
+    window,
+)
 from sweeper.reporting.charts.scales import fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
@@ -44,7 +50,8 @@ def _figure(report: Report, strategy: str) -> Figure | None:
     losses = [t.validation_loss for t in trials if t.validation_loss is not None]
     scale = fit(losses)
     found = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
-    panels = drawn(*found)
+    own = [p for p in findings.parameters if p.strategy == strategy]
+    panels = drawn(*found, importance_panel(own, "Importance of each parameter."))
     if not panels:
         return None
     main = next((p for p in chosen if p.within_noise_low is not None), chosen[0])
