@@ -11,8 +11,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeper.backend import Interrupted
 from sweeper.execution import records
-from sweeper.execution.backend import Interrupted
 from sweeper.execution.bench import Bench
 from sweeper.execution.claims import Claim
 from sweeper.execution.events import now

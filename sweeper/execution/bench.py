@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sweeper.execution.backend import Backend
+from sweeper.backend import Backend
 from sweeper.execution.claims import Queue
 from sweeper.execution.events import Event, EventKind, now
 from sweeper.execution.stopping import StopFlag

@@ -6,15 +6,14 @@ Knows nothing about how the trial trains.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
+from sweeper.backend import Decision
 from sweeper.execution import records
-from sweeper.execution.backend import Decision
 from sweeper.execution.claims import Claim
 from sweeper.search.pruner import judge
 from sweeper.trials import RungReport
@@ -73,10 +72,3 @@ class Reporter:
         trial = copy.copy(stored)
         trial.intermediate_values = dict(self.losses)
         return trial
-
-    def last_loss(self) -> float | None:
-        """The loss of the last rung, where it is a number."""
-        if not self.losses:
-            return None
-        loss = self.losses[max(self.losses)]
-        return loss if math.isfinite(loss) else None

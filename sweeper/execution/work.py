@@ -6,9 +6,9 @@ import traceback
 
 from optuna.trial import TrialState
 
+from sweeper.backend import Interrupted
 from sweeper.execution import records
 from sweeper.execution.attempt import Attempt, Breakdown, Interruption
-from sweeper.execution.backend import Interrupted
 from sweeper.execution.bench import Bench, WorkerUnsound
 from sweeper.execution.claims import Claim
 from sweeper.execution.heartbeat import Heartbeat

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO, cast
 
+from sweeper.backend import MakeBackend
 from sweeper.errors import RunError, near_match
-from sweeper.execution.backend import MakeBackend
 from sweeper.execution.bench import STORAGE_VARIABLE, Bench, WorkerUnsound
 from sweeper.execution.claims import Queue
 from sweeper.execution.events import Event

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from sweeper.facts.record import ModelFacts
 from sweeper.planning.memory_setup import Setup
 from sweeper.planning.memory_tape import Tape, Value
-from sweeper.planning.shapes import Role, targeted, traits
+from sweeper.planning.memory_traits import Role, traits
+from sweeper.planning.shapes import targeted
 
 
 class Recorder:

@@ -215,7 +215,7 @@ class View:
         # strategy gain at their end, when the rate decays, is granted on top.
         gains = _gains(self.strategy, self.rung)
         before = self.own.curve.get(self.rung // 2)
-        if 2 * self.rung < self.rungs or before is None or len(gains) < FEWEST_IMPROVEMENTS:
+        if 2 * self.rung < self.rungs or before is None or not gains:
             return None
         reach = (2 * self.loss - before) * min(1.0, *gains)
         return reach, "as much improvement again as since it stood at half of this"

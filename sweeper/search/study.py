@@ -5,8 +5,6 @@ Knows their names and attributes; nothing about workers.
 
 from __future__ import annotations
 
-from typing import Any
-
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, RandomSampler
@@ -72,8 +70,3 @@ def load_study(
             why=f"It holds: {', '.join(sorted(known)) or 'none'}.",
             fix="Start 'sweeper run' with this --storage first, or name the run.",
         ) from error
-
-
-def attributes(study: optuna.Study) -> dict[str, Any]:
-    """The study's user attributes as they are now."""
-    return study.user_attrs

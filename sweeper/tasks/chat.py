@@ -107,7 +107,8 @@ class Chat:
     def _place(self, text: str, turns: Sequence[Message], number: int) -> tuple[int, int] | None:
         """Where one assistant turn stands in the text; None if the template rewrites it."""
         before = self._render(turns[:number], open_turn=True)
-        through = self._render(turns[: number + 1])
+        last = number + 1 == len(turns)
+        through = text if last else self._render(turns[: number + 1])
         if not (through.startswith(before) and text.startswith(through.rstrip())):
             return None
         said = turns[number].content.strip()

@@ -50,7 +50,7 @@ class TextTask(Task):
     """The base of text tasks: negative log-likelihood per token of the reference answer."""
 
     task_type = "CAUSAL_LM"
-    headline_metric = "loss_per_token"
+    headline_metric = "loss"
     higher_is_better = False
 
     def __init__(
@@ -167,7 +167,7 @@ class TextTask(Task):
 
 
 def text_metrics(losses: Any, weights: Any, answer_bytes: Any) -> dict[str, float]:
-    """Loss per token, perplexity, and bits per UTF-8 byte, which any tokenizer can be compared by.
+    """Perplexity, and bits per UTF-8 byte, which models with other tokenizers can be compared by.
 
     Args:
         losses: ``(items,)`` mean nats per answer token.
@@ -177,7 +177,6 @@ def text_metrics(losses: Any, weights: Any, answer_bytes: Any) -> dict[str, floa
     loss = float(np.average(losses, weights=weights))
     bits = float(np.dot(losses, weights)) * _BITS_PER_NAT
     return {
-        "loss_per_token": loss,
         # exp overflows beyond 709 nats, where a model is broken anyway.
         "perplexity": math.exp(min(loss, 700.0)),
         "bits_per_byte": bits / max(1.0, float(np.sum(answer_bytes))),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +24,7 @@ class Encoded:
         answers: ``(start, end)`` in tokens, in order; the last one is the final answer.
         rewritten: Answers that are not among ``answers``, since their text is not what the model
             would have said.
-        answer_bytes: UTF-8 bytes of each answer's text, end-of-turn markers included.
+        answer_bytes: UTF-8 bytes of each answer's text, without end-of-turn markers.
     """
 
     ids: list[int]
@@ -39,6 +40,7 @@ class Encoded:
         return labels
 
 
+@lru_cache(maxsize=8)
 def added_tokens(tokenizer: Any) -> re.Pattern[str] | None:
     """A pattern that finds any special or added token of this tokenizer in a text."""
     contents = {str(token) for token in tokenizer.added_tokens_decoder.values()}
@@ -61,15 +63,23 @@ def tokenise(tokenizer: Any, text: str, answers: Answers, rewritten: int = 0) ->
         rewritten: Passed on.
     """
     cuts = [cut for answer in answers for cut in answer]
-    heads = [text[:cut] for cut in cuts]
+    heads = [text[:cut] for cut in cuts if cut < len(text)]
     whole, *parts = tokenizer([text, *heads], add_special_tokens=False)["input_ids"]
+    # The last answer usually ends the text.
+    parts += [whole] * (len(cuts) - len(parts))
     if all(whole[: len(part)] == part for part in parts):
         places = [len(part) for part in parts]
     else:
         whole, places = _apart(tokenizer, text, cuts, whole, parts)
     spans = tuple(zip(places[::2], places[1::2], strict=True))
-    said = tuple(len(text[start:end].encode()) for start, end in answers)
+    said = tuple(_said_bytes(tokenizer, text[start:end]) for start, end in answers)
     return Encoded(whole, spans, rewritten, said)
+
+
+def _said_bytes(tokenizer: Any, answer: str) -> int:
+    """UTF-8 bytes of an answer without markers: the same under every model's template."""
+    markers = added_tokens(tokenizer)
+    return len((markers.sub("", answer) if markers else answer).strip().encode())
 
 
 def completed(encoded: Encoded, tokenizer: Any) -> Encoded:

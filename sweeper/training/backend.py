@@ -1,6 +1,6 @@
 """The training backend of a worker: loads once, trains many.
 
-Implements ``sweeper.execution.backend.Backend`` with torch, transformers and PEFT.
+Implements ``sweeper.backend.Backend`` with torch, transformers and PEFT.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from sweeper.backend import Decision
 from sweeper.data.load import load
 from sweeper.errors import ModelError
-from sweeper.execution.backend import Decision
 from sweeper.facts.model import model_folder
 from sweeper.facts.record import ModelFacts
 from sweeper.planning.plan import Plan

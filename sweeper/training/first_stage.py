@@ -18,10 +18,10 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
+from sweeper.backend import Interrupted
 from sweeper.data.examples import Example
 from sweeper.data.load import load_corpus
 from sweeper.errors import UsageError
-from sweeper.execution.backend import Interrupted
 from sweeper.knowledge import home
 from sweeper.planning.plan import Precision
 from sweeper.spec import Scalar

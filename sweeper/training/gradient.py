@@ -10,6 +10,7 @@ from sweeper.training.job import Job
 from sweeper.training.memory_guard import Batching, Phase
 from sweeper.training.memory_use import PeakMemory, bytes_of
 from sweeper.training.progress import Progress
+from sweeper.training.quick_steps import quick_steps
 from sweeper.training.rungs import RungWatch
 from sweeper.training.sampling import LengthGroupedBatches
 from sweeper.training.schedule import optimizer_steps, rung_steps, schedule
@@ -50,7 +51,8 @@ def train_once(job: Job, strategy: Strategy, batching: Batching, phase: Phase) -
         peak, loaded = PeakMemory(device), bytes_of(model)
         job.progress = Progress(check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1)
         watch, trainer = _trainer(job, strategy, model, phase)
-        trainer.train()
+        with quick_steps(model):
+            trainer.train()
         job.peak_memory_gib = peak.gib(loaded)
         if watch.pruned_at is not None:
             return job.pruned(model, watch.pruned_at)

@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from sweeper.artifact import write_text
-from sweeper.execution.backend import Decision, Interrupted
+from sweeper.backend import Decision, Interrupted
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification

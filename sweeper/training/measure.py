@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sweeper.execution.backend import Interrupted
+from sweeper.backend import Interrupted
 from sweeper.tasks.base import Evaluation, ItemScores, Task
 from sweeper.training.items import Items, to_device
 

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from sweeper.execution.backend import Decision, Interrupted
+from sweeper.backend import Decision, Interrupted
 from sweeper.tasks.base import Evaluation
 from sweeper.training.job import Final, Job
 from sweeper.training.memory_guard import Phase

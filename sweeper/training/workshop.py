@@ -15,11 +15,11 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer
 
+from sweeper.backend import Interrupted
 from sweeper.data.examples import Dataset
 from sweeper.errors import UsageError
 from sweeper.evaluation.baselines import classification_baselines
 from sweeper.evaluation.probe import Array, Probe, fit_path
-from sweeper.execution.backend import Interrupted
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.base import Baseline, Evaluation

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sweeper.execution.backend import Decision, Interrupted
+from sweeper.backend import Decision, Interrupted
 from sweeper.execution.coordinator import run_sweep
 from sweeper.execution.identity import frozen_plan
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts, SplitFacts

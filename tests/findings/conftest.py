@@ -4,18 +4,20 @@ from pathlib import Path
 
 import pytest
 
-_PATH = Path(__file__).parent.parent / "reporting" / "make_run.py"
+_FOLDER = Path(__file__).parent.parent / "reporting"
 
 
-def _load():
-    spec = importlib.util.spec_from_file_location("make_run_for_findings", _PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def _load(name):
+    """A module of the tests of reporting, under its own name: tests are no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, _FOLDER / f"{name}.py")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
 
 
-maker = _load()
+_load("make_plan")
+maker = _load("make_run")
 
 
 @pytest.fixture

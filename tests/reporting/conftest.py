@@ -11,18 +11,19 @@ from sweeper.reporting.write import write_reports
 
 
 def _load(name):
-    spec = importlib.util.spec_from_file_location(
-        f"reporting_{name}", Path(__file__).parent / f"{name}.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """A module beside this one, under its own name: tests are no package."""
+    if name not in sys.modules:
+        path = Path(__file__).parent / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
 
 
+_load("make_plan")
 maker = _load("make_run")
-browsing = _load("browser")
-parse = _load("dom").parse
+browsing = _load("page_browser")
+parse = _load("page_tree").parse
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u2028&amp;"
 # Every row of the table of empty states, and what else a page must survive.

@@ -23,7 +23,7 @@ ORDER = [
 @pytest.fixture
 def parse(pages):
     """From HTML to a tree."""
-    return sys.modules["reporting_dom"].parse
+    return sys.modules["page_tree"].parse
 
 
 def reasons(page):

@@ -13,7 +13,6 @@ from sweeper.search.space import distributions
 from sweeper.search.study import ORIGIN
 
 PLAN = make_plan()
-FINAL = {"probe": 0.3, "random": 0.3}
 
 
 def curve(final: float, rungs: int = 8, start: float = 1.0) -> dict[int, float]:
@@ -111,6 +110,17 @@ def test_a_trial_that_cannot_reach_the_best_any_more_stops_between_halvings() ->
     judgement = ask(complete(0.30, 0.31), running(0.6, 5))
     assert judgement.prune
     assert "out of reach at rung 5 of 8" in judgement.because
+
+
+def test_without_peers_a_flat_curve_far_from_the_best_stops_in_the_second_half() -> None:
+    others = complete(0.30, 0.31, start="random")
+    flat = {1: 0.62, 2: 0.60, 3: 0.60, 4: 0.60}
+    judgement = ask(others, trial(flat, TrialState.RUNNING))
+    assert judgement.prune
+    assert "as much improvement again as since it stood at half of this" in judgement.because
+    falling = {1: 1.5, 2: 1.1, 3: 0.9, 4: 0.7}
+    assert not ask(others, trial(falling, TrialState.RUNNING)).prune
+    assert not ask(others, trial({1: 0.62, 2: 0.60, 3: 0.60}, TrialState.RUNNING)).prune
 
 
 @pytest.mark.parametrize("origin", ["default", "user"])

@@ -19,8 +19,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from sweeper.backend import Decision
 from sweeper.data.examples import Dataset, Example, digest
-from sweeper.execution.backend import Decision
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec, Spec
 from sweeper.training.job import Job

@@ -5,8 +5,8 @@ import json
 import pytest
 from transformers import set_seed
 
+from sweeper.backend import Decision
 from sweeper.errors import ModelError
-from sweeper.execution.backend import Decision
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts
 from sweeper.planning.plan import Budget, Candidate, Duration, MemoryEstimate, Plan
 from sweeper.runfolder import RunFolder

@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sweeper.backend import Interrupted
 from sweeper.data.examples import SPLITS, Dataset, Example
 from sweeper.errors import UsageError
-from sweeper.execution.backend import Interrupted
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import DataSpec, ModelSpec, Spec
 from sweeper.training import first_stage

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sweeper.execution.backend import Interrupted
+from sweeper.backend import Interrupted
 from sweeper.training.measure import Judge
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweeper.execution.backend import Decision, Interrupted
+from sweeper.backend import Decision, Interrupted
 from sweeper.tasks.classification import Classification
 from sweeper.training import rungs
 from sweeper.training.memory_guard import MemoryGuard

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any
 
+from sweeper.errors import SweeperError
 from sweeper.facts.record import ModelFacts
 from sweeper.planning.memory_setup import Setup
 from sweeper.training.dryrun.step import follow
@@ -23,7 +24,11 @@ def request(text: str) -> tuple[ModelFacts, Setup]:
 def main() -> None:
     """Answer one request."""
     model, setup = request(sys.stdin.read())
-    print(json.dumps(follow(model, setup)))
+    try:
+        print(json.dumps(follow(model, setup)))
+    except SweeperError as error:
+        print(error.problems[0].what, file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from sweeper.errors import ModelError
 from sweeper.facts import catalogue
+from sweeper.facts.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.planning.memory_setup import Setup
 from sweeper.planning.memory_states import QUANTIZED_BYTES
@@ -35,7 +36,8 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
         return AutoConfig.from_pretrained(
             model.folder, trust_remote_code=trusted, local_files_only=True
         )
-    entry = catalogue.find(model.id)
+    named = packaged(model.id).catalogue if model.id.startswith(PREFIX) else model.id
+    entry = catalogue.find(named)
     fields = dict(entry.config) if entry else None
     if model.source == "size":
         fields = dict(catalogue.typical(model.parameters)[1])
