@@ -152,7 +152,9 @@ def ratio(first: Scores, second: Scores, floor: Scores | None = None, seed: int 
         raise ValueError("a share of zero quality is not defined")
     value = float(above.mean()) / whole
     rng = np.random.default_rng(seed)
-    items = item_deviations((above - value * below) / whole, rng, {})
+    both = floor is None and first.binary and second.binary
+    pseudo = {-1.0 / whole: 0.5, 1.0 / whole: 0.5} if both else {}
+    items = item_deviations((above - value * below) / whole, rng, pseudo)
     parts = _variances(first, second, 1 / whole**2, (value / whole) ** 2)
     return _estimate(value, items, seed_part(parts, rng), first, second)
 

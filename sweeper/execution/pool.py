@@ -96,15 +96,7 @@ class Pool:
         return Process(name, popen, owner_of(popen.pid), log)
 
     def _environment(self) -> dict[str, str]:
-        # Threads are divided before torch is imported, and wait without spinning: two torch
-        # processes at default threads on two cores slow small operations fifty-fold (measured).
-        threads = str(max(1, (os.cpu_count() or 1) // self.size))
-        set_unless_given = {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
+        set_unless_given = quiet_threads((os.cpu_count() or 1) // self.size)
         fixed = {STORAGE_VARIABLE: self.storage_url, "PYTHONUNBUFFERED": "1"}
         return {**set_unless_given, **os.environ, **fixed}
 
@@ -177,6 +169,21 @@ class Pool:
             return ""
         text = log.read_text(encoding="utf-8", errors="replace")
         return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+
+
+def quiet_threads(threads: int | None) -> dict[str, str]:
+    """The environment of a process that trains beside others, to be set before torch is loaded.
+
+    Threads wait without spinning: two torch processes at default threads on two cores slow small
+    operations fifty-fold (measured).
+    """
+    count = str(max(1, threads or os.cpu_count() or 1))
+    return {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
 
 
 def _read(handle: int) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeper.errors import UsageError
-from sweeper.facts import gpus
+from sweeper.facts import calibration, gpus
 from sweeper.facts.gpus import Gpu
 from sweeper.facts.machine import DetectedGpu, detected_gpus, processor
 from sweeper.facts.record import HardwareFacts
@@ -82,9 +82,11 @@ def _this_cpu() -> HardwareFacts:
     """This processor, in float32 whatever its instruction set.
 
     Measured on a processor with AVX512-BF16: a large matrix product is 2.3 times as fast in
-    bfloat16, but an optimizer step of MiniLM on 16 short texts gains 1 to 15%.
+    bfloat16, but an optimizer step of MiniLM on 16 short texts gains 1 to 15%. Speeds are known
+    where ``python -m sweeper.training.calibrate`` has measured them.
     """
     cpu = processor()
+    measured = calibration.read(cpu.name, cpu.cores)
     return HardwareFacts(
         device="cpu",
         name=cpu.name,
@@ -92,6 +94,8 @@ def _this_cpu() -> HardwareFacts:
         gpus=0,
         memory_gib=cpu.memory_gib,
         bf16=False,
+        fp32_tflops=measured.fp32_gflops / 1000 if measured else None,
+        bandwidth_gb_per_second=measured.bandwidth_gb_per_second if measured else None,
         cpu_cores=cpu.cores,
         ram_gib=cpu.memory_gib,
     )

@@ -212,7 +212,8 @@ def _so_far(run: RunFiles, contest: Contest) -> list[str]:
     if baseline is not None:
         value = validation_figure(baseline, contest.metric)
         best = run.completed[0].result
-        own = best.metrics.get(contest.metric.name, best.validation_loss) if best else None
+        loss = None if contest.metric.higher_is_better or best is None else best.validation_loss
+        own = best.metrics.get(contest.metric.name, loss) if best else None
         lines.append(
             f"On validation, {baseline.title} has {contest.metric.title} "
             f"{words.score(value, contest.metric)}, trial {run.completed[0].config.number} "

@@ -73,6 +73,8 @@ def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]
     notes = [f"the peak is in the {phase}", f"{setup.attention} attention, {setup.loss} loss"]
     if not model.parameters_exact:
         notes.append("the number of parameters is estimated")
+    if setup.quantization and model.moe is not None and not setup.quantizes_experts:
+        notes.append("routed experts are not quantised")
     if "paged" in setup.optimizer:
         notes.append("paged optimizer states are counted as host memory")
     if setup.sharding == "fsdp":

@@ -123,6 +123,7 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
         "gradient_accumulation_steps": 2 if legacy else number_of(record, "grad_accum") or 1,
         "gradient_checkpointing": checkpointing,
         "quantization": quantization,
+        "quantizes_experts": True,  # libraries of their time kept experts as linear layers
         "keeps_quantized_inputs": quantization in ("nf4", "nf4-dq") and not checkpointing,
         "upcast_norms": "upcast" in text_of(record, "notes", "trainable_dtype"),
         "base_dtype": "float32" if "float32" in text_of(record, "base_dtype") else None,

@@ -39,6 +39,8 @@ class Setup:
             adapters (4) may be trained without autocast.
         upcast_norms: Norms and embeddings of a quantised model are float32, and with them the
             residual stream, as PEFT's ``prepare_model_for_kbit_training`` does it.
+        quantizes_experts: bitsandbytes quantises linear layers; since transformers 5 routed experts
+            are stacked into plain parameters, which it leaves as they are.
         keeps_quantized_inputs: 4-bit layers keep their inputs, as bitsandbytes did before 0.43.
         rescales_outputs: The targeted layers' outputs are multiplied by trained vectors (IA3,
             LLaMA-Adapter v2), which keeps them.
@@ -64,6 +66,7 @@ class Setup:
     base_dtype: str | None = None
     adapter_bytes: int | None = None
     upcast_norms: bool = False
+    quantizes_experts: bool = False
     keeps_quantized_inputs: bool = False
     rescales_outputs: bool = False
     releases_gradients: bool = False

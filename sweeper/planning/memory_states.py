@@ -111,10 +111,11 @@ def trainable_parameters(model: ModelFacts, setup: Setup) -> int:
 
 
 def quantized_parameters(model: ModelFacts, setup: Setup) -> int:
-    """Weights that quantisation reaches: the blocks' linear layers and experts, not the rest."""
+    """Weights that quantisation reaches: the blocks' linear layers, and experts if it does."""
     if setup.quantization is None:
         return 0
-    inside = sum(linear.parameters for linear in linears(model)) + expert_parameters(model)
+    inside = sum(linear.parameters for linear in linears(model))
+    inside += expert_parameters(model) if setup.quantizes_experts else 0
     return min(inside, max(0, model.parameters - embedding_parameters(model)))
 
 

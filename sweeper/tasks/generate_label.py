@@ -55,18 +55,22 @@ class GenerateLabel(TextTask):
     def encode_one(self, example: Example) -> Encoded:
         """The prompt, then the name's tokens: the very ones that validation scores."""
         prompt = self.chat.prompt([Message("user", self.question(example.text))])
-        said = self.tree.answers[self.target(example)]
+        said = self.tree.answers[self.targets([example])[0]]
         span = len(prompt), len(prompt) + len(said)
         return Encoded([*prompt, *said], (span,), answer_bytes=(len(str(example.label).encode()),))
 
-    def target(self, example: Example) -> int:
-        """The class's number, in the order of ``dataset.labels``."""
-        return self.dataset.labels.index(str(example.label))
+    def targets(self, examples: Sequence[Example]) -> list[int]:
+        """Class numbers, in the order of ``dataset.labels``."""
+        return [self._number[str(example.label)] for example in examples]
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {label: number for number, label in enumerate(self.dataset.labels)}
 
     def encode(self, examples: Sequence[Example]) -> list[Feature]:
         features = super().encode(examples)
-        for feature, example in zip(features, examples, strict=True):
-            feature["target"] = self.target(example)
+        for feature, target in zip(features, self.targets(examples), strict=True):
+            feature["target"] = target
         return features
 
     def collate(self, features: Sequence[Feature]) -> Batch:
@@ -82,8 +86,7 @@ class GenerateLabel(TextTask):
     def metrics(
         self, scores: ItemScores, examples: Sequence[Example]
     ) -> tuple[dict[str, float], Floats]:
-        targets = [self.target(example) for example in examples]
-        return class_metrics(scores.outputs["logits"].numpy(), targets)
+        return class_metrics(scores.outputs["logits"].numpy(), self.targets(examples))
 
     def baselines(self, workshop: Workshop) -> Sequence[Baseline]:
         return (ZeroShot(self, workshop),)

@@ -10,7 +10,7 @@ from sweeper.errors import DataError
 from sweeper.tasks.base import Baseline, Workshop
 from sweeper.tasks.chat import Chat
 from sweeper.tasks.fewshot import ZeroShot, shot_baselines
-from sweeper.tasks.markers import answers, family
+from sweeper.tasks.markers import answers, family, opens_answer
 from sweeper.tasks.text import TextTask
 from sweeper.tasks.tokens import Encoded, completed, tokenise
 
@@ -25,9 +25,8 @@ class Instruction(TextTask):
         return Chat(self.tokenizer, self.spec.training.system_prompt)
 
     def encode_one(self, example: Example) -> Encoded:
-        if example.templated:
-            return self._templated(example.text)
-        return self.chat.encode(self.turns(example))
+        text = templated_text(example)
+        return self.chat.encode(self.turns(example)) if text is None else self._templated(text)
 
     def asked(self, example: Example) -> list[Message]:
         """The turns before the answer: what a model is asked with."""
@@ -39,7 +38,7 @@ class Instruction(TextTask):
 
     def prompt(self, example: Example) -> list[int]:
         """What a model is asked with, as tokens, its left end cut off where it is too long."""
-        if example.templated:
+        if templated_text(example) is not None:
             whole = self.encode_one(example)
             ids = whole.ids[: whole.answers[-1][0]]
         else:
@@ -61,6 +60,17 @@ class Instruction(TextTask):
         return completed(tokenise(self.tokenizer, kept, places), self.tokenizer)
 
     def baselines(self, workshop: Workshop) -> Sequence[Baseline]:
-        if self.dataset.templated:
+        if any(templated_text(example) is not None for example in self.dataset.splits["train"]):
             return (ZeroShot(self, workshop),)
         return shot_baselines(self, self.chat, self.turns, workshop)
+
+
+def templated_text(example: Example) -> str | None:
+    """The whole text of an example that already holds chat markers; None for any other.
+
+    A prompt may hold them, too: it then ends where the assistant begins to speak.
+    """
+    if example.templated:
+        return example.text
+    contents = [message.content for message in example.messages]
+    return "".join(contents) if len(contents) == 2 and opens_answer(contents[0]) else None

@@ -60,6 +60,11 @@ def family(text: str) -> Markers | None:
     return next((known for known in FAMILIES if re.search(known.opens, text)), None)
 
 
+def opens_answer(prompt: str) -> bool:
+    """Whether a prompt ends where the assistant begins to speak: it was templated before."""
+    return any(re.search(rf"(?:{known.opens})\s*\Z", prompt) for known in FAMILIES)
+
+
 def answers(text: str, markers: Markers) -> Answers:
     """``(start, end)`` in characters of every answer, end-of-turn marker included."""
     places: list[tuple[int, int]] = []

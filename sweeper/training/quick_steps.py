@@ -17,7 +17,7 @@ def quick_steps(model: nn.Module) -> Iterator[None]:
     """While this is open, the model remembers which weights train.
 
     ``parameters()`` gives only those, ``zero_grad()`` touches only those, and ``train()`` does
-    nothing from its second call on, until the model evaluates. What trains must not change meanwhile.
+    nothing from its second call on, until the model evaluates. What trains must not change.
     """
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     whole_train, whole_parameters = model.train, model.parameters

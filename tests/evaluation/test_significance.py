@@ -160,6 +160,13 @@ def test_ratio_of_a_model_to_itself_is_one():
     assert estimate.low <= 1 <= estimate.high
 
 
+def test_ratio_of_two_that_agree_on_few_items_is_not_certain():
+    forty = Scores.of([[1.0] * 30 + [0.0] * 10])
+    estimate = ratio(forty, forty)
+    assert estimate.value == 1
+    assert estimate.low < 0.99
+
+
 def test_ratio_counts_from_the_floor():
     floor, half, whole = (
         Scores.of([[level] * 50 + [level + 0.1] * 50]) for level in (2.0, 1.5, 1.0)

@@ -30,9 +30,9 @@ from sweeper.trials import (
 )
 
 
-def make_run(root: Path, shape: Shape = Shape(), **changes: object) -> RunFolder:
+def make_run(root: Path, shape: Shape | None = None, **changes: object) -> RunFolder:
     """Write one run folder below ``root``."""
-    shape = replace(shape, **changes) if changes else shape
+    shape = replace(shape or Shape(), **changes)
     run = RunFolder(root / shape.name)
     plan = make_plan(shape)
     _put(plan, run.plan)

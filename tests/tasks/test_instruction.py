@@ -57,6 +57,34 @@ def test_texts_with_markers_are_not_templated_again(
     assert written.endswith(said)
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    ["<s>[INST] Hi [/INST]", "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"],
+)
+def test_prompts_that_were_templated_before_are_not_templated_again(
+    prompt: str, make_task: MakeTask
+) -> None:
+    example = Example(
+        "k", 1, messages=(Message("user", prompt), Message("assistant", "Hello there."))
+    )
+    task = make_task(Instruction, {"train": [example]})
+
+    feature = task.encode([example])[0]
+
+    assert task.tokenizer.decode(feature["input_ids"]) == f"{prompt}Hello there.</s>"
+    assert _trained(task, feature) == "Hello there.</s>"
+    asked = task.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    assert task.prompt(example) == asked
+
+
+def test_a_question_about_markers_is_only_a_question(make_task: MakeTask) -> None:
+    asked = Message("user", "What does [/INST] mean in a prompt?")
+    example = Example("k", 1, messages=(asked, SAY))
+    task = make_task(Instruction, {"train": [example]})
+
+    assert task.tokenizer.decode(task.encode([example])[0]["input_ids"]).startswith("<s>[INST] ")
+
+
 def test_all_unusable_examples_are_named_with_their_lines(make_task: MakeTask) -> None:
     good = Example("a", 1, messages=(ASK, SAY))
     silent = Example("b", 7, messages=(ASK,))
