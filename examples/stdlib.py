@@ -26,8 +26,8 @@ MODULES = (
     "socket", "ssl", "statistics", "subprocess", "tarfile", "threading", "tkinter", "turtle",
     "typing", "unittest", "urllib", "wsgiref", "xml", "xmlrpc", "zipfile",
 )  # fmt: skip
-ROWS, ROWS_A_MODULE, FEWEST_A_MODULE = 640, 32, 24
-LONGEST = 120  # characters
+ROWS, ROWS_A_MODULE, FEWEST_A_MODULE = 600, 30, 24
+LONGEST = 80  # characters
 
 
 def definitions(module: str) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -37,3 +37,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data sets here: set SWEEPER_TEST_DATA to their folder")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--forbid-skips", action="store_true", help="fail if a test was skipped: nothing may be"
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where everything is installed, a skipped test is a test that did not run."""
+    if not session.config.getoption("--forbid-skips") or hasattr(session.config, "workerinput"):
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if skipped and exitstatus == 0:
+        reporter.write_line(f"{len(skipped)} tests were skipped, and none may be here")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
