@@ -10,7 +10,7 @@ FUNCTIONS := $(RUNS)/data/functions.jsonl
 QUIET_TORCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
 
 DEMO := --task classification --model packaged:minilm --data $(MODULES) --strategies head,lora,full --epochs 1.5
-DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full
+DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full --epochs 1 --finalists 2
 
 .PHONY: help install demo demo-llm test check fix docs bench clean
 

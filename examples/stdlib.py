@@ -87,7 +87,7 @@ def functions(rows: int) -> Iterator[dict[str, str]]:
             docstring = " ".join((ast.get_docstring(node) or "").split())
             body = ast.Module(body=node.body[1:], type_ignores=[])
             code = ast.unparse(ast.fix_missing_locations(body))
-            if 5 <= len(docstring.split()) <= 40 and 30 <= len(code) <= 400:
+            if 5 <= len(docstring.split()) <= 25 and 30 <= len(code) <= 200:
                 signature = f"def {node.name}({ast.unparse(node.args)}):"
                 instruction = f"Write the body of this Python function.\n{signature}\n{docstring}"
                 found.setdefault(instruction, code)
@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=["modules", "functions"])
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=400, help="functions only")
+    parser.add_argument("--rows", type=int, default=160, help="functions only")
     arguments = parser.parse_args()
     rows = list(modules() if arguments.kind == "modules" else functions(arguments.rows))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -55,6 +55,8 @@ FLAGS: dict[Path_, str] = {
     ("search", "executor"): "--executor",
     ("search", "storage"): "--storage",
     ("search", "seed"): "--seed",
+    ("search", "finalists"): "--finalists",
+    ("search", "confirmation_seeds"): "--confirmation-seeds",
     ("rules",): "--rules",
 }
 

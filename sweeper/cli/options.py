@@ -109,6 +109,8 @@ _PLAN_FLAGS = (
     _Flag(("training", "precision"), str, "fp32, bf16-mixed or bf16-pure.", _AIM),
     _Flag(("search", "trials"), int, "Trials of the study in all.", _SEARCH),
     _Flag(("search", "seed"), int, "Seed of splits, samplers and trainings.", _SEARCH),
+    _Flag(("search", "finalists"), int, "Configurations to train on further seeds.", _SEARCH),
+    _Flag(("search", "confirmation_seeds"), int, "Seeds of each finalist in all.", _SEARCH),
     _Flag(("rules",), list[str], "Folder with rules that add or override.", _SEARCH),
 )
 

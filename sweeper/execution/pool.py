@@ -96,7 +96,7 @@ class Pool:
         return Process(name, popen, owner_of(popen.pid), log)
 
     def _environment(self) -> dict[str, str]:
-        set_unless_given = quiet_threads((os.cpu_count() or 1) // self.size)
+        set_unless_given = quiet_threads(max(1, (os.cpu_count() or 1) // self.size))
         fixed = {STORAGE_VARIABLE: self.storage_url, "PYTHONUNBUFFERED": "1"}
         return {**set_unless_given, **os.environ, **fixed}
 
@@ -177,7 +177,7 @@ def quiet_threads(threads: int | None) -> dict[str, str]:
     Threads wait without spinning: two torch processes at default threads on two cores slow small
     operations fifty-fold (measured).
     """
-    count = str(max(1, threads or os.cpu_count() or 1))
+    count = str(threads or os.cpu_count() or 1)
     return {
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,

@@ -51,7 +51,7 @@ def sentences(count: int, seed: int) -> tuple[Example, ...]:
     return tuple(sorted(rows, key=lambda row: row.key))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _cheap_garbage_collection() -> Iterator[None]:
     """As the backend does it: otherwise each trial spends a second on looking at modules."""
     gc.collect()

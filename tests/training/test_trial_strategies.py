@@ -5,7 +5,7 @@ import pytest
 from sweeper.training.memory_guard import MemoryGuard
 from sweeper.training.trial import run_trial
 
-ADAPTER = {"reduction_factor": 4, "placement": "houlsby"}
+ADAPTER = {"reduction_factor": 4, "placement": "houlsby", "learning_rate": 3e-3}
 PROMPT = {"num_virtual_tokens": 4}
 RANK = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
 
