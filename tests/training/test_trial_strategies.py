@@ -5,7 +5,7 @@ import pytest
 from sweeper.training.memory_guard import MemoryGuard
 from sweeper.training.trial import run_trial
 
-ADAPTER = {"reduction_factor": 4, "placement": "houlsby", "learning_rate": 3e-3}
+ADAPTER = {"reduction_factor": 4, "placement": "houlsby"}
 PROMPT = {"num_virtual_tokens": 4}
 RANK = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
 
@@ -27,13 +27,13 @@ def test_a_trial_gives_the_base_back_and_can_be_repeated(
     make_job, make_workshop, answering, kind, strategy, parameters
 ):
     told = answering()
-    rates = {"learning_rate": 1e-2, "head_learning_rate": 1e-2}
+    rates = {"learning_rate": 1e-3, "head_learning_rate": 1e-2}
     job = make_job(
         make_workshop(kind),
         told,
         strategy=strategy,
         parameters=rates | parameters,
-        budget={"epochs": 1},
+        budget={"epochs": 3},
         keep_weights=True,
     )
     result = run_trial(job, MemoryGuard())
