@@ -117,7 +117,7 @@ def _baseline_sentence(
     if _needed(against) is False:
         return f"You need not fine-tune: {baseline.title} does as well. On the test split {gap}."
     return (
-        f"You need not fine-tune, as far as this test can tell: {baseline.title} cannot be told "
+        f"Fine-tuning is not shown to pay: {baseline.title} cannot be told "
         f"apart from the best of the trials and costs {units.duration(baseline.seconds)}. "
         f"On the test split {gap}."
     )

@@ -71,7 +71,7 @@ def test_a_baseline_that_does_as_well_means_that_one_need_not_fine_tune(contest)
     assert verdict.recommended_baseline == "probe"
     assert verdict.fine_tuning_needed is None
     assert verdict.kind == "tie"
-    assert verdict.sentence.startswith("You need not fine-tune, as far as this test can tell")
+    assert verdict.sentence.startswith("Fine-tuning is not shown to pay")
     assert verdict.baseline_score is not None
 
 
