@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=["modules", "functions"])
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=160, help="functions only")
+    parser.add_argument("--rows", type=int, default=80, help="functions only")
     arguments = parser.parse_args()
     rows = list(modules() if arguments.kind == "modules" else functions(arguments.rows))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -63,15 +63,18 @@ class Head(nn.Linear):
 
     def normalise(self, features: Tensor) -> None:
         """Take center and scale from a sample ``(items, width)`` of features: afterwards each has
-        mean 0, and their norm is about that of MiniLM's.
+        mean 0, and their norm is about that of MiniLM's, or less where they hardly differ.
 
         Features that vary more than most are made smaller. Those that vary less are not made
         larger than the rest: training moves them, and would then move the logits too far.
         """
-        spread, mean = torch.std_mean(features.to(self.center), dim=0)
-        spread = spread.clamp_min(spread.median())
+        features = features.to(self.center)
+        spread, mean = torch.std_mean(features, dim=0)
+        scale = _NORM / features.shape[1] ** 0.5 / spread.clamp_min(spread.median())
+        # Where all texts look alike, what they share must not become huge: training shifts it.
+        whole = (features * scale).norm(dim=1).mean()
         self.center = mean
-        self.scale = _NORM / features.shape[1] ** 0.5 / spread
+        self.scale = scale * (2 * _NORM / whole).clamp_max(1.0)
 
     def become(self, weight: Tensor, bias: Tensor) -> None:
         """Give the logits of a linear layer on features as they are.

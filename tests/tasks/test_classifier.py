@@ -65,9 +65,9 @@ def test_the_head_computes_in_fp32_under_autocast():
 @pytest.mark.parametrize("size", [0.01, 1.0, 100.0])
 def test_normalised_features_have_one_size_on_every_model(size):
     torch.manual_seed(0)
-    features = size * (torch.randn(200, 64) + 30)
+    features = size * (torch.randn(200, 64) + 0.5)
     features[:, :8] *= 50
-    features[:, 8] = 7.0
+    features[:, 8] = 7 * size
     head = Head(64, 3, torch.device("cpu"))
     head.normalise(features)
     inputs = (features - head.center) * head.scale
@@ -75,6 +75,14 @@ def test_normalised_features_have_one_size_on_every_model(size):
     assert inputs.norm(dim=1).mean() == pytest.approx(4.75, rel=0.05)
     # The feature that never varied is no larger than the others, should it vary later.
     assert head.scale[8] == head.scale.max()
+
+
+def test_features_that_hardly_differ_are_not_blown_up():
+    torch.manual_seed(0)
+    features = torch.randn(200, 64) + 30
+    head = Head(64, 3, torch.device("cpu"))
+    head.normalise(features)
+    assert (features * head.scale).norm(dim=1).mean() == pytest.approx(10.0, rel=0.01)
 
 
 def test_a_head_can_become_a_layer_on_plain_features():
