@@ -21,6 +21,10 @@ SLOT = "sweeper:slot"
 # The rule book's defaults come first and may use this share of the trials.
 DEFAULTS_SHARE = 1 / 3
 
+# A default that costs at most this share of the dearest one (a frozen head against a tuned body)
+# is an answer for next to nothing, and does not count against the others' share.
+NEARLY_FREE = 0.1
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -34,10 +38,9 @@ class Slot:
 
 def known_slots(plan: Plan, total: int) -> Iterator[Slot]:
     """The slots whose parameters are known beforehand, in their order."""
-    allowed = max(1, int(total * DEFAULTS_SHARE))
     keyed = space.candidates(plan)
-    for key, candidate in list(keyed.items())[:allowed]:
-        yield Slot(f"default {key}", "default", space.fixed(key, candidate, {}))
+    for key in _defaults(plan, total):
+        yield Slot(f"default {key}", "default", space.fixed(key, keyed[key], {}))
     for number, own in enumerate(plan.own_trials):
         candidate = plan.candidate(own.strategy)
         key = space.candidate_key(plan, candidate)
@@ -48,6 +51,18 @@ def known_slots(plan: Plan, total: int) -> Iterator[Slot]:
         }
         fixed = space.fixed(key, candidate, own.parameters)
         yield Slot(f"user {number}", "user", fixed, overrides)
+
+
+def _defaults(plan: Plan, total: int) -> list[str]:
+    """Whose defaults are tried, in plan order: a third of the trials, and what is nearly free."""
+    seconds = {
+        key: candidate.seconds_per_trial for key, candidate in space.candidates(plan).items()
+    }
+    free = {key for key, cost in seconds.items() if cost <= NEARLY_FREE * max(seconds.values())}
+    allowed = max(1, int(total * DEFAULTS_SHARE))
+    paid = [key for key in seconds if key not in free][:allowed]
+    chosen = [key for key in seconds if key in paid or key in free]
+    return chosen[: max(1, total // 2)]
 
 
 def useful_total(plan: Plan, total: int) -> int:

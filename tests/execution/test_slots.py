@@ -56,3 +56,20 @@ def test_topping_up_again_adds_nothing(queue: Queue, total: int) -> None:
 def test_a_plan_with_nothing_to_search_gets_no_trials_that_would_repeat_themselves() -> None:
     assert useful_total(make_plan(strategies="head"), 20) == 1
     assert useful_total(make_plan(), 20) == 20
+
+
+def test_a_default_that_is_nearly_free_does_not_use_up_the_share_of_the_others(
+    queue: Queue,
+) -> None:
+    plan = make_plan()
+    dearest = max(candidate.seconds_per_trial for candidate in plan.candidates)
+    assert dearest > 0
+    candidates = tuple(
+        candidate.model_copy(update={"seconds_per_trial": dearest * 0.1})
+        if candidate.strategy == "head"
+        else candidate
+        for candidate in plan.candidates
+    )
+    plan = plan.model_copy(update={"candidates": candidates})
+    top_up(queue, plan, 6)
+    assert names(queue) == ["default lora", "default full", "default head", *["search"] * 3]
