@@ -17,10 +17,10 @@ from sweeper.evaluation.significance import (
     paired_difference,
 )
 from sweeper.findings.finalists import finalists
-from sweeper.findings.metric import headline, margin
+from sweeper.findings.metric import headline, loss_metric, margin
 from sweeper.findings.reading import RunFiles
 from sweeper.findings.record import Comparison, Finalist, Metric
-from sweeper.findings.scores import TestScores, interval, test_scores, trial_name
+from sweeper.findings.scores import TestScores, interval, test_losses, test_scores, trial_name
 from sweeper.trials import BaselineResult
 
 
@@ -33,6 +33,9 @@ class Contest:
         rival: The best finalist on validation other than the chosen one.
         default: The default trial of the chosen one's strategy, if that is another trial.
         baseline: The baseline with the best validation figure among those that have a test score.
+        in_loss: Where the headline is no loss: the chosen one against that baseline in test loss.
+            Right or wrong throws away how sure a model was, so that a difference which accuracy
+            leaves open is often clear in the loss.
     """
 
     metric: Metric
@@ -41,6 +44,7 @@ class Contest:
     default: str | None
     baseline: BaselineResult | None
     comparisons: tuple[Comparison, ...]
+    in_loss: Comparison | None = None
 
     def against(self, name: str | None) -> Comparison | None:
         """The chosen finalist's comparison with that model."""
@@ -57,18 +61,37 @@ def hold_contest(run: RunFiles) -> Contest:
     tests = test_scores(run)
     rivals = [trial_name(one.trial) for one in others]
     baselines = [b.name for b in run.baselines if b.name in tests.by_name]
+    baseline = _best_baseline(run, metric, tests)
     trials = [*rivals, *([default] if default and default not in rivals else [])]
     return Contest(
         metric=metric,
         chosen=chosen,
         rival=others[0] if others else None,
         default=default,
-        baseline=_best_baseline(run, metric, tests),
+        baseline=baseline,
         comparisons=(
             *_compare(run, metric, tests, chosen, trials),
             *_compare(run, metric, tests, chosen, baselines),
         ),
+        in_loss=_in_loss(run, metric, chosen, baseline),
     )
+
+
+def _in_loss(
+    run: RunFiles, metric: Metric, chosen: Finalist | None, baseline: BaselineResult | None
+) -> Comparison | None:
+    """The chosen finalist against the best baseline in test loss, one comparison by itself."""
+    if chosen is None or baseline is None or not metric.higher_is_better:
+        return None
+    losses = test_losses(run)
+    first, second = losses.get(trial_name(chosen.trial)), losses.get(baseline.name)
+    if first is None or second is None or first.items.shape[1] != second.items.shape[1]:
+        return None
+    estimate = paired_difference(first, second)
+    smallest = margin(run.plan.facts.aim.margin_points)
+    loss = loss_metric(run.plan.facts.task)
+    name = trial_name(chosen.trial)
+    return _comparison(name, baseline.name, loss, estimate, smallest, estimate.p)
 
 
 def _chosen(run: RunFiles, found: tuple[Finalist, ...]) -> Finalist | None:

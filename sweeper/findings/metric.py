@@ -20,6 +20,11 @@ def headline(task: Task, seal: TestSeal | None) -> Metric:
     return Metric(name=name, title=title, higher_is_better=higher, unit=unit)
 
 
+def loss_metric(task: Task) -> Metric:
+    """The loss that validation chose by, as a metric of the test split."""
+    return Metric(name="loss", title="loss", higher_is_better=False, unit=loss_unit(task))
+
+
 def default_name(task: Task) -> str:
     """Accuracy for classification, loss for text."""
     return "accuracy" if task == "classification" else "loss"

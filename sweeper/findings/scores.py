@@ -42,19 +42,33 @@ def model_title(run: RunFiles, name: str) -> str:
 
 def test_scores(run: RunFiles) -> TestScores:
     """The scores of the opened test split; nothing before it was opened."""
-    grouped: dict[str, list[TestScore]] = {}
-    for entry in run.seal.scores if run.seal else ():
-        name = entry.name if entry.trial is None else trial_name(entry.trial)
-        grouped.setdefault(name, []).append(entry)
     found: dict[str, Scores] = {}
     metrics: dict[str, dict[str, float]] = {}
-    for name, entries in grouped.items():
+    for name, entries in _entries(run).items():
         rows = [entry.item_scores for entry in entries]
         if usable(rows):
             trained = entries[0].trial is not None
             found[name] = Scores.of(rows, trained=trained)
             metrics[name] = mean_metrics([entry.metrics for entry in entries])
     return TestScores(found, metrics, _by_seed(run))
+
+
+def test_losses(run: RunFiles) -> dict[str, Scores]:
+    """Losses of the single test items of every scored model, by its name in the comparisons."""
+    return {
+        name: Scores.of(rows, trained=entries[0].trial is not None)
+        for name, entries in _entries(run).items()
+        if usable(rows := [entry.item_losses for entry in entries])
+    }
+
+
+def _entries(run: RunFiles) -> dict[str, list[TestScore]]:
+    """The scores of the opened seal by model: one entry for each seed."""
+    grouped: dict[str, list[TestScore]] = {}
+    for entry in run.seal.scores if run.seal else ():
+        name = entry.name if entry.trial is None else trial_name(entry.trial)
+        grouped.setdefault(name, []).append(entry)
+    return grouped
 
 
 def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
 from sweeper.findings.contest import Contest, best_baseline, validation_figure
 from sweeper.findings.finalists import finalists
-from sweeper.findings.metric import loss_unit, margin
+from sweeper.findings.metric import loss_metric, loss_unit, margin
 from sweeper.findings.reading import RunFiles
 from sweeper.findings.record import (
     Comparison,
@@ -50,7 +50,7 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     beaten = against_baseline is not None and against_baseline.outcome == "worse"
     kind: VerdictKind = "recommend" if beaten or (ahead and not cheaper) else "tie"
     sentence = (
-        _baseline_sentence(contest, baseline, against_baseline, chosen)
+        _baseline_sentence(run, contest, baseline, against_baseline, chosen)
         if cheaper and baseline and against_baseline
         else _trial_sentence(run, contest, chosen, rivals, ahead=ahead)
     )
@@ -110,15 +110,27 @@ def _cost(finalist: Finalist) -> tuple[float, float]:
 
 
 def _baseline_sentence(
-    contest: Contest, baseline: BaselineResult, against: Comparison, chosen: Finalist
+    run: RunFiles,
+    contest: Contest,
+    baseline: BaselineResult,
+    against: Comparison,
+    chosen: Finalist,
 ) -> str:
     trial = f"trial {chosen.trial} ({words.short(chosen.strategy)})"
     gap = f"{trial} − {baseline.title} = {words.difference(against.difference, contest.metric)}"
     if _needed(against) is False:
         return f"You need not fine-tune: {baseline.title} does as well. On the test split {gap}."
+    cost = units.duration(baseline.seconds)
+    if contest.in_loss is not None and contest.in_loss.outcome == "better":
+        lower = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts.task))
+        return (
+            f"Fine-tuning pays in loss and is not shown to pay in {contest.metric.title}: on the "
+            f"test split {trial} has a clearly lower loss than {baseline.title} ({lower}), which "
+            f"costs {cost}; {gap}."
+        )
     return (
         f"Fine-tuning is not shown to pay: {baseline.title} cannot be told "
-        f"apart from the best of the trials and costs {units.duration(baseline.seconds)}. "
+        f"apart from the best of the trials and costs {cost}. "
         f"On the test split {gap}."
     )
 
@@ -143,6 +155,11 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
             items = words.about(comparison.more_items)
             line += f"; about {items} more test items would settle it"
         lines.append(line + ".")
+    if contest.in_loss is not None:
+        gap = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts.task))
+        title = model_title(run, contest.in_loss.second)
+        outcome = contest.in_loss.outcome
+        lines.append(f"In test loss: trial {chosen.trial} − {title} = {gap}: {outcome}.")
     own = run.trial(chosen.trial)
     searched = any(trial.config.origin == "search" for trial in run.completed)
     if own is not None and own.config.origin == "default" and searched:

@@ -66,6 +66,7 @@ def test_cheapest_is_only_said_of_the_cheapest(contest):
 
 def test_a_baseline_that_does_as_well_means_that_one_need_not_fine_tune(contest):
     run, _, _, _ = contest
+    with_test_losses(run, {"*": 0.30})
     with_right(run, {"*": 0.90, "majority": 0.2, "tfidf": 0.6, "probe": 0.895})
     verdict = compute(run).verdict
     assert verdict.recommended_baseline == "probe"
@@ -160,3 +161,50 @@ def test_words_that_promise_too_much_are_never_used(make):
     for index, shape in enumerate(({"trials": 20}, {"trials": 1}, {"trials": 0, "seal": False})):
         text = compute(make(name=f"run{index}", **shape)).to_json().lower()
         assert not [word for word in WORDS_NEVER_USED if word in text]
+
+
+def with_test_losses(run, level):
+    """Give each model's test items a loss around a level: name -> nats."""
+    seal = TestSeal.read(run.test_seal)
+    scores = []
+    for score in seal.scores:
+        name = score.name if score.trial is None else f"trial-{score.trial}"
+        middle = level.get(name, level["*"])
+        items = tuple(middle + 0.1 * ((i % 5) - 2) for i in range(seal.items))
+        scores.append(score.model_copy(update={"item_losses": items}))
+    reseal(run, scores=tuple(scores))
+
+
+def reversed_items(run, name):
+    """Let a model be right on the last items instead of the first: as many, but others."""
+    seal = TestSeal.read(run.test_seal)
+    scores = tuple(
+        score.model_copy(update={"item_scores": score.item_scores[::-1]})
+        if score.name == name
+        else score
+        for score in seal.scores
+    )
+    reseal(run, scores=scores)
+
+
+def test_a_lower_test_loss_is_said_where_accuracy_leaves_it_open(contest):
+    run, _, _, _ = contest
+    with_right(run, {"*": 0.905, "majority": 0.2, "tfidf": 0.6, "probe": 0.89})
+    reversed_items(run, "probe")
+    with_test_losses(run, {"*": 0.30, "probe": 0.40})
+    verdict = compute(run).verdict
+    assert verdict.fine_tuning_needed is None
+    assert "pays in loss and is not shown to pay in accuracy" in verdict.sentence
+    line = next(line for line in verdict.because if line.startswith("In test loss"))
+    assert "−0.1" in line
+    assert line.endswith(": better.")
+
+
+def test_equal_test_losses_do_not_speak_for_fine_tuning(contest):
+    run, _, _, _ = contest
+    with_right(run, {"*": 0.905, "majority": 0.2, "tfidf": 0.6, "probe": 0.89})
+    reversed_items(run, "probe")
+    with_test_losses(run, {"*": 0.30})
+    verdict = compute(run).verdict
+    assert "Fine-tuning is not shown to pay: " in verdict.sentence
+    assert any(line.endswith(": equivalent.") and "test loss" in line for line in verdict.because)
