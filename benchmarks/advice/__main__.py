@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.advice.cleaning import cleaned
 from benchmarks.advice.pairs import predicted, score_pairs
 from benchmarks.advice.rates import planned, score_rates
-from benchmarks.advice.records import strategy_of
+from sweeper.errors import UsageError
+from sweeper.planning.memory_file import read_records
 from sweeper.planning.rules import RuleBook, rule_book
 
 
@@ -28,6 +31,8 @@ def main() -> None:
     parser.add_argument("--lr", type=Path, help="records of learning rates, as lr.json")
     parser.add_argument("--json", action="store_true", help="one line a record, no table")
     arguments = parser.parse_args()
+    if arguments.quality is None and arguments.lr is None:
+        parser.error("give --quality FILE, --lr FILE, or both")
     book = rule_book()
     quality, rates = records(arguments.quality), records(arguments.lr)
     if arguments.json:
@@ -37,21 +42,22 @@ def main() -> None:
 
 
 def records(path: Path | None) -> list[dict[str, Any]]:
-    """A list of records, or the list that an object holds."""
+    """The records of a file, cleaned; says on standard error how many are none."""
     if path is None:
         return []
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(data, dict):
-        data = next((value for value in data.values() if isinstance(value, list)), [])
-    return [item for item in data if isinstance(item, dict) and "id" in item]
+    try:
+        found, refused = cleaned(read_records(path))
+    except UsageError as error:
+        raise SystemExit(str(error)) from error
+    if refused:
+        print(f"{path}: {refused} entries are no objects and were left out", file=sys.stderr)
+    return found
 
 
 def lines(book: RuleBook, quality: list[dict[str, Any]], rates: list[dict[str, Any]]) -> None:
     for record in quality:
         print(json.dumps({"id": record["id"], "score": round(predicted(book, record), 6)}))
     for record in rates:
-        if strategy_of(record) == "head":
-            continue
         plan = planned(book, record)
         print(
             json.dumps(

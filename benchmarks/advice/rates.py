@@ -48,8 +48,12 @@ class RateScores:
 
 def planned(book: RuleBook, record: Record) -> PlannedRate:
     """The plan's range and default for one record of a learning rate."""
-    rate = space_of(book, record).get("learning_rate")
-    assert rate is not None, "every strategy but the head has a learning rate"
+    if strategy_of(record) == "head":  # a head alone has the rate that new heads have
+        space = space_of(book, {**record, "method": "full", "task": "classification"})
+        rate = space.get("head_learning_rate")
+    else:
+        rate = space_of(book, record).get("learning_rate")
+    assert rate is not None, "every strategy has a learning rate"
     assert rate.low is not None
     assert rate.high is not None
     return PlannedRate(

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 def explain(
     what: Annotated[str, typer.Argument(help="A plan.json, a run, or the id of a rule.")],
     strategy: Annotated[str | None, typer.Option("--strategy", help="Only this strategy.")] = None,
+    folders: Annotated[
+        list[str] | None,
+        typer.Option("--rules", help="A folder of your own rules that the plan was made with."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show which rules fired, which nearly did, and what would change the decision, in numbers."""
@@ -27,10 +31,12 @@ def explain(
     from sweeper.planning.explain import fired_rules, near_misses
     from sweeper.planning.rules import rule_book
 
-    if what in {rule.id for rule in rule_book().rules}:
-        rules(what, None, facts=False, as_json=as_json)
+    if what in {rule.id for rule in rule_book(tuple(folders or ())).rules}:
+        rules(what, folders, facts=False, as_json=as_json)
         return
     spec, plan = _request(what)
+    if folders:
+        spec = spec.model_copy(update={"rules": tuple(folders)})
     facts = plan.facts
     parts: dict[str, Any] = {
         "fired": [dataclasses.asdict(rule) for rule in fired_rules(spec, facts)],

@@ -52,7 +52,7 @@ def memory(
         Path | None,
         typer.Option(
             "--from",
-            help="A JSON list of measurement records: one line of JSON for each.",
+            help="JSON records of measurements: one line of JSON for each.",
             rich_help_panel=_RECORDS,
         ),
     ] = None,

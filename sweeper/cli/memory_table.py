@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from sweeper.cli.console import out
-from sweeper.errors import UsageError
+from sweeper.errors import Problem, UsageError
 from sweeper.facts import gpus
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import ModelFacts
@@ -26,9 +26,21 @@ from sweeper.units import count, gib
 
 
 def print_records(path: Path) -> None:
-    """One line of JSON for each record of a file."""
+    """One line of JSON for each record of a file; what is wrong with one goes to standard error.
+
+    Raises:
+        UsageError: Some records cannot be predicted at all; after the others were printed.
+    """
+    refused: list[Problem] = []
     for answer in predictions(read_records(path)):
         typer.echo(json.dumps(answer))
+        where = f"{path}: record {answer['id']}"
+        if "error" in answer:
+            refused.append(Problem(str(answer["error"]), where=where))
+        for problem in answer.get("problems", ()):
+            typer.echo(f"{where}: {problem}; taken for missing", err=True)
+    if refused:
+        raise UsageError(refused)
 
 
 def print_setup(

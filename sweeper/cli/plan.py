@@ -24,6 +24,14 @@ def plan(
     name: Annotated[
         str | None, typer.Option("--name", help="Also start a run folder of this name.")
     ] = None,
+    measure_domain: Annotated[
+        bool,
+        typer.Option(
+            "--measure-domain",
+            help="Let the base model itself read some of the data, to see how far they lie from "
+            "what it knows: loads torch and the weights once, seconds to minutes.",
+        ),
+    ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show every reason.")] = False,
 ) -> None:
     """Pick strategies and a search space from best-practice rules, with reasons.
@@ -40,7 +48,7 @@ def plan(
     if name is not None:
         flags[("name",)] = name
     spec = resolve(flags, spec_file)
-    made = make_plan(spec, gather(spec))
+    made = make_plan(spec, gather(spec, measure_domain=measure_domain))
     if output is not None:
         write_text(output, to_yaml(spec))
     if name is not None:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sweeper import units
 from sweeper.cli.console import out
-from sweeper.facts.record import Facts
+from sweeper.facts.record import DomainFacts, Facts
 from sweeper.planning.plan import Candidate, Parameter, Plan
 
 # The parameters that a reader looks for first; the rest is behind --verbose and --json.
@@ -72,12 +72,30 @@ def _facts(console: Console, facts: Facts) -> None:
             f"            tokens: half under {lengths.p50}, 99% under {lengths.p99} "
             f"({escape(lengths.measured_with)})"
         )
+    if data.domain.distance:
+        console.print(f"            {domain_line(data.domain)}", style="dim")
     machine = facts.hardware
     found = "detected" if machine.detected else "stated"
     many = f"{machine.gpus} x " if machine.gpus > 1 else ""
     console.print(
         f"  hardware  {many}{escape(machine.name)}, {units.gib(machine.memory_gib)} ({found})"
     )
+
+
+def domain_line(domain: DomainFacts) -> str:
+    """How far the data lie from general text, and by which measure."""
+    said: dict[str, str] = {}
+    if domain.tokens_per_word and domain.general_tokens_per_word:
+        ratio = domain.tokens_per_word / domain.general_tokens_per_word
+        said["tokens-per-word"] = f"{ratio:.2f} times general text's tokens a word"
+    if domain.bits_per_byte and domain.general_bits_per_byte:
+        said["bits-per-byte"] = (
+            f"{domain.bits_per_byte:.2f} bits a byte under the model, general text "
+            f"{domain.general_bits_per_byte:.2f}"
+        )
+    told = said.pop(domain.decided_by, "as stated")
+    besides = f"; besides, {'; '.join(said.values())}" if said else ""
+    return f"language: {domain.distance} from general text ({told}{besides})"
 
 
 def _candidates(console: Console, plan: Plan) -> None:
@@ -207,12 +225,32 @@ def _budget(console: Console, plan: Plan) -> None:
                 if plan.facts.hardware.gpus
                 else f"  the budget buys {bought.full_trials} full trials of {bought.strategy}"
             )
-    if budget.gpu_hours is not None:
-        cost = f", {budget.cost_usd:.2f} USD" if budget.cost_usd is not None else ""
-        console.print(f"  together      {units.number(budget.gpu_hours)} GPU hours{cost}, est.")
+    _together(console, plan)
     for note in budget.notes:
         console.print(f"  {escape(note)}")
     if plan.identity is not None:
         console.print("\nNext: the same flags with [bold]sweeper run[/bold]")
     else:
         console.print("\nNext: [bold]sweeper run[/bold] with --data and a model that can be loaded")
+
+
+def _together(console: Console, plan: Plan) -> None:
+    """The whole sweep on the clock, its price, and what the seconds rest on."""
+    budget = plan.budget
+    if budget.beside is not None:
+        beside = units.span(budget.beside.low, budget.beside.high)
+        console.print(f"  beside        start, baselines, test split: {beside}, est.")
+    if budget.sweep is not None and budget.gpu_hours is not None:
+        whole = units.span(budget.sweep.low, budget.sweep.high)
+        hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
+        middle = units.duration(budget.sweep.seconds)
+        console.print(f"  together      about {middle} ({whole}){hours}, est.")
+    if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
+        console.print(
+            f"  money         {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD"
+        )
+    if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
+        low, high = units.number(budget.energy_low_kwh), units.number(budget.energy_high_kwh)
+        console.print(f"  energy        {low} to {high} kWh at the cards' board power")
+    for text in budget.timing:
+        console.print(f"  times         {escape(text)}")

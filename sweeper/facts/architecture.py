@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweeper.errors import ModelError
-from sweeper.facts.families import FAMILIES, Family, Flag, Kind
+from sweeper.facts.families import (
+    FAMILIES,
+    HYBRIDS,
+    WITHOUT_ATTENTION,
+    Family,
+    Flag,
+    Kind,
+)
 from sweeper.facts.record import LatentAttention, MixtureOfExperts
 
 Config = Mapping[str, object]
@@ -17,7 +24,7 @@ Config = Mapping[str, object]
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "hidden_size": ("n_embd", "d_model", "dim", "n_embed"),
     "num_hidden_layers": ("n_layer", "num_layers", "n_layers"),
-    "num_attention_heads": ("n_head", "num_heads", "n_heads"),
+    "num_attention_heads": ("n_head", "num_heads", "n_heads", "attention_heads"),
     "num_key_value_heads": ("num_kv_heads", "n_head_kv"),
     "intermediate_size": ("n_inner", "ffn_dim", "d_ff", "hidden_dim", "ffn_hidden_size"),
     "max_position_embeddings": ("n_positions", "max_seq_len", "seq_length"),
@@ -95,6 +102,8 @@ class Architecture:
     Args:
         settings: What it was read from, with the family's peculiarities.
         countable: Its family is known, so that parameters can be counted exactly.
+        attention_only: Every layer is attention and a feed-forward block; where some are state
+            spaces, recurrences or convolutions, they are counted as if they were.
     """
 
     settings: Settings
@@ -115,15 +124,18 @@ class Architecture:
     mla: LatentAttention | None
     dtype: str
     countable: bool
+    attention_only: bool
 
 
 def architecture(config: Config, where: str = "") -> Architecture:
     """The shape that a configuration describes.
 
     Raises:
-        ModelError: A width, the number of layers or the vocabulary is missing.
+        ModelError: A width, the number of layers or the vocabulary is missing, or the model is no
+            transformer.
     """
     settings = Settings(config, where)
+    _check_kind(settings)
     family = settings.family
     hidden = settings.size("hidden_size")
     heads = settings.size("num_attention_heads")
@@ -149,22 +161,43 @@ def architecture(config: Config, where: str = "") -> Architecture:
         mla=_latent_attention(settings),
         dtype=str(settings.get("dtype") or "float32").removeprefix("torch."),
         countable=settings.known
+        and family.exact
         and not settings.is_part
         and not any(settings.get(option) for option in _UNUSUAL),
+        attention_only=settings.model_type not in HYBRIDS,
     )
+
+
+def _check_kind(settings: Settings) -> None:
+    """Refuse what would be counted wrongly from end to end."""
+    name = settings.model_type
+    if name in WITHOUT_ATTENTION:
+        raise ModelError(
+            f"{name} is not a transformer",
+            why="Its layers have no attention, and neither memory nor methods are known for them.",
+            fix="Choose a transformer: a decoder for text, an encoder for classification.",
+            where=settings.where,
+        )
+    if not settings.known and settings.get("is_encoder_decoder"):
+        raise ModelError(
+            f"{name} is an encoder-decoder of a family that is not known here",
+            why="Of encoder-decoders only T5's shape is known, and none is trained.",
+            fix="Choose a decoder for text, or an encoder for classification.",
+            where=settings.where,
+        )
 
 
 def _kind(settings: Settings) -> Kind:
     if settings.known:
         return settings.family.kind
-    if settings.get("is_encoder_decoder"):
-        return "encoder-decoder"
     architectures = settings.get("architectures")
     names = " ".join(map(str, architectures)) if isinstance(architectures, list) else ""
     return "encoder" if "MaskedLM" in names or "ForPreTraining" in names else "decoder"
 
 
 def _key_value_heads(settings: Settings, heads: int) -> int:
+    if settings.model_type == "gpt_bigcode":
+        return 1 if settings.get("multi_query") else heads
     if settings.model_type == "falcon" and not settings.get("new_decoder_architecture"):
         return 1 if settings.get("multi_query") else heads
     return settings.size("num_key_value_heads", heads)

@@ -6,6 +6,7 @@ Knows nothing of torch; ``python -m sweeper.training.calibrate`` measures and wr
 from __future__ import annotations
 
 import hashlib
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -20,19 +21,31 @@ class Calibration(Record):
     Args:
         processor: Its name, for people.
         cores: How many were used.
+        versions: Of what was measured with.
         fp32_gflops: Matrix products of a small transformer's shapes.
         bandwidth_gb_per_second: Adding a number to more floats than caches hold.
+        when: The day, as ``2026-01-31``.
     """
 
     processor: str
     cores: int = Field(ge=1)
+    versions: str
     fp32_gflops: float = Field(gt=0)
     bandwidth_gb_per_second: float = Field(gt=0)
+    when: str
+
+
+def versions() -> str:
+    """The installed torch, which decides what a machine can do; empty without it."""
+    try:
+        return f"torch {version('torch')}"
+    except PackageNotFoundError:
+        return ""
 
 
 def path_of(processor: str, cores: int) -> Path:
-    """Where the calibration of such a machine lies."""
-    key = hashlib.sha256(f"{processor}|{cores}".encode()).hexdigest()[:16]
+    """Where the calibration of such a machine with the installed versions lies."""
+    key = hashlib.sha256(f"{processor}|{cores}|{versions()}".encode()).hexdigest()[:16]
     return home() / "calibration" / f"{key}.json"
 
 

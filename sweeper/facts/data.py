@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sweeper.data.examples import Dataset, Example
+from sweeper.data.questions import class_turns
 from sweeper.errors import DataError
 from sweeper.facts.domain import domain_facts
 from sweeper.facts.lengths import lengths, ruler, sample_of
@@ -27,7 +29,8 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
     """
     if dataset is None:
         return _imagined(spec)
-    spoken = dataset.format not in ("text-label", "text")
+    written = spec.task == "classification" and spec.training.classes_by == "generate"
+    spoken = written or dataset.format not in ("text-label", "text")
     measure = ruler(model, code=spec.task == "code", conversations=spoken)
     return DataFacts(
         path=dataset.path,
@@ -38,7 +41,7 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         train_rows=len(dataset.splits["train"]),
         splits=_splits(dataset),
         fingerprint=dataset.fingerprint,
-        lengths=lengths(dataset, measure),
+        lengths=lengths(_as_asked(dataset) if written else dataset, measure),
         labels=_labels(dataset),
         duplicate_rows=dataset.duplicates,
         empty_rows=dataset.empties,
@@ -48,6 +51,19 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         pretemplated=dataset.templated,
         domain=domain_facts(sample_of(dataset), measure, spec.aim),
         warnings=dataset.warnings,
+    )
+
+
+def _as_asked(dataset: Dataset) -> Dataset:
+    """Texts with classes as the conversations in which a language model names the class."""
+    return replace(
+        dataset,
+        splits={
+            split: tuple(
+                replace(row, text="", messages=class_turns(row, dataset.labels)) for row in rows
+            )
+            for split, rows in dataset.splits.items()
+        },
     )
 
 

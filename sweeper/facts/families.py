@@ -32,6 +32,7 @@ class Family:
         reserved_positions: Rows of that table that no token can have (RoBERTa's padding offset).
         embedding_norm: A norm directly after the embeddings.
         pooler: A dense layer on the first token, part of the base model.
+        exact: The parameters that follow from this table are those of the real model.
         defaults: Config field to the value that a missing field means.
     """
 
@@ -50,6 +51,7 @@ class Family:
     embedding_norm: bool = False
     pooler: bool = False
     parallel: Flag = False
+    exact: bool = True
     defaults: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -200,6 +202,61 @@ FAMILIES: Mapping[str, Family] = {
             "max_position_embeddings": 2048,
         },
     ),
+    "starcoder2": Family(
+        gated=False,
+        norm=2,
+        qkv_bias="use_bias",
+        out_bias="use_bias",
+        mlp_bias="use_bias",
+        defaults={**_TIED, "use_bias": True, "num_key_value_heads": 2},
+    ),
+    "gptj": Family(
+        gated=False,
+        norm=2,
+        norms=1,
+        mlp_bias=True,
+        head_bias=True,
+        parallel=True,
+        defaults={**_UNTIED, "n_positions": 2048},
+    ),
+    "codegen": Family(
+        gated=False,
+        norm=2,
+        norms=1,
+        mlp_bias=True,
+        head_bias=True,
+        parallel=True,
+        defaults={**_UNTIED, "n_positions": 2048},
+    ),
+    "gpt_bigcode": replace(
+        _GPT2, defaults={**_GPT2.defaults, "multi_query": True, "n_positions": 1024}
+    ),
+    "mpt": Family(gated=False, norm=1, defaults={**_TIED, "max_seq_len": 2048}),
+    "nemotron": Family(
+        gated=False,
+        norm=2,
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        mlp_bias="mlp_bias",
+        defaults=_UNTIED,
+    ),
+    "arcee": Family(
+        gated=False,
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        mlp_bias="mlp_bias",
+        defaults=_UNTIED,
+    ),
+    "apertus": Family(gated=False, qk_norm="head", exact=False, defaults=_UNTIED),
+    "persimmon": Family(
+        gated=False,
+        norm=2,
+        qkv_bias=True,
+        out_bias=True,
+        mlp_bias=True,
+        exact=False,
+        defaults=_UNTIED,
+    ),
     "bloom": Family(
         gated=False,
         norm=2,
@@ -212,6 +269,14 @@ FAMILIES: Mapping[str, Family] = {
     "bert": _BERT,
     "roberta": replace(_BERT, reserved_positions=2),
     "xlm-roberta": replace(_BERT, reserved_positions=2),
+    "camembert": replace(_BERT, reserved_positions=2),
+    "longformer": replace(_BERT, reserved_positions=2, exact=False),
+    "big_bird": replace(_BERT, exact=False),
+    "deberta": replace(_BERT, pooler=False, exact=False),
+    "mpnet": replace(_BERT, reserved_positions=2, exact=False),
+    "roformer": replace(_BERT, pooler=False, positions=None, exact=False),
+    "nomic_bert": Family(kind="encoder", norm=2, final_norm=False, exact=False, defaults=_TIED),
+    "eurobert": Family(kind="encoder", exact=False, defaults=_TIED),
     "electra": replace(_BERT, pooler=False, defaults={**_BERT.defaults, "embedding_size": 128}),
     "distilbert": replace(_BERT, pooler=False, defaults={**_BERT.defaults, "type_vocab_size": 0}),
     "deberta-v2": replace(
@@ -238,3 +303,13 @@ FAMILIES: Mapping[str, Family] = {
         defaults={**_TIED, "max_position_embeddings": 512, "vocab_size": 32128},
     ),
 }
+
+HYBRIDS = frozenset({
+    "bamba", "falcon_h1", "granitemoehybrid", "jamba", "kimi_linear", "lfm2", "lfm2_moe",
+    "minimax", "nemotron_h", "qwen3_5", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_text",
+    "qwen3_next", "recurrent_gemma", "zamba", "zamba2",
+})  # fmt: skip
+"""Some of their layers are attention, others state spaces, recurrences or convolutions."""
+
+WITHOUT_ATTENTION = frozenset({"falcon_mamba", "mamba", "mamba2", "rwkv", "xlstm"})
+"""Not transformers: nothing here describes them."""

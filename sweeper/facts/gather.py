@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 from sweeper.data.load import load
+from sweeper.facts.bits import known_bits, measured_bits
+from sweeper.facts.corpus import corpus_facts, corpus_warnings
 from sweeper.facts.data import data_facts
 from sweeper.facts.hardware import hardware_facts
+from sweeper.facts.measured import with_measured
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import Facts
 from sweeper.spec import Spec
 
 
-def gather(spec: Spec) -> Facts:
+def gather(spec: Spec, *, measure_domain: bool = False) -> Facts:
     """Look at the models, the data and the machine that a spec names.
 
-    Where several models compete, lengths are measured with the first one's tokenizer.
+    Where several models compete, lengths and the domain are measured with the first one.
+
+    Args:
+        spec: The request.
+        measure_domain: Let the base model read some of the data; otherwise only an earlier
+            measurement of this kind is used.
 
     Raises:
         ModelError: A model cannot be found, reached or read.
         DataError: The data cannot be read, recognised or learnt from.
-        UsageError: The hardware is unknown.
+        UsageError: The hardware is unknown, or the domain cannot be measured.
     """
     models = tuple(model_facts(model) for model in spec.models)
-    hardware = hardware_facts(spec.hardware)
+    hardware = with_measured(hardware_facts(spec.hardware), models)
     has_data = spec.data.path is not None or spec.data.corpus is not None
     dataset = load(spec.data, spec.task) if has_data else None
+    data = data_facts(dataset, spec, models[0])
+    if dataset is not None and (corpus := corpus_facts(dataset, spec, models[0])) is not None:
+        said = (*data.warnings, *corpus_warnings(corpus))
+        data = data.model_copy(update={"corpus": corpus, "warnings": said})
+    if measure_domain:
+        data = measured_bits(dataset, data, models[0], spec.aim)
+    else:
+        data = known_bits(data, models[0], spec.aim)
     return Facts(
         task=spec.task,
         models=models,
-        data=data_facts(dataset, spec, models[0]),
+        data=data,
         hardware=hardware,
         aim=spec.aim,
+        classes_by=spec.training.classes_by,
     )

@@ -30,6 +30,7 @@ class Gpu(Record):
     bandwidth: float = Field(gt=0)
     bf16_tflops: float | None = Field(gt=0)
     fp32_tflops: float = Field(gt=0)
+    watts: float | None = Field(None, gt=0)
     also: tuple[str, ...] = ()
 
 
@@ -116,5 +117,6 @@ def typical(memory_gib: float) -> tuple[Gpu, int]:
         bandwidth=median(gpu.bandwidth for gpu in alike),
         bf16_tflops=median(gpu.bf16_tflops or 0 for gpu in alike),
         fp32_tflops=median(gpu.fp32_tflops for gpu in alike),
+        watts=median(known) if (known := [gpu.watts for gpu in alike if gpu.watts]) else None,
     )
     return gpu, len(alike)

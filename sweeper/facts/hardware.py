@@ -34,6 +34,11 @@ def hardware_facts(spec: HardwareSpec) -> HardwareFacts:
     return _this_cpu()
 
 
+def needs_calibration(facts: HardwareFacts) -> bool:
+    """Whether trials will run on this processor and nobody has measured it yet."""
+    return facts.device == "cpu" and facts.detected and facts.calibrated is None
+
+
 def _stated(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float) -> HardwareFacts:
     return HardwareFacts(
         device="cuda",
@@ -47,6 +52,7 @@ def _stated(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float) -> Hardw
         bf16_tflops=gpu.bf16_tflops,
         fp32_tflops=gpu.fp32_tflops,
         price_per_gpu_hour=spec.price_per_gpu_hour,
+        watts=gpu.watts,
     )
 
 
@@ -95,6 +101,7 @@ def _this_cpu() -> HardwareFacts:
         memory_gib=cpu.memory_gib,
         bf16=False,
         fp32_tflops=measured.fp32_gflops / 1000 if measured else None,
+        calibrated=measured.when if measured else None,
         bandwidth_gb_per_second=measured.bandwidth_gb_per_second if measured else None,
         cpu_cores=cpu.cores,
         ram_gib=cpu.memory_gib,

@@ -206,8 +206,10 @@ def _folder_facts(
     )
 
 
-def _note(config: Config, entry: Entry | None) -> str | None:
+def _note(config: Config, entry: Entry | None, attention_only: bool) -> str | None:
     """What a reader must know about the weights or the count."""
+    if not attention_only:
+        return "Some of its layers are not attention; they are counted as if they were, roughly."
     stored = config.get("quantization_config")
     if isinstance(stored, dict):
         return f"The weights are stored quantised ({stored.get('quant_method') or 'unknown way'})."
@@ -252,5 +254,6 @@ def _facts(
         pretraining_peak_learning_rate=entry.peak_learning_rate if entry else None,
         trust_remote_code=spec.trust_remote_code,
         license=entry.license if entry else None,
-        weights_note=_note(config, entry),
+        weights_note=_note(config, entry, shape.attention_only),
+        attention_only=shape.attention_only,
     )

@@ -45,6 +45,8 @@ class ModelFacts(Record):
         model_type: As transformers spells it (``llama``, ``bert``, ...).
         parameters: How many; exact if ``parameters_exact``.
         pooling: The model's own way from token states to one vector, if it has one.
+        attention_only: Every layer is attention and a feed-forward block. Where it is False (state
+            spaces, recurrences, convolutions), count and memory are rough.
         weights_note: What a reader must know about the weights (say, dequantised from 4 bits).
     """
 
@@ -76,6 +78,7 @@ class ModelFacts(Record):
     trust_remote_code: bool = False
     license: str | None = None
     weights_note: str | None = None
+    attention_only: bool = True
 
 
 class LengthFacts(Record):
@@ -124,6 +127,22 @@ class DomainFacts(Record):
     decided_by: Literal["user", "tokens-per-word", "bits-per-byte", "unknown"] = "unknown"
 
 
+class CorpusFacts(Record):
+    """What the first stage of domain adaptation may read.
+
+    ``leaked`` documents share text with validation or test rows and ``repeated`` ones equal an
+    earlier one; both were left out. ``sha256`` is over the documents that are left.
+    """
+
+    path: str
+    documents: int
+    words: int
+    tokens: int
+    leaked: int = 0
+    repeated: int = 0
+    sha256: str
+
+
 class DataFacts(Record):
     """The data set, or only how large it would be (``path`` is None then).
 
@@ -148,14 +167,54 @@ class DataFacts(Record):
     encoding_problems: int = 0
     pretemplated: bool = Field(False, description="texts already hold chat markers")
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
+    corpus: CorpusFacts | None = Field(None, description="of a first stage, if there is one")
     warnings: tuple[str, ...] = ()
+
+
+class Measured(Record):
+    """What trainings with one set-up took on this machine: the medians of ``trainings`` of them.
+
+    Args:
+        shape: Digest of the model's architecture.
+        mean_length: Trained tokens of an example, on average.
+        seconds_per_step: Of one optimizer step; None where none was finished.
+        seconds_per_item: Of scoring one validation item; None where none was scored.
+        peak_gib: As a trial measures it of itself.
+        out_of_memory: It ran out of memory at this micro-batch.
+        when: Day of the last of them.
+        versions: Of what decides speed.
+    """
+
+    shape: str
+    strategy: str
+    precision: str
+    gradient_checkpointing: bool = False
+    quantization: str | None = None
+    optimizer: str = "adamw_torch"
+    micro_batch: int
+    gradient_accumulation_steps: int
+    mean_length: int
+    sequence_length: int
+    evaluation_batch: int
+    gpus: int = 1
+    r: int | None = None
+    target_modules: str | None = None
+    lora_dropout: float = 0.0
+    seconds_per_step: float | None = None
+    seconds_per_item: float | None = None
+    peak_gib: float | None = None
+    out_of_memory: bool = False
+    trainings: int = 1
+    when: str
+    versions: str = ""
 
 
 class HardwareFacts(Record):
     """The machine that trials run on.
 
     ``memory_gib`` is what one device has: GPU memory, or this machine's RAM on a CPU.
-    ``bf16`` says whether matrix products in bfloat16 are worth using there.
+    ``bf16`` says whether matrix products in bfloat16 are worth using there. ``watts`` is one
+    device's board power; ``measured`` is what trained here before.
     """
 
     device: Literal["cuda", "cpu"]
@@ -171,6 +230,9 @@ class HardwareFacts(Record):
     cpu_cores: int | None = None
     ram_gib: float | None = None
     price_per_gpu_hour: float | None = None
+    calibrated: str | None = Field(None, description="day of the calibration; None without one")
+    watts: float | None = None
+    measured: tuple[Measured, ...] = ()
 
 
 class Facts(Artifact):
@@ -181,3 +243,6 @@ class Facts(Artifact):
     data: DataFacts
     hardware: HardwareFacts
     aim: AimSpec
+    classes_by: Literal["head", "generate"] = Field(
+        "head", description="classification: how classes are told"
+    )

@@ -24,7 +24,7 @@ def answers(
         "full-or-lora": _full_or_lora(candidates, rejected),
         "learning-rate": _learning_rate(candidates),
         "how-much-data": _how_much_data(facts),
-        "fine-tune-at-all": _at_all(facts),
+        "fine-tune-at-all": _at_all(facts, values),
     }
     found = []
     for name, question in QUESTIONS.items():
@@ -93,11 +93,17 @@ def _how_much_data(facts: Facts) -> str:
     return f"{text}."
 
 
-def _at_all(facts: Facts) -> str:
+def _at_all(facts: Facts, values: Values) -> str:
     cheap = (
         "the untrained model, the majority class, TF-IDF with logistic regression and a linear "
         "probe on frozen features"
         if facts.task == "classification"
         else "the untrained model without and with examples in its prompt"
     )
-    return f"The sweep first scores {cheap}; if no trial beats them beyond noise, the answer is no."
+    answer = f"The sweep first scores {cheap}; if no trial beats them beyond noise, it is no."
+    if facts.task != "classification":
+        return answer
+    rows, points = values["test_rows"], values["detectable_points"]
+    assert isinstance(rows, int)
+    assert isinstance(points, float)
+    return f"{answer} On {rows:,} test rows noise is about {units.number(points, 2)} points."

@@ -12,6 +12,7 @@ from sweeper.planning.budget import RUNGS, rung_items
 from sweeper.planning.effects import fill
 from sweeper.planning.factkinds import Values
 from sweeper.planning.facttable import fact_values
+from sweeper.planning.first_stage import with_first_stage
 from sweeper.planning.fitting import MARGIN, Fit, Work, fit
 from sweeper.planning.lengths import Cap, sequence_cap
 from sweeper.planning.limits import widened_within, within
@@ -22,6 +23,7 @@ from sweeper.planning.space import Standing, standings
 from sweeper.spec import Spec
 
 TYPICAL_CLASSES = 2
+NOT_ASKED_FOR = "not among the strategies asked for"
 PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
     "rounded away (bfloat16 keeps 8 significant bits)"
@@ -60,7 +62,7 @@ def entry(
     name = standing.strategy.name
     wanted = spec.aim.strategies
     if wanted is not None and name not in wanted:
-        return _rejected(scene, name, "not among the strategies asked for", "", "the request")
+        return _rejected(scene, name, NOT_ASKED_FOR, "", "the request")
     if standing.refused is not None:
         why, rule, source = standing.refused
         return _rejected(scene, name, why, rule, source)
@@ -91,7 +93,8 @@ def entry(
     if not found.fits:
         return too_large(standing.strategy, scene.model, found, facts.hardware)
     parameters = widened_within(parameters, found, scene.model, facts.hardware)
-    return _candidate(scene, standing, parameters, found)
+    candidate = _candidate(scene, standing, parameters, found)
+    return with_first_stage(candidate, facts, scene.model, found.setup)
 
 
 def _rejected(
@@ -135,12 +138,17 @@ def _work(spec: Spec, facts: Facts, scene: Outlook, standing: Standing, epochs: 
         # Features of a frozen model are computed once, by forward passes only.
         trained, evaluated = 0, round((rows + validation) * scene.cap.mean)
     classes = len(facts.data.labels) or TYPICAL_CLASSES
+    lengths = facts.data.lengths
+    if scene.values["classes_by"] == "generate":
+        # After each prompt, every class's name is read; at most, since equal beginnings are one.
+        named = classes * ((lengths.output_mean if lengths else None) or 1.0)
+        evaluated = round(evaluated * (1 + named / scene.cap.mean))
     return Work(
         sequence_length=scene.cap.tokens,
         mean_length=max(round(scene.cap.mean), 1),
         train_tokens=trained,
         evaluation_tokens=evaluated,
-        classes=classes if facts.task == "classification" else 0,
+        classes=classes if scene.values["new_head"] else 0,
     )
 
 

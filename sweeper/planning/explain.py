@@ -17,6 +17,7 @@ from sweeper.planning.factkinds import Values, show
 from sweeper.planning.facttable import FACTS, fact_values
 from sweeper.planning.plan import Plan
 from sweeper.planning.rules import Rule, RuleBook, rule_book
+from sweeper.planning.space import written
 from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
 
 # A number is near a bound within this factor of it, or within this share of one.
@@ -153,7 +154,7 @@ def _change_text(change: Change) -> str:
         ("widened to ", change.widen),
     ):
         if span:
-            parts.append(f"{word}{span[0]:g} to {span[1]:g}")
+            parts.append(f"{word}{written(span[0])} to {written(span[1])}")
     if change.scale:
         parts.append(f"times {change.scale:g}")
     if change.choices is not None:

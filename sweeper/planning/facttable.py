@@ -34,13 +34,24 @@ def _machine_bytes(scene: Scene) -> Value:
     return max(scene.facts.hardware.gpus, 1) * _device_bytes(scene)
 
 
+def _classes_by(scene: Scene) -> str | None:
+    return scene.spec.training.classes_by if scene.facts.task == "classification" else None
+
+
 _TABLE: tuple[Fact, ...] = (
     # The request
     word("task", "the task", lambda s: s.facts.task, TASKS),
     flag(
         "new_head",
         "the model gets a new classification head",
-        lambda s: s.facts.task == "classification",
+        lambda s: _classes_by(s) == "head",
+    ),
+    word(
+        "classes_by",
+        "how classes are told: by a linear head, or by writing the class's name",
+        lambda s: _classes_by(s),
+        ("head", "generate"),
+        chosen=True,
     ),
     Fact(
         "strategies",
@@ -74,6 +85,15 @@ _TABLE: tuple[Fact, ...] = (
         "a domain corpus to continue pretraining on was given",
         lambda s: s.spec.data.corpus is not None,
         chosen=True,
+    ),
+    flag(
+        "corpus_is_task",
+        "the domain corpus is all the data there is",
+        lambda s: (
+            s.spec.data.path is None
+            and s.spec.data.corpus is not None
+            and s.facts.data.path == s.spec.data.corpus
+        ),
     ),
     number(
         "epochs_wanted",
@@ -112,7 +132,11 @@ _TABLE: tuple[Fact, ...] = (
         "longest text that the model takes",
         _model(lambda m: m.context_length),
     ),
-    flag("chat_template", "the tokenizer has a chat template", _model(lambda m: m.chat_template)),
+    flag(
+        "chat_template",
+        "the tokenizer has a chat template; unknown for a bare size",
+        _model(lambda m: None if m.source == "size" else m.chat_template),
+    ),
     flag("mixture_of_experts", "the model has routed experts", _model(lambda m: m.moe is not None)),
     word(
         "pooling",

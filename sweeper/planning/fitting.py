@@ -12,6 +12,8 @@ from typing import Any
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.planning.duration import trial_duration
+from sweeper.planning.duration_setup import TARGETS
+from sweeper.planning.learned import ran_out, with_measured_peak
 from sweeper.planning.memory import Setup, estimate, trainable_parameters
 from sweeper.planning.plan import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.planning.strategies import Strategy
@@ -24,11 +26,6 @@ MARGIN = "the upper end of the 90% interval must fit the device"
 # Evaluation keeps no gradients, so its batch may be larger; beyond this factor little is gained.
 EVALUATION_FACTOR = 4
 
-TARGETS: Mapping[str, tuple[str, ...] | str] = {
-    "qv": ("q_proj", "v_proj"),
-    "qkvo": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "all-linear": "all-linear",
-}
 PLACEMENTS = {"houlsby": "both", "pfeiffer": "mlp"}
 # Parameters whose effect on memory grows with their value: the fit is checked at the largest.
 _HEAVY = ("r", "num_virtual_tokens", "encoder_hidden_size")
@@ -78,6 +75,7 @@ def fit(
     base = Setup(
         strategy=strategy.name,
         sequence_length=work.sequence_length,
+        padded=True,  # batches are padded to their longest text, or packed
         quantization=strategy.quantization,  # type: ignore[arg-type]
         optimizer=optimizer,
         classes=work.classes,
@@ -91,8 +89,8 @@ def fit(
         best: Fit | None = None
         for setup in _batches(shape, parameters):
             found = _measured(setup, heavy, model, hardware, work)
-            if smallest is None or found.heaviest.high_gib < smallest.heaviest.high_gib:
-                smallest = found
+            if smallest is None or found.heaviest.high_gib <= smallest.heaviest.high_gib:
+                smallest = found  # at the same need the smaller batch says more
             if found.fits and (best is None or _better(found, best)):
                 best = found
         if best is not None:
@@ -177,18 +175,20 @@ def _measured(
 ) -> Fit:
     limit = hardware.memory_gib
     heaviest_setup = replace(setup, **heavy)
-    heaviest = estimate(model, heaviest_setup, limit)
+    heaviest = with_measured_peak(
+        estimate(model, heaviest_setup, limit), model, heaviest_setup, hardware
+    )
     typical = replace(setup, sequence_length=work.mean_length, evaluation_length=work.mean_length)
     return Fit(
         setup=setup,
         heaviest_setup=heaviest_setup,
-        memory=estimate(model, setup, limit),
+        memory=with_measured_peak(estimate(model, setup, limit), model, setup, hardware),
         heaviest=heaviest,
         duration=trial_duration(
             model, typical, hardware, work.train_tokens, work.evaluation_tokens
         ),
         trainable=trainable_parameters(model, setup),
-        fits=heaviest.high_gib <= limit,
+        fits=heaviest.high_gib <= limit and not ran_out(model, heaviest_setup, hardware),
     )
 
 

@@ -37,7 +37,7 @@ def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
     peak = sum(parts.values())
     # What malloc keeps is as uncertain as the tensors; a CUDA context and the slack are not.
     fixed = parts["process"] if setup.device == "cpu" else peak - tensors
-    low, high = spread(setup, foreign=False, known=True).around(peak - fixed)
+    low, high = spread(setup, foreign=False, known=model.attention_only).around(peak - fixed)
     return MemoryEstimate(
         peak_gib=peak,
         low_gib=low + fixed,
@@ -73,7 +73,9 @@ def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]
     notes = [f"the peak is in the {phase}", f"{setup.attention} attention, {setup.loss} loss"]
     if not model.parameters_exact:
         notes.append("the number of parameters is estimated")
-    if setup.quantization and model.moe is not None and not setup.quantizes_experts:
+    if not model.attention_only:
+        notes.append("layers that are not attention are counted as if they were")
+    if setup.quantization and model.moe is not None and not setup.experts_are_linear:
         notes.append("routed experts are not quantised")
     if "paged" in setup.optimizer:
         notes.append("paged optimizer states are counted as host memory")

@@ -82,7 +82,11 @@ def _kernel(recorder: Recorder, query: Value, key: Value, value: Value) -> Value
     # FlashAttention-2 adds up the queries' gradient in float32, and those of shared keys and
     # values a head at a time.
     workspace = 4.0 * out.elements + (2.0 * out.size if grouped else 0.0)
-    recorder.tape.record([out], inputs, [*inputs, out, Value(heads, 4)], workspace=workspace)
+    saves = [*inputs, out, Value(heads, 4)]
+    if masked:
+        # SDPA turns a mask of booleans into one of numbers, anew in every layer, and keeps it.
+        saves.append(Value(setup.sequence_length, out.item))
+    recorder.tape.record([out], inputs, saves, workspace=workspace)
     return out
 
 

@@ -26,7 +26,8 @@ class Recorder:
         self.autocast = setup.precision == "bf16-mixed"
         self.trains_base = setup.strategy == "full"
         self.keeps_wide_inputs = setup.quantization is not None and setup.keeps_quantized_inputs
-        roles = frozenset(linear.role for linear in targeted(model, setup.target_modules))
+        found = targeted(model, setup.target_modules, setup.experts_are_linear)
+        roles = frozenset(linear.role for linear in found)
         low_rank = setup.strategy in ("lora", "qlora")
         self._lora: frozenset[Role] = roles if low_rank else frozenset()
         self._rescaled: frozenset[Role] = roles if setup.rescales_outputs else frozenset()
@@ -49,6 +50,10 @@ class Recorder:
             self.tape.record([scaled], [y], [y])
             y = scaled
         return self._low_rank(x, y) if role in self._lora else y
+
+    def carries_adapter(self, role: Role) -> bool:
+        """Whether linear layers of that role have a LoRA branch."""
+        return role in self._lora
 
     def _kept(self, x: Value) -> list[Value]:
         """What a frozen layer keeps: nothing, or its input in the 4-bit layer's default dtype."""

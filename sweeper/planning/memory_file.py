@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeper.errors import Problem, UsageError
+from sweeper.errors import UsageError
 from sweeper.planning.memory import GIB, worst_phase
 from sweeper.planning.memory_counters import (
     CONTEXT_GIB,
@@ -18,17 +18,22 @@ from sweeper.planning.memory_counters import (
 )
 from sweeper.planning.memory_records import Case, case_of
 
-_FORM = "Expected a JSON list of records, or an object with one such list."
+_FORM = "Expected a JSON list of records, an object with one such list, or one record."
+#: An object with one of these fields is a record, whatever lists it holds.
+_TELLING = frozenset(
+    {"id", "model", "n_params", "hidden", "method", "micro_batch", "sequence_length", "config"}
+)
 
 
-def read_records(path: Path) -> list[Mapping[str, Any]]:
-    """The records of a file.
+def read_records(path: Path) -> list[Any]:
+    """The records of a file: a JSON list, an object that holds one, one record, or JSON Lines.
 
     Raises:
-        UsageError: It cannot be read, or holds no list of objects.
+        UsageError: It cannot be read, or holds no record.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = _parsed(text)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
@@ -36,26 +41,51 @@ def read_records(path: Path) -> list[Mapping[str, Any]]:
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}"
         raise UsageError(f"is not JSON: {error.msg}", fix=_FORM, where=where) from error
-    if isinstance(content, dict):
-        lists = [value for value in content.values() if isinstance(value, list)]
-        content = lists[0] if len(lists) == 1 else None
-    if not isinstance(content, list):
+    found = _records_in(content)
+    if found is None:
         raise UsageError("holds no list of records", fix=_FORM, where=str(path))
-    wrong = [index for index, record in enumerate(content, 1) if not isinstance(record, dict)]
-    if wrong:
-        raise UsageError(
-            [
-                Problem(f"record {index} is not an object", fix=_FORM, where=str(path))
-                for index in wrong
-            ]
-        )
-    return content
+    return found
 
 
-def predictions(records: list[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One prediction for each record, in order; see ``predict``."""
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
+            raise
+        try:
+            return [json.loads(line) for line in lines]
+        except json.JSONDecodeError:
+            pass
+        raise
+
+
+def _records_in(content: Any) -> list[Any] | None:
+    if isinstance(content, list):
+        return content
+    if not isinstance(content, dict):
+        return None
+    if _TELLING & set(content):
+        return [content]
+    lists = [value for value in content.values() if isinstance(value, list)]
+    holding = [value for value in lists if any(isinstance(item, dict) for item in value)]
+    chosen = holding or lists
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def predictions(records: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """One prediction for each record, in order; see ``predict``.
+
+    What is no object gets ``id`` (its place) and ``error`` instead, and the others are predicted
+    all the same.
+    """
     for index, record in enumerate(records, 1):
-        yield predict(case_of(record, str(record.get("id", index))))
+        if isinstance(record, Mapping):
+            yield predict(case_of(record, str(record.get("id", index))))
+        else:
+            kind = type(record).__name__
+            yield {"id": str(index), "error": f"record {index} is not an object ({kind})"}
 
 
 def predict(case: Case) -> dict[str, Any]:
@@ -63,7 +93,8 @@ def predict(case: Case) -> dict[str, Any]:
 
     Returns:
         ``id``, ``peak_gib``, ``low_gib``, ``high_gib``, ``parts`` (GiB by name), ``fits`` where
-        the card is known, ``counter`` and ``assumptions``.
+        the card is known, ``counter`` and ``assumptions``; ``problems`` where fields could not be
+        read and were taken for missing.
     """
     worst = worst_phase(case.model, case.setup)
     parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
@@ -84,6 +115,8 @@ def predict(case: Case) -> dict[str, Any]:
         "counter": case.counter,
         "assumptions": [f"the peak is in the {worst.name}", *case.assumptions],
     }
+    if case.problems:
+        answer["problems"] = list(case.problems)
     if case.limit_gib is not None:
         answer["fits"] = tensors * (1 + SLACK) + context <= case.limit_gib
     return answer

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 from sweeper.facts.record import MixtureOfExperts, ModelFacts
 from sweeper.planning.memory_attention import attention
@@ -31,8 +33,21 @@ class LayerCost:
     count: int
 
 
+#: Fields that bytes a token do not depend on, so that set-ups which differ in them share a tape.
+_PER_TOKEN: dict[str, Any] = {
+    "micro_batch": 1, "gradient_accumulation_steps": 1, "gradient_checkpointing": False,
+    "evaluation_batch": 0, "evaluation_length": 0, "generation_tokens": 0, "gpus": 1,
+    "sharding": "none", "optimizer": "adamw_torch",
+}  # fmt: skip
+
+
 def layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
     """The kinds of layers that the model has, in the order of the forward pass."""
+    return _layer_costs(model, replace(setup, **_PER_TOKEN))
+
+
+@lru_cache(maxsize=512)
+def _layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
     sparse = model.moe.layers if model.moe else 0
     costs = []
     if model.kind == "encoder-decoder":
@@ -131,26 +146,42 @@ def _mlp(recorder: Recorder, x: Value, wide: float, shared: bool = False) -> Val
 
 
 def _experts(recorder: Recorder, x: Value, moe: MixtureOfExperts) -> Value:
-    """Routed experts as grouped products over copies of the tokens, one for each expert."""
+    """Routed experts over copies of the tokens, one for each expert that a token goes to."""
     tape, hidden = recorder.tape, recorder.model.hidden_size
-    chosen, item = moe.experts_per_token, recorder.setup.compute_bytes
-    trained = recorder.trains_base
+    item = recorder.setup.compute_bytes
     source = recorder.cast(x, item) if recorder.autocast else x
-    gathered = Value(chosen * hidden, item)
+    gathered = Value(moe.experts_per_token * hidden, item)
     tape.record([gathered], [source])
-    both = Value(chosen * moe.intermediate_size * (2 if recorder.model.gated_mlp else 1), item)
-    tape.record([both], [gathered], [gathered] if trained else [])
-    active = Value(chosen * moe.intermediate_size, item)
-    tape.record([active], [both], [both])
-    product = Value(active.elements, item)
-    tape.record([product], [active, both], [active, both])
-    down = Value(chosen * hidden, item)
-    tape.record([down], [product], [product] if trained else [])
+    adapted = recorder.setup.experts_are_linear and recorder.carries_adapter("down")
+    down = _adapted(recorder, gathered, moe) if adapted else _grouped(recorder, gathered, moe)
     y = Value(hidden, x.item)
     tape.record([y], [down], [down])
     if moe.shared_intermediate_size:
         y = recorder.add(y, _mlp(recorder, x, moe.shared_intermediate_size, shared=True))
     return y
+
+
+def _adapted(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
+    """Experts as linear layers with an adapter each."""
+    wide = moe.experts_per_token * moe.intermediate_size
+    gate = recorder.activate(recorder.linear("gate", gathered, wide))
+    product = recorder.multiply(gate, recorder.linear("up", gathered, wide))
+    return recorder.linear("down", product, gathered.elements)
+
+
+def _grouped(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
+    """Experts as grouped products with their stacked weights."""
+    tape, item, trained = recorder.tape, gathered.item, recorder.trains_base
+    wide = moe.experts_per_token * moe.intermediate_size
+    both = Value(wide * (2 if recorder.model.gated_mlp else 1), item)
+    tape.record([both], [gathered], [gathered] if trained else [])
+    active = Value(wide, item)
+    tape.record([active], [both], [both])
+    product = Value(wide, item)
+    tape.record([product], [active, both], [active, both])
+    down = Value(gathered.elements, item)
+    tape.record([down], [product], [product] if trained else [])
+    return down
 
 
 def _bottleneck(recorder: Recorder, x: Value) -> Value:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from sweeper.facts.record import MixtureOfExperts, ModelFacts
-
-Record = Mapping[str, Any]
+from sweeper.planning.memory_record_fields import Record, number_of, text_of
+from sweeper.planning.memory_record_names import config_in, facts_from, named
 
 #: Words in a model's name, the most telling first, and transformers' name of its family.
 _FAMILIES: tuple[tuple[str, str], ...] = (
@@ -18,6 +16,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("mixtral", "mixtral"), ("mistral", "mistral"), ("ministral", "mistral"),
     ("zephyr", "mistral"), ("gemma-3", "gemma3_text"), ("gemma-2", "gemma2"),
     ("gemma", "gemma"), ("qwen3", "qwen3"), ("qwen", "qwen2"), ("phi-3", "phi3"),
+    ("deepseek-v3", "deepseek_v3"), ("deepseek-r1", "deepseek_v3"), ("deepseek-v2", "deepseek_v2"),
     ("phi-4", "phi3"), ("phi", "phi"), ("gpt2", "gpt2"), ("gpt-2", "gpt2"), ("gpt-j", "gptj"),
     ("opt-", "opt"), ("bloom", "bloom"), ("falcon", "falcon"), ("starcoder2", "starcoder2"),
     ("roberta", "roberta"), ("deberta", "deberta-v2"), ("distilbert", "distilbert"),
@@ -26,26 +25,18 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("command-r", "cohere"), ("cohere", "cohere"), ("llama", "llama"), ("yi", "llama"),
 )  # fmt: skip
 _ENCODERS = frozenset({"bert", "roberta", "deberta-v2", "distilbert", "modernbert", "mpnet"})
+#: Models whose layers are not all attention: state spaces, recurrences, convolutions.
+_HYBRIDS = re.compile(
+    r"mamba|rwkv|jamba|zamba|bamba|hyena|xlstm|recurrentgemma|recurrent_gemma|lfm2|falcon-?h1|"
+    r"nemotron-?h|granite-?4|qwen3[.-]?next|qwen3[._]5|minimax|kimi-linear"
+)
 _PARALLEL = frozenset({"gpt_neox", "falcon", "phi", "gptj", "cohere"})
 
+_EXPERTS = ("experts", "n_experts", "num_experts", "num_local_experts", "n_routed_experts")
+#: How far a stated number of parameters may be from that of the shape found by name.
+_SIZE_TOLERANCE = 0.1
 #: Size of a model about which a record says nothing.
 _UNKNOWN_PARAMETERS = 7_000_000_000
-
-
-def text_of(record: Record, *keys: str) -> str:
-    """The values of some fields as one lower-case text."""
-    return " ".join(str(record.get(key) or "") for key in keys).lower()
-
-
-def number_of(record: Record, *keys: str) -> int | None:
-    """The first of some fields that holds a positive number."""
-    for key in keys:
-        value = record.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        if math.isfinite(value) and value >= 1:
-            return int(value)
-    return None
 
 
 def family_of(record: Record) -> str:
@@ -58,6 +49,52 @@ def family_of(record: Record) -> str:
 
 def model_of(record: Record) -> tuple[ModelFacts, tuple[str, ...]]:
     """Model facts of a record, with the assumptions that filled gaps.
+
+    A configuration in the record decides; else the shape that it states; else the catalogue's or
+    a typical one of the size in the model's name; else its number of parameters.
+    """
+    facts, assumed = _found(record)
+    words = text_of(record, "model_type", "model", "model_family")
+    if not facts.attention_only or _HYBRIDS.search(words):
+        assumed = (*assumed, "not all layers are attention: estimated as if they were")
+    return facts, assumed
+
+
+def _found(record: Record) -> tuple[ModelFacts, tuple[str, ...]]:
+    config = config_in(record)
+    facts = None if config is None else facts_from(record, config)
+    if facts is not None:
+        return facts, ("shape from the configuration in the record",)
+    known = named(record)
+    if known is not None:
+        config, how = known
+        bare = facts_from({}, config)
+        if bare is not None and _agrees(record, bare):
+            facts = facts_from(record, config)
+            assert facts is not None  # the same configuration gave facts above
+            litgpt = family_of(record) == "litgpt"
+            return facts.model_copy(update={"model_type": "litgpt"} if litgpt else {}), (how,)
+    return _from_shape(record)
+
+
+def _agrees(record: Record, facts: ModelFacts) -> bool:
+    """Whether a shape found by name fills gaps of the record and contradicts none of its numbers.
+
+    What a record states in full is taken from it, unless the shape has parts that a record's
+    fields do not tell: experts and latent attention.
+    """
+    stated = number_of(record, "hidden"), number_of(record, "layers")
+    hidden_layers = facts.hidden_size, facts.layers
+    if any(a is not None and a != b for a, b in zip(stated, hidden_layers, strict=True)):
+        return False
+    if None not in stated and facts.moe is None and facts.mla is None:
+        return False
+    parameters = number_of(record, "n_params", "parameters")
+    return parameters is None or abs(facts.parameters / parameters - 1) <= _SIZE_TOLERANCE
+
+
+def _from_shape(record: Record) -> tuple[ModelFacts, tuple[str, ...]]:
+    """Facts of a stated or an estimated shape.
 
     Whether the MLP is gated, and how many experts a layer has, follow from which count comes
     nearest to the stated number of parameters.
@@ -76,8 +113,10 @@ def model_of(record: Record) -> tuple[ModelFacts, tuple[str, ...]]:
     attention = 2 * hidden * head_dim * (heads + kv_heads)
     tables = vocabulary * hidden * (1 if tied else 2)
     plain, gated = (stacks * layers * (attention + n * hidden * wide) + tables for n in (2, 3))
-    parameters = parameters or gated
-    moe = _experts(record, parameters - gated, layers, hidden * wide, assumed)
+    moe = _experts(record, (parameters or gated) - gated, layers, hidden * wide, assumed)
+    if parameters is None:
+        each = 0 if moe is None else moe.experts * moe.intermediate_size - wide
+        parameters = gated + 3 * layers * hidden * each
     is_gated = moe is not None or abs(gated - parameters) <= abs(plain - parameters)
     facts = ModelFacts(
         id=str(record.get("model") or "unknown"),
@@ -125,9 +164,18 @@ def _size(record: Record, parameters: int | None, assumed: list[str]) -> tuple[i
 def _experts(
     record: Record, spare: int, layers: int, matrix: int, assumed: list[str]
 ) -> MixtureOfExperts | None:
-    """Experts that the parameters beyond a dense model make up."""
+    """Experts as stated, or those that the parameters beyond a dense model make up."""
+    wide = number_of(record, "moe_intermediate", "moe_intermediate_size", "intermediate")
+    stated = number_of(record, *_EXPERTS)
+    if stated is not None and stated > 1 and wide is not None:
+        chosen = number_of(record, "experts_per_token", "num_experts_per_tok", "top_k") or 2
+        return MixtureOfExperts(
+            experts=stated,
+            experts_per_token=min(chosen, stated),
+            intermediate_size=wide,
+            layers=layers,
+        )
     each = layers * 3 * matrix
-    wide = number_of(record, "intermediate")
     if wide is None or number_of(record, "hidden", "layers") is None or spare <= 0.5 * each:
         return None
     experts = 1 + round(spare / each)

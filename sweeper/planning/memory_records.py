@@ -7,17 +7,41 @@ missing takes a default that the estimate's assumptions name.
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeper.errors import UsageError
-from sweeper.facts import gpus
 from sweeper.facts.record import ModelFacts
 from sweeper.planning.memory_counters import Counter
-from sweeper.planning.memory_record_model import Record, model_of, number_of, text_of
-from sweeper.planning.memory_setup import Attention, Loss, Quantization, Setup, Sharding
-from sweeper.planning.plan import Precision
+from sweeper.planning.memory_record_fields import (
+    Record,
+    flag_of,
+    number_of,
+    text_of,
+    unreadable,
+)
+from sweeper.planning.memory_record_model import model_of
+from sweeper.planning.memory_record_words import (
+    attention_of,
+    card_gib,
+    counter_of,
+    dropout_of,
+    loss_of,
+    precision_of,
+    quantization_of,
+    sharding_of,
+    strategy_of,
+    targets_of,
+)
+from sweeper.planning.memory_setup import Setup
+from sweeper.planning.memory_states import trainable_parameters
+
+_NUMBERS = (
+    "n_params", "hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocab",
+    "lora_rank", "trainable_params", "micro_batch", "grad_accum", "sequence_length", "n_gpus",
+)  # fmt: skip
+_FLAGS = ("gradient_checkpointing", "tied_embeddings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +49,8 @@ class Case:
     """One record understood: what to estimate, and which counter its figure comes from.
 
     ``assumptions`` lists the defaults that filled gaps; ``known`` is False where lengths or shape
-    are guesses; ``legacy`` means libraries from before torch 2.0.
+    are guesses; ``legacy`` means libraries from before torch 2.0. ``problems`` lists fields that
+    hold something unreadable and were taken for missing.
     """
 
     id: str
@@ -36,10 +61,12 @@ class Case:
     known: bool
     legacy: bool
     assumptions: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
 
 def case_of(record: Record, identity: str) -> Case:
     """A record as a set-up to estimate; never fails, whatever the fields hold."""
+    problems = unreadable(record, _NUMBERS, _FLAGS)
     model, assumed = model_of(record)
     notes = list(assumed)
     batch, length, known = _batch(record, notes)
@@ -47,22 +74,55 @@ def case_of(record: Record, identity: str) -> Case:
     legacy = "v100" in text_of(record, "gpu")
     if legacy:
         notes.append("Volta card: optimizer without foreach, gradients kept between steps")
+    notes += [note for field, note in _DEFAULTS.items() if record.get(field) in (None, "")]
     setup = Setup(
         micro_batch=batch,
         sequence_length=length,
         **_method(record, model, notes),
         **_memory(record, batch, legacy, notes),
     )
+    if model.moe is not None:
+        setup = replace(setup, experts_are_linear=_linear_experts(record, model, setup))
     return Case(
         id=identity,
         model=model,
         setup=setup,
-        counter=_counter(text_of(record, "measured")),
+        counter=counter_of(text_of(record, "measured")),
         limit_gib=card_gib(record.get("gpu")),
-        known=known and not any("estimated" in note for note in assumed),
+        known=known and not problems and not any("estimated" in note for note in assumed),
         legacy=legacy,
         assumptions=tuple(notes),
+        problems=tuple(problems),
     )
+
+
+#: What a field that a record leaves out is taken to say, beside those that are noted elsewhere.
+_DEFAULTS = {
+    "method": "method unknown: lora assumed",
+    "base_dtype": "base dtype unknown: bfloat16 assumed",
+    "optimizer": "optimizer unknown: torch's AdamW assumed",
+    "measured": "counter unknown: reserved memory assumed",
+    "loss_impl": "loss unknown: full logits assumed",
+}
+
+
+def _linear_experts(record: Record, model: ModelFacts, setup: Setup) -> bool:
+    """Whether the library kept routed experts as linear layers, as transformers 5 no longer does.
+
+    The number of trained parameters tells; else a version of 5 in the record's words.
+    """
+    stated = number_of(record, "trainable_params")
+    if stated is not None and setup.strategy in ("lora", "qlora"):
+        off = {
+            linear: abs(math.log(trainable_parameters(model, trial) / stated))
+            for linear in (True, False)
+            for trial in [replace(setup, experts_are_linear=linear, trainable=None)]
+            if trainable_parameters(model, trial) > 0
+        }
+        if len(set(off.values())) == 2:
+            return off[True] < off[False]
+    words = text_of(record, "library", "library_version", "notes")
+    return re.search(r"transformers[ =v]*5\.", words) is None
 
 
 def _batch(record: Record, notes: list[str]) -> tuple[int, int, bool]:
@@ -74,7 +134,7 @@ def _batch(record: Record, notes: list[str]) -> tuple[int, int, bool]:
         length = 512
         notes.append("sequence length unknown: 512 assumed")
     if batch is None:
-        batch = 1
+        batch, known = 1, False
         notes.append("micro-batch unknown: 1 assumed")
     if "mean" in kind and "cap" not in kind:
         padded = "padding" in kind and "no padding" not in kind
@@ -87,7 +147,7 @@ def _batch(record: Record, notes: list[str]) -> tuple[int, int, bool]:
 def _method(record: Record, model: ModelFacts, notes: list[str]) -> dict[str, Any]:
     """The fields of a set-up that say what is trained."""
     method = text_of(record, "method")
-    strategy = _strategy(method)
+    strategy = strategy_of(method)
     rescales = any(word in method for word in _RESCALING)
     if strategy == "other" and not rescales and record.get("targets") and "adapter" not in method:
         strategy = "lora"  # another adapter on the same layers keeps the same inputs
@@ -98,12 +158,12 @@ def _method(record: Record, model: ModelFacts, notes: list[str]) -> dict[str, An
     return {
         "strategy": strategy,
         "r": number_of(record, "lora_rank") or 16,
-        "target_modules": _targets(record),
-        "lora_dropout": _dropout(record),
+        "target_modules": targets_of(record),
+        "lora_dropout": dropout_of(record),
         "use_dora": "dora" in method,
         "rescales_outputs": rescales,
         "trainable": trainable,
-        "precision": _precision(record, strategy),
+        "precision": precision_of(record, strategy),
     }
 
 
@@ -111,111 +171,37 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
     """The fields of a set-up that say how it is kept and computed."""
     optimizer = text_of(record, "optimizer") or "adamw_torch"
     trained, kind = text_of(record, "trainable_dtype"), text_of(record, "sequence_length_kind")
-    quantization = _quantization(text_of(record, "quantization"))
-    checkpointing = record.get("gradient_checkpointing")
-    if not isinstance(checkpointing, bool):
+    quantization = quantization_of(text_of(record, "quantization"))
+    unsaid = not record.get("quantization")
+    if unsaid and "qlora" in text_of(record, "method"):
+        quantization = "nf4"
+        notes.append("quantisation not stated: nf4 assumed, since the method is qlora")
+    checkpointing = flag_of(record, "gradient_checkpointing")
+    if checkpointing is None:
         checkpointing = True
         notes.append("gradient checkpointing assumed")
-    loss, classes = _loss(text_of(record, "loss_impl"))
+    loss, classes = loss_of(text_of(record, "loss_impl"))
     gpus_used = number_of(record, "n_gpus") or 1
     return {
         "padded": batch > 1 and "padded" in kind,
         "gradient_accumulation_steps": 2 if legacy else number_of(record, "grad_accum") or 1,
         "gradient_checkpointing": checkpointing,
         "quantization": quantization,
-        "quantizes_experts": True,  # libraries of their time kept experts as linear layers
         "keeps_quantized_inputs": quantization in ("nf4", "nf4-dq") and not checkpointing,
         "upcast_norms": "upcast" in text_of(record, "notes", "trainable_dtype"),
         "base_dtype": "float32" if "float32" in text_of(record, "base_dtype") else None,
         "adapter_bytes": 4 if trained.startswith(("float32", "adapter")) else None,
         "optimizer": optimizer.replace("adamw", "adamw_hf") if legacy else optimizer,
         "releases_gradients": bool(re.search(r"(into|in) backward|lomo", optimizer)),
-        "attention": _attention(text_of(record, "attention_impl")),
+        "attention": attention_of(text_of(record, "attention_impl")),
         "loss": loss,
         "classes": classes,
         "gpus": gpus_used,
-        "sharding": _sharding(text_of(record, "parallelism"), gpus_used),
+        "sharding": sharding_of(text_of(record, "parallelism"), gpus_used),
     }
 
 
-def _sharding(text: str, count: int) -> Sharding:
-    if count == 1:
-        return "none"
-    return "ddp" if "ddp" in text or ("data parallel" in text and "shard" not in text) else "fsdp"
-
-
 _RESCALING = ("ia3", "adapter-v2", "(ia)3")
-
-
-def _strategy(method: str) -> str:
-    if "full" in method and "lora" not in method:
-        return "full"
-    for word, strategy in (
-        ("qlora", "qlora"), ("llama-adapter", "other"), ("adalora", "lora"), ("lora", "lora"),
-        ("prefix", "prefix"), ("p-tuning", "ptuning"), ("ptuning", "ptuning"),
-        ("prompt", "ptuning"), ("adapter", "adapter"), ("head", "head"), ("probe", "head"),
-    ):  # fmt: skip
-        if word in method:
-            return strategy
-    return "other" if method else "lora"
-
-
-def _quantization(text: str) -> Quantization | None:
-    if not text or "none" in text:
-        return None
-    if "gptq" in text or "awq" in text:
-        return "int4"
-    if "8" in text and "4" not in text:
-        return "int8"
-    return "nf4-dq" if "dq" in text or "double" in text else "nf4"
-
-
-def _precision(record: Record, strategy: str) -> Precision:
-    base, trained = text_of(record, "base_dtype"), text_of(record, "trainable_dtype")
-    if "float32" in base or "fp32" in base:
-        mixed = "autocast" in base or "mixed" in base or "mixed" in trained
-        return "bf16-mixed" if mixed else "fp32"
-    if strategy == "full":
-        return "bf16-mixed" if "float32" in trained or "fp32" in trained else "bf16-pure"
-    if "no autocast" in trained or trained.startswith(("bfloat16", "float16")):
-        return "bf16-pure"
-    return "bf16-mixed"
-
-
-def _loss(text: str) -> tuple[Loss, int]:
-    match = re.search(r"classification \((\d+)", text)
-    if match:
-        return "full", int(match[1])
-    if "classification" in text:
-        return "full", 2
-    if "linear" in text or "liger" in text or "cut cross" in text:
-        return ("chunked" if "chunk" in text else "fused"), 0
-    if "chunk" in text:
-        return "chunked", 0
-    return ("kernel" if "fused" in text or "kernel" in text else "full"), 0
-
-
-def _attention(text: str) -> Attention:
-    if "eager" in text or "naive" in text:
-        return "eager"
-    return "flash" if "flash" in text or "xformers" in text else "sdpa"
-
-
-def _counter(text: str) -> Counter:
-    if "nvidia-smi" in text or ("device" in text and "reserved" not in text):
-        return "device"
-    return "allocated" if "allocated" in text else "reserved"
-
-
-def _targets(record: Record) -> tuple[str, ...] | str:
-    targets = record.get("targets")
-    words = targets if isinstance(targets, list) else [targets] if targets else []
-    text = " ".join(str(word).lower() for word in words)
-    if not text or "all linear" in text or "all-linear" in text:
-        return "all-linear"
-    if "attention qkv" in text:
-        return ("qkv",)
-    return tuple(str(word) for word in words)
 
 
 #: Where only the mean length is known: the longest batch of a run, as a multiple of the mean.
@@ -223,29 +209,3 @@ def _targets(record: Record) -> tuple[str, ...] | str:
 #: 1.4 to 1.6 times the mean packed length.
 _PADDED_PEAK = 3.6
 _PACKED_PEAK = 1.5
-
-
-def _dropout(record: Record) -> float:
-    """Dropout on LoRA's input: most recipes use 0.05, so that is the default."""
-    options = record.get("method_hyperparameters")
-    if isinstance(options, dict) and isinstance(options.get("lora_dropout"), (int, float)):
-        return float(options["lora_dropout"])
-    return 0.05
-
-
-#: Of what the driver reports, CUDA programs get a little less; measured on an 80 GiB card.
-_USABLE = 0.99
-
-
-def card_gib(name: object) -> float | None:
-    """Usable memory of a card by name; from a size in the name if the card is not in the table."""
-    text = str(name or "")
-    if not text.strip():
-        return None
-    try:
-        known = gpus.find(text)
-    except UsageError:  # several cards of that name, alike in memory or not
-        known = None
-    match = re.search(r"(\d+)\s*gi?b", text.lower())
-    gib = known.memory_gib if known else float(match[1]) if match else None
-    return gib * _USABLE if gib else None

@@ -31,16 +31,17 @@ class Setup:
             frozen base.
         micro_batch: Examples that a device sees at a time.
         sequence_length: Tokens of an example after padding or packing.
-        padded: Whether examples of unequal length are padded to one, so that attention gets a
-            mask. Matters only for ``sdpa``.
+        padded: Whether attention gets a mask, because examples of unequal length are padded to one
+            or several documents packed. Matters only for ``sdpa``.
         gradient_accumulation_steps: Above 1, gradients live through the next forward pass.
         base_dtype: What frozen weights are stored in; the precision decides if None.
         adapter_bytes: Bytes of a trained adapter weight where the precision does not tell: float32
             adapters (4) may be trained without autocast.
         upcast_norms: Norms and embeddings of a quantised model are float32, and with them the
             residual stream, as PEFT's ``prepare_model_for_kbit_training`` does it.
-        quantizes_experts: bitsandbytes quantises linear layers; since transformers 5 routed experts
-            are stacked into plain parameters, which it leaves as they are.
+        experts_are_linear: Routed experts are linear layers, so that they are quantised and get
+            adapters; since transformers 5 they are stacked into plain parameters, which neither
+            bitsandbytes nor PEFT's ``all-linear`` touches.
         keeps_quantized_inputs: 4-bit layers keep their inputs, as bitsandbytes did before 0.43.
         rescales_outputs: The targeted layers' outputs are multiplied by trained vectors (IA3,
             LLaMA-Adapter v2), which keeps them.
@@ -66,7 +67,7 @@ class Setup:
     base_dtype: str | None = None
     adapter_bytes: int | None = None
     upcast_norms: bool = False
-    quantizes_experts: bool = False
+    experts_are_linear: bool = False
     keeps_quantized_inputs: bool = False
     rescales_outputs: bool = False
     releases_gradients: bool = False

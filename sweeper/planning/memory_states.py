@@ -66,7 +66,7 @@ def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
 
 def _low_rank_parameters(model: ModelFacts, setup: Setup) -> int:
     total = 0
-    for linear in targeted(model, setup.target_modules):
+    for linear in targeted(model, setup.target_modules, setup.experts_are_linear):
         total += linear.count * setup.r * (linear.inputs + linear.outputs)
         total += linear.count * linear.outputs if setup.use_dora else 0
     return total
@@ -115,7 +115,7 @@ def quantized_parameters(model: ModelFacts, setup: Setup) -> int:
     if setup.quantization is None:
         return 0
     inside = sum(linear.parameters for linear in linears(model))
-    inside += expert_parameters(model) if setup.quantizes_experts else 0
+    inside += expert_parameters(model) if setup.experts_are_linear else 0
     return min(inside, max(0, model.parameters - embedding_parameters(model)))
 
 

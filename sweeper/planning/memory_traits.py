@@ -76,8 +76,23 @@ _TRAITS: dict[str, Traits] = {
     "gemma3_text": Traits(norm="rms_wide", activation="gelu", norms=4, qk_norm=True),
     "qwen3": Traits(qk_norm=True),
     "qwen3_moe": Traits(qk_norm=True),
+    "olmoe": Traits(qk_norm=True),
+    "exaone4": Traits(qk_norm=True),
+    "hunyuan_v1_dense": Traits(qk_norm=True),
     "olmo2": Traits(norm="rms_wide", qk_norm=True),
+    "olmo3": Traits(norm="rms_wide", qk_norm=True),
     "cohere": Traits(norm="layer_wide", norms=1),
+    "cohere2": Traits(norm="layer_wide", norms=1),
+    "glm": Traits(names={**LLAMA_NAMES, "gate_up": "gate_up_proj"}),
+    "glm4": Traits(names={**LLAMA_NAMES, "gate_up": "gate_up_proj"}, norms=4),
+    "arcee": Traits(activation="relu"),
+    "apertus": Traits(activation="relu", qk_norm=True),
+    "nemotron": Traits(norm="layer", activation="relu"),
+    "persimmon": Traits(names=_NEOX_NAMES, norm="layer", activation="relu", qk_norm=True),
+    "codegen": Traits(
+        names={"qkv": "qkv_proj", "o": "out_proj", "up": "fc_in", "down": "fc_out"},
+        norm="layer", norms=1, activation="gelu_composed",
+    ),
     "stablelm": Traits(norm="layer"),
     "phi3": Traits(
         names={"qkv": "qkv_proj", "o": "o_proj", "gate_up": "gate_up_proj", "down": "down_proj"}
@@ -128,6 +143,7 @@ _TRAITS: dict[str, Traits] = {
     "bert": _BERT,
     "roberta": _BERT,
     "xlm-roberta": _BERT,
+    "camembert": _BERT,
     "electra": _BERT,
     "distilbert": Traits(
         names={"q": "q_lin", "k": "k_lin", "v": "v_lin", "o": "out_lin", "up": "lin1",

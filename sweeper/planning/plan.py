@@ -177,10 +177,19 @@ class Budget(Record):
     trials_at_once: int = 1
     search: Duration
     confirmation: Duration
+    beside: Duration | None = Field(
+        None, description="start of the workers, baselines, and scoring on the test split"
+    )
+    sweep: Duration | None = Field(None, description="all of it, on the clock")
     finalists: int
     confirmation_seeds: int
     gpu_hours: float | None = None
     cost_usd: float | None = None
+    cost_low_usd: float | None = None
+    cost_high_usd: float | None = None
+    energy_low_kwh: float | None = Field(None, description="of the devices alone")
+    energy_high_kwh: float | None = None
+    timing: tuple[str, ...] = Field((), description="what the seconds rest on")
     purchases: tuple[Purchase, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -10,8 +10,15 @@ from collections.abc import Sequence
 from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
 from sweeper.planning.answers import answers
-from sweeper.planning.budget import make_budget, rung_items
-from sweeper.planning.candidates import Outlook, entry, outlook_of, validation_rows
+from sweeper.planning.budget import RUNGS, make_budget, rung_items
+from sweeper.planning.candidates import (
+    NOT_ASKED_FOR,
+    Outlook,
+    entry,
+    outlook_of,
+    validation_rows,
+)
+from sweeper.planning.duration_sweep import course_of, priced
 from sweeper.planning.identity import identity
 from sweeper.planning.lengths import USUAL, Cap
 from sweeper.planning.owntrials import check_own_trials
@@ -48,6 +55,17 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     steps = _steps(facts, lead, epochs)
     items = rung_items(validation_rows(spec, facts), facts.data.train_rows, epochs)
     full_tokens = round(epochs * facts.data.train_rows * scene.cap.mean)
+    course = course_of(
+        spec,
+        facts,
+        scene.model,
+        epochs=epochs,
+        rung_items=items,
+        validation_rows=validation_rows(spec, facts),
+        rungs=RUNGS,
+    )
+    costs = [priced(candidate, facts, course) for candidate in candidates]
+    candidates = [cost.candidate for cost in costs]
     return Plan(
         facts=facts,
         recommended=lead.strategy,
@@ -57,7 +75,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         advice=notes(rules, scene.values, "advice"),
         answers=answers(rules, scene.values, facts, candidates, rejected),
         own_trials=spec.trials,
-        budget=make_budget(spec, facts, candidates, epochs, full_tokens, steps, items),
+        budget=make_budget(spec, facts, costs, course, full_tokens, steps),
         seed=spec.search.seed,
         identity=identity(spec, facts),
     )
@@ -81,7 +99,7 @@ def _ranked(
         # Nothing else fits: a strategy that rules leave out is better than no plan.
         candidates, rejected = _entries(spec, facts, scenes, epochs, leave_out=False)
     if not candidates:
-        raise NothingFits([_problem(item) for item in rejected])
+        raise NothingFits(_problems(rejected))
     order = {name: strategy.order for name, strategy in book.strategies.items()}
     candidates.sort(key=lambda c: (-c.score, order[c.strategy]))
     return candidates, rejected
@@ -134,7 +152,14 @@ def _cut(cap: Cap) -> tuple[Reason, ...]:
     )
 
 
-def _problem(item: Rejected) -> Problem:
-    return Problem(
-        f"{item.strategy} cannot be used for {item.model}: {item.reason}", "", item.remedy
-    )
+def _problems(rejected: Sequence[Rejected]) -> list[Problem]:
+    """One problem a reason; strategies that nobody asked for are none."""
+    strategies: dict[tuple[str, str, str], list[str]] = {}
+    for item in rejected:
+        if item.reason != NOT_ASKED_FOR:
+            key = (item.model, item.reason, item.remedy)
+            strategies.setdefault(key, []).append(item.strategy)
+    return [
+        Problem(f"{', '.join(names)} cannot be used for {model}: {reason}", "", remedy)
+        for (model, reason, remedy), names in strategies.items()
+    ]

@@ -39,12 +39,12 @@ def too_large(
         source="the memory formula",
         needs_gib=round(need, 2),
         has_gib=hardware.memory_gib,
-        remedy="; ".join(remedies(model, setup, hardware)),
+        remedy="; ".join(remedies(model, found.heaviest_setup, hardware)),
     )
 
 
 def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[str]:
-    """Changes that would each make it fit, the cheapest first."""
+    """Changes that would each make the heaviest configuration fit, the cheapest first."""
     limit = hardware.memory_gib
     found: list[str] = []
 
@@ -53,7 +53,7 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[s
 
     rank = _smaller_rank(setup, fits)
     if rank:
-        found.append(f"rank {rank} would fit")
+        found.append(f"ranks up to {rank} would fit")
     length = _shorter(setup, fits)
     if length:
         found.append(f"texts cut at {length} tokens would fit")
@@ -92,11 +92,14 @@ def _shorter(setup: Setup, fits: Any) -> int | None:
 
 
 def _more_gpus(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[str]:
+    """Sharded on several devices, activations are most of it: one example with checkpointing."""
     if hardware.device == "cpu":
         return []
     gpus = max(setup.gpus, 1) * 2
+    one = replace(setup, micro_batch=1, evaluation_batch=1)
+    one = replace(one, gradient_checkpointing=setup.strategy != "prefix")
     while gpus <= 64:
-        more = replace(setup, gpus=gpus, sharding="fsdp")
+        more = replace(one, gpus=gpus, sharding="fsdp")
         if estimate(model, more, hardware.memory_gib).high_gib <= hardware.memory_gib:
             return [f"{gpus} such GPUs, sharded, would fit"]
         gpus *= 2

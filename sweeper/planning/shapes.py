@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sweeper.facts.record import ModelFacts
 from sweeper.planning.memory_traits import LLAMA_NAMES, Role, traits
@@ -60,10 +61,15 @@ def _mlp(model: ModelFacts, names: dict[Role, str]) -> Iterable[tuple[Role, int,
     yield "down", wide, hidden
 
 
-def linears(model: ModelFacts) -> tuple[Linear, ...]:
-    """All linear layers of the blocks except routed experts, whose weights are stacked.
+@lru_cache(maxsize=256)
+def linears(model: ModelFacts, experts: bool = False) -> tuple[Linear, ...]:
+    """All linear layers of the blocks; of routed experts only where they are linear layers.
 
     A model with cross-attention counts it as a second attention of the decoder's layers.
+
+    Args:
+        experts: Every routed expert is a set of linear layers, as before transformers 5; since
+            then their weights are stacked into one parameter and are no linear layers.
     """
     names = traits(model).names
     fallback = LLAMA_NAMES
@@ -75,6 +81,10 @@ def linears(model: ModelFacts) -> tuple[Linear, ...]:
     ]
     if dense:
         found += [(role, a, b, dense) for role, a, b in _mlp(model, names)]
+    if model.moe and experts:
+        one = model.model_copy(update={"intermediate_size": model.moe.intermediate_size})
+        copies = model.moe.layers * model.moe.experts
+        found += [(role, a, b, copies) for role, a, b in _mlp(one, names)]
     if model.moe and model.moe.shared_intermediate_size:
         hidden, wide = model.hidden_size, model.moe.shared_intermediate_size
         sparse = model.moe.layers
@@ -114,6 +124,8 @@ def active_parameters(model: ModelFacts) -> int:
     return active + head
 
 
+#: What Mixtral's experts were called while they were linear layers.
+_MIXTRAL: dict[Role, str] = {"gate": "w1", "up": "w3", "down": "w2"}
 _GENERIC: dict[str, frozenset[Role]] = {
     "query": frozenset({"q", "q_b"}),
     "key": frozenset({"k"}),
@@ -131,17 +143,22 @@ def words() -> tuple[str, ...]:
     return ("all-linear", *_GENERIC)
 
 
-def targeted(model: ModelFacts, target_modules: tuple[str, ...] | str) -> tuple[Linear, ...]:
+def targeted(
+    model: ModelFacts, target_modules: tuple[str, ...] | str, experts: bool = False
+) -> tuple[Linear, ...]:
     """The linear layers that ``target_modules`` names: module names, or words for a role.
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
     ``projection``. Names of another family's layout are understood by their role.
+
+    Args:
+        experts: As for ``linears``.
     """
-    available = linears(model)
+    available = linears(model, experts)
     wanted = (target_modules,) if isinstance(target_modules, str) else target_modules
     if "all-linear" in wanted:
         return available
-    by_name = {name: role for role, name in LLAMA_NAMES.items()} | {
+    by_name = {name: role for role, name in (*LLAMA_NAMES.items(), *_MIXTRAL.items())} | {
         name: role for role, name in traits(model).names.items()
     }
     roles: set[str] = set()

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from sweeper import units
 from sweeper.planning.effects import EVERY, Change, fill
 from sweeper.planning.factkinds import Values
 from sweeper.planning.plan import Parameter, Prior, Reason
@@ -97,7 +98,8 @@ def _apply(
         standing.score += weight
         done.append(f"{weight:+g}")
     if name in effects.exclude:
-        standing.refused = standing.refused or (fill(rule.why, values), rule.id, rule.source)
+        # what the model cannot do at all says more than what one strategy lacks for it
+        standing.refused = (fill(rule.why, values), rule.id, rule.source)
     if name in effects.leave_out:
         standing.left_out = rule
     if name in effects.cautions:
@@ -218,9 +220,15 @@ def describe(parameter: Parameter) -> str:
         return (
             f"{{{choices}}} ({parameter.default})" if parameter.searched else str(parameter.default)
         )
+    default = written(float(parameter.default))
     if not parameter.searched:
-        return f"{float(parameter.default):g}"
-    return f"{parameter.low:g} to {parameter.high:g} ({float(parameter.default):g})"
+        return default
+    return f"{written(_number(parameter.low))} to {written(_number(parameter.high))} ({default})"
+
+
+def written(value: float) -> str:
+    """A number of a range: small ones in scientific form, as learning rates are written."""
+    return units.rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"
 
 
 def _prior(parameter: Parameter) -> Prior:

@@ -80,17 +80,27 @@ class Strategy:
 def load_strategies(folders: tuple[Path, ...], problems: list[Problem]) -> dict[str, Strategy]:
     """Every strategy file in these folders; a later folder's file replaces an earlier one's.
 
-    Problems are appended; a file that holds one is still read as far as it goes.
+    A folder ``parameters`` beside one of strategies holds parameters that every strategy has
+    which trains for epochs. Problems are appended; a file that holds one is still read as far as
+    it goes.
     """
     found: dict[str, Strategy] = {}
+    shared: dict[str, DeclaredParameter] = {}
     for folder in folders:
+        for path in sorted(folder.with_name("parameters").glob("*.yaml")):
+            document = read(path)
+            problems += document.problems
+            shared |= _parameters(document.data, document, problems, ())
         for path in sorted(folder.glob("*.yaml")):
             document = read(path)
             problems += document.problems
             strategy = _strategy(document, path, problems)
             if strategy is not None:
                 found[strategy.name] = strategy
-    whole = {name: _extended(strategy, found, problems) for name, strategy in found.items()}
+    whole = {
+        name: _with_shared(_extended(strategy, found, problems), shared)
+        for name, strategy in found.items()
+    }
     return dict(sorted(whole.items(), key=lambda item: (item[1].order, item[0])))
 
 
@@ -107,6 +117,13 @@ def _extended(
         problems.append(Problem(what, why, fix, strategy.where))
         return strategy
     return replace(strategy, parameters={**parent.parameters, **strategy.parameters})
+
+
+def _with_shared(strategy: Strategy, shared: Mapping[str, DeclaredParameter]) -> Strategy:
+    if "num_train_epochs" not in strategy.parameters:
+        return strategy
+    others = {name: p for name, p in shared.items() if name not in strategy.parameters}
+    return replace(strategy, parameters={**strategy.parameters, **others})
 
 
 def _strategy(document: Document, path: Path, problems: list[Problem]) -> Strategy | None:
@@ -209,13 +226,13 @@ def _optimizers(
 
 
 def _parameters(
-    data: Any, document: Document, problems: list[Problem]
+    data: Any, document: Document, problems: list[Problem], top: Path_ = ("parameters",)
 ) -> dict[str, DeclaredParameter]:
     found: dict[str, DeclaredParameter] = {}
     if not isinstance(data, Mapping):
         return found
     for name, item in data.items():
-        path: Path_ = ("parameters", name)
+        path: Path_ = (*top, name)
         where = document.where(path)
         if not isinstance(item, Mapping):
             problems.append(Problem(f"{name} = {item!r} is not a parameter", where=where))
@@ -230,12 +247,12 @@ def _parameters(
         parameter = parse_parameter(item, document, path, problems)
         if parameter is not None:
             found[name] = DeclaredParameter(parameter, when, where)
-    _check_conditions(found, document, problems)
+    _check_conditions(found, document, problems, top)
     return found
 
 
 def _check_conditions(
-    found: Mapping[str, DeclaredParameter], document: Document, problems: list[Problem]
+    found: Mapping[str, DeclaredParameter], document: Document, problems: list[Problem], top: Path_
 ) -> None:
     """A conditional parameter's parent must stand before it and be able to take those values."""
     names = list(found)
@@ -243,7 +260,7 @@ def _check_conditions(
         condition = declared.parameter.condition
         if condition is None:
             continue
-        where = document.where(("parameters", name, "condition"))
+        where = document.where((*top, name, "condition"))
         if condition.parameter not in names[: names.index(name)]:
             fix = near_match(condition.parameter, names)
             what = f"{name} depends on {condition.parameter!r}, which does not stand before it"

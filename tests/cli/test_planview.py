@@ -2,7 +2,8 @@
 
 import pytest
 
-from sweeper.cli.planview import scalar
+from sweeper.cli.planview import domain_line, scalar
+from sweeper.facts.record import DomainFacts
 
 SIZE = ("plan", "--task", "classification", "--examples", "2000", "--model", "7B")
 
@@ -67,3 +68,25 @@ def test_verbose_shows_every_parameter_with_its_source(sweeper):
     assert "lora: parameters" in out
     assert "warmup_ratio" in out
     assert "arXiv" in out
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"decided_by": "user"}, "language: far from general text (as stated)"),
+        (
+            {"decided_by": "tokens-per-word", "tokens_per_word": 2.0,
+             "general_tokens_per_word": 1.25},
+            "language: far from general text (1.60 times general text's tokens a word)",
+        ),
+        (
+            {"decided_by": "bits-per-byte", "tokens_per_word": 1.25, "bits_per_byte": 2.0,
+             "general_tokens_per_word": 1.25, "general_bits_per_byte": 1.5},
+            "language: far from general text (2.00 bits a byte under the model, general text "
+            "1.50; besides, 1.00 times general text's tokens a word)",
+        ),
+    ],
+    ids=["stated", "words", "bits"],
+)  # fmt: skip
+def test_the_domain_is_told_with_every_measure_of_it(facts, said):
+    assert domain_line(DomainFacts(distance="far", **facts)) == said

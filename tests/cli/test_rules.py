@@ -2,6 +2,10 @@
 
 import json
 
+import jsonschema
+import pytest
+import yaml
+
 
 def test_the_rule_book_is_listed_and_one_rule_is_shown_whole(sweeper):
     listed = sweeper("rules").out
@@ -55,8 +59,36 @@ def test_explain_names_what_would_change_the_decision(sweeper, here):
     assert parts["near_misses"]
 
 
+def test_explain_takes_the_rules_that_a_plan_was_made_with(sweeper, here):
+    (here / "mine").mkdir()
+    (here / "mine" / "a.yaml").write_text(
+        "- id: house-style\n  title: Ours\n  when: {examples: {min: 1}}\n"
+        "  then: {prefer: {full: 50}}\n  why: We always do.\n  source: house rule\n"
+    )
+    plan = ("plan", "--task", "instruction", "--examples", "2000", "--gpu-memory", "200")
+    made = sweeper(*plan, "--model", "1B", "--rules", "mine", "--json")
+    (here / "plan.json").write_text(made.out)
+    assert "house-style" not in sweeper("explain", "plan.json", "--json").out
+    parts = json.loads(sweeper("explain", "plan.json", "--rules", "mine", "--json").out)
+    assert "house-style" in {rule["rule"] for rule in parts["fired"]}
+    assert "We always do." in sweeper("explain", "house-style", "--rules", "mine").out
+
+
 def test_schemas_are_json_schemas(sweeper):
     for kind in ("sweep", "rules", "strategy"):
         schema = json.loads(sweeper("schema", kind).out)
         assert schema["$schema"].startswith("https://json-schema.org/")
     assert sweeper("schema", "rule").code == 2
+
+
+def test_what_a_plan_writes_fits_the_schema_and_a_slip_does_not(sweeper, here):
+    flags = ("--task", "code", "--examples", "2000", "--gpu-memory", "24", "--model", "7B")
+    assert sweeper("plan", *flags, "-o", "sweep.yaml").code == 0
+    schema = json.loads(sweeper("schema", "sweep").out)
+    written = yaml.safe_load((here / "sweep.yaml").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(written, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written | {"traning": {"epochs": 3}}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written | {"task": "coding"}, schema)

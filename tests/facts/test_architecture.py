@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sweeper.errors import ModelError
 from sweeper.facts import catalogue
 from sweeper.facts.architecture import architecture
-from sweeper.facts.families import FAMILIES
+from sweeper.facts.families import FAMILIES, HYBRIDS, WITHOUT_ATTENTION
 from sweeper.facts.parameters import count_parameters
 
 LLAMA = {
@@ -33,7 +33,7 @@ def test_the_shape_of_a_known_model_gives_its_published_count(model_id):
 def test_most_models_of_the_catalogue_have_a_published_count():
     counts = [catalogue.find(model_id).parameters for model_id in catalogue.known_ids()]
     assert len(counts) >= 90
-    assert counts.count(None) <= 6
+    assert counts.count(None) <= 7
 
 
 def test_older_names_of_the_same_fields_are_understood():
@@ -107,6 +107,32 @@ def test_a_config_without_a_shape_is_refused(config, said):
     with pytest.raises(ModelError, match=said) as error:
         architecture(config, "here/config.json")
     assert "here/config.json" in str(error.value)
+
+
+@pytest.mark.parametrize("model_type", sorted(WITHOUT_ATTENTION))
+def test_models_without_attention_are_refused(model_type):
+    with pytest.raises(ModelError, match=f"{model_type} is not a transformer") as error:
+        architecture({**LLAMA, "model_type": model_type}, "here/config.json")
+    assert "Choose a transformer" in str(error.value)
+
+
+@pytest.mark.parametrize("model_type", sorted(HYBRIDS))
+def test_hybrids_are_counted_roughly_and_say_so(model_type):
+    shape = architecture({**LLAMA, "model_type": model_type})
+    assert (shape.attention_only, shape.countable) == (False, False)
+
+
+def test_unknown_encoder_decoders_are_refused_and_t5_is_known():
+    config = {**LLAMA, "model_type": "bart", "is_encoder_decoder": True}
+    with pytest.raises(ModelError, match="bart is an encoder-decoder of a family"):
+        architecture(config)
+    assert architecture({**LLAMA, "model_type": "t5"}).kind == "encoder-decoder"
+
+
+@pytest.mark.parametrize("model_type", ["longformer", "nomic_bert", "eurobert", "deberta"])
+def test_families_that_are_known_in_part_have_their_kind_and_no_exact_count(model_type):
+    shape = architecture({**LLAMA, "model_type": model_type})
+    assert (shape.kind, shape.countable) == ("encoder", False)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sweeper.facts.lengths import ruler
 from sweeper.facts.model import model_facts
 from sweeper.facts.packaged import PACKAGED, package_folder
 from sweeper.facts.record import Facts
-from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, Spec
+from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, Spec, TrainingSpec
 
 CONFIG = {
     "model_type": "llama",
@@ -249,3 +249,25 @@ def test_real_data_sets_are_as_far_as_they_seem(shared_data, folder, task, colum
     model = ModelSpec(id="packaged:minilm")
     found = facts_of(a_spec(model, str(shared_data / folder), task, columns=columns))
     assert found.domain.distance == distance
+
+
+def test_a_class_that_is_written_is_measured_with_its_question(tmp_path):
+    model = model_facts(a_model(tmp_path / "model", template=TEMPLATE))
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": words(5, n), "label": f"w{n % 2}"} for n in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def measured(classes_by):
+        training = TrainingSpec(classes_by=classes_by)
+        spec = Spec(
+            task="classification",
+            models=(ModelSpec(id="x"),),
+            data=DataSpec(path=str(path)),
+            training=training,
+        )
+        return data_facts(load(spec.data, spec.task), spec, model).lengths
+
+    head, name = measured("head"), measured("generate")
+    assert (head.mean, head.output_mean) == (5, None)
+    assert name.output_mean == 1
+    assert name.p50 > head.p50 + 10

@@ -38,6 +38,7 @@ DEBERTA = {
     "type_vocab_size": 0,
 }
 FALCON = {key: value for key, value in SMALL.items() if key != "intermediate_size"}
+GPT = {"vocab_size": 96, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}
 T5 = {
     "vocab_size": 96,
     "d_model": 32,
@@ -75,7 +76,7 @@ CONFIGS = [
     ("cohere", GROUPED),
     ("stablelm", GROUPED),
     ("stablelm", GROUPED | {"use_qkv_bias": True, "use_parallel_residual": True}),
-    ("gpt2", {"vocab_size": 96, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}),
+    ("gpt2", GPT),
     ("gpt_neox", SMALL),
     ("opt", SMALL | {"ffn_dim": 72, "word_embed_proj_dim": 32}),
     (
@@ -86,6 +87,15 @@ CONFIGS = [
     ("falcon", FALCON | {"parallel_attn": False, "multi_query": False}),
     ("falcon", FALCON | {"new_decoder_architecture": True, "num_kv_heads": 2}),
     ("bloom", {"vocab_size": 96, "hidden_size": 32, "n_layer": 3, "n_head": 4}),
+    ("starcoder2", GROUPED),
+    ("gptj", GPT),
+    ("codegen", GPT),
+    ("gpt_bigcode", GPT),
+    ("gpt_bigcode", GPT | {"multi_query": False}),
+    ("mpt", {"vocab_size": 96, "d_model": 32, "n_layers": 3, "n_heads": 4}),
+    ("nemotron", GROUPED),
+    ("arcee", GROUPED),
+    ("camembert", SMALL | {"type_vocab_size": 1}),
     ("bert", SMALL),
     ("roberta", SMALL | {"type_vocab_size": 1}),
     ("xlm-roberta", SMALL | {"type_vocab_size": 1}),

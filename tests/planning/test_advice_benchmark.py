@@ -6,6 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from benchmarks.advice.cleaning import cleaned
+from benchmarks.advice.pairs import predicted, score_pairs
+from benchmarks.advice.rates import planned, score_rates
+from sweeper.planning.rules import rule_book
+
+BOOK = rule_book()
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -53,3 +61,43 @@ def test_json_has_one_line_a_record(tmp_path: Path) -> None:
     assert scores["q-0.0003"] > scores["q-0.0001"] > scores["q-0.01"]
     rate = next(line for line in lines if line["id"] == "r-1")
     assert rate["low"] <= rate["default"] <= rate["high"]
+
+
+WRONG: tuple[Any, ...] = (None, "x", [1], {"a": 1}, -3, True, float("nan"), "1e-4", "7B", 0.5)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_fields_that_cannot_be_read_take_their_defaults(wrong: Any) -> None:
+    record = sweep(3e-4, 0.58) | {"best_lr": 3e-4, "n_params": 7e9, "std": 0.1, "hidden": 4096}
+    for key in (*record, "hyperparameters.lr"):
+        spoilt = {**record, "hyperparameters": {"lr": 3e-4, "lora_r": 16}}
+        if key == "hyperparameters.lr":
+            spoilt["hyperparameters"]["lr"] = wrong
+        else:
+            spoilt[key] = wrong
+        rows, refused = cleaned([spoilt, record])
+        assert refused == 0
+        assert predicted(BOOK, rows[0]) <= 0
+        assert planned(BOOK, rows[0]).decades > 0
+        score_pairs(BOOK, rows)
+        score_rates(BOOK, rows, rows, "A")
+
+
+def test_what_is_left_out_has_a_stated_default() -> None:
+    (bare, none), refused = cleaned([{}, 3, {"metric": "accuracy", "id": "b"}])
+    assert refused == 1
+    assert (bare["id"], bare["method"], bare["score_tier"]) == ("1", "lora", "A")
+    assert none["metric_direction"] == "higher"
+    assert cleaned([{"metric": "Validation loss"}])[0][0]["metric_direction"] == "lower is better"
+
+
+def test_a_head_alone_has_the_rate_of_new_heads() -> None:
+    plan = planned(BOOK, cleaned([{"method": "head", "id": "h"}])[0][0])
+    assert plan.low <= 1e-2 <= plan.high
+
+
+def test_without_a_file_the_benchmark_asks_for_one() -> None:
+    command = [sys.executable, "-m", "benchmarks.advice"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "give --quality FILE" in done.stderr

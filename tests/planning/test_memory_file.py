@@ -48,6 +48,40 @@ def test_a_list_in_an_object_is_found_and_numbered(tmp_path: Path) -> None:
     assert [found["id"] for found in predictions(read_records(path))] == ["1", "b"]
 
 
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ('{"model": "7B", "targets": ["q_proj"]}', ["1"]),
+        ('{"names": ["a"], "rows": [{"id": "b"}]}', ["b"]),
+        ('{"id": "a"}\n\n{"id": "b"}\n', ["a", "b"]),
+        ('[{"id": 7}, {}]', ["7", "2"]),
+    ],
+    ids=["one record", "the list of objects", "lines", "ids that are numbers or missing"],
+)
+def test_other_forms_of_a_file_are_read(tmp_path: Path, text: str, ids: list[str]) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(text)
+    assert [found["id"] for found in predictions(read_records(path))] == ids
+
+
+def test_what_is_no_object_is_named_and_the_others_are_predicted() -> None:
+    first, second, third = predictions([3, {"id": "b", "n_params": 1e9}, None])
+    assert "record 1 is not an object" in first["error"]
+    assert second["peak_gib"] > 0
+    assert third["id"] == "3"
+
+
+def test_unreadable_fields_are_named_and_widen_the_interval() -> None:
+    row = {"model": "Llama-2-7B", "micro_batch": 2, "sequence_length": 512}
+    wrong = row | {"micro_batch": "four", "lora_rank": [8], "gradient_checkpointing": {}}
+    good, bad = predictions([row, wrong])
+    assert "problems" not in good
+    assert [text.split(" is ")[0] for text in bad["problems"]] == [
+        "lora_rank", "micro_batch", "gradient_checkpointing",
+    ]  # fmt: skip
+    assert bad["high_gib"] / bad["peak_gib"] > good["high_gib"] / good["peak_gib"]
+
+
 def test_fits_is_said_where_the_card_is_known() -> None:
     row = {"n_params": 7e9, "method": "full", "trainable_dtype": "bfloat16"}
     small, large, none = predictions([row | {"gpu": "T4"}, row | {"gpu": "H200"}, row])
@@ -71,7 +105,6 @@ def test_counters_differ_by_reserve_and_context() -> None:
         ("{", "is not JSON"),
         ('{"a": 1}', "holds no list of records"),
         ('{"a": [], "b": []}', "holds no list of records"),
-        ("[1, {}, 2]", "record 3 is not an object"),
         ("3", "holds no list of records"),
     ],
 )

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from sweeper.planning.memory_record_model import model_of
-from sweeper.planning.memory_records import card_gib, case_of
+from sweeper.planning.memory_record_words import card_gib
+from sweeper.planning.memory_records import case_of
 
 ROW: dict[str, Any] = {
     "id": "a", "model": "Mistral-7B-v0.1", "n_params": 7_241_732_096, "hidden": 4096,
@@ -81,7 +82,7 @@ def test_gaps_are_filled_and_said() -> None:
 
 
 def test_experts_follow_from_the_parameter_count() -> None:
-    facts, assumed = model_of(ROW | {"model": "Mixtral-8x7B", "n_params": 46_702_792_704})
+    facts, assumed = model_of(ROW | {"model": "wonder-moe", "n_params": 46_702_792_704})
     assert facts.moe is not None
     assert (facts.moe.experts, facts.moe.experts_per_token) == (8, 2)
     assert "8 experts" in assumed[0]

@@ -18,7 +18,7 @@ def test_the_cheapest_change_comes_first(scene: Any) -> None:
     _, facts = scene()
     need = estimate(facts.models[0], setup, 80.0).high_gib
     texts, _ = found(scene, need - 1.0, setup)
-    assert texts[0].startswith("rank ")
+    assert texts[0].startswith("ranks up to ")
     assert any(text.startswith("a GPU with") for text in texts)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sweeper.errors import NothingFits
-from sweeper.facts.record import Facts, MixtureOfExperts
+from sweeper.facts.record import Facts, LabelCount, MixtureOfExperts
+from sweeper.planning.explain import effect_texts
 from sweeper.planning.facttable import fact_values
 from sweeper.planning.planner import plan_with
 from sweeper.planning.rules import RuleBook, rule_book
@@ -29,6 +30,7 @@ STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("full: warmup 5-10%", ("warmup-share",)),
     ("full: weight decay 0.01", ("weight-decay",)),
     ("LoRA: 1% of parameters, 90-95% of quality", ("lora-close-to-full",)),
+    ("LoRA: the base frozen, small adapters trained", ("lora-close-to-full",)),
     ("LoRA with limited compute", ("lora-limited-compute",)),
     ("LoRA for several tasks, adapters swapped", ("lora-several-tasks",)),
     ("LoRA for 1K-10K examples", ("lora-medium-data",)),
@@ -37,6 +39,7 @@ STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("LoRA: Q,V or Q,K,V,O", ("lora-targets",)),
     ("LoRA: rate 1e-4 to 3e-4", ("lora-learning-rate",)),
     ("QLoRA: 4 bits, 70B on one GPU", ("qlora-one-gpu-for-70b",)),
+    ("QLoRA: LoRA on a base in 4 bits", ("qlora-one-gpu-for-70b", "qlora-large-models")),
     ("QLoRA with very little memory", ("qlora-little-memory",)),
     ("QLoRA for 70B and more", ("qlora-large-models",)),
     ("prompts: frozen model, soft prompts", ("prompts-freeze-the-model",)),
@@ -54,6 +57,7 @@ STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("code: larger ranks, 32-64", ("code-larger-rank",)),
     ("domain: continue pretraining on the corpus", ("domain-continue-pretraining",)),
     ("domain: then fine-tune on the task", ("domain-then-task",)),
+    ("domain: PubMed first, then 10K clinical notes", ("domain-then-task",)),
     ("1K good examples beat 10K noisy ones", ("quality-over-quantity",)),
     ("invest in curation", ("invest-in-curation",)),
     ("instruction format", ("instruction-format-fallback",)),
@@ -65,6 +69,7 @@ STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("higher weight decay", ("higher-weight-decay",)),
     ("KL penalty from the base model", ("kl-to-base",)),
     ("early stopping on general validation loss", ("stop-on-general-loss",)),
+    ("stop if general performance degrades", ("stop-on-general-loss",)),
     ("constant with warmup, most common, 5%", ("constant-with-warmup",)),
     ("cosine for many epochs", ("cosine-for-long-runs",)),
     ("layer-wise decay", ("layerwise-decay",)),
@@ -81,9 +86,35 @@ STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("practice 7: task and general performance", ("evaluate-broadly",)),
 )
 
+# The numbers of these statements, as the rules hold them: in condition, effects or reason.
+NUMBERS: dict[str, tuple[str, ...]] = {
+    "full-learning-rate": ("1e-5 to 5e-5",),
+    "ten-times-below-pretraining": ("0.1 x pretraining_peak_learning_rate",),
+    "full-large-data": ("10,000",),
+    "full-epochs": ("2 to 5",),
+    "batch-size": ("{8|16|32}",),
+    "warmup-share": ("0.05 to 0.1",),
+    "weight-decay": ("default 0.01",),
+    "lora-close-to-full": ("1%", "90-95%"),
+    "lora-medium-data": ("1,000", "10,000"),
+    "lora-rank": ("8 to 64", "default 16"),
+    "lora-alpha": ("16 to 32", "default 32"),
+    "lora-targets": ("{qv|qkvo}",),
+    "lora-learning-rate": ("1e-4 to 3e-4",),
+    "qlora-large-models": ("65",),
+    "instruction-data-size": ("10,000 to 100,000",),
+    "code-larger-rank": ("32 to 64",),
+    "domain-then-task": ("10K",),
+    "replay": ("20%", "80%"),
+    "constant-with-warmup": ("default 0.05",),
+    "few-epochs": ("2 to 3",),
+    "quality-over-quantity": ("thousand",),
+}
+
 ALL = ("lora", "full", "qlora", "prefix", "ptuning", "adapter", "head")
 NAMED: dict[str, Any] = {"aim": {"strategies": ALL}}
 MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 4, "gpu_gib": None}
+CORPUS: dict[str, Any] = {"task": "domain", "spec": {"corpus": "corpus.txt"}}
 FORGET: dict[str, Any] = {"aim": {"max_forgetting_points": 1.0}}
 MOE = MixtureOfExperts(experts=8, experts_per_token=2, intermediate_size=11008, layers=32)
 SHORT = {"lengths": {"mean": 20.0, "p50": 20, "p90": 30, "p99": 40, "longest": 40}}
@@ -139,6 +170,12 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "domain-continue-pretraining": ({"task": "domain"}, {"spec": {"corpus": "corpus.txt"}}),
     "domain-then-task": ({"task": "domain", "spec": {"corpus": "corpus.txt"}}, {"spec": {}}),
     "far-domain-corpus": ({"domain": "far"}, {"domain": "near"}),
+    "first-stage-by-all-weights": (CORPUS | {"model": "smollm2"}, {"model": "7B"}),
+    "first-stage-does-not-fit": (CORPUS | {"gpu_gib": 48.0}, {"gpu_gib": 80.0}),
+    "corpus-is-the-task": (
+        {"task": "domain", "spec": {"path": None, "corpus": "data.jsonl"}},
+        {"spec": {"corpus": "data.jsonl"}},
+    ),
     "quality-over-quantity": ({"data": {"duplicate_rows": 900}}, {"data": {}}),
     "invest-in-curation": ({}, {"data": {"path": None}}),
     "use-chat-template": ({}, {"model_changes": {"chat_template": False}}),
@@ -188,6 +225,10 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "quantisation-not-needed": ({}, {"gpu_gib": 24.0}),
     "quantisation-saves-nothing": (NAMED | {"model": "smollm2"}, {"model": "7B"}),
     "quantisation-costs-quality": ({"gpu_gib": 24.0}, {"gpu_gib": 80.0}),
+    "quantisation-skips-experts": (
+        {"model_changes": {"moe": MOE}, "gpu_gib": 24.0},
+        {"model_changes": {}},
+    ),
     "qlora-large-model-rate": ({"model": "70B"}, {"model": "13B", "gpu_gib": 24.0}),
     "head-own-rate": (MINI, {"task": "instruction", "model": "smollm2"}),
     "head-start-searched": (MINI, {"rows": 20}),
@@ -208,6 +249,15 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "many-rows-classification": (MINI, {"task": "instruction", "model": "smollm2"}),
     "far-domain-needs-tuning": ({"domain": "far"}, {"domain": "near"}),
     "encoders-do-not-write": ({"model": "minilm"}, {"model": "smollm2"}),
+    "uneven-classes": (
+        MINI
+        | {"data": {"labels": (LabelCount(label="a", rows=90), LabelCount(label="b", rows=10))}},
+        {"data": {}},
+    ),
+    "encoders-do-not-name-classes": (
+        MINI | {"training": {"classes_by": "generate"}},
+        {"training": {}},
+    ),
     "encoder-decoders-not-here": (
         {"model_changes": {"kind": "encoder-decoder"}},
         {"model_changes": {}},
@@ -234,6 +284,14 @@ def _outcome(book: RuleBook, spec: Spec, facts: Facts) -> str:
 def test_every_statement_of_best_practice_is_a_rule(statement: str, rules: tuple[str, ...]) -> None:
     for rule in rules:
         assert BOOK.rule(rule).why, statement
+
+
+@pytest.mark.parametrize(("rule", "numbers"), NUMBERS.items(), ids=list(NUMBERS))
+def test_a_rule_holds_the_numbers_of_its_statement(rule: str, numbers: tuple[str, ...]) -> None:
+    known = BOOK.rule(rule)
+    answers = " ".join(known.effects.answers.values())
+    text = " ".join((str(known.when), *effect_texts(known.effects, {}), answers, known.why))
+    assert [number for number in numbers if number not in text] == []
 
 
 def test_every_rule_has_a_pair_of_facts_that_flips_the_plan() -> None:

@@ -1,0 +1,88 @@
+"""Records as the rest of the benchmark may trust them: every field of its type, or left out.
+
+What a record leaves out, or holds in a form that cannot be read, takes a stated default: LoRA,
+tier A, a loss is better when lower and anything else when higher, and rows of one source, task,
+model and metric are compared with each other. Model, task and rows have their defaults in
+``records``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_TEXTS = (
+    "method", "model", "model_family", "task", "task_type", "metric", "metric_direction",
+    "score_tier", "comparison_group", "source",
+)  # fmt: skip
+_NUMBERS = (
+    "n_params", "n_train", "hidden", "value", "std", "trainable_params", "best_lr", "batch_size",
+)  # fmt: skip
+#: The least that counts and rates can be; scores and losses may be any number.
+_LEAST = {"n_params": 1.0, "n_train": 1.0, "hidden": 1.0, "trainable_params": 1.0, "best_lr": 1e-12}
+_LOWER = re.compile(r"loss|perplexity|ppl|nll|error|bits", re.IGNORECASE)
+_UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+
+
+def cleaned(records: Iterable[Any]) -> tuple[list[dict[str, Any]], int]:
+    """The records that are objects, cleaned, and how many are not."""
+    found, refused = [], 0
+    for index, record in enumerate(records, 1):
+        if isinstance(record, Mapping):
+            found.append(_clean(record, index))
+        else:
+            refused += 1
+    return found, refused
+
+
+def _clean(record: Mapping[str, Any], index: int) -> dict[str, Any]:
+    clean: dict[str, Any] = {"id": str(record.get("id") or index)}
+    clean |= {key: text for key in _TEXTS if (text := _text(record.get(key)))}
+    for key in _NUMBERS:
+        number = _number(record.get(key))
+        if number is not None and number >= _LEAST.get(key, -math.inf):
+            clean[key] = number
+    settings = record.get("hyperparameters")
+    clean["hyperparameters"] = dict(settings) if isinstance(settings, Mapping) else {}
+    for key in ("lr", "learning_rate", "r", "lora_r", "rank"):
+        if key in clean["hyperparameters"]:
+            number = _number(clean["hyperparameters"].pop(key))
+            if number is not None and number > 0:
+                clean["hyperparameters"][key] = number
+    clean["diverged"] = record.get("diverged") is True
+    clean.setdefault("method", "lora")
+    clean.setdefault("score_tier", "A")
+    clean.setdefault("source", "unknown")
+    clean.setdefault("metric_direction", _direction(clean))
+    clean.setdefault("comparison_group", _group(clean))
+    return clean
+
+
+def _direction(clean: Mapping[str, Any]) -> str:
+    return "lower is better" if _LOWER.search(str(clean.get("metric") or "")) else "higher"
+
+
+def _group(clean: Mapping[str, Any]) -> str:
+    return "|".join(str(clean.get(key)) for key in ("source", "task", "model", "metric"))
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        match = re.fullmatch(r"([-+]?[\d.,_]+(?:e[-+]?\d+)?)\s*([kmbt]?)", value.strip(), re.I)
+        if match is None:
+            return None
+        try:
+            value = float(re.sub(r"[,_]", "", match[1])) * _UNITS.get(match[2].lower(), 1.0)
+        except ValueError:
+            return None
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

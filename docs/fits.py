@@ -1,0 +1,87 @@
+"""Makes the page of what common GPUs can do with common sizes, from the planner itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sweeper import units
+from sweeper.errors import NothingFits
+from sweeper.facts.data import data_facts
+from sweeper.facts.hardware import hardware_facts
+from sweeper.facts.model import model_facts
+from sweeper.facts.record import Facts
+from sweeper.planning.plan import Candidate, Rejected
+from sweeper.planning.planner import outlook
+from sweeper.planning.rules import RuleBook
+from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, Spec
+
+MACHINES = ((1, 24), (1, 80), (8, 80))
+SIZES = ("7B", "13B", "70B")
+STRATEGIES = ("full", "lora", "qlora")
+
+HEAD = """
+# What fits where
+
+Instruction tuning on 10,000 examples of up to 512 tokens, each strategy at its best-practice
+range. Memory is that of the defaults on one GPU, in GiB; the upper end of the heaviest
+configuration of the range must fit, and is given for what does not. "Micro-batch" is what one GPU
+sees at a time, times the steps that are accumulated.
+
+`sweeper plan --task instruction --examples 10000 --model 7B --gpu-memory 24` says the same with
+times and reasons; `--gpus 8` and `--nodes 2` say how many there are, and `--budget 8gpuh`, `30usd`
+(with `--price`) or `2h` what they may cost: the plan then shows how many full trials of each
+strategy that buys, search and confirmation apart.
+
+| machine | model | strategy | GPUs a trial, trials at once | memory | set-up |
+|---|---|---|---|---|---|
+"""
+
+
+def fits_page(book: RuleBook, note: str) -> str:
+    """Every machine with every size: what fits and how, and what does not, in numbers."""
+    rows = [row for gpus, gib in MACHINES for size in SIZES for row in _rows(book, gpus, gib, size)]
+    return f"{note}\n{HEAD}" + "\n".join(rows) + "\n"
+
+
+def _rows(book: RuleBook, gpus: int, gib: int, size: str) -> Iterator[str]:
+    spec = Spec(
+        task="instruction",
+        models=(ModelSpec(id=size),),
+        data=DataSpec(examples=10_000),
+        hardware=HardwareSpec(gpu_memory_gib=float(gib), gpus=gpus),
+        aim=AimSpec(strategies=STRATEGIES),
+    )
+    model = model_facts(spec.models[0])
+    facts = Facts(
+        task=spec.task,
+        models=(model,),
+        data=data_facts(None, spec, model),
+        hardware=hardware_facts(spec.hardware),
+        aim=spec.aim,
+    )
+    found: dict[str, str] = {}
+    try:
+        candidates, rejected = outlook(book, spec, facts)
+        found |= {item.strategy: _refused(item) for item in rejected}
+        found |= {item.strategy: _fits(item, gpus) for item in candidates}
+    except NothingFits as error:
+        for problem in error.problems:
+            name, _, needs = problem.what.partition(f" cannot be used for {size}: ")
+            found[name] = f"does not fit | | {needs}; {problem.fix}"
+    for name in STRATEGIES:
+        yield f"| {gpus} x {gib} GB | {size} | {name} | {found[name]} |"
+
+
+def _fits(item: Candidate, gpus: int) -> str:
+    at_once = max(gpus // item.gpus_per_trial, 1)
+    checkpointing = ", checkpointing" if item.gradient_checkpointing else ""
+    memory = units.gib(item.memory.peak_gib).removesuffix(" GiB")
+    return (
+        f"{item.gpus_per_trial}, {at_once} | {memory} | {item.precision}, micro-batch "
+        f"{item.micro_batch} x {item.gradient_accumulation_steps}{checkpointing}"
+    )
+
+
+def _refused(item: Rejected) -> str:
+    needs = "" if item.needs_gib is None else f"up to {item.needs_gib:.0f}"
+    return f"does not fit | {needs} | {item.remedy or item.reason}"
