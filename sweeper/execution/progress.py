@@ -15,7 +15,9 @@ from optuna.trial import TrialState
 
 from sweeper.execution.events import Event, now
 from sweeper.execution.ledger import Ledger
+from sweeper.execution.remaining import pace, remaining
 from sweeper.execution.status import Eta, Phase, Running, Status
+from sweeper.planning.plan import Plan
 from sweeper.search.space import STRATEGY
 
 _WORKER_FREED = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
@@ -30,6 +32,7 @@ class Progress:
     started_at: str
     earlier_seconds: float = 0.0
     workers: int = 1
+    plan: Plan | None = None
     phase: Phase = "baselines"
     message: str = ""
     jobs: int = 0
@@ -112,13 +115,13 @@ class Progress:
         )
 
     def _eta(self, waiting: int) -> Eta | None:
-        # Each strategy's trials are expected as often as they came so far; the range is two
-        # standard errors of the mean duration around it.
-        spent = [result.training_seconds + result.evaluation_seconds + result.setup_seconds
-                 for result in self.ledger.results.values() if result.state != "FAIL"]  # fmt: skip
-        if self.phase not in ("baselines", "search") or len(spent) < 2:
+        if self.plan is None:
             return None
-        left = (waiting + len(self.running) / 2) / max(1, self.workers)
-        mean = statistics.mean(spent)
-        error = statistics.stdev(spent) / math.sqrt(len(spent))
-        return Eta(low=left * max(0.0, mean - 2 * error), high=left * (mean + 2 * error))
+        return remaining(
+            self.plan,
+            pace(self.plan, self.ledger.results, self.ledger.configs),
+            phase=self.phase,
+            trials_left=waiting + len(self.running) / 2,
+            jobs_left=self.jobs - self.jobs_done,
+            workers=self.workers,
+        )

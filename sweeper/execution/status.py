@@ -47,7 +47,7 @@ class Best(Record):
 
 
 class Eta(Record):
-    """Seconds that the rest will take, as a range over what finished trials took."""
+    """Seconds until the run ends: the plan's, corrected by what finished trials took."""
 
     low: float
     high: float

@@ -11,10 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sweeper import units
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
+from sweeper.planning.budget_parts import (
+    beside_seconds,
+    bill,
+    confirmation_seconds,
+    search_seconds,
+    spread_of,
+    timing,
+    together,
+)
+from sweeper.planning.duration_sweep import Priced
+from sweeper.planning.duration_trial import Course
 from sweeper.planning.plan import Budget, Candidate, Duration, Purchase
-from sweeper.spec import SearchSpec, Spec
+from sweeper.spec import Spec
 
 RUNGS = 8
 # Replays of recorded runs at equal cost: halving from an eighth was ruinous where curves cross
@@ -100,38 +112,49 @@ def searched_shares(first: int) -> tuple[float, float, float]:
 def make_budget(
     spec: Spec,
     facts: Facts,
-    candidates: Sequence[Candidate],
-    epochs: float,
+    costs: Sequence[Priced],
+    course: Course,
     full_tokens: int,
     steps: int,
-    items: int,
 ) -> Budget:
     """The study's budget with search and confirmation apart, each as a range."""
     limit = parse_limit(spec.aim.budget)
-    lead = candidates[0]
-    warmup = lead.parameters.get("warmup_ratio")
+    candidates = [cost.candidate for cost in costs]
+    warmup = candidates[0].parameters.get("warmup_ratio")
     first = first_rung(steps, float(warmup.default) if warmup else 0.0)
     at_once = _at_once(spec, facts, candidates)
-    confirmation = _confirmation(candidates, spec.search, at_once)
-    mean = _mean([c.duration for c in candidates])
-    trials, trial_notes = _affordable(spec, facts, mean, confirmation, at_once, first, limit)
-    search = _search(candidates, mean, trials, first, at_once)
-    hours = _device_hours(search, confirmation, at_once, candidates)
+    side_by_side = at_once if facts.hardware.gpus > 1 else 1
+    spread = spread_of(candidates)
+    confirmation = confirmation_seconds(costs, spec.search, side_by_side, spread)
+    trials, trial_notes = _affordable(spec, facts, costs, confirmation, side_by_side, first, limit)
+    search = search_seconds(costs, trials, searched_shares(first), side_by_side, spread)
+    beside = beside_seconds(facts, costs, course, spec.search, side_by_side, spread)
+    sweep = together(search, confirmation, beside)
+    devices = side_by_side * sum(c.gpus_per_trial for c in candidates) / len(candidates)
     price = facts.hardware.price_per_gpu_hour
+    hours = sweep.seconds * devices / 3600
+    cost = bill(sweep, devices, facts.hardware)
     return Budget(
         trials=trials,
         rungs=RUNGS,
         first_rung=first,
-        rung_items=items,
-        epochs=epochs,
+        rung_items=course.rung_items,
+        epochs=course.epochs,
         full_tokens=full_tokens,
         trials_at_once=at_once,
         search=search,
         confirmation=confirmation,
+        beside=beside,
+        sweep=sweep,
         finalists=spec.search.finalists,
         confirmation_seeds=spec.search.confirmation_seeds,
         gpu_hours=round(hours, 4),
         cost_usd=None if price is None else round(hours * price, 2),
+        cost_low_usd=cost.get("cost_low_usd"),
+        cost_high_usd=cost.get("cost_high_usd"),
+        energy_low_kwh=cost.get("energy_low_kwh"),
+        energy_high_kwh=cost.get("energy_high_kwh"),
+        timing=timing(facts.hardware, candidates),
         purchases=tuple(_purchase(c, facts, limit, at_once) for c in candidates),
         notes=(*_notes(first, steps, limit, price), *trial_notes),
     )
@@ -146,54 +169,10 @@ def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
     return max(1, min(gpus // widest, spec.search.trials))
 
 
-def _mean(durations: Sequence[Duration]) -> Duration:
-    """The mean over candidates, as if the search spread its trials evenly."""
-    return Duration(
-        seconds=sum(d.seconds for d in durations) / len(durations),
-        low=sum(d.low for d in durations) / len(durations),
-        high=sum(d.high for d in durations) / len(durations),
-    )
-
-
-def _search(
-    candidates: Sequence[Candidate], mean: Duration, trials: int, first: int, at_once: int
-) -> Duration:
-    """Defaults of the candidates run in full; the rest is searched and pruned."""
-    defaults = min(len(candidates), max(trials // 3, 1))
-    least, expected, most = searched_shares(first)
-    rest = trials - defaults
-    waves = 1 / at_once
-    return Duration(
-        seconds=round((defaults + rest * expected) * mean.seconds * waves, 3),
-        low=round((defaults + rest * least) * mean.low * waves, 3),
-        high=round((defaults + rest * most) * mean.high * waves, 3),
-    )
-
-
-def _confirmation(candidates: Sequence[Candidate], search: SearchSpec, at_once: int) -> Duration:
-    """Finalists to so many seeds in all; one seed of each was the trial itself."""
-    runs = search.finalists * max(search.confirmation_seeds - 1, 0)
-    cheapest = min(candidates, key=lambda c: c.duration.low)
-    dearest = max(candidates, key=lambda c: c.duration.high)
-    mean = _mean([c.duration for c in candidates])
-    return Duration(
-        seconds=round(runs * mean.seconds / at_once, 3),
-        low=round(runs * cheapest.duration.low / at_once, 3),
-        high=round(runs * dearest.duration.high / at_once, 3),
-    )
-
-
-def _device_hours(
-    search: Duration, confirmation: Duration, at_once: int, candidates: Sequence[Candidate]
-) -> float:
-    gpus = sum(c.gpus_per_trial for c in candidates) / len(candidates)
-    return (search.seconds + confirmation.seconds) * at_once * gpus / 3600
-
-
 def _affordable(
     spec: Spec,
     facts: Facts,
-    mean: Duration,
+    costs: Sequence[Priced],
     confirmation: Duration,
     at_once: int,
     first: int,
@@ -206,13 +185,32 @@ def _affordable(
         return wanted, ()
     _, expected, _ = searched_shares(first)
     left = seconds - confirmation.seconds
-    buys = math.floor(left * at_once / max(mean.seconds * expected, 1e-9))
+    mean = sum(cost.searched for cost in costs) / len(costs)
+    buys = math.floor(left * at_once / max(mean * expected, 1e-9))
     if buys >= wanted:
         return wanted, ()
     if buys < 1:
-        why = "less than one trial beside the confirmation, so the confirmation is what to cut"
-        return 1, (f"The budget buys {why}.",)
+        return 1, (_too_little(costs, confirmation, seconds, at_once, mean * expected),)
     return buys, (f"The budget buys about {buys} of the {wanted} trials asked for.",)
+
+
+def _too_little(
+    costs: Sequence[Priced], confirmation: Duration, seconds: float, at_once: int, trial: float
+) -> str:
+    """What to cut where a budget buys no trial beside the confirmation."""
+    alone = math.floor(seconds * at_once / max(trial, 1e-9))
+    if alone >= 1:
+        return (
+            f"The confirmation takes about {units.duration(confirmation.seconds)}, which leaves "
+            f"less than one trial of the budget. Without it (--finalists 1 --confirmation-seeds 1) "
+            f"the budget buys about {alone} {'trial' if alone == 1 else 'trials'}."
+        )
+    cheapest = min(costs, key=lambda cost: cost.searched)
+    return (
+        f"One full trial of {cheapest.candidate.strategy} takes about "
+        f"{units.duration(cheapest.searched)}, more than the whole budget. Raise it, or choose a "
+        "smaller model, fewer rows (--max-rows) or fewer epochs (--epochs)."
+    )
 
 
 def _clock_seconds(limit: Limit | None, facts: Facts, at_once: int) -> float | None:

@@ -5,6 +5,7 @@ Knows nothing of strategies or of how trials are scheduled; no torch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +14,7 @@ from sweeper.planning.duration_work import Work, evaluation, training_step
 from sweeper.planning.memory import Setup
 from sweeper.planning.plan import Duration
 
-__all__ = ["Speed", "seconds_per_step", "speed_of", "trial_duration"]
+__all__ = ["Speed", "seconds_per_step", "speed_of", "step_seconds", "trial_duration"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,11 @@ class Speed:
     """What a device achieves in a trainer's step, not what its data sheet says.
 
     Args:
-        flops: Operations a second in matrix products.
-        bandwidth: Bytes a second between memory and arithmetic units.
+        flops: Operations a second in the layers' products and all that goes with them.
+        bandwidth: Bytes a second that passes move; infinite where ``flops`` holds that time.
+        stream: Bytes a second that the optimizer moves.
         layer_seconds: One pass through one layer: its small kernels and the interpreter.
-        tensor_seconds: One trained tensor in the optimizer.
+        adapter_seconds: The same for what stands beside a layer, there and back.
         random_seconds: One random number of dropout.
         step_seconds: One optimizer step's own cost: data, schedule, clipping.
         spread: Factors from the middle to the ends of the range.
@@ -32,8 +34,9 @@ class Speed:
 
     flops: float
     bandwidth: float
+    stream: float
     layer_seconds: float
-    tensor_seconds: float
+    adapter_seconds: float
     random_seconds: float
     step_seconds: float
     spread: tuple[float, float]
@@ -43,8 +46,9 @@ class Speed:
         return (
             work.flops / self.flops
             + work.bytes / self.bandwidth
+            + work.streamed / self.stream
             + work.layers * self.layer_seconds
-            + work.tensors * self.tensor_seconds
+            + work.adapters * self.adapter_seconds
             + work.randoms * self.random_seconds
         )
 
@@ -70,8 +74,9 @@ def speed_of(hardware: HardwareFacts, setup: Setup) -> Speed:
     return Speed(
         flops=tflops * 1e12 * _GPU_FLOPS,
         bandwidth=bandwidth * 1e9 * _GPU_BANDWIDTH,
+        stream=bandwidth * 1e9 * _GPU_BANDWIDTH,
         layer_seconds=_GPU_LAYER,
-        tensor_seconds=0.0,
+        adapter_seconds=0.0,
         random_seconds=0.0,
         step_seconds=0.005,
         spread=_GPU_SPREAD,
@@ -79,13 +84,18 @@ def speed_of(hardware: HardwareFacts, setup: Setup) -> Speed:
 
 
 # Where the machine was not calibrated: what a core of a server processor with AVX-512 does.
-# Measured on one core of an EPYC of 2023: 86 GFLOP/s and 21 GB/s; several share the bandwidth.
-_CORE_GFLOPS, _CPU_BANDWIDTH_GB = 75.0, 20.0
-# Fitted to optimizer steps and evaluations of MiniLM and SmolLM2-135M, full and LoRA, on that
-# processor (18 measurements, all within 19%): shares of the calibrated figures, and seconds.
-_CPU_FLOPS, _CPU_BANDWIDTH = 0.93, 0.38
-_CPU_LAYER, _CPU_TENSOR, _CPU_RANDOM, _CPU_STEP = 0.0003, 0.0003, 1e-8, 0.015
-# A calibrated machine; without calibration processors differ by a factor of two or three.
+# Measured on one core of an EPYC of 2023: 86 GFLOP/s and 21 GB/s.
+_CORE_GFLOPS, _CORE_BANDWIDTH_GB = 86.0, 21.0
+# Fitted by least squares of relative errors to 43 set-ups of MiniLM and SmolLM2-135M on that
+# processor (full and LoRA, one core and two, 84 trainings): 93% within 30%. The time of
+# element-wise operations grows with the tokens as that of products does, so that it is in the
+# share of their rate; below about a hundred tokens what a layer costs anyway decides.
+_CPU_FLOPS, _CPU_STREAM = 0.716, 0.525
+_CPU_LAYER, _CPU_RANDOM, _CPU_STEP = 0.00458, 5.5e-9, 0.0
+# One LoRA layer's own operations, there and back, against one pass through a whole layer.
+_ADAPTER_SHARE = 0.4
+# Of those set-ups nine of ten took between 0.84 and 1.28 times the middle. Without calibration
+# processors differ by a factor of two or three.
 _CPU_SPREAD, _CPU_WIDE_SPREAD = (0.75, 1.4), (0.5, 2.0)
 
 
@@ -95,14 +105,16 @@ def _cpu_speed(hardware: HardwareFacts) -> Speed:
     Products in bfloat16 are not counted as faster: what they gain, casts lose on small models.
     """
     cores = hardware.cpu_cores or 1
-    tflops, bandwidth = hardware.fp32_tflops, hardware.bandwidth_gb_per_second
-    known = tflops is not None and bandwidth is not None
+    peak = hardware.fp32_tflops or cores * _CORE_GFLOPS / 1000
+    bandwidth = hardware.bandwidth_gb_per_second or cores * _CORE_BANDWIDTH_GB
+    known = hardware.fp32_tflops is not None and hardware.bandwidth_gb_per_second is not None
     return Speed(
-        flops=(tflops * 1e12 if tflops else cores * _CORE_GFLOPS * 1e9) * _CPU_FLOPS,
-        bandwidth=(bandwidth or _CPU_BANDWIDTH_GB) * 1e9 * _CPU_BANDWIDTH,
+        flops=peak * 1e12 * _CPU_FLOPS,
+        bandwidth=math.inf,
+        stream=bandwidth * 1e9 * _CPU_STREAM,
         layer_seconds=_CPU_LAYER,
-        tensor_seconds=_CPU_TENSOR,
-        random_seconds=_CPU_RANDOM,
+        adapter_seconds=_CPU_LAYER * _ADAPTER_SHARE,
+        random_seconds=_CPU_RANDOM / cores,
         step_seconds=_CPU_STEP,
         spread=_CPU_SPREAD if known else _CPU_WIDE_SPREAD,
     )
@@ -110,7 +122,11 @@ def _cpu_speed(hardware: HardwareFacts) -> Speed:
 
 def seconds_per_step(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> float:
     """One optimizer step on the devices that one trial has."""
-    speed = speed_of(hardware, setup)
+    return step_seconds(model, setup, speed_of(hardware, setup))
+
+
+def step_seconds(model: ModelFacts, setup: Setup, speed: Speed) -> float:
+    """One optimizer step at that speed."""
     return speed.seconds(training_step(model, setup)) + speed.step_seconds
 
 
@@ -127,18 +143,13 @@ def trial_duration(
         train_tokens: Trained over the whole trial, padding included.
         evaluation_tokens: Validated over all rungs.
     """
-    return _trial(model, setup, hardware, train_tokens, evaluation_tokens)
+    return _trial(model, setup, speed_of(hardware, setup), train_tokens, evaluation_tokens)
 
 
 @lru_cache(maxsize=4096)
 def _trial(
-    model: ModelFacts,
-    setup: Setup,
-    hardware: HardwareFacts,
-    train_tokens: int,
-    evaluation_tokens: int,
+    model: ModelFacts, setup: Setup, speed: Speed, train_tokens: int, evaluation_tokens: int
 ) -> Duration:
-    speed = speed_of(hardware, setup)
     length = setup.sequence_length
     batch = max(1, setup.evaluation_batch or setup.micro_batch)
     judged = evaluation(model, setup, batch, setup.evaluation_length or length)
@@ -150,6 +161,6 @@ def _trial(
     else:
         per_step = setup.micro_batch * length * setup.gradient_accumulation_steps
         steps = train_tokens / (per_step * setup.gpus)
-        seconds += steps * seconds_per_step(model, setup, hardware)
+        seconds += steps * step_seconds(model, setup, speed)
     low, high = speed.spread
     return Duration(seconds=seconds, low=seconds * low, high=seconds * high)

@@ -16,7 +16,7 @@ from sweeper.planning.memory_states import (
     quantized_parameters,
     trainable_parameters,
 )
-from sweeper.planning.shapes import expert_parameters, linears
+from sweeper.planning.shapes import expert_parameters, linears, targeted
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,18 @@ class Work:
 
     Args:
         flops: Of matrix products.
-        bytes: Moved between memory and arithmetic units, by everything.
+        bytes: Moved between memory and arithmetic units by forward and backward passes.
         layers: Passes through single layers, each with its own small kernels.
-        tensors: Trained tensors that the optimizer visits.
+        streamed: Bytes that the optimizer moves: whole tensors, one after the other.
+        adapters: Passes through layers that were put beside a frozen one, there and back.
         randoms: Random numbers that dropout draws.
     """
 
     flops: float
     bytes: float
     layers: float
-    tensors: float = 0.0
+    streamed: float = 0.0
+    adapters: float = 0.0
     randoms: float = 0.0
 
     def __add__(self, other: Work) -> Work:
@@ -42,7 +44,8 @@ class Work:
             self.flops + other.flops,
             self.bytes + other.bytes,
             self.layers + other.layers,
-            self.tensors + other.tensors,
+            self.streamed + other.streamed,
+            self.adapters + other.adapters,
             self.randoms + other.randoms,
         )
 
@@ -51,7 +54,8 @@ class Work:
             self.flops * times,
             self.bytes * times,
             self.layers * times,
-            self.tensors * times,
+            self.streamed * times,
+            self.adapters * times,
             self.randoms * times,
         )
 
@@ -97,7 +101,8 @@ def training_step(model: ModelFacts, setup: Setup) -> Work:
     passes = 1 + again + backward
     moved += passes * _weight_traffic(model, setup)
     drawn = (1 + again) * tokens * sum(cost.dropped * cost.count for cost in costs)
-    micro = Work(flops, moved, passes * model.layers, randoms=drawn)
+    beside_layers = float(_adapted(model, setup))
+    micro = Work(flops, moved, passes * model.layers, adapters=beside_layers, randoms=drawn)
     return micro * setup.gradient_accumulation_steps + _optimizer_step(model, setup)
 
 
@@ -108,7 +113,8 @@ def evaluation(model: ModelFacts, setup: Setup, batch: int, length: float) -> Wo
     costs = layer_costs(model, setup)
     moved = 2 * tokens * sum(cost.kept * cost.count for cost in costs)
     moved += _weight_traffic(model, setup)
-    return Work(tokens * (blocks + head), moved, float(model.layers))
+    beside = float(_adapted(model, setup))
+    return Work(tokens * (blocks + head), moved, float(model.layers), adapters=beside)
 
 
 def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
@@ -121,10 +127,18 @@ def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
     return stored + unpacked + cast
 
 
+def _adapted(model: ModelFacts, setup: Setup) -> int:
+    """Frozen layers that have a trained one beside them."""
+    if setup.strategy in ("lora", "qlora"):
+        return sum(linear.count for linear in targeted(model, setup.target_modules))
+    if setup.strategy == "adapter":
+        return model.layers * (2 if setup.adapter_placement == "both" else 1)
+    return 0
+
+
 def _optimizer_step(model: ModelFacts, setup: Setup) -> Work:
     """Weights and gradients are read, weights written; states both."""
     trained = trainable_parameters(model, setup)
     cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
     moved = trained * (4 * setup.trained_bytes + 2 * cost.states + 2 * cost.temporary)
-    tensors = 12.0 * model.layers if setup.strategy != "full" else 16.0 * model.layers
-    return Work(10.0 * trained, moved, 0.0, tensors=tensors)
+    return Work(10.0 * trained, 0.0, 0.0, streamed=moved)

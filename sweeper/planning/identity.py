@@ -36,6 +36,8 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
     aim, training = spec.aim, spec.training
     splits = [split.model_dump(mode="json") for split in data.splits]
     fractions = [spec.data.validation_fraction, spec.data.test_fraction, spec.data.split_seed]
+    # A corpus of which facts are known counts by its text, any other one by its name.
+    corpus = data.corpus.sha256 if data.corpus is not None else spec.data.corpus
     space = {
         "strategies": aim.strategies,
         "tasks_on_one_base": aim.tasks_on_one_base,
@@ -46,10 +48,11 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
         "system_prompt": training.system_prompt,
         "rules": spec.rules,
     }
+    written = facts.task == "classification" and training.classes_by == "generate"
     return Identity(
         model=digest([[model.id, model.revision] for model in facts.models]),
-        data=digest([data.fingerprint, spec.data.corpus, spec.data.general]),
-        task=digest(facts.task),
+        data=digest([data.fingerprint, corpus, spec.data.general]),
+        task=digest([facts.task, "generate"] if written else facts.task),
         split=digest([splits, fractions]),
         space=digest(space),
         objective=digest([OBJECTIVE, training.max_length]),

@@ -1,4 +1,4 @@
-"""Measures what this machine's processor does in two seconds: matrix products and bandwidth.
+"""Measures what this machine's processor does in a second or two: products and bandwidth.
 
 ``python -m sweeper.training.calibrate`` measures with all cores, or with ``OMP_NUM_THREADS`` of
 them, keeps the result in the cache folder and prints it as JSON.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from statistics import median
 
 import torch
 from torch.nn.functional import linear
 
-from sweeper.facts.calibration import Calibration, write
+from sweeper.facts.calibration import Calibration, versions, write
 from sweeper.facts.machine import processor
 
 # Rows, inputs, outputs: the products of MiniLM and of SmolLM2-135M at a few hundred tokens.
@@ -57,8 +58,10 @@ def calibrate() -> Calibration:
     return Calibration(
         processor=processor().name,
         cores=torch.get_num_threads(),
+        versions=versions(),
         fp32_gflops=round(product_gflops(), 1),
         bandwidth_gb_per_second=round(bandwidth_gb_per_second(), 2),
+        when=datetime.now(UTC).date().isoformat(),
     )
 
 

@@ -77,7 +77,15 @@ def test_a_budget_limits_the_trials_and_says_so(scene: Any) -> None:
     assert any("buys about" in note for note in poor.notes)
     tiny = make_plan(*scene(aim={"budget": "0.001gpuh"})).budget
     assert tiny.trials == 1
-    assert any("less than one trial" in note for note in tiny.notes)
+    assert any("more than the whole budget" in note for note in tiny.notes)
+
+
+def test_a_budget_for_less_than_the_confirmation_says_what_would_help(scene: Any) -> None:
+    whole = make_plan(*scene()).budget
+    hours = whole.confirmation.seconds / 3600
+    some = make_plan(*scene(aim={"budget": f"{hours:.4f}h"})).budget
+    assert some.trials == 1
+    assert any("--confirmation-seeds 1" in note and "trials." in note for note in some.notes)
 
 
 def test_every_strategy_says_what_its_trials_buy(scene: Any) -> None:

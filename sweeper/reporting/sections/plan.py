@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.planning.plan import Parameter
+from sweeper.planning.plan import Budget, Parameter
 from sweeper.reporting.blocks import Block, Bullets, Cell, Code, Column, Row, Table
 from sweeper.reporting.document import PlannedStrategy, Report
 from sweeper.reporting.sections.parts import strategy_cell
@@ -15,13 +15,35 @@ _KEY = ("learning_rate", "head_learning_rate", "r", "num_virtual_tokens", "reduc
 def plan_blocks(report: Report) -> list[Block]:
     """What a run without trials can show: its plan and how to start it."""
     start = Code("Start it, or go on with it", report.findings.reproduction.command)
-    blocks: list[Block] = [start, plan_table(report)]
+    blocks: list[Block] = [start, plan_table(report), timing_bullets(report.plan.budget)]
     if report.plan.rejected:
         blocks.append(rejected_table(report))
     if report.plan.answers:
         items = tuple(f"{answer.question} {answer.answer}" for answer in report.plan.answers)
         blocks.append(Bullets(items, "What the plan answers"))
     return blocks
+
+
+def timing_bullets(budget: Budget) -> Bullets:
+    """What all of the sweep should take, what that costs, and what the estimate rests on."""
+    items = []
+    if budget.sweep is not None:
+        items.append(f"The whole sweep: {units.span(budget.sweep.low, budget.sweep.high)}.")
+    if bill := bill_text(budget):
+        items.append(f"It should use {bill}.")
+    items += [f"Times rest on: {text}." for text in budget.timing]
+    return Bullets(tuple(items), "Time, money and energy (estimates)")
+
+
+def bill_text(budget: Budget) -> str:
+    """Money and energy of the sweep, as ranges; empty where neither is known."""
+    told = []
+    if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
+        told.append(f"{budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD")
+    if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
+        low, high = units.number(budget.energy_low_kwh), units.number(budget.energy_high_kwh)
+        told.append(f"{low} to {high} kWh at the cards' board power")
+    return " and ".join(told)
 
 
 def plan_table(report: Report) -> Table:

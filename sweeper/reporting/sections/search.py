@@ -19,6 +19,7 @@ from sweeper.reporting.sections.parts import (
     strategy_cell,
     time_name,
 )
+from sweeper.reporting.sections.plan import bill_text
 from sweeper.trials import BaselineResult
 
 
@@ -183,4 +184,6 @@ def _spent(report: Report) -> tuple[str, ...]:
         told.append(f"Confirmation used {units.duration(run.confirmation_seconds)} more.")
     if run.predicted_seconds is not None and run.status == "complete" and run.ended:
         told.append(f"The plan had foreseen {units.duration(run.predicted_seconds)} of search.")
+    if (bill := bill_text(report.plan.budget)) and run.ended:
+        told.append(f"All of it was planned to use {bill}.")
     return tuple(told)

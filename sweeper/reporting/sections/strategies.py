@@ -9,6 +9,7 @@ from sweeper.reporting.blocks import Block, Cell, Column, Figure, LegendEntry, R
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.strategies import Cost, cost_panel
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.forgetting import forgetting_cost
 from sweeper.reporting.sections.parts import (
     completed,
     drawn,
@@ -22,6 +23,7 @@ from sweeper.reporting.sections.parts import (
     time_name,
 )
 from sweeper.reporting.sections.plan import rejected_table
+from sweeper.reporting.sections.predicted import predicted_table
 
 
 def strategies_section(report: Report) -> Section:
@@ -33,6 +35,8 @@ def strategies_section(report: Report) -> Section:
         blocks.append(one_trial(report) if completed(report) else no_trials(report))
     if report.findings.run.ended:
         blocks.append(_table(report))
+    if (foreseen := predicted_table(report)) is not None:
+        blocks.append(foreseen)
     if report.plan.rejected and report.findings.run.ended:
         blocks.append(rejected_table(report))
     return Section("strategies", "Strategies", "Full or LoRA (or other)?", tuple(blocks))
@@ -54,6 +58,7 @@ def _figure(report: Report) -> Figure:
         limit=report.plan.memory_limit_gib,
         limit_label=f"{memory_name(report)}: {units.gib(report.plan.memory_limit_gib)}",
     )
+    lost = forgetting_cost(findings)
     names = [s.strategy for s in findings.strategies if s.best_trial is not None]
     note = "Large: the best of each strategy with its 95% interval over items. Filled: no other "
     note += "trial is both cheaper and better (the stepped line); hollow: one is."
@@ -62,7 +67,9 @@ def _figure(report: Report) -> Figure:
         id="strategy-cost",
         finding=finding,
         note=f"{note} {unequal}".strip(),
-        panels=drawn(cost_panel(findings, time, finding), cost_panel(findings, memory, finding)),
+        panels=drawn(
+            *(cost_panel(findings, cost, finding) for cost in (time, memory, lost) if cost)
+        ),
         legend=legend(names, LegendEntry("on the front", "", "—")),
     )
 
@@ -124,6 +131,8 @@ def _table(report: Report) -> Table:
         Column("trained", unit="% of parameters", number=True),
         Column("completed / pruned / failed", number=True),
     ]
+    if any(s.forgetting_points is not None for s in findings.strategies):
+        columns.append(Column("forgetting", unit="points", number=True))
     return Table(
         id="strategy-table",
         caption="Strategies, each over all of its trials",
@@ -157,4 +166,7 @@ def _row(report: Report, summary: StrategySummary, pointer: str) -> Row:
         Cell(words.DASH if share is None else words.share(share).removesuffix("%")),
         Cell(f"{summary.complete} / {summary.pruned} / {summary.failed}"),
     ]
+    if any(s.forgetting_points is not None for s in report.findings.strategies):
+        lost = summary.forgetting_points
+        cells.append(Cell(words.DASH if lost is None else words.minus(f"{lost:.1f}")))
     return Row(tuple(cells), trial=summary.best_trial, pointer=pointer)

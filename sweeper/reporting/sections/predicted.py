@@ -1,0 +1,82 @@
+"""The plan's figures beside the measured ones, as a table and as one line for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweeper import units
+from sweeper.findings import words
+from sweeper.findings.record import Prediction
+from sweeper.reporting.blocks import Cell, Column, Row, Table
+from sweeper.reporting.document import Report
+
+
+def predicted_table(report: Report) -> Table | None:
+    """What the plan had foreseen and what came; None where nothing was measured."""
+    found = report.findings.predictions
+    if not found:
+        return None
+    return Table(
+        id="predicted",
+        caption="The plan's estimates against what was measured",
+        columns=(
+            Column("what"),
+            Column("planned", number=True),
+            Column("range", number=True),
+            Column("measured", number=True),
+            Column("measured ÷ planned", number=True),
+            Column("of trials", number=True, pointer="/trials"),
+        ),
+        rows=tuple(
+            _row(prediction, report.plan.device, f"/findings/predictions/{i}")
+            for i, prediction in enumerate(found)
+        ),
+    )
+
+
+def _row(prediction: Prediction, device: str, pointer: str) -> Row:
+    factor = prediction.factor
+    return Row(
+        cells=(
+            Cell(_what(prediction, device)),
+            Cell(_amount(prediction, prediction.predicted)),
+            Cell(_range(prediction)),
+            Cell(_amount(prediction, prediction.actual)),
+            Cell(words.DASH if factor is None else units.number(factor, 2)),
+            Cell(str(prediction.trials)),
+        ),
+        pointer=pointer,
+    )
+
+
+def _what(prediction: Prediction, device: str) -> str:
+    if prediction.what == "sweep":
+        return "the sweep, on the clock"
+    name = words.short(prediction.strategy)
+    if prediction.what == "trial":
+        return f"a full trial of {name}"
+    return f"{'peak' if device == 'cuda' else 'growth of the process'}, {name}"
+
+
+def _amount(prediction: Prediction, value: float) -> str:
+    return units.duration(value) if prediction.unit == "s" else units.gib(value)
+
+
+def _range(prediction: Prediction) -> str:
+    if prediction.unit == "s":
+        return units.span(prediction.low, prediction.high)
+    return f"{units.number(prediction.low)} to {units.number(prediction.high)} GiB"
+
+
+def predicted_line(predictions: Sequence[Prediction]) -> str:
+    """The sweep's time and the highest peak, each beside its estimate; empty before the end."""
+    sweep = next((p for p in predictions if p.what == "sweep"), None)
+    if sweep is None:
+        return ""
+    line = f"took {units.duration(sweep.actual)}, planned {units.duration(sweep.predicted)}"
+    line += f" ({units.span(sweep.low, sweep.high)})"
+    peaks = [p for p in predictions if p.what == "memory"]
+    if peaks:
+        highest = max(peaks, key=lambda p: p.actual)
+        line += f"; peak {units.gib(highest.actual)}, planned {units.gib(highest.predicted)}"
+    return line

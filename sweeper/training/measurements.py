@@ -1,0 +1,91 @@
+"""Keeps what a trial measured for the next plan on this machine.
+
+Knows what a trial's result holds and how set-ups are named; corrects nothing itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+import torch
+
+from sweeper.facts import measured
+from sweeper.facts.calibration import versions
+from sweeper.facts.machine import processor
+from sweeper.facts.measured import shape_of
+from sweeper.facts.record import Measured, ModelFacts
+from sweeper.trials import RungReport, TrialConfig, TrialResult
+
+log = logging.getLogger(__name__)
+
+# The first steps of a process fill caches and pools: a shorter trial says little about the next.
+_FEWEST_STEPS = 5
+
+
+def machine() -> tuple[str, int]:
+    """The device that trains here and the cores that it uses (0 for a GPU)."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(), 0
+    return processor().name, torch.get_num_threads()
+
+
+def measurement(
+    config: TrialConfig, result: TrialResult, model: ModelFacts, scored_items: int
+) -> Measured | None:
+    """What one trial says about its set-up; None if it says nothing.
+
+    Args:
+        config: What was trained.
+        result: How it ended.
+        model: Facts of the base.
+        scored_items: Validation items that were scored at all rungs together.
+    """
+    out_of_memory = result.failure is not None and result.failure.kind == "out-of-memory"
+    trained = result.optimizer_steps >= _FEWEST_STEPS and result.training_seconds > 0
+    if not (trained or out_of_memory):
+        return None
+    micro = result.micro_batch or config.micro_batch
+    batch = config.micro_batch * config.gradient_accumulation_steps
+    steps = max(result.optimizer_steps, 1)
+    parameters = config.parameters
+    length = result.tokens / (steps * batch * config.gpus) if trained else config.sequence_length
+    scored = scored_items if result.evaluation_seconds > 0 else 0
+    return Measured(
+        shape=shape_of(model),
+        strategy=config.strategy,
+        precision=config.precision,
+        gradient_checkpointing=config.gradient_checkpointing,
+        quantization=config.quantization,
+        optimizer=config.optimizer,
+        micro_batch=micro,
+        gradient_accumulation_steps=max(1, batch // micro),
+        mean_length=max(1, round(length)),
+        sequence_length=config.sequence_length,
+        evaluation_batch=config.evaluation_batch,
+        gpus=config.gpus,
+        r=int(parameters["r"]) if "r" in parameters else None,
+        target_modules=str(parameters["target_modules"])
+        if "target_modules" in parameters
+        else None,
+        lora_dropout=float(parameters.get("lora_dropout", 0.0)),
+        seconds_per_step=result.training_seconds / steps if trained else None,
+        seconds_per_item=result.evaluation_seconds / scored if scored else None,
+        peak_gib=None if out_of_memory else result.peak_memory_gib,
+        out_of_memory=out_of_memory,
+        when=datetime.now(UTC).date().isoformat(),
+        versions=versions(),
+    )
+
+
+def keep(
+    config: TrialConfig, result: TrialResult, model: ModelFacts, rungs: list[RungReport]
+) -> None:
+    """Keep what a trial measured; a cache that cannot be written costs no more than that."""
+    found = measurement(config, result, model, sum(report.items for report in rungs))
+    if found is None:
+        return
+    try:
+        measured.append(found, *machine())
+    except OSError as error:
+        log.warning("what this trial measured could not be kept: %s", error)

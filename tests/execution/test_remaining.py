@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sweeper.execution.remaining import pace, remaining
+from sweeper.planning.plan import Duration
+
+PLAN: Any = SimpleNamespace(
+    candidates=(
+        SimpleNamespace(strategy="lora", model="m", duration=Duration(seconds=10, low=5, high=20)),
+        SimpleNamespace(strategy="full", model="m", duration=Duration(seconds=20, low=9, high=40)),
+    ),
+    budget=SimpleNamespace(
+        beside=Duration(seconds=30, low=20, high=40),
+        confirmation=Duration(seconds=60, low=30, high=90),
+        finalists=3,
+        confirmation_seeds=3,
+    ),
+)
+
+
+def ended(seconds: float, rung: int | None = None, steps: int = 80, state: str = "COMPLETE") -> Any:
+    return SimpleNamespace(
+        state=state,
+        optimizer_steps=steps,
+        training_seconds=seconds * 0.9,
+        evaluation_seconds=seconds * 0.1,
+        setup_seconds=0.0,
+        pruned_at_rung=rung,
+    )
+
+
+def config(strategy: str) -> Any:
+    return SimpleNamespace(strategy=strategy, model="m", budget=SimpleNamespace(rungs=8))
+
+
+def seen(*trials: tuple[str, Any]) -> Any:
+    results = {number: result for number, (_, result) in enumerate(trials)}
+    return pace(PLAN, results, {n: config(strategy) for n, (strategy, _) in enumerate(trials)})
+
+
+def test_nothing_is_said_before_two_trials_have_ended() -> None:
+    assert seen(("lora", ended(12))) is None
+    assert seen(("lora", ended(12)), ("lora", ended(3, steps=0))) is None
+    assert seen(("lora", ended(12)), ("lora", ended(12, state="FAIL"))) is None
+
+
+def test_a_trial_is_held_against_the_plan_for_as_much_of_its_budget() -> None:
+    found = seen(("lora", ended(15)), ("full", ended(15, rung=4, state="PRUNED")))
+    assert found is not None
+    assert found.factor == pytest.approx(1.5)
+    assert found.error == pytest.approx(0.0)
+    assert found.trial == pytest.approx(15.0)
+
+
+def test_what_is_left_of_each_phase_is_counted() -> None:
+    found = seen(("lora", ended(20)), ("full", ended(40)))
+    assert found is not None
+
+    def left(phase: Any, trials: float = 0.0, jobs: int = 0, workers: int = 1) -> Any:
+        return remaining(
+            PLAN, found, phase=phase, trials_left=trials, jobs_left=jobs, workers=workers
+        )
+
+    search = left("search", trials=4)
+    middle = 4 * 30 + 2 * 90
+    assert search.low < middle < search.high
+    assert left("search", trials=4, workers=2).high < search.high
+    assert left("confirmation", jobs=3).high == pytest.approx(2 * (30 + 30))
+    assert left("test", jobs=5).high == pytest.approx(2 * 15)
+    assert left("complete") is None
+
+
+def test_unequal_trials_widen_the_range() -> None:
+    even = seen(*[("lora", ended(10))] * 4)
+    uneven = seen(("lora", ended(5)), ("lora", ended(20)), ("lora", ended(10)), ("lora", ended(8)))
+    assert even is not None
+    assert uneven is not None
+    assert math.isclose(even.error, 0.0)
+    assert uneven.error > even.error
+    assert uneven.trial_error > even.trial_error

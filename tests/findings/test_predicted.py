@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sweeper.findings.compute import compute
+from sweeper.findings.record import Prediction
+from sweeper.reporting.sections.predicted import predicted_line
+from sweeper.runfolder import RunFolder
+
+
+def of_kind(findings, what):
+    return {p.strategy: p for p in findings.predictions if p.what == what}
+
+
+def test_trials_and_peaks_stand_beside_the_plans_figures(make):
+    run = make()
+    folder = run if isinstance(run, RunFolder) else RunFolder(run)
+    findings = compute(folder)
+    plan = json.loads(folder.plan.read_text())
+    planned = {c["strategy"]: c["duration"]["seconds"] for c in plan["candidates"]}
+    trials, peaks = of_kind(findings, "trial"), of_kind(findings, "memory")
+    assert trials
+    for strategy, prediction in trials.items():
+        assert prediction.predicted == planned[strategy]
+        assert prediction.actual > 0
+        assert prediction.factor == pytest.approx(prediction.actual / planned[strategy])
+    for prediction in peaks.values():
+        assert prediction.predicted > 0
+        assert prediction.low <= prediction.predicted <= prediction.high
+
+
+def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
+    sweep = Prediction(
+        what="sweep", unit="s", predicted=300, low=150, high=600, actual=360, trials=20
+    )
+    peak = Prediction(
+        what="memory", strategy="full", unit="GiB", predicted=0.5, low=0.4, high=0.7,
+        actual=0.6, trials=8,
+    )  # fmt: skip
+    line = predicted_line([sweep, peak])
+    assert line == ("took 6 min, planned 5 min (2-10 min); peak 0.60 GiB, planned 0.50 GiB")
+    assert predicted_line([peak]) == ""
