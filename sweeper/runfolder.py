@@ -9,6 +9,7 @@ runs/<name>/
     attempts/<k>/                     the same files and trainer.log of each attempt
     seeds/<s>/                        the same files of each confirmation run
     weights/                          adapter or full weights, head included
+  first_stages/<id>/                  bases that read a corpus, for the adapters trained on them
   test.json                           the one opening of the test split
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
 """

@@ -193,7 +193,9 @@ def _headline(status: Status, width: int) -> str:
     eta = units.span(status.eta.low, status.eta.high) if status.eta else "estimating"
     if status.phase != "search":
         jobs = f" {status.jobs_done}/{status.jobs}" if status.jobs else ""
-        return f"{status.phase}{jobs}  sweep {status.done}/{status.trials}  {' '.join(counts)}"
+        left = f"  ETA {eta}" if status.eta else ""
+        done = f"{status.done}/{status.trials}"
+        return f"{status.phase}{jobs}  sweep {done}  {' '.join(counts)}{left}"
     return f"sweep {status.done}/{status.trials}{bar}  {' '.join(counts)}  ETA {eta}"
 
 

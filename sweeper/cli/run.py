@@ -45,18 +45,21 @@ def run(
 
     --trials is the study's total: the same command again resumes and adds nothing.
     """
-    from sweeper.cli import planview, sweeping
-    from sweeper.cli.progress import progress as make_progress
-    from sweeper.specfile import resolve
+    from sweeper.execution.interruption import leaving_on_signals
 
-    sweeping.check_choices(progress=progress, log_format=log_format)
-    if name is not None:
-        flags[("name",)] = name
-    spec = resolve(flags, spec_file)
-    prepared = sweeping.prepare(spec, check_model=backend == BACKEND, quiet=quiet)
-    if dry_run:
-        planview.show(prepared.plan)
-        return
-    view = make_progress(progress, log_format, quiet=quiet)
-    ended = sweeping.sweep(prepared, new=new, backend=backend, view=view)
-    sweeping.conclude(ended, as_json=as_json, fail_under=fail_under)
+    with leaving_on_signals():
+        from sweeper.cli import planview, sweeping
+        from sweeper.cli.progress import progress as make_progress
+        from sweeper.specfile import resolve
+
+        sweeping.check_choices(progress=progress, log_format=log_format)
+        if name is not None:
+            flags[("name",)] = name
+        spec = resolve(flags, spec_file)
+        prepared = sweeping.prepare(spec, check_model=backend == BACKEND, quiet=quiet)
+        if dry_run:
+            planview.show(prepared.plan)
+            return
+        view = make_progress(progress, log_format, quiet=quiet)
+        ended = sweeping.sweep(prepared, new=new, backend=backend, view=view)
+        sweeping.conclude(ended, as_json=as_json, fail_under=fail_under)

@@ -5,6 +5,8 @@ Knows the order of the stages; each stage knows its own work.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import subprocess
 import sys
@@ -16,7 +18,9 @@ from pathlib import Path
 import typer
 
 from sweeper.artifact import write_text
+from sweeper.cli.calibrating import calibrated
 from sweeper.cli.console import err, out
+from sweeper.cli.evaluating import gate, open_suite, recommended, score_finalists
 from sweeper.cli.progress import Progress
 from sweeper.errors import (
     GateFailed,
@@ -26,14 +30,20 @@ from sweeper.errors import (
     SweeperError,
     near_match,
 )
+from sweeper.evaluation.code_execution import can_isolate
 from sweeper.execution.coordinator import Outcome, run_sweep
+from sweeper.execution.events import Event
 from sweeper.execution.identity import frozen_plan
+from sweeper.execution.loop import make_event
+from sweeper.execution.repair import copy_of, write_twice
+from sweeper.execution.status import Status
 from sweeper.facts.gather import gather
 from sweeper.facts.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.planning.plan import Plan
 from sweeper.planning.planner import make_plan
+from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
@@ -57,6 +67,7 @@ class Prepared:
 class Ended:
     """A sweep that ended, with its last findings."""
 
+    spec: Spec
     folder: RunFolder
     plan: Plan
     outcome: Outcome
@@ -84,11 +95,22 @@ def check_choices(**values: str) -> None:
 
 def prepare(spec: Spec, *, check_model: bool, quiet: bool) -> Prepared:
     """Gather facts and plan; whatever is wrong comes out here, before a folder is made."""
-    if spec.data.path is None:
+    if spec.data.path is None and (spec.data.corpus is None or spec.task != "domain"):
         problem = Problem(
             "no data is given", "A sweep trains on real examples.", "Name a file.", "--data"
         )
         raise SpecError([problem])
+    if spec.evaluation.run_generated_code and (why := can_isolate()) is not None:
+        problem = Problem(
+            "code that a model wrote cannot be run safely here, so it is not run",
+            why,
+            "Leave out --run-generated-code, or run on Linux with user namespaces allowed.",
+            "--run-generated-code",
+        )
+        raise SpecError([problem])
+    if spec.evaluation.suite is not None:
+        permitted = spec.evaluation.run_generated_code
+        open_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = RunFolder.named(str(spec.name))
     if check_model:
@@ -98,14 +120,19 @@ def prepare(spec: Spec, *, check_model: bool, quiet: bool) -> Prepared:
                 _convert(model.id, quiet=quiet)
             elif needs_download(model):
                 _download(model, quiet=quiet)
-    return Prepared(folder, spec, make_plan(spec, gather(spec)))
+    facts = gather(spec)
+    plan = make_plan(spec, facts)
+    if check_model and (known := calibrated(spec, facts, quiet=quiet)) is not facts:
+        plan = make_plan(spec, known)
+    return Prepared(folder, spec, plan)
 
 
 def default_name(spec: Spec) -> str:
     """A name from the task, the data and the model, the same for the same question."""
     model = spec.models[0].id.removeprefix("packaged:").rstrip("/").split("/")[-1]
-    data = Path(spec.data.path or "").name.split(".")[0]
-    text = f"{spec.task}-{data}-{model}"
+    data = Path(spec.data.path or spec.data.corpus or "").name.split(".")[0]
+    written = spec.task == "classification" and spec.training.classes_by == "generate"
+    text = f"{spec.task}{'-generate' if written else ''}-{data}-{model}"
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
 
 
@@ -138,21 +165,44 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: Progress) -> End
     with folder.lock():
         plan = _frozen(prepared)
         refresh = _Refresh(folder, plan)
+        show = _unheard_if_gone(view)
         try:
             outcome = run_sweep(
                 folder,
                 prepared.spec,
                 plan,
                 backend=backend,
-                on_event=view,
+                on_event=show,
                 on_trial_end=refresh.if_due,
             )
+            outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
+            findings = refresh.now()
+            for note in findings.notes:
+                show(make_event("warning", text=note.text), outcome.status)
         except SweeperError:
-            refresh.now()
+            with contextlib.suppress(OSError):  # what ended the run may keep it from reporting
+                refresh.now()
             raise
         finally:
-            view.close()
-        return Ended(folder, plan, outcome, refresh.now())
+            with contextlib.suppress(OSError):
+                view.close()
+        return Ended(prepared.spec, folder, plan, outcome, findings)
+
+
+def _unheard_if_gone(view: Progress) -> Callable[[Event, Status], None]:
+    """The view, until its terminal or pipe is gone: the run does not depend on who looks on."""
+    gone = False
+
+    def show(event: Event, status: Status) -> None:
+        nonlocal gone
+        if gone:
+            return
+        try:
+            view(event, status)
+        except OSError:
+            gone = True
+
+    return show
 
 
 def _frozen(prepared: Prepared) -> Plan:
@@ -161,8 +211,8 @@ def _frozen(prepared: Prepared) -> Plan:
     plan = frozen_plan(folder, prepared.plan)
     write_text(folder.spec, to_yaml(prepared.spec))
     plan.facts.write(folder.facts)
-    if not folder.plan.is_file():
-        plan.write(folder.plan)
+    if not folder.plan.is_file() or not copy_of(folder.plan).is_file():
+        write_twice(plan, folder.plan)
     return plan
 
 
@@ -203,19 +253,20 @@ def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
 
     Raises:
         NoTrialCompleted: The sweep ended without a completed trial.
-        GateFailed: The winner's test score is below ``fail_under``.
+        GateFailed: The winner's test score is below ``fail_under``, or it forgot more than the
+            user's limit.
     """
     findings, outcome = ended.findings, ended.outcome
-    if as_json:
-        typer.echo(findings.to_json(), nl=False)
-    else:
-        console = out()
-        console.print(findings.verdict.sentence, markup=False, soft_wrap=True)
-        console.print(f"report: {ended.folder.report_html}", markup=False, soft_wrap=True)
-    if outcome.exit_code in (130, 143):
-        command = f"sweeper run {shlex.quote(str(ended.folder.spec))}"
-        err().print(f"Interrupted. Resume with: {command}", markup=False, soft_wrap=True)
+    if outcome.signal is not None:
+        try:
+            _print_result(ended, as_json=as_json)
+            command = f"sweeper run {shlex.quote(str(ended.folder.spec))}"
+            err().print(f"Interrupted. Resume with: {command}", markup=False, soft_wrap=True)
+        except OSError:  # the terminal is gone; nothing may try to write to it once more
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         raise typer.Exit(outcome.exit_code)
+    _print_result(ended, as_json=as_json)
     if findings.run.complete == 0:
         raise NoTrialCompleted(
             "no trial completed",
@@ -223,6 +274,20 @@ def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
             fix=f"The reasons are in {ended.folder.report_html} and in each trial's trainer.log.",
         )
     _gate(findings, fail_under)
+    limit = ended.spec.aim.max_forgetting_points
+    if limit is not None:
+        gate(findings, [recommended(findings)], limit)
+
+
+def _print_result(ended: Ended, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(ended.findings.to_json(), nl=False)
+        return
+    console = out()
+    console.print(ended.findings.verdict.sentence, markup=False, soft_wrap=True)
+    if line := predicted_line(ended.findings.predictions):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"report: {ended.folder.report_html}", markup=False, soft_wrap=True)
 
 
 def _gate(findings: Findings, fail_under: float | None) -> None:

@@ -25,13 +25,14 @@ def worker(
 ) -> None:
     """Train trials for a running study until its command ends.
 
-    The run folder must be visible from here. On one machine prefer --workers, which divides the
-    processor's threads between the workers.
+    The run folder and the data must be shared with this machine, and the storage reachable from
+    it: PostgreSQL or Optuna's proxy between machines. On one machine prefer --workers, which
+    divides the processor's threads between the workers.
     """
     import socket
 
     from sweeper.execution.join import join
-    from sweeper.execution.pool import quiet_threads
+    from sweeper.execution.placement import quiet_threads
 
     # Before torch is loaded, which reads these once.
     os.environ.update(quiet_threads(threads))

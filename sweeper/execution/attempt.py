@@ -6,19 +6,24 @@ nothing about what the result means for the study.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.backend import Interrupted
+from sweeper.backend import Decision, Interrupted
 from sweeper.execution import records
-from sweeper.execution.bench import Bench
+from sweeper.execution.bench import UNSOUND, Bench
 from sweeper.execution.claims import Claim
+from sweeper.execution.disk import NoRoom, no_room
+from sweeper.execution.endings import note_end
 from sweeper.execution.events import now
 from sweeper.execution.heartbeat import Heartbeat
 from sweeper.execution.reporting import Reporter
-from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
+from sweeper.execution.watchdog import Pulse, Watchdog, patience_for, show_where
+from sweeper.trials import AttemptEndKind, Failure, RungReport, TrialConfig, TrialResult
 
 
 @dataclass(frozen=True)
@@ -47,25 +52,73 @@ class Attempt:
     prunes: bool = True
 
     def run(self) -> TrialResult | Interruption | Breakdown:
-        """Train, and keep every file; nothing is said to the study."""
+        """Train, and keep every file; nothing is said to the study.
+
+        Raises:
+            NoRoom: The disk is full, which is not the trial's fault.
+            StorageGone: The storage was away for too long.
+        """
         folder = records.begin_attempt(self.target, self.config)
         reporter = Reporter(
             self.claim, self.target, folder, self.bench.should_stop, self._heard, self.prunes
         )
         started = now()
         try:
-            with Heartbeat(self.claim):
-                result = self.bench.backend.train(
-                    self.config, folder, reporter, self.bench.should_stop
-                )
+            result = self._train(folder, reporter)
         except Interrupted:
+            if reporter.gone is not None:
+                raise reporter.gone from None
+            self._note_stop(folder, reporter.superseded)
             return Interruption(reporter.superseded)
-        except Exception as error:  # noqa: BLE001 - the trial boundary
+        except Exception as error:
             traceback.print_exc()
+            self._note(folder, "disk-full" if no_room(error) else "error", _last_line(error))
+            if no_room(error):
+                raise NoRoom(_last_line(error)) from error
             return Breakdown(_last_line(error))
+        if result.failure is not None and result.failure.kind == "disk-full":
+            self._note(folder, "disk-full", result.failure.detail)
+            raise NoRoom(result.failure.detail)
         result = self._completed(result, reporter, started)
         records.end_attempt(self.target, folder, result)
         return result
+
+    def _train(self, folder: Path, reporter: Reporter) -> TrialResult:
+        pulse = Pulse()
+
+        def should_stop() -> bool:
+            pulse.beat()
+            return self.bench.should_stop()
+
+        def report(known: RungReport) -> Decision:
+            pulse.beat()
+            answer = reporter(known)
+            pulse.beat()
+            return answer
+
+        patience = patience_for(self.bench.plan, self.config)
+        with (
+            Heartbeat(self.claim),
+            Watchdog(pulse, patience, lambda why: self._hangs(folder, why)),
+        ):
+            return self.bench.backend.train(self.config, folder, report, should_stop)
+
+    def _hangs(self, folder: Path, why: str) -> None:
+        # The thread that trains may hold any lock: nothing is said to the study. Whoever watches
+        # sees that this process is gone, and finds the reason here.
+        self._note(folder, "hang", why)
+        show_where()
+        os._exit(UNSOUND)
+
+    def _note_stop(self, folder: Path, superseded: bool) -> None:
+        if superseded:
+            self._note(folder, "superseded", "another worker had taken it over")
+        else:
+            self._note(folder, "interrupted", "the worker was told to stop")
+
+    def _note(self, folder: Path, kind: AttemptEndKind, detail: str) -> None:
+        with contextlib.suppress(OSError):  # on a full disk the reason is told by the command
+            note_end(folder, kind, detail, worker=self.bench.owner)
 
     def _heard(self, report: RungReport) -> None:
         self.bench.say(

@@ -15,6 +15,10 @@ from sweeper.runfolder import RunFolder
 # Where a worker finds the storage's URL: it may hold a password, which arguments would show.
 STORAGE_VARIABLE = "SWEEPER_STORAGE"
 
+# How a worker process ends, for whoever started it. Unsound: training raised or hung, and a fresh
+# process must go on. The other two are the run's, not the trial's.
+UNSOUND, NO_ROOM, STORAGE_GONE = 70, 74, 75
+
 
 @dataclass
 class Bench:

@@ -14,6 +14,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.execution.patience import Patience, patiently
 from sweeper.search.storage import Storage
 
 LEASE = "sweeper:lease"
@@ -46,6 +47,7 @@ class Queue:
 
     storage: Storage
     study: optuna.Study
+    patience: Patience = field(default_factory=Patience)
 
     @property
     def study_id(self) -> int:
@@ -75,6 +77,24 @@ class Queue:
             owner: Who claims.
             below: Trials with this number or a higher one are left alone.
         """
+        tries = 0
+
+        def take() -> Claim | None:
+            nonlocal tries
+            tries += 1
+            known = self._claimed_unheard(owner) if tries > 1 else None
+            return known or self._first_waiting(owner, below)
+
+        return self.patience.call(take)
+
+    def _claimed_unheard(self, owner: str) -> Claim | None:
+        # A claim whose answer was lost with the connection: the trial is this caller's already.
+        for trial in self.trials(TrialState.RUNNING):
+            if lease_of(trial).owner == owner:
+                return Claim(self, trial._trial_id, trial.number, lease_of(trial))
+        return None
+
+    def _first_waiting(self, owner: str, below: int | None) -> Claim | None:
         for trial in self.trials(TrialState.WAITING):
             if below is not None and trial.number >= below:
                 continue
@@ -85,7 +105,9 @@ class Queue:
 
     def _take(self, trial: FrozenTrial, owner: str) -> Claim | None:
         backend = self.storage.optuna
-        with self.storage.exclusive():
+        with self.storage.exclusive(trial._trial_id, wait=False) as alone:
+            if not alone:
+                return None
             try:
                 if not backend.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
                     return None
@@ -94,16 +116,31 @@ class Queue:
             before = lease_of(backend.get_trial(trial._trial_id))
             lease = replace(before, owner=owner, attempt=before.attempt + 1, beat=0)
             backend.set_trial_system_attr(trial._trial_id, LEASE, asdict(lease))
-        claim = Claim(self, trial._trial_id, trial.number, lease)
-        # A storage that let two callers win the same trial lets the second overwrite the lease.
-        return claim if claim.held() else None
+        return Claim(self, trial._trial_id, trial.number, lease)
 
-    def take_back(self, trial: FrozenTrial, *, crashed: bool) -> None:
-        """Put a running trial back whose holder is gone. Its parameters stay."""
+    @patiently
+    def take_back(self, trial: FrozenTrial, *, crashed: bool) -> bool:
+        """Put a running trial back whose holder is gone. Its parameters stay.
+
+        Args:
+            trial: As it was when its holder was found to be gone.
+            crashed: Whether that counts.
+
+        Returns:
+            False, and nothing is written, if the trial has moved since.
+        """
         lease = lease_of(trial)
         freed = replace(lease, owner="", crashes=lease.crashes + crashed)
-        with self.storage.exclusive():
+        with self.storage.exclusive(trial._trial_id):
+            if not self.is_as_seen(trial):
+                return False
             self._put_back(trial._trial_id, freed)
+        return True
+
+    def is_as_seen(self, trial: FrozenTrial) -> bool:
+        """Whether a running trial still has the holder and the beat that it was seen with."""
+        stored = self.storage.optuna.get_trial(trial._trial_id)
+        return stored.state == TrialState.RUNNING and lease_of(stored) == lease_of(trial)
 
     def _put_back(self, trial_id: int, freed: Lease) -> None:
         # The lease first: a caller that dies in between leaves a running trial of nobody, which
@@ -132,6 +169,12 @@ class Claim:
     number: int
     lease: Lease
     _lost: bool = field(default=False, init=False)
+    _told: bool = field(default=False, init=False)
+
+    @property
+    def patience(self) -> Patience:
+        """That of the queue."""
+        return self.queue.patience
 
     def held(self) -> bool:
         """Whether it is still this process's: nobody took it back or ended it."""
@@ -143,9 +186,10 @@ class Claim:
             )
         return not self._lost
 
+    @patiently
     def renew(self) -> bool:
         """Show that the holder lives. False, and nothing written, if the trial was lost."""
-        with self.queue.storage.exclusive():
+        with self.queue.storage.exclusive(self.trial_id):
             if not self.held():
                 return False
             self.lease = replace(self.lease, beat=self.lease.beat + 1)
@@ -157,9 +201,10 @@ class Claim:
                 self._lost = True
         return not self._lost
 
+    @patiently
     def put_back(self, *, crashed: bool) -> bool:
         """Give it back to the queue. False if it was lost before."""
-        with self.queue.storage.exclusive():
+        with self.queue.storage.exclusive(self.trial_id):
             if not self.held():
                 return False
             crashes = self.lease.crashes + crashed
@@ -167,10 +212,21 @@ class Claim:
             self._lost = True
         return True
 
+    @patiently
     def finish(self, state: TrialState, value: float | None) -> bool:
         """End it. False, and nothing written, if it was lost: a stale report is refused."""
-        with self.queue.storage.exclusive():
+        with self.queue.storage.exclusive(self.trial_id):
             if not self.held():
-                return False
-            self._lost = True
-            return self.queue.finish(self.trial_id, state, value)
+                return self._ended_unheard(state)
+            ended = self.queue.finish(self.trial_id, state, value)
+            self._told = self._lost = True
+        return ended
+
+    def _ended_unheard(self, state: TrialState) -> bool:
+        # An end whose answer was lost with the connection is this caller's own.
+        stored = self.queue.storage.optuna.get_trial(self.trial_id)
+        lease = lease_of(stored)
+        mine = (lease.owner, lease.attempt) == (self.lease.owner, self.lease.attempt)
+        unheard = not self._told and mine and stored.state == state
+        self._told |= unheard
+        return unheard

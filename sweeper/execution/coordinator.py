@@ -6,22 +6,27 @@ the storage and the run folder. Drawing and reports are the caller's.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from optuna.exceptions import StorageInternalError
+
 from sweeper.errors import NoTrialCompleted, RunError
-from sweeper.execution import seal
+from sweeper.execution import disk, repair, seal, sharing
 from sweeper.execution.claims import Queue
 from sweeper.execution.events import Event, now
 from sweeper.execution.interruption import Signals
 from sweeper.execution.jobqueue import JobQueue
 from sweeper.execution.jobs import Job, confirm
+from sweeper.execution.launch import workers_for
 from sweeper.execution.ledger import Ledger
 from sweeper.execution.loop import Loop, Stopped
-from sweeper.execution.pool import Pool
+from sweeper.execution.patience import Patience, StorageGone, patient
 from sweeper.execution.progress import Progress
+from sweeper.execution.repair import readable
 from sweeper.execution.slots import top_up, useful_total
 from sweeper.execution.status import Phase, Status
 from sweeper.planning.plan import Plan
@@ -41,6 +46,9 @@ from sweeper.search.study import (
 )
 from sweeper.spec import Spec
 from sweeper.trials import TestSeal
+
+# What may go wrong once more while a run that failed is put down.
+_LOST_CAUSES = (disk.NoRoom, OSError, StorageInternalError, StorageGone, Stopped)
 
 DEFAULT_BACKEND = "sweeper.training.backend:make"
 
@@ -91,18 +99,22 @@ def run_sweep(
         RunError: The storage cannot be used, or workers cannot work.
         NoTrialCompleted: Workers cannot work, and no trial had completed before.
     """
-    if not run.plan.exists():
-        plan.write(run.plan)
+    if not repair.copy_of(run.plan).is_file() or not run.plan.is_file():
+        repair.write_twice(plan, run.plan)
     url = spec.search.storage or default_url(run.study)
-    storage = open_storage(url)
+    patience = Patience()
+    storage = patient(open_storage(url), patience)
     name = run.path.resolve().name
     ledger = Ledger(run)
     with Signals() as signals:
+        patience.hurried = lambda: signals.count > 0
+        pool, fewer = workers_for(run, spec, plan, url, backend)
+        trials, jobs = (create_study(storage, each) for each in (name, jobs_name(name)))
         loop = Loop(
             run=run,
-            queue=Queue(storage, create_study(storage, name)),
-            jobs=JobQueue(run, Queue(storage, create_study(storage, jobs_name(name)))),
-            pool=Pool(run, url, backend, spec.search.workers),
+            queue=Queue(storage, trials, patience),
+            jobs=JobQueue(run, Queue(storage, jobs, patience)),
+            pool=pool,
             ledger=ledger,
             progress=_progress(run, ledger, spec, plan),
             signals=signals,
@@ -111,17 +123,21 @@ def run_sweep(
             finalists=plan.budget.finalists,
             deadline=time.monotonic() + (spec.search.timeout_seconds or float("inf")),
         )
+        patience.say = lambda text: loop.say("warning", text=text)
+        if fewer:
+            loop.warn(fewer)
         return Coordinator(run, spec, plan, loop).run_all()
 
 
 def _progress(run: RunFolder, ledger: Ledger, spec: Spec, plan: Plan) -> Progress:
-    earlier = Status.read(run.status) if run.status.exists() else None
+    earlier = readable(Status, run.status)
     return Progress(
         ledger,
         useful_total(plan, spec.search.trials),
         started_at=earlier.started_at if earlier else now(),
         earlier_seconds=earlier.seconds if earlier else 0.0,
         workers=spec.search.workers,
+        plan=plan,
     )
 
 
@@ -139,8 +155,30 @@ class Coordinator:
         """The study's total."""
         return self.loop.progress.total
 
+    @property
+    def _disk(self) -> disk.DiskBudget:
+        return disk.disk_budget(self.plan, self.spec.search.workers)
+
     def run_all(self) -> Outcome:
-        """All phases, one after the other."""
+        """All phases, one after the other; whatever ends them, nothing is left running."""
+        try:
+            return self._phases()
+        except StorageGone:
+            self._fail()
+            if not self.loop.signals.count:
+                raise
+            status = self.loop.progress.status(ended=True)
+            return Outcome("interrupted", status, self.loop.signals.number)
+        except (disk.NoRoom, OSError, StorageInternalError) as error:
+            self._fail()
+            if not disk.no_room(error):
+                raise
+            raise disk.full(self.run.path, self._disk.least) from error
+        except BaseException:
+            self._fail()
+            raise
+
+    def _phases(self) -> Outcome:
         try:
             self._prepare()
             self._search()
@@ -152,18 +190,24 @@ class Coordinator:
             if self.loop.signals.count:
                 return self._end("interrupted", "interrupted")
             return self._end("timeout", "timeout")
-        except BaseException:
-            self.loop.pool.kill()
-            self._close()
-            self.loop.set_phase("failed")
-            raise
         return self._end("complete", "complete")
+
+    def _fail(self) -> None:
+        """Leave the run as well as can be: nothing runs, and the storage may be away or full."""
+        with contextlib.suppress(*_LOST_CAUSES):
+            self.loop.stop_workers()
+        self.loop.pool.kill()
+        with contextlib.suppress(*_LOST_CAUSES):
+            self._close()
+        with contextlib.suppress(*_LOST_CAUSES):
+            self.loop.set_phase("failed")
 
     def _prepare(self) -> None:
         study = self.loop.queue.study
         self._claim_study()
         study.set_user_attr(RUN, str(self.run.path.resolve()))
         study.set_user_attr(SPEC, self.spec.to_json())
+        sharing.publish(self.run, study)
         study.set_user_attr(BACKEND, self.loop.pool.backend)
         study.set_user_attr(TOTAL, self.total)
         self.loop.recover(crashed=False)
@@ -171,7 +215,8 @@ class Coordinator:
         study.set_user_attr(PHASE, OPEN)
         self.loop.look()
         done = self.loop.ledger.finished(self.total)
-        self.loop.say("run-started", text=f"{done} of {self.total} trials have ended")
+        need = self._disk.sentence(self.run.path)
+        self.loop.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
         self._note_total()
 
     def _claim_study(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
-from optuna.exceptions import StorageInternalError
-
 from sweeper.execution.claims import Claim
+from sweeper.execution.patience import StorageGone
+from sweeper.execution.watch import LEASE_SECONDS
 
 # A lease is renewed several times before anyone may take it for dead (LEASE_SECONDS).
-HEARTBEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS = LEASE_SECONDS / 12
 
 
 class Heartbeat:
@@ -43,5 +43,5 @@ class Heartbeat:
             try:
                 if not self._claim.renew():
                     return
-            except StorageInternalError:
-                continue  # the storage is away for a while; the next beat tries again
+            except StorageGone:
+                continue  # the storage was away for too long; the work itself will end by that

@@ -5,7 +5,8 @@ Knows which parts make an identity and what to say about them; not how a plan is
 
 from __future__ import annotations
 
-from sweeper.errors import Problem, RunError
+from sweeper.errors import Problem, RunError, UsageError
+from sweeper.execution.repair import copy_of, read_either
 from sweeper.planning.plan import Identity, Plan
 from sweeper.runfolder import RunFolder
 
@@ -42,15 +43,28 @@ def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:
             why="It was made for a model size or a number of examples, not for a model and data.",
             fix="Name a model (--model) and a data set (--data).",
         )
-    if not run.plan.exists():
+    if not run.plan.exists() and not copy_of(run.plan).exists():
         return fresh
-    plan = Plan.read(run.plan)
+    plan = _read(run)
     if plan.identity is None:
         raise RunError("the run folder holds a plan that cannot be run", where=str(run.plan))
     different = changes(plan.identity, fresh.identity)
     if different:
         raise RunError([_changed(run, name) for name in different])
     return plan
+
+
+def _read(run: RunFolder) -> Plan:
+    try:
+        return read_either(Plan, run.plan)
+    except UsageError as error:
+        raise RunError(
+            "the run's frozen plan is damaged, and so is its copy",
+            why=error.problems[0].what,
+            fix="Start over with --new (the run is set aside, nothing is deleted), or put "
+            f"{run.plan.name} back from a backup.",
+            where=str(run.plan),
+        ) from error
 
 
 def _changed(run: RunFolder, name: str) -> Problem:

@@ -5,10 +5,32 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+# A vanished terminal counts as TERM.
+_COUNTS_AS = {signal.SIGHUP: signal.SIGTERM}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def leaving_on_signals() -> Iterator[None]:
+    """While there is nothing to put back, a signal ends the process with the documented code."""
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            before[number] = signal.signal(number, _leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + _COUNTS_AS.get(signal.Signals(number), number))
 
 
 class Signals:
@@ -41,6 +63,6 @@ class Signals:
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         self.count += 1
         if self.number is None:
-            self.number = signal.SIGTERM if number == signal.SIGHUP else number
+            self.number = _COUNTS_AS.get(signal.Signals(number), number)
         if self.count > 2:
             os._exit(128 + self.number)

@@ -10,9 +10,11 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeper.execution import records
 from sweeper.execution.claims import Queue, lease_of
 from sweeper.execution.jobs import ERROR, Job, score_file
+from sweeper.execution.repair import readable
 from sweeper.execution.settle import CRASHES_ALLOWED
 from sweeper.execution.watch import Watch
 from sweeper.runfolder import RunFolder
+from sweeper.trials import TrialResult
 
 
 @dataclass
@@ -68,12 +70,12 @@ class JobQueue:
     def _done(self, trial: FrozenTrial) -> bool:
         job = Job.of(trial)
         if job.kind == "test":
-            return score_file(self.run, job).exists()
+            return records.read_score(score_file(self.run, job)) is not None
         if job.kind == "baselines" or job.trial is None or job.seed is None:
             return False
         target = self.run.seed(job.trial, job.seed)
         attempt = target / "attempts" / str(lease_of(trial).attempt)
-        if (attempt / records.RESULT).exists():
+        if readable(TrialResult, attempt / records.RESULT) is not None:
             records.promote(target, attempt)
             return True
         return False

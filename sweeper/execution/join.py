@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sweeper.errors import RunError
+from sweeper.execution import sharing
 from sweeper.execution.events import Event
 from sweeper.execution.worker import work
 from sweeper.runfolder import RunFolder
-from sweeper.search.storage import open_storage
+from sweeper.search.storage import Storage, absolute, open_storage
 from sweeper.search.study import BACKEND, RUN, load_study
 
 
@@ -38,24 +39,19 @@ def join(
         The exit status.
 
     Raises:
-        RunError: The storage holds no such run, or its folder cannot be seen from here.
+        RunError: The storage holds no such run, or what it needs cannot be seen from here.
     """
-    storage = open_storage(storage_url)
-    study = load_study(storage, name or _only_run(storage_url))
-    folder = RunFolder(run or Path(study.user_attrs[RUN]))
-    if not folder.plan.exists():
-        raise RunError(
-            "the run's folder cannot be seen from this machine",
-            why="Workers read the plan from it and write trials into it.",
-            fix="Share the folder between the machines, and give its path here with --run.",
-            where=str(folder.path),
-        )
+    url = absolute(storage_url)
+    storage = open_storage(url)
+    study = load_study(storage, name or _only_run(storage))
+    folder = RunFolder((run or Path(study.user_attrs[RUN])).absolute())
+    sharing.check(folder, study, url)
     backend = study.user_attrs[BACKEND]
-    return work(folder, storage_url, backend, worker=worker, parent=None, tell=tell)
+    return work(folder, url, backend, worker=worker, parent=None, tell=tell)
 
 
-def _only_run(storage_url: str) -> str:
-    studies = open_storage(storage_url).optuna.get_all_studies()
+def _only_run(storage: Storage) -> str:
+    studies = storage.optuna.get_all_studies()
     runs = sorted(study.study_name for study in studies if RUN in study.user_attrs)
     if len(runs) != 1:
         raise RunError(

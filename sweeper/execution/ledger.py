@@ -5,12 +5,12 @@ Knows the run's files and the study; decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.execution import records
+from sweeper.execution import records, repair
 from sweeper.execution.status import Best
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists
@@ -28,8 +28,14 @@ class Ledger:
     results: dict[int, TrialResult] = field(default_factory=dict)
     configs: dict[int, TrialConfig] = field(default_factory=dict)
 
-    def refresh(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    def refresh(
+        self, trials: list[FrozenTrial], say: Callable[[str], None] = lambda _text: None
+    ) -> list[FrozenTrial]:
         """Take in the study as it is now.
+
+        Args:
+            trials: All of them, by number.
+            say: Told of files that were damaged.
 
         Returns:
             The trials that have ended since the last time.
@@ -40,11 +46,14 @@ class Ledger:
             for trial in trials
             if trial.state.is_finished() and trial.number not in self.results
         ]
+        repaired: list[str] = []
         for trial in ended:
-            folder = self.run.trial(trial.number)
-            self.results[trial.number] = TrialResult.read(folder / records.RESULT)
-            if (folder / records.CONFIG).exists():
-                self.configs[trial.number] = TrialConfig.read(folder / records.CONFIG)
+            self.results[trial.number] = repair.result_of(self.run, trial, repaired.append)
+            config = repair.config_of(self.run, trial)
+            if config is not None:
+                self.configs[trial.number] = config
+        for text in repaired:  # not before all are taken in: who hears of it looks at them
+            say(text)
         return ended
 
     def in_state(self, *states: TrialState) -> list[FrozenTrial]:

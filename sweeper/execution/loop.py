@@ -12,16 +12,20 @@ from dataclasses import dataclass, field
 from optuna.trial import FrozenTrial
 
 from sweeper.errors import NoTrialCompleted, RunError
+from sweeper.execution import disk, owner
+from sweeper.execution.bench import NO_ROOM, STORAGE_GONE
 from sweeper.execution.claims import Queue, lease_of
+from sweeper.execution.endings import read_end
 from sweeper.execution.events import Event, EventKind, now
 from sweeper.execution.interruption import Signals
 from sweeper.execution.jobqueue import JobQueue
+from sweeper.execution.launch import Workers
 from sweeper.execution.ledger import Ledger
-from sweeper.execution.pool import Ended, Pool
+from sweeper.execution.pool import Ended
 from sweeper.execution.progress import Progress
 from sweeper.execution.settle import recover
 from sweeper.execution.status import Phase, Status
-from sweeper.execution.watch import Watch
+from sweeper.execution.watch import LEASE_SECONDS, Watch
 from sweeper.runfolder import RunFolder
 
 # From the first Ctrl-C a run has ten seconds to its last line: workers get half of them to put
@@ -48,7 +52,7 @@ class Loop:
     run: RunFolder
     queue: Queue
     jobs: JobQueue
-    pool: Pool
+    pool: Workers
     ledger: Ledger
     progress: Progress
     signals: Signals
@@ -57,6 +61,7 @@ class Loop:
     finalists: int
     deadline: float = float("inf")
     watch: Watch = field(default_factory=Watch)
+    _ends: dict[str, str] = field(default_factory=dict)
     _read: list[FrozenTrial] = field(default_factory=list)
     _looked: float = 0.0
     _wrote: float = 0.0
@@ -68,6 +73,7 @@ class Loop:
             Stopped: A signal came, or the time is over.
             RunError: Workers end again and again without getting anything done.
             NoTrialCompleted: The same, before any trial completed.
+            NoRoom: The disk is full, or nearly.
         """
         self.look()
         while not reached():
@@ -96,22 +102,35 @@ class Loop:
         self._publish(event)
 
     def _worker_ended(self, ended: Ended) -> None:
-        self.look()
+        no_fault = ended.status in (NO_ROOM, STORAGE_GONE)
+        self._ends.setdefault(ended.owner, str(ended))
+        self.look(crashed=not (no_fault or self.pool.stopping))
         text = "" if ended.asked else str(ended)
         event = make_event("worker-ended", worker=ended.name, text=text)
         self.progress.hear(event)
         self._publish(event)
+        if ended.status == NO_ROOM and not self.pool.stopping:
+            raise disk.NoRoom(str(ended))
 
-    def look(self) -> None:
-        """Read both queues, recover what lost its worker, take in what has ended."""
+    def look(self, *, crashed: bool | None = None) -> None:
+        """Read both queues, recover what lost its worker, take in what has ended.
+
+        Args:
+            crashed: Whether a worker that is gone has crashed; None unless it was told to stop.
+
+        Raises:
+            NoRoom: Too little of the disk is free to go on writing.
+        """
         self._looked = time.monotonic()
-        self.recover(crashed=not self.pool.stopping)
-        ended = self.ledger.refresh(self._read)
+        self.recover(crashed=not self.pool.stopping if crashed is None else crashed)
+        ended = self.ledger.refresh(self._read, self.warn)
         self.progress.jobs, self.progress.jobs_done = self.jobs.counts()
         if ended:
             self.ledger.drop_other_weights(self.finalists)
             self._write_status(force=True)
             self.on_trial_end()
+        if not self.pool.stopping and disk.free_bytes(self.run.path) < disk.RESERVE_BYTES:
+            raise disk.NoRoom("too little is free")
 
     def recover(self, *, crashed: bool) -> None:
         """Put back or end what lost its worker; ``crashed`` says whether that counts."""
@@ -119,19 +138,24 @@ class Loop:
         gone = self.watch.dead(self._read)
         for trial in gone:
             self._recover(trial, crashed)
+        for silent in {*self.watch.silent(), *self.jobs.watch.silent()}:
+            self._ends[silent] = f"its worker gave no sign of life for {LEASE_SECONDS:g} s"
+            owner.end(silent)
         if gone:
             self._read = self.queue.trials()
         for job, ended in self.jobs.recover(crashed=crashed):
             self.say("job-ended" if ended else "job-put-back", job=job.name, trial=job.trial)
 
     def _recover(self, trial: FrozenTrial, crashed: bool) -> None:
-        owner = lease_of(trial).owner
-        why = f"its worker was gone ({owner or 'it never signed'})"
-        counts = crashed and bool(owner)
+        lease = lease_of(trial)
+        why = self._ends.get(lease.owner) or _gone(lease.owner, crashed)
+        counts = crashed and bool(lease.owner)
         if recover(self.queue, self.run, trial, crashed=counts, why=why):
             self.say("trial-ended", trial=trial.number, text=f"ended, though {why}")
         else:
-            self.say("trial-put-back", trial=trial.number, text=why)
+            end = read_end(self.run.attempt(trial.number, lease.attempt))
+            text = end.detail if end is not None else why
+            self.say("trial-put-back", trial=trial.number, attempt=lease.attempt, text=text)
 
     def say(self, kind: EventKind, **fields: object) -> None:
         """Tell of something that the command itself did."""
@@ -198,6 +222,12 @@ class Loop:
             fix="Mend what the log says, then give the same command again: it resumes.",
             where=str(self.run.path / "worker-0.log"),
         )
+
+
+def _gone(holder: str, crashed: bool) -> str:
+    if not holder:
+        return "it was claimed but never signed"
+    return "its worker was gone" if crashed else "the run was stopped, or its command killed"
 
 
 def make_event(kind: EventKind, **fields: object) -> Event:

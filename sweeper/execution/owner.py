@@ -5,7 +5,9 @@ Knows nothing about what the processes do.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -28,6 +30,13 @@ def _started(pid: int) -> str:
 def is_local(owner: str) -> bool:
     """Whether the process ran on this machine, so that its end can be seen."""
     return owner.split("/")[0] == socket.gethostname()
+
+
+def end(owner: str) -> None:
+    """Kill a process of this machine that does not answer any more; another one is left alone."""
+    if is_alive(owner):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(owner.split("/")[1]), signal.SIGKILL)
 
 
 def is_alive(owner: str) -> bool:

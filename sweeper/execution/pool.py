@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,16 +17,11 @@ from pydantic import ValidationError
 from sweeper.execution.bench import STORAGE_VARIABLE
 from sweeper.execution.events import Event
 from sweeper.execution.owner import owner_of
+from sweeper.execution.placement import GPUS
+from sweeper.execution.strikes import Strikes
 from sweeper.runfolder import RunFolder
 
-# Workers that end one after the other without a single rung or result: the machine or the
-# installation is broken, and starting more would go on for ever. Three in a row that never came
-# to claim anything, or the attempts of three whole trials.
-STRIKES_ALLOWED = 9
-_STRIKES_UNCLAIMED, _STRIKES_CLAIMED = 3, 1
-
 _NEAR_END_SECONDS = 0.02
-_PROGRESS = ("rung", "trial-ended", "job-ended", "baseline")
 
 
 @dataclass
@@ -39,8 +34,6 @@ class Process:
     log: Path
     pending: bytes = b""
     silent: bool = False
-    fruitful: bool = False
-    claimed: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,14 +53,20 @@ class Ended:
 
 @dataclass
 class Pool:
-    """The workers of one command."""
+    """The workers of one command.
+
+    Args:
+        size: How many.
+        placed: What each worker gets in its environment: threads, GPUs.
+    """
 
     run: RunFolder
     storage_url: str
     backend: str
     size: int
+    placed: Sequence[Mapping[str, str]] = ()
     processes: list[Process] = field(default_factory=list)
-    strikes: int = 0
+    strikes: Strikes = field(default_factory=Strikes)
     stopping: bool = False
 
     def start(self) -> None:
@@ -75,10 +74,11 @@ class Pool:
         taken = {process.name for process in self.processes}
         for name in map(str, range(self.size)):
             if name not in taken:
-                self.processes.append(self._launch(name))
+                self.launch(name)
 
-    def _launch(self, name: str) -> Process:
-        log = self.run.path / f"worker-{name}.log"
+    def launch(self, name: str) -> Process:
+        """Start one worker of that name."""
+        log = log_of(self.run, name)
         command = [sys.executable, "-m", "sweeper.execution.worker"]
         command += ["--run", str(self.run.path), "--backend", self.backend]
         command += ["--worker-id", name, "--parent", str(os.getpid())]
@@ -88,17 +88,21 @@ class Pool:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=file,
-                env=self._environment(),
+                env=self._environment(name),
                 start_new_session=True,  # Ctrl-C reaches the command alone, which tells workers
             )
         assert popen.stdout is not None
         os.set_blocking(popen.stdout.fileno(), False)
-        return Process(name, popen, owner_of(popen.pid), log)
+        process = Process(name, popen, owner_of(popen.pid), log)
+        self.processes.append(process)
+        return process
 
-    def _environment(self) -> dict[str, str]:
-        set_unless_given = quiet_threads(max(1, (os.cpu_count() or 1) // self.size))
+    def _environment(self, name: str) -> dict[str, str]:
+        placed = dict(self.placed[int(name)]) if self.placed else {}
+        # GPUs were chosen among those that the user left visible; thread counts are the user's.
+        chosen = {key: placed[key] for key in placed if key == GPUS}
         fixed = {STORAGE_VARIABLE: self.storage_url, "PYTHONUNBUFFERED": "1"}
-        return {**set_unless_given, **os.environ, **fixed}
+        return {**placed, **os.environ, **chosen, **fixed}
 
     def poll(self, seconds: float) -> Iterator[Event | Ended]:
         """What workers said or did within that time; each end comes after its last words."""
@@ -131,8 +135,7 @@ class Pool:
         for line in lines:
             event = _parse(line)
             if event is not None:
-                process.fruitful |= event.kind in _PROGRESS
-                process.claimed |= event.kind in ("trial-started", "job-started")
+                self.strikes.hear(process.name, event)
                 yield event
 
     def _ended(self, process: Process, status: int) -> Ended:
@@ -140,15 +143,12 @@ class Pool:
         process.popen.stdout.close()
         self.processes.remove(process)
         asked = self.stopping or status == 0
-        if process.fruitful or asked:
-            self.strikes = 0
-        else:
-            self.strikes += _STRIKES_CLAIMED if process.claimed else _STRIKES_UNCLAIMED
+        self.strikes.ended(process.name, asked=asked)
         return Ended(process.name, process.owner, status, asked)
 
     def broken(self) -> bool:
         """Whether workers end so fast that starting more is no use."""
-        return self.strikes >= STRIKES_ALLOWED
+        return self.strikes.out()
 
     def ask_to_stop(self) -> None:
         """Tell every worker to put its work back and end."""
@@ -164,26 +164,20 @@ class Pool:
 
     def last_words(self, name: str, lines: int = 5) -> str:
         """The last lines of a worker's log."""
-        log = self.run.path / f"worker-{name}.log"
-        if not log.exists():
-            return ""
-        text = log.read_text(encoding="utf-8", errors="replace")
-        return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+        return last_lines(log_of(self.run, name), lines)
 
 
-def quiet_threads(threads: int | None) -> dict[str, str]:
-    """The environment of a process that trains beside others, to be set before torch is loaded.
+def log_of(run: RunFolder, name: str) -> Path:
+    """Where a worker's libraries write what they have to say."""
+    return run.path / f"worker-{name}.log"
 
-    Threads wait without spinning: two torch processes at default threads on two cores slow small
-    operations fifty-fold (measured).
-    """
-    count = str(threads or os.cpu_count() or 1)
-    return {
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+
+def last_lines(log: Path, lines: int) -> str:
+    """The last lines of a log that are not empty."""
+    if not log.exists():
+        return ""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
 
 
 def _read(handle: int) -> bytes | None:

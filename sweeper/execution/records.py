@@ -7,11 +7,13 @@ Knows nothing about Optuna.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from sweeper.artifact import write_text
+from sweeper.errors import UsageError
 from sweeper.trials import RungReport, TestScore, TrialConfig, TrialResult
 
 CONFIG, RUNGS, RESULT, WEIGHTS = "config.json", "rungs.jsonl", "result.json", "weights"
@@ -38,20 +40,19 @@ def add_rung(target: Path, attempt: Path, report: RungReport) -> None:
 
 
 def read_rungs(folder: Path) -> list[RungReport]:
-    """The curve in a folder; a half-written last line is left out."""
+    """The curve in a folder; lines that were cut off or damaged are left out."""
     path = folder / RUNGS
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [RungReport.from_json(line, where=str(path)) for line in lines if _is_json(line)]
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    return [report for line in lines if (report := _report(line)) is not None]
 
 
-def _is_json(line: str) -> bool:
+def _report(line: str) -> RungReport | None:
     try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
+        return RungReport.from_json(line)
+    except UsageError:
+        return None
 
 
 def end_attempt(target: Path, attempt: Path, result: TrialResult) -> None:
@@ -64,7 +65,8 @@ def promote(target: Path, attempt: Path) -> TrialResult:
     """Make an ended attempt's files the trial's; again and again with the same effect."""
     for name in (CONFIG, RUNGS, ITEM_LOSSES):
         if (attempt / name).exists():
-            write_text(target / name, (attempt / name).read_text(encoding="utf-8"))
+            text = (attempt / name).read_text(encoding="utf-8", errors="replace")
+            write_text(target / name, text)
     weights = attempt / WEIGHTS
     if weights.exists():
         if (target / WEIGHTS).exists():
@@ -87,6 +89,9 @@ def write_score(path: Path, score: TestScore) -> None:
     write_text(path, score.model_dump_json() + "\n")
 
 
-def read_score(path: Path) -> TestScore:
-    """What ``write_score`` kept."""
-    return TestScore.model_validate_json(path.read_text(encoding="utf-8"))
+def read_score(path: Path) -> TestScore | None:
+    """What ``write_score`` kept; None where it kept nothing that can be read."""
+    try:
+        return TestScore.model_validate_json(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValidationError):
+        return None

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from sweeper.backend import Decision
 from sweeper.execution import records
 from sweeper.execution.claims import Claim
+from sweeper.execution.patience import StorageGone
 from sweeper.search.pruner import judge
 from sweeper.trials import RungReport
 
@@ -39,10 +40,19 @@ class Reporter:
     heard: Callable[[RungReport], None]
     prunes: bool = True
     superseded: bool = field(default=False, init=False)
+    gone: StorageGone | None = field(default=None, init=False)
     because: str = field(default="", init=False)
     losses: dict[int, float] = field(default_factory=dict, init=False)
 
     def __call__(self, report: RungReport) -> Decision:
+        """Answer one report; ``gone`` says why where the storage did not take it."""
+        try:
+            return self._take(report)
+        except StorageGone as error:
+            self.gone = error
+            return Decision.STOP
+
+    def _take(self, report: RungReport) -> Decision:
         if not self.claim.renew():
             self.superseded = True
             return Decision.STOP

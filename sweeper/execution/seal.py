@@ -11,14 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
+from sweeper.evaluation.resampling import weighted
 from sweeper.execution import records
 from sweeper.execution.events import now
 from sweeper.execution.jobs import Job, score_file, scoring
 from sweeper.execution.ledger import Ledger
+from sweeper.execution.repair import confirmed, read_either, readable, write_twice
 from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, Losses, order, recommend
-from sweeper.trials import BaselineResult, TestSeal, TrialResult
+from sweeper.trials import BaselineResult, TestSeal
 
 
 def seeds_of(plan: Plan) -> list[int]:
@@ -29,8 +31,7 @@ def seeds_of(plan: Plan) -> list[int]:
 def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
     """A finalist with what its own run and its confirmation runs showed on validation."""
     folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
-    found = [folder for folder in folders if (folder / records.RESULT).exists()]
-    results = {folder: TrialResult.read(folder / records.RESULT) for folder in found}
+    results = {folder: one for folder in folders if (one := confirmed(folder)) is not None}
     complete = {folder: one for folder, one in results.items() if one.validation_loss is not None}
     items = [_item_losses(folder) for folder in complete]
     same = len({row.shape for row in items}) == 1
@@ -45,15 +46,20 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
 
 
 def _item_losses(folder: Path) -> Losses:
+    """Losses whose plain mean is the validation loss, whatever each item counts in it."""
     path = folder / records.ITEM_LOSSES
-    kept = json.loads(path.read_text(encoding="utf-8"))["losses"] if path.exists() else []
-    return np.asarray(kept, dtype=float)
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not kept, or damaged: its items cannot be paired
+        return np.empty(0)
+    losses = np.asarray(kept["losses"], dtype=float)
+    return weighted(losses, kept["weights"]) if kept.get("weights") else losses
 
 
 def open_seal(run: RunFolder, plan: Plan, finalists: Sequence[int]) -> TestSeal:
     """Fix the order and the recommendation, or take what was fixed before."""
     if run.test_seal.exists():
-        return TestSeal.read(run.test_seal)
+        return read_either(TestSeal, run.test_seal)
     contenders = [contender(run, plan, number) for number in finalists]
     tests = next((s.rows for s in plan.facts.data.splits if s.name == "test"), 0)
     classification = plan.facts.task == "classification"
@@ -65,7 +71,7 @@ def open_seal(run: RunFolder, plan: Plan, finalists: Sequence[int]) -> TestSeal:
         higher_is_better=classification,
         items=tests,
     )
-    seal.write(run.test_seal)
+    write_twice(seal, run.test_seal)
     return seal
 
 
@@ -76,8 +82,8 @@ def scoring_jobs(run: RunFolder, plan: Plan, seal: TestSeal, ledger: Ledger) -> 
     jobs += [scoring(number) for number in numbers]
     for number in seal.order:
         for seed in seeds_of(plan):
-            result = run.seed(number, seed) / records.RESULT
-            if result.exists() and TrialResult.read(result).state == "COMPLETE":
+            result = confirmed(run.seed(number, seed))
+            if result is not None and result.state == "COMPLETE":
                 jobs.append(scoring(number, seed))
     return jobs
 
@@ -85,15 +91,16 @@ def scoring_jobs(run: RunFolder, plan: Plan, seal: TestSeal, ledger: Ledger) -> 
 def close_seal(run: RunFolder, seal: TestSeal, jobs: Sequence[Job]) -> TestSeal:
     """Put the scores into the seal and into the baselines' own files."""
     files = [score_file(run, job) for job in jobs]
-    scores = tuple(records.read_score(file) for file in files if file.exists())
+    read = [records.read_score(file) for file in files]
+    scores = tuple(score for score in read if score is not None)
     for score in scores:
         path = run.baselines / f"{score.name}.json"
-        if score.trial is None and path.exists():
-            known = BaselineResult.read(path)
+        known = readable(BaselineResult, path)
+        if score.trial is None and known is not None:
             figures = {"test_loss": score.loss, "test_metrics": score.metrics}
             known.model_copy(update=figures).write(path)
     complete = seal.model_copy(update={"scores": scores, "complete": True})
-    complete.write(run.test_seal)
+    write_twice(complete, run.test_seal)
     return complete
 
 

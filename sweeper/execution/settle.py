@@ -11,12 +11,20 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.execution import records
+from sweeper.execution import lessons, records
 from sweeper.execution.claims import Claim, Queue, lease_of
+from sweeper.execution.endings import note_end, read_end
 from sweeper.execution.events import now
+from sweeper.execution.repair import readable
 from sweeper.runfolder import RunFolder
 from sweeper.search.study import FAILURE, SECONDS
-from sweeper.trials import Failure, TrialConfig, TrialResult
+from sweeper.trials import (
+    AttemptEndKind,
+    Failure,
+    FailureKind,
+    TrialConfig,
+    TrialResult,
+)
 
 # Attempts that may end in a crash before the trial itself is held to be the cause.
 CRASHES_ALLOWED = 3
@@ -28,20 +36,28 @@ _STATES = {
 }
 
 
-def note(queue: Queue, trial_id: int, result: TrialResult) -> None:
-    """Leave on the trial what the search must know of it beside its value."""
+def note(queue: Queue, trial_id: int, result: TrialResult, config: TrialConfig | None) -> None:
+    """Leave on the trial what others must know of it beside its value."""
     backend = queue.storage.optuna
     seconds = result.training_seconds + result.evaluation_seconds + result.setup_seconds
     backend.set_trial_user_attr(trial_id, SECONDS, seconds)
     if result.failure is not None:
         backend.set_trial_user_attr(trial_id, FAILURE, result.failure.kind)
+    learned = lessons.lesson(config, result) if config is not None else None
+    if learned is not None:
+        backend.set_trial_user_attr(trial_id, lessons.FITTED, lessons.attribute(learned))
 
 
-def tell(claim: Claim, result: TrialResult, last_loss: float | None) -> bool:
+def tell(
+    claim: Claim,
+    result: TrialResult,
+    last_loss: float | None,
+    config: TrialConfig | None = None,
+) -> bool:
     """Tell the study how a trial ended. False if the trial was lost to another worker."""
     if not claim.held():
         return False
-    note(claim.queue, claim.trial_id, result)
+    note(claim.queue, claim.trial_id, result, config)
     state, value = _STATES[result.state], _value(result, last_loss)
     study, trial = claim.queue.study, claim.queue.storage.optuna.get_trial(claim.trial_id)
     study.sampler.after_trial(study, trial, state, None if value is None else [value])
@@ -55,7 +71,15 @@ def _value(result: TrialResult, last_loss: float | None) -> float | None:
     return last_loss if known else None
 
 
-def recover(queue: Queue, run: RunFolder, trial: FrozenTrial, *, crashed: bool, why: str) -> bool:
+def recover(
+    queue: Queue,
+    run: RunFolder,
+    trial: FrozenTrial,
+    *,
+    crashed: bool,
+    why: str,
+    kind: AttemptEndKind | None = None,
+) -> bool:
     """Bring a running trial, whose holder is gone, to where it can go on.
 
     Args:
@@ -64,39 +88,60 @@ def recover(queue: Queue, run: RunFolder, trial: FrozenTrial, *, crashed: bool, 
         trial: As the storage has it.
         crashed: Whether the holder crashed (it counts) or was stopped.
         why: How the holder ended, for the record.
+        kind: The same in one word, where it is not a crash or a stop.
 
     Returns:
         Whether the trial has ended by this; else it waits again.
     """
     target = run.trial(trial.number)
     attempt = run.attempt(trial.number, lease_of(trial).attempt)
-    if (attempt / records.RESULT).exists():
+    if readable(TrialResult, attempt / records.RESULT) is not None:
         result = records.promote(target, attempt)
-        return _end(queue, trial, result)
+        return _end(queue, run, trial, result)
+    if (attempt / records.RESULT).exists():
+        why = f"{records.RESULT} is damaged ({why})"
+        note_end(attempt, "damaged", why, worker=lease_of(trial).owner, instead=True)
+    elif lease_of(trial).owner:
+        kind = kind or ("crash" if crashed else "interrupted")
+        note_end(attempt, kind, why, worker=lease_of(trial).owner)
     if crashed and lease_of(trial).crashes + 1 >= CRASHES_ALLOWED:
-        result = crashed_result(target, trial, "crash", why)
+        result = crashed_result(target, trial, *_failure(attempt, why))
         records.end_attempt(target, attempt, result)
-        return _end(queue, trial, result)
+        return _end(queue, run, trial, result)
     queue.take_back(trial, crashed=crashed)
     return False
 
 
-def _end(queue: Queue, trial: FrozenTrial, result: TrialResult) -> bool:
+def _failure(attempt: Path, why: str) -> tuple[FailureKind, str]:
+    end = read_end(attempt)
+    if end is not None and end.kind == "hang":
+        return "timeout", end.detail
+    return "crash", end.detail if end is not None else why
+
+
+def _end(queue: Queue, run: RunFolder, trial: FrozenTrial, result: TrialResult) -> bool:
     losses = trial.intermediate_values
     last = losses[max(losses)] if losses else None
-    with queue.storage.exclusive():
-        note(queue, trial._trial_id, result)
-        return queue.finish(trial._trial_id, _STATES[result.state], _value(result, last))
+    config = readable(TrialConfig, run.attempt(trial.number, result.attempt) / records.CONFIG)
+
+    def end() -> bool:
+        with queue.storage.exclusive(trial._trial_id):
+            if not queue.is_as_seen(trial):
+                return False
+            note(queue, trial._trial_id, result, config)
+            return queue.finish(trial._trial_id, _STATES[result.state], _value(result, last))
+
+    return queue.patience.call(end)
 
 
 def crashed_result(target: Path, trial: FrozenTrial, kind: str, why: str) -> TrialResult:
     """The result of a trial whose attempts all broke down."""
     rungs = records.read_rungs(target)
-    config = target / records.CONFIG
+    config = readable(TrialConfig, target / records.CONFIG)
     return TrialResult(
         number=trial.number,
         attempt=lease_of(trial).attempt,
-        seed=TrialConfig.read(config).seed if config.exists() else 0,
+        seed=config.seed if config else 0,
         state="FAIL",
         failure=Failure.model_validate({"kind": kind, "detail": why}),
         optimizer_steps=rungs[-1].optimizer_steps if rungs else 0,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sweeper.execution.claims import Queue
+from sweeper.planning import first_stage
 from sweeper.planning.plan import Plan
 from sweeper.search import space
 from sweeper.search.study import ORIGIN, OVERRIDES
@@ -41,6 +42,7 @@ def known_slots(plan: Plan, total: int) -> Iterator[Slot]:
     keyed = space.candidates(plan)
     for key in _defaults(plan, total):
         yield Slot(f"default {key}", "default", space.fixed(key, keyed[key], {}))
+    yield from _skipping(plan, total)
     for number, own in enumerate(plan.own_trials):
         candidate = plan.candidate(own.strategy)
         key = space.candidate_key(plan, candidate)
@@ -51,6 +53,16 @@ def known_slots(plan: Plan, total: int) -> Iterator[Slot]:
         }
         fixed = space.fixed(key, candidate, own.parameters)
         yield Slot(f"user {number}", "user", fixed, overrides)
+
+
+def _skipping(plan: Plan, total: int) -> Iterator[Slot]:
+    """The first default again without its first stage: what that brings can only be seen so."""
+    key = _defaults(plan, total)[0]
+    candidate = space.candidates(plan)[key]
+    stage = candidate.parameters.get(first_stage.NAME)
+    if stage is not None and stage.searched and total > 1 and stage.default != first_stage.NONE:
+        without = space.fixed(key, candidate, {first_stage.NAME: first_stage.NONE})
+        yield Slot(f"default {key} without first stage", "default", without)
 
 
 def _defaults(plan: Plan, total: int) -> list[str]:

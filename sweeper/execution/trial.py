@@ -6,10 +6,11 @@ from typing import cast
 
 import optuna
 
-from sweeper.execution import records
+from sweeper.execution import lessons, records
 from sweeper.execution.attempt import Attempt, Breakdown, Interruption
 from sweeper.execution.bench import Bench, WorkerUnsound
 from sweeper.execution.claims import Claim
+from sweeper.execution.disk import NoRoom
 from sweeper.execution.settle import CRASHES_ALLOWED, crashed_result, tell
 from sweeper.search import space
 from sweeper.search.configure import configure
@@ -22,6 +23,7 @@ def run_trial(bench: Bench, claim: Claim) -> None:
 
     Raises:
         WorkerUnsound: Training raised; the trial is settled, but this process should end.
+        NoRoom: The disk is full; the trial waits again.
     """
     config = suggest(bench, claim)
     bench.say(
@@ -32,7 +34,11 @@ def run_trial(bench: Bench, claim: Claim) -> None:
         parameters=config.parameters,
         rungs=config.budget.rungs,
     )
-    outcome = Attempt(bench, claim, config, bench.run.trial(config.number)).run()
+    try:
+        outcome = Attempt(bench, claim, config, bench.run.trial(config.number)).run()
+    except NoRoom:
+        claim.put_back(crashed=False)
+        raise
     if isinstance(outcome, Interruption):
         if not outcome.superseded:
             claim.put_back(crashed=False)
@@ -47,7 +53,7 @@ def suggest(bench: Bench, claim: Claim) -> TrialConfig:
     """Ask the sampler; a trial that was claimed before keeps its parameters."""
     trial = optuna.Trial(claim.queue.study, claim.trial_id)
     key, parameters = space.suggest(trial, bench.plan, trial.user_attrs.get(OVERRIDES))
-    return configure(
+    config = configure(
         bench.plan,
         space.candidates(bench.plan)[key],
         parameters,
@@ -55,11 +61,12 @@ def suggest(bench: Bench, claim: Claim) -> TrialConfig:
         attempt=claim.lease.attempt,
         origin=cast(Origin, trial.user_attrs.get(ORIGIN, "search")),
     )
+    return lessons.apply(config, claim.queue.trials())
 
 
 def _ended(bench: Bench, claim: Claim, config: TrialConfig, result: TrialResult) -> None:
     curve = records.read_rungs(bench.run.trial(config.number))
-    told = tell(claim, result, curve[-1].validation_loss if curve else None)
+    told = tell(claim, result, curve[-1].validation_loss if curve else None, config)
     bench.say(
         "trial-ended" if told else "trial-put-back",
         trial=config.number,

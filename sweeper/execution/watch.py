@@ -1,11 +1,13 @@
 """Finds running trials whose holder is gone: by the process here, by the lease elsewhere.
 
 Clocks are never compared: a lease is dead when its beat has stood still for long enough on the
-watcher's own monotonic clock, which is the same on every storage and through clock changes.
+watcher's own monotonic clock, which is the same on every storage and through clock changes. Time
+in which the watcher itself did not look (it was stopped, or its storage was away) counts little.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,35 +18,54 @@ from sweeper.execution.claims import Lease, lease_of
 from sweeper.execution.owner import is_alive, is_local
 
 # Twelve missed heartbeats: longer than a storage may be away (a minute), shorter than a trial.
-LEASE_SECONDS = 120.0
+LEASE_SECONDS = float(os.environ.get("SWEEPER_LEASE_SECONDS", "120"))
 # A worker that won a trial signs it within one more transaction.
 UNSIGNED_SECONDS = 5.0
+# Looks are half a second apart while all is well.
+_LONGEST_GAP_SECONDS = 3.0
 
 
 @dataclass
 class Watch:
-    """Remembers since when each lease has stood still."""
+    """Remembers for how long each lease has stood still."""
 
     clock: Callable[[], float] = time.monotonic
     lease_seconds: float = LEASE_SECONDS
     unsigned_seconds: float = UNSIGNED_SECONDS
+    longest_gap: float = _LONGEST_GAP_SECONDS
     _seen: dict[int, tuple[Lease, float]] = field(default_factory=dict)
+    _looked: float | None = None
 
     def dead(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """The running trials whose holder is gone."""
-        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        known = {trial._trial_id for trial in running}
-        self._seen = {key: seen for key, seen in self._seen.items() if key in known}
-        return [trial for trial in running if self._is_dead(trial)]
+        return [trial for trial in self._look(trials) if self._is_dead(lease_of(trial), trial)]
 
-    def _is_dead(self, trial: FrozenTrial) -> bool:
-        lease, now = lease_of(trial), self.clock()
-        before, since = self._seen.get(trial._trial_id, (None, now))
-        if before != lease:
-            since = now
-        self._seen[trial._trial_id] = (lease, since)
+    def silent(self) -> list[str]:
+        """Processes of this machine that live, hold a trial and have shown no heartbeat for long.
+
+        They are as good as dead, and are to be ended. As of the last look.
+        """
+        held = [lease for lease, still in self._seen.values() if still > self.lease_seconds]
+        return [one.owner for one in held if one.owner and is_local(one.owner)]
+
+    def _look(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+        now = self.clock()
+        passed = min(now - (self._looked if self._looked is not None else now), self.longest_gap)
+        self._looked = now
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        self._seen = {trial._trial_id: self._stood(trial, passed) for trial in running}
+        return running
+
+    def _stood(self, trial: FrozenTrial, passed: float) -> tuple[Lease, float]:
+        """A lease, and for how long it has stood still."""
+        lease = lease_of(trial)
+        before, still = self._seen.get(trial._trial_id, (None, 0.0))
+        return lease, still + passed if before == lease else 0.0
+
+    def _is_dead(self, lease: Lease, trial: FrozenTrial) -> bool:
+        still = self._seen[trial._trial_id][1]
         if not lease.owner:
-            return now - since > self.unsigned_seconds
+            return still > self.unsigned_seconds
         if is_local(lease.owner):
             return not is_alive(lease.owner)
-        return now - since > self.lease_seconds
+        return still > self.lease_seconds

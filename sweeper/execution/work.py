@@ -7,10 +7,11 @@ import traceback
 from optuna.trial import TrialState
 
 from sweeper.backend import Interrupted
-from sweeper.execution import records
+from sweeper.execution import lessons, records
 from sweeper.execution.attempt import Attempt, Breakdown, Interruption
 from sweeper.execution.bench import Bench, WorkerUnsound
 from sweeper.execution.claims import Claim
+from sweeper.execution.disk import NoRoom, no_room
 from sweeper.execution.heartbeat import Heartbeat
 from sweeper.execution.jobs import ERROR, Job, score_file
 from sweeper.execution.settle import CRASHES_ALLOWED
@@ -22,12 +23,16 @@ def run_job(bench: Bench, claim: Claim) -> None:
 
     Raises:
         WorkerUnsound: It raised; the job is settled, but this process should end.
+        NoRoom: The disk is full; the job waits again.
     """
     job = Job.of(bench.jobs.trial(claim.number))
     bench.say("job-started", job=job.name, trial=job.trial, attempt=claim.lease.attempt)
     try:
         do = _confirm if job.kind == "confirm" else _score
         problem = do(bench, claim, job)
+    except NoRoom:
+        claim.put_back(crashed=False)
+        raise
     except Interrupted:
         claim.put_back(crashed=False)
         bench.say("job-put-back", job=job.name, trial=job.trial)
@@ -43,8 +48,10 @@ def _score(bench: Bench, claim: Claim, job: Job) -> str | None:
     try:
         with Heartbeat(claim):
             _baselines(bench) if job.kind == "baselines" else _test(bench, job)
-    except Exception as error:  # noqa: BLE001 - the same boundary as a trial's
+    except Exception as error:
         traceback.print_exc()
+        if no_room(error):
+            raise NoRoom(str(error)) from error
         return traceback.format_exception_only(error)[-1].strip()
     return None
 
@@ -80,6 +87,7 @@ def _confirm(bench: Bench, claim: Claim, job: Job) -> str | None:
     config = TrialConfig.read(bench.run.trial(job.trial) / records.CONFIG).model_copy(
         update={"seed": job.seed, "attempt": claim.lease.attempt, "keep_weights": True}
     )
+    config = lessons.apply(config, bench.trials.trials())
     target = bench.run.seed(job.trial, job.seed)
     outcome = Attempt(bench, claim, config, target, job=job.name, prunes=False).run()
     if isinstance(outcome, Interruption):

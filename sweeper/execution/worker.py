@@ -17,12 +17,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO, cast
 
+from optuna.exceptions import StorageInternalError
+
 from sweeper.backend import MakeBackend
 from sweeper.errors import RunError, near_match
-from sweeper.execution.bench import STORAGE_VARIABLE, Bench, WorkerUnsound
+from sweeper.execution.bench import (
+    NO_ROOM,
+    STORAGE_GONE,
+    STORAGE_VARIABLE,
+    UNSOUND,
+    Bench,
+    WorkerUnsound,
+)
 from sweeper.execution.claims import Queue
+from sweeper.execution.disk import NoRoom, disk_budget, free_bytes, no_room
 from sweeper.execution.events import Event
 from sweeper.execution.owner import owner_of
+from sweeper.execution.patience import Patience, StorageGone, patient
 from sweeper.execution.stopping import StopFlag, die_with
 from sweeper.execution.trial import run_trial
 from sweeper.execution.work import run_job
@@ -32,9 +43,6 @@ from sweeper.search.named import make_pruner, make_sampler
 from sweeper.search.storage import open_storage
 from sweeper.search.study import CLOSED, PHASE, SPEC, TOTAL, jobs_name, load_study
 from sweeper.spec import Spec
-
-# Exit status of a worker whose process may be unsound; its launcher starts a fresh one.
-UNSOUND = 70
 
 _IDLE_SECONDS = (0.1, 0.3)
 
@@ -82,24 +90,46 @@ def work(
         The exit status.
     """
     stop = StopFlag(parent)
-    storage = open_storage(storage_url)
-    name = run.path.resolve().name
-    trials = Queue(storage, load_study(storage, name))
-    jobs = Queue(storage, load_study(storage, jobs_name(name)))
-    spec = Spec.from_json(trials.study.user_attrs[SPEC])
-    plan = Plan.read(run.plan)
-    made = load_backend(backend)(run, plan, spec)
-    bench = Bench(run, plan, trials, jobs, made, stop, owner_of(os.getpid()), worker, tell)
-    bench.say("worker-started", text=bench.owner)
+    patience = Patience(hurried=stop, say=_log)
     try:
-        while not stop() and trials.study.user_attrs[PHASE] != CLOSED:
-            if not _one(bench, spec):
-                time.sleep(random.uniform(*_IDLE_SECONDS))
+        storage = patient(patience.call(lambda: open_storage(storage_url)), patience)
+        name = run.path.resolve().name
+        trials = Queue(storage, load_study(storage, name), patience)
+        jobs = Queue(storage, load_study(storage, jobs_name(name)), patience)
+        spec = Spec.from_json(trials.study.user_attrs[SPEC])
+        plan = Plan.read(run.plan)
+        made = load_backend(backend)(run, plan, spec)
+        bench = Bench(run, plan, trials, jobs, made, stop, owner_of(os.getpid()), worker, tell)
+        patience.say = lambda text: bench.say("warning", text=text)
+        bench.say("worker-started", text=bench.owner)
+        try:
+            _go_on(bench, spec)
+        finally:
+            made.close()
     except WorkerUnsound:
         return UNSOUND
-    finally:
-        made.close()
+    except StorageGone as error:
+        _log(str(error))
+        return STORAGE_GONE
+    except (NoRoom, OSError, StorageInternalError) as error:
+        if not no_room(error):
+            raise
+        _log(f"the disk is full: {error}")
+        return NO_ROOM
     return 0
+
+
+def _log(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _go_on(bench: Bench, spec: Spec) -> None:
+    least = disk_budget(bench.plan, spec.search.workers).least
+    while not bench.should_stop() and bench.trials.study.user_attrs[PHASE] != CLOSED:
+        if free_bytes(bench.run.path) < least:
+            raise NoRoom("too little is free to keep the weights of one more trial")
+        if not _one(bench, spec):
+            time.sleep(random.uniform(*_IDLE_SECONDS))
 
 
 def _one(bench: Bench, spec: Spec) -> bool:

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import faults
+
 from sweeper.backend import Decision, Interrupted
 from sweeper.execution.coordinator import run_sweep
 from sweeper.execution.identity import frozen_plan
@@ -193,11 +195,11 @@ FLOORS = {"lora": 0.30, "full": 0.34, "head": 0.45}
 
 def final_loss(config: TrialConfig) -> float:
     """What training to the end comes to, without noise."""
-    floor = FLOORS[config.strategy]
-    if config.strategy == "head":
+    floor = FLOORS.get(config.strategy, 0.4)
+    if "learning_rate" not in config.parameters:
         return floor
     rate = math.log10(float(config.parameters["learning_rate"]))
-    distance = rate - OPTIMA[config.strategy]
+    distance = rate - OPTIMA.get(config.strategy, -3.5)
     return floor + 0.25 * distance**2
 
 
@@ -230,14 +232,17 @@ class CurveBackend:
     ) -> TrialResult:
         with (self._run.path / "trained.log").open("a") as file:
             file.write(f"{config.number} {config.attempt} {config.seed}\n")
+        config = faults.memory(config)
         best = math.inf
         for rung in range(1, config.budget.rungs + 1):
             for _ in range(STEPS_A_RUNG):
                 time.sleep(STEP_SECONDS)
+                faults.moment(self._run, "train")
                 if should_stop():
                     raise Interrupted
             _perhaps_crash(config, rung)
-            loss = loss_at(config, rung)
+            faults.at_rung(config, rung)
+            loss = math.nan if faults.diverges(config, rung) else loss_at(config, rung)
             if not math.isfinite(loss):
                 return self._failed(config)
             best = min(best, loss)
@@ -274,6 +279,7 @@ class CurveBackend:
             "weights": "weights" if complete else None, "training_seconds": rung * 0.1,
             "evaluation_seconds": rung * 0.01, "tokens": rung * 1250,
             "optimizer_steps": rung * STEPS_A_RUNG, "peak_memory_gib": 1.0,
+            "micro_batch": config.micro_batch, "evaluation_batch": config.evaluation_batch,
         }  # fmt: skip
         return TrialResult.model_validate(fields)
 
@@ -283,6 +289,7 @@ class CurveBackend:
         text = json.dumps({"keys": keys, "losses": losses, "scores": [1.0] * ITEMS})
         (folder / "item_losses.json").write_text(text)
         (folder / "weights").mkdir()
+        faults.disk(self._run, config)
         (folder / "weights" / "adapter.bin").write_text(f"{config.number} {config.seed}")
 
     def score_test(self, name: str, config: TrialConfig | None, folder: Path | None) -> TestScore:
@@ -313,6 +320,7 @@ def _perhaps_crash(config: TrialConfig, rung: int) -> None:
 
 
 def make(run: RunFolder, plan: Plan, spec: Spec) -> CurveBackend:
+    faults.install(run)
     if BROKEN:
         raise RuntimeError(BROKEN)
     return CurveBackend(run)
@@ -322,7 +330,12 @@ def main() -> int:
     """``curve_backend.py FOLDER TRIALS WORKERS [SEED]``: the command that kill tests kill."""
     folder, trials, workers, seed = (*sys.argv[1:5], "0")[:4]
     run = RunFolder(Path(folder))
-    spec = make_spec(int(trials), int(workers), storage=os.environ.get("CURVE_STORAGE") or None)
+    spec = make_spec(
+        int(trials),
+        int(workers),
+        storage=os.environ.get("CURVE_STORAGE") or None,
+        executor=os.environ.get("CURVE_EXECUTOR", "local"),
+    )
     with run.lock():
         plan = frozen_plan(run, make_plan(int(trials), seed=int(seed)))
         outcome = run_sweep(run, spec, plan, backend="curve_backend:make")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -16,24 +15,20 @@ def pool(tmp_path: Path, size: int) -> Pool:
     return Pool(RunFolder(tmp_path), "sqlite:///x", "m:f", size)
 
 
-def test_threads_are_divided_among_workers_and_wait_without_spinning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
-        monkeypatch.delenv(name, raising=False)
-    environment = pool(tmp_path, 2)._environment()
-    assert environment["OMP_NUM_THREADS"] == "4"
-    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert environment["TOKENIZERS_PARALLELISM"] == "false"
-    assert pool(tmp_path, 99)._environment()["OMP_NUM_THREADS"] == "1"
-
-
-def test_what_the_user_set_is_left_as_it_is(
+def test_each_worker_gets_what_it_was_placed_with_but_the_users_threads_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert pool(tmp_path, 2)._environment()["OMP_NUM_THREADS"] == "3"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    placed = [
+        {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": gpu}
+        for gpu in ("4", "5")
+    ]
+    environment = Pool(RunFolder(tmp_path), "sqlite:///x", "m:f", 2, placed)._environment("1")
+    assert environment["CUDA_VISIBLE_DEVICES"] == "5"
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 def test_the_storages_url_is_not_among_the_arguments_that_anybody_can_see(

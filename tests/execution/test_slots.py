@@ -7,6 +7,7 @@ from curve_backend import make_plan
 
 from sweeper.execution.claims import Queue
 from sweeper.execution.slots import SLOT, top_up, useful_total
+from sweeper.planning.plan import Parameter
 from sweeper.search.storage import open_storage
 from sweeper.search.study import OVERRIDES, create_study
 from sweeper.spec import OwnTrial
@@ -73,3 +74,24 @@ def test_a_default_that_is_nearly_free_does_not_use_up_the_share_of_the_others(
     plan = plan.model_copy(update={"candidates": candidates})
     top_up(queue, plan, 6)
     assert names(queue) == ["default lora", "default full", "default head", *["search"] * 3]
+
+
+def test_the_first_default_runs_again_without_its_first_stage(queue: Queue) -> None:
+    stage = Parameter(
+        kind="categorical",
+        choices=("none", "full"),
+        allowed_choices=("none", "full"),
+        default="full",
+        source="a test",
+    )
+    plan = make_plan()
+    first, *rest = plan.candidates
+    first = first.model_copy(update={"parameters": {**first.parameters, "first_stage": stage}})
+    top_up(queue, plan.model_copy(update={"candidates": (first, *rest)}), 3)
+
+    assert names(queue) == ["default lora", "default lora without first stage", "search"]
+    fixed = [queue.trial(number).system_attrs["fixed_params"] for number in (0, 1)]
+    assert [values["lora.first_stage"] for values in fixed] == ["full", "none"]
+    assert {k: v for k, v in fixed[0].items() if k != "lora.first_stage"} == {
+        k: v for k, v in fixed[1].items() if k != "lora.first_stage"
+    }

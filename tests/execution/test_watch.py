@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -28,7 +29,7 @@ def running(lease: Lease) -> FrozenTrial:
 
 def test_a_remote_lease_is_dead_when_its_beat_stood_still_for_long_enough() -> None:
     clock = Clock()
-    watch = Watch(clock=clock)
+    watch = Watch(clock=clock, longest_gap=math.inf)
     lease = Lease("elsewhere/1/0", 1)
     assert watch.dead([running(lease)]) == []
     clock.now = LEASE_SECONDS - 1
@@ -41,7 +42,7 @@ def test_a_remote_lease_is_dead_when_its_beat_stood_still_for_long_enough() -> N
 
 def test_a_claim_that_was_never_signed_is_dead_after_a_short_while() -> None:
     clock = Clock()
-    watch = Watch(clock=clock)
+    watch = Watch(clock=clock, longest_gap=math.inf)
     assert watch.dead([running(Lease())]) == []
     clock.now = UNSIGNED_SECONDS + 1
     assert len(watch.dead([running(Lease())])) == 1

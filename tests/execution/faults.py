@@ -1,0 +1,128 @@
+"""Faults inside a worker, asked for by environment variables: kills at every moment of a trial's
+life, hangs, stops, exceptions, divergence, too little memory, a full disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sweeper.execution import attempt, records, settle, trial
+from sweeper.execution.claims import Queue
+from sweeper.runfolder import RunFolder
+from sweeper.trials import TrialConfig
+
+# How many times workers kill themselves, and where in turn. Workers that die before they have got
+# anywhere, one after the other, would look like a broken installation: such moments stand apart.
+KILLS = int(os.environ.get("CURVE_KILLS", "0"))
+EARLY = ("load", "train", "before report", "load", "after report", "claimed", "train", "load",
+         "before write")  # fmt: skip
+LATE = ("after write", "promoted", "noted", "before finish", "finished")
+MOMENTS = tuple(moment for late in LATE for moment in (*EARLY, late))
+# How often a process passes a moment before its last one: from the first number to the second.
+_PASSES = {"train": (6, 30), "before report": (2, 6), "after report": (2, 6)}
+
+# "trial:rung:attempts:what,..." with what one of hang, stop, raise.
+AT_RUNG = os.environ.get("CURVE_AT_RUNG", "")
+# "trial:rung": the loss is not a number from there.
+DIVERGES = os.environ.get("CURVE_DIVERGES", "")
+# "micro:evaluation": larger batches do not fit.
+MEMORY = os.environ.get("CURVE_MEMORY", "")
+# A file: while it exists, weights cannot be written.
+FULL = os.environ.get("CURVE_FULL", "")
+
+_left: dict[int, int] = {}
+
+
+def moment(run: RunFolder, name: str) -> None:
+    """Perhaps the last moment of this process."""
+    if not KILLS:
+        return
+    log = run.path / "kills.log"
+    kills = len(log.read_text().splitlines()) if log.exists() else 0
+    if kills >= KILLS or MOMENTS[kills % len(MOMENTS)] != name:
+        return
+    if kills not in _left:
+        _left[kills] = random.randrange(*_PASSES.get(name, (0, 1)))
+    _left[kills] -= 1
+    if _left[kills] < 0:
+        with log.open("a") as file:
+            file.write(name + "\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _around(owner: Any, name: str, run: RunFolder, before: str | None, after: str | None) -> None:
+    real: Callable[..., Any] = getattr(owner, name)
+
+    @functools.wraps(real)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if before:
+            moment(run, before)
+        result = real(*args, **kwargs)
+        if after:
+            moment(run, after)
+        return result
+
+    setattr(owner, name, call)
+
+
+def install(run: RunFolder) -> None:
+    """Put the moments in their places. Only in a worker's own process."""
+    if not KILLS:
+        return
+    moment(run, "load")
+    _around(trial, "suggest", run, "claimed", None)
+    _around(records, "add_rung", run, "before report", "after report")
+    _around(records, "end_attempt", run, "before write", None)
+    _around(records, "promote", run, "after write", "promoted")
+    _around(settle, "note", run, None, "noted")
+    _around(Queue, "finish", run, "before finish", "finished")
+    assert attempt.records is records
+
+
+def at_rung(config: TrialConfig, rung: int) -> None:
+    """Hang, stop or raise, if it was asked for here."""
+    for fault in filter(None, AT_RUNG.split(",")):
+        number, at, attempts, what = fault.split(":")
+        if (config.number, rung) != (int(number), int(at)) or config.attempt > int(attempts):
+            continue
+        if what == "hang":
+            time.sleep(1000)
+        elif what == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
+            raise RuntimeError("the accelerator fell off the bus")
+
+
+def diverges(config: TrialConfig, rung: int) -> bool:
+    number, _, at = DIVERGES.partition(":")
+    return bool(DIVERGES) and config.number == int(number) and rung >= int(at)
+
+
+def memory(config: TrialConfig) -> TrialConfig:
+    """The configuration at batches that fit, as a memory guard finds them."""
+    if not MEMORY:
+        return config
+    micro, evaluation = map(int, MEMORY.split(":"))
+    effective = config.micro_batch * config.gradient_accumulation_steps
+    fits = next(n for n in range(min(micro, config.micro_batch), 0, -1) if effective % n == 0)
+    return config.model_copy(
+        update={
+            "micro_batch": fits,
+            "gradient_accumulation_steps": effective // fits,
+            "evaluation_batch": min(evaluation, config.evaluation_batch),
+        }
+    )
+
+
+def disk(run: RunFolder, config: TrialConfig) -> None:
+    """There is no room while the file is there."""
+    if FULL and Path(FULL).exists() and config.number > 0:
+        raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,0 +1,111 @@
+"""Ctrl-C, TERM and a vanished terminal, sent to the real command."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+from conftest import PATHS, Sweeper, check_whole
+from optuna.trial import TrialState
+
+from sweeper.execution.status import Status
+
+SLOW = {"CURVE_STEP_SECONDS": "0.02"}
+FAST = {"CURVE_STEP_SECONDS": "0.002"}
+
+
+def nothing_runs(sweeper: Sweeper) -> bool:
+    return not sweeper.workers() and TrialState.RUNNING not in sweeper.states()
+
+
+def training(sweeper: Sweeper, more: int) -> None:
+    before = len(sweeper.lines("trained.log"))
+    sweeper.wait_for(lambda: len(sweeper.lines("trained.log")) >= before + more, 120.0)
+
+
+def test_ctrl_c_twice_term_and_a_lost_terminal_leave_a_run_that_resumes(sweeper: Sweeper) -> None:
+    popen = sweeper.start(6, 1, **SLOW)
+    training(sweeper, 2)
+    popen.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    out, errors = popen.communicate(timeout=60)
+    assert popen.returncode == 130, errors
+    assert "Interrupted. Resume with: sweeper run" in errors
+    assert "report: " in out
+    assert sweeper.run.report_html.is_file()
+    assert nothing_runs(sweeper)
+    assert Status.read(sweeper.run.status).phase == "interrupted"
+    said = [event for event in sweeper.lines("events.jsonl") if "run-ended" in event]
+    assert len(said) == 1
+    assert time.monotonic() - asked < 40  # ten seconds on a machine that is not busy
+
+    popen = sweeper.start(6, 1, **SLOW)
+    training(sweeper, 1)
+    popen.send_signal(signal.SIGTERM)
+    popen.send_signal(signal.SIGINT)
+    _, errors = popen.communicate(timeout=60)
+    assert popen.returncode in (130, 143), errors
+    assert nothing_runs(sweeper)
+
+    lose_the_terminal(sweeper)
+    assert nothing_runs(sweeper)
+    assert Status.read(sweeper.run.status).phase == "interrupted"
+    sweeper.finish(6, 1, **FAST)
+    check_whole(sweeper, 6)
+    reasons = [row["ended_attempts"] for row in sweeper.table().values() if row["ended_attempts"]]
+    assert reasons
+    assert all("interrupted" in reason for reason in reasons)
+
+
+def lose_the_terminal(sweeper: Sweeper) -> None:
+    """Run on a terminal that goes away."""
+    ours, theirs = pty.openpty()
+    command = sweeper.command(6, 1, 0)
+    command[command.index("plain")] = "auto"
+    popen = subprocess.Popen(
+        command,
+        cwd=sweeper.folder.parents[1],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "PYTHONPATH": PATHS, **SLOW},
+        start_new_session=True,
+        preexec_fn=take_terminal,
+    )
+    os.close(theirs)
+    training(sweeper, 1)
+    os.close(ours)
+    assert popen.wait(timeout=60) == 143
+
+
+def take_terminal() -> None:
+    """Make standard input the controlling terminal, so that its end is told by SIGHUP."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_a_signal_while_it_still_plans_ends_with_the_same_code(sweeper: Sweeper) -> None:
+    sweeper.write_rows()
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
+        program = (
+            "import os, sys; from sweeper.cli import sweeping; "
+            f"sweeping.make_plan = lambda *_: os.kill(os.getpid(), {int(number)}); "
+            "from sweeper.cli.main import main; main()"
+        )
+        words = sweeper.command(6, 1, 0)[3:]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words],
+            cwd=sweeper.folder.parents[1],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        assert not sweeper.folder.exists()
