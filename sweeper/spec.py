@@ -44,6 +44,7 @@ class DataSpec(Record):
     validation: str | None = None
     test: str | None = None
     corpus: str | None = Field(None, description="domain task: text to continue pretraining on")
+    corpus_rows: PositiveInt | None = Field(None, description="read so many documents of it only")
     general: str | None = Field(None, description="general data for replay and forgetting")
     format: str = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
@@ -93,6 +94,26 @@ class TrainingSpec(Record):
     precision: Literal["fp32", "bf16-mixed", "bf16-pure"] | None = None
     gradient_checkpointing: bool | None = None
     system_prompt: str | None = None
+    classes_by: Literal["head", "generate"] = Field(
+        "head", description="classification: a linear head, or writing the class's name"
+    )
+
+
+class EvaluationSpec(Record):
+    """What is measured besides losses, once the test split is open.
+
+    Args:
+        generate_items: Test items that the base model and the finalists answer in writing; 0 for
+            none, None for 16 on a CPU and 256 on a GPU.
+        run_generated_code: Whether answers may be run against the items' tests.
+        code_samples: Sampled answers to each item for pass@k; one greedy answer if 1.
+        suite: YAML file with tasks by which the general capability of base and finalists is scored.
+    """
+
+    generate_items: Annotated[int, Field(ge=0)] | None = None
+    run_generated_code: bool = False
+    code_samples: PositiveInt = 1
+    suite: str | None = None
 
 
 class SearchSpec(Record):
@@ -102,6 +123,7 @@ class SearchSpec(Record):
     timeout_seconds: float | None = Field(None, gt=0)
     workers: PositiveInt = 1
     executor: str = "local"
+    ray_address: str | None = Field(None, description="a Ray cluster, instead of this machine")
     storage: str | None = None
     seed: int = 0
     sampler: str = "sweeper"
@@ -121,7 +143,7 @@ class Spec(Artifact):
     """Everything that a sweep was asked for. ``sweep.yaml`` has exactly these keys.
 
     Part of a run's identity: ``task``, ``models``, ``data``, ``aim.strategies``, ``training``,
-    ``search.seed``. The rest of ``search`` may change between calls.
+    ``search.seed``. ``evaluation`` and the rest of ``search`` may change between calls.
     """
 
     name: str | None = None
@@ -132,5 +154,6 @@ class Spec(Artifact):
     aim: AimSpec = Field(default_factory=lambda: AimSpec())
     training: TrainingSpec = Field(default_factory=lambda: TrainingSpec())
     search: SearchSpec = Field(default_factory=lambda: SearchSpec())
+    evaluation: EvaluationSpec = Field(default_factory=lambda: EvaluationSpec())
     trials: tuple[OwnTrial, ...] = Field((), description="own configurations to beat")
     rules: tuple[str, ...] = Field((), description="folders with rules that add or override")

@@ -31,7 +31,9 @@ FLAGS: dict[Path_, str] = {
     ("data", "validation"): "--validation",
     ("data", "test"): "--test",
     ("data", "corpus"): "--corpus",
+    ("data", "corpus_rows"): "--corpus-rows",
     ("data", "general"): "--general",
+    ("evaluation", "suite"): "--suite",
     ("data", "format"): "--format",
     ("data", "columns"): "--column",
     ("data", "examples"): "--examples",
@@ -46,13 +48,19 @@ FLAGS: dict[Path_, str] = {
     ("aim", "tasks_on_one_base"): "--tasks-on-one-base",
     ("aim", "domain_distance"): "--domain-distance",
     ("aim", "margin_points"): "--margin",
+    ("aim", "max_forgetting_points"): "--max-forgetting",
     ("training", "epochs"): "--epochs",
     ("training", "max_length"): "--max-length",
     ("training", "precision"): "--precision",
+    ("training", "classes_by"): "--classes-by",
+    ("evaluation", "generate_items"): "--generate-items",
+    ("evaluation", "run_generated_code"): "--run-generated-code",
+    ("evaluation", "code_samples"): "--code-samples",
     ("search", "trials"): "--trials",
     ("search", "timeout_seconds"): "--timeout",
     ("search", "workers"): "--workers",
     ("search", "executor"): "--executor",
+    ("search", "ray_address"): "--ray-address",
     ("search", "storage"): "--storage",
     ("search", "seed"): "--seed",
     ("search", "finalists"): "--finalists",
@@ -97,6 +105,8 @@ def resolve(flags: Mapping[Path_, Any], file: Path | None = None) -> Spec:
     except ValidationError as error:
         problems += [_problem(item, document, flags) for item in error.errors()]
     problems += _unknown_strategies(data, document, flags)
+    if spec is not None:
+        problems += _out_of_place(spec, document, flags)
     if problems or spec is None:
         raise SpecError(_once(problems))
     return spec
@@ -243,6 +253,24 @@ def _unknown_strategies(
         for path, name in named
         if name not in known
     ]
+
+
+def _out_of_place(spec: Spec, document: Document, flags: Mapping[Path_, Any]) -> list[Problem]:
+    """Choices that only another task has."""
+    problems = []
+    if spec.training.classes_by == "generate" and spec.task != "classification":
+        path: Path_ = ("training", "classes_by")
+        why = "Only a classification has classes to tell apart."
+        fix = "Leave it out, or choose --task classification."
+        where = _where(path, document, flags)
+        problems.append(Problem(f"classes_by = 'generate' in task {spec.task}", why, fix, where))
+    if spec.evaluation.run_generated_code and spec.task != "code":
+        path = ("evaluation", "run_generated_code")
+        why = "Only code comes with tests that it can be run against."
+        fix = "Leave it out, or choose --task code."
+        where = _where(path, document, flags)
+        problems.append(Problem(f"run_generated_code in task {spec.task}", why, fix, where))
+    return problems
 
 
 def _once(problems: list[Problem]) -> list[Problem]:

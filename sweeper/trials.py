@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
+from sweeper.data.examples import Split
 from sweeper.planning.plan import Precision
 from sweeper.spec import Scalar, Task
 
@@ -59,7 +60,23 @@ class TrialConfig(Artifact):
     optimizer: str = "adamw_torch"
     quantization: str | None = None
     gpus: int = 1
+    sharding: Literal["none", "fsdp"] = "none"
     keep_weights: bool = False
+    memory_note: str = Field("", description="why the batches are smaller than planned")
+
+    def memory_setup(self) -> str:
+        """Names all that a trial's memory depends on, batches aside."""
+        parts = (
+            self.model,
+            self.strategy,
+            self.precision,
+            self.sequence_length,
+            self.gradient_checkpointing,
+            self.optimizer,
+            self.parameters.get("r"),
+            self.parameters.get("target_modules"),
+        )
+        return " ".join(str(part) for part in parts)
 
 
 class RungReport(Artifact):
@@ -85,6 +102,25 @@ class RungReport(Artifact):
     metrics: dict[str, float] = Field(default_factory=dict)
 
 
+class FirstStageResult(Record):
+    """What a trial's base had read before the task, and what that cost.
+
+    Trials with the same first stage share it: ``ran_here`` is True in the one that trained it, and
+    only there do ``seconds`` add to what the study took. Losses are nats per token of documents
+    that were not read; None where the corpus is too small to spare any.
+    """
+
+    id: str = Field(description="its folder's name in first_stages/, of the run and of the cache")
+    strategy: str
+    documents: int
+    optimizer_steps: int
+    tokens: int
+    seconds: float
+    held_out_loss_before: float | None = None
+    held_out_loss_after: float | None = None
+    ran_here: bool = False
+
+
 class Failure(Record):
     """Why a trial has no result. ``detail`` is the last line of the error, never a traceback."""
 
@@ -94,12 +130,48 @@ class Failure(Record):
     had_gib: float | None = None
 
 
+Fate = Literal["shortened", "cut", "dropped", "rewritten"]
+
+
+class EncodingNote(Record):
+    """What became of some of a split's examples on their way into tokens.
+
+    ``shortened``: the prompt lost its left end. ``cut``: a text without answer lost its end.
+    ``dropped``: the answer alone is too long, so that nothing of the example is used.
+    ``rewritten``: the chat template rewrites earlier answers, which are not trained on then.
+    """
+
+    split: Split
+    kind: Fate
+    count: int
+    of: int
+    tokens: int = Field(description="the cap that it happened for")
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        what = {
+            "shortened": f"prompts were shortened on the left to fit {self.tokens} tokens",
+            "cut": f"texts were cut after {self.tokens} tokens",
+            "dropped": "examples were left out: their answer alone does not fit "
+            f"{self.tokens} tokens",
+            "rewritten": "conversations hold earlier answers that the chat template rewrites; "
+            "only their other answers are trained on",
+        }
+        return f"{self.split}: {self.count} of {self.of} {what[self.kind]}"
+
+
 class TrialResult(Artifact):
     """How one trial (or one seed of a confirmation) ended.
 
     ``validation_loss`` is over the whole validation split at ``best_rung``; a pruned or failed
     trial has none. ``metrics`` are the task's (``accuracy``, ``macro_f1``, ...) on validation.
     ``item_losses`` names a file beside this one with one validation loss per item, in item order.
+
+    ``general_loss`` is nats per token on a small fixed set of general text, ``general_loss_base``
+    the untrained model's on the same text; both are None where none was watched.
+    ``general_item_losses`` names a file beside this one: ``{"losses": [...], "base_losses": [...],
+    "weights": [...]}``, nats per token and tokens of each item.
     """
 
     number: int
@@ -113,6 +185,9 @@ class TrialResult(Artifact):
     best_rung: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     item_losses: str | None = None
+    general_loss: float | None = None
+    general_loss_base: float | None = None
+    general_item_losses: str | None = None
     weights: str | None = Field(None, description="folder beside this file, if they were kept")
     trainable_parameters: int | None = None
     total_parameters: int | None = None
@@ -122,13 +197,34 @@ class TrialResult(Artifact):
     evaluation_seconds: float = 0.0
     setup_seconds: float = 0.0
     peak_memory_gib: float | None = None
-    micro_batch: int | None = None
+    micro_batch: int | None = Field(None, description="that it was trained with in the end")
+    evaluation_batch: int | None = Field(None, description="that it was scored with in the end")
+    first_stage: FirstStageResult | None = None
     worker: str = ""
     started_at: str = ""
     ended_at: str = ""
     data_fingerprint: str | None = None
     model_revision: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[EncodingNote, ...] = Field((), description="of train and validation")
+
+
+AttemptEndKind = Literal[
+    "crash", "hang", "interrupted", "superseded", "error", "disk-full", "damaged"
+]
+
+
+class AttemptEnd(Artifact):
+    """Why an attempt ended without a result: ``ended.json`` in its folder.
+
+    ``superseded``: another worker had taken the trial over. ``damaged``: its last file could not
+    be read, and the work was done again.
+    """
+
+    kind: AttemptEndKind
+    detail: str
+    worker: str = ""
+    ended_at: str = ""
 
 
 class BaselineResult(Artifact):
@@ -147,11 +243,27 @@ class BaselineResult(Artifact):
     note: str = ""
 
 
+class GeneratedAnswers(Record):
+    """What a model wrote to the first ``items`` test items, compared with the references.
+
+    ``metrics``: ``bleu`` and ``chrf`` (0 to 100), ``rouge1``, ``rouge2``, ``rougeL`` and
+    ``exact_match`` (0 to 1), ``pass@k`` where code was run. No answer is longer than
+    ``most_tokens``.
+    """
+
+    items: int
+    metrics: dict[str, float]
+    most_tokens: int
+    seconds: float = 0.0
+
+
 class TestScore(Record):
     """What one model scored on the sealed test split.
 
     ``trial`` is None for a baseline. ``item_scores`` holds the task's headline score of every
-    test item (1 or 0 for accuracy) in item order, so that models are compared item by item.
+    test item (1 or 0 for accuracy) in item order, so that models are compared item by item;
+    ``item_weights`` what each of them counts in the loss. ``confusion`` holds (true class,
+    predicted class, items) of every pair that occurred, as places among the sorted class names.
     """
 
     __test__ = False
@@ -163,6 +275,10 @@ class TestScore(Record):
     metrics: dict[str, float]
     item_scores: tuple[float, ...]
     item_losses: tuple[float, ...] = ()
+    item_weights: tuple[float, ...] = ()
+    confusion: tuple[tuple[int, int, int], ...] = ()
+    generated: GeneratedAnswers | None = None
+    notes: tuple[EncodingNote, ...] = Field((), description="of the test split")
 
 
 class TestSeal(Artifact):

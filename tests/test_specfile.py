@@ -136,3 +136,18 @@ def test_every_flag_names_a_key_that_exists():
 
 def test_strategies_are_those_that_have_a_space():
     assert {"full", "lora", "head"} <= set(known_strategies())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "flag", "task"),
+    [
+        (("training", "classes_by"), "generate", "--classes-by", "instruction"),
+        (("evaluation", "run_generated_code"), True, "--run-generated-code", "classification"),
+    ],
+)
+def test_choices_of_another_task_are_refused_by_their_flag(key, value, flag, task):
+    with pytest.raises(SpecError) as raised:
+        resolve({**BASE, ("task",): task, key: value})
+    (problem,) = raised.value.problems
+    assert problem.where == flag
+    assert "--task" in problem.fix

@@ -77,6 +77,7 @@ class _Flag:
 
 
 _TASK, _DATA, _MACHINE, _AIM, _SEARCH = "Task and model", "Data", "Hardware", "Aim", "Search"
+_TEST = "Test"
 
 _PLAN_FLAGS = (
     _Flag(("task",), str, "classification, instruction, code or domain.", _TASK),
@@ -87,6 +88,7 @@ _PLAN_FLAGS = (
     _Flag(("data", "validation"), str, "File with an official validation split.", _DATA),
     _Flag(("data", "test"), str, "File with an official test split.", _DATA),
     _Flag(("data", "corpus"), str, "Text to continue pretraining on (domain task).", _DATA),
+    _Flag(("data", "corpus_rows"), int, "Read at most this many documents of it.", _DATA),
     _Flag(("data", "general"), str, "General text for replay and forgetting.", _DATA),
     _Flag(("data", "format"), str, "Format of the rows, where the guess is wrong.", _DATA),
     _Flag(
@@ -104,9 +106,21 @@ _PLAN_FLAGS = (
     _Flag(("aim", "tasks_on_one_base"), int, "Tasks that will share this base model.", _AIM),
     _Flag(("aim", "domain_distance"), str, "near or far from the model's pretraining.", _AIM),
     _Flag(("aim", "margin_points"), float, "Differences below this do not matter.", _AIM),
+    _Flag(
+        ("aim", "max_forgetting_points"),
+        float,
+        "Points of general capability that may be lost; exit with 5 if the winner lost more.",
+        _AIM,
+    ),
     _Flag(("training", "epochs"), float, "Passes over the data in one full budget.", _AIM),
     _Flag(("training", "max_length"), int, "Cap on tokens of one example.", _AIM),
     _Flag(("training", "precision"), str, "fp32, bf16-mixed or bf16-pure.", _AIM),
+    _Flag(
+        ("training", "classes_by"),
+        str,
+        "Classification by a linear head, or by writing the class's name: head or generate.",
+        _TASK,
+    ),
     _Flag(("search", "trials"), int, "Trials of the study in all.", _SEARCH),
     _Flag(("search", "seed"), int, "Seed of splits, samplers and trainings.", _SEARCH),
     _Flag(("search", "finalists"), int, "Configurations to train on further seeds.", _SEARCH),
@@ -116,10 +130,27 @@ _PLAN_FLAGS = (
 
 _RUN_FLAGS = (
     _Flag(
+        ("evaluation", "generate_items"),
+        int,
+        "Test items that the base and the finalists answer in writing; 0 for none.",
+        _TEST,
+    ),
+    _Flag(
+        ("evaluation", "run_generated_code"),
+        bool,
+        "Run written code against the tests in the data, cut off from network and files.",
+        _TEST,
+    ),
+    _Flag(("evaluation", "code_samples"), int, "Answers to each item for pass@k.", _TEST),
+    _Flag(("evaluation", "suite"), str, "YAML: score base and finalists by its tasks.", _TEST),
+    _Flag(
         ("search", "timeout_seconds"), str, "End the search after 90s, 15m or 2h.", _SEARCH, seconds
     ),
     _Flag(("search", "workers"), int, "Worker processes.", _SEARCH),
     _Flag(("search", "executor"), str, "local or ray.", _SEARCH),
+    _Flag(
+        ("search", "ray_address"), str, "Ray cluster; else RAY_ADDRESS or this machine.", _SEARCH
+    ),
     _Flag(("search", "storage"), str, "Optuna storage URL, instead of the run folder's.", _SEARCH),
 )
 

@@ -29,10 +29,12 @@ class Answered:
     Args:
         answers: For each item, all texts that were sampled; the first is what is compared.
         metrics: BLEU, chrF, ROUGE and exact match; ``pass@k`` where code was run.
+        most_tokens: Answers were cut there.
     """
 
     answers: tuple[tuple[str, ...], ...]
     metrics: dict[str, float]
+    most_tokens: int
 
 
 def answer(
@@ -60,12 +62,13 @@ def answer(
     Raises:
         RunError: Code is to be run, but cannot be cut off from network and files here.
     """
+    most = _longest_reference(task, examples)
     written = generate(
         model,
         task.tokenizer,
         [task.prompt(example) for example in examples],
         task.chat.stop_tokens,
-        max_new_tokens=_longest_reference(task, examples),
+        max_new_tokens=most,
         batch_size=batch_size,
         sampling=sampling,
     )
@@ -73,7 +76,7 @@ def answer(
     metrics = text_match([texts[0] for texts in written], references)
     if run_code:
         metrics |= _passes(written, examples, limits)
-    return Answered(tuple(map(tuple, written)), metrics)
+    return Answered(tuple(map(tuple, written)), metrics, most)
 
 
 def _longest_reference(task: Instruction, examples: Sequence[Example]) -> int:

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sweeper.evaluation.probe import Array, Probe, nll
 from sweeper.facts.record import Split
 from sweeper.tasks.base import Baseline, Evaluation, Floats
-from sweeper.tasks.classification import Classification, class_metrics
+from sweeper.tasks.classification import Classification, class_metrics, confused
 
 _TFIDF_PATH = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -45,7 +45,8 @@ class _Classifying:
         log_probabilities, targets = self.log_probabilities(split), self._targets(split)
         metrics, scores = class_metrics(log_probabilities, targets)
         losses = nll(log_probabilities, targets)
-        return Evaluation(losses, np.ones_like(losses), scores, metrics)
+        weights = np.ones_like(losses)
+        return Evaluation(losses, weights, scores, metrics, confused(log_probabilities, targets))
 
 
 class Majority(_Classifying):

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 Floats = NDArray[np.float64]
@@ -41,6 +41,28 @@ def item_deviations(values: Floats, rng: np.random.Generator, pseudo: dict[float
     shares = weights / weights.sum()
     drawn = rng.multinomial(values.size, shares, size=RESAMPLES) @ levels / values.size
     return np.asarray(drawn - shares @ levels, dtype=np.float64)
+
+
+def weighted(items: Floats, weights: ArrayLike) -> Floats:
+    """Values whose plain means, and these means' spread over items, are the weighted ones.
+
+    Each value moves away from its row's weighted mean by the item's share of the weight: the
+    linearised ratio of two sums, so that a bootstrap of items answers for the weights' chance,
+    too (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 22). Differences of
+    rows with the same weights stay differences.
+
+    Args:
+        items: ``(rows, items)``.
+        weights: ``(items,)``, not negative, not all 0.
+    """
+    shares = np.asarray(weights, dtype=np.float64)
+    if shares.shape != items.shape[-1:] or not np.isfinite(shares).all() or shares.sum() <= 0:
+        raise ValueError("finite weights, one for each item and not all 0, are needed")
+    if (shares == shares[0]).all():
+        return items
+    shares = shares / shares.mean()
+    means = (items * shares).mean(axis=-1, keepdims=True)
+    return np.asarray(means + shares * (items - means), dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from sweeper.evaluation.resampling import (
     item_deviations,
     seed_part,
     t_quantile,
+    weighted,
 )
 
 Outcome = Literal["better", "worse", "equivalent", "within noise"]
@@ -42,8 +43,16 @@ class Scores:
     trained: bool = True
 
     @classmethod
-    def of(cls, rows: Sequence[ArrayLike], trained: bool = True) -> Scores:
+    def of(
+        cls, rows: Sequence[ArrayLike], trained: bool = True, weights: ArrayLike | None = None
+    ) -> Scores:
         """Scores from one sequence of item scores for each seed.
+
+        Args:
+            rows: One for each seed.
+            trained: See the class.
+            weights: What each item counts in the mean, the same for every seed and model (tokens
+                of its reference answer); all alike if None.
 
         Raises:
             ValueError: No seed, no item, seeds of different lengths, or a score that is not finite.
@@ -51,7 +60,7 @@ class Scores:
         items = np.array([np.asarray(row, dtype=np.float64) for row in rows])
         if items.ndim != 2 or items.size == 0 or not np.isfinite(items).all():
             raise ValueError(f"finite scores of shape (seeds, items) are needed, got {items.shape}")
-        return cls(items, trained)
+        return cls(items if weights is None else weighted(items, weights), trained)
 
     @property
     def seeds(self) -> int:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from sweeper.findings.contest import hold_contest
+from sweeper.findings.classes import class_findings
+from sweeper.findings.contest import Contest, hold_contest
 from sweeper.findings.finalists import finalists
+from sweeper.findings.first_stage import first_stage_findings, first_stage_sentence
+from sweeper.findings.forgetting import forgetting, with_forgetting
+from sweeper.findings.forgetwords import limit_sentence
 from sweeper.findings.gains import gains, last_useful_trial
 from sweeper.findings.limits import Study, limits
 from sweeper.findings.metric import loss_unit
+from sweeper.findings.notes import encoding_notes
 from sweeper.findings.parameters import parameter_findings
+from sweeper.findings.predicted import predictions
 from sweeper.findings.reading import RunFiles, read_run
 from sweeper.findings.record import Findings
 from sweeper.findings.reproduction import reproduction
 from sweeper.findings.rows import finite, known, trial_row
 from sweeper.findings.rules import rule_findings
+from sweeper.findings.scores import trial_name
 from sweeper.findings.strategies import quality_share, strategy_summaries
 from sweeper.findings.summary import run_summary
-from sweeper.findings.unmeasured import data_size, forgetting, samples
+from sweeper.findings.tested import tested_models
+from sweeper.findings.unmeasured import data_size, samples
 from sweeper.findings.verdict import verdict
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
@@ -39,6 +47,11 @@ def findings_of(run: RunFiles) -> Findings:
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     decided = verdict(run, summary, contest)
     parameters = parameter_findings(run)
+    read = first_stage_findings(run)
+    forgotten = forgetting(run, decided.recommended_trial)
+    told = tuple(first_stage_sentence(run, finding) for finding in read)
+    told += tuple(filter(None, [limit_sentence(forgotten, decided.recommended_trial)]))
+    decided = decided.model_copy(update={"because": (*decided.because, *told)})
     return Findings(
         run=summary,
         metric=contest.metric,
@@ -47,19 +60,28 @@ def findings_of(run: RunFiles) -> Findings:
         verdict=decided,
         baselines=tuple(_baseline(run, baseline) for baseline in cheapest),
         finalists=finalists(run),
+        tested=tested_models(run),
+        classes=class_findings(run, _shown(contest)) if contest.chosen else None,
+        notes=encoding_notes(run),
         gains=gains(run),
-        strategies=strategy_summaries(run),
+        strategies=with_forgetting(strategy_summaries(run), forgotten),
         quality_share=quality_share(run),
+        predictions=predictions(run),
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
         parameters=parameters,
+        first_stage=read,
         rules=rule_findings(run),
         limits=limits(Study(run, summary, contest, parameters)),
         samples=samples(),
-        forgetting=forgetting(),
+        forgetting=forgotten,
         data_size=data_size(),
         reproduction=reproduction(run, decided.recommended_trial),
         last_useful_trial=last_useful_trial(run),
     )
+
+
+def _shown(contest: Contest) -> str:
+    return trial_name(contest.chosen.trial) if contest.chosen else ""
 
 
 def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:

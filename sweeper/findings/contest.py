@@ -7,6 +7,7 @@ finalists (and the default), and by itself over the baselines: those are two que
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sweeper.evaluation.significance import (
@@ -32,7 +33,7 @@ class Contest:
         chosen: The finalist that validation recommends: the cheapest it cannot tell from the best.
         rival: The best finalist on validation other than the chosen one.
         default: The default trial of the chosen one's strategy, if that is another trial.
-        baseline: The baseline with the best validation figure among those that have a test score.
+        baseline: The baseline with the lowest validation loss among those that have a test score.
         in_loss: Where the headline is no loss: the chosen one against that baseline in test loss.
             Right or wrong throws away how sure a model was, so that a difference which accuracy
             leaves open is often clear in the loss.
@@ -107,8 +108,9 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
     for trial in run.trials:
         config = trial.config
         same = own and (config.strategy, config.model) == (own.config.strategy, own.config.model)
-        if same and config.origin == "default" and config.number != chosen.trial:
-            return trial_name(config.number)
+        if same and config.origin == "default":
+            # The first one; a later one of that origin is its twin without a first stage.
+            return None if config.number == chosen.trial else trial_name(config.number)
     return None
 
 
@@ -120,14 +122,23 @@ def _best_baseline(run: RunFiles, metric: Metric, tests: TestScores) -> Baseline
 def best_baseline(
     baselines: list[BaselineResult] | tuple[BaselineResult, ...], metric: Metric
 ) -> BaselineResult | None:
-    """The baseline with the best validation figure: the headline metric, else the loss."""
-    sign = -1 if metric.higher_is_better else 1
+    """The baseline with the lowest validation loss, which trials are chosen by too.
+
+    The headline metric decides between those that have no loss.
+    """
     ranked = [
-        (sign * value, baseline.name, baseline)
+        (math.inf if loss is None else loss, worse, baseline.name, baseline)
         for baseline in baselines
-        if (value := validation_figure(baseline, metric)) is not None
+        if (worse := _worse(baseline, metric)) is not None
+        for loss in (baseline.validation_loss,)
     ]
-    return min(ranked, key=lambda entry: entry[:2])[2] if ranked else None
+    return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
+
+
+def _worse(baseline: BaselineResult, metric: Metric) -> float | None:
+    """The headline figure with its sign turned so that lower is better."""
+    figure = validation_figure(baseline, metric)
+    return None if figure is None else -figure if metric.higher_is_better else figure
 
 
 def validation_figure(baseline: BaselineResult, metric: Metric) -> float | None:

@@ -46,8 +46,8 @@ def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
 def loss_interval(trial: TrialFiles) -> Interval | None:
     """A trial's validation loss with its interval over items (and seeds, where it has several).
 
-    The interval is that of the mean over items, moved to the reported loss, which weights items
-    by their tokens where they have any.
+    Items weigh as they do in the loss: by the tokens of their answers where they are texts. What
+    is left between the two means (a run whose weights were not kept) moves the interval.
     """
     scores = validation_losses(trial, seeds=False)
     if scores is None:

@@ -15,13 +15,17 @@ from sweeper.findings import words
 from sweeper.findings.contest import Contest
 from sweeper.findings.gains import best_of, strategies_of
 from sweeper.findings.metric import loss_unit, margin
+from sweeper.findings.notes import encoding_notes
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import Limit, ParameterFinding, RunSummary
+from sweeper.findings.rows import memory_note
 from sweeper.findings.scores import model_title
 from sweeper.findings.verdict import SEEDS_NEEDED
 
 # A strategy that lost more of its trials than this was not judged by what it can do.
 LOST_SHARE = 0.2
+# The planner's own cap cuts up to this share of the examples.
+USUALLY_CUT = 0.01
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,43 @@ def _lost(study: Study) -> list[Limit]:
     return found
 
 
+def _memory(study: Study) -> list[Limit]:
+    """Strategies whose trials ran out of memory at the planned batches and fitted smaller ones."""
+    found = []
+    for name in strategies_of(study.run):
+        trials = [trial for trial in study.run.trials if trial.config.strategy == name]
+        noted = [trial for trial in trials if memory_note(trial)]
+        if not noted:
+            continue
+        found.append(
+            Limit(
+                id=f"memory-{name}",
+                text=f"{words.short(name)} needed more memory than predicted: "
+                f"{len(noted)} of {words.plural(len(trials), 'trial')} used smaller batches than "
+                f"planned (trial {noted[0].config.number}: {memory_note(noted[0])}). The effective "
+                "batch is what it was.",
+                action="None for these results; state less memory (--gpu-memory) when planning "
+                "the next run.",
+            )
+        )
+    return found
+
+
+def _encoding(study: Study) -> list[Limit]:
+    """Examples that were not used whole, where they are more than a few."""
+    return [
+        Limit(
+            id=f"{note.kind}-{note.split}",
+            text=f"{note.text[:1].upper()}{note.text[1:]}.",
+            action="None is needed where only the answers' own turns matter."
+            if note.kind == "rewritten"
+            else "Raise --max-length where memory allows it.",
+        )
+        for note in encoding_notes(study.run)
+        if note.kind == "dropped" or note.count > USUALLY_CUT * note.of
+    ]
+
+
 def _weights(study: Study) -> list[Limit]:
     return [
         Limit(
@@ -277,5 +318,7 @@ _CHECKS: tuple[Callable[[Study], list[Limit]], ...] = (
     _slow_starters,
     _unequal,
     _lost,
+    _memory,
+    _encoding,
     _weights,
 )

@@ -10,7 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
-from sweeper.evaluation.resampling import t_quantile
+import numpy as np
+
+from sweeper.evaluation.resampling import t_quantile, weighted
 from sweeper.evaluation.significance import paired_error
 from sweeper.findings.gains import strategies_of
 from sweeper.findings.importance import importances
@@ -101,7 +103,8 @@ def _tied(trial: TrialFiles, best: TrialFiles) -> bool:
         return False
     if trial.items.losses.size != best.items.losses.size:
         return False
-    gap, error = paired_error(trial.items.losses, best.items.losses)
+    rows = np.stack([trial.items.losses, best.items.losses])
+    gap, error = paired_error(*weighted(rows, best.items.weights))
     if not math.isfinite(error):
         return False
     return gap <= t_quantile(trial.items.losses.size - 1) * error

@@ -12,7 +12,14 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.spec import Scalar, Task
-from sweeper.trials import BaselineResult, Failure, Origin
+from sweeper.trials import (
+    BaselineResult,
+    EncodingNote,
+    Failure,
+    FirstStageResult,
+    GeneratedAnswers,
+    Origin,
+)
 
 Outcome = Literal["better", "worse", "equivalent", "within noise"]
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
@@ -72,6 +79,49 @@ class Finalist(Record):
     seconds: float
 
 
+class TestedModel(Record):
+    """One model on the opened test split, over all of its seeds.
+
+    ``score`` is the headline metric's, ``loss`` in nats; ``generated`` is of one training.
+    """
+
+    __test__ = False
+
+    name: str
+    title: str
+    trial: int | None = None
+    seeds: int = 1
+    score: Interval
+    loss: Interval | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    generated: GeneratedAnswers | None = None
+
+
+class ClassRow(Record):
+    """One class on the test split. A share is None where nothing is in it."""
+
+    label: str
+    rows: int = Field(description="of the class, over all splits")
+    items: int = Field(description="test items of the class")
+    chosen: int = Field(description="test items that were taken for it")
+    right: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+class ClassFindings(Record):
+    """One model, class by class, in the order of the names.
+
+    ``confusion``: (true class, predicted class, test items) of every pair that occurred, by place.
+    """
+
+    name: str
+    title: str
+    classes: tuple[ClassRow, ...]
+    confusion: tuple[tuple[int, int, int], ...]
+
+
 class Verdict(Record):
     """The answer to "what do I train?", honest about noise.
 
@@ -105,6 +155,22 @@ class SearchGain(Record):
     outcome: Outcome | None = Field(None, description="of the best against the default")
 
 
+class FirstStageFinding(Record):
+    """A strategy's trials with and without a first stage. Tokens and seconds are the stage's own,
+    and so are the losses on documents that it did not read (nats per token)."""
+
+    strategy: str
+    with_trial: int
+    without_trial: int
+    same_configuration: bool = Field(description="the two differ in the first stage alone")
+    gain: Interval | None = Field(None, description="loss without minus with: positive is a gain")
+    outcome: Outcome | None = Field(None, description="of the trial with it against the other")
+    tokens: int
+    seconds: float
+    held_out_loss_before: float | None = None
+    held_out_loss_after: float | None = None
+
+
 class StrategySummary(Record):
     """One strategy over all of its trials."""
 
@@ -125,6 +191,28 @@ class StrategySummary(Record):
     predicted_seconds: float | None = None
     trainable_share: float | None = None
     forgetting_points: float | None = None
+
+
+class Prediction(Record):
+    """A figure of the plan beside what was measured.
+
+    ``sweep`` is the whole sweep on the clock; ``trial`` a full trial, the median of ``trials`` of
+    them; ``memory`` the highest peak that a trial measured of itself.
+    """
+
+    what: Literal["sweep", "trial", "memory"]
+    strategy: str = ""
+    unit: Literal["s", "GiB"]
+    predicted: float
+    low: float
+    high: float
+    actual: float
+    trials: int
+
+    @property
+    def factor(self) -> float | None:
+        """Measured over predicted; None where nothing was predicted."""
+        return self.actual / self.predicted if self.predicted > 0 else None
 
 
 class QualityShare(Record):
@@ -167,11 +255,15 @@ class TrialRow(Record):
     pruned_because: str = ""
     failure: Failure | None = None
     attempts: int = 1
+    ended_attempts: tuple[str, ...] = Field((), description="without a result: number and why")
+    micro_batch: int | None = None
+    memory_note: str = Field("", description="why the batches are smaller than planned")
     tokens: int = 0
     seconds: float | None = None
     peak_memory_gib: float | None = None
     trainable_parameters: int | None = None
     weights: str | None = None
+    first_stage: FirstStageResult | None = None
     curve: tuple[CurvePoint, ...] = ()
 
 
@@ -235,6 +327,58 @@ class NotMeasured(Record):
     command: str = ""
 
 
+Retention = Literal["kept", "lost", "unresolved"]
+
+
+class GeneralTask(Record):
+    """One trial against its base on one task of general capability, on the same items.
+
+    ``forgetting`` is what was lost in points, with its interval over items (one training); a point
+    is a hundredth of a share or of a nat per token. ``detectable_points`` is the smallest true
+    loss that these items would show in four of five studies.
+    """
+
+    task: str
+    kind: str
+    metric: str
+    unit: Literal["points", "nats/token"]
+    higher_is_better: bool
+    harness: str
+    shots: int | None = None
+    items: int
+    total_items: int
+    trial: int
+    strategy: str
+    base: Interval
+    tuned: Interval
+    forgetting: Interval
+    detectable_points: float
+    adjusted_p: float = Field(description="Holm, over the tasks of this trial")
+    outcome: Retention
+    more_items: int | None = Field(None, description="further items that would settle it")
+
+
+class TrialForgetting(Record):
+    """One completed trial's loss on general text, before and after, beside its loss on the task."""
+
+    trial: int
+    strategy: str
+    task_loss: float
+    general_loss: float
+    general_loss_base: float
+    forgetting: Interval = Field(description="points: hundredths of a nat per token")
+
+
+class Forgetting(Record):
+    """What was lost, by task and by trial. ``front``: no other trial is better in both losses."""
+
+    limit_points: float | None = None
+    recommended_trial: int | None = None
+    tasks: tuple[GeneralTask, ...] = ()
+    trials: tuple[TrialForgetting, ...] = ()
+    front: tuple[int, ...] = ()
+
+
 class RunSummary(Record):
     """Which run this is and how far it went."""
 
@@ -285,15 +429,20 @@ class Findings(Artifact):
     verdict: Verdict
     baselines: tuple[BaselineResult, ...] = ()
     finalists: tuple[Finalist, ...] = ()
+    tested: tuple[TestedModel, ...] = ()
+    classes: ClassFindings | None = None
+    notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     gains: tuple[SearchGain, ...] = ()
     strategies: tuple[StrategySummary, ...] = ()
     quality_share: QualityShare | None = None
+    predictions: tuple[Prediction, ...] = ()
     trials: tuple[TrialRow, ...] = ()
     parameters: tuple[ParameterFinding, ...] = ()
+    first_stage: tuple[FirstStageFinding, ...] = ()
     rules: tuple[RuleFinding, ...] = ()
     limits: tuple[Limit, ...] = ()
     samples: tuple[Sample, ...] | NotMeasured = NotMeasured(reason="no samples were taken")
-    forgetting: NotMeasured = NotMeasured(reason="forgetting was not measured")
+    forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
     data_size: NotMeasured = NotMeasured(reason="only one data size was trained on")
     reproduction: Reproduction
     last_useful_trial: int | None = Field(None, description="the last one that lowered the best")

@@ -44,31 +44,38 @@ def test_scores(run: RunFiles) -> TestScores:
     """The scores of the opened test split; nothing before it was opened."""
     found: dict[str, Scores] = {}
     metrics: dict[str, dict[str, float]] = {}
-    for name, entries in _entries(run).items():
-        rows = [entry.item_scores for entry in entries]
+    for name, of_model in entries(run).items():
+        rows = [entry.item_scores for entry in of_model]
         if usable(rows):
-            trained = entries[0].trial is not None
-            found[name] = Scores.of(rows, trained=trained)
-            metrics[name] = mean_metrics([entry.metrics for entry in entries])
+            trained = of_model[0].trial is not None
+            found[name] = Scores.of(rows, trained=trained, weights=_weights(of_model))
+            metrics[name] = mean_metrics([entry.metrics for entry in of_model])
     return TestScores(found, metrics, _by_seed(run))
 
 
 def test_losses(run: RunFiles) -> dict[str, Scores]:
     """Losses of the single test items of every scored model, by its name in the comparisons."""
     return {
-        name: Scores.of(rows, trained=entries[0].trial is not None)
-        for name, entries in _entries(run).items()
-        if usable(rows := [entry.item_losses for entry in entries])
+        name: Scores.of(rows, trained=of_model[0].trial is not None, weights=_weights(of_model))
+        for name, of_model in entries(run).items()
+        if usable(rows := [entry.item_losses for entry in of_model])
     }
 
 
-def _entries(run: RunFiles) -> dict[str, list[TestScore]]:
+def entries(run: RunFiles) -> dict[str, list[TestScore]]:
     """The scores of the opened seal by model: one entry for each seed."""
     grouped: dict[str, list[TestScore]] = {}
     for entry in run.seal.scores if run.seal else ():
         name = entry.name if entry.trial is None else trial_name(entry.trial)
         grouped.setdefault(name, []).append(entry)
     return grouped
+
+
+def _weights(found: list[TestScore]) -> tuple[float, ...] | None:
+    """What each test item counts; None where all count alike or it was not kept."""
+    weights = found[0].item_weights
+    fits = len(weights) == len(found[0].item_scores) and sum(weights) > 0
+    return weights if fits else None
 
 
 def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -90,10 +97,11 @@ def validation_scores(trial: TrialFiles) -> Scores | None:
 
 def _of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
     if seeds:
-        rows = [getattr(run.items, field) for run in trial.trainings() if run.items is not None]
+        found = [run.items for run in trial.trainings() if run.items is not None]
     else:
-        rows = [getattr(trial.items, field)] if trial.items is not None else []
-    return Scores.of(rows) if usable(rows) else None
+        found = [trial.items] if trial.items is not None else []
+    rows = [getattr(items, field) for items in found]
+    return Scores.of(rows, weights=found[0].weights) if usable(rows) else None
 
 
 def interval(estimate: Estimate, n: int | None = None) -> Interval:
@@ -125,5 +133,7 @@ def _by_seed(run: RunFiles) -> dict[tuple[int, int], float]:
         trial = run.trial(entry.trial)
         seed = entry.seed if entry.seed is not None else trial.config.seed if trial else None
         if seed is not None:
-            found[entry.trial, seed] = float(np.mean(entry.item_scores))
+            found[entry.trial, seed] = Scores.of(
+                [entry.item_scores], weights=_weights([entry])
+            ).mean
     return found

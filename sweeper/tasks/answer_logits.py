@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 
 def answer_losses(model: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -> Tensor:
@@ -29,10 +29,44 @@ def answer_losses(model: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -
     Returns:
         ``(answer tokens,)`` nats in float32, row by row.
     """
+    rows, targets = answer_rows(model, inputs, labels)
+    return cross_entropy(rows.float(), targets, reduction="none")
+
+
+def answer_rows(
+    model: nn.Module, inputs: Mapping[str, Any], labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Logits that predict the answer tokens, and these tokens.
+
+    Args:
+        model: See ``answer_losses``.
+        inputs: See ``answer_losses``.
+        labels: See ``answer_losses``.
+
+    Returns:
+        ``(answer tokens, vocabulary)`` in the model's dtype and ``(answer tokens,)``, row by row.
+    """
     wanted = torch.zeros_like(labels, dtype=torch.bool)
     wanted[:, :-1] = labels[:, 1:].ne(-100)
     rows = logits_at(model, {"use_cache": False, **inputs}, wanted).logits
-    return cross_entropy(rows.float(), labels[:, 1:][wanted[:, :-1]], reduction="none")
+    return rows, labels[:, 1:][wanted[:, :-1]]
+
+
+def divergence(base: Tensor, tuned: Tensor) -> Tensor:
+    """How far a model has moved from its base: KL(base || tuned), summed over tokens.
+
+    The base's own words weigh most: it costs to become unlikely to say what the base would have
+    said, as in learning without forgetting (Li and Hoiem 2016, arXiv:1606.09282).
+
+    Args:
+        base: Logits of the base, ``(tokens, vocabulary)``, without gradient.
+        tuned: Logits of the tuned model, the same shape.
+
+    Returns:
+        Scalar, nats.
+    """
+    old, new = log_softmax(base.float(), dim=-1), log_softmax(tuned.float(), dim=-1)
+    return kl_div(new, old, reduction="sum", log_target=True)
 
 
 def logits_at(model: nn.Module, inputs: Mapping[str, Any], wanted: Tensor) -> Any:

@@ -7,9 +7,10 @@ strategies, optimizers, trials or the search.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -19,12 +20,16 @@ from torch import Tensor, nn
 from sweeper.data.examples import Dataset, Example
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.spec import Scalar, Spec
+from sweeper.trials import EncodingNote, Fate
 
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Feature = dict[str, Any]
-"""One tokenised item: at least ``input_ids`` (list of int); whatever else ``collate`` needs."""
+"""One tokenised item: at least ``input_ids`` (list of int); whatever else ``collate`` needs; and
+``fates`` (kinds of ``EncodingNote``) where the example is not all there."""
+FATES: tuple[Fate, ...] = get_args(Fate)
 Batch = dict[str, Tensor]
 Floats = NDArray[np.float64]
+Confusion = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,15 @@ class Evaluation:
         scores: ``(items,)`` the headline score of each item: 1 or 0 for accuracy; the loss for
             text.
         metrics: Over all items.
+        confusion: (true class, predicted class, items) of every pair that occurred; empty where
+            nothing is classified.
     """
 
     losses: Floats
     weights: Floats
     scores: Floats
     metrics: dict[str, float]
+    confusion: Confusion = ()
 
     @property
     def loss(self) -> float:
@@ -205,12 +213,32 @@ class Task(ABC):
         )
         metrics, scores = self.metrics(joined, examples)
         return Evaluation(
-            joined.losses.double().numpy(), joined.weights.double().numpy(), scores, metrics
+            joined.losses.double().numpy(),
+            joined.weights.double().numpy(),
+            scores,
+            metrics,
+            self.confusion(joined, examples),
         )
 
-    def notes(self) -> tuple[str, ...]:
-        """What happened to the examples that were encoded so far, where a reader must know it."""
+    def confusion(self, scores: ItemScores, examples: Sequence[Example]) -> Confusion:
+        """Which classes were taken for which; nothing where the task has no classes."""
         return ()
+
+    def notes(self, features: Sequence[Feature], split: Split) -> tuple[EncodingNote, ...]:
+        """What became of the examples of a split on their way into these features, where a
+        reader must know it."""
+        found = Counter(fate for feature in features for fate in feature.get("fates", ()))
+        return tuple(
+            EncodingNote(
+                split=split,
+                kind=kind,
+                count=found[kind],
+                of=len(features),
+                tokens=self.sequence_length,
+            )
+            for kind in FATES
+            if found[kind]
+        )
 
     def baselines(self, workshop: Workshop) -> Sequence[Baseline]:
         """Untrained models that only this task knows of, such as a language model zero-shot."""

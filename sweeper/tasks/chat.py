@@ -86,6 +86,14 @@ class Chat:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
+    def opening(self) -> list[int]:
+        """Tokens up to where a user begins to speak: from there a model makes up a question."""
+        text = self._render(self._prepared(_PROBE[:1]))
+        ids: list[int] = self.tokenizer(
+            text[: text.find(_PROBE[0].content)], add_special_tokens=False
+        )["input_ids"]
+        return ids
+
     def write(self, messages: Sequence[Message]) -> Written:
         """A conversation as text, with the places of the assistant's turns in it."""
         turns = self._prepared(messages)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.tasks.answer_logits import answer_losses, by_row, logits_at
-from sweeper.tasks.cached import cache_argument, cache_of, cacheable
+from sweeper.tasks.cached import Prefix, cache_argument, cache_of, cacheable
 
 # Positions whose logits are held at once: at 50,000 tokens of vocabulary, 100 MB in float32.
 _POSITIONS = 512
@@ -81,7 +81,9 @@ def _by_length(path: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
     return len(path), path
 
 
-def log_likelihoods(model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor) -> Tensor:
+def log_likelihoods(
+    model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, shown: Prefix | None = None
+) -> Tensor:
     """Log-likelihood of every answer to every prompt.
 
     Args:
@@ -89,18 +91,21 @@ def log_likelihoods(model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tenso
         tree: The answers.
         ids: ``(prompts, tokens)``, padded on the right.
         mask: ``(prompts, tokens)``, 1 on real tokens.
+        shown: What the model, an unadapted one, has read before every prompt.
 
     Returns:
         ``(prompts, answers)`` nats in float32: sums over the tokens of an answer.
     """
-    share = shareable(model, ids.shape[1] + len(tree.tokens))
+    before = shown.length if shown is not None else 0
+    share = shareable(model, before + ids.shape[1] + len(tree.tokens))
     at_once = max(1, _POSITIONS // (1 + len(tree.tokens))) if share else 1
     read = _shared if share else _one_by_one
     parts = []
     for start in range(0, len(ids), at_once):
         part = mask[start : start + at_once]
         longest = int(part.sum(1).max())
-        parts.append(read(model, tree, ids[start : start + at_once, :longest], part[:, :longest]))
+        prompts = ids[start : start + at_once, :longest]
+        parts.append(read(model, tree, prompts, part[:, :longest], shown))
     return torch.cat(parts)
 
 
@@ -134,11 +139,17 @@ def _base(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _shared(model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor) -> Tensor:
+def _inputs(ids: Tensor, mask: Tensor, shown: Prefix | None) -> dict[str, Any]:
+    batch = {"input_ids": ids, "attention_mask": mask}
+    return batch if shown is None else shown.before(batch)
+
+
+def _shared(
+    model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, shown: Prefix | None
+) -> Tensor:
     last = torch.zeros_like(mask, dtype=torch.bool)
     last[torch.arange(len(mask)), mask.sum(1) - 1] = True
-    inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": True}
-    prompt = logits_at(model, inputs, last)
+    prompt = logits_at(model, {**_inputs(ids, mask, shown), "use_cache": True}, last)
     logits = prompt.logits.float().unsqueeze(1)
     if len(tree.tokens):
         logits = torch.cat([logits, _continued(_base(model), tree, mask, cache_of(prompt))], 1)
@@ -154,7 +165,7 @@ def _continued(base: Any, tree: AnswerTree, mask: Tensor, cache: Any) -> Tensor:
         base: See ``_base``.
         tree: The answers.
         mask: Of the prompts.
-        cache: Their states, virtual tokens in front of them included.
+        cache: Their states; those of virtual tokens and of what was shown lie in front of them.
     """
     rows, nodes = len(mask), len(tree.tokens)
     virtual = cache.get_seq_length() - mask.shape[1]
@@ -189,7 +200,9 @@ def _as_taken(base: Any, sees: Tensor) -> Tensor:
     )
 
 
-def _one_by_one(model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor) -> Tensor:
+def _one_by_one(
+    model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, shown: Prefix | None = None
+) -> Tensor:
     """The same by reading prompt and answer together, once for each answer."""
     columns = []
     for answer in tree.answers:
@@ -202,7 +215,7 @@ def _one_by_one(model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor) -
             whole[row, :length], whole[row, length:end] = ids[row, :length], said
             labels[row, length:end] = said
             seen[row, :end] = 1
-        losses = answer_losses(model, {"input_ids": whole, "attention_mask": seen}, labels)
+        losses = answer_losses(model, _inputs(whole, seen, shown), labels)
         means, counts = by_row(losses, labels)
         columns.append(-(means * counts))
     return torch.stack(columns, 1).float()

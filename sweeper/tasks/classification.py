@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,15 @@ from torch.nn.functional import cross_entropy
 from sweeper.data.examples import Dataset, Example
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import Scalar, Spec
-from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task
+from sweeper.tasks.base import (
+    Batch,
+    Confusion,
+    Feature,
+    Floats,
+    ItemScores,
+    LossSum,
+    Task,
+)
 from sweeper.tasks.classifier import Classifier, Pooling
 
 
@@ -58,8 +67,14 @@ class Classification(Task):
         encoded = self.tokenizer(texts, truncation=True, max_length=self.sequence_length)
         # A tokenizer without special tokens makes nothing of an empty text.
         rows = [ids or [self._padding] for ids in encoded["input_ids"]]
-        pairs = zip(rows, self.targets(examples), strict=True)
-        return [{"input_ids": ids, "label": target} for ids, target in pairs]
+        cut = [bool(one.overflowing) for one in encoded.encodings or ()] or [
+            len(ids) >= self.sequence_length for ids in rows
+        ]
+        triples = zip(rows, self.targets(examples), cut, strict=True)
+        return [
+            {"input_ids": ids, "label": target, "fates": ("cut",) if shorter else ()}
+            for ids, target, shorter in triples
+        ]
 
     def collate(self, features: Sequence[Feature]) -> Batch:
         longest = max(len(feature["input_ids"]) for feature in features)
@@ -91,6 +106,9 @@ class Classification(Task):
     ) -> tuple[dict[str, float], Floats]:
         return class_metrics(scores.outputs["logits"].numpy(), self.targets(examples))
 
+    def confusion(self, scores: ItemScores, examples: Sequence[Example]) -> Confusion:
+        return confused(scores.outputs["logits"].numpy(), self.targets(examples))
+
 
 def class_metrics(scores: Any, targets: Sequence[int]) -> tuple[dict[str, float], Floats]:
     """Accuracy, macro-F1 and what each item scored.
@@ -105,3 +123,14 @@ def class_metrics(scores: Any, targets: Sequence[int]) -> tuple[dict[str, float]
         "macro_f1": float(f1_score(targets, predicted, average="macro", zero_division=0)),
     }
     return metrics, (predicted == np.asarray(targets)).astype(np.float64)
+
+
+def confused(scores: Any, targets: Sequence[int]) -> Confusion:
+    """(true class, predicted class, items) of every pair that occurred, in this order.
+
+    Args:
+        scores: See ``class_metrics``.
+        targets: See ``class_metrics``.
+    """
+    pairs = Counter(zip(targets, np.asarray(scores).argmax(1).tolist(), strict=True))
+    return tuple((true, said, pairs[true, said]) for true, said in sorted(pairs))

@@ -14,7 +14,6 @@ from torch import nn
 
 from sweeper.data.examples import Example, Message
 from sweeper.facts.record import Split
-from sweeper.tasks.answer_logits import answer_losses
 from sweeper.tasks.base import (
     Baseline,
     Batch,
@@ -72,8 +71,11 @@ class FewShot:
     shots: tuple[Example, ...]
     workshop: Workshop
     name: str = "few_shot"
-    title: str = f"Untrained model, {SHOTS} examples in the prompt"
+    title: str = ""
     note: str = ""
+
+    def __post_init__(self) -> None:
+        self.title = self.title or f"Untrained model, {len(self.shots)} examples in the prompt"
 
     def evaluate(self, split: Split) -> Evaluation:
         model = self.workshop.base().eval()
@@ -81,7 +83,7 @@ class FewShot:
         shown = self.chat.encode(shots).ids
         prefix = Prefix(model, shown)
         examples = self.workshop.dataset.splits[split]
-        features = [self.task.feature(self._item(shown, shots, item)) for item in examples]
+        features = [self.task.feature(self._item(shown, shots, item), item) for item in examples]
         order = sorted(range(len(examples)), key=lambda i: -len(features[i]["input_ids"]))
         scores: list[ItemScores] = []
         for start in range(0, len(order), _BATCH):
@@ -107,18 +109,30 @@ class FewShot:
         device = next(model.parameters()).device
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         with torch.no_grad():
-            losses = answer_losses(model, prefix.before(batch), batch["labels"])
-        return self.task.item_scores(losses, batch)
+            return self.task.score_after(model, prefix, batch)
 
 
 def shot_baselines(
-    task: TextTask, chat: Chat, turns: Turns, workshop: Workshop
+    task: TextTask,
+    chat: Chat,
+    turns: Turns,
+    workshop: Workshop,
+    shots: tuple[Example, ...] | None = None,
 ) -> Sequence[Baseline]:
-    """The untrained model asked at once and, where there is room, after a few examples."""
+    """The untrained model asked at once and, where there is room, after a few examples.
+
+    Args:
+        task: See ``FewShot``.
+        chat: See ``FewShot``.
+        turns: See ``FewShot``.
+        workshop: See ``FewShot``.
+        shots: The examples to show; a few short ones of the train split if None.
+    """
     zero = ZeroShot(task, workshop)
-    shots = _choose(chat, turns, workshop.dataset.splits["train"])
+    least = 1 if shots is not None else SHOTS
+    shots = _choose(chat, turns, workshop.dataset.splits["train"]) if shots is None else shots
     room = task.facts.context_length - task.sequence_length
-    if len(shots) < SHOTS or not cacheable(workshop.base()):
+    if len(shots) < least or not cacheable(workshop.base()):
         return (zero,)
     if len(chat.encode([turn for shot in shots for turn in turns(shot)]).ids) > room:
         return (zero,)

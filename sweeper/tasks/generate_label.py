@@ -10,20 +10,27 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Example, Message
-from sweeper.tasks.base import Baseline, Batch, Feature, Floats, ItemScores, Workshop
+from sweeper.data.questions import LISTED, class_question, class_turns
+from sweeper.tasks.base import (
+    Baseline,
+    Batch,
+    Confusion,
+    Feature,
+    Floats,
+    ItemScores,
+    Workshop,
+)
+from sweeper.tasks.cached import Prefix
 from sweeper.tasks.chat import Chat
 from sweeper.tasks.class_names import AnswerTree, log_likelihoods
-from sweeper.tasks.classification import class_metrics
-from sweeper.tasks.fewshot import ZeroShot
+from sweeper.tasks.classification import class_metrics, confused
+from sweeper.tasks.fewshot import shot_baselines
 from sweeper.tasks.text import TextTask
 from sweeper.tasks.tokens import Encoded
-
-# More classes than this are not listed in every prompt: the list would be longer than the text.
-_LISTED = 10
 
 
 class GenerateLabel(TextTask):
@@ -46,15 +53,9 @@ class GenerateLabel(TextTask):
         encoded = self.chat.encode([Message("user", "?"), Message("assistant", label)])
         return encoded.ids[encoded.answers[-1][0] :]
 
-    def question(self, text: str) -> str:
-        """What the model is asked about a text."""
-        labels = self.dataset.labels
-        listed = f": {', '.join(labels)}" if len(labels) <= _LISTED else ""
-        return f"Which class does this text belong to{listed}?\n\n{text}"
-
     def encode_one(self, example: Example) -> Encoded:
         """The prompt, then the name's tokens: the very ones that validation scores."""
-        prompt = self.chat.prompt([Message("user", self.question(example.text))])
+        prompt = self.chat.prompt([class_question(example.text, self.dataset.labels)])
         said = self.tree.answers[self.targets([example])[0]]
         span = len(prompt), len(prompt) + len(said)
         return Encoded([*prompt, *said], (span,), answer_bytes=(len(str(example.label).encode()),))
@@ -67,26 +68,51 @@ class GenerateLabel(TextTask):
     def _number(self) -> dict[str, int]:
         return {label: number for number, label in enumerate(self.dataset.labels)}
 
-    def encode(self, examples: Sequence[Example]) -> list[Feature]:
-        features = super().encode(examples)
-        for feature, target in zip(features, self.targets(examples), strict=True):
-            feature["target"] = target
-        return features
+    def feature(self, encoded: Encoded, example: Example) -> Feature:
+        return {**super().feature(encoded, example), "target": self.targets([example])[0]}
 
     def collate(self, features: Sequence[Feature]) -> Batch:
         targets = torch.tensor([feature["target"] for feature in features])
         return {**super().collate(features), "targets": targets}
 
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
-        mask = batch["attention_mask"] * batch["labels"].eq(-100)
-        logits = log_likelihoods(model, self.tree, batch["input_ids"], mask).float()
-        losses = cross_entropy(logits, batch["targets"], reduction="none").cpu()
-        return ItemScores(losses, torch.ones_like(losses), {"logits": logits.cpu()})
+        return _scores(log_likelihoods(model, self.tree, *_prompts(batch)), batch)
+
+    def score_after(self, model: nn.Module, shown: Prefix, batch: Batch) -> ItemScores:
+        return _scores(log_likelihoods(model, self.tree, *_prompts(batch), shown), batch)
 
     def metrics(
         self, scores: ItemScores, examples: Sequence[Example]
     ) -> tuple[dict[str, float], Floats]:
         return class_metrics(scores.outputs["logits"].numpy(), self.targets(examples))
 
+    def confusion(self, scores: ItemScores, examples: Sequence[Example]) -> Confusion:
+        return confused(scores.outputs["logits"].numpy(), self.targets(examples))
+
     def baselines(self, workshop: Workshop) -> Sequence[Baseline]:
-        return (ZeroShot(self, workshop),)
+        """The untrained model asked at once and, where there is room, after an example of each
+        class (of ten classes, where there are more)."""
+
+        def turns(example: Example) -> list[Message]:
+            return list(class_turns(example, self.dataset.labels))
+
+        return shot_baselines(self, self.chat, turns, workshop, self._shots())
+
+    def _shots(self) -> tuple[Example, ...]:
+        """The first train example of each class."""
+        first: dict[str, Example] = {}
+        for example in self.dataset.splits["train"]:
+            first.setdefault(str(example.label), example)
+        return tuple(first.values())[:LISTED]
+
+
+def _prompts(batch: Batch) -> tuple[Tensor, Tensor]:
+    """What is read before an answer: ids and mask, each ``(batch, tokens)``."""
+    return batch["input_ids"], batch["attention_mask"] * batch["labels"].eq(-100)
+
+
+def _scores(logits: Tensor, batch: Batch) -> ItemScores:
+    """The class decision from the log-likelihoods ``(batch, classes)`` of the names."""
+    logits = logits.float()
+    losses = cross_entropy(logits, batch["targets"], reduction="none").cpu()
+    return ItemScores(losses, torch.ones_like(losses), {"logits": logits.cpu()})

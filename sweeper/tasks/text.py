@@ -8,42 +8,25 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Dataset, Example
 from sweeper.errors import DataError, Problem
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import Spec
-from sweeper.tasks.answer_logits import answer_losses, by_row
+from sweeper.tasks.answer_logits import answer_losses, answer_rows, by_row, divergence
 from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task
+from sweeper.tasks.cached import Prefix
 from sweeper.tasks.tokens import Encoded, shorten
+from sweeper.trials import Fate
 
 _BITS_PER_NAT = 1 / math.log(2)
-
-
-@dataclass
-class EncodingCounts:
-    """What became of the examples that were encoded so far.
-
-    Args:
-        examples: All of them.
-        shortened: Prompts that lost their left end.
-        dropped: Examples whose answer alone is too long; nothing of them is trained on or scored.
-        rewritten: Examples with earlier answers that the template writes otherwise than they were
-            said; these answers are not trained on.
-        cut: Texts without prompt of which only the beginning is used.
-    """
-
-    examples: int = 0
-    shortened: int = 0
-    dropped: int = 0
-    rewritten: int = 0
-    cut: int = 0
 
 
 class TextTask(Task):
@@ -62,7 +45,6 @@ class TextTask(Task):
         sequence_length: int,
     ) -> None:
         super().__init__(dataset, tokenizer, facts, spec, sequence_length)
-        self.counts = EncodingCounts()
         self.padding: int = next(
             (i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0
         )
@@ -86,52 +68,35 @@ class TextTask(Task):
                 where = f"{self.dataset.path}:{example.line}"
                 problems += [Problem(p.what, p.why, p.fix, where) for p in error.problems]
                 continue
-            features.append(self.feature(encoded))
+            features.append(self.feature(encoded, example))
         if problems:
             raise DataError(problems)
         return features
 
-    def feature(self, encoded: Encoded) -> Feature:
+    def feature(self, encoded: Encoded, example: Example) -> Feature:
         """The example at most ``sequence_length`` long; without answer if that does not fit."""
-        self.counts.examples += 1
+        fates: list[Fate] = ["rewritten"] if encoded.rewritten else []
         if encoded.answers and encoded.answers[-1][0] <= 1:
-            encoded = self._beginning(encoded)
+            whole, encoded = encoded, self._beginning(encoded)
+            fates += ["cut"] if encoded is not whole else []
         short = shorten(encoded, self.sequence_length, self.tokenizer.bos_token_id)
-        self.counts.rewritten += encoded.rewritten > 0
         if short is None:
-            self.counts.dropped += 1
-            return {"input_ids": encoded.ids[:1], "labels": [-100], "answer_bytes": 0}
-        self.counts.shortened += len(short.ids) < len(encoded.ids)
+            left: Feature = {"input_ids": encoded.ids[:1], "labels": [-100], "answer_bytes": 0}
+            return {**left, "fates": (*fates, "dropped")}
+        fates += ["shortened"] if len(short.ids) < len(encoded.ids) else []
         said = sum(short.answer_bytes)
-        return {"input_ids": short.ids, "labels": short.labels(), "answer_bytes": said}
+        kept: Feature = {"input_ids": short.ids, "labels": short.labels(), "answer_bytes": said}
+        return {**kept, "fates": tuple(fates)} if fates else kept
 
     def _beginning(self, document: Encoded) -> Encoded:
         """The first tokens of a text that has no prompt in front of it."""
         cap = self.sequence_length
         if len(document.ids) <= cap:
             return document
-        self.counts.cut += 1
         kept = document.ids[:cap]
         said = len(self.tokenizer.decode(kept, skip_special_tokens=True).encode())
         start = document.answers[-1][0]
         return replace(document, ids=kept, answers=((start, cap),), answer_bytes=(said,))
-
-    def notes(self) -> tuple[str, ...]:
-        counts, cap = self.counts, self.sequence_length
-        said = (
-            (counts.shortened, f"prompts were shortened on the left to fit {cap} tokens"),
-            (counts.cut, f"texts were cut after {cap} tokens"),
-            (
-                counts.dropped,
-                f"examples were left out: their answer alone does not fit {cap} tokens",
-            ),
-            (
-                counts.rewritten,
-                "conversations hold earlier answers that the chat template "
-                "rewrites; only their other answers are trained on",
-            ),
-        )
-        return tuple(f"{n} of {counts.examples} {text}" for n, text in said if n)
 
     def collate(self, features: Sequence[Feature]) -> Batch:
         """Padded on the right to the longest of these features."""
@@ -151,8 +116,32 @@ class TextTask(Task):
         losses = answer_losses(model, _inputs(batch), batch["labels"])
         return LossSum(losses.sum(), len(losses))
 
+    def answer_logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """What a model predicts where the answer stands: ``(answer tokens, vocabulary)``."""
+        return answer_rows(model, _inputs(batch), batch["labels"])[0]
+
+    def loss_near(self, model: nn.Module, batch: Batch, base: Tensor) -> tuple[LossSum, Tensor]:
+        """The training loss, and the KL divergence from a base model on the answer's tokens.
+
+        Args:
+            model: What is trained.
+            batch: One micro-batch.
+            base: ``answer_logits`` of the base on the same batch.
+
+        Returns:
+            The loss without the divergence; the divergence summed over the same terms, in nats.
+        """
+        rows, targets = answer_rows(model, _inputs(batch), batch["labels"])
+        loss = cross_entropy(rows.float(), targets, reduction="sum")
+        return LossSum(loss, len(targets)), divergence(base, rows)
+
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
         return self.item_scores(answer_losses(model, _inputs(batch), batch["labels"]), batch)
+
+    def score_after(self, model: nn.Module, shown: Prefix, batch: Batch) -> ItemScores:
+        """``score`` of items that go on where an untrained model has read something already."""
+        losses = answer_losses(model, shown.before(_inputs(batch)), batch["labels"])
+        return self.item_scores(losses, batch)
 
     def item_scores(self, losses: Tensor, batch: Batch) -> ItemScores:
         """Scores of the items of a batch from the losses of all its answer tokens."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sweeper.backend import Interrupted
-from sweeper.tasks.base import Evaluation, ItemScores, Task
+from sweeper.tasks.base import Evaluation, ItemScores, Task, in_item_order
 from sweeper.training.items import Items, to_device
 
 
@@ -66,14 +66,5 @@ class Judge:
                     raise Interrupted
                 parts.append(self.task.score(model, to_device(batch, device)))
                 positions += part
-        return self.task.evaluation(_in_item_order(parts, positions), self.items.examples[:count])
-
-
-def _in_item_order(parts: list[ItemScores], positions: list[int]) -> list[ItemScores]:
-    back = torch.tensor(positions).argsort()
-    outputs = {
-        name: torch.cat([part.outputs[name] for part in parts])[back] for name in parts[0].outputs
-    }
-    losses = torch.cat([part.losses for part in parts])[back]
-    weights = torch.cat([part.weights for part in parts])[back]
-    return [ItemScores(losses, weights, outputs)]
+        joined = in_item_order(parts, positions)
+        return self.task.evaluation([joined], self.items.examples[:count])

@@ -1,7 +1,7 @@
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.trials import TestSeal
+from sweeper.trials import BaselineResult, TestSeal
 
 WORDS_NEVER_USED = ("optimal", "proves", "significantly", "best model")
 
@@ -94,6 +94,16 @@ def test_the_baseline_to_beat_is_chosen_on_validation_not_on_the_test(contest):
     assert verdict.fine_tuning_needed is True
 
 
+def test_the_baseline_to_beat_is_the_one_with_the_lowest_validation_loss(contest):
+    run, _, _, _ = contest
+    tfidf = run.baselines / "tfidf.json"
+    known = BaselineResult.read(tfidf)
+    lucky = known.model_copy(update={"metrics": {**known.metrics, "accuracy": 0.999}})
+    lucky.write(tfidf)
+    with_right(run, {"*": 0.90, "majority": 0.2, "tfidf": 0.80, "probe": 0.70})
+    assert any("best baseline" in line and "probe" in line for line in compute(run).verdict.because)
+
+
 def test_a_running_sweep_never_recommends(make):
     findings = compute(make(trials=13, asked=20, phase="search", seal=False, seeds=1))
     assert findings.verdict.kind == "insufficient"
@@ -154,7 +164,7 @@ def test_text_is_compared_by_loss_lower_is_better(make):
     assert not findings.metric.higher_is_better
     assert findings.metric.unit == "nats/token"
     against = {c.second: c.outcome for c in findings.verdict.comparisons}
-    assert against["zero-shot"] == "better"
+    assert against["zero_shot"] == "better"
 
 
 def test_words_that_promise_too_much_are_never_used(make):

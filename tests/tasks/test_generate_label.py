@@ -7,7 +7,11 @@ import pytest
 import torch
 
 from sweeper.data.examples import Example
+from sweeper.spec import ModelSpec, Spec, TrainingSpec
+from sweeper.tasks.class_names import log_likelihoods
+from sweeper.tasks.classification import Classification
 from sweeper.tasks.discovery import task as task_named
+from sweeper.tasks.discovery import task_of
 from sweeper.tasks.generate_label import GenerateLabel
 
 LABELS = ("fox", "fox or dog", "paris")
@@ -33,6 +37,16 @@ def test_it_is_found_by_its_name() -> None:
     assert task_named("generate_label") is GenerateLabel
 
 
+@pytest.mark.parametrize(
+    ("classes_by", "kind"), [("head", Classification), ("generate", GenerateLabel)]
+)
+def test_the_spec_says_which_of_the_two_ways(classes_by: Any, kind: Any) -> None:
+    training = TrainingSpec(classes_by=classes_by)
+    spec = Spec(task="classification", models=(ModelSpec(id="tiny"),), training=training)
+
+    assert task_of(spec) is kind
+
+
 def test_it_learns_to_say_the_name_and_to_end_the_turn(task: Any) -> None:
     feature = task.encode(EXAMPLES)[1]
 
@@ -49,7 +63,9 @@ def test_many_classes_are_not_listed(make_task: Callable[..., Any]) -> None:
     examples = [Example("k", 1, text="Hi.", label="class 3")]
     task = make_task(GenerateLabel, {"train": examples}, labels=labels, task="classification")
 
-    assert task.question("Hi.") == "Which class does this text belong to?\n\nHi."
+    asked = task.tokenizer.decode(task.encode(examples)[0]["input_ids"])
+
+    assert "Which class does this text belong to?\n\nHi." in asked
 
 
 def test_validation_loss_is_that_of_the_class_among_the_classes(task: Any, llama: Any) -> None:
@@ -81,8 +97,34 @@ def test_metrics_are_those_of_a_classifier(task: Any, llama: Any) -> None:
     assert "macro_f1" in evaluation.metrics
 
 
-def test_the_untrained_model_is_a_baseline(task: Any, llama: Any, make_workshop: Any) -> None:
-    (zero,) = task.baselines(make_workshop(task, llama))
+def test_confusions_are_pairs_of_classes_with_their_items(task: Any, llama: Any) -> None:
+    batch = task.collate(task.encode(EXAMPLES))
+    with torch.no_grad():
+        scores = task.score(llama, batch)
+    scores.outputs["logits"][:] = torch.eye(3)[[0, 2, 2]]
 
-    assert zero.name == "zero_shot"
+    assert task.evaluation([scores], EXAMPLES).confusion == ((0, 0, 1), (1, 2, 1), (2, 2, 1))
+
+
+def test_the_untrained_model_is_a_baseline_without_and_with_an_example_of_each_class(
+    task: Any, llama: Any, make_workshop: Any
+) -> None:
+    workshop = make_workshop(task, llama)
+    task.facts = task.facts.model_copy(update={"context_length": 2048})
+    zero, few = task.baselines(workshop)
+
+    assert (zero.name, few.name) == ("zero_shot", "few_shot")
+    assert [shot.label for shot in few.shots] == ["fox", "paris", "fox or dog"]
+    assert few.title == "Untrained model, 3 examples in the prompt"
     assert zero.evaluate("validation").metrics["accuracy"] <= 1.0
+    evaluation = few.evaluate("validation")
+    assert evaluation.weights.tolist() == [1, 1, 1]
+    before = [turn for shot in few.shots for turn in few.turns(shot)]
+    for row, item in enumerate(EXAMPLES):
+        whole = task.chat.prompt([*before, few.turns(item)[0]])
+        with torch.no_grad():
+            said = log_likelihoods(
+                llama, task.tree, torch.tensor([whole]), torch.ones(1, len(whole)).long()
+            )
+        expected = -said.log_softmax(1)[0, LABELS.index(item.label)]
+        assert evaluation.losses[row] == pytest.approx(float(expected), rel=1e-4)

@@ -89,16 +89,15 @@ def test_long_prompts_are_shortened_and_long_answers_left_out_and_both_are_said(
     assert said[0] == [t for t in whole[0]["labels"] if t != -100]
     assert features[0]["input_ids"][0] == task.tokenizer.bos_token_id
     assert said[1] == []
-    assert task.notes() == (
-        "1 of 3 prompts were shortened on the left to fit 24 tokens",
-        "1 of 3 examples were left out: their answer alone does not fit 24 tokens",
-    )
+    assert [note.text for note in task.notes(features, "test")] == [
+        "test: 1 of 3 prompts were shortened on the left to fit 24 tokens",
+        "test: 1 of 3 examples were left out: their answer alone does not fit 24 tokens",
+    ]
     scores = task.score(llama, task.collate(features))
     assert scores.weights.tolist()[1] == 0
 
 
 def test_nothing_is_said_where_nothing_happened(make_task: MakeTask) -> None:
     task = make_task(Instruction, {"train": TALK}, cap=1000)
-    task.encode(TALK)
 
-    assert task.notes() == ()
+    assert task.notes(task.encode(TALK), "train") == ()

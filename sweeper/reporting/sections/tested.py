@@ -1,0 +1,222 @@
+"""What was measured on the opened test split: every scored model, and the classes one by one."""
+
+from __future__ import annotations
+
+from sweeper.findings import words
+from sweeper.findings.record import ClassFindings, ClassRow, Interval, TestedModel
+from sweeper.reporting.blocks import Block, Cell, Column, Row, Table
+from sweeper.reporting.document import Report
+from sweeper.reporting.sections.parts import number_cell
+
+# More classes than this make a matrix that nobody reads; the confusions are listed then.
+MATRIX = 15
+# Lines of a table of classes or confusions; report.json has all of them.
+LINES = 20
+# How metrics are headed, and their unit; those of answers in writing come after the loss's own.
+_LOSS_METRICS = {
+    "accuracy": ("accuracy", "%"),
+    "macro_f1": ("macro-F1", "%"),
+    "perplexity": ("perplexity", ""),
+    "bits_per_byte": ("bits per byte", ""),
+}
+_WRITTEN_METRICS = {
+    "bleu": ("BLEU", "0 to 100"),
+    "chrf": ("chrF", "0 to 100"),
+    "rougeL": ("ROUGE-L", "%"),
+    "exact_match": ("exact match", "%"),
+}
+
+
+def tested_blocks(report: Report) -> list[Block]:
+    """All models that were scored on the test split; nothing before it was opened."""
+    return [_tested(report)] if report.findings.tested else []
+
+
+def _tested(report: Report) -> Table:
+    findings = report.findings
+    models = findings.tested
+    plain = [n for n in _LOSS_METRICS if any(n in model.metrics for model in models)]
+    written = _written(models)
+    head = [n for n in plain if n != findings.metric.name]
+    columns = [Column("model", pointer="/title"), Column("seeds", number=True, pointer="/seeds")]
+    if findings.metric.higher_is_better:
+        columns += [
+            Column(findings.metric.title, unit="%", number=True, pointer="/score/value"),
+            Column("95% CI", unit="%", number=True),
+        ]
+    columns += [
+        Column("loss", unit=findings.loss_unit, number=True, pointer="/loss/value"),
+        Column("95% CI", unit=findings.loss_unit, number=True),
+        *(_column(_LOSS_METRICS[n], f"/metrics/{n}") for n in head),
+        *(_column(_WRITTEN_METRICS.get(n, (n, "%")), f"/generated/metrics/{n}") for n in written),
+    ]
+    return Table(
+        id="tested",
+        caption="On the sealed test split: every model that was scored there",
+        columns=tuple(columns),
+        rows=tuple(
+            _row(report, model, head, written, f"/findings/tested/{i}")
+            for i, model in enumerate(models)
+        ),
+        note=_note(models),
+    )
+
+
+def _written(models: tuple[TestedModel, ...]) -> list[str]:
+    """Metrics of answers in writing, in the order of the table."""
+    there = {name for model in models if model.generated for name in model.generated.metrics}
+    passes = sorted((n for n in there if n.startswith("pass@")), key=lambda n: int(n[5:]))
+    return [*(n for n in _WRITTEN_METRICS if n in there), *passes]
+
+
+def _column(titled: tuple[str, str], pointer: str) -> Column:
+    title, unit = titled
+    return Column(title, unit=unit, number=True, pointer=pointer)
+
+
+def _row(
+    report: Report, model: TestedModel, head: list[str], written: list[str], pointer: str
+) -> Row:
+    cells = [Cell(model.title), Cell(str(model.seeds))]
+    if report.findings.metric.higher_is_better:
+        cells += [_share(model.score.value), Cell(_ends(model.score, 100))]
+    cells += [Cell(words.loss(model.loss.value if model.loss else None, model.loss))]
+    cells += [Cell(_ends(model.loss, 1))]
+    cells += [_metric(n, model.metrics, _LOSS_METRICS[n][1]) for n in head]
+    own = model.generated.metrics if model.generated else {}
+    cells += [_metric(n, own, _WRITTEN_METRICS.get(n, (n, "%"))[1]) for n in written]
+    return Row(tuple(cells), trial=model.trial, pointer=pointer)
+
+
+def _metric(name: str, metrics: dict[str, float], unit: str) -> Cell:
+    value = metrics.get(name)
+    return _share(value) if unit == "%" else number_cell(value)
+
+
+def _share(value: float | None) -> Cell:
+    return Cell(words.DASH if value is None else f"{100 * value:.1f}")
+
+
+def _ends(interval: Interval | None, factor: int) -> str:
+    if interval is None or interval.low is None or interval.high is None:
+        return words.DASH
+    low, high = interval.low * factor, interval.high * factor
+    digits = words.digits_for((high - low) / 2)
+    return f"{words.minus(f'{low:.{digits}f}')} to {words.minus(f'{high:.{digits}f}')}"
+
+
+def _note(models: tuple[TestedModel, ...]) -> str:
+    wrote = [model.generated for model in models if model.generated is not None]
+    note = "Lower loss is better. Intervals are over items and, where a model has several, seeds."
+    if wrote:
+        items = words.plural(wrote[0].items, "test item")
+        note += (
+            f" Text overlap (BLEU, chrF, ROUGE-L, exact match) is of answers to the first {items}, "
+            f"written greedily by one training, at most {wrote[0].most_tokens} tokens each."
+        )
+    if any(name.startswith("pass@") for one in wrote for name in one.metrics):
+        note += " pass@k: programs were run against the tests in the data, without network."
+    return note
+
+
+def class_blocks(report: Report) -> list[Block]:
+    """The classes one by one, and which is taken for which."""
+    found = report.findings.classes
+    if found is None:
+        return []
+    confused = _matrix(found) if len(found.classes) <= MATRIX else _confusions(found)
+    return [_classes(found), confused]
+
+
+def _classes(found: ClassFindings) -> Table:
+    """The classes that are told worst first."""
+    ranked = sorted(enumerate(found.classes), key=lambda pair: (_f1(pair[1]), pair[1].label))
+    shown = ranked[:LINES]
+    rows = [row.rows for row in found.classes]
+    note = f"Rows a class over all splits: {min(rows):,} to {max(rows):,}."
+    if len(ranked) > len(shown):
+        note += f" The {len(shown)} of {len(ranked)} classes with the lowest F1; all are in "
+        note += "report.json."
+    return Table(
+        id="classes",
+        caption=f"Class by class on the test split: {found.title}, lowest F1 first",
+        columns=(
+            Column("class", pointer="/label"),
+            Column("rows", number=True, pointer="/rows"),
+            Column("test items", number=True, pointer="/items"),
+            Column("precision", unit="%", number=True, pointer="/precision"),
+            Column("recall", unit="%", number=True, pointer="/recall"),
+            Column("F1", unit="%", number=True, pointer="/f1"),
+        ),
+        rows=tuple(
+            Row(
+                cells=(
+                    Cell(row.label),
+                    Cell(f"{row.rows:,}"),
+                    Cell(f"{row.items:,}"),
+                    _share(row.precision),
+                    _share(row.recall),
+                    _share(row.f1),
+                ),
+                pointer=f"/findings/classes/classes/{place}",
+            )
+            for place, row in shown
+        ),
+        note=note,
+    )
+
+
+def _f1(row: ClassRow) -> float:
+    return 2.0 if row.f1 is None else row.f1
+
+
+def _matrix(found: ClassFindings) -> Table:
+    """Test items by true class (rows) and predicted class (columns)."""
+    counts = {(true, said): count for true, said, count in found.confusion}
+    places = range(len(found.classes))
+    return Table(
+        id="confusion",
+        caption=f"Confusion matrix on the test split: {found.title}; rows are true classes, "
+        "columns what was predicted, in test items",
+        columns=(
+            Column("true class"),
+            *(Column(row.label, number=True) for row in found.classes),
+        ),
+        rows=tuple(
+            Row(
+                (
+                    Cell(found.classes[true].label),
+                    *(Cell(str(counts.get((true, said), 0))) for said in places),
+                )
+            )
+            for true in places
+        ),
+    )
+
+
+def _confusions(found: ClassFindings) -> Table:
+    """The commonest mistakes, where a matrix would be too large."""
+    wrong = sorted((-count, true, said) for true, said, count in found.confusion if true != said)
+    names = [row.label for row in found.classes]
+    return Table(
+        id="confusion",
+        caption=f"Commonest confusions on the test split: {found.title}",
+        columns=(
+            Column("true class"),
+            Column("taken for"),
+            Column("test items", number=True),
+            Column("of", number=True),
+        ),
+        rows=tuple(
+            Row(
+                (
+                    Cell(names[true]),
+                    Cell(names[said]),
+                    Cell(str(-count)),
+                    Cell(f"{found.classes[true].items:,}"),
+                )
+            )
+            for count, true, said in wrong[:LINES]
+        ),
+        note="The whole confusion matrix is in report.json.",
+    )

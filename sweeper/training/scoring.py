@@ -1,0 +1,83 @@
+"""One model on the sealed test split: its loss item by item, its classes, its answers in writing.
+
+Knows tasks and their data. Knows nothing of how the model was trained or of what is compared.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import nn
+
+from sweeper.evaluation.answers import answer
+from sweeper.evaluation.generation import Sampling
+from sweeper.spec import EvaluationSpec
+from sweeper.tasks.base import Evaluation
+from sweeper.tasks.instruction import Instruction
+from sweeper.training.measure import autocast
+from sweeper.training.workshop import Workshop
+from sweeper.trials import GeneratedAnswers, TestScore, TrialConfig
+
+# Prompts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with
+# 1,000 tokens each stay under 5 GiB.
+_BATCH = 8
+# Items that are answered unless the user says otherwise: few on a CPU, where each token of an
+# answer is a pass of its own through all weights.
+_ITEMS = {"cpu": 16, "cuda": 256}
+# Of sampled programs (arXiv:2107.03374, section 3: temperature 0.8 for many samples, nucleus 0.95).
+_TEMPERATURE, _TOP_P = 0.8, 0.95
+
+
+def scored(
+    name: str, config: TrialConfig | None, workshop: Workshop, evaluation: Evaluation
+) -> TestScore:
+    """What an evaluation of the test split says, without answers in writing."""
+    return TestScore(
+        name=name,
+        trial=config.number if config else None,
+        seed=config.seed if config else None,
+        loss=evaluation.loss,
+        metrics=evaluation.metrics,
+        item_scores=tuple(evaluation.scores.tolist()),
+        item_losses=tuple(evaluation.losses.tolist()),
+        item_weights=tuple(evaluation.weights.tolist()),
+        confusion=evaluation.confusion,
+        notes=workshop.notes("test"),
+    )
+
+
+def answers(
+    workshop: Workshop, model: nn.Module, wanted: EvaluationSpec, *, mixed: bool
+) -> GeneratedAnswers | None:
+    """What the model writes to the first test items, greedily; None where nothing is written.
+
+    Args:
+        workshop: Of the base model and the data.
+        model: As the task assembled it.
+        wanted: How many items; whether programs may be run.
+        mixed: Whether to compute in bf16 under autocast.
+
+    Raises:
+        RunError: Programs are to be run, but cannot be cut off from network and files here.
+    """
+    task, device = workshop.task, next(model.parameters()).device
+    count = _ITEMS[device.type] if wanted.generate_items is None else wanted.generate_items
+    items = [example for example in workshop.dataset.splits["test"] if example.messages][:count]
+    if not isinstance(task, Instruction) or not items:
+        return None
+    start = time.perf_counter()
+    run_code = wanted.run_generated_code
+    with torch.no_grad(), autocast(device, mixed):
+        said = answer(task, model, items, batch_size=_BATCH, run_code=run_code)
+        metrics = said.metrics
+        if run_code and wanted.code_samples > 1:
+            sampling = Sampling(_TEMPERATURE, _TOP_P, wanted.code_samples)
+            tried = answer(task, model, items, batch_size=_BATCH, sampling=sampling, run_code=True)
+            metrics |= {k: v for k, v in tried.metrics.items() if k.startswith("pass@")}
+    return GeneratedAnswers(
+        items=len(items),
+        metrics=metrics,
+        most_tokens=said.most_tokens,
+        seconds=time.perf_counter() - start,
+    )

@@ -1,0 +1,213 @@
+"""Classification by the class's name, from the workshop to the sealed test; answers in writing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
+from sweeper.backend import Decision
+from sweeper.data.examples import SPLITS, Dataset, Example, Message
+from sweeper.facts.record import ModelFacts
+from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
+from sweeper.training.artifacts import load_trained, record_of
+from sweeper.training.backend import TorchBackend
+from sweeper.training.job import WEIGHTS, Job
+from sweeper.training.memory_guard import MemoryGuard
+from sweeper.training.scoring import answers, scored
+from sweeper.training.trial import run_trial
+from sweeper.training.workshop import Workshop
+from sweeper.trials import TestSeal
+
+CLASSES = {"fruit": "apple", "metal": "zinc", "river": "rhine"}
+
+
+def rows(count: int, offset: int) -> tuple[Example, ...]:
+    labels = sorted(CLASSES)
+    return tuple(
+        Example(
+            f"{offset}-{n:03}",
+            n + 1,
+            text=f"{'so ' * (n % 3)}{CLASSES[labels[n % 3]]}",
+            label=labels[n % 3],
+        )
+        for n in range(count)
+    )
+
+
+def talk(count: int) -> tuple[Example, ...]:
+    turns = (Message("user", "Say it."), Message("assistant", "ab"))
+    return tuple(Example(f"{n:03}", n + 1, messages=turns) for n in range(count))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: Any) -> Any:
+    """A random Llama that reads bytes."""
+    path = tmp_path_factory.mktemp("bytes")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    plain = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>")
+    tokenizer.save_pretrained(path)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=264,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=1024,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def make(folder: Any) -> Any:
+    """A workshop on these splits for a spec."""
+
+    def workshop(splits: Any, **spec: Any) -> Workshop:
+        labels = tuple(sorted(CLASSES)) if spec["task"] == "classification" else ()
+        dataset = Dataset(
+            "x.jsonl", "text-label", (), {}, splits, dict.fromkeys(SPLITS, "official"), labels, "f"
+        )
+        named = ModelSpec(id=str(folder))
+        facts = ModelFacts(
+            id=str(folder),
+            source="local",
+            model_type="llama",
+            kind="decoder",
+            parameters=10_000,
+            parameters_exact=False,
+            layers=2,
+            hidden_size=32,
+            attention_heads=4,
+            key_value_heads=4,
+            head_dim=8,
+            intermediate_size=48,
+            vocabulary_size=264,
+            context_length=1024,
+            tied_embeddings=False,
+            gated_mlp=True,
+        )
+        whole = Spec(models=(named,), **spec)
+        return Workshop(named, facts, folder, dataset, whole, 140, 16, torch.device("cpu"))
+
+    return workshop
+
+
+@pytest.fixture
+def by_name(make: Any) -> Workshop:
+    splits = {"train": rows(36, 1), "validation": rows(15, 2), "test": rows(12, 3)}
+    training = TrainingSpec(classes_by="generate")
+    workshop: Workshop = make(splits, task="classification", training=training)
+    return workshop
+
+
+def test_every_model_to_beat_is_scored_as_a_classifier(by_name: Workshop) -> None:
+    found = {baseline.name: baseline.evaluate("validation") for baseline in by_name.baselines}
+    assert list(found) == ["majority", "tfidf", "probe", "zero_shot", "few_shot"]
+    assert found["tfidf"].metrics["accuracy"] == 1.0
+    for evaluation in found.values():
+        assert set(evaluation.metrics) == {"accuracy", "macro_f1"}
+        assert sum(count for *_, count in evaluation.confusion) == 15
+
+
+@pytest.mark.parametrize("strategy", ["lora", "full"])
+def test_a_trial_learns_the_names_and_its_weights_give_the_same_losses_again(
+    by_name: Workshop, make_config: Any, tmp_path: Any, strategy: str
+) -> None:
+    rate = {"lora": 2e-2, "full": 3e-3}[strategy]
+    parameters = {"learning_rate": rate, "r": 8, "lora_alpha": 16, "target_modules": "qkvo"}
+    config = make_config(
+        strategy=strategy,
+        parameters=parameters,
+        keep_weights=True,
+        sequence_length=140,
+        budget={"epochs": 6, "rung_items": 9},
+    )
+    job = Job(by_name, config, tmp_path, lambda _: Decision.CONTINUE, lambda: False)
+    result = run_trial(job, MemoryGuard())
+    untrained = by_name.measure(by_name.base(), "validation")
+    assert result.state == "COMPLETE"
+    assert result.validation_loss is not None
+    assert result.validation_loss < untrained.loss
+    assert set(result.metrics) == {"accuracy", "macro_f1"}
+    record = record_of(tmp_path / WEIGHTS)
+    assert (record.classes_by, record.labels) == ("generate", ("fruit", "metal", "river"))
+    model = load_trained(tmp_path / WEIGHTS, by_name.keeper.lend(torch.float32))
+    evaluation = by_name.measure(model, "validation")
+    assert evaluation.loss == pytest.approx(result.validation_loss, rel=1e-4)
+
+
+def test_notes_name_the_split_and_what_was_cut(make: Any) -> None:
+    long = Example("k", 1, text="apple " * 60, label="fruit")
+    splits = {"train": (*rows(6, 1), long), "validation": rows(6, 2), "test": rows(6, 3)}
+    by_head = make(splits, task="classification")
+    told = [note.text for note in by_head.notes("train", "validation")]
+    assert told == ["train: 1 of 7 texts were cut after 140 tokens"]
+
+
+def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
+    splits = {"train": talk(3), "validation": talk(3), "test": talk(5)}
+    workshop = make(splits, task="instruction")
+    found = answers(workshop, workshop.base(), EvaluationSpec(generate_items=2), mixed=False)
+    assert found is not None
+    assert (found.items, found.most_tokens) == (2, 4)
+    assert {"bleu", "chrf", "rougeL", "exact_match"} <= set(found.metrics)
+    again = answers(workshop, workshop.base(), EvaluationSpec(generate_items=2), mixed=False)
+    assert again is not None
+    assert again.metrics == found.metrics
+    none = EvaluationSpec(generate_items=0)
+    assert answers(workshop, workshop.base(), none, mixed=False) is None
+
+
+def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: Workshop) -> None:
+    evaluation = by_name.measure(by_name.base(), "test")
+    score = scored("zero_shot", None, by_name, evaluation)
+    assert sum(count for *_, count in score.confusion) == 12
+    assert score.item_weights == (1.0,) * 12
+    assert answers(by_name, by_name.base(), EvaluationSpec(), mixed=False) is None
+
+
+def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
+    monkeypatch: Any, make: Any, make_config: Any, tmp_path: Any
+) -> None:
+    splits = {"train": talk(3), "validation": talk(3), "test": talk(5)}
+    workshop = make(splits, task="instruction")
+    asked: list[str] = []
+
+    class Trained:
+        def __init__(self, *_: Any) -> None: ...
+
+        def __enter__(self) -> Any:
+            return workshop.base()
+
+        def __exit__(self, *_: Any) -> None: ...
+
+    def write(*_: Any, **__: Any) -> None:
+        asked.append("asked")
+
+    monkeypatch.setattr("sweeper.training.backend.trained", Trained)
+    monkeypatch.setattr("sweeper.training.backend.answers", write)
+    backend: Any = TorchBackend.__new__(TorchBackend)
+    backend._spec = Spec(task="instruction", models=(ModelSpec(id="x"),))
+    backend._plan = SimpleNamespace(seed=0)
+    backend._run = tmp_path
+    TestSeal(
+        order=(3,),
+        opened_at="now",
+        headline_metric="loss",
+        higher_is_better=False,
+        items=5,
+    ).write(tmp_path / "test.json")
+    backend.workshop = lambda _: workshop
+    backend.score_test("trial-3", make_config(seed=0), workshop.folder)
+    backend.score_test("trial-3-seed-1", make_config(seed=1), workshop.folder)
+    backend.score_test("trial-4", make_config(number=4), workshop.folder)
+    assert asked == ["asked"]
