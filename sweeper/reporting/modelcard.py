@@ -44,6 +44,7 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         "## Model",
         "",
         f"- Base model: {'; '.join(models)}",
+        *_first_stage(row),
         f"- Fine-tuned with: {plain(words.strategy(row.strategy))} (trial {row.number} of "
         f"{report.findings.run.ended})",
         f"- Configuration: {plain(parameters_text(row.parameters))}",
@@ -67,6 +68,20 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         f"- Versions: {plain(', '.join(f'{k} {v}' for k, v in found.versions.items()) or UNKNOWN)}",
         f"- Energy and emissions: {UNKNOWN}",
         "",
+    ]
+
+
+def _first_stage(row: TrialRow) -> list[str]:
+    """Which base an adapter belongs to, where the base had read a corpus first."""
+    stage = row.first_stage
+    if stage is None:
+        return []
+    read = f"{stage.documents:,} documents, {stage.tokens:,} tokens, by {plain(stage.strategy)}"
+    if row.strategy == "full":
+        return [f"- Before the task it read a corpus: {read}; the weights below hold all of it."]
+    return [
+        f"- The weights below are an adapter on first_stages/{plain(stage.id)} in the run folder: "
+        f"the base model after it read a corpus ({read}). On the base model itself they are wrong."
     ]
 
 

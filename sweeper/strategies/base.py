@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,6 +18,7 @@ import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 
+from sweeper.errors import UsageError
 from sweeper.planning.plan import Precision
 from sweeper.spec import Scalar
 from sweeper.strategies.depth import layers_above
@@ -54,6 +56,8 @@ class Strategy(ABC):
     name: ClassVar[str]
     gradient_trained: ClassVar[bool] = True
     """False where the strategy is fitted in closed form and never sees the Trainer."""
+    saves_whole_model: ClassVar[bool] = False
+    """True where what ``save`` writes needs no base to be used."""
 
     @abstractmethod
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
@@ -99,9 +103,31 @@ class Strategy(ABC):
         """
         return torch.float32 if precision == "fp32" else torch.bfloat16
 
-    def quantization_config(self, parameters: Parameters) -> Any:
-        """A transformers quantisation config to load the base with, or None."""
+    def quantization_config(self, parameters: Parameters, *, sharded: bool = False) -> Any:
+        """A transformers quantisation config to load the base with, or None.
+
+        Args:
+            parameters: Of the strategy.
+            sharded: Whether FSDP will spread the weights over devices.
+        """
         return None
+
+    @contextmanager
+    def base_output(self, adapted: nn.Module) -> Iterator[nn.Module]:
+        """The model as it was before ``apply``, for forward passes without gradient.
+
+        Never run a backward pass inside: what was switched off stays off for the recomputation of
+        checkpointed activations.
+
+        Raises:
+            UsageError: The base is not there any more, since its own weights train.
+        """
+        raise UsageError(
+            f"{self.name} cannot show what its base model says",
+            why="The base's own weights are trained.",
+            fix="Compare with a frozen copy.",
+        )
+        yield adapted
 
     def learning_rate(self, name: str, parameters: Parameters) -> float:
         """The peak learning rate of one trained weight of the base, by its full name."""
@@ -160,6 +186,12 @@ class PeftStrategy(Strategy):
                 model, config, autocast_adapter_dtype=setting.precision != "bf16-pure"
             )
         return adapted
+
+    @contextmanager
+    def base_output(self, adapted: nn.Module) -> Iterator[nn.Module]:
+        assert isinstance(adapted, PeftModel)
+        with adapted.disable_adapter():
+            yield adapted
 
     def remove(self, adapted: nn.Module) -> nn.Module:
         assert isinstance(adapted, PeftModel)

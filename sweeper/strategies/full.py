@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ class Full(Strategy):
     """Update all parameters. Needs gradients and optimizer states for all of them."""
 
     name = "full"
+    saves_whole_model: ClassVar[bool] = True
 
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
         return model.requires_grad_(True)

@@ -7,6 +7,8 @@ away means going back to the base (PEFT's own ``disable_adapter`` fails for a cl
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,11 @@ class PromptStrategy(PeftStrategy):
 
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
         return _able_to_generate(super().load(model, folder))
+
+    @contextmanager
+    def base_output(self, adapted: nn.Module) -> Iterator[nn.Module]:
+        assert isinstance(adapted, PeftModel)
+        yield adapted.get_base_model()
 
     def remove(self, adapted: nn.Module) -> nn.Module:
         assert isinstance(adapted, PeftModel)

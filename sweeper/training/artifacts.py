@@ -24,7 +24,12 @@ _HEAD = "head.safetensors"
 
 
 class TrainedRecord(Artifact):
-    """How to put trained weights on a base again."""
+    """How to put trained weights on a base again.
+
+    ``classes_by`` says how one of the ``labels`` is chosen, where there are any.
+    ``first_stage`` names the folder in ``first_stages/`` with the base that an adapter belongs to
+    where that had read a corpus first; ``base_model`` is what it was before.
+    """
 
     task: Task
     strategy: str
@@ -34,7 +39,9 @@ class TrainedRecord(Artifact):
     base_dtype: Literal["float32", "bfloat16", "float16"]
     sequence_length: int
     labels: tuple[str, ...] = ()
+    classes_by: Literal["head", "generate"] = "head"
     pooling: Literal["mean", "cls", "last"] | None = None
+    first_stage: str | None = None
 
 
 def record_of(folder: Path) -> TrainedRecord:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from transformers import set_seed
 
-from sweeper.errors import ModelError
+from sweeper.errors import UsageError
 from sweeper.evaluation.probe import Probe
+from sweeper.knowledge import home
 from sweeper.strategies.base import Setting, Strategy
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.artifacts import load_trained, record_of
+from sweeper.training.base_model import BaseKeeper, checkpoint
+from sweeper.training.first_stage import FOLDER
 from sweeper.training.workshop import Workshop
 from sweeper.trials import TrialConfig
 
@@ -32,19 +34,29 @@ def start_head(model: Classifier, probe: Probe) -> None:
 
 
 @contextmanager
-def assembled(workshop: Workshop, strategy: Strategy, config: TrialConfig) -> Iterator[nn.Module]:
+def assembled(
+    workshop: Workshop, strategy: Strategy, config: TrialConfig, keeper: BaseKeeper | None = None
+) -> Iterator[nn.Module]:
     """The model to train, built from exactly the base weights and the trial's seed.
 
     Whatever happens inside, the base is itself again afterwards.
+
+    Args:
+        workshop: Of the base model.
+        strategy: Of the trial.
+        config: What to train.
+        keeper: Lends the base; the workshop's own if None.
     """
+    keeper = keeper or workshop.keeper
     parameters = config.parameters
     # First, since the features come from the base before anything is put on it.
     probe = workshop.probe if parameters.get("head_init") == "probe" else None
     sample = workshop.feature_sample
     dtype = strategy.base_dtype(config.precision)
-    quantized = strategy.quantization_config(parameters)
+    sharded = config.sharding == "fsdp"
+    quantized = strategy.quantization_config(parameters, sharded=sharded)
     changes = strategy.changes_base(parameters)
-    base = workshop.keeper.lend(dtype, quantized, will_change=changes)
+    base = keeper.lend(dtype, quantized, will_change=changes)
     returned = base
     try:
         set_seed(config.seed)
@@ -52,7 +64,7 @@ def assembled(workshop: Workshop, strategy: Strategy, config: TrialConfig) -> It
         try:
             # Not before: PEFT would hook the base's embeddings, which only the reentrant variant
             # needs, and the hook would outlive the adapter.
-            _checkpoint(base, config.gradient_checkpointing)
+            checkpoint(base, config.gradient_checkpointing)
             # Seeded again, so that a head starts alike beside every strategy.
             set_seed(config.seed)
             model = workshop.task.assemble(adapted, parameters)
@@ -64,8 +76,8 @@ def assembled(workshop: Workshop, strategy: Strategy, config: TrialConfig) -> It
         finally:
             returned = strategy.remove(adapted)
     finally:
-        _checkpoint(base, False)
-        workshop.keeper.give_back(returned, dtype, quantized, changed=changes)
+        checkpoint(base, False)
+        keeper.give_back(returned, dtype, quantized, changed=changes)
 
 
 @contextmanager
@@ -77,13 +89,14 @@ def trained(workshop: Workshop, folder: Path) -> Iterator[nn.Module]:
         folder: ``weights/`` of a trial.
 
     Raises:
-        UsageError: The folder is not one of trained weights.
+        UsageError: The folder is not one of trained weights, or their base is gone.
     """
     record = record_of(folder)
     strategy = strategy_named(record.strategy)
     dtype = getattr(torch, record.base_dtype)
     quantized = strategy.quantization_config(record.parameters)
-    base = workshop.keeper.lend(dtype, quantized)
+    keeper = _keeper_for(workshop, folder, record.first_stage)
+    base = keeper.lend(dtype, quantized)
     try:
         model = load_trained(folder, base)
         try:
@@ -91,7 +104,23 @@ def trained(workshop: Workshop, folder: Path) -> Iterator[nn.Module]:
         finally:
             strategy.remove(model.base if isinstance(model, Classifier) else model)
     finally:
-        workshop.keeper.give_back(base, dtype, quantized, changed=False)
+        keeper.give_back(base, dtype, quantized, changed=False)
+
+
+def _keeper_for(workshop: Workshop, weights: Path, first_stage: str | None) -> BaseKeeper:
+    """Lends the base that weights were trained on: a first stage's lies in their run's folder."""
+    if first_stage is None:
+        return workshop.keeper
+    places = [home(), *weights.resolve().parents]
+    for place in places:
+        if (base := place / FOLDER / first_stage).is_dir():
+            return workshop.first_stages.keeper(base)
+    raise UsageError(
+        f"the base {FOLDER}/{first_stage} of these weights is not there",
+        why="They are an adapter on a base that had read a corpus first.",
+        fix="Keep that folder in the run's folder, beside trials/.",
+        where=str(weights),
+    )
 
 
 def _setting(workshop: Workshop, config: TrialConfig) -> Setting:
@@ -102,20 +131,3 @@ def _setting(workshop: Workshop, config: TrialConfig) -> Setting:
         seed=config.seed,
         tokenizer=workshop.tokenizer,
     )
-
-
-def _checkpoint(base: Any, wanted: bool) -> None:
-    """Switch activation checkpointing on or off, in the variant that needs no input gradients.
-
-    Raises:
-        ModelError: The architecture cannot.
-    """
-    if wanted and not base.supports_gradient_checkpointing:
-        raise ModelError(
-            f"{type(base).__name__} does not support gradient checkpointing",
-            fix="Set training.gradient_checkpointing to false.",
-        )
-    if wanted:
-        base.activation_checkpointing_enable({"use_reentrant": False})
-    elif base.is_activation_checkpointing:
-        base.activation_checkpointing_disable()

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
 from sweeper.backend import Interrupted
-from sweeper.data.examples import Example
-from sweeper.data.load import load_corpus
+from sweeper.data.corpus import CorpusText, corpus_text
 from sweeper.errors import UsageError
 from sweeper.knowledge import home
+from sweeper.planning.first_stage import NAME, NONE, RANK
 from sweeper.planning.plan import Precision
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.corpus import Corpus
-from sweeper.training.base_model import load_base
+from sweeper.training.base_model import BaseKeeper, checkpoint, load_base
 from sweeper.training.items import Items
 from sweeper.training.made_once import made_once
 from sweeper.training.measure import Judge
@@ -36,12 +39,15 @@ from sweeper.training.progress import Progress, finite
 from sweeper.training.sampling import LengthGroupedBatches
 from sweeper.training.schedule import optimizer_steps, schedule
 from sweeper.training.trainer import TrialTrainer, arguments
-from sweeper.training.workshop import Workshop
+from sweeper.trials import FirstStageResult
 
-NONE = "none"
+if TYPE_CHECKING:
+    from sweeper.training.workshop import Workshop
+
 RECORD = "first_stage.json"
+FOLDER = "first_stages"
 # Continued pretraining by LoRA takes high ranks on all layers (arXiv:2405.09673, section 4).
-_LORA: dict[str, Scalar] = {"r": 256, "lora_alpha": 512, "target_modules": "all-linear"}
+_LORA: dict[str, Scalar] = {"r": RANK, "lora_alpha": 2 * RANK, "target_modules": "all-linear"}
 # Documents that are not read, so that what reading brought can be seen on text that is new.
 _HELD_OUT = 20
 _SEED = 0
@@ -59,6 +65,7 @@ class FirstStage:
         micro_batch: Blocks at a time.
         precision: ``bf16-mixed`` computes in bf16 on fp32 weights; anything else in fp32.
         sequence_length: Of a block.
+        gradient_checkpointing: Whether activations are recomputed.
     """
 
     strategy: str
@@ -68,6 +75,7 @@ class FirstStage:
     micro_batch: int
     precision: Precision
     sequence_length: int
+    gradient_checkpointing: bool = False
 
     @classmethod
     def of(
@@ -76,6 +84,7 @@ class FirstStage:
         micro_batch: int,
         precision: Precision,
         sequence_length: int,
+        gradient_checkpointing: bool = False,
     ) -> FirstStage | None:
         """The stage that a trial's parameters ask for: None where ``first_stage`` is ``none``.
 
@@ -85,8 +94,9 @@ class FirstStage:
             micro_batch: Of the trial.
             precision: Of the trial.
             sequence_length: Of the trial.
+            gradient_checkpointing: Of the trial.
         """
-        chosen = str(parameters.get("first_stage", NONE))
+        chosen = str(parameters.get(NAME, NONE))
         if chosen == NONE:
             return None
         blocks = int(parameters["first_stage_blocks"])
@@ -101,6 +111,7 @@ class FirstStage:
             micro,
             precision,
             sequence_length,
+            gradient_checkpointing,
         )
 
     @property
@@ -110,8 +121,32 @@ class FirstStage:
         return {"learning_rate": self.learning_rate, "weight_decay": 0.0, **own}
 
 
+@dataclass(frozen=True)
+class ReadBase:
+    """A base after a first stage.
+
+    Args:
+        keeper: Lends it to trials.
+        folder: Where it lies in the cache.
+        result: What it cost and brought; ``ran_here`` if it was trained just now.
+    """
+
+    keeper: BaseKeeper
+    folder: Path
+    result: FirstStageResult
+
+    def keep_in(self, run: Path) -> None:
+        """Put it into a run's folder too, since an adapter that was trained on it needs it there.
+
+        Costs no space where cache and run lie on one file system.
+        """
+        made_once(run / FOLDER / self.folder.name, lambda empty: _link_all(self.folder, empty))
+
+
 class FirstStages:
     """The first stages of one workshop, each run when it is first asked for.
+
+    One base at a time is held in memory: that of the last stage that was asked for.
 
     Args:
         workshop: Of the base model; its task's spec names the corpus.
@@ -119,7 +154,27 @@ class FirstStages:
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
-        self._corpus: tuple[Example, ...] | None = None
+        self._held: tuple[Path, BaseKeeper] | None = None
+
+    def base(self, stage: FirstStage, should_stop: Callable[[], bool]) -> ReadBase:
+        """The base after this stage; run now if it has not been.
+
+        Raises:
+            UsageError: The sweep has no corpus.
+            Interrupted: ``should_stop`` said True.
+            Diverged: The loss is not finite.
+        """
+        place = home() / FOLDER / self._digest(stage)
+        present = place.is_dir()
+        if not present and self._workshop.device.type == "cuda":
+            self.forget()
+            self._workshop.keeper.forget()
+        folder = self.folder(stage, should_stop)
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        known = {name: record[name] for name in FirstStageResult.model_fields if name in record}
+        ran_here = not present and record["process"] == os.getpid()
+        result = FirstStageResult(id=folder.name, ran_here=ran_here, **known)
+        return ReadBase(self.keeper(folder), folder, result)
 
     def folder(self, stage: FirstStage, should_stop: Callable[[], bool]) -> Path:
         """A model folder with the base after this stage; run now if it has not been.
@@ -129,35 +184,63 @@ class FirstStages:
             Interrupted: ``should_stop`` said True.
             Diverged: The loss is not finite.
         """
-        place = home() / "first_stages" / self._digest(stage)
-        return made_once(place, lambda empty: self._run(stage, empty, should_stop))
 
-    def corpus(self) -> tuple[Example, ...]:
-        """The documents, in key order.
+        def waiting() -> None:
+            if should_stop():
+                raise Interrupted
+
+        place = home() / FOLDER / self._digest(stage)
+        return made_once(
+            place, lambda empty: self._run(stage, empty, should_stop), while_waiting=waiting
+        )
+
+    def keeper(self, folder: Path) -> BaseKeeper:
+        """Lends the base that lies in a first stage's folder."""
+        if self._held is None or self._held[0] != folder:
+            self.forget()
+            workshop = self._workshop
+            if workshop.device.type == "cuda":
+                workshop.keeper.forget()
+            # The name that PEFT writes into an adapter: where its base lies in the run's folder.
+            name = f"{FOLDER}/{folder.name}"
+            keeper = BaseKeeper(folder, workshop.task.task_type, workshop.device, name=name)
+            self._held = folder, keeper
+        return self._held[1]
+
+    def forget(self) -> None:
+        """Give back the memory of the base that is held."""
+        if self._held is not None:
+            self._held[1].forget()
+            self._held = None
+
+    @cached_property
+    def corpus(self) -> CorpusText:
+        """The documents that may be read.
 
         Raises:
             UsageError: The sweep has none.
         """
-        if self._corpus is None:
-            spec = self._workshop.task.spec
-            if spec.data.corpus is None:
-                raise UsageError(
-                    "a trial is to read a corpus first, but the sweep has none",
-                    fix="Name one with data.corpus, or set first_stage to none.",
-                )
-            self._corpus = load_corpus(spec.data.corpus, spec.data)
-        return self._corpus
+        data = self._workshop.task.spec.data
+        text = corpus_text(data, self._workshop.dataset) if data.corpus is not None else None
+        if text is None or not text.documents:
+            raise UsageError(
+                "a trial is to read a corpus first, but the sweep has none",
+                why="" if text is None else "All of it is in validation or test.",
+                fix="Name one with data.corpus, or set first_stage to none.",
+            )
+        return text
 
     def _digest(self, stage: FirstStage) -> str:
         facts, folder = self._workshop.facts, self._workshop.folder
         weights = sorted(folder.glob("*.safetensors"))
         parts = {
-            "stage": asdict(stage),
+            # How much memory the work takes does not change what is learnt.
+            "stage": {**asdict(stage), "micro_batch": None, "gradient_checkpointing": None},
             "model": [facts.id, facts.revision],
             "weights": [
                 [file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in weights
             ],
-            "corpus": [document.content_hash() for document in self.corpus()],
+            "corpus": self.corpus.fingerprint,
         }
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
@@ -170,7 +253,7 @@ class FirstStages:
             workshop.task.spec,
             stage.sequence_length,
         )
-        documents = self.corpus()
+        documents = self.corpus.documents
         held = min(_HELD_OUT, len(documents) // 10)
         start = time.perf_counter()
         base = load_base(workshop.folder, "CAUSAL_LM", torch.float32, workshop.device)
@@ -194,8 +277,18 @@ class FirstStages:
             "optimizer_steps": progress.steps,
             "tokens": progress.tokens,
             "seconds": time.perf_counter() - start,
+            "process": os.getpid(),
         }
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _link_all(source: Path, folder: Path) -> None:
+    """The same files in another folder, copied only where they cannot be linked."""
+    for file in source.iterdir():
+        try:
+            os.link(file, folder / file.name)
+        except OSError:
+            shutil.copy2(file, folder / file.name)
 
 
 def _read(
@@ -212,6 +305,7 @@ def _read(
     adapted = strategy.apply(
         base, stage.parameters, Setting("CAUSAL_LM", precision=stage.precision, seed=_SEED)
     )
+    checkpoint(base, stage.gradient_checkpointing)
     steps = optimizer_steps(len(blocks), stage.blocks, stage.num_train_epochs)
     progress = Progress()
     settings = arguments(
@@ -230,12 +324,13 @@ def _read(
         task=task,
         features=blocks,
         order=LengthGroupedBatches([len(b["input_ids"]) for b in blocks], stage.blocks, _SEED),
-        groups=strategy.parameter_groups(adapted, stage.parameters),
+        groups=lambda: strategy.parameter_groups(adapted, stage.parameters),
         progress=progress,
         mixed=stage.precision == "bf16-mixed",
         settings=settings,
         callbacks=[_Steps(progress, should_stop)],
     ).train()
+    checkpoint(base, False)
     merged: Any = adapted.merge_and_unload() if hasattr(adapted, "merge_and_unload") else adapted
     return merged.requires_grad_(False), progress
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,8 +22,11 @@ from transformers import (
 
 from sweeper.backend import Decision
 from sweeper.data.examples import Dataset, Example, digest
-from sweeper.facts.record import ModelFacts
-from sweeper.spec import ModelSpec, Spec
+from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts
+from sweeper.planning.plan import Budget, Candidate, Duration, MemoryEstimate, Plan
+from sweeper.runfolder import RunFolder
+from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
+from sweeper.training.backend import make
 from sweeper.training.job import Job
 from sweeper.training.workshop import Workshop
 from sweeper.trials import RungReport, TrialBudget, TrialConfig
@@ -227,3 +231,70 @@ def make_job(
         )
 
     return make
+
+
+MEMORY = MemoryEstimate(peak_gib=1, low_gib=1, high_gib=1, limit_gib=8, parts={})
+TIME = Duration(seconds=1, low=1, high=1)
+
+
+@pytest.fixture
+def backend(make_workshop, topics, tmp_path):
+    workshop: Workshop = make_workshop()
+    data = tmp_path / "data"
+    data.mkdir()
+    for split, rows in topics.splits.items():
+        lines = [json.dumps({"text": row.text, "label": row.label}) for row in rows]
+        (data / f"{split}.jsonl").write_text("\n".join(lines))
+    facts, model = workshop.facts, workshop.facts.id
+    candidate = Candidate(
+        strategy="lora",
+        model=model,
+        score=1,
+        reasons=(),
+        memory=MEMORY,
+        seconds_per_trial=1,
+        duration=TIME,
+        micro_batch=8,
+        gradient_accumulation_steps=1,
+        evaluation_batch=16,
+        gradient_checkpointing=False,
+        precision="fp32",
+        sequence_length=16,
+        trainable_parameters=1,
+        parameters={},
+    )
+    plan = Plan(
+        facts=Facts(
+            task="classification",
+            models=(facts,),
+            data=DataFacts(rows=166, train_rows=96),
+            hardware=HardwareFacts(
+                device="cpu", name="CPU", detected=True, gpus=0, memory_gib=8, bf16=False
+            ),
+            aim=AimSpec(),
+        ),
+        recommended="lora",
+        candidates=(candidate,),
+        rejected=(),
+        budget=Budget(
+            trials=3,
+            epochs=2,
+            full_tokens=1000,
+            search=TIME,
+            confirmation=TIME,
+            finalists=1,
+            confirmation_seeds=3,
+        ),
+        seed=0,
+    )
+    spec = Spec(task="classification", models=(ModelSpec(id=model),), data=DataSpec(path=str(data)))
+    backend = make(RunFolder(tmp_path / "run"), plan, spec)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def config(backend, make_config):
+    return lambda **changes: make_config(
+        model=backend._plan.candidates[0].model, keep_weights=True, **changes
+    )

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +18,13 @@ from sweeper.data.examples import SPLITS, Dataset, Example
 from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import DataSpec, ModelSpec, Spec
-from sweeper.training import first_stage
+from sweeper.training.assembly import trained
 from sweeper.training.first_stage import FirstStage, FirstStages
+from sweeper.training.job import Job
+from sweeper.training.memory_guard import MemoryGuard
+from sweeper.training.trial import run_trial
 from sweeper.training.workshop import Workshop
+from sweeper.trials import TrialConfig, TrialResult
 
 STAGE = FirstStage("full", 1e-2, 2.0, 4, 2, "fp32", 16)
 
@@ -95,8 +101,8 @@ def test_the_base_has_learnt_from_the_corpus(
 
     record = json.loads((folder / "first_stage.json").read_text())
     assert record["held_out_loss_after"] < record["held_out_loss_before"] - 0.2
-    assert record["documents"] == 54
-    assert record["held_out"] == 6
+    assert record["documents"] == 49
+    assert record["held_out"] == 5
     assert record["tokens"] > 0
     base: Any = AutoModelForCausalLM.from_pretrained(model_folders["llama"])
     read: Any = AutoModelForCausalLM.from_pretrained(folder)
@@ -176,6 +182,146 @@ def test_a_trials_parameters_say_how_the_corpus_is_read(
     assert stage.parameters["target_modules"] == "all-linear"
 
 
-@pytest.mark.parametrize("parameters", [{}, {"first_stage": first_stage.NONE}])
+@pytest.mark.parametrize("parameters", [{}, {"first_stage": "none"}])
 def test_reading_a_corpus_can_be_skipped(parameters: dict[str, Any]) -> None:
     assert FirstStage.of(parameters, 8, "fp32", 512) is None
+
+
+TASK: dict[str, Any] = {
+    "task": "domain",
+    "sequence_length": 16,
+    "keep_weights": True,
+    "budget": {"epochs": 2, "rungs": 2},
+}
+READING: dict[str, Any] = {
+    "first_stage": "full",
+    "first_stage_learning_rate": 1e-2,
+    "first_stage_epochs": 2.0,
+    "first_stage_blocks": 4,
+}
+LORA = {"learning_rate": 1e-3, "r": 4, "lora_alpha": 8, "target_modules": "qkvo"}
+
+
+@pytest.fixture
+def two_stages(
+    stages: Callable[..., FirstStages],
+    make_config: Callable[..., TrialConfig],
+    answering: type[Any],
+    tmp_path: Path,
+) -> Callable[..., tuple[Job, TrialResult]]:
+    """Runs one trial in a run folder; all trials share a workshop."""
+    workshop = stages()._workshop
+
+    def run(number: int, strategy: str, parameters: dict[str, Any]) -> tuple[Job, TrialResult]:
+        folder = tmp_path / "run" / "trials" / str(number)
+        folder.mkdir(parents=True)
+        config = make_config(number=number, strategy=strategy, parameters=parameters, **TASK)
+        job = Job(workshop, config, folder, answering(), never, tmp_path / "run")
+        return job, run_trial(job, MemoryGuard())
+
+    return run
+
+
+def test_a_trial_trains_on_the_base_that_has_read_and_says_what_that_cost(
+    two_stages: Callable[..., tuple[Job, TrialResult]], tmp_path: Path
+) -> None:
+    job, first = two_stages(0, "lora", {**READING, **LORA})
+    _, second = two_stages(1, "lora", {**READING, **LORA})
+    _, without = two_stages(2, "lora", {**READING, "first_stage": "none", **LORA})
+
+    assert first.first_stage is not None
+    assert second.first_stage is not None
+    assert without.first_stage is None
+    assert first.first_stage.ran_here
+    assert not second.first_stage.ran_here
+    assert first.first_stage.tokens > 0
+    assert first.first_stage.seconds > 0
+    assert first.first_stage == second.first_stage.model_copy(update={"ran_here": True})
+    assert first.validation_loss == second.validation_loss
+    assert first.validation_loss is not None
+    assert without.validation_loss is not None
+    assert first.validation_loss < without.validation_loss - 0.2
+    assert first.tokens == without.tokens  # those of the task alone
+    assert len(list((tmp_path / "run" / "first_stages").glob("[!.]*"))) == 1
+    assert not any(w.requires_grad for w in job.workshop.base().parameters())
+
+
+def test_an_adapter_finds_the_base_it_belongs_to_in_the_run_alone(
+    two_stages: Callable[..., tuple[Job, TrialResult]], tmp_path: Path
+) -> None:
+    job, result = two_stages(0, "lora", {**READING, **LORA})
+    weights = job.folder / "weights"
+    assert result.first_stage is not None
+    shutil.rmtree(tmp_path / "home" / "first_stages")
+    job.workshop.first_stages.forget()
+
+    with trained(job.workshop, weights) as model:
+        assert job.judge().evaluate(model).loss == pytest.approx(result.validation_loss, abs=1e-6)
+
+    base = f"first_stages/{result.first_stage.id}"
+    config = json.loads((weights / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == base
+    shutil.rmtree(tmp_path / "run" / base)
+    with pytest.raises(UsageError, match="is not there"), trained(job.workshop, weights):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("strategy", "own"),
+    [
+        ("full", {"learning_rate": 1e-3}),
+        ("prefix", {"learning_rate": 1e-3, "num_virtual_tokens": 2}),
+        ("qlora", LORA),
+    ],
+)
+def test_every_way_to_train_can_follow_a_first_stage(
+    strategy: str, own: dict[str, Any], two_stages: Callable[..., tuple[Job, TrialResult]]
+) -> None:
+    job, result = two_stages(0, strategy, {**READING, **own})
+
+    with trained(job.workshop, job.folder / "weights") as model:
+        loss = job.judge().evaluate(model).loss
+
+    assert result.state == "COMPLETE"
+    # A whole model was saved after the stage and needs no other base.
+    kept = job.run is not None and (job.run / "first_stages").is_dir()
+    assert kept == (strategy != "full")
+    assert loss == pytest.approx(result.validation_loss, abs=1e-5)
+
+
+def test_a_stage_waits_for_the_process_that_runs_it_until_told_to_stop(
+    stages: Callable[..., FirstStages], tmp_path: Path
+) -> None:
+    made = stages()
+    place = tmp_path / "home" / "first_stages" / made._digest(STAGE)
+    place.parent.mkdir(parents=True)
+    asked = iter([False, True])
+
+    with (place.parent / f".{place.name}.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(Interrupted):
+            made.folder(STAGE, lambda: next(asked))
+
+
+def test_how_much_memory_the_work_takes_makes_no_other_stage(
+    stages: Callable[..., FirstStages],
+) -> None:
+    made = stages()
+
+    thrifty = replace(STAGE, micro_batch=1, gradient_checkpointing=True)
+    assert made._digest(thrifty) == made._digest(STAGE)
+    assert made._digest(replace(STAGE, learning_rate=2e-2)) != made._digest(STAGE)
+    assert json.loads((made.folder(thrifty, never) / "first_stage.json").read_text())["tokens"] > 0
+
+
+def test_documents_that_hold_validation_rows_are_not_read(
+    stages: Callable[..., FirstStages], tmp_path: Path
+) -> None:
+    path = tmp_path / "leaky.jsonl"
+    rows = ["the old iron", "The  old IRON", "some new gold and more"]
+    path.write_text("\n".join(json.dumps({"text": row}) for row in rows))
+
+    text = stages(path).corpus
+
+    assert [document.text for document in text.documents] == ["some new gold and more"]
+    assert text.leaked == 2

@@ -67,3 +67,17 @@ def test_a_second_maker_waits_and_uses_what_the_first_made(tmp_path: Path) -> No
 
     assert not waiting.is_alive()
     assert made == []
+
+
+def test_what_a_killed_maker_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / ".model.x1y2").mkdir()
+    (tmp_path / ".model.x1y2" / "half.bin").write_text("half")
+    (tmp_path / ".models-of-another").mkdir()
+
+    made_once(tmp_path / "model", lambda folder: (folder / "whole").write_text("x") and None)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".model.lock",
+        ".models-of-another",
+        "model",
+    ]

@@ -1,0 +1,107 @@
+"""The text of a first stage, without what validation and test hold: a stage must not read them.
+
+Knows words and hashes, neither tokenizers nor models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from sweeper.data.examples import Dataset, Example, normalised
+from sweeper.data.load import load_corpus
+from sweeper.spec import DataSpec
+
+# A run of as many words in common means that one text quotes the other: the window of GPT-3's
+# study of contamination (Brown et al. 2020, arXiv:2005.14165, appendix C).
+WINDOW = 13
+# A window that more documents share is a phrase of the domain, a notice or a form (same place).
+_PHRASE = 10
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class CorpusText:
+    """The documents that a first stage may read.
+
+    Args:
+        documents: In key order.
+        leaked: How many were left out, since they share text with validation or test.
+        repeated: How many were left out, since an earlier document is the same.
+        fingerprint: SHA-256 over the documents that are left.
+    """
+
+    documents: tuple[Example, ...]
+    leaked: int
+    repeated: int
+    fingerprint: str
+
+    @property
+    def words(self) -> int:
+        """Words of all documents."""
+        return sum(len(document.text.split()) for document in self.documents)
+
+
+def corpus_text(spec: DataSpec, dataset: Dataset) -> CorpusText:
+    """The corpus of a spec, checked against the data set's held-out rows.
+
+    A document is left out if its content is a validation or test row's, by hash, or if it shares
+    a window of 13 words with one that is no phrase of the corpus.
+
+    Raises:
+        DataError: It cannot be read or recognised.
+    """
+    assert spec.corpus is not None
+    read = load_corpus(spec.corpus, spec)
+    unique = tuple({document.content_hash(): document for document in read}.values())
+    clean = unquoted(unique, held_out(dataset))
+    kept = clean[: spec.corpus_rows] if spec.corpus_rows else clean
+    sha = hashlib.sha256()
+    for document in kept:
+        sha.update(document.content_hash().encode())
+    return CorpusText(
+        documents=kept,
+        leaked=len(unique) - len(clean),
+        repeated=len(read) - len(unique),
+        fingerprint=sha.hexdigest(),
+    )
+
+
+def held_out(dataset: Dataset) -> tuple[Example, ...]:
+    """The rows of a data set that nothing may be trained on."""
+    return (*dataset.splits["validation"], *dataset.splits["test"])
+
+
+def unquoted(documents: tuple[Example, ...], held: tuple[Example, ...]) -> tuple[Example, ...]:
+    """The documents that neither are nor quote any of the held-out rows.
+
+    Args:
+        documents: Texts or rows.
+        held: Rows that must not be read.
+    """
+    hashes = {example.content_hash() for example in held}
+    whole = {normalised(text) for example in held for text in _texts(example)}
+    secret = {window for example in held for window in _windows(example)}
+    shared = [secret & set(_windows(document)) for document in documents]
+    common = Counter(window for windows in shared for window in windows)
+    return tuple(
+        document
+        for document, windows in zip(documents, shared, strict=True)
+        if document.content_hash() not in hashes
+        and normalised(document.text) not in whole
+        and all(common[window] > _PHRASE for window in windows)
+    )
+
+
+def _texts(example: Example) -> Iterator[str]:
+    yield example.text or "\n".join(message.content for message in example.messages)
+    yield from (message.content for message in example.messages)
+
+
+def _windows(example: Example) -> Iterable[int]:
+    """A number for each run of words; equal runs have equal numbers."""
+    words = _WORD.findall(normalised(next(_texts(example))))
+    return (hash(tuple(words[i : i + WINDOW])) for i in range(len(words) - WINDOW + 1))

@@ -1,0 +1,42 @@
+"""A domain sweep on the command line: with a corpus beside the task, or with a corpus alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeper.cli.sweeping import default_name, prepare
+from sweeper.errors import SpecError
+from sweeper.spec import DataSpec, ModelSpec, Spec, Task
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "papers.txt"
+    path.write_text("\n\n".join(f"Paper {n} says that {n} is a number." for n in range(40)))
+    return path
+
+
+def request(corpus: Path, task: Task = "domain") -> Spec:
+    return Spec(task=task, models=(ModelSpec(id="org/smol"),), data=DataSpec(corpus=str(corpus)))
+
+
+def test_a_corpus_alone_names_the_run(corpus: Path) -> None:
+    assert default_name(request(corpus)) == "domain-papers-smol"
+
+
+def test_another_task_needs_data_of_its_own(corpus: Path) -> None:
+    with pytest.raises(SpecError, match="no data is given"):
+        prepare(request(corpus, "instruction"), check_model=False, quiet=True)
+
+
+def test_a_corpus_alone_is_planned_as_the_task_itself(corpus: Path) -> None:
+    spec = request(corpus).model_copy(update={"models": (ModelSpec(id="7B"),)})
+
+    plan = prepare(spec, check_model=False, quiet=True).plan
+
+    assert plan.facts.data.path == str(corpus)
+    assert "corpus-is-the-task" in [reason.rule for reason in plan.advice]
+    assert not any("first_stage" in candidate.parameters for candidate in plan.candidates)
