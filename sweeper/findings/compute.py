@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sweeper.findings.against_baseline import against_baseline
 from sweeper.findings.classes import class_findings
 from sweeper.findings.contest import Contest, hold_contest
 from sweeper.findings.finalists import finalists
@@ -50,6 +51,7 @@ def findings_of(run: RunFiles) -> Findings:
     read = first_stage_findings(run)
     forgotten = forgetting(run, decided.recommended_trial)
     told = tuple(first_stage_sentence(run, finding) for finding in read)
+    strategies = against_baseline(run, contest, strategy_summaries(run))
     told += tuple(filter(None, [limit_sentence(forgotten, decided.recommended_trial)]))
     decided = decided.model_copy(update={"because": (*decided.because, *told)})
     return Findings(
@@ -64,7 +66,7 @@ def findings_of(run: RunFiles) -> Findings:
         classes=class_findings(run, _shown(contest)) if contest.chosen else None,
         notes=encoding_notes(run),
         gains=gains(run),
-        strategies=with_forgetting(strategy_summaries(run), forgotten),
+        strategies=with_forgetting(strategies, forgotten),
         quality_share=quality_share(run),
         predictions=predictions(run),
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),

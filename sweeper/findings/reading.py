@@ -19,17 +19,28 @@ from sweeper.artifact import Artifact
 from sweeper.errors import UsageError
 from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.trials import BaselineResult, RungReport, TestSeal, TrialConfig, TrialResult
+from sweeper.trials import (
+    AttemptEnd,
+    BaselineResult,
+    RungReport,
+    TestSeal,
+    TrialConfig,
+    TrialResult,
+)
 
 A = TypeVar("A", bound=Artifact)
 
 
 @dataclass(frozen=True)
 class Items:
-    """Validation losses and headline scores of single items, in item order. Shape (items,)."""
+    """Validation losses and headline scores of single items, in item order. Shape (items,).
+
+    ``weights`` are what an item counts in the validation loss: 1, or tokens of its answer.
+    """
 
     losses: NDArray[np.float64]
     scores: NDArray[np.float64]
+    weights: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,10 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class TrialFiles:
-    """What one trial left. ``unreadable`` names a damaged file."""
+    """What one trial left.
+
+    ``unreadable`` names a damaged file; ``ended`` are the attempts without a result, by number.
+    """
 
     config: TrialConfig
     rungs: tuple[RungReport, ...]
@@ -53,6 +67,7 @@ class TrialFiles:
     seeds: tuple[SeedRun, ...]
     weights: Path | None
     unreadable: str = ""
+    ended: tuple[tuple[int, AttemptEnd], ...] = ()
 
     @property
     def completed(self) -> bool:
@@ -148,6 +163,11 @@ def _trial(run: RunFolder, folder: Path) -> TrialFiles | None:
         ),
         weights=folder / "weights" if (folder / "weights").is_dir() else None,
         unreadable="result.json" if result is None and result_path.is_file() else "",
+        ended=tuple(
+            (number, end)
+            for number in attempts
+            if (end := _read(AttemptEnd, folder / "attempts" / str(number) / "ended.json"))
+        ),
     )
 
 
@@ -159,10 +179,12 @@ def read_items(folder: Path, result: TrialResult | None) -> Items | None:
     try:
         losses = np.asarray(fields["losses"], dtype=np.float64)
         scores = np.asarray(fields.get("scores") or fields["losses"], dtype=np.float64)
+        weights = np.asarray(fields.get("weights") or [1.0] * losses.size, dtype=np.float64)
     except (KeyError, TypeError, ValueError):
         return None
-    usable = losses.ndim == 1 and losses.size > 0 and losses.shape == scores.shape
-    return Items(losses, scores) if usable and np.isfinite(losses).all() else None
+    shaped = losses.ndim == 1 and losses.size > 0 and losses.shape == scores.shape == weights.shape
+    usable = shaped and bool(np.isfinite(losses).all() and np.isfinite(weights).all())
+    return Items(losses, scores, weights) if usable and weights.sum() > 0 else None
 
 
 def _rungs(path: Path) -> tuple[RungReport, ...]:

@@ -184,6 +184,9 @@ class StrategySummary(Record):
     best_metrics: dict[str, float] = Field(default_factory=dict)
     best_seconds: float | None = None
     test_score: Interval | None = None
+    against_baseline: Comparison | None = Field(
+        None, description="its best scored trial against the best baseline, on the test split"
+    )
     seconds_per_trial: float | None = None
     total_seconds: float
     peak_memory_gib: float | None = None

@@ -42,13 +42,33 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         pruned_because=clean(result.pruned_because) if result else "",
         failure=failure and failure.model_copy(update={"detail": clean(failure.detail)[:DETAIL]}),
         attempts=trial.attempts,
+        ended_attempts=tuple(
+            f"{number}: {end.kind} ({clean(end.detail)[:DETAIL]})" for number, end in trial.ended
+        ),
+        micro_batch=(result.micro_batch if result else None) or config.micro_batch,
+        memory_note=memory_note(trial),
         tokens=result.tokens if result else trial.rungs[-1].tokens if trial.rungs else 0,
         seconds=trial_seconds(trial),
         peak_memory_gib=known(result.peak_memory_gib) if result else None,
         trainable_parameters=result.trainable_parameters if result else None,
         weights=f"trials/{config.number}/weights" if trial.weights else None,
+        first_stage=result.first_stage if result else None,
         curve=tuple(_point(report) for report in trial.rungs),
     )
+
+
+def memory_note(trial: TrialFiles) -> str:
+    """What running out of memory changed in this trial; empty if it did not."""
+    config, result = trial.config, trial.result
+    tried = [config.memory_note] if config.memory_note else []
+    if result is not None:
+        for name, now, then in (
+            ("micro-batch", result.micro_batch, config.micro_batch),
+            ("evaluation batch", result.evaluation_batch, config.evaluation_batch),
+        ):
+            if now is not None and now < then:
+                tried.append(f"memory ran out at {name} {then}, tried again down to {now}")
+    return "; ".join(tried)
 
 
 def trial_seconds(trial: TrialFiles) -> float | None:
@@ -62,8 +82,11 @@ def trial_seconds(trial: TrialFiles) -> float | None:
 
 
 def result_seconds(result: TrialResult) -> float:
-    """Seconds of one training with its evaluations and set-up."""
-    return known(result.training_seconds + result.evaluation_seconds + result.setup_seconds) or 0.0
+    """Seconds of one training with its evaluations and set-up, and a first stage that it ran."""
+    stage = result.first_stage
+    read = stage.seconds if stage and stage.ran_here else 0.0
+    own = result.training_seconds + result.evaluation_seconds + result.setup_seconds
+    return known(own + read) or 0.0
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:

@@ -14,14 +14,6 @@ def data_size() -> NotMeasured:
     )
 
 
-def forgetting() -> NotMeasured:
-    """No general capability was scored."""
-    return NotMeasured(
-        reason="General capability was not scored before and after training, so that this study "
-        "cannot say what the model lost.",
-    )
-
-
 def samples() -> NotMeasured:
     """No outputs were kept."""
     return NotMeasured(reason="No outputs of single items were kept.")

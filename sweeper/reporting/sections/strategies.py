@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.record import StrategySummary
+from sweeper.findings.record import Metric, StrategySummary
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, LegendEntry, Row, Section, Table
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.strategies import Cost, cost_panel
@@ -122,8 +122,10 @@ def _table(report: Report) -> Table:
     ]
     if scored:
         columns.append(Column(f"validation {metric.title}", number=True))
+    columns.append(Column(f"test {metric.title}", unit="" if scored else metric.unit, number=True))
+    if baseline := _baseline(report):
+        columns.append(Column(f"test: minus {baseline}", unit=metric.unit, number=True))
     columns += [
-        Column(f"test {metric.title}", unit="" if scored else metric.unit, number=True),
         Column(f"{time_name(report)} a trial", number=True),
         Column("planned", unit="min", number=True),
         Column("peak memory", unit="GiB", number=True, pointer="/peak_memory_gib"),
@@ -157,8 +159,10 @@ def _row(report: Report, summary: StrategySummary, pointer: str) -> Row:
         cells.append(Cell(words.score(summary.best_metrics.get(metric.name), metric)))
     test = summary.test_score
     share = summary.trainable_share
+    cells.append(Cell(words.score_with_interval(test, metric).replace("95% CI ", "")))
+    if _baseline(report):
+        cells.append(Cell(_against(summary, metric)))
     cells += [
-        Cell(words.score_with_interval(test, metric).replace("95% CI ", "")),
         number_cell(minutes(summary.seconds_per_trial)),
         number_cell(minutes(summary.predicted_seconds)),
         number_cell(summary.peak_memory_gib),
@@ -170,3 +174,18 @@ def _row(report: Report, summary: StrategySummary, pointer: str) -> Row:
         lost = summary.forgetting_points
         cells.append(Cell(words.DASH if lost is None else words.minus(f"{lost:.1f}")))
     return Row(tuple(cells), trial=summary.best_trial, pointer=pointer)
+
+
+def _baseline(report: Report) -> str:
+    """The baseline that strategies were compared with; empty if none was."""
+    names = {s.against_baseline.second for s in report.findings.strategies if s.against_baseline}
+    return next((b.title for b in report.findings.baselines if b.name in names), "")
+
+
+def _against(summary: StrategySummary, metric: Metric) -> str:
+    comparison = summary.against_baseline
+    if comparison is None:
+        return words.DASH
+    number = comparison.first.removeprefix("trial-")
+    gap = words.difference(comparison.difference, metric).replace(f" {metric.unit}", "")
+    return f"#{number}: {gap}, {comparison.outcome}"
