@@ -41,14 +41,29 @@ def _options(
 
 
 def _register() -> None:
-    from sweeper.cli import explain, listing, memory, plan, report, rules, run, schema, show, worker
+    from sweeper.cli import (
+        doctor,
+        evaluate,
+        explain,
+        listing,
+        memory,
+        plan,
+        report,
+        rules,
+        run,
+        schema,
+        show,
+        worker,
+    )
 
     app.command("plan")(plan.plan)
     app.command("run")(run.run)
     app.command("report")(report.report)
+    app.command("evaluate")(evaluate.evaluate)
     app.command("explain")(explain.explain)
     app.command("memory")(memory.memory)
     app.command("worker")(worker.worker)
+    app.command("doctor")(doctor.doctor)
     app.command("rules")(rules.rules)
     app.command("schema")(schema.schema)
     app.command("list")(listing.list_runs)

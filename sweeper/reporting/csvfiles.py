@@ -26,11 +26,17 @@ _FIXED = (
     "failure",
     "failure_detail",
     "attempts",
+    "ended_attempts",
+    "micro_batch",
+    "memory_note",
     "tokens",
     "seconds",
     "peak_memory_gib",
     "trainable_parameters",
     "weights",
+    "first_stage",
+    "first_stage_tokens",
+    "first_stage_seconds",
 )
 _CURVE = (
     "trial",
@@ -98,11 +104,17 @@ def _fixed(trial: TrialRow) -> list[object]:
         trial.failure.kind if trial.failure else None,
         trial.failure.detail if trial.failure else None,
         trial.attempts,
+        " | ".join(trial.ended_attempts) or None,
+        trial.micro_batch,
+        trial.memory_note or None,
         trial.tokens,
         trial.seconds,
         trial.peak_memory_gib,
         trial.trainable_parameters,
         trial.weights,
+        trial.first_stage.id if trial.first_stage else None,
+        trial.first_stage.tokens if trial.first_stage else None,
+        trial.first_stage.seconds if trial.first_stage else None,
     ]
 
 

@@ -12,6 +12,7 @@ from sweeper.findings import words
 from sweeper.findings.record import Limit
 from sweeper.reporting.document import Report
 from sweeper.reporting.page import banner
+from sweeper.reporting.sections.forgetting import forgetting_sentence
 from sweeper.reporting.sections.search import search_sentence
 from sweeper.reporting.sections.strategies import share_sentence
 
@@ -30,7 +31,8 @@ def markdown(report: Report) -> str:
         lines += [f"> {plain(told)}", ""]
     lines += [f"**{plain(decided.sentence)}**", ""]
     lines += [f"- {plain(reason)}" for reason in decided.because[:_ROWS]]
-    for sentence in (search_sentence(report), share_sentence(report)):
+    told_of = (search_sentence(report), share_sentence(report), forgetting_sentence(report))
+    for sentence in told_of:
         if sentence:
             lines.append(f"- {plain(sentence)}")
     lines += ["", *_strategies(report), "", *_limits(findings.limits)]

@@ -9,6 +9,7 @@ from sweeper.findings import words
 from sweeper.reporting.blocks import Fact, Facts, Page, Section
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.curves import curves_section
+from sweeper.reporting.sections.forgetting import forgetting_section
 from sweeper.reporting.sections.hparams import hparams_section
 from sweeper.reporting.sections.repro import repro_section
 from sweeper.reporting.sections.rules import limits_section, rules_section
@@ -17,7 +18,6 @@ from sweeper.reporting.sections.strategies import strategies_section
 from sweeper.reporting.sections.trials import failures_section, trials_section
 from sweeper.reporting.sections.unmeasured import (
     data_size_section,
-    forgetting_section,
     samples_section,
 )
 from sweeper.reporting.sections.verdict import verdict_section

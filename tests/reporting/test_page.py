@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sweeper.findings.record import Sample
+from sweeper.findings.record import ClassFindings, ClassRow, Sample
 from sweeper.reporting.page import SECTIONS
 from sweeper.reporting.write import html
 
@@ -278,3 +278,44 @@ def test_reasons_for_leaving_out_are_said_once(report, parse):
     page = parse(html(found.model_copy(update={"plan": plan})))
     rows = page.one("table", id="left-out").one("tbody").all("tr")
     assert [row.all("td")[0].text for row in rows] == ["prefix, P-tuning"]
+
+
+def test_the_test_table_holds_every_scored_model_with_its_answers_in_writing(pages):
+    table = pages["text"].one("table", id_="tested")
+    heads = [th.text for th in table.all("th")]
+    for head in ("loss", "BLEU", "chrF", "ROUGE-L", "exact match"):
+        assert any(text.startswith(head) for text in heads), head
+    first = table.one("tbody").all("tr")[0]
+    assert "trial" in first.all("td")[0].text
+    note = next(p.text for p in pages["text"].all("p") if "written greedily" in p.text)
+    assert "first 32 test items" in note
+    assert "at most 96 tokens" in note
+
+
+def test_a_classification_shows_its_classes_and_its_confusions(pages):
+    page = pages["mixed"]
+    assert len(page.one("table", id_="classes").one("tbody").all("tr")) == 7
+    matrix = page.one("table", id_="confusion")
+    assert len(matrix.all("th")) == 8
+    cells = [int(td.text) for tr in matrix.one("tbody").all("tr") for td in tr.all("td")[1:]]
+    assert sum(cells) == 600
+
+
+def test_many_classes_are_shown_by_their_commonest_confusions(report):
+    document = report(trials=4)
+    rows = tuple(
+        ClassRow(
+            label=f"c{n}", rows=9, items=4, chosen=4, right=3, precision=0.75, recall=0.75, f1=0.75
+        )
+        for n in range(40)
+    )
+    pairs = tuple((n, n, 3) for n in range(40)) + tuple((n, (n + 1) % 40, 1) for n in range(40))
+    found = ClassFindings(name="trial-0", title="trial 0", classes=rows, confusion=pairs)
+    findings = document.findings.model_copy(update={"classes": found})
+    page = html(document.model_copy(update={"findings": findings}))
+    assert "Commonest confusions" in page
+    assert "The 20 of 40 classes" in page
+
+
+def test_what_was_cut_is_said_beside_the_data(pages):
+    assert "train: 3 of 560 texts were cut after 128 tokens" in pages["mixed"].text

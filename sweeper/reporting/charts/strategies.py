@@ -19,13 +19,18 @@ _WIDTH = 450
 
 @dataclass(frozen=True)
 class Cost:
-    """One horizontal axis: what it is called and where a trial lies on it."""
+    """One horizontal axis: what it is called and where a trial lies on it.
+
+    ``marked`` is a trial to be named in the drawing: the recommended one.
+    """
 
     title: str
     name: str
     values: dict[int, float]
     limit: float | None = None
     limit_label: str = ""
+    log: bool = True
+    marked: int | None = None
 
 
 def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None:
@@ -35,7 +40,7 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
     ]
     if not trials:
         return None
-    x_scale = fit([cost.values[t.number] for t in trials], log=True, pad=0.12)
+    x_scale = fit(_places(cost, trials), log=cost.log, pad=0.12)
     y_scale = fit(_all_losses(findings))
     front = front_of([(cost.values[t.number], t.validation_loss or 0.0, t.number) for t in trials])
     x = alt.X(
@@ -59,8 +64,18 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
     chart = chart + _points(sheet, [r for r in rows if r["best"]], x, y, 110)
     if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
         chart = chart + _limit(sheet, cost.limit, cost.limit_label, x)
+    if any(row["trial"] == str(cost.marked) for row in rows):
+        chart = chart + _mark(sheet, [r for r in rows if r["trial"] == str(cost.marked)], x, y)
     chart = chart.properties(width=_WIDTH, height=HEIGHT)
     return Panel(sheet.draw(chart, f"Validation loss against {cost.name}", description))
+
+
+def _places(cost: Cost, trials: list[TrialRow]) -> list[float]:
+    """What a horizontal axis has to hold; on a linear one zero and the limit as well."""
+    places = [cost.values[trial.number] for trial in trials]
+    if cost.log:
+        return places
+    return [*places, 0.0, *([cost.limit] if cost.limit is not None else [])]
 
 
 def front_of(points: list[tuple[float, float, int]]) -> list[int]:
@@ -146,6 +161,15 @@ def _front(sheet: Sheet, rows: list[dict[str, Any]], front: list[int], x: Any, y
         sheet.chart(steps)
         .mark_line(interpolate="step-after", strokeWidth=1, color=MUTED)
         .encode(x=x, y=y)
+    )
+
+
+def _mark(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
+    named = [{"x": row["x"], "y": row["y"], "label": "recommended"} for row in rows]
+    return (
+        sheet.chart(named)
+        .mark_text(align="left", dx=9, dy=-9, color=MUTED)
+        .encode(x=x, y=y, text="label:N")
     )
 
 

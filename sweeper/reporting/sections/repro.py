@@ -32,6 +32,7 @@ def _facts(report: Report) -> tuple[Fact, ...]:
     return (
         Fact("base model", "; ".join(models)),
         Fact("data", f"{data.path or 'not given'}, {data.rows:,} rows ({splits or 'no splits'})"),
+        *(Fact("examples", note.text) for note in report.findings.notes),
         Fact("data SHA-256", found.data_sha256 or words.DASH, "/findings/reproduction/data_sha256"),
         Fact("hardware", found.hardware, "/findings/reproduction/hardware"),
         Fact("seeds", ", ".join(str(seed) for seed in found.seeds)),

@@ -119,6 +119,9 @@ def _remark(trial: TrialRow) -> str:
         told.append("default" if trial.origin == "default" else "yours")
     if trial.loss_note:
         told.append(trial.loss_note)
+    if trial.first_stage is not None:
+        ran = "read" if trial.first_stage.ran_here else "on a base that had read"
+        told.append(f"{ran} {trial.first_stage.tokens:,} tokens of the corpus")
     if trial.attempts > 1:
         told.append(f"attempt {trial.attempts}")
     return "; ".join(told)

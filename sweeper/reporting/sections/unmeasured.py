@@ -5,6 +5,7 @@ from __future__ import annotations
 from sweeper.findings.record import NotMeasured, Sample
 from sweeper.reporting.blocks import Block, Empty, Fact, SampleCard, SampleList, Section
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.tested import class_blocks
 
 # Longer outputs are cut: a report is read, not searched.
 SAMPLE_CHARACTERS = 1200
@@ -16,12 +17,6 @@ def data_size_section(report: Report) -> Section:
     return Section("data-size", "Data size", "How much data do I need?", (block,))
 
 
-def forgetting_section(report: Report) -> Section:
-    """What did the model lose?"""
-    block = _empty(report.findings.forgetting)
-    return Section("forgetting", "Forgetting", "What did the model lose?", (block,))
-
-
 def samples_section(report: Report) -> Section:
     """What do outputs look like?"""
     samples = report.findings.samples
@@ -31,7 +26,8 @@ def samples_section(report: Report) -> Section:
     else:
         cards = tuple(_card(sample) for sample in samples)
         block = SampleList("This section contains text of the data set.", cards)
-    return Section("samples", "Samples", "What do outputs look like?", (block,))
+    blocks = (block, *class_blocks(report))
+    return Section("samples", "Samples", "What do outputs look like?", blocks)
 
 
 def _empty(missing: NotMeasured) -> Empty:

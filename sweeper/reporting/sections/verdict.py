@@ -20,6 +20,7 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections.parts import memory_name
 from sweeper.reporting.sections.plan import plan_blocks
+from sweeper.reporting.sections.tested import tested_blocks
 from sweeper.trials import BaselineResult
 
 BADGES = {
@@ -35,6 +36,7 @@ def verdict_section(report: Report) -> Section:
     blocks: list[Block] = [_card(report)]
     if report.findings.verdict.comparisons:
         blocks.append(_comparisons(report))
+    blocks += tested_blocks(report)
     if report.findings.reproduction.train_command:
         title = "This configuration for sweep.yaml, to be trained among the first"
         blocks.append(Code(title, report.findings.reproduction.train_command, folded=True))

@@ -1,0 +1,160 @@
+"""What was lost: base against tuned by task, and the points lost with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from sweeper.findings.record import Forgetting, GeneralTask
+from sweeper.reporting.blocks import Panel
+from sweeper.reporting.charts.draw import INK, MUTED, PAPER, Sheet, plain, shaped
+from sweeper.reporting.charts.scales import Scale, dodge, fit
+from sweeper.reporting.palette import look
+
+_WIDTH = 380
+# Height of one task with one mark; every further mark needs its own line.
+_BAND, _LINE = 34, 16
+
+
+def dumbbell(tasks: Sequence[GeneralTask], description: str) -> Panel | None:
+    """Base (hollow) and tuned (filled) on each task that is right or wrong, joined by a line."""
+    scored = [task for task in tasks if task.unit == "points"]
+    if not scored:
+        return None
+    ends = [100 * end.value for task in scored for end in (task.base, task.tuned)]
+    scale = fit(ends, log=False, pad=0.15)
+    x = _axis(scale, "score, % (higher is better)")
+    sheet, rows = Sheet(), []
+    for task in scored:
+        style = look(task.strategy)
+        rows.append(
+            {
+                "task": task.task,
+                "base": 100 * task.base.value,
+                "tuned": 100 * task.tuned.value,
+                "color": style.color,
+                "shape": style.shape,
+                "trial": str(task.trial),
+            }
+        )
+    y = _bands()
+    joined = (
+        sheet.chart(rows)
+        .mark_rule(strokeWidth=1.5)
+        .encode(x=x("base"), x2="tuned:Q", y=y, color=plain("color"), description="trial:N")
+    )
+    base = (
+        sheet.chart(rows)
+        .mark_point(size=90, opacity=1, shape="circle", fill=PAPER, stroke=INK, strokeWidth=1.5)
+        .encode(x=x("base"), y=y, description="trial:N")
+    )
+    tuned = (
+        sheet.chart(rows)
+        .mark_point(size=90, opacity=1, strokeWidth=1.5)
+        .encode(
+            x=x("tuned"),
+            y=y,
+            stroke=alt.Stroke("color:N", scale=None),
+            fill=alt.Fill("color:N", scale=None),
+            shape=shaped("shape"),
+            description="trial:N",
+        )
+    )
+    height = _BAND * len(scored) + 10
+    chart = (joined + base + tuned).properties(width=_WIDTH, height=height)
+    return Panel(sheet.draw(chart, "Base and tuned score by task", description))
+
+
+def points_lost(measured: Forgetting, description: str) -> Panel | None:
+    """Points lost by every trial that was scored, with 95% intervals, zero and the limit."""
+    if not measured.tasks:
+        return None
+    names = list(dict.fromkeys(task.task for task in measured.tasks))
+    groups = {name: [t for t in measured.tasks if t.task == name] for name in names}
+    limit = measured.limit_points
+    reach = [0.0] + ([limit] if limit is not None else [])
+    for task in measured.tasks:
+        found = task.forgetting
+        reach += [v for v in (found.low, found.value, found.high) if v is not None]
+    scale = fit(reach, log=False)
+    most = max(len(group) for group in groups.values())
+    height = len(names) * (_BAND + _LINE * (most - 1)) + 10
+    gap = _LINE / height
+    x = _axis(scale, "points lost (lower is better)")
+    sheet, rows = Sheet(), []
+    for place, name in enumerate(names):
+        middle = (place + 0.5) / len(names)
+        for task, at in zip(groups[name], dodge([middle] * len(groups[name]), gap), strict=True):
+            rows.append(_lost_row(task, at, scale, measured.recommended_trial))
+    y = alt.Y("at:Q", scale=alt.Scale(domain=[1, 0], nice=False), axis=None)
+    labels = [{"at": (i + 0.5) / len(names), "task": name} for i, name in enumerate(names)]
+    chart = _line(sheet, 0.0, "no loss", x)
+    if limit is not None:
+        chart = chart + _line(sheet, limit, f"limit {limit:g}", x, dash=True)
+    chart = (
+        chart
+        + sheet.chart(rows)
+        .mark_rule(strokeWidth=1.5)
+        .encode(x=x("low"), x2="high:Q", y=y, color=plain("color"), description="trial:N")
+        + sheet.chart(rows)
+        .mark_point(opacity=1, strokeWidth=1.5)
+        .encode(
+            x=x("lost"),
+            y=y,
+            size=alt.Size("size:Q", scale=None),
+            stroke=alt.Stroke("color:N", scale=None),
+            fill=alt.Fill("fill:N", scale=None),
+            shape=shaped("shape"),
+            description="trial:N",
+        )
+        + sheet.chart(labels)
+        .mark_text(align="right", baseline="middle", limit=130)
+        .encode(x=alt.value(-8), y=y, text="task:N")
+    ).properties(width=_WIDTH, height=height)
+    return Panel(sheet.draw(chart, "Points lost by task", description))
+
+
+def _lost_row(
+    task: GeneralTask, at: float, scale: Scale, recommended: int | None
+) -> dict[str, Any]:
+    style, found = look(task.strategy), task.forgetting
+    marked = task.trial == recommended
+    return {
+        "at": at,
+        "lost": found.value,
+        "low": scale.clip(found.low if found.low is not None else found.value),
+        "high": scale.clip(found.high if found.high is not None else found.value),
+        "color": style.color,
+        "fill": style.color if marked else PAPER,
+        "shape": style.shape,
+        "size": 110 if marked else 50,
+        "trial": str(task.trial),
+    }
+
+
+def _axis(scale: Scale, title: str) -> Any:
+    def x(field: str) -> Any:
+        axis = alt.Axis(values=scale.ticks(5), format=".3~r", title=title, grid=True)
+        return alt.X(f"{field}:Q", scale=scale.altair(), axis=axis)
+
+    return x
+
+
+def _bands() -> Any:
+    axis = alt.Axis(title=None, domain=False, ticks=False, labelLimit=130, labelColor=INK)
+    # The first row's names decide the order, whatever the alphabet says.
+    return alt.Y("task:N", sort=None, scale=alt.Scale(padding=0.4), axis=axis)
+
+
+def _line(sheet: Sheet, value: float, label: str, x: Any, *, dash: bool = False) -> Any:
+    row = [{"x": value, "label": label}]
+    style = {"strokeDash": [4, 3]} if dash else {}
+    rule = sheet.chart(row).mark_rule(color=MUTED, **style).encode(x=x("x"))
+    text = (
+        sheet.chart(row)
+        .mark_text(align="left", dx=4, color=MUTED)
+        .encode(x=x("x"), y=alt.value(-2 if not dash else 8), text="label:N")
+    )
+    return rule + text

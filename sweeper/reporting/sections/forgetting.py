@@ -1,0 +1,246 @@
+"""What did the model lose? Tasks that the training was not about, and loss on general text."""
+
+from __future__ import annotations
+
+from sweeper.findings import words
+from sweeper.findings.forgetwords import (
+    figure,
+    limit_sentence,
+    lost,
+    noise_sentence,
+    scored_on,
+    shown_trial,
+    tasks_of,
+)
+from sweeper.findings.record import Findings, Forgetting, GeneralTask, NotMeasured, TrialForgetting
+from sweeper.reporting.blocks import (
+    Block,
+    Cell,
+    Column,
+    Empty,
+    Figure,
+    LegendEntry,
+    Row,
+    Section,
+    Table,
+    Text,
+)
+from sweeper.reporting.charts.draw import legend
+from sweeper.reporting.charts.forgetting import dumbbell, points_lost
+from sweeper.reporting.charts.strategies import Cost, cost_panel
+from sweeper.reporting.document import Report
+from sweeper.reporting.sections.parts import drawn, interval_text, strategy_cell
+
+_MOST_TRIALS = 20
+
+
+def forgetting_section(report: Report) -> Section:
+    """Base against tuned by task; what general text costs each trial."""
+    measured = report.findings.forgetting
+    blocks: list[Block]
+    if isinstance(measured, NotMeasured):
+        blocks = [Empty("not-measured", measured.reason, measured.command)]
+    else:
+        blocks = [*_tasks(report, measured), *_general_text(report, measured)]
+    return Section("forgetting", "Forgetting", "What did the model lose?", tuple(blocks))
+
+
+def forgetting_sentence(report: Report) -> str:
+    """The section in one sentence; empty where nothing was measured."""
+    measured = report.findings.forgetting
+    if isinstance(measured, NotMeasured):
+        return ""
+    trial = shown_trial(measured)
+    return _finding(measured, trial) if trial is not None and measured.tasks else ""
+
+
+def forgetting_cost(findings: Findings) -> Cost | None:
+    """Points lost on general text as a cost of a trial, where they were watched."""
+    measured = findings.forgetting
+    if isinstance(measured, NotMeasured) or not measured.trials:
+        return None
+    limit = measured.limit_points
+    return Cost(
+        title="points lost on general text (lower is better)",
+        name="forgetting",
+        values={trial.trial: trial.forgetting.value for trial in measured.trials},
+        limit=limit,
+        limit_label="" if limit is None else f"limit {limit:g}",
+        log=False,
+        marked=measured.recommended_trial,
+    )
+
+
+def _tasks(report: Report, measured: Forgetting) -> list[Block]:
+    trial = shown_trial(measured)
+    if not measured.tasks or trial is None:
+        return []
+    finding = _finding(measured, trial)
+    strategies = list(dict.fromkeys(task.strategy for task in measured.tasks))
+    pair = dumbbell(tasks_of(measured, trial), finding)
+    note = f"Scores of base and trial {trial}, and points" if pair else "Points"
+    note += (
+        " lost by every trial that was scored, with 95% intervals over items of one training "
+        "each; the recommended one is filled. A point is a hundredth: of the items, or of a nat "
+        "per token for a loss."
+    )
+    subset = [task.task for task in tasks_of(measured, trial) if task.items < task.total_items]
+    if subset:
+        note += f" A part of the items only: {words.joined(subset)}."
+    blocks: list[Block] = [
+        Figure(
+            id="forgetting-tasks",
+            finding=finding,
+            note=note,
+            panels=drawn(pair, points_lost(measured, finding)),
+            legend=legend(strategies, LegendEntry("base model", "", "○")),
+            table=_table(measured),
+        )
+    ]
+    told = [noise_sentence(measured, trial), limit_sentence(measured, trial)]
+    if report.findings.verdict.recommended_trial not in (None, trial):
+        told.append(
+            f"The recommended trial {report.findings.verdict.recommended_trial} was not scored."
+        )
+    return [*blocks, Text(tuple(sentence for sentence in told if sentence))]
+
+
+def _finding(measured: Forgetting, trial: int) -> str:
+    tasks = tasks_of(measured, trial)
+    gone = [task for task in tasks if task.outcome == "lost"]
+    if gone:
+        told = [f"{t.task} {lost(t.forgetting)}" for t in gone]
+        return f"Trial {trial} lost points beyond noise: {words.joined(told)}."
+    unresolved = [task for task in tasks if task.outcome == "unresolved"]
+    if not unresolved:
+        return f"Trial {trial} kept what the base model could do on {_count(len(tasks))}."
+    if len(unresolved) == len(tasks):
+        return f"Within noise: whether trial {trial} lost anything on {_count(len(tasks))} is open."
+    named = words.joined([task.task for task in unresolved])
+    return f"No loss of trial {trial} beyond noise; left open by these items: {named}."
+
+
+def _count(tasks: int) -> str:
+    return words.plural(tasks, "task")
+
+
+def _table(measured: Forgetting) -> Table:
+    columns = (
+        Column("trial"),
+        Column("task"),
+        Column("scored by"),
+        Column("shots", number=True),
+        Column("items", number=True, pointer="/items"),
+        Column("base", number=True),
+        Column("tuned", number=True),
+        Column("lost", unit="points", number=True),
+        Column("95% CI", unit="points", number=True),
+        Column("detectable", unit="points", number=True),
+        Column("against the margin"),
+    )
+    return Table(
+        id="forgetting-table",
+        caption="Base against tuned on the same items; a negative loss is a gain",
+        columns=columns,
+        rows=tuple(
+            _row(task, f"/findings/forgetting/tasks/{i}") for i, task in enumerate(measured.tasks)
+        ),
+    )
+
+
+def _row(task: GeneralTask, pointer: str) -> Row:
+    outcome: str = task.outcome
+    if task.more_items:
+        outcome += f"; about {words.about(task.more_items)} more items would settle it"
+    cells = (
+        Cell(f"#{task.trial} {words.short(task.strategy)}"),
+        Cell(f"{task.task}, {scored_on(task)}"),
+        Cell(f"{task.metric}, {task.harness}"),
+        Cell(words.DASH if task.shots is None else str(task.shots)),
+        Cell(str(task.items)),
+        Cell(figure(task, task.base)),
+        Cell(figure(task, task.tuned)),
+        Cell(words.minus(f"{task.forgetting.value:.1f}")),
+        Cell(interval_text(task.forgetting)),
+        Cell(f"{task.detectable_points:.1f}"),
+        Cell(outcome),
+    )
+    return Row(cells, trial=task.trial, pointer=pointer)
+
+
+def _general_text(report: Report, measured: Forgetting) -> list[Block]:
+    cost = forgetting_cost(report.findings)
+    if cost is None:
+        return []
+    finding = _front_finding(measured)
+    names = list(dict.fromkeys(trial.strategy for trial in measured.trials))
+    table = _trial_table(report, measured)
+    return [
+        Figure(
+            id="forgetting-front",
+            finding=finding,
+            note="Every completed trial: its loss on the task against what it lost on general "
+            "text. Filled: no other trial is better in both (the stepped line). A point is a "
+            "hundredth of a nat per token, one per cent of the perplexity.",
+            panels=drawn(cost_panel(report.findings, cost, finding)),
+            legend=legend(names, LegendEntry("on the front", "", "—")),
+            table=table,
+        )
+    ]
+
+
+def _front_finding(measured: Forgetting) -> str:
+    by_number = {trial.trial: trial for trial in measured.trials}
+    front = [by_number[number] for number in measured.front]
+    if len(front) == 1:
+        return f"Trial {front[0].trial} has the lowest loss on the task and on general text."
+    first, last = front[0], front[-1]
+    return (
+        f"{words.plural(len(front), 'trial')} on the front: from trial {first.trial} "
+        f"({_points(first)} lost) to trial {last.trial}, best on the task ({_points(last)} lost)."
+    )
+
+
+def _points(trial: TrialForgetting) -> str:
+    return f"{words.minus(f'{trial.forgetting.value:.1f}')} points"
+
+
+def _trial_table(report: Report, measured: Forgetting) -> Table:
+    loss = report.findings.loss_unit
+    ordered = sorted(
+        enumerate(measured.trials),
+        key=lambda pair: (pair[1].trial not in measured.front, pair[1].task_loss, pair[1].trial),
+    )
+    return Table(
+        id="forgetting-trials",
+        caption="Loss on the task and on general text, the front first",
+        columns=(
+            Column("trial", number=True),
+            Column("strategy"),
+            Column("validation loss", unit=loss, number=True),
+            Column("general text, base", unit="nats/token", number=True),
+            Column("general text, tuned", unit="nats/token", number=True),
+            Column("lost", unit="points", number=True),
+            Column("95% CI", unit="points", number=True),
+            Column("front"),
+        ),
+        rows=tuple(
+            _trial_row(trial, trial.trial in measured.front, f"/findings/forgetting/trials/{i}")
+            for i, trial in ordered[:_MOST_TRIALS]
+        ),
+        note=f"The first {_MOST_TRIALS} of {len(ordered)}." if len(ordered) > _MOST_TRIALS else "",
+    )
+
+
+def _trial_row(trial: TrialForgetting, on_front: bool, pointer: str) -> Row:
+    cells = (
+        Cell(f"#{trial.trial}"),
+        strategy_cell(trial.strategy),
+        Cell(words.loss(trial.task_loss)),
+        Cell(words.loss(trial.general_loss_base)),
+        Cell(words.loss(trial.general_loss)),
+        Cell(words.minus(f"{trial.forgetting.value:.1f}")),
+        Cell(interval_text(trial.forgetting)),
+        Cell("yes" if on_front else ""),
+    )
+    return Row(cells, trial=trial.trial, pointer=pointer)
