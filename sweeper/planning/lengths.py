@@ -22,14 +22,23 @@ TYPICAL_MEAN_SHARE = 0.5
 USUAL = "at most 1%"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cap:
-    """The cap in tokens, the mean length under it, why, and what it cuts (empty if nothing)."""
+    """The cap in tokens, the mean length under it, why, and what it cuts (empty if nothing).
+
+    ``fate`` says what becomes of what is too long.
+    """
 
     tokens: int
     mean: float
     why: str
     cuts: str = ""
+    fate: str = "lose their end"
+
+
+# An answer is never cut: a prompt loses its beginning, and where that is not enough the example is
+# left out.
+_ANSWERED = "lose the beginning of their prompt, or are left out where the answer alone is longer"
 
 
 def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
@@ -48,11 +57,13 @@ def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
     else:
         tokens = min(-(-lengths.p99 // MULTIPLE) * MULTIPLE, context)
         why = f"99% of the examples have at most {lengths.p99:,} tokens"
-    return Cap(tokens, min(lengths.mean, float(tokens)), why, _cuts(lengths, tokens))
+    answered = facts.task != "classification" or facts.classes_by == "generate"
+    fate = _ANSWERED if answered else Cap.fate
+    return Cap(tokens, min(lengths.mean, float(tokens)), why, _cuts(lengths, tokens), fate)
 
 
 def _cuts(lengths: LengthFacts, tokens: int) -> str:
-    """Which share of the examples loses its end, as far as the percentiles tell."""
+    """Which share of the examples is longer, as far as the percentiles tell."""
     if lengths.longest <= tokens:
         return ""
     if lengths.p99 <= tokens:

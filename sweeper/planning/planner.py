@@ -146,7 +146,7 @@ def _cut(cap: Cap) -> tuple[Reason, ...]:
             rule="sequence-cap",
             title="Long texts are cut",
             why=f"{cap.cuts} of the examples are longer than the cap of {cap.tokens} tokens "
-            f"and lose their end ({cap.why}).",
+            f"and {cap.fate} ({cap.why}).",
             source="measured: token lengths of the data",
         ),
     )

@@ -31,7 +31,11 @@ def test_a_long_tail_is_cut(scene: Any) -> None:
 
 def test_a_cap_that_cuts_much_is_warned_about(scene: Any) -> None:
     warnings = make_plan(*scene(training={"max_length": 200})).warnings
-    assert any("10% to 50% of the examples" in warning.why for warning in warnings)
+    told = next(w.why for w in warnings if "10% to 50% of the examples" in w.why)
+    assert "left out where the answer alone is longer" in told
+    shape: dict[str, Any] = {"task": "classification", "labels": 2}
+    cut = make_plan(*scene(model="minilm", training={"max_length": 200}, **shape)).warnings
+    assert any("lose their end" in warning.why for warning in cut)
 
 
 def test_the_models_context_bounds_the_cap(scene: Any) -> None:
