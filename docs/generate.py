@@ -1,6 +1,6 @@
-"""Writes the pages that are made from the program itself: the rule book and the commands.
+"""Writes the pages that are made from the program itself: rules, strategies, commands, fits.
 
-python docs/generate.py            write docs/rules.md, docs/strategies.md and docs/commands.md
+python docs/generate.py            write the pages
 python docs/generate.py --check    exit with 1 if one of them is out of date
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from fits import fits_page
 from typer.main import get_command
 
 from sweeper import knowledge
@@ -59,15 +60,22 @@ def strategies_page() -> str:
     for path in sorted((knowledge.search_spaces() / "strategies").glob("*.yaml")):
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))
         lines += ["", f"## {path.stem}", "", str(declared.get("title", "")).strip()]
-        for name, parameter in (declared.get("parameters") or {}).items():
-            facts = ", ".join(
-                f"{key} {scalar(value)}"
-                for key, value in parameter.items()
-                if key not in ("why", "source", "prior", "when")
-            )
-            lines += ["", f"- **`{name}`**: {facts}. {parameter.get('why', '')}"]
-            lines += [f"  Source: {parameter.get('source', '')}"]
+        lines += _parameters(declared.get("parameters") or {})
+    for path in sorted((knowledge.search_spaces() / "parameters").glob("*.yaml")):
+        lines += ["", f"## {path.stem}", "", "Of every strategy that trains by gradient."]
+        lines += _parameters(yaml.safe_load(path.read_text(encoding="utf-8")))
     return "\n".join(lines) + "\n"
+
+
+def _parameters(declared: dict[str, dict[str, object]]) -> Iterator[str]:
+    for name, parameter in declared.items():
+        facts = ", ".join(
+            f"{key} {scalar(value)}"
+            for key, value in parameter.items()
+            if key not in ("why", "source", "prior", "when", "condition")
+        )
+        yield from ("", f"- **`{name}`**: {facts}. {parameter.get('why', '')}")
+        yield f"  Source: {parameter.get('source', '')}"
 
 
 def commands_page() -> str:
@@ -94,6 +102,7 @@ def main() -> int:
         "rules.md": rules_page(rule_book()),
         "strategies.md": strategies_page(),
         "commands.md": commands_page(),
+        "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
     }
     stale = []
     for name, text in pages.items():

@@ -1,0 +1,97 @@
+"""Tokens a second of a sweeper trial beside TRL's SFTTrainer and transformers' Trainer.
+
+The contenders run in turn, several rounds, each in a fresh process; what is printed are medians
+and ratios, since machines drift.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.throughput import texts
+from benchmarks.throughput.contenders import NAMES
+
+Lap = dict[str, Any]
+
+
+def lap(name: str, data: Path, strategy: str, model: str) -> Lap:
+    """One contender in its own process."""
+    command = [sys.executable, "-m", "benchmarks.throughput.contenders"]
+    done = subprocess.run(
+        [*command, name, str(data), strategy, model], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{name} failed on {strategy}:\n{done.stderr[-3000:]}")
+    found: Lap = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def race(data: Path, strategy: str, model: str, rounds: int) -> dict[str, list[Lap]]:
+    """All contenders in turn, so that a slow minute hits all of them."""
+    laps: dict[str, list[Lap]] = {name: [] for name in NAMES}
+    for _ in range(rounds):
+        for name in NAMES:
+            laps[name].append(lap(name, data, strategy, model))
+    return laps
+
+
+def row(title: str, laps: dict[str, list[Lap]]) -> list[str]:
+    """Rates, ratios within rounds, and peaks."""
+    rate = {name: [one["tokens"] / one["seconds"] for one in laps[name]] for name in NAMES}
+    ratios = {
+        name: median(
+            ours / theirs for ours, theirs in zip(rate["sweeper"], rate[name], strict=True)
+        )
+        for name in NAMES[1:]
+    }
+    return [
+        title,
+        *(f"{median(rate[name]):,.0f}" for name in NAMES),
+        *(f"{ratios[name]:.2f}" for name in NAMES[1:]),
+        *(f"{median(one['peak_gib'] for one in laps[name]):.2f}" for name in NAMES),
+        " / ".join(f"{laps[name][0]['train_loss']:.3f}" for name in NAMES),
+    ]
+
+
+def main() -> None:
+    """Race and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
+    parser.add_argument("--model", default="packaged:smollm2")
+    parser.add_argument("--strategies", default="lora,qlora,full")
+    parser.add_argument("--lengths", default="fixed,real")
+    parser.add_argument("--rows", type=int, default=52, help="4 of them are not trained on")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write all laps there")
+    args = parser.parse_args()
+    table = Table(title="tokens a second (padding not counted), peak GiB of the process")
+    peaks = [f"{name} GiB" for name in NAMES]
+    for column in ("", *NAMES, "/ trl", "/ trainer", *peaks, "train loss"):
+        table.add_column(column, justify="right" if column else "left")
+    kept: dict[str, dict[str, list[Lap]]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for lengths in args.lengths.split(","):
+            folder = Path(scratch) / lengths
+            folder.mkdir()
+            rows = texts.fixed(args.rows) if lengths == "fixed" else texts.real(args.rows, folder)
+            data = texts.write(rows, folder / "data")
+            for strategy in args.strategies.split(","):
+                title = f"{strategy}, {lengths} lengths"
+                kept[title] = race(data, strategy, args.model, args.rounds)
+                table.add_row(*row(title, kept[title]))
+                if args.json:
+                    args.json.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""The same training three ways: a sweeper trial, TRL's SFTTrainer, transformers' Trainer.
+
+Runs in a process of its own, so that memory is that of one contender:
+``python -m benchmarks.throughput.contenders NAME DATA STRATEGY MODEL`` prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DataCollatorForSeq2Seq,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from sweeper.backend import Decision
+from sweeper.facts.gather import gather
+from sweeper.planning.plan import Plan
+from sweeper.planning.planner import make_plan
+from sweeper.search.configure import configure
+from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.targets import target_modules
+from sweeper.training.backend import TorchBackend, weights_folder
+from sweeper.trials import TrialConfig
+
+_LENGTH = 512
+NAMES = ("sweeper", "trl", "trainer")
+
+
+@dataclass(frozen=True)
+class Lap:
+    """One training: its seconds (loading apart), tokens without padding, and peak memory."""
+
+    name: str
+    seconds: float
+    tokens: int
+    peak_gib: float
+    train_loss: float
+
+
+class Clock(TrainerCallback):
+    """Seconds from the first step's beginning to the end of training."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        self.seconds = time.perf_counter() - self._began
+
+
+def planned(data: Path, strategy: str, model: str) -> tuple[Spec, Plan, TrialConfig]:
+    """What sweeper's plan makes of it: the default configuration of one strategy."""
+    spec = Spec(
+        task="instruction",
+        models=(ModelSpec(id=model),),
+        data=DataSpec(path=str(data)),
+        aim=AimSpec(strategies=(strategy,)),
+        training=TrainingSpec(epochs=1.0, max_length=_LENGTH, gradient_checkpointing=False),
+    )
+    plan = make_plan(spec, gather(spec))
+    candidate = plan.candidates[0]
+    defaults = {name: one.default for name, one in candidate.parameters.items()}
+    config = configure(plan, candidate, defaults, number=0, attempt=0, origin="default")
+    return spec, plan, config.model_copy(update={"keep_weights": False})
+
+
+def by_sweeper(spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> Lap:
+    """One trial as a worker trains it."""
+    losses: list[float] = []
+
+    def report(rung: Any) -> Decision:
+        losses.append(rung.train_loss or 0.0)
+        return Decision.CONTINUE
+
+    result = TorchBackend(plan, spec).train(config, scratch, report, lambda: False)
+    if result.state != "COMPLETE":
+        raise SystemExit(f"the trial ended as {result.state}: {result.failure}")
+    return _lap("sweeper", result.training_seconds, result.tokens, losses[-1])
+
+
+def by_trl(data: Path, spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> Lap:
+    """SFTTrainer on prompt and completion, loss on the completion only, as its guide says."""
+    from trl import SFTConfig, SFTTrainer  # only this contender needs it
+
+    model, tokenizer = _model(spec, plan, config)
+    rows = _rows(data)
+    settings = SFTConfig(**_settings(config, scratch), max_length=_LENGTH, packing=False)
+    clock = Clock()
+    trainer = SFTTrainer(
+        model=model,
+        args=settings,
+        train_dataset=Dataset.from_list([_conversation(row) for row in rows]),
+        processing_class=tokenizer,
+        peft_config=_lora(model, config),
+        callbacks=[clock],
+    )
+    out = trainer.train()
+    return _lap("trl", clock.seconds, _tokens(tokenizer, rows), out.training_loss)
+
+
+def by_trainer(data: Path, spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> Lap:
+    """Trainer with labels on the completion only, padded to the longest of a batch."""
+    model, tokenizer = _model(spec, plan, config)
+    lora = _lora(model, config)
+    if lora is not None:
+        model = get_peft_model(model, lora)
+    rows = _rows(data)
+    clock = Clock()
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(**_settings(config, scratch)),
+        train_dataset=[_encoded(tokenizer, row) for row in rows],
+        data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100),
+        callbacks=[clock],
+    )
+    out = trainer.train()
+    return _lap("trainer", clock.seconds, _tokens(tokenizer, rows), out.training_loss)
+
+
+def _settings(config: TrialConfig, scratch: Path) -> dict[str, Any]:
+    return {
+        "output_dir": str(scratch),
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": config.micro_batch,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "learning_rate": float(config.parameters["learning_rate"]),
+        "weight_decay": float(config.parameters.get("weight_decay", 0.0)),
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "bf16": config.precision == "bf16-mixed",
+        "use_cpu": not torch.cuda.is_available(),
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": config.seed,
+    }
+
+
+def _model(spec: Spec, plan: Plan, config: TrialConfig) -> tuple[Any, Any]:
+    folder = weights_folder(spec.models[0], plan.facts.models[0])
+    strategy = strategy_named(config.strategy)
+    quantized = strategy.quantization_config(config.parameters)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=strategy.base_dtype(config.precision), quantization_config=quantized
+    )
+    if quantized is not None:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def _lora(model: Any, config: TrialConfig) -> LoraConfig | None:
+    if config.strategy == "full":
+        return None
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=int(config.parameters["r"]),
+        lora_alpha=int(config.parameters["lora_alpha"]),
+        lora_dropout=float(config.parameters.get("lora_dropout", 0.0)),
+        target_modules=target_modules(model, str(config.parameters["target_modules"])),
+    )
+
+
+def _rows(data: Path) -> list[dict[str, str]]:
+    text = (data / "train.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _conversation(row: dict[str, str]) -> dict[str, Any]:
+    return {
+        "prompt": [{"role": "user", "content": row["instruction"]}],
+        "completion": [{"role": "assistant", "content": row["output"]}],
+    }
+
+
+def _encoded(tokenizer: Any, row: dict[str, str]) -> dict[str, list[int]]:
+    messages = _conversation(row)
+    template = tokenizer.apply_chat_template
+    before = template(messages["prompt"], add_generation_prompt=True, return_dict=False)
+    whole = template(messages["prompt"] + messages["completion"], return_dict=False)[:_LENGTH]
+    labels = [-100] * len(before) + whole[len(before) :]
+    return {"input_ids": whole, "labels": labels[: len(whole)]}
+
+
+def _tokens(tokenizer: Any, rows: list[dict[str, str]]) -> int:
+    return sum(len(_encoded(tokenizer, row)["input_ids"]) for row in rows)
+
+
+def _lap(name: str, seconds: float, tokens: int, loss: float) -> Lap:
+    cuda = torch.cuda.is_available()
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    return Lap(name, seconds, tokens, peak / 2**30, loss)
+
+
+def main() -> None:
+    """Run one contender and print its lap."""
+    name, data, strategy, model = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+    spec, plan, config = planned(data, strategy, model)
+    with tempfile.TemporaryDirectory() as scratch:
+        if name == "sweeper":
+            lap = by_sweeper(spec, plan, config, Path(scratch))
+        else:
+            contender = {"trl": by_trl, "trainer": by_trainer}[name]
+            lap = contender(data, spec, plan, config, Path(scratch))
+    print(json.dumps(asdict(lap)))
+
+
+if __name__ == "__main__":
+    main()
