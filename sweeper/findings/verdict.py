@@ -43,6 +43,8 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     baseline = contest.baseline
     against_baseline = contest.against(baseline.name if baseline else None)
     needed = _needed(against_baseline)
+    by_loss = needed is None and contest.in_loss is not None and contest.in_loss.outcome == "better"
+    needed = True if by_loss else needed
     # A baseline costs seconds: where it cannot be told apart from the best, it is the cheapest.
     cheaper = baseline is not None and against_baseline is not None and needed is not True
     rivals = [c for c in contest.comparisons if c.second in _finalist_names(run)]
@@ -50,10 +52,12 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     beaten = against_baseline is not None and against_baseline.outcome == "worse"
     kind: VerdictKind = "recommend" if beaten or (ahead and not cheaper) else "tie"
     sentence = (
-        _baseline_sentence(run, contest, baseline, against_baseline, chosen)
+        _baseline_sentence(contest, baseline, against_baseline, chosen)
         if cheaper and baseline and against_baseline
         else _trial_sentence(run, contest, chosen, rivals, ahead=ahead)
     )
+    if by_loss and baseline:
+        sentence += _pays_in_loss(run, contest, baseline)
     return Verdict(
         kind=kind,
         sentence=sentence,
@@ -109,28 +113,29 @@ def _cost(finalist: Finalist) -> tuple[float, float]:
     return (float("inf") if memory is None else round(memory, 2), finalist.seconds)
 
 
+def _pays_in_loss(run: RunFiles, contest: Contest, baseline: BaselineResult) -> str:
+    """What speaks for fine-tuning where the headline metric leaves it open."""
+    against = contest.against(baseline.name)
+    if contest.in_loss is None or against is None:
+        return ""
+    lower = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts.task))
+    return (
+        f" Fine-tuning pays in loss: on the test split {lower} against {baseline.title}; in "
+        f"{contest.metric.title} {words.difference(against.difference, contest.metric)} is within "
+        "noise."
+    )
+
+
 def _baseline_sentence(
-    run: RunFiles,
-    contest: Contest,
-    baseline: BaselineResult,
-    against: Comparison,
-    chosen: Finalist,
+    contest: Contest, baseline: BaselineResult, against: Comparison, chosen: Finalist
 ) -> str:
     trial = f"trial {chosen.trial} ({words.short(chosen.strategy)})"
     gap = f"{trial} − {baseline.title} = {words.difference(against.difference, contest.metric)}"
     if _needed(against) is False:
         return f"You need not fine-tune: {baseline.title} does as well. On the test split {gap}."
-    cost = units.duration(baseline.seconds)
-    if contest.in_loss is not None and contest.in_loss.outcome == "better":
-        lower = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts.task))
-        return (
-            f"Fine-tuning pays in loss and is not shown to pay in {contest.metric.title}: on the "
-            f"test split {trial} has a clearly lower loss than {baseline.title} ({lower}), which "
-            f"costs {cost}; {gap}."
-        )
     return (
         f"Fine-tuning is not shown to pay: {baseline.title} cannot be told "
-        f"apart from the best of the trials and costs {cost}. "
+        f"apart from the best of the trials and costs {units.duration(baseline.seconds)}. "
         f"On the test split {gap}."
     )
 

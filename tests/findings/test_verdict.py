@@ -203,8 +203,11 @@ def test_a_lower_test_loss_is_said_where_accuracy_leaves_it_open(contest):
     reversed_items(run, "probe")
     with_test_losses(run, {"*": 0.30, "probe": 0.40})
     verdict = compute(run).verdict
-    assert verdict.fine_tuning_needed is None
-    assert "pays in loss and is not shown to pay in accuracy" in verdict.sentence
+    assert verdict.fine_tuning_needed is True
+    assert verdict.recommended_baseline is None
+    assert "Fine-tuning pays in loss: on the test split −0.1" in verdict.sentence
+    assert "in accuracy" in verdict.sentence
+    assert verdict.sentence.endswith("is within noise.")
     line = next(line for line in verdict.because if line.startswith("In test loss"))
     assert "−0.1" in line
     assert line.endswith(": better.")
