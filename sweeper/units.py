@@ -99,3 +99,12 @@ def gib(value: float | None) -> str:
         if value < 100
         else f"{value:.0f} GiB"
     )
+
+
+def plural(count: int, noun: str, many: str = "") -> str:
+    """A count with its noun.
+
+    >>> plural(1, "trial"), plural(20, "trial")
+    ('1 trial', '20 trials')
+    """
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"

@@ -209,22 +209,23 @@ def _budget(console: Console, plan: Plan) -> None:
     budget = plan.budget
     console.print("\n[bold]Budget[/bold]")
     console.print(
-        f"  search        {budget.trials} trials of at most {units.number(budget.epochs)} epochs "
-        f"({units.count(budget.full_tokens)} tokens), pruned from rung {budget.first_rung} of "
-        f"{budget.rungs}: {units.span(budget.search.low, budget.search.high)}, est."
+        f"  search        {units.plural(budget.trials, 'trial')} of at most "
+        f"{units.number(budget.epochs)} epochs ({units.count(budget.full_tokens)} tokens), "
+        f"pruned from rung {budget.first_rung} of {budget.rungs}: "
+        f"{units.span(budget.search.low, budget.search.high)}, est."
     )
     console.print(
-        f"  confirmation  {budget.finalists} finalists to {budget.confirmation_seeds} seeds each: "
+        f"  confirmation  {units.plural(budget.finalists, 'finalist')} to "
+        f"{units.plural(budget.confirmation_seeds, 'seed')} each: "
         f"{units.span(budget.confirmation.low, budget.confirmation.high)}, est."
     )
     for bought in budget.purchases:
         if bought.full_trials is not None:
-            console.print(
-                f"  the budget buys {bought.full_trials} full trials of {bought.strategy} "
-                f"({bought.gpus_per_trial} GPU a trial, {bought.trials_at_once} at once)"
-                if plan.facts.hardware.gpus
-                else f"  the budget buys {bought.full_trials} full trials of {bought.strategy}"
-            )
+            trials = units.plural(bought.full_trials, "full trial")
+            gpus = units.plural(bought.gpus_per_trial, "GPU")
+            shared = f" ({gpus} a trial, {bought.trials_at_once} at once)"
+            shared = shared if plan.facts.hardware.gpus else ""
+            console.print(f"  the budget buys {trials} of {bought.strategy}{shared}")
     _together(console, plan)
     for note in budget.notes:
         console.print(f"  {escape(note)}")

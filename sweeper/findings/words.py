@@ -150,13 +150,7 @@ def points(count: float) -> str:
     return f"{count:g} {'point' if count == 1 else 'points'}"
 
 
-def plural(count: int, noun: str, many: str = "") -> str:
-    """A count with its noun.
-
-    >>> plural(1, "trial"), plural(20, "trial")
-    ('1 trial', '20 trials')
-    """
-    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+plural = units.plural
 
 
 def about(count: int) -> str:
