@@ -167,7 +167,8 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
         lines.append(f"In test loss: trial {chosen.trial} − {title} = {gap}: {outcome}.")
     own = run.trial(chosen.trial)
     searched = any(trial.config.origin == "search" for trial in run.completed)
-    if own is not None and own.config.origin == "default" and searched:
+    first = run.completed[0].config.number == chosen.trial
+    if own is not None and own.config.origin == "default" and searched and first:
         lines.append(
             f"Trial {chosen.trial} is the default itself: the search found nothing better."
         )

@@ -21,7 +21,12 @@ CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 2000
 
 
-def choose(results: Mapping[int, TrialResult], strategies: Mapping[int, str], n: int) -> list[int]:
+def choose(
+    results: Mapping[int, TrialResult],
+    strategies: Mapping[int, str],
+    n: int,
+    limit: float | None = None,
+) -> list[int]:
     """The trials to confirm, best first.
 
     The best of each strategy comes before the second best of any: the question is which strategy
@@ -32,15 +37,32 @@ def choose(results: Mapping[int, TrialResult], strategies: Mapping[int, str], n:
         results: By trial number; those that did not complete are left out.
         strategies: The strategy of each trial.
         n: How many finalists there may be.
+        limit: Points of forgetting that are allowed. Trials that keep to it come first; others
+            are finalists only where fewer than ``n`` do.
     """
     ranked = sorted(
         (number for number, result in results.items() if result.validation_loss is not None),
         key=lambda number: (loss_of(results[number]), number),
     )
+    kept = [one for one in ranked if within(results[one].forgetting_points, limit)]
+    if len(kept) < len(ranked):
+        return _places(kept, strategies, n) + _places(
+            [number for number in ranked if number not in kept], strategies, n - len(kept)
+        )
+    return _places(ranked, strategies, n)
+
+
+def within(points: float | None, limit: float | None) -> bool:
+    """Whether so much forgetting is allowed; what was not measured is not held against anybody."""
+    return limit is None or points is None or points <= limit
+
+
+def _places(ranked: Sequence[int], strategies: Mapping[int, str], n: int) -> list[int]:
+    """The first of each strategy before the second of any, as far as there are places."""
     firsts = list({strategies[number]: number for number in reversed(ranked)}.values())
     firsts.sort(key=ranked.index)
     rest = [number for number in ranked if number not in firsts]
-    return sorted((firsts + rest)[:n], key=ranked.index)
+    return sorted((firsts + rest)[: max(n, 0)], key=ranked.index)
 
 
 def loss_of(result: TrialResult) -> float:
@@ -59,6 +81,7 @@ class Contender:
             they were not kept.
         memory_gib: Peak memory, 0 where unknown.
         seconds: Mean seconds of a training.
+        forgetting_points: Mean over the seeds of what general text lost; None where unknown.
     """
 
     trial: int
@@ -66,6 +89,7 @@ class Contender:
     items: Losses
     memory_gib: float
     seconds: float
+    forgetting_points: float | None = None
 
     @property
     def loss(self) -> float:
@@ -78,11 +102,18 @@ def order(contenders: Sequence[Contender]) -> list[Contender]:
     return sorted(contenders, key=lambda contender: (contender.loss, contender.trial))
 
 
-def recommend(contenders: Sequence[Contender], seed: int) -> int | None:
-    """The cheapest finalist (memory, then time) that cannot be told apart from the best."""
+def recommend(contenders: Sequence[Contender], seed: int, limit: float | None = None) -> int | None:
+    """The cheapest finalist (memory, then time) that cannot be told apart from the best.
+
+    Only those count that forgot no more than ``limit`` points. Where all of them forgot more, it
+    is the one that forgot least, and whoever reports it must say so.
+    """
     if not contenders:
         return None
-    best, *others = order(contenders)
+    kept = [one for one in contenders if within(one.forgetting_points, limit)]
+    if not kept:
+        return min(contenders, key=lambda one: (one.forgetting_points or 0.0, one.trial)).trial
+    best, *others = order(kept)
     top = [best, *(other for other in others if not told_apart(best, other, seed))]
     return min(top, key=lambda one: (round(one.memory_gib, 2), one.seconds, one.loss)).trial
 
@@ -91,36 +122,37 @@ def told_apart(better: Contender, worse: Contender, seed: int) -> bool:
     """Whether the data say that ``worse`` has the higher loss, at 95% confidence.
 
     The items are the same for both, so their share of the doubt is a bootstrap of the paired
-    differences; the share of the seeds is added with Student's t at Welch's degrees of freedom,
-    since a bootstrap over three seeds covers far less than it says.
+    differences; the share of the seeds is added, and Student's t taken at the degrees of freedom
+    of both together (Welch 1947, Satterthwaite 1946), since a bootstrap over three seeds covers
+    far less than it says. Seeds that hardly differ thus cost no certainty.
     """
     difference = worse.loss - better.loss
-    items = _item_error(better.items, worse.items, seed)
-    seeds, freedom = _seed_error(better.losses, worse.losses)
-    if items is None and math.isinf(freedom):
+    parts = _item_part(better.items, worse.items, seed)
+    parts += _seed_parts(better.losses, worse.losses)
+    variance = sum(part for part, _ in parts)
+    if variance == 0.0:
         return difference > 0.0
-    error = math.hypot(items or 0.0, seeds)
-    quantile = (1 + CONFIDENCE) / 2
-    normal = math.isinf(freedom)
-    reach = special.ndtri(quantile) if normal else special.stdtrit(freedom, quantile)
-    return bool(difference > float(reach) * error)
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    reach = special.stdtrit(freedom, (1 + CONFIDENCE) / 2)
+    return bool(difference > float(reach) * math.sqrt(variance))
 
 
-def _item_error(first: Losses, second: Losses, seed: int) -> float | None:
+def _item_part(first: Losses, second: Losses, seed: int) -> list[tuple[float, int]]:
+    """Variance of the mean difference by the choice of items, with its degrees of freedom."""
     if first.size == 0 or second.size == 0 or first.shape[1] != second.shape[1]:
-        return None
+        return []
     differences = second.mean(axis=0) - first.mean(axis=0)
+    if len(differences) < 2:
+        return []
     generator = np.random.default_rng(seed)
     draws = generator.integers(0, len(differences), size=(BOOTSTRAP_DRAWS, len(differences)))
-    return float(differences[draws].mean(axis=1).std())
+    return [(float(differences[draws].mean(axis=1).var()), len(differences) - 1)]
 
 
-def _seed_error(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    # Standard error of the difference between two means, and Welch-Satterthwaite's freedom.
-    parts = [(float(np.var(each, ddof=1)) / len(each), len(each) - 1)
-             for each in (first, second) if len(each) > 1]  # fmt: skip
-    total = sum(part for part, _ in parts)
-    if total == 0.0:
-        return 0.0, math.inf
-    freedom = total**2 / sum(part**2 / degrees for part, degrees in parts if degrees)
-    return math.sqrt(total), freedom
+def _seed_parts(first: Sequence[float], second: Sequence[float]) -> list[tuple[float, int]]:
+    """Variances of the two means by the choice of seeds, with their degrees of freedom."""
+    return [
+        (float(np.var(each, ddof=1)) / len(each), len(each) - 1)
+        for each in (first, second)
+        if len(each) > 1
+    ]
