@@ -35,7 +35,7 @@ demo: $(INSTALLED)  ## Plan, sweep and report on a real encoder, offline, in min
 demo-llm: $(INSTALLED)  ## The same with a small language model that learns to write code
 	$(BIN)/python examples/stdlib.py functions -o $(FUNCTIONS)
 	$(BIN)/sweeper plan $(DEMO_LLM)
-	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO_LLM) --trials 4 --name demo-llm
+	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO_LLM) --trials 6 --name demo-llm
 
 test: $(INSTALLED)  ## All tests
 	$(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
