@@ -10,15 +10,13 @@ import torch
 from torch import nn
 from transformers import set_seed
 
-from sweeper.errors import UsageError
 from sweeper.evaluation.probe import Probe
-from sweeper.knowledge import home
 from sweeper.strategies.base import Setting, Strategy
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.artifacts import load_trained, record_of
 from sweeper.training.base_model import BaseKeeper, checkpoint
-from sweeper.training.first_stage import FOLDER
+from sweeper.training.first_stage import folder_of
 from sweeper.training.workshop import Workshop
 from sweeper.trials import TrialConfig
 
@@ -95,7 +93,9 @@ def trained(workshop: Workshop, folder: Path) -> Iterator[nn.Module]:
     strategy = strategy_named(record.strategy)
     dtype = getattr(torch, record.base_dtype)
     quantized = strategy.quantization_config(record.parameters)
-    keeper = _keeper_for(workshop, folder, record.first_stage)
+    keeper = workshop.keeper
+    if record.first_stage is not None:
+        keeper = workshop.first_stages.keeper(folder_of(record.first_stage, folder))
     base = keeper.lend(dtype, quantized)
     try:
         model = load_trained(folder, base)
@@ -105,22 +105,6 @@ def trained(workshop: Workshop, folder: Path) -> Iterator[nn.Module]:
             strategy.remove(model.base if isinstance(model, Classifier) else model)
     finally:
         keeper.give_back(base, dtype, quantized, changed=False)
-
-
-def _keeper_for(workshop: Workshop, weights: Path, first_stage: str | None) -> BaseKeeper:
-    """Lends the base that weights were trained on: a first stage's lies in their run's folder."""
-    if first_stage is None:
-        return workshop.keeper
-    places = [home(), *weights.resolve().parents]
-    for place in places:
-        if (base := place / FOLDER / first_stage).is_dir():
-            return workshop.first_stages.keeper(base)
-    raise UsageError(
-        f"the base {FOLDER}/{first_stage} of these weights is not there",
-        why="They are an adapter on a base that had read a corpus first.",
-        fix="Keep that folder in the run's folder, beside trials/.",
-        where=str(weights),
-    )
 
 
 def _setting(workshop: Workshop, config: TrialConfig) -> Setting:

@@ -282,6 +282,27 @@ class FirstStages:
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
+def folder_of(stage: str, weights: Path) -> Path:
+    """Where the base lies that weights were trained on: in their run's folder or in the cache.
+
+    Args:
+        stage: The first stage's id.
+        weights: ``weights/`` of a trial.
+
+    Raises:
+        UsageError: It is in neither.
+    """
+    for place in (home(), *weights.resolve().parents):
+        if (base := place / FOLDER / stage).is_dir():
+            return base
+    raise UsageError(
+        f"the base {FOLDER}/{stage} of these weights is not there",
+        why="They are an adapter on a base that had read a corpus first.",
+        fix="Keep that folder in the run's folder, beside trials/.",
+        where=str(weights),
+    )
+
+
 def _link_all(source: Path, folder: Path) -> None:
     """The same files in another folder, copied only where they cannot be linked."""
     for file in source.iterdir():

@@ -32,7 +32,7 @@ from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.training.artifacts import TrainedRecord, load_trained, record_of
 from sweeper.training.backend import weights_folder
 from sweeper.training.base_model import load_base
-from sweeper.training.first_stage import FOLDER as FIRST_STAGES
+from sweeper.training.first_stage import folder_of
 
 # lm-eval's own default for models that do not say how much they can read.
 _MOST_TOKENS = 2048
@@ -88,24 +88,12 @@ def subjects(request: EvaluationRequest) -> Iterator[Subject]:
         record = record_of(Path(trial.weights))
         yield from base(trial.model, record.base_dtype)
         spec, known = specs[trial.model], facts[trial.model]
-        folder = _trained_on(record, Path(trial.weights)) or weights_folder(spec, known)
-        yield Subject(spec, known, folder, record.base_dtype, trial, record)
-
-
-def _trained_on(record: TrainedRecord, weights: Path) -> Path | None:
-    """The base that had read a corpus before the trial, if there is one."""
-    if record.first_stage is None:
-        return None
-    places = [home(), *weights.resolve().parents]
-    found = [place / FIRST_STAGES / record.first_stage for place in places]
-    existing = next((folder for folder in found if folder.is_dir()), None)
-    if existing is None:
-        raise UsageError(
-            f"the base {FIRST_STAGES}/{record.first_stage} of these weights is not there",
-            why="They are an adapter on a base that had read a corpus first.",
-            where=str(weights),
+        folder = (
+            folder_of(record.first_stage, Path(trial.weights))
+            if record.first_stage
+            else weights_folder(spec, known)
         )
-    return existing
+        yield Subject(spec, known, folder, record.base_dtype, trial, record)
 
 
 def _load(subject: Subject, device: torch.device) -> nn.Module:
