@@ -49,6 +49,8 @@ def configure(
         optimizer=candidate.optimizer,
         quantization=candidate.quantization,
         gpus=candidate.gpus_per_trial,
+        # The plan takes several GPUs for a trial only where one does not hold the model.
+        sharding="fsdp" if candidate.gpus_per_trial > 1 else "none",
         keep_weights=True,
     )
 

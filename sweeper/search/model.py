@@ -6,8 +6,9 @@ the rules' prior on its side for as long as trials are few. Pure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,18 +20,60 @@ from sweeper.spec import Scalar
 
 Point = dict[str, Scalar]
 
-# How far two choices are apart, where 1 is as far as losses are taken to be related.
-CHOICE_DISTANCE = 0.5
+# How far two choices are apart, and two sizes of which one is double, where 1 is as far as losses
+# are taken to be related.
+CHOICE_DISTANCE, OCTAVE_DISTANCE = 0.15, 0.1
 # A share of the best loss that counts as noise at least.
 LEAST_NOISE = 0.01
+# Losses are taken to vary by this share of the best at least, however alike the first few are.
+LEAST_SPREAD = 0.1
 # Losses further above the best than this many times the median's distance are all just bad: a
 # diverged trial would otherwise flatten all differences that matter.
 CLIP_FACTOR = 4.0
 # piBO (arXiv:2204.11051): the prior counts beta / n after n trials. Measured in replays of
 # synthetic curves: 1 was as good as or better than 2, at little noise and at much.
 PRIOR_BETA = 1.0
+# Seconds of two trials with the same parameters differ by about this much.
+TIMING_NOISE = 0.1
 # Closer than this in all parameters is the same configuration again.
 SAME = 0.1
+
+
+@dataclass(frozen=True)
+class Known:
+    """What all candidates' trials say together.
+
+    Args:
+        noise: Standard deviation of one loss.
+        spread: How much the better losses differ.
+        best: The lowest final loss.
+        rungs: How many a full trial has.
+    """
+
+    noise: float = 0.0
+    spread: float = 0.0
+    best: float = math.inf
+    rungs: int = 8
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A configuration to try, and what is expected of it.
+
+    Args:
+        point: The configuration.
+        log_gain: Log of the expected improvement on the best loss of all.
+        log_seconds: Log of what it costs; 0 where nothing was timed.
+    """
+
+    point: Point
+    log_gain: float
+    log_seconds: float
+
+    @property
+    def score(self) -> float:
+        """Log of the improvement a second."""
+        return self.log_gain - self.log_seconds
 
 
 @dataclass(frozen=True)
@@ -41,35 +84,54 @@ class Model:
         axes: The searched parameters.
         seen: The candidate's trials.
         log_prior: Log density of a configuration under the rules' prior.
-        noise: Standard deviation of one loss, as the curves show it.
+        known: What all candidates' trials say.
     """
 
     axes: Mapping[str, Axis | Choice]
     seen: Sequence[Observation]
     log_prior: Callable[[Mapping[str, Scalar]], float]
-    noise: float = 0.0
+    known: Known = field(default_factory=Known)
 
-    def pick(self, draws: Sequence[Point]) -> Point:
-        """The draw that promises most."""
-        known = [one for one in self.seen if one.loss is not None or one.failed]
-        losses = clipped(self._losses(known))
-        noise = max(self.noise, LEAST_NOISE * abs(float(losses.min())))
-        points = self._matrix([one.parameters for one in known])
-        fitted = Surrogate.fit(points, losses, noise)
-        running = [one.parameters for one in self.seen if one.running and one.parameters]
-        if running:  # what runs now is believed to end as predicted, so that others differ from it
-            coming = self._matrix(running)
-            points = np.vstack([points, coming])
-            fitted = Surrogate.fit(
-                points, np.concatenate([losses, fitted.predict(coming)[0]]), noise
-            )
+    def pick(self, draws: Sequence[Point]) -> Promise:
+        """The draw that promises most for its cost."""
+        ended = [one for one in self.seen if one.loss is not None or one.failed]
+        fitted = self._fitted(ended)
         rows = self._matrix(draws)
-        best = float(fitted.predict(points)[0].min())
+        points = self._matrix([one.parameters for one in self.seen if one.parameters])
+        reached = float(fitted.predict(points)[0].min())
+        best = min(reached, self.known.best)
         gains = np.log(fitted.expected_improvement(rows, best) + 1e-300)
+        costs = self._log_seconds(rows)
         priors = np.asarray([self.log_prior(point) for point in draws])
-        score = gains + PRIOR_BETA / len(known) * priors
+        score = gains - costs + PRIOR_BETA / len(ended) * priors
         score[repeats(rows, points)] -= 1e6
-        return draws[int(score.argmax())]
+        chosen = int(score.argmax())
+        return Promise(draws[chosen], float(gains[chosen]), float(costs[chosen]))
+
+    def _fitted(self, ended: Sequence[Observation]) -> Surrogate:
+        losses = clipped(self._losses(ended))
+        lowest = abs(float(losses.min()))
+        noise = max(self.known.noise, LEAST_NOISE * lowest)
+        spread = max(self.known.spread, LEAST_SPREAD * lowest)
+        points = self._matrix([one.parameters for one in ended])
+        fitted = Surrogate.fit(points, losses, noise, spread, self._groups())
+        running = [one.parameters for one in self.seen if one.running and one.parameters]
+        if not running:
+            return fitted
+        # What runs now is believed to end as predicted, so that others differ from it.
+        coming = self._matrix(running)
+        losses = np.concatenate([losses, fitted.predict(coming)[0]])
+        return Surrogate.fit(np.vstack([points, coming]), losses, noise, spread, self._groups())
+
+    def _log_seconds(self, rows: Matrix) -> Vector:
+        # What a full trial would take, from those that were timed.
+        timed = [one for one in self.seen if one.seconds > 0 and one.curve and one.loss is not None]
+        if not timed:
+            return np.zeros(len(rows))
+        full = [one.seconds * self.known.rungs / max(one.curve) for one in timed]
+        points = self._matrix([one.parameters for one in timed])
+        fitted = Surrogate.fit(points, np.log(full), TIMING_NOISE, TIMING_NOISE)
+        return fitted.predict(rows)[0]
 
     def furthest(self, draws: Sequence[Point]) -> Point:
         """The draw that is least like any trial, for as long as trials are too few to model."""
@@ -95,16 +157,30 @@ class Model:
     def _matrix(self, points: Sequence[Mapping[str, Scalar]]) -> Matrix:
         return np.asarray([self._row(point) for point in points], dtype=float)
 
+    def _groups(self) -> list[slice]:
+        widths = [
+            len(_choice(axis, None)) if isinstance(axis, Choice) else 2
+            for axis in self.axes.values()
+        ]
+        ends = np.cumsum(widths)
+        return [slice(int(end) - width, int(end)) for end, width in zip(ends, widths, strict=True)]
+
     def _row(self, point: Mapping[str, Scalar]) -> list[float]:
         row: list[float] = []
         for name, axis in self.axes.items():
             if isinstance(axis, Choice):
-                row += [CHOICE_DISTANCE * (point.get(name) == choice) for choice in axis.choices]
+                row += _choice(axis, point.get(name))
             elif name in point:
                 row += [axis.unit(point[name]) / axis.length, 0.0]
             else:  # its condition does not hold there: the centre, and apart from all that have it
                 row += [axis.prior[0] / axis.length, CHOICE_DISTANCE]
         return row
+
+
+def _choice(axis: Choice, value: Scalar | None) -> list[float]:
+    if all(isinstance(one, int | float) and one > 0 for one in axis.choices):
+        return [OCTAVE_DISTANCE * math.log2(float(value or axis.parameter.default))]
+    return [CHOICE_DISTANCE * (value == choice) for choice in axis.choices]
 
 
 def clipped(losses: Vector) -> Vector:

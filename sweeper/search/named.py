@@ -18,15 +18,15 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from sweeper.errors import SpecError, near_match
-from sweeper.planning.plan import Plan
 from sweeper.search import space
+from sweeper.search.problem import Arm, Problem
 from sweeper.search.pruner import SweeperPruner
 from sweeper.search.sampler import SweeperSampler
 
 OURS = "sweeper"
 
 
-def make_sampler(name: str, plan: Plan, number: int) -> BaseSampler:
+def make_sampler(name: str, plan: Problem[Arm], number: int) -> BaseSampler:
     """The sampler for one trial.
 
     A third-party sampler is made anew for each trial, seeded by the study's seed and the trial's
@@ -43,7 +43,7 @@ def make_sampler(name: str, plan: Plan, number: int) -> BaseSampler:
     return OnlySearchable(made, plan)
 
 
-def make_pruner(name: str, plan: Plan) -> BasePruner:
+def make_pruner(name: str, plan: Problem[Arm]) -> BasePruner:
     """The pruner of a study.
 
     Raises:
@@ -107,7 +107,7 @@ def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
 class OnlySearchable(BaseSampler):
     """Another sampler, kept from strategies of which a second trial would be the first again."""
 
-    def __init__(self, inner: BaseSampler, plan: Plan) -> None:
+    def __init__(self, inner: BaseSampler, plan: Problem[Arm]) -> None:
         self._inner = inner
         self._keys = [
             key for key, one in space.candidates(plan).items() if space.searchable(one)

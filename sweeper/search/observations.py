@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.search.space import STRATEGY
-from sweeper.search.study import FAILURE, ORIGIN
+from sweeper.search.study import FAILURE, ORIGIN, SECONDS
 from sweeper.spec import Scalar
 
 START = "head_init"
@@ -36,6 +36,7 @@ class Observation:
         origin: ``default``, ``user`` or ``search``.
         curve: Best finite loss so far, by rung.
         reported: The losses as they were reported, by rung.
+        seconds: What it took, 0 where that is not known.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Observation:
     origin: str
     curve: dict[int, float] = field(default_factory=dict)
     reported: dict[int, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def group(self) -> tuple[str, Scalar | None]:
@@ -87,6 +89,7 @@ def observation(trial: FrozenTrial) -> Observation:
         origin=str(trial.user_attrs.get(ORIGIN, "search")),
         curve=best_so_far(trial.intermediate_values),
         reported=trial.intermediate_values,
+        seconds=float(trial.user_attrs.get(SECONDS, 0.0)),
     )
 
 

@@ -7,6 +7,8 @@ number and the trials before it.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,12 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from sweeper.planning.plan import Plan
-from sweeper.search import space
+from sweeper.search import bandit, space
 from sweeper.search.axis import Axis, Choice, axis_of
-from sweeper.search.bandit import next_candidate
 from sweeper.search.curves import jitter
+from sweeper.search.model import Known, Promise
 from sweeper.search.observations import Observation, observe
+from sweeper.search.problem import Arm, Problem
 from sweeper.search.proposals import Proposals
 from sweeper.spec import Scalar
 
@@ -29,13 +31,15 @@ class SweeperSampler(BaseSampler):
     """Rules' prior, incumbents' neighbourhood and a model of what was seen, per strategy.
 
     Args:
-        plan: The frozen plan: candidates, ranges, priors, seed.
+        plan: The frozen plan, or a space: candidates, ranges, priors, seed.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Problem[Arm]) -> None:
         self._plan = plan
         self._candidates = space.candidates(plan)
         self._known = space.distributions(plan)
+        searchable = [key for key, one in self._candidates.items() if space.searchable(one)]
+        self._searchable = searchable or list(self._candidates)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -47,9 +51,33 @@ class SweeperSampler(BaseSampler):
     ) -> dict[str, Any]:
         generator = self._generator(trial)
         seen = self._seen(study, trial)
-        key = self._strategy(trial, seen)
-        point = self._point(key, seen, generator)
+        key, point = self._choose(trial, seen, generator)
         return {space.STRATEGY: key} | {f"{key}.{name}": value for name, value in point.items()}
+
+    def _choose(
+        self, trial: FrozenTrial, seen: list[Observation], generator: np.random.Generator
+    ) -> tuple[str, dict[str, Scalar]]:
+        given = self._given(trial)
+        keys = bandit.alive(self._searchable, seen)
+        scores = {key: one.score for key, one in self._candidates.items()}
+        turn = given or bandit.in_turn(keys, seen, scores)
+        if turn is not None:
+            return turn, self._point(turn, seen, generator)
+        promises = {key: self._promise(key, seen, generator) for key in keys}
+        best = max(keys, key=lambda key: promises[key].score)
+        return best, promises[best].point
+
+    def promises(self, seen: Sequence[Observation], seed: int) -> dict[str, Promise]:
+        """What each candidate that was tried promises, after these trials."""
+        generator = np.random.default_rng([self._plan.seed, seed])
+        tried = {one.key for one in seen if one.loss is not None}
+        keys = [key for key in bandit.alive(self._searchable, seen) if key in tried]
+        return {key: self._promise(key, seen, generator) for key in keys}
+
+    def _given(self, trial: FrozenTrial) -> str | None:
+        fixed = trial.system_attrs.get("fixed_params", {})
+        given = trial.params.get(space.STRATEGY, fixed.get(space.STRATEGY))
+        return None if given is None else str(given)
 
     def _generator(self, trial: FrozenTrial) -> np.random.Generator:
         return np.random.default_rng([self._plan.seed, trial.number])
@@ -57,15 +85,6 @@ class SweeperSampler(BaseSampler):
     def _seen(self, study: optuna.Study, trial: FrozenTrial) -> list[Observation]:
         trials = study.get_trials(deepcopy=False)
         return [one for one in observe(trials) if one.number != trial.number]
-
-    def _strategy(self, trial: FrozenTrial, seen: list[Observation]) -> str:
-        fixed = trial.system_attrs.get("fixed_params", {})
-        given = trial.params.get(space.STRATEGY, fixed.get(space.STRATEGY))
-        if given is not None:
-            return str(given)
-        keys = [key for key, one in self._candidates.items() if space.searchable(one)]
-        scores = {key: one.score for key, one in self._candidates.items()}
-        return next_candidate(keys or list(self._candidates), seen, scores)
 
     def _axes(self, key: str) -> dict[str, Axis | Choice]:
         parameters = self._candidates[key].parameters
@@ -78,16 +97,21 @@ class SweeperSampler(BaseSampler):
     def _point(
         self, key: str, seen: list[Observation], generator: np.random.Generator
     ) -> dict[str, Scalar]:
-        candidate = self._candidates[key]
+        axes = self._axes(key)
+        if not axes or all(one.key != key for one in seen):
+            # The rule book's best guess is tried before anything is searched.
+            parameters = self._candidates[key].parameters
+            return {name: parameters[name].default for name in axes}
+        return self._promise(key, seen, generator).point
+
+    def _promise(
+        self, key: str, seen: Sequence[Observation], generator: np.random.Generator
+    ) -> Promise:
+        parameters = self._candidates[key].parameters
+        constants = {name: one.default for name, one in parameters.items() if not one.searched}
         own = [one for one in seen if one.key == key]
-        if not own:  # the rule book's best guess is tried before anything is searched
-            defaults = {name: one.default for name, one in candidate.parameters.items()}
-            return {name: defaults[name] for name in self._axes(key)}
-        constants = {
-            name: one.default for name, one in candidate.parameters.items() if not one.searched
-        }
-        noise = jitter(seen, self._plan.budget.rungs)
-        return Proposals(self._axes(key), own, generator, constants, noise).best()
+        known = known_of(seen, self._plan.budget.rungs)
+        return Proposals(self._axes(key), own, generator, constants, known).best()
 
     def sample_independent(
         self,
@@ -99,10 +123,18 @@ class SweeperSampler(BaseSampler):
         # Asked only where a trial that was interrupted half suggested meets another condition
         # than was drawn now.
         if param_name == space.STRATEGY:
-            return self._strategy(trial, self._seen(study, trial))
+            return self._choose(trial, self._seen(study, trial), self._generator(trial))[0]
         key, _, name = param_name.rpartition(".")  # a model's name may hold dots
         axis = self._axes(key)[name]
         generator = self._generator(trial)
         if isinstance(axis, Choice):
             return axis.draw_prior(generator)
         return axis.value(axis.draw_prior(axis.practice, generator))
+
+
+def known_of(seen: Sequence[Observation], rungs: int) -> Known:
+    """What all candidates' trials say together."""
+    done = sorted(one.loss for one in seen if one.complete and one.loss is not None)
+    better = done[: max(2, (len(done) + 1) // 2)]
+    spread = float(np.std(better)) if len(better) > 1 else 0.0
+    return Known(jitter(seen, rungs), spread, min(done, default=math.inf), rungs)

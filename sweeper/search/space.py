@@ -7,7 +7,7 @@ practice, priors and widening are the sampler's business. Knows nothing about tr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import TypeVar, cast
 
 from optuna.distributions import (
     BaseDistribution,
@@ -17,8 +17,11 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
-from sweeper.planning.plan import Candidate, Parameter, Plan
+from sweeper.planning.plan import Parameter
+from sweeper.search.problem import Arm, Problem
 from sweeper.spec import Scalar
+
+A = TypeVar("A", bound=Arm)
 
 STRATEGY = "strategy"
 
@@ -27,25 +30,25 @@ STRATEGY = "strategy"
 ONE_TRIAL_STRATEGIES = frozenset({"head"})
 
 
-def candidate_key(plan: Plan, candidate: Candidate) -> str:
+def candidate_key(plan: Problem[Arm], candidate: Arm) -> str:
     """What the study calls a candidate: its strategy, with the model where several compete."""
     same = [other for other in plan.candidates if other.strategy == candidate.strategy]
     return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
 
 
-def candidates(plan: Plan) -> dict[str, Candidate]:
+def candidates(plan: Problem[A]) -> dict[str, A]:
     """Every candidate by its key, in the plan's order."""
     return {candidate_key(plan, candidate): candidate for candidate in plan.candidates}
 
 
-def searchable(candidate: Candidate) -> bool:
+def searchable(candidate: Arm) -> bool:
     """Whether a second trial of the candidate could differ from the first."""
     return candidate.strategy not in ONE_TRIAL_STRATEGIES and any(
         parameter.searched for parameter in candidate.parameters.values()
     )
 
 
-def distributions(plan: Plan) -> dict[str, BaseDistribution]:
+def distributions(plan: Problem[Arm]) -> dict[str, BaseDistribution]:
     """All distributions of the study by name, a function of the frozen plan alone."""
     named: dict[str, BaseDistribution] = {}
     for key, candidate in candidates(plan).items():
@@ -56,7 +59,7 @@ def distributions(plan: Plan) -> dict[str, BaseDistribution]:
     return {STRATEGY: CategoricalDistribution(tuple(candidates(plan))), **named}
 
 
-def _own_values(plan: Plan, strategy: str, name: str) -> list[Scalar]:
+def _own_values(plan: Problem[Arm], strategy: str, name: str) -> list[Scalar]:
     own = [trial.parameters for trial in plan.own_trials if trial.strategy == strategy]
     return [parameters[name] for parameters in own if name in parameters]
 
@@ -90,7 +93,7 @@ def holds(parameter: Parameter, chosen: Mapping[str, Scalar]) -> bool:
 
 
 def suggest(
-    trial: BaseTrial, plan: Plan, overrides: Mapping[str, Scalar] | None = None
+    trial: BaseTrial, plan: Problem[Arm], overrides: Mapping[str, Scalar] | None = None
 ) -> tuple[str, dict[str, Scalar]]:
     """Ask the study for one configuration.
 
@@ -125,7 +128,7 @@ def _ask(trial: BaseTrial, name: str, known: BaseDistribution) -> Scalar:
     return cast(Scalar, trial.suggest_categorical(name, choices))
 
 
-def fixed(key: str, candidate: Candidate, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def fixed(key: str, candidate: Arm, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """Values for ``enqueue_trial``: the given ones, and the rule book's default of the rest."""
     chosen: dict[str, Scalar] = {}
     for name, parameter in candidate.parameters.items():

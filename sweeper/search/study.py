@@ -26,6 +26,11 @@ ORIGIN = "sweeper:origin"
 OVERRIDES = "sweeper:overrides"
 FAILURE = "sweeper:failure"
 SECONDS = "sweeper:seconds"
+GENERAL_LOSS = "sweeper:general_loss"
+FORGETTING = "sweeper:forgetting_points"
+# A system attribute, as Optuna's `set_constraint` writes it: up to 0 a trial keeps to the limit, and
+# `best_trial` and the samplers see it.
+CONSTRAINT = "constraints:forgetting"
 
 
 def jobs_name(name: str) -> str:

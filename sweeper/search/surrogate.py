@@ -6,7 +6,8 @@ Inputs are axes scaled so that a distance of 1 is as far as losses are taken to 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,12 @@ from scipy import linalg, special
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
+
+# What is tried for the distances along one parameter, from so many losses on, and how much better
+# the losses must be explained for each doubling: fewer or weaker evidence would follow noise.
+SCALES = (0.5, 2.0, 4.0)
+FEWEST_FOR_SCALES = 5
+SCALE_DOUBT = 0.5
 
 
 def matern(first: Matrix, second: Matrix) -> Matrix:
@@ -32,32 +39,75 @@ class Surrogate:
     """A fitted process.
 
     Args:
-        points: Where losses are known, shape ``(n, d)``.
+        points: Where losses are known, scaled; shape ``(n, d)``.
+        scales: What distances along each column are multiplied by, shape ``(d,)``.
         mean: The loss far from all of them.
         variance: How much losses vary over the space.
         factor: Cholesky factor of the kernel matrix with its noise.
         weights: Kernel matrix inverse times (losses - mean).
+        evidence: Log likelihood of the losses, up to a constant.
     """
 
     points: Matrix
+    scales: Vector
     mean: float
     variance: float
     factor: tuple[Matrix, bool]
     weights: Vector
+    evidence: float
 
     @classmethod
-    def fit(cls, points: Matrix, losses: Vector, noise: float) -> Surrogate:
-        """Fit to losses with independent noise of that standard deviation."""
+    def fit(
+        cls,
+        points: Matrix,
+        losses: Vector,
+        noise: float,
+        spread: float = 0.0,
+        groups: Sequence[slice] = (),
+    ) -> Surrogate:
+        """Fit to losses.
+
+        Args:
+            points: Shape ``(n, d)``.
+            losses: Shape ``(n,)``.
+            noise: Standard deviation of independent noise.
+            spread: Losses are taken to vary by this much at least.
+            groups: Columns of each parameter, whose distances are stretched or shrunk together
+                where the losses clearly ask for it.
+        """
+        scales = np.ones(points.shape[1])
+        fitted = cls._fit(points, losses, noise, spread, scales)
+        if len(losses) < FEWEST_FOR_SCALES:
+            return fitted
+        for group in groups:
+            for scale in SCALES:
+                other = scales.copy()
+                other[group] *= scale
+                tried = cls._fit(points, losses, noise, spread, other)
+                doubt = SCALE_DOUBT * abs(math.log2(scale))
+                if tried.evidence - doubt > fitted.evidence:
+                    fitted = replace(tried, evidence=tried.evidence - doubt)
+            scales = fitted.scales
+        return fitted
+
+    @classmethod
+    def _fit(
+        cls, points: Matrix, losses: Vector, noise: float, spread: float, scales: Vector
+    ) -> Surrogate:
         mean = float(np.median(losses))
-        variance = max(float(np.var(losses)), (2 * noise) ** 2, 1e-10)
-        kernel = variance * matern(points, points)
+        variance = max(float(np.var(losses)), (2 * noise) ** 2, spread**2, 1e-10)
+        scaled = points * scales
+        kernel = variance * matern(scaled, scaled)
         kernel[np.diag_indices_from(kernel)] += noise**2 + 1e-8 * variance
         factor = linalg.cho_factor(kernel, lower=True)
-        return cls(points, mean, variance, factor, linalg.cho_solve(factor, losses - mean))
+        weights = linalg.cho_solve(factor, losses - mean)
+        evidence = -0.5 * float((losses - mean) @ weights)
+        evidence -= float(np.log(np.diag(factor[0])).sum())
+        return cls(scaled, scales, mean, variance, factor, weights, evidence)
 
     def predict(self, at: Matrix) -> tuple[Vector, Vector]:
         """Mean and standard deviation of the loss, shape ``(m,)`` each."""
-        cross = self.variance * matern(at, self.points)
+        cross = self.variance * matern(at * self.scales, self.points)
         mean = self.mean + cross @ self.weights
         solved = linalg.cho_solve(self.factor, cross.T)
         variance = self.variance - np.einsum("ij,ji->i", cross, solved)

@@ -1,10 +1,11 @@
-"""Makes the curve world of the execution tests importable here: a plan and its losses."""
+"""Makes the curve world of the execution tests and the benchmarks importable here."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parents[1] / "execution"
-if str(HERE) not in sys.path:
-    sys.path.insert(0, str(HERE))
+ROOT = Path(__file__).parents[2]
+for folder in (ROOT, ROOT / "tests" / "execution"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -84,3 +86,28 @@ def test_seeds_that_hardly_differ_do_not_blur_a_difference_that_the_items_show()
     worse = Contender(0, tuple(high.mean(axis=1)), high, 2.8, 70.0)
     assert told_apart(better, worse, seed=0)
     assert recommend([worse, better], seed=0) == 1
+
+
+def forgetting(number: int, loss: float, points: float | None) -> TrialResult:
+    general = None if points is None else 2.0 + points / 100
+    known = {"general_loss": general, "general_loss_base": None if points is None else 2.0}
+    return result(number, loss).model_copy(update=known)
+
+
+def test_trials_that_keep_to_the_limit_are_confirmed_before_those_that_do_not() -> None:
+    points = {0: 9.0, 1: 1.0, 2: 2.0, 3: 8.0, 4: None}
+    results = {n: forgetting(n, 0.1 * (n + 1), lost) for n, lost in points.items()}
+    strategies = dict.fromkeys(points, "lora")
+    assert choose(results, strategies, 3) == [0, 1, 2]
+    assert choose(results, strategies, 3, limit=2.5) == [1, 2, 4]
+    assert choose(results, strategies, 4, limit=2.5) == [1, 2, 4, 0]
+    assert choose(results, strategies, 2, limit=0.5) == [4, 0]
+
+
+def test_the_recommendation_obeys_the_limit_on_forgetting() -> None:
+    best = replace(contender(1, 0.30), forgetting_points=6.0)
+    kept = replace(contender(2, 0.60), forgetting_points=1.5)
+    unknown = contender(3, 0.90)
+    assert recommend([best, kept, unknown], seed=0) == 1
+    assert recommend([best, kept, unknown], seed=0, limit=2.0) == 2
+    assert recommend([best, replace(kept, forgetting_points=5.0)], seed=0, limit=2.0) == 2

@@ -1,0 +1,154 @@
+"""A surrogate of one strategy's recorded curves: losses at all rungs from a configuration.
+
+Gaussian processes over the main shapes of the log curves; checked on held-out configurations.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import spearmanr
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+from benchmarks.search.table import Floats, Recorded
+from sweeper.search.axis import Axis, Choice
+from sweeper.spec import Scalar
+
+# Three shapes (level, speed, bend) hold nearly all of what log curves differ by.
+SHAPES = 3
+FOLDS = 10
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Configurations of one strategy as points of the unit cube; choices count as numbers."""
+
+    axes: Mapping[str, Axis | Choice]
+
+    def points(self, configurations: Sequence[Mapping[str, Scalar]]) -> Floats:
+        """Shape ``(configurations, axes)``."""
+        return np.asarray([self._point(one) for one in configurations], dtype=float)
+
+    def _point(self, one: Mapping[str, Scalar]) -> list[float]:
+        return [_unit(axis, one.get(name)) for name, axis in self.axes.items()]
+
+
+def _unit(axis: Axis | Choice, value: Scalar | None) -> float:
+    if value is None:
+        return 0.5
+    if isinstance(axis, Axis):
+        return axis.unit(value)
+    if all(isinstance(choice, int) for choice in axis.choices):  # batch sizes: powers of two
+        logs = [math.log(float(choice)) for choice in axis.choices]
+        return (math.log(float(value)) - min(logs)) / max(max(logs) - min(logs), 1e-9)
+    return axis.choices.index(value) / max(len(axis.choices) - 1, 1)
+
+
+@dataclass(frozen=True)
+class CurveModel:
+    """Fitted to one strategy.
+
+    Args:
+        coordinates: Of its configurations.
+        mean: Mean log curve.
+        shapes: Main directions of the log curves; shape ``(SHAPES, rungs)``.
+        processes: One for each shape.
+        recorded: The trials behind it, in the order of ``points``.
+        points: Where they lie, shape ``(trials, axes)``.
+    """
+
+    coordinates: Coordinates
+    mean: Floats
+    shapes: Floats
+    processes: tuple[GaussianProcessRegressor, ...]
+    recorded: tuple[Recorded, ...]
+    points: Floats
+
+    @classmethod
+    def fit(cls, trials: Sequence[Recorded], curves: Floats, axes: Mapping[str, Axis | Choice],
+            seed: int = 0) -> CurveModel:  # fmt: skip
+        """Fit to the log curves of trials; shape ``(trials, rungs)``, the last one the end."""
+        coordinates = Coordinates(axes)
+        points = coordinates.points([one.parameters for one in trials])
+        mean = curves.mean(axis=0)
+        shapes = np.linalg.svd(curves - mean, full_matrices=False)[2][:SHAPES]
+        scores = (curves - mean) @ shapes.T
+        processes = tuple(_process(points, column, seed) for column in scores.T)
+        return cls(coordinates, mean, shapes, processes, tuple(trials), points)
+
+    def predict(self, configurations: Sequence[Mapping[str, Scalar]]) -> Floats:
+        """Log curves without noise; shape ``(configurations, rungs)``."""
+        at = self.coordinates.points(configurations)
+        scores = np.stack([process.predict(at) for process in self.processes], axis=1)
+        return np.asarray(self.mean + scores @ self.shapes)
+
+    def nearest(self, parameters: Mapping[str, Scalar]) -> Recorded:
+        """The completed trial that is most like a configuration, by what matters to the level."""
+        lengths = self.processes[0].kernel_.k1.k2.length_scale
+        at = self.coordinates.points([parameters])
+        apart = (((self.points - at) / lengths) ** 2).sum(axis=1)
+        for position in np.argsort(apart):
+            if self.recorded[position].complete:
+                return self.recorded[position]
+        raise ValueError("no recorded trial of this strategy completed")
+
+
+def _process(points: Floats, values: Floats, seed: int) -> GaussianProcessRegressor:
+    size = max(float(values.std()), 1e-6)
+    lengths = np.full(points.shape[1], 0.5)
+    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(lengths, (0.1, 10.0), nu=2.5)
+    process = GaussianProcessRegressor(
+        kernel + WhiteKernel(0.1, (1e-4, 1.0)), normalize_y=True, random_state=seed
+    )
+    with warnings.catch_warnings():  # a length at its bound is a parameter that does not matter
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        process.fit(points, values if size > 1e-6 else np.zeros_like(values))
+    return process
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How well held-out configurations are ranked by their final loss.
+
+    ``better_half`` looks at those alone that ended below the median, where a search decides.
+    """
+
+    trials: int
+    spearman: float
+    better_half: float
+    log_error: float
+
+
+def ranking(
+    trials: Sequence[Recorded],
+    curves: Floats,
+    axes: Mapping[str, Axis | Choice],
+    folds: int = FOLDS,
+) -> Ranking:
+    """Cross-validate; trials of one configuration are held out together."""
+    keys = [repr(sorted(one.parameters.items())) for one in trials]
+    unique = sorted(set(keys))
+    order = np.random.default_rng(0).permutation(len(unique))
+    fold_of = {unique[position]: number % folds for number, position in enumerate(order)}
+    fold = np.asarray([fold_of[key] for key in keys])
+    predicted = np.empty(len(trials))
+    for number in range(min(folds, len(unique))):
+        held = fold == number
+        kept = [one for one, out in zip(trials, held, strict=True) if not out]
+        model = CurveModel.fit(kept, curves[~held], axes)
+        asked = [one.parameters for one, out in zip(trials, held, strict=True) if out]
+        predicted[held] = model.predict(asked)[:, -1]
+    ends = curves[:, -1]
+    better = ends <= np.median(ends)
+    return Ranking(
+        len(trials),
+        float(spearmanr(predicted, ends).statistic),
+        float(spearmanr(predicted[better], ends[better]).statistic),
+        float(np.sqrt(np.mean((predicted - ends)[better] ** 2))),
+    )

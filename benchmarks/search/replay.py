@@ -1,0 +1,169 @@
+"""Replays recorded tasks in simulated time: ours beside what others would have done.
+
+    python -m benchmarks.search.replay [--tasks a,b] [--methods a,b] [--seeds 30] [--json FILE]
+        [--world model|table|formula] [--tables DIR] [--budgets 20] [--no-starts] [--check]
+
+Every method gets the same space, the same starts, the same losses and the same seconds. A budget
+of 20 is the time of twenty full trials of the first default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import time
+from collections.abc import Generator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from benchmarks.search.formula import KINDS, FormulaWorld
+from benchmarks.search.methods import METHODS, Method
+from benchmarks.search.score import BUDGETS, Replay, summary
+from benchmarks.search.table import TABLES, read
+from benchmarks.search.world import Ground, ModelWorld, Realised, TableWorld, World, too_few
+from sweeper.execution.slots import known_slots
+from sweeper.planning.plan import Plan
+from sweeper.search.engine import Limit, Rung, search
+from sweeper.spec import Scalar
+
+MOST_TRIALS = 150
+WORLDS = ("model", "table", "formula")
+# Formula tasks take space and budget from this table's plan.
+PLANNED_LIKE = "wellformed"
+
+
+def replay(world: World, method: Method, seed: int, budgets: float, unit: float, starts: bool,
+           first_rung: int | None = None) -> Replay:  # fmt: skip
+    """Run one method to the end of its time."""
+    plan = _seeded(world.plan, seed, first_rung)
+    realised: list[Realised] = []
+
+    def objective(
+        strategy: str, parameters: dict[str, Scalar]
+    ) -> Generator[Rung, None, float | None]:
+        one = world.trial(strategy, parameters)
+        realised.append(one)
+        last = plan.budget.rungs - len(one.losses)
+        for number, (loss, seconds) in enumerate(zip(one.losses, one.seconds, strict=True), 1):
+            yield Rung(last + number, loss, seconds)
+        return one.first_half
+
+    known = [slot.fixed for slot in known_slots(plan, plan.budget.trials)] if starts else []
+    limit = Limit(MOST_TRIALS, budgets * unit, while_worth_it=method.stops)
+    searched = search(
+        plan, objective, limit, starts=known, sampler=method.sampler, pruner=method.pruner
+    )
+    ended, spent = [], 0.0
+    for one, shown in zip(searched.trials, realised, strict=True):
+        spent += one.seconds
+        if one.state == "COMPLETE":
+            ended.append((spent, shown))
+    counts = (len(searched.trials), len(ended))
+    return Replay(tuple(ended), world.best, world.guessing, unit, budgets * unit, counts, spent)
+
+
+def _seeded(plan: Plan, seed: int, first_rung: int | None) -> Plan:
+    budget = plan.budget
+    if first_rung is not None:
+        budget = budget.model_copy(update={"first_rung": first_rung})
+    return plan.model_copy(update={"seed": seed, "budget": budget})
+
+
+def _unit(world: World) -> float:
+    """Seconds of one full trial of the first default."""
+    first = world.plan.candidates[0]
+    return float(world.trial(first.strategy, first.defaults()).seconds[-1])
+
+
+def line(name: str, told: dict[str, Any], seconds: float) -> str:
+    until = told["budgets_until_good"]
+    regrets = " ".join(_interval(told[f"regret_at_{budget:g}"], 100) for budget in BUDGETS)
+    return (
+        f"{name:24} {_interval(until, 1)} {told['median_budgets']:6.1f} "
+        f"{told['share_reached']:5.0%} {regrets} {told['trials']:5.0f} {told['completed']:5.1f} "
+        f"{told['budgets']:5.1f} {seconds:5.1f}"
+    )
+
+
+def _interval(one: dict[str, float], scale: float) -> str:
+    value, low, high = (one[key] * scale for key in ("value", "low", "high"))
+    return f"{value:6.1f} ({low:5.1f} ..{high:6.1f})"
+
+
+def _replay(
+    world: World, method: Method, seed: int, unit: float, chosen: argparse.Namespace
+) -> Replay:
+    if method.module:  # loads torch, which nothing else here does
+        run = importlib.import_module(method.module).run
+        made: Replay = run(world, seed, chosen.budgets, unit)
+        return made
+    starts = not chosen.no_starts
+    return replay(world, method, seed, chosen.budgets, unit, starts, chosen.first_rung)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.search.replay")
+    parser.add_argument("--tasks", default="", help="comma-separated; all tables by default")
+    parser.add_argument("--methods", default="", help="separated by /; the quick ones by default")
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--budgets", type=float, default=20.0)
+    parser.add_argument("--world", choices=WORLDS, default="model")
+    parser.add_argument("--tables", type=Path, default=TABLES)
+    parser.add_argument("--first-rung", type=int, default=None, help="instead of the plan's")
+    parser.add_argument("--no-starts", action="store_true", help="without the defaults")
+    parser.add_argument("--check", action="store_true", help="how well the models rank, too")
+    parser.add_argument("--json", type=Path, default=None)
+    chosen = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    tasks = [name for name in chosen.tasks.split(",") if name]
+    formulas = chosen.world == "formula"
+    tasks = tasks or (
+        list(KINDS) if formulas else sorted(path.stem for path in chosen.tables.glob("*.npz"))
+    )
+    named = [name for name in chosen.methods.split("/") if name]
+    methods = [METHODS[name] for name in named] or [m for m in METHODS.values() if not m.slow]
+    told: dict[str, Any] = {}
+    for task in tasks:
+        told[task] = _task(task, methods, chosen)
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if chosen.world == "formula":
+        plan = read(PLANNED_LIKE, chosen.tables).plan
+        unit = _unit(FormulaWorld(plan, KINDS[task], 0))
+        make = partial(FormulaWorld, plan, KINDS[task])
+    else:
+        table = read(task, chosen.tables)
+        told["recorded"] = len(table.trials)
+        if too_few(table):
+            print(f"\n{task}: {told}, not replayed: too few of {too_few(table)}")
+            return told
+        ground = Ground.of(table)
+        plan = table.plan
+        make = partial(ModelWorld if chosen.world == "model" else TableWorld, ground)
+        unit = _unit(make(0))
+        if chosen.check:
+            told["ranking"] = {key: vars(one) for key, one in ground.rankings.items()}
+    told["unit_seconds"] = unit
+    first = chosen.first_rung or plan.budget.first_rung
+    print(f"\n{task}: {told}, pruning from rung {first} of {plan.budget.rungs}, "
+          f"{chosen.seeds} seeds")  # fmt: skip
+    heads = " ".join(f"{f'regret % at {budget:g}':>24}" for budget in BUDGETS)
+    print(f"{'method':24} {'budgets until good':>24} median share {heads} tried ended spent   sec")
+    for method in methods:
+        began = time.process_time()
+        replays = [_replay(make(seed), method, seed, unit, chosen) for seed in range(chosen.seeds)]
+        told[method.name] = summary(replays)
+        print(line(method.name, told[method.name], time.process_time() - began), flush=True)
+    return told
+
+
+if __name__ == "__main__":
+    main()

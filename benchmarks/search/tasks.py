@@ -1,0 +1,114 @@
+"""The tasks that are recorded: which rows of which public data set, and one full budget of each.
+
+Knows what a task is made of; nothing of training or replay.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper.facts.gather import gather
+from sweeper.planning.plan import Plan
+from sweeper.planning.planner import make_plan
+from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
+
+Row = dict[str, Any]
+SPLITS = ("train", "validation", "test")
+# Rows of the test split: trials never see them; a data folder must have some.
+TEST_ROWS = 100
+# Validation items scored below the last rung. A plan may use fewer of them, which replay then
+# takes from these.
+RUNG_ITEMS = 96
+
+
+@dataclass(frozen=True)
+class RecordedTask:
+    """One task of the benchmark.
+
+    Args:
+        name: Of its table.
+        source: Folder of the data set, with train, validation and test in JSON lines.
+        rows: Rows of train and of validation.
+        classes: How many classes, the first by name; None for all.
+        uneven: Whether class k has only 1/(1 + k/2) of the rows that the first has.
+        epochs: One full budget.
+        kept: Whether the search was tuned without looking at it.
+    """
+
+    name: str
+    source: str
+    rows: tuple[int, int]
+    classes: int | None = None
+    uneven: bool = False
+    epochs: float = 1.0
+    kept: bool = False
+
+    def spec(self, data: Path) -> Spec:
+        """What ``sweeper run`` would be asked for."""
+        return Spec(
+            name=self.name,
+            task="classification",
+            models=(ModelSpec(id="packaged:minilm"),),
+            data=DataSpec(path=str(data), columns={"text": "text", "label": "label"}),
+            aim=AimSpec(strategies=("head", "lora", "full")),
+            training=TrainingSpec(epochs=self.epochs),
+        )
+
+    def write_rows(self, source: Path, to: Path) -> None:
+        """Write the task's own splits into a folder."""
+        to.mkdir(parents=True, exist_ok=True)
+        wanted = dict(zip(SPLITS, (*self.rows, TEST_ROWS), strict=True))
+        for split, count in wanted.items():
+            rows = self._chosen(_read(source / self.source / f"{split}.jsonl"), count)
+            lines = (json.dumps({"text": r["text"], "label": r["label"]}) + "\n" for r in rows)
+            (to / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def _chosen(self, rows: list[Row], count: int) -> list[Row]:
+        labels = sorted({row["label"] for row in rows})[: self.classes]
+        rows = [row for row in rows if row["label"] in set(labels)]
+        share = self._share(labels)
+        per_class = count / sum(share(label) for label in labels)
+        kept: list[Row] = []
+        taken: Counter[str] = Counter()
+        for row in rows:  # the files are shuffled
+            label = row["label"]
+            if self.classes is None or taken[label] < per_class * share(label):
+                kept.append(row)
+                taken[label] += 1
+        return kept[:count] if self.classes is None else kept
+
+    def _share(self, labels: list[str]) -> Callable[[str], float]:
+        if not self.uneven:
+            return lambda label: 1.0
+        return lambda label: 1 / (1 + labels.index(label) / 2)
+
+
+def _read(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        RecordedTask("wellformed", "query_wellformed", rows=(1200, 300)),
+        RecordedTask("intents", "banking77", rows=(960, 312), classes=24),
+        RecordedTask(
+            "uneven-intents", "banking77", rows=(720, 300), classes=28, uneven=True, kept=True
+        ),
+    )
+}
+
+
+def tasks_named(names: Iterable[str]) -> list[RecordedTask]:
+    """Tasks by name; all where none is named."""
+    return [TASKS[name] for name in names] or list(TASKS.values())
+
+
+def plan_of(spec: Spec) -> Plan:
+    """What the planner says to a task on the machine at hand."""
+    return make_plan(spec, gather(spec))

@@ -1,0 +1,297 @@
+"""Recorded tasks as something to search: a configuration in, a curve with noise and costs out.
+
+Half A of the validation items is all that a method sees; half B is kept to judge it by. Knows
+nothing of methods.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from benchmarks.search.costs import Costs
+from benchmarks.search.curvemodel import Coordinates, CurveModel, Ranking, ranking
+from benchmarks.search.design import Design
+from benchmarks.search.table import Floats, Recorded, Table
+from sweeper.planning.plan import Plan
+from sweeper.search import space
+from sweeper.search.axis import Axis, Choice, axis_of
+from sweeper.search.pruner import chance
+from sweeper.spec import Scalar
+
+# Losses above this many times that of guessing are all just bad.
+BAD_FACTOR = 1.5
+# Fresh configurations, beside the recorded ones, among which the best known is looked for.
+POOL = 4000
+# Fewer recorded trials of a strategy are no ground to model it on.
+FEWEST_TRIALS = 20
+
+
+@dataclass(frozen=True)
+class Realised:
+    """What a trial would show.
+
+    Args:
+        losses: At each rung on the first items of half A; infinite from where it fails.
+        seconds: Since the trial's start at each rung.
+        items: Final loss of each validation item; None where it fails.
+        truth: Final loss without noise.
+    """
+
+    losses: tuple[float, ...]
+    seconds: tuple[float, ...]
+    items: Floats | None
+    truth: float
+
+    @property
+    def first_half(self) -> float:
+        """Final loss on half A."""
+        return math.inf if self.items is None else float(self.items[0::2].mean())
+
+    @property
+    def second_half(self) -> float:
+        """Final loss on half B."""
+        return math.inf if self.items is None else float(self.items[1::2].mean())
+
+
+class World(Protocol):
+    """One task in one replay."""
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def best(self) -> Realised: ...
+    @property
+    def guessing(self) -> float: ...
+    def trial(self, strategy: str, parameters: Mapping[str, Scalar]) -> Realised: ...
+
+
+def scored_items(plan: Plan) -> list[int]:
+    """How many validation items the product scores at each rung."""
+    whole = next(split.rows for split in plan.facts.data.splits if split.name == "validation")
+    few = min(plan.budget.rung_items or whole, whole)
+    return [few] * (plan.budget.rungs - 1) + [whole]
+
+
+def axes_of(plan: Plan, key: str) -> dict[str, Axis | Choice]:
+    """The searched parameters of a strategy."""
+    known = space.distributions(plan)
+    parameters = space.candidates(plan)[key].parameters
+    return {
+        name: axis_of(name, parameter, known[f"{key}.{name}"])
+        for name, parameter in parameters.items()
+        if parameter.searched
+    }
+
+
+def seen_losses(one: Recorded, rungs: int, items: int) -> list[float]:
+    """A recorded trial's losses on the rung items of half A, infinite from where it failed."""
+    seen = [float(row[:items][0::2].mean()) for row in one.items]
+    seen += [math.inf] * (rungs - 1 - len(seen))
+    return [*seen, float(one.final[0::2].mean()) if one.complete else math.inf]
+
+
+def too_few(table: Table) -> dict[str, int]:
+    """Recorded trials of each strategy that has too few to be modelled."""
+    counts = {
+        key: len(table.of(key))
+        for key, one in space.candidates(table.plan).items()
+        if space.searchable(one)
+    }
+    return {key: count for key, count in counts.items() if count < FEWEST_TRIALS}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all replays of a task share: its table, costs and curve models."""
+
+    table: Table
+    costs: Costs
+    models: Mapping[str, CurveModel]
+    noise: Floats = field(repr=False)
+
+    @classmethod
+    def of(cls, table: Table) -> Ground:
+        """Calibrate and fit."""
+        models = {}
+        for key, one in space.candidates(table.plan).items():
+            trials = table.of(key)
+            if space.searchable(one) and len(trials) >= FEWEST_TRIALS:
+                curves = log_curves(table, trials)
+                models[key] = CurveModel.fit(trials, curves, axes_of(table.plan, key))
+        return cls(table, Costs.of(table), models, _noise(table))
+
+    @cached_property
+    def rankings(self) -> dict[str, Ranking]:
+        """How far each model is to be trusted."""
+        return {
+            key: ranking(self.table.of(key), log_curves(self.table, self.table.of(key)),
+                         axes_of(self.table.plan, key))
+            for key in self.models
+        }  # fmt: skip
+
+    @cached_property
+    def best(self) -> tuple[str, dict[str, Scalar]]:
+        """The best of a pool that no method chose: by its loss without noise."""
+        design = Design(self.table.plan, f"pool of {self.table.name}")
+        planned = [design.planned(index) for index in range(6, 6 + POOL)]
+        pool = [(one.strategy, one.parameters) for one in planned]
+        pool += [(one.strategy, one.parameters) for one in self.table.trials if one.complete]
+        found: tuple[float, str, dict[str, Scalar]] | None = None
+        for key in space.candidates(self.table.plan):
+            mine = [parameters for strategy, parameters in pool if strategy == key]
+            ends = self.truths(key, mine)
+            position = int(np.argmin(ends))
+            if found is None or ends[position] < found[0]:
+                found = (float(ends[position]), key, dict(mine[position]))
+        assert found is not None
+        return found[1:]
+
+    def truths(self, key: str, configurations: Sequence[Mapping[str, Scalar]]) -> Floats:
+        """Final losses without noise."""
+        if key in self.models:
+            return np.exp(self.models[key].predict(configurations)[:, -1])
+        return np.full(len(configurations), self.table.of(key)[0].loss)
+
+
+def log_curves(table: Table, trials: Sequence[Recorded]) -> Floats:
+    """Log losses on half A at the rungs, and on all items at the end; bad ones are cut."""
+    bad = BAD_FACTOR * chance(table.plan)
+    items = table.plan.budget.rung_items
+    rows = [
+        [*seen_losses(one, table.rungs, max(items, _width(table)))[:-1], one.loss] for one in trials
+    ]
+    return np.asarray(np.log(np.minimum(rows, bad)))
+
+
+def _width(table: Table) -> int:
+    return max((one.items.shape[1] for one in table.trials if one.items.size), default=0)
+
+
+def _noise(table: Table) -> Floats:
+    # Half of what two seeds of one configuration differ by, in log losses; shape (pairs, rungs).
+    first: dict[str, Recorded] = {}
+    pairs = []
+    for one in table.trials:
+        key = repr((one.strategy, sorted(one.parameters.items())))
+        if key in first and one.complete and first[key].complete:
+            two = log_curves(table, [one, first[key]])
+            if (two[:, -1] < math.log(chance(table.plan))).all():
+                pairs.append((two[0] - two[1]) / math.sqrt(2))
+        first.setdefault(key, one)
+    return np.asarray(pairs) if pairs else np.zeros((1, table.rungs))
+
+
+@dataclass
+class ModelWorld:
+    """Configurations answered by the curve models, with the noise of seeds and items.
+
+    Args:
+        ground: The task.
+        seed: Of the replay.
+    """
+
+    ground: Ground
+    seed: int
+
+    @property
+    def plan(self) -> Plan:
+        return self.ground.table.plan
+
+    @property
+    def guessing(self) -> float:
+        return chance(self.plan)
+
+    @cached_property
+    def best(self) -> Realised:
+        key, parameters = self.ground.best
+        return self._realise(key, parameters, np.zeros(self.plan.budget.rungs))
+
+    def trial(self, strategy: str, parameters: Mapping[str, Scalar]) -> Realised:
+        """The trial; the same configuration gives the same trial again."""
+        noise = self.ground.noise
+        text = repr((self.seed, strategy, sorted(parameters.items())))
+        generator = np.random.default_rng(zlib.crc32(text.encode()))
+        sign = 1 if generator.random() < 0.5 else -1
+        return self._realise(strategy, parameters, sign * noise[generator.integers(len(noise))])
+
+    def _realise(self, key: str, parameters: Mapping[str, Scalar], noise: Floats) -> Realised:
+        ground = self.ground
+        seconds = tuple(ground.costs.seconds(key, parameters, scored_items(self.plan)))
+        if key not in ground.models:
+            one = ground.table.of(key)[0]
+            return Realised((float(one.final[0::2].mean()),), seconds[-1:], one.final, one.loss)
+        model = ground.models[key]
+        log_curve = model.predict([parameters])[0]
+        near = model.nearest(parameters)
+        curve = np.exp(log_curve + noise)
+        items = near.final * (curve[-1] / near.loss)
+        losses = (*curve[:-1], items[0::2].mean())
+        return Realised(tuple(map(float, losses)), seconds, items, float(np.exp(log_curve[-1])))
+
+
+@dataclass
+class TableWorld:
+    """Recorded trials themselves: the nearest one of the strategy that was not used yet.
+
+    Args:
+        ground: The task.
+        seed: Of the replay; breaks ties.
+    """
+
+    ground: Ground
+    seed: int
+    _used: set[int] = field(default_factory=set)
+
+    @property
+    def plan(self) -> Plan:
+        return self.ground.table.plan
+
+    @property
+    def guessing(self) -> float:
+        return chance(self.plan)
+
+    @cached_property
+    def best(self) -> Realised:
+        pool = [one for one in self.ground.table.trials if self._is_first(one) and one.complete]
+        return self._realise(min(pool, key=lambda one: one.loss))
+
+    def _is_first(self, one: Recorded) -> bool:
+        return one.seed == self.plan.seed
+
+    def trial(self, strategy: str, parameters: Mapping[str, Scalar]) -> Realised:
+        """The trial; infinitely bad and free where all recorded ones are used up."""
+        pool = [
+            one
+            for one in self.ground.table.of(strategy)
+            if self._is_first(one) and one.index not in self._used
+        ]
+        if not pool:
+            return Realised((math.inf,), (0.0,), None, math.inf)
+        near = pool[0] if len(pool) == 1 else self._nearest(strategy, parameters, pool)
+        self._used.add(near.index)
+        return self._realise(near)
+
+    def _nearest(
+        self, key: str, parameters: Mapping[str, Scalar], pool: list[Recorded]
+    ) -> Recorded:
+        coordinates = Coordinates(axes_of(self.plan, key))
+        points = coordinates.points([one.parameters for one in pool])
+        apart = ((points - coordinates.points([parameters])) ** 2).sum(axis=1)
+        return pool[int(np.argmin(apart))]
+
+    def _realise(self, one: Recorded) -> Realised:
+        plan = self.plan
+        seconds = self.ground.costs.seconds(one.strategy, one.parameters, scored_items(plan))
+        if one.strategy not in self.ground.costs.item:
+            return Realised((float(one.final[0::2].mean()),), tuple(seconds[-1:]), one.final,
+                            one.loss)  # fmt: skip
+        losses = seen_losses(one, plan.budget.rungs, _width(self.ground.table))
+        final = one.final if one.complete else None
+        return Realised(tuple(losses), tuple(seconds), final, one.loss)

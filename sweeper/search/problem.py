@@ -1,0 +1,52 @@
+"""What the search must know of a study: strategies with their parameters, rungs and a seed.
+
+Only types. A ``Plan`` is one of these, and so is the ``Space`` of whoever searches without a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from sweeper.planning.plan import Parameter
+from sweeper.spec import OwnTrial
+
+
+class Arm(Protocol):
+    """One strategy that competes; ``score`` is what the rules think of it."""
+
+    @property
+    def strategy(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def seconds_per_trial(self) -> float: ...
+    @property
+    def parameters(self) -> Mapping[str, Parameter]: ...
+
+
+class Rungs(Protocol):
+    """How often a trial reports, and the first report at which it may be pruned."""
+
+    @property
+    def rungs(self) -> int: ...
+    @property
+    def first_rung(self) -> int: ...
+
+
+A_co = TypeVar("A_co", bound=Arm, covariant=True)
+
+
+class Problem(Protocol[A_co]):
+    """A study's question."""
+
+    @property
+    def candidates(self) -> Sequence[A_co]: ...
+    @property
+    def own_trials(self) -> Sequence[OwnTrial]: ...
+    @property
+    def budget(self) -> Rungs: ...
+    @property
+    def seed(self) -> int: ...

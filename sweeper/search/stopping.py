@@ -1,0 +1,69 @@
+"""Whether more trials are worth their cost: what the next one is expected to gain, against noise.
+
+Pure; reads a study's trials. Knows nothing about who would stop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial
+
+from sweeper.search.curves import jitter
+from sweeper.search.observations import observe
+from sweeper.search.problem import Arm, Problem
+from sweeper.search.sampler import SweeperSampler
+
+# A gain below this share of a rung's noise cannot be seen. In replays of four formulas the expected
+# gain fell from 0.4 to 0.5 of the noise after 5 trials to 0.1 after about 20, and what was gained
+# beyond 0.15 was less than the noise of the final losses.
+WORTH_SHARE = 0.15
+# Fewer trials cannot tell what gains to expect, whatever the model says.
+FEWEST_TRIALS = 10
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the next trial is expected to bring.
+
+    Args:
+        gain: Expected improvement on the best validation loss.
+        noise: Standard deviation of one loss against another.
+        strategy: That promises the gain.
+    """
+
+    gain: float
+    noise: float
+    strategy: str
+
+    @property
+    def worth_it(self) -> bool:
+        """Whether the gain could be seen."""
+        return self.gain >= WORTH_SHARE * self.noise
+
+    def __str__(self) -> str:
+        return (
+            f"the next trial is expected to lower the loss by {self.gain:.2g} "
+            f"({self.strategy}), where trials differ by {self.noise:.2g} by chance"
+        )
+
+
+def outlook(problem: Problem[Arm], trials: Iterable[FrozenTrial]) -> Outlook | None:
+    """What more trials promise; None while there are too few to say.
+
+    Args:
+        problem: The plan, or a space.
+        trials: All trials of the study.
+    """
+    seen = observe(trials)
+    ended = [one for one in seen if one.loss is not None]
+    noise = jitter(seen, problem.budget.rungs)
+    if len(ended) < FEWEST_TRIALS or noise <= 0.0:
+        return None
+    promises = SweeperSampler(problem).promises(seen, len(seen))
+    if not promises:
+        return None
+    best = max(promises, key=lambda key: promises[key].log_gain)
+    return Outlook(math.exp(promises[best].log_gain), noise, best)

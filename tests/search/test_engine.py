@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+from curve_backend import make_plan
+
+from sweeper.errors import SpecError
+from sweeper.planning.plan import Parameter
+from sweeper.search.engine import Diverged, Limit, Rung, RungCount, Space, Strategy, search
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+RATE = Parameter(
+    kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
+    default=2e-4, source="test",
+)  # fmt: skip
+SPACE = Space(
+    [Strategy("lora", {"learning_rate": RATE}), Strategy("full", {"learning_rate": RATE})],
+    RungCount(8, 2),
+)
+
+
+def bowl(strategy, parameters):
+    away = math.log10(parameters["learning_rate"] / 1e-3)
+    end = (0.3 if strategy == "lora" else 0.4) + 0.2 * away**2
+    for rung in range(1, 9):
+        yield Rung(rung, end + (1 - end) * math.exp(-rung / 2), 2.0 * rung)
+    return end
+
+
+def test_the_example_of_the_documentation_runs_and_finds_its_optimum(capsys) -> None:
+    example = re.search(r"```python\n(.*?)```", (DOCS / "search.md").read_text(), re.DOTALL)
+    assert example is not None
+    made: dict[str, object] = {}
+    exec(example.group(1), made)
+    searched = made["searched"]
+    assert searched.best.strategy == "lora"
+    assert searched.best.parameters["learning_rate"] == pytest.approx(2e-3, rel=1.0)
+    assert "20 trials have ended" in capsys.readouterr().out
+
+
+def test_defaults_come_first_and_trials_tell_how_they_ended() -> None:
+    searched = search(SPACE, bowl, Limit(trials=12))
+    assert [one.strategy for one in searched.trials[:2]] == ["lora", "full"]
+    assert searched.trials[0].parameters == {"learning_rate": 2e-4}
+    assert {one.state for one in searched.trials} == {"COMPLETE", "PRUNED"}
+    assert all(one.because for one in searched.trials if one.state == "PRUNED")
+    assert searched.best is not None
+    assert searched.best.loss == min(one.loss for one in searched.trials if one.loss is not None)
+
+
+def test_a_pruned_objective_is_closed_and_costs_what_it_took_so_far() -> None:
+    closed = []
+
+    def objective(strategy, parameters):
+        try:
+            yield from bowl(strategy, parameters)
+        finally:
+            closed.append(strategy)
+
+    searched = search(SPACE, objective, Limit(trials=12))
+    assert len(closed) == 12
+    stopped = next(one for one in searched.trials if one.state == "PRUNED")
+    assert stopped.seconds == stopped.rungs[-1].seconds < 16
+    assert stopped.loss is None
+    assert searched.seconds == sum(one.seconds for one in searched.trials)
+
+
+@pytest.mark.parametrize(
+    ("limit", "because"),
+    [
+        (Limit(trials=30, seconds=40.0), "40 seconds are spent"),
+        (Limit(trials=30, target_loss=0.45), "the loss of 0.45 is reached"),
+        (Limit(trials=3), "3 trials have ended"),
+    ],
+)
+def test_a_search_ends_at_its_limit_and_says_which(limit: Limit, because: str) -> None:
+    assert search(SPACE, bowl, limit).because == because
+
+
+@pytest.mark.parametrize("how", ["raise", "infinite"])
+def test_a_diverged_trial_fails_and_the_search_goes_on(how: str) -> None:
+    def objective(strategy, parameters):
+        if strategy == "full":
+            if how == "raise":
+                raise Diverged("the loss is not finite")
+            yield Rung(1, math.inf, 2.0)
+        yield from bowl(strategy, parameters)
+
+    searched = search(SPACE, objective, Limit(trials=8))
+    assert {one.state for one in searched.trials if one.strategy == "full"} == {"FAIL"}
+    assert any(one.state == "COMPLETE" for one in searched.trials)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    [
+        ("optuna:TPESampler", "optuna:MedianPruner(n_startup_trials=2)"),
+        ("optuna:RandomSampler", "optuna:SuccessiveHalvingPruner(min_resource=1)"),
+        ("sweeper", "optuna:NopPruner"),
+    ],
+)
+def test_other_samplers_and_pruners_search_the_same_space(sampler: str, pruner: str) -> None:
+    searched = search(SPACE, bowl, Limit(trials=10), sampler=sampler, pruner=pruner)
+    assert len(searched.trials) == 10
+    pruned = any(one.state == "PRUNED" for one in searched.trials)
+    assert pruned is (pruner != "optuna:NopPruner")
+
+
+def test_a_name_that_means_nothing_is_refused() -> None:
+    with pytest.raises(SpecError):
+        search(SPACE, bowl, sampler="optuna:Nothing")
+
+
+def test_a_strategy_without_anything_to_search_may_be_started_more_than_once() -> None:
+    fixed = Strategy("fixed", {})
+    both = Space([*SPACE.candidates, fixed], RungCount(8, 2))
+    starts = [{"strategy": "fixed"}] * 4
+    searched = search(both, bowl_anyhow, Limit(trials=8), starts=starts)
+    assert sum(one.strategy == "fixed" for one in searched.trials) == 4
+
+
+def bowl_anyhow(strategy, parameters):
+    return (yield from bowl(strategy, parameters or {"learning_rate": 1e-3}))
+
+
+def test_a_plan_is_searched_like_a_space() -> None:
+    def objective(strategy, parameters):
+        yield Rung(8, 0.4 if strategy == "head" else 0.3, 1.0)
+
+    searched = search(make_plan(), objective, Limit(trials=6))
+    assert [one.strategy for one in searched.trials[:3]] == ["lora", "full", "head"]
+    assert sum(one.strategy == "head" for one in searched.trials) == 1

@@ -1,0 +1,198 @@
+"""The benchmark's own arithmetic: tables, costs, worlds and scores, on a small made-up table."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from curve_backend import make_plan
+
+from benchmarks.search.costs import Costs
+from benchmarks.search.curvemodel import ranking
+from benchmarks.search.design import REPEAT_EVERY, Design
+from benchmarks.search.formula import KINDS, FormulaWorld
+from benchmarks.search.methods import METHODS
+from benchmarks.search.replay import replay
+from benchmarks.search.score import Replay, mean
+from benchmarks.search.table import Table, pack, read, write_trial
+from benchmarks.search.world import (
+    Ground,
+    ModelWorld,
+    Realised,
+    TableWorld,
+    axes_of,
+    log_curves,
+    scored_items,
+)
+from sweeper.facts.record import LabelCount
+from sweeper.planning.plan import Parameter, Plan
+from sweeper.training.schedule import optimizer_steps, rung_steps
+
+ROOT = Path(__file__).parents[2]
+BATCH = "per_device_train_batch_size"
+TRIALS, RUNG_ITEMS = 60, 20
+
+
+def plan() -> Plan:
+    made = make_plan()
+    labels = tuple(LabelCount(label=name, rows=140) for name in ("a", "b"))
+    data = made.facts.data.model_copy(update={"labels": labels})
+    batch = Parameter(
+        kind="categorical", choices=(8, 16, 32), allowed_choices=(4, 8, 16, 32), default=16,
+        source="test",
+    )  # fmt: skip
+    candidates = tuple(
+        one
+        if one.strategy == "head"
+        else one.model_copy(update={"parameters": {**one.parameters, BATCH: batch}})
+        for one in made.candidates
+    )
+    facts = made.facts.model_copy(update={"data": data})
+    budget = made.budget.model_copy(update={"rung_items": RUNG_ITEMS})
+    return made.model_copy(update={"facts": facts, "candidates": candidates, "budget": budget})
+
+
+def record(folder: Path) -> None:
+    made = plan()
+    (folder / "trials").mkdir(parents=True)
+    made.write(folder / "plan.json")
+    world = FormulaWorld(made, KINDS["topical"], 0)
+    design = Design(made, "made up")
+    for index in range(TRIALS):
+        planned = design.planned(index)
+        shown = world.trial(planned.strategy, planned.parameters)
+        assert shown.items is not None
+        told = {
+            "index": index, "strategy": planned.strategy, "parameters": planned.parameters,
+            "seed": planned.seed, "state": "COMPLETE", "failure": None, "metrics": {},
+        }  # fmt: skip
+        if planned.strategy == "head":
+            steps, items, seconds = [0], np.zeros((0, 0)), np.asarray([2.0])
+        else:
+            total = optimizer_steps(200, int(planned.parameters[BATCH]), made.budget.epochs)
+            at = {rung: step for step, rungs in rung_steps(total, 8).items() for rung in rungs}
+            steps = [at[rung] for rung in sorted(at)]
+            items = np.asarray([np.full(RUNG_ITEMS, loss) for loss in shown.losses[:-1]])
+            seconds = np.asarray(steps) * 0.1 * int(planned.parameters[BATCH])
+        arrays = {
+            "rungs": items, "final": shown.items, "steps": np.asarray(steps),
+            "tokens": np.asarray(steps), "train_loss": np.zeros(len(steps)),
+            "training_seconds": seconds, "evaluation_seconds": seconds * 0.0,
+            "cpu_seconds": seconds,
+        }  # fmt: skip
+        write_trial(folder / "trials" / f"{index:04d}.npz", told, arrays)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    folder = tmp_path_factory.mktemp("records")
+    record(folder / "made-up")
+    assert pack(folder / "made-up", "made-up", folder / "tables") == TRIALS
+    return read("made-up", folder / "tables")
+
+
+@pytest.fixture(scope="module")
+def ground(table: Table) -> Ground:
+    return Ground.of(table)
+
+
+def test_a_table_gives_back_what_was_recorded_within_a_byte(table: Table) -> None:
+    world = FormulaWorld(table.plan, KINDS["topical"], 0)
+    for one in table.trials:
+        shown = world.trial(one.strategy, one.parameters)
+        assert one.loss == pytest.approx(float(np.mean(shown.items)), rel=2e-3)
+        if one.strategy != "head":
+            assert one.items.mean(axis=1) == pytest.approx(list(shown.losses[:-1]), rel=0.04)
+
+
+def test_recording_goes_on_with_the_same_configurations_and_repeats_some_on_other_seeds() -> None:
+    first, again = Design(plan(), "x"), Design(plan(), "x")
+    planned = [first.planned(index) for index in range(30)]
+    assert planned == [again.planned(index) for index in range(30)]
+    assert {one.strategy for one in planned[:3]} == {"lora", "full", "head"}
+    repeated = planned[2 * REPEAT_EVERY]
+    assert repeated.seed == planned[2 * REPEAT_EVERY - 3].seed + 1
+    assert repeated.parameters == planned[2 * REPEAT_EVERY - 3].parameters
+
+
+def test_costs_are_steps_times_calibrated_seconds(table: Table) -> None:
+    costs = Costs.of(table)
+    items = scored_items(table.plan)
+    parameters = table.plan.candidate("lora").defaults()
+    seconds = costs.seconds("lora", parameters, items)
+    steps = optimizer_steps(200, 16, table.plan.budget.epochs)
+    assert seconds[-1] == pytest.approx(steps * 1.6, rel=0.02)
+    assert seconds == sorted(seconds)
+    assert costs.seconds("head", {}, items) == [2.0]
+
+
+def test_the_curve_model_ranks_what_it_did_not_see(ground: Ground) -> None:
+    trials = ground.table.of("lora")
+    curves = log_curves(ground.table, trials)
+    assert ranking(trials, curves, axes_of(ground.table.plan, "lora"), folds=2).spearman > 0.5
+    world = ModelWorld(ground, 0)
+    parameters = table_default(ground)
+    assert world.trial("lora", parameters).losses == world.trial("lora", parameters).losses
+    assert world.trial("lora", parameters).truth >= world.best.truth
+
+
+def table_default(ground: Ground) -> dict[str, object]:
+    return dict(ground.table.plan.candidate("lora").defaults())
+
+
+def test_a_table_world_gives_each_recorded_trial_once(ground: Ground) -> None:
+    world = TableWorld(ground, 0)
+    count = sum(one.strategy == "lora" and one.seed == 0 for one in ground.table.trials)
+    shown = [world.trial("lora", table_default(ground)).truth for _ in range(count + 1)]
+    assert len(set(shown[:-1])) == count
+    assert math.isinf(shown[-1])
+
+
+@pytest.mark.parametrize("name", [name for name, one in METHODS.items() if not one.slow])
+def test_every_method_replays_and_pays_for_what_it_does(ground: Ground, name: str) -> None:
+    world = ModelWorld(ground, 1)
+    unit = world.trial("lora", table_default(ground)).seconds[-1]
+    shown = replay(world, METHODS[name], 1, 6.0, unit, True)
+    assert shown.spent >= 6.0 * unit or METHODS[name].stops
+    assert shown.ended[0][0] == pytest.approx(unit)
+    assert shown.regret(6.0) < shown.regret(0.5)
+
+
+def test_half_a_chooses_and_half_b_judges() -> None:
+    def shown(a: float, b: float) -> Realised:
+        return Realised((a,), (1.0,), np.tile([a, b], 20), (a + b) / 2)
+
+    lucky, good, best = shown(0.1, 0.9), shown(0.3, 0.3), shown(0.3, 0.299)
+    ended = ((10.0, good), (20.0, lucky))
+    made = Replay(ended, best, guessing=1.0, unit=10.0, limit=30.0, trials=(2, 2), spent=20.0)
+    assert made.incumbent(30.0) is lucky
+    assert made.reached() == 10.0
+    assert made.second_half_regret(1.0) == pytest.approx(0.3 / 0.299 - 1)
+    assert made.second_half_regret(2.0) == pytest.approx(0.9 / 0.299 - 1)
+
+
+def test_an_interval_covers_the_mean_and_narrows_with_seeds() -> None:
+    values = list(np.random.default_rng(0).normal(5, 1, 400))
+    few, many = mean(values[:10]), mean(values)
+    assert few.low < few.value < few.high
+    assert many.high - many.low < few.high - few.low
+
+
+@pytest.mark.slow
+def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    record(tmp_path / "records" / "wellformed")
+    pack(tmp_path / "records" / "wellformed", "wellformed", tmp_path)
+    out = tmp_path / "told.json"
+    command = [sys.executable, "-m", "benchmarks.search.replay", "--tables", str(tmp_path)]
+    command += ["--world", "formula", "--tasks", "topical", "--seeds", "2", "--budgets", "6"]
+    command += ["--methods", "sweeper/random", "--json", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "budgets until good" in done.stdout
+    told = json.loads(out.read_text())["topical"]
+    assert told["sweeper"]["seeds"] == 2
+    assert "torch" not in done.stderr

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import math
+
+import optuna
+import pytest
+
+from sweeper.planning.plan import Parameter
+from sweeper.search.engine import Limit, Rung, RungCount, Space, Strategy, search
+from sweeper.search.stopping import FEWEST_TRIALS, Outlook, outlook
+
+RATE = Parameter(
+    kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
+    default=2e-4, source="test",
+)  # fmt: skip
+SPACE = Space([Strategy("lora", {"learning_rate": RATE})], RungCount(8, 2))
+
+
+def curve(end: float, wobble: float):
+    for rung in range(1, 9):
+        yield Rung(rung, end + (1 - end) * math.exp(-rung / 2) + wobble * (-1) ** rung, 2.0 * rung)
+    return end
+
+
+def flat(strategy, parameters):
+    """Nothing matters but chance, which follows from the rate's digits."""
+    chance = math.sin(1e6 * parameters["learning_rate"])
+    yield from curve(0.5 + 0.01 * chance, 0.05 * chance)
+    return 0.5 + 0.01 * chance
+
+
+def steep(strategy, parameters):
+    away = math.log10(parameters["learning_rate"] / 5e-3)
+    yield from curve(0.3 + 0.2 * away**2, 0.0)
+    return 0.3 + 0.2 * away**2
+
+
+def test_a_search_that_chance_decides_ends_by_itself_and_says_why() -> None:
+    searched = search(SPACE, flat, Limit(trials=60, while_worth_it=True))
+    assert FEWEST_TRIALS <= len(searched.trials) < 60
+    assert "the next trial is expected to lower the loss by" in searched.because
+    assert "by chance" in searched.because
+
+
+def test_it_does_not_end_while_the_best_lies_ahead() -> None:
+    searched = search(SPACE, steep, Limit(trials=60, while_worth_it=True))
+    assert searched.best is not None
+    assert searched.best.loss == pytest.approx(0.3, abs=0.01)
+
+
+def test_few_trials_say_nothing() -> None:
+    study = optuna.create_study()
+    assert outlook(SPACE, study.trials) is None
+
+
+def test_a_gain_far_under_the_noise_is_not_worth_a_trial() -> None:
+    assert Outlook(0.01, 0.02, "lora").worth_it
+    assert not Outlook(0.001, 0.02, "lora").worth_it
