@@ -30,7 +30,7 @@ def calibrated(spec: Spec, facts: Facts, *, quiet: bool) -> Facts:
     are not calibrated.
     """
     known = facts.hardware
-    if not needs_calibration(known) or _busy(known.cpu_cores or 1) or not _measure(known, quiet):
+    if not needs_calibration(known) or busy(known.cpu_cores) or not _measure(known, quiet):
         return facts
     hardware = with_measured(hardware_facts(spec.hardware), facts.models)
     return facts.model_copy(update={"hardware": hardware})
@@ -54,9 +54,9 @@ def _measure(facts: HardwareFacts, quiet: bool) -> bool:
     return True
 
 
-def _busy(cores: int) -> bool:
+def busy(cores: int | None) -> bool:
     """Whether other processes use the cores right now, as far as the system tells."""
     try:
-        return os.getloadavg()[0] > _BUSY_SHARE * cores
+        return os.getloadavg()[0] > _BUSY_SHARE * (cores or 1)
     except OSError:
         return False

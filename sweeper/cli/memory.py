@@ -48,6 +48,14 @@ def memory(
         bool,
         typer.Option(help="Also follow one step of the real model without weights: seconds."),
     ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Also train a few steps of it on this machine, random weights of the real shapes; "
+            "kept, so that it is done once.",
+        ),
+    ] = False,
     records: Annotated[
         Path | None,
         typer.Option(
@@ -82,4 +90,4 @@ def memory(
         sharding=sharding or ("fsdp" if gpus > 1 else "none"),
         device="cpu" if cpu else "cuda",
     )
-    memory_table.print_setup(model, setup, gpu_memory, gpu, dry_run, as_json)
+    memory_table.print_setup(model, setup, gpu_memory, gpu, dry_run, probe, as_json)

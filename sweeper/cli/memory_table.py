@@ -10,12 +10,13 @@ from typing import Any
 import typer
 from rich.table import Table
 
+from sweeper.cli import probing
 from sweeper.cli.console import out
 from sweeper.errors import Problem, UsageError
 from sweeper.facts import gpus
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory import estimate, tensors_gib
+from sweeper.planning.memory import estimate, tensors_gib, trial_gib
 from sweeper.planning.memory_checks import check_targets
 from sweeper.planning.memory_dryrun import dry_run
 from sweeper.planning.memory_file import predictions, read_records
@@ -23,6 +24,9 @@ from sweeper.planning.memory_setup import Setup
 from sweeper.planning.plan import MemoryEstimate
 from sweeper.spec import ModelSpec
 from sweeper.units import count, gib
+
+#: What of a probe goes into JSON.
+_PROBED = {"peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"}
 
 
 def print_records(path: Path) -> None:
@@ -49,9 +53,10 @@ def print_setup(
     gpu_memory: float | None,
     gpu: str | None,
     dry: bool,
+    probe: bool,
     as_json: bool,
 ) -> None:
-    """The estimate of one set-up, with the dry run beside it if that is wanted."""
+    """The estimate of one set-up, with the dry run and the probe beside it if they are wanted."""
     if model_id is None:
         raise UsageError("no model is named", fix="Say --model ID, or --from FILE.")
     model = model_facts(ModelSpec(id=model_id))
@@ -60,15 +65,19 @@ def print_setup(
     limit = gpu_memory if gpu_memory is not None else gpus.named(gpu).memory_gib if gpu else None
     found = estimate(model, setup, limit or 0.0)
     followed = dry_run(model, setup) if dry else None
+    probed = probing.probe(model, setup) if probe else None
     fits = None if limit is None else found.high_gib <= limit
     if as_json:
         answer: dict[str, Any] = {"model": model.id, "setup": asdict(setup)}
         answer |= found.model_dump() | {"limit_gib": limit, "fits": fits, "dry_run": followed}
+        answer["probe"] = None if probed is None else probed.model_dump(include=_PROBED)
         typer.echo(json.dumps(answer, indent=2))
         return
     _show(model, setup, found, limit)
     if followed is not None:
         out().print(_dry_line(followed, found))
+    if probed is not None:
+        out().print(probing.line(probed, trial_gib(found)), markup=False)
 
 
 def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float | None) -> None:

@@ -32,6 +32,14 @@ def plan(
             "what it knows: loads torch and the weights once, seconds to minutes.",
         ),
     ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Let each strategy train a few steps on this machine first: loads torch, seconds "
+            "to minutes, once for each set-up.",
+        ),
+    ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show every reason.")] = False,
 ) -> None:
     """Pick strategies and a search space from best-practice rules, with reasons.
@@ -49,6 +57,10 @@ def plan(
         flags[("name",)] = name
     spec = resolve(flags, spec_file)
     made = make_plan(spec, gather(spec, measure_domain=measure_domain))
+    if probe:
+        from sweeper.cli.probed_plan import with_probes
+
+        made = with_probes(spec, made, quiet=False)
     if output is not None:
         write_text(output, to_yaml(spec))
     if name is not None:

@@ -22,9 +22,11 @@ from sweeper.knowledge import home
 
 # A line has about 500 bytes: the last thousand trainings, read in milliseconds.
 _TAIL_BYTES = 512 * 1024
+# Stands in the facts behind the name of a card that no table holds; torch knows the name alone.
+_REMARK = " (median speed of "
 # So many set-ups of the models in question may enter a plan's facts.
 MOST = 40
-_MEDIANS = ("seconds_per_step", "seconds_per_item", "peak_gib")
+_MEDIANS = ("seconds_per_step", "seconds_per_item", "peak_gib", "reserved_gib")
 _NOT_SETUP = {*_MEDIANS, "trainings", "when"}
 
 
@@ -50,7 +52,8 @@ def path_of(device: str, cores: int) -> Path:
         device: Its name: the processor's or the GPU's.
         cores: That a training used; 0 on a GPU.
     """
-    key = hashlib.sha256(f"{device}|{cores}".encode()).hexdigest()[:16]
+    card = device.partition(_REMARK)[0]
+    key = hashlib.sha256(f"{card}|{cores}".encode()).hexdigest()[:16]
     return home() / "measured" / f"{key}.jsonl"
 
 

@@ -180,7 +180,10 @@ class Measured(Record):
         seconds_per_step: Of one optimizer step; None where none was finished.
         seconds_per_item: Of scoring one validation item; None where none was scored.
         peak_gib: As a trial measures it of itself.
+        reserved_gib: What CUDA's allocator held at most; None on a CPU and where nobody asked.
         out_of_memory: It ran out of memory at this micro-batch.
+        classes: Of a new head, 0 for the vocabulary; None where it was not noted.
+        probe: Digest of the set-up that a probe measured; None for trials.
         when: Day of the last of them.
         versions: Of what decides speed.
     """
@@ -203,7 +206,10 @@ class Measured(Record):
     seconds_per_step: float | None = None
     seconds_per_item: float | None = None
     peak_gib: float | None = None
+    reserved_gib: float | None = None
     out_of_memory: bool = False
+    classes: int | None = None
+    probe: str | None = None
     trainings: int = 1
     when: str
     versions: str = ""

@@ -48,8 +48,8 @@ def _lesson(
     speed: Speed,
     measured: tuple[Measured, ...],
 ) -> Lesson:
-    alike = [m for m in measured if m.shape == shape_of(model) and m.precision == precision]
-    same = [m for m in alike if m.strategy == strategy]
+    alike = [m for m in measured if _alike(m, model, classes) and m.precision == precision]
+    same = _trials_first(m for m in alike if m.strategy == strategy)
     trained = _timed(same) or ([] if strategy == "head" else _timed(alike))
     judged = [m for m in same if m.seconds_per_item] or [m for m in alike if m.seconds_per_item]
     device = "cpu" if math.isinf(speed.bandwidth) else "cuda"
@@ -66,6 +66,18 @@ def _lesson(
         evaluation=_mean(items, judged),
         source=_source(trained, strategy),
     )
+
+
+def _alike(measured: Measured, model: ModelFacts, classes: int) -> bool:
+    """Of this architecture, with a head of classes or the vocabulary as here, if that was noted."""
+    noted = measured.classes
+    return measured.shape == shape_of(model) and (noted is None or bool(noted) == bool(classes))
+
+
+def _trials_first(measured: Iterable[Measured]) -> list[Measured]:
+    """Trials if there are any: a probe has no data to fetch and no Trainer around its steps."""
+    found = list(measured)
+    return [m for m in found if m.probe is None] or found
 
 
 def _timed(measured: Iterable[Measured]) -> list[Measured]:
@@ -98,16 +110,16 @@ def _source(measured: Sequence[Measured], strategy: str) -> str:
     low = min(m.seconds_per_step or 0.0 for m in measured)
     high = max(m.seconds_per_step or 0.0 for m in measured)
     span = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
-    trainings = "training" if count == 1 else "trainings"
+    noun = "training" if any(m.probe is None for m in measured) else "probe"
     when = max(m.when for m in measured)
-    return f"measured here on {when}: {count} {trainings} of {what}, {span} s a step"
+    return f"measured here on {when}: {count} {noun}{'s' * (count > 1)} of {what}, {span} s a step"
 
 
 def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
     """Whether a set-up that needs no more than this one ran out of memory on this machine."""
     failed = [m for m in hardware.measured if m.out_of_memory]
     return any(
-        m.shape == shape_of(model)
+        _alike(m, model, setup.classes)
         and (m.strategy, m.precision, m.quantization)
         == (setup.strategy, setup.precision, setup.quantization)
         and m.gradient_checkpointing >= setup.gradient_checkpointing
@@ -127,7 +139,7 @@ def with_measured_peak(
     excess = [
         (m.peak_gib or 0.0) / trial_gib(estimate(model, _at_cap(m, setup), found.limit_gib))
         for m in hardware.measured
-        if m.peak_gib and m.shape == shape_of(model) and m.strategy == setup.strategy
+        if m.peak_gib and _alike(m, model, setup.classes) and m.strategy == setup.strategy
     ]
     factor = max(excess, default=1.0)
     if factor <= 1.0:
@@ -148,7 +160,7 @@ def with_measured_peak(
 
 
 def _at_cap(measured: Measured, setup: Setup) -> Setup:
-    """The measured set-up with its longest batch, which makes the peak."""
+    """The measured set-up with its longest batch, which makes the peak, padded as those here."""
     at_mean = measured_setup(measured, setup.classes, setup.device)
     cap = measured.sequence_length
-    return replace(at_mean, sequence_length=cap, evaluation_length=cap)
+    return replace(at_mean, sequence_length=cap, evaluation_length=cap, padded=setup.padded)

@@ -100,3 +100,9 @@ def test_facts_hold_what_was_measured_of_their_models_on_a_detected_machine() ->
 def test_a_shape_is_of_the_architecture_and_not_of_a_name() -> None:
     renamed = MINILM.model_copy(update={"id": "mine", "folder": "/models/mine"})
     assert shape_of(renamed) == shape_of(MINILM) != shape_of(SMOLLM)
+
+
+def test_a_card_that_no_table_holds_is_found_by_the_name_that_torch_knows() -> None:
+    told = "Some Card (median speed of 3 cards with that memory)"
+    assert path_of(told, 0) == path_of("Some Card", 0)
+    assert path_of("Some Processor (Icelake)", 2) != path_of("Some Processor", 2)

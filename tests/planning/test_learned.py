@@ -140,3 +140,20 @@ def test_a_setup_that_ran_out_is_not_planned_again(scene: Any) -> None:
     hardware = facts.hardware.model_copy(update={"measured": (failed,)})
     after = make_plan(spec, facts.model_copy(update={"hardware": hardware})).candidate("full")
     assert after.micro_batch < before.micro_batch or after.gradient_checkpointing
+
+
+def test_a_probe_counts_until_a_trial_says_more() -> None:
+    probed = timed(4.0, mean_length=24, probe="a", classes=5)
+    assert learned(probed).training == pytest.approx(4.0)
+    assert "1 probe of lora" in learned(probed).source
+    both = learned(probed, timed(2.0))
+    assert both.training == pytest.approx(2.0)
+    assert "1 training of lora" in both.source
+
+
+def test_what_spoke_the_vocabulary_teaches_nothing_about_a_head() -> None:
+    spoken = timed(4.0, classes=0)
+    assert learned(spoken).training == 1.0
+    assert learned(timed(4.0, classes=77)).training == pytest.approx(4.0)
+    too_large = CPU.model_copy(update={"measured": (one(classes=0, out_of_memory=True),)})
+    assert not ran_out(MINILM, SETUP, too_large)

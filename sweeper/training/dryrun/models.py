@@ -52,20 +52,32 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
 
 def build(config: PretrainedConfig, model: ModelFacts, setup: Setup) -> nn.Module:
     """What a trial of this set-up would train, on the meta device."""
-    strategy = strategy_named("lora" if setup.strategy == "qlora" else setup.strategy)
-    base = _base(config, setup)
+    base = base_of(config, setup)
     if setup.quantization in ("nf4", "nf4-dq"):
         _pack(base, QUANTIZED_BYTES[setup.quantization])
-    with torch.device("meta"), warnings.catch_warnings():
+    return dressed(base, config, model, setup, torch.device("meta"))
+
+
+def dressed(
+    base: nn.Module,
+    config: PretrainedConfig,
+    model: ModelFacts,
+    setup: Setup,
+    device: torch.device,
+) -> nn.Module:
+    """The base with the strategy's weights and, for classes, a head, in training mode."""
+    strategy = strategy_named("lora" if setup.strategy == "qlora" else setup.strategy)
+    with torch.device(device), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         adapted = _adapted(strategy, base, model, setup)
         if setup.classes:
             width = int(config.get_text_config().hidden_size)
             adapted = Classifier(adapted, model.pooling or "cls", width, setup.classes)
-    return adapted.to("meta").train()
+    return adapted.to(device).train()
 
 
-def _base(config: PretrainedConfig, setup: Setup) -> nn.Module:
+def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
+    """The base of a set-up on the meta device: in its dtype, frozen, not quantised."""
     dtype = torch.float32 if setup.base_bytes == 4 else torch.bfloat16
     config.use_cache = setup.strategy == "prefix"
     text = config.get_text_config()
