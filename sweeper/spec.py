@@ -94,6 +94,15 @@ class TrainingSpec(Record):
     precision: Literal["fp32", "bf16-mixed", "bf16-pure"] | None = None
     gradient_checkpointing: bool | None = None
     system_prompt: str | None = None
+    replay_share: float | None = Field(
+        None, ge=0, lt=1, description="share of general tokens in training; 0 for none"
+    )
+    kl_weight: float | None = Field(
+        None, ge=0, description="weight of the KL divergence to the base; 0 for none"
+    )
+    early_stopping_patience: PositiveInt | None = Field(
+        None, description="end a trial after so many rungs without a better validation loss"
+    )
     classes_by: Literal["head", "generate"] = Field(
         "head", description="classification: a linear head, or writing the class's name"
     )

@@ -75,6 +75,7 @@ class TrialConfig(Artifact):
             self.optimizer,
             self.parameters.get("r"),
             self.parameters.get("target_modules"),
+            bool(self.parameters.get("kl_weight")),
         )
         return " ".join(str(part) for part in parts)
 
@@ -92,6 +93,7 @@ class RungReport(Artifact):
     rung: int
     validation_loss: float
     items: int
+    general_loss: float | None = Field(None, description="on the first held-back general items")
     train_loss: float | None = None
     optimizer_steps: int
     epochs: float
@@ -181,6 +183,8 @@ class TrialResult(Artifact):
     failure: Failure | None = None
     pruned_at_rung: int | None = None
     pruned_because: str = ""
+    stopped_at_rung: int | None = Field(None, description="it completed there, before its budget")
+    stopped_because: str = ""
     validation_loss: float | None = None
     best_rung: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
@@ -193,6 +197,7 @@ class TrialResult(Artifact):
     total_parameters: int | None = None
     optimizer_steps: int = 0
     tokens: int = 0
+    replay_tokens: int = 0
     training_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     setup_seconds: float = 0.0
@@ -207,6 +212,13 @@ class TrialResult(Artifact):
     model_revision: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     notes: tuple[EncodingNote, ...] = Field((), description="of train and validation")
+
+    @property
+    def forgetting_points(self) -> float | None:
+        """Hundredths of a nat per token that general text lost; None where it was not watched."""
+        if self.general_loss is None or self.general_loss_base is None:
+            return None
+        return 100 * (self.general_loss - self.general_loss_base)
 
 
 AttemptEndKind = Literal[

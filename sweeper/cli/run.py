@@ -27,6 +27,14 @@ def run(
         bool, typer.Option("--new", help="Start afresh; an old run is set aside.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Let each strategy train a few steps before the plan is made. On a GPU that is "
+            "done unless --no-probe; once for each set-up.",
+        ),
+    ] = None,
     fail_under: Annotated[
         float | None,
         typer.Option("--fail-under", help="Exit with 5 if the winner's test score is below this."),
@@ -56,7 +64,7 @@ def run(
         if name is not None:
             flags[("name",)] = name
         spec = resolve(flags, spec_file)
-        prepared = sweeping.prepare(spec, check_model=backend == BACKEND, quiet=quiet)
+        prepared = sweeping.prepare(spec, check_model=backend == BACKEND, quiet=quiet, probe=probe)
         if dry_run:
             planview.show(prepared.plan)
             return

@@ -21,6 +21,7 @@ from sweeper.artifact import write_text
 from sweeper.cli.calibrating import calibrated
 from sweeper.cli.console import err, out
 from sweeper.cli.evaluating import gate, open_suite, recommended, score_finalists
+from sweeper.cli.probed_plan import with_probes
 from sweeper.cli.progress import Progress
 from sweeper.errors import (
     GateFailed,
@@ -93,8 +94,15 @@ def check_choices(**values: str) -> None:
         raise SpecError(problems)
 
 
-def prepare(spec: Spec, *, check_model: bool, quiet: bool) -> Prepared:
-    """Gather facts and plan; whatever is wrong comes out here, before a folder is made."""
+def prepare(spec: Spec, *, check_model: bool, quiet: bool, probe: bool | None = None) -> Prepared:
+    """Gather facts and plan; whatever is wrong comes out here, before a folder is made.
+
+    Args:
+        spec: The request.
+        check_model: Fetch what training needs, and measure what this machine can do.
+        quiet: Say nothing on the way.
+        probe: Train a few steps of each candidate first; if None, where trials run on a GPU here.
+    """
     if spec.data.path is None and (spec.data.corpus is None or spec.task != "domain"):
         problem = Problem(
             "no data is given", "A sweep trains on real examples.", "Name a file.", "--data"
@@ -124,6 +132,9 @@ def prepare(spec: Spec, *, check_model: bool, quiet: bool) -> Prepared:
     plan = make_plan(spec, facts)
     if check_model and (known := calibrated(spec, facts, quiet=quiet)) is not facts:
         plan = make_plan(spec, known)
+    machine = plan.facts.hardware
+    if probe or (probe is None and check_model and machine.detected and machine.device == "cuda"):
+        plan = with_probes(spec, plan, quiet=quiet)
     return Prepared(folder, spec, plan)
 
 

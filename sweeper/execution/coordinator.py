@@ -105,7 +105,7 @@ def run_sweep(
     patience = Patience()
     storage = patient(open_storage(url), patience)
     name = run.path.resolve().name
-    ledger = Ledger(run)
+    ledger = Ledger(run, limit_points=spec.aim.max_forgetting_points)
     with Signals() as signals:
         patience.hurried = lambda: signals.count > 0
         pool, fewer = workers_for(run, spec, plan, url, backend)
@@ -262,7 +262,8 @@ class Coordinator:
             seeds = seal.seeds_of(self.plan)
             loop.jobs.ensure([confirm(number, seed) for number in finalists for seed in seeds])
             loop.until(lambda: not loop.jobs.open())
-            seal.open_seal(self.run, self.plan, finalists)
+            limit = loop.ledger.limit_points
+            seal.open_seal(self.run, self.plan, finalists, limit)
         opened = seal.open_seal(self.run, self.plan, ())
         if opened.complete:
             self._note_late_trials(opened)

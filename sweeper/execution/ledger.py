@@ -21,12 +21,16 @@ from sweeper.trials import TrialConfig, TrialResult
 
 @dataclass
 class Ledger:
-    """The trials of a run that have ended, and which ones wait or run."""
+    """The trials of a run that have ended, and which ones wait or run.
+
+    ``limit_points`` is the forgetting that the user allows.
+    """
 
     run: RunFolder
     trials: list[FrozenTrial] = field(default_factory=list)
     results: dict[int, TrialResult] = field(default_factory=dict)
     configs: dict[int, TrialConfig] = field(default_factory=dict)
+    limit_points: float | None = None
 
     def refresh(
         self, trials: list[FrozenTrial], say: Callable[[str], None] = lambda _text: None
@@ -74,7 +78,7 @@ class Ledger:
 
     def finalists(self, n: int) -> list[int]:
         """The trials that would be confirmed if the search ended now."""
-        return finalists.choose(self.results, self.strategies(), n)
+        return finalists.choose(self.results, self.strategies(), n, self.limit_points)
 
     def defaults(self) -> list[int]:
         """The completed trials of the rule book's defaults."""

@@ -17,7 +17,7 @@ from sweeper.errors import UsageError
 from sweeper.trials import RungReport, TestScore, TrialConfig, TrialResult
 
 CONFIG, RUNGS, RESULT, WEIGHTS = "config.json", "rungs.jsonl", "result.json", "weights"
-ITEM_LOSSES = "item_losses.json"
+ITEM_LOSSES, GENERAL_LOSSES = "item_losses.json", "general_item_losses.json"
 
 
 def begin_attempt(target: Path, config: TrialConfig) -> Path:
@@ -63,7 +63,7 @@ def end_attempt(target: Path, attempt: Path, result: TrialResult) -> None:
 
 def promote(target: Path, attempt: Path) -> TrialResult:
     """Make an ended attempt's files the trial's; again and again with the same effect."""
-    for name in (CONFIG, RUNGS, ITEM_LOSSES):
+    for name in (CONFIG, RUNGS, ITEM_LOSSES, GENERAL_LOSSES):
         if (attempt / name).exists():
             text = (attempt / name).read_text(encoding="utf-8", errors="replace")
             write_text(target / name, text)

@@ -35,6 +35,7 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
     complete = {folder: one for folder, one in results.items() if one.validation_loss is not None}
     items = [_item_losses(folder) for folder in complete]
     same = len({row.shape for row in items}) == 1
+    lost = [points for one in complete.values() if (points := one.forgetting_points) is not None]
     seconds = [one.training_seconds + one.evaluation_seconds for one in complete.values()]
     return Contender(
         trial=number,
@@ -42,6 +43,7 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
         items=np.stack(items) if same else np.empty((0, 0)),
         memory_gib=max((one.peak_memory_gib or 0.0 for one in complete.values()), default=0.0),
         seconds=float(np.mean(seconds)) if seconds else 0.0,
+        forgetting_points=float(np.mean(lost)) if lost else None,
     )
 
 
@@ -56,8 +58,17 @@ def _item_losses(folder: Path) -> Losses:
     return weighted(losses, kept["weights"]) if kept.get("weights") else losses
 
 
-def open_seal(run: RunFolder, plan: Plan, finalists: Sequence[int]) -> TestSeal:
-    """Fix the order and the recommendation, or take what was fixed before."""
+def open_seal(
+    run: RunFolder, plan: Plan, finalists: Sequence[int], limit: float | None = None
+) -> TestSeal:
+    """Fix the order and the recommendation, or take what was fixed before.
+
+    Args:
+        run: Where the trials are.
+        plan: Of the run.
+        finalists: Trial numbers.
+        limit: Points of forgetting that the recommendation must keep to.
+    """
     if run.test_seal.exists():
         return read_either(TestSeal, run.test_seal)
     contenders = [contender(run, plan, number) for number in finalists]
@@ -65,7 +76,7 @@ def open_seal(run: RunFolder, plan: Plan, finalists: Sequence[int]) -> TestSeal:
     classification = plan.facts.task == "classification"
     seal = TestSeal(
         order=tuple(one.trial for one in order(contenders)),
-        recommended=recommend(contenders, plan.seed),
+        recommended=recommend(contenders, plan.seed, limit),
         opened_at=now(),
         headline_metric="accuracy" if classification else "loss",
         higher_is_better=classification,

@@ -17,7 +17,7 @@ from sweeper.execution.endings import note_end, read_end
 from sweeper.execution.events import now
 from sweeper.execution.repair import readable
 from sweeper.runfolder import RunFolder
-from sweeper.search.study import FAILURE, SECONDS
+from sweeper.search.study import CONSTRAINT, FAILURE, FORGETTING, GENERAL_LOSS, SECONDS
 from sweeper.trials import (
     AttemptEndKind,
     Failure,
@@ -43,6 +43,12 @@ def note(queue: Queue, trial_id: int, result: TrialResult, config: TrialConfig |
     backend.set_trial_user_attr(trial_id, SECONDS, seconds)
     if result.failure is not None:
         backend.set_trial_user_attr(trial_id, FAILURE, result.failure.kind)
+    if (points := result.forgetting_points) is not None:
+        backend.set_trial_user_attr(trial_id, GENERAL_LOSS, result.general_loss)
+        backend.set_trial_user_attr(trial_id, FORGETTING, points)
+        limit = config.parameters.get("general_loss_limit") if config is not None else None
+        if limit is not None:
+            backend.set_trial_system_attr(trial_id, CONSTRAINT, points / 100 - float(limit))
     learned = lessons.lesson(config, result) if config is not None else None
     if learned is not None:
         backend.set_trial_user_attr(trial_id, lessons.FITTED, lessons.attribute(learned))

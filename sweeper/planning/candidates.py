@@ -14,6 +14,7 @@ from sweeper.planning.factkinds import Values
 from sweeper.planning.facttable import fact_values
 from sweeper.planning.first_stage import with_first_stage
 from sweeper.planning.fitting import MARGIN, Fit, Work, fit
+from sweeper.planning.guards import with_choices, without_shards
 from sweeper.planning.lengths import Cap, sequence_cap
 from sweeper.planning.limits import widened_within, within
 from sweeper.planning.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
@@ -70,7 +71,7 @@ def entry(
     if out is not None and wanted is None and leave_out:
         remedy = f"name it with --strategies to let it compete ({name})"
         return _rejected(scene, name, fill(out.why, scene.values), out.id, out.source, remedy)
-    parameters = _with_epochs(standing.parameters, epochs, spec)
+    parameters = with_choices(_with_epochs(standing.parameters, epochs, spec), spec.training)
     room = scene.model.context_length - scene.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
     if prompt is not None and prompt.low is not None and prompt.low > room:
@@ -93,6 +94,7 @@ def entry(
     if not found.fits:
         return too_large(standing.strategy, scene.model, found, facts.hardware)
     parameters = widened_within(parameters, found, scene.model, facts.hardware)
+    parameters = without_shards(parameters, found.setup)
     candidate = _candidate(scene, standing, parameters, found)
     return with_first_stage(candidate, facts, scene.model, found.setup)
 
@@ -202,7 +204,7 @@ def _setup_notes(scene: Outlook, found: Fit) -> tuple[str, ...]:
     pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()
     return (
         f"sequence cap of {scene.cap.tokens} tokens: {scene.cap.why}"
-        f"{f'; {scene.cap.cuts} of them lose their end' if scene.cap.cuts else ''}",
+        f"{f'; {scene.cap.cuts} of them {scene.cap.fate}' if scene.cap.cuts else ''}",
         f"margin: {MARGIN}; the heaviest configuration of the range needs "
         f"{heaviest.peak_gib:.1f} GiB (up to {heaviest.high_gib:.1f}) of {heaviest.limit_gib:g}",
         *pure,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.facts.record import Measured
+from sweeper.planning.guards import KL, REPLAY
 from sweeper.planning.memory import Setup
 from sweeper.planning.memory_setup import Quantization
 from sweeper.planning.plan import Candidate
@@ -99,6 +100,10 @@ def _adapter_fields(parameters: Mapping[str, Scalar]) -> dict[str, Any]:
         fields["lora_dropout"] = float(parameters["lora_dropout"])
     if "use_dora" in parameters:
         fields["use_dora"] = bool(parameters["use_dora"])
+    if REPLAY in parameters:
+        fields["replay_share"] = float(parameters[REPLAY])
+    if KL in parameters:
+        fields["near_base"] = bool(parameters[KL])
     return fields
 
 

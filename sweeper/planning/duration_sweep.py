@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.planning.duration_setup import BATCH, TARGET_MODULES, candidate_setup
 from sweeper.planning.duration_trial import Clock, Course, clock_of, fit_seconds
+from sweeper.planning.guards import KL, REPLAY, general_tokens
 from sweeper.planning.lengths import sequence_cap
 from sweeper.planning.plan import Candidate, Duration, Parameter
 from sweeper.spec import Scalar, Spec
@@ -24,7 +25,7 @@ START_SECONDS, BETWEEN_SECONDS = 7.5, 0.5
 _WRITTEN = {"cpu": 32, "cuda": 256}
 # Classes and the length of an answer where no data is at hand.
 _CLASSES, _ANSWER_SHARE = 2, 0.5
-TIMED = (BATCH, TARGET_MODULES)
+TIMED = (BATCH, TARGET_MODULES, REPLAY, KL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def course_of(
         classes=classes if head else 0,
         written_items=0 if classes else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
+        general_tokens=0 if head else general_tokens(spec, cap.tokens, rungs),
     )
 
 

@@ -40,6 +40,7 @@ class Course:
         classes: Of a new head; 0 for the vocabulary.
         written_items: Test items that are answered in writing.
         written_tokens: Tokens of an answer.
+        general_tokens: Of general text that is scored at rungs and at the end.
     """
 
     train_rows: int
@@ -53,6 +54,7 @@ class Course:
     classes: int
     written_items: int = 0
     written_tokens: float = 0.0
+    general_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,17 @@ class Clock:
             return self.judging(course, course.validation_rows)
         below = (course.rungs - 1) * self.judging(course, course.rung_items)
         whole = self.judging(course, course.validation_rows)
-        return below + whole + course.rungs * _VALIDATION_SECONDS
+        general = self.general(course.general_tokens)
+        return below + whole + general + course.rungs * _VALIDATION_SECONDS
+
+    def general(self, tokens: int) -> float:
+        """Scoring so many tokens of general text."""
+        if not tokens:
+            return 0.0
+        batch = max(1, self.setup.evaluation_batch or self.setup.micro_batch)
+        length = self.setup.evaluation_length or self.setup.sequence_length
+        work = evaluation(self.model, self.setup, batch, length)
+        return self.speed.seconds(work) * tokens / (batch * length) * self.learned.evaluation
 
     def whole(self, course: Course) -> float:
         """A full budget from its first step to its last validation."""

@@ -103,6 +103,9 @@ def training_step(model: ModelFacts, setup: Setup) -> Work:
     drawn = (1 + again) * tokens * sum(cost.dropped * cost.count for cost in costs)
     beside_layers = float(_adapted(model, setup))
     micro = Work(flops, moved, passes * model.layers, adapters=beside_layers, randoms=drawn)
+    micro *= 1 / (1 - setup.replay_share)
+    if setup.near_base:
+        micro += evaluation(model, setup, setup.micro_batch, setup.sequence_length)
     return micro * setup.gradient_accumulation_steps + _optimizer_step(model, setup)
 
 

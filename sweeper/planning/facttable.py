@@ -81,6 +81,24 @@ _TABLE: tuple[Fact, ...] = (
         chosen=True,
     ),
     flag(
+        "replay_wanted",
+        "replay of general text was asked for",
+        lambda s: bool(s.spec.training.replay_share),
+        chosen=True,
+    ),
+    flag(
+        "kl_wanted",
+        "a KL penalty to the base model was asked for",
+        lambda s: bool(s.spec.training.kl_weight),
+        chosen=True,
+    ),
+    flag(
+        "patience_wanted",
+        "early stopping on validation loss was asked for",
+        lambda s: s.spec.training.early_stopping_patience is not None,
+        chosen=True,
+    ),
+    flag(
         "domain_corpus",
         "a domain corpus to continue pretraining on was given",
         lambda s: s.spec.data.corpus is not None,

@@ -13,6 +13,7 @@ from typing import Any
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.planning.duration import trial_duration
 from sweeper.planning.duration_setup import TARGETS
+from sweeper.planning.guards import KL, REPLAY
 from sweeper.planning.learned import ran_out, with_measured_peak
 from sweeper.planning.memory import Setup, estimate, trainable_parameters
 from sweeper.planning.plan import Duration, MemoryEstimate, Parameter, Precision
@@ -229,6 +230,11 @@ def _adapter_fields(parameters: Mapping[str, Parameter], *, heaviest: bool) -> d
             parameter = parameters[name]
             ever = heaviest and True in (parameter.choices or ())
             fields[name] = bool(parameter.default) or ever
+    if KL in parameters:
+        near = parameters[KL]
+        fields["near_base"] = bool(_value(near, heaviest))
+    if REPLAY in parameters:
+        fields["replay_share"] = float(_value(parameters[REPLAY], heaviest))
     if "lora_dropout" in parameters:
         fields["lora_dropout"] = float(_value(parameters["lora_dropout"], heaviest))
     return fields

@@ -48,6 +48,9 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
         "system_prompt": training.system_prompt,
         "rules": spec.rules,
     }
+    # Only where they are asked for, so that runs from before they could be still resume.
+    guards = {name: getattr(training, name) for name in ("replay_share", "kl_weight")}
+    space |= {name: value for name, value in guards.items() if value is not None}
     written = facts.task == "classification" and training.classes_by == "generate"
     return Identity(
         model=digest([[model.id, model.revision] for model in facts.models]),

@@ -67,6 +67,8 @@ class _Step:
             parts["trained weights"] = float(self.trainable * setup.trained_bytes)
         parts["optimizer states"] = self.trainable * self.optimizer_cost.states
         parts = {name: size * self.shard for name, size in parts.items()}
+        if self.full and setup.near_base:
+            parts["frozen copy"] = float(self.model.parameters * setup.compute_bytes)
         if setup.sharding == "ddp":
             parts["gradient buckets"] = float(self.trainable * setup.trained_bytes)
         if setup.sharding == "fsdp":  # this layer, the next one, and the root with embeddings
@@ -127,7 +129,15 @@ class _Step:
         parts["activations"] = self._kept()
         worst = max(self.head.forward, self.head.backward)
         parts["logits and loss"] = self.setup.tokens * worst
+        if self.setup.near_base:
+            parts["divergence"] = self._divergence()
         return Phase("loss", parts)
+
+    def _divergence(self) -> float:
+        """The base's logits, both log softmaxes in float32, and the gradient of one of them."""
+        setup = self.setup
+        spoken = setup.tokens * setup.answer_fraction * self.model.vocabulary_size
+        return spoken * (setup.compute_bytes + 3 * 4)
 
     def backward_start(self) -> Phase:
         setup, last = self.setup, self.layers[-1]

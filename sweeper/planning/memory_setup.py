@@ -55,6 +55,8 @@ class Setup:
         evaluation_length: Tokens of an evaluated example; ``sequence_length`` if 0.
         generation_tokens: New tokens that evaluation generates for each example.
         gpus: How many devices train one model together.
+        replay_share: Of general tokens among all; they pass through in batches of their own.
+        near_base: Whether a KL divergence to the base is in the loss.
     """
 
     strategy: str
@@ -93,6 +95,8 @@ class Setup:
     gpus: int = 1
     sharding: Sharding = "none"
     device: Literal["cuda", "cpu"] = "cuda"
+    replay_share: float = 0.0
+    near_base: bool = False
 
     @property
     def tokens(self) -> int:

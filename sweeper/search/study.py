@@ -28,8 +28,8 @@ FAILURE = "sweeper:failure"
 SECONDS = "sweeper:seconds"
 GENERAL_LOSS = "sweeper:general_loss"
 FORGETTING = "sweeper:forgetting_points"
-# A system attribute, as Optuna's `set_constraint` writes it: up to 0 a trial keeps to the limit, and
-# `best_trial` and the samplers see it.
+# A system attribute, as Optuna's `set_constraint` writes it. Up to 0 a trial keeps to the limit;
+# `best_trial` and Optuna's samplers see it.
 CONSTRAINT = "constraints:forgetting"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -112,8 +112,7 @@ class Strategy(ABC):
         """
         return None
 
-    @contextmanager
-    def base_output(self, adapted: nn.Module) -> Iterator[nn.Module]:
+    def base_output(self, adapted: nn.Module) -> AbstractContextManager[nn.Module]:
         """The model as it was before ``apply``, for forward passes without gradient.
 
         Never run a backward pass inside: what was switched off stays off for the recomputation of
@@ -127,7 +126,6 @@ class Strategy(ABC):
             why="The base's own weights are trained.",
             fix="Compare with a frozen copy.",
         )
-        yield adapted
 
     def learning_rate(self, name: str, parameters: Parameters) -> float:
         """The peak learning rate of one trained weight of the base, by its full name."""

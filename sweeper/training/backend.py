@@ -20,21 +20,32 @@ from sweeper.facts.record import ModelFacts
 from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
+from sweeper.tasks.fewshot import ZeroShot
 from sweeper.training.assembly import trained
 from sweeper.training.job import WEIGHTS, Job
 from sweeper.training.measure import Judge, never
+from sweeper.training.measurements import keep
 from sweeper.training.memory_guard import MemoryGuard
 from sweeper.training.packaged import PACKAGED, packaged_model
+from sweeper.training.ranks import Ranks
+from sweeper.training.scoring import answers, scored
 from sweeper.training.trial import run_trial
 from sweeper.training.workshop import Workshop
-from sweeper.trials import BaselineResult, RungReport, TestScore, TrialConfig, TrialResult
+from sweeper.trials import (
+    BaselineResult,
+    RungReport,
+    TestScore,
+    TestSeal,
+    TrialConfig,
+    TrialResult,
+)
 
 _PACKAGED = "packaged:"
 
 
 def make(run: RunFolder, plan: Plan, spec: Spec) -> TorchBackend:
     """A backend for a run; data and models are loaded when first needed."""
-    return TorchBackend(plan, spec)
+    return TorchBackend(plan, spec, run.path)
 
 
 class TorchBackend:
@@ -43,17 +54,24 @@ class TorchBackend:
     Args:
         plan: Frozen; says how long sequences are and what is known of the models.
         spec: What the user asked for.
+        run: The run's folder, if it has one.
+        device: Where to train; a GPU if there is one and this is None.
     """
 
-    def __init__(self, plan: Plan, spec: Spec) -> None:
+    def __init__(
+        self, plan: Plan, spec: Spec, run: Path | None = None, device: torch.device | None = None
+    ) -> None:
+        self._run = run
         self._plan = plan
         self._spec = spec
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        best = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = device or best
         self._dataset = load(spec.data, spec.task)
         self._guard = MemoryGuard()
         self._workshops: dict[str, Workshop] = {}
 
-    def _workshop(self, model: str) -> Workshop:
+    def workshop(self, model: str) -> Workshop:
+        """What all trials of one base model share, opened when first asked for."""
         if model not in self._workshops:
             if self._device.type == "cuda":
                 self.close()
@@ -82,7 +100,7 @@ class TorchBackend:
 
     def baselines(self) -> Iterator[BaselineResult]:
         """Score the models to beat on validation, one after the other."""
-        for baseline in self._workshop(self._plan.candidates[0].model).baselines:
+        for baseline in self.workshop(self._plan.candidates[0].model).baselines:
             start = time.perf_counter()
             evaluation = baseline.evaluate("validation")
             yield BaselineResult(
@@ -102,12 +120,25 @@ class TorchBackend:
         should_stop: Callable[[], bool],
     ) -> TrialResult:
         """Train one trial from the base weights; see ``Backend.train``."""
-        workshop = self._workshop(config.model)
-        workshop.should_stop = should_stop
+        workshop = self.workshop(config.model)
+        workshop.should_stop = workshop.general.should_stop = should_stop
+        rungs: list[RungReport] = []
+
+        def tell(rung: RungReport) -> Decision:
+            rungs.append(rung)
+            return report(rung)
+
         try:
-            return run_trial(Job(workshop, config, folder, report, should_stop), self._guard)
+            job = Job(workshop, config, folder, tell, should_stop, self._run)
+            if config.gpus > 1:
+                job.ranks = Ranks(
+                    self._plan, self._spec, config, folder, tell, should_stop, self._run
+                )
+            result = run_trial(job, self._guard)
+            keep(config, result, workshop.facts, rungs)
+            return result
         finally:
-            workshop.should_stop = never
+            workshop.should_stop = workshop.general.should_stop = never
 
     def score_test(self, name: str, config: TrialConfig | None, folder: Path | None) -> TestScore:
         """Score a trial's saved weights, or a baseline by name, on the sealed test split.
@@ -116,29 +147,35 @@ class TorchBackend:
             KeyError: There is no baseline of that name.
         """
         if config is None or folder is None:
-            workshop = self._workshop(self._plan.candidates[0].model)
+            workshop = self.workshop(self._plan.candidates[0].model)
             known = {baseline.name: baseline for baseline in workshop.baselines}
-            evaluation = known[name].evaluate("test")
+            score = scored(name, None, workshop, known[name].evaluate("test"))
+            if name != ZeroShot.name:
+                return score
+            written = answers(workshop, workshop.base(), self._spec.evaluation, mixed=False)
         else:
-            workshop = self._workshop(config.model)
+            workshop = self.workshop(config.model)
             mixed = config.precision == "bf16-mixed"
             judge = Judge(workshop.task, workshop.items("test"), config.evaluation_batch, mixed)
             with trained(workshop, folder / WEIGHTS) as model:
-                evaluation = judge.evaluate(model)
-        return TestScore(
-            name=name,
-            trial=config.number if config else None,
-            seed=config.seed if config else None,
-            loss=evaluation.loss,
-            metrics=evaluation.metrics,
-            item_scores=tuple(evaluation.scores.tolist()),
-            item_losses=tuple(evaluation.losses.tolist()),
-        )
+                score = scored(name, config, workshop, judge.evaluate(model))
+                if not self._writes(config):
+                    return score
+                written = answers(workshop, model, self._spec.evaluation, mixed=mixed)
+        return score.model_copy(update={"generated": written})
+
+    def _writes(self, config: TrialConfig) -> bool:
+        """Whether a trial answers in writing, which takes its time: finalists do, and of their
+        trainings the first."""
+        seal = RunFolder(self._run).test_seal if self._run is not None else None
+        finalist = seal is None or not seal.exists() or config.number in TestSeal.read(seal).order
+        return finalist and config.seed == self._plan.seed
 
     def close(self) -> None:
         """Give back all models."""
         for workshop in self._workshops.values():
             workshop.keeper.forget()
+            workshop.first_stages.forget()
         self._workshops.clear()
         gc.unfreeze()
         gc.collect()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
+from sweeper.errors import ModelError
 from sweeper.strategies.base import TaskType
 from sweeper.strategies.loading import class_options, quiet_library
 
@@ -60,6 +61,23 @@ def load_base(
         # What PEFT writes into an adapter as its base: a name that means the same elsewhere.
         model.name_or_path = name
     return model.requires_grad_(False).eval()
+
+
+def checkpoint(base: Any, wanted: bool) -> None:
+    """Switch activation checkpointing on or off, in the variant that needs no input gradients.
+
+    Raises:
+        ModelError: The architecture cannot.
+    """
+    if wanted and not base.supports_gradient_checkpointing:
+        raise ModelError(
+            f"{type(base).__name__} does not support gradient checkpointing",
+            fix="Set training.gradient_checkpointing to false.",
+        )
+    if wanted:
+        base.activation_checkpointing_enable({"use_reentrant": False})
+    elif base.is_activation_checkpointing:
+        base.activation_checkpointing_disable()
 
 
 def checksum(tensor: Tensor) -> int:

@@ -24,6 +24,11 @@ def ranks_in_all() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def rank_here() -> int:
+    """Which of them this process is."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def check_wrapped(model: nn.Module, *, sharded: bool) -> None:
     """Check that the Trainer wrapped the model as was asked for, and say so in the trial's log.
 

@@ -6,6 +6,9 @@ from torch import nn
 
 from sweeper.strategies.base import Strategy
 from sweeper.training.assembly import assembled, head_names
+from sweeper.training.distributed import gather_trained, layer_classes
+from sweeper.training.first_stage import FirstStage
+from sweeper.training.guarding import look_at_general, prepared
 from sweeper.training.job import Job
 from sweeper.training.memory_guard import Batching, Phase
 from sweeper.training.memory_use import PeakMemory, bytes_of
@@ -14,7 +17,7 @@ from sweeper.training.quick_steps import quick_steps
 from sweeper.training.rungs import RungWatch
 from sweeper.training.sampling import LengthGroupedBatches
 from sweeper.training.schedule import optimizer_steps, rung_steps, schedule
-from sweeper.training.trainer import TrialTrainer, arguments
+from sweeper.training.trainer import Guards, TrialTrainer, arguments
 from sweeper.trials import TrialResult
 
 # On a GPU each look at the loss waits for the device; this many steps lie between two of them.
@@ -33,6 +36,7 @@ def memory_setup(job: Job) -> str:
         config.optimizer,
         config.parameters.get("r"),
         config.parameters.get("target_modules"),
+        bool(config.parameters.get("kl_weight")),
     )
     return " ".join(str(part) for part in parts)
 
@@ -47,24 +51,48 @@ def train_once(job: Job, strategy: Strategy, batching: Batching, phase: Phase) -
     """
     device = job.workshop.device
     job.batching = batching
-    with assembled(job.workshop, strategy, job.config) as model:
+    look_at_general(job, phase)
+    read_corpus(job)
+    keeper = job.read_base.keeper if job.read_base else None
+    ready = prepared(job, strategy, keeper or job.workshop.keeper)
+    with assembled(job.workshop, strategy, job.config, keeper) as model:
         peak, loaded = PeakMemory(device), bytes_of(model)
         job.progress = Progress(check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1)
-        watch, trainer = _trainer(job, strategy, model, phase)
+        watch, trainer = _trainer(job, strategy, model, phase, ready.beside(model))
         with quick_steps(model):
             trainer.train()
         job.peak_memory_gib = peak.gib(loaded)
         if watch.pruned_at is not None:
             return job.pruned(model, watch.pruned_at)
-        return job.completed(strategy, model, watch.finish())
+        final = watch.finish()
+        if job.watches_general:
+            watch.score_general()
+        gather_trained(model)
+        return job.completed(strategy, model, final)
+
+
+def read_corpus(job: Job) -> None:
+    """Let the base read the corpus first, where the trial says so; once for all such trials."""
+    config = job.config
+    stage = FirstStage.of(
+        config.parameters,
+        job.batching.micro,
+        config.precision,
+        config.sequence_length,
+        config.gradient_checkpointing,
+    )
+    if stage is not None:
+        job.take_read_base(job.workshop.first_stages.base(stage, job.should_stop))
+    elif job.workshop.device.type == "cuda":
+        job.workshop.first_stages.forget()  # one base at a time on a GPU
 
 
 def _trainer(
-    job: Job, strategy: Strategy, model: nn.Module, phase: Phase
+    job: Job, strategy: Strategy, model: nn.Module, phase: Phase, guards: Guards
 ) -> tuple[RungWatch, TrialTrainer]:
     config, batching = job.config, job.batching
     train = job.workshop.items("train")
-    effective = batching.micro * batching.accumulation
+    effective = batching.micro * batching.accumulation * config.gpus
     steps = optimizer_steps(len(train), effective, config.budget.epochs)
     per_epoch = optimizer_steps(len(train), effective, 1.0)
     watch = RungWatch(job, model, rung_steps(steps, config.budget.rungs), per_epoch, phase)
@@ -78,16 +106,19 @@ def _trainer(
         optimizer=config.optimizer,
         seed=config.seed,
         device=job.workshop.device,
+        sharded=layer_classes(model) if config.sharding == "fsdp" else None,
     )
     trainer = TrialTrainer(
         model=model,
         task=job.workshop.task,
         features=train.features,
         order=LengthGroupedBatches(train.lengths, effective, config.seed),
-        groups=strategy.parameter_groups(model, config.parameters, head_names(model)),
+        # Later, since spreading a model over devices makes other tensors of its weights.
+        groups=lambda: strategy.parameter_groups(model, config.parameters, head_names(model)),
         progress=job.progress,
         mixed=job.mixed,
         settings=settings,
         callbacks=[watch],
+        guards=guards,
     )
     return watch, trainer

@@ -19,15 +19,27 @@ from sweeper.backend import Decision, Interrupted
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification
+from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.training.artifacts import TrainedRecord, save_trained
+from sweeper.training.first_stage import ReadBase
 from sweeper.training.measure import Judge
 from sweeper.training.memory_guard import Batching
 from sweeper.training.progress import Progress
+from sweeper.training.ranks import Ranks
 from sweeper.training.versions import versions
 from sweeper.training.workshop import Workshop
-from sweeper.trials import Failure, FailureKind, RungReport, State, TrialConfig, TrialResult
+from sweeper.trials import (
+    Failure,
+    FailureKind,
+    FirstStageResult,
+    RungReport,
+    State,
+    TrialConfig,
+    TrialResult,
+)
 
 ITEM_LOSSES = "item_losses.json"
+GENERAL_LOSSES = "general_item_losses.json"
 WEIGHTS = "weights"
 
 
@@ -37,6 +49,8 @@ class Final:
 
     rung: int
     evaluation: Evaluation
+    stopped_because: str = ""
+    stopped_at: int | None = None
 
 
 @dataclass
@@ -49,6 +63,8 @@ class Job:
         folder: Of this attempt.
         report: Told of each rung once, over all retries.
         should_stop: Asked at each step.
+        run: The run's folder, where a base that read a corpus is kept for its adapters; None
+            leaves it in the cache alone.
     """
 
     workshop: Workshop
@@ -56,9 +72,15 @@ class Job:
     folder: Path
     report: Callable[[RungReport], Decision]
     should_stop: Callable[[], bool]
+    run: Path | None = None
     progress: Progress = field(default_factory=Progress)
     batching: Batching = field(init=False)
     peak_memory_gib: float | None = None
+    ranks: Ranks | None = None
+    read_base: ReadBase | None = None
+    first_stage: FirstStageResult | None = None
+    base_on_general: Evaluation | None = None
+    general: Evaluation | None = None
     _reported: int = 0
     _started: float = field(default_factory=time.perf_counter)
 
@@ -84,8 +106,36 @@ class Job:
             self.should_stop,
         )
 
+    def take_read_base(self, read: ReadBase) -> None:
+        """The base that this trial trains on, after a first stage.
+
+        A trial that starts again with a smaller micro-batch still is the one that ran the stage.
+        """
+        if self.first_stage is None or self.first_stage.id != read.result.id:
+            self.first_stage = read.result
+        self.read_base = read
+
+    @property
+    def watches_general(self) -> bool:
+        """Whether the loss on general text is measured: where the sweep or this trial asks."""
+        wanted = ("replay_share", "general_loss_limit")
+        guarded = any(self.config.parameters.get(name) for name in wanted)
+        text = self.workshop.task.task_type == "CAUSAL_LM"
+        return self.workshop.general.watched or (guarded and text)
+
+    def on_general(self, model: nn.Module, count: int | None = None) -> Evaluation:
+        """This trial's model on the general text that was held back, or on its first items."""
+        return self.workshop.general.measure(
+            model, self.batching.evaluation, self.mixed, self.should_stop, count
+        )
+
     def tell(
-        self, rung: int, evaluation: Evaluation, train_loss: float | None, epochs: float
+        self,
+        rung: int,
+        evaluation: Evaluation,
+        train_loss: float | None,
+        epochs: float,
+        general_loss: float | None = None,
     ) -> Decision:
         """Report a rung, unless an earlier try of the same trial has.
 
@@ -102,10 +152,12 @@ class Job:
                 rung=rung,
                 validation_loss=evaluation.loss,
                 items=len(evaluation.losses),
+                general_loss=general_loss,
                 train_loss=train_loss,
                 optimizer_steps=self.progress.steps,
                 epochs=epochs,
                 tokens=self.progress.tokens,
+                replay_tokens=self.progress.replay_tokens,
                 training_seconds=self.progress.training_seconds,
                 evaluation_seconds=self.progress.evaluation_seconds,
                 metrics=evaluation.metrics,
@@ -119,6 +171,8 @@ class Job:
         """Write what a completed trial leaves behind, and give its result."""
         self._write_item_losses(final.evaluation)
         if self.config.keep_weights:
+            if self.read_base and self.run is not None and not strategy.saves_whole_model:
+                self.read_base.keep_in(self.run)
             save_trained(self.folder / WEIGHTS, model, strategy, self._record(strategy))
         return self._result(
             "COMPLETE",
@@ -127,7 +181,11 @@ class Job:
             best_rung=final.rung,
             metrics=final.evaluation.metrics,
             item_losses=ITEM_LOSSES,
+            stopped_at_rung=final.stopped_at,
+            stopped_because=final.stopped_because,
+            **self._general_losses(),
             weights=WEIGHTS if self.config.keep_weights else None,
+            notes=self.workshop.notes("train", "validation"),
         )
 
     def pruned(self, model: nn.Module, rung: int) -> TrialResult:
@@ -149,6 +207,8 @@ class Job:
     def _result(self, state: State, **known: Any) -> TrialResult:
         progress, config = self.progress, self.config
         training, evaluation = progress.training_seconds, progress.evaluation_seconds
+        read = self.first_stage.seconds if self.first_stage and self.first_stage.ran_here else 0.0
+        spent = training + evaluation + read
         return TrialResult(
             number=config.number,
             attempt=config.attempt,
@@ -156,11 +216,14 @@ class Job:
             state=state,
             optimizer_steps=progress.steps,
             tokens=progress.tokens,
+            replay_tokens=progress.replay_tokens,
             training_seconds=training,
             evaluation_seconds=evaluation,
-            setup_seconds=max(0.0, time.perf_counter() - self._started - training - evaluation),
+            setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
+            first_stage=self.first_stage,
             peak_memory_gib=self.peak_memory_gib,
             micro_batch=self.batching.micro,
+            evaluation_batch=self.batching.evaluation,
             data_fingerprint=self.workshop.dataset.fingerprint,
             model_revision=self.workshop.facts.revision,
             versions=versions(),
@@ -179,8 +242,29 @@ class Job:
             base_dtype=str(dtype).removeprefix("torch."),
             sequence_length=task.sequence_length,
             labels=self.workshop.dataset.labels,
+            classes_by="generate" if isinstance(task, GenerateLabel) else "head",
             pooling=task.pooling if isinstance(task, Classification) else None,
+            first_stage=self.first_stage.id
+            if self.first_stage and not strategy.saves_whole_model
+            else None,
         )
+
+    def _general_losses(self) -> dict[str, Any]:
+        """What the result says of general text, item by item in a file beside it."""
+        base = self.base_on_general
+        if self.general is None or base is None:
+            return {}
+        kept = {
+            "losses": self.general.losses.tolist(),
+            "base_losses": base.losses.tolist(),
+            "weights": base.weights.tolist(),
+        }
+        write_text(self.folder / GENERAL_LOSSES, json.dumps(kept))
+        return {
+            "general_loss": self.general.loss,
+            "general_loss_base": base.loss,
+            "general_item_losses": GENERAL_LOSSES,
+        }
 
     def _write_item_losses(self, evaluation: Evaluation) -> None:
         examples = self.workshop.items("validation").examples

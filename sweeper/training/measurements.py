@@ -43,8 +43,9 @@ def measurement(
     """
     out_of_memory = result.failure is not None and result.failure.kind == "out-of-memory"
     trained = result.optimizer_steps >= _FEWEST_STEPS and result.training_seconds > 0
-    if not (trained or out_of_memory):
-        return None
+    guarded = any(config.parameters.get(name) for name in ("replay_share", "kl_weight"))
+    if guarded or not (trained or out_of_memory):
+        return None  # steps with replay or a second forward pass say little about plain ones
     micro = result.micro_batch or config.micro_batch
     batch = config.micro_batch * config.gradient_accumulation_steps
     steps = max(result.optimizer_steps, 1)

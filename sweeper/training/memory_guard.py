@@ -93,7 +93,8 @@ def _asked_gib(error: BaseException) -> float | None:
     return float(found["amount"]) * _UNITS[found["unit"]] / GIB if found else None
 
 
-def _shortage(error: BaseException) -> TooLarge:
+def shortage(error: BaseException) -> TooLarge:
+    """What an out-of-memory error says was needed, and what the device has."""
     asked = _asked_gib(error)
     if torch.cuda.is_available():
         had, used = torch.cuda.mem_get_info()[1], torch.cuda.max_memory_allocated()
@@ -145,7 +146,7 @@ class MemoryGuard:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                shortage = _shortage(error)
+                lacking = shortage(error)
             else:
                 if batching != planned:
                     self._fitted[setup] = batching
@@ -155,5 +156,5 @@ class MemoryGuard:
             less = batching.smaller_evaluation() if phase.evaluating else None
             less = less or batching.smaller_training()
             if less is None:
-                raise shortage
+                raise lacking
             batching = less

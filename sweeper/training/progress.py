@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Diverged(Exception):
-    """A loss is not a finite number any more; there is nothing left to train."""
+    """A loss or a gradient is not a finite number any more; there is nothing left to train."""
 
 
 @dataclass
@@ -27,10 +27,12 @@ class Progress:
     check_every: int = 1
     steps: int = 0
     tokens: int = 0
+    replay_tokens: int = 0
     earlier: float = 0.0
     evaluation_seconds: float = 0.0
     _started: float = field(default_factory=time.perf_counter)
     _loss: Tensor | None = None
+    _norm: Tensor | None = None
     _terms: int = 0
 
     def add(self, loss_sum: Tensor, terms: int, tokens: int) -> None:
@@ -40,20 +42,31 @@ class Progress:
         self._terms += terms
         self.tokens += tokens
 
+    def saw_gradient(self, norm: Tensor | float | None) -> None:
+        """The norm of the gradient before it was clipped; None where nobody took it."""
+        self._norm = torch.as_tensor(norm).detach() if norm is not None else None
+
     def step(self) -> None:
         """One optimizer step is done.
 
         Raises:
-            Diverged: The training loss is not finite.
+            Diverged: The training loss or the gradient is not finite.
         """
         self.steps += 1
         if self.steps % self.check_every == 0:
             self.check()
 
     def check(self) -> None:
-        """Raise ``Diverged`` if the training loss since the last rung is not finite."""
+        """Look at the training loss since the last rung, and at the last gradient.
+
+        Raises:
+            Diverged: One of them is not finite. An exploded gradient comes first: it makes the
+                weights, and with the next batch the loss, not numbers either.
+        """
         if self._loss is not None and not bool(torch.isfinite(self._loss)):
             raise Diverged(f"training loss is not finite at step {self.steps}")
+        if self._norm is not None and not bool(torch.isfinite(self._norm)):
+            raise Diverged(f"the gradient exploded: its norm is not finite at step {self.steps}")
 
     def take_train_loss(self) -> float | None:
         """The mean training loss since it was last taken; None if nothing was trained."""

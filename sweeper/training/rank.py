@@ -55,11 +55,12 @@ def tell(pipe: TextIO, report: RungReport) -> Decision:
         pipe: Takes reports of the first rank; answers come on standard input.
         report: This rank's.
     """
-    tokens = torch.tensor([float(report.tokens)], device=_device())
+    tokens = torch.tensor([float(report.tokens), float(report.replay_tokens)], device=_device())
     dist.all_reduce(tokens)
     answer: list[Any] = [None]
     if dist.get_rank() == 0:
-        whole = report.model_copy(update={"tokens": int(tokens)})
+        read, replayed = (int(count) for count in tokens)
+        whole = report.model_copy(update={"tokens": read, "replay_tokens": replayed})
         pipe.write(whole.model_dump_json() + "\n")
         answer = [sys.stdin.readline().strip()]
     dist.broadcast_object_list(answer, src=0)

@@ -6,6 +6,7 @@ Knows the Trainer only through its callback; knows nothing of strategies or of t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +19,28 @@ from sweeper.tasks.base import Evaluation
 from sweeper.training.job import Final, Job
 from sweeper.training.memory_guard import Phase
 from sweeper.training.progress import finite
+from sweeper.training.stopping import Lost, Stopping
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A rung, its loss on the nested subset of validation items, and the weights it had."""
+    """A rung, its loss on the nested subset of validation items, and the weights it had.
+
+    ``forgets`` where it had lost more on general text than the trial's limit.
+    """
 
     rung: int
     subset_loss: float
     weights: dict[str, Tensor]
+    forgets: bool = False
+
+    def worse_than(self, forgets: bool, loss: float) -> bool:
+        """Whether another rung is better: one within the limit beats one beyond it."""
+        return (forgets, loss) <= (self.forgets, self.subset_loss)
+
+
+# General items that are scored at a rung: a quarter of those at the end, since rungs are eight.
+_RUNG_ITEMS = 8
 
 
 class RungWatch(TrainerCallback):
@@ -57,6 +71,9 @@ class RungWatch(TrainerCallback):
         self._judge = job.judge()
         self._best: Standing | None = None
         self._last: Evaluation | None = None
+        self._stopping = Stopping.of(job.config.parameters)
+        self._stopped: tuple[int, str] | None = None
+        self._last_forgets = False
         self.pruned_at: int | None = None
 
     def on_step_end(
@@ -71,14 +88,40 @@ class RungWatch(TrainerCallback):
             return
         progress.check()
         evaluation = self._evaluate(whole=self._budget.rungs in rungs)
+        general, lost = self._lost()
         train_loss = progress.take_train_loss()
         for rung in rungs:
             epochs = progress.steps / self._steps_per_epoch
-            if self._job.tell(rung, evaluation, train_loss, epochs) is Decision.PRUNE:
+            told = self._job.tell(rung, evaluation, train_loss, epochs, general)
+            if told is Decision.PRUNE:
                 self.pruned_at = rung
                 control.should_training_stop = True
                 return
-        self._remember(rungs[-1], evaluation)
+        limit = self._stopping.limit
+        forgets = limit is not None and lost is not None and lost.mean > limit
+        loss = self._remember(rungs[-1], evaluation, forgets)
+        why = self._stopping.saw(loss, lost)
+        if why and rungs[-1] < self._budget.rungs:
+            self._stopped = rungs[-1], why
+            control.should_training_stop = True
+
+    def _lost(self) -> tuple[float | None, Lost | None]:
+        """Loss on general text and what was lost since the base, where the trial has a limit."""
+        base = self._job.base_on_general
+        if self._stopping.limit is None or base is None:
+            return None, None
+        tuned = self._timed(lambda: self._job.on_general(self._model, _RUNG_ITEMS))
+        finite(tuned.loss, "loss on general text")
+        return tuned.loss, Lost.of(tuned, base)
+
+    def score_general(self) -> None:
+        """Score the model, as ``finish`` left it, on all general text that was held back.
+
+        Raises:
+            Diverged: The loss is not finite.
+        """
+        self._job.general = self._timed(lambda: self._job.on_general(self._model))
+        finite(self._job.general.loss, "loss on general text")
 
     def _evaluate(self, whole: bool) -> Evaluation:
         """Score the model; time it apart from training.
@@ -86,23 +129,31 @@ class RungWatch(TrainerCallback):
         Raises:
             Diverged: The validation loss is not finite.
         """
-        start = time.perf_counter()
-        self._phase.evaluating = True
-        evaluation = self._judge.evaluate(self._model, None if whole else self._budget.rung_items)
-        self._phase.evaluating = False
-        self._job.progress.evaluation_seconds += time.perf_counter() - start
+        count = None if whole else self._budget.rung_items
+        evaluation = self._timed(lambda: self._judge.evaluate(self._model, count))
         finite(evaluation.loss, "validation loss")
         return evaluation
 
-    def _remember(self, rung: int, evaluation: Evaluation) -> None:
+    def _timed(self, evaluate: Callable[[], Evaluation]) -> Evaluation:
+        start = time.perf_counter()
+        self._phase.evaluating = True
+        evaluation = evaluate()
+        self._phase.evaluating = False
+        self._job.progress.evaluation_seconds += time.perf_counter() - start
+        return evaluation
+
+    def _remember(self, rung: int, evaluation: Evaluation, forgets: bool) -> float:
+        """Keep the weights if they are the best so far; the loss that tells."""
         last = rung == self._budget.rungs
         count = self._budget.rung_items
-        loss = np.average(evaluation.losses[:count], weights=evaluation.weights[:count])
+        loss = float(np.average(evaluation.losses[:count], weights=evaluation.weights[:count]))
         if last:
             self._last = evaluation
-        if self._best is None or loss <= self._best.subset_loss:
+        if self._best is None or self._best.worse_than(forgets, loss):
             weights = {} if last else trained_weights(self._model)
-            self._best = Standing(rung, float(loss), weights)
+            self._best = Standing(rung, loss, weights, forgets)
+        self._last_forgets = forgets
+        return loss
 
     def finish(self) -> Final:
         """Choose between the last weights and the best rung's, by the whole validation split.
@@ -112,6 +163,8 @@ class RungWatch(TrainerCallback):
         Raises:
             RuntimeError: The last rung was never evaluated: a trial without validation loss.
         """
+        if self._stopped is not None and self._best is not None:
+            return self._stopped_early(self._best, *self._stopped)
         if self._last is None or self._best is None:
             raise RuntimeError("the trial ended without a validation loss at its last rung")
         last = Final(self._budget.rungs, self._last)
@@ -120,10 +173,15 @@ class RungWatch(TrainerCallback):
         kept = trained_weights(self._model)
         set_weights(self._model, self._best.weights)
         earlier = Final(self._best.rung, self._evaluate(whole=True))
-        if earlier.evaluation.loss < last.evaluation.loss:
+        within = self._last_forgets and not self._best.forgets
+        if within or earlier.evaluation.loss < last.evaluation.loss:
             return earlier
         set_weights(self._model, kept)
         return last
+
+    def _stopped_early(self, best: Standing, rung: int, why: str) -> Final:
+        set_weights(self._model, best.weights)
+        return Final(best.rung, self._evaluate(whole=True), stopped_because=why, stopped_at=rung)
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:

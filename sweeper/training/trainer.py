@@ -5,7 +5,8 @@ Knows nothing of rungs, reports or trials; callbacks do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from sweeper.tasks.base import Feature, Task
+from sweeper.training.distributed import check_wrapped, fsdp_arguments, ranks_in_all
 from sweeper.training.measure import autocast
+from sweeper.training.near_base import NearBase
 from sweeper.training.progress import Progress
+from sweeper.training.replay import Due, Replay
 from sweeper.training.schedule import Schedule
 
 # Gradients are clipped at this norm, transformers' and most papers' value, unless a trial says
@@ -39,11 +43,24 @@ def arguments(
     optimizer: str,
     seed: int,
     device: torch.device,
+    sharded: list[str] | None = None,
 ) -> TrainingArguments:
     """Trainer arguments that neither log, save, evaluate nor report: callbacks do what is needed.
 
     Precision is not set here: autocast is entered around the loss, so that the model's own
     ``forward`` is not wrapped and the base can be given back as it was.
+
+    Args:
+        folder: For whatever Trainer writes.
+        steps: Optimizer steps in all.
+        micro_batch: On each device.
+        accumulation: Micro-batches in a step.
+        plan: Of the learning rate.
+        parameters: Of the trial.
+        optimizer: As transformers names it.
+        seed: Of the trial.
+        device: Of this process.
+        sharded: Classes of the layers that FSDP gathers one by one; None without FSDP.
     """
     return TrainingArguments(
         output_dir=str(folder),
@@ -60,6 +77,8 @@ def arguments(
         seed=seed,
         data_seed=seed,
         use_cpu=device.type == "cpu",
+        # Given without other ranks, it would make accelerate look for them.
+        ddp_backend="gloo" if device.type == "cpu" and ranks_in_all() > 1 else None,
         dataloader_num_workers=0,
         dataloader_pin_memory=device.type == "cuda",
         remove_unused_columns=False,
@@ -70,22 +89,40 @@ def arguments(
         report_to="none",
         disable_tqdm=True,
         log_level="error",
+        **fsdp_arguments(sharded),
     )
+
+
+@dataclass(frozen=True)
+class Guards:
+    """What holds a model to what it could do before.
+
+    Args:
+        replay: General examples beside the task's.
+        near: The base, to stay near to.
+    """
+
+    replay: Replay | None = None
+    near: NearBase | None = None
 
 
 class TrialTrainer(Trainer):
     """Trains one model for one trial.
+
+    The loss of an optimizer step is ``(1 - s) (task + w KL) + s general`` with ``s`` the replayed
+    share and ``w`` the weight of the divergence; each of the three is a mean over its own tokens.
 
     Args:
         model: As the task assembled it.
         task: Gives the loss and counts its terms.
         features: Of the train split.
         order: Indices of each epoch.
-        groups: Optimizer groups, learning rates included.
+        groups: Gives the optimizer groups, learning rates included.
         progress: Told of every micro-batch.
         mixed: Whether to compute in bf16 under autocast.
         settings: See ``arguments``.
         callbacks: What happens after each step.
+        guards: Against forgetting; none of them if None.
     """
 
     # The loss is divided by the terms of the whole accumulated batch in ``compute_loss``.
@@ -97,11 +134,12 @@ class TrialTrainer(Trainer):
         task: Task,
         features: Sequence[Feature],
         order: Sampler[int],
-        groups: list[dict[str, Any]],
+        groups: Callable[[], list[dict[str, Any]]],
         progress: Progress,
         mixed: bool,
         settings: TrainingArguments,
         callbacks: list[TrainerCallback],
+        guards: Guards | None = None,
     ) -> None:
         # Several visible GPUs would make Trainer wrap the model in DataParallel.
         if settings.n_gpu > 1:
@@ -119,6 +157,11 @@ class TrialTrainer(Trainer):
         self._groups = groups
         self._progress = progress
         self._mixed = mixed
+        self._checked = settings.world_size == 1
+        self._replay = guards.replay if guards else None
+        self._near = guards.near if guards else None
+        self._task_share = 1.0 - (self._replay.share if self._replay else 0.0)
+        self._due: Due | None = None
 
     def _collate(self, features: Sequence[Feature]) -> dict[str, Any]:
         batch: dict[str, Any] = dict(self._task.collate(features))
@@ -138,7 +181,7 @@ class TrialTrainer(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-        self.optimizer = kind(self._groups, **options)
+        self.optimizer = kind(self._groups(), **options)
         return self.optimizer
 
     def get_batch_samples(
@@ -148,8 +191,44 @@ class TrialTrainer(Trainer):
         terms = torch.tensor(float(sum(batch[_TERMS] for batch in batches)), device=device)
         if self.args.world_size > 1:
             terms = self.accelerator.gather(terms).sum()
+        if self._replay is not None:
+            self._due = self._replay.due(self._tokens_of(batches), self._train_batch_size)
         # A batch may hold only items whose answer did not fit: no terms, and a loss of zero.
         return batches, terms.clamp_min(1.0)
+
+    def _tokens_of(self, batches: Sequence[Any]) -> int:
+        """Tokens of one optimizer step, on all ranks."""
+        tokens = sum(int(batch[_TOKENS]) for batch in batches)
+        if self.args.world_size == 1:
+            return tokens
+        mine = torch.tensor(float(tokens), device=self.args.device)
+        return int(self.accelerator.gather(mine).sum())
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if self._replay is not None and self._due is not None:
+            self._read_again(model, self._replay, self._due)
+            self._due = None
+        return loss
+
+    def _read_again(self, model: nn.Module, replay: Replay, due: Due) -> None:
+        """General examples of this optimizer step: passes of their own, never more at a time than
+        a micro-batch, so that they need no more memory than the task's."""
+        size = self._train_batch_size
+        for chunk in range(due.chunks):
+            features = due.features[chunk * size : (chunk + 1) * size] or (replay.nothing(),)
+            batch = replay.task.collate(features)
+            labels = bool(batch["labels"].ne(-100).any())
+            self._progress.replay_tokens += replay.task.tokens(batch) if labels else 0
+            inputs = self._prepare_inputs(batch)
+            with autocast(self.args.device, self._mixed):
+                total = replay.task.loss(model, inputs).total
+            self.accelerator.backward(total * (due.weight * self.accelerator.num_processes))
 
     def compute_loss(
         self,
@@ -158,12 +237,30 @@ class TrialTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
+        if not self._checked:
+            check_wrapped(model, sharded=bool(self.args.fsdp))
+            self._checked = True
         terms, tokens = inputs.pop(_TERMS), inputs.pop(_TOKENS)
-        with autocast(self.args.device, self._mixed):
-            loss = self._task.loss(model, inputs)
+        if self._near is None:
+            with autocast(self.args.device, self._mixed):
+                loss = self._task.loss(model, inputs)
+            total = loss.total
+        else:
+            # In a context of its own, since autocast keeps casts made without gradient for later.
+            with autocast(self.args.device, self._mixed):
+                base = self._near.logits(inputs)
+            with autocast(self.args.device, self._mixed):
+                loss, moved = self._near.task.loss_near(model, inputs, base)
+            total = loss.total + self._near.weight * moved
         self._progress.add(loss.total, terms, tokens)
         # DDP averages gradients over the ranks, but the terms are those of all ranks.
-        return loss.total * (self.accelerator.num_processes / num_items_in_batch)
+        scale = self._task_share * self.accelerator.num_processes
+        return total * (scale / num_items_in_batch)
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)
+        self._progress.saw_gradient(norm)
+        return norm
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """None are counted: walking over all parameters at each step costs host time."""

@@ -10,10 +10,11 @@ import errno
 from sweeper.errors import SweeperError
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.training.closed_form import fit_head
-from sweeper.training.gradient import memory_setup, train_once
+from sweeper.training.gradient import memory_setup, read_corpus, train_once
 from sweeper.training.job import Job
 from sweeper.training.memory_guard import MemoryGuard, TooLarge
 from sweeper.training.progress import Diverged
+from sweeper.training.ranks import Ranks, train_in_ranks
 from sweeper.training.trial_log import trial_log
 from sweeper.trials import TrialResult
 
@@ -50,8 +51,19 @@ def _train(job: Job, guard: MemoryGuard) -> TrialResult:
     strategy = strategy_named(job.config.strategy)
     if not strategy.gradient_trained:
         return fit_head(job, strategy)
+    if job.ranks is not None:
+        return _together(job, job.ranks, guard)
     return guard.run(
         memory_setup(job),
         job.batching,
         lambda batching, phase: train_once(job, strategy, batching, phase),
     )
+
+
+def _together(job: Job, ranks: Ranks, guard: MemoryGuard) -> TrialResult:
+    """Several devices train; what they start from is made by this process alone."""
+    read_corpus(job)
+    job.workshop.first_stages.forget()
+    job.workshop.keeper.forget()
+    result = train_in_ranks(ranks, guard, memory_setup(job))
+    return result.model_copy(update={"first_stage": job.first_stage})

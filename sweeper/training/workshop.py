@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +26,15 @@ from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.base import Baseline, Evaluation
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.classifier import Classifier
-from sweeper.tasks.discovery import task as task_named
+from sweeper.tasks.discovery import task_of
+from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.training.base_model import BaseKeeper
+from sweeper.training.first_stage import FirstStages
+from sweeper.training.general import GeneralSet
 from sweeper.training.items import Items, to_device
 from sweeper.training.measure import Judge, never
 from sweeper.training.memory_use import PeakMemory, bytes_of
+from sweeper.trials import EncodingNote
 
 # Enough for a mean and a spread of each feature; the first items are a random subset.
 _FEATURE_SAMPLE = 256
@@ -68,10 +73,13 @@ class Workshop:
         self.tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=model.trust_remote_code, local_files_only=True
         )
-        self.task = task_named(spec.task)(dataset, self.tokenizer, facts, spec, sequence_length)
+        self.task = task_of(spec)(dataset, self.tokenizer, facts, spec, sequence_length)
         self.keeper = BaseKeeper(
             folder, self.task.task_type, device, model.trust_remote_code, name=model.id
         )
+        self.first_stages = FirstStages(self)
+        self.general = GeneralSet(self)
+        self._spec = spec
         self._items: dict[Split, Items] = {}
         self._pooled: dict[Split, Array] = {}
         self.probe_seconds = 0.0
@@ -83,6 +91,11 @@ class Workshop:
         if split not in self._items:
             self._items[split] = Items(self.task, self.dataset.splits[split])
         return self._items[split]
+
+    def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
+        """What became of the examples of these splits when they were tokenised."""
+        found = (self.task.notes(self.items(split).features, split) for split in splits)
+        return tuple(note for notes in found for note in notes)
 
     @property
     def plain_dtype(self) -> torch.dtype:
@@ -98,19 +111,29 @@ class Workshop:
         """Score an assembled model on a whole split."""
         return Judge(self.task, self.items(split), self.evaluation_batch).evaluate(model)
 
-    @property
+    @cached_property
     def classification(self) -> Classification:
-        """The task, where it is one with a head on pooled features.
+        """The task with a head on pooled features; beside a task that writes the class's name,
+        what its baselines are made of.
 
         Raises:
-            UsageError: It is not.
+            UsageError: There are no classes.
         """
-        if not isinstance(self.task, Classification):
-            raise UsageError(
-                f"the task {self.task.name} has no classes for a linear head to choose from",
-                fix="Use a strategy that trains the model itself.",
-            )
-        return self.task
+        if isinstance(self.task, Classification):
+            return self.task
+        if isinstance(self.task, GenerateLabel):
+            cap = self.task.sequence_length
+            return Classification(self.dataset, self.tokenizer, self.facts, self._spec, cap)
+        raise UsageError(
+            f"the task {self.task.name} has no classes for a linear head to choose from",
+            fix="Use a strategy that trains the model itself.",
+        )
+
+    def _texts(self, split: Split) -> Items:
+        """The texts alone, as a head's features are computed from them."""
+        if self.classification is self.task:
+            return self.items(split)
+        return Items(self.classification, self.dataset.splits[split])
 
     def pooled(self, split: Split) -> Array:
         """Frozen pooled features ``(items, width)`` of a split, computed once.
@@ -119,12 +142,15 @@ class Workshop:
             Interrupted: ``should_stop``, the current trial's, said True.
         """
         if split not in self._pooled:
-            self._pooled[split] = self._features(split, len(self.items(split)))
+            self._pooled[split] = self._features(split, len(self.dataset.splits[split]))
         return self._pooled[split]
 
     def _features(self, split: Split, count: int) -> Array:
-        task, items = self.classification, self.items(split)
-        model = Classifier(self.base(), task.pooling, self.facts.hidden_size, 1)
+        task, items = self.classification, self._texts(split)
+        base: Any = self.base()
+        # A language model's own head is left out: features are what it is put upon.
+        states = base.base_model if self.task.task_type == "CAUSAL_LM" else base
+        model = Classifier(states, task.pooling, self.facts.hidden_size, 1)
         features = np.empty((count, self.facts.hidden_size), dtype=np.float32)
         with torch.no_grad():
             for part, batch in items.batches(count, self.evaluation_batch):
@@ -166,6 +192,7 @@ class Workshop:
     def baselines(self) -> tuple[Baseline, ...]:
         """Every model to beat, cheapest first."""
         heads: tuple[Baseline, ...] = ()
-        if isinstance(self.task, Classification):
-            heads = tuple(classification_baselines(self.task, lambda: self.probe, self.pooled))
+        if isinstance(self.task, Classification | GenerateLabel):
+            task = self.classification
+            heads = tuple(classification_baselines(task, lambda: self.probe, self.pooled))
         return (*heads, *self.task.baselines(self))

@@ -12,7 +12,7 @@ from sweeper.execution.settle import recover, tell
 from sweeper.runfolder import RunFolder
 from sweeper.search.configure import configure
 from sweeper.search.storage import open_storage
-from sweeper.search.study import FAILURE, create_study
+from sweeper.search.study import FAILURE, FORGETTING, create_study
 from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
 
 
@@ -151,3 +151,27 @@ def test_dropped_weights_are_gone_and_the_result_says_so(run: RunFolder) -> None
     records.drop_weights(run.trial(0))
     assert not (run.trial(0) / "weights").exists()
     assert TrialResult.read(run.trial(0) / "result.json").weights is None
+
+
+@pytest.mark.parametrize(("points", "constraint"), [(3.0, 0.01), (1.0, -0.01), (None, None)])
+def test_the_study_learns_what_was_forgotten_and_how_it_stands_to_the_limit(
+    queue: Queue, points: float | None, constraint: float | None
+) -> None:
+    known = {} if points is None else {"general_loss": 2 + points / 100, "general_loss_base": 2.0}
+    config = a_config()
+    limited = {**config.parameters, "general_loss_limit": 0.02}
+    assert tell(
+        claimed(queue), a_result(**known), None, config.model_copy(update={"parameters": limited})
+    )
+    told = queue.trial(0)
+    assert told.user_attrs.get(FORGETTING) == (None if points is None else pytest.approx(points))
+    assert list(told.constraints.values()) == (
+        [] if constraint is None else [pytest.approx(constraint)]
+    )
+
+
+def test_the_losses_on_general_text_become_the_trials(run: RunFolder) -> None:
+    attempt = attempt_with(run, a_result())
+    (attempt / records.GENERAL_LOSSES).write_text("{}")
+    records.promote(run.trial(0), attempt)
+    assert (run.trial(0) / records.GENERAL_LOSSES).read_text() == "{}"

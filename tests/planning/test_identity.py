@@ -22,6 +22,8 @@ def of(scene: Any, **facts: Any) -> Identity:
         ("task", {"task": "code"}),
         ("split", {"spec": {"split_seed": 3}}),
         ("space", {"aim": {"strategies": ("lora",)}}),
+        ("space", {"training": {"replay_share": 0.1}}),
+        ("space", {"training": {"kl_weight": 0.5}}),
         ("objective", {"training": {"max_length": 64}}),
         ("rungs", {"training": {"epochs": 9}}),
         ("seed", {"search": {"seed": 5}}),

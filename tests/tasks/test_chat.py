@@ -174,6 +174,20 @@ def test_stop_tokens_hold_the_end_of_turn(style: str, make_tokenizer: MakeTokeni
     assert chat.encode(TURNS).ids[-1] in chat.stop_tokens
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_the_opening_ends_where_a_user_begins_to_speak(
+    style: str, make_tokenizer: MakeTokenizer
+) -> None:
+    template, special, _ = STYLES[style]
+    tokenizer = make_tokenizer(template or None, **special)
+    chat = Chat(tokenizer)
+    asked = tokenizer.decode(chat.prompt([Message("user", "Why is it so?")]))
+    opening = tokenizer.decode(chat.opening())
+
+    assert asked.startswith(opening)
+    assert asked[len(opening) :].startswith("Why is it so?")
+
+
 def test_a_conversation_is_asked_with_the_tokens_it_was_trained_with(
     make_tokenizer: MakeTokenizer,
 ) -> None:

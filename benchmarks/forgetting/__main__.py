@@ -1,0 +1,150 @@
+"""What each guard against forgetting saves on general text, and what it costs on the task.
+
+    python -m benchmarks.forgetting --data TASK.jsonl --general GENERAL.jsonl [--model NAME]
+
+The same narrow task is trained with and without each guard, over the same seeds: forgetting (nats
+per token on general text that is never trained on) and the task's validation loss, in pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sweeper.backend import Decision
+from sweeper.data.load import load
+from sweeper.facts.model import model_facts
+from sweeper.spec import DataSpec, ModelSpec, Scalar, Spec
+from sweeper.training.backend import weights_folder
+from sweeper.training.job import Job
+from sweeper.training.memory_guard import MemoryGuard
+from sweeper.training.trial import run_trial
+from sweeper.training.workshop import Workshop
+from sweeper.trials import TrialBudget, TrialConfig, TrialResult
+
+TOKENS, BATCH, RUNGS = 128, 8, 4
+_LORA: dict[str, Scalar] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
+RATES = {"lora": 1e-3, "full": 1e-4}
+GUARDS: dict[str, dict[str, Scalar]] = {
+    "none": {},
+    "replay 20%": {"replay_share": 0.2},
+    "KL 0.1": {"kl_weight": 0.1},
+    "KL 1": {"kl_weight": 1.0},
+    "weight decay 0.3": {"weight_decay": 0.3},
+    "layer-wise 0.8": {"layerwise_lr_decay": 0.8},
+    "stop at 2 points": {"general_loss_limit": 0.02},
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One training: nats per token that general text lost, and the task's validation loss."""
+
+    forgetting: float
+    task_loss: float
+    seconds: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.forgetting")
+    parser.add_argument("--data", required=True, help="rows of a narrow task")
+    parser.add_argument("--general", help="general text; the base's own samples if not given")
+    parser.add_argument("--task", default="instruction", choices=("instruction", "domain", "code"))
+    parser.add_argument("--model", default="packaged:smollm2", help="a model with weights here")
+    parser.add_argument("--strategy", default="lora", choices=sorted(RATES))
+    parser.add_argument("--rows", type=int, default=120, help="in all splits together")
+    parser.add_argument("--epochs", type=float, default=2.0)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--guards", nargs="*", default=list(GUARDS), help="of: " + ", ".join(GUARDS)
+    )
+    chosen = parser.parse_args()
+    workshop = _workshop(chosen)
+    plain = _trainings(workshop, chosen, "none")
+    _show("none", plain, plain)
+    for guard in chosen.guards:
+        if guard != "none":
+            _show(guard, _trainings(workshop, chosen, guard), plain)
+
+
+def _workshop(chosen: argparse.Namespace) -> Workshop:
+    named = ModelSpec(id=chosen.model)
+    facts = model_facts(named)
+    data = DataSpec(path=chosen.data, general=chosen.general, max_rows=chosen.rows)
+    spec = Spec(task=chosen.task, models=(named,), data=data)
+    return Workshop(
+        named,
+        facts,
+        weights_folder(named, facts),
+        load(data, spec.task),
+        spec,
+        TOKENS,
+        BATCH,
+        torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+    )
+
+
+def _trainings(workshop: Workshop, chosen: argparse.Namespace, guard: str) -> list[Pair]:
+    return [_training(workshop, chosen, GUARDS[guard], seed) for seed in range(chosen.seeds)]
+
+
+def _training(
+    workshop: Workshop, chosen: argparse.Namespace, guard: dict[str, Scalar], seed: int
+) -> Pair:
+    # A limit that is never reached has general text watched where nothing else does.
+    watched: dict[str, Scalar] = {"general_loss_limit": math.inf}
+    own = _LORA if chosen.strategy == "lora" else {}
+    parameters = {"learning_rate": RATES[chosen.strategy], **own, **watched, **guard}
+    rows = len(workshop.dataset.splits["train"])
+    config = TrialConfig(
+        number=0,
+        seed=seed,
+        origin="user",
+        task=chosen.task,
+        strategy=chosen.strategy,
+        model=chosen.model,
+        parameters=parameters,
+        budget=TrialBudget(
+            epochs=chosen.epochs, full_tokens=rows * TOKENS, rungs=RUNGS, rung_items=BATCH
+        ),
+        micro_batch=BATCH,
+        gradient_accumulation_steps=1,
+        evaluation_batch=BATCH,
+        precision="fp32",
+        sequence_length=TOKENS,
+    )
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(workshop, config, Path(folder), lambda _: Decision.CONTINUE, lambda: False)
+        result = run_trial(job, MemoryGuard())
+    return _pair(result, time.perf_counter() - start)
+
+
+def _pair(result: TrialResult, seconds: float) -> Pair:
+    points, loss = result.forgetting_points, result.validation_loss
+    if points is None or loss is None:
+        raise SystemExit(f"a training did not end well: {result.failure}")
+    return Pair(points / 100, loss, seconds)
+
+
+def _show(name: str, found: list[Pair], plain: list[Pair]) -> None:
+    saved = [b.forgetting - a.forgetting for a, b in zip(found, plain, strict=True)]
+    cost = [a.task_loss - b.task_loss for a, b in zip(found, plain, strict=True)]
+    pairs = "  ".join(f"({p.forgetting:+.4f}, {p.task_loss:.4f})" for p in found)
+    print(
+        f"{name:<18} (forgetting, task loss) {pairs}\n"
+        f"{'':<18} saves {statistics.mean(saved):+.4f}  costs {statistics.mean(cost):+.4f}  "
+        f"in {sum(p.seconds for p in found):.0f} s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""General text or instructions: a part to replay in training, and a small part to measure with.
+
+What is measured with is never trained on. Knows words and hashes, neither tokenizers nor models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sweeper.data.corpus import held_out, unquoted
+from sweeper.data.examples import Dataset, Example, digest
+from sweeper.data.load import load_corpus
+from sweeper.errors import DataError
+from sweeper.spec import DataSpec
+
+# Every completed trial is scored on these, so that they must stay a small part of its time.
+HELD_BACK = 32
+# Of a small set no more than this share is held back.
+_SHARE = 5
+# Replay takes about one general text for every few examples of the task; of a large set no more
+# are tokenised than the task has examples, or than this.
+_FEWEST = 1000
+
+
+@dataclass(frozen=True)
+class GeneralText:
+    """General data in its two parts.
+
+    Args:
+        replay: What may be mixed into training, in the order of hashes.
+        held_back: What forgetting is measured with.
+        leaked: Rows that were left out, since they quote validation or test rows of the task.
+        fingerprint: SHA-256 over the content of both parts.
+    """
+
+    replay: tuple[Example, ...]
+    held_back: tuple[Example, ...]
+    leaked: int
+    fingerprint: str
+
+
+def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
+    """The general data that a spec names, without what quotes the task's held-out rows.
+
+    Raises:
+        DataError: It cannot be read or recognised, or holds too little to be of use.
+    """
+    assert spec.general is not None
+    read = load_corpus(spec.general, spec)
+    unique = tuple({example.content_hash(): example for example in read}.values())
+    clean = unquoted(unique, held_out(dataset))
+    if len({example.key for example in clean}) < 2:
+        raise DataError(
+            f"{len(clean)} general texts are left of {len(read)}",
+            why="One part is held back to measure with, so that two different ones are the least. "
+            "Repeated texts and those that quote the task's validation or test rows are left out.",
+            fix="Name more general text with data.general.",
+            where=spec.general,
+        )
+    most = max(_FEWEST, len(dataset.splits["train"]))
+    return divided(clean, spec.split_seed, most, leaked=len(unique) - len(clean))
+
+
+def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) -> GeneralText:
+    """Hold back a few texts by the hash of what they ask; the rest may be replayed.
+
+    Rows that ask the same stay together, and what quotes a held-back text is not replayed.
+
+    Args:
+        examples: Without exact repetitions.
+        seed: Of the hash.
+        most: Texts to replay at most.
+        leaked: Handed through.
+    """
+    ordered = sorted(examples, key=lambda e: (digest(f"{seed}:{e.key}"), e.content_hash()))
+    keys = list(dict.fromkeys(example.key for example in ordered))
+    chosen = set(keys[: max(1, min(HELD_BACK, len(keys) // _SHARE))])
+    firsts = {example.key: example for example in reversed(ordered) if example.key in chosen}
+    held = tuple(firsts[key] for key in keys if key in chosen)
+    rest = tuple(example for example in ordered if example.key not in chosen)
+    replay = unquoted(rest, held)[:most]
+    sha = hashlib.sha256()
+    for part in (held, replay):
+        sha.update(f"{len(part)}\n".encode())
+        for example in part:
+            sha.update(example.content_hash().encode())
+    return GeneralText(replay, held, leaked, sha.hexdigest())

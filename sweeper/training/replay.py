@@ -1,0 +1,121 @@
+"""Replay: general examples beside those of the task, at a share of the tokens that is exact.
+
+Knows tokens and debts. Knows nothing of models, nor where general examples come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+
+from sweeper.tasks.base import Feature
+from sweeper.tasks.text import TextTask
+
+
+@dataclass(frozen=True)
+class Due:
+    """General examples of one optimizer step, and what each of their terms counts in the loss.
+
+    Args:
+        features: Of this rank.
+        chunks: Forward passes to make, the same on all ranks; some may have nothing to read.
+        weight: Of one term (a token to be said), so that in expectation all of them together
+            count as much as the share says.
+    """
+
+    features: tuple[Feature, ...]
+    chunks: int
+    weight: float
+
+
+class Replay:
+    """Draws general examples so that their tokens keep up with the task's.
+
+    Task tokens run up a debt of ``share / (1 - share)`` general tokens each, and an example is
+    drawn when the debt covers it. It begins at a random token of a random order, so that no step is
+    favoured: the tokens replayed are the share in expectation at every step, and over a run to
+    within one example. What is drawn by the end of a step does not depend on the micro-batch.
+
+    In expectation a step's loss is ``(1 - share)`` times the task's mean over its terms and
+    ``share`` times the mean over general terms.
+
+    Args:
+        task: Pads general examples and gives their loss.
+        features: General examples, all with something to say.
+        share: Of general tokens among all, 0 < share < 1.
+        seed: Of the trial.
+        rank: Of this process.
+        ranks: How many processes train together; each takes its part of what is drawn.
+    """
+
+    def __init__(
+        self,
+        task: TextTask,
+        features: Sequence[Feature],
+        share: float,
+        seed: int,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.task = task
+        self.share = share
+        self._rank, self._ranks = rank, ranks
+        self._generator = torch.Generator().manual_seed(seed)
+        self._features = features
+        tokens = sum(len(feature["input_ids"]) for feature in features)
+        self._terms_per_token = sum(map(_terms, features)) / tokens
+        first, self._debt = self._anywhere()
+        self._endless = self._shuffled(first)
+        self._next = next(self._endless)
+
+    def _permuted(self) -> list[Feature]:
+        order = torch.randperm(len(self._features), generator=self._generator).tolist()
+        return [self._features[index] for index in order]
+
+    def _anywhere(self) -> tuple[list[Feature], float]:
+        """All examples from a random token on, and how many of the first one's lie before it.
+
+        A long example is met more often than a short one, as often as its tokens say: beginning at
+        examples and not at tokens, the first steps would replay too little.
+        """
+        order = self._permuted()
+        ends = list(accumulate(len(feature["input_ids"]) for feature in order))
+        point = float(torch.rand((), generator=self._generator)) * ends[-1]
+        met = next(place for place, end in enumerate(ends) if point < end)
+        before = ends[met] - len(order[met]["input_ids"])
+        return order[met:] + order[:met], point - before
+
+    def _shuffled(self, order: list[Feature]) -> Iterator[Feature]:
+        while True:
+            yield from order
+            order = self._permuted()
+
+    def due(self, task_tokens: int, micro_batch: int) -> Due:
+        """What is to be replayed beside so many tokens of the task.
+
+        Args:
+            task_tokens: Of one optimizer step, on all ranks together.
+            micro_batch: Examples in one forward pass at most.
+        """
+        self._debt += task_tokens * self.share / (1 - self.share)
+        drawn: list[Feature] = []
+        while self._debt >= len(self._next["input_ids"]):
+            self._debt -= len(self._next["input_ids"])
+            drawn.append(self._next)
+            self._next = next(self._endless)
+        each = -(-len(drawn) // self._ranks)
+        weight = (1 - self.share) / max(1.0, task_tokens * self._terms_per_token)
+        mine = sorted(drawn[self._rank :: self._ranks], key=lambda f: -len(f["input_ids"]))
+        return Due(tuple(mine), -(-each // micro_batch), weight)
+
+    def nothing(self) -> Feature:
+        """An example of which no term is learnt, for a rank that has none of its own."""
+        feature = self._features[0]
+        return {**feature, "labels": [-100] * len(feature["labels"])}
+
+
+def _terms(feature: Feature) -> int:
+    return sum(label != -100 for label in feature["labels"])

@@ -1,0 +1,230 @@
+"""A trial with its guards against forgetting, from general data to its result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
+from sweeper.data.examples import SPLITS, Dataset, Example, Message, digest
+from sweeper.facts.record import ModelFacts
+from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
+from sweeper.training.general import FOLDER, GeneralSet
+from sweeper.training.job import GENERAL_LOSSES, Job
+from sweeper.training.memory_guard import MemoryGuard
+from sweeper.training.self_samples import SelfSampling
+from sweeper.training.trial import run_trial
+from sweeper.training.workshop import Workshop
+
+GENERAL = [f"{word} and {other}" for word in ("cat", "dog", "cow") for other in "abcdefgh"]
+CAP = 48
+
+
+def turns(count: int, offset: int) -> tuple[Example, ...]:
+    said = [f"{n % 5}" * 3 for n in range(count)]
+    return tuple(
+        Example(
+            digest(f"{offset} {n}"),
+            n + 1,
+            messages=(Message("user", f"say {answer} {n}"), Message("assistant", answer)),
+        )
+        for n, answer in enumerate(said)
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: Any) -> Path:
+    """A random Llama that reads bytes."""
+    path: Path = tmp_path_factory.mktemp("bytes")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    plain = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>").save_pretrained(path)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=264,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def make(folder: Path, tmp_path: Path) -> Any:
+    """A workshop on short conversations, with or without general texts and a limit."""
+
+    def workshop(*, general: bool = True, limit: float | None = None) -> Workshop:
+        file = tmp_path / "general.jsonl"
+        file.write_text("\n".join(json.dumps({"text": text}) for text in GENERAL))
+        splits = {"train": turns(32, 1), "validation": turns(12, 2), "test": turns(6, 3)}
+        dataset = Dataset(
+            "x.jsonl", "messages", (), {}, splits, dict.fromkeys(SPLITS, "official"), (), "f"
+        )
+        named = ModelSpec(id=str(folder))
+        facts = ModelFacts(
+            id=str(folder),
+            source="local",
+            model_type="llama",
+            kind="decoder",
+            parameters=10_000,
+            parameters_exact=False,
+            layers=2,
+            hidden_size=32,
+            attention_heads=4,
+            key_value_heads=4,
+            head_dim=8,
+            intermediate_size=48,
+            vocabulary_size=264,
+            context_length=256,
+            tied_embeddings=False,
+            gated_mlp=True,
+        )
+        spec = Spec(
+            task="instruction",
+            models=(named,),
+            data=DataSpec(general=str(file) if general else None),
+            aim=AimSpec(max_forgetting_points=limit),
+        )
+        return Workshop(named, facts, folder, dataset, spec, CAP, 16, torch.device("cpu"))
+
+    return workshop
+
+
+BODY = {"learning_rate": 5e-3, "r": 4, "lora_alpha": 8, "target_modules": "qkvo"}
+
+
+@pytest.fixture
+def train(make: Any, make_config: Any, answering: Any, tmp_path: Path) -> Any:
+    """A trial with these parameters besides LoRA's: its result, its reports and its folder."""
+
+    def run(workshop: Workshop | None = None, strategy: str = "lora", **guards: Any) -> Any:
+        reports, place = answering(), tmp_path / f"trial-{len(list(tmp_path.iterdir()))}"
+        place.mkdir()
+        config = make_config(
+            task="instruction",
+            strategy=strategy,
+            parameters={**BODY, **guards},
+            sequence_length=CAP,
+            budget={"rung_items": 6},
+        )
+        job = Job(workshop or make(), config, place, reports, lambda: False)
+        return run_trial(job, MemoryGuard()), reports, place
+
+    return run
+
+
+def test_forgetting_is_measured_item_by_item_against_the_base(train: Any) -> None:
+    result, reports, place = train()
+    kept = json.loads((place / GENERAL_LOSSES).read_text())
+    assert result.general_item_losses == GENERAL_LOSSES
+    assert len(kept["losses"]) == len(kept["base_losses"]) == len(kept["weights"]) == 4
+    mean = sum(a * w for a, w in zip(kept["losses"], kept["weights"], strict=True))
+    assert result.general_loss == pytest.approx(mean / sum(kept["weights"]))
+    assert result.forgetting_points == pytest.approx(
+        100 * (result.general_loss - result.general_loss_base)
+    )
+    assert (result.replay_tokens, reports[-1].general_loss) == (0, None)
+
+
+def test_without_general_data_nothing_is_measured_and_nothing_is_sampled(
+    train: Any, make: Any, home: Path
+) -> None:
+    result, _, place = train(make(general=False))
+    assert (result.state, result.general_loss, result.replay_tokens) == ("COMPLETE", None, 0)
+    assert not (place / GENERAL_LOSSES).exists()
+    assert not (home / FOLDER).exists()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own."""
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_a_guarded_trial_reports_what_it_replayed_and_keeps_its_task_budget(
+    train: Any, make: Any
+) -> None:
+    workshop = make()
+    plain, *_ = train(workshop)
+    result, reports, _ = train(workshop, replay_share=0.2, kl_weight=0.5)
+    assert result.state == "COMPLETE"
+    assert (result.tokens, result.optimizer_steps) == (plain.tokens, plain.optimizer_steps)
+    assert result.replay_tokens == pytest.approx(result.tokens / 4, abs=12)
+    assert reports[-1].replay_tokens == result.replay_tokens
+    assert [report.replay_tokens for report in reports] == sorted(r.replay_tokens for r in reports)
+
+
+def test_what_is_held_back_is_never_replayed(make: Any) -> None:
+    general = make().general
+    task, features = general.replayed
+    read = {tuple(feature["input_ids"]) for feature in features}
+    held = {tuple(feature["input_ids"]) for feature in task.encode(general.text.held_back)}
+    assert held
+    assert not held & read
+    assert len(held) + len(read) == len(GENERAL)
+
+
+def test_replay_keeps_general_text_that_training_without_it_loses(train: Any, make: Any) -> None:
+    workshop = make()
+    without, *_ = train(workshop, "full", learning_rate=2e-3)
+    with_replay, *_ = train(workshop, "full", learning_rate=2e-3, replay_share=0.5)
+    assert with_replay.general_loss < without.general_loss
+
+
+def test_a_strong_penalty_holds_the_model_at_its_base(train: Any, make: Any) -> None:
+    workshop = make()
+    for strategy in ("lora", "full"):
+        free, *_ = train(workshop, strategy, learning_rate=2e-3)
+        held, *_ = train(workshop, strategy, learning_rate=2e-3, kl_weight=100.0)
+        assert held.validation_loss > free.validation_loss
+    assert torch.equal(
+        next(workshop.keeper.lend(torch.float32).parameters()), next(workshop.base().parameters())
+    )
+
+
+def test_a_trial_ends_early_and_keeps_its_best_weights(train: Any) -> None:
+    result, reports, _ = train(learning_rate=0.0, early_stopping_patience=1)
+    assert (result.state, result.stopped_at_rung, len(reports)) == ("COMPLETE", 2, 2)
+    assert "did not improve" in result.stopped_because
+    assert result.validation_loss is not None
+
+
+def test_a_limit_on_general_loss_ends_a_trial_that_passes_it(train: Any, make: Any) -> None:
+    # Below what training can gain: a random model only learns, and has nothing to forget.
+    result, reports, _ = train(make(limit=0.0), general_loss_limit=-10.0)
+    assert result.state == "COMPLETE"
+    assert (result.stopped_at_rung, len(reports)) == (1, 1)
+    assert "general text rose" in result.stopped_because
+    assert reports[0].general_loss is not None
+
+
+def test_a_head_is_refused_with_the_reason(make_job: Any) -> None:
+    for guard in ({"kl_weight": 0.1}, {"replay_share": 0.2}):
+        result = run_trial(make_job(parameters={**BODY, **guard}), MemoryGuard())
+        assert result.failure is not None
+        assert result.failure.kind == "refused"
+        assert "head" in result.failure.detail or "cannot be replayed" in result.failure.detail
+
+
+def test_the_base_writes_general_text_once_where_none_is_given(
+    make: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop, sampling = make(general=False, limit=1.0), SelfSampling(texts=12, tokens=6, batch=4)
+    first = GeneralSet(workshop, sampling)
+    assert first.watched
+    assert first.text.replay
+    assert first.text.held_back
+    assert len(list((home / FOLDER).glob("[!.]*"))) == 1
+    monkeypatch.setattr(workshop.keeper, "lend", lambda *_, **__: pytest.fail("sampled again"))
+    assert GeneralSet(workshop, sampling).text == first.text
