@@ -18,12 +18,14 @@ from rich.table import Table
 from torch import nn
 from transformers import AutoModel
 
+from sweeper.facts.model import model_folder
 from sweeper.training.packaged import packaged_model
 
 
 def adapted(name: str) -> nn.Module:
     """The packaged model with LoRA on all linear layers."""
-    base = AutoModel.from_pretrained(packaged_model(name), dtype=torch.float32)
+    folder = model_folder(f"packaged:{name}") or packaged_model(name)
+    base = AutoModel.from_pretrained(folder, dtype=torch.float32)
     model = get_peft_model(base, LoraConfig(r=8, target_modules="all-linear"))
     model.train()
     return model
@@ -40,7 +42,7 @@ def step_seconds(model: nn.Module, rows: int, length: int) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.execution.together")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     table = Table(title="two and four trials side by side: the most that one forward could gain")
     for column in ("model", "rows a trial", "tokens a row", "one, s", "gain of 2", "gain of 4"):
