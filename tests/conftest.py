@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from sweeper.facts.record import ModelFacts
 
 # Before any test imports huggingface_hub, which reads this once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -123,3 +125,30 @@ def any_storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A fresh storage of each kind that a run can have."""
     files = {"sqlite": f"sqlite:///{tmp_path}/s.db", "journal": f"journal:{tmp_path}/s.log"}
     return files.get(request.param) or request.getfixturevalue(f"{request.param}_url")
+
+
+@pytest.fixture
+def tiny_facts() -> Callable[..., ModelFacts]:
+    """Facts of the tiny Llama that tests make on the fly: its id, and what is otherwise."""
+
+    def facts(model: str, **changes: object) -> ModelFacts:
+        shape: dict[str, object] = {
+            "source": "local",
+            "model_type": "llama",
+            "kind": "decoder",
+            "parameters": 10_000,
+            "parameters_exact": False,
+            "layers": 2,
+            "hidden_size": 32,
+            "attention_heads": 4,
+            "key_value_heads": 4,
+            "head_dim": 8,
+            "intermediate_size": 48,
+            "vocabulary_size": 264,
+            "context_length": 1024,
+            "tied_embeddings": False,
+            "gated_mlp": True,
+        }
+        return ModelFacts.model_validate({"id": model} | shape | changes)
+
+    return facts

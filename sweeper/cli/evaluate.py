@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sweeper.findings.record import Findings, Forgetting
+    from sweeper.findings.forgetting_record import Forgetting
+from sweeper.findings.record import Findings
 
 
 def evaluate(
@@ -86,7 +87,7 @@ def _show(folder: object, findings: Findings, numbers: list[int], *, as_json: bo
 
     from sweeper.cli.console import out
     from sweeper.evaluation.suitescores import evaluations, read_scores
-    from sweeper.findings.record import Forgetting
+    from sweeper.findings.forgetting_record import Forgetting
     from sweeper.runfolder import RunFolder
 
     assert isinstance(folder, RunFolder)

@@ -28,8 +28,9 @@ from sweeper.execution.loop import make_event
 from sweeper.execution.status import Status
 from sweeper.findings import words
 from sweeper.findings.forgetting import beyond
+from sweeper.findings.forgetting_record import Forgetting
 from sweeper.findings.forgetwords import figures
-from sweeper.findings.record import Findings, Forgetting
+from sweeper.findings.record import Findings
 from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec

@@ -6,6 +6,7 @@ Each is fitted on the train split and chosen on validation; the test split is re
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -23,7 +24,7 @@ from sweeper.tasks.classification import Classification, class_metrics, confused
 _TFIDF_PATH = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
-class _Classifying:
+class _Classifying(ABC):
     """A baseline that gives log-probabilities of the classes."""
 
     name: str
@@ -32,8 +33,9 @@ class _Classifying:
     def __init__(self, task: Classification) -> None:
         self._task = task
 
+    @abstractmethod
     def log_probabilities(self, split: Split) -> Floats:
-        raise NotImplementedError
+        """Shape ``(items, classes)``, natural logarithms."""
 
     def _targets(self, split: Split) -> list[int]:
         return self._task.targets(self._task.dataset.splits[split])

@@ -87,6 +87,15 @@ _GEMMA = Family(
     qkv_bias="attention_bias", out_bias="attention_bias", defaults={**_TIED, "head_dim": 256}
 )
 
+_GPTJ = Family(
+    gated=False,
+    norm=2,
+    norms=1,
+    mlp_bias=True,
+    head_bias=True,
+    parallel=True,
+    defaults={**_UNTIED, "n_positions": 2048},
+)
 FAMILIES: Mapping[str, Family] = {
     "llama": _LLAMA,
     "mistral": Family(defaults={**_UNTIED, "num_key_value_heads": 8}),
@@ -210,24 +219,8 @@ FAMILIES: Mapping[str, Family] = {
         mlp_bias="use_bias",
         defaults={**_TIED, "use_bias": True, "num_key_value_heads": 2},
     ),
-    "gptj": Family(
-        gated=False,
-        norm=2,
-        norms=1,
-        mlp_bias=True,
-        head_bias=True,
-        parallel=True,
-        defaults={**_UNTIED, "n_positions": 2048},
-    ),
-    "codegen": Family(
-        gated=False,
-        norm=2,
-        norms=1,
-        mlp_bias=True,
-        head_bias=True,
-        parallel=True,
-        defaults={**_UNTIED, "n_positions": 2048},
-    ),
+    "gptj": _GPTJ,
+    "codegen": _GPTJ,
     "gpt_bigcode": replace(
         _GPT2, defaults={**_GPT2.defaults, "multi_query": True, "n_positions": 1024}
     ),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from sweeper.evaluation.significance import Estimate, holm, outcome, paired_difference
 from sweeper.findings.contest import Contest
+from sweeper.findings.figures import Comparison
 from sweeper.findings.metric import margin
 from sweeper.findings.reading import RunFiles, TrialFiles
-from sweeper.findings.record import Comparison, StrategySummary
+from sweeper.findings.record import StrategySummary
 from sweeper.findings.scores import TestScores, interval, test_scores, trial_name
 
 

@@ -17,10 +17,11 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
+from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.finalists import finalists
 from sweeper.findings.metric import headline, loss_metric, margin
 from sweeper.findings.reading import RunFiles
-from sweeper.findings.record import Comparison, Finalist, Metric
+from sweeper.findings.record import Finalist
 from sweeper.findings.scores import TestScores, interval, test_losses, test_scores, trial_name
 from sweeper.trials import BaselineResult
 

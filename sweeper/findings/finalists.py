@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from sweeper.evaluation.significance import mean_interval, t_interval
+from sweeper.findings.figures import Interval
 from sweeper.findings.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.findings.record import Finalist, Interval, SeedScore
+from sweeper.findings.record import Finalist, SeedScore
 from sweeper.findings.rows import finite, known, trial_seconds
 from sweeper.findings.scores import TestScores, interval, test_scores, trial_name
 

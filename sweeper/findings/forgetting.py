@@ -26,17 +26,11 @@ from sweeper.evaluation.significance import (
     paired_difference,
 )
 from sweeper.evaluation.suitescores import ModelScores, TaskScores, evaluations, read_scores
+from sweeper.findings.figures import Interval, NotMeasured
+from sweeper.findings.forgetting_record import Forgetting, GeneralTask, Retention, TrialForgetting
 from sweeper.findings.metric import margin
 from sweeper.findings.reading import RunFiles, TrialFiles
-from sweeper.findings.record import (
-    Forgetting,
-    GeneralTask,
-    Interval,
-    NotMeasured,
-    Retention,
-    StrategySummary,
-    TrialForgetting,
-)
+from sweeper.findings.record import StrategySummary
 from sweeper.findings.rows import known
 from sweeper.findings.scores import interval
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sweeper.findings import words
-from sweeper.findings.record import Forgetting, GeneralTask, Interval, NotMeasured
+from sweeper.findings.figures import Interval, NotMeasured
+from sweeper.findings.forgetting_record import Forgetting, GeneralTask
 
 
 def figure(task: GeneralTask, score: Interval) -> str:

@@ -10,9 +10,10 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
+from sweeper.findings.figures import Interval
 from sweeper.findings.metric import margin
 from sweeper.findings.reading import RunFiles, TrialFiles
-from sweeper.findings.record import Interval, SearchGain
+from sweeper.findings.record import SearchGain
 from sweeper.findings.scores import interval, validation_losses
 
 

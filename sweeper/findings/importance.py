@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeper.findings.record import Interval
+from sweeper.findings.figures import Interval
 from sweeper.spec import Scalar
 
 SEEDS = 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.findings.record import Metric
+from sweeper.findings.figures import Metric
 from sweeper.spec import Task
 from sweeper.trials import TestSeal
 

@@ -14,10 +14,11 @@ import numpy as np
 
 from sweeper.evaluation.resampling import t_quantile, weighted
 from sweeper.evaluation.significance import paired_error
+from sweeper.findings.figures import Interval
 from sweeper.findings.gains import strategies_of
 from sweeper.findings.importance import importances
 from sweeper.findings.reading import RunFiles, TrialFiles
-from sweeper.findings.record import Interval, ParameterFinding
+from sweeper.findings.record import ParameterFinding
 from sweeper.planning.plan import Candidate, Parameter
 from sweeper.spec import Scalar
 

@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
+from sweeper.findings.figures import Comparison, Interval, Metric, NotMeasured, Outcome
+from sweeper.findings.forgetting_record import Forgetting
 from sweeper.spec import Scalar, Task
 from sweeper.trials import (
     BaselineResult,
@@ -21,39 +23,7 @@ from sweeper.trials import (
     Origin,
 )
 
-Outcome = Literal["better", "worse", "equivalent", "within noise"]
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
-
-
-class Interval(Record):
-    """A figure with its 95% confidence interval; ``low``/``high`` are None where unknown."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = Field(None, description="items or seeds that it rests on")
-
-
-class Metric(Record):
-    """A metric by name. ``unit`` is ``points`` where differences are shown times 100."""
-
-    name: str
-    title: str
-    higher_is_better: bool
-    unit: str = ""
-
-
-class Comparison(Record):
-    """Two models on the same items. ``first`` and ``second`` are ``trial-N`` or a baseline name."""
-
-    first: str
-    second: str
-    metric: str
-    difference: Interval
-    outcome: Outcome
-    adjusted_p: float | None = Field(None, description="Holm, over finalists or over baselines")
-    more_items: int | None = Field(None, description="further test items that would settle it")
-    seed_share: float | None = Field(None, description="of the variance; the rest is the items'")
 
 
 class SeedScore(Record):
@@ -321,65 +291,6 @@ class Sample(Record):
     input: str
     reference: str
     outputs: dict[str, str]
-
-
-class NotMeasured(Record):
-    """A section without numbers, why, and the command that would measure it."""
-
-    reason: str
-    command: str = ""
-
-
-Retention = Literal["kept", "lost", "unresolved"]
-
-
-class GeneralTask(Record):
-    """One trial against its base on one task of general capability, on the same items.
-
-    ``forgetting`` is what was lost in points, with its interval over items (one training); a point
-    is a hundredth of a share or of a nat per token. ``detectable_points`` is the smallest true
-    loss that these items would show in four of five studies.
-    """
-
-    task: str
-    kind: str
-    metric: str
-    unit: Literal["points", "nats/token"]
-    higher_is_better: bool
-    harness: str
-    shots: int | None = None
-    items: int
-    total_items: int
-    trial: int
-    strategy: str
-    base: Interval
-    tuned: Interval
-    forgetting: Interval
-    detectable_points: float
-    adjusted_p: float = Field(description="Holm, over the tasks of this trial")
-    outcome: Retention
-    more_items: int | None = Field(None, description="further items that would settle it")
-
-
-class TrialForgetting(Record):
-    """One completed trial's loss on general text, before and after, beside its loss on the task."""
-
-    trial: int
-    strategy: str
-    task_loss: float
-    general_loss: float
-    general_loss_base: float
-    forgetting: Interval = Field(description="points: hundredths of a nat per token")
-
-
-class Forgetting(Record):
-    """What was lost, by task and by trial. ``front``: no other trial is better in both losses."""
-
-    limit_points: float | None = None
-    recommended_trial: int | None = None
-    tasks: tuple[GeneralTask, ...] = ()
-    trials: tuple[TrialForgetting, ...] = ()
-    front: tuple[int, ...] = ()
 
 
 class RunSummary(Record):

@@ -14,10 +14,11 @@ from typing import Literal
 
 from sweeper.evaluation.significance import Estimate, holm, outcome, paired_difference
 from sweeper.findings import words
+from sweeper.findings.figures import Metric
 from sweeper.findings.metric import loss_unit, margin
 from sweeper.findings.parameters import is_number
 from sweeper.findings.reading import RunFiles, TrialFiles
-from sweeper.findings.record import Metric, RuleFinding
+from sweeper.findings.record import RuleFinding
 from sweeper.findings.scores import interval, validation_losses
 from sweeper.planning.plan import Reason
 from sweeper.spec import Scalar

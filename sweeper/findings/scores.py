@@ -8,8 +8,8 @@ import numpy as np
 
 from sweeper.evaluation.significance import Estimate, Scores
 from sweeper.findings import words
+from sweeper.findings.figures import Interval
 from sweeper.findings.reading import RunFiles, TrialFiles
-from sweeper.findings.record import Interval
 from sweeper.trials import TestScore
 
 

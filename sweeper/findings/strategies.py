@@ -7,11 +7,12 @@ import statistics
 from collections import Counter
 
 from sweeper.evaluation.significance import Scores, ratio
+from sweeper.findings.figures import Interval
 from sweeper.findings.finalists import finalists
 from sweeper.findings.gains import best_of, loss_interval, strategies_of
 from sweeper.findings.metric import headline
 from sweeper.findings.reading import RunFiles, TrialFiles
-from sweeper.findings.record import Interval, QualityShare, StrategySummary
+from sweeper.findings.record import QualityShare, StrategySummary
 from sweeper.findings.rows import finite, known, trial_seconds
 from sweeper.findings.scores import interval, test_scores, trial_name, validation_scores
 

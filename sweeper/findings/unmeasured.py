@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.findings.record import NotMeasured
+from sweeper.findings.figures import NotMeasured
 
 
 def data_size() -> NotMeasured:

@@ -10,17 +10,11 @@ from sweeper import units
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
 from sweeper.findings.contest import Contest, best_baseline, validation_figure
+from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.finalists import finalists
 from sweeper.findings.metric import loss_metric, loss_unit, margin
 from sweeper.findings.reading import RunFiles
-from sweeper.findings.record import (
-    Comparison,
-    Finalist,
-    Interval,
-    RunSummary,
-    Verdict,
-    VerdictKind,
-)
+from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.scores import interval, model_title, test_scores, trial_name
 from sweeper.trials import BaselineResult
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper import units
-from sweeper.findings.record import Interval, Metric
+from sweeper.findings.figures import Interval, Metric
 
 DASH = "–"
 

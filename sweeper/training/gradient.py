@@ -24,23 +24,6 @@ from sweeper.trials import TrialResult
 _CUDA_CHECK_EVERY = 10
 
 
-def memory_setup(job: Job) -> str:
-    """Names all that a trial's memory depends on, batches aside."""
-    config = job.config
-    parts = (
-        config.model,
-        config.strategy,
-        config.precision,
-        config.sequence_length,
-        config.gradient_checkpointing,
-        config.optimizer,
-        config.parameters.get("r"),
-        config.parameters.get("target_modules"),
-        bool(config.parameters.get("kl_weight")),
-    )
-    return " ".join(str(part) for part in parts)
-
-
 def train_once(job: Job, strategy: Strategy, batching: Batching, phase: Phase) -> TrialResult:
     """Train from clean weights with this batching.
 

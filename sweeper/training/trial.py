@@ -10,7 +10,7 @@ import errno
 from sweeper.errors import SweeperError
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.training.closed_form import fit_head
-from sweeper.training.gradient import memory_setup, read_corpus, train_once
+from sweeper.training.gradient import read_corpus, train_once
 from sweeper.training.job import Job
 from sweeper.training.memory_guard import MemoryGuard, TooLarge
 from sweeper.training.progress import Diverged
@@ -54,7 +54,7 @@ def _train(job: Job, guard: MemoryGuard) -> TrialResult:
     if job.ranks is not None:
         return _together(job, job.ranks, guard)
     return guard.run(
-        memory_setup(job),
+        job.config.memory_setup(),
         job.batching,
         lambda batching, phase: train_once(job, strategy, batching, phase),
     )
@@ -65,5 +65,5 @@ def _together(job: Job, ranks: Ranks, guard: MemoryGuard) -> TrialResult:
     read_corpus(job)
     job.workshop.first_stages.forget()
     job.workshop.keeper.forget()
-    result = train_in_ranks(ranks, guard, memory_setup(job))
+    result = train_in_ranks(ranks, guard, job.config.memory_setup())
     return result.model_copy(update={"first_stage": job.first_stage})

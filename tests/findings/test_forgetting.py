@@ -9,7 +9,8 @@ import pytest
 from sweeper.evaluation.suitescores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.findings import forgetwords
 from sweeper.findings.compute import compute
-from sweeper.findings.record import Forgetting, NotMeasured
+from sweeper.findings.figures import NotMeasured
+from sweeper.findings.forgetting_record import Forgetting
 from sweeper.trials import TrialResult
 
 

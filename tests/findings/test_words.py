@@ -3,7 +3,7 @@ import doctest
 import pytest
 
 from sweeper.findings import privacy, words
-from sweeper.findings.record import Interval, Metric
+from sweeper.findings.figures import Interval, Metric
 
 ACCURACY = Metric(name="accuracy", title="accuracy", higher_is_better=True, unit="points")
 LOSS = Metric(name="loss", title="loss", higher_is_better=False, unit="nats/token")

@@ -81,4 +81,5 @@ def test_the_document_is_plain_json(reports):
         def refuse(word):
             raise AssertionError(f"{word} is not JSON")
 
-        json.loads((run.path / "report.json").read_text(), parse_constant=refuse)
+        found = json.loads((run.path / "report.json").read_text(), parse_constant=refuse)
+        assert found["schema_version"] >= 1

@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 from sweeper.backend import Decision
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
-from sweeper.facts.record import ModelFacts
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.training.artifacts import load_trained, record_of
 from sweeper.training.backend import TorchBackend
@@ -68,7 +67,7 @@ def folder(tmp_path_factory: Any) -> Any:
 
 
 @pytest.fixture
-def make(folder: Any) -> Any:
+def make(folder: Any, tiny_facts: Any) -> Any:
     """A workshop on these splits for a spec."""
 
     def workshop(splits: Any, **spec: Any) -> Workshop:
@@ -77,24 +76,7 @@ def make(folder: Any) -> Any:
             "x.jsonl", "text-label", (), {}, splits, dict.fromkeys(SPLITS, "official"), labels, "f"
         )
         named = ModelSpec(id=str(folder))
-        facts = ModelFacts(
-            id=str(folder),
-            source="local",
-            model_type="llama",
-            kind="decoder",
-            parameters=10_000,
-            parameters_exact=False,
-            layers=2,
-            hidden_size=32,
-            attention_heads=4,
-            key_value_heads=4,
-            head_dim=8,
-            intermediate_size=48,
-            vocabulary_size=264,
-            context_length=1024,
-            tied_embeddings=False,
-            gated_mlp=True,
-        )
+        facts = tiny_facts(str(folder), context_length=1024)
         whole = Spec(models=(named,), **spec)
         return Workshop(named, facts, folder, dataset, whole, 140, 16, torch.device("cpu"))
 

@@ -12,7 +12,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Message, digest
-from sweeper.facts.record import ModelFacts
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.general import FOLDER, GeneralSet
 from sweeper.training.job import GENERAL_LOSSES, Job
@@ -60,7 +59,7 @@ def folder(tmp_path_factory: Any) -> Path:
 
 
 @pytest.fixture
-def make(folder: Path, tmp_path: Path) -> Any:
+def make(folder: Path, tmp_path: Path, tiny_facts: Any) -> Any:
     """A workshop on short conversations, with or without general texts and a limit."""
 
     def workshop(*, general: bool = True, limit: float | None = None) -> Workshop:
@@ -71,24 +70,7 @@ def make(folder: Path, tmp_path: Path) -> Any:
             "x.jsonl", "messages", (), {}, splits, dict.fromkeys(SPLITS, "official"), (), "f"
         )
         named = ModelSpec(id=str(folder))
-        facts = ModelFacts(
-            id=str(folder),
-            source="local",
-            model_type="llama",
-            kind="decoder",
-            parameters=10_000,
-            parameters_exact=False,
-            layers=2,
-            hidden_size=32,
-            attention_heads=4,
-            key_value_heads=4,
-            head_dim=8,
-            intermediate_size=48,
-            vocabulary_size=264,
-            context_length=256,
-            tied_embeddings=False,
-            gated_mlp=True,
-        )
+        facts = tiny_facts(str(folder), context_length=256)
         spec = Spec(
             task="instruction",
             models=(named,),

@@ -7,7 +7,8 @@ from typing import Any
 import altair as alt
 
 from sweeper.findings import words
-from sweeper.findings.record import Findings, Interval, SearchGain
+from sweeper.findings.figures import Interval
+from sweeper.findings.record import Findings, SearchGain
 from sweeper.reporting.blocks import Panel
 from sweeper.reporting.charts.draw import INK, MUTED, Rows, Sheet, dashed, plain, shaped
 from sweeper.reporting.charts.scales import Scale, dodge, fit

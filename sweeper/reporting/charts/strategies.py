@@ -7,7 +7,8 @@ from typing import Any
 
 import altair as alt
 
-from sweeper.findings.record import Findings, Interval, TrialRow
+from sweeper.findings.figures import Interval
+from sweeper.findings.record import Findings, TrialRow
 from sweeper.reporting.blocks import Panel
 from sweeper.reporting.charts.draw import MUTED, Sheet, plain, shaped
 from sweeper.reporting.charts.scales import Scale, fit

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from sweeper.findings import words
+from sweeper.findings.figures import NotMeasured
+from sweeper.findings.forgetting_record import Forgetting, GeneralTask, TrialForgetting
 from sweeper.findings.forgetwords import (
     figure,
     limit_sentence,
@@ -12,7 +14,7 @@ from sweeper.findings.forgetwords import (
     shown_trial,
     tasks_of,
 )
-from sweeper.findings.record import Findings, Forgetting, GeneralTask, NotMeasured, TrialForgetting
+from sweeper.findings.record import Findings
 from sweeper.reporting.blocks import (
     Block,
     Cell,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.record import Interval
+from sweeper.findings.figures import Interval
 from sweeper.reporting.blocks import Cell, Empty, Panel
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.record import Metric, SearchGain
+from sweeper.findings.figures import Metric
+from sweeper.findings.record import SearchGain
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table, Text
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.search import progress, reference_rules, slope

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.record import Metric, StrategySummary
+from sweeper.findings.figures import Metric
+from sweeper.findings.record import StrategySummary
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, LegendEntry, Row, Section, Table
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.strategies import Cost, cost_panel

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sweeper.findings import words
-from sweeper.findings.record import ClassFindings, ClassRow, Interval, TestedModel
+from sweeper.findings.figures import Interval
+from sweeper.findings.record import ClassFindings, ClassRow, TestedModel
 from sweeper.reporting.blocks import Block, Cell, Column, Row, Table
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.parts import number_cell

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sweeper.findings.record import NotMeasured, Sample
+from sweeper.findings.figures import NotMeasured
+from sweeper.findings.record import Sample
 from sweeper.reporting.blocks import Block, Empty, Fact, SampleCard, SampleList, Section
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.tested import class_blocks

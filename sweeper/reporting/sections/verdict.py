@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.record import Comparison, Finalist, TrialRow
+from sweeper.findings.figures import Comparison
+from sweeper.findings.record import Finalist, TrialRow
 from sweeper.reporting.blocks import (
     Block,
     Cell,

@@ -1,0 +1,49 @@
+"""The figures that findings are made of: intervals, metrics, comparisons. Only types."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Record
+
+Outcome = Literal["better", "worse", "equivalent", "within noise"]
+
+
+class Interval(Record):
+    """A figure with its 95% confidence interval; ``low``/``high`` are None where unknown."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = Field(None, description="items or seeds that it rests on")
+
+
+class Metric(Record):
+    """A metric by name. ``unit`` is ``points`` where differences are shown times 100."""
+
+    name: str
+    title: str
+    higher_is_better: bool
+    unit: str = ""
+
+
+class Comparison(Record):
+    """Two models on the same items. ``first`` and ``second`` are ``trial-N`` or a baseline name."""
+
+    first: str
+    second: str
+    metric: str
+    difference: Interval
+    outcome: Outcome
+    adjusted_p: float | None = Field(None, description="Holm, over finalists or over baselines")
+    more_items: int | None = Field(None, description="further test items that would settle it")
+    seed_share: float | None = Field(None, description="of the variance; the rest is the items'")
+
+
+class NotMeasured(Record):
+    """A section without numbers, why, and the command that would measure it."""
+
+    reason: str
+    command: str = ""
