@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALONE = ("execution", "throughput")
+ALONE = ("startup", "execution", "throughput")
 
 
 def main() -> None:

@@ -68,10 +68,15 @@ class RecordedJob(Job):
     curve: Curve = field(default_factory=Curve)
 
     def tell(
-        self, rung: int, evaluation: Evaluation, train_loss: float | None, epochs: float
+        self,
+        rung: int,
+        evaluation: Evaluation,
+        train_loss: float | None,
+        epochs: float,
+        general_loss: float | None = None,
     ) -> Decision:
         self.curve.items.append(np.asarray(evaluation.losses, dtype=np.float32))
-        return super().tell(rung, evaluation, train_loss, epochs)
+        return super().tell(rung, evaluation, train_loss, epochs, general_loss)
 
 
 class RecordedBackend(TorchBackend):

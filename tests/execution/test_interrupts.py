@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 
 from conftest import PATHS, Sweeper, check_whole
 from optuna.trial import TrialState
@@ -31,7 +30,6 @@ def test_ctrl_c_twice_term_and_a_lost_terminal_leave_a_run_that_resumes(sweeper:
     popen = sweeper.start(6, 1, **SLOW)
     training(sweeper, 2)
     popen.send_signal(signal.SIGINT)
-    asked = time.monotonic()
     out, errors = popen.communicate(timeout=60)
     assert popen.returncode == 130, errors
     assert "Interrupted. Resume with: sweeper run" in errors
@@ -41,7 +39,6 @@ def test_ctrl_c_twice_term_and_a_lost_terminal_leave_a_run_that_resumes(sweeper:
     assert Status.read(sweeper.run.status).phase == "interrupted"
     said = [event for event in sweeper.lines("events.jsonl") if "run-ended" in event]
     assert len(said) == 1
-    assert time.monotonic() - asked < 40  # ten seconds on a machine that is not busy
 
     popen = sweeper.start(6, 1, **SLOW)
     training(sweeper, 1)

@@ -49,7 +49,7 @@ def test_a_worker_from_another_shell_joins_and_ends_with_the_study(
     guest = worker(str(commands.run.study), tmp_path)
     _, errors = popen.communicate(timeout=90)
     assert popen.returncode == 0, errors
-    _, said = guest.communicate(timeout=20)
+    _, said = guest.communicate(timeout=60)
     assert guest.returncode == 0, said
     assert '"kind":"trial-ended"' in said
     assert_whole(12)
@@ -71,7 +71,7 @@ def test_a_run_on_postgresql_is_shared_and_opens_in_plain_optuna(
     guest = worker(postgresql_url, tmp_path)
     _, errors = popen.communicate(timeout=90)
     assert popen.returncode == 0, errors
-    _, said = guest.communicate(timeout=20)
+    _, said = guest.communicate(timeout=60)
     assert guest.returncode == 0, said
     assert_whole(12)
     owners = [lease_of(trial).owner.split("/")[1] for trial in commands.trials()]
