@@ -21,6 +21,10 @@ _QUERY = (
 _SECONDS = 10.0
 """A driver that wakes up a GPU takes a few seconds; one that hangs must not hang a plan."""
 
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+"""Instructions that multiply in bfloat16, as Linux names them. ARM's are not counted: nobody has
+measured there what training gains."""
+
 _UNLIMITED = 1 << 60
 """cgroup v1 writes a number of about 2**63 where v2 writes "max"."""
 
@@ -36,11 +40,15 @@ class DetectedGpu:
 
 @dataclass(frozen=True)
 class Processor:
-    """The processor and the memory that this process may use."""
+    """The processor and the memory that this process may use.
+
+    ``bf16`` says whether it has instructions for products in bfloat16.
+    """
 
     name: str
     cores: int
     memory_gib: float
+    bf16: bool = False
 
 
 def detected_gpus() -> tuple[DetectedGpu, ...]:
@@ -81,6 +89,7 @@ def processor() -> Processor:
         name=described.get("model name") or platform.processor() or platform.machine(),
         cores=_cores(),
         memory_gib=memory / 2**30,
+        bf16=not _BF16_FLAGS.isdisjoint(described.get("flags", "").split()),
     )
 
 

@@ -115,8 +115,6 @@ def precisions(hardware: HardwareFacts, training: TrainingSpec) -> tuple[Precisi
     """
     if training.precision is not None:
         return (training.precision,)
-    if hardware.device == "cpu" and not hardware.bf16:
-        return ("fp32",)
     return ("bf16-mixed", "bf16-pure") if hardware.bf16 else ("fp32",)
 
 

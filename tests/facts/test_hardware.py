@@ -177,6 +177,16 @@ def test_without_a_gpu_this_processor_is_the_machine(driver):
     assert facts.name
 
 
+@pytest.mark.parametrize(
+    ("flags", "bf16"),
+    [("fpu avx512f avx512_bf16", True), ("fpu amx_bf16 amx_tile", True), ("fpu avx2", False)],
+)
+def test_a_processor_trains_in_bf16_where_it_has_the_instructions(driver, monkeypatch, flags, bf16):
+    driver(None)
+    monkeypatch.setattr(machine, "_cpuinfo", lambda: {"model name": "a cpu", "flags": flags})
+    assert hardware_facts(HardwareSpec()).bf16 is bf16
+
+
 @pytest.mark.parametrize("spec", [{"gpus": 2}, {"nodes": 2}])
 def test_gpus_where_there_are_none_are_refused(driver, spec):
     driver(None)

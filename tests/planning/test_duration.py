@@ -84,6 +84,28 @@ def test_a_core_is_as_fast_as_measured_within_a_fifth(
     assert found == pytest.approx(seconds, rel=0.2)
 
 
+# CPU seconds of forward and backward passes in turn, bf16 under autocast against fp32.
+@pytest.mark.parametrize(
+    ("facts", "strategy", "batch", "length", "gain"),
+    [
+        (MINILM, "full", 16, 64, 1.59), (MINILM, "lora", 32, 128, 1.51),
+        (SMOLLM, "full", 8, 100, 1.53), (SMOLLM, "lora", 8, 100, 1.47),
+    ],
+)  # fmt: skip
+def test_bf16_on_a_processor_gains_what_was_measured(
+    facts: ModelFacts, strategy: str, batch: int, length: int, gain: float
+) -> None:
+    plain = Setup(
+        strategy=strategy, micro_batch=batch, sequence_length=length, precision="fp32",
+        classes=2 if facts is MINILM else 0, device="cpu",
+    )  # fmt: skip
+    mixed = replace(plain, precision="bf16-mixed")
+    able = CORE.model_copy(update={"bf16": True})
+    found = seconds_per_step(facts, plain, able) / seconds_per_step(facts, mixed, able)
+    assert found == pytest.approx(gain, rel=0.2)
+    assert seconds_per_step(facts, mixed, CORE) == seconds_per_step(facts, plain, CORE)
+
+
 LORA = Setup(strategy="lora", micro_batch=4, sequence_length=1024)
 
 

@@ -98,6 +98,12 @@ def test_a_cpu_without_bf16_trains_in_fp32(scene: Any) -> None:
     assert {c.gpus_per_trial for c in made.candidates} == {1}
 
 
+def test_a_cpu_with_bf16_computes_in_it(scene: Any) -> None:
+    _, facts = scene(model="smollm2", gpu_gib=None)
+    able = facts.hardware.model_copy(update={"bf16": True})
+    assert precisions(able, TrainingSpec())[0] == "bf16-mixed"
+
+
 def test_precisions_are_tried_from_the_safest(scene: Any) -> None:
     _, facts = scene()
     assert precisions(facts.hardware, TrainingSpec()) == ("bf16-mixed", "bf16-pure")
