@@ -29,7 +29,7 @@ from sweeper.training.trial import run_trial
 from sweeper.training.workshop import Workshop
 from sweeper.trials import TrialBudget, TrialConfig, TrialResult
 
-TOKENS, BATCH, RUNGS = 128, 8, 4
+TOKENS, EVALUATED, RUNGS = 128, 8, 4
 _LORA: dict[str, Scalar] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 RATES = {"lora": 1e-3, "full": 1e-4}
 GUARDS: dict[str, dict[str, Scalar]] = {
@@ -59,6 +59,8 @@ def main() -> None:
     parser.add_argument("--task", default="instruction", choices=("instruction", "domain", "code"))
     parser.add_argument("--model", default="packaged:smollm2", help="a model with weights here")
     parser.add_argument("--strategy", default="lora", choices=sorted(RATES))
+    parser.add_argument("--rate", type=float, help="learning rate; a high one shows more")
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rows", type=int, default=120, help="in all splits together")
     parser.add_argument("--epochs", type=float, default=2.0)
     parser.add_argument("--seeds", type=int, default=3)
@@ -86,7 +88,7 @@ def _workshop(chosen: argparse.Namespace) -> Workshop:
         load(data, spec.task),
         spec,
         TOKENS,
-        BATCH,
+        EVALUATED,
         torch.device("cuda" if torch.cuda.is_available() else "cpu"),
     )
 
@@ -101,7 +103,8 @@ def _training(
     # A limit that is never reached has general text watched where nothing else does.
     watched: dict[str, Scalar] = {"general_loss_limit": math.inf}
     own = _LORA if chosen.strategy == "lora" else {}
-    parameters = {"learning_rate": RATES[chosen.strategy], **own, **watched, **guard}
+    rate = chosen.rate or RATES[chosen.strategy]
+    parameters = {"learning_rate": rate, **own, **watched, **guard}
     rows = len(workshop.dataset.splits["train"])
     config = TrialConfig(
         number=0,
@@ -112,12 +115,12 @@ def _training(
         model=chosen.model,
         parameters=parameters,
         budget=TrialBudget(
-            epochs=chosen.epochs, full_tokens=rows * TOKENS, rungs=RUNGS, rung_items=BATCH
+            epochs=chosen.epochs, full_tokens=rows * TOKENS, rungs=RUNGS, rung_items=EVALUATED
         ),
-        micro_batch=BATCH,
+        micro_batch=chosen.batch,
         gradient_accumulation_steps=1,
-        evaluation_batch=BATCH,
-        precision="fp32",
+        evaluation_batch=EVALUATED,
+        precision="bf16-mixed",
         sequence_length=TOKENS,
     )
     start = time.perf_counter()
@@ -131,7 +134,9 @@ def _pair(result: TrialResult, seconds: float) -> Pair:
     points, loss = result.forgetting_points, result.validation_loss
     if points is None or loss is None:
         raise SystemExit(f"a training did not end well: {result.failure}")
-    return Pair(points / 100, loss, seconds)
+    pair = Pair(points / 100, loss, seconds)
+    print(f"  {pair.forgetting:+.4f}  {pair.task_loss:.4f}  in {seconds:.0f} s", flush=True)
+    return pair
 
 
 def _show(name: str, found: list[Pair], plain: list[Pair]) -> None:

@@ -1,7 +1,8 @@
 """Tokens a second of a sweeper trial beside TRL's SFTTrainer and transformers' Trainer.
 
 The contenders run in turn, several rounds, each in a fresh process; what is printed are medians
-and ratios, since machines drift.
+and ratios, since machines drift. With --cpu a second is one of the process on all its cores, which
+other work on the machine hardly touches; it needs a device that is the CPU.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ def race(data: Path, strategy: str, model: str, rounds: int) -> dict[str, list[L
     return laps
 
 
-def row(title: str, laps: dict[str, list[Lap]]) -> list[str]:
-    """Rates, ratios within rounds, and peaks."""
-    rate = {name: [one["tokens"] / one["seconds"] for one in laps[name]] for name in NAMES}
+def row(title: str, laps: dict[str, list[Lap]], seconds: str) -> list[str]:
+    """Rates by one kind of seconds, ratios within rounds, and peaks."""
+    rate = {name: [one["tokens"] / one[seconds] for one in laps[name]] for name in NAMES}
     ratios = {
         name: median(
             ours / theirs for ours, theirs in zip(rate["sweeper"], rate[name], strict=True)
@@ -63,12 +64,20 @@ def row(title: str, laps: dict[str, list[Lap]]) -> list[str]:
     ]
 
 
+def _rows(lengths: str, args: argparse.Namespace, scratch: Path) -> list[dict[str, str]]:
+    if lengths == "fixed":
+        return texts.fixed(args.rows)
+    return texts.given(args.data, args.rows) if args.data else texts.real(args.rows, scratch)
+
+
 def main() -> None:
     """Race and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
     parser.add_argument("--model", default="packaged:smollm2")
     parser.add_argument("--strategies", default="lora,qlora,full")
     parser.add_argument("--lengths", default="fixed,real")
+    parser.add_argument("--data", type=Path, help="rows for real lengths: instruction, output")
+    parser.add_argument("--cpu", action="store_true", help="count seconds of the CPU")
     parser.add_argument("--rows", type=int, default=52, help="4 of them are not trained on")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write all laps there")
@@ -82,12 +91,12 @@ def main() -> None:
         for lengths in args.lengths.split(","):
             folder = Path(scratch) / lengths
             folder.mkdir()
-            rows = texts.fixed(args.rows) if lengths == "fixed" else texts.real(args.rows, folder)
-            data = texts.write(rows, folder / "data")
+            data = texts.write(_rows(lengths, args, folder), folder / "data")
             for strategy in args.strategies.split(","):
                 title = f"{strategy}, {lengths} lengths"
                 kept[title] = race(data, strategy, args.model, args.rounds)
-                table.add_row(*row(title, kept[title]))
+                kind = "cpu_seconds" if args.cpu else "seconds"
+                table.add_row(*row(title, kept[title], kind))
                 if args.json:
                     args.json.write_text(json.dumps(kept, indent=1), encoding="utf-8")
     Console(width=160).print(table)

@@ -36,6 +36,8 @@ from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.strategies.targets import target_modules
 from sweeper.training.backend import TorchBackend, weights_folder
+from sweeper.training.rungs import RungWatch
+from sweeper.training.trainer import TrialTrainer
 from sweeper.trials import TrialConfig
 
 _LENGTH = 512
@@ -44,27 +46,73 @@ NAMES = ("sweeper", "trl", "trainer")
 
 @dataclass(frozen=True)
 class Lap:
-    """One training: its seconds (loading apart), tokens without padding, and peak memory."""
+    """One training: its seconds (loading apart), tokens without padding, and peak memory.
+
+    Args:
+        name: Of the contender.
+        seconds: Of a clock on the wall, in training steps.
+        cpu_seconds: Of the process on all its cores, in training steps.
+        tokens: Without padding.
+        peak_gib: Of the GPU, else of the process.
+        train_loss: As the contender reports it.
+    """
 
     name: str
     seconds: float
+    cpu_seconds: float
     tokens: int
     peak_gib: float
     train_loss: float
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Seconds on the wall, and of this process on all cores."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def until_now(cls) -> Spent:
+        """Since whenever; only differences mean something."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.wall - other.wall, self.cpu - other.cpu)
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.wall + other.wall, self.cpu + other.cpu)
+
+
 class Clock(TrainerCallback):
-    """Seconds from the first step's beginning to the end of training."""
+    """What training took, from the first step's beginning to the end."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
-        self._began = 0.0
+        self.spent = Spent(0.0, 0.0)
+        self._began = Spent(0.0, 0.0)
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self._began = time.perf_counter()
+        self._began = Spent.until_now()
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        self.seconds = time.perf_counter() - self._began
+        self.spent = Spent.until_now() - self._began
+
+
+class Watched:
+    """What all calls of one method take together."""
+
+    def __init__(self, owner: type, method: str) -> None:
+        self.spent = Spent(0.0, 0.0)
+        inner = getattr(owner, method)
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            began = Spent.until_now()
+            try:
+                return inner(*arguments, **options)
+            finally:
+                self.spent += Spent.until_now() - began
+
+        setattr(owner, method, timed)
 
 
 def planned(data: Path, strategy: str, model: str) -> tuple[Spec, Plan, TrialConfig]:
@@ -84,7 +132,8 @@ def planned(data: Path, strategy: str, model: str) -> tuple[Spec, Plan, TrialCon
 
 
 def by_sweeper(spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> Lap:
-    """One trial as a worker trains it."""
+    """One trial as a worker trains it, without what happens at its rungs."""
+    trained, rungs = Watched(TrialTrainer, "train"), Watched(RungWatch, "on_step_end")
     losses: list[float] = []
 
     def report(rung: Any) -> Decision:
@@ -94,7 +143,7 @@ def by_sweeper(spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> La
     result = TorchBackend(plan, spec).train(config, scratch, report, lambda: False)
     if result.state != "COMPLETE":
         raise SystemExit(f"the trial ended as {result.state}: {result.failure}")
-    return _lap("sweeper", result.training_seconds, result.tokens, losses[-1])
+    return _lap("sweeper", trained.spent - rungs.spent, result.tokens, losses[-1])
 
 
 def by_trl(data: Path, spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> Lap:
@@ -114,7 +163,7 @@ def by_trl(data: Path, spec: Spec, plan: Plan, config: TrialConfig, scratch: Pat
         callbacks=[clock],
     )
     out = trainer.train()
-    return _lap("trl", clock.seconds, _tokens(tokenizer, rows), out.training_loss)
+    return _lap("trl", clock.spent, _tokens(tokenizer, rows), out.training_loss)
 
 
 def by_trainer(data: Path, spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> Lap:
@@ -133,7 +182,7 @@ def by_trainer(data: Path, spec: Spec, plan: Plan, config: TrialConfig, scratch:
         callbacks=[clock],
     )
     out = trainer.train()
-    return _lap("trainer", clock.seconds, _tokens(tokenizer, rows), out.training_loss)
+    return _lap("trainer", clock.spent, _tokens(tokenizer, rows), out.training_loss)
 
 
 def _settings(config: TrialConfig, scratch: Path) -> dict[str, Any]:
@@ -204,14 +253,14 @@ def _tokens(tokenizer: Any, rows: list[dict[str, str]]) -> int:
     return sum(len(_encoded(tokenizer, row)["input_ids"]) for row in rows)
 
 
-def _lap(name: str, seconds: float, tokens: int, loss: float) -> Lap:
+def _lap(name: str, spent: Spent, tokens: int, loss: float) -> Lap:
     cuda = torch.cuda.is_available()
     peak = (
         torch.cuda.max_memory_allocated()
         if cuda
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
-    return Lap(name, seconds, tokens, peak / 2**30, loss)
+    return Lap(name, spent.wall, spent.cpu, tokens, peak / 2**30, loss)
 
 
 def main() -> None:

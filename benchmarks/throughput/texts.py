@@ -38,6 +38,19 @@ def real(rows: int, scratch: Path) -> list[dict[str, str]]:
     return [{name: str(row[name]) for name in ("instruction", "output")} for row in found[:rows]]
 
 
+def given(path: Path, rows: int, seed: int = 0) -> list[dict[str, str]]:
+    """Some rows of a file of JSON lines with instruction, perhaps input, and output."""
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    chosen = random.Random(seed).sample(found, min(rows, len(found)))
+    return [
+        {
+            "instruction": "\n".join(filter(None, (row["instruction"], row.get("input")))),
+            "output": row["output"],
+        }
+        for row in chosen
+    ]
+
+
 def write(rows: list[dict[str, str]], folder: Path) -> Path:
     """A folder with official splits; validation and test are two rows, which nobody is timed on."""
     folder.mkdir(parents=True, exist_ok=True)
