@@ -80,15 +80,20 @@ def share_sentence(report: Report) -> str:
     share = report.findings.quality_share
     if share is None:
         return ""
-    metric = report.findings.metric.title
+    metric = report.findings.metric
     interval = share.share
     text = f"{100 * interval.value:.1f}%"
     if interval.low is not None and interval.high is not None:
         text += f" (95% CI {100 * interval.low:.1f} to {100 * interval.high:.1f})"
     where = "test split" if share.split == "test" else "validation split"
+    other = words.strategy(share.second)
+    if metric.higher_is_better:
+        said = f"reaches {text} of {other}'s {metric.title}"
+    else:  # of a loss only what lies under the untrained model's is quality
+        said = f"takes {text} of {other}'s step down from the untrained model's {metric.title}"
     return words.sentence(
-        f"{words.strategy(share.first)} reaches {text} of {words.strategy(share.second)}'s "
-        f"{metric} on the {where} (trial {share.first_trial} against {share.second_trial})."
+        f"{words.strategy(share.first)} {said} on the {where} "
+        f"(trial {share.first_trial} against {share.second_trial})."
     )
 
 
