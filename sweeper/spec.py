@@ -86,6 +86,9 @@ class AimSpec(Record):
     max_forgetting_points: float | None = Field(None, ge=0)
 
 
+ClassWeight = Literal["none", "balanced-sqrt", "balanced"]
+
+
 class TrainingSpec(Record):
     """Choices that hold for every trial; None leaves them to the plan."""
 
@@ -105,6 +108,9 @@ class TrainingSpec(Record):
     )
     classes_by: Literal["head", "generate"] = Field(
         "head", description="classification: a linear head, or writing the class's name"
+    )
+    class_weight: ClassWeight | None = Field(
+        None, description="how much rare classes count in the training loss of a new head"
     )
 
 
@@ -137,6 +143,15 @@ class SearchSpec(Record):
     seed: int = 0
     sampler: str = "sweeper"
     pruner: str = "sweeper"
+    target_loss: float | None = Field(
+        None, gt=0, description="end the search at the first completed trial at or below this loss"
+    )
+    warm_start: bool = Field(
+        False, description="try early what earlier studies on similar facts found best"
+    )
+    stop_when_settled: bool = Field(
+        False, description="end it once the next trial would gain less than noise shows"
+    )
     confirmation_seeds: PositiveInt = 3
     finalists: PositiveInt = 3
 

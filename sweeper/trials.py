@@ -25,13 +25,15 @@ class TrialBudget(Record):
     """How much a trial trains and how often it reports.
 
     A trial ends after ``epochs`` passes over the train split (its tokens are the plan's
-    ``full_tokens``); rung k of ``rungs`` lies at k/``rungs`` of the optimizer steps.
+    ``full_tokens``); rung k of ``rungs`` lies at k/``rungs`` of the optimizer steps. It reports at
+    every ``rung_every``-th of them and at the last.
     """
 
     epochs: float = Field(gt=0)
     full_tokens: int
     rungs: int = 8
     rung_items: int = Field(description="validation items scored at a rung below the last")
+    rung_every: int = Field(1, ge=1)
 
 
 class TrialConfig(Artifact):
@@ -84,7 +86,8 @@ class RungReport(Artifact):
     """What a trial knew at one rung: one line of ``rungs.jsonl``.
 
     ``validation_loss`` is nats per class decision (classification) or per token of the reference
-    answer (text), over the same ``items`` in every trial. Seconds are the trial's own, summed
+    answer (text), and bits per byte of it where several base models compete, over the same
+    ``items`` in every trial. Seconds are the trial's own, summed
     since it started; ``train_loss`` is the mean since the last rung.
     """
 
@@ -222,7 +225,14 @@ class TrialResult(Artifact):
 
 
 AttemptEndKind = Literal[
-    "crash", "hang", "interrupted", "superseded", "error", "disk-full", "damaged"
+    "crash",
+    "hang",
+    "interrupted",
+    "superseded",
+    "error",
+    "disk-full",
+    "damaged",
+    "out-of-memory",
 ]
 
 
@@ -230,7 +240,8 @@ class AttemptEnd(Artifact):
     """Why an attempt ended without a result: ``ended.json`` in its folder.
 
     ``superseded``: another worker had taken the trial over. ``damaged``: its last file could not
-    be read, and the work was done again.
+    be read, and the work was done again. ``out-of-memory``: the system killed its worker; what a
+    worker itself notices is no end of an attempt.
     """
 
     kind: AttemptEndKind

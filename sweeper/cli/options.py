@@ -121,6 +121,12 @@ _PLAN_FLAGS = (
         "Classification by a linear head, or by writing the class's name: head or generate.",
         _TASK,
     ),
+    _Flag(
+        ("training", "class_weight"),
+        str,
+        "How much rare classes count in training: none, balanced-sqrt or balanced.",
+        _AIM,
+    ),
     _Flag(("training", "replay_share"), float, "Share of general text in training.", _AIM),
     _Flag(("training", "kl_weight"), float, "Weight of the KL divergence to the base.", _AIM),
     _Flag(
@@ -153,6 +159,24 @@ _RUN_FLAGS = (
     _Flag(("evaluation", "suite"), str, "YAML: score base and finalists by its tasks.", _TEST),
     _Flag(
         ("search", "timeout_seconds"), str, "End the search after 90s, 15m or 2h.", _SEARCH, seconds
+    ),
+    _Flag(
+        ("search", "target_loss"),
+        float,
+        "End the search at the first completed trial with a validation loss of this or less.",
+        _SEARCH,
+    ),
+    _Flag(
+        ("search", "warm_start"),
+        bool,
+        "Try early what earlier sweeps of yours on similar data found best (SWEEPER_HOME).",
+        _SEARCH,
+    ),
+    _Flag(
+        ("search", "stop_when_settled"),
+        bool,
+        "End the search once the next trial is expected to gain less than noise would show.",
+        _SEARCH,
     ),
     _Flag(("search", "workers"), int, "Worker processes.", _SEARCH),
     _Flag(("search", "executor"), str, "local or ray.", _SEARCH),

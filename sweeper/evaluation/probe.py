@@ -62,6 +62,7 @@ def fit_path(
     validation_targets: Sequence[int],
     classes: int,
     path: Sequence[float] = PATH,
+    class_weights: NDArray[np.float64] | None = None,
 ) -> Probe:
     """Fit from strong to weak regularisation, each from the last one's solution; keep the best.
 
@@ -76,6 +77,8 @@ def fit_path(
         validation_targets: ``(items,)``.
         classes: How many there are; one that never occurs in ``train`` gets no probability.
         path: Inverse strengths, ascending.
+        class_weights: ``(classes,)`` what each class counts in the fit, never in validation; all
+            alike if None.
     """
     mean, scale = train.mean(0), train.std(0)
     # What does not vary on the frozen model says nothing; standardised, its rounding noise would
@@ -83,6 +86,7 @@ def fit_path(
     scale[scale < _VARIES * scale.mean()] = np.inf
     inputs = np.ascontiguousarray((train - mean) / scale, dtype=np.float32)
     model = LogisticRegression(warm_start=True, max_iter=_ITERATIONS, tol=_TOLERANCE)
+    weights = None if class_weights is None else class_weights[np.asarray(targets)]
     best: Probe | None = None
     losses: dict[float, float] = {}
     for strength in path:
@@ -90,7 +94,7 @@ def fit_path(
         with warnings.catch_warnings():
             # Where the iterations run out, validation judges the unfinished solution.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(inputs, targets)
+            model.fit(inputs, targets, sample_weight=weights)
         probe = _unscaled(model, mean, scale, classes, strength, losses)
         loss = float(nll(probe.log_probabilities(validation), validation_targets).mean())
         losses[strength] = loss

@@ -183,6 +183,8 @@ class Measured(Record):
         reserved_gib: What CUDA's allocator held at most; None on a CPU and where nobody asked.
         out_of_memory: It ran out of memory at this micro-batch.
         classes: Of a new head, 0 for the vocabulary; None where it was not noted.
+        replay_share: Of general tokens among all that were trained on.
+        near_base: A KL divergence to the base was in the loss.
         probe: Digest of the set-up that a probe measured; None for trials.
         when: Day of the last of them.
         versions: Of what decides speed.
@@ -209,6 +211,8 @@ class Measured(Record):
     reserved_gib: float | None = None
     out_of_memory: bool = False
     classes: int | None = None
+    replay_share: float = 0.0
+    near_base: bool = False
     probe: str | None = None
     trainings: int = 1
     when: str

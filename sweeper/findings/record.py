@@ -125,6 +125,24 @@ class SearchGain(Record):
     outcome: Outcome | None = Field(None, description="of the best against the default")
 
 
+class WarmStart(Record):
+    """What one candidate took from an earlier study, and what came of it here.
+
+    ``trial`` is the one that tried it, None where none has yet; losses are validation losses, the
+    earlier one on another data set.
+    """
+
+    strategy: str
+    study: str
+    similarity: float
+    parameters: dict[str, Scalar]
+    earlier_loss: float
+    trial: int | None = None
+    loss: float | None = None
+    default_loss: float | None = None
+    best_loss: float | None = None
+
+
 class FirstStageFinding(Record):
     """A strategy's trials with and without a first stage. Tokens and seconds are the stage's own,
     and so are the losses on documents that it did not read (nats per token)."""
@@ -226,6 +244,8 @@ class TrialRow(Record):
     best_rung: int | None = None
     pruned_at_rung: int | None = None
     pruned_because: str = ""
+    stopped_at_rung: int | None = Field(None, description="it completed there, before its budget")
+    stopped_because: str = ""
     failure: Failure | None = None
     attempts: int = 1
     ended_attempts: tuple[str, ...] = Field((), description="without a result: number and why")
@@ -309,6 +329,7 @@ class RunSummary(Record):
     seconds: float | None = None
     predicted_seconds: float | None = None
     confirmation_seconds: float | None = None
+    search_ended: str = Field("", description="why the search ended before its last trial")
     saved_seconds: float | None = Field(None, description="what pruned trials did not train")
     median_prune_step: int | None = Field(None, description="optimizer steps")
     rung_items: int | None = Field(None, description="validation items scored below the last rung")
@@ -347,6 +368,7 @@ class Findings(Artifact):
     classes: ClassFindings | None = None
     notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     gains: tuple[SearchGain, ...] = ()
+    warm_starts: tuple[WarmStart, ...] = ()
     strategies: tuple[StrategySummary, ...] = ()
     quality_share: QualityShare | None = None
     predictions: tuple[Prediction, ...] = ()

@@ -40,6 +40,8 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         best_rung=result.best_rung if result else None,
         pruned_at_rung=result.pruned_at_rung if result else None,
         pruned_because=clean(result.pruned_because) if result else "",
+        stopped_at_rung=result.stopped_at_rung if result else None,
+        stopped_because=clean(result.stopped_because) if result else "",
         failure=failure and failure.model_copy(update={"detail": clean(failure.detail)[:DETAIL]}),
         attempts=trial.attempts,
         ended_attempts=tuple(

@@ -25,21 +25,16 @@ from sweeper.planning.budget_parts import (
 )
 from sweeper.planning.duration_sweep import Priced
 from sweeper.planning.duration_trial import Course
+from sweeper.planning.looks import RUNGS
 from sweeper.planning.plan import Budget, Candidate, Duration, Purchase
 from sweeper.spec import Spec
 
-RUNGS = 8
 # Replays of recorded runs at equal cost: halving from an eighth was ruinous where curves cross
 # (distance to the best 0.364), from a quarter it beat no pruning (0.131 against 0.148).
 EARLIEST_RUNG = 2
 # Under this many optimizer steps a loss says more about the order of the data than about the
 # configuration; the same bound as for the first rung in the design of the search.
 STEPS_BEFORE_RUNG = 50
-# Validation at rungs may cost a tenth of a trial; a trained token costs three forward ones
-# (Kaplan et al. 2020, arXiv:2001.08361, section 2.1: backward is twice forward).
-EVALUATION_SHARE = 0.1
-FORWARD_SHARE = 1 / 3
-FEWEST_RUNG_ITEMS = 50
 
 # What share of a full budget a searched trial uses: all of them stopped at the first rung, halved
 # from there on, or none stopped.
@@ -78,18 +73,17 @@ def parse_limit(text: str | None) -> Limit | None:
     return Limit(float(match.group(1)), unit)
 
 
-def rung_items(validation_rows: int, train_rows: int, epochs: float) -> int:
-    """Validation items at a rung below the last, so that evaluation stays within its share."""
-    affordable = EVALUATION_SHARE / FORWARD_SHARE * epochs * train_rows - validation_rows
-    items = max(math.floor(affordable / (RUNGS - 1)), FEWEST_RUNG_ITEMS)
-    return min(items, validation_rows)
+def first_rung(steps: int, warmup_ratio: float, every: int = 1) -> int:
+    """The earliest rung at which a trial may be pruned; ``RUNGS`` means never.
 
-
-def first_rung(steps: int, warmup_ratio: float) -> int:
-    """The earliest rung at which a trial may be pruned; ``RUNGS`` means never."""
+    Args:
+        steps: Optimizer steps of a full budget.
+        warmup_ratio: Share of them in which the rate rises.
+        every: Rungs from one look at a trial to the next.
+    """
     needed = max(STEPS_BEFORE_RUNG, math.ceil(warmup_ratio * steps))
-    for rung in range(EARLIEST_RUNG, RUNGS):
-        if rung * steps / RUNGS >= needed:
+    for rung in range(every, RUNGS, every):
+        if rung >= EARLIEST_RUNG and rung * steps / RUNGS >= needed:
             return rung
     return RUNGS
 
@@ -121,7 +115,7 @@ def make_budget(
     limit = parse_limit(spec.aim.budget)
     candidates = [cost.candidate for cost in costs]
     warmup = candidates[0].parameters.get("warmup_ratio")
-    first = first_rung(steps, float(warmup.default) if warmup else 0.0)
+    first = first_rung(steps, float(warmup.default) if warmup else 0.0, course.rung_every)
     at_once = _at_once(spec, facts, candidates)
     side_by_side = at_once if facts.hardware.gpus > 1 else 1
     spread = spread_of(candidates)
@@ -139,6 +133,7 @@ def make_budget(
         rungs=RUNGS,
         first_rung=first,
         rung_items=course.rung_items,
+        rung_every=course.rung_every,
         epochs=course.epochs,
         full_tokens=full_tokens,
         trials_at_once=at_once,
@@ -156,7 +151,7 @@ def make_budget(
         energy_high_kwh=cost.get("energy_high_kwh"),
         timing=timing(facts.hardware, candidates),
         purchases=tuple(_purchase(c, facts, limit, at_once) for c in candidates),
-        notes=(*_notes(first, steps, limit, price), *trial_notes),
+        notes=(*_looks(course), *_notes(first, steps, limit, price), *trial_notes),
     )
 
 
@@ -247,6 +242,16 @@ def _purchase(candidate: Candidate, facts: Facts, limit: Limit | None, at_once: 
     )
 
 
+def _looks(course: Course) -> tuple[str, ...]:
+    if course.rung_every == 1:
+        return ()
+    rungs = ", ".join(str(r) for r in range(course.rung_every, RUNGS, course.rung_every))
+    return (
+        f"Trials are scored at rungs {rungs} and {RUNGS} of {RUNGS}: at every one, validation "
+        "would take more than a tenth of a trial.",
+    )
+
+
 def _notes(first: int, steps: int, limit: Limit | None, price: float | None) -> tuple[str, ...]:
     notes = []
     if first == RUNGS:
@@ -257,7 +262,7 @@ def _notes(first: int, steps: int, limit: Limit | None, price: float | None) -> 
     elif first > EARLIEST_RUNG:
         notes.append(
             f"A full budget has {steps} optimizer steps, so the first rung with "
-            f"{STEPS_BEFORE_RUNG} of them is {first} of {RUNGS}."
+            f"{STEPS_BEFORE_RUNG} of them at which a trial is scored is {first} of {RUNGS}."
         )
     if limit is not None and limit.unit == "usd" and not price:
         notes.append("The budget is in US dollars but no price per GPU-hour is known.")

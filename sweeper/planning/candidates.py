@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.planning.budget import RUNGS, rung_items
 from sweeper.planning.effects import fill
 from sweeper.planning.factkinds import Values
 from sweeper.planning.facttable import fact_values
@@ -17,13 +16,13 @@ from sweeper.planning.fitting import MARGIN, Fit, Work, fit
 from sweeper.planning.guards import with_choices, without_shards
 from sweeper.planning.lengths import Cap, sequence_cap
 from sweeper.planning.limits import widened_within, within
+from sweeper.planning.looks import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
 from sweeper.planning.remedies import too_large
 from sweeper.planning.rules import RuleBook
 from sweeper.planning.space import Standing, standings
 from sweeper.spec import Spec
 
-TYPICAL_CLASSES = 2
 NOT_ASKED_FOR = "not among the strategies asked for"
 PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
@@ -133,18 +132,14 @@ def validation_rows(spec: Spec, facts: Facts) -> int:
 
 def _work(spec: Spec, facts: Facts, scene: Outlook, standing: Standing, epochs: float) -> Work:
     rows, validation = facts.data.train_rows, validation_rows(spec, facts)
-    items = rung_items(validation, rows, epochs)
+    looks = looks_of(spec, facts, scene.cap, validation, epochs)
     trained = round(epochs * rows * scene.cap.mean)
-    evaluated = round(((RUNGS - 1) * items + validation) * scene.cap.mean)
+    judged = judged_tokens(spec, facts, scene.cap)
+    evaluated = round((looks.below * looks.items + validation) * judged)
     if "num_train_epochs" not in standing.parameters:
         # Features of a frozen model are computed once, by forward passes only.
         trained, evaluated = 0, round((rows + validation) * scene.cap.mean)
     classes = len(facts.data.labels) or TYPICAL_CLASSES
-    lengths = facts.data.lengths
-    if scene.values["classes_by"] == "generate":
-        # After each prompt, every class's name is read; at most, since equal beginnings are one.
-        named = classes * ((lengths.output_mean if lengths else None) or 1.0)
-        evaluated = round(evaluated * (1 + named / scene.cap.mean))
     return Work(
         sequence_length=scene.cap.tokens,
         mean_length=max(round(scene.cap.mean), 1),

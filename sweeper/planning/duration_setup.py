@@ -84,6 +84,8 @@ def measured_setup(measured: Measured, classes: int, device: str) -> Setup:
         sharding="fsdp" if measured.gpus > 1 else "none",
         classes=classes,
         device="cuda" if device == "cuda" else "cpu",
+        replay_share=measured.replay_share,
+        near_base=measured.near_base,
     )
     return replace(base, **_adapter_fields(parameters))
 

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sweeper.facts.record import Facts, ModelFacts
+from sweeper.planning import class_weight
 from sweeper.planning.duration_setup import BATCH, TARGET_MODULES, candidate_setup
 from sweeper.planning.duration_trial import Clock, Course, clock_of, fit_seconds
 from sweeper.planning.guards import KL, REPLAY, general_tokens
 from sweeper.planning.lengths import sequence_cap
+from sweeper.planning.looks import RUNGS, TYPICAL_CLASSES, Looks, judged_tokens
 from sweeper.planning.plan import Candidate, Duration, Parameter
 from sweeper.spec import Scalar, Spec
 
@@ -23,8 +25,8 @@ from sweeper.spec import Scalar, Spec
 START_SECONDS, BETWEEN_SECONDS = 7.5, 0.5
 # Items that are answered in writing unless the user says otherwise.
 _WRITTEN = {"cpu": 32, "cuda": 256}
-# Classes and the length of an answer where no data is at hand.
-_CLASSES, _ANSWER_SHARE = 2, 0.5
+# The length of an answer where no data is at hand.
+_ANSWER_SHARE = 0.5
 TIMED = (BATCH, TARGET_MODULES, REPLAY, KL)
 
 
@@ -55,18 +57,14 @@ def course_of(
     model: ModelFacts,
     *,
     epochs: float,
-    rung_items: int,
+    looks: Looks,
     validation_rows: int,
-    rungs: int,
 ) -> Course:
     """How much trials of this study train and score."""
     cap, data = sequence_cap(spec, facts, model), facts.data
     head = facts.task == "classification" and spec.training.classes_by == "head"
-    classes = (len(data.labels) or _CLASSES) if facts.task == "classification" else 0
+    classes = (len(data.labels) or TYPICAL_CLASSES) if facts.task == "classification" else 0
     answer = data.lengths.output_mean if data.lengths else None
-    judged = cap.mean
-    if classes and not head:  # every class's name is read after each prompt
-        judged += classes * (answer or 1.0)
     tests = [split.rows for split in data.splits if split.name == "test"]
     test = tests[0] if tests else max(round(data.rows * spec.data.test_fraction), 1)
     wanted = spec.evaluation.generate_items
@@ -74,16 +72,17 @@ def course_of(
     return Course(
         train_rows=data.train_rows,
         epochs=epochs,
-        rungs=rungs,
-        rung_items=rung_items,
+        rungs=RUNGS,
+        rung_items=looks.items,
+        rung_every=looks.every,
         validation_rows=validation_rows,
         test_rows=test,
         item_tokens=max(round(cap.mean), 1),
-        judged_tokens=judged,
+        judged_tokens=judged_tokens(spec, facts, cap),
         classes=classes if head else 0,
         written_items=0 if classes else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
-        general_tokens=0 if head else general_tokens(spec, cap.tokens, rungs),
+        general_tokens=general_tokens(spec, cap.tokens, looks.below + 1),
     )
 
 
@@ -113,8 +112,13 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         searched=math.fsum(weight * clock.whole(course) for weight, clock in clocks),
         scoring=default.judging(course, course.test_rows),
         writing=default.writing(course),
-        free=candidate.strategy == "head" and bool(course.classes),
+        free=candidate.strategy == "head" and bool(course.classes) and _as_baseline(candidate),
     )
+
+
+def _as_baseline(candidate: Candidate) -> bool:
+    """Whether a frozen head is fitted as the baseline is, with all classes alike."""
+    return candidate.defaults().get(class_weight.NAME, "none") == "none"
 
 
 def _clock(

@@ -32,7 +32,7 @@ class Course:
         train_rows: Examples of one epoch.
         epochs: Of a full budget.
         rungs: Of a full budget; the last one scores all of validation.
-        rung_items: Validation items at each rung below.
+        rung_items: Validation items at each look at a rung below.
         validation_rows: All of them.
         test_rows: Items that finalists are scored on once.
         item_tokens: Tokens of an example, on average.
@@ -41,6 +41,7 @@ class Course:
         written_items: Test items that are answered in writing.
         written_tokens: Tokens of an answer.
         general_tokens: Of general text that is scored at rungs and at the end.
+        rung_every: Rungs from one look to the next.
     """
 
     train_rows: int
@@ -55,6 +56,7 @@ class Course:
     written_items: int = 0
     written_tokens: float = 0.0
     general_tokens: int = 0
+    rung_every: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,11 @@ class Clock:
         """All validation of a full budget."""
         if self.setup.strategy == "head":
             return self.judging(course, course.validation_rows)
-        below = (course.rungs - 1) * self.judging(course, course.rung_items)
+        looks = course.rungs // course.rung_every
+        below = (looks - 1) * self.judging(course, course.rung_items)
         whole = self.judging(course, course.validation_rows)
         general = self.general(course.general_tokens)
-        return below + whole + general + course.rungs * _VALIDATION_SECONDS
+        return below + whole + general + looks * _VALIDATION_SECONDS
 
     def general(self, tokens: int) -> float:
         """Scoring so many tokens of general text."""

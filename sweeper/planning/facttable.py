@@ -93,6 +93,12 @@ _TABLE: tuple[Fact, ...] = (
         chosen=True,
     ),
     flag(
+        "class_weight_wanted",
+        "weights of classes were asked for",
+        lambda s: s.spec.training.class_weight not in (None, "none"),
+        chosen=True,
+    ),
+    flag(
         "patience_wanted",
         "early stopping on validation loss was asked for",
         lambda s: s.spec.training.early_stopping_patience is not None,

@@ -1,27 +1,40 @@
-"""What the first stage of domain adaptation costs: its time, once for each way to run it.
+"""The first stage of domain adaptation in a plan: which ways to read the corpus fit, and its time.
 
 Knows the plan's side of it; how a stage is run is training's business.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from sweeper import units
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.planning.duration import trial_duration
-from sweeper.planning.memory import Setup
-from sweeper.planning.plan import Candidate
+from sweeper.planning.memory import Setup, estimate
+from sweeper.planning.plan import Candidate, Parameter
 
 NAME, NONE = "first_stage", "none"
 # LoRA's rank in a first stage, as training has it.
 RANK = 256
+# Each way to read has its own rates: a tenth of LoRA's for all weights.
+_RATES = {"lora": "first_stage_learning_rate", "full": "first_stage_full_learning_rate"}
+
+
+def rate_name(way: str, parameters: Collection[str]) -> str:
+    """The parameter that holds the learning rate of a way to read the corpus.
+
+    Args:
+        way: ``lora`` or ``full``.
+        parameters: Of the trial. Those of runs from before each way had its own hold one for both.
+    """
+    return _RATES[way] if _RATES[way] in parameters else _RATES["lora"]
 
 
 def with_first_stage(
     candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup
 ) -> Candidate:
-    """The candidate with a note on what reading the corpus takes, where it may read one.
+    """The candidate with the ways to read the corpus that fit, and a note on what that takes.
 
     Args:
         candidate: Of the plan.
@@ -29,25 +42,77 @@ def with_first_stage(
         model: The candidate's base.
         setup: That the candidate trains the task with.
     """
-    parameter, corpus = candidate.parameters.get(NAME), facts.data.corpus
-    ways = [way for way in (parameter.choices or ()) if way != NONE] if parameter else []
-    if corpus is None or not ways:
+    parameter = candidate.parameters.get(NAME)
+    if parameter is None:
         return candidate
-    way = str(ways[0])
-    epochs = candidate.parameters["first_stage_epochs"].default
-    tokens = round(corpus.tokens * float(epochs))
-    reading = replace(
+    limit = candidate.memory.limit_gib
+    ways = [
+        str(way)
+        for way in parameter.allowed_choices or parameter.choices or ()
+        if way == NONE or estimate(model, _reading(setup, str(way)), limit).high_gib <= limit
+    ]
+    candidate = candidate.model_copy(update={"parameters": _narrowed(candidate.parameters, ways)})
+    note = _note(candidate, facts, model, setup) if len(ways) > 1 else _LEFT_OUT
+    return candidate.model_copy(
+        update={"setup_notes": (*candidate.setup_notes, *((note,) if note else ()))}
+    )
+
+
+_LEFT_OUT = (
+    "first stage: left out, since neither all weights of the base in fp32 nor LoRA of rank "
+    f"{RANK} beside them leave room on the device"
+)
+
+
+def _narrowed(parameters: Mapping[str, Parameter], ways: Sequence[str]) -> dict[str, Parameter]:
+    """The parameters with these ways alone; without a first stage if only ``none`` is left."""
+    if list(ways) == [NONE]:
+        return {name: one for name, one in parameters.items() if not name.startswith(NAME)}
+    old = parameters[NAME]
+    choices = [way for way in old.choices or () if way in ways]
+    if choices == [NONE]:  # the rules' way does not fit, and another one does
+        choices = list(ways)
+    default = old.default if old.default in choices else choices[-1]
+    update: dict[str, object] = {
+        "choices": tuple(choices),
+        "allowed_choices": tuple(ways),
+        "default": default,
+    }
+    if tuple(choices) != old.choices:
+        update["prior"] = None
+    return dict(parameters) | {NAME: old.model_copy(update=update)}
+
+
+def _reading(setup: Setup, way: str) -> Setup:
+    """The set-up of the stage itself: the base in fp32, whatever the trial holds it in."""
+    return replace(
         setup,
         strategy=way,
+        precision="bf16-mixed" if setup.precision == "bf16-mixed" else "fp32",
+        base_dtype="float32",
         quantization=None,
         r=RANK,
         target_modules="all-linear",
         optimizer="adamw_torch",
+        gpus=1,
+        sharding="none",
+        near_base=False,
+        replay_share=0.0,
+        padded=True,  # blocks hold several documents
     )
-    time = trial_duration(model, reading, facts.hardware, tokens, 0)
-    note = (
+
+
+def _note(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) -> str:
+    corpus, parameter = facts.data.corpus, candidate.parameters[NAME]
+    ways = [way for way in parameter.choices or () if way != NONE]
+    if corpus is None or not ways:
+        return ""
+    way = str(ways[0])
+    epochs = candidate.parameters["first_stage_epochs"].default
+    tokens = round(corpus.tokens * float(epochs))
+    time = trial_duration(model, _reading(setup, way), facts.hardware, tokens, 0)
+    return (
         f"first stage: about {tokens:,} tokens of {corpus.documents:,} documents, "
         f"{units.span(time.low, time.high)} with {way}, once for each way to run it and shared "
         "between trials"
     )
-    return candidate.model_copy(update={"setup_notes": (*candidate.setup_notes, note)})

@@ -1,6 +1,6 @@
-"""What guards against forgetting mean for a plan: the user's own choices, and what they cost.
+"""Parameters that the user may fix for every trial, and what guards against forgetting cost.
 
-Knows the names of the parameters; how a guard works is training's business.
+Knows the names of the parameters; how they work is training's business.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sweeper.data.general import HELD_BACK
+from sweeper.planning import class_weight
 from sweeper.planning.memory_setup import Setup
 from sweeper.planning.plan import Parameter
 from sweeper.spec import Spec, TrainingSpec
@@ -26,6 +27,7 @@ def with_choices(
         REPLAY: training.replay_share,
         KL: training.kl_weight,
         PATIENCE: training.early_stopping_patience,
+        class_weight.NAME: training.class_weight,
     }
     for name, value in wanted.items():
         old = found.get(name)
@@ -52,10 +54,17 @@ def without_shards(parameters: Mapping[str, Parameter], setup: Setup) -> dict[st
     return {name: one for name, one in parameters.items() if name != KL}
 
 
-def general_tokens(spec: Spec, cap: int, rungs: int) -> int:
-    """Tokens of general text that a trial is scored on, at its rungs and at its end."""
+def watched_tokens(spec: Spec, cap: int) -> tuple[int, int]:
+    """Tokens of general text that a trial is scored on: at each look at it, and at its end."""
     limited = spec.aim.max_forgetting_points is not None
-    if not limited and spec.data.general is None:
-        return 0
-    texts = HELD_BACK + (rungs * RUNG_TEXTS if limited else 0)
-    return texts * min(cap, HELD_BACK_TOKENS)
+    head = spec.task == "classification" and spec.training.classes_by == "head"
+    if head or (not limited and spec.data.general is None):
+        return 0, 0
+    text = min(cap, HELD_BACK_TOKENS)
+    return (RUNG_TEXTS * text if limited else 0), HELD_BACK * text
+
+
+def general_tokens(spec: Spec, cap: int, looks: int) -> int:
+    """The same for a whole trial that is looked at so often, its last rung included."""
+    at_look, at_end = watched_tokens(spec, cap)
+    return looks * at_look + at_end

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from sweeper.facts.record import Facts
-from sweeper.planning.budget import RUNGS
+from sweeper.planning.looks import RUNGS
 from sweeper.planning.plan import Identity
 from sweeper.spec import Spec
 
@@ -49,16 +49,19 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
         "rules": spec.rules,
     }
     # Only where they are asked for, so that runs from before they could be still resume.
-    guards = {name: getattr(training, name) for name in ("replay_share", "kl_weight")}
-    space |= {name: value for name, value in guards.items() if value is not None}
+    names = ("replay_share", "kl_weight", "class_weight")
+    chosen = {name: getattr(training, name) for name in names}
+    space |= {name: value for name, value in chosen.items() if value is not None}
     written = facts.task == "classification" and training.classes_by == "generate"
+    # Between base models the loss of a text is counted in bytes.
+    unit = ["bits per byte"] if len(facts.models) > 1 and facts.task != "classification" else []
     return Identity(
         model=digest([[model.id, model.revision] for model in facts.models]),
         data=digest([data.fingerprint, corpus, spec.data.general]),
         task=digest([facts.task, "generate"] if written else facts.task),
         split=digest([splits, fractions]),
         space=digest(space),
-        objective=digest([OBJECTIVE, training.max_length]),
+        objective=digest([OBJECTIVE, training.max_length, *unit]),
         rungs=digest([RUNGS, training.epochs]),
         seed=digest(spec.search.seed),
     )

@@ -33,10 +33,23 @@ def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Spee
     """What measurements of this architecture teach about a set-up.
 
     Those of the same strategy count, and only where there are none the other strategies' do.
+    Trainings with replay or a KL penalty teach about such alone, who learn from plain ones where
+    there are none of their own.
     """
     if not hardware.measured:
         return Lesson()
-    return _lesson(model, setup.strategy, setup.precision, setup.classes, speed, hardware.measured)
+    guards = _guards(setup)
+    told = tuple(m for m in hardware.measured if _guards(m) == guards)
+    found = _lesson(model, setup.strategy, setup.precision, setup.classes, speed, told)
+    if found.source or not any(guards):
+        return found
+    plain = tuple(m for m in hardware.measured if not any(_guards(m)))
+    return _lesson(model, setup.strategy, setup.precision, setup.classes, speed, plain)
+
+
+def _guards(one: Setup | Measured) -> tuple[bool, bool]:
+    """Whether general text was replayed, and whether the base was asked beside the model."""
+    return one.replay_share > 0, one.near_base
 
 
 @lru_cache(maxsize=256)
@@ -120,6 +133,7 @@ def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
     failed = [m for m in hardware.measured if m.out_of_memory]
     return any(
         _alike(m, model, setup.classes)
+        and m.near_base <= setup.near_base
         and (m.strategy, m.precision, m.quantization)
         == (setup.strategy, setup.precision, setup.quantization)
         and m.gradient_checkpointing >= setup.gradient_checkpointing
@@ -139,7 +153,10 @@ def with_measured_peak(
     excess = [
         (m.peak_gib or 0.0) / trial_gib(estimate(model, _at_cap(m, setup), found.limit_gib))
         for m in hardware.measured
-        if m.peak_gib and _alike(m, model, setup.classes) and m.strategy == setup.strategy
+        if m.peak_gib
+        and _alike(m, model, setup.classes)
+        and m.strategy == setup.strategy
+        and m.near_base <= setup.near_base
     ]
     factor = max(excess, default=1.0)
     if factor <= 1.0:

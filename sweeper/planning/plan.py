@@ -164,7 +164,8 @@ class Budget(Record):
     """What the study will use.
 
     One full budget is ``full_tokens`` training tokens of the task (``epochs`` passes over the
-    train split); a trial reports at rungs 1 to ``rungs`` at equal shares of it. Confirmation is
+    train split); rungs 1 to ``rungs`` lie at equal shares of it, and a trial reports at every
+    ``rung_every``-th. Confirmation is
     not part of ``trials``.
     """
 
@@ -172,6 +173,7 @@ class Budget(Record):
     rungs: int = 8
     first_rung: int = Field(1, description="earliest rung at which a trial may be pruned")
     rung_items: int = Field(0, description="validation items scored at a rung below the last")
+    rung_every: int = Field(1, description="rungs from one report to the next; divides rungs")
     epochs: float
     full_tokens: int
     trials_at_once: int = 1
@@ -192,6 +194,23 @@ class Budget(Record):
     timing: tuple[str, ...] = Field((), description="what the seconds rest on")
     purchases: tuple[Purchase, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+class Hint(Record):
+    """A configuration that an earlier study on similar facts found best, to be tried early.
+
+    ``parameters`` are searched ones whose values this plan allows; ``dropped`` names the others.
+    """
+
+    strategy: str
+    model: str
+    parameters: dict[str, Scalar]
+    dropped: tuple[str, ...] = ()
+    similarity: float = Field(gt=0, le=1, description="of the earlier study's facts to these")
+    study: str = Field(description="name of the earlier run")
+    ended_at: str = ""
+    loss: float = Field(description="what it reached there")
+    default_loss: float | None = Field(None, description="what the default reached there")
 
 
 class Answer(Record):
@@ -226,6 +245,7 @@ class Plan(Artifact):
     advice: tuple[Reason, ...] = Field((), description="what to do besides training")
     answers: tuple[Answer, ...] = ()
     own_trials: tuple[OwnTrial, ...] = ()
+    hints: tuple[Hint, ...] = Field((), description="of a warm start, one for each candidate")
     budget: Budget
     seed: int
     identity: Identity | None = Field(None, description="None for a plan that cannot be run")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
 from sweeper.planning.answers import answers
-from sweeper.planning.budget import RUNGS, make_budget, rung_items
+from sweeper.planning.budget import make_budget
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     Outlook,
@@ -21,6 +21,7 @@ from sweeper.planning.candidates import (
 from sweeper.planning.duration_sweep import course_of, priced
 from sweeper.planning.identity import identity
 from sweeper.planning.lengths import USUAL, Cap
+from sweeper.planning.looks import looks_of
 from sweeper.planning.owntrials import check_own_trials
 from sweeper.planning.plan import Candidate, Plan, Reason, Rejected
 from sweeper.planning.rules import RuleBook, rule_book
@@ -53,16 +54,15 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     scene = next(scene for scene in scenes if scene.model.id == lead.model)
     rules = fired(book, scene.values)
     steps = _steps(facts, lead, epochs)
-    items = rung_items(validation_rows(spec, facts), facts.data.train_rows, epochs)
+    validation = validation_rows(spec, facts)
     full_tokens = round(epochs * facts.data.train_rows * scene.cap.mean)
     course = course_of(
         spec,
         facts,
         scene.model,
         epochs=epochs,
-        rung_items=items,
-        validation_rows=validation_rows(spec, facts),
-        rungs=RUNGS,
+        looks=looks_of(spec, facts, scene.cap, validation, epochs),
+        validation_rows=validation,
     )
     costs = [priced(candidate, facts, course) for candidate in candidates]
     candidates = [cost.candidate for cost in costs]

@@ -80,6 +80,7 @@ def trial_budget(plan: Plan) -> TrialBudget:
         full_tokens=budget.full_tokens,
         rungs=budget.rungs,
         rung_items=rung_items(plan),
+        rung_every=budget.rung_every,
     )
 
 

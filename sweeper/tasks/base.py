@@ -40,10 +40,13 @@ class LossSum:
     Args:
         total: Scalar with gradient, nats summed over ``weight`` terms (items or output tokens).
         weight: How many terms, as ``Task.weight`` counts them.
+        unweighted: The same sum with every class counting alike, as validation has it; None where
+            ``total`` is that.
     """
 
     total: Tensor
     weight: int
+    unweighted: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,20 @@ class Task(ABC):
         Names of a new head's weights begin with ``head.``.
         """
         return adapted
+
+    def for_training(self, parameters: Mapping[str, Scalar]) -> Task:
+        """The task with a training loss as a trial's parameters say; ``score`` is always the same.
+
+        Raises:
+            UsageError: The parameters ask for a loss that this task does not have.
+        """
+        return self
+
+    def emphasis(self, examples: Sequence[Example]) -> Floats | None:
+        """``(items,)`` what each item counts in the training loss beside its terms; None if all
+        count alike. A trial's best weights are told by it, since they are the best at what was
+        trained for; no loss that is shown has it."""
+        return None
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> LossSum:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.metrics import accuracy_score, f1_score
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Dataset, Example
@@ -24,6 +25,7 @@ from sweeper.tasks.base import (
     LossSum,
     Task,
 )
+from sweeper.tasks.class_weights import class_weights
 from sweeper.tasks.classifier import Classifier, Pooling
 
 
@@ -45,6 +47,7 @@ class Classification(Task):
     ) -> None:
         super().__init__(dataset, tokenizer, facts, spec, sequence_length)
         self._number = {label: number for number, label in enumerate(dataset.labels)}
+        self._class_weight: Tensor | None = None
         self._padding = next(
             (i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0
         )
@@ -90,10 +93,40 @@ class Classification(Task):
     def assemble(self, adapted: nn.Module, parameters: Mapping[str, Scalar]) -> nn.Module:
         return Classifier(adapted, self.pooling, self.facts.hidden_size, len(self.dataset.labels))
 
+    def class_weights(self, parameters: Mapping[str, Scalar]) -> Floats | None:
+        """``(classes,)`` what each class counts by a trial's ``class_weight``; None if all alike.
+
+        Raises:
+            UsageError: There is no such way to weigh.
+        """
+        how = str(parameters.get("class_weight", "none"))
+        targets = self.targets(self.dataset.splits["train"])
+        return class_weights(how, targets, len(self.dataset.labels))
+
+    def for_training(self, parameters: Mapping[str, Scalar]) -> Classification:
+        weights = self.class_weights(parameters)
+        if weights is None:
+            return self
+        weighted = copy.copy(self)
+        weighted._class_weight = torch.from_numpy(weights).float()
+        return weighted
+
+    def emphasis(self, examples: Sequence[Example]) -> Floats | None:
+        if self._class_weight is None:
+            return None
+        weights: Floats = self._class_weight.double().numpy()[self.targets(examples)]
+        return weights
+
     def loss(self, model: nn.Module, batch: Batch) -> LossSum:
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         labels = batch["labels"]
-        return LossSum(cross_entropy(model(**inputs), labels, reduction="sum"), len(labels))
+        losses = cross_entropy(model(**inputs), labels, reduction="none")
+        if self._class_weight is None:
+            return LossSum(losses.sum(), len(labels))
+        # Divided by the items and not by their weights, which are one on average over the split:
+        # so a step's gradient does not depend on which classes are together in a batch.
+        each = self._class_weight.to(labels.device)[labels]
+        return LossSum((each * losses).sum(), len(labels), losses.detach().sum())
 
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}

@@ -20,6 +20,11 @@ class Instruction(TextTask):
 
     name = "instruction"
 
+    @property
+    def per_byte(self) -> bool:
+        """Between base models, whose tokens differ, only bytes compare."""
+        return len(self.spec.models) > 1
+
     @cached_property
     def chat(self) -> Chat:
         return Chat(self.tokenizer, self.spec.training.system_prompt)

@@ -36,6 +36,11 @@ class TextTask(Task):
     headline_metric = "loss"
     higher_is_better = False
 
+    @property
+    def per_byte(self) -> bool:
+        """Whether losses are bits per UTF-8 byte of the answer, in place of nats per token."""
+        return False
+
     def __init__(
         self,
         dataset: Dataset,
@@ -145,13 +150,20 @@ class TextTask(Task):
 
     def item_scores(self, losses: Tensor, batch: Batch) -> ItemScores:
         """Scores of the items of a batch from the losses of all its answer tokens."""
-        means, counts = by_row(losses, batch["labels"])
-        return ItemScores(means.cpu(), counts.cpu(), {"answer_bytes": batch["answer_bytes"].cpu()})
+        means, counts = (part.cpu() for part in by_row(losses, batch["labels"]))
+        said = batch["answer_bytes"].cpu()
+        outputs = {"answer_bytes": said}
+        if self.per_byte:
+            bits = means * counts * _BITS_PER_NAT
+            return ItemScores(bits / said.clamp(min=1), said.to(counts.dtype), outputs)
+        return ItemScores(means, counts, outputs)
 
     def metrics(
         self, scores: ItemScores, examples: Sequence[Example]
     ) -> tuple[dict[str, float], Floats]:
         losses, weights = scores.losses.double().numpy(), scores.weights.double().numpy()
+        if self.per_byte:  # a perplexity is of tokens, which do not compare
+            return {"bits_per_byte": float(np.average(losses, weights=weights))}, losses
         return text_metrics(losses, weights, scores.outputs["answer_bytes"].numpy()), losses
 
 

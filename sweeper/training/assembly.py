@@ -48,7 +48,8 @@ def assembled(
     keeper = keeper or workshop.keeper
     parameters = config.parameters
     # First, since the features come from the base before anything is put on it.
-    probe = workshop.probe if parameters.get("head_init") == "probe" else None
+    from_probe = parameters.get("head_init") == "probe"
+    probe = workshop.probe_for(parameters).probe if from_probe else None
     sample = workshop.feature_sample
     dtype = strategy.base_dtype(config.precision)
     sharded = config.sharding == "fsdp"

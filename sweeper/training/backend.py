@@ -135,7 +135,7 @@ class TorchBackend:
                     self._plan, self._spec, config, folder, tell, should_stop, self._run
                 )
             result = run_trial(job, self._guard)
-            keep(config, result, workshop.facts, rungs)
+            keep(config, result, workshop.facts, workshop.head_classes, rungs)
             return result
         finally:
             workshop.should_stop = workshop.general.should_stop = never

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.assembly import assembled, start_head
@@ -20,14 +22,16 @@ def fit_head(job: Job, strategy: Strategy) -> TrialResult:
         Interrupted: The trial was told to stop.
     """
     workshop = job.workshop
-    probe = workshop.probe
+    fitted = workshop.probe_for(job.config.parameters)
     with assembled(workshop, strategy, job.config) as model:
         assert isinstance(model, Classifier)
-        start_head(model, probe)
+        start_head(model, fitted.probe)
         job.progress = Progress(
-            steps=0, tokens=sum(workshop.items("train").lengths), earlier=workshop.probe_seconds
+            steps=0, tokens=sum(workshop.items("train").lengths), earlier=fitted.seconds
         )
-        job.peak_memory_gib = workshop.probe_peak_gib
+        job.peak_memory_gib = fitted.peak_gib
+        start = time.perf_counter()
         evaluation = job.judge().evaluate(model)
+        job.progress.evaluation_seconds = time.perf_counter() - start
         job.tell(job.config.budget.rungs, evaluation, None, epochs=1.0)
         return job.completed(strategy, model, Final(job.config.budget.rungs, evaluation))

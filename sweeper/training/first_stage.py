@@ -25,7 +25,7 @@ from sweeper.backend import Interrupted
 from sweeper.data.corpus import CorpusText, corpus_text
 from sweeper.errors import UsageError
 from sweeper.knowledge import home
-from sweeper.planning.first_stage import NAME, NONE, RANK
+from sweeper.planning.first_stage import NAME, NONE, RANK, rate_name
 from sweeper.planning.plan import Precision
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting
@@ -35,6 +35,7 @@ from sweeper.training.base_model import BaseKeeper, checkpoint, load_base
 from sweeper.training.items import Items
 from sweeper.training.made_once import made_once
 from sweeper.training.measure import Judge
+from sweeper.training.memory_guard import release_memory
 from sweeper.training.progress import Progress, finite
 from sweeper.training.sampling import LengthGroupedBatches
 from sweeper.training.schedule import optimizer_steps, schedule
@@ -89,7 +90,7 @@ class FirstStage:
         """The stage that a trial's parameters ask for: None where ``first_stage`` is ``none``.
 
         Args:
-            parameters: ``first_stage``, ``first_stage_learning_rate``, ``first_stage_epochs`` and
+            parameters: ``first_stage``, the rate of that way to read, ``first_stage_epochs`` and
                 ``first_stage_blocks``.
             micro_batch: Of the trial.
             precision: Of the trial.
@@ -105,7 +106,7 @@ class FirstStage:
         )
         return cls(
             chosen,
-            float(parameters["first_stage_learning_rate"]),
+            float(parameters[rate_name(chosen, parameters)]),
             float(parameters["first_stage_epochs"]),
             blocks,
             micro,
@@ -170,6 +171,8 @@ class FirstStages:
             self.forget()
             self._workshop.keeper.forget()
         folder = self.folder(stage, should_stop)
+        if not present:
+            release_memory()  # the model that read, which its Trainer holds in a circle
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         known = {name: record[name] for name in FirstStageResult.model_fields if name in record}
         ran_here = not present and record["process"] == os.getpid()

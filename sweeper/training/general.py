@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from sweeper.data.corpus import held_out, unquoted
@@ -46,7 +47,7 @@ class GeneralSet:
         self._workshop = workshop
         self._sampling = sampling or SelfSampling()
         self.should_stop: Callable[[], bool] = never
-        self._of_base: Evaluation | None = None
+        self._of_base: dict[tuple[torch.dtype, bool], Evaluation] = {}
 
     @property
     def watched(self) -> bool:
@@ -161,12 +162,19 @@ class GeneralSet:
         task, items = self._held_back
         return Judge(task, items, batch, mixed, should_stop).evaluate(model, count)
 
-    def of_base(self, batch: int) -> Evaluation:
-        """The untrained base on what was held back; scored once.
+    def of_base(self, dtype: torch.dtype, mixed: bool, batch: int) -> Evaluation:
+        """The untrained base on what was held back; scored once for each precision.
+
+        Args:
+            dtype: Of its weights, as the tuned model has them.
+            mixed: Whether the tuned model computes in bf16 under autocast.
+            batch: Items at a time.
 
         Raises:
             UsageError: See ``text``.
         """
-        if self._of_base is None:
-            self._of_base = self.measure(self._workshop.base(), batch, False, self.should_stop)
-        return self._of_base
+        key = dtype, mixed
+        if key not in self._of_base:
+            base = self._workshop.keeper.lend(dtype)
+            self._of_base[key] = self.measure(base, batch, mixed, self.should_stop)
+        return self._of_base[key]

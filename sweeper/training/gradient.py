@@ -10,7 +10,7 @@ from sweeper.training.distributed import gather_trained, layer_classes
 from sweeper.training.first_stage import FirstStage
 from sweeper.training.guarding import look_at_general, prepared
 from sweeper.training.job import Job
-from sweeper.training.memory_guard import Batching, Phase
+from sweeper.training.memory_guard import Batching, Phase, release_memory
 from sweeper.training.memory_use import PeakMemory, bytes_of
 from sweeper.training.progress import Progress
 from sweeper.training.quick_steps import quick_steps
@@ -33,8 +33,11 @@ def train_once(job: Job, strategy: Strategy, batching: Batching, phase: Phase) -
         RuntimeError: Out of memory, among others; nothing of the trial is left in memory.
     """
     device = job.workshop.device
+    # Trainer refers to itself: without this the optimizer of an earlier trial would stand beside
+    # this one's base, and count in its peak.
+    release_memory()
     job.batching = batching
-    look_at_general(job, phase)
+    look_at_general(job, strategy, phase)
     read_corpus(job)
     keeper = job.read_base.keeper if job.read_base else None
     ready = prepared(job, strategy, keeper or job.workshop.keeper)
@@ -78,7 +81,10 @@ def _trainer(
     effective = batching.micro * batching.accumulation * config.gpus
     steps = optimizer_steps(len(train), effective, config.budget.epochs)
     per_epoch = optimizer_steps(len(train), effective, 1.0)
-    watch = RungWatch(job, model, rung_steps(steps, config.budget.rungs), per_epoch, phase)
+    at = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
+    task = job.workshop.task.for_training(config.parameters)
+    emphasis = task.emphasis(job.workshop.items("validation").examples)
+    watch = RungWatch(job, model, at, per_epoch, phase, emphasis)
     settings = arguments(
         job.folder,
         steps=steps,
@@ -93,7 +99,7 @@ def _trainer(
     )
     trainer = TrialTrainer(
         model=model,
-        task=job.workshop.task,
+        task=task,
         features=train.features,
         order=LengthGroupedBatches(train.lengths, effective, config.seed),
         # Later, since spreading a model over devices makes other tensors of its weights.

@@ -47,18 +47,23 @@ class Ready:
         return Guards(self.replay, near)
 
 
-def look_at_general(job: Job, phase: Phase) -> None:
+def look_at_general(job: Job, strategy: Strategy, phase: Phase) -> None:
     """Score the untrained base on general text, where this trial watches it.
 
-    Before any other base is loaded: on a GPU one is held at a time.
+    Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's own
+    precision, so that rounding is no part of what was forgotten; where several GPUs hold the model
+    together, in the smallest that one of them may have room for.
 
     Raises:
         UsageError: There is no general text that can be scored.
     """
     if not job.watches_general:
         return
+    workshop, config = job.workshop, job.config
+    alone = config.gpus == 1
+    dtype = strategy.base_dtype(config.precision) if alone else workshop.plain_dtype
     phase.evaluating = True
-    job.base_on_general = job.workshop.general.of_base(job.batching.evaluation)
+    job.base_on_general = workshop.general.of_base(dtype, job.mixed, job.batching.evaluation)
     phase.evaluating = False
 
 

@@ -31,7 +31,7 @@ def machine() -> tuple[str, int]:
 
 
 def measurement(
-    config: TrialConfig, result: TrialResult, model: ModelFacts, scored_items: int
+    config: TrialConfig, result: TrialResult, model: ModelFacts, classes: int, scored_items: int
 ) -> Measured | None:
     """What one trial says about its set-up; None if it says nothing.
 
@@ -39,13 +39,14 @@ def measurement(
         config: What was trained.
         result: How it ended.
         model: Facts of the base.
-        scored_items: Validation items that were scored at all rungs together.
+        classes: Of a new head; 0 for the vocabulary.
+        scored_items: Validation items that were scored at all rungs together, where evaluation
+            was of these alone; else 0.
     """
     out_of_memory = result.failure is not None and result.failure.kind == "out-of-memory"
     trained = result.optimizer_steps >= _FEWEST_STEPS and result.training_seconds > 0
-    guarded = any(config.parameters.get(name) for name in ("replay_share", "kl_weight"))
-    if guarded or not (trained or out_of_memory):
-        return None  # steps with replay or a second forward pass say little about plain ones
+    if not (trained or out_of_memory):
+        return None
     micro = result.micro_batch or config.micro_batch
     batch = config.micro_batch * config.gradient_accumulation_steps
     steps = max(result.optimizer_steps, 1)
@@ -74,16 +75,36 @@ def measurement(
         seconds_per_item=result.evaluation_seconds / scored if scored else None,
         peak_gib=None if out_of_memory else result.peak_memory_gib,
         out_of_memory=out_of_memory,
+        classes=classes,
+        # Of a set-up of its own: such steps take longer than plain ones.
+        replay_share=float(parameters.get("replay_share", 0.0)),
+        near_base=bool(parameters.get("kl_weight")),
         when=datetime.now(UTC).date().isoformat(),
         versions=versions(),
     )
 
 
 def keep(
-    config: TrialConfig, result: TrialResult, model: ModelFacts, rungs: list[RungReport]
+    config: TrialConfig,
+    result: TrialResult,
+    model: ModelFacts,
+    classes: int,
+    rungs: list[RungReport],
 ) -> None:
-    """Keep what a trial measured; a cache that cannot be written costs no more than that."""
-    found = measurement(config, result, model, sum(report.items for report in rungs))
+    """Keep what a trial measured; a cache that cannot be written costs no more than that.
+
+    Args:
+        config: See ``measurement``.
+        result: See ``measurement``.
+        model: See ``measurement``.
+        classes: See ``measurement``.
+        rungs: All that were reported.
+    """
+    # General text has its time in that of evaluation, and items of other lengths.
+    general = (result.general_loss, *(report.general_loss for report in rungs))
+    alone = all(loss is None for loss in general)
+    scored = sum(report.items for report in rungs) if alone else 0
+    found = measurement(config, result, model, classes, scored)
     if found is None:
         return
     try:

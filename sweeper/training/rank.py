@@ -1,4 +1,6 @@
-"""One of several processes that train a trial together: ``python -m sweeper.training.rank FOLDER``.
+"""One of several processes that train a trial together.
+
+``python -m sweeper.training.rank FOLDER PARENT``, PARENT being the process that it ends with.
 
 Knows its place from the environment that torch.distributed reads. The first rank speaks for all:
 it prints reports, reads decisions and saves weights. Knows nothing of who started it.
@@ -17,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 from sweeper.backend import Decision
+from sweeper.lifeline import die_with
 from sweeper.training.backend import TorchBackend
 from sweeper.training.job import Job
 from sweeper.training.measure import never
@@ -83,6 +86,7 @@ def _device() -> torch.device:
 
 def main(arguments: list[str]) -> int:
     """Train this rank's part; 0 if the trial completed or was pruned."""
+    die_with(int(arguments[1]))
     pipe = _report_pipe()
     folder, rank = Path(arguments[0]), int(os.environ["RANK"])
     request = RankRequest.read(folder / REQUEST)

@@ -135,12 +135,12 @@ class Ranks:
         return self._result(place)
 
     def _start(self, place: Path) -> None:
-        port = _free_port()
+        port, command = _free_port(), [sys.executable, "-m", "sweeper.training.rank"]
         for rank in range(self.config.gpus):
             with (place / f"rank-{rank}.log").open("w", encoding="utf-8") as log:
                 self._processes.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", "sweeper.training.rank", str(place.resolve())],
+                        [*command, str(place.resolve()), str(os.getpid())],
                         env=_environment(rank, self.config.gpus, port),
                         stdin=subprocess.PIPE,
                         stdout=subprocess.PIPE if rank == 0 else log,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sweeper.backend import Decision, Interrupted
-from sweeper.tasks.base import Evaluation
+from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.job import Final, Job
 from sweeper.training.memory_guard import Phase
 from sweeper.training.progress import finite
@@ -52,6 +52,8 @@ class RungWatch(TrainerCallback):
         at: Optimizer step to the rungs that lie there.
         steps_per_epoch: Optimizer steps of one pass over the data.
         phase: Told when evaluation begins and ends.
+        emphasis: ``(items,)`` what validation items count where the best weights are told; all
+            alike if None. Reports and results never have it.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class RungWatch(TrainerCallback):
         at: dict[int, list[int]],
         steps_per_epoch: int,
         phase: Phase,
+        emphasis: Floats | None = None,
     ) -> None:
         self._job = job
+        self._emphasis = emphasis
         self._model = model
         self._at = at
         self._steps_per_epoch = steps_per_epoch
@@ -146,7 +150,7 @@ class RungWatch(TrainerCallback):
         """Keep the weights if they are the best so far; the loss that tells."""
         last = rung == self._budget.rungs
         count = self._budget.rung_items
-        loss = float(np.average(evaluation.losses[:count], weights=evaluation.weights[:count]))
+        loss = self._told_by(evaluation, count)
         if last:
             self._last = evaluation
         if self._best is None or self._best.worse_than(forgets, loss):
@@ -154,6 +158,13 @@ class RungWatch(TrainerCallback):
             self._best = Standing(rung, loss, weights, forgets)
         self._last_forgets = forgets
         return loss
+
+    def _told_by(self, evaluation: Evaluation, count: int | None = None) -> float:
+        """The loss that tells which weights are best, on the first ``count`` items."""
+        losses, weights = evaluation.losses[:count], evaluation.weights[:count]
+        if self._emphasis is not None:
+            weights = weights * self._emphasis[: len(weights)]
+        return float(np.average(losses, weights=weights))
 
     def finish(self) -> Final:
         """Choose between the last weights and the best rung's, by the whole validation split.
@@ -174,7 +185,8 @@ class RungWatch(TrainerCallback):
         set_weights(self._model, self._best.weights)
         earlier = Final(self._best.rung, self._evaluate(whole=True))
         within = self._last_forgets and not self._best.forgets
-        if within or earlier.evaluation.loss < last.evaluation.loss:
+        better = self._told_by(earlier.evaluation) < self._told_by(last.evaluation)
+        if within or better:
             return earlier
         set_weights(self._model, kept)
         return last

@@ -33,16 +33,20 @@ def optimizer_steps(examples: int, effective_batch: int, epochs: float) -> int:
     return max(1, math.ceil(epochs * math.ceil(examples / effective_batch)))
 
 
-def rung_steps(steps: int, rungs: int) -> dict[int, list[int]]:
+def rung_steps(steps: int, rungs: int, every: int = 1) -> dict[int, list[int]]:
     """Optimizer step to the rungs that lie there: several, where there are fewer steps than rungs.
+
+    Only every so many rungs are there, and the last.
 
     >>> rung_steps(100, 4)
     {25: [1], 50: [2], 75: [3], 100: [4]}
     >>> rung_steps(3, 4)
     {1: [1], 2: [2, 3], 3: [4]}
+    >>> rung_steps(100, 8, 4)
+    {50: [4], 100: [8]}
     """
     at: dict[int, list[int]] = {}
-    for rung in range(1, rungs + 1):
+    for rung in sorted({*range(every, rungs, every), rungs}):
         at.setdefault(max(1, round(rung / rungs * steps)), []).append(rung)
     return at
 

@@ -252,7 +252,8 @@ class TrialTrainer(Trainer):
             with autocast(self.args.device, self._mixed):
                 loss, moved = self._near.task.loss_near(model, inputs, base)
             total = loss.total + self._near.weight * moved
-        self._progress.add(loss.total, terms, tokens)
+        seen = loss.total if loss.unweighted is None else loss.unweighted
+        self._progress.add(seen, terms, tokens)
         # DDP averages gradients over the ranks, but the terms are those of all ranks.
         scale = self._task_share * self.accelerator.num_processes
         return total * (scale / num_items_in_batch)

@@ -6,7 +6,8 @@ Made once for each model and worker; knows nothing of single trials.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.baselines import classification_baselines
 from sweeper.evaluation.probe import Array, Probe, fit_path
 from sweeper.facts.record import ModelFacts, Split
-from sweeper.spec import ModelSpec, Spec
-from sweeper.tasks.base import Baseline, Evaluation
+from sweeper.spec import ModelSpec, Scalar, Spec
+from sweeper.tasks.base import Baseline, Evaluation, Floats
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.discovery import task_of
@@ -38,6 +39,15 @@ from sweeper.trials import EncodingNote
 
 # Enough for a mean and a spread of each feature; the first items are a random subset.
 _FEATURE_SAMPLE = 256
+
+
+@dataclass(frozen=True)
+class FittedProbe:
+    """A frozen probe with what it took, its features included."""
+
+    probe: Probe
+    seconds: float
+    peak_gib: float
 
 
 class Workshop:
@@ -82,8 +92,8 @@ class Workshop:
         self._spec = spec
         self._items: dict[Split, Items] = {}
         self._pooled: dict[Split, Array] = {}
-        self.probe_seconds = 0.0
-        self.probe_peak_gib = 0.0
+        self._pooled_seconds: dict[Split, float] = {}
+        self._probes: dict[Scalar, FittedProbe] = {}
         self.should_stop: Callable[[], bool] = never
 
     def items(self, split: Split) -> Items:
@@ -110,6 +120,11 @@ class Workshop:
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
         """Score an assembled model on a whole split."""
         return Judge(self.task, self.items(split), self.evaluation_batch).evaluate(model)
+
+    @property
+    def head_classes(self) -> int:
+        """Classes of a new head; 0 where the model keeps its own."""
+        return len(self.dataset.labels) if isinstance(self.task, Classification) else 0
 
     @cached_property
     def classification(self) -> Classification:
@@ -142,7 +157,9 @@ class Workshop:
             Interrupted: ``should_stop``, the current trial's, said True.
         """
         if split not in self._pooled:
+            start = time.perf_counter()
             self._pooled[split] = self._features(split, len(self.dataset.splits[split]))
+            self._pooled_seconds[split] = time.perf_counter() - start
         return self._pooled[split]
 
     def _features(self, split: Split, count: int) -> Array:
@@ -170,23 +187,39 @@ class Workshop:
         count = min(_FEATURE_SAMPLE, len(self.items("train")))
         return self._features("train", count)
 
-    @cached_property
+    @property
     def probe(self) -> Probe:
-        """The frozen probe at its best regularisation, fitted once; ``probe_seconds`` and
-        ``probe_peak_gib`` say what features and fit took."""
-        start, peak = time.perf_counter(), PeakMemory(self.device)
-        task = self.classification
-        train, validation = self.dataset.splits["train"], self.dataset.splits["validation"]
+        """The frozen probe that is a baseline: at its best regularisation, all classes alike."""
+        return self.probe_for({}).probe
+
+    def probe_for(self, parameters: Mapping[str, Scalar]) -> FittedProbe:
+        """The frozen probe with a trial's ``class_weight``, fitted once for each of them.
+
+        Raises:
+            UsageError: There is no such way to weigh, or there are no classes.
+        """
+        how = parameters.get("class_weight", "none")
+        if how not in self._probes:
+            self._probes[how] = self._fitted(self.classification.class_weights(parameters))
+        return self._probes[how]
+
+    def _fitted(self, class_weights: Floats | None) -> FittedProbe:
+        task, peak = self.classification, PeakMemory(self.device)
+        train, validation = self.pooled("train"), self.pooled("validation")
+        start = time.perf_counter()
         probe = fit_path(
-            self.pooled("train"),
-            task.targets(train),
-            self.pooled("validation"),
-            task.targets(validation),
+            train,
+            task.targets(self.dataset.splits["train"]),
+            validation,
+            task.targets(self.dataset.splits["validation"]),
             len(self.dataset.labels),
+            class_weights=class_weights,
         )
-        self.probe_seconds = time.perf_counter() - start
-        self.probe_peak_gib = peak.gib(bytes_of(self.base()))
-        return probe
+        seconds = time.perf_counter() - start
+        seconds += self._pooled_seconds["train"] + self._pooled_seconds["validation"]
+        # Features are computed for the first fit alone, and need more memory than any fit.
+        earlier = max((one.peak_gib for one in self._probes.values()), default=0.0)
+        return FittedProbe(probe, seconds, max(earlier, peak.gib(bytes_of(self.base()))))
 
     @cached_property
     def baselines(self) -> tuple[Baseline, ...]:

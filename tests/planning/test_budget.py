@@ -6,12 +6,11 @@ import pytest
 
 from sweeper.errors import SpecError
 from sweeper.planning.budget import (
-    RUNGS,
     first_rung,
     parse_limit,
-    rung_items,
     searched_shares,
 )
+from sweeper.planning.looks import RUNGS
 from sweeper.planning.planner import make_plan
 
 
@@ -49,13 +48,9 @@ def test_a_searched_trial_costs_between_its_first_rung_and_a_full_budget(first: 
     assert least == first / RUNGS <= expected <= most == 1.0
 
 
-@pytest.mark.parametrize(("rows", "epochs"), [(1000, 3.0), (20000, 1.0), (560, 4.0)])
-def test_evaluation_at_rungs_stays_near_a_tenth_of_a_trial(rows: int, epochs: float) -> None:
-    validation = rows // 5
-    items = rung_items(validation, rows, epochs)
-    forward = (RUNGS - 1) * items + validation
-    assert items == 50 or forward / 3 <= 0.101 * epochs * rows
-    assert items <= validation
+@pytest.mark.parametrize(("every", "expected"), [(1, 3), (2, 4), (4, 4)])
+def test_a_trial_is_pruned_only_where_it_is_looked_at(every: int, expected: int) -> None:
+    assert first_rung(199, 0.05, every) == expected
 
 
 def test_search_and_confirmation_are_ranges_apart(scene: Any) -> None:

@@ -29,10 +29,11 @@ def test_the_frozen_head_is_no_strategy_where_names_are_written(scene):
     assert "--classes-by generate" in refused.reason
 
 
-def test_reading_every_name_is_part_of_the_time_a_trial_takes(scene):
-    few = plan(scene, **BY_NAME, lengths={"output_mean": 2.0}).candidate("lora")
-    many = plan(scene, **BY_NAME, labels=77, lengths={"output_mean": 2.0}).candidate("lora")
-    assert many.seconds_per_trial > few.seconds_per_trial
+def test_reading_every_name_takes_time_and_leaves_it_for_fewer_items_at_rungs(scene):
+    few = plan(scene, **BY_NAME, lengths={"output_mean": 2.0}).budget
+    many = plan(scene, **BY_NAME, labels=77, lengths={"output_mean": 2.0}).budget
+    assert many.beside.seconds > few.beside.seconds
+    assert many.rung_items < few.rung_items
 
 
 def test_an_encoder_is_refused_with_the_reason(scene):

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from sweeper.planning.budget import RUNGS
 from sweeper.planning.candidates import validation_rows
 from sweeper.planning.duration_setup import BATCH
 from sweeper.planning.duration_sweep import course_of, priced
 from sweeper.planning.duration_trial import Course, clock_of
+from sweeper.planning.looks import Looks
 from sweeper.planning.memory import Setup
 from sweeper.planning.planner import make_plan
 
@@ -24,9 +24,8 @@ def course(spec: Any, facts: Any) -> Course:
         facts,
         facts.models[0],
         epochs=1.0,
-        rung_items=50,
+        looks=Looks(1, 50),
         validation_rows=validation_rows(spec, facts),
-        rungs=RUNGS,
     )
 
 

@@ -257,6 +257,15 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         | {"data": {"labels": (LabelCount(label="a", rows=90), LabelCount(label="b", rows=10))}},
         {"data": {}},
     ),
+    "weigh-rare-classes": (
+        MINI
+        | {"data": {"labels": (LabelCount(label="a", rows=90), LabelCount(label="b", rows=10))}},
+        {"data": {}},
+    ),
+    "only-heads-weigh-classes": (
+        {"training": {"class_weight": "balanced"}},
+        {"training": {"class_weight": "none"}},
+    ),
     "encoders-do-not-name-classes": (
         MINI | {"training": {"classes_by": "generate"}},
         {"training": {}},

@@ -13,6 +13,7 @@ from sweeper.planning.plan import Plan
 from sweeper.reporting.document import Report, document
 from sweeper.reporting.markdown import markdown
 from sweeper.reporting.write import html, write_reports
+from sweeper.trials import TrialResult
 
 FILES = (
     "findings.json", "report.json", "report.html", "report.md", "trials.csv", "curves.csv",
@@ -84,6 +85,27 @@ def test_tables_have_one_line_a_trial_and_one_a_rung(reports):
     pruned = next(row for row in trials if row["state"] == "PRUNED")
     assert pruned["validation_loss"] == ""
     assert pruned["pruned_because"]
+
+
+def test_a_trial_that_stopped_by_itself_says_where_and_why(make):
+    run = make(trials=6, prune=False)
+    stopped = next(n for n in range(6) if TrialResult.read(run.trial(n) / "result.json").metrics)
+    place = run.trial(stopped) / "result.json"
+    result = TrialResult.read(place)
+    why = "the loss on general text rose by 0.070 nats per token, beyond the limit of 0.02"
+    update = {"stopped_at_rung": 3, "stopped_because": why, "best_rung": 2}
+    place.write_text(result.model_copy(update=update).to_json())
+
+    write_reports(run, compute(run), Plan.read(run.plan))
+    row = rows_of(run.path / "trials.csv")[stopped]
+    assert (row["stopped_at_rung"], row["stopped_because"]) == ("3", why)
+    assert row["state"] == "COMPLETE"
+    others = [r for i, r in enumerate(rows_of(run.path / "trials.csv")) if i != stopped]
+    assert {r["stopped_at_rung"] for r in others} == {""}
+    page = run.report_html.read_text()
+    assert f"stopped at rung 3, kept rung 2: {why}" in page
+    assert "1 trial stopped before the end of the budget" in page
+    assert f"#{stopped} at rung 3." in page
 
 
 def test_markdown_is_short_and_marked_for_its_update(reports):

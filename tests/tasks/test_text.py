@@ -42,6 +42,24 @@ def test_padding_changes_no_items_loss(make_task: MakeTask, language_model: Any)
     assert together.weights.tolist() == [int(scores.weights) for scores in alone]
 
 
+def test_between_base_models_losses_are_bits_per_byte_of_the_answer(
+    make_task: MakeTask, llama: Any
+) -> None:
+    task = make_task(Instruction, {"train": TALK})
+    several = make_task(Instruction, {"train": TALK})
+    several.spec = several.spec.model_copy(update={"models": several.spec.models * 2})
+    batch = task.collate(task.encode(TALK))
+
+    with torch.no_grad():
+        alone = task.evaluation([task.score(llama, batch)], TALK)
+        among = several.evaluation([several.score(llama, batch)], TALK)
+
+    said = [len(example.messages[-1].content.encode()) for example in TALK]
+    assert among.weights.tolist() == said
+    assert among.loss == pytest.approx(alone.metrics["bits_per_byte"], rel=1e-6)
+    assert among.metrics == {"bits_per_byte": pytest.approx(among.loss)}
+
+
 def test_validation_loss_is_the_mean_over_all_answer_tokens(
     make_task: MakeTask, llama: Any
 ) -> None:

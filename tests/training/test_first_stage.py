@@ -182,6 +182,21 @@ def test_a_trials_parameters_say_how_the_corpus_is_read(
     assert stage.parameters["target_modules"] == "all-linear"
 
 
+def test_each_way_to_read_has_a_rate_of_its_own() -> None:
+    parameters = {
+        "first_stage_learning_rate": 1e-4,
+        "first_stage_full_learning_rate": 2e-5,
+        "first_stage_epochs": 1,
+        "first_stage_blocks": 8,
+    }
+    rates = {}
+    for way in ("lora", "full"):
+        stage = FirstStage.of({"first_stage": way, **parameters}, 8, "fp32", 512)
+        assert stage is not None
+        rates[way] = stage.learning_rate
+    assert rates == {"lora": 1e-4, "full": 2e-5}
+
+
 @pytest.mark.parametrize("parameters", [{}, {"first_stage": "none"}])
 def test_reading_a_corpus_can_be_skipped(parameters: dict[str, Any]) -> None:
     assert FirstStage.of(parameters, 8, "fp32", 512) is None
@@ -195,7 +210,7 @@ TASK: dict[str, Any] = {
 }
 READING: dict[str, Any] = {
     "first_stage": "full",
-    "first_stage_learning_rate": 1e-2,
+    "first_stage_full_learning_rate": 1e-2,
     "first_stage_epochs": 2.0,
     "first_stage_blocks": 4,
 }

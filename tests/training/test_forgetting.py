@@ -89,7 +89,12 @@ BODY = {"learning_rate": 5e-3, "r": 4, "lora_alpha": 8, "target_modules": "qkvo"
 def train(make: Any, make_config: Any, answering: Any, tmp_path: Path) -> Any:
     """A trial with these parameters besides LoRA's: its result, its reports and its folder."""
 
-    def run(workshop: Workshop | None = None, strategy: str = "lora", **guards: Any) -> Any:
+    def run(
+        workshop: Workshop | None = None,
+        strategy: str = "lora",
+        precision: str = "fp32",
+        **guards: Any,
+    ) -> Any:
         reports, place = answering(), tmp_path / f"trial-{len(list(tmp_path.iterdir()))}"
         place.mkdir()
         config = make_config(
@@ -97,6 +102,7 @@ def train(make: Any, make_config: Any, answering: Any, tmp_path: Path) -> Any:
             strategy=strategy,
             parameters={**BODY, **guards},
             sequence_length=CAP,
+            precision=precision,
             budget={"rung_items": 6},
         )
         job = Job(workshop or make(), config, place, reports, lambda: False)
@@ -116,6 +122,18 @@ def test_forgetting_is_measured_item_by_item_against_the_base(train: Any) -> Non
         100 * (result.general_loss - result.general_loss_base)
     )
     assert (result.replay_tokens, reports[-1].general_loss) == (0, None)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16-mixed", "bf16-pure"])
+@pytest.mark.parametrize("strategy", ["lora", "full"])
+def test_rounding_is_no_part_of_what_is_forgotten(
+    train: Any, make: Any, precision: str, strategy: str
+) -> None:
+    """A model that learns nothing forgets nothing, in whatever precision it computes."""
+    still = {"learning_rate": 1e-30, "weight_decay": 0.0}
+    result, _, _ = train(make(), strategy, precision=precision, **still)
+    assert result.general_loss is not None
+    assert result.forgetting_points == 0.0
 
 
 def test_without_general_data_nothing_is_measured_and_nothing_is_sampled(

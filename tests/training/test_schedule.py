@@ -29,6 +29,14 @@ def test_every_rung_has_a_step_in_order_and_the_last_one_is_the_end(steps, rungs
         assert all(len(found) == 1 for found in at.values())
 
 
+@given(st.integers(1, 5000), st.sampled_from([1, 2, 4, 8]))
+def test_fewer_rungs_lie_where_they_would_among_all(steps, every):
+    where = {rung: step for step, rungs in rung_steps(steps, 8).items() for rung in rungs}
+    at = rung_steps(steps, 8, every)
+    assert [rung for step in sorted(at) for rung in at[step]] == list(range(every, 9, every))
+    assert all(where[rung] == step for step, rungs in at.items() for rung in rungs)
+
+
 def rates(parameters, steps):
     plan = schedule(parameters, steps)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

@@ -51,6 +51,18 @@ def test_a_trial_learns_and_reports_each_rung_once(
     assert 0 < result.trainable_parameters <= result.total_parameters
 
 
+def test_a_trial_that_is_looked_at_less_often_trains_the_same(make_job, make_workshop, answering):
+    workshop = make_workshop()
+    often, seldom = answering(), answering()
+    for told, budget in ((often, {"rungs": 8}), (seldom, {"rungs": 8, "rung_every": 4})):
+        assert run_trial(make_job(workshop, told, budget=budget), MemoryGuard()).state == "COMPLETE"
+    assert [report.rung for report in often] == list(range(1, 9))
+    assert [report.rung for report in seldom] == [4, 8]
+    for mine, other in zip(seldom, (often[3], often[7]), strict=True):
+        assert mine.validation_loss == other.validation_loss
+        assert (mine.optimizer_steps, mine.tokens) == (other.optimizer_steps, other.tokens)
+
+
 def test_item_losses_are_in_item_order_and_average_to_the_validation_loss(make_job):
     job = make_job()
     result = run_trial(job, MemoryGuard())
@@ -166,6 +178,35 @@ def test_the_best_rung_wins_over_the_last_one(make_job, answering, monkeypatch):
     assert not all(torch.equal(seen[3][name], weight) for name, weight in seen[1].items())
 
 
+def test_the_best_rung_is_told_by_what_was_trained_for(make_job, answering, monkeypatch):
+    """One class has a good rung 2, the others a good rung 3; only what counts more decides."""
+    evaluate = rungs.RungWatch._evaluate
+
+    def best_rung(emphasis):
+        good = iter([None, True, False, None, True])
+
+        def shifted(self, whole):
+            evaluation = evaluate(self, whole)
+            mine = np.arange(len(evaluation.losses)) % 4 == 0
+            ahead = next(good)
+            told = np.where(mine == ahead, 0.1, 1.0) if ahead is not None else 2.0
+            evaluation.losses[:] = told
+            return evaluation
+
+        def weighing(self, examples):
+            return np.where(np.arange(len(examples)) % 4 == 0, *emphasis) if emphasis else None
+
+        monkeypatch.setattr(rungs.RungWatch, "_evaluate", shifted)
+        monkeypatch.setattr(Classification, "emphasis", weighing)
+        told = answering()
+        result = run_trial(make_job(report=told), MemoryGuard())
+        assert told[1].validation_loss == pytest.approx(0.25 * 0.1 + 0.75)
+        return result.best_rung
+
+    assert best_rung(None) == 3
+    assert best_rung((9.0, 0.1)) == 2
+
+
 def test_the_head_strategy_fits_in_closed_form_and_reports_once(make_job, answering):
     told = answering()
     job = make_job(report=told, strategy="head", parameters={}, keep_weights=True)
@@ -175,7 +216,8 @@ def test_the_head_strategy_fits_in_closed_form_and_reports_once(make_job, answer
     probe = next(b for b in job.workshop.baselines if b.name == "probe")
     assert result.validation_loss == pytest.approx(probe.evaluate("validation").loss, rel=1e-4)
     assert result.trainable_parameters == 3 * 32 + 3
-    assert result.training_seconds >= job.workshop.probe_seconds
+    assert result.training_seconds >= job.workshop.probe_for({}).seconds
+    assert result.evaluation_seconds > 0
     written = {path.name for path in (job.folder / "weights").iterdir()}
     assert written == {"head.safetensors", "sweeper.json"}
 

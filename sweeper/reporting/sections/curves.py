@@ -21,6 +21,9 @@ from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
 
+# So many trials that stopped are named; the table of trials has all.
+_NAMED = 6
+
 
 def curves_section(report: Report) -> Section:
     """Learning curves with the pruned and the failed ones."""
@@ -47,8 +50,8 @@ def curves_section(report: Report) -> Section:
         )
     else:
         blocks.append(no_trials(report))
-    if _pruning(report):
-        blocks.append(Text(_pruning(report)))
+    if told := (*_pruning(report), *_stopped(report)):
+        blocks.append(Text(told))
     return Section("curves", "Curves", "Did training behave?", tuple(blocks))
 
 
@@ -143,3 +146,16 @@ def _pruning(report: Report) -> tuple[str, ...]:
     if run.saved_seconds is not None:
         told.append(f"which spared {units.duration(run.saved_seconds)} of training")
     return (", ".join(told) + ".", "Pruned trials have no final score.")
+
+
+def _stopped(report: Report) -> tuple[str, ...]:
+    """Trials that a guard of their own ended; why stands in the table of trials."""
+    stopped = [t for t in report.findings.trials if t.stopped_at_rung is not None]
+    if not stopped:
+        return ()
+    named = words.joined([f"#{t.number} at rung {t.stopped_at_rung}" for t in stopped[:_NAMED]])
+    rest = f", and {len(stopped) - _NAMED} more" if len(stopped) > _NAMED else ""
+    return (
+        f"{words.plural(len(stopped), 'trial')} stopped before the end of the budget and counted "
+        f"with the best weights until then: {named}{rest}.",
+    )

@@ -119,6 +119,9 @@ def _remark(trial: TrialRow) -> str:
         told.append("default" if trial.origin == "default" else "yours")
     if trial.loss_note:
         told.append(trial.loss_note)
+    if trial.stopped_at_rung is not None:
+        kept = f", kept rung {trial.best_rung}" if trial.best_rung else ""
+        told.append(f"stopped at rung {trial.stopped_at_rung}{kept}: {trial.stopped_because}")
     if trial.first_stage is not None:
         ran = "read" if trial.first_stage.ran_here else "on a base that had read"
         told.append(f"{ran} {trial.first_stage.tokens:,} tokens of the corpus")

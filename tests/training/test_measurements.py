@@ -1,0 +1,88 @@
+"""What a trial keeps of itself for the next plan on this machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeper.backend import Decision
+from sweeper.facts import measured
+from sweeper.training.measurements import keep, machine, measurement
+from sweeper.trials import RungReport, TrialResult
+
+
+@pytest.fixture
+def result(make_config):
+    config = make_config()
+    return TrialResult(
+        number=config.number,
+        attempt=1,
+        seed=0,
+        state="COMPLETE",
+        optimizer_steps=24,
+        tokens=24 * 8 * 6,
+        training_seconds=12.0,
+        evaluation_seconds=2.0,
+        peak_memory_gib=0.5,
+        micro_batch=8,
+    )
+
+
+@pytest.fixture
+def model(make_workshop):
+    return make_workshop().facts
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_it_is_noted_what_the_model_ended_in(make_config, result, model, classes):
+    found = measurement(make_config(), result, model, classes, 80)
+    assert found is not None
+    assert found.classes == classes
+    assert (found.replay_share, found.near_base) == (0.0, False)
+    assert found.seconds_per_step == pytest.approx(0.5)
+    assert found.seconds_per_item == pytest.approx(2.0 / 80)
+    assert found.mean_length == 6
+
+
+def test_a_trial_with_guards_is_a_set_up_of_its_own(make_config, result, model):
+    parameters = {"replay_share": 0.2, "kl_weight": 0.1}
+    found = measurement(make_config(parameters=parameters), result, model, 0, 80)
+    assert found is not None
+    assert (found.replay_share, found.near_base) == (0.2, True)
+
+
+def _rung(general_loss):
+    return RungReport(
+        number=3,
+        attempt=1,
+        rung=4,
+        validation_loss=1.0,
+        items=40,
+        general_loss=general_loss,
+        optimizer_steps=24,
+        epochs=2.0,
+        tokens=100,
+        training_seconds=12.0,
+        evaluation_seconds=2.0,
+    )
+
+
+@pytest.mark.parametrize(("general", "seconds"), [(None, 0.05), (2.5, None)])
+def test_seconds_an_item_are_not_taken_where_general_text_was_scored_too(
+    make_config, result, model, tmp_path, monkeypatch, general, seconds
+):
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
+    keep(make_config(), result, model, 3, [_rung(general)])
+    (found,) = measured.read(*machine())
+    assert found.seconds_per_item == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_a_trial_that_trained_on_this_machine_is_read_back_with_its_classes(
+    backend, config, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    backend.train(config(), folder, lambda rung: Decision.CONTINUE, lambda: False)
+    (found,) = measured.read(*machine())
+    assert found.classes == 3
+    assert found.strategy == "lora"
