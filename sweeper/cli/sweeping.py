@@ -47,6 +47,7 @@ from sweeper.planning.planner import make_plan
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
+from sweeper.search import warmstart
 from sweeper.spec import ModelSpec, Spec
 from sweeper.specfile import to_yaml
 
@@ -135,6 +136,8 @@ def prepare(spec: Spec, *, check_model: bool, quiet: bool, probe: bool | None = 
     machine = plan.facts.hardware
     if probe or (probe is None and check_model and machine.detected and machine.device == "cuda"):
         plan = with_probes(spec, plan, quiet=quiet)
+    if spec.search.warm_start:
+        plan = plan.model_copy(update={"hints": warmstart.recall(plan)})
     return Prepared(folder, spec, plan)
 
 
@@ -186,6 +189,10 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: Progress) -> End
                 on_event=show,
                 on_trial_end=refresh.if_due,
             )
+            if outcome.kind == "complete":
+                with contextlib.suppress(OSError):  # a later study does without
+                    limit = prepared.spec.aim.max_forgetting_points
+                    warmstart.remember(folder, plan, limit, outcome.status.ended_at)
             outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
             findings = refresh.now()
             for note in findings.notes:
@@ -296,6 +303,8 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
         return
     console = out()
     console.print(ended.findings.verdict.sentence, markup=False, soft_wrap=True)
+    if why := ended.findings.run.search_ended:
+        console.print(f"{why[:1].upper()}{why[1:]}.", markup=False, soft_wrap=True)
     if line := predicted_line(ended.findings.predictions):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"report: {ended.folder.report_html}", markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sweeper.findings import words
 from sweeper.findings.against_baseline import against_baseline
 from sweeper.findings.classes import class_findings
 from sweeper.findings.contest import Contest, hold_contest
@@ -26,6 +27,7 @@ from sweeper.findings.summary import run_summary
 from sweeper.findings.tested import tested_models
 from sweeper.findings.unmeasured import data_size, samples
 from sweeper.findings.verdict import verdict
+from sweeper.findings.warmth import warm_start_sentence, warm_starts
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
 
@@ -53,11 +55,14 @@ def findings_of(run: RunFiles) -> Findings:
     told = tuple(first_stage_sentence(run, finding) for finding in read)
     strategies = against_baseline(run, contest, strategy_summaries(run))
     told += tuple(filter(None, [limit_sentence(forgotten, decided.recommended_trial)]))
+    warm = warm_starts(run)
+    told += tuple(warm_start_sentence(run, one) for one in warm)
+    told += (words.sentence(f"{summary.search_ended}."),) if summary.search_ended else ()
     decided = decided.model_copy(update={"because": (*decided.because, *told)})
     return Findings(
         run=summary,
         metric=contest.metric,
-        loss_unit=loss_unit(summary.task),
+        loss_unit=loss_unit(run.plan.facts),
         margin_points=run.plan.facts.aim.margin_points,
         verdict=decided,
         baselines=tuple(_baseline(run, baseline) for baseline in cheapest),
@@ -66,6 +71,7 @@ def findings_of(run: RunFiles) -> Findings:
         classes=class_findings(run, _shown(contest)) if contest.chosen else None,
         notes=encoding_notes(run),
         gains=gains(run),
+        warm_starts=warm,
         strategies=with_forgetting(strategies, forgotten),
         quality_share=quality_share(run),
         predictions=predictions(run),

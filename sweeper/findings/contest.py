@@ -55,7 +55,7 @@ class Contest:
 
 def hold_contest(run: RunFiles) -> Contest:
     """Compare the chosen finalist with its rivals, its default and every baseline."""
-    metric = headline(run.plan.facts.task, run.seal)
+    metric = headline(run.plan.facts, run.seal)
     found = finalists(run)
     chosen = _chosen(run, found)
     others = [one for one in found if chosen is not None and one.trial != chosen.trial]
@@ -91,7 +91,7 @@ def _in_loss(
         return None
     estimate = paired_difference(first, second)
     smallest = margin(run.plan.facts.aim.margin_points)
-    loss = loss_metric(run.plan.facts.task)
+    loss = loss_metric(run.plan.facts)
     name = trial_name(chosen.trial)
     return _comparison(name, baseline.name, loss, estimate, smallest, estimate.p)
 

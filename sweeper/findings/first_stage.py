@@ -25,7 +25,7 @@ def first_stage_findings(run: RunFiles) -> tuple[FirstStageFinding, ...]:
 def first_stage_sentence(run: RunFiles, finding: FirstStageFinding) -> str:
     """The finding as a report says it."""
     pair = "otherwise the same" if finding.same_configuration else "the best of each"
-    gap = words.difference(finding.gain, loss_metric(run.plan.facts.task))
+    gap = words.difference(finding.gain, loss_metric(run.plan.facts))
     text = (
         f"Reading the corpus first, {words.strategy(finding.strategy)}: validation loss without − "
         f"with = {gap}: {finding.outcome} with it (trial {finding.without_trial} against trial "

@@ -149,7 +149,7 @@ def _still_falling(study: Study) -> list[Limit]:
     # Two standard deviations: one rung in twenty would show it by chance.
     if not least > 2 * spread:
         return []
-    unit = loss_unit(study.run.plan.facts.task)
+    unit = loss_unit(study.run.plan.facts)
     return [
         Limit(
             id="best-at-last-step",

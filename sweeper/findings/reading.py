@@ -7,7 +7,7 @@ written file of a trial is a state, not a fault. Only a run without a plan is re
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sweeper.artifact import Artifact
 from sweeper.errors import UsageError
+from sweeper.findings.competing import by_pair
 from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import (
@@ -125,8 +126,8 @@ def read_run(run: RunFolder) -> RunFiles:
     Raises:
         UsageError: There is no plan, or a newer sweeper wrote it.
     """
-    plan = Plan.read(run.plan)
-    trials = [_trial(run, folder) for folder in _numbered(run.trials)]
+    plan, pair = by_pair(Plan.read(run.plan))
+    trials = [_trial(run, folder, pair) for folder in _numbered(run.trials)]
     baselines = [
         baseline
         for path in sorted(run.baselines.glob("*.json"))
@@ -143,10 +144,13 @@ def read_run(run: RunFolder) -> RunFiles:
     )
 
 
-def _trial(run: RunFolder, folder: Path) -> TrialFiles | None:
+def _trial(
+    run: RunFolder, folder: Path, pair: Callable[[TrialConfig], TrialConfig]
+) -> TrialFiles | None:
     config = _read(TrialConfig, folder / "config.json")
     if config is None:
         return None
+    config = pair(config)
     result_path = folder / "result.json"
     result = _read(TrialResult, result_path)
     attempts = [int(path.name) for path in _numbered(folder / "attempts")]

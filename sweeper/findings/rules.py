@@ -159,7 +159,7 @@ def _judge(run: RunFiles, case: _Case, p: float | None) -> RuleFinding:
 
 
 def _loss_metric(run: RunFiles) -> Metric:
-    unit = loss_unit(run.plan.facts.task)
+    unit = loss_unit(run.plan.facts)
     return Metric(name="loss", title="validation loss", higher_is_better=False, unit=unit)
 
 

@@ -75,7 +75,7 @@ def quality_share(run: RunFiles, first: str = "lora", second: str = "full") -> Q
         return None
     tests = test_scores(run)
     names = [trial_name(trial.config.number) for trial in (one, other)]
-    metric = headline(run.plan.facts.task, run.seal)
+    metric = headline(run.plan.facts, run.seal)
     floor = None if metric.higher_is_better else tests.by_name.get("zero_shot")
     if all(name in tests.by_name for name in names):
         above, below = tests.by_name[names[0]], tests.by_name[names[1]]

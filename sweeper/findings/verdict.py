@@ -112,7 +112,7 @@ def _pays_in_loss(run: RunFiles, contest: Contest, baseline: BaselineResult) -> 
     against = contest.against(baseline.name)
     if contest.in_loss is None or against is None:
         return ""
-    lower = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts.task))
+    lower = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts))
     return (
         f" Fine-tuning pays in loss: on the test split {lower} against {baseline.title}; in "
         f"{contest.metric.title} {words.difference(against.difference, contest.metric)} is within "
@@ -155,7 +155,7 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
             line += f"; about {items} more test items would settle it"
         lines.append(line + ".")
     if contest.in_loss is not None:
-        gap = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts.task))
+        gap = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts))
         title = model_title(run, contest.in_loss.second)
         outcome = contest.in_loss.outcome
         lines.append(f"In test loss: trial {chosen.trial} − {title} = {gap}: {outcome}.")
@@ -203,7 +203,7 @@ def _lacking(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
 def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking: str) -> Verdict:
     best = run.completed[0]
     number, loss = best.config.number, words.loss(best.loss)
-    unit = loss_unit(run.plan.facts.task)
+    unit = loss_unit(run.plan.facts)
     strategy = words.strategy(best.config.strategy)
     opening = "Not enough to recommend" if summary.status == "complete" else "Not finished"
     sentence = (

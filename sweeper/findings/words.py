@@ -31,21 +31,34 @@ _FAILURES = {
 
 
 def strategy(name: str) -> str:
-    """A strategy's name in a sentence.
+    """A strategy's name in a sentence; with its base model where several compete.
 
-    >>> strategy("lora"), strategy("my-method")
-    ('LoRA', 'my-method')
+    >>> strategy("lora"), strategy("my-method"), strategy("full@packaged:minilm")
+    ('LoRA', 'my-method', 'full fine-tuning of minilm')
     """
-    return _STRATEGIES.get(name, name)
+    plain, _, model = name.partition("@")
+    told = _STRATEGIES.get(plain, plain)
+    return f"{told} of {base_model(model)}" if model else told
+
+
+def base_model(name: str) -> str:
+    """The last part of a base model's name.
+
+    >>> base_model("packaged:minilm"), base_model("HuggingFaceTB/SmolLM2-135M")
+    ('minilm', 'SmolLM2-135M')
+    """
+    return name.removeprefix("packaged:").rstrip("/").rpartition("/")[2]
 
 
 def short(name: str) -> str:
     """A strategy's name in a table or a chart.
 
-    >>> short("full"), short("qlora")
-    ('full', 'QLoRA')
+    >>> short("full"), short("qlora"), short("lora@packaged:minilm")
+    ('full', 'QLoRA', 'LoRA minilm')
     """
-    return {"lora": "LoRA", "qlora": "QLoRA", "ptuning": "P-tuning"}.get(name, name)
+    plain, _, model = name.partition("@")
+    told = {"lora": "LoRA", "qlora": "QLoRA", "ptuning": "P-tuning"}.get(plain, plain)
+    return f"{told} {base_model(model)}" if model else told
 
 
 def sentence(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sweeper import __version__
 from sweeper.artifact import Artifact, Record
+from sweeper.findings.competing import by_pair
 from sweeper.findings.privacy import clean
 from sweeper.findings.record import Findings
 from sweeper.planning.plan import (
@@ -74,7 +75,7 @@ class Report(Artifact):
 
 def document(findings: Findings, plan: Plan) -> Report:
     """The document of one run."""
-    return Report(sweeper_version=__version__, findings=findings, plan=_shown(plan))
+    return Report(sweeper_version=__version__, findings=findings, plan=_shown(by_pair(plan)[0]))
 
 
 def _shown(plan: Plan) -> PlanShown:

@@ -77,7 +77,7 @@ def _first_stage(row: TrialRow) -> list[str]:
     if stage is None:
         return []
     read = f"{stage.documents:,} documents, {stage.tokens:,} tokens, by {plain(stage.strategy)}"
-    if row.strategy == "full":
+    if row.strategy.partition("@")[0] == "full":
         return [f"- Before the task it read a corpus: {read}; the weights below hold all of it."]
     return [
         f"- The weights below are an adapter on first_stages/{plain(stage.id)} in the run folder: "

@@ -34,5 +34,5 @@ _OTHER = Look("s-other", "var(--other)", "stroke", "◇", (4, 2))
 
 
 def look(strategy: str) -> Look:
-    """How that strategy looks everywhere in a report."""
-    return _LOOKS.get(strategy, _OTHER)
+    """How that strategy looks everywhere in a report, on whichever base model."""
+    return _LOOKS.get(strategy.partition("@")[0], _OTHER)

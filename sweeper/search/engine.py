@@ -15,14 +15,14 @@ from typing import Literal
 import optuna
 from optuna.trial import TrialState
 
-from sweeper.planning.plan import Parameter
+from sweeper.planning.plan import Hint, Parameter
 from sweeper.search import space
 from sweeper.search.named import make_pruner, make_sampler
 from sweeper.search.observations import best_so_far
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.pruner import judge
 from sweeper.search.stopping import outlook
-from sweeper.search.study import FAILURE, ORIGIN, SECONDS
+from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
 from sweeper.spec import OwnTrial, Scalar
 
 
@@ -62,12 +62,14 @@ class Space:
         budget: Rungs of a full trial.
         seed: Of the search.
         own_trials: Configurations whose values may lie outside of the allowed ranges.
+        hints: What earlier searches found best, one for each candidate at most.
     """
 
     candidates: Sequence[Strategy]
     budget: RungCount = RungCount()
     seed: int = 0
     own_trials: Sequence[OwnTrial] = ()
+    hints: Sequence[Hint] = ()
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,20 @@ class Limit:
 
 @dataclass(frozen=True)
 class Rung:
-    """What a trial knows at a rung: its validation loss, and its seconds since it began."""
+    """What a trial knows at a rung.
+
+    Args:
+        rung: Its number.
+        loss: The validation loss.
+        seconds: Since the trial began.
+        excess: By how much the trial breaks a limit of its user's, up to 0 where it keeps to it.
+            The last one counts. Trials over it are no answer.
+    """
 
     rung: int
     loss: float
     seconds: float
+    excess: float | None = None
 
 
 class Diverged(Exception):
@@ -117,6 +128,12 @@ class Tried:
     seconds: float
     because: str = ""
 
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps to the limit, where there is one."""
+        excess = self.rungs[-1].excess if self.rungs else None
+        return excess is None or excess <= 0
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -127,8 +144,8 @@ class Searched:
 
     @property
     def best(self) -> Tried | None:
-        """The completed trial with the lowest loss."""
-        done = [one for one in self.trials if one.loss is not None]
+        """The completed trial with the lowest loss, of those that keep to the limit."""
+        done = [one for one in self.trials if one.loss is not None and one.keeps]
         return min(done, key=lambda one: one.loss or 0.0, default=None)
 
     @property
@@ -194,7 +211,7 @@ class _Search:
             one = self._try(len(self.tried))
             self.tried.append(one)
             spent += one.seconds
-            best = min(best, math.inf if one.loss is None else one.loss)
+            best = min(best, math.inf if one.loss is None or not one.keeps else one.loss)
         return Searched(tuple(self.tried), f"{limit.trials} trials have ended")
 
     def _try(self, number: int) -> Tried:
@@ -218,6 +235,8 @@ class _Search:
         elif state == "PRUNED":
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
+            if (excess := rungs[-1].excess) is not None:
+                self.study._storage.set_trial_system_attr(trial._trial_id, CONSTRAINT, excess)
             self.study.tell(trial, final)
         loss = final if state == "COMPLETE" else None
         return Tried(trial.number, key, parameters, state, tuple(rungs), loss, seconds, because)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import sqlalchemy
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
@@ -112,7 +112,7 @@ def _hold(trial_id: int, wait: bool) -> sqlalchemy.Select[int]:
 
 def proxy_section(proxy: GrpcStorageProxy, patience: float = SECTION_SECONDS) -> Exclusive:
     """A section is a study that exists while somebody is in; names of studies are unique."""
-    seen: dict[str, tuple[int, float]] = {}
+    seen: dict[str, _Seen] = {}
 
     @contextlib.contextmanager
     def exclusive(trial_id: int | None = None, *, wait: bool = True) -> Iterator[bool]:
@@ -125,6 +125,8 @@ def proxy_section(proxy: GrpcStorageProxy, patience: float = SECTION_SECONDS) ->
             lock = _make(proxy, name)
             if lock is None:
                 time.sleep(_LOCK_POLL_SECONDS)
+        if lock is not None:
+            seen.pop(name, None)
         try:
             yield lock is not None
         finally:
@@ -132,6 +134,14 @@ def proxy_section(proxy: GrpcStorageProxy, patience: float = SECTION_SECONDS) ->
                 _unmake(proxy, lock)
 
     return exclusive
+
+
+class _Seen(NamedTuple):
+    """A section that somebody else was in: which, since when, and when that was looked at last."""
+
+    lock: int
+    since: float
+    looked: float
 
 
 def _make(proxy: GrpcStorageProxy, name: str) -> int | None:
@@ -147,17 +157,21 @@ def _unmake(proxy: GrpcStorageProxy, lock: int) -> None:
 
 
 def _break_if_left(
-    proxy: GrpcStorageProxy, name: str, seen: dict[str, tuple[int, float]], patience: float
+    proxy: GrpcStorageProxy, name: str, seen: dict[str, _Seen], patience: float
 ) -> bool:
     try:
         lock = proxy.get_study_id_from_name(name)
     except KeyError:
         return True
-    known, since = seen.get(name, (None, 0.0))
-    if known != lock:
-        seen[name] = (lock, time.monotonic())
-    elif time.monotonic() - since > patience:
+    now, before = time.monotonic(), seen.get(name)
+    # SQLite gives the number of a study that is gone to the next one: two looks that lie far
+    # apart may have seen two sections.
+    if before is None or before.lock != lock or now - before.looked > patience / 2:
+        seen[name] = _Seen(lock, now, now)
+    elif now - before.since > patience:
         del seen[name]
         _unmake(proxy, lock)
         return True
+    else:
+        seen[name] = before._replace(looked=now)
     return False

@@ -14,8 +14,9 @@ import numpy as np
 
 from sweeper.search.axis import Axis, Choice
 from sweeper.search.curves import ends
+from sweeper.search.feasible import log_chance
 from sweeper.search.observations import Observation
-from sweeper.search.surrogate import Matrix, Surrogate, Vector
+from sweeper.search.surrogate import Matrix, Surrogate, Vector, clipped
 from sweeper.spec import Scalar
 
 Point = dict[str, Scalar]
@@ -27,9 +28,6 @@ CHOICE_DISTANCE, OCTAVE_DISTANCE = 0.15, 0.1
 LEAST_NOISE = 0.01
 # Losses are taken to vary by this share of the best at least, however alike the first few are.
 LEAST_SPREAD = 0.1
-# Losses further above the best than this many times the median's distance are all just bad: a
-# diverged trial would otherwise flatten all differences that matter.
-CLIP_FACTOR = 4.0
 # piBO (arXiv:2204.11051): the prior counts beta / n after n trials. Measured in replays of
 # synthetic curves: 1 was as good as or better than 2, at little noise and at much.
 PRIOR_BETA = 1.0
@@ -46,7 +44,7 @@ class Known:
     Args:
         noise: Standard deviation of one loss.
         spread: How much the better losses differ.
-        best: The lowest final loss.
+        best: The lowest final loss of those that keep to the user's limit.
         rungs: How many a full trial has.
     """
 
@@ -62,7 +60,9 @@ class Promise:
 
     Args:
         point: The configuration.
-        log_gain: Log of the expected improvement on the best loss of all.
+        log_gain: Log of the expected improvement on the best loss of all. Where trials may break
+            a limit, of the improvement times the chance of keeping to it; of that chance alone
+            where no trial has kept to it yet.
         log_seconds: Log of what it costs; 0 where nothing was timed.
     """
 
@@ -98,15 +98,32 @@ class Model:
         fitted = self._fitted(ended)
         rows = self._matrix(draws)
         points = self._matrix([one.parameters for one in self.seen if one.parameters])
-        reached = float(fitted.predict(points)[0].min())
-        best = min(reached, self.known.best)
-        gains = np.log(fitted.expected_improvement(rows, best) + 1e-300)
+        gains = self._log_gains(fitted, rows)
         costs = self._log_seconds(rows)
         priors = np.asarray([self.log_prior(point) for point in draws])
         score = gains - costs + PRIOR_BETA / len(ended) * priors
         score[repeats(rows, points)] -= 1e6
         chosen = int(score.argmax())
         return Promise(draws[chosen], float(gains[chosen]), float(costs[chosen]))
+
+    def _log_gains(self, fitted: Surrogate, rows: Matrix) -> Vector:
+        measured = [one for one in self.seen if one.excess is not None]
+        kept = [one for one in measured if one.keeps] if measured else self.seen
+        points = [one.parameters for one in kept if one.parameters]
+        reached = float(fitted.predict(self._matrix(points))[0].min()) if points else math.inf
+        best = min(reached, self.known.best)
+        chances = self._log_chances(measured, rows)
+        if math.isinf(best):
+            return chances
+        gains: Vector = np.log(fitted.expected_improvement(rows, best) + 1e-300) + chances
+        return gains
+
+    def _log_chances(self, measured: Sequence[Observation], rows: Matrix) -> Vector:
+        excess = np.asarray([one.excess or 0.0 for one in measured])
+        if not (excess > 0).any():
+            return np.zeros(len(rows))
+        points = self._matrix([one.parameters for one in measured])
+        return log_chance(points, excess, rows, self._groups())
 
     def _fitted(self, ended: Sequence[Observation]) -> Surrogate:
         losses = clipped(self._losses(ended))
@@ -181,12 +198,6 @@ def _choice(axis: Choice, value: Scalar | None) -> list[float]:
     if all(isinstance(one, int | float) and one > 0 for one in axis.choices):
         return [OCTAVE_DISTANCE * math.log2(float(value or axis.parameter.default))]
     return [CHOICE_DISTANCE * (value == choice) for choice in axis.choices]
-
-
-def clipped(losses: Vector) -> Vector:
-    """Losses with the bad ones cut to where they stop telling anything."""
-    best, middle = float(losses.min()), float(np.median(losses))
-    return np.minimum(losses, best + CLIP_FACTOR * (middle - best)) if middle > best else losses
 
 
 def repeats(rows: Matrix, points: Matrix) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

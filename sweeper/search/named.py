@@ -43,6 +43,11 @@ def make_sampler(name: str, plan: Problem[Arm], number: int) -> BaseSampler:
     return OnlySearchable(made, plan)
 
 
+def problem_of(sampler: BaseSampler) -> Problem[Arm] | None:
+    """What a sampler that was made here searches; None for any other one."""
+    return sampler.problem if isinstance(sampler, SweeperSampler | OnlySearchable) else None
+
+
 def make_pruner(name: str, plan: Problem[Arm]) -> BasePruner:
     """The pruner of a study.
 
@@ -109,6 +114,7 @@ class OnlySearchable(BaseSampler):
 
     def __init__(self, inner: BaseSampler, plan: Problem[Arm]) -> None:
         self._inner = inner
+        self.problem = plan
         self._keys = [
             key for key, one in space.candidates(plan).items() if space.searchable(one)
         ] or list(space.candidates(plan))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.search.space import STRATEGY
-from sweeper.search.study import FAILURE, ORIGIN, SECONDS
+from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
 from sweeper.spec import Scalar
 
 START = "head_init"
@@ -37,6 +37,8 @@ class Observation:
         curve: Best finite loss so far, by rung.
         reported: The losses as they were reported, by rung.
         seconds: What it took, 0 where that is not known.
+        excess: How far it is over the user's limit, up to 0 where it keeps to it; None where
+            there is no limit or nothing was measured.
     """
 
     number: int
@@ -50,6 +52,12 @@ class Observation:
     curve: dict[int, float] = field(default_factory=dict)
     reported: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
+    excess: float | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps to the limit, as far as that is known."""
+        return self.excess is None or self.excess <= 0
 
     @property
     def group(self) -> tuple[str, Scalar | None]:
@@ -58,7 +66,12 @@ class Observation:
 
     @property
     def rank(self) -> tuple[bool, int, float]:
-        """Sorts best first: completed trials by loss, then pruned ones by how far they came."""
+        """Sorts best first: completed trials by loss, then pruned ones by how far they came.
+
+        Completed trials over the limit come after those that keep to it, the least over first.
+        """
+        if not self.keeps:
+            return False, 1, self.excess or 0.0
         reached = max(self.curve, default=0)
         return not self.complete, 0 if self.complete else -reached, self.loss or math.inf
 
@@ -90,6 +103,7 @@ def observation(trial: FrozenTrial) -> Observation:
         curve=best_so_far(trial.intermediate_values),
         reported=trial.intermediate_values,
         seconds=float(trial.user_attrs.get(SECONDS, 0.0)),
+        excess=trial.system_attrs.get(CONSTRAINT) if ended else None,
     )
 
 

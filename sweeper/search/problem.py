@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from sweeper.planning.plan import Parameter
+from sweeper.planning.plan import Hint, Parameter
 from sweeper.spec import OwnTrial
 
 
@@ -46,6 +46,8 @@ class Problem(Protocol[A_co]):
     def candidates(self) -> Sequence[A_co]: ...
     @property
     def own_trials(self) -> Sequence[OwnTrial]: ...
+    @property
+    def hints(self) -> Sequence[Hint]: ...
     @property
     def budget(self) -> Rungs: ...
     @property

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 from sweeper.search import bandit, space
 from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.search.curves import jitter
+from sweeper.search.earlier import Earlier
 from sweeper.search.model import Known, Promise
 from sweeper.search.observations import Observation, observe
 from sweeper.search.problem import Arm, Problem
@@ -40,6 +41,12 @@ class SweeperSampler(BaseSampler):
         self._known = space.distributions(plan)
         searchable = [key for key, one in self._candidates.items() if space.searchable(one)]
         self._searchable = searchable or list(self._candidates)
+        self._hints = space.hints(plan)
+
+    @property
+    def problem(self) -> Problem[Arm]:
+        """What it searches."""
+        return self._plan
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -65,7 +72,12 @@ class SweeperSampler(BaseSampler):
             return turn, self._point(turn, seen, generator)
         promises = {key: self._promise(key, seen, generator) for key in keys}
         best = max(keys, key=lambda key: promises[key].score)
-        return best, promises[best].point
+        return best, self._hinted(best, seen) or promises[best].point
+
+    def untried(self, seen: Sequence[Observation]) -> list[str]:
+        """The candidates that have a turn to come before any promise counts."""
+        tried = {one.key for one in seen}
+        return [key for key in self._searchable if key not in tried]
 
     def promises(self, seen: Sequence[Observation], seed: int) -> dict[str, Promise]:
         """What each candidate that was tried promises, after these trials."""
@@ -102,7 +114,34 @@ class SweeperSampler(BaseSampler):
             # The rule book's best guess is tried before anything is searched.
             parameters = self._candidates[key].parameters
             return {name: parameters[name].default for name in axes}
-        return self._promise(key, seen, generator).point
+        return self._hinted(key, seen) or self._promise(key, seen, generator).point
+
+    def _hinted(self, key: str, seen: Sequence[Observation]) -> dict[str, Scalar]:
+        """What an earlier study found best, once: it is this candidate's first draw."""
+        drawn = [one for one in seen if one.key == key and one.origin == "search"]
+        point = self._hint_point(key) if not drawn else {}
+        tried = any(one.key == key and one.parameters == point for one in seen)
+        return {} if tried else point
+
+    def _hint_point(self, key: str) -> dict[str, Scalar]:
+        hint, candidate = self._hints.get(key), self._candidates[key]
+        if hint is None:
+            return {}
+        chosen = space.fixed(key, candidate, hint.parameters)
+        names = [name for name in candidate.parameters if f"{key}.{name}" in chosen]
+        return {name: chosen[f"{key}.{name}"] for name in names}
+
+    def _earlier(self, key: str, own: Sequence[Observation]) -> Earlier | None:
+        """The earlier study as a belief: until its best turns out worse than the default here."""
+        hint, point = self._hints.get(key), self._hint_point(key)
+        if hint is None:
+            return None
+        ended = [one for one in own if one.loss is not None or one.failed]
+        tried = [one for one in ended if one.parameters == point]
+        default = min((one.rank for one in ended if one.origin == "default"), default=None)
+        if tried and (tried[0].failed or (default is not None and tried[0].rank > default)):
+            return None
+        return Earlier(hint.parameters, hint.similarity)
 
     def _promise(
         self, key: str, seen: Sequence[Observation], generator: np.random.Generator
@@ -111,7 +150,8 @@ class SweeperSampler(BaseSampler):
         constants = {name: one.default for name, one in parameters.items() if not one.searched}
         own = [one for one in seen if one.key == key]
         known = known_of(seen, self._plan.budget.rungs)
-        return Proposals(self._axes(key), own, generator, constants, known).best()
+        earlier = self._earlier(key, own)
+        return Proposals(self._axes(key), own, generator, constants, known, earlier).best()
 
     def sample_independent(
         self,
@@ -137,4 +177,5 @@ def known_of(seen: Sequence[Observation], rungs: int) -> Known:
     done = sorted(one.loss for one in seen if one.complete and one.loss is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
-    return Known(jitter(seen, rungs), spread, min(done, default=math.inf), rungs)
+    kept = (one.loss for one in seen if one.complete and one.keeps and one.loss is not None)
+    return Known(jitter(seen, rungs), spread, min(kept, default=math.inf), rungs)

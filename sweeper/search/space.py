@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
-from sweeper.planning.plan import Parameter
+from sweeper.planning.plan import Hint, Parameter
 from sweeper.search.problem import Arm, Problem
 from sweeper.spec import Scalar
 
@@ -39,6 +39,15 @@ def candidate_key(plan: Problem[Arm], candidate: Arm) -> str:
 def candidates(plan: Problem[A]) -> dict[str, A]:
     """Every candidate by its key, in the plan's order."""
     return {candidate_key(plan, candidate): candidate for candidate in plan.candidates}
+
+
+def hints(plan: Problem[Arm]) -> dict[str, Hint]:
+    """What an earlier study found best, by the candidate's key."""
+    known = {
+        (candidate.strategy, candidate.model): key for key, candidate in candidates(plan).items()
+    }
+    pairs = {(hint.strategy, hint.model): hint for hint in plan.hints}
+    return {known[pair]: hint for pair, hint in pairs.items() if pair in known}
 
 
 def searchable(candidate: Arm) -> bool:

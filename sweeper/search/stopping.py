@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial
 
 from sweeper.search.curves import jitter
+from sweeper.search.model import LEAST_NOISE
 from sweeper.search.observations import observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.sampler import SweeperSampler
@@ -59,11 +60,14 @@ def outlook(problem: Problem[Arm], trials: Iterable[FrozenTrial]) -> Outlook | N
     """
     seen = observe(trials)
     ended = [one for one in seen if one.loss is not None]
-    noise = jitter(seen, problem.budget.rungs)
-    if len(ended) < FEWEST_TRIALS or noise <= 0.0:
+    kept = [one.loss for one in seen if one.complete and one.keeps and one.loss is not None]
+    if len(ended) < FEWEST_TRIALS or not kept:
         return None
-    promises = SweeperSampler(problem).promises(seen, len(seen))
-    if not promises:
+    # Where trials report too seldom for their curves to tell, noise is what the model takes it for.
+    noise = jitter(seen, problem.budget.rungs) or LEAST_NOISE * min(kept)
+    sampler = SweeperSampler(problem)
+    promises = sampler.promises(seen, len(seen))
+    if not promises or sampler.untried(seen):
         return None
     best = max(promises, key=lambda key: promises[key].log_gain)
     return Outlook(math.exp(promises[best].log_gain), noise, best)

@@ -21,6 +21,15 @@ Matrix = NDArray[np.float64]
 SCALES = (0.5, 2.0, 4.0)
 FEWEST_FOR_SCALES = 5
 SCALE_DOUBT = 0.5
+# Losses further above the best than this many times the median's distance are all just bad: a
+# diverged trial would otherwise flatten all differences that matter.
+CLIP_FACTOR = 4.0
+
+
+def clipped(losses: Vector) -> Vector:
+    """Losses with the bad ones cut to where they stop telling anything."""
+    best, middle = float(losses.min()), float(np.median(losses))
+    return np.minimum(losses, best + CLIP_FACTOR * (middle - best)) if middle > best else losses
 
 
 def matern(first: Matrix, second: Matrix) -> Matrix:

@@ -127,6 +127,25 @@ def bowl_anyhow(strategy, parameters):
     return (yield from bowl(strategy, parameters or {"learning_rate": 1e-3}))
 
 
+def test_base_models_compete_and_each_is_pruned_by_its_own_trials_alone() -> None:
+    pairs = [Strategy("lora", {"learning_rate": RATE}, model=model) for model in ("small", "large")]
+
+    def objective(strategy, parameters):
+        # Every trial of the small model is worse than any of the large one.
+        shift = 0.5 if strategy == "lora@small" else 0.0
+        for rung in bowl("lora", parameters):
+            yield Rung(rung.rung, rung.loss + shift, rung.seconds)
+
+    searched = search(Space(pairs, RungCount(8, 2)), objective, Limit(trials=16))
+    states = {key: [] for key in ("lora@small", "lora@large")}
+    for one in searched.trials:
+        states[one.strategy].append(one.state)
+    assert states["lora@small"][:2] == ["COMPLETE"] * 2
+    assert len(states["lora@large"]) > len(states["lora@small"])
+    assert searched.best is not None
+    assert searched.best.strategy == "lora@large"
+
+
 def test_a_plan_is_searched_like_a_space() -> None:
     def objective(strategy, parameters):
         yield Rung(8, 0.4 if strategy == "head" else 0.3, 1.0)

@@ -7,7 +7,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from sweeper.search import storage as storages
-from sweeper.search.exclusion import proxy_section
+from sweeper.search.exclusion import LOCK_PREFIX, proxy_section
 from sweeper.search.storage import Storage, open_storage
 from sweeper.search.study import create_study
 
@@ -82,3 +82,20 @@ def test_on_a_proxy_a_section_that_was_left_open_is_broken_open(grpc_url: str) -
     left.__exit__(None, None, None)  # one who was taken for dead leaves quietly
     names = [study.study_name for study in storage.optuna.get_all_studies()]
     assert names == ["s"]
+
+
+def test_on_a_proxy_two_sections_that_were_seen_far_apart_are_not_taken_for_one(
+    grpc_url: str,
+) -> None:
+    """Behind the proxy is SQLite, which gives both of them the same number."""
+    storage, busy = open_storage(grpc_url), open_storage(grpc_url)
+    trial = waiting_trial(storage)
+    exclusive = proxy_section(storage.optuna, patience=0.2)  # type: ignore[arg-type]
+    for _ in range(3):
+        with busy.exclusive(trial), exclusive(trial, wait=False) as alone:
+            assert not alone
+        time.sleep(0.3)
+    with busy.exclusive(trial), exclusive(trial, wait=False) as alone:
+        assert not alone
+        names = [study.study_name for study in storage.optuna.get_all_studies()]
+        assert f"{LOCK_PREFIX}{trial}" in names

@@ -8,6 +8,7 @@ from curve_backend import make_plan
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.facts.record import LabelCount
+from sweeper.planning.plan import Parameter
 from sweeper.search.pruner import SweeperPruner, chance, judge
 from sweeper.search.space import distributions
 from sweeper.search.study import ORIGIN
@@ -160,6 +161,8 @@ def test_chance_is_the_loss_of_the_class_frequencies_or_of_any_token() -> None:
     assert chance(named) == math.inf
     text = PLAN.facts.model_copy(update={"task": "instruction"})
     assert chance(PLAN.model_copy(update={"facts": text})) == pytest.approx(math.log(100))
+    several = text.model_copy(update={"models": text.models * 2})  # bits a byte, not nats a token
+    assert chance(PLAN.model_copy(update={"facts": several})) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -180,6 +183,31 @@ def test_what_is_worse_than_guessing_is_cut(
     judgement = judge(study, study.trials[-1])
     assert judgement.prune is prunes
     assert ("worse than guessing (1.386)" in judgement.because) is prunes
+
+
+@pytest.mark.parametrize(
+    ("weight", "prunes"), [(None, True), ("balanced-sqrt", False), ("balanced", False)]
+)
+def test_whoever_learns_to_favour_a_rare_class_is_not_worse_than_guessing(
+    weight: str | None, prunes: bool
+) -> None:
+    """One row in a hundred is rare: frequencies score 0.056, and weights in training cost more."""
+    plan = with_classes(990, 10)
+    assert chance(plan) == pytest.approx(0.056, abs=1e-3)
+    assert chance(plan, 0.5) == pytest.approx(0.119, abs=1e-3)
+    assert chance(plan, 1.0) == pytest.approx(math.log(2))
+    if weight is not None:
+        parameter = Parameter(
+            kind="categorical", default=weight, choices=(weight,), searched=False, source="", why=""
+        )
+        weighing = [
+            one.model_copy(update={"parameters": {**one.parameters, "class_weight": parameter}})
+            for one in plan.candidates
+        ]
+        plan = plan.model_copy(update={"candidates": tuple(weighing)})
+    study = optuna.create_study(pruner=SweeperPruner(plan))
+    study.add_trial(trial({1: 0.15}, TrialState.RUNNING, origin="default"))
+    assert judge(study, study.trials[-1]).prune is prunes
 
 
 def test_overfitting_is_no_divergence() -> None:

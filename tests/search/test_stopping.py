@@ -48,6 +48,27 @@ def test_it_does_not_end_while_the_best_lies_ahead() -> None:
     assert searched.best.loss == pytest.approx(0.3, abs=0.01)
 
 
+def seldom(strategy, parameters):
+    """Reports at half and at the end alone, from which no noise can be told."""
+    for rung in flat(strategy, parameters):
+        if rung.rung % 4 == 0:
+            yield rung
+
+
+def test_where_curves_cannot_tell_noise_it_is_taken_for_a_hundredth_of_the_loss() -> None:
+    searched = search(SPACE, seldom, Limit(trials=60, while_worth_it=True))
+    assert FEWEST_TRIALS <= len(searched.trials) < 60
+    assert searched.best is not None
+    assert f"trials differ by {searched.best.loss / 100:.2g} by chance" in searched.because
+
+
+def test_it_does_not_end_before_every_strategy_had_a_turn() -> None:
+    names = [f"strategy-{number}" for number in range(14)]
+    many = Space([Strategy(name, {"learning_rate": RATE}) for name in names], RungCount(8, 2))
+    searched = search(many, flat, Limit(trials=40, while_worth_it=True), starts=[])
+    assert {one.strategy for one in searched.trials} == set(names)
+
+
 def test_few_trials_say_nothing() -> None:
     study = optuna.create_study()
     assert outlook(SPACE, study.trials) is None

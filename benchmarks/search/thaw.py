@@ -1,0 +1,130 @@
+"""What going on with stopped trials could gain at most: an oracle that knows how each would end.
+
+    python -m benchmarks.search.thaw [--tasks a,b] [--seeds 30] [--budgets 20] [--first-rung N]
+
+The search runs as ever, on tasks that are formulas. Then the oracle goes on, for nothing, with
+every stopped trial: a search that resumes trials cannot choose better among those it began.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import optuna
+
+from benchmarks.search.formula import KINDS, FormulaWorld
+from benchmarks.search.replay import MOST_TRIALS, PLANNED_LIKE, _seeded, _unit
+from benchmarks.search.score import mean
+from benchmarks.search.table import TABLES, read
+from benchmarks.search.world import Realised
+from sweeper.execution.slots import known_slots
+from sweeper.planning.plan import Plan
+from sweeper.search.engine import Limit, Rung, search
+from sweeper.spec import Scalar
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """One replay with its stopped trials.
+
+    Args:
+        ended: Completed trials.
+        stopped: Stopped ones as they would have ended, with the budgets that were left of each.
+        best: The best known.
+    """
+
+    ended: Sequence[Realised]
+    stopped: Sequence[tuple[Realised, float]]
+    best: Realised
+
+    @property
+    def incumbent(self) -> Realised:
+        """What half A of the items says is best."""
+        return min(self.ended, key=lambda one: one.first_half)
+
+    @property
+    def thawed(self) -> tuple[Realised, float] | None:
+        """The stopped trial that would have become the incumbent, and what was left of it."""
+        found = min(self.stopped, key=lambda one: one[0].first_half, default=None)
+        if found is None or found[0].first_half >= self.incumbent.first_half:
+            return None
+        return found
+
+    @property
+    def gain(self) -> float:
+        """By how much the oracle's incumbent is truly better, in shares of the best known."""
+        if self.thawed is None:
+            return 0.0
+        return (self.incumbent.truth - self.thawed[0].truth) / self.best.truth
+
+
+def stopped_in(plan: Plan, world: FormulaWorld, budgets: float, unit: float) -> Stopped:
+    """Search once, and keep what the stopped trials would have come to."""
+    realised: list[Realised] = []
+
+    def objective(
+        strategy: str, parameters: dict[str, Scalar]
+    ) -> Generator[Rung, None, float | None]:
+        one = world.trial(strategy, parameters)
+        realised.append(one)
+        last = plan.budget.rungs - len(one.losses)
+        for number, (loss, seconds) in enumerate(zip(one.losses, one.seconds, strict=True), 1):
+            yield Rung(last + number, loss, seconds)
+        return one.first_half
+
+    starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
+    searched = search(plan, objective, Limit(MOST_TRIALS, budgets * unit), starts=starts)
+    pairs = list(zip(searched.trials, realised, strict=True))
+    return Stopped(
+        [one for tried, one in pairs if tried.state == "COMPLETE"],
+        [
+            (one, (one.seconds[-1] - tried.seconds) / unit)
+            for tried, one in pairs
+            if tried.state == "PRUNED" and math.isfinite(one.first_half)
+        ],
+        world.best,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.search.thaw")
+    parser.add_argument("--tasks", default="topical,form,misled,slow")
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--budgets", type=float, default=20.0)
+    parser.add_argument("--first-rung", type=int, default=None, help="instead of the plan's")
+    chosen = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    planned = read(PLANNED_LIKE, TABLES).plan
+    for task in chosen.tasks.split(","):
+        began = time.process_time()
+        unit = _unit(FormulaWorld(planned, KINDS[task], 0))
+        replays = []
+        for seed in range(chosen.seeds):
+            plan = _seeded(planned, seed, chosen.first_rung)
+            world = FormulaWorld(plan, KINDS[task], seed)
+            replays.append(stopped_in(plan, world, chosen.budgets, unit))
+        print(line(task, replays, time.process_time() - began), flush=True)
+
+
+def line(task: str, replays: Sequence[Stopped], seconds: float) -> str:
+    """What the replays of one task say."""
+    stopped = sum(len(one.stopped) for one in replays) / len(replays)
+    left = sum(left for one in replays for _, left in one.stopped) / len(replays)
+    thawed = [one.thawed for one in replays if one.thawed is not None]
+    rest = sum(left for _, left in thawed) / len(thawed) if thawed else 0.0
+    gain = mean([100 * one.gain for one in replays])
+    regret = mean([100 * (one.incumbent.truth / one.best.truth - 1) for one in replays])
+    return (
+        f"{task}: {len(replays)} seeds, {stopped:.1f} stopped of which the rest would take "
+        f"{left:.1f} budgets; in {len(thawed)} seeds one of them would have led, with {rest:.2f} "
+        f"budgets left; regret {regret.value:.2f}%, the oracle's gain {gain.value:.2f} "
+        f"({gain.low:.2f} to {gain.high:.2f}) points; {seconds:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""What studies leave behind for later ones, in ``SWEEPER_HOME``, and what a new one takes of it.
+
+Small records of facts and best configurations: no rows, no class names, no paths. Knows files and
+facts; how a hint is used is the sampler's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
+from sweeper.errors import UsageError
+from sweeper.facts.record import Facts, ModelFacts
+from sweeper.knowledge import home
+from sweeper.planning.plan import Candidate, Hint, Parameter, Plan
+from sweeper.runfolder import RunFolder
+from sweeper.search.finalists import loss_of, within
+from sweeper.spec import Scalar, Task
+from sweeper.trials import TrialConfig, TrialResult
+
+FOLDER = "studies"
+# How far facts may differ is a judgement, not a measurement: ten times the rows, parameters,
+# classes or tokens make a study half as similar, another family of models too. Below the least
+# similarity nothing is taken. What makes a wrong hint harmless is that it costs one trial of a
+# candidate, and that its weight fades as trials come in.
+HALF, LEAST = 0.5, 0.25
+
+
+class RememberedModel(Record):
+    """A base model without where it lies."""
+
+    name: str
+    model_type: str
+    kind: Literal["encoder", "decoder", "encoder-decoder"]
+    parameters: int
+
+
+class RememberedBest(Record):
+    """The best completed trial of one candidate."""
+
+    strategy: str
+    model: RememberedModel
+    parameters: dict[str, Scalar]
+    loss: float
+    default_loss: float | None = None
+    trials: int = Field(description="that completed")
+
+
+class Remembered(Artifact):
+    """One finished study: ``SWEEPER_HOME/studies/<digest>.json``."""
+
+    study: str
+    ended_at: str
+    task: Task
+    classes_by: str
+    train_rows: int
+    classes: int
+    mean_tokens: float | None = None
+    bests: tuple[RememberedBest, ...]
+
+
+def remember(run: RunFolder, plan: Plan, limit: float | None, ended_at: str) -> Path | None:
+    """Keep what a finished study found; None where no trial of it completed.
+
+    Args:
+        run: Its folder.
+        plan: Its frozen plan.
+        limit: Points of forgetting that were allowed: trials beyond it are no example.
+        ended_at: When it ended.
+
+    Raises:
+        OSError: The folder for caches cannot be written.
+    """
+    trials = [one for folder in sorted(run.trials.glob("*")) if (one := _ended(folder))]
+    kept = [one for one in trials if within(one[1].forgetting_points, limit)]
+    bests = [_best(plan, candidate, kept) for candidate in plan.candidates]
+    found = tuple(best for best in bests if best is not None)
+    if not found:
+        return None
+    facts = plan.facts
+    record = Remembered(
+        study=run.path.name,
+        ended_at=ended_at,
+        task=facts.task,
+        classes_by=facts.classes_by,
+        train_rows=facts.data.train_rows,
+        classes=len(facts.data.labels),
+        mean_tokens=facts.data.lengths.mean if facts.data.lengths else None,
+        bests=found,
+    )
+    identity = plan.identity.model_dump_json() if plan.identity else ""
+    name = hashlib.sha256(f"{run.path.name} {identity}".encode()).hexdigest()[:24]
+    path = home() / FOLDER / f"{name}.json"
+    record.write(path)
+    return path
+
+
+def _ended(folder: Path) -> tuple[TrialConfig, TrialResult] | None:
+    try:
+        config = TrialConfig.read(folder / "config.json")
+        result = TrialResult.read(folder / "result.json")
+    except (OSError, UsageError):
+        return None
+    return (config, result) if math.isfinite(loss_of(result)) else None
+
+
+def _best(
+    plan: Plan, candidate: Candidate, trials: Iterable[tuple[TrialConfig, TrialResult]]
+) -> RememberedBest | None:
+    own = [
+        (config, result)
+        for config, result in trials
+        if (config.strategy, config.model) == (candidate.strategy, candidate.model)
+    ]
+    if not own:
+        return None
+    config, result = min(own, key=lambda one: (loss_of(one[1]), one[0].number))
+    defaults = [loss_of(known) for one, known in own if one.origin == "default"]
+    facts = next(model for model in plan.facts.models if model.id == candidate.model)
+    searched = {name for name, one in candidate.parameters.items() if one.searched}
+    return RememberedBest(
+        strategy=candidate.strategy,
+        model=_model(facts),
+        parameters={name: value for name, value in config.parameters.items() if name in searched},
+        loss=loss_of(result),
+        default_loss=defaults[0] if defaults else None,
+        trials=len(own),
+    )
+
+
+def _model(facts: ModelFacts) -> RememberedModel:
+    return RememberedModel(
+        name=facts.id.rstrip("/").rpartition("/")[2],
+        model_type=facts.model_type,
+        kind=facts.kind,
+        parameters=facts.parameters,
+    )
+
+
+def recall(plan: Plan) -> tuple[Hint, ...]:
+    """For each candidate what the most similar earlier study found best, if any is similar."""
+    studies = _studies(home() / FOLDER)
+    found = (_hint(plan.facts, candidate, studies) for candidate in plan.candidates)
+    return tuple(hint for hint in found if hint is not None)
+
+
+def _studies(folder: Path) -> list[Remembered]:
+    """All records that can be read, the newest first."""
+    studies = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            studies.append(Remembered.read(path))
+        except (OSError, UsageError):
+            continue  # of a newer sweeper, or damaged: it is no more than a hint
+    return sorted(studies, key=lambda study: study.ended_at, reverse=True)
+
+
+def _hint(facts: Facts, candidate: Candidate, studies: Iterable[Remembered]) -> Hint | None:
+    model = next(model for model in facts.models if model.id == candidate.model)
+    rated = [
+        (similarity(facts, model, study, best.model), study, best)
+        for study in studies
+        for best in study.bests
+        if best.strategy == candidate.strategy
+    ]
+    if not rated:
+        return None
+    like, study, best = max(rated, key=lambda one: one[0])  # the newest of those that are alike
+    known = candidate.parameters
+    fits = {n: v for n, v in best.parameters.items() if n in known and _allows(known[n], v)}
+    if like < LEAST or not fits:
+        return None
+    return Hint(
+        strategy=candidate.strategy,
+        model=candidate.model,
+        parameters=fits,
+        dropped=tuple(sorted(set(best.parameters) - set(fits))),
+        similarity=round(like, 3),
+        study=study.study,
+        ended_at=study.ended_at,
+        loss=best.loss,
+        default_loss=best.default_loss,
+    )
+
+
+def similarity(
+    facts: Facts, model: ModelFacts, study: Remembered, theirs: RememberedModel
+) -> float:
+    """How much an earlier study is like these facts, 0 to 1."""
+    same = (facts.task, facts.classes_by, model.kind) == (study.task, study.classes_by, theirs.kind)
+    if not same:
+        return 0.0
+    lengths = facts.data.lengths
+    decades = [
+        _decades(facts.data.train_rows, study.train_rows),
+        _decades(model.parameters, theirs.parameters),
+        _decades(len(facts.data.labels), study.classes),
+        _decades(lengths.mean if lengths else None, study.mean_tokens),
+    ]
+    family = 1.0 if model.model_type == theirs.model_type else HALF
+    return family * HALF ** sum(decades)
+
+
+def _decades(first: float | None, second: float | None) -> float:
+    """How far two sizes are apart; nothing where one is not known."""
+    return abs(math.log10(first / second)) if first and second else 0.0
+
+
+def _allows(parameter: Parameter, value: Scalar) -> bool:
+    """Whether a value lies in the range that the plan allows to be searched."""
+    if not parameter.searched:
+        return False
+    if parameter.kind == "categorical":
+        return value in (*(parameter.allowed_choices or ()), *(parameter.choices or ()))
+    if isinstance(value, bool | str):
+        return False
+    lows = [end for end in (parameter.allowed_low, parameter.low) if end is not None]
+    highs = [end for end in (parameter.allowed_high, parameter.high) if end is not None]
+    return min(lows, default=-math.inf) <= value <= max(highs, default=math.inf)
+
+
+def first_lines(plan: Plan, *, asked: bool) -> list[str]:
+    """What a run says of its warm start before it begins; nothing if it has none."""
+    if asked and not plan.hints:
+        return ["none of the earlier studies is similar, or the run began without them"]
+    return [told(hint) for hint in plan.hints]
+
+
+def told(hint: Hint) -> str:
+    """A hint in words."""
+    against = "" if hint.default_loss is None else f" (its default {hint.default_loss:.4g})"
+    without = f", without {', '.join(hint.dropped)}" if hint.dropped else ""
+    return (
+        f"{hint.strategy} of {hint.model} takes what {hint.study} found best, at a loss of "
+        f"{hint.loss:.4g}{against}{without}; its facts are {hint.similarity:.0%} alike"
+    )
