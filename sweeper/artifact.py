@@ -95,6 +95,12 @@ class Artifact(Record):
                 fix="Is this a run folder of sweeper?",
                 where=str(path),
             ) from error
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"this is not a {cls.__name__} in JSON ({error})",
+                fix="The file was edited or damaged; run the stage that writes it again.",
+                where=str(path),
+            ) from error
         return cls.from_json(text, where=str(path))
 
     def to_json(self) -> str:

@@ -58,6 +58,8 @@ class Attempt:
             NoRoom: The disk is full, which is not the trial's fault.
             StorageGone: The storage was away for too long.
         """
+        if not self.claim.held():  # stopped since it was claimed: the folder is another's now
+            return Interruption(superseded=True)
         folder = records.begin_attempt(self.target, self.config)
         reporter = Reporter(
             self.claim, self.target, folder, self.bench.should_stop, self._heard, self.prunes
@@ -80,8 +82,10 @@ class Attempt:
             self._note(folder, "disk-full", result.failure.detail)
             raise NoRoom(result.failure.detail)
         result = self._completed(result, reporter, started)
-        records.end_attempt(self.target, folder, result)
-        return result
+        if records.end_attempt(self.target, folder, result, self.claim.held):
+            return result
+        self._note_stop(folder, superseded=True)
+        return Interruption(superseded=True)
 
     def _train(self, folder: Path, reporter: Reporter) -> TrialResult:
         pulse = Pulse()
@@ -117,6 +121,7 @@ class Attempt:
             self._note(folder, "interrupted", "the worker was told to stop")
 
     def _note(self, folder: Path, kind: AttemptEndKind, detail: str) -> None:
+        records.drop_leftovers(folder)
         with contextlib.suppress(OSError):  # on a full disk the reason is told by the command
             note_end(folder, kind, detail, worker=self.bench.owner)
 

@@ -7,38 +7,19 @@ and their end so that two workers never both do so. Knows nothing about training
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.execution.lease import LEASE as LEASE
+from sweeper.execution.lease import Held, latest
+from sweeper.execution.lease import Lease as Lease
+from sweeper.execution.lease import lease_of as lease_of
 from sweeper.execution.patience import Patience, patiently
 from sweeper.search.storage import Storage
-
-LEASE = "sweeper:lease"
-
-
-@dataclass(frozen=True)
-class Lease:
-    """Who holds a trial.
-
-    ``attempt`` grows by one with each claim and is what a report must carry to be taken;
-    ``beat`` grows while the holder lives. Nobody compares clocks: whoever watches a lease
-    measures with its own how long the beat has stood still.
-    """
-
-    owner: str = ""
-    attempt: int = 0
-    crashes: int = 0
-    beat: int = 0
-
-
-def lease_of(trial: FrozenTrial) -> Lease:
-    """The lease of a trial; that of nobody where it was never claimed."""
-    stored = trial.system_attrs.get(LEASE)
-    return Lease(**stored) if stored else Lease()
 
 
 @dataclass
@@ -91,7 +72,7 @@ class Queue:
         # A claim whose answer was lost with the connection: the trial is this caller's already.
         for trial in self.trials(TrialState.RUNNING):
             if lease_of(trial).owner == owner:
-                return Claim(self, trial._trial_id, trial.number, lease_of(trial))
+                return Claim(self, trial._trial_id, trial.number, latest(trial))
         return None
 
     def _first_waiting(self, owner: str, below: int | None) -> Claim | None:
@@ -113,43 +94,61 @@ class Queue:
                     return None
             except UpdateFinishedTrialError:
                 return None
-            before = lease_of(backend.get_trial(trial._trial_id))
-            lease = replace(before, owner=owner, attempt=before.attempt + 1, beat=0)
-            backend.set_trial_system_attr(trial._trial_id, LEASE, asdict(lease))
-        return Claim(self, trial._trial_id, trial.number, lease)
+            before = latest(backend.get_trial(trial._trial_id))
+            if before.lease.owner:
+                # One who was stopped while it put the trial back wrote so only now, and another
+                # holds it already: it runs, as it says again.
+                return None
+            lease = replace(before.lease, owner=owner, attempt=before.lease.attempt + 1, beat=0)
+            record = Held(before.generation + 1, lease)
+            record.write(backend, trial._trial_id)
+            claim = Claim(self, trial._trial_id, trial.number, record)
+            # Stopped before it signed, a claim may have been taken back.
+            return claim if claim.held() else None
 
     @patiently
-    def take_back(self, trial: FrozenTrial, *, crashed: bool) -> bool:
+    def take_back(
+        self,
+        trial: FrozenTrial,
+        *,
+        crashed: bool,
+        user_attrs: Mapping[str, Any] | None = None,
+    ) -> bool:
         """Put a running trial back whose holder is gone. Its parameters stay.
 
         Args:
             trial: As it was when its holder was found to be gone.
             crashed: Whether that counts.
+            user_attrs: To be left on it for whoever claims it next.
 
         Returns:
             False, and nothing is written, if the trial has moved since.
         """
-        lease = lease_of(trial)
-        freed = replace(lease, owner="", crashes=lease.crashes + crashed)
+        freed = _freed(latest(trial), crashed)
         with self.storage.exclusive(trial._trial_id):
             if not self.is_as_seen(trial):
                 return False
-            self._put_back(trial._trial_id, freed)
-        return True
+            for name, value in (user_attrs or {}).items():
+                self.storage.optuna.set_trial_user_attr(trial._trial_id, name, value)
+            return self._put_back(trial._trial_id, freed)
 
     def is_as_seen(self, trial: FrozenTrial) -> bool:
         """Whether a running trial still has the holder and the beat that it was seen with."""
         stored = self.storage.optuna.get_trial(trial._trial_id)
-        return stored.state == TrialState.RUNNING and lease_of(stored) == lease_of(trial)
+        return stored.state == TrialState.RUNNING and latest(stored) == latest(trial)
 
-    def _put_back(self, trial_id: int, freed: Lease) -> None:
+    def _put_back(self, trial_id: int, freed: Held) -> bool:
         # The lease first: a caller that dies in between leaves a running trial of nobody, which
         # the next look at the queue puts back without counting the crash twice.
+        backend = self.storage.optuna
         try:
-            self.storage.optuna.set_trial_system_attr(trial_id, LEASE, asdict(freed))
-            self.storage.optuna.set_trial_state_values(trial_id, TrialState.WAITING)
+            freed.write(backend, trial_id)
+            if not latest(backend.get_trial(trial_id)).is_same(freed):
+                return False
+            backend.set_trial_state_values(trial_id, TrialState.WAITING)
         except UpdateFinishedTrialError:
-            return
+            return False
+        return True
 
     def finish(self, trial_id: int, state: TrialState, value: float | None) -> bool:
         """End a trial for good. False if it had ended before."""
@@ -160,6 +159,11 @@ class Queue:
             return False
 
 
+def _freed(record: Held, crashed: bool) -> Held:
+    lease = record.lease
+    return Held(record.generation + 1, replace(lease, owner="", crashes=lease.crashes + crashed))
+
+
 @dataclass
 class Claim:
     """A trial that this process holds."""
@@ -167,7 +171,7 @@ class Claim:
     queue: Queue
     trial_id: int
     number: int
-    lease: Lease
+    record: Held
     _lost: bool = field(default=False, init=False)
     _told: bool = field(default=False, init=False)
 
@@ -176,14 +180,16 @@ class Claim:
         """That of the queue."""
         return self.queue.patience
 
+    @property
+    def lease(self) -> Lease:
+        """As it was written last."""
+        return self.record.lease
+
     def held(self) -> bool:
         """Whether it is still this process's: nobody took it back or ended it."""
         if not self._lost:
             trial = self.queue.storage.optuna.get_trial(self.trial_id)
-            stored = lease_of(trial)
-            self._lost = trial.state != TrialState.RUNNING or (
-                (stored.owner, stored.attempt) != (self.lease.owner, self.lease.attempt)
-            )
+            self._lost = trial.state.is_finished() or not latest(trial).is_same(self.record)
         return not self._lost
 
     @patiently
@@ -192,11 +198,10 @@ class Claim:
         with self.queue.storage.exclusive(self.trial_id):
             if not self.held():
                 return False
-            self.lease = replace(self.lease, beat=self.lease.beat + 1)
+            lease = replace(self.lease, beat=self.lease.beat + 1)
+            self.record = replace(self.record, lease=lease)
             try:
-                self.queue.storage.optuna.set_trial_system_attr(
-                    self.trial_id, LEASE, asdict(self.lease)
-                )
+                self.record.write(self.queue.storage.optuna, self.trial_id)
             except UpdateFinishedTrialError:
                 self._lost = True
         return not self._lost
@@ -207,26 +212,24 @@ class Claim:
         with self.queue.storage.exclusive(self.trial_id):
             if not self.held():
                 return False
-            crashes = self.lease.crashes + crashed
-            self.queue._put_back(self.trial_id, replace(self.lease, owner="", crashes=crashes))
+            done = self.queue._put_back(self.trial_id, _freed(self.record, crashed))
             self._lost = True
-        return True
+        return done
 
     @patiently
     def finish(self, state: TrialState, value: float | None) -> bool:
         """End it. False, and nothing written, if it was lost: a stale report is refused."""
         with self.queue.storage.exclusive(self.trial_id):
             if not self.held():
-                return self._ended_unheard(state)
+                return self._ended_unheard(state, value)
             ended = self.queue.finish(self.trial_id, state, value)
             self._told = self._lost = True
         return ended
 
-    def _ended_unheard(self, state: TrialState) -> bool:
+    def _ended_unheard(self, state: TrialState, value: float | None) -> bool:
         # An end whose answer was lost with the connection is this caller's own.
         stored = self.queue.storage.optuna.get_trial(self.trial_id)
-        lease = lease_of(stored)
-        mine = (lease.owner, lease.attempt) == (self.lease.owner, self.lease.attempt)
-        unheard = not self._told and mine and stored.state == state
+        mine = latest(stored).is_same(self.record)
+        unheard = not self._told and mine and (stored.state, stored.value) == (state, value)
         self._told |= unheard
         return unheard

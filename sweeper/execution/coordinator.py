@@ -17,6 +17,7 @@ from optuna.exceptions import StorageInternalError
 from sweeper.errors import NoTrialCompleted, RunError
 from sweeper.execution import disk, repair, seal, sharing
 from sweeper.execution.claims import Queue
+from sweeper.execution.disk_budget import DiskBudget, disk_budget
 from sweeper.execution.events import Event, now
 from sweeper.execution.interruption import Signals
 from sweeper.execution.jobqueue import JobQueue
@@ -27,10 +28,12 @@ from sweeper.execution.loop import Loop, Stopped
 from sweeper.execution.patience import Patience, StorageGone, patient
 from sweeper.execution.progress import Progress
 from sweeper.execution.repair import readable
+from sweeper.execution.search_end import SearchEnd
 from sweeper.execution.slots import top_up, useful_total
 from sweeper.execution.status import Phase, Status
 from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
+from sweeper.search import ending, warmstart
 from sweeper.search.storage import default_url, open_storage
 from sweeper.search.study import (
     BACKEND,
@@ -101,6 +104,7 @@ def run_sweep(
     """
     if not repair.copy_of(run.plan).is_file() or not run.plan.is_file():
         repair.write_twice(plan, run.plan)
+    repair.cut_half_line(run.events)
     url = spec.search.storage or default_url(run.study)
     patience = Patience()
     storage = patient(open_storage(url), patience)
@@ -156,8 +160,8 @@ class Coordinator:
         return self.loop.progress.total
 
     @property
-    def _disk(self) -> disk.DiskBudget:
-        return disk.disk_budget(self.plan, self.spec.search.workers)
+    def _disk(self) -> DiskBudget:
+        return disk_budget(self.plan, self.spec.search.workers)
 
     def run_all(self) -> Outcome:
         """All phases, one after the other; whatever ends them, nothing is left running."""
@@ -209,14 +213,19 @@ class Coordinator:
         study.set_user_attr(SPEC, self.spec.to_json())
         sharing.publish(self.run, study)
         study.set_user_attr(BACKEND, self.loop.pool.backend)
-        study.set_user_attr(TOTAL, self.total)
+        ending.reopen(study, self.spec.search)
+        if ending.ending_of(study) is None:
+            study.set_user_attr(TOTAL, self.total)
         self.loop.recover(crashed=False)
         top_up(self.loop.queue, self.plan, self.total)
+        ending.look(study, self.plan)
         study.set_user_attr(PHASE, OPEN)
         self.loop.look()
         done = self.loop.ledger.finished(self.total)
         need = self._disk.sentence(self.run.path)
         self.loop.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
+        for text in warmstart.first_lines(self.plan, asked=self.spec.search.warm_start):
+            self.loop.say("warm-start", text=text)
         self._note_total()
 
     def _claim_study(self) -> None:
@@ -243,16 +252,18 @@ class Coordinator:
             self.loop.warn("the study already has more finished trials than --trials asks for")
 
     def _search(self) -> None:
-        loop = self.loop
-        if not self._has_baselines() or loop.jobs.open():
-            loop.jobs.ensure([Job("baselines", "baselines")])
+        loop, baselines = self.loop, Job("baselines", "baselines")
+        for name in repair.damaged_baselines(self.run):
+            loop.warn(f"baselines/{name}.json was damaged, and is made again")
+        if not loop.jobs.is_kept(baselines) or loop.jobs.open():
+            loop.jobs.ensure([baselines])
         loop.set_phase("baselines" if loop.jobs.open() else "search")
-        loop.until(lambda: loop.ledger.finished(self.total) >= self.total and not loop.jobs.open())
-        if not self._has_baselines():
+        is_over = SearchEnd(loop, self.plan, self.spec.search)
+        loop.until(lambda: is_over() and not loop.jobs.open())
+        if not repair.baselines(self.run):
             loop.warn("there are no baselines to compare with: scoring them failed")
-
-    def _has_baselines(self) -> bool:
-        return any(self.run.baselines.glob("*.json"))
+        for name in repair.damaged_baselines(self.run):
+            loop.warn(f"baselines/{name}.json is damaged, and no model of that name was scored")
 
     def _confirm_and_test(self) -> None:
         loop = self.loop
@@ -266,6 +277,7 @@ class Coordinator:
             seal.open_seal(self.run, self.plan, finalists, limit)
         opened = seal.open_seal(self.run, self.plan, ())
         if opened.complete:
+            seal.fill_baselines(self.run, opened)
             self._note_late_trials(opened)
             return
         loop.set_phase("test")

@@ -6,6 +6,7 @@ Knows the file; who ended an attempt, and what that costs, others decide.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.errors import UsageError
@@ -13,6 +14,21 @@ from sweeper.execution.events import now
 from sweeper.trials import AttemptEnd, AttemptEndKind
 
 ENDED = "ended.json"
+
+
+@dataclass(frozen=True)
+class Gone:
+    """How a worker ended, as the command saw it. ``starved``: the system killed it for memory."""
+
+    why: str
+    starved: bool = False
+
+
+def kind_of(crashed: bool, starved: bool) -> AttemptEndKind:
+    """What ended an attempt whose worker is gone."""
+    if starved:
+        return "out-of-memory"
+    return "crash" if crashed else "interrupted"
 
 
 def note_end(

@@ -25,6 +25,8 @@ EventKind = Literal[
     "job-started",
     "job-ended",
     "job-put-back",
+    "search-ended",
+    "warm-start",
     "baseline",
     "warning",
     "run-ended",

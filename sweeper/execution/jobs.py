@@ -55,6 +55,13 @@ def scoring(trial: int, seed: int | None = None) -> Job:
     return Job("test", f"trial-{trial}{suffix}", trial, seed)
 
 
+def attempt_folder(run: RunFolder, job: Job, attempt: int) -> Path:
+    """Where an attempt at a job leaves what it worked with and why it ended."""
+    if job.kind == "confirm" and job.trial is not None and job.seed is not None:
+        return run.seed(job.trial, job.seed) / "attempts" / str(attempt)
+    return run.path / "jobs" / job.name / str(attempt)
+
+
 def score_file(run: RunFolder, job: Job) -> Path:
     """Where the score of a ``test`` job is kept until the seal holds it."""
     return run.path / "scores" / f"{job.name}.json"

@@ -19,6 +19,13 @@ from sweeper.spec import Spec
 EXECUTORS = ("local", "ray")
 
 
+class Worker(Protocol):
+    """One that was started and whose end has not been told."""
+
+    @property
+    def owner(self) -> str: ...
+
+
 class Workers(Protocol):
     """What starts workers, hears them, and ends them. ``Pool`` says what each part means."""
 
@@ -26,7 +33,7 @@ class Workers(Protocol):
     stopping: bool
 
     @property
-    def processes(self) -> Sequence[object]: ...
+    def processes(self) -> Sequence[Worker]: ...
     def start(self) -> None: ...
     def poll(self, seconds: float) -> Iterator[Event | Ended]: ...
     def broken(self) -> bool: ...

@@ -6,11 +6,12 @@ sets up the next trial. Knows batches; measures no memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from optuna.trial import FrozenTrial
 
+from sweeper.execution.jobs import JOB
 from sweeper.trials import TrialConfig, TrialResult
 
 FITTED = "sweeper:fitted"
@@ -18,11 +19,15 @@ FITTED = "sweeper:fitted"
 
 @dataclass(frozen=True)
 class Lesson:
-    """The batches with which a set-up fitted, or was last tried, after it ran out of memory."""
+    """The batches with which a set-up fitted, or is to be tried, after it ran out of memory.
+
+    ``killed``: no error said so; the system killed the worker.
+    """
 
     setup: str
     micro: int
     evaluation: int
+    killed: bool = False
 
 
 def lesson(config: TrialConfig, result: TrialResult) -> Lesson | None:
@@ -34,19 +39,37 @@ def lesson(config: TrialConfig, result: TrialResult) -> Lesson | None:
     return Lesson(config.memory_setup(), micro, evaluation)
 
 
+def after_kill(config: TrialConfig) -> Lesson | None:
+    """What to try next where the system killed the worker: half of both batches.
+
+    Nobody saw which of them was too large. None if both are one example already.
+    """
+    if config.micro_batch == config.evaluation_batch == 1:
+        return None
+    micro, evaluation = (
+        max(1, size // 2) for size in (config.micro_batch, config.evaluation_batch)
+    )
+    return Lesson(config.memory_setup(), micro, evaluation, killed=True)
+
+
 def attribute(learned: Lesson) -> dict[str, object]:
     """A lesson as it lies on a trial."""
     return asdict(learned)
 
 
 def apply(config: TrialConfig, trials: Iterable[FrozenTrial]) -> TrialConfig:
-    """The configuration with batches that fitted; the effective batch is what it was."""
+    """The configuration with batches that fitted; the effective batch is what it was.
+
+    Args:
+        config: As it was set up.
+        trials: Trials and jobs, in their order.
+    """
     known = {
-        trial.number: Lesson(**trial.user_attrs[FITTED])
+        _name(trial): Lesson(**trial.user_attrs[FITTED])
         for trial in trials
         if FITTED in trial.user_attrs
     }
-    here = {number: one for number, one in known.items() if one.setup == config.memory_setup()}
+    here = {name: one for name, one in known.items() if one.setup == config.memory_setup()}
     micro = min([config.micro_batch, *(one.micro for one in here.values())])
     evaluation = min([config.evaluation_batch, *(one.evaluation for one in here.values())])
     share = config.micro_batch * config.gradient_accumulation_steps
@@ -61,12 +84,26 @@ def apply(config: TrialConfig, trials: Iterable[FrozenTrial]) -> TrialConfig:
     ]
     if not changed:
         return config
-    teachers = ", ".join(str(number) for number in sorted(here))
     return config.model_copy(
         update={
             "micro_batch": micro,
             "gradient_accumulation_steps": share // micro,
             "evaluation_batch": evaluation,
-            "memory_note": f"{' and '.join(changed)}: memory ran out in trial {teachers}",
+            "memory_note": f"{' and '.join(changed)}: {_why(here)}",
         }
     )
+
+
+def _name(trial: FrozenTrial) -> str:
+    return (
+        str(trial.user_attrs[JOB]["name"]) if JOB in trial.user_attrs else f"trial {trial.number}"
+    )
+
+
+def _why(teachers: Mapping[str, Lesson]) -> str:
+    killed = [name for name, one in teachers.items() if one.killed]
+    noticed = [name for name, one in teachers.items() if not one.killed]
+    said = [f"memory ran out in {', '.join(noticed)}"] if noticed else []
+    if killed:
+        said.append(f"the system killed {', '.join(killed)} because memory ran out")
+    return " and ".join(said)

@@ -15,7 +15,7 @@ from sweeper.errors import NoTrialCompleted, RunError
 from sweeper.execution import disk, owner
 from sweeper.execution.bench import NO_ROOM, STORAGE_GONE
 from sweeper.execution.claims import Queue, lease_of
-from sweeper.execution.endings import read_end
+from sweeper.execution.endings import Gone, read_end
 from sweeper.execution.events import Event, EventKind, now
 from sweeper.execution.interruption import Signals
 from sweeper.execution.jobqueue import JobQueue
@@ -61,10 +61,14 @@ class Loop:
     finalists: int
     deadline: float = float("inf")
     watch: Watch = field(default_factory=Watch)
-    _ends: dict[str, str] = field(default_factory=dict)
+    _ends: dict[str, Gone] = field(default_factory=dict)
     _read: list[FrozenTrial] = field(default_factory=list)
     _looked: float = 0.0
     _wrote: float = 0.0
+
+    def __post_init__(self) -> None:
+        for watch in (self.watch, self.jobs.watch):
+            watch.children = lambda: {worker.owner for worker in self.pool.processes}
 
     def until(self, reached: Callable[[], bool]) -> None:
         """Keep workers at work until ``reached`` says so.
@@ -100,10 +104,18 @@ class Loop:
         if event.kind == "job-ended" and event.job == "baselines":
             self.progress.phase = "search"
         self._publish(event)
+        self._complain(event)
+
+    def _complain(self, event: Event) -> None:
+        """What the report will lack."""
+        if event.kind == "job-ended" and event.state == "FAIL":
+            self.warn(f"{event.job} failed: {event.text}")
 
     def _worker_ended(self, ended: Ended) -> None:
         no_fault = ended.status in (NO_ROOM, STORAGE_GONE)
-        self._ends.setdefault(ended.owner, str(ended))
+        self._ends.setdefault(ended.owner, Gone(str(ended), ended.out_of_memory))
+        for watch in (self.watch, self.jobs.watch):
+            watch.end(ended.owner)
         self.look(crashed=not (no_fault or self.pool.stopping))
         text = "" if ended.asked else str(ended)
         event = make_event("worker-ended", worker=ended.name, text=text)
@@ -139,18 +151,23 @@ class Loop:
         for trial in gone:
             self._recover(trial, crashed)
         for silent in {*self.watch.silent(), *self.jobs.watch.silent()}:
-            self._ends[silent] = f"its worker gave no sign of life for {LEASE_SECONDS:g} s"
+            self._ends[silent] = Gone(f"its worker gave no sign of life for {LEASE_SECONDS:g} s")
             owner.end(silent)
         if gone:
             self._read = self.queue.trials()
-        for job, ended in self.jobs.recover(crashed=crashed):
-            self.say("job-ended" if ended else "job-put-back", job=job.name, trial=job.trial)
+        for one in self.jobs.recover(crashed=crashed, ends=self._ends):
+            kind: EventKind = "job-ended" if one.state else "job-put-back"
+            job = one.job
+            event = make_event(kind, job=job.name, trial=job.trial, state=one.state, text=one.why)
+            self._publish(event)
+            self._complain(event)
 
     def _recover(self, trial: FrozenTrial, crashed: bool) -> None:
         lease = lease_of(trial)
-        why = self._ends.get(lease.owner) or _gone(lease.owner, crashed)
-        counts = crashed and bool(lease.owner)
-        if recover(self.queue, self.run, trial, crashed=counts, why=why):
+        gone = self._ends.get(lease.owner) or Gone(_gone(lease.owner, crashed))
+        why, counts = gone.why, crashed and bool(lease.owner)
+        starved = gone.starved and counts
+        if recover(self.queue, self.run, trial, crashed=counts, why=why, starved=starved):
             self.say("trial-ended", trial=trial.number, text=f"ended, though {why}")
         else:
             end = read_end(self.run.attempt(trial.number, lease.attempt))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from sweeper.facts.machine import detected_gpus
+from sweeper.facts.machine import detected_gpus, processor
 from sweeper.planning.plan import Plan
 
 # The variable by which CUDA shows a process some of the GPUs, before it is loaded.
@@ -145,7 +145,7 @@ def machine_of(plan: Plan) -> Machine:
     return Machine(
         gpus=_visible(plan),
         gpu_memory_gib=limit,
-        cores=plan.facts.hardware.cpu_cores or os.cpu_count() or 1,
+        cores=plan.facts.hardware.cpu_cores or processor().cores,
         ram_gib=limit,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from sweeper.execution.bench import STORAGE_VARIABLE
 from sweeper.execution.events import Event
+from sweeper.execution.oom_killer import OomKills
 from sweeper.execution.owner import owner_of
 from sweeper.execution.placement import GPUS
 from sweeper.execution.strikes import Strikes
@@ -38,14 +40,21 @@ class Process:
 
 @dataclass(frozen=True)
 class Ended:
-    """A worker process that is gone. ``asked`` if it was told to stop or had nothing left."""
+    """A worker process that is gone.
+
+    ``asked`` if it was told to stop or had nothing left; ``out_of_memory`` if the system killed it
+    for its memory.
+    """
 
     name: str
     owner: str
     status: int
     asked: bool
+    out_of_memory: bool = False
 
     def __str__(self) -> str:
+        if self.out_of_memory:
+            return f"the system killed worker {self.name} because memory ran out"
         if self.status < 0:
             return f"worker {self.name} was killed by {signal.Signals(-self.status).name}"
         return f"worker {self.name} ended with status {self.status}"
@@ -67,6 +76,7 @@ class Pool:
     placed: Sequence[Mapping[str, str]] = ()
     processes: list[Process] = field(default_factory=list)
     strikes: Strikes = field(default_factory=Strikes)
+    oom_kills: OomKills = field(default_factory=OomKills)
     stopping: bool = False
 
     def start(self) -> None:
@@ -80,7 +90,7 @@ class Pool:
         """Start one worker of that name."""
         log = log_of(self.run, name)
         command = [sys.executable, "-m", "sweeper.execution.worker"]
-        command += ["--run", str(self.run.path), "--backend", self.backend]
+        command += ["--run", str(self.run.path.resolve()), "--backend", self.backend]
         command += ["--worker-id", name, "--parent", str(os.getpid())]
         with log.open("ab") as file:
             popen = subprocess.Popen(
@@ -107,8 +117,9 @@ class Pool:
     def poll(self, seconds: float) -> Iterator[Event | Ended]:
         """What workers said or did within that time; each end comes after its last words."""
         self._wait(seconds)
+        self.oom_kills.look()
         for process in list(self.processes):
-            status = process.popen.poll()
+            status = _status(process.popen)
             yield from self._heard(process)
             if status is not None:
                 yield self._ended(process, status)
@@ -143,8 +154,9 @@ class Pool:
         process.popen.stdout.close()
         self.processes.remove(process)
         asked = self.stopping or status == 0
-        self.strikes.ended(process.name, asked=asked)
-        return Ended(process.name, process.owner, status, asked)
+        starved = not asked and status == -signal.SIGKILL and self.oom_kills.was_one()
+        self.strikes.ended(process.name, asked=asked, starved=starved)
+        return Ended(process.name, process.owner, status, asked, starved)
 
     def broken(self) -> bool:
         """Whether workers end so fast that starting more is no use."""
@@ -154,13 +166,13 @@ class Pool:
         """Tell every worker to put its work back and end."""
         self.stopping = True
         for process in self.processes:
-            process.popen.terminate()
+            os.kill(process.popen.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """End every worker at once."""
+        """End every worker at once, and what it has started."""
         self.stopping = True
         for process in self.processes:
-            process.popen.kill()
+            _end_group(process.popen.pid)
 
     def last_words(self, name: str, lines: int = 5) -> str:
         """The last lines of a worker's log."""
@@ -178,6 +190,24 @@ def last_lines(log: Path, lines: int) -> str:
         return ""
     text = log.read_text(encoding="utf-8", errors="replace")
     return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+
+
+def _status(popen: subprocess.Popen[bytes]) -> int | None:
+    """How a worker ended, once it has; None while it runs.
+
+    What it had started ends with it: a worker that trains on several GPUs has a process on each.
+    Until it is reaped, here and nowhere else, no other process can have its number.
+    """
+    if hasattr(os, "waitid"):  # not on macOS before Python 3.13
+        if os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        _end_group(popen.pid)
+    return popen.poll()
+
+
+def _end_group(leader: int) -> None:
+    with contextlib.suppress(PermissionError):  # what macOS says where all of it has ended
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _read(handle: int) -> bytes | None:

@@ -35,6 +35,7 @@ class Progress:
     plan: Plan | None = None
     phase: Phase = "baselines"
     message: str = ""
+    search_ended: str = ""
     jobs: int = 0
     jobs_done: int = 0
     running: dict[str, Running] = field(default_factory=dict)
@@ -73,12 +74,15 @@ class Progress:
         self.running[event.worker] = self.running[event.worker].model_copy(update=fields)
 
     def _median(self, event: Event) -> float | None:
+        # Where several base models compete, the event does not say which one it is of.
+        own = [t.params.get(STRATEGY) for t in self.ledger.trials if t.number == event.trial]
+        same = own[0] if own and own[0] else event.strategy
         losses = [
             trial.intermediate_values[event.rung]
             for trial in self.ledger.trials
             if trial.number != event.trial
             and event.rung in trial.intermediate_values
-            and trial.params.get(STRATEGY, "").split("@")[0] == event.strategy
+            and trial.params.get(STRATEGY) == same
         ]
         losses = [loss for loss in losses if math.isfinite(loss)]
         return statistics.median(losses) if losses else None
@@ -92,6 +96,8 @@ class Progress:
             failure = result.failure
             out_of_memory += failure is not None and failure.kind == "out-of-memory"
         waiting = [t for t in self.ledger.in_state(TrialState.WAITING) if t.number < self.total]
+        if self.search_ended:
+            waiting = []
         return Status(
             phase=self.phase,
             trials=self.total,
@@ -112,6 +118,7 @@ class Progress:
             seconds=round(self.earlier_seconds + time.monotonic() - self._begun, 3),
             process=None if ended else os.getpid(),
             message=self.message,
+            search_ended=self.search_ended,
         )
 
     def _eta(self, waiting: int) -> Eta | None:

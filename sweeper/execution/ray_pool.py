@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import OutOfMemoryError, RayError
 
 from sweeper.errors import RunError
 from sweeper.execution.events import Event
@@ -199,25 +199,26 @@ class RayPool:
         try:
             host, actor.owner = ray.get(actor.begun)
             said = ray.get(actor.answer)
-        except RayError:
-            yield self._ended(actor, _KILLED)
+        except RayError as error:
+            # Ray watches memory too, and ends what takes most before the system does.
+            yield self._ended(actor, _KILLED, starved=isinstance(error, OutOfMemoryError))
             return
         if not actor.owner:
             raise _unseen(self.run, host)
         actor.answer = actor.handle.poll.remote(_ANSWER_SECONDS)
         for each in said:
             if isinstance(each, Ended):
-                yield self._ended(actor, each.status)
+                yield self._ended(actor, each.status, starved=each.out_of_memory)
                 return
             self.strikes.hear(actor.name, each)
             yield each
 
-    def _ended(self, actor: _Actor, status: int) -> Ended:
+    def _ended(self, actor: _Actor, status: int, *, starved: bool = False) -> Ended:
         self.processes.remove(actor)
         ray.kill(actor.handle)  # gives its resources back
         asked = self.stopping or status == 0
-        self.strikes.ended(actor.name, asked=asked)
-        return Ended(actor.name, actor.owner, status, asked)
+        self.strikes.ended(actor.name, asked=asked, starved=starved)
+        return Ended(actor.name, actor.owner, status, asked, starved)
 
     def broken(self) -> bool:
         """Whether workers end so fast that starting more is no use."""

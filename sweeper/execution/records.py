@@ -7,7 +7,9 @@ Knows nothing about Optuna.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -55,10 +57,27 @@ def _report(line: str) -> RungReport | None:
         return None
 
 
-def end_attempt(target: Path, attempt: Path, result: TrialResult) -> None:
-    """Write the attempt's result and make its files the trial's."""
+def end_attempt(
+    target: Path, attempt: Path, result: TrialResult, held: Callable[[], bool] = lambda: True
+) -> bool:
+    """Write the attempt's result and make its files the trial's.
+
+    Args:
+        target: Folder of the trial or the confirmation run.
+        attempt: Of the attempt.
+        result: How it ended.
+        held: Whether the trial still is this process's. One that was stopped for long must not
+            put its files over those of another attempt.
+
+    Returns:
+        False, and ``target`` is as it was, if the trial was lost.
+    """
     result.write(attempt / RESULT)
+    if not held():
+        (attempt / RESULT).unlink()
+        return False
     promote(target, attempt)
+    return True
 
 
 def promote(target: Path, attempt: Path) -> TrialResult:
@@ -79,9 +98,16 @@ def promote(target: Path, attempt: Path) -> TrialResult:
 
 def drop_weights(target: Path) -> None:
     """Delete the weights of a trial that is no longer worth them, and say so in its result."""
-    result = TrialResult.read(target / RESULT)
-    result.model_copy(update={"weights": None}).write(target / RESULT)
+    with contextlib.suppress(UsageError):  # damaged since: whoever reads it next repairs it
+        result = TrialResult.read(target / RESULT)
+        result.model_copy(update={"weights": None}).write(target / RESULT)
     shutil.rmtree(target / WEIGHTS, ignore_errors=True)
+
+
+def drop_leftovers(attempt: Path) -> None:
+    """Delete weights, whole or half written, of an attempt that will not be the trial's."""
+    for left in list(attempt.rglob(WEIGHTS)):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_score(path: Path, score: TestScore) -> None:

@@ -6,6 +6,7 @@ sync tool may not. Knows where copies lie; decides nothing about trials.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +19,7 @@ from sweeper.execution import records
 from sweeper.execution.claims import lease_of
 from sweeper.runfolder import RunFolder
 from sweeper.search.study import FAILURE
-from sweeper.trials import Failure, TrialConfig, TrialResult
+from sweeper.trials import BaselineResult, Failure, TrialConfig, TrialResult
 
 A = TypeVar("A", bound=Artifact)
 Say = Callable[[str], None]
@@ -91,10 +92,31 @@ def confirmed(folder: Path) -> TrialResult | None:
     """The result of a confirmation run, from its attempt's copy where the file is damaged."""
     known = readable(TrialResult, folder / records.RESULT)
     if known is None and (folder / records.RESULT).exists():
-        attempts = sorted((folder / "attempts").glob("*"), key=lambda path: int(path.name))
+        found = [path for path in (folder / "attempts").glob("*") if path.name.isdecimal()]
+        attempts = sorted(found, key=lambda path: int(path.name))
         whole = [one for one in attempts if readable(TrialResult, one / records.RESULT)]
         known = records.promote(folder, whole[-1]) if whole else None
     return known
+
+
+def baselines(run: RunFolder) -> dict[str, BaselineResult | None]:
+    """The models to beat by name; None where the file is damaged."""
+    paths = sorted(run.baselines.glob("*.json"))
+    return {path.stem: readable(BaselineResult, path) for path in paths}
+
+
+def damaged_baselines(run: RunFolder) -> list[str]:
+    """Names of the models to beat whose files cannot be read."""
+    return [name for name, known in baselines(run).items() if known is None]
+
+
+def cut_half_line(path: Path) -> None:
+    """Cut off what a killed process left of a line at the end of a file of lines."""
+    if not path.is_file():
+        return
+    whole = path.read_bytes()
+    if not whole.endswith(b"\n"):
+        os.truncate(path, whole.rfind(b"\n") + 1)
 
 
 def _from_study(trial: FrozenTrial, target: Path) -> TrialResult:

@@ -16,11 +16,11 @@ from sweeper.execution import records
 from sweeper.execution.events import now
 from sweeper.execution.jobs import Job, score_file, scoring
 from sweeper.execution.ledger import Ledger
-from sweeper.execution.repair import confirmed, read_either, readable, write_twice
+from sweeper.execution.repair import baselines, confirmed, read_either, write_twice
 from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, Losses, order, recommend
-from sweeper.trials import BaselineResult, TestSeal
+from sweeper.trials import TestSeal
 
 
 def seeds_of(plan: Plan) -> list[int]:
@@ -88,7 +88,7 @@ def open_seal(
 
 def scoring_jobs(run: RunFolder, plan: Plan, seal: TestSeal, ledger: Ledger) -> list[Job]:
     """What is scored: baselines, each strategy's default, the finalists with all their seeds."""
-    jobs = [Job("test", path.stem) for path in sorted(run.baselines.glob("*.json"))]
+    jobs = [Job("test", name) for name, known in baselines(run).items() if known is not None]
     numbers = dict.fromkeys([*seal.order, *ledger.defaults()])
     jobs += [scoring(number) for number in numbers]
     for number in seal.order:
@@ -104,15 +104,21 @@ def close_seal(run: RunFolder, seal: TestSeal, jobs: Sequence[Job]) -> TestSeal:
     files = [score_file(run, job) for job in jobs]
     read = [records.read_score(file) for file in files]
     scores = tuple(score for score in read if score is not None)
-    for score in scores:
-        path = run.baselines / f"{score.name}.json"
-        known = readable(BaselineResult, path)
-        if score.trial is None and known is not None:
-            figures = {"test_loss": score.loss, "test_metrics": score.metrics}
-            known.model_copy(update=figures).write(path)
     complete = seal.model_copy(update={"scores": scores, "complete": True})
     write_twice(complete, run.test_seal)
+    fill_baselines(run, complete)
     return complete
+
+
+def fill_baselines(run: RunFolder, seal: TestSeal) -> None:
+    """Put the scores of the models to beat into their own files, where they are not yet."""
+    known = baselines(run)
+    for score in seal.scores:
+        one = known.get(score.name) if score.trial is None else None
+        figures = {"test_loss": score.loss, "test_metrics": score.metrics}
+        filled = one.model_copy(update=figures) if one is not None else None
+        if filled is not None and filled != one:
+            filled.write(run.baselines / f"{score.name}.json")
 
 
 def drop_seed_weights(run: RunFolder, plan: Plan, seal: TestSeal) -> None:

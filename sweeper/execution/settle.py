@@ -13,18 +13,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.execution import lessons, records
 from sweeper.execution.claims import Claim, Queue, lease_of
-from sweeper.execution.endings import note_end, read_end
+from sweeper.execution.endings import kind_of, note_end, read_end
 from sweeper.execution.events import now
 from sweeper.execution.repair import readable
 from sweeper.runfolder import RunFolder
+from sweeper.search import ending
+from sweeper.search.named import problem_of
 from sweeper.search.study import CONSTRAINT, FAILURE, FORGETTING, GENERAL_LOSS, SECONDS
-from sweeper.trials import (
-    AttemptEndKind,
-    Failure,
-    FailureKind,
-    TrialConfig,
-    TrialResult,
-)
+from sweeper.trials import Failure, FailureKind, TrialConfig, TrialResult
 
 # Attempts that may end in a crash before the trial itself is held to be the cause.
 CRASHES_ALLOWED = 3
@@ -67,7 +63,10 @@ def tell(
     state, value = _STATES[result.state], _value(result, last_loss)
     study, trial = claim.queue.study, claim.queue.storage.optuna.get_trial(claim.trial_id)
     study.sampler.after_trial(study, trial, state, None if value is None else [value])
-    return claim.finish(state, value)
+    ended, problem = claim.finish(state, value), problem_of(study.sampler)
+    if ended and problem is not None:
+        ending.look(study, problem)  # before this worker claims another one
+    return ended
 
 
 def _value(result: TrialResult, last_loss: float | None) -> float | None:
@@ -84,7 +83,7 @@ def recover(
     *,
     crashed: bool,
     why: str,
-    kind: AttemptEndKind | None = None,
+    starved: bool = False,
 ) -> bool:
     """Bring a running trial, whose holder is gone, to where it can go on.
 
@@ -94,7 +93,8 @@ def recover(
         trial: As the storage has it.
         crashed: Whether the holder crashed (it counts) or was stopped.
         why: How the holder ended, for the record.
-        kind: The same in one word, where it is not a crash or a stop.
+        starved: The system killed the holder for its memory: the next attempt takes less, and
+            nothing counts as a crash.
 
     Returns:
         Whether the trial has ended by this; else it waits again.
@@ -108,14 +108,31 @@ def recover(
         why = f"{records.RESULT} is damaged ({why})"
         note_end(attempt, "damaged", why, worker=lease_of(trial).owner, instead=True)
     elif lease_of(trial).owner:
-        kind = kind or ("crash" if crashed else "interrupted")
-        note_end(attempt, kind, why, worker=lease_of(trial).owner)
+        note_end(attempt, kind_of(crashed, starved), why, worker=lease_of(trial).owner)
+    records.drop_leftovers(attempt)
+    config = readable(TrialConfig, attempt / records.CONFIG) if starved else None
+    if config is not None:
+        return _starved(queue, run, trial, config, why)
     if crashed and lease_of(trial).crashes + 1 >= CRASHES_ALLOWED:
         result = crashed_result(target, trial, *_failure(attempt, why))
         records.end_attempt(target, attempt, result)
         return _end(queue, run, trial, result)
     queue.take_back(trial, crashed=crashed)
     return False
+
+
+def _starved(
+    queue: Queue, run: RunFolder, trial: FrozenTrial, config: TrialConfig, why: str
+) -> bool:
+    learned = lessons.after_kill(config)
+    if learned is not None:
+        attributes = {lessons.FITTED: lessons.attribute(learned)}
+        queue.take_back(trial, crashed=False, user_attrs=attributes)
+        return False
+    target = run.trial(trial.number)
+    result = crashed_result(target, trial, "out-of-memory", why)
+    records.end_attempt(target, run.attempt(trial.number, config.attempt), result)
+    return _end(queue, run, trial, result)
 
 
 def _failure(attempt: Path, why: str) -> tuple[FailureKind, str]:

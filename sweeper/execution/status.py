@@ -58,7 +58,8 @@ class Status(Artifact):
 
     ``trials`` is the study's total; ``complete`` + ``pruned`` + ``failed`` of it have ended.
     ``out_of_memory`` counts the failed ones that ran out of memory. ``eta`` is None until two
-    trials have ended. ``jobs`` are baselines, confirmation runs and test scores.
+    trials have ended. ``search_ended`` says why no further trial is begun, where that is not for
+    want of any; none waits then. ``jobs`` are baselines, confirmation runs and test scores.
     """
 
     phase: Phase
@@ -80,6 +81,7 @@ class Status(Artifact):
     seconds: float = Field(0.0, description="of this and all earlier calls")
     process: int | None = Field(None, description="pid of the command; None when it ended")
     message: str = ""
+    search_ended: str = ""
 
     @property
     def done(self) -> int:

@@ -5,13 +5,9 @@ Knows nothing about what the worker is doing.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
 from types import FrameType
-
-_PR_SET_PDEATHSIG = 1
 
 
 class StopFlag:
@@ -32,15 +28,3 @@ class StopFlag:
     def orphaned(self) -> bool:
         """Whether the command that started this worker is gone."""
         return self._parent is not None and os.getppid() != self._parent
-
-
-def die_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent ends, however it ends (Linux).
-
-    Elsewhere the worker notices at its next step. A parent that ended before this call is noticed
-    here.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit(0)

@@ -31,11 +31,18 @@ class Strikes:
         if event.kind in _CLAIMS:
             self._claimed.add(name)
 
-    def ended(self, name: str, *, asked: bool) -> None:
-        """A worker is gone; ``asked`` if it was told to or had nothing left."""
+    def ended(self, name: str, *, asked: bool, starved: bool = False) -> None:
+        """A worker is gone.
+
+        Args:
+            name: Of the worker.
+            asked: It was told to end, or had nothing left.
+            starved: The system killed it for its memory. Where it had claimed something that is
+                progress: the next try takes less, and there is an end to that.
+        """
         if name in self._fruitful or asked:
             self.count = 0
-        else:
+        elif not (starved and name in self._claimed):
             self.count += _CLAIMED if name in self._claimed else _UNCLAIMED
         self._fruitful.discard(name)
         self._claimed.discard(name)

@@ -1,4 +1,5 @@
-"""Finds running trials whose holder is gone: by the process here, by the lease elsewhere.
+"""Finds running trials whose holder is gone: by the process here, by its launcher's word or by
+the lease elsewhere.
 
 Clocks are never compared: a lease is dead when its beat has stood still for long enough on the
 watcher's own monotonic clock, which is the same on every storage and through clock changes. Time
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial, TrialState
@@ -27,18 +28,32 @@ _LONGEST_GAP_SECONDS = 3.0
 
 @dataclass
 class Watch:
-    """Remembers for how long each lease has stood still."""
+    """Remembers for how long each lease has stood still.
+
+    ``children`` names the processes whose end this command will hear of: until then nobody knows
+    whether they crashed, or why.
+    """
 
     clock: Callable[[], float] = time.monotonic
     lease_seconds: float = LEASE_SECONDS
     unsigned_seconds: float = UNSIGNED_SECONDS
     longest_gap: float = _LONGEST_GAP_SECONDS
+    children: Callable[[], Collection[str]] = tuple
     _seen: dict[int, tuple[Lease, float]] = field(default_factory=dict)
+    _gone: set[str] = field(default_factory=set)
     _looked: float | None = None
 
     def dead(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """The running trials whose holder is gone."""
         return [trial for trial in self._look(trials) if self._is_dead(lease_of(trial), trial)]
+
+    def end(self, owner: str) -> None:
+        """Take note that a process has ended, on whatever machine: nobody waits for its lease.
+
+        Should it only be out of reach and go on, then what it reports is refused.
+        """
+        if owner:
+            self._gone.add(owner)
 
     def silent(self) -> list[str]:
         """Processes of this machine that live, hold a trial and have shown no heartbeat for long.
@@ -66,6 +81,8 @@ class Watch:
         still = self._seen[trial._trial_id][1]
         if not lease.owner:
             return still > self.unsigned_seconds
+        if lease.owner in self._gone:
+            return True
         if is_local(lease.owner):
-            return not is_alive(lease.owner)
+            return not is_alive(lease.owner) and lease.owner not in self.children()
         return still > self.lease_seconds

@@ -56,6 +56,16 @@ def patience_for(plan: Plan, config: TrialConfig, floor: float = HANG_SECONDS) -
     return Patience(setup=max(SETUP_FACTOR * floor, predicted), step=max(floor, step))
 
 
+def patience_for_jobs(plan: Plan, floor: float = HANG_SECONDS) -> Patience:
+    """For baselines and scores on the test split, which report nothing while they compute.
+
+    Each takes a part of what the plan predicts for all of them; a model is loaded for it first.
+    """
+    predicted = plan.budget.beside.high if plan.budget.beside is not None else 0.0
+    limit = max(SETUP_FACTOR * floor, SLOWER * predicted)
+    return Patience(setup=limit, step=limit)
+
+
 @dataclass
 class Watchdog:
     """Watches a pulse from a thread, for as long as the ``with`` block runs.
@@ -67,11 +77,13 @@ class Watchdog:
         pulse: Beats with each step.
         patience: How long it may stand still.
         on_hang: Called with the reason; must not return to training.
+        what: Is watched.
     """
 
     pulse: Pulse
     patience: Patience
     on_hang: Callable[[str], None]
+    what: str = "training"
     clock: Callable[[], float] = time.monotonic
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -107,13 +119,12 @@ class Watchdog:
                 slowest = max(slowest, still) if seen != first else 0.0
                 seen, still = self.pulse.beats, 0.0
             elif still > limit:
-                self.on_hang(_reason(still, seen == first))
+                self.on_hang(self._reason(still, setup=seen == first))
                 return
 
-
-def _reason(seconds: float, setup: bool) -> str:
-    what = "training did not begin" if setup else "training made no step"
-    return f"{what} within {seconds:.0f} s: the worker was ended"
+    def _reason(self, seconds: float, *, setup: bool) -> str:
+        did = "did not begin" if setup else "made no step"
+        return f"{self.what} {did} within {seconds:.0f} s: the worker was ended"
 
 
 def show_where() -> None:

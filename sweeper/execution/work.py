@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import traceback
+from pathlib import Path
 
 from optuna.trial import TrialState
 
 from sweeper.backend import Interrupted
 from sweeper.execution import lessons, records
 from sweeper.execution.attempt import Attempt, Breakdown, Interruption
-from sweeper.execution.bench import Bench, WorkerUnsound
+from sweeper.execution.bench import UNSOUND, Bench, WorkerUnsound
 from sweeper.execution.claims import Claim
 from sweeper.execution.disk import NoRoom, no_room
+from sweeper.execution.endings import note_end
 from sweeper.execution.heartbeat import Heartbeat
-from sweeper.execution.jobs import ERROR, Job, score_file
+from sweeper.execution.jobs import ERROR, Job, attempt_folder, score_file
+from sweeper.execution.repair import readable
 from sweeper.execution.settle import CRASHES_ALLOWED
-from sweeper.trials import TrialConfig
+from sweeper.execution.watchdog import Pulse, Watchdog, patience_for_jobs, show_where
+from sweeper.trials import BaselineResult, TrialConfig
 
 
 def run_job(bench: Bench, claim: Claim) -> None:
@@ -45,9 +51,21 @@ def run_job(bench: Bench, claim: Claim) -> None:
 
 
 def _score(bench: Bench, claim: Claim, job: Job) -> str | None:
+    folder, pulse = attempt_folder(bench.run, job, claim.lease.attempt), Pulse()
+
+    def hangs(why: str) -> None:
+        with contextlib.suppress(OSError):  # whatever the disk is like, this process must end
+            note_end(folder, "hang", why, worker=bench.owner)
+        show_where()
+        os._exit(UNSOUND)
+
+    limits = patience_for_jobs(bench.plan)
     try:
-        with Heartbeat(claim):
-            _baselines(bench) if job.kind == "baselines" else _test(bench, job)
+        with Heartbeat(claim), Watchdog(pulse, limits, hangs, what=f"scoring {job.name}"):
+            if job.kind == "baselines":
+                _baselines(bench, pulse)
+            else:
+                _test(bench, job, folder)
     except Exception as error:
         traceback.print_exc()
         if no_room(error):
@@ -56,27 +74,31 @@ def _score(bench: Bench, claim: Claim, job: Job) -> str | None:
     return None
 
 
-def _baselines(bench: Bench) -> None:
+def _baselines(bench: Bench, pulse: Pulse) -> None:
     for result in bench.backend.baselines():
-        result.write(bench.run.baselines / f"{result.name}.json")
-        bench.say(
-            "baseline",
-            job=result.name,
-            validation_loss=result.validation_loss,
-            seconds=result.seconds,
-            text=result.title,
-        )
+        pulse.beat()
+        path = bench.run.baselines / f"{result.name}.json"
+        if readable(BaselineResult, path) is None:  # one that is there may hold test figures too
+            result.write(path)
+            bench.say(
+                "baseline",
+                job=result.name,
+                validation_loss=result.validation_loss,
+                seconds=result.seconds,
+                text=result.title,
+            )
         if bench.should_stop():
             raise Interrupted
 
 
-def _test(bench: Bench, job: Job) -> None:
+def _test(bench: Bench, job: Job, attempt: Path) -> None:
     config = folder = None
     if job.trial is not None:
         folder = (
             bench.run.trial(job.trial) if job.seed is None else bench.run.seed(job.trial, job.seed)
         )
-        config = TrialConfig.read(folder / records.CONFIG)
+        config = _fitting(bench, TrialConfig.read(folder / records.CONFIG))
+        config.write(attempt / records.CONFIG)
     score = bench.backend.score_test(job.name, config, folder)
     records.write_score(score_file(bench.run, job), score)
 
@@ -87,12 +109,16 @@ def _confirm(bench: Bench, claim: Claim, job: Job) -> str | None:
     config = TrialConfig.read(bench.run.trial(job.trial) / records.CONFIG).model_copy(
         update={"seed": job.seed, "attempt": claim.lease.attempt, "keep_weights": True}
     )
-    config = lessons.apply(config, bench.trials.trials())
+    config = _fitting(bench, config)
     target = bench.run.seed(job.trial, job.seed)
     outcome = Attempt(bench, claim, config, target, job=job.name, prunes=False).run()
     if isinstance(outcome, Interruption):
         raise Interrupted
     return outcome.detail if isinstance(outcome, Breakdown) else None
+
+
+def _fitting(bench: Bench, config: TrialConfig) -> TrialConfig:
+    return lessons.apply(config, [*bench.trials.trials(), *bench.jobs.trials()])
 
 
 def _broke_down(bench: Bench, claim: Claim, job: Job, detail: str) -> None:

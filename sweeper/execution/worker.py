@@ -30,13 +30,15 @@ from sweeper.execution.bench import (
     WorkerUnsound,
 )
 from sweeper.execution.claims import Queue
-from sweeper.execution.disk import NoRoom, disk_budget, free_bytes, no_room
+from sweeper.execution.disk import NoRoom, free_bytes, no_room
+from sweeper.execution.disk_budget import disk_budget
 from sweeper.execution.events import Event
 from sweeper.execution.owner import owner_of
 from sweeper.execution.patience import Patience, StorageGone, patient
-from sweeper.execution.stopping import StopFlag, die_with
+from sweeper.execution.stopping import StopFlag
 from sweeper.execution.trial import run_trial
 from sweeper.execution.work import run_job
+from sweeper.lifeline import die_with
 from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.named import make_pruner, make_sampler

@@ -41,6 +41,7 @@ def run_summary(run: RunFiles) -> RunSummary:
         confirmation_seconds=(
             math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
         ),
+        search_ended=clean(str(run.status.get("search_ended") or "")),
         saved_seconds=math.fsum(_saved(trial) for trial in pruned) if pruned else None,
         rung_items=max((trial.config.budget.rung_items for trial in run.trials), default=None),
         median_prune_step=round(statistics.median(steps)) if steps else None,

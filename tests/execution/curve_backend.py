@@ -6,6 +6,7 @@ tests kill real processes. Faults are asked for by environment variables.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -51,6 +52,11 @@ CRASH = os.environ.get("CURVE_CRASH", "")
 # One finalist and no confirmation.
 QUICK = bool(os.environ.get("CURVE_QUICK"))
 BROKEN = os.environ.get("CURVE_BROKEN", "")
+# A file that says where each trial trained, from when to when.
+PLACES = os.environ.get("CURVE_PLACES", "")
+NOISE = float(os.environ.get("CURVE_NOISE", "0.004"))
+# Points that are forgotten at a learning rate of 1e-3; they grow with the rate.
+FORGETS = float(os.environ.get("CURVE_FORGETS", "0"))
 
 
 def seconds() -> Duration:
@@ -207,7 +213,7 @@ def loss_at(config: TrialConfig, rung: int) -> float:
     final = final_loss(config)
     start = 1.2 if config.parameters.get("head_init") == "probe" else 2.3
     decayed = final + (start - final) * math.exp(-rung / 2)
-    return decayed + 0.004 * noise(config.seed, config.parameters, rung)
+    return decayed + NOISE * noise(config.seed, config.parameters, rung)
 
 
 class CurveBackend:
@@ -219,6 +225,7 @@ class CurveBackend:
     def baselines(self) -> Iterator[BaselineResult]:
         for name, loss in (("majority", 1.9), ("tfidf", 0.8)):
             time.sleep(STEP_SECONDS)
+            faults.at_job(self._run, name)
             yield BaselineResult(
                 name=name, title=name.title(), validation_loss=loss, metrics={"accuracy": 0.5}
             )
@@ -232,6 +239,17 @@ class CurveBackend:
     ) -> TrialResult:
         with (self._run.path / "trained.log").open("a") as file:
             file.write(f"{config.number} {config.attempt} {config.seed}\n")
+        with _noted(config):
+            return self._train(config, folder, report, should_stop)
+
+    def _train(
+        self,
+        config: TrialConfig,
+        folder: Path,
+        report: Callable[[RungReport], Decision],
+        should_stop: Callable[[], bool],
+    ) -> TrialResult:
+        faults.oom_killer(config)
         config = faults.memory(config)
         best = math.inf
         for rung in range(1, config.budget.rungs + 1):
@@ -281,6 +299,9 @@ class CurveBackend:
             "optimizer_steps": rung * STEPS_A_RUNG, "peak_memory_gib": 1.0,
             "micro_batch": config.micro_batch, "evaluation_batch": config.evaluation_batch,
         }  # fmt: skip
+        if complete and FORGETS:
+            lost = FORGETS / 100 * float(config.parameters.get("learning_rate", 0)) / 1e-3
+            fields |= {"general_loss": 2.0 + lost, "general_loss_base": 2.0}
         return TrialResult.model_validate(fields)
 
     def _write_files(self, config: TrialConfig, folder: Path, loss: float) -> None:
@@ -295,6 +316,7 @@ class CurveBackend:
     def score_test(self, name: str, config: TrialConfig | None, folder: Path | None) -> TestScore:
         with (self._run.path / "tested.log").open("a") as file:
             file.write(f"{name}\n")
+        faults.at_job(self._run, name)
         if folder is not None:
             assert (folder / "weights" / "adapter.bin").exists()
         loss = 1.0 if config is None else final_loss(config)
@@ -310,6 +332,19 @@ class CurveBackend:
 
     def close(self) -> None:
         return None
+
+
+@contextlib.contextmanager
+def _noted(config: TrialConfig) -> Iterator[None]:
+    """Leave word of the devices and threads that this process was given."""
+    began = time.monotonic()
+    yield
+    if PLACES:
+        names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+        place = {name: os.environ.get(name) for name in names}
+        times = {"trial": config.number, "began": began, "ended": time.monotonic()}
+        with Path(PLACES).open("a") as file:
+            file.write(json.dumps(place | times) + "\n")
 
 
 def _perhaps_crash(config: TrialConfig, rung: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 from conftest import Sweeper, check_whole
@@ -10,7 +11,10 @@ from curve_backend import make_plan
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
-from sweeper.execution.disk import GIB, RESERVE_BYTES, NoRoom, disk_budget, free_bytes, no_room
+from sweeper.execution import disk_budget as disk_budget_module
+from sweeper.execution.disk import GIB, RESERVE_BYTES, NoRoom, free_bytes, no_room
+from sweeper.execution.disk_budget import DiskBudget, disk_budget
+from sweeper.planning.plan import Parameter, Plan
 
 FAST = {"CURVE_STEP_SECONDS": "0.002"}
 
@@ -52,6 +56,54 @@ def test_the_budget_counts_defaults_bests_finalists_their_seeds_and_what_trains(
     assert budget.least == 8000 + RESERVE_BYTES
 
 
+def stage(*choices: object, searched: bool = True, **known: object) -> Parameter:
+    fields = {"kind": "categorical", "choices": choices, "default": choices[-1], "source": "test"}
+    return Parameter.model_validate({**fields, "searched": searched, **known})
+
+
+def reading(plan: Plan, **stages: Parameter) -> Plan:
+    candidates = [
+        one.model_copy(update={"parameters": {**one.parameters, **stages}})
+        for one in plan.candidates
+    ]
+    return plan.model_copy(update={"candidates": tuple(candidates)})
+
+
+def test_bases_that_read_a_corpus_are_counted_once_for_each_way_to_read() -> None:
+    plan = make_plan(20, strategies="lora,full")  # a base of 1000 parameters, kept in fp32
+    assert disk_budget(plan, 1).first_stages == 0
+    stages = {
+        "first_stage": stage("none", "lora", allowed_choices=("none", "lora", "full")),
+        "first_stage_learning_rate": stage(1e-4, 2e-4, allowed_choices=(1e-5, 1e-4, 2e-4)),
+        "first_stage_epochs": stage(1, 2, searched=False),
+    }
+    budget = disk_budget(reading(plan, **stages), 1)
+    # Two ways at three rates, the same for both strategies; all of them may be kept.
+    assert budget.first_stages == budget.stage_copies == 4000 * 2 * 3
+    assert budget.weights == disk_budget(plan, 1).weights
+    few = reading(make_plan(4, strategies="lora,full"), **stages)
+    assert disk_budget(few, 1).first_stages == 4000 * 4
+    wider = reading(plan, **stages)
+    other = wider.candidates[1].model_copy(update={"precision": "bf16-mixed"})
+    wider = wider.model_copy(update={"candidates": (wider.candidates[0], other)})
+    assert disk_budget(wider, 1).first_stages == 4000 * 12
+    assert disk_budget(wider, 1).stage_copies == 4000 * (2 * 2 + 3)
+
+
+def test_what_they_need_is_said_where_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "cache"))
+    budget = DiskBudget(kept=GIB, confirmation=0, in_flight=0, first_stages=2 * GIB, stage_copies=0)
+    said = budget.sentence(tmp_path)
+    assert said.startswith("weights need up to 3.0 GiB of disk")
+    assert "; 2.0 GiB of it for bases that have read the corpus" in said
+    monkeypatch.setattr(disk_budget_module, "_one_disk", lambda _run, _cache: False)
+    said = budget.sentence(tmp_path)
+    assert said.startswith("weights need up to 1.0 GiB of disk")
+    assert f"; bases that have read the corpus need up to 2.0 GiB in {tmp_path}/cache" in said
+
+
 def caused(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error
@@ -73,6 +125,23 @@ def caused(error: Exception, cause: Exception) -> Exception:
 )
 def test_it_knows_a_full_disk_from_other_errors(error: Exception | None, expected: bool) -> None:
     assert no_room(error) is expected
+
+
+def test_files_that_vanish_while_they_are_counted_are_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_bytes(b"x" * 1000)
+    (tmp_path / "g").write_bytes(b"x" * 1000)
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> object:
+        if path.name == "g":
+            path.unlink(missing_ok=True)
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setenv("SWEEPER_DISK_LIMIT_GIB", str(4000 / GIB))
+    assert free_bytes(tmp_path) == 3000
 
 
 def test_what_is_free_can_be_capped(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sweeper.execution.events import Event
 from sweeper.execution.ledger import Ledger
-from sweeper.execution.pool import Ended, Pool
+from sweeper.execution.pool import Ended, Pool, Process
 from sweeper.execution.progress import Progress
 from sweeper.runfolder import RunFolder
 
@@ -64,3 +69,45 @@ def test_status_shows_what_a_worker_is_busy_with_until_it_ends(tmp_path: Path) -
     progress.hear(event("worker-ended"))
     assert progress.status().running == ()
     assert progress.status().eta is None
+
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+print(child.pid, flush=True)
+time.sleep(1000 if sys.argv[1] == "stays" else 0)
+"""
+
+
+@pytest.mark.parametrize("how", ["stays", "ends"])
+def test_what_a_worker_has_started_ends_with_it(tmp_path: Path, how: str) -> None:
+    """As the processes on single GPUs, which a worker that is killed cannot end any more."""
+    popen = subprocess.Popen(
+        [sys.executable, "-c", PARENT, how], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert popen.stdout is not None
+    child = psutil.Process(int(popen.stdout.readline()))
+    os.set_blocking(popen.stdout.fileno(), False)
+    workers = pool(tmp_path, 0)
+    workers.processes.append(Process("0", popen, "h/1/0", tmp_path / "log"))
+    if how == "stays":
+        popen.send_signal(signal.SIGKILL)
+    said: list[object] = []
+    while not said:
+        said += workers.poll(0.1)
+    status = -signal.SIGKILL if how == "stays" else 0
+    assert said == [Ended("0", "h/1/0", status, asked=status == 0)]
+    child.wait(10)
+
+
+def test_a_pool_that_is_killed_leaves_nothing_that_its_workers_have_started(tmp_path: Path) -> None:
+    popen = subprocess.Popen(
+        [sys.executable, "-c", PARENT, "stays"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert popen.stdout is not None
+    child = psutil.Process(int(popen.stdout.readline()))
+    workers = pool(tmp_path, 0)
+    workers.processes.append(Process("0", popen, "h/1/0", tmp_path / "log"))
+    workers.kill()
+    child.wait(10)
+    popen.communicate()

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from curve_backend import make_plan, make_spec
@@ -18,7 +19,10 @@ from sweeper.runfolder import RunFolder
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'sweeper[ray]'")
 
+from ray.exceptions import ActorDiedError, OutOfMemoryError
+
 from sweeper.execution import ray_pool
+from sweeper.execution.pool import Ended
 from sweeper.execution.ray_pool import Request, request_for
 
 RAY = {
@@ -100,6 +104,35 @@ def test_a_machine_carries_as_many_as_its_scarcest_resource_allows(
     node: dict[str, float], actors: int
 ) -> None:
     assert Request(cpus=2, gpus=0.5, memory_bytes=2 * 2**30).fitting(node) == actors
+
+
+@pytest.mark.parametrize(
+    ("said", "starved"),
+    [
+        (OutOfMemoryError("the node ran low on memory"), True),  # Ray's own monitor
+        (ActorDiedError(), False),
+        ([Ended("0", "elsewhere/1/0", -9, asked=False, out_of_memory=True)], True),
+        ([Ended("0", "elsewhere/1/0", -9, asked=False)], False),
+    ],
+)
+def test_a_worker_that_was_killed_for_its_memory_is_told_from_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: object, starved: bool
+) -> None:
+    def get(reference: object) -> object:
+        if isinstance(reference, Exception):
+            raise reference
+        return reference
+
+    monkeypatch.setattr(ray_pool.ray, "get", get)
+    monkeypatch.setattr(ray_pool.ray, "kill", lambda _handle: None)
+    pool = ray_pool.RayPool(RunFolder(tmp_path), "grpc://h:1", "m:f", 1, Request(1, 0, 0))
+    handle = SimpleNamespace(poll=SimpleNamespace(remote=lambda _seconds: None))
+    actor = ray_pool._Actor("0", handle, ("elsewhere", "elsewhere/1/0"), said)
+    pool.processes.append(actor)
+    (ended,) = pool._heard(actor)
+    assert isinstance(ended, Ended)
+    assert (ended.owner, ended.status) == ("elsewhere/1/0", -9)
+    assert ended.out_of_memory is starved
 
 
 def test_a_file_is_no_storage_for_a_cluster_and_a_worker_that_fits_nowhere_is_refused(

@@ -5,19 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Sweeper, check_whole
+from conftest import Commands, Sweeper, check_whole
 from curve_backend import make_plan
 from optuna.trial import TrialState
 
 from sweeper.errors import RunError
-from sweeper.execution.claims import lease_of
+from sweeper.execution.claims import Queue, lease_of
+from sweeper.execution.events import Event
 from sweeper.execution.identity import frozen_plan
-from sweeper.execution.records import RESULT, read_rungs
-from sweeper.execution.repair import copy_of, read_either, write_twice
+from sweeper.execution.jobqueue import JobQueue
+from sweeper.execution.jobs import Job, confirm
+from sweeper.execution.records import RESULT, read_rungs, write_score
+from sweeper.execution.repair import copy_of, cut_half_line, read_either, write_twice
 from sweeper.execution.status import Status
 from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.trials import TrialResult
+from sweeper.search.storage import open_storage
+from sweeper.search.study import create_study
+from sweeper.trials import BaselineResult, TestScore, TrialResult
 
 SLOW = {"CURVE_STEP_SECONDS": "0.01"}
 
@@ -70,6 +75,70 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
     assert "damaged (result.json is damaged" in row["ended_attempts"]
     trained = [line.split()[0] for line in sweeper.lines("trained.log")]
     assert all(trained.count(str(number)) == 1 for number in done)
+
+
+FAST = {"CURVE_STEP_SECONDS": "0", "CURVE_QUICK": "1"}
+
+
+def test_damaged_baselines_are_made_again_and_nothing_else_is(commands: Commands) -> None:
+    run = commands.run
+    commands.finish(3, 1, **FAST)
+    names = ("majority", "tfidf")
+    whole = {name: BaselineResult.read(run.baselines / f"{name}.json") for name in names}
+    assert all(one.test_loss is not None for one in whole.values())
+    logs = {log: commands.lines(log) for log in ("trained.log", "tested.log")}
+    cut(run.baselines / "majority.json")
+    (run.baselines / "tfidf.json").write_bytes(b"\xff\xfe{}")
+    commands.finish(3, 1, **FAST)
+    assert {n: BaselineResult.read(run.baselines / f"{n}.json") for n in names} == whole
+    # Of another schema, while the other one is whole and is not written again.
+    (run.baselines / "tfidf.json").write_text('{"schema_version": 1, "title": "x"}')
+    kept = (run.baselines / "majority.json").stat().st_ino
+    commands.finish(3, 1, **FAST)
+    assert {n: BaselineResult.read(run.baselines / f"{n}.json") for n in names} == whole
+    assert (run.baselines / "majority.json").stat().st_ino == kept
+    events = [Event.model_validate_json(line) for line in commands.lines("events.jsonl")]
+    said = [event.text for event in events if event.kind == "warning"]
+    assert said == [
+        f"baselines/{name}.json was damaged, and is made again" for name in (*names, "tfidf")
+    ]
+    assert [event.job for event in events if event.kind == "baseline"][2:] == [*names, "tfidf"]
+    assert {log: commands.lines(log) for log in logs} == logs
+    check_whole(commands, 3)
+
+
+def test_scores_and_confirmation_runs_that_are_damaged_are_queued_again(tmp_path: Path) -> None:
+    storage = open_storage(f"journal:{tmp_path}/s.log")
+    queue = JobQueue(RunFolder(tmp_path), Queue(storage, create_study(storage, "s")))
+    jobs = [Job("test", "tfidf"), confirm(1, 5)]
+    score = TestScore(name="tfidf", metrics={}, item_scores=())
+    result = TrialResult(number=1, attempt=1, seed=5, state="COMPLETE", validation_loss=0.5)
+    files = (tmp_path / "scores" / "tfidf.json", tmp_path / "trials/1/seeds/5" / RESULT)
+    write_score(files[0], score)
+    result.write(files[1])
+
+    def waiting_after_a_look() -> list[str]:
+        queue.ensure(jobs)
+        return [Job.of(t).name for t in queue.trials if t.state == TrialState.WAITING]
+
+    assert waiting_after_a_look() == [job.name for job in jobs]
+    while claim := queue.queue.claim("h/1/0"):
+        claim.finish(TrialState.COMPLETE, 0.0)
+    assert waiting_after_a_look() == []
+    for file in files:
+        cut(file)
+    assert waiting_after_a_look() == [job.name for job in jobs]
+    assert waiting_after_a_look() == [job.name for job in jobs]
+
+
+def test_a_line_that_was_cut_off_spoils_no_later_one(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    cut_half_line(path)
+    assert not path.exists()
+    for before, after in (("", ""), ('{"a": 1}\n', '{"a": 1}\n'), ('{"a": 1}\n{"b', '{"a": 1}\n')):
+        path.write_text(before)
+        cut_half_line(path)
+        assert path.read_text() == after
 
 
 def test_a_file_is_read_from_its_copy_and_mended(tmp_path: Path) -> None:

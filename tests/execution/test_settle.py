@@ -95,6 +95,18 @@ def test_a_trial_whose_worker_is_gone_waits_again_and_fails_with_its_third_crash
     assert queue.trial(0).state == TrialState.FAIL
 
 
+def test_what_an_attempt_that_broke_off_had_kept_of_its_weights_is_deleted(
+    run: RunFolder, queue: Queue
+) -> None:
+    claimed(queue)
+    attempt = attempt_with(run, a_result())
+    (attempt / "result.json").unlink()
+    (attempt / "ranks" / "rank-0" / "weights").mkdir(parents=True)
+    assert not recover(queue, run, queue.trial(0), crashed=True, why="gone")
+    assert not list(attempt.rglob("weights"))
+    assert (attempt / "config.json").exists()
+
+
 def test_being_stopped_is_no_crash_however_often(run: RunFolder, queue: Queue) -> None:
     for _ in range(5):
         claimed(queue)

@@ -40,6 +40,15 @@ def test_a_remote_lease_is_dead_when_its_beat_stood_still_for_long_enough() -> N
     assert len(watch.dead([running(replace(lease, beat=1))])) == 1
 
 
+def test_a_worker_of_another_machine_is_dead_when_its_launcher_says_so() -> None:
+    watch = Watch()
+    gone, other = running(Lease("elsewhere/1/0", 1)), running(Lease("elsewhere/2/0", 1))
+    assert watch.dead([gone, other]) == []
+    watch.end("")  # one that came to nothing has no name
+    watch.end("elsewhere/1/0")
+    assert watch.dead([gone, other, running(Lease())]) == [gone]
+
+
 def test_a_claim_that_was_never_signed_is_dead_after_a_short_while() -> None:
     clock = Clock()
     watch = Watch(clock=clock, longest_gap=math.inf)

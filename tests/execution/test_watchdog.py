@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 
+from conftest import Commands, check_whole
 from curve_backend import make_plan
 
-from sweeper.execution.watchdog import HANG_SECONDS, Patience, Pulse, Watchdog, patience_for
+from sweeper.execution.claims import lease_of
+from sweeper.execution.jobs import Job
+from sweeper.execution.watchdog import (
+    HANG_SECONDS,
+    Patience,
+    Pulse,
+    Watchdog,
+    patience_for,
+    patience_for_jobs,
+)
+from sweeper.planning.plan import Duration
 from sweeper.search.configure import configure
+from sweeper.trials import TestSeal
 
 
 def watched(pulse: Pulse, patience: Patience, seconds: float, every: float) -> list[str]:
@@ -58,3 +71,34 @@ def test_patience_follows_the_prediction_above_a_floor() -> None:
         update={"candidates": (candidate.model_copy(update={"duration": slow}),)}
     )
     assert patience_for(longer, config) == Patience(setup=400_000.0, step=10 * 1000.0)
+
+
+def test_patience_with_baselines_and_scores_follows_what_the_plan_says_of_all_of_them() -> None:
+    plan = make_plan()
+    floor = 3 * HANG_SECONDS
+    assert patience_for_jobs(plan) == Patience(setup=floor, step=floor)
+    beside = Duration(seconds=400.0, low=300.0, high=500.0)
+    longer = plan.model_copy(update={"budget": plan.budget.model_copy(update={"beside": beside})})
+    assert patience_for_jobs(longer) == Patience(setup=5000.0, step=5000.0)
+
+
+def test_baselines_and_scores_that_hang_cost_one_attempt(commands: Commands) -> None:
+    environment = {
+        "CURVE_STEP_SECONDS": "0",
+        "CURVE_QUICK": "1",
+        "CURVE_JOBS_HANG": "tfidf,trial-0",
+        "SWEEPER_HANG_SECONDS": "2",
+    }
+    commands.finish(2, 1, **environment)
+    check_whole(commands, 2)
+    events = [json.loads(line) for line in commands.lines("events.jsonl")]
+    back = {event["job"]: event["text"] for event in events if event["kind"] == "job-put-back"}
+    assert list(back) == ["baselines", "trial-0"]
+    for job, text in back.items():
+        assert text.startswith(f"scoring {job} made no step" if job == "baselines" else "scoring ")
+        assert text.endswith("the worker was ended")
+    assert "in at_job" in (commands.folder / "worker-0.log").read_text()
+    assert (commands.run.baselines / "tfidf.json").exists()
+    assert "trial-0" in {score.name for score in TestSeal.read(commands.run.test_seal).scores}
+    jobs = {Job.of(trial).name: lease_of(trial) for trial in commands.trials("run/jobs")}
+    assert (jobs["baselines"].attempt, jobs["baselines"].crashes) == (2, 1)

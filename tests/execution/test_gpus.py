@@ -1,0 +1,106 @@
+"""The real command on a machine with two GPUs, of which only the driver's list is made up."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Sweeper, check_whole, ended_after
+
+from sweeper.facts.machine import processor
+
+TRIALS = 6
+DRIVER = """#!/bin/sh
+echo "Test GPU, 24576, 8.0"
+echo "Test GPU, 24576, 8.0"
+"""
+
+
+class OnGpus(Sweeper):
+    """Starts the command for two GPUs of a stated memory."""
+
+    strategies = "full,head"
+    memory_gib = 0.0
+
+    def command(self, trials: int, workers: int, seed: int) -> list[str]:
+        stated = ["--gpus", "2", "--gpu-memory", str(self.memory_gib)]
+        return [*super().command(trials, workers, seed), *stated]
+
+    def places(self) -> list[dict[str, object]]:
+        text = (self.folder.parents[1] / "places").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def on_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OnGpus]:
+    driver = tmp_path / "bin" / "nvidia-smi"
+    driver.parent.mkdir()
+    driver.write_text(DRIVER)
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{driver.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("CURVE_PLACES", str(tmp_path / "places"))
+    monkeypatch.setenv("CURVE_STEP_SECONDS", "0.01")
+    for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    made = OnGpus(tmp_path / "runs" / "run")
+    with ended_after(made):
+        yield made
+
+
+def given(on_gpus: OnGpus, workers: int) -> list[tuple[str | None, ...]]:
+    """Devices, threads and how threads wait, of each worker process that runs."""
+    popen = on_gpus.started[-1]
+    on_gpus.wait_for(lambda: popen.poll() is not None or len(on_gpus.workers()) == workers, 120.0)
+    assert popen.poll() is None
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+    environments = [process.environ() for process in on_gpus.workers()]
+    return sorted(tuple(each.get(name) for name in names) for each in environments)
+
+
+def at_once(one: dict[str, object], other: dict[str, object]) -> bool:
+    return max(one["began"], other["began"]) < min(one["ended"], other["ended"])  # type: ignore
+
+
+@pytest.mark.parametrize(
+    ("memory_gib", "visible", "devices", "note"),
+    [
+        # One trial fills a GPU; of the user's own list each worker gets one.
+        (
+            1.3,
+            "1,0",
+            ["0", "1"],
+            "2 workers instead of 4: a full trial may need 1.0 GiB, and each of the 2 GPUs has "
+            "1.3 GiB for training",
+        ),
+        (3.0, None, ["0", "0", "1", "1"], ""),
+        # It does not fit on one.
+        (
+            1.0,
+            None,
+            ["0,1"],
+            "1 worker instead of 4: a full trial takes 2 GPUs, and there are 2",
+        ),
+    ],
+)
+def test_trials_share_a_gpu_only_where_they_fit(
+    on_gpus: OnGpus, memory_gib: float, visible: str | None, devices: list[str], note: str
+) -> None:
+    on_gpus.memory_gib = memory_gib
+    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    popen = on_gpus.start(TRIALS, 4, **environment)
+    threads = str(max(1, processor().cores // len(devices)))
+    assert given(on_gpus, len(devices)) == [(name, threads, "PASSIVE") for name in devices]
+    _, errors = popen.communicate(timeout=300)
+    assert popen.returncode == 0, errors
+    check_whole(on_gpus, TRIALS)
+    assert on_gpus.events("warning") == [note] * bool(note)
+    places = on_gpus.places()
+    assert {place["CUDA_VISIBLE_DEVICES"] for place in places} == set(devices)
+    if len(set(devices)) == len(devices):  # nobody shares
+        for one, other in itertools.combinations(places, 2):
+            same = one["CUDA_VISIBLE_DEVICES"] == other["CUDA_VISIBLE_DEVICES"]
+            assert not (same and at_once(one, other))
