@@ -151,7 +151,7 @@ class Recorder:
             origin="search",
         )
         items = min(RUNG_ITEMS, self.task.rows[1])
-        budget = config.budget.model_copy(update={"rung_items": items})
+        budget = config.budget.model_copy(update={"rung_items": items, "rung_every": 1})
         update = {"seed": planned.seed, "budget": budget, "keep_weights": False}
         return config.model_copy(update=update)
 
