@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,10 +116,21 @@ def proxy(url: str) -> Iterator[str]:
     )
     server = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, url, str(port)])
     try:
+        _wait_for_port(port)
         yield f"grpc://localhost:{port}"
     finally:
         server.kill()
         server.wait()
+
+
+def _wait_for_port(port: int, seconds: float = 60.0) -> None:
+    # On a busy machine the server is later than what a client waits for it.
+    limit = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1.0):
+            return
+        assert time.monotonic() < limit, "the storage proxy did not start"
+        time.sleep(0.05)
 
 
 @pytest.fixture(params=["sqlite", "journal", "postgresql", "grpc"])
