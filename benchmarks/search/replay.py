@@ -27,7 +27,7 @@ from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import Ground, ModelWorld, Realised, TableWorld, World, too_few
 from sweeper.execution.slots import known_slots
 from sweeper.planning.plan import Plan
-from sweeper.search.engine import Limit, Rung, search
+from sweeper.search.engine import Limit, Objective, Rung, search
 from sweeper.spec import Scalar
 
 MOST_TRIALS = 150
@@ -36,11 +36,8 @@ WORLDS = ("model", "table", "formula")
 PLANNED_LIKE = "wellformed"
 
 
-def replay(world: World, method: Method, seed: int, budgets: float, unit: float, starts: bool,
-           first_rung: int | None = None) -> Replay:  # fmt: skip
-    """Run one method to the end of its time."""
-    plan = _seeded(world.plan, seed, first_rung)
-    realised: list[Realised] = []
+def answered_by(world: World, plan: Plan, realised: list[Realised]) -> Objective:
+    """An objective whose trials the world answers, and keeps in ``realised`` in their order."""
 
     def objective(
         strategy: str, parameters: dict[str, Scalar]
@@ -52,6 +49,15 @@ def replay(world: World, method: Method, seed: int, budgets: float, unit: float,
             yield Rung(last + number, loss, seconds)
         return one.first_half
 
+    return objective
+
+
+def replay(world: World, method: Method, seed: int, budgets: float, unit: float, starts: bool,
+           first_rung: int | None = None) -> Replay:  # fmt: skip
+    """Run one method to the end of its time."""
+    plan = seeded(world.plan, seed, first_rung)
+    realised: list[Realised] = []
+    objective = answered_by(world, plan, realised)
     known = [slot.fixed for slot in known_slots(plan, plan.budget.trials)] if starts else []
     limit = Limit(MOST_TRIALS, budgets * unit, while_worth_it=method.stops)
     searched = search(
@@ -66,14 +72,14 @@ def replay(world: World, method: Method, seed: int, budgets: float, unit: float,
     return Replay(tuple(ended), world.best, world.guessing, unit, budgets * unit, counts, spent)
 
 
-def _seeded(plan: Plan, seed: int, first_rung: int | None) -> Plan:
+def seeded(plan: Plan, seed: int, first_rung: int | None) -> Plan:
     budget = plan.budget
     if first_rung is not None:
         budget = budget.model_copy(update={"first_rung": first_rung})
     return plan.model_copy(update={"seed": seed, "budget": budget})
 
 
-def _unit(world: World) -> float:
+def unit_of(world: World) -> float:
     """Seconds of one full trial of the first default."""
     first = world.plan.candidates[0]
     return float(world.trial(first.strategy, first.defaults()).seconds[-1])
@@ -137,7 +143,7 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
     told: dict[str, Any] = {}
     if chosen.world == "formula":
         plan = read(PLANNED_LIKE, chosen.tables).plan
-        unit = _unit(FormulaWorld(plan, KINDS[task], 0))
+        unit = unit_of(FormulaWorld(plan, KINDS[task], 0))
         make = partial(FormulaWorld, plan, KINDS[task])
     else:
         table = read(task, chosen.tables)
@@ -148,7 +154,7 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
         ground = Ground.of(table)
         plan = table.plan
         make = partial(ModelWorld if chosen.world == "model" else TableWorld, ground)
-        unit = _unit(make(0))
+        unit = unit_of(make(0))
         if chosen.check:
             told["ranking"] = {key: vars(one) for key, one in ground.rankings.items()}
     told["unit_seconds"] = unit

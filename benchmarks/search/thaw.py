@@ -11,20 +11,19 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
 
 from benchmarks.search.formula import KINDS, FormulaWorld
-from benchmarks.search.replay import MOST_TRIALS, PLANNED_LIKE, _seeded, _unit
+from benchmarks.search.replay import MOST_TRIALS, PLANNED_LIKE, answered_by, seeded, unit_of
 from benchmarks.search.score import mean
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import Realised
 from sweeper.execution.slots import known_slots
 from sweeper.planning.plan import Plan
-from sweeper.search.engine import Limit, Rung, search
-from sweeper.spec import Scalar
+from sweeper.search.engine import Limit, search
 
 
 @dataclass(frozen=True)
@@ -65,17 +64,7 @@ class Stopped:
 def stopped_in(plan: Plan, world: FormulaWorld, budgets: float, unit: float) -> Stopped:
     """Search once, and keep what the stopped trials would have come to."""
     realised: list[Realised] = []
-
-    def objective(
-        strategy: str, parameters: dict[str, Scalar]
-    ) -> Generator[Rung, None, float | None]:
-        one = world.trial(strategy, parameters)
-        realised.append(one)
-        last = plan.budget.rungs - len(one.losses)
-        for number, (loss, seconds) in enumerate(zip(one.losses, one.seconds, strict=True), 1):
-            yield Rung(last + number, loss, seconds)
-        return one.first_half
-
+    objective = answered_by(world, plan, realised)
     starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
     searched = search(plan, objective, Limit(MOST_TRIALS, budgets * unit), starts=starts)
     pairs = list(zip(searched.trials, realised, strict=True))
@@ -101,10 +90,10 @@ def main() -> None:
     planned = read(PLANNED_LIKE, TABLES).plan
     for task in chosen.tasks.split(","):
         began = time.process_time()
-        unit = _unit(FormulaWorld(planned, KINDS[task], 0))
+        unit = unit_of(FormulaWorld(planned, KINDS[task], 0))
         replays = []
         for seed in range(chosen.seeds):
-            plan = _seeded(planned, seed, chosen.first_rung)
+            plan = seeded(planned, seed, chosen.first_rung)
             world = FormulaWorld(plan, KINDS[task], seed)
             replays.append(stopped_in(plan, world, chosen.budgets, unit))
         print(line(task, replays, time.process_time() - began), flush=True)

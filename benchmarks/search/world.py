@@ -189,13 +189,8 @@ def _noise(table: Table) -> Floats:
 
 
 @dataclass
-class ModelWorld:
-    """Configurations answered by the curve models, with the noise of seeds and items.
-
-    Args:
-        ground: The task.
-        seed: Of the replay.
-    """
+class _Recorded:
+    """What both worlds of a recorded task share."""
 
     ground: Ground
     seed: int
@@ -207,6 +202,16 @@ class ModelWorld:
     @property
     def guessing(self) -> float:
         return chance(self.plan)
+
+
+@dataclass
+class ModelWorld(_Recorded):
+    """Configurations answered by the curve models, with the noise of seeds and items.
+
+    Args:
+        ground: The task.
+        seed: Of the replay.
+    """
 
     @cached_property
     def best(self) -> Realised:
@@ -237,7 +242,7 @@ class ModelWorld:
 
 
 @dataclass
-class TableWorld:
+class TableWorld(_Recorded):
     """Recorded trials themselves: the nearest one of the strategy that was not used yet.
 
     Args:
@@ -245,17 +250,7 @@ class TableWorld:
         seed: Of the replay; breaks ties.
     """
 
-    ground: Ground
-    seed: int
     _used: set[int] = field(default_factory=set)
-
-    @property
-    def plan(self) -> Plan:
-        return self.ground.table.plan
-
-    @property
-    def guessing(self) -> float:
-        return chance(self.plan)
 
     @cached_property
     def best(self) -> Realised:

@@ -1,4 +1,4 @@
-"""``MODEL_CARD.md``: a draft for the model that a run recommends. What is not known says TODO."""
+"""``MODEL_CARD.md``: a draft for the model that a run recommends. What is not known says so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.markdown import plain
 from sweeper.reporting.sections.parts import parameters_text
 
-UNKNOWN = "TODO"
+UNKNOWN = "[More Information Needed]"  # as the templates of model hubs have it
 
 
 def model_card(report: Report) -> str:

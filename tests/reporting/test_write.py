@@ -125,10 +125,10 @@ def test_markdown_of_a_run_with_many_limits_stays_short(report):
     assert len(markdown(found.model_copy(update={"findings": many})).splitlines()) <= 60
 
 
-def test_model_card_says_todo_for_what_is_not_known(reports):
+def test_a_model_card_says_what_is_not_known(reports):
     text = (reports["mixed"].path / "MODEL_CARD.md").read_text()
-    assert "- License: TODO" in text
-    assert "## Intended use\n\nTODO" in text
+    assert "- License: [More Information Needed]" in text
+    assert "## Intended use\n\n[More Information Needed]" in text
     assert "packaged:minilm" in text
     none = (reports["all-failed"].path / "MODEL_CARD.md").read_text()
     assert "no model to describe yet" in none
