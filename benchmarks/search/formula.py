@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.search.design import BATCH
 from benchmarks.search.table import Floats
 from benchmarks.search.world import Realised, scored_items
-from sweeper.planning.plan import Plan
+from sweeper.planning.plan import Parameter, Plan
 from sweeper.search import space
 from sweeper.search.pruner import chance
 from sweeper.spec import Scalar
@@ -99,19 +99,22 @@ class FormulaWorld:
         return np.exp(np.random.default_rng([self.seed, 9]).normal(size=items))
 
     @cached_property
-    def best(self) -> Realised:
-        """The optimum of the best strategy, without noise."""
-        found = []
+    def optimum(self) -> tuple[str, dict[str, Scalar]]:
+        """The best strategy with its best rates among those that are allowed."""
+        found: list[tuple[str, dict[str, Scalar]]] = []
         for key, one in space.candidates(self.plan).items():
             if space.searchable(one):
-                parameters = {**one.defaults(), "learning_rate": self._optimum(key, one.defaults())}
-                if "head_learning_rate" in parameters:
-                    parameters["head_learning_rate"] = self._head_optimum()
-                found += [
-                    self._realise(key, {**parameters, "head_init": start}, 0.0)
-                    for start in ("random", "probe")
-                ]
-        return min(found, key=lambda one: one.truth)
+                rates = {"learning_rate": self._optimum(key, one.defaults())}
+                if "head_learning_rate" in one.parameters:
+                    rates["head_learning_rate"] = self._head_optimum()
+                best = {**one.defaults(), **_allowed(rates, one.parameters)}
+                found += [(key, {**best, "head_init": start}) for start in ("random", "probe")]
+        return min(found, key=lambda one: self._realise(*one, 0.0).truth)
+
+    @cached_property
+    def best(self) -> Realised:
+        """The optimum without noise."""
+        return self._realise(*self.optimum, 0.0)
 
     def _optimum(self, key: str, parameters: Mapping[str, Scalar]) -> float:
         default = float(space.candidates(self.plan)[key].parameters["learning_rate"].default)
@@ -176,3 +179,11 @@ class FormulaWorld:
             for rung in rungs
         }
         return [0.5 + at[rung] * per_step + 0.004 * scored[rung - 1] for rung in sorted(at)]
+
+
+def _allowed(values: Mapping[str, float], parameters: Mapping[str, Parameter]) -> dict[str, float]:
+    bounds = {name: parameters[name] for name in values}
+    return {
+        name: min(max(value, float(bounds[name].allowed_low)), float(bounds[name].allowed_high))
+        for name, value in values.items()
+    }

@@ -52,6 +52,15 @@ class Axis:
         number = min(self.high, max(self.low, number))
         return round(number) if self.parameter.kind == "int" else number
 
+    def from_default(self, value: Scalar) -> float:
+        """How far a value lies from the default: in powers of e on a logarithmic scale."""
+        return self._scale(float(value)) - self._scale(float(self.parameter.default))
+
+    def away_from_default(self, distance: float) -> float:
+        """The value that lies so far from the default, within the bounds or not."""
+        raw = self._scale(float(self.parameter.default)) + distance
+        return math.exp(raw) if self.parameter.log else raw
+
     @cached_property
     def practice(self) -> Range:
         """The best-practice range."""

@@ -17,8 +17,9 @@ from scipy import special
 
 from sweeper.search.axis import Axis, Choice, Range, truncated
 from sweeper.search.earlier import OTHER_CHOICE, Earlier, place
-from sweeper.search.model import Known, Model, Point, Promise
+from sweeper.search.model import Beside, Known, Model, Promise
 from sweeper.search.observations import Observation
+from sweeper.search.rows import Point
 from sweeper.search.space import holds
 from sweeper.search.widening import searched_range
 from sweeper.spec import Scalar
@@ -54,6 +55,7 @@ class Proposals:
         constants: Values of the parameters that are not searched, which conditions may name.
         known: What all candidates' trials say about losses and costs.
         earlier: What an earlier study found best, beside the rules' prior.
+        others: Other candidates of the study.
     """
 
     axes: Mapping[str, Axis | Choice]
@@ -62,10 +64,11 @@ class Proposals:
     constants: Mapping[str, Scalar] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
     earlier: Earlier | None = None
+    others: Sequence[Beside] = ()
 
     def best(self) -> Promise:
         """The configuration to try next."""
-        model = Model(self.axes, self.seen, self.log_prior, self.known)
+        model = Model(self.axes, self.seen, self.log_prior, self.known, self.others)
         if any(one.loss is not None or one.failed for one in self.seen):
             scanning = self._rate is not None and len(self._ended) < RATE_TRIALS
             draw = self._rate_step if scanning and self.incumbents else self._draw

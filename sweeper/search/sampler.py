@@ -21,7 +21,7 @@ from sweeper.search import bandit, space
 from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.search.curves import jitter
 from sweeper.search.earlier import Earlier
-from sweeper.search.model import Known, Promise
+from sweeper.search.model import Beside, Known, Promise
 from sweeper.search.observations import Observation, observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.proposals import Proposals
@@ -151,7 +151,13 @@ class SweeperSampler(BaseSampler):
         own = [one for one in seen if one.key == key]
         known = known_of(seen, self._plan.budget.rungs)
         earlier = self._earlier(key, own)
-        return Proposals(self._axes(key), own, generator, constants, known, earlier).best()
+        others = [
+            Beside(self._axes(other), [one for one in seen if one.key == other])
+            for other in self._searchable
+            if other != key
+        ]
+        axes = self._axes(key)
+        return Proposals(axes, own, generator, constants, known, earlier, others).best()
 
     def sample_independent(
         self,

@@ -1,6 +1,9 @@
 """A Gaussian process over one candidate's parameters, small enough to be exact.
 
-Inputs are axes scaled so that a distance of 1 is as far as losses are taken to be related; pure.
+It may be told of other candidates' losses too, each with a level of its own that is not known: a
+multi-task kernel as in Bonilla, Chai and Williams 2008 (Multi-task Gaussian process prediction),
+with the covariance of tasks fixed. Inputs are axes scaled so that a distance of 1 is as far as
+losses are taken to be related; pure.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import linalg, special
 
 Vector = NDArray[np.float64]
+Whose = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 
 # What is tried for the distances along one parameter, from so many losses on, and how much better
@@ -21,6 +25,9 @@ Matrix = NDArray[np.float64]
 SCALES = (0.5, 2.0, 4.0)
 FEWEST_FOR_SCALES = 5
 SCALE_DOUBT = 0.5
+# How far the levels of candidates are taken to lie apart at least, as a share of how far one
+# candidate's losses spread. In replays of four formulas 0.5, 1 and 2 could not be told apart.
+LEVEL_SHARE = 1.0
 # Losses further above the best than this many times the median's distance are all just bad: a
 # diverged trial would otherwise flatten all differences that matter.
 CLIP_FACTOR = 4.0
@@ -43,6 +50,13 @@ def matern(first: Matrix, second: Matrix) -> Matrix:
     return kernel
 
 
+def _level(losses: Vector, whose: Whose, variance: float) -> float:
+    # How much the levels of candidates vary: what their medians show, and a share of the spread.
+    middle = float(np.median(losses[whose == 0]))
+    apart = [middle - float(np.median(losses[whose == one])) for one in set(whose.tolist()) - {0}]
+    return max([LEVEL_SHARE**2 * variance, *(one**2 for one in apart)]) if apart else 0.0
+
+
 @dataclass(frozen=True)
 class Surrogate:
     """A fitted process.
@@ -50,8 +64,10 @@ class Surrogate:
     Args:
         points: Where losses are known, scaled; shape ``(n, d)``.
         scales: What distances along each column are multiplied by, shape ``(d,)``.
+        whose: The candidate that each is of, 0 for the one that is asked about; shape ``(n,)``.
         mean: The loss far from all of them.
         variance: How much losses vary over the space.
+        level: How much candidates' levels vary, as a variance; 0 where there is one.
         factor: Cholesky factor of the kernel matrix with its noise.
         weights: Kernel matrix inverse times (losses - mean).
         evidence: Log likelihood of the losses, up to a constant.
@@ -59,8 +75,10 @@ class Surrogate:
 
     points: Matrix
     scales: Vector
+    whose: Whose
     mean: float
     variance: float
+    level: float
     factor: tuple[Matrix, bool]
     weights: Vector
     evidence: float
@@ -73,6 +91,7 @@ class Surrogate:
         noise: float,
         spread: float = 0.0,
         groups: Sequence[slice] = (),
+        whose: Whose | None = None,
     ) -> Surrogate:
         """Fit to losses.
 
@@ -83,16 +102,19 @@ class Surrogate:
             spread: Losses are taken to vary by this much at least.
             groups: Columns of each parameter, whose distances are stretched or shrunk together
                 where the losses clearly ask for it.
+            whose: The candidate that each loss is of, 0 for the one that is asked about; all are
+                its own if not given.
         """
+        of = np.zeros(len(losses), dtype=np.int64) if whose is None else whose
         scales = np.ones(points.shape[1])
-        fitted = cls._fit(points, losses, noise, spread, scales)
+        fitted = cls._fit(points, losses, noise, spread, scales, of)
         if len(losses) < FEWEST_FOR_SCALES:
             return fitted
         for group in groups:
             for scale in SCALES:
                 other = scales.copy()
                 other[group] *= scale
-                tried = cls._fit(points, losses, noise, spread, other)
+                tried = cls._fit(points, losses, noise, spread, other, of)
                 doubt = SCALE_DOUBT * abs(math.log2(scale))
                 if tried.evidence - doubt > fitted.evidence:
                     fitted = replace(tried, evidence=tried.evidence - doubt)
@@ -101,25 +123,34 @@ class Surrogate:
 
     @classmethod
     def _fit(
-        cls, points: Matrix, losses: Vector, noise: float, spread: float, scales: Vector
+        cls,
+        points: Matrix,
+        losses: Vector,
+        noise: float,
+        spread: float,
+        scales: Vector,
+        whose: Whose,
     ) -> Surrogate:
-        mean = float(np.median(losses))
-        variance = max(float(np.var(losses)), (2 * noise) ** 2, spread**2, 1e-10)
+        own = losses[whose == 0]
+        mean = float(np.median(own))
+        variance = max(float(np.var(own)), (2 * noise) ** 2, spread**2, 1e-10)
+        level = _level(losses, whose, variance)
         scaled = points * scales
-        kernel = variance * matern(scaled, scaled)
+        kernel = variance * matern(scaled, scaled) + level * (whose[:, None] == whose[None, :])
         kernel[np.diag_indices_from(kernel)] += noise**2 + 1e-8 * variance
         factor = linalg.cho_factor(kernel, lower=True)
         weights = linalg.cho_solve(factor, losses - mean)
         evidence = -0.5 * float((losses - mean) @ weights)
         evidence -= float(np.log(np.diag(factor[0])).sum())
-        return cls(scaled, scales, mean, variance, factor, weights, evidence)
+        return cls(scaled, scales, whose, mean, variance, level, factor, weights, evidence)
 
     def predict(self, at: Matrix) -> tuple[Vector, Vector]:
         """Mean and standard deviation of the loss, shape ``(m,)`` each."""
         cross = self.variance * matern(at * self.scales, self.points)
+        cross += self.level * (self.whose == 0)
         mean = self.mean + cross @ self.weights
         solved = linalg.cho_solve(self.factor, cross.T)
-        variance = self.variance - np.einsum("ij,ji->i", cross, solved)
+        variance = self.variance + self.level - np.einsum("ij,ji->i", cross, solved)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
     def expected_improvement(self, at: Matrix, best: float) -> Vector:

@@ -39,3 +39,25 @@ def test_losses_may_be_said_to_vary_more_than_the_first_few_do() -> None:
     far = np.asarray([[30.0, 30.0]])
     assert wide.predict(far)[1][0] == pytest.approx(0.1)
     assert narrow.predict(far)[1][0] < 0.01
+
+
+def test_losses_of_another_candidate_say_where_to_go_whatever_its_level() -> None:
+    slope = np.asarray([[0.0, 0.0], [0.7, 0.0], [1.4, 0.0]])
+    other = np.hstack([slope[:, :1], np.full((3, 1), 0.7)])
+    losses = np.asarray([0.5, 1.0, 0.8, 0.6])  # only one of our own, three of another's
+    points, whose = np.vstack([slope[:1], other]), np.asarray([0, 1, 1, 1])
+    ours = {}
+    for level in (0.0, 5.0):
+        shifted = losses + level * (whose == 1)
+        fitted = Surrogate.fit(points, shifted, 0.01, 0.2, whose=whose)
+        ours[level] = fitted.predict(slope[1:])[0]
+        assert ours[level][1] < ours[level][0] < 0.5
+    alone = Surrogate.fit(slope[:1], losses[:1], 0.01, 0.2).predict(slope[1:])[0]
+    assert alone.tolist() == [0.5, 0.5]
+
+
+def test_our_own_losses_outweigh_those_of_another_candidate() -> None:
+    points = np.asarray([[0.0, 0.0], [1.0, 0.0], [0.0, 0.7], [1.0, 0.7]])
+    losses, whose = np.asarray([0.5, 0.7, 0.7, 0.5]), np.asarray([0, 0, 1, 1])
+    mean, _ = Surrogate.fit(points, losses, 0.01, 0.2, whose=whose).predict(points[:2])
+    assert mean == pytest.approx([0.5, 0.7], abs=0.02)

@@ -1,0 +1,68 @@
+"""What the noise leaves to gain: a search that knows the optimum and tries it after the defaults.
+
+    python -m benchmarks.search.oracle [--tasks a,b] [--seeds 30]
+
+On tasks that are formulas, as in ``replay``. No method can be expected to need fewer budgets; where
+one does, luck among its many trials was good enough.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import optuna
+
+from benchmarks.search.formula import KINDS, FormulaWorld
+from benchmarks.search.replay import PLANNED_LIKE, answered_by, seeded, unit_of
+from benchmarks.search.score import Replay, mean, mean_seconds
+from benchmarks.search.table import TABLES, read
+from benchmarks.search.world import Realised
+from sweeper.execution.slots import known_slots
+from sweeper.planning.plan import Plan
+from sweeper.search import space
+from sweeper.search.engine import Limit, search
+
+
+def told_the_optimum(plan: Plan, world: FormulaWorld, unit: float, budgets: float) -> Replay:
+    """The defaults, the optimum, and nothing else."""
+    realised: list[Realised] = []
+    objective = answered_by(world, plan, realised)
+    key, parameters = world.optimum
+    optimum = {space.STRATEGY: key, **{f"{key}.{name}": one for name, one in parameters.items()}}
+    starts = [*(slot.fixed for slot in known_slots(plan, plan.budget.trials)), optimum]
+    never = "optuna:NopPruner"
+    searched = search(plan, objective, Limit(len(starts)), starts=starts, pruner=never)
+    ended, spent = [], 0.0
+    for one, shown in zip(searched.trials, realised, strict=True):
+        spent += one.seconds
+        ended.append((spent, shown))
+    counts = (len(ended), len(ended))
+    return Replay(tuple(ended), world.best, world.guessing, unit, budgets * unit, counts, spent)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.search.oracle")
+    parser.add_argument("--tasks", default=",".join(KINDS))
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--budgets", type=float, default=20.0)
+    chosen = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    planned = read(PLANNED_LIKE, TABLES).plan
+    for task in chosen.tasks.split(","):
+        unit = unit_of(FormulaWorld(planned, KINDS[task], 0))
+        replays = []
+        for seed in range(chosen.seeds):
+            plan = seeded(planned, seed, None)
+            world = FormulaWorld(plan, KINDS[task], seed)
+            replays.append(told_the_optimum(plan, world, unit, chosen.budgets))
+        until = mean_seconds(replays)
+        spent = mean([one.spent / unit for one in replays])
+        print(
+            f"{task}: good enough after {until.value:.1f} full budgets "
+            f"({until.low:.1f} to {until.high:.1f}), where {spent.value:.1f} are spent",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Configurations as rows of numbers, in which a distance of 1 is as far as losses are related.
+
+Also of another candidate's configurations, seen from this one: what moves it away from its own
+default moves this one's default alike. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweeper.search.axis import Axis, Choice
+from sweeper.search.surrogate import Matrix
+from sweeper.spec import Scalar
+
+Axes = Mapping[str, Axis | Choice]
+Point = dict[str, Scalar]
+
+# How far two choices are apart, and two sizes of which one is double.
+CHOICE_DISTANCE, OCTAVE_DISTANCE = 0.15, 0.1
+# How far another candidate's configuration is from the same one here: a correlation of 0.71. In
+# replays of four formulas with 60 seeds, in which candidates' optima scatter by a third about what
+# they share, 0.35 to 1.2 could not be told apart.
+CANDIDATE_DISTANCE = 0.7
+# Closer than this in all parameters is the same configuration again.
+SAME = 0.1
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows for one candidate.
+
+    Args:
+        axes: Its searched parameters.
+        others: How many other candidates are seen beside it.
+    """
+
+    axes: Axes
+    others: int = 0
+
+    def matrix(self, points: Sequence[Mapping[str, Scalar]]) -> Matrix:
+        """Its own configurations; shape ``(n, columns)``."""
+        return self._matrix(points, [0.0] * self.others)
+
+    def seen_from_here(
+        self, axes: Axes, points: Sequence[Mapping[str, Scalar]], which: int
+    ) -> Matrix:
+        """Configurations of another candidate; shape ``(n, columns)``.
+
+        Args:
+            axes: The other's searched parameters.
+            points: Its configurations.
+            which: It is this one of the others, from 0.
+        """
+        apart = [CANDIDATE_DISTANCE * (number == which) for number in range(self.others)]
+        return self._matrix([self._translated(axes, point) for point in points], apart)
+
+    def groups(self) -> list[slice]:
+        """Columns of each parameter, and one for each other candidate."""
+        widths = [
+            len(_choice(axis, None)) if isinstance(axis, Choice) else 2
+            for axis in self.axes.values()
+        ]
+        widths += [1] * self.others
+        ends = np.cumsum(widths)
+        return [slice(int(end) - width, int(end)) for end, width in zip(ends, widths, strict=True)]
+
+    def _matrix(self, points: Sequence[Mapping[str, Scalar]], apart: list[float]) -> Matrix:
+        return np.asarray([self._row(point) + apart for point in points], dtype=float)
+
+    def _row(self, point: Mapping[str, Scalar]) -> list[float]:
+        row: list[float] = []
+        for name, axis in self.axes.items():
+            if isinstance(axis, Choice):
+                row += _choice(axis, point.get(name))
+            elif name in point:
+                row += [axis.unit(point[name]) / axis.length, 0.0]
+            else:  # its condition does not hold there: the centre, and apart from all that have it
+                row += [axis.prior[0] / axis.length, CHOICE_DISTANCE]
+        return row
+
+    def _translated(self, axes: Axes, point: Mapping[str, Scalar]) -> Point:
+        moved: Point = {}
+        for name, axis in self.axes.items():
+            there = axes.get(name)
+            if there is not None and name not in point:
+                continue  # its condition does not hold there
+            moved[name] = axis.parameter.default
+            if isinstance(axis, Choice):
+                moved[name] = point.get(name, axis.parameter.default)
+            elif isinstance(there, Axis) and there.parameter.log == axis.parameter.log:
+                moved[name] = axis.away_from_default(there.from_default(point[name]))
+        return moved
+
+
+def _choice(axis: Choice, value: Scalar | None) -> list[float]:
+    if all(isinstance(one, int | float) and one > 0 for one in axis.choices):
+        return [OCTAVE_DISTANCE * math.log2(float(value or axis.parameter.default))]
+    return [CHOICE_DISTANCE * (value == choice) for choice in axis.choices]
+
+
+def repeats(rows: Matrix, points: Matrix) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Which rows are the same configuration as one of the points; shape ``(len(rows),)``."""
+    apart = np.abs(rows[:, None, :] - points[None, :, :]).max(axis=2)
+    return np.asarray((apart < SAME).any(axis=1))
