@@ -157,9 +157,13 @@ class SearchSpec(Record):
 
 
 class OwnTrial(Record):
-    """A configuration of the user's own, to be beaten by the search."""
+    """A configuration of the user's own, to be beaten by the search.
+
+    ``model`` is the ``id`` of one of several models; the first that has the strategy if not given.
+    """
 
     strategy: str
+    model: str | None = None
     parameters: dict[str, Scalar] = Field(default_factory=dict)
 
 

@@ -177,6 +177,7 @@ def view(status: Status, width: int) -> list[str]:
         lines.append(
             f"best #{best.trial} {_parameters(best.strategy, best.parameters)}  "
             f"val {units.number(best.validation_loss)} (lower is better){default}"
+            f"{', over the limit on forgetting' if best.over_limit else ''}"
         )
     return lines
 

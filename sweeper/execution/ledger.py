@@ -89,20 +89,25 @@ class Ledger:
         ]
 
     def best(self, among: Iterable[int] | None = None) -> Best | None:
-        """The completed trial with the lowest loss."""
+        """The completed trial with the lowest loss; one over the user's limit where all are."""
         numbers = self.results if among is None else among
         losses = {number: finalists.loss_of(self.results[number]) for number in numbers}
         completed = [n for n in losses if self.results[n].state == "COMPLETE" and n in self.configs]
         if not completed:
             return None
-        number = min(completed, key=lambda n: (losses[n], n))
+        kept = [n for n in completed if self._keeps(n)]
+        number = min(kept or completed, key=lambda n: (losses[n], n))
         config = self.configs[number]
         return Best(
             trial=number,
             strategy=config.strategy,
             parameters=config.parameters,
             validation_loss=losses[number],
+            over_limit=not kept,
         )
+
+    def _keeps(self, number: int) -> bool:
+        return finalists.within(self.results[number].forgetting_points, self.limit_points)
 
     def worth_their_weights(self, n: int) -> set[int]:
         """Trials whose weights are kept: defaults, the best of each strategy, finalists."""

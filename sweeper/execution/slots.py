@@ -44,7 +44,7 @@ def known_slots(plan: Plan, total: int) -> Iterator[Slot]:
         yield Slot(f"default {key}", "default", space.fixed(key, keyed[key], {}))
     yield from _skipping(plan, total)
     for number, own in enumerate(plan.own_trials):
-        candidate = plan.candidate(own.strategy)
+        candidate = plan.candidate(own.strategy, own.model)
         key = space.candidate_key(plan, candidate)
         overrides = {
             name: value

@@ -38,12 +38,13 @@ class Running(Record):
 
 
 class Best(Record):
-    """A completed trial worth naming."""
+    """A completed trial worth naming; ``over_limit`` where it forgets more than is allowed."""
 
     trial: int
     strategy: str
     parameters: dict[str, Scalar]
     validation_loss: float
+    over_limit: bool = False
 
 
 class Eta(Record):

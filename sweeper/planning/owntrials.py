@@ -22,16 +22,31 @@ def check_own_trials(
     problems: list[Problem] = []
     for index, trial in enumerate(trials):
         where = f"trials.{index}"
-        candidate = next((c for c in candidates if c.strategy == trial.strategy), None)
+        models = sorted({c.model for c in candidates})
+        if trial.model not in (None, *models):
+            fix = near_match(str(trial.model), models)
+            problems.append(Problem(f"model {trial.model!r} is not in this plan", "", fix, where))
+            continue
+        candidate = next((c for c in candidates if _runs_on(trial, c)), None)
         if candidate is None:
-            why = next((r.reason for r in rejected if r.strategy == trial.strategy), "")
+            why = next((r.reason for r in rejected if _names(trial, r)), "")
             what = f"{trial.strategy} does not compete in this plan"
+            if trial.model is not None:
+                what = f"{trial.strategy} on {trial.model} does not compete in this plan"
             problems.append(Problem(what, why, "Remove it, or change what rules it out.", where))
             continue
         for name, value in trial.parameters.items():
             problems += _problems(candidate, name, value, f"{where}.parameters.{name}")
     if problems:
         raise SpecError(problems)
+
+
+def _runs_on(trial: OwnTrial, candidate: Candidate) -> bool:
+    return trial.strategy == candidate.strategy and trial.model in (None, candidate.model)
+
+
+def _names(trial: OwnTrial, rejected: Rejected) -> bool:
+    return trial.strategy == rejected.strategy and trial.model in (None, rejected.model)
 
 
 def _problems(candidate: Candidate, name: str, value: Scalar, where: str) -> list[Problem]:

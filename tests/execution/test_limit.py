@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Sweeper, ended_after
 
+from sweeper.execution.status import Status
 from sweeper.findings.record import Findings
 from sweeper.search.study import CONSTRAINT
 from sweeper.trials import TrialResult
@@ -52,3 +53,6 @@ def test_the_search_looks_for_what_keeps_to_the_limit(sweeper) -> None:
     assert sum(excess <= 0.03 for excess in late) >= 0.7 * len(late)
     findings = Findings.read(sweeper.run.findings)
     assert findings.finalists[0].trial in kept
+    shown = Status.read(sweeper.run.status).best
+    assert shown is not None
+    assert (shown.trial, shown.over_limit) == (best, False)

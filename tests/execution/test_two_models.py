@@ -18,6 +18,7 @@ models: [{id: "packaged:minilm"}, {id: "packaged:smollm2"}]
 data: {path: rows.jsonl}
 aim: {strategies: [lora, full]}
 training: {max_length: 32}
+trials: [{strategy: lora, model: "packaged:smollm2", parameters: {learning_rate: 0.00051}}]
 search: {trials: 10, finalists: 2, confirmation_seeds: 1}
 """
 MODELS = {"packaged:minilm", "packaged:smollm2"}
@@ -46,6 +47,8 @@ def test_models_and_strategies_compete_as_pairs_and_are_told_apart(sweeper) -> N
     assert {trial.params["strategy"] for trial in study[:3]} <= pairs
     assert {trial.params["strategy"] for trial in study} == pairs
     table = sweeper.table()
+    own = [trial for trial in study if 0.00051 in trial.params.values()]
+    assert [trial.params["strategy"] for trial in own] == ["lora@packaged:smollm2"]
     assert {row["model"] for row in table.values()} == MODELS
     assert all(row["strategy"].endswith(row["model"]) for row in table.values())
     findings = Findings.read(sweeper.run.findings)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -39,6 +40,19 @@ def test_what_cannot_be_trained_is_named(
         plan(scene, {"strategy": strategy, "parameters": parameters})
     assert words in str(caught.value)
     assert "trials.0" in str(caught.value)
+
+
+def test_a_model_that_is_not_in_the_plan_is_named(scene: Any) -> None:
+    with pytest.raises(SpecError, match="model 'org/other' is not in this plan"):
+        plan(scene, {"strategy": "lora", "model": "org/other"})
+
+
+def test_a_strategy_that_does_not_run_on_the_model_is_named_with_it(scene: Any) -> None:
+    model = plan(scene).candidates[0].model
+    own = {"strategy": "lora", "model": model}
+    assert plan(scene, own).own_trials[0].model == model
+    with pytest.raises(SpecError, match=f"head on {re.escape(model)} does not compete"):
+        plan(scene, own | {"strategy": "head"})
 
 
 def test_all_mistakes_are_reported_at_once(scene: Any) -> None:
