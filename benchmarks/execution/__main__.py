@@ -25,7 +25,7 @@ from benchmarks.execution.fleet import Measured, measure
 STORAGES = ("sqlite", "journal", "postgresql")
 # Workers, trials, seconds a trial: the loop alone, then fleets whose trials are as long as the
 # shortest real ones.
-FLEETS = ((1, 16, 0.0), (8, 16, 10.0), (64, 128, 20.0))
+FLEETS: tuple[tuple[int, int, float], ...] = ((1, 16, 0.0), (8, 16, 10.0), (64, 128, 20.0))
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def measure(
     """Run one fleet in a new folder."""
     run, queue = _prepare(folder, url, trials)
     began = time.monotonic()
-    children = [_fork(lambda n=n: _work(run, url, n, trial_seconds)) for n in range(workers)]
+    children = [_fork(partial(_work, run, url, n, trial_seconds)) for n in range(workers)]
     _await(queue, trials, children)
     queue.study.set_user_attr(PHASE, CLOSED)
     for child in children:
@@ -177,7 +178,7 @@ def _work(run: RunFolder, url: str, number: int, trial_seconds: float) -> None:
         if event.kind in ("worker-started", "trial-ended"):
             times.append(time.monotonic())
 
-    worker.open_storage = opened  # type: ignore[attr-defined]
+    worker.open_storage = opened  # type: ignore[attr-defined, assignment]
     # Nobody starts a fleet in the same instant.
     time.sleep(0.02 * number)
     worker.work(run, url, "curve_backend:make", worker=str(number), parent=os.getppid(), tell=tell)

@@ -88,7 +88,8 @@ class Costs:
         ]
 
     def _like(self, strategy: str) -> Floats:
-        return np.mean([fit for (name, _), fit in self.step.items() if name == strategy], axis=0)
+        fits = [fit for (name, _), fit in self.step.items() if name == strategy]
+        return np.asarray(np.mean(fits, axis=0))
 
 
 def _features(parameters: Mapping[str, Scalar]) -> Floats:

@@ -94,8 +94,9 @@ class CurveModel:
         at = self.coordinates.points([parameters])
         apart = (((self.points - at) / lengths) ** 2).sum(axis=1)
         for position in np.argsort(apart):
-            if self.recorded[position].complete:
-                return self.recorded[position]
+            recorded: Recorded = self.recorded[position]
+            if recorded.complete:
+                return recorded
         raise ValueError("no recorded trial of this strategy completed")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import qmc
 
+from benchmarks.search.table import Floats
 from sweeper.planning.plan import Plan
 from sweeper.search import space
 from sweeper.search.axis import Axis, Choice, axis_of
@@ -88,7 +89,7 @@ class Design:
             position += 1
         return Planned(index, key, chosen, self._plan.seed)
 
-    def _numbers(self, index: int) -> np.ndarray:  # type: ignore[type-arg]
+    def _numbers(self, index: int) -> Floats:
         # One row of a scrambled Sobol sequence: any first part of it is evenly spread.
         dimensions = 2 + max(len(one.parameters) for one in self._candidates.values())
         sequence = qmc.Sobol(dimensions, scramble=True, rng=self._seed)

@@ -109,12 +109,13 @@ class FormulaWorld:
                     rates["head_learning_rate"] = self._head_optimum()
                 best = {**one.defaults(), **_allowed(rates, one.parameters)}
                 found += [(key, {**best, "head_init": start}) for start in ("random", "probe")]
-        return min(found, key=lambda one: self._realise(*one, 0.0).truth)
+        return min(found, key=lambda one: self._realise(one[0], one[1], 0.0).truth)
 
     @cached_property
     def best(self) -> Realised:
         """The optimum without noise."""
-        return self._realise(*self.optimum, 0.0)
+        key, parameters = self.optimum
+        return self._realise(key, parameters, 0.0)
 
     def _optimum(self, key: str, parameters: Mapping[str, Scalar]) -> float:
         default = float(space.candidates(self.plan)[key].parameters["learning_rate"].default)
@@ -182,8 +183,8 @@ class FormulaWorld:
 
 
 def _allowed(values: Mapping[str, float], parameters: Mapping[str, Parameter]) -> dict[str, float]:
-    bounds = {name: parameters[name] for name in values}
-    return {
-        name: min(max(value, float(bounds[name].allowed_low)), float(bounds[name].allowed_high))
-        for name, value in values.items()
-    }
+    def within(value: float, one: Parameter) -> float:
+        low = -math.inf if one.allowed_low is None else one.allowed_low
+        return min(max(value, low), math.inf if one.allowed_high is None else one.allowed_high)
+
+    return {name: within(value, parameters[name]) for name, value in values.items()}

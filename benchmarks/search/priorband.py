@@ -68,15 +68,15 @@ def run(world: World, seed: int, budgets: float, unit: float) -> Replay:
         asked = asking.ask()
         begun += 1
         key, parameters = _chosen(plan, dict(asked.config))
-        one = world.trial(key, parameters)
+        shown = world.trial(key, parameters)
         rung = int(asked.config[RUNG])
         which = asked.metadata.id.split("_")[0]
-        spent += max(0.0, one.seconds[rung - 1] - paid.get(which, 0.0))
-        paid[which] = one.seconds[rung - 1]
-        loss = one.losses[rung - 1]
+        spent += max(0.0, shown.seconds[rung - 1] - paid.get(which, 0.0))
+        paid[which] = shown.seconds[rung - 1]
+        loss = shown.losses[rung - 1]
         asking.tell(asked, float(min(loss, 10 * world.guessing)))
-        if rung == plan.budget.rungs and one.items is not None:
-            ended.append((spent, one))
+        if rung == plan.budget.rungs and shown.items is not None:
+            ended.append((spent, shown))
     counts = (begun, len(ended))
     return Replay(tuple(ended), world.best, world.guessing, unit, limit, counts, spent)
 

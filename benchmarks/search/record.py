@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.search.design import Design, Planned
 from benchmarks.search.table import write_trial
@@ -47,7 +48,7 @@ class Curve:
     training_seconds: list[float] = field(default_factory=list)
     evaluation_seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)
-    items: list[np.ndarray] = field(default_factory=list)  # type: ignore[type-arg]
+    items: list[NDArray[np.float32]] = field(default_factory=list)
     began: float = field(default_factory=time.process_time)
 
     def add(self, report: RungReport) -> Decision:

@@ -13,7 +13,7 @@ import argparse
 import importlib
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
     if chosen.world == "formula":
         plan = read(PLANNED_LIKE, chosen.tables).plan
         unit = unit_of(FormulaWorld(plan, KINDS[task], 0))
-        make = partial(FormulaWorld, plan, KINDS[task])
+        make: Callable[[int], World] = partial(FormulaWorld, plan, KINDS[task])
     else:
         table = read(task, chosen.tables)
         told["recorded"] = len(table.trials)

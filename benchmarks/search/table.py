@@ -158,8 +158,8 @@ def read(name: str, folder: Path = TABLES) -> Table:
 
 def _recorded(fields: dict[str, Any], arrays: dict[str, Any], losses: Floats, row: int) -> Recorded:
     def line(key: str) -> Floats:
-        values = arrays[key][row].astype(float)
-        return values[~np.isnan(values)]
+        values: Floats = arrays[key][row].astype(float)
+        return np.asarray(values[~np.isnan(values)])
 
     training, evaluation, cpu = (
         np.diff(line(f"{key}_seconds"), prepend=0.0) for key in ("training", "evaluation", "cpu")
