@@ -253,13 +253,16 @@ class AttemptEnd(Artifact):
 class BaselineResult(Artifact):
     """An untrained or trivially trained model to beat: majority class, TF-IDF, zero-shot, probe.
 
-    Test figures are None until the seal of the test split was opened.
+    Test figures are None until the seal of the test split was opened. ``item_losses`` are those of
+    the validation items in their order, ``item_weights`` what each of them counts.
     """
 
     name: str
     title: str
     validation_loss: float | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
+    item_losses: tuple[float, ...] = ()
+    item_weights: tuple[float, ...] = ()
     test_loss: float | None = None
     test_metrics: dict[str, float] = Field(default_factory=dict)
     seconds: float = 0.0

@@ -93,13 +93,18 @@ def _shown(contest: Contest) -> str:
 
 
 def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
-    """A baseline with its test figures, once the seal was opened, and finite numbers only."""
+    """A baseline with its test figures, once the seal was opened, and finite numbers only.
+
+    Losses of single items stay with the run.
+    """
     scored = [s for s in (run.seal.scores if run.seal else ()) if s.name == baseline.name]
     score = scored[0] if scored else None
     return baseline.model_copy(
         update={
             "validation_loss": known(baseline.validation_loss),
             "metrics": finite(baseline.metrics),
+            "item_losses": (),
+            "item_weights": (),
             "test_loss": known(score.loss if score else baseline.test_loss),
             "test_metrics": finite(score.metrics if score else baseline.test_metrics),
         }

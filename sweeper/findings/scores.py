@@ -95,6 +95,14 @@ def validation_scores(trial: TrialFiles) -> Scores | None:
     return _of(trial, "scores", seeds=True)
 
 
+def untrained_losses(run: RunFiles) -> Scores | None:
+    """Validation losses of single items of the untrained model; None where several compete."""
+    found = next((one for one in run.baselines if one.name == "zero_shot"), None)
+    if found is None or len(run.plan.facts.models) > 1 or not usable([found.item_losses]):
+        return None
+    return Scores.of([found.item_losses], trained=False, weights=found.item_weights or None)
+
+
 def _of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
     if seeds:
         found = [run.items for run in trial.trainings() if run.items is not None]

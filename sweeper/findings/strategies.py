@@ -14,7 +14,14 @@ from sweeper.findings.metric import headline
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import QualityShare, StrategySummary
 from sweeper.findings.rows import finite, known, trial_seconds
-from sweeper.findings.scores import interval, test_scores, trial_name, validation_scores
+from sweeper.findings.scores import (
+    interval,
+    test_scores,
+    trial_name,
+    untrained_losses,
+    validation_losses,
+    validation_scores,
+)
 
 
 def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
@@ -81,12 +88,13 @@ def quality_share(run: RunFiles, first: str = "lora", second: str = "full") -> Q
         above, below = tests.by_name[names[0]], tests.by_name[names[1]]
         if metric.higher_is_better or floor is not None:
             return _share(one, other, above, below, floor, split="test")
-    if not metric.higher_is_better:
+    if metric.higher_is_better:
+        seen, whole, floor = validation_scores(one), validation_scores(other), None
+    else:
+        seen, whole, floor = validation_losses(one), validation_losses(other), untrained_losses(run)
+    if seen is None or whole is None or (floor is None and not metric.higher_is_better):
         return None
-    seen, whole = validation_scores(one), validation_scores(other)
-    if seen is None or whole is None:
-        return None
-    return _share(one, other, seen, whole, None, split="validation")
+    return _share(one, other, seen, whole, floor, split="validation")
 
 
 def _share(

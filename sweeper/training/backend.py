@@ -108,6 +108,8 @@ class TorchBackend:
                 title=baseline.title,
                 validation_loss=evaluation.loss,
                 metrics=evaluation.metrics,
+                item_losses=tuple(evaluation.losses.tolist()),
+                item_weights=tuple(evaluation.weights.tolist()),
                 seconds=time.perf_counter() - start,
                 note=baseline.note,
             )

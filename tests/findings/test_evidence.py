@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.importance import importances
 from sweeper.planning.plan import Plan
+from sweeper.trials import BaselineResult
 
 
 def ids(findings):
@@ -56,6 +58,25 @@ def test_no_share_of_a_loss_without_the_untrained_models_loss(make):
     shape = {"task": "instruction", "strategies": ("lora", "full"), "trials": 8}
     assert compute(make(**shape)).quality_share.split == "test"
     assert compute(make(name="b", baselines=False, **shape)).quality_share is None
+
+
+def test_before_the_test_split_a_share_of_a_loss_is_taken_on_validation(make):
+    run = make(task="instruction", strategies=("lora", "full"), trials=8, seal=False, seeds=1)
+    assert compute(run).quality_share is None
+    best = {one.strategy: one for one in compute(run).strategies}
+    losses = {
+        key: json.loads((run.trial(one.best_trial) / "item_losses.json").read_text())["losses"]
+        for key, one in best.items()
+    }
+    untrained = [max(pair) + 0.5 for pair in zip(*losses.values(), strict=True)]
+    path = run.baselines / "zero_shot.json"
+    known = BaselineResult.read(path)
+    known.model_copy(update={"item_losses": tuple(untrained)}).write(path)
+    findings = compute(run)
+    gained = {key: np.mean(untrained) - np.mean(found) for key, found in losses.items()}
+    assert findings.quality_share.split == "validation"
+    assert findings.quality_share.share.value == pytest.approx(gained["lora"] / gained["full"])
+    assert findings.baselines[0].item_losses == ()
 
 
 def test_strategies_are_never_pooled(make):

@@ -1,5 +1,6 @@
 """The backend as a worker sees it: data from files, baselines, trials, the sealed test split."""
 
+import numpy as np
 import pytest
 from transformers import set_seed
 
@@ -15,6 +16,9 @@ def go_on(report):
 
 def test_baselines_have_validation_figures_only(backend):
     found = {result.name: result for result in backend.baselines()}
+    for one in found.values():
+        mean = np.average(one.item_losses, weights=one.item_weights)
+        assert mean == pytest.approx(one.validation_loss)
     assert list(found) == ["majority", "tfidf", "probe"]
     assert found["tfidf"].metrics["accuracy"] > 0.9 > found["majority"].metrics["accuracy"]
     assert all(0 < result.validation_loss < 1.2 for result in found.values())
