@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.search.design import Design, Planned
 from benchmarks.search.table import write_trial
-from benchmarks.search.tasks import RUNG_ITEMS, RecordedTask, plan_of, tasks_named
+from benchmarks.search.tasks import RecordedTask, plan_of, tasks_named
 from sweeper.backend import Decision
 from sweeper.planning.plan import Plan
 from sweeper.search import space
@@ -151,7 +151,7 @@ class Recorder:
             attempt=1,
             origin="search",
         )
-        items = min(RUNG_ITEMS, self.task.rows[1])
+        items = min(self.task.rung_items, self.task.rows[1])
         budget = config.budget.model_copy(update={"rung_items": items, "rung_every": 1})
         update = {"seed": planned.seed, "budget": budget, "keep_weights": False}
         return config.model_copy(update=update)

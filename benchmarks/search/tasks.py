@@ -21,9 +21,10 @@ Row = dict[str, Any]
 SPLITS = ("train", "validation", "test")
 # Rows of the test split: trials never see them; a data folder must have some.
 TEST_ROWS = 100
-# Validation items scored below the last rung. A plan may use fewer of them, which replay then
-# takes from these.
+# Validation items scored below the last rung, where a task does not say otherwise. A plan may use
+# fewer of them, which replay then takes from these.
 RUNG_ITEMS = 96
+MINILM, SMOLLM2 = "packaged:minilm", "packaged:smollm2"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class RecordedTask:
         uneven: Whether class k has only 1/(1 + k/2) of the rows that the first has.
         epochs: One full budget.
         kept: Whether the search was tuned without looking at it.
+        written: The columns to write from and the text to write, where no class is asked for.
+        rung_items: Validation items scored below the last rung.
     """
 
     name: str
@@ -47,15 +50,24 @@ class RecordedTask:
     uneven: bool = False
     epochs: float = 1.0
     kept: bool = False
+    written: tuple[str, str] | None = None
+    rung_items: int = RUNG_ITEMS
+
+    @property
+    def model(self) -> str:
+        """The base model: a decoder where something is written."""
+        return MINILM if self.written is None else SMOLLM2
 
     def spec(self, data: Path) -> Spec:
         """What ``sweeper run`` would be asked for."""
+        classes = self.written is None
+        columns = ("text", "label") if classes else ("instruction", "output")
         return Spec(
             name=self.name,
-            task="classification",
-            models=(ModelSpec(id="packaged:minilm"),),
-            data=DataSpec(path=str(data), columns={"text": "text", "label": "label"}),
-            aim=AimSpec(strategies=("head", "lora", "full")),
+            task="classification" if classes else "instruction",
+            models=(ModelSpec(id=self.model),),
+            data=DataSpec(path=str(data), columns={name: name for name in columns}),
+            aim=AimSpec(strategies=("head", "lora", "full") if classes else ("lora", "full")),
             training=TrainingSpec(epochs=self.epochs),
         )
 
@@ -65,10 +77,20 @@ class RecordedTask:
         wanted = dict(zip(SPLITS, (*self.rows, TEST_ROWS), strict=True))
         for split, count in wanted.items():
             rows = self._chosen(_read(source / self.source / f"{split}.jsonl"), count)
-            lines = (json.dumps({"text": r["text"], "label": r["label"]}) + "\n" for r in rows)
+            lines = (json.dumps(row) + "\n" for row in rows)
             (to / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
 
     def _chosen(self, rows: list[Row], count: int) -> list[Row]:
+        if self.written is not None:  # the files are shuffled
+            given, asked = self.written
+            return [
+                {"instruction": one[given], "output": one.get(asked) or one[f"{asked}s"][0]}
+                for one in rows[:count]  # of several references the first
+            ]
+        kept = self._of_classes(rows, count)
+        return [{"text": one["text"], "label": one["label"]} for one in kept]
+
+    def _of_classes(self, rows: list[Row], count: int) -> list[Row]:
         labels = sorted({row["label"] for row in rows})[: self.classes]
         rows = [row for row in rows if row["label"] in set(labels)]
         share = self._share(labels)
@@ -100,6 +122,7 @@ TASKS = {
         RecordedTask(
             "uneven-intents", "banking77", rows=(720, 300), classes=28, uneven=True, kept=True
         ),
+        RecordedTask("restaurants", "e2e_nlg", rows=(64, 48), written=("mr", "ref"), rung_items=12),
     )
 }
 
