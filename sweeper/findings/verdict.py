@@ -12,10 +12,12 @@ from sweeper.findings import words
 from sweeper.findings.contest import Contest, best_baseline, validation_figure
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.finalists import finalists
+from sweeper.findings.forgetting import limit_of
 from sweeper.findings.metric import loss_metric, loss_unit, margin
-from sweeper.findings.reading import RunFiles
+from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.scores import interval, model_title, test_scores, trial_name
+from sweeper.search.finalists import within
 from sweeper.trials import BaselineResult
 
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
@@ -201,7 +203,7 @@ def _lacking(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
 
 
 def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking: str) -> Verdict:
-    best = run.completed[0]
+    best = _best_so_far(run)
     number, loss = best.config.number, words.loss(best.loss)
     unit = loss_unit(run.plan.facts)
     strategy = words.strategy(best.config.strategy)
@@ -213,7 +215,7 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
     return Verdict(
         kind="insufficient",
         sentence=sentence,
-        because=tuple(_so_far(run, contest)),
+        because=tuple(_so_far(run, contest, best)),
         recommended_trial=contest.chosen.trial if contest.chosen else None,
         comparisons=contest.comparisons,
         fine_tuning_needed=None,
@@ -222,21 +224,34 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
     )
 
 
-def _so_far(run: RunFiles, contest: Contest) -> list[str]:
+def _best_so_far(run: RunFiles) -> TrialFiles:
+    """The lowest validation loss among the trials that keep to the limit, if any does."""
+    limit = limit_of(run)
+    results = [(trial, trial.result.forgetting_points if trial.result else None)
+               for trial in run.completed]  # fmt: skip
+    return next((trial for trial, points in results if within(points, limit)), run.completed[0])
+
+
+def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str]:
     """The best trial beside the best baseline, on validation."""
     lines = []
     baseline = best_baseline(run.baselines, contest.metric)
     if baseline is not None:
         value = validation_figure(baseline, contest.metric)
-        best = run.completed[0].result
+        best = best_trial.result
         loss = None if contest.metric.higher_is_better or best is None else best.validation_loss
         own = best.metrics.get(contest.metric.name, loss) if best else None
         lines.append(
             f"On validation, {baseline.title} has {contest.metric.title} "
-            f"{words.score(value, contest.metric)}, trial {run.completed[0].config.number} "
+            f"{words.score(value, contest.metric)}, trial {best_trial.config.number} "
             f"{words.score(own, contest.metric)}."
         )
     if contest.chosen:
+        if contest.chosen.trial != best_trial.config.number:
+            lines.append(
+                f"What follows is about trial {contest.chosen.trial}, the cheapest finalist that "
+                "cannot be told apart from the best."
+            )
         lines += _because(run, contest, contest.chosen)
     return lines
 

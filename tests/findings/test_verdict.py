@@ -1,7 +1,8 @@
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.trials import BaselineResult, TestSeal
+from sweeper.findings.reading import read_run
+from sweeper.trials import BaselineResult, TestSeal, TrialResult
 
 WORDS_NEVER_USED = ("optimal", "proves", "significantly", "best model")
 
@@ -116,6 +117,21 @@ def test_an_interrupted_sweep_never_recommends_even_with_test_scores(contest):
     with_right(run, {winner: 0.95, "*": 0.5})
     run.status.write_text('{"phase": "interrupted", "trials": 40}')
     assert compute(run).verdict.kind == "insufficient"
+
+
+def test_the_best_so_far_keeps_to_the_limit_on_forgetting(make):
+    run = make(trials=13, asked=20, phase="search", seal=False, seeds=1)
+    first, second, *_ = (trial.config.number for trial in read_run(run).completed)
+    assert f"trial {first} " in compute(run).verdict.sentence
+    path, forgot = (
+        run.trial(first) / "result.json",
+        {"general_loss": 3.09, "general_loss_base": 3.0},
+    )
+    TrialResult.read(path).model_copy(update=forgot).write(path)
+    run.spec.write_text(f"{run.spec.read_text()}aim:\n  max_forgetting_points: 5\n")
+    verdict = compute(run).verdict
+    assert f"trial {second} " in verdict.sentence
+    assert any(f"trial {second} " in line for line in verdict.because)
 
 
 @pytest.mark.parametrize(
