@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from sweeper.backend import Decision
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
@@ -43,31 +42,8 @@ def talk(count: int) -> tuple[Example, ...]:
     return tuple(Example(f"{n:03}", n + 1, messages=turns) for n in range(count))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: Any) -> Any:
-    """A random Llama that reads bytes."""
-    path = tmp_path_factory.mktemp("bytes")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    plain = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
-    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    plain.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>")
-    tokenizer.save_pretrained(path)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=264,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=1024,
-    )
-    AutoModelForCausalLM.from_config(config).save_pretrained(path)
-    return path
-
-
 @pytest.fixture
-def make(folder: Any, tiny_facts: Any) -> Any:
+def make(byte_llama: Path, tiny_facts: Any) -> Any:
     """A workshop on these splits for a spec."""
 
     def workshop(splits: Any, **spec: Any) -> Workshop:
@@ -75,10 +51,10 @@ def make(folder: Any, tiny_facts: Any) -> Any:
         dataset = Dataset(
             "x.jsonl", "text-label", (), {}, splits, dict.fromkeys(SPLITS, "official"), labels, "f"
         )
-        named = ModelSpec(id=str(folder))
-        facts = tiny_facts(str(folder), context_length=1024)
+        named = ModelSpec(id=str(byte_llama))
+        facts = tiny_facts(str(byte_llama), context_length=1024)
         whole = Spec(models=(named,), **spec)
-        return Workshop(named, facts, folder, dataset, whole, 140, 16, torch.device("cpu"))
+        return Workshop(named, facts, byte_llama, dataset, whole, 140, 16, torch.device("cpu"))
 
     return workshop
 

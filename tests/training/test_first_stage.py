@@ -35,7 +35,10 @@ def never() -> bool:
 
 @pytest.fixture
 def stages(
-    model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_folders: dict[str, Path],
+    tiny_facts: Callable[..., ModelFacts],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., FirstStages]:
     """First stages over a corpus in which one word always follows another."""
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
@@ -65,32 +68,13 @@ def stages(
             (),
             "0" * 64,
         )
-        facts = ModelFacts.model_validate(FACTS | {"id": str(folder)})
+        facts = tiny_facts(str(folder), vocabulary_size=26, context_length=32)
         named = ModelSpec(id=str(folder))
         return FirstStages(
             Workshop(named, facts, folder, dataset, spec, 16, 16, torch.device("cpu"))
         )
 
     return make
-
-
-FACTS: dict[str, Any] = {
-    "source": "local",
-    "model_type": "llama",
-    "kind": "decoder",
-    "parameters": 10_000,
-    "parameters_exact": False,
-    "layers": 2,
-    "hidden_size": 32,
-    "attention_heads": 4,
-    "key_value_heads": 4,
-    "head_dim": 8,
-    "intermediate_size": 48,
-    "vocabulary_size": 26,
-    "context_length": 32,
-    "tied_embeddings": False,
-    "gated_mlp": True,
-}
 
 
 @pytest.mark.parametrize("strategy", ["full", "lora"])

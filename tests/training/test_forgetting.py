@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Message, digest
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
@@ -36,30 +34,8 @@ def turns(count: int, offset: int) -> tuple[Example, ...]:
     )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: Any) -> Path:
-    """A random Llama that reads bytes."""
-    path: Path = tmp_path_factory.mktemp("bytes")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    plain = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
-    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    plain.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>").save_pretrained(path)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=264,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=256,
-    )
-    AutoModelForCausalLM.from_config(config).save_pretrained(path)
-    return path
-
-
 @pytest.fixture
-def make(folder: Path, tmp_path: Path, tiny_facts: Any) -> Any:
+def make(byte_llama: Path, tmp_path: Path, tiny_facts: Any) -> Any:
     """A workshop on short conversations, with or without general texts and a limit."""
 
     def workshop(*, general: bool = True, limit: float | None = None) -> Workshop:
@@ -69,15 +45,15 @@ def make(folder: Path, tmp_path: Path, tiny_facts: Any) -> Any:
         dataset = Dataset(
             "x.jsonl", "messages", (), {}, splits, dict.fromkeys(SPLITS, "official"), (), "f"
         )
-        named = ModelSpec(id=str(folder))
-        facts = tiny_facts(str(folder), context_length=256)
+        named = ModelSpec(id=str(byte_llama))
+        facts = tiny_facts(str(byte_llama), context_length=256)
         spec = Spec(
             task="instruction",
             models=(named,),
             data=DataSpec(general=str(file) if general else None),
             aim=AimSpec(max_forgetting_points=limit),
         )
-        return Workshop(named, facts, folder, dataset, spec, CAP, 16, torch.device("cpu"))
+        return Workshop(named, facts, byte_llama, dataset, spec, CAP, 16, torch.device("cpu"))
 
     return workshop
 
