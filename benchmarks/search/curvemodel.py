@@ -1,6 +1,7 @@
 """A surrogate of one strategy's recorded curves: losses at all rungs from a configuration.
 
-Gaussian processes over the main shapes of the log curves; checked on held-out configurations.
+Gaussian processes and random trees over the main shapes of the log curves, averaged; checked on
+held-out configurations.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import spearmanr
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -23,6 +25,7 @@ from sweeper.spec import Scalar
 # Three shapes (level, speed, bend) hold nearly all of what log curves differ by.
 SHAPES = 3
 FOLDS = 10
+TREES = 100
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class CurveModel:
         mean: Mean log curve.
         shapes: Main directions of the log curves; shape ``(SHAPES, rungs)``.
         processes: One for each shape.
+        trees: For all shapes.
         recorded: The trials behind it, in the order of ``points``.
         points: Where they lie, shape ``(trials, axes)``.
     """
@@ -67,6 +71,7 @@ class CurveModel:
     mean: Floats
     shapes: Floats
     processes: tuple[GaussianProcessRegressor, ...]
+    trees: ExtraTreesRegressor
     recorded: tuple[Recorded, ...]
     points: Floats
 
@@ -80,19 +85,20 @@ class CurveModel:
         shapes = np.linalg.svd(curves - mean, full_matrices=False)[2][:SHAPES]
         scores = (curves - mean) @ shapes.T
         processes = tuple(_process(points, column, seed) for column in scores.T)
-        return cls(coordinates, mean, shapes, processes, tuple(trials), points)
+        trees = ExtraTreesRegressor(TREES, random_state=seed).fit(points, scores)
+        return cls(coordinates, mean, shapes, processes, trees, tuple(trials), points)
 
     def predict(self, configurations: Sequence[Mapping[str, Scalar]]) -> Floats:
         """Log curves without noise; shape ``(configurations, rungs)``."""
         at = self.coordinates.points(configurations)
-        scores = np.stack([process.predict(at) for process in self.processes], axis=1)
+        smooth = np.stack([process.predict(at) for process in self.processes], axis=1)
+        scores = (smooth + self.trees.predict(at).reshape(smooth.shape)) / 2
         return np.asarray(self.mean + scores @ self.shapes)
 
     def nearest(self, parameters: Mapping[str, Scalar]) -> Recorded:
-        """The completed trial that is most like a configuration, by what matters to the level."""
-        lengths = self.processes[0].kernel_.k1.k2.length_scale
+        """The completed trial that is most like a configuration, by what the trees split at."""
         at = self.coordinates.points([parameters])
-        apart = (((self.points - at) / lengths) ** 2).sum(axis=1)
+        apart = ((self.points - at) ** 2) @ self.trees.feature_importances_
         for position in np.argsort(apart):
             recorded: Recorded = self.recorded[position]
             if recorded.complete:
@@ -101,13 +107,13 @@ class CurveModel:
 
 
 def _process(points: Floats, values: Floats, seed: int) -> GaussianProcessRegressor:
+    # One length for all parameters: a few dozen trials do not carry one for each.
     size = max(float(values.std()), 1e-6)
-    lengths = np.full(points.shape[1], 0.5)
-    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(lengths, (0.1, 10.0), nu=2.5)
+    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(1.0, (0.2, 10.0), nu=2.5)
     process = GaussianProcessRegressor(
-        kernel + WhiteKernel(0.1, (1e-4, 1.0)), normalize_y=True, random_state=seed
+        kernel + WhiteKernel(0.1, (1e-3, 1.0)), normalize_y=True, random_state=seed
     )
-    with warnings.catch_warnings():  # a length at its bound is a parameter that does not matter
+    with warnings.catch_warnings():  # a length at its bound: nothing that was varied matters
         warnings.simplefilter("ignore", ConvergenceWarning)
         process.fit(points, values if size > 1e-6 else np.zeros_like(values))
     return process
