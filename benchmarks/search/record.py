@@ -141,6 +141,11 @@ class Recorder:
         words = f"{loss:.4f}" if loss is not None else str(result.failure)
         return f"{self.task.name} {index} {planned.strategy} {words} {curve.cpu_seconds[-1:]}"
 
+    def train(self, planned: Planned) -> TrialResult:
+        """Train a configuration and keep nothing of it."""
+        with tempfile.TemporaryDirectory() as scratch:
+            return self._backend.record(self._config(planned), Path(scratch))[0]
+
     def _config(self, planned: Planned) -> TrialConfig:
         candidate = space.candidates(self.plan)[planned.strategy]
         config = configure(

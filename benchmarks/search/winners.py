@@ -1,0 +1,122 @@
+"""What searches found on the surrogate, trained for real: whether its winners are winners.
+
+    python -m benchmarks.search.winners --data DIR --records RECORDS [--tasks a,b] [--searches 10]
+        [--methods "sweeper/TPE, median"] [--tables DIR]
+
+Each method searches with several seeds in simulated time. What it would recommend after all budgets
+is then trained once by sweeper's own backend, on a seed that no recorded trial had. Set
+OMP_NUM_THREADS=1; a training takes what a recorded trial takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from scipy import stats
+
+from benchmarks.search.design import Planned
+from benchmarks.search.methods import METHODS, Method
+from benchmarks.search.record import Recorder
+from benchmarks.search.replay import MOST_TRIALS, answered_by, seeded, unit_of
+from benchmarks.search.table import TABLES, read
+from benchmarks.search.tasks import TASKS
+from benchmarks.search.world import Ground, ModelWorld, Realised
+from sweeper.execution.slots import known_slots
+from sweeper.search import space
+from sweeper.search.engine import Limit, search
+from sweeper.spec import Scalar
+
+# Recorded trials have the plan's seed, or one or two more.
+FRESH_SEED = 1000
+
+
+@dataclass(frozen=True)
+class Winner:
+    """What a search would recommend, and the loss that the surrogate promises."""
+
+    strategy: str
+    parameters: dict[str, Scalar]
+    promised: float
+
+
+def winner(ground: Ground, method: Method, seed: int, budgets: float) -> Winner:
+    """Search once; the incumbent on half A at the end."""
+    world = ModelWorld(ground, seed)
+    plan = seeded(world.plan, seed, None)
+    realised: list[Realised] = []
+    objective = answered_by(world, plan, realised)
+    starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
+    limit = Limit(MOST_TRIALS, budgets * unit_of(world))
+    searched = search(
+        plan, objective, limit, starts=starts, sampler=method.sampler, pruner=method.pruner
+    )
+    pairs = zip(searched.trials, realised, strict=True)
+    ended = [(shown.first_half, one, shown) for one, shown in pairs if one.state == "COMPLETE"]
+    _, best, shown = min(ended, key=lambda one: one[0])
+    return Winner(best.strategy, best.parameters, shown.truth)
+
+
+def defaults(ground: Ground) -> list[Winner]:
+    """The rule book's, beside which winners are to be seen."""
+    world = ModelWorld(ground, 0)
+    return [
+        Winner(key, one.defaults(), world.trial(key, one.defaults()).truth)
+        for key, one in space.candidates(world.plan).items()
+    ]
+
+
+def trained(recorder: Recorder, found: list[Winner]) -> list[float]:
+    """The validation loss of each, trained for real; the same configuration once."""
+    known: dict[str, float] = {}
+    for one in found:
+        name = repr((one.strategy, sorted(one.parameters.items())))
+        if name not in known:
+            result = recorder.train(Planned(0, one.strategy, one.parameters, FRESH_SEED))
+            known[name] = float("inf") if result.validation_loss is None else result.validation_loss
+            print(f"  {one.strategy} promised {one.promised:.4f} got {known[name]:.4f} "
+                  f"{one.parameters}", flush=True)  # fmt: skip
+    return [known[repr((one.strategy, sorted(one.parameters.items())))] for one in found]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.search.winners")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--records", type=Path, required=True, help="the recorder's --out")
+    parser.add_argument("--tables", type=Path, default=TABLES)
+    parser.add_argument("--tasks", default="intents")
+    parser.add_argument("--methods", default="sweeper/TPE, median", help="separated by /")
+    parser.add_argument("--searches", type=int, default=10)
+    parser.add_argument("--budgets", type=float, default=20.0)
+    chosen = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for task in chosen.tasks.split(","):
+        ground = Ground.of(read(task, chosen.tables))
+        recorder = Recorder(TASKS[task], chosen.data, chosen.records)
+        _show(task, "defaults", *_both(recorder, defaults(ground)))
+        for name in chosen.methods.split("/"):
+            seeds = range(chosen.searches)
+            found = [winner(ground, METHODS[name], seed, chosen.budgets) for seed in seeds]
+            _show(task, name, *_both(recorder, found))
+
+
+def _both(recorder: Recorder, found: list[Winner]) -> tuple[list[float], list[float]]:
+    return [one.promised for one in found], trained(recorder, found)
+
+
+def _show(task: str, name: str, promised: list[float], got: list[float]) -> None:
+    together = ""
+    if len(set(promised)) > 2:
+        together = f", ranks correlate {stats.spearmanr(promised, got).statistic:.2f}"
+    print(
+        f"{task}, {name}: promised {statistics.mean(promised):.4f}, trained "
+        f"{statistics.mean(got):.4f} ({min(got):.4f} to {max(got):.4f}){together}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
