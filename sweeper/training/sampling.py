@@ -15,6 +15,11 @@ from torch.utils.data import Sampler
 # transformers' LengthGroupedSampler has the same number, but leaves a pool's batches in the order
 # of their lengths; here the batches are shuffled, so that lengths do not drift within an epoch.
 _POOL = 50
+# Small data: transformers takes a quarter of an epoch, which groups nothing below 8 batches.
+# Measured on 120 instructions (self-instruct's seeds) in batches of 8: 2.10 tokens computed for
+# each real one in random order, 1.53 with pools of a quarter, 1.24 with these; on 60 of them 2.16,
+# 2.16 and 1.50. Half of an epoch at most, so that batches are not the same in each.
+_LEAST = 8
 
 
 class LengthGroupedBatches(Sampler[int]):
@@ -42,7 +47,8 @@ class LengthGroupedBatches(Sampler[int]):
         generator = torch.Generator().manual_seed(self._seed + self._epoch)
         self._epoch += 1
         order = torch.randperm(len(self._lengths), generator=generator).tolist()
-        pool = self._batch * min(_POOL, max(1, len(order) // (4 * self._batch)))
+        count = -(-len(order) // self._batch)
+        pool = self._batch * min(_POOL, max(count // 4, min(_LEAST, -(-count // 2))))
         batches: list[list[int]] = []
         for start in range(0, len(order), pool):
             by_length = sorted(order[start : start + pool], key=lambda i: -self._lengths[i])

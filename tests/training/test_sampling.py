@@ -54,6 +54,19 @@ def test_batches_waste_little_padding(lengths):
     assert padded(list(LengthGroupedBatches(lengths, 16, 0))) < 1.1 * real
 
 
+@pytest.mark.parametrize(("rows", "most"), [(60, 0.75), (120, 0.65)])
+def test_small_data_are_grouped_too_and_epochs_still_differ(lengths, rows, most):
+    def padded(order):
+        return sum(len(b) * max(lengths[i] for i in b) for b in batches(order, 8))
+
+    order = LengthGroupedBatches(lengths[:rows], 8, 0)
+    epochs = [list(order) for _ in range(4)]
+    waste = [padded(epoch) - sum(lengths[:rows]) for epoch in epochs]
+    assert max(waste) < most * (padded(range(rows)) - sum(lengths[:rows]))
+    together = [{frozenset(part) for part in batches(epoch, 8)} for epoch in epochs]
+    assert not together[0] & together[1]
+
+
 def test_lengths_do_not_drift_within_an_epoch(lengths):
     epochs = [list(LengthGroupedBatches(lengths, 16, seed)) for seed in range(20)]
     halves = [
