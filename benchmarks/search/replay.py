@@ -1,7 +1,7 @@
 """Replays recorded tasks in simulated time: ours beside what others would have done.
 
     python -m benchmarks.search.replay [--tasks a,b] [--methods a,b] [--seeds 30] [--json FILE]
-        [--world model|table|formula] [--tables DIR] [--budgets 20] [--no-starts] [--check]
+        [--world table|model|formula] [--tables DIR] [--budgets 20] [--no-starts] [--check]
 
 Every method gets the same space, the same starts, the same losses and the same seconds. A budget
 of 20 is the time of twenty full trials of the first default.
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--methods", default="", help="separated by /; the quick ones by default")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budgets", type=float, default=20.0)
-    parser.add_argument("--world", choices=WORLDS, default="model")
+    parser.add_argument("--world", choices=WORLDS, default="table")
     parser.add_argument("--tables", type=Path, default=TABLES)
     parser.add_argument("--first-rung", type=int, default=None, help="instead of the plan's")
     parser.add_argument("--no-starts", action="store_true", help="without the defaults")
