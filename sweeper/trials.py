@@ -64,6 +64,9 @@ class TrialConfig(Artifact):
     gpus: int = 1
     sharding: Literal["none", "fsdp"] = "none"
     keep_weights: bool = False
+    forgetting_limit: float | None = Field(
+        None, description="nats per token that general text may lose; None where there is no limit"
+    )
     memory_note: str = Field("", description="why the batches are smaller than planned")
 
     def memory_setup(self) -> str:

@@ -42,9 +42,9 @@ def note(queue: Queue, trial_id: int, result: TrialResult, config: TrialConfig |
     if (points := result.forgetting_points) is not None:
         backend.set_trial_user_attr(trial_id, GENERAL_LOSS, result.general_loss)
         backend.set_trial_user_attr(trial_id, FORGETTING, points)
-        limit = config.parameters.get("general_loss_limit") if config is not None else None
+        limit = config.forgetting_limit if config is not None else None
         if limit is not None:
-            backend.set_trial_system_attr(trial_id, CONSTRAINT, points / 100 - float(limit))
+            backend.set_trial_system_attr(trial_id, CONSTRAINT, points / 100 - limit)
     learned = lessons.lesson(config, result) if config is not None else None
     if learned is not None:
         backend.set_trial_user_attr(trial_id, lessons.FITTED, lessons.attribute(learned))

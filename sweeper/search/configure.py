@@ -52,7 +52,14 @@ def configure(
         # The plan takes several GPUs for a trial only where one does not hold the model.
         sharding="fsdp" if candidate.gpus_per_trial > 1 else "none",
         keep_weights=True,
+        forgetting_limit=_forgetting_limit(candidate),
     )
+
+
+def _forgetting_limit(candidate: Candidate) -> float | None:
+    # The user's, as planned: a trial's own ``general_loss_limit`` only says when it stops.
+    planned = candidate.parameters.get("general_loss_limit")
+    return None if planned is None else float(planned.default)
 
 
 def _accumulation(candidate: Candidate) -> int:

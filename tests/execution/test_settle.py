@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -171,10 +172,10 @@ def test_the_study_learns_what_was_forgotten_and_how_it_stands_to_the_limit(
 ) -> None:
     known = {} if points is None else {"general_loss": 2 + points / 100, "general_loss_base": 2.0}
     config = a_config()
-    limited = {**config.parameters, "general_loss_limit": 0.02}
-    assert tell(
-        claimed(queue), a_result(**known), None, config.model_copy(update={"parameters": limited})
-    )
+    # The trial's own limit only says when it stops: the user's is what it is held to.
+    own = {**config.parameters, "general_loss_limit": math.inf}
+    limited = config.model_copy(update={"parameters": own, "forgetting_limit": 0.02})
+    assert tell(claimed(queue), a_result(**known), None, limited)
     told = queue.trial(0)
     assert told.user_attrs.get(FORGETTING) == (None if points is None else pytest.approx(points))
     assert list(told.constraints.values()) == (

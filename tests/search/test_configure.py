@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from curve_backend import ITEMS, make_plan
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweeper.planning.plan import Parameter
 from sweeper.search.configure import configure, rung_items, split_batch
 
 
@@ -36,6 +39,20 @@ def test_a_configuration_holds_the_candidates_set_up_and_the_plans_budget() -> N
     assert config.parameters == parameters
     assert (config.budget.rungs, config.budget.epochs) == (8, 2.0)
     assert config.keep_weights
+    assert config.forgetting_limit is None
+
+
+def test_a_trial_is_held_to_the_users_limit_whatever_its_own_is() -> None:
+    plan = make_plan()
+    limit = Parameter(kind="float", default=0.05, source="test", searched=False)
+    full = plan.candidate("full")
+    limited = full.model_copy(
+        update={"parameters": {**full.parameters, "general_loss_limit": limit}}
+    )
+    own = {**full.defaults(), "general_loss_limit": math.inf}
+    config = configure(plan, limited, own, number=0, attempt=1, origin="user")
+    assert config.forgetting_limit == 0.05
+    assert config.parameters["general_loss_limit"] == math.inf
 
 
 def test_without_a_batch_parameter_the_candidates_own_batch_is_kept() -> None:
