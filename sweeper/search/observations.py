@@ -103,8 +103,13 @@ def observation(trial: FrozenTrial) -> Observation:
         curve=best_so_far(trial.intermediate_values),
         reported=trial.intermediate_values,
         seconds=float(trial.user_attrs.get(SECONDS, 0.0)),
-        excess=trial.system_attrs.get(CONSTRAINT) if ended else None,
+        excess=_finite(trial.system_attrs.get(CONSTRAINT)) if ended else None,
     )
+
+
+def _finite(excess: float | None) -> float | None:
+    # A limit of infinity is none.
+    return excess if excess is not None and math.isfinite(excess) else None
 
 
 def best_so_far(losses: dict[int, float]) -> dict[int, float]:

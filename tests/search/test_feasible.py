@@ -3,16 +3,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import optuna
 import pytest
 
 from sweeper.planning.plan import Parameter
 from sweeper.search.engine import Limit, Rung, RungCount, Searched, Space, Strategy, search
 from sweeper.search.feasible import log_chance
 from sweeper.search.model import Model
-from sweeper.search.observations import Observation
+from sweeper.search.observations import Observation, observation
 from sweeper.search.pruner import View
 from sweeper.search.sampler import known_of
 from sweeper.search.stopping import outlook
+from sweeper.search.study import CONSTRAINT
 
 RATE = Parameter(
     kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
@@ -104,6 +106,17 @@ def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_st
     far = View(own, 6, 8, [over], [over], 0.0).judge()
     assert not far.prune
     assert View(own, 6, 8, [observed(1, 0.3, None)], [], 0.0).judge().prune
+
+
+def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
+    trial = optuna.trial.create_trial(
+        params={"strategy": "lora"},
+        distributions={"strategy": optuna.distributions.CategoricalDistribution(["lora"])},
+        value=0.5,
+        system_attrs={CONSTRAINT: -math.inf},
+    )
+    assert observation(trial).excess is None
+    assert observation(trial).keeps
 
 
 def test_without_a_limit_nothing_is_weighed() -> None:
