@@ -15,7 +15,7 @@ from sweeper.search.space import STRATEGY
 from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
 from sweeper.spec import Scalar
 
-START, PROBE = "head_init", "probe"
+START = "head_init"
 
 # Failures that say something about the configuration; the others are the machine's.
 _TELLING = frozenset({"diverged", "out-of-memory"})

@@ -22,7 +22,7 @@ from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.search.curves import jitter
 from sweeper.search.earlier import Earlier
 from sweeper.search.model import Beside, Known, Promise
-from sweeper.search.observations import PROBE, START, Observation, observe
+from sweeper.search.observations import Observation, observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.proposals import Proposals
 from sweeper.spec import Scalar
@@ -72,7 +72,7 @@ class SweeperSampler(BaseSampler):
             return turn, self._point(turn, seen, generator)
         promises = {key: self._promise(key, seen, generator) for key in keys}
         best = max(keys, key=lambda key: promises[key].score)
-        return best, self._told(best, seen) or promises[best].point
+        return best, self._hinted(best, seen) or promises[best].point
 
     def untried(self, seen: Sequence[Observation]) -> list[str]:
         """The candidates that have a turn to come before any promise counts."""
@@ -114,38 +114,7 @@ class SweeperSampler(BaseSampler):
             # The rule book's best guess is tried before anything is searched.
             parameters = self._candidates[key].parameters
             return {name: parameters[name].default for name in axes}
-        return self._told(key, seen) or self._promise(key, seen, generator).point
-
-    def _told(self, key: str, seen: Sequence[Observation]) -> dict[str, Scalar]:
-        """What other studies, or other strategies of this one, say to try next."""
-        return self._hinted(key, seen) or self._from_probe(key, seen)
-
-    def _from_probe(self, key: str, seen: Sequence[Observation]) -> dict[str, Scalar]:
-        """The best trial again with a start from the probe, where the frozen head alone beats it.
-
-        Such a trial begins where the best one does not even end. On recorded trials of 24 intents
-        that was so, and every start from the probe but one was better than the default.
-        """
-        start = self._axes(key).get(START)
-        own = [one for one in seen if one.key == key]
-        if not isinstance(start, Choice) or PROBE not in start.choices:
-            return {}
-        if any(one.parameters.get(START) == PROBE for one in own):
-            return {}
-        ended = [one for one in own if one.complete]
-        best = min(ended, key=lambda one: one.rank, default=None)
-        heads = [one.loss for one in seen if self._is_frozen(one, key) and one.loss is not None]
-        if best is None or best.loss is None or min(heads, default=math.inf) >= best.loss:
-            return {}
-        moved = {**best.parameters, START: PROBE}
-        known = self._candidates[key].parameters
-        return {name: value for name, value in moved.items() if space.holds(known[name], moved)}
-
-    def _is_frozen(self, one: Observation, key: str) -> bool:
-        """Whether it is the frozen head of the candidate's model, trained to its end."""
-        frozen = self._candidates[one.key]
-        is_head = frozen.strategy in space.ONE_TRIAL_STRATEGIES
-        return one.complete and is_head and frozen.model == self._candidates[key].model
+        return self._hinted(key, seen) or self._promise(key, seen, generator).point
 
     def _hinted(self, key: str, seen: Sequence[Observation]) -> dict[str, Scalar]:
         """What an earlier study found best, once: it is this candidate's first draw."""

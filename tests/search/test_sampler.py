@@ -55,18 +55,6 @@ INSIDE = bowl({"lora": -3.7, "full": -4.6}, {"lora": 0.30, "full": 0.35})
 MISLED = bowl({"lora": -2.6, "full": -3.5}, {"lora": 0.30, "full": 0.32})
 
 
-def starts_matter(head: float):
-    """A start from the probe ends where the head does, less a little; the default lies at 0.6."""
-
-    def loss(key: str, parameters) -> float:
-        if key == "head":
-            return head
-        away = 0.3 * (math.log10(parameters["learning_rate"]) + 3.7) ** 2
-        return away + (head - 0.02 if parameters["head_init"] == "probe" else 0.6)
-
-    return loss
-
-
 def best(seen) -> float:
     return min(value for _, _, value in seen)
 
@@ -166,31 +154,3 @@ def test_other_samplers_search_the_same_space_and_skip_the_head(name: str) -> No
     counts = Counter(key for key, _, _ in replay(make_plan(12), INSIDE, 12, name))
     assert counts["head"] == 1
     assert counts.total() == 12
-
-
-def starting_at_random() -> Plan:
-    """Two candidates, of which the tuned one starts from a random head by default."""
-    plan = make_plan(strategies="lora,head")
-    lora, head = plan.candidates
-    start = lora.parameters["head_init"].model_copy(update={"default": "random"})
-    parameters = {**lora.parameters, "head_init": start}
-    tuned = lora.model_copy(update={"parameters": parameters})
-    return plan.model_copy(update={"candidates": (tuned, head)})
-
-
-def test_where_the_frozen_head_beats_the_default_the_next_trial_starts_from_the_probe() -> None:
-    seen = replay(starting_at_random(), starts_matter(0.3), 6)
-    assert [key for key, *_ in seen[:2]] == ["lora", "head"]
-    (_, default, _), (_, first, _) = seen[0], seen[2]
-    assert default["head_init"] == "random"
-    # The rate of a new head has no meaning there.
-    expected = {**default, "head_init": "probe"}
-    del expected["head_learning_rate"]
-    assert first == expected
-    # Once only: what follows is searched.
-    assert all(parameters != first for _, parameters, _ in seen[3:])
-
-
-def test_where_the_default_beats_the_frozen_head_no_start_is_imposed() -> None:
-    seen = replay(starting_at_random(), starts_matter(0.7), 4)
-    assert seen[2][1]["head_init"] == "random"
