@@ -15,7 +15,7 @@ from sweeper.training.memory_use import PeakMemory, bytes_of
 from sweeper.training.progress import Progress
 from sweeper.training.quick_steps import quick_steps
 from sweeper.training.rungs import RungWatch
-from sweeper.training.sampling import LengthGroupedBatches
+from sweeper.training.sampling import LEAST, LengthGroupedBatches
 from sweeper.training.schedule import optimizer_steps, rung_steps, schedule
 from sweeper.training.trainer import Guards, TrialTrainer, arguments
 from sweeper.trials import TrialResult
@@ -82,6 +82,7 @@ def _trainer(
     steps = optimizer_steps(len(train), effective, config.budget.epochs)
     per_epoch = optimizer_steps(len(train), effective, 1.0)
     at = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
+    least = 1 if config.task == "classification" else LEAST
     task = job.workshop.task.for_training(config.parameters)
     emphasis = task.emphasis(job.workshop.items("validation").examples)
     watch = RungWatch(job, model, at, per_epoch, phase, emphasis)
@@ -101,7 +102,7 @@ def _trainer(
         model=model,
         task=task,
         features=train.features,
-        order=LengthGroupedBatches(train.lengths, effective, config.seed),
+        order=LengthGroupedBatches(train.lengths, effective, config.seed, least),
         # Later, since spreading a model over devices makes other tensors of its weights.
         groups=lambda: strategy.parameter_groups(model, config.parameters, head_names(model)),
         progress=job.progress,

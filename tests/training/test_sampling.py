@@ -67,6 +67,16 @@ def test_small_data_are_grouped_too_and_epochs_still_differ(lengths, rows, most)
     assert not together[0] & together[1]
 
 
+def test_a_length_that_tells_the_class_does_not_make_batches_of_one_class():
+    lengths = [1 + n % 3 for n in range(48)]  # three classes, three lengths
+    grouped, mixed = (LengthGroupedBatches(lengths, 8, 0, least) for least in (8, 1))
+    alone = [
+        sum(len({lengths[i] for i in part}) == 1 for part in batches(list(order), 8))
+        for order in (grouped, mixed)
+    ]
+    assert alone[0] > alone[1] == 0
+
+
 def test_lengths_do_not_drift_within_an_epoch(lengths):
     epochs = [list(LengthGroupedBatches(lengths, 16, seed)) for seed in range(20)]
     halves = [
