@@ -37,9 +37,9 @@ class SearchEnd:
         if found is None:
             return False
         begun = ending.begun(loop.ledger.trials)
-        if not loop.progress.search_ended:
-            text = f"the search ends after {begun} of {total} trials: {found.because}"
-            loop.progress.search_ended = text
+        text = f"the search ends after {begun} of {total} trials: {found.because}"
+        first, loop.progress.search_ended = not loop.progress.search_ended, text
+        if first:  # another worker may have begun one more just then, which later looks count
             loop.say("search-ended", text=text)
         return loop.ledger.finished(begun) >= begun
 
