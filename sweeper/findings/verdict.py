@@ -249,8 +249,8 @@ def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str
     if contest.chosen:
         if contest.chosen.trial != best_trial.config.number:
             lines.append(
-                f"What follows is about trial {contest.chosen.trial}, the cheapest finalist that "
-                "cannot be told apart from the best."
+                f"What follows is about trial {contest.chosen.trial}, the finalist that would be "
+                "recommended by what is known."
             )
         lines += _because(run, contest, contest.chosen)
     return lines
