@@ -6,6 +6,7 @@ Calibrated on the recorded trials' CPU seconds, so that a busy machine does not 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -45,11 +46,12 @@ class Costs:
     @classmethod
     def of(cls, table: Table) -> Costs:
         """Calibrate on a table."""
-        tuned = [one for one in table.trials if len(one.steps) > 1]
+        timed = _of_one_machine(table.trials)
+        tuned = [one for one in timed if len(one.steps) > 1]
         kinds = {(one.strategy, str(one.parameters.get(TARGETS, ""))) for one in tuned}
         step = {kind: _fit(_of_kind(tuned, kind)) for kind in kinds}
         names = {one.strategy for one in tuned}
-        heads = [one.training_seconds[-1] for one in table.trials if len(one.steps) == 1]
+        heads = [one.training_seconds[-1] for one in timed if len(one.steps) == 1]
         setup = {
             name: max(0.0, _median(_setup(one) for one in tuned if one.strategy == name))
             for name in names
@@ -90,6 +92,12 @@ class Costs:
     def _like(self, strategy: str) -> Floats:
         fits = [fit for (name, _), fit in self.step.items() if name == strategy]
         return np.asarray(np.mean(fits, axis=0))
+
+
+def _of_one_machine(trials: Sequence[Recorded]) -> list[Recorded]:
+    # Of the one that recorded most.
+    ((name, _),) = Counter(one.machine for one in trials).most_common(1)
+    return [one for one in trials if one.machine == name]
 
 
 def _features(parameters: Mapping[str, Scalar]) -> Floats:

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +180,7 @@ class Recorder:
             "peak_memory_gib": result.peak_memory_gib,
             "setup_seconds": result.setup_seconds,
             "versions": result.versions,
+            "machine": machine(),
         }
         below = list(curve.items[:-1]) if result.state == "COMPLETE" else curve.items
         arrays = {
@@ -190,6 +194,15 @@ class Recorder:
             "cpu_seconds": np.asarray(curve.cpu_seconds),
         }
         write_trial(self._file(index), told, arrays)
+
+
+@cache
+def machine() -> str:
+    """The processor's name; seconds of different ones are not to be mixed."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
 def _final_items(folder: Path, result: TrialResult) -> list[float]:

@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Generator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,15 @@ from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.methods import METHODS, Method
 from benchmarks.search.score import BUDGETS, Replay, summary
 from benchmarks.search.table import TABLES, read
-from benchmarks.search.world import Ground, ModelWorld, Realised, TableWorld, World, too_few
+from benchmarks.search.world import (
+    Ground,
+    ModelWorld,
+    Realised,
+    TableWorld,
+    World,
+    is_scored,
+    too_few,
+)
 from sweeper.execution.slots import known_slots
 from sweeper.planning.plan import Plan
 from sweeper.search.engine import Limit, Objective, Rung, search
@@ -45,8 +54,9 @@ def answered_by(world: World, plan: Plan, realised: list[Realised]) -> Objective
         one = world.trial(strategy, parameters)
         realised.append(one)
         last = plan.budget.rungs - len(one.losses)
-        for number, (loss, seconds) in enumerate(zip(one.losses, one.seconds, strict=True), 1):
-            yield Rung(last + number, loss, seconds)
+        for rung, loss, seconds in zip(count(last + 1), one.losses, one.seconds, strict=False):
+            if is_scored(plan, rung):
+                yield Rung(rung, loss, seconds)
         return one.first_half
 
     return objective

@@ -25,6 +25,8 @@ TABLES = Path(__file__).parent / "tables"
 # Item losses below the last rung are kept in one byte, as logarithms between these bounds: steps
 # of 7%, which average out over the items.
 LOWEST, HIGHEST = 1e-6, 60.0
+# Of each trial one number a rung.
+_LINES = ("steps", "training_seconds", "evaluation_seconds", "cpu_seconds")
 _PER_STEP = (np.log(HIGHEST) - np.log(LOWEST)) / 255
 
 
@@ -40,6 +42,7 @@ class Recorded:
         steps: Optimizer steps at each rung.
         training_seconds: CPU seconds of training up to each rung.
         evaluation_seconds: CPU seconds of evaluation up to each rung.
+        machine: Where it was recorded.
     """
 
     index: int
@@ -54,6 +57,7 @@ class Recorded:
     steps: Floats
     training_seconds: Floats
     evaluation_seconds: Floats
+    machine: str
 
     @property
     def complete(self) -> bool:
@@ -94,13 +98,38 @@ def pack(folder: Path, name: str, to: Path) -> int:
         model["folder"] = None
     told = {"trials": [trial["told"] for trial in trials], "plan": plan}
     arrays: dict[str, Any] = {"told": np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)}
-    for key in ("steps", "training_seconds", "evaluation_seconds", "cpu_seconds"):
+    for key in _LINES:
         arrays[key] = _padded([trial[key] for trial in trials]).astype(np.float32)
     arrays["rungs"] = _coded([trial["rungs"] for trial in trials])
     arrays["final"] = _padded([trial["final"] for trial in trials]).astype(np.float16)
     to.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(to / f"{name}.npz", **arrays)
     return len(trials)
+
+
+def unpack(name: str, folder: Path, tables: Path = TABLES) -> int:
+    """Make a recorder's folder of a table, so that recording can go on; returns how many trials.
+
+    Packed again, they are what they were. Trials that the folder has already are left alone.
+    """
+    with np.load(tables / f"{name}.npz") as stored:
+        arrays = {key: stored[key] for key in stored.files}
+    told = json.loads(arrays["told"].tobytes())
+    trials = folder / "trials"
+    trials.mkdir(parents=True, exist_ok=True)
+    plan = folder / "plan.json"
+    if not plan.is_file():
+        Plan.model_validate(told["plan"]).write(plan)
+    losses = decoded(arrays["rungs"])
+    for row, fields in enumerate(told["trials"]):
+        file = trials / f"{fields['index']:04d}.npz"
+        if file.is_file():
+            continue
+        lines = {key: arrays[key][row] for key in (*_LINES, "final")}
+        kept: dict[str, Any] = {key: line[~np.isnan(line)] for key, line in lines.items()}
+        reached = ~np.isnan(losses[row]).any(axis=1)
+        write_trial(file, fields, kept | {"rungs": losses[row][reached]})
+    return len(told["trials"])
 
 
 def write_trial(file: Path, told: dict[str, Any], arrays: dict[str, Any]) -> None:
@@ -179,4 +208,5 @@ def _recorded(fields: dict[str, Any], arrays: dict[str, Any], losses: Floats, ro
         steps=line("steps"),
         training_seconds=np.cumsum(cpu * share),
         evaluation_seconds=np.cumsum(cpu * (1 - share)),
+        machine=fields.get("machine", ""),
     )

@@ -76,7 +76,12 @@ def scored_items(plan: Plan) -> list[int]:
     """How many validation items the product scores at each rung."""
     whole = next(split.rows for split in plan.facts.data.splits if split.name == "validation")
     few = min(plan.budget.rung_items or whole, whole)
-    return [few] * (plan.budget.rungs - 1) + [whole]
+    return [few if is_scored(plan, rung) else 0 for rung in range(1, plan.budget.rungs)] + [whole]
+
+
+def is_scored(plan: Plan, rung: int) -> bool:
+    """Whether the product scores a trial at that rung."""
+    return rung == plan.budget.rungs or rung % plan.budget.rung_every == 0
 
 
 def axes_of(plan: Plan, key: str) -> dict[str, Axis | Choice]:

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from benchmarks.search.curvemodel import ranking
 from benchmarks.search.design import REPEAT_EVERY, Design
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.methods import METHODS
-from benchmarks.search.replay import replay
+from benchmarks.search.replay import answered_by, replay
 from benchmarks.search.score import Replay, mean
-from benchmarks.search.table import Table, pack, read, write_trial
+from benchmarks.search.table import Table, pack, read, unpack, write_trial
 from benchmarks.search.world import (
     Ground,
     ModelWorld,
@@ -108,6 +109,48 @@ def test_a_table_gives_back_what_was_recorded_within_a_byte(table: Table) -> Non
         assert one.loss == pytest.approx(float(np.mean(shown.items)), rel=2e-3)
         if one.strategy != "head":
             assert one.items.mean(axis=1) == pytest.approx(list(shown.losses[:-1]), rel=0.04)
+
+
+def test_an_unpacked_table_packs_to_itself_and_keeps_newer_records(
+    table: Table, tmp_path: Path
+) -> None:
+    record(tmp_path / "first" / "made-up")
+    pack(tmp_path / "first" / "made-up", "made-up", tmp_path / "tables")
+    folder = tmp_path / "again" / "made-up"
+    assert unpack("made-up", folder, tmp_path / "tables") == TRIALS
+    pack(folder, "made-up", tmp_path / "tables-again")
+    names = ("made-up", tmp_path / "tables"), ("made-up", tmp_path / "tables-again")
+    first, again = (read(*name) for name in names)
+    assert again.plan == first.plan
+    for one, two in zip(first.trials, again.trials, strict=True):
+        assert (one.parameters, one.seed, one.state) == (two.parameters, two.seed, two.state)
+        assert np.array_equal(one.items, two.items)
+        assert np.array_equal(one.final, two.final)
+        assert np.array_equal(one.training_seconds, two.training_seconds)
+    newer = folder / "trials" / "0003.npz"
+    newer.write_bytes(b"recorded since")
+    unpack("made-up", folder, tmp_path / "tables")
+    assert newer.read_bytes() == b"recorded since"
+
+
+def test_costs_are_those_of_the_machine_that_recorded_most(table: Table) -> None:
+    slow = [replace(one, machine="old", training_seconds=one.training_seconds * 5)
+            for one in table.trials[:20]]  # fmt: skip
+    mixed = replace(table, trials=(*slow, *table.trials[20:]))
+    items = scored_items(table.plan)
+    parameters = table.plan.candidate("lora").defaults()
+    alone, both = (Costs.of(one).seconds("lora", parameters, items)[-1] for one in (table, mixed))
+    assert both == pytest.approx(alone, rel=0.05)
+
+
+def test_a_replay_shows_and_pays_only_the_rungs_that_the_plan_scores(ground: Ground) -> None:
+    sparse = plan().budget.model_copy(update={"rung_every": 4, "rung_items": RUNG_ITEMS})
+    made = ground.table.plan.model_copy(update={"budget": sparse})
+    assert scored_items(made) == [0, 0, 0, RUNG_ITEMS, 0, 0, 0, scored_items(plan())[-1]]
+    world = ModelWorld(replace(ground, table=replace(ground.table, plan=made)), 0)
+    objective = answered_by(world, made, [])
+    assert [rung.rung for rung in objective("lora", table_default(ground))] == [4, 8]
+    assert [rung.rung for rung in objective("head", {})] == [8]
 
 
 def test_recording_goes_on_with_the_same_configurations_and_repeats_some_on_other_seeds() -> None:
