@@ -1,14 +1,15 @@
 """Recorded tasks as something to search: a configuration in, a curve with noise and costs out.
 
-Half A of the validation items is all that a method sees; half B is kept to judge it by. Knows
-nothing of methods.
+Half A of the validation items is all that a method sees; half B is kept to judge it by. In a world
+of recorded trials each seed draws the halves anew, and which of the trials that repeat a
+configuration is met. Knows nothing of methods.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -29,6 +30,8 @@ from sweeper.spec import Scalar
 BAD_FACTOR = 1.5
 # Fresh configurations, beside the recorded ones, among which the best known is looked for.
 POOL = 4000
+# More items than any task validates on.
+HALVED = 10_000
 # Fewer recorded trials of a strategy are no ground to model it on.
 FEWEST_TRIALS = 20
 
@@ -95,11 +98,13 @@ def axes_of(plan: Plan, key: str) -> dict[str, Axis | Choice]:
     }
 
 
-def seen_losses(one: Recorded, rungs: int, items: int) -> list[float]:
+def seen_losses(
+    one: Recorded, rungs: int, items: int, order: Callable[[Floats], Floats] = np.asarray
+) -> list[float]:
     """A recorded trial's losses on the rung items of half A, infinite from where it failed."""
-    seen = [float(row[:items][0::2].mean()) for row in one.items]
+    seen = [float(order(row[:items])[0::2].mean()) for row in one.items]
     seen += [math.inf] * (rungs - 1 - len(seen))
-    return [*seen, float(one.final[0::2].mean()) if one.complete else math.inf]
+    return [*seen, float(order(one.final)[0::2].mean()) if one.complete else math.inf]
 
 
 def too_few(table: Table) -> dict[str, int]:
@@ -208,6 +213,15 @@ class _Recorded:
     def guessing(self) -> float:
         return chance(self.plan)
 
+    def halved(self, items: Floats) -> Floats:
+        """Items so that those of half A stand at even places: of each pair one, by the seed."""
+        pairs = len(items) // 2
+        swapped = np.random.default_rng([self.seed, 1]).random(HALVED)[:pairs] < 0.5
+        order = np.arange(len(items))
+        order[0 : 2 * pairs : 2] += swapped
+        order[1 : 2 * pairs : 2] -= swapped
+        return np.asarray(items[order])
+
 
 @dataclass
 class ModelWorld(_Recorded):
@@ -236,12 +250,13 @@ class ModelWorld(_Recorded):
         seconds = tuple(ground.costs.seconds(key, parameters, scored_items(self.plan)))
         if key not in ground.models:
             one = ground.table.of(key)[0]
-            return Realised((float(one.final[0::2].mean()),), seconds[-1:], one.final, one.loss)
+            items = self.halved(one.final)
+            return Realised((float(items[0::2].mean()),), seconds[-1:], items, one.loss)
         model = ground.models[key]
         log_curve = model.predict([parameters])[0]
         near = model.nearest(parameters)
         curve = np.exp(log_curve + noise)
-        items = near.final * (curve[-1] / near.loss)
+        items = self.halved(near.final) * (curve[-1] / near.loss)
         losses = (*curve[:-1], items[0::2].mean())
         return Realised(tuple(map(float, losses)), seconds, items, float(np.exp(log_curve[-1])))
 
@@ -252,25 +267,29 @@ class TableWorld(_Recorded):
 
     Args:
         ground: The task.
-        seed: Of the replay; breaks ties.
+        seed: Of the replay.
     """
 
     _used: set[int] = field(default_factory=set)
 
     @cached_property
     def best(self) -> Realised:
-        pool = [one for one in self.ground.table.trials if self._is_first(one) and one.complete]
-        return self._realise(min(pool, key=lambda one: one.loss))
+        return self._realise(min(self._met, key=lambda one: one.loss))
 
-    def _is_first(self, one: Recorded) -> bool:
-        return one.seed == self.plan.seed
+    @cached_property
+    def _met(self) -> list[Recorded]:
+        # Each configuration once, on one of the seeds that it was recorded with.
+        repeats: dict[str, list[Recorded]] = {}
+        for one in self.ground.table.trials:
+            name = repr((one.strategy, sorted(one.parameters.items())))
+            repeats.setdefault(name, []).append(one)
+        generator = np.random.default_rng([self.seed, 2])
+        return [ones[generator.integers(len(ones))] for ones in repeats.values()]
 
     def trial(self, strategy: str, parameters: Mapping[str, Scalar]) -> Realised:
         """The trial; infinitely bad and free where all recorded ones are used up."""
         pool = [
-            one
-            for one in self.ground.table.of(strategy)
-            if self._is_first(one) and one.index not in self._used
+            one for one in self._met if one.strategy == strategy and one.index not in self._used
         ]
         if not pool:
             return Realised((math.inf,), (0.0,), None, math.inf)
@@ -290,8 +309,8 @@ class TableWorld(_Recorded):
         plan = self.plan
         seconds = self.ground.costs.seconds(one.strategy, one.parameters, scored_items(plan))
         if one.strategy not in self.ground.costs.item:
-            return Realised((float(one.final[0::2].mean()),), tuple(seconds[-1:]), one.final,
-                            one.loss)  # fmt: skip
-        losses = seen_losses(one, plan.budget.rungs, _width(self.ground.table))
-        final = one.final if one.complete else None
+            items = self.halved(one.final)
+            return Realised((float(items[0::2].mean()),), tuple(seconds[-1:]), items, one.loss)
+        losses = seen_losses(one, plan.budget.rungs, _width(self.ground.table), self.halved)
+        final = self.halved(one.final) if one.complete else None
         return Realised(tuple(losses), tuple(seconds), final, one.loss)

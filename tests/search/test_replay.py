@@ -190,10 +190,35 @@ def table_default(ground: Ground) -> dict[str, object]:
 
 def test_a_table_world_gives_each_recorded_trial_once(ground: Ground) -> None:
     world = TableWorld(ground, 0)
-    count = sum(one.strategy == "lora" and one.seed == 0 for one in ground.table.trials)
+    lora = [one.parameters for one in ground.table.of("lora")]
+    count = sum(parameters not in lora[:place] for place, parameters in enumerate(lora))
+    assert 0 < count < len(lora)
     shown = [world.trial("lora", table_default(ground)).truth for _ in range(count + 1)]
     assert len(set(shown[:-1])) == count
     assert math.isinf(shown[-1])
+
+
+def test_each_seed_has_halves_of_its_own_and_sees_rungs_on_its_half_a(ground: Ground) -> None:
+    items = np.arange(21.0)
+    first, again, other = (TableWorld(ground, seed).halved(items) for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert set(first) == set(other) == set(items)
+    assert set(first[0::2]) != set(other[0::2])
+    assert np.array_equal(first[:10], TableWorld(ground, 0).halved(items[:10]))
+    shown = TableWorld(ground, 1).trial("head", {})
+    whole = ground.table.of("head")[0].final
+    assert shown.first_half != pytest.approx(float(whole[0::2].mean()))
+    assert (shown.first_half + shown.second_half) / 2 == pytest.approx(float(whole.mean()), rel=0.1)
+
+
+def test_a_repeated_configuration_is_met_on_one_of_its_seeds(ground: Ground) -> None:
+    default = table_default(ground)
+    trials = [replace(one, final=one.final * (1 + 0.1 * one.seed)) for one in ground.table.trials]
+    noisy = replace(ground, table=replace(ground.table, trials=tuple(trials)))
+    truths = {TableWorld(noisy, seed).trial("lora", default).truth for seed in range(12)}
+    recorded = {one.loss for one in noisy.table.of("lora") if one.parameters == default}
+    assert truths == recorded
+    assert len(truths) == 3
 
 
 @pytest.mark.parametrize("name", [name for name, one in METHODS.items() if not one.slow])
