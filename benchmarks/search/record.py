@@ -118,6 +118,7 @@ class Recorder:
         self.plan = self._frozen(lambda: plan_of(spec))
         self.design = Design(self.plan, task.name)
         self._backend = RecordedBackend(self.plan, spec)
+        self._rung_items = min(task.rung_items, task.rows[1])
 
     def _frozen(self, make: Callable[[], Plan]) -> Plan:
         path = self.folder / "plan.json"
@@ -159,8 +160,8 @@ class Recorder:
             attempt=1,
             origin="search",
         )
-        items = min(self.task.rung_items, self.task.rows[1])
-        budget = config.budget.model_copy(update={"rung_items": items, "rung_every": 1})
+        looks = {"rung_items": self._rung_items, "rung_every": 1}
+        budget = config.budget.model_copy(update=looks)
         update = {"seed": planned.seed, "budget": budget, "keep_weights": False}
         return config.model_copy(update=update)
 
@@ -182,7 +183,9 @@ class Recorder:
             "versions": result.versions,
             "machine": machine(),
         }
-        below = list(curve.items[:-1]) if result.state == "COMPLETE" else curve.items
+        reached = curve.items[:-1] if result.state == "COMPLETE" else curve.items
+        # Where there are fewer steps than rungs, one below the last may be scored on all items.
+        below = [items[: self._rung_items] for items in reached]
         arrays = {
             "rungs": np.asarray(below, dtype=np.float32),
             "final": np.asarray(final, dtype=np.float32),
