@@ -41,6 +41,8 @@ from sweeper.spec import Scalar
 
 MOST_TRIALS = 150
 WORLDS = ("model", "table", "formula")
+# Budgets, and the end, after which the incumbent's regret is told.
+TOLD_AT = (*(f"{budget:g}" for budget in BUDGETS), "end")
 # Formula tasks take space and budget from this table's plan.
 PLANNED_LIKE = "wellformed"
 
@@ -63,13 +65,13 @@ def answered_by(world: World, plan: Plan, realised: list[Realised]) -> Objective
 
 
 def replay(world: World, method: Method, seed: int, budgets: float, unit: float, starts: bool,
-           first_rung: int | None = None) -> Replay:  # fmt: skip
-    """Run one method to the end of its time."""
+           first_rung: int | None = None, trials: int = MOST_TRIALS) -> Replay:  # fmt: skip
+    """Run one method to the end of its time, or of its trials."""
     plan = seeded(world.plan, seed, first_rung)
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     known = [slot.fixed for slot in known_slots(plan, plan.budget.trials)] if starts else []
-    limit = Limit(MOST_TRIALS, budgets * unit, while_worth_it=method.stops)
+    limit = Limit(trials, budgets * unit, while_worth_it=method.stops)
     searched = search(
         plan, objective, limit, starts=known, sampler=method.sampler, pruner=method.pruner
     )
@@ -97,7 +99,7 @@ def unit_of(world: World) -> float:
 
 def line(name: str, told: dict[str, Any], seconds: float) -> str:
     until = told["budgets_until_good"]
-    regrets = " ".join(_interval(told[f"regret_at_{budget:g}"], 100) for budget in BUDGETS)
+    regrets = " ".join(_interval(told[f"regret_at_{at}"], 100) for at in TOLD_AT)
     return (
         f"{name:24} {_interval(until, 1)} {told['median_budgets']:6.1f} "
         f"{told['share_reached']:5.0%} {regrets} {told['trials']:5.0f} {told['completed']:5.1f} "
@@ -118,7 +120,9 @@ def _replay(
         made: Replay = run(world, seed, chosen.budgets, unit)
         return made
     starts = not chosen.no_starts
-    return replay(world, method, seed, chosen.budgets, unit, starts, chosen.first_rung)
+    return replay(
+        world, method, seed, chosen.budgets, unit, starts, chosen.first_rung, chosen.trials
+    )
 
 
 def main() -> None:
@@ -127,6 +131,7 @@ def main() -> None:
     parser.add_argument("--methods", default="", help="separated by /; the quick ones by default")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budgets", type=float, default=20.0)
+    parser.add_argument("--trials", type=int, default=MOST_TRIALS, help="end after so many")
     parser.add_argument("--world", choices=WORLDS, default="table")
     parser.add_argument("--tables", type=Path, default=TABLES)
     parser.add_argument("--first-rung", type=int, default=None, help="instead of the plan's")
@@ -171,7 +176,7 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
     first = chosen.first_rung or plan.budget.first_rung
     print(f"\n{task}: {told}, pruning from rung {first} of {plan.budget.rungs}, "
           f"{chosen.seeds} seeds")  # fmt: skip
-    heads = " ".join(f"{f'regret % at {budget:g}':>24}" for budget in BUDGETS)
+    heads = " ".join(f"{f'regret % at {at}':>24}" for at in TOLD_AT)
     print(f"{'method':24} {'budgets until good':>24} median share {heads} tried ended spent   sec")
     for method in methods:
         began = time.process_time()

@@ -116,6 +116,7 @@ def summary(replays: Sequence[Replay]) -> dict[str, object]:
         "budgets": float(np.mean([one.spent / one.unit for one in replays])),
         "completed": float(np.mean([one.trials[1] for one in replays])),
     }
+    told["regret_at_end"] = vars(mean([one.regret(math.inf) for one in replays]))
     for budget in BUDGETS:
         told[f"regret_at_{budget:g}"] = vars(mean([one.regret(budget) for one in replays]))
         told[f"half_b_regret_at_{budget:g}"] = vars(
