@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from sweeper.findings import words
 from sweeper.reporting.blocks import LegendEntry
+from sweeper.reporting.charts.scales import Scale
 from sweeper.reporting.charts.svg import clean_svg
 from sweeper.reporting.palette import look
 
@@ -96,6 +97,21 @@ def shaped(field: str) -> Any:
 def dashed(field: str) -> Any:
     """A dash that is written in the data."""
     return alt.StrokeDash(f"{field}:N", scale=None)
+
+
+def whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
+    """Thin rules from ``low`` to ``high`` of each row."""
+    return (
+        sheet.chart(rows)
+        .mark_rule(strokeWidth=1)
+        .encode(
+            x=x,
+            y=alt.Y("low:Q", scale=scale.altair()),
+            y2="high:Q",
+            color=plain("color"),
+            description="trial:N",
+        )
+    )
 
 
 @lru_cache(maxsize=64)

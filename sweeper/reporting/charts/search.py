@@ -10,7 +10,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings, SearchGain
 from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import INK, MUTED, Rows, Sheet, dashed, plain, shaped
+from sweeper.reporting.charts.draw import INK, MUTED, Rows, Sheet, dashed, plain, shaped, whiskers
 from sweeper.reporting.charts.scales import Scale, dodge, fit
 from sweeper.reporting.palette import look
 
@@ -54,7 +54,7 @@ def slope(findings: Findings, description: str) -> Panel | None:
     )
     chart = (
         _lines(sheet, rows, x, y)
-        + _whiskers(sheet, marks, x, scale)
+        + whiskers(sheet, marks, x, scale)
         + _points(sheet, marks, x, y)
         + _labels(sheet, labels, x)
     ).properties(width=_SLOPE_WIDTH, height=HEIGHT)
@@ -116,20 +116,6 @@ def _lines(sheet: Sheet, rows: Rows, x: Any, y: Any) -> Any:
             detail="strategy:N",
             color=plain("color"),
             strokeDash=dashed("dash"),
-            description="trial:N",
-        )
-    )
-
-
-def _whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
-    return (
-        sheet.chart(rows)
-        .mark_rule(strokeWidth=1)
-        .encode(
-            x=x,
-            y=alt.Y("low:Q", scale=scale.altair()),
-            y2="high:Q",
-            color=plain("color"),
             description="trial:N",
         )
     )

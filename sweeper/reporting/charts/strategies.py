@@ -10,7 +10,7 @@ import altair as alt
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings, TrialRow
 from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import MUTED, Sheet, plain, shaped
+from sweeper.reporting.charts.draw import MUTED, Sheet, shaped, whiskers
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.charts.search import HEIGHT, loss_title
 from sweeper.reporting.palette import look
@@ -58,7 +58,7 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
     rows = [_row(t, cost, t.number in front, best, y_scale) for t in trials]
     rows.sort(key=lambda row: (row["fill"] == row["color"], row["color"]))
     sheet = Sheet()
-    chart = _front(sheet, rows, front, x, y) + _whiskers(
+    chart = _front(sheet, rows, front, x, y) + whiskers(
         sheet, [r for r in rows if r["best"]], x, y_scale
     )
     chart = chart + _points(sheet, [r for r in rows if not r["best"]], x, y, 30)
@@ -136,20 +136,6 @@ def _points(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any, size: int)
             stroke=alt.Stroke("color:N", scale=None),
             fill=alt.Fill("fill:N", scale=None),
             shape=shaped("shape"),
-            description="trial:N",
-        )
-    )
-
-
-def _whiskers(sheet: Sheet, rows: list[dict[str, Any]], x: Any, scale: Scale) -> Any:
-    return (
-        sheet.chart(rows)
-        .mark_rule(strokeWidth=1)
-        .encode(
-            x=x,
-            y=alt.Y("low:Q", scale=scale.altair()),
-            y2="high:Q",
-            color=plain("color"),
             description="trial:N",
         )
     )
