@@ -135,6 +135,7 @@ def main() -> None:
     parser.add_argument("--world", choices=WORLDS, default="table")
     parser.add_argument("--tables", type=Path, default=TABLES)
     parser.add_argument("--first-rung", type=int, default=None, help="instead of the plan's")
+    parser.add_argument("--strategies", default="", help="of tables, instead of all")
     parser.add_argument("--no-starts", action="store_true", help="without the defaults")
     parser.add_argument("--check", action="store_true", help="how well the models rank, too")
     parser.add_argument("--json", type=Path, default=None)
@@ -162,6 +163,8 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
         make: Callable[[int], World] = partial(FormulaWorld, plan, KINDS[task])
     else:
         table = read(task, chosen.tables)
+        if chosen.strategies:
+            table = table.only(chosen.strategies.split(","))
         told["recorded"] = len(table.trials)
         if too_few(table):
             print(f"\n{task}: {told}, not replayed: too few of {too_few(table)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +82,13 @@ class Table:
     def of(self, strategy: str) -> list[Recorded]:
         """The trials of one strategy."""
         return [one for one in self.trials if one.strategy == strategy]
+
+    def only(self, strategies: Sequence[str]) -> Table:
+        """As if nothing else had been asked for."""
+        kept = tuple(one for one in self.plan.candidates if one.strategy in strategies)
+        plan = self.plan.model_copy(update={"candidates": kept})
+        trials = tuple(one for one in self.trials if one.strategy in strategies)
+        return Table(self.name, plan, trials)
 
     @property
     def rungs(self) -> int:
