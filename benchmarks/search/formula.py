@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.search.design import BATCH
 from benchmarks.search.table import Floats
-from benchmarks.search.world import Realised, scored_items
+from benchmarks.search.world import Probe, Realised, scored_items
 from sweeper.planning.plan import Parameter, Plan
 from sweeper.search import space
 from sweeper.search.pruner import chance
@@ -81,6 +81,11 @@ class FormulaWorld:
         """The loss of class frequencies."""
         return chance(self.plan)
 
+    @property
+    def probe(self) -> Probe | None:
+        """None: the head is a trial."""
+        return None
+
     @cached_property
     def _drawn(self) -> dict[str, float]:
         generator = np.random.default_rng([self.seed, 7])
@@ -140,7 +145,10 @@ class FormulaWorld:
         rise += 0.01 * math.log10(float(parameters.get("r", 16)) / 16) ** 2
         rise += kind.crossing if parameters.get("head_init") == "probe" else 0.0
         rise += 0.03 * (1 + self._drawn[key])
-        return min(floor * (1 + rise), 1.2 * self.guessing), away
+        # Too low a rate leaves a trial where it started, too high a one makes it worse than that.
+        probe = parameters.get("head_init") == "probe"
+        start = (kind.frozen if probe else 1.0) * self.guessing
+        return min(floor * (1 + rise), start if away < 0 else 1.2 * self.guessing), away
 
     def trial(self, strategy: str, parameters: Mapping[str, Scalar]) -> Realised:
         """The trial; the same configuration gives the same trial again."""

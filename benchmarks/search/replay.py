@@ -22,7 +22,7 @@ from typing import Any
 import optuna
 
 from benchmarks.search.formula import KINDS, FormulaWorld
-from benchmarks.search.methods import METHODS, Method
+from benchmarks.search.methods import METHODS, OURS, Method
 from benchmarks.search.score import BUDGETS, Replay, summary
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import (
@@ -71,11 +71,20 @@ def replay(world: World, method: Method, seed: int, budgets: float, unit: float,
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     known = [slot.fixed for slot in known_slots(plan, plan.budget.trials)] if starts else []
-    limit = Limit(trials, budgets * unit, while_worth_it=method.stops)
+    # Ours knows its baselines, and pays for the one that it uses.
+    probe = world.probe if method.sampler == OURS else None
+    spent = 0.0 if probe is None else probe.seconds
+    limit = Limit(trials, budgets * unit - spent, while_worth_it=method.stops)
     searched = search(
-        plan, objective, limit, starts=known, sampler=method.sampler, pruner=method.pruner
+        plan,
+        objective,
+        limit,
+        starts=known,
+        sampler=method.sampler,
+        pruner=method.pruner,
+        frozen=None if probe is None else {plan.candidates[0].model: probe.loss},
     )
-    ended, spent = [], 0.0
+    ended = []
     for one, shown in zip(searched.trials, realised, strict=True):
         spent += one.seconds
         if one.state == "COMPLETE":

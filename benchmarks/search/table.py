@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeper.planning.plan import Plan
+from sweeper.search.frozen import HEAD
 from sweeper.spec import Scalar
 
 Floats = NDArray[np.float64]
@@ -73,11 +74,19 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Table:
-    """All recorded trials of one task, with its plan."""
+    """All recorded trials of one task, with its plan.
+
+    Args:
+        name: Of the task.
+        plan: Its frozen plan.
+        trials: Of the plan's strategies.
+        head: The frozen head's trial, where the plan leaves it to the baselines.
+    """
 
     name: str
     plan: Plan
     trials: tuple[Recorded, ...]
+    head: Recorded | None = None
 
     def of(self, strategy: str) -> list[Recorded]:
         """The trials of one strategy."""
@@ -88,7 +97,8 @@ class Table:
         kept = tuple(one for one in self.plan.candidates if one.strategy in strategies)
         plan = self.plan.model_copy(update={"candidates": kept})
         trials = tuple(one for one in self.trials if one.strategy in strategies)
-        return Table(self.name, plan, trials)
+        heads = [one for one in self.of(HEAD) if HEAD not in strategies and one.complete]
+        return Table(self.name, plan, trials, heads[0] if heads else None)
 
     @property
     def rungs(self) -> int:

@@ -63,6 +63,14 @@ class Realised:
         return math.inf if self.items is None else float(self.items[1::2].mean())
 
 
+@dataclass(frozen=True)
+class Probe:
+    """A frozen head that is a baseline and no trial: its loss on half A, and its cost."""
+
+    loss: float
+    seconds: float
+
+
 class World(Protocol):
     """One task in one replay."""
 
@@ -72,6 +80,8 @@ class World(Protocol):
     def best(self) -> Realised: ...
     @property
     def guessing(self) -> float: ...
+    @property
+    def probe(self) -> Probe | None: ...
     def trial(self, strategy: str, parameters: Mapping[str, Scalar]) -> Realised: ...
 
 
@@ -212,6 +222,13 @@ class _Recorded:
     @property
     def guessing(self) -> float:
         return chance(self.plan)
+
+    @property
+    def probe(self) -> Probe | None:
+        head = self.ground.table.head
+        if head is None:
+            return None
+        return Probe(float(self.halved(head.final)[0::2].mean()), float(head.training_seconds[-1]))
 
     def halved(self, items: Floats) -> Floats:
         """Items so that those of half A stand at even places: of each pair one, by the seed."""

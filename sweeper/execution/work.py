@@ -21,6 +21,7 @@ from sweeper.execution.jobs import ERROR, Job, attempt_folder, score_file
 from sweeper.execution.repair import readable
 from sweeper.execution.settle import CRASHES_ALLOWED
 from sweeper.execution.watchdog import Pulse, Watchdog, patience_for_jobs, show_where
+from sweeper.search import frozen
 from sweeper.trials import BaselineResult, TrialConfig
 
 
@@ -77,6 +78,9 @@ def _score(bench: Bench, claim: Claim, job: Job) -> str | None:
 def _baselines(bench: Bench, pulse: Pulse) -> None:
     for result in bench.backend.baselines():
         pulse.beat()
+        if result.name == frozen.PROBE and result.validation_loss is not None:
+            model = bench.plan.candidates[0].model
+            frozen.note(bench.trials.study, model, result.validation_loss)
         path = bench.run.baselines / f"{result.name}.json"
         if readable(BaselineResult, path) is None:  # one that is there may hold test figures too
             result.write(path)

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from sweeper.planning.plan import Hint, Parameter
 from sweeper.search import space
+from sweeper.search.frozen import note
 from sweeper.search.named import make_pruner, make_sampler
 from sweeper.search.observations import best_so_far
 from sweeper.search.problem import Arm, Problem
@@ -162,6 +163,7 @@ def search(
     starts: Sequence[Mapping[str, Scalar]] | None = None,
     sampler: str = "sweeper",
     pruner: str = "sweeper",
+    frozen: Mapping[str, float] | None = None,
 ) -> Searched:
     """Search until the limit.
 
@@ -176,11 +178,15 @@ def search(
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
+        frozen: Losses of frozen models with a linear head, by model (``""`` where strategies name
+            none), for trials that may start from that head (``head_init`` of ``probe``).
 
     Raises:
         SpecError: Sampler or pruner cannot be made.
     """
     study = optuna.create_study(pruner=make_pruner(pruner, problem))
+    for model, loss in (frozen or {}).items():
+        note(study, model, loss)
     if starts is None:
         keyed = space.candidates(problem)
         starts = [space.fixed(key, one, {}) for key, one in keyed.items()]
@@ -244,7 +250,7 @@ class _Search:
     def _follow(
         self, trial: optuna.Trial, steps: Generator[Rung, None, float | None], rungs: list[Rung]
     ) -> tuple[State, float, str]:
-        frozen = self.study._storage
+        storage = self.study._storage
         try:
             while True:
                 rung = next(steps)
@@ -252,7 +258,7 @@ class _Search:
                 if not math.isfinite(rung.loss):
                     return "FAIL", math.inf, f"its loss at rung {rung.rung} is {rung.loss}"
                 trial.report(rung.loss, rung.rung)
-                judgement = judge(self.study, frozen.get_trial(trial._trial_id))
+                judgement = judge(self.study, storage.get_trial(trial._trial_id))
                 if judgement.prune:
                     return "PRUNED", rung.loss, judgement.because
         except StopIteration as end:

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
+from sweeper.search import frozen
 from sweeper.search.axis import Axis, Choice, Range, truncated
 from sweeper.search.earlier import OTHER_CHOICE, Earlier, place
 from sweeper.search.model import Beside, Known, Model, Promise
@@ -70,7 +71,8 @@ class Proposals:
         """The configuration to try next."""
         model = Model(self.axes, self.seen, self.log_prior, self.known, self.others)
         if any(one.loss is not None or one.failed for one in self.seen):
-            scanning = self._rate is not None and len(self._ended) < RATE_TRIALS
+            trained = [one for one in self._ended if one.origin != frozen.ORIGIN]
+            scanning = self._rate is not None and len(trained) < RATE_TRIALS
             draw = self._rate_step if scanning and self.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
         believed = [
