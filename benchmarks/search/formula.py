@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.search.design import BATCH
 from benchmarks.search.table import Floats
-from benchmarks.search.world import Probe, Realised, scored_items
+from benchmarks.search.world import Beforehand, Realised, scored_items
 from sweeper.planning.plan import Parameter, Plan
 from sweeper.search import space
 from sweeper.search.pruner import chance
@@ -82,9 +82,9 @@ class FormulaWorld:
         return chance(self.plan)
 
     @property
-    def probe(self) -> Probe | None:
-        """None: the head is a trial."""
-        return None
+    def beforehand(self) -> Beforehand:
+        """Nothing: the head is a trial."""
+        return Beforehand()
 
     @cached_property
     def _drawn(self) -> dict[str, float]:

@@ -25,12 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.design import Design, Planned
-from benchmarks.search.table import write_trial
+from benchmarks.search.table import BASE_FILE, write_trial
 from benchmarks.search.tasks import RecordedTask, plan_of, tasks_named
 from sweeper.backend import Decision
 from sweeper.planning.plan import Plan
 from sweeper.search import space
 from sweeper.search.configure import configure
+from sweeper.search.untrained import BASE
 from sweeper.tasks.base import Evaluation
 from sweeper.training.backend import TorchBackend
 from sweeper.training.job import ITEM_LOSSES, Job
@@ -145,6 +146,18 @@ class Recorder:
         words = f"{loss:.4f}" if loss is not None else str(result.failure)
         return f"{self.task.name} {index} {planned.strategy} {words} {curve.cpu_seconds[-1:]}"
 
+    def record_base(self) -> None:
+        """Score the base model as it is, where texts are written, and keep each item's loss."""
+        file = self.folder / BASE_FILE
+        if self.task.written is None or file.is_file():
+            return
+        for _ in range(2):  # first to load what trials need too
+            began = time.process_time()
+            found = next(one for one in self._backend.baselines() if one.name == BASE)
+            seconds = time.process_time() - began
+        losses = np.asarray(found.item_losses, dtype=np.float32)
+        write_trial(file, {"seconds": seconds, "machine": machine()}, {"final": losses})
+
     def train(self, planned: Planned) -> TrialResult:
         """Train a configuration and keep nothing of it."""
         with tempfile.TemporaryDirectory() as scratch:
@@ -219,6 +232,7 @@ def run(recorders: list[Recorder], trials: int) -> None:
     """Record block by block, task by task, to the end."""
     for below in range(BLOCK, trials + BLOCK, BLOCK):
         for recorder in recorders:
+            recorder.record_base()
             for index in recorder.missing(min(below, trials)):
                 print(recorder.record(index), flush=True)
 

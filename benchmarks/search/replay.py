@@ -26,6 +26,7 @@ from benchmarks.search.methods import METHODS, OURS, Method
 from benchmarks.search.score import BUDGETS, Replay, summary
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import (
+    Beforehand,
     Ground,
     ModelWorld,
     Realised,
@@ -71,9 +72,9 @@ def replay(world: World, method: Method, seed: int, budgets: float, unit: float,
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     known = [slot.fixed for slot in known_slots(plan, plan.budget.trials)] if starts else []
-    # Ours knows its baselines, and pays for the one that it uses.
-    probe = world.probe if method.sampler == OURS else None
-    spent = 0.0 if probe is None else probe.seconds
+    # Ours knows its baselines, and pays for what it knows.
+    known_before = world.beforehand if method.sampler == OURS else Beforehand()
+    spent = known_before.seconds
     limit = Limit(trials, budgets * unit - spent, while_worth_it=method.stops)
     searched = search(
         plan,
@@ -82,7 +83,7 @@ def replay(world: World, method: Method, seed: int, budgets: float, unit: float,
         starts=known,
         sampler=method.sampler,
         pruner=method.pruner,
-        frozen=None if probe is None else {plan.candidates[0].model: probe.loss},
+        untrained=known_before.untrained,
     )
     ended = []
     for one, shown in zip(searched.trials, realised, strict=True):

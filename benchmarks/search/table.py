@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeper.planning.plan import Plan
-from sweeper.search.frozen import HEAD
+from sweeper.search.untrained import HEAD
 from sweeper.spec import Scalar
 
 Floats = NDArray[np.float64]
 
+# Beside the trials of a recorder's folder: the base model as it is.
+BASE_FILE = "base.npz"
 TABLES = Path(__file__).parent / "tables"
 # Item losses below the last rung are kept in one byte, as logarithms between these bounds: steps
 # of 7%, which average out over the items.
@@ -73,6 +75,14 @@ class Recorded:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """An untrained model: the loss of each validation item, and CPU seconds to know it."""
+
+    final: Floats
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Table:
     """All recorded trials of one task, with its plan.
 
@@ -80,13 +90,15 @@ class Table:
         name: Of the task.
         plan: Its frozen plan.
         trials: Of the plan's strategies.
-        head: The frozen head's trial, where the plan leaves it to the baselines.
+        probe: A linear head on the frozen base, where the plan leaves it to the baselines.
+        base: The base model as it is, where texts are written.
     """
 
     name: str
     plan: Plan
     trials: tuple[Recorded, ...]
-    head: Recorded | None = None
+    probe: Baseline | None = None
+    base: Baseline | None = None
 
     def of(self, strategy: str) -> list[Recorded]:
         """The trials of one strategy."""
@@ -97,8 +109,9 @@ class Table:
         kept = tuple(one for one in self.plan.candidates if one.strategy in strategies)
         plan = self.plan.model_copy(update={"candidates": kept})
         trials = tuple(one for one in self.trials if one.strategy in strategies)
-        heads = [one for one in self.of(HEAD) if HEAD not in strategies and one.complete]
-        return Table(self.name, plan, trials, heads[0] if heads else None)
+        left_out = [one for one in self.of(HEAD) if HEAD not in strategies and one.complete]
+        probes = [Baseline(one.final, float(one.training_seconds[-1])) for one in left_out]
+        return Table(self.name, plan, trials, next(iter(probes), None), self.base)
 
     @property
     def rungs(self) -> int:
@@ -115,7 +128,11 @@ def pack(folder: Path, name: str, to: Path) -> int:
     for model in plan["facts"]["models"]:
         model["folder"] = None
     told = {"trials": [trial["told"] for trial in trials], "plan": plan}
-    arrays: dict[str, Any] = {"told": np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)}
+    arrays: dict[str, Any] = {}
+    if (folder / BASE_FILE).is_file():
+        base = _read_trial(folder / BASE_FILE)
+        told["base"], arrays["base"] = base["told"], base["final"].astype(np.float16)
+    arrays["told"] = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
     for key in _LINES:
         arrays[key] = _padded([trial[key] for trial in trials]).astype(np.float32)
     arrays["rungs"] = _coded([trial["rungs"] for trial in trials])
@@ -138,6 +155,8 @@ def unpack(name: str, folder: Path, tables: Path = TABLES) -> int:
     plan = folder / "plan.json"
     if not plan.is_file():
         Plan.model_validate(told["plan"]).write(plan)
+    if "base" in told and not (folder / BASE_FILE).is_file():
+        write_trial(folder / BASE_FILE, told["base"], {"final": arrays["base"]})
     losses = decoded(arrays["rungs"])
     for row, fields in enumerate(told["trials"]):
         file = trials / f"{fields['index']:04d}.npz"
@@ -200,7 +219,10 @@ def read(name: str, folder: Path = TABLES) -> Table:
     trials = tuple(
         _recorded(fields, arrays, losses, row) for row, fields in enumerate(told["trials"])
     )
-    return Table(name, Plan.model_validate(told["plan"]), trials)
+    base = None
+    if "base" in told:
+        base = Baseline(arrays["base"].astype(float), told["base"]["seconds"])
+    return Table(name, Plan.model_validate(told["plan"]), trials, base=base)
 
 
 def _recorded(fields: dict[str, Any], arrays: dict[str, Any], losses: Floats, row: int) -> Recorded:

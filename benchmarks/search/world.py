@@ -19,11 +19,12 @@ import numpy as np
 from benchmarks.search.costs import Costs
 from benchmarks.search.curvemodel import Coordinates, CurveModel, Ranking, ranking
 from benchmarks.search.design import Design
-from benchmarks.search.table import Floats, Recorded, Table
+from benchmarks.search.table import Baseline, Floats, Recorded, Table
 from sweeper.planning.plan import Plan
 from sweeper.search import space
 from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.search.pruner import chance
+from sweeper.search.untrained import NOTHING, Untrained
 from sweeper.spec import Scalar
 
 # Losses above this many times that of guessing are all just bad.
@@ -64,11 +65,11 @@ class Realised:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A frozen head that is a baseline and no trial: its loss on half A, and its cost."""
+class Beforehand:
+    """What the product's baselines say before any trial: losses on half A, and their cost."""
 
-    loss: float
-    seconds: float
+    untrained: Untrained = NOTHING
+    seconds: float = 0.0
 
 
 class World(Protocol):
@@ -81,7 +82,7 @@ class World(Protocol):
     @property
     def guessing(self) -> float: ...
     @property
-    def probe(self) -> Probe | None: ...
+    def beforehand(self) -> Beforehand: ...
     def trial(self, strategy: str, parameters: Mapping[str, Scalar]) -> Realised: ...
 
 
@@ -224,11 +225,16 @@ class _Recorded:
         return chance(self.plan)
 
     @property
-    def probe(self) -> Probe | None:
-        head = self.ground.table.head
-        if head is None:
-            return None
-        return Probe(float(self.halved(head.final)[0::2].mean()), float(head.training_seconds[-1]))
+    def beforehand(self) -> Beforehand:
+        table = self.ground.table
+        probes, bases = self._half_a(table.probe), self._half_a(table.base)
+        seconds = sum(one.seconds for one in (table.probe, table.base) if one is not None)
+        return Beforehand(Untrained(probes, bases), seconds)
+
+    def _half_a(self, known: Baseline | None) -> dict[str, float]:
+        if known is None:
+            return {}
+        return {self.plan.candidates[0].model: float(self.halved(known.final)[0::2].mean())}
 
     def halved(self, items: Floats) -> Floats:
         """Items so that those of half A stand at even places: of each pair one, by the seed."""

@@ -21,7 +21,7 @@ from sweeper.execution.jobs import ERROR, Job, attempt_folder, score_file
 from sweeper.execution.repair import readable
 from sweeper.execution.settle import CRASHES_ALLOWED
 from sweeper.execution.watchdog import Pulse, Watchdog, patience_for_jobs, show_where
-from sweeper.search import frozen
+from sweeper.search import untrained
 from sweeper.trials import BaselineResult, TrialConfig
 
 
@@ -78,9 +78,11 @@ def _score(bench: Bench, claim: Claim, job: Job) -> str | None:
 def _baselines(bench: Bench, pulse: Pulse) -> None:
     for result in bench.backend.baselines():
         pulse.beat()
-        if result.name == frozen.PROBE and result.validation_loss is not None:
+        # With a first stage, trials do not begin as the base model is.
+        if result.validation_loss is not None and bench.plan.facts.data.corpus is None:
             model = bench.plan.candidates[0].model
-            frozen.note(bench.trials.study, model, result.validation_loss)
+            known = untrained.of_baseline(result.name, model, result.validation_loss)
+            untrained.note(bench.trials.study, known)
         path = bench.run.baselines / f"{result.name}.json"
         if readable(BaselineResult, path) is None:  # one that is there may hold test figures too
             result.write(path)

@@ -17,13 +17,13 @@ from optuna.trial import TrialState
 
 from sweeper.planning.plan import Hint, Parameter
 from sweeper.search import space
-from sweeper.search.frozen import note
 from sweeper.search.named import make_pruner, make_sampler
 from sweeper.search.observations import best_so_far
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.pruner import judge
 from sweeper.search.stopping import outlook
 from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
+from sweeper.search.untrained import NOTHING, Untrained, note
 from sweeper.spec import OwnTrial, Scalar
 
 
@@ -163,7 +163,7 @@ def search(
     starts: Sequence[Mapping[str, Scalar]] | None = None,
     sampler: str = "sweeper",
     pruner: str = "sweeper",
-    frozen: Mapping[str, float] | None = None,
+    untrained: Untrained = NOTHING,
 ) -> Searched:
     """Search until the limit.
 
@@ -178,15 +178,15 @@ def search(
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
-        frozen: Losses of frozen models with a linear head, by model (``""`` where strategies name
-            none), for trials that may start from that head (``head_init`` of ``probe``).
+        untrained: Losses that are known before any trial, by model (``""`` where strategies name
+            none): of the base model as it is, and of a linear head on it, for trials that may
+            start from that (``head_init`` of ``probe``).
 
     Raises:
         SpecError: Sampler or pruner cannot be made.
     """
     study = optuna.create_study(pruner=make_pruner(pruner, problem))
-    for model, loss in (frozen or {}).items():
-        note(study, model, loss)
+    note(study, untrained)
     if starts is None:
         keyed = space.candidates(problem)
         starts = [space.fixed(key, one, {}) for key, one in keyed.items()]

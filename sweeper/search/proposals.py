@@ -15,13 +15,13 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
-from sweeper.search import frozen
 from sweeper.search.axis import Axis, Choice, Range, truncated
 from sweeper.search.earlier import OTHER_CHOICE, Earlier, place
 from sweeper.search.model import Beside, Known, Model, Promise
 from sweeper.search.observations import Observation
 from sweeper.search.rows import Point
 from sweeper.search.space import holds
+from sweeper.search.untrained import ORIGIN as UNTRAINED
 from sweeper.search.widening import searched_range
 from sweeper.spec import Scalar
 
@@ -71,7 +71,7 @@ class Proposals:
         """The configuration to try next."""
         model = Model(self.axes, self.seen, self.log_prior, self.known, self.others)
         if any(one.loss is not None or one.failed for one in self.seen):
-            trained = [one for one in self._ended if one.origin != frozen.ORIGIN]
+            trained = [one for one in self._ended if one.origin != UNTRAINED]
             scanning = self._rate is not None and len(trained) < RATE_TRIALS
             draw = self._rate_step if scanning and self.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])

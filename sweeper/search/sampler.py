@@ -8,7 +8,7 @@ number and the trials before it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from sweeper.search import bandit, frozen, space
+from sweeper.search import bandit, space
 from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.search.curves import jitter
 from sweeper.search.earlier import Earlier
@@ -25,7 +25,7 @@ from sweeper.search.model import Beside, Known, Promise
 from sweeper.search.observations import Observation, observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.proposals import Proposals
-from sweeper.search.rows import Axes
+from sweeper.search.untrained import NOTHING, Untrained, noted
 from sweeper.spec import Scalar
 
 
@@ -59,24 +59,23 @@ class SweeperSampler(BaseSampler):
     ) -> dict[str, Any]:
         generator = self._generator(trial)
         seen = self._seen(study, trial)
-        key, point = self._choose(study, trial, seen, generator)
+        key, point = self._choose(trial, seen, generator, noted(study))
         return {space.STRATEGY: key} | {f"{key}.{name}": value for name, value in point.items()}
 
     def _choose(
         self,
-        study: optuna.Study,
         trial: FrozenTrial,
         seen: list[Observation],
         generator: np.random.Generator,
+        untrained: Untrained,
     ) -> tuple[str, dict[str, Scalar]]:
-        kept = frozen.noted(study)
         given = self._given(trial)
         keys = bandit.alive(self._searchable, seen)
         scores = {key: one.score for key, one in self._candidates.items()}
         turn = given or bandit.in_turn(keys, seen, scores)
         if turn is not None:
-            return turn, self._point(turn, seen, generator, kept)
-        promises = {key: self._promise(key, seen, generator, kept) for key in keys}
+            return turn, self._point(turn, seen, generator, untrained)
+        promises = {key: self._promise(key, seen, generator, untrained) for key in keys}
         best = max(keys, key=lambda key: promises[key].score)
         return best, self._hinted(best, seen) or promises[best].point
 
@@ -86,19 +85,19 @@ class SweeperSampler(BaseSampler):
         return [key for key in self._searchable if key not in tried]
 
     def promises(
-        self, seen: Sequence[Observation], seed: int, kept: Mapping[str, float] | None = None
+        self, seen: Sequence[Observation], seed: int, untrained: Untrained = NOTHING
     ) -> dict[str, Promise]:
         """What each candidate that was tried promises, after these trials.
 
         Args:
             seen: The trials.
             seed: Their number, or whatever else makes the draws differ.
-            kept: Losses of frozen models, as ``frozen.noted`` has them.
+            untrained: What is known of models that were not trained.
         """
         generator = np.random.default_rng([self._plan.seed, seed])
         tried = {one.key for one in seen if one.loss is not None}
         keys = [key for key in bandit.alive(self._searchable, seen) if key in tried]
-        return {key: self._promise(key, seen, generator, kept or {}) for key in keys}
+        return {key: self._promise(key, seen, generator, untrained) for key in keys}
 
     def _given(self, trial: FrozenTrial) -> str | None:
         fixed = trial.system_attrs.get("fixed_params", {})
@@ -125,14 +124,14 @@ class SweeperSampler(BaseSampler):
         key: str,
         seen: list[Observation],
         generator: np.random.Generator,
-        kept: Mapping[str, float],
+        untrained: Untrained,
     ) -> dict[str, Scalar]:
         axes = self._axes(key)
         if not axes or all(one.key != key for one in seen):
             # The rule book's best guess is tried before anything is searched.
             parameters = self._candidates[key].parameters
             return {name: parameters[name].default for name in axes}
-        return self._hinted(key, seen) or self._promise(key, seen, generator, kept).point
+        return self._hinted(key, seen) or self._promise(key, seen, generator, untrained).point
 
     def _hinted(self, key: str, seen: Sequence[Observation]) -> dict[str, Scalar]:
         """What an earlier study found best, once: it is this candidate's first draw."""
@@ -161,27 +160,12 @@ class SweeperSampler(BaseSampler):
             return None
         return Earlier(hint.parameters, hint.similarity)
 
-    def _frozen(
-        self,
-        key: str,
-        axes: Axes,
-        constants: Mapping[str, Scalar],
-        seen: Sequence[Observation],
-        kept: Mapping[str, float],
-    ) -> list[Observation]:
-        """The frozen model as one more trial of the candidate, once one has ended."""
-        losses = frozen.losses(self._candidates, seen, kept)
-        loss = losses.get(self._candidates[key].model)
-        ended = any(one.key == key and one.loss is not None for one in seen)
-        one = frozen.as_trial(key, axes, constants, loss) if ended and loss is not None else None
-        return [] if one is None else [one]
-
     def _promise(
         self,
         key: str,
         seen: Sequence[Observation],
         generator: np.random.Generator,
-        kept: Mapping[str, float],
+        untrained: Untrained,
     ) -> Promise:
         parameters = self._candidates[key].parameters
         constants = {name: one.default for name, one in parameters.items() if not one.searched}
@@ -194,7 +178,10 @@ class SweeperSampler(BaseSampler):
             if other != key
         ]
         axes = self._axes(key)
-        own += self._frozen(key, axes, constants, seen, kept)
+        if any(one.loss is not None for one in own):
+            known_before = untrained.with_heads(self._candidates, seen)
+            unmoved = known_before.as_trial(key, self._candidates[key], axes, constants)
+            own += [] if unmoved is None else [unmoved]
         return Proposals(axes, own, generator, constants, known, earlier, others).best()
 
     def sample_independent(
@@ -208,7 +195,7 @@ class SweeperSampler(BaseSampler):
         # than was drawn now.
         if param_name == space.STRATEGY:
             seen, generator = self._seen(study, trial), self._generator(trial)
-            return self._choose(study, trial, seen, generator)[0]
+            return self._choose(trial, seen, generator, noted(study))[0]
         key, _, name = param_name.rpartition(".")  # a model's name may hold dots
         axis = self._axes(key)[name]
         generator = self._generator(trial)

@@ -1,4 +1,4 @@
-"""What a frozen head's loss does to a search whose trials may start from it."""
+"""What the losses of untrained models do to a search whose trials begin as they are."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from sweeper.execution.watchdog import Pulse
 from sweeper.execution.work import _baselines
-from sweeper.planning.plan import Parameter
+from sweeper.facts.record import CorpusFacts
+from sweeper.planning.plan import Parameter, Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search import frozen, space
+from sweeper.search import space
 from sweeper.search.axis import axis_of
 from sweeper.search.engine import Limit, Rung, RungCount, Searched, Space, Strategy, search
 from sweeper.search.observations import Observation
+from sweeper.search.untrained import NUMBER, Untrained, noted
 from sweeper.trials import BaselineResult
 
 STARTS = ("random", "probe")
@@ -52,40 +54,62 @@ def objective(strategy, parameters):
 
 
 def searched(told: float | None, trials: int = 5, seed: int = 0) -> Searched:
-    known = None if told is None else {"": told}
+    known = Untrained({} if told is None else {"": told})
     problem = Space(TUNED.candidates, TUNED.budget, seed)
-    return search(problem, objective, Limit(trials), frozen=known)
+    return search(problem, objective, Limit(trials), untrained=known)
+
+
+LORA = Strategy("lora", PARAMETERS)
+WITHOUT_START = Strategy("lora", {"learning_rate": RATE, "r": RATE})
+
+
+def unmoved(known: Untrained, arm: Strategy = LORA, axes=AXES) -> Observation | None:
+    return known.as_trial(arm.strategy, arm, axes, {})
 
 
 def test_it_is_a_trial_that_starts_from_the_probe_at_the_lowest_rate() -> None:
-    one = frozen.as_trial("lora", AXES, {}, PROBE)
+    one = unmoved(Untrained({"": PROBE}))
     assert one is not None
     assert one.parameters == {
         "learning_rate": pytest.approx(1e-5),
         "head_init": "probe",
         "head_learning_rate": 2e-3,
     }
-    assert (one.loss, one.complete, one.number, one.seconds) == (PROBE, True, frozen.NUMBER, 0.0)
+    assert (one.loss, one.complete, one.number, one.seconds) == (PROBE, True, NUMBER, 0.0)
 
 
-def test_who_cannot_start_from_the_probe_learns_nothing_of_it() -> None:
-    assert frozen.as_trial("lora", {"learning_rate": AXES["learning_rate"]}, {}, PROBE) is None
+def test_who_writes_begins_as_the_base_model_is_but_not_with_prompts_before_it() -> None:
+    axes = dict.fromkeys(WITHOUT_START.parameters, AXES["learning_rate"])
+    one = unmoved(Untrained(bases={"": 3.0}), WITHOUT_START, axes)
+    assert one is not None
+    assert (one.parameters["learning_rate"], one.loss) == (pytest.approx(1e-5), 3.0)
+    assert one.parameters["r"] == RATE.default
+    prompts = Strategy("prefix", WITHOUT_START.parameters)
+    assert unmoved(Untrained(bases={"": 3.0}), prompts, axes) is None
+
+
+def test_nothing_follows_from_losses_of_models_that_trials_do_not_begin_as() -> None:
+    both = Untrained({"": PROBE}, {"": 3.0})
+    rate = {"learning_rate": AXES["learning_rate"]}
+    assert unmoved(both, LORA, rate) is None  # the start is fixed
+    assert unmoved(Untrained({"another": PROBE}, {"another": 3.0})) is None
+    assert unmoved(both, LORA, {"head_init": AXES["head_init"]}) is None  # no rate
     other = axis_of("head_init", START, CategoricalDistribution(("random", "zero")))
-    assert frozen.as_trial("lora", AXES | {"head_init": other}, {}, PROBE) is None
+    assert unmoved(both, LORA, AXES | {"head_init": other}) is None
 
 
 def test_parameters_that_do_not_exist_beside_the_probe_are_left_out() -> None:
     plan = make_plan()
     known = space.distributions(plan)
-    parameters = space.candidates(plan)["lora"].parameters
+    lora = space.candidates(plan)["lora"]
     axes = {
         name: axis_of(name, one, known[f"lora.{name}"])
-        for name, one in parameters.items()
+        for name, one in lora.parameters.items()
         if one.searched
     }
-    conditioned = [name for name, one in parameters.items() if one.condition is not None]
+    conditioned = [name for name, one in lora.parameters.items() if one.condition is not None]
     assert conditioned
-    one = frozen.as_trial("lora", axes, {}, PROBE)
+    one = Untrained({lora.model: PROBE}).as_trial("lora", lora, axes, {})
     assert one is not None
     assert not set(conditioned) & set(one.parameters)
 
@@ -95,10 +119,11 @@ def test_the_heads_own_trial_counts_before_what_the_baseline_said() -> None:
     model = candidates["head"].model
     ended = Observation(0, "head", {}, 0.4, True, False, False, "default")
     running = Observation(0, "head", {}, None, False, True, False, "default")
-    assert frozen.losses(candidates, [], {model: 0.5}) == {model: 0.5}
-    assert frozen.losses(candidates, [running], {model: 0.5}) == {model: 0.5}
-    assert frozen.losses(candidates, [ended], {model: 0.5}) == {model: 0.4}
-    assert frozen.losses(candidates, [ended], {}) == {model: 0.4}
+    said = Untrained({model: 0.5})
+    assert said.with_heads(candidates, []).probes == {model: 0.5}
+    assert said.with_heads(candidates, [running]).probes == {model: 0.5}
+    assert said.with_heads(candidates, [ended]).probes == {model: 0.4}
+    assert Untrained().with_heads(candidates, [ended]).probes == {model: 0.4}
 
 
 def test_a_good_probe_is_started_from_at_once_and_a_bad_one_is_not() -> None:
@@ -126,14 +151,13 @@ def test_defaults_come_before_anything_that_the_probe_suggests() -> None:
     ]
 
 
-def test_the_baseline_is_kept_in_the_study_for_all_workers(tmp_path) -> None:
-    study, plan = optuna.create_study(), make_plan()
+def baselines_of(run: RunFolder, plan: Plan) -> Untrained:
+    study = optuna.create_study()
+    losses = {"tfidf": 0.8, "probe": 0.7, "zero_shot": 3.0, "few_shot": 2.0}
     results = [
-        BaselineResult(name="tfidf", title="TF-IDF", validation_loss=0.8),
-        BaselineResult(name="probe", title="frozen probe", validation_loss=0.7),
+        BaselineResult(name=name, title=name, validation_loss=loss) for name, loss in losses.items()
     ]
-    run = RunFolder(tmp_path)
-    run.baselines.mkdir(parents=True)
+    run.baselines.mkdir(parents=True, exist_ok=True)
     bench = SimpleNamespace(
         backend=SimpleNamespace(baselines=lambda: results),
         run=run,
@@ -143,4 +167,20 @@ def test_the_baseline_is_kept_in_the_study_for_all_workers(tmp_path) -> None:
         should_stop=lambda: False,
     )
     _baselines(bench, Pulse())
-    assert frozen.noted(study) == {plan.candidates[0].model: 0.7}
+    return noted(study)
+
+
+def test_baselines_are_kept_in_the_study_for_all_workers(tmp_path) -> None:
+    plan = make_plan()
+    model = plan.candidates[0].model
+    known = baselines_of(RunFolder(tmp_path), plan)
+    assert known == Untrained({model: 0.7}, {model: 3.0})
+
+
+def test_behind_a_first_stage_trials_do_not_begin_as_the_base_model_is(tmp_path) -> None:
+    plan = make_plan()
+    corpus = CorpusFacts.model_construct()
+    data = plan.facts.data.model_copy(update={"corpus": corpus})
+    facts = plan.facts.model_copy(update={"data": data})
+    known = baselines_of(RunFolder(tmp_path), plan.model_copy(update={"facts": facts}))
+    assert known == Untrained()
