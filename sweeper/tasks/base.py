@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
@@ -128,6 +129,9 @@ class Workshop(Protocol):
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
         """Score a model that was assembled for this task on a split."""
+
+    def computing(self) -> AbstractContextManager[None]:
+        """In the precision in which ``measure`` computes."""
 
 
 class Task(ABC):

@@ -78,6 +78,10 @@ class FewShot:
         self.title = self.title or f"Untrained model, {len(self.shots)} examples in the prompt"
 
     def evaluate(self, split: Split) -> Evaluation:
+        with self.workshop.computing():
+            return self._evaluate(split)
+
+    def _evaluate(self, split: Split) -> Evaluation:
         model = self.workshop.base().eval()
         shots = [turn for shot in self.shots for turn in self.turns(shot)]
         shown = self.chat.encode(shots).ids

@@ -96,6 +96,7 @@ class TorchBackend:
             candidate.sequence_length,
             candidate.evaluation_batch,
             self._device,
+            mixed=candidate.precision == "bf16-mixed",
         )
 
     def baselines(self) -> Iterator[BaselineResult]:
@@ -154,7 +155,9 @@ class TorchBackend:
             score = scored(name, None, workshop, known[name].evaluate("test"))
             if name != ZeroShot.name:
                 return score
-            written = answers(workshop, workshop.base(), self._spec.evaluation, mixed=False)
+            written = answers(
+                workshop, workshop.base(), self._spec.evaluation, mixed=workshop.mixed
+            )
         else:
             workshop = self.workshop(config.model)
             mixed = config.precision == "bf16-mixed"

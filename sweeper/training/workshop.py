@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +34,7 @@ from sweeper.training.base_model import BaseKeeper
 from sweeper.training.first_stage import FirstStages
 from sweeper.training.general import GeneralSet
 from sweeper.training.items import Items, to_device
-from sweeper.training.measure import Judge, never
+from sweeper.training.measure import Judge, autocast, never
 from sweeper.training.memory_use import PeakMemory, bytes_of
 from sweeper.trials import EncodingNote
 
@@ -62,6 +63,7 @@ class Workshop:
         sequence_length: Cap in tokens, the same in every trial.
         evaluation_batch: For baselines; trials bring their own.
         device: Where the model computes.
+        mixed: Whether the base itself is scored in bf16 under autocast, as trials are.
     """
 
     def __init__(
@@ -74,12 +76,14 @@ class Workshop:
         sequence_length: int,
         evaluation_batch: int,
         device: torch.device,
+        mixed: bool = False,
     ) -> None:
         self.facts = facts
         self.folder = folder
         self.dataset = dataset
         self.device = device
         self.evaluation_batch = evaluation_batch
+        self.mixed = mixed
         self.tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=model.trust_remote_code, local_files_only=True
         )
@@ -119,7 +123,12 @@ class Workshop:
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
         """Score an assembled model on a whole split."""
-        return Judge(self.task, self.items(split), self.evaluation_batch).evaluate(model)
+        items = self.items(split)
+        return Judge(self.task, items, self.evaluation_batch, self.mixed).evaluate(model)
+
+    def computing(self) -> AbstractContextManager[None]:
+        """In the precision in which the base itself is scored."""
+        return autocast(self.device, self.mixed)
 
     @property
     def head_classes(self) -> int:

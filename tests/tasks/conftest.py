@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -183,6 +184,9 @@ class TinyWorkshop:
 
     def base(self) -> Any:
         return self.model
+
+    def computing(self) -> Any:
+        return contextlib.nullcontext()
 
     def measure(self, model: Any, split: Any) -> Evaluation:
         examples = self.dataset.splits[split]

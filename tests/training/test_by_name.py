@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.training.artifacts import load_trained, record_of
 from sweeper.training.backend import TorchBackend
 from sweeper.training.job import WEIGHTS, Job
+from sweeper.training.measure import Judge
 from sweeper.training.memory_guard import MemoryGuard
 from sweeper.training.scoring import answers, scored
 from sweeper.training.trial import run_trial
@@ -74,6 +76,22 @@ def test_every_model_to_beat_is_scored_as_a_classifier(by_name: Workshop) -> Non
     for evaluation in found.values():
         assert set(evaluation.metrics) == {"accuracy", "macro_f1"}
         assert sum(count for *_, count in evaluation.confusion) == 15
+
+
+def test_untrained_models_are_scored_in_the_precision_of_trials(by_name: Workshop) -> None:
+    def losses() -> dict[str, Any]:
+        shots = [one for one in by_name.baselines if one.name.endswith("_shot")]
+        return {one.name: one.evaluate("validation").losses for one in shots}
+
+    plain = losses()
+    by_name.mixed = True
+    mixed = losses()
+    for name in ("zero_shot", "few_shot"):
+        assert not np.array_equal(plain[name], mixed[name])
+        assert mixed[name] == pytest.approx(plain[name], rel=0.2)
+    judge = Judge(by_name.task, by_name.items("validation"), 16, mixed=True)
+    as_trial = judge.evaluate(by_name.task.assemble(by_name.base(), {}))
+    assert np.array_equal(as_trial.losses, mixed["zero_shot"])
 
 
 @pytest.mark.parametrize("strategy", ["lora", "full"])
