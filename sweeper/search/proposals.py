@@ -18,7 +18,7 @@ from scipy import special
 from sweeper.search.axis import Axis, Choice, Range, truncated
 from sweeper.search.earlier import OTHER_CHOICE, Earlier, place
 from sweeper.search.model import Beside, Known, Model, Promise
-from sweeper.search.observations import Observation
+from sweeper.search.observations import START, Observation
 from sweeper.search.rows import Point
 from sweeper.search.space import holds
 from sweeper.search.untrained import ORIGIN as UNTRAINED
@@ -71,8 +71,7 @@ class Proposals:
         """The configuration to try next."""
         model = Model(self.axes, self.seen, self.log_prior, self.known, self.others)
         if any(one.loss is not None or one.failed for one in self.seen):
-            trained = [one for one in self._ended if one.origin != UNTRAINED]
-            scanning = self._rate is not None and len(trained) < RATE_TRIALS
+            scanning = self._rate is not None and len(self._trained) < RATE_TRIALS
             draw = self._rate_step if scanning and self.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
         believed = [
@@ -85,6 +84,10 @@ class Proposals:
     @property
     def _ended(self) -> list[Observation]:
         return [one for one in self.seen if one.loss is not None]
+
+    @property
+    def _trained(self) -> list[Observation]:
+        return [one for one in self._ended if one.origin != UNTRAINED]
 
     @property
     def _rate(self) -> Axis | None:
@@ -113,8 +116,18 @@ class Proposals:
 
     @cached_property
     def incumbents(self) -> list[Observation]:
-        """The best trials, best first."""
-        return sorted(self._ended, key=lambda one: one.rank)[:INCUMBENTS]
+        """The best trials, best first.
+
+        An untrained model is one of them until a trial went out from it: what is known then about
+        moving from there is better than what is known about not moving.
+        """
+        starts = {one.parameters.get(START) for one in self._trained}
+        unmoved = [
+            one
+            for one in self._ended
+            if one.origin == UNTRAINED and one.parameters.get(START) not in starts
+        ]
+        return sorted([*self._trained, *unmoved], key=lambda one: one.rank)[:INCUMBENTS]
 
     def log_prior(self, point: Mapping[str, Scalar]) -> float:
         """Log density of a configuration under the rules' prior and what earlier studies found."""

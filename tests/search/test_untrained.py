@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import optuna
 import pytest
 from curve_backend import make_plan
@@ -19,6 +20,7 @@ from sweeper.search import space
 from sweeper.search.axis import axis_of
 from sweeper.search.engine import Limit, Rung, RungCount, Searched, Space, Strategy, search
 from sweeper.search.observations import Observation
+from sweeper.search.proposals import Proposals
 from sweeper.search.untrained import NUMBER, Untrained, noted
 from sweeper.trials import BaselineResult
 
@@ -133,6 +135,23 @@ def test_a_good_probe_is_started_from_at_once_and_a_bad_one_is_not() -> None:
         assert good["learning_rate"] < 3e-4
         bad = searched(0.9, seed=seed).trials[2].parameters
         assert bad["head_init"] == "random"
+
+
+def test_the_untrained_model_is_gone_out_from_once() -> None:
+    def trial(number: int, loss: float, **parameters: object) -> Observation:
+        return Observation(number, "lora", parameters, loss, True, False, False, "search")
+
+    def best(*seen: Observation) -> list[int]:
+        made = Proposals(AXES, seen, np.random.default_rng(0))
+        return [one.number for one in made.incumbents]
+
+    untrained = unmoved(Untrained({"": PROBE}))
+    assert untrained is not None
+    rates = {"learning_rate": 1e-3, "head_learning_rate": 2e-3}
+    random = trial(0, 0.5, head_init="random", **rates)
+    probe = trial(1, 0.3, head_init="probe", **rates)
+    assert best(random, untrained) == [NUMBER, 0]
+    assert best(random, probe, untrained) == [1, 0]
 
 
 def test_a_search_that_knows_the_probe_gets_further() -> None:
