@@ -123,9 +123,8 @@ TASKS = {
     for task in (
         RecordedTask("wellformed", "query_wellformed", rows=(1200, 1200)),
         RecordedTask("intents", "banking77", rows=(960, 1248), classes=24),
-        RecordedTask(
-            "uneven-intents", "banking77", rows=(720, 1100), classes=28, uneven=True, kept=True
-        ),
+        RecordedTask("uneven-intents", "banking77", rows=(720, 1100), classes=28, uneven=True),
+        RecordedTask("assistant", "snips7", rows=(560, 1190), classes=7, kept=True),
         RecordedTask("restaurants", "e2e_nlg", rows=(64, 48), written=("mr", "ref"), rung_items=6),
     )
 }

@@ -1,9 +1,11 @@
 """What going on with stopped trials could gain at most: an oracle that knows how each would end.
 
     python -m benchmarks.search.thaw [--tasks a,b] [--seeds 30] [--budgets 20] [--first-rung N]
+        [--strategies a,b]
 
-The search runs as ever, on tasks that are formulas. Then the oracle goes on, for nothing, with
-every stopped trial: a search that resumes trials cannot choose better among those it began.
+The search runs as ever, on tasks that are formulas or on recorded trials. Then the oracle goes on,
+for nothing, with every stopped trial: a search that resumes trials cannot choose better among those
+it began.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import optuna
 
@@ -20,7 +23,7 @@ from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.replay import MOST_TRIALS, PLANNED_LIKE, answered_by, seeded, unit_of
 from benchmarks.search.score import mean
 from benchmarks.search.table import TABLES, read
-from benchmarks.search.world import Realised
+from benchmarks.search.world import Ground, Realised, TableWorld, World
 from sweeper.execution.slots import known_slots
 from sweeper.planning.plan import Plan
 from sweeper.search.engine import Limit, search
@@ -61,12 +64,14 @@ class Stopped:
         return (self.incumbent.truth - self.thawed[0].truth) / self.best.truth
 
 
-def stopped_in(plan: Plan, world: FormulaWorld, budgets: float, unit: float) -> Stopped:
+def stopped_in(plan: Plan, world: World, budgets: float, unit: float) -> Stopped:
     """Search once, and keep what the stopped trials would have come to."""
+    known = world.beforehand
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
-    searched = search(plan, objective, Limit(MOST_TRIALS, budgets * unit), starts=starts)
+    limit = Limit(MOST_TRIALS, budgets * unit - known.seconds)
+    searched = search(plan, objective, limit, starts=starts, untrained=known.untrained)
     pairs = list(zip(searched.trials, realised, strict=True))
     return Stopped(
         [one for tried, one in pairs if tried.state == "COMPLETE"],
@@ -84,19 +89,28 @@ def main() -> None:
     parser.add_argument("--tasks", default="topical,form,misled,slow")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budgets", type=float, default=20.0)
+    parser.add_argument("--strategies", default="", help="of tables, instead of all")
     parser.add_argument("--first-rung", type=int, default=None, help="instead of the plan's")
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    planned = read(PLANNED_LIKE, TABLES).plan
     for task in chosen.tasks.split(","):
         began = time.process_time()
-        unit = unit_of(FormulaWorld(planned, KINDS[task], 0))
+        make = worlds(task, [name for name in chosen.strategies.split(",") if name])
+        unit = unit_of(make(0))
         replays = []
         for seed in range(chosen.seeds):
-            plan = seeded(planned, seed, chosen.first_rung)
-            world = FormulaWorld(plan, KINDS[task], seed)
+            world = make(seed)
+            plan = seeded(world.plan, seed, chosen.first_rung)
             replays.append(stopped_in(plan, world, chosen.budgets, unit))
         print(line(task, replays, time.process_time() - began), flush=True)
+
+
+def worlds(task: str, strategies: Sequence[str]) -> Callable[[int], World]:
+    """What makes a formula or a table by that name, from a seed."""
+    if task in KINDS:
+        return partial(FormulaWorld, read(PLANNED_LIKE, TABLES).plan, KINDS[task])
+    table = read(task, TABLES)
+    return partial(TableWorld, Ground.of(table.only(strategies) if strategies else table))
 
 
 def line(task: str, replays: Sequence[Stopped], seconds: float) -> str:
