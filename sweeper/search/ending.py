@@ -17,6 +17,7 @@ from sweeper.search.observations import observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.stopping import outlook
 from sweeper.search.study import ORIGIN, SPEC, TOTAL
+from sweeper.search.untrained import NOTHING, Untrained, noted
 from sweeper.spec import SearchSpec, Spec
 
 ENDING = "sweeper:ending"
@@ -43,7 +44,10 @@ def can_end(asked: SearchSpec) -> bool:
 
 
 def decide(
-    problem: Problem[Arm], trials: Sequence[FrozenTrial], asked: SearchSpec
+    problem: Problem[Arm],
+    trials: Sequence[FrozenTrial],
+    asked: SearchSpec,
+    untrained: Untrained = NOTHING,
 ) -> Ending | None:
     """Whether these trials end the search.
 
@@ -51,8 +55,9 @@ def decide(
         problem: The plan.
         trials: All of the study.
         asked: The limits.
+        untrained: What the sampler knows of models that were not trained.
     """
-    return _target(trials, asked) or _settled(problem, trials, asked)
+    return _target(trials, asked) or _settled(problem, trials, asked, untrained)
 
 
 def _target(trials: Sequence[FrozenTrial], asked: SearchSpec) -> Ending | None:
@@ -67,13 +72,13 @@ def _target(trials: Sequence[FrozenTrial], asked: SearchSpec) -> Ending | None:
 
 
 def _settled(
-    problem: Problem[Arm], trials: Sequence[FrozenTrial], asked: SearchSpec
+    problem: Problem[Arm], trials: Sequence[FrozenTrial], asked: SearchSpec, untrained: Untrained
 ) -> Ending | None:
     # What is known beforehand is not for the search to call off: defaults and the user's own.
     given = [one for one in trials if one.user_attrs.get(ORIGIN, "search") != "search"]
     if not asked.stop_when_settled or not all(one.state.is_finished() for one in given):
         return None
-    coming = outlook(problem, trials)
+    coming = outlook(problem, trials, untrained)
     if coming is None or coming.worth_it:
         return None
     return Ending("settled", str(coming), asked.trials)
@@ -97,7 +102,7 @@ def look(study: optuna.Study, problem: Problem[Arm]) -> Ending | None:
     if not can_end(asked):
         return None
     trials = study.get_trials(deepcopy=False)
-    found = ending_of(study) or decide(problem, trials, asked)
+    found = ending_of(study) or decide(problem, trials, asked, noted(study))
     if found is not None:
         _call_off(study, trials, found)
     return found

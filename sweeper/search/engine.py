@@ -21,9 +21,9 @@ from sweeper.search.named import make_pruner, make_sampler
 from sweeper.search.observations import best_so_far
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.pruner import judge
-from sweeper.search.stopping import outlook
+from sweeper.search.stopping import Outlook, outlook
 from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
-from sweeper.search.untrained import NOTHING, Untrained, note
+from sweeper.search.untrained import NOTHING, Untrained, note, noted
 from sweeper.spec import OwnTrial, Scalar
 
 
@@ -211,7 +211,7 @@ class _Search:
                 return Searched(tuple(self.tried), f"{limit.seconds:g} seconds are spent")
             if best <= limit.target_loss:
                 return Searched(tuple(self.tried), f"the loss of {limit.target_loss:g} is reached")
-            coming = outlook(self.problem, self.study.trials) if limit.while_worth_it else None
+            coming = self._outlook() if limit.while_worth_it else None
             if coming is not None and not coming.worth_it:
                 return Searched(tuple(self.tried), str(coming))
             one = self._try(len(self.tried))
@@ -219,6 +219,9 @@ class _Search:
             spent += one.seconds
             best = min(best, math.inf if one.loss is None or not one.keeps else one.loss)
         return Searched(tuple(self.tried), f"{limit.trials} trials have ended")
+
+    def _outlook(self) -> Outlook | None:
+        return outlook(self.problem, self.study.trials, noted(self.study))
 
     def _try(self, number: int) -> Tried:
         known = number < len(self.starts)

@@ -25,7 +25,7 @@ from sweeper.search.model import Beside, Known, Promise
 from sweeper.search.observations import Observation, observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.proposals import Proposals
-from sweeper.search.untrained import NOTHING, Untrained, noted
+from sweeper.search.untrained import Untrained, noted
 from sweeper.spec import Scalar
 
 
@@ -85,7 +85,7 @@ class SweeperSampler(BaseSampler):
         return [key for key in self._searchable if key not in tried]
 
     def promises(
-        self, seen: Sequence[Observation], seed: int, untrained: Untrained = NOTHING
+        self, seen: Sequence[Observation], seed: int, untrained: Untrained
     ) -> dict[str, Promise]:
         """What each candidate that was tried promises, after these trials.
 

@@ -16,6 +16,7 @@ from sweeper.search.model import LEAST_NOISE
 from sweeper.search.observations import observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.sampler import SweeperSampler
+from sweeper.search.untrained import NOTHING, Untrained
 
 # A gain below this share of a rung's noise cannot be seen. In replays of four formulas the expected
 # gain fell from 0.4 to 0.5 of the noise after 5 trials to 0.1 after about 20, and what was gained
@@ -51,12 +52,15 @@ class Outlook:
         )
 
 
-def outlook(problem: Problem[Arm], trials: Iterable[FrozenTrial]) -> Outlook | None:
+def outlook(
+    problem: Problem[Arm], trials: Iterable[FrozenTrial], untrained: Untrained = NOTHING
+) -> Outlook | None:
     """What more trials promise; None while there are too few to say.
 
     Args:
         problem: The plan, or a space.
         trials: All trials of the study.
+        untrained: What the sampler knows of models that were not trained.
     """
     seen = observe(trials)
     ended = [one for one in seen if one.loss is not None]
@@ -66,7 +70,7 @@ def outlook(problem: Problem[Arm], trials: Iterable[FrozenTrial]) -> Outlook | N
     # Where trials report too seldom for their curves to tell, noise is what the model takes it for.
     noise = jitter(seen, problem.budget.rungs) or LEAST_NOISE * min(kept)
     sampler = SweeperSampler(problem)
-    promises = sampler.promises(seen, len(seen))
+    promises = sampler.promises(seen, len(seen), untrained)
     if not promises or sampler.untried(seen):
         return None
     best = max(promises, key=lambda key: promises[key].log_gain)

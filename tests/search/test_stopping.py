@@ -6,8 +6,10 @@ import optuna
 import pytest
 
 from sweeper.planning.plan import Parameter
+from sweeper.search import space
 from sweeper.search.engine import Limit, Rung, RungCount, Space, Strategy, search
 from sweeper.search.stopping import FEWEST_TRIALS, Outlook, outlook
+from sweeper.search.untrained import Untrained
 
 RATE = Parameter(
     kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
@@ -72,6 +74,20 @@ def test_it_does_not_end_before_every_strategy_had_a_turn() -> None:
 def test_few_trials_say_nothing() -> None:
     study = optuna.create_study()
     assert outlook(SPACE, study.trials) is None
+
+
+def test_it_expects_what_the_sampler_expects_that_knows_untrained_models() -> None:
+    known = space.distributions(SPACE)
+    study = optuna.create_study()
+    for step in range(FEWEST_TRIALS):
+        params = {space.STRATEGY: "lora", "lora.learning_rate": 2e-4 * 1.2**step}
+        loss = 0.5 - 0.01 * step
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=loss))
+    plain = outlook(SPACE, study.trials)
+    told = outlook(SPACE, study.trials, Untrained(bases={"": 3.0}))
+    assert plain is not None
+    assert told is not None
+    assert told.gain != plain.gain
 
 
 def test_a_gain_far_under_the_noise_is_not_worth_a_trial() -> None:
