@@ -5,6 +5,8 @@ Only types. Each of these is a file in ``runs/<name>/trials/<number>/``.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -85,6 +87,42 @@ class TrialConfig(Artifact):
         return " ".join(str(part) for part in parts)
 
 
+# How much items differ is told from the first so many of them, each in so many digits.
+MOST_ITEMS, ITEM_DIGITS = 256, 4
+
+
+class FirstItems(Record):
+    """A model on the first validation items, the ones on which all rungs of all trials are scored.
+
+    What it owes to their choice can be told from how it fares on each beside another model.
+    """
+
+    loss: float = Field(description="on these items alone")
+    each: tuple[float, ...] = Field(
+        description="what each of the first 256 adds to the mean: its loss, times its weight over "
+        "the mean weight"
+    )
+    count: int = Field(description="how many items these are")
+    of: int = Field(description="how many the end is scored on, these among them")
+
+    @classmethod
+    def among(
+        cls, losses: Sequence[float], of: int, weights: Sequence[float] | None = None
+    ) -> FirstItems:
+        """Of these items' losses, in the order in which every trial is scored.
+
+        Args:
+            losses: One or more.
+            of: How many the end is scored on.
+            weights: Of the items in the loss; alike where this is None.
+        """
+        shares = weights if weights is not None else [1.0] * len(losses)
+        mean = math.fsum(shares) / len(shares)
+        scaled = [loss * share / mean for loss, share in zip(losses, shares, strict=True)]
+        each = tuple(float(f"{one:.{ITEM_DIGITS}g}") for one in scaled[:MOST_ITEMS])
+        return cls(loss=math.fsum(scaled) / len(scaled), each=each, count=len(scaled), of=of)
+
+
 class RungReport(Artifact):
     """What a trial knew at one rung: one line of ``rungs.jsonl``.
 
@@ -99,6 +137,9 @@ class RungReport(Artifact):
     rung: int
     validation_loss: float
     items: int
+    first_items: FirstItems | None = Field(
+        None, description="None where rungs are scored on all items"
+    )
     general_loss: float | None = Field(None, description="on the first held-back general items")
     train_loss: float | None = None
     optimizer_steps: int

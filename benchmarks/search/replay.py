@@ -59,7 +59,8 @@ def answered_by(world: World, plan: Plan, realised: list[Realised]) -> Objective
         last = plan.budget.rungs - len(one.losses)
         for rung, loss, seconds in zip(count(last + 1), one.losses, one.seconds, strict=False):
             if is_scored(plan, rung):
-                yield Rung(rung, loss, seconds)
+                items = one.scored[rung - 1] if rung <= len(one.scored) else None
+                yield Rung(rung, loss, seconds, items=items)
         return one.first_half
 
     return objective

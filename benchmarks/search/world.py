@@ -26,6 +26,7 @@ from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.search.pruner import chance
 from sweeper.search.untrained import NOTHING, Untrained
 from sweeper.spec import Scalar
+from sweeper.trials import FirstItems
 
 # Losses above this many times that of guessing are all just bad.
 BAD_FACTOR = 1.5
@@ -46,12 +47,14 @@ class Realised:
         seconds: Since the trial's start at each rung.
         items: Final loss of each validation item; None where it fails.
         truth: Final loss without noise.
+        scored: The first items of half A at each rung, where that was recorded.
     """
 
     losses: tuple[float, ...]
     seconds: tuple[float, ...]
     items: Floats | None
     truth: float
+    scored: tuple[FirstItems, ...] = ()
 
     @property
     def first_half(self) -> float:
@@ -334,6 +337,10 @@ class TableWorld(_Recorded):
         if one.strategy not in self.ground.costs.item:
             items = self.halved(one.final)
             return Realised((float(items[0::2].mean()),), tuple(seconds[-1:]), items, one.loss)
-        losses = seen_losses(one, plan.budget.rungs, _width(self.ground.table), self.halved)
+        width = _width(self.ground.table)
+        losses = seen_losses(one, plan.budget.rungs, width, self.halved)
         final = self.halved(one.final) if one.complete else None
-        return Realised(tuple(losses), tuple(seconds), final, one.loss)
+        seen = [self.halved(row[:width])[0::2] for row in (*one.items, one.final)]
+        of = len(one.final) // 2
+        scored = tuple(FirstItems.among(row.tolist(), of) for row in seen)
+        return Realised(tuple(losses), tuple(seconds), final, one.loss, scored)

@@ -16,6 +16,7 @@ from sweeper.backend import Decision
 from sweeper.execution import records
 from sweeper.execution.claims import Claim
 from sweeper.execution.patience import StorageGone
+from sweeper.search.items import attribute
 from sweeper.search.pruner import judge
 from sweeper.trials import RungReport
 
@@ -59,13 +60,17 @@ class Reporter:
         records.add_rung(self.target, self.attempt, report)
         self.losses[report.rung] = report.validation_loss
         if self.prunes:
-            self.claim.queue.storage.optuna.set_trial_intermediate_value(
-                self.claim.trial_id, report.rung, report.validation_loss
-            )
+            self._publish(report)
         self.heard(report)
         if self.should_stop():
             return Decision.STOP
         return self._decide()
+
+    def _publish(self, report: RungReport) -> None:
+        optuna, trial = self.claim.queue.storage.optuna, self.claim.trial_id
+        if report.first_items is not None:
+            optuna.set_trial_user_attr(trial, *attribute(report.rung, report.first_items))
+        optuna.set_trial_intermediate_value(trial, report.rung, report.validation_loss)
 
     def _decide(self) -> Decision:
         if not self.prunes:

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from sweeper.planning.plan import Hint, Parameter
 from sweeper.search import space
+from sweeper.search.items import attribute
 from sweeper.search.named import make_pruner, make_sampler
 from sweeper.search.observations import best_so_far
 from sweeper.search.problem import Arm, Problem
@@ -25,6 +26,7 @@ from sweeper.search.stopping import Outlook, outlook
 from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
 from sweeper.search.untrained import NOTHING, Untrained, note, noted
 from sweeper.spec import OwnTrial, Scalar
+from sweeper.trials import FirstItems
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Rung:
         rung: Its number.
         loss: The validation loss.
         seconds: Since the trial began.
+        items: What the loss was taken over, where it is a mean of items' losses.
         excess: By how much the trial breaks a limit of its user's, up to 0 where it keeps to it.
             The last one counts. Trials over it are no answer.
     """
@@ -103,6 +106,7 @@ class Rung:
     loss: float
     seconds: float
     excess: float | None = None
+    items: FirstItems | None = None
 
 
 class Diverged(Exception):
@@ -261,6 +265,8 @@ class _Search:
                 if not math.isfinite(rung.loss):
                     return "FAIL", math.inf, f"its loss at rung {rung.rung} is {rung.loss}"
                 trial.report(rung.loss, rung.rung)
+                if rung.items is not None:
+                    trial.set_user_attr(*attribute(rung.rung, rung.items))
                 judgement = judge(self.study, storage.get_trial(trial._trial_id))
                 if judgement.prune:
                     return "PRUNED", rung.loss, judgement.because

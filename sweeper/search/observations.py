@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.search.items import noted_items
 from sweeper.search.space import STRATEGY
 from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
 from sweeper.spec import Scalar
+from sweeper.trials import FirstItems
 
 START = "head_init"
 
@@ -39,6 +41,7 @@ class Observation:
         seconds: What it took, 0 where that is not known.
         excess: How far it is over the user's limit, up to 0 where it keeps to it; None where
             there is no limit or nothing was measured.
+        items: The first validation items at each rung, where that was told.
     """
 
     number: int
@@ -53,6 +56,7 @@ class Observation:
     reported: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
     excess: float | None = None
+    items: dict[int, FirstItems] = field(default_factory=dict)
 
     @property
     def keeps(self) -> bool:
@@ -102,6 +106,7 @@ def observation(trial: FrozenTrial) -> Observation:
         origin=str(trial.user_attrs.get(ORIGIN, "search")),
         curve=best_so_far(trial.intermediate_values),
         reported=trial.intermediate_values,
+        items=noted_items(trial.user_attrs),
         seconds=float(trial.user_attrs.get(SECONDS, 0.0)),
         excess=_finite(trial.system_attrs.get(CONSTRAINT)) if ended else None,
     )

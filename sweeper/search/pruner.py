@@ -7,6 +7,7 @@ of its strategy and start have shown at the same rung. Reads the study; knows no
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,14 +18,18 @@ from optuna.trial import FrozenTrial
 from sweeper.planning.class_weight import NAME as CLASS_WEIGHT
 from sweeper.planning.class_weight import POWERS
 from sweeper.planning.plan import Plan
-from sweeper.search.curves import ends, forecast, jitter
+from sweeper.search.curves import belief, ends, forecast, jitter, move
+from sweeper.search.items import luck
 from sweeper.search.observations import Observation, observation, observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.space import candidates
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is
-# expected to end. In replays of formulas 0.5 was no cheaper, and missed good slow starters.
-CONFIDENCE = 1.0
+# expected to end. In replays (benchmarks/search) 1 cost up to 1.3 points of regret that 1.5 does
+# not, and 0.5 was no cheaper.
+CONFIDENCE = 1.5
+# One trial is no measure of how others go on: the best of a strategy died of it in replays.
+FEWEST_PEERS = 2
 # A trial that is expected to end as others did is kept, within this share of the doubt.
 AS_USUAL = 0.25
 # A loss that doubled and rose by a nat over the trial's own best does not come back.
@@ -64,7 +69,8 @@ class SweeperPruner(BasePruner):
     """Stops what is not expected to reach the best of its strategy, with the doubt of the curves.
 
     Trials are extrapolated as others of their strategy and start went on from the same rung. The
-    first of a strategy and start has none to go by and is trained to its end.
+    first two of a strategy and start have too few to go by and are trained to their ends, unless
+    they diverge or hardly move.
 
     Args:
         plan: The frozen plan, or a space: rungs and the earliest one that may prune.
@@ -134,8 +140,9 @@ def chance(plan: Problem[Arm], power: float = 0.0) -> float:
     return -sum(n / total * math.log(s / sum(said)) for n, s in zip(rows, said, strict=True))
 
 
-def _gains(trials: Sequence[Observation], rung: int) -> list[float]:
-    return [final / early for early, final in ends(trials, rung) if early > 0]
+def _gains(trials: Sequence[Observation], rung: int, easier: float) -> list[float]:
+    pairs = [(early + easier, final) for early, final in ends(trials, rung)]
+    return [final / early for early, final in pairs if early > 0]
 
 
 def _diverging(losses: dict[int, float], rung: int, chance: float, searched: bool) -> Judgement:
@@ -187,8 +194,13 @@ class View:
         return self._by_peers(min(bests)) or self._by_trend(min(bests)) or GO_ON
 
     def _by_peers(self, best: float) -> Judgement | None:
-        left = 1 - self.rung / self.rungs
-        seen = forecast(self.loss, left, ends(self.peers, self.rung))
+        easier = self._easier(self.peers)
+        pairs = [(early + easier, end) for early, end in ends(self.peers, self.rung)]
+        if len(pairs) < FEWEST_PEERS:
+            return None
+        moves = [move(one.reported, self.rung) for one in (self.own, *self.peers)]
+        doubt = belief(1 - self.rung / self.rungs, moves, self._luck(self.peers, easier))
+        seen = forecast(self.loss + easier, pairs, doubt)
         if seen is None:
             return None
         if seen.log_end - CONFIDENCE * seen.doubt <= math.log(best + self.noise):
@@ -204,15 +216,30 @@ class View:
         # Without peers from the second half on: curves of training flatten, so that what is left,
         # at most one more doubling, brings no more than the last one did. What all trials of the
         # strategy gain at their end, when the rate decays, is granted on top.
-        gains = _gains(self.strategy, self.rung)
+        easier = self._easier(self.strategy)
+        gains = _gains(self.strategy, self.rung, easier)
         before = self.own.curve.get(self.rung // 2)
         if 2 * self.rung < self.rungs or before is None or not gains:
             return None
-        reach = (2 * self.loss - before) * min(1.0, *gains)
+        luckier = CONFIDENCE * math.sqrt(2) * self._luck(self.strategy, easier)
+        reach = (2 * self.loss - before + easier) * min(1.0, *gains) * math.exp(-luckier)
         if reach <= best + self.noise:
             return GO_ON
         how = "with as much improvement again as since it stood at half of this"
         return self._stopped(f"{how} it would end at {reach:.4g}", best)
+
+    def _easier(self, others: Sequence[Observation]) -> float:
+        """What a loss on all items lies above that on the rungs' items, 0 where nobody knows."""
+        known = [
+            one.reported[self.rungs] - one.items[self.rungs].loss
+            for one in others
+            if one.complete and self.rungs in one.items and self.rungs in one.reported
+        ]
+        return statistics.fmean(known) if known else 0.0
+
+    def _luck(self, others: Sequence[Observation], easier: float) -> float:
+        theirs = [one.items.get(self.rung) for one in others]
+        return luck(self.own.items.get(self.rung), theirs, easier)
 
     def _stopped(self, why: str, best: float) -> Judgement:
         where = f"out of reach at rung {self.rung} of {self.rungs}"

@@ -31,6 +31,7 @@ from sweeper.training.workshop import Workshop
 from sweeper.trials import (
     Failure,
     FailureKind,
+    FirstItems,
     FirstStageResult,
     RungReport,
     State,
@@ -152,6 +153,7 @@ class Job:
                 rung=rung,
                 validation_loss=evaluation.loss,
                 items=len(evaluation.losses),
+                first_items=self._first(evaluation),
                 general_loss=general_loss,
                 train_loss=train_loss,
                 optimizer_steps=self.progress.steps,
@@ -166,6 +168,16 @@ class Job:
         if decision is Decision.STOP:
             raise Interrupted
         return decision
+
+    def _first(self, evaluation: Evaluation) -> FirstItems | None:
+        count, whole = (
+            self.config.budget.rung_items,
+            len(self.workshop.items("validation").examples),
+        )
+        if count >= whole:
+            return None
+        losses, weights = evaluation.losses[:count], evaluation.weights[:count]
+        return FirstItems.among(losses.tolist(), whole, weights.tolist())
 
     def completed(self, strategy: Strategy, model: nn.Module, final: Final) -> TrialResult:
         """Write what a completed trial leaves behind, and give its result."""

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sweeper.search.curves import PRIOR_DOUBT, ends, forecast, jitter
+from sweeper.search.curves import belief, ends, forecast, jitter, move
 from sweeper.search.observations import Observation, best_so_far
 
 
@@ -46,21 +46,21 @@ def test_what_all_curves_share_is_not_noise_between_them() -> None:
 def test_a_trial_is_expected_to_gain_what_others_gained_with_less_doubt_the_more_there_are() -> (
     None
 ):
-    seen = forecast(0.8, 0.5, [(0.6, 0.3)])
+    seen = forecast(0.8, [(0.6, 0.3)], 0.1)
     assert seen is not None
     assert math.exp(seen.log_end) == pytest.approx(0.4)
-    assert seen.doubt > PRIOR_DOUBT / 2
-    more = forecast(0.8, 0.5, [(0.6, 0.3), (0.5, 0.25), (0.7, 0.35), (0.9, 0.45)])
+    assert seen.doubt > 0.1
+    more = forecast(0.8, [(0.6, 0.3), (0.5, 0.25), (0.7, 0.35), (0.9, 0.45)], 0.1)
     assert more is not None
     assert more.log_end == pytest.approx(seen.log_end)
     assert more.doubt < seen.doubt
-    assert forecast(0.8, 0.5, []) is None
+    assert forecast(0.8, [], 0.1) is None
 
 
 def test_where_trials_ended_anywhere_a_forecast_doubts_and_a_loss_tells_nothing() -> None:
     early = [0.60, 0.70, 0.61, 0.69, 0.62, 0.71]
     final = [0.50, 0.30, 0.45, 0.32, 0.47, 0.31]
-    low, high = (forecast(loss, 0.5, list(zip(early, final, strict=True))) for loss in (0.6, 0.9))
+    low, high = (forecast(loss, list(zip(early, final, strict=True)), 0.1) for loss in (0.6, 0.9))
     assert low is not None
     assert high is not None
     assert low.log_end == pytest.approx(high.log_end)
@@ -68,10 +68,26 @@ def test_where_trials_ended_anywhere_a_forecast_doubts_and_a_loss_tells_nothing(
 
 
 def test_less_is_doubted_the_less_of_the_budget_is_left() -> None:
-    doubts = [forecast(0.8, left, [(0.6, 0.3)]) for left in (0.75, 0.5, 0.125)]
-    assert [seen.doubt for seen in doubts if seen] == sorted(
-        (seen.doubt for seen in doubts if seen), reverse=True
-    )
+    doubts = [belief(left, [0.1, 0.2], 0.0) for left in (0.75, 0.5, 0.125, 0.0)]
+    assert doubts == sorted(doubts, reverse=True)
+    assert doubts[-1] == 0.0
+
+
+def test_more_is_doubted_where_losses_still_move_and_where_few_items_tell() -> None:
+    calm = belief(0.5, [0.0, 0.0], 0.0)
+    assert belief(0.5, [0.4, 0.0], 0.0) > calm
+    assert belief(0.0, [0.4], 0.3) == pytest.approx(0.3)  # which training does not mend
+    assert belief(0.5, [0.0], 0.3) == pytest.approx(math.hypot(calm, 0.3))
+
+
+def test_a_move_is_that_of_a_doubling_up_or_down() -> None:
+    assert move({1: 1.0, 2: 0.8, 4: 0.4, 8: 0.1}, 4) == pytest.approx(math.log(2))
+    assert move({2: 0.4, 4: 0.8}, 4) == pytest.approx(math.log(2))
+    # Two rungs in three, where none was looked at half-way: as much a doubling as they show.
+    assert move({2: 0.8, 3: 0.6}, 3) == pytest.approx(math.log(0.8 / 0.6) / math.log2(1.5))
+    assert move({4: 0.4}, 4) == 0.0
+    assert move({1: math.inf, 2: 0.4}, 2) == 0.0
+    assert move({1: 0.5, 2: 0.4}, 4) == 0.0
 
 
 def test_ends_are_of_completed_trials_that_passed_the_rung() -> None:

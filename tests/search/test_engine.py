@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from curve_backend import make_plan
 from sweeper.errors import SpecError
 from sweeper.planning.plan import Parameter
 from sweeper.search.engine import Diverged, Limit, Rung, RungCount, Space, Strategy, search
+from sweeper.trials import FirstItems
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -67,6 +70,23 @@ def test_a_pruned_objective_is_closed_and_costs_what_it_took_so_far() -> None:
     assert stopped.seconds == stopped.rungs[-1].seconds < 16
     assert stopped.loss is None
     assert searched.seconds == sum(one.seconds for one in searched.trials)
+
+
+def test_what_rungs_say_of_their_items_is_doubted_by_the_pruner() -> None:
+    """Three of a thousand items, of which each trial finds another hard, tell little."""
+
+    def on_few(strategy, parameters):
+        hard = random.Random(repr(parameters)).randrange(3)
+        for rung in bowl(strategy, parameters):
+            losses = [0.2 * rung.loss, 0.2 * rung.loss, 0.2 * rung.loss]
+            losses[hard] = 2.6 * rung.loss
+            yield replace(rung, items=FirstItems.among(losses, of=1000))
+
+    def pruned(objective) -> int:
+        tried = search(SPACE, objective, Limit(trials=20)).trials
+        return sum(one.state == "PRUNED" for one in tried)
+
+    assert pruned(on_few) < pruned(bowl)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import optuna
 import pytest
@@ -9,9 +10,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.facts.record import LabelCount
 from sweeper.planning.plan import Parameter
+from sweeper.search.items import attribute
 from sweeper.search.pruner import SweeperPruner, chance, judge
 from sweeper.search.space import distributions
 from sweeper.search.study import ORIGIN
+from sweeper.trials import FirstItems
 
 PLAN = make_plan()
 
@@ -27,6 +30,7 @@ def trial(
     start: str = "probe",
     strategy: str = "full",
     origin: str = "search",
+    items: dict[int, FirstItems] | None = None,
 ) -> FrozenTrial:
     known = distributions(PLAN)
     parameters = {
@@ -36,11 +40,11 @@ def trial(
     }
     return optuna.trial.create_trial(
         state=state,
-        value=min(losses.values()) if state != TrialState.RUNNING else None,
+        value=losses.get(8, min(losses.values())) if state != TrialState.RUNNING else None,
         params=parameters,
         distributions={name: known[name] for name in parameters},
         intermediate_values=losses,
-        user_attrs={ORIGIN: origin},
+        user_attrs={ORIGIN: origin} | dict(attribute(k, one) for k, one in (items or {}).items()),
     )
 
 
@@ -91,6 +95,51 @@ def test_a_trial_that_doubt_cannot_tell_from_the_best_goes_on() -> None:
         jumps = {k: losses[k] + (-1) ** number * wobble[k - 1] for k in losses}
         noisy.append(trial(jumps, TrialState.COMPLETE))
     assert not ask(noisy, running(0.40, 4)).prune
+
+
+def scored(losses: dict[int, float], pattern: list[float], whole: float = 1.0) -> FrozenTrial:
+    """A trial whose rungs see items of such a pattern, of many; ends are on all of them."""
+    state = TrialState.COMPLETE if 8 in losses else TrialState.RUNNING
+    shares = [one / sum(pattern) * len(pattern) for one in pattern]
+    items = {
+        k: FirstItems.among([loss * one for one in shares], 1000) for k, loss in losses.items()
+    }
+    if 8 in losses:
+        losses = {**losses, 8: losses[8] * whole}
+    return trial(losses, state, items=items)
+
+
+def test_a_trial_that_other_items_might_put_ahead_goes_on() -> None:
+    """Half-way it stands a third above its peers, on 20 items of which each has its own two."""
+    even = [1.0] * 20
+    few = [[0.05] * k + [9.0, 9.0] + [0.05] * (18 - k) for k in (0, 3, 6, 9, 12)]
+    finals = (0.30, 0.31, 0.32, 0.33)
+    known = [scored(curve(final), even) for final in finals]
+    assert ask(known, scored(curve(0.45, 4), even)).prune
+    by_few = [scored(curve(final), pattern) for final, pattern in zip(finals, few, strict=False)]
+    assert not ask(by_few, scored(curve(0.45, 4), few[-1])).prune
+    agreed = [scored(curve(final), few[0]) for final in finals]
+    assert ask(agreed, scored(curve(0.45, 4), few[0])).prune
+
+
+def test_on_easy_items_a_small_loss_is_no_multiple_of_another() -> None:
+    """Peers have 0.01 on the rung's items and end with 0.2 on all: 0.02 there is 0.01 more."""
+    pattern = [1.0, 2.0, 3.0]
+    easy = {2: 0.012, 4: 0.0102, 6: 0.0101, 8: 0.01}
+    own = {2: 0.022, 4: 0.0202, 6: 0.0201}
+    peers = [scored(easy, pattern, whole=20.0) for _ in range(3)]
+    assert not ask(peers, scored(own, pattern)).prune
+    # Where nobody told of items, it would end at twice what they did.
+    blind = [trial({**easy, 8: 0.2}, TrialState.COMPLETE) for _ in range(3)]
+    judgement = ask(blind, trial(own, TrialState.RUNNING))
+    found = re.search(r"it would end between ([\d.]+) and ([\d.]+)", judgement.because)
+    assert found is not None
+    assert math.sqrt(float(found[1]) * float(found[2])) == pytest.approx(0.4, rel=0.02)
+
+
+def test_one_trial_that_ended_is_no_measure_of_how_another_goes_on() -> None:
+    assert not ask(complete(0.30), running(0.9, 3)).prune
+    assert ask(complete(0.30, 0.31), running(0.9, 3)).prune
 
 
 def test_where_early_rungs_foretell_nothing_they_prune_nothing() -> None:

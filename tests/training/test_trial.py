@@ -63,6 +63,23 @@ def test_a_trial_that_is_looked_at_less_often_trains_the_same(make_job, make_wor
         assert (mine.optimizer_steps, mine.tokens) == (other.optimizer_steps, other.tokens)
 
 
+def test_all_rungs_tell_how_the_first_items_fared(make_job, answering):
+    told = answering()
+    job = make_job(report=told)
+    run_trial(job, MemoryGuard())
+    first = [report.first_items for report in told]
+    assert [(one.count, one.of) for one in first] == [(20, 40)] * 4
+    assert [one.loss for one in first[:-1]] == pytest.approx(
+        [report.validation_loss for report in told[:-1]], rel=1e-6
+    )
+    items = json.loads((job.folder / "item_losses.json").read_text())["losses"]
+    assert first[-1].each == pytest.approx(items[:20], rel=1e-3)
+    assert first[-1].loss == pytest.approx(np.mean(items[:20]), rel=1e-6)
+    whole = answering()
+    run_trial(make_job(report=whole, budget={"rung_items": 40}), MemoryGuard())
+    assert all(report.first_items is None for report in whole)
+
+
 def test_item_losses_are_in_item_order_and_average_to_the_validation_loss(make_job):
     job = make_job()
     result = run_trial(job, MemoryGuard())

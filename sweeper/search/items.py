@@ -1,0 +1,62 @@
+"""How much of a rung's loss is the luck of the items that it was scored on.
+
+A rung scores the first few validation items. Trials are scored on the same ones, so that an easy
+draw flatters all of them; what is left is that one trial finds them easier than another does, and
+that does not shrink as training goes on. Knows nothing of curves or decisions.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sweeper.trials import FirstItems
+
+_ATTRIBUTE = "sweeper:items:"
+
+
+def attribute(rung: int, items: FirstItems) -> tuple[str, dict[str, Any]]:
+    """The trial attribute that keeps a rung's items."""
+    return f"{_ATTRIBUTE}{rung}", items.model_dump(mode="json")
+
+
+def noted_items(attributes: Mapping[str, Any]) -> dict[int, FirstItems]:
+    """What a trial's attributes keep, by rung."""
+    return {
+        int(name.removeprefix(_ATTRIBUTE)): FirstItems.model_validate(kept)
+        for name, kept in attributes.items()
+        if name.startswith(_ATTRIBUTE)
+    }
+
+
+def luck(own: FirstItems | None, others: Sequence[FirstItems | None], easier: float) -> float:
+    """By how much other items would have moved one trial against another, as each adds to it.
+
+    Standard deviation of the log of a loss, as the mean over pairs of this trial with another; 0
+    where nobody told of items, or where they are all that there are.
+
+    Args:
+        own: The trial's items at a rung.
+        others: Those of other trials, at the same rung.
+        easier: What the loss on all items is above that on these.
+    """
+    if own is None:
+        return 0.0
+    pairs = [_squared(own, one, easier) for one in others if one is not None]
+    known = [one for one in pairs if one is not None]
+    return math.sqrt(statistics.fmean(known)) if known else 0.0
+
+
+def _squared(one: FirstItems, other: FirstItems, easier: float) -> float | None:
+    first, second = np.asarray(one.each), np.asarray(other.each)
+    levels = one.loss + easier, other.loss + easier
+    if one.count != other.count or len(first) < 2 or min(levels) <= 0:
+        return None
+    # Delta method: an item moves the log of a loss by its share of it. Half of what two differ by.
+    apart = first / levels[0] - second / levels[1]
+    unseen = max(0.0, 1 - one.count / max(one.of, one.count))
+    return float(apart.var(ddof=1)) / one.count * unseen / 2
