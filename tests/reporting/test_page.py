@@ -8,6 +8,7 @@ import pytest
 
 from sweeper.findings.record import ClassFindings, ClassRow, Sample
 from sweeper.reporting.page import SECTIONS
+from sweeper.reporting.sections.verdict import verdict_section
 from sweeper.reporting.write import html
 
 SHAPES = (
@@ -127,6 +128,22 @@ def test_verdicts_are_on_the_root(pages):
     assert found["zero"] == found["all-failed"] == "none"
     assert found["one"] == found["running"] == "insufficient"
     assert found["mixed"] in ("tie", "recommend")
+
+
+@pytest.mark.parametrize(
+    ("needed", "headline"),
+    [
+        (False, "Frozen probe: as good as fine-tuning"),
+        (None, "Frozen probe: nothing is shown to beat it"),
+    ],
+)
+def test_a_baseline_that_wins_heads_the_card(report, needed, headline):
+    made = report(trials=12, probe_loss=0.2)
+    chosen = {"kind": "tie", "recommended_baseline": "probe", "fine_tuning_needed": needed}
+    verdict = made.findings.verdict.model_copy(update=chosen)
+    findings = made.findings.model_copy(update={"verdict": verdict})
+    card = verdict_section(made.model_copy(update={"findings": findings})).blocks[0]
+    assert card.headline == headline
 
 
 @pytest.mark.parametrize(
