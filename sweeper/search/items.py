@@ -26,8 +26,11 @@ def attribute(rung: int, items: FirstItems) -> tuple[str, dict[str, Any]]:
 
 def noted_items(attributes: Mapping[str, Any]) -> dict[int, FirstItems]:
     """What a trial's attributes keep, by rung."""
+    # Read at every look at the study, so what was written from the same type is not checked again.
     return {
-        int(name.removeprefix(_ATTRIBUTE)): FirstItems.model_validate(kept)
+        int(name.removeprefix(_ATTRIBUTE)): FirstItems.model_construct(
+            **{**kept, "each": tuple(kept["each"])}
+        )
         for name, kept in attributes.items()
         if name.startswith(_ATTRIBUTE)
     }

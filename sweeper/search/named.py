@@ -1,7 +1,7 @@
 """Samplers and pruners by the names that a spec gives them: ours, Optuna's, anybody's.
 
 ``sweeper``, ``optuna:TPESampler``, ``optuna:TPESampler(multivariate=True)`` or
-``package.module:Class``.
+``package.module:Class``; as a pruner also ``sweeper(first_rung=2)``.
 """
 
 from __future__ import annotations
@@ -54,11 +54,24 @@ def make_pruner(name: str, plan: Problem[Arm]) -> BasePruner:
     Raises:
         SpecError: The name means nothing, or the class cannot be made like this.
     """
-    if name == OURS:
-        return SweeperPruner(plan)
+    if name.partition("(")[0] == OURS:
+        return _ours(name, plan)
     made = _make(name, "search.pruner", BasePruner, optuna.pruners, {})
     assert isinstance(made, BasePruner)
     return made
+
+
+def _ours(name: str, plan: Problem[Arm]) -> SweeperPruner:
+    _, options = _parse(name, "search.pruner")
+    first = options.pop("first_rung", plan.budget.first_rung)
+    if options or isinstance(first, bool) or not isinstance(first, int) or first < 1:
+        raise SpecError(
+            f"cannot make {name}",
+            "Ours has one option: first_rung, the earliest rung at which a trial may be stopped.",
+            "Write sweeper, or sweeper(first_rung=2).",
+            "search.pruner",
+        )
+    return SweeperPruner(plan, first)
 
 
 def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]) -> object:
@@ -95,7 +108,7 @@ def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
     try:
         call = ast.parse(f"f({rest}" if bracket else "f()", mode="eval").body
         assert isinstance(call, ast.Call)
-        if call.args or ":" not in text:
+        if call.args or (":" not in text and text != OURS):
             raise ValueError("expected module:Class or module:Class(option=value)")
         options = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
     except (SyntaxError, ValueError) as error:

@@ -74,11 +74,12 @@ class SweeperPruner(BasePruner):
 
     Args:
         plan: The frozen plan, or a space: rungs and the earliest one that may prune.
+        first_rung: In place of the plan's.
     """
 
-    def __init__(self, plan: Problem[Arm]) -> None:
+    def __init__(self, plan: Problem[Arm], first_rung: int | None = None) -> None:
         self._rungs = plan.budget.rungs
-        self._first = plan.budget.first_rung
+        self._first = plan.budget.first_rung if first_rung is None else first_rung
         self._chance = {weight: chance(plan, power) for weight, power in POWERS.items()}
         self._weight = {
             key: one.parameters[CLASS_WEIGHT].default

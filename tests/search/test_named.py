@@ -6,6 +6,7 @@ from curve_backend import make_plan
 
 from sweeper.errors import SpecError
 from sweeper.search.named import make_pruner, make_sampler
+from sweeper.search.pruner import SweeperPruner
 
 PLAN = make_plan()
 
@@ -17,9 +18,20 @@ def test_optunas_pruners_are_named_with_or_without_options() -> None:
     assert isinstance(make_pruner("optuna.pruners:NopPruner", PLAN), optuna.pruners.NopPruner)
 
 
+def test_our_pruner_begins_where_the_plan_says_or_as_it_is_told() -> None:
+    for name, first in (("sweeper", PLAN.budget.first_rung), ("sweeper(first_rung=5)", 5)):
+        made = make_pruner(name, PLAN)
+        assert isinstance(made, SweeperPruner)
+        assert made._first == first
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("sweeper(first_rung=0)", "the earliest rung at which a trial may be stopped"),
+        ("sweeper(first_rung='2')", "Write sweeper, or sweeper(first_rung=2)"),
+        ("sweeper(confidence=2)", "Ours has one option"),
+        ("sweeper(2)", "does not name a sampler or pruner"),
         ("optuna:MedianPrunr", "Did you mean 'MedianPruner'?"),
         ("MedianPruner", "expected module:Class"),
         ("optuna:MedianPruner(1)", "expected module:Class"),
