@@ -173,6 +173,7 @@ def _candidate(
         precision=setup.precision,
         sequence_length=setup.sequence_length,
         optimizer=setup.optimizer,
+        begins_as_base=strategy.begins_as_base,
         quantization=setup.quantization,
         gpus_per_trial=setup.gpus,
         trainable_parameters=found.trainable,

@@ -116,6 +116,7 @@ class Candidate(Record):
     optimizer: str = "adamw_torch"
     quantization: str | None = None
     gpus_per_trial: int = 1
+    begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
     trainable_parameters: int
     expected_quality: str = ""
     setup_notes: tuple[str, ...] = Field((), description="why this cap, and the stated margin")

@@ -58,6 +58,7 @@ def strategy_schema() -> dict[str, Any]:
         "title": _TEXT,
         "what": _TEXT,
         "order": {"type": "integer"},
+        "begins_as_base": {"type": "boolean"},
         "extends": _TEXT,
         "requires": {"type": "array", "items": requirement},
         "quality": _closed({"text": _TEXT, "source": _TEXT}, ("text", "source")),

@@ -21,6 +21,7 @@ STRATEGY_KEYS = (
     "title",
     "what",
     "order",
+    "begins_as_base",
     "extends",
     "requires",
     "quality",
@@ -56,6 +57,8 @@ class Strategy:
 
     Args:
         order: Breaks ties between equal scores; smaller comes first.
+        begins_as_base: Whether a model that it has not trained yet is the base model, so that the
+            zero-shot loss says where its trials begin.
         optimizers: The first whose condition holds is used.
         quantization: Of the frozen base, as ``memory.Setup`` names it.
         gradient_checkpointing: Whether the method works with it.
@@ -66,6 +69,7 @@ class Strategy:
     title: str
     what: str
     order: int
+    begins_as_base: bool
     requires: tuple[Requirement, ...]
     quality: str
     quality_source: str
@@ -155,12 +159,13 @@ def _strategy(document: Document, path: Path, problems: list[Problem]) -> Strate
         title=str(data.get("title", name)),
         what=str(data.get("what", "")),
         order=_whole(data.get("order", 100), document, ("order",), problems),
+        begins_as_base=_switch(data, "begins_as_base", False, document, problems),
         requires=_requirements(data.get("requires"), document, problems),
         quality=str(quality.get("text", "")),
         quality_source=str(quality.get("source", "")),
         quantization=data.get("quantization"),
         optimizers=_optimizers(data.get("optimizers"), document, problems),
-        gradient_checkpointing=bool(data.get("gradient_checkpointing", True)),
+        gradient_checkpointing=_switch(data, "gradient_checkpointing", True, document, problems),
         extends=data.get("extends"),
         parameters=_parameters(data.get("parameters"), document, problems),
         where=document.where(("strategy",)),
@@ -191,6 +196,17 @@ def _whole(value: Any, document: Document, path: Path_, problems: list[Problem])
         return value
     problems.append(Problem(f"{value!r} is not a whole number", where=document.where(path)))
     return 0
+
+
+def _switch(
+    data: Mapping[str, Any], key: str, default: bool, document: Document, problems: list[Problem]
+) -> bool:
+    value = data.get(key, default)
+    if isinstance(value, bool):
+        return value
+    where = document.where((key,))
+    problems.append(Problem(f"{key} = {value!r} is neither true nor false", where=where))
+    return default
 
 
 def _requirements(

@@ -39,6 +39,8 @@ class Strategy:
         score: What is thought of it beforehand; breaks ties between strategies.
         seconds_per_trial: What a full trial is expected to cost.
         model: Told apart by this where two share a name.
+        begins_as_base: Whether a trial that has not moved yet is the base model, of which
+            ``Untrained`` may know the loss.
     """
 
     strategy: str
@@ -46,6 +48,7 @@ class Strategy:
     score: float = 0.0
     seconds_per_trial: float = 1.0
     model: str = ""
+    begins_as_base: bool = False
 
 
 @dataclass(frozen=True)

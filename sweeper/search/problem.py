@@ -13,7 +13,11 @@ from sweeper.spec import OwnTrial
 
 
 class Arm(Protocol):
-    """One strategy that competes; ``score`` is what the rules think of it."""
+    """One strategy that competes.
+
+    ``score`` is what the rules think of it. With ``begins_as_base``, a model that it has not
+    trained yet is the base model.
+    """
 
     @property
     def strategy(self) -> str: ...
@@ -23,6 +27,8 @@ class Arm(Protocol):
     def score(self) -> float: ...
     @property
     def seconds_per_trial(self) -> float: ...
+    @property
+    def begins_as_base(self) -> bool: ...
     @property
     def parameters(self) -> Mapping[str, Parameter]: ...
 

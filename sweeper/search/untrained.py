@@ -21,8 +21,6 @@ from sweeper.search.space import holds
 from sweeper.spec import Scalar
 
 HEAD, PROBE, BASE = "head", "probe", "zero_shot"
-# Strategies of which an untrained model is the base model; prompts begin as noise before it.
-BEGIN_AS_BASE = frozenset({"full", "lora", "qlora", "adapter"})
 # At its lowest it is as near to nought as the space goes. The head's own rate may be whatever it
 # is, since the probe is where a head on frozen features ends.
 RATE = "learning_rate"
@@ -76,7 +74,7 @@ class Untrained:
         if from_probe:
             loss = self.probes.get(candidate.model)
         else:
-            as_base = candidate.strategy in BEGIN_AS_BASE and START not in candidate.parameters
+            as_base = candidate.begins_as_base and START not in candidate.parameters
             loss = self.bases.get(candidate.model) if as_base else None
         if loss is None:
             return None

@@ -103,6 +103,8 @@ def test_a_good_file_is_read_whole(tmp_path: Path) -> None:
         ("requires:", "extends: nobody\nrequires:", "extends 'nobody'"),
         ("requires:", "optimizers: [{when: {}}]\nrequires:", "an optimizer needs 'use'"),
         ("requires:", "order: first\nrequires:", "is not a whole number"),
+        ("requires:", "begins_as_base: maybe\nrequires:", "is neither true nor false"),
+        ("requires:", "gradient_checkpointing: 1\nrequires:", "is neither true nor false"),
     ],
 )
 def test_a_mistake_in_a_strategy_file_is_named_with_its_line(

@@ -62,7 +62,7 @@ def searched(told: float | None, trials: int = 5, seed: int = 0) -> Searched:
 
 
 LORA = Strategy("lora", PARAMETERS)
-WITHOUT_START = Strategy("lora", {"learning_rate": RATE, "r": RATE})
+WITHOUT_START = Strategy("lora", {"learning_rate": RATE, "r": RATE}, begins_as_base=True)
 
 
 def unmoved(known: Untrained, arm: Strategy = LORA, axes=AXES) -> Observation | None:
