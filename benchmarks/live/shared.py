@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import (
     Trainer,
@@ -38,6 +38,7 @@ from sweeper.training.assembly import assembled, head_names
 from sweeper.training.backend import TorchBackend
 from sweeper.training.measure import Judge, autocast
 from sweeper.training.quick_steps import quick_steps
+from sweeper.training.rungs import set_weights, trained_weights
 from sweeper.training.sampling import LengthGroupedBatches
 from sweeper.training.schedule import rung_steps, schedule
 from sweeper.trials import TrialConfig
@@ -127,6 +128,7 @@ class LikeTrainer(Trainer):
         self.shared = shared
         self.config = shared.config(choose(None))
         self.rung = 0
+        self._best: tuple[float, dict[str, Tensor]] | None = None
         self._choose = choose
         self._saw = saw
         super().__init__(
@@ -139,6 +141,7 @@ class LikeTrainer(Trainer):
 
     def _fresh(self, trial: Any) -> nn.Module:
         self.config = self.shared.config(self._choose(trial))
+        self._best = None
         return self.shared.model(self.config)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -184,15 +187,35 @@ class LikeTrainer(Trainer):
         return 0
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The first validation items below the last rung, all of them there."""
+        """The first validation items below the last rung, all of them there.
+
+        At the last one the model goes back to its best rung, where that is better: so does
+        sweeper's trial.
+        """
         budget = self.config.budget
-        count = None if self.rung == budget.rungs else budget.rung_items
-        loss = self.shared.evaluate(self.model, "validation", count).loss
+        if self.rung < budget.rungs:
+            loss = self.shared.evaluate(self.model, "validation", budget.rung_items).loss
+            if self._best is None or loss <= self._best[0]:
+                self._best = loss, trained_weights(self.model)
+        else:
+            loss = self._at_end(budget.rung_items)
         self._saw(self.rung, loss)
         metrics = {"eval_loss": loss}
         # Else the end of an epoch, which often is a rung, would be evaluated twice.
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _at_end(self, count: int) -> float:
+        last = self.shared.evaluate(self.model, "validation")
+        if self._best is None or last.losses[:count].mean() <= self._best[0]:
+            return last.loss
+        kept = trained_weights(self.model)
+        set_weights(self.model, self._best[1])
+        best = self.shared.evaluate(self.model, "validation")
+        if best.loss < last.loss:
+            return best.loss
+        set_weights(self.model, kept)
+        return last.loss
 
     def _report_to_hp_search(self, trial: Any, step: int, metrics: dict[str, float]) -> None:
         """Rungs and not steps, so that a pruner compares trials of different batches."""
