@@ -97,7 +97,7 @@ def move(reported: Mapping[int, float], rung: int) -> float:
     return abs(math.log(losses[half] / losses[rung])) / math.log2(rung / half)
 
 
-def belief(left: float, moves: Sequence[float], luck: float) -> float:
+def prior_doubt(left: float, moves: Sequence[float], luck: float) -> float:
     """How far a trial may end from where others' gains would bring it, before any have ended.
 
     Args:
@@ -112,7 +112,7 @@ def belief(left: float, moves: Sequence[float], luck: float) -> float:
     return math.sqrt((DOUBT_OF_LEFT * left) ** 2 + moving + luck**2)
 
 
-def forecast(loss: float, pairs: Sequence[tuple[float, float]], belief: float) -> Forecast | None:
+def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:
     """Extrapolate a loss as those did that ended; None where none did.
 
     A straight line through logs where enough trials ended, else their mean gain.
@@ -120,7 +120,7 @@ def forecast(loss: float, pairs: Sequence[tuple[float, float]], belief: float) -
     Args:
         loss: At the rung.
         pairs: (loss at the rung, final loss) of completed trials.
-        belief: About the doubt, before any have ended.
+        prior: Doubt before any have ended, as a standard deviation.
     """
     logs = [(math.log(early), math.log(end)) for early, end in pairs if early > 0 and end > 0]
     if not logs or loss <= 0:
@@ -133,7 +133,7 @@ def forecast(loss: float, pairs: Sequence[tuple[float, float]], belief: float) -
     rests = [end - slope * early for early, end in logs]
     mean = statistics.fmean(rests)
     squares = sum((rest - mean) ** 2 for rest in rests)
-    variance = (PRIOR_TRIALS * belief**2 + squares) / (PRIOR_TRIALS + count - 1)
+    variance = (PRIOR_TRIALS * prior**2 + squares) / (PRIOR_TRIALS + count - 1)
     usual = statistics.fmean(end for _, end in logs)
     doubt = math.sqrt(variance * (1 + 1 / count))
     return Forecast(mean + slope * math.log(loss), doubt, usual)

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from sweeper.planning.class_weight import NAME as CLASS_WEIGHT
 from sweeper.planning.class_weight import POWERS
 from sweeper.planning.plan import Plan
-from sweeper.search.curves import belief, ends, forecast, jitter, move
+from sweeper.search.curves import ends, forecast, jitter, move, prior_doubt
 from sweeper.search.items import luck
 from sweeper.search.observations import Observation, observation, observe
 from sweeper.search.problem import Arm, Problem
@@ -200,8 +200,8 @@ class View:
         if len(pairs) < FEWEST_PEERS:
             return None
         moves = [move(one.reported, self.rung) for one in (self.own, *self.peers)]
-        doubt = belief(1 - self.rung / self.rungs, moves, self._luck(self.peers, easier))
-        seen = forecast(self.loss + easier, pairs, doubt)
+        prior = prior_doubt(1 - self.rung / self.rungs, moves, self._luck(self.peers, easier))
+        seen = forecast(self.loss + easier, pairs, prior)
         if seen is None:
             return None
         if seen.log_end - CONFIDENCE * seen.doubt <= math.log(best + self.noise):

@@ -170,10 +170,8 @@ class Job:
         return decision
 
     def _first(self, evaluation: Evaluation) -> FirstItems | None:
-        count, whole = (
-            self.config.budget.rung_items,
-            len(self.workshop.items("validation").examples),
-        )
+        count = self.config.budget.rung_items
+        whole = len(self.workshop.items("validation").examples)
         if count >= whole:
             return None
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]

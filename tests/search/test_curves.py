@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sweeper.search.curves import belief, ends, forecast, jitter, move
+from sweeper.search.curves import ends, forecast, jitter, move, prior_doubt
 from sweeper.search.observations import Observation, best_so_far
 
 
@@ -68,16 +68,16 @@ def test_where_trials_ended_anywhere_a_forecast_doubts_and_a_loss_tells_nothing(
 
 
 def test_less_is_doubted_the_less_of_the_budget_is_left() -> None:
-    doubts = [belief(left, [0.1, 0.2], 0.0) for left in (0.75, 0.5, 0.125, 0.0)]
+    doubts = [prior_doubt(left, [0.1, 0.2], 0.0) for left in (0.75, 0.5, 0.125, 0.0)]
     assert doubts == sorted(doubts, reverse=True)
     assert doubts[-1] == 0.0
 
 
 def test_more_is_doubted_where_losses_still_move_and_where_few_items_tell() -> None:
-    calm = belief(0.5, [0.0, 0.0], 0.0)
-    assert belief(0.5, [0.4, 0.0], 0.0) > calm
-    assert belief(0.0, [0.4], 0.3) == pytest.approx(0.3)  # which training does not mend
-    assert belief(0.5, [0.0], 0.3) == pytest.approx(math.hypot(calm, 0.3))
+    calm = prior_doubt(0.5, [0.0, 0.0], 0.0)
+    assert prior_doubt(0.5, [0.4, 0.0], 0.0) > calm
+    assert prior_doubt(0.0, [0.4], 0.3) == pytest.approx(0.3)  # which training does not mend
+    assert prior_doubt(0.5, [0.0], 0.3) == pytest.approx(math.hypot(calm, 0.3))
 
 
 def test_a_move_is_that_of_a_doubling_up_or_down() -> None:
