@@ -212,7 +212,7 @@ def final_loss(config: TrialConfig) -> float:
 def loss_at(config: TrialConfig, rung: int) -> float:
     final = final_loss(config)
     start = 1.2 if config.parameters.get("head_init") == "probe" else 2.3
-    decayed = final + (start - final) * math.exp(-rung / 2)
+    decayed = final + (start - final) * math.exp(-rung)
     return decayed + NOISE * noise(config.seed, config.parameters, rung)
 
 

@@ -57,13 +57,13 @@ def results(run: RunFolder) -> dict[int, TrialResult]:
     return {n: TrialResult.read(folder / "result.json") for n, folder in enumerate(folders)}
 
 
-def test_a_run_ends_with_exactly_its_total_and_several_pruned(finished) -> None:
+def test_a_run_ends_with_exactly_its_total_and_some_pruned(finished) -> None:
     run, outcome, _ = finished
     assert (outcome.kind, outcome.exit_code) == ("complete", 0)
     status = Status.read(run.status)
     assert status.phase == "complete"
     assert status.done == status.trials == 20
-    assert status.pruned >= 2
+    assert status.pruned >= 1
     study = optuna.load_study(study_name="run", storage=default_url(run.study))
     assert len(study.trials) == 20
     assert study.best_trial.number == status.best.trial

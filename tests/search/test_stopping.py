@@ -15,7 +15,7 @@ RATE = Parameter(
     kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
     default=2e-4, source="test",
 )  # fmt: skip
-SPACE = Space([Strategy("lora", {"learning_rate": RATE})], RungCount(8, 2))
+SPACE = Space([Strategy("lora", {"learning_rate": RATE}, begins_as_base=True)], RungCount(8, 2))
 
 
 def curve(end: float, wobble: float):
