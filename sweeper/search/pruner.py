@@ -32,7 +32,8 @@ CONFIDENCE = 1.5
 FEWEST_PEERS = 2
 # A trial that is expected to end as others did is kept, within this share of the doubt.
 AS_USUAL = 0.25
-# A loss that doubled and rose by a nat over the trial's own best does not come back.
+# A loss that doubled and rose by a nat over the trial's own best does not come back. Where classes
+# are told apart and the best was no guess, that is overfitting: the trial ends with its best rung.
 RISE_FACTOR, RISE_NATS = 2.0, 1.0
 
 
@@ -80,6 +81,7 @@ class SweeperPruner(BasePruner):
     def __init__(self, plan: Problem[Arm], first_rung: int | None = None) -> None:
         self._rungs = plan.budget.rungs
         self._first = plan.budget.first_rung if first_rung is None else first_rung
+        self._classes = isinstance(plan, Plan) and plan.facts.task == "classification"
         self._chance = {weight: chance(plan, power) for weight, power in POWERS.items()}
         self._weight = {
             key: one.parameters[CLASS_WEIGHT].default
@@ -104,7 +106,9 @@ class SweeperPruner(BasePruner):
             return GO_ON
         own = observation(trial)
         searched = rung >= self._first and own.origin == "search"
-        diverging = _diverging(trial.intermediate_values, rung, self._guessing(own), searched)
+        guessing = self._guessing(own)
+        overfits = self._classes and min(own.curve.values(), default=math.inf) < guessing < math.inf
+        diverging = _diverging(trial.intermediate_values, rung, guessing, searched, overfits)
         if diverging.prune or not searched or rung not in own.curve:
             return diverging  # defaults and the user's own are what others are measured by
         others = observe(study.get_trials(deepcopy=False))
@@ -146,12 +150,14 @@ def _gains(trials: Sequence[Observation], rung: int, easier: float) -> list[floa
     return [final / early for early, final in pairs if early > 0]
 
 
-def _diverging(losses: dict[int, float], rung: int, chance: float, searched: bool) -> Judgement:
+def _diverging(
+    losses: dict[int, float], rung: int, chance: float, searched: bool, overfits: bool
+) -> Judgement:
     loss = losses[rung]
     lowest = min((value for value in losses.values() if math.isfinite(value)), default=math.inf)
     if not math.isfinite(loss):
         return Judgement(True, f"it diverged: the validation loss at rung {rung} is {loss}")
-    if loss > max(RISE_FACTOR * lowest, lowest + RISE_NATS):
+    if not overfits and loss > max(RISE_FACTOR * lowest, lowest + RISE_NATS):
         text = f"it diverges: the validation loss rose from {lowest:.4g} to {loss:.4g}"
         return Judgement(True, f"{text} by rung {rung}")
     if lowest > RISE_FACTOR * chance or (searched and lowest > chance):

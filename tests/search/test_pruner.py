@@ -263,6 +263,19 @@ def test_overfitting_is_no_divergence() -> None:
     assert not ask([], trial({1: 0.15, 2: 0.40}, TrialState.RUNNING)).prune
 
 
+@pytest.mark.parametrize(("lowest", "prunes"), [(0.545, False), (0.70, True)])
+def test_a_classifier_that_had_learnt_and_overfits_keeps_its_best_rung(
+    lowest: float, prunes: bool
+) -> None:
+    """Full fine-tuning on 480 rows of two classes, as seen: 0.66, 0.55, 0.86, 1.77."""
+    study = optuna.create_study(pruner=SweeperPruner(with_classes(10, 10)))
+    losses = {1: 0.80, 2: lowest, 4: 0.86, 6: 1.77}
+    study.add_trial(trial(losses, TrialState.RUNNING, origin="default"))
+    judgement = judge(study, study.trials[-1])
+    assert judgement.prune is prunes
+    assert ("rose from 0.7 to 1.77" in judgement.because) is prunes
+
+
 def test_the_last_rung_never_prunes() -> None:
     assert not ask(complete(0.30, 0.31, 0.32), running(0.9, 8)).prune
 
