@@ -53,7 +53,6 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     lead = candidates[0]
     scene = next(scene for scene in scenes if scene.model.id == lead.model)
     rules = fired(book, scene.values)
-    steps = _steps(facts, lead, epochs)
     validation = validation_rows(spec, facts)
     full_tokens = round(epochs * facts.data.train_rows * scene.cap.mean)
     course = course_of(
@@ -75,7 +74,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         advice=notes(rules, scene.values, "advice"),
         answers=answers(rules, scene.values, facts, candidates, rejected),
         own_trials=spec.trials,
-        budget=make_budget(spec, facts, costs, course, full_tokens, steps),
+        budget=make_budget(spec, facts, costs, course, full_tokens),
         seed=spec.search.seed,
         identity=identity(spec, facts),
     )
@@ -131,11 +130,6 @@ def _entries(
                 rejected.append(made)
     return candidates, rejected
 
-
-def _steps(facts: Facts, lead: Candidate, epochs: float) -> int:
-    """Optimizer steps of one full budget at the default's effective batch."""
-    batch = lead.micro_batch * lead.gradient_accumulation_steps * lead.gpus_per_trial
-    return max(round(epochs * facts.data.train_rows / batch), 1)
 
 
 def _cut(cap: Cap) -> tuple[Reason, ...]:

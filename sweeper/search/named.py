@@ -1,7 +1,7 @@
 """Samplers and pruners by the names that a spec gives them: ours, Optuna's, anybody's.
 
 ``sweeper``, ``optuna:TPESampler``, ``optuna:TPESampler(multivariate=True)`` or
-``package.module:Class``; as a pruner also ``sweeper(first_rung=2)``.
+``package.module:Class``; as a pruner also ``sweeper(first_rung=4)``.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _ours(name: str, plan: Problem[Arm]) -> SweeperPruner:
         raise SpecError(
             f"cannot make {name}",
             "Ours has one option: first_rung, the earliest rung at which a trial may be stopped.",
-            "Write sweeper, or sweeper(first_rung=2).",
+            "Write sweeper, or sweeper(first_rung=4).",
             "search.pruner",
         )
     return SweeperPruner(plan, first)

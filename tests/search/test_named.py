@@ -29,7 +29,7 @@ def test_our_pruner_begins_where_the_plan_says_or_as_it_is_told() -> None:
     ("name", "text"),
     [
         ("sweeper(first_rung=0)", "the earliest rung at which a trial may be stopped"),
-        ("sweeper(first_rung='2')", "Write sweeper, or sweeper(first_rung=2)"),
+        ("sweeper(first_rung='2')", "Write sweeper, or sweeper(first_rung=4)"),
         ("sweeper(confidence=2)", "Ours has one option"),
         ("sweeper(2)", "does not name a sampler or pruner"),
         ("optuna:MedianPrunr", "Did you mean 'MedianPruner'?"),
