@@ -5,13 +5,18 @@ Pure; all losses are "best so far", lower is better.
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sweeper.search.observations import Observation
+
+Floats = NDArray[np.float64]
 
 # A straight line through fewer ends says nothing about how ends scatter around it.
 FEWEST_ENDS = 5
@@ -38,27 +43,31 @@ def jitter(seen: Iterable[Observation], rungs: int) -> float:
     0 where no curve has four rungs. The last rung is left out: it is scored on more items than
     the others.
     """
-    curves = [(one.group, _inner(one, rungs)) for one in seen]
-    apart = [
-        rest / math.sqrt(2)
-        for (group, first), (other, second) in itertools.combinations(curves, 2)
-        if group == other
-        for rest in _thirds([a - b for a, b in zip(first, second, strict=False)])
-    ]
-    rests = apart or [rest for _, curve in curves for rest in _thirds(curve)]
-    return statistics.median(rests) / _MAD / _THIRD_DIFFERENCE if rests else 0.0
+    groups: dict[object, list[Floats]] = defaultdict(list)
+    for one in seen:
+        groups[one.group].append(_thirds(one, rungs))
+    thirds = [np.stack(rows) for rows in groups.values()]
+    apart = _sizes([_differences(rows) / math.sqrt(2) for rows in thirds])
+    rests = apart if apart.size else _sizes(thirds)
+    return float(np.median(rests)) / _MAD / _THIRD_DIFFERENCE if rests.size else 0.0
 
 
-def _inner(one: Observation, rungs: int) -> list[float]:
-    return [one.reported[rung] for rung in sorted(one.reported) if rung < rungs]
+def _thirds(one: Observation, rungs: int) -> Floats:
+    # Shape (rungs - 4,); not a number where a loss is missing or not finite.
+    losses = np.full(max(rungs - 1, 4), np.nan)
+    seen = [one.reported[rung] for rung in sorted(one.reported) if rung < rungs]
+    losses[: len(seen)] = [loss if math.isfinite(loss) else math.nan for loss in seen]
+    return np.diff(losses, 3)
 
 
-def _thirds(curve: Sequence[float]) -> list[float]:
-    return [
-        abs(a - 3 * b + 3 * c - d)
-        for a, b, c, d in zip(curve, curve[1:], curve[2:], curve[3:], strict=False)
-        if all(map(math.isfinite, (a, b, c, d)))
-    ]
+def _differences(rows: Floats) -> Floats:
+    first, second = np.triu_indices(len(rows), 1)
+    return np.asarray(rows[first] - rows[second])
+
+
+def _sizes(arrays: Sequence[Floats]) -> Floats:
+    every = np.abs(np.concatenate([one.ravel() for one in arrays])) if arrays else np.empty(0)
+    return every[~np.isnan(every)]
 
 
 def ends(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
