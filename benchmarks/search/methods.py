@@ -39,7 +39,6 @@ METHODS = {
     method.name: method
     for method in (
         Method(OURS, "sweeper", "sweeper"),
-        Method("sweeper, from rung 2", "sweeper", "sweeper(first_rung=2)"),
         Method("sweeper, no pruning", "sweeper", _NOP),
         Method("sweeper, stops by itself", "sweeper", "sweeper", stops=True),
         Method("TPE", "optuna:TPESampler", _NOP),

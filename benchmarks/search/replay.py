@@ -36,6 +36,7 @@ from benchmarks.search.world import (
     too_few,
 )
 from sweeper.execution.slots import known_slots
+from sweeper.planning.budget import first_rung
 from sweeper.planning.plan import Plan
 from sweeper.search.engine import Limit, Objective, Rung, search
 from sweeper.spec import Scalar
@@ -67,9 +68,9 @@ def answered_by(world: World, plan: Plan, realised: list[Realised]) -> Objective
 
 
 def replay(world: World, method: Method, seed: int, budgets: float, unit: float, starts: bool,
-           first_rung: int | None = None, trials: int = MOST_TRIALS) -> Replay:  # fmt: skip
+           first: int | None = None, trials: int = MOST_TRIALS) -> Replay:  # fmt: skip
     """Run one method to the end of its time, or of its trials."""
-    plan = seeded(world.plan, seed, first_rung)
+    plan = seeded(world.plan, seed, first)
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     known = [slot.fixed for slot in known_slots(plan, plan.budget.trials)] if starts else []
@@ -95,11 +96,16 @@ def replay(world: World, method: Method, seed: int, budgets: float, unit: float,
     return Replay(tuple(ended), world.best, world.guessing, unit, budgets * unit, counts, spent)
 
 
-def seeded(plan: Plan, seed: int, first_rung: int | None) -> Plan:
-    budget = plan.budget
-    if first_rung is not None:
-        budget = budget.model_copy(update={"first_rung": first_rung})
+def seeded(plan: Plan, seed: int, first: int | None) -> Plan:
+    """The plan with that seed, pruning from that rung on, else from where it would be planned."""
+    budget = plan.budget.model_copy(update={"first_rung": first or _planned_first(plan)})
     return plan.model_copy(update={"seed": seed, "budget": budget})
+
+
+def _planned_first(plan: Plan) -> int:
+    # A table's plan was frozen when it was first recorded, and the planner has changed since.
+    warmup = plan.candidates[0].parameters.get("warmup_ratio")
+    return first_rung(float(warmup.default) if warmup else 0.0, plan.budget.rung_every)
 
 
 def unit_of(world: World) -> float:
@@ -187,7 +193,7 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
         if chosen.check:
             told["ranking"] = {key: vars(one) for key, one in ground.rankings.items()}
     told["unit_seconds"] = unit
-    first = chosen.first_rung or plan.budget.first_rung
+    first = seeded(plan, 0, chosen.first_rung).budget.first_rung
     print(f"\n{task}: {told}, pruning from rung {first} of {plan.budget.rungs}, "
           f"{chosen.seeds} seeds")  # fmt: skip
     heads = " ".join(f"{f'regret % at {at}':>24}" for at in TOLD_AT)
