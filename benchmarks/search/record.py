@@ -28,6 +28,7 @@ from benchmarks.search.design import Design, Planned
 from benchmarks.search.table import BASE_FILE, write_trial
 from benchmarks.search.tasks import RecordedTask, plan_of, tasks_named
 from sweeper.backend import Decision
+from sweeper.facts.machine import processor
 from sweeper.planning.plan import Plan
 from sweeper.search import space
 from sweeper.search.configure import configure
@@ -175,7 +176,10 @@ class Recorder:
         )
         looks = {"rung_items": self._rung_items, "rung_every": 1}
         budget = config.budget.model_copy(update=looks)
-        update = {"seed": planned.seed, "budget": budget, "keep_weights": False}
+        # A table may be recorded on several machines, not all of which multiply in bf16.
+        precision = config.precision if processor().bf16 else "fp32"
+        update: dict[str, Any] = {"seed": planned.seed, "budget": budget, "keep_weights": False}
+        update["precision"] = precision
         return config.model_copy(update=update)
 
     def _write(
@@ -194,6 +198,7 @@ class Recorder:
             "peak_memory_gib": result.peak_memory_gib,
             "setup_seconds": result.setup_seconds,
             "versions": result.versions,
+            "precision": self._config(planned).precision,
             "machine": machine(),
         }
         reached = curve.items[:-1] if result.state == "COMPLETE" else curve.items
