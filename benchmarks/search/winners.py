@@ -1,11 +1,12 @@
-"""What searches found on the surrogate, trained for real: whether its winners are winners.
+"""What searches found in a replay, trained for real: whether its winners are winners.
 
     python -m benchmarks.search.winners --data DIR --records RECORDS [--tasks a,b] [--searches 10]
-        [--methods "sweeper/TPE, median"] [--tables DIR]
+        [--methods "sweeper/TPE, median"] [--world table|model] [--strategies a,b] [--tables DIR]
 
 Each method searches with several seeds in simulated time. What it would recommend after all budgets
-is then trained once by sweeper's own backend, on a seed that no recorded trial had. Set
-OMP_NUM_THREADS=1; a training takes what a recorded trial takes.
+is then trained once by sweeper's own backend, on a seed that no recorded trial had. A table answers
+with the nearest recorded trial, whose loss is what it promises: of another configuration than the
+one that is trained. Set OMP_NUM_THREADS=1; a training takes what a recorded trial takes.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import optuna
 from scipy import stats
 
 from benchmarks.search.design import Planned
-from benchmarks.search.methods import METHODS, Method
+from benchmarks.search.methods import METHODS, OURS, Method
 from benchmarks.search.record import Recorder
 from benchmarks.search.replay import MOST_TRIALS, answered_by, seeded, unit_of
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.tasks import TASKS
-from benchmarks.search.world import Ground, ModelWorld, Realised
+from benchmarks.search.world import Beforehand, Ground, ModelWorld, Realised, TableWorld
 from sweeper.execution.slots import known_slots
 from sweeper.search import space
 from sweeper.search.engine import Limit, search
@@ -32,27 +33,37 @@ from sweeper.spec import Scalar
 
 # Recorded trials have the plan's seed, or one or two more.
 FRESH_SEED = 1000
+Make = type[TableWorld] | type[ModelWorld]
+WORLDS: dict[str, Make] = {"table": TableWorld, "model": ModelWorld}
 
 
 @dataclass(frozen=True)
 class Winner:
-    """What a search would recommend, and the loss that the surrogate promises."""
+    """What a search would recommend, and the loss that its world promises."""
 
     strategy: str
     parameters: dict[str, Scalar]
     promised: float
 
 
-def winner(ground: Ground, method: Method, seed: int, budgets: float) -> Winner:
+def winner(ground: Ground, make: Make, method: Method, seed: int, budgets: float) -> Winner:
     """Search once; the incumbent on half A at the end."""
-    world = ModelWorld(ground, seed)
+    world = make(ground, seed)
     plan = seeded(world.plan, seed, None)
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
-    limit = Limit(MOST_TRIALS, budgets * unit_of(world))
+    # A table gives each of its trials once, so that the unit is asked of another world.
+    limit = Limit(MOST_TRIALS, budgets * unit_of(make(ground, seed)))
+    known = world.beforehand if method.sampler == OURS else Beforehand()
     searched = search(
-        plan, objective, limit, starts=starts, sampler=method.sampler, pruner=method.pruner
+        plan,
+        objective,
+        limit,
+        starts=starts,
+        sampler=method.sampler,
+        pruner=method.pruner,
+        untrained=known.untrained,
     )
     pairs = zip(searched.trials, realised, strict=True)
     ended = [(shown.first_half, one, shown) for one, shown in pairs if one.state == "COMPLETE"]
@@ -60,9 +71,9 @@ def winner(ground: Ground, method: Method, seed: int, budgets: float) -> Winner:
     return Winner(best.strategy, best.parameters, shown.truth)
 
 
-def defaults(ground: Ground) -> list[Winner]:
+def defaults(ground: Ground, make: Make) -> list[Winner]:
     """The rule book's, beside which winners are to be seen."""
-    world = ModelWorld(ground, 0)
+    world = make(ground, 0)
     return [
         Winner(key, one.defaults(), world.trial(key, one.defaults()).truth)
         for key, one in space.candidates(world.plan).items()
@@ -91,15 +102,20 @@ def main() -> None:
     parser.add_argument("--methods", default="sweeper/TPE, median", help="separated by /")
     parser.add_argument("--searches", type=int, default=10)
     parser.add_argument("--budgets", type=float, default=20.0)
+    parser.add_argument("--world", choices=WORLDS, default="table")
+    parser.add_argument("--strategies", default="", help="of tables, instead of all")
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for task in chosen.tasks.split(","):
-        ground = Ground.of(read(task, chosen.tables))
+        table = read(task, chosen.tables)
+        if chosen.strategies:
+            table = table.only(chosen.strategies.split(","))
+        ground, make = Ground.of(table), WORLDS[chosen.world]
         recorder = Recorder(TASKS[task], chosen.data, chosen.records)
-        _show(task, "defaults", *_both(recorder, defaults(ground)))
+        _show(task, "defaults", *_both(recorder, defaults(ground, make)))
         for name in chosen.methods.split("/"):
             seeds = range(chosen.searches)
-            found = [winner(ground, METHODS[name], seed, chosen.budgets) for seed in seeds]
+            found = [winner(ground, make, METHODS[name], seed, chosen.budgets) for seed in seeds]
             _show(task, name, *_both(recorder, found))
 
 
