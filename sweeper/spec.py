@@ -106,6 +106,11 @@ class TrainingSpec(Record):
     early_stopping_patience: PositiveInt | None = Field(
         None, description="end a trial after so many rungs without a better validation loss"
     )
+    stop_overfitting: bool | None = Field(
+        None,
+        description="end a trial that overfits, with its best weights; by default where rows are "
+        "seen more than once",
+    )
     classes_by: Literal["head", "generate"] = Field(
         "head", description="classification: a linear head, or writing the class's name"
     )

@@ -36,6 +36,7 @@ class TrialBudget(Record):
     rungs: int = 8
     rung_items: int = Field(description="validation items scored at a rung below the last")
     rung_every: int = Field(1, ge=1)
+    stop_overfitting: bool = Field(False, description="end with the best rung once it overfits")
 
 
 class TrialConfig(Artifact):

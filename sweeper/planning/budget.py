@@ -112,6 +112,8 @@ def make_budget(
 ) -> Budget:
     """The study's budget with search and confirmation apart, each as a range."""
     limit = parse_limit(spec.aim.budget)
+    asked = spec.training.stop_overfitting
+    stops = course.epochs > 1 if asked is None else asked
     candidates = [cost.candidate for cost in costs]
     warmup = candidates[0].parameters.get("warmup_ratio")
     first = first_rung(float(warmup.default) if warmup else 0.0, course.rung_every)
@@ -133,6 +135,7 @@ def make_budget(
         first_rung=first,
         rung_items=course.rung_items,
         rung_every=course.rung_every,
+        stop_overfitting=stops,
         epochs=course.epochs,
         full_tokens=full_tokens,
         trials_at_once=at_once,
@@ -150,7 +153,7 @@ def make_budget(
         energy_high_kwh=cost.get("energy_high_kwh"),
         timing=timing(facts.hardware, candidates),
         purchases=tuple(_purchase(c, facts, limit, at_once) for c in candidates),
-        notes=(*_looks(course), *_notes(limit, price), *trial_notes),
+        notes=(*_looks(course), *_notes(stops, course.epochs, limit, price), *trial_notes),
     )
 
 
@@ -251,7 +254,13 @@ def _looks(course: Course) -> tuple[str, ...]:
     )
 
 
-def _notes(limit: Limit | None, price: float | None) -> tuple[str, ...]:
+def _notes(stops: bool, epochs: float, limit: Limit | None, price: float | None) -> tuple[str, ...]:
+    notes = []
+    if stops and epochs > 1:
+        notes.append(
+            "Rows are seen more than once: a trial whose validation loss rises beyond noise while "
+            "its training loss falls ends there, with its best weights."
+        )
     if limit is not None and limit.unit == "usd" and not price:
-        return ("The budget is in US dollars but no price per GPU-hour is known.",)
-    return ()
+        notes.append("The budget is in US dollars but no price per GPU-hour is known.")
+    return tuple(notes)

@@ -49,7 +49,7 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
         "rules": spec.rules,
     }
     # Only where they are asked for, so that runs from before they could be still resume.
-    names = ("replay_share", "kl_weight", "class_weight")
+    names = ("replay_share", "kl_weight", "class_weight", "stop_overfitting")
     chosen = {name: getattr(training, name) for name in names}
     space |= {name: value for name, value in chosen.items() if value is not None}
     written = facts.task == "classification" and training.classes_by == "generate"

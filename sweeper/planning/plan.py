@@ -175,6 +175,9 @@ class Budget(Record):
     first_rung: int = Field(1, description="earliest rung at which a trial may be pruned")
     rung_items: int = Field(0, description="validation items scored at a rung below the last")
     rung_every: int = Field(1, description="rungs from one report to the next; divides rungs")
+    stop_overfitting: bool = Field(
+        False, description="a trial that overfits completes there, with its best rung"
+    )
     epochs: float
     full_tokens: int
     trials_at_once: int = 1

@@ -131,7 +131,6 @@ def _entries(
     return candidates, rejected
 
 
-
 def _cut(cap: Cap) -> tuple[Reason, ...]:
     if cap.cuts in ("", USUAL):
         return ()

@@ -88,6 +88,7 @@ def trial_budget(plan: Plan) -> TrialBudget:
         rungs=budget.rungs,
         rung_items=rung_items(plan),
         rung_every=budget.rung_every,
+        stop_overfitting=budget.stop_overfitting,
     )
 
 

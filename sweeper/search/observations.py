@@ -68,6 +68,15 @@ class Observation:
         """Strategy and start: curves are compared within these, as those of others cross them."""
         return self.key, self.parameters.get(START)
 
+    def easier(self, rungs: int) -> float | None:
+        """What its loss on all items lies above that on the rungs' items, where that is known."""
+        if not self.complete or self.loss is None or not self.items:
+            return None
+        if rungs in self.items and rungs in self.reported:
+            return self.reported[rungs] - self.items[rungs].loss
+        # It completed before its last rung, with the weights of its best one.
+        return self.loss - min(one.loss for one in self.items.values())
+
     @property
     def rank(self) -> tuple[bool, int, float]:
         """Sorts best first: completed trials by loss, then pruned ones by how far they came.

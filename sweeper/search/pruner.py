@@ -237,12 +237,8 @@ class View:
 
     def _easier(self, others: Sequence[Observation]) -> float:
         """What a loss on all items lies above that on the rungs' items, 0 where nobody knows."""
-        known = [
-            one.reported[self.rungs] - one.items[self.rungs].loss
-            for one in others
-            if one.complete and self.rungs in one.items and self.rungs in one.reported
-        ]
-        return statistics.fmean(known) if known else 0.0
+        known = [one.easier(self.rungs) for one in others]
+        return statistics.fmean([each for each in known if each is not None] or [0.0])
 
     def _luck(self, others: Sequence[Observation], easier: float) -> float:
         theirs = [one.items.get(self.rung) for one in others]

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -19,7 +18,7 @@ from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.job import Final, Job
 from sweeper.training.memory_guard import Phase
 from sweeper.training.progress import finite
-from sweeper.training.stopping import Lost, Stopping
+from sweeper.training.stopping import Items, Look, Rise, Stopping
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class RungWatch(TrainerCallback):
         self._judge = job.judge()
         self._best: Standing | None = None
         self._last: Evaluation | None = None
-        self._stopping = Stopping.of(job.config.parameters)
+        self._stopping = Stopping.of(job.config.parameters, self._budget.stop_overfitting)
         self._stopped: tuple[int, str] | None = None
         self._last_forgets = False
         self.pruned_at: int | None = None
@@ -94,8 +93,8 @@ class RungWatch(TrainerCallback):
         evaluation = self._evaluate(whole=self._budget.rungs in rungs)
         general, lost = self._lost()
         train_loss = progress.take_train_loss()
+        epochs = progress.steps / self._steps_per_epoch
         for rung in rungs:
-            epochs = progress.steps / self._steps_per_epoch
             told = self._job.tell(rung, evaluation, train_loss, epochs, general)
             if told is Decision.PRUNE:
                 self.pruned_at = rung
@@ -103,20 +102,20 @@ class RungWatch(TrainerCallback):
                 return
         limit = self._stopping.limit
         forgets = limit is not None and lost is not None and lost.mean > limit
-        loss = self._remember(rungs[-1], evaluation, forgets)
-        why = self._stopping.saw(loss, lost)
+        items = self._remember(rungs[-1], evaluation, forgets)
+        why = self._stopping.saw(Look(items, train_loss, epochs, lost))
         if why and rungs[-1] < self._budget.rungs:
             self._stopped = rungs[-1], why
             control.should_training_stop = True
 
-    def _lost(self) -> tuple[float | None, Lost | None]:
+    def _lost(self) -> tuple[float | None, Rise | None]:
         """Loss on general text and what was lost since the base, where the trial has a limit."""
         base = self._job.base_on_general
         if self._stopping.limit is None or base is None:
             return None, None
         tuned = self._timed(lambda: self._job.on_general(self._model, _RUNG_ITEMS))
         finite(tuned.loss, "loss on general text")
-        return tuned.loss, Lost.of(tuned, base)
+        return tuned.loss, Rise.of(_items(tuned), _items(base))
 
     def score_general(self) -> None:
         """Score the model, as ``finish`` left it, on all general text that was held back.
@@ -146,25 +145,25 @@ class RungWatch(TrainerCallback):
         self._job.progress.evaluation_seconds += time.perf_counter() - start
         return evaluation
 
-    def _remember(self, rung: int, evaluation: Evaluation, forgets: bool) -> float:
-        """Keep the weights if they are the best so far; the loss that tells."""
+    def _remember(self, rung: int, evaluation: Evaluation, forgets: bool) -> Items:
+        """Keep the weights if they are the best so far; the items that tell."""
         last = rung == self._budget.rungs
-        count = self._budget.rung_items
-        loss = self._told_by(evaluation, count)
+        items = self._telling(evaluation, self._budget.rung_items)
+        loss = items.mean
         if last:
             self._last = evaluation
         if self._best is None or self._best.worse_than(forgets, loss):
             weights = {} if last else trained_weights(self._model)
             self._best = Standing(rung, loss, weights, forgets)
         self._last_forgets = forgets
-        return loss
+        return items
 
-    def _told_by(self, evaluation: Evaluation, count: int | None = None) -> float:
-        """The loss that tells which weights are best, on the first ``count`` items."""
+    def _telling(self, evaluation: Evaluation, count: int | None = None) -> Items:
+        """The first ``count`` items, whose loss tells which weights are best."""
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
         if self._emphasis is not None:
             weights = weights * self._emphasis[: len(weights)]
-        return float(np.average(losses, weights=weights))
+        return Items(losses, weights)
 
     def finish(self) -> Final:
         """Choose between the last weights and the best rung's, by the whole validation split.
@@ -185,7 +184,7 @@ class RungWatch(TrainerCallback):
         set_weights(self._model, self._best.weights)
         earlier = Final(self._best.rung, self._evaluate(whole=True))
         within = self._last_forgets and not self._best.forgets
-        better = self._told_by(earlier.evaluation) < self._told_by(last.evaluation)
+        better = self._telling(earlier.evaluation).mean < self._telling(last.evaluation).mean
         if within or better:
             return earlier
         set_weights(self._model, kept)
@@ -194,6 +193,10 @@ class RungWatch(TrainerCallback):
     def _stopped_early(self, best: Standing, rung: int, why: str) -> Final:
         set_weights(self._model, best.weights)
         return Final(best.rung, self._evaluate(whole=True), stopped_because=why, stopped_at=rung)
+
+
+def _items(evaluation: Evaluation) -> Items:
+    return Items(evaluation.losses, evaluation.weights)
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -64,7 +64,7 @@ def test_search_and_confirmation_are_ranges_apart(scene: Any) -> None:
 def test_a_budget_limits_the_trials_and_says_so(scene: Any) -> None:
     rich = make_plan(*scene(aim={"budget": "1000gpuh"})).budget
     assert rich.trials == 20
-    assert not rich.notes
+    assert not any("buys about" in note for note in rich.notes)
     hours = rich.gpu_hours or 0.0
     poor = make_plan(*scene(aim={"budget": f"{hours * 0.7:.3f}gpuh"})).budget
     assert 1 <= poor.trials < 20
@@ -124,3 +124,22 @@ def test_a_trial_of_few_steps_may_be_pruned_too(scene: Any) -> None:
 def test_the_full_budget_is_epochs_times_tokens(scene: Any) -> None:
     budget = make_plan(*scene(rows=1000, training={"epochs": 2})).budget
     assert budget.full_tokens == 2 * 1000 * 200
+
+
+@pytest.mark.parametrize(
+    ("training", "stops"),
+    [
+        ({"epochs": 2}, True),
+        ({"epochs": 1}, False),  # no row is seen twice
+        ({"epochs": 2, "stop_overfitting": False}, False),
+        ({"epochs": 1, "stop_overfitting": True}, True),
+    ],
+)
+def test_trials_that_overfit_end_early_where_rows_are_seen_again(
+    scene: Any, training: dict[str, Any], stops: bool
+) -> None:
+    budget = make_plan(*scene(training=training)).budget
+    assert budget.stop_overfitting is stops
+    assert any("more than once" in note for note in budget.notes) is (
+        training["epochs"] > 1 and stops
+    )

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeper.facts.record import LabelCount
 from sweeper.planning.plan import Parameter
 from sweeper.search.items import attribute
+from sweeper.search.observations import observation
 from sweeper.search.pruner import SweeperPruner, chance, judge
 from sweeper.search.space import distributions
 from sweeper.search.study import ORIGIN
@@ -286,3 +287,20 @@ def test_another_pruner_is_asked_in_its_own_way() -> None:
     judgement = judge(study, study.trials[-1])
     assert judgement.prune
     assert judgement.because.startswith("ThresholdPruner stopped it at rung 3")
+
+
+@pytest.mark.parametrize(
+    ("losses", "whole", "expected"),
+    [
+        ({2: 0.5, 8: 0.6}, 0.6, 0.2),  # the last rung scored all items: 0.6 there, 0.4 on the first
+        ({2: 0.5, 4: 0.7}, 0.6, 0.1),  # ended early: the best rung's weights have 0.6 on all items
+    ],
+)
+def test_how_easy_the_first_items_are_is_known_from_trials_that_ended_early_too(
+    losses: dict[int, float], whole: float, expected: float
+) -> None:
+    first = {8: 0.4}
+    items = {k: FirstItems.among([first.get(k, loss)] * 3, 100) for k, loss in losses.items()}
+    ended = trial(losses, TrialState.COMPLETE, items=items)
+    ended.values = [whole]
+    assert observation(ended).easier(8) == pytest.approx(expected)

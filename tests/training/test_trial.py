@@ -1,6 +1,7 @@
 """A trial from configuration to result, on a model with random weights."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,32 @@ def test_a_trial_learns_and_reports_each_rung_once(
     assert tokens[-1] == 3 * sum(job.workshop.items("train").lengths) == result.tokens
     assert tokens == sorted(tokens)
     assert 0 < result.trainable_parameters <= result.total_parameters
+
+
+def test_a_trial_that_overfits_completes_early_with_the_weights_of_its_best_rung(
+    make_job, make_workshop, topics, answering
+):
+    # Labels that say nothing of the texts: what is learnt can only be learnt by heart.
+    labels = [row.label for row in topics.splits["train"]]
+    rows = zip(topics.splits["train"], labels[1:] + labels[:1], strict=True)
+    train = tuple(replace(row, label=label) for row, label in rows)
+    workshop = make_workshop(dataset=replace(topics, splits={**topics.splits, "train": train}))
+    full = {**FULL, "learning_rate": 3e-3}
+    results, heard = {}, {}
+    for stops in (False, True):
+        budget = {"epochs": 12, "rungs": 8, "stop_overfitting": stops}
+        told = heard[stops] = answering()
+        job = make_job(workshop, told, strategy="full", parameters=full, budget=budget)
+        results[stops] = run_trial(job, MemoryGuard())
+    early = results[True]
+    assert (early.state, early.stopped_at_rung) == ("COMPLETE", len(heard[True]))
+    assert len(heard[True]) < len(heard[False]) == 8
+    assert "it overfits" in early.stopped_because
+    assert early.best_rung <= early.stopped_at_rung - 2
+    losses = [report.validation_loss for report in heard[True]]
+    assert losses[early.best_rung - 1] == min(losses)
+    assert early.optimizer_steps < results[False].optimizer_steps
+    assert results[False].stopped_at_rung is None
 
 
 def test_a_trial_that_is_looked_at_less_often_trains_the_same(make_job, make_workshop, answering):
