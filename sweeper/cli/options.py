@@ -112,7 +112,12 @@ _PLAN_FLAGS = (
         "Points of general capability that may be lost; exit with 5 if the winner lost more.",
         _AIM,
     ),
-    _Flag(("training", "epochs"), float, "Passes over the data in one full budget.", _AIM),
+    _Flag(
+        ("training", "epochs"),
+        float,
+        "Passes over the data in every trial; else up to what the plan says.",
+        _AIM,
+    ),
     _Flag(("training", "max_length"), int, "Cap on tokens of one example.", _AIM),
     _Flag(("training", "precision"), str, "fp32, bf16-mixed or bf16-pure.", _AIM),
     _Flag(

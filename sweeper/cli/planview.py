@@ -19,9 +19,11 @@ KEY_PARAMETERS = (
     "reduction_factor",
     "head_learning_rate",
     "per_device_train_batch_size",
+    "num_train_epochs",
 )
 _SHORT = {
     "per_device_train_batch_size": "batch",
+    "num_train_epochs": "epochs",
     "learning_rate": "lr",
     "head_learning_rate": "head lr",
 }

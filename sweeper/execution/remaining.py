@@ -69,8 +69,9 @@ def _planned(plan: Plan, config: TrialConfig, result: TrialResult) -> float:
         for candidate in plan.candidates
         if (candidate.strategy, candidate.model) == (config.strategy, config.model)
     )
-    rung = result.pruned_at_rung or config.budget.rungs
-    return next(iter(whole), 0.0) * rung / config.budget.rungs
+    rung = result.pruned_at_rung or result.stopped_at_rung or config.budget.rungs
+    share = config.budget.epochs / plan.budget.epochs * rung / config.budget.rungs
+    return next(iter(whole), 0.0) * share
 
 
 def remaining(

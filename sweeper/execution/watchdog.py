@@ -51,7 +51,8 @@ class Patience:
 
 def patience_for(plan: Plan, config: TrialConfig, floor: float = HANG_SECONDS) -> Patience:
     """What the plan predicts for this trial, ten times over, and no less than the floor."""
-    predicted = plan.candidate(config.strategy, config.model).duration.high
+    whole = plan.candidate(config.strategy, config.model).duration.high
+    predicted = whole * config.budget.epochs / plan.budget.epochs
     step = SLOWER * predicted / (config.budget.rungs * STEPS_A_RUNG)
     return Patience(setup=max(SETUP_FACTOR * floor, predicted), step=max(floor, step))
 

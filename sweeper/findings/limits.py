@@ -138,6 +138,8 @@ def _still_falling(study: Study) -> list[Limit]:
         return []
     best = study.run.completed[0]
     rungs = best.config.budget.rungs
+    if rungs < study.run.plan.budget.rungs:
+        return []  # longer ones were tried and were no better
     seeds = [run.result.validation_loss for run in best.trainings()]
     losses = [_loss_at(best, rung) for rung in (rungs - 2, rungs - 1, rungs)]
     known = [loss for loss in seeds if loss is not None]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.planning.effects import fill
+from sweeper.planning.epochs import EPOCHS, with_epochs
 from sweeper.planning.factkinds import Values
 from sweeper.planning.facttable import fact_values
 from sweeper.planning.first_stage import with_first_stage
@@ -70,7 +71,7 @@ def entry(
     if out is not None and wanted is None and leave_out:
         remedy = f"name it with --strategies to let it compete ({name})"
         return _rejected(scene, name, fill(out.why, scene.values), out.id, out.source, remedy)
-    parameters = with_choices(_with_epochs(standing.parameters, epochs, spec), spec.training)
+    parameters = with_choices(with_epochs(standing.parameters, epochs, spec), spec.training)
     room = scene.model.context_length - scene.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
     if prompt is not None and prompt.low is not None and prompt.low > room:
@@ -110,20 +111,6 @@ def _optimizer(standing: Standing, values: Values) -> str:
     return next(name for when, name in standing.strategy.optimizers if when.holds(values))
 
 
-def _with_epochs(
-    parameters: dict[str, Parameter], epochs: float, spec: Spec
-) -> dict[str, Parameter]:
-    """The study's epochs are every candidate's, whatever its own rules say of the range."""
-    old = parameters.get("num_train_epochs")
-    if old is None:
-        return parameters
-    low, high = min(old.low or epochs, epochs), max(old.high or epochs, epochs)
-    update: dict[str, object] = {"default": epochs, "low": low, "high": high}
-    if spec.training.epochs is not None:
-        update |= {"source": "the request", "why": "The full budget that was asked for."}
-    return parameters | {"num_train_epochs": old.model_copy(update=update)}
-
-
 def validation_rows(spec: Spec, facts: Facts) -> int:
     """Rows of the validation split, or how many its fraction would make."""
     rows = [split.rows for split in facts.data.splits if split.name == "validation"]
@@ -136,7 +123,7 @@ def _work(spec: Spec, facts: Facts, scene: Outlook, standing: Standing, epochs: 
     trained = round(epochs * rows * scene.cap.mean)
     judged = judged_tokens(spec, facts, scene.cap)
     evaluated = round((looks.below * looks.items + validation) * judged)
-    if "num_train_epochs" not in standing.parameters:
+    if EPOCHS not in standing.parameters:
         # Features of a frozen model are computed once, by forward passes only.
         trained, evaluated = 0, round((rows + validation) * scene.cap.mean)
     classes = len(facts.data.labels) or TYPICAL_CLASSES

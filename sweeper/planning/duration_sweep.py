@@ -14,6 +14,7 @@ from sweeper.facts.record import Facts, ModelFacts
 from sweeper.planning import class_weight
 from sweeper.planning.duration_setup import BATCH, TARGET_MODULES, candidate_setup
 from sweeper.planning.duration_trial import Clock, Course, clock_of, fit_seconds
+from sweeper.planning.epochs import usual_share
 from sweeper.planning.guards import KL, REPLAY, general_tokens
 from sweeper.planning.lengths import sequence_cap
 from sweeper.planning.looks import RUNGS, TYPICAL_CLASSES, Looks, judged_tokens
@@ -37,7 +38,8 @@ class Priced:
     Args:
         candidate: Of the plan, its ``duration`` as here.
         default: A full trial of the default.
-        searched: A full trial of the search, expected over the batches and modules it will try.
+        searched: A trial of the search that is not stopped, expected over the batches, modules
+            and epochs it will try.
         scoring: One model on the test split.
         writing: Its answers to the first test items.
         free: The trial is what a baseline has made already.
@@ -109,7 +111,8 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
             }
         ),
         default=whole,
-        searched=math.fsum(weight * clock.whole(course) for weight, clock in clocks),
+        searched=math.fsum(weight * clock.whole(course) for weight, clock in clocks)
+        * usual_share(candidate.parameters),
         scoring=default.judging(course, course.test_rows),
         writing=default.writing(course),
         free=candidate.strategy == "head" and bool(course.classes) and _as_baseline(candidate),

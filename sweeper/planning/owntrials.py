@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeper.errors import Problem, SpecError, near_match
+from sweeper.planning.epochs import EPOCHS
 from sweeper.planning.plan import Candidate, Parameter, Rejected
 from sweeper.spec import OwnTrial, Scalar
 
@@ -57,6 +58,10 @@ def _problems(candidate: Candidate, name: str, value: Scalar, where: str) -> lis
     if parameter.kind == "categorical":
         return _choice(parameter, name, value, where)
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and name == EPOCHS and float(value) > float(parameter.default):
+        what = f"{name} = {value!r} is more than the full budget of {parameter.default:g}"
+        fix = f"Ask for --epochs {value:g}, which every trial may then have."
+        return [Problem(what, "All trials of a study share one full budget.", fix, where)]
     if not number or (parameter.log and float(value) <= 0):
         kind = "a whole number" if parameter.kind == "int" else "a number"
         bound = f"{kind} above 0" if parameter.log else kind

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sweeper.planning.epochs import EPOCHS
 from sweeper.planning.plan import Candidate, Plan
+from sweeper.search.length import rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import Origin, TrialBudget, TrialConfig
 
@@ -39,7 +41,7 @@ def configure(
         strategy=candidate.strategy,
         model=candidate.model,
         parameters=dict(parameters),
-        budget=trial_budget(plan),
+        budget=trial_budget(plan, parameters),
         micro_batch=micro,
         gradient_accumulation_steps=accumulation,
         evaluation_batch=candidate.evaluation_batch,
@@ -79,13 +81,15 @@ def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int
     return micro, share // micro
 
 
-def trial_budget(plan: Plan) -> TrialBudget:
-    """The full budget of a trial, the same for all of a study."""
+def trial_budget(plan: Plan, parameters: Mapping[str, Scalar]) -> TrialBudget:
+    """A trial's budget: the study's, or the part of it that the trial's epochs are."""
     budget = plan.budget
+    rungs = rungs_of(parameters, budget)
+    epochs = min(budget.epochs, float(parameters.get(EPOCHS, budget.epochs)))
     return TrialBudget(
-        epochs=budget.epochs,
-        full_tokens=budget.full_tokens,
-        rungs=budget.rungs,
+        epochs=epochs,
+        full_tokens=round(budget.full_tokens * epochs / budget.epochs),
+        rungs=rungs,
         rung_items=rung_items(plan),
         rung_every=budget.rung_every,
         stop_overfitting=budget.stop_overfitting,

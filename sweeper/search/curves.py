@@ -34,28 +34,33 @@ PRIOR_TRIALS = 3.0
 _THIRD_DIFFERENCE, _MAD = math.sqrt(20), 0.6745
 
 
-def jitter(seen: Iterable[Observation], rungs: int) -> float:
+def jitter(seen: Iterable[Observation]) -> float:
     """Standard deviation of one rung's loss around its smooth curve, as two trials differ by it.
 
     From third differences, in which trend and bend cancel. All trials of a study see the same
     batches and are scored on the same items, so that most of what one curve jumps by, all do;
     where two trials of a strategy and start can be compared, only what they do not share counts.
-    0 where no curve has four rungs. The last rung is left out: it is scored on more items than
-    the others.
+    0 where no curve has four rungs. A trial's last rung is left out: it is scored on more items
+    than the others. So is what a trial showed after its best rung, where it overfitted and ended
+    early: that jumps about, and its loss is that of before.
     """
+    trials = list(seen)
+    width = max((one.rungs for one in trials), default=0)
     groups: dict[object, list[Floats]] = defaultdict(list)
-    for one in seen:
-        groups[one.group].append(_thirds(one, rungs))
+    for one in trials:
+        groups[one.group].append(_thirds(one, width))
     thirds = [np.stack(rows) for rows in groups.values()]
     apart = _sizes([_differences(rows) / math.sqrt(2) for rows in thirds])
     rests = apart if apart.size else _sizes(thirds)
     return float(np.median(rests)) / _MAD / _THIRD_DIFFERENCE if rests.size else 0.0
 
 
-def _thirds(one: Observation, rungs: int) -> Floats:
-    # Shape (rungs - 4,); not a number where a loss is missing or not finite.
-    losses = np.full(max(rungs - 1, 4), np.nan)
-    seen = [one.reported[rung] for rung in sorted(one.reported) if rung < rungs]
+def _thirds(one: Observation, width: int) -> Floats:
+    # Shape (width - 3,); not a number where a loss is missing or not finite.
+    losses = np.full(max(width, 4), np.nan)
+    turned = one.complete and max(one.reported, default=0) < one.rungs
+    last = (one.best_rung or 0) if turned else one.rungs - 1
+    seen = [one.reported[rung] for rung in sorted(one.reported) if rung <= last]
     losses[: len(seen)] = [loss if math.isfinite(loss) else math.nan for loss in seen]
     return np.diff(losses, 3)
 
@@ -71,7 +76,10 @@ def _sizes(arrays: Sequence[Floats]) -> Floats:
 
 
 def ends(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
-    """Loss at a rung and final loss of each completed trial that has both."""
+    """Loss at a rung and final loss of each completed trial that has both.
+
+    The peers are to be trials of one length: a shorter one ends with less training.
+    """
     return [
         (one.curve[rung], one.loss)
         for one in peers

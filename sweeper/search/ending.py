@@ -57,13 +57,15 @@ def decide(
         asked: The limits.
         untrained: What the sampler knows of models that were not trained.
     """
-    return _target(trials, asked) or _settled(problem, trials, asked, untrained)
+    return _target(problem, trials, asked) or _settled(problem, trials, asked, untrained)
 
 
-def _target(trials: Sequence[FrozenTrial], asked: SearchSpec) -> Ending | None:
+def _target(
+    problem: Problem[Arm], trials: Sequence[FrozenTrial], asked: SearchSpec
+) -> Ending | None:
     if asked.target_loss is None:
         return None
-    for one in observe(trials):
+    for one in observe(trials, problem.budget):
         if one.complete and one.keeps and one.loss is not None and one.loss <= asked.target_loss:
             reached = f"trial {one.number} reached a validation loss of {one.loss:.4g}"
             because = f"{reached}, and {asked.target_loss:g} was the target"

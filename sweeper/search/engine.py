@@ -53,10 +53,15 @@ class Strategy:
 
 @dataclass(frozen=True)
 class RungCount:
-    """How often a trial reports, and the first report at which it may be pruned."""
+    """How often a trial reports, and the first report at which it may be pruned.
+
+    Where a parameter ``num_train_epochs`` is searched, ``epochs`` is what takes all rungs: a trial
+    with half of them has half of the rungs.
+    """
 
     rungs: int = 8
     first_rung: int = 2
+    epochs: float | None = None
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ import numpy as np
 from sweeper.search.axis import Axis
 from sweeper.search.curves import ends
 from sweeper.search.feasible import log_chance
+from sweeper.search.length import rungs_of
 from sweeper.search.observations import Observation
 from sweeper.search.rows import Axes, Point, Rows, repeats
+from sweeper.search.shorter import shorter
 from sweeper.search.surrogate import Matrix, Surrogate, Vector, Whose, clipped
 from sweeper.spec import Scalar
 
@@ -43,12 +45,14 @@ class Known:
         spread: How much the better losses differ.
         best: The lowest final loss of those that keep to the user's limit.
         rungs: How many a full trial has.
+        epochs: Its epochs, where trials may have fewer.
     """
 
     noise: float = 0.0
     spread: float = 0.0
     best: float = math.inf
     rungs: int = 8
+    epochs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class Model:
         rows = self._rows.matrix(draws)
         points = self._rows.matrix([one.parameters for one in self.seen if one.parameters])
         gains = self._log_gains(fitted, rows)
-        costs = self._log_seconds(rows)
+        costs = self._log_seconds(rows) + self._log_shares(draws)
         priors = np.asarray([self.log_prior(point) for point in draws])
         score = gains - costs + PRIOR_BETA / len(ended) * priors
         score[repeats(rows, points)] -= 1e6
@@ -159,6 +163,7 @@ class Model:
         return log_chance(points, excess, rows, self._rows.groups())
 
     def _fitted(self, ended: Sequence[Observation]) -> Surrogate:
+        ended = [*ended, *shorter(ended, self.axes, self.known)]
         losses = clipped(_losses(ended, self.seen))
         lowest = abs(float(losses.min()))
         noise = max(self.known.noise, LEAST_NOISE * lowest)
@@ -180,6 +185,7 @@ class Model:
 
     def _from(self, other: Beside, which: int) -> _Told:
         ended = [one for one in other.seen if one.loss is not None]
+        ended += shorter(ended, other.axes, self.known)
         parameters = [one.parameters for one in ended]
         return _Told(
             self._rows.seen_from_here(other.axes, parameters, which),
@@ -196,6 +202,10 @@ class Model:
         points = self._rows.matrix([one.parameters for one in timed])
         fitted = Surrogate.fit(points, np.log(full), TIMING_NOISE, TIMING_NOISE)
         return fitted.predict(rows)[0]
+
+    def _log_shares(self, draws: Sequence[Point]) -> Vector:
+        # How much of a full trial each draw is.
+        return np.log([rungs_of(point, self.known) / self.known.rungs for point in draws])
 
     def furthest(self, draws: Sequence[Point]) -> Point:
         """The draw that is least like any trial, for as long as trials are too few to model."""
@@ -233,5 +243,6 @@ def _end(one: Observation, seen: Sequence[Observation]) -> float:
     if one.complete or not one.curve:
         return one.loss
     rung = max(one.curve)
-    shares = [final / early for early, final in ends(seen, rung) if early > 0]
+    alike = [other for other in seen if other.rungs == one.rungs]
+    shares = [final / early for early, final in ends(alike, rung) if early > 0]
     return one.curve[rung] * (float(np.median(shares)) if shares else 1.0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.search.items import noted_items
+from sweeper.search.length import Full, rungs_of
 from sweeper.search.space import STRATEGY
 from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
 from sweeper.spec import Scalar
@@ -42,6 +43,7 @@ class Observation:
         excess: How far it is over the user's limit, up to 0 where it keeps to it; None where
             there is no limit or nothing was measured.
         items: The first validation items at each rung, where that was told.
+        rungs: How many it has when it trains to its end.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Observation:
     seconds: float = 0.0
     excess: float | None = None
     items: dict[int, FirstItems] = field(default_factory=dict)
+    rungs: int = 8
 
     @property
     def keeps(self) -> bool:
@@ -68,12 +71,23 @@ class Observation:
         """Strategy and start: curves are compared within these, as those of others cross them."""
         return self.key, self.parameters.get(START)
 
-    def easier(self, rungs: int) -> float | None:
+    @property
+    def best_rung(self) -> int | None:
+        """Where its loss was lowest, all rungs judged by the same items; None without a rung."""
+        losses = {
+            rung: self.items[rung].loss if rung in self.items else loss
+            for rung, loss in self.reported.items()
+            if math.isfinite(loss)
+        }
+        return min(losses, key=lambda rung: (losses[rung], rung)) if losses else None
+
+    @property
+    def easier(self) -> float | None:
         """What its loss on all items lies above that on the rungs' items, where that is known."""
         if not self.complete or self.loss is None or not self.items:
             return None
-        if rungs in self.items and rungs in self.reported:
-            return self.reported[rungs] - self.items[rungs].loss
+        if self.rungs in self.items and self.rungs in self.reported:
+            return self.reported[self.rungs] - self.items[self.rungs].loss
         # It completed before its last rung, with the weights of its best one.
         return self.loss - min(one.loss for one in self.items.values())
 
@@ -89,25 +103,31 @@ class Observation:
         return not self.complete, 0 if self.complete else -reached, self.loss or math.inf
 
 
-def observe(trials: Iterable[FrozenTrial]) -> list[Observation]:
+def observe(trials: Iterable[FrozenTrial], full: Full) -> list[Observation]:
     """All trials that have a strategy, by number."""
-    return [observation(trial) for trial in trials if STRATEGY in trial.params]
+    return [observation(trial, full) for trial in trials if STRATEGY in trial.params]
 
 
-def observation(trial: FrozenTrial) -> Observation:
-    """One trial as an observation."""
+def observation(trial: FrozenTrial, full: Full) -> Observation:
+    """One trial as an observation.
+
+    Args:
+        trial: Of the study.
+        full: The study's full budget.
+    """
     key = str(trial.params[STRATEGY])
     prefix = f"{key}."
     complete = trial.state == TrialState.COMPLETE
     ended = complete or trial.state == TrialState.PRUNED
+    parameters = {
+        name.removeprefix(prefix): value
+        for name, value in trial.params.items()
+        if name.startswith(prefix)
+    }
     return Observation(
         number=trial.number,
         key=key,
-        parameters={
-            name.removeprefix(prefix): value
-            for name, value in trial.params.items()
-            if name.startswith(prefix)
-        },
+        parameters=parameters,
         loss=trial.value if ended and trial.values else None,
         complete=complete,
         running=trial.state == TrialState.RUNNING,
@@ -118,6 +138,7 @@ def observation(trial: FrozenTrial) -> Observation:
         items=noted_items(trial.user_attrs),
         seconds=float(trial.user_attrs.get(SECONDS, 0.0)),
         excess=_finite(trial.system_attrs.get(CONSTRAINT)) if ended else None,
+        rungs=rungs_of(parameters, full),
     )
 
 

@@ -34,10 +34,15 @@ class Arm(Protocol):
 
 
 class Rungs(Protocol):
-    """How often a trial reports, and the first report at which it may be pruned."""
+    """How often a full trial reports, and the first report at which one may be pruned.
+
+    ``epochs`` are those of a full trial; one with fewer has as much fewer rungs.
+    """
 
     @property
     def rungs(self) -> int: ...
+    @property
+    def epochs(self) -> float | None: ...
     @property
     def first_rung(self) -> int: ...
 

@@ -20,6 +20,7 @@ from sweeper.search.earlier import OTHER_CHOICE, Earlier, place
 from sweeper.search.model import Beside, Known, Model, Promise
 from sweeper.search.observations import START, Observation
 from sweeper.search.rows import Point
+from sweeper.search.shorter import enough
 from sweeper.search.space import holds
 from sweeper.search.untrained import ORIGIN as UNTRAINED
 from sweeper.search.widening import searched_range
@@ -103,6 +104,7 @@ class Proposals:
             rate.name: rate.value(rate.unit(around.get(rate.name, rate.parameter.default)) + step)
         }
         rest = {name: self._believed(name, axis) for name, axis in self.axes.items()}
+        moved |= enough(self.incumbents[0], self.axes, self.known)
         return self._existing({**rest, **around, **moved})
 
     @cached_property

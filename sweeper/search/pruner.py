@@ -79,7 +79,7 @@ class SweeperPruner(BasePruner):
     """
 
     def __init__(self, plan: Problem[Arm], first_rung: int | None = None) -> None:
-        self._rungs = plan.budget.rungs
+        self._budget = plan.budget
         self._first = plan.budget.first_rung if first_rung is None else first_rung
         self._classes = isinstance(plan, Plan) and plan.facts.task == "classification"
         self._chance = {weight: chance(plan, power) for weight, power in POWERS.items()}
@@ -102,20 +102,21 @@ class SweeperPruner(BasePruner):
         if not trial.intermediate_values:
             return GO_ON
         rung = max(trial.intermediate_values)
-        if rung >= self._rungs:
+        own = observation(trial, self._budget)
+        if rung >= own.rungs:
             return GO_ON
-        own = observation(trial)
         searched = rung >= self._first and own.origin == "search"
         guessing = self._guessing(own)
         overfits = self._classes and min(own.curve.values(), default=math.inf) < guessing < math.inf
         diverging = _diverging(trial.intermediate_values, rung, guessing, searched, overfits)
         if diverging.prune or not searched or rung not in own.curve:
             return diverging  # defaults and the user's own are what others are measured by
-        others = observe(study.get_trials(deepcopy=False))
+        others = observe(study.get_trials(deepcopy=False), self._budget)
         strategy = [one for one in others if one.key == own.key and one.number != own.number]
-        peers = [one for one in strategy if one.group == own.group and rung in one.curve]
-        noise = jitter([*others, own], self._rungs)
-        return View(own, rung, self._rungs, strategy, peers, noise).judge()
+        alike = [one for one in strategy if one.rungs == own.rungs]
+        peers = [one for one in alike if one.group == own.group and rung in one.curve]
+        noise = jitter([*others, own])
+        return View(own, rung, strategy, alike, peers, noise).judge()
 
 
 def chance(plan: Problem[Arm], power: float = 0.0) -> float:
@@ -173,16 +174,16 @@ class View:
     Args:
         own: The trial.
         rung: Where it stands.
-        rungs: How many there are.
         strategy: The other trials of its strategy.
+        alike: Those among them that train as long.
         peers: Those of its start too that have a loss at this rung.
         noise: Standard deviation of one rung's loss.
     """
 
     own: Observation
     rung: int
-    rungs: int
     strategy: Sequence[Observation]
+    alike: Sequence[Observation]
     peers: Sequence[Observation]
     noise: float
 
@@ -206,7 +207,7 @@ class View:
         if len(pairs) < FEWEST_PEERS:
             return None
         moves = [move(one.reported, self.rung) for one in (self.own, *self.peers)]
-        prior = prior_doubt(1 - self.rung / self.rungs, moves, self._luck(self.peers, easier))
+        prior = prior_doubt(1 - self.rung / self.own.rungs, moves, self._luck(self.peers, easier))
         seen = forecast(self.loss + easier, pairs, prior)
         if seen is None:
             return None
@@ -223,12 +224,12 @@ class View:
         # Without peers from the second half on: curves of training flatten, so that what is left,
         # at most one more doubling, brings no more than the last one did. What all trials of the
         # strategy gain at their end, when the rate decays, is granted on top.
-        easier = self._easier(self.strategy)
-        gains = _gains(self.strategy, self.rung, easier)
+        easier = self._easier(self.alike)
+        gains = _gains(self.alike, self.rung, easier)
         before = self.own.curve.get(self.rung // 2)
-        if 2 * self.rung < self.rungs or before is None or not gains:
+        if 2 * self.rung < self.own.rungs or before is None or not gains:
             return None
-        luckier = CONFIDENCE * math.sqrt(2) * self._luck(self.strategy, easier)
+        luckier = CONFIDENCE * math.sqrt(2) * self._luck(self.alike, easier)
         reach = (2 * self.loss - before + easier) * min(1.0, *gains) * math.exp(-luckier)
         if reach <= best + self.noise:
             return GO_ON
@@ -237,7 +238,7 @@ class View:
 
     def _easier(self, others: Sequence[Observation]) -> float:
         """What a loss on all items lies above that on the rungs' items, 0 where nobody knows."""
-        known = [one.easier(self.rungs) for one in others]
+        known = [one.easier for one in others]
         return statistics.fmean([each for each in known if each is not None] or [0.0])
 
     def _luck(self, others: Sequence[Observation], easier: float) -> float:
@@ -245,7 +246,7 @@ class View:
         return luck(self.own.items.get(self.rung), theirs, easier)
 
     def _stopped(self, why: str, best: float) -> Judgement:
-        where = f"out of reach at rung {self.rung} of {self.rungs}"
+        where = f"out of reach at rung {self.rung} of {self.own.rungs}"
         shown = f"validation loss {self.loss:.4g}"
         return Judgement(True, f"{where} with {shown}: {why}, and {best:.4g} was reached")
 

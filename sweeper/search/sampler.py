@@ -21,6 +21,7 @@ from sweeper.search import bandit, space
 from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.search.curves import jitter
 from sweeper.search.earlier import Earlier
+from sweeper.search.length import Full
 from sweeper.search.model import Beside, Known, Promise
 from sweeper.search.observations import Observation, observe
 from sweeper.search.problem import Arm, Problem
@@ -109,7 +110,7 @@ class SweeperSampler(BaseSampler):
 
     def _seen(self, study: optuna.Study, trial: FrozenTrial) -> list[Observation]:
         trials = study.get_trials(deepcopy=False)
-        return [one for one in observe(trials) if one.number != trial.number]
+        return [one for one in observe(trials, self._plan.budget) if one.number != trial.number]
 
     def _axes(self, key: str) -> dict[str, Axis | Choice]:
         parameters = self._candidates[key].parameters
@@ -170,7 +171,7 @@ class SweeperSampler(BaseSampler):
         parameters = self._candidates[key].parameters
         constants = {name: one.default for name, one in parameters.items() if not one.searched}
         own = [one for one in seen if one.key == key]
-        known = known_of(seen, self._plan.budget.rungs)
+        known = known_of(seen, self._plan.budget)
         earlier = self._earlier(key, own)
         others = [
             Beside(self._axes(other), [one for one in seen if one.key == other])
@@ -204,10 +205,11 @@ class SweeperSampler(BaseSampler):
         return axis.value(axis.draw_prior(axis.practice, generator))
 
 
-def known_of(seen: Sequence[Observation], rungs: int) -> Known:
+def known_of(seen: Sequence[Observation], full: Full) -> Known:
     """What all candidates' trials say together."""
     done = sorted(one.loss for one in seen if one.complete and one.loss is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
     kept = (one.loss for one in seen if one.complete and one.keeps and one.loss is not None)
-    return Known(jitter(seen, rungs), spread, min(kept, default=math.inf), rungs)
+    best = min(kept, default=math.inf)
+    return Known(jitter(seen), spread, best, full.rungs, full.epochs)

@@ -62,13 +62,13 @@ def outlook(
         trials: All trials of the study.
         untrained: What the sampler knows of models that were not trained.
     """
-    seen = observe(trials)
+    seen = observe(trials, problem.budget)
     ended = [one for one in seen if one.loss is not None]
     kept = [one.loss for one in seen if one.complete and one.keeps and one.loss is not None]
     if len(ended) < FEWEST_TRIALS or not kept:
         return None
     # Where trials report too seldom for their curves to tell, noise is what the model takes it for.
-    noise = jitter(seen, problem.budget.rungs) or LEAST_NOISE * min(kept)
+    noise = jitter(seen) or LEAST_NOISE * min(kept)
     sampler = SweeperSampler(problem)
     promises = sampler.promises(seen, len(seen), untrained)
     if not promises or sampler.untried(seen):

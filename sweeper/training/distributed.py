@@ -29,6 +29,18 @@ def rank_here() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def as_first_rank_says(text: str) -> str:
+    """What the first rank says, on all ranks: each has seen other batches and may judge otherwise.
+
+    To be called by all of them at the same point.
+    """
+    if ranks_in_all() == 1:
+        return text
+    said: list[Any] = [text]
+    dist.broadcast_object_list(said, src=0)
+    return str(said[0])
+
+
 def check_wrapped(model: nn.Module, *, sharded: bool) -> None:
     """Check that the Trainer wrapped the model as was asked for, and say so in the trial's log.
 

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sweeper.backend import Decision, Interrupted
 from sweeper.tasks.base import Evaluation, Floats
+from sweeper.training.distributed import as_first_rank_says
 from sweeper.training.job import Final, Job
 from sweeper.training.memory_guard import Phase
 from sweeper.training.progress import finite
@@ -103,7 +104,7 @@ class RungWatch(TrainerCallback):
         limit = self._stopping.limit
         forgets = limit is not None and lost is not None and lost.mean > limit
         items = self._remember(rungs[-1], evaluation, forgets)
-        why = self._stopping.saw(Look(items, train_loss, epochs, lost))
+        why = as_first_rank_says(self._stopping.saw(Look(items, train_loss, epochs, lost)))
         if why and rungs[-1] < self._budget.rungs:
             self._stopped = rungs[-1], why
             control.should_training_stop = True

@@ -42,6 +42,21 @@ def test_a_configuration_holds_the_candidates_set_up_and_the_plans_budget() -> N
     assert config.forgetting_limit is None
 
 
+def test_a_trial_of_fewer_epochs_has_that_part_of_the_budget() -> None:
+    plan = make_plan()
+    config = configure(
+        plan,
+        plan.candidate("lora"),
+        {"num_train_epochs": 0.5},
+        number=0,
+        attempt=1,
+        origin="search",
+    )
+    budget = config.budget
+    assert (budget.epochs, budget.rungs, budget.full_tokens) == (0.5, 2, 2500)
+    assert budget.rung_items == rung_items(plan)
+
+
 def test_a_trial_is_held_to_the_users_limit_whatever_its_own_is() -> None:
     plan = make_plan()
     limit = Parameter(kind="float", default=0.05, source="test", searched=False)

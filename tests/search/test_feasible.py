@@ -99,13 +99,14 @@ def observed(number: int, loss: float, excess: float | None) -> Observation:
 
 def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_stopped_by() -> None:
     over, within = observed(1, 0.3, 0.02), observed(2, 0.5, -0.01)
-    assert known_of([over, within], 8).best == 0.5
-    assert known_of([over], 8).best == math.inf
+    assert known_of([over, within], RungCount()).best == 0.5
+    assert known_of([over], RungCount()).best == math.inf
     assert within.rank < over.rank
     own = observed(3, 0.9, None)
-    far = View(own, 6, 8, [over], [over], 0.0).judge()
+    shown = observed(1, 0.3, None)
+    far = View(own, 6, [over], [over], [over], 0.0).judge()
     assert not far.prune
-    assert View(own, 6, 8, [observed(1, 0.3, None)], [], 0.0).judge().prune
+    assert View(own, 6, [shown], [shown], [], 0.0).judge().prune
 
 
 def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
@@ -115,8 +116,8 @@ def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
         value=0.5,
         system_attrs={CONSTRAINT: -math.inf},
     )
-    assert observation(trial).excess is None
-    assert observation(trial).keeps
+    assert observation(trial, RungCount()).excess is None
+    assert observation(trial, RungCount()).keeps
 
 
 def test_without_a_limit_nothing_is_weighed() -> None:
@@ -130,6 +131,6 @@ def test_a_search_in_which_nothing_keeps_to_the_limit_is_not_called_settled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     many = [observed(number, 0.5 + 0.01 * number, 0.1) for number in range(12)]
-    monkeypatch.setattr("sweeper.search.stopping.observe", lambda trials: many)
-    monkeypatch.setattr("sweeper.search.stopping.jitter", lambda seen, rungs: 0.01)
+    monkeypatch.setattr("sweeper.search.stopping.observe", lambda trials, full: many)
+    monkeypatch.setattr("sweeper.search.stopping.jitter", lambda seen: 0.01)
     assert outlook(space(0), []) is None

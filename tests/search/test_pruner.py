@@ -138,6 +138,41 @@ def test_on_easy_items_a_small_loss_is_no_multiple_of_another() -> None:
     assert math.sqrt(float(found[1]) * float(found[2])) == pytest.approx(0.4, rel=0.02)
 
 
+def test_a_trial_is_judged_by_those_that_train_as_long_as_it_does() -> None:
+    """Half as long, it stands at rung 2 where trials do that will end much lower."""
+    plan = make_plan()
+    lora = plan.candidate("lora")
+    epochs = Parameter(kind="categorical", choices=(1.0, 2.0), default=2.0, source="test")
+    longer = lora.model_copy(update={"parameters": {**lora.parameters, "num_train_epochs": epochs}})
+    plan = plan.model_copy(update={"candidates": (longer,)})
+    known = distributions(plan)
+
+    def of(length: float, losses: dict[int, float], state: TrialState) -> FrozenTrial:
+        parameters = {"strategy": "lora", "lora.num_train_epochs": length}
+        value = min(losses.values()) if state == TrialState.COMPLETE else None
+        return optuna.trial.create_trial(
+            state=state,
+            value=value,
+            params=parameters,
+            distributions={name: known[name] for name in parameters},
+            intermediate_values=losses,
+        )
+
+    def asked(own: FrozenTrial, *others: FrozenTrial) -> bool:
+        study = optuna.create_study(pruner=SweeperPruner(plan))
+        study.add_trials([*others, own])
+        return judge(study, study.trials[-1]).prune
+
+    long = [of(2.0, curve(0.3 + k / 100), TrialState.COMPLETE) for k in range(4)]
+    short = [of(1.0, curve(0.3 + k / 100, 4), TrialState.COMPLETE) for k in range(4)]
+    behind = {1: 1.2, 2: 1.1}
+    assert asked(of(2.0, behind, TrialState.RUNNING), *long)
+    assert not asked(of(1.0, behind, TrialState.RUNNING), *long)
+    assert asked(of(1.0, behind, TrialState.RUNNING), *long, *short)
+    at_its_end = {**behind, 3: 1.1, 4: 1.1}
+    assert not asked(of(1.0, at_its_end, TrialState.RUNNING), *long, *short)
+
+
 def test_one_trial_that_ended_is_no_measure_of_how_another_goes_on() -> None:
     assert not ask(complete(0.30), running(0.9, 3)).prune
     assert ask(complete(0.30, 0.31), running(0.9, 3)).prune
@@ -303,4 +338,4 @@ def test_how_easy_the_first_items_are_is_known_from_trials_that_ended_early_too(
     items = {k: FirstItems.among([first.get(k, loss)] * 3, 100) for k, loss in losses.items()}
     ended = trial(losses, TrialState.COMPLETE, items=items)
     ended.values = [whole]
-    assert observation(ended).easier(8) == pytest.approx(expected)
+    assert observation(ended, PLAN.budget).easier == pytest.approx(expected)

@@ -15,7 +15,12 @@ from sweeper.errors import UsageError
 from sweeper.strategies.qlora import QLoRA
 from sweeper.training import ranks as module
 from sweeper.training.backend import TorchBackend
-from sweeper.training.distributed import check_wrapped, fsdp_arguments, layer_classes
+from sweeper.training.distributed import (
+    as_first_rank_says,
+    check_wrapped,
+    fsdp_arguments,
+    layer_classes,
+)
 from sweeper.training.memory_guard import MemoryGuard
 from sweeper.training.ranks import Ranks, check_device, train_in_ranks
 from sweeper.trials import TrialConfig, TrialResult
@@ -61,6 +66,28 @@ def _folder(path: Path, name: str) -> Path:
 
 def _never() -> bool:
     return False
+
+
+def test_two_ranks_stop_early_together(
+    two: TrialConfig, backend: TorchBackend, tmp_path: Path, answering: type[Any]
+) -> None:
+    still = {**two.parameters, "learning_rate": 0.0, "head_learning_rate": 0.0}
+    patient = two.model_copy(update={"parameters": still | {"early_stopping_patience": 1}})
+    heard = answering()
+    result = backend.train(patient, _folder(tmp_path, "2"), heard, _never)
+    assert (result.state, result.stopped_at_rung, len(heard)) == ("COMPLETE", 2, 2), result.failure
+
+
+def test_a_rank_does_as_the_first_one_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert as_first_rank_says("it overfits") == "it overfits"
+
+    def from_first(said: list[Any], src: int) -> None:
+        assert src == 0
+        said[0] = "it overfits"
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", from_first)
+    assert as_first_rank_says("") == "it overfits"
 
 
 class Script:

@@ -17,6 +17,7 @@ _SHORT = {
     "learning_rate": "lr",
     "head_learning_rate": "head lr",
     "per_device_train_batch_size": "batch",
+    "num_train_epochs": "epochs",
 }
 
 
