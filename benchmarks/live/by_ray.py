@@ -23,7 +23,7 @@ from sweeper.planning.plan import Parameter
 # As in Ray's guide to tuning a text classifier: these epochs and this batch, and the span of the
 # rates on its grid.
 _EPOCHS, _BATCH, _RATES = 4, 16, (2e-5, 2e-2)
-_LOSS = "eval_loss"
+_LOSS, _WHOLE = "eval_loss", "whole"
 
 
 def search(mode: Mode, data: Path, folder: Path, trials: int, seed: int, diary: Diary) -> None:
@@ -64,10 +64,10 @@ def _shared(data: Path, seed: int) -> Shared:
 def _like_trial(data: Path, folder: Path, seed: int, diary: Path, config: dict[str, Any]) -> None:
     base, name = _shared(data, seed), tune.get_context().get_trial_id()
 
-    def saw(rung: int, loss: float) -> None:
-        if rung == base.plan.budget.rungs:
+    def saw(rung: int, loss: float, whole: bool) -> None:
+        if whole:
             Diary(diary).saw(loss, name)
-        tune.report({_LOSS: loss, "rung": rung})
+        tune.report({_LOSS: loss, "rung": rung, _WHOLE: whole})
 
     LikeTrainer(base, folder, lambda _: config, saw).train()
 
@@ -137,8 +137,12 @@ def _tuned(
     results = tuner.fit()
     found = [one for one in (results[k] for k in range(len(results))) if one.metrics]
     last = max(_metric(one, "training_iteration") for one in found)
-    # Only these were scored on the whole validation split.
-    whole = [one for one in found if _metric(one, "training_iteration") == last]
+    # Only these were scored on the whole validation split, or trained to their end.
+    whole = [
+        one
+        for one in found
+        if (one.metrics or {}).get(_WHOLE, _metric(one, "training_iteration") == last)
+    ]
     ended = {"COMPLETE": len(whole), "PRUNED": len(found) - len(whole)}
     diary.ended(ended | {"FAIL": len(results) - len(found)})
     return min(whole, key=lambda one: _metric(one, _LOSS))

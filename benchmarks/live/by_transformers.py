@@ -51,8 +51,8 @@ def _like(
             return base.start
         return {name: _suggested(trial, name, one) for name, one in base.space.items()}
 
-    def saw(rung: int, loss: float) -> None:
-        if rung == base.plan.budget.rungs:
+    def saw(rung: int, loss: float, whole: bool) -> None:
+        if whole:
             diary.saw(loss, str(len(study.trials) - 1))
 
     trainer = LikeTrainer(base, folder, choose, saw)

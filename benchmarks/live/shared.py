@@ -115,7 +115,7 @@ class LikeTrainer(Trainer):
         shared: What is trained.
         folder: For whatever Trainer writes.
         choose: Gives the configuration of a trial; the argument is the backend's trial, or None.
-        saw: Told the rung and its loss.
+        saw: Told the rung, its loss, and whether that is of the whole validation split.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class LikeTrainer(Trainer):
         shared: Shared,
         folder: Path,
         choose: Callable[[Any], Chosen],
-        saw: Callable[[int, float], None],
+        saw: Callable[[int, float, bool], None],
     ) -> None:
         self.shared = shared
         self.config = shared.config(choose(None))
@@ -199,7 +199,7 @@ class LikeTrainer(Trainer):
                 self._best = loss, trained_weights(self.model)
         else:
             loss = self._at_end(budget.rung_items)
-        self._saw(self.rung, loss)
+        self._saw(self.rung, loss, self.rung >= budget.rungs)
         metrics = {"eval_loss": loss}
         # Else the end of an epoch, which often is a rung, would be evaluated twice.
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

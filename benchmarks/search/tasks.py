@@ -128,9 +128,6 @@ TASKS = {
         RecordedTask("uneven-intents", "banking77", rows=(720, 1100), classes=28, uneven=True),
         RecordedTask("assistant", "snips7", rows=(560, 1190), classes=7),
         RecordedTask("payments", "banking77", rows=(640, 1200), classes=16, after=40, kept=True),
-        # Few rows, seen again and again, as the plan has it for so few: most trials overfit.
-        RecordedTask("few-queries", "query_wellformed", rows=(480, 800), epochs=4.0),
-        RecordedTask("few-intents", "banking77", rows=(480, 860), classes=24, epochs=4.0),
         RecordedTask("restaurants", "e2e_nlg", rows=(64, 48), written=("mr", "ref"), rung_items=6),
     )
 }
