@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import Prediction
-from sweeper.findings.rows import known, trial_seconds
+from sweeper.findings.rows import is_full, known, trial_seconds
 from sweeper.planning.duration_setup import BATCH, TARGET_MODULES
 from sweeper.planning.memory import trial_gib
 from sweeper.planning.plan import Candidate
@@ -25,7 +25,8 @@ def predictions(run: RunFiles) -> tuple[Prediction, ...]:
             for trial in run.trials
             if (trial.config.strategy, trial.config.model) == (candidate.strategy, candidate.model)
         ]
-        found += [*_seconds(candidate, trials), *_memory(candidate, trials)]
+        full = [trial for trial in trials if is_full(trial, run.plan.budget.rungs)]
+        found += [*_seconds(candidate, full), *_memory(candidate, trials)]
     return tuple(found)
 
 
@@ -45,11 +46,10 @@ def _sweep(run: RunFiles) -> Iterator[Prediction]:
     )
 
 
-def _seconds(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Prediction]:
+def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Prediction]:
     """Full trials; those of the default's batch and modules where there are any."""
-    whole = [trial for trial in trials if trial.completed]
-    alike = [trial for trial in whole if _timed(trial) == _timed_default(candidate)]
-    chosen = alike or whole
+    alike = [trial for trial in full if _timed(trial) == _timed_default(candidate)]
+    chosen = alike or full
     took = [s for trial in chosen if (s := trial_seconds(trial)) is not None and s > 0]
     if not took:
         return

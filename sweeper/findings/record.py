@@ -175,7 +175,9 @@ class StrategySummary(Record):
     against_baseline: Comparison | None = Field(
         None, description="its best scored trial against the best baseline, on the test split"
     )
-    seconds_per_trial: float | None = None
+    seconds_per_trial: float | None = Field(
+        None, description="median of its full trials; of all that completed where none was full"
+    )
     total_seconds: float
     peak_memory_gib: float | None = None
     predicted_memory_gib: float | None = None

@@ -73,6 +73,12 @@ def memory_note(trial: TrialFiles) -> str:
     return "; ".join(tried)
 
 
+def is_full(trial: TrialFiles, rungs: int) -> bool:
+    """Whether it trained a full budget of so many rungs: shorter ones and those that overfitted
+    did not."""
+    return trial.completed and bool(trial.rungs) and trial.rungs[-1].rung >= rungs
+
+
 def trial_seconds(trial: TrialFiles) -> float | None:
     """Seconds that a trial used, set-up included; of an unfinished one, until its last rung."""
     if trial.result is not None:

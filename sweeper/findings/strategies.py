@@ -13,7 +13,7 @@ from sweeper.findings.gains import best_of, loss_interval, strategies_of
 from sweeper.findings.metric import headline
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import QualityShare, StrategySummary
-from sweeper.findings.rows import finite, known, trial_seconds
+from sweeper.findings.rows import finite, is_full, known, trial_seconds
 from sweeper.findings.scores import (
     interval,
     test_scores,
@@ -39,7 +39,9 @@ def _summary(run: RunFiles, strategy: str, test: Interval | None) -> StrategySum
         for trial in trials
     )
     best = best_of(run, strategy)
-    whole = [s for t in trials if t.completed and (s := trial_seconds(t)) is not None]
+    ended = [t for t in trials if t.completed]
+    full = [t for t in ended if is_full(t, run.plan.budget.rungs)]
+    whole = [s for t in full or ended if (s := trial_seconds(t)) is not None]
     used = [s for t in trials if (s := trial_seconds(t)) is not None]
     peaks = [p for t in trials if t.result and (p := known(t.result.peak_memory_gib)) is not None]
     planned = next((c for c in run.plan.candidates if c.strategy == strategy), None)

@@ -138,7 +138,8 @@ class TorchBackend:
                     self._plan, self._spec, config, folder, tell, should_stop, self._run
                 )
             result = run_trial(job, self._guard)
-            keep(config, result, workshop.facts, workshop.head_classes, rungs)
+            whole = len(workshop.dataset.splits["validation"])
+            keep(config, result, workshop.facts, workshop.head_classes, rungs, whole)
             return result
         finally:
             workshop.should_stop = workshop.general.should_stop = never

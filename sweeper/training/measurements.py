@@ -90,6 +90,7 @@ def keep(
     model: ModelFacts,
     classes: int,
     rungs: list[RungReport],
+    validation_items: int,
 ) -> None:
     """Keep what a trial measured; a cache that cannot be written costs no more than that.
 
@@ -99,12 +100,15 @@ def keep(
         model: See ``measurement``.
         classes: See ``measurement``.
         rungs: All that were reported.
+        validation_items: Of the whole split.
     """
     # General text has its time in that of evaluation, and items of other lengths.
     general = (result.general_loss, *(report.general_loss for report in rungs))
     alone = all(loss is None for loss in general)
-    scored = sum(report.items for report in rungs) if alone else 0
-    found = measurement(config, result, model, classes, scored)
+    scored = sum(report.items for report in rungs)
+    if rungs and result.best_rung not in (None, rungs[-1].rung):
+        scored += validation_items  # its best rung's weights, once more on all of them
+    found = measurement(config, result, model, classes, scored if alone else 0)
     if found is None:
         return
     try:

@@ -42,3 +42,14 @@ def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
     line = predicted_line([sweep, peak])
     assert line == ("took 6 min, planned 5 min (2-10 min); peak 0.60 GiB, planned 0.50 GiB")
     assert predicted_line([peak]) == ""
+
+
+def test_only_trials_of_a_full_budget_are_set_beside_the_plan(make):
+    run = make()
+    folder = run if isinstance(run, RunFolder) else RunFolder(run)
+    before = of_kind(compute(folder), "trial")["lora"].trials
+    shorter = folder.trial(0)  # the default of LoRA, as if it had overfitted
+    lines = (shorter / "rungs.jsonl").read_text().splitlines(keepends=True)
+    (shorter / "rungs.jsonl").write_text("".join(lines[:-1]))
+    after = of_kind(compute(folder), "trial")["lora"]
+    assert after.trials == before - 1

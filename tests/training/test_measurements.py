@@ -71,9 +71,19 @@ def test_seconds_an_item_are_not_taken_where_general_text_was_scored_too(
     make_config, result, model, tmp_path, monkeypatch, general, seconds
 ):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
-    keep(make_config(), result, model, 3, [_rung(general)])
+    keep(make_config(), result, model, 3, [_rung(general)], 40)
     (found,) = measured.read(*machine())
     assert found.seconds_per_item == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_an_item_that_was_scored_again_with_the_best_rungs_weights_counts_again(
+    make_config, result, model, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
+    early = result.model_copy(update={"best_rung": 2, "stopped_at_rung": 4})
+    keep(make_config(), early, model, 3, [_rung(None)], 60)
+    (found,) = measured.read(*machine())
+    assert found.seconds_per_item == pytest.approx(2.0 / (40 + 60))
 
 
 def test_a_trial_that_trained_on_this_machine_is_read_back_with_its_classes(
