@@ -32,6 +32,11 @@ LEAST_SPREAD = 0.1
 # piBO (arXiv:2204.11051): the prior counts beta / n after n trials. Measured in replays of
 # synthetic curves: 1 was as good as or better than 2, at little noise and at much.
 PRIOR_BETA = 1.0
+# What a shorter trial saves counts by this power: seconds are not all, trials are limited too, and
+# at full weight a search stayed among short trials that hardly differ. In replays of made-up tasks
+# (benchmarks/search/lengths.py) 0.25 to 1 could not be told apart at the end; with 1 twenty trials
+# were cheaper by up to a quarter where longer ones are better.
+LENGTH_COST = 0.5
 # Seconds of two trials with the same parameters differ by about this much.
 TIMING_NOISE = 0.1
 
@@ -205,7 +210,8 @@ class Model:
 
     def _log_shares(self, draws: Sequence[Point]) -> Vector:
         # How much of a full trial each draw is.
-        return np.log([rungs_of(point, self.known) / self.known.rungs for point in draws])
+        shares = [rungs_of(point, self.known) / self.known.rungs for point in draws]
+        return LENGTH_COST * np.log(shares)
 
     def furthest(self, draws: Sequence[Point]) -> Point:
         """The draw that is least like any trial, for as long as trials are too few to model."""
