@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from sweeper.planning.plan import Hint, Parameter
+from sweeper.search.length import Full
 from sweeper.spec import OwnTrial
 
 
@@ -33,16 +34,9 @@ class Arm(Protocol):
     def parameters(self) -> Mapping[str, Parameter]: ...
 
 
-class Rungs(Protocol):
-    """How often a full trial reports, and the first report at which one may be pruned.
+class Rungs(Full, Protocol):
+    """A full budget, and the first report at which a trial may be pruned."""
 
-    ``epochs`` are those of a full trial; one with fewer has as much fewer rungs.
-    """
-
-    @property
-    def rungs(self) -> int: ...
-    @property
-    def epochs(self) -> float | None: ...
     @property
     def first_rung(self) -> int: ...
 

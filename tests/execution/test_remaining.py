@@ -19,11 +19,18 @@ PLAN: Any = SimpleNamespace(
         confirmation=Duration(seconds=60, low=30, high=90),
         finalists=3,
         confirmation_seeds=3,
+        epochs=4.0,
     ),
 )
 
 
-def ended(seconds: float, rung: int | None = None, steps: int = 80, state: str = "COMPLETE") -> Any:
+def ended(
+    seconds: float,
+    rung: int | None = None,
+    steps: int = 80,
+    state: str = "COMPLETE",
+    stopped: int | None = None,
+) -> Any:
     return SimpleNamespace(
         state=state,
         optimizer_steps=steps,
@@ -31,11 +38,16 @@ def ended(seconds: float, rung: int | None = None, steps: int = 80, state: str =
         evaluation_seconds=seconds * 0.1,
         setup_seconds=0.0,
         pruned_at_rung=rung,
+        stopped_at_rung=stopped,
     )
 
 
 def config(strategy: str) -> Any:
-    return SimpleNamespace(strategy=strategy, model="m", budget=SimpleNamespace(rungs=8))
+    """Of a full trial, or of ``lora/2``, which has half of the epochs."""
+    name, _, part = strategy.partition("/")
+    share = 1 / int(part or 1)
+    budget = SimpleNamespace(rungs=round(8 * share), epochs=4.0 * share)
+    return SimpleNamespace(strategy=name, model="m", budget=budget)
 
 
 def seen(*trials: tuple[str, Any]) -> Any:
@@ -55,6 +67,13 @@ def test_a_trial_is_held_against_the_plan_for_as_much_of_its_budget() -> None:
     assert found.factor == pytest.approx(1.5)
     assert found.error == pytest.approx(0.0)
     assert found.trial == pytest.approx(15.0)
+
+
+def test_a_shorter_trial_and_one_that_overfitted_are_held_against_their_part() -> None:
+    found = seen(("lora/2", ended(7.5)), ("full", ended(15, stopped=4)))
+    assert found is not None
+    assert found.factor == pytest.approx(1.5)
+    assert found.error == pytest.approx(0.0)
 
 
 def test_what_is_left_of_each_phase_is_counted() -> None:

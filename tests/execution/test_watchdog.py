@@ -71,6 +71,9 @@ def test_patience_follows_the_prediction_above_a_floor() -> None:
         update={"candidates": (candidate.model_copy(update={"duration": slow}),)}
     )
     assert patience_for(longer, config) == Patience(setup=400_000.0, step=10 * 1000.0)
+    half = config.budget.model_copy(update={"epochs": config.budget.epochs / 2, "rungs": 4})
+    shorter = config.model_copy(update={"budget": half})
+    assert patience_for(longer, shorter) == Patience(setup=200_000.0, step=10 * 1000.0)
 
 
 def test_patience_with_baselines_and_scores_follows_what_the_plan_says_of_all_of_them() -> None:

@@ -214,9 +214,19 @@ def test_a_best_trial_that_still_fell_at_its_end_is_a_limit(make):
     for rung, loss in ((6, 0.5), (7, 0.4), (8, 0.3)):
         set_loss_at(run, best.number, rung, loss)
     assert "best-at-last-step" in ids(compute(run))
+    set_rungs(run, best.number, 12)  # longer trials were tried, and this shorter one is the best
+    assert "best-at-last-step" not in ids(compute(run))
+    set_rungs(run, best.number, 8)
     # only the last rung fell: that is what a decay of the rate does
     set_loss_at(run, best.number, rung=6, loss=0.4)
     assert "best-at-last-step" not in ids(compute(run))
+
+
+def set_rungs(run, number, rungs):
+    """Let a full budget have so many rungs; the trial keeps its own."""
+    plan = json.loads(run.plan.read_text())
+    plan["budget"]["rungs"] = rungs
+    run.plan.write_text(json.dumps(plan))
 
 
 def set_loss_at(run, number, rung, loss):
