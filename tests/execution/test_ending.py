@@ -64,15 +64,15 @@ def test_the_first_trial_at_the_target_ends_the_search_until_more_is_asked_for(s
 def test_a_search_that_has_settled_stays_ended_and_goes_on_when_told_to(sweeper) -> None:
     sweeper.more = "--stop-when-settled"
     noise = {"CURVE_NOISE": "0.05"}
-    printed = sweeper.finish(30, workers=2, **noise)
+    printed = sweeper.finish(60, workers=2, **noise)
     count = len(ended(sweeper))
-    assert 10 <= count < 30
+    assert 10 <= count < 60
     assert ended(sweeper) == list(range(count))
     assert "the next trial is expected to lower the loss by" in printed
-    assert f"after {count} of 30 trials" in Status.read(sweeper.run.status).search_ended
+    assert f"after {count} of 60 trials" in Status.read(sweeper.run.status).search_ended
     trained = len(sweeper.lines("trained.log"))
 
-    sweeper.finish(30, **noise)
+    sweeper.finish(60, **noise)
     assert len(sweeper.lines("trained.log")) == trained
 
     sweeper.more = ""

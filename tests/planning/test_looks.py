@@ -71,7 +71,7 @@ def test_where_a_look_at_every_rung_costs_too_much_there_are_fewer(
 
 def test_a_trial_reports_as_often_as_its_plan_says(scene: Any) -> None:
     plan = _plan(scene, 60)
-    assert trial_budget(plan).rung_every == plan.budget.rung_every == 4
+    assert trial_budget(plan, {}).rung_every == plan.budget.rung_every == 4
 
 
 def test_a_plan_from_before_there_was_a_choice_is_looked_at_at_every_rung(scene: Any) -> None:
@@ -79,7 +79,7 @@ def test_a_plan_from_before_there_was_a_choice_is_looked_at_at_every_rung(scene:
     old = plan.budget.model_dump()
     del old["rung_every"]
     budget: Record = Budget.model_validate(old)
-    assert trial_budget(plan.model_copy(update={"budget": budget})).rung_every == 1
+    assert trial_budget(plan.model_copy(update={"budget": budget}), {}).rung_every == 1
 
 
 @pytest.mark.parametrize(
