@@ -1,4 +1,4 @@
-"""Checks the user's own configurations against the plan that they shall compete in."""
+"""The user's own configurations, checked against the plan that they shall compete in."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from sweeper.planning.plan import Candidate, Parameter, Rejected
 from sweeper.spec import OwnTrial, Scalar
 
 
-def check_own_trials(
+def checked_own_trials(
     trials: Sequence[OwnTrial], candidates: Sequence[Candidate], rejected: Sequence[Rejected]
-) -> None:
-    """Every own configuration must name a competing strategy and parameters that it has.
+) -> tuple[OwnTrial, ...]:
+    """The own configurations, each value written as the plan writes it (2 epochs as 2.0).
 
-    A number outside of the allowed range is the user's right and is not refused.
+    Every one must name a competing strategy and parameters that it has. A number outside of the
+    allowed range is the user's right and is not refused.
 
     Raises:
         SpecError: With all problems of all configurations.
     """
     problems: list[Problem] = []
+    checked: list[OwnTrial] = []
     for index, trial in enumerate(trials):
         where = f"trials.{index}"
         models = sorted({c.model for c in candidates})
@@ -36,10 +38,34 @@ def check_own_trials(
                 what = f"{trial.strategy} on {trial.model} does not compete in this plan"
             problems.append(Problem(what, why, "Remove it, or change what rules it out.", where))
             continue
+        wrong: list[Problem] = []
         for name, value in trial.parameters.items():
-            problems += _problems(candidate, name, value, f"{where}.parameters.{name}")
+            wrong += _problems(candidate, name, value, f"{where}.parameters.{name}")
+        problems += wrong
+        if not wrong:
+            values = {
+                name: _as_planned(candidate.parameters[name], value)
+                for name, value in trial.parameters.items()
+            }
+            checked.append(trial.model_copy(update={"parameters": values}))
     if problems:
         raise SpecError(problems)
+    return tuple(checked)
+
+
+def _as_planned(parameter: Parameter, value: Scalar) -> Scalar:
+    # One value, one spelling: else a study would count 2 and 2.0 as two choices.
+    if parameter.kind == "categorical":
+        return next(choice for choice in _choices(parameter) if _same(choice, value))
+    return int(value) if parameter.kind == "int" else float(value)
+
+
+def _choices(parameter: Parameter) -> Sequence[Scalar]:
+    return parameter.allowed_choices or parameter.choices or ()
+
+
+def _same(choice: Scalar, value: Scalar) -> bool:
+    return choice == value and isinstance(choice, bool) == isinstance(value, bool)
 
 
 def _runs_on(trial: OwnTrial, candidate: Candidate) -> bool:
@@ -72,8 +98,8 @@ def _problems(candidate: Candidate, name: str, value: Scalar, where: str) -> lis
 
 
 def _choice(parameter: Parameter, name: str, value: Scalar, where: str) -> list[Problem]:
-    allowed = parameter.allowed_choices or parameter.choices or ()
-    if value in allowed:
+    allowed = _choices(parameter)
+    if any(_same(choice, value) for choice in allowed):
         return []
     fix = near_match(str(value), [str(choice) for choice in allowed])
     return [Problem(f"{name} = {value!r} is not known", "", fix, where)]

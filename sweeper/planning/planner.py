@@ -22,7 +22,7 @@ from sweeper.planning.duration_sweep import course_of, priced
 from sweeper.planning.identity import identity
 from sweeper.planning.lengths import USUAL, Cap
 from sweeper.planning.looks import looks_of
-from sweeper.planning.owntrials import check_own_trials
+from sweeper.planning.owntrials import checked_own_trials
 from sweeper.planning.plan import Candidate, Plan, Reason, Rejected
 from sweeper.planning.rules import RuleBook, rule_book
 from sweeper.planning.space import fired, notes
@@ -49,7 +49,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     scenes = [outlook_of(book, spec, facts, model) for model in facts.models]
     epochs = _epochs(spec, scenes[0])
     candidates, rejected = _ranked(book, spec, facts, scenes, epochs)
-    check_own_trials(spec.trials, candidates, rejected)
+    own_trials = checked_own_trials(spec.trials, candidates, rejected)
     lead = candidates[0]
     scene = next(scene for scene in scenes if scene.model.id == lead.model)
     rules = fired(book, scene.values)
@@ -73,7 +73,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         warnings=(*notes(rules, scene.values, "warning"), *_cut(scene.cap)),
         advice=notes(rules, scene.values, "advice"),
         answers=answers(rules, scene.values, facts, candidates, rejected),
-        own_trials=spec.trials,
+        own_trials=own_trials,
         budget=make_budget(spec, facts, costs, course, full_tokens),
         seed=spec.search.seed,
         identity=identity(spec, facts),

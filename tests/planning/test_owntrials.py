@@ -7,6 +7,7 @@ import pytest
 
 from sweeper.errors import SpecError
 from sweeper.planning.planner import make_plan
+from sweeper.search import space
 from sweeper.spec import Spec
 
 
@@ -63,3 +64,15 @@ def test_all_mistakes_are_reported_at_once(scene: Any) -> None:
             {"strategy": "head", "parameters": {}},
         )
     assert len(caught.value.problems) == 3
+
+
+def test_a_value_is_one_of_the_plans_choices_however_it_is_written(scene: Any) -> None:
+    base = plan(scene)
+    choices = base.candidate("lora").parameters["num_train_epochs"].choices
+    assert choices == (1.5, 3.0)
+    own = plan(scene, {"strategy": "lora", "parameters": {"num_train_epochs": 3, "r": 8.0}})
+    values = own.own_trials[0].parameters
+    assert repr(values) == "{'num_train_epochs': 3.0, 'r': 8}"
+    assert space.distributions(own) == space.distributions(base)
+    with pytest.raises(SpecError, match="use_rslora = 1 is not known"):
+        plan(scene, {"strategy": "lora", "parameters": {"use_rslora": 1}})
