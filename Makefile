@@ -38,7 +38,7 @@ demo-llm: $(INSTALLED)  ## The same with a small language model that learns to w
 	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO_LLM) --trials 6 --name demo-llm
 
 test: $(INSTALLED)  ## All tests
-	$(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(INSTALLED)  ## Format, lint, types and import rules; changes nothing
 	$(BIN)/ruff format --check .

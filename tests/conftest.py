@@ -49,6 +49,30 @@ def shared_data() -> Path:
     return folder
 
 
+# The longest first: whoever comes last with a minute of work would keep the other process waiting.
+LONGEST = (
+    "test_fifty_kills",
+    "test_patience",
+    "test_ending",
+    "test_kills",
+    "test_bad_night",
+    "test_gpus",
+    "test_interrupts",
+    "test_warm_start",
+    "test_join",
+    "test_ray_pool",
+    "test_watchdog",
+    "test_repair",
+    "test_ranks",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order by how long a file takes, else as they were found."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--forbid-skips", action="store_true", help="fail if a test was skipped: nothing may be"

@@ -19,18 +19,29 @@ def test_there_are_files_to_check() -> None:
     assert STRATEGIES
 
 
-@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
-def test_every_shipped_rule_file_fits_the_schema(path: Any) -> None:
-    schema = rules_schema(rule_book())
+def validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.fixture(scope="module")
+def rules() -> jsonschema.Draft202012Validator:
+    return validator(rules_schema(rule_book()))
+
+
+@pytest.fixture(scope="module")
+def strategies() -> jsonschema.Draft202012Validator:
+    return validator(strategy_schema())
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
+def test_every_shipped_rule_file_fits_the_schema(rules: Any, path: Any) -> None:
+    rules.validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("path", STRATEGIES, ids=lambda path: path.stem)
-def test_every_shipped_strategy_file_fits_the_schema(path: Any) -> None:
-    schema = strategy_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), schema)
+def test_every_shipped_strategy_file_fits_the_schema(strategies: Any, path: Any) -> None:
+    strategies.validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +55,7 @@ def test_every_shipped_strategy_file_fits_the_schema(path: Any) -> None:
         {"sorce": "me"},
     ],
 )
-def test_an_editor_sees_the_mistake(change: dict[str, Any]) -> None:
+def test_an_editor_sees_the_mistake(rules: Any, change: dict[str, Any]) -> None:
     rule = {"id": "a", "title": "A", "then": {"warn": "x"}, "why": "b", "source": "c"}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate([rule | change], rules_schema(rule_book()))
+        rules.validate([rule | change])

@@ -65,9 +65,9 @@ def test_where_curves_cannot_tell_noise_it_is_taken_for_a_hundredth_of_the_loss(
 
 
 def test_it_does_not_end_before_every_strategy_had_a_turn() -> None:
-    names = [f"strategy-{number}" for number in range(14)]
+    names = [f"strategy-{number}" for number in range(FEWEST_TRIALS + 2)]
     many = Space([Strategy(name, {"learning_rate": RATE}) for name in names], RungCount(8, 2))
-    searched = search(many, flat, Limit(trials=40, while_worth_it=True), starts=[])
+    searched = search(many, flat, Limit(trials=20, while_worth_it=True), starts=[])
     assert {one.strategy for one in searched.trials} == set(names)
 
 

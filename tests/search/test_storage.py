@@ -46,7 +46,10 @@ def test_a_half_written_line_in_a_journal_is_cut_off_by_the_next_writer(tmp_path
         ("journal:/proc/nowhere/s.log", "cannot open the storage"),
     ],
 )
-def test_a_storage_that_cannot_be_opened_says_what_would_work(url: str, text: str) -> None:
+def test_a_storage_that_cannot_be_opened_says_what_would_work(
+    url: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeper.search.storage.GRPC_TIMEOUT_SECONDS", 1)
     with pytest.raises(RunError) as caught:
         open_storage(url)
     assert text in str(caught.value)
