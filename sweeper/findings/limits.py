@@ -179,9 +179,16 @@ def _leaks(study: Study) -> list[Limit]:
 
 def _slow_starters(study: Study) -> list[Limit]:
     """Early ranks misled: the best trial was in the worse half where pruning begins."""
-    run, rung = study.run, study.run.plan.budget.first_rung
+    run = study.run
     if study.summary.pruned == 0 or not run.completed:
         return []
+    # A pruner that was named may begin later than planned; what diverges is stopped earlier.
+    stops = [
+        trial.rungs[-1].rung
+        for trial in run.trials
+        if trial.rungs and trial.result and trial.result.state == "PRUNED"
+    ]
+    rung = max(run.plan.budget.first_rung, min(stops, default=0))
     early = {
         trial.config.number: loss
         for trial in run.trials
@@ -197,7 +204,7 @@ def _slow_starters(study: Study) -> list[Limit]:
         Limit(
             id="slow-starters",
             text=f"Trial {best}, the best in the end, was number {place} of {len(early)} at rung "
-            f"{rung}, where pruning begins: a pruned slow starter may have been better.",
+            f"{rung}, where pruning began: a pruned slow starter may have been better.",
             action="Run again with --new and search.pruner: optuna:NopPruner, or with more trials.",
         )
     ]

@@ -207,6 +207,20 @@ def test_slow_starters_are_a_limit_where_early_ranks_misled(make):
     assert "slow-starters" in ids(compute(run))
 
 
+def test_ranks_count_where_trials_were_in_fact_stopped(make):
+    run = make(trials=9, prune=False, ends={8: "PRUNED"})
+    done = [t for t in compute(run).trials if t.validation_loss]
+    best = min(done, key=lambda t: t.validation_loss).number
+    set_loss_at(run, best, rung=2, loss=9.0)
+    assert "slow-starters" in ids(compute(run))
+    # A pruner that was named with a later rung stopped it there.
+    stopped = run.trial(8) / "rungs.jsonl"
+    stopped.write_text((run.trial(best) / "rungs.jsonl").read_text().splitlines()[4])
+    assert "slow-starters" not in ids(compute(run))
+    set_loss_at(run, best, rung=5, loss=9.0)
+    assert "slow-starters" in ids(compute(run))
+
+
 def test_a_best_trial_that_still_fell_at_its_end_is_a_limit(make):
     run = make(trials=9, prune=False, noise=0.0005)
     done = [t for t in compute(run).trials if t.validation_loss]
