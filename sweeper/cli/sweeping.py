@@ -48,6 +48,7 @@ from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
 from sweeper.search import warmstart
+from sweeper.search.named import check_named
 from sweeper.spec import ModelSpec, Spec
 from sweeper.specfile import to_yaml
 
@@ -173,7 +174,8 @@ def _convert(model: str, *, quiet: bool) -> None:
 
 def sweep(prepared: Prepared, *, new: bool, backend: str, view: Progress) -> Ended:
     """Start or resume the run, and leave findings and report behind however it ends."""
-    folder = prepared.folder
+    folder, search = prepared.folder, prepared.spec.search
+    check_named(search.sampler, search.pruner, prepared.plan)
     if new:
         set_aside(folder)
     with folder.lock():

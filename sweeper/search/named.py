@@ -9,6 +9,9 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import optuna
@@ -17,6 +20,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from sweeper.errors import Problem as Mistake
 from sweeper.errors import SpecError, near_match
 from sweeper.search import space
 from sweeper.search.problem import Arm, Problem
@@ -43,6 +47,22 @@ def make_sampler(name: str, plan: Problem[Arm], number: int) -> BaseSampler:
     return OnlySearchable(made, plan)
 
 
+def check_named(sampler: str, pruner: str, plan: Problem[Arm]) -> None:
+    """Find out before any trial whether a sampler and a pruner can be made.
+
+    Raises:
+        SpecError: With what is wrong with either of them.
+    """
+    problems: list[Mistake] = []
+    for make in (lambda: make_sampler(sampler, plan, 0), lambda: make_pruner(pruner, plan)):
+        try:
+            make()
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+
+
 def problem_of(sampler: BaseSampler) -> Problem[Arm] | None:
     """What a sampler that was made here searches; None for any other one."""
     return sampler.problem if isinstance(sampler, SweeperSampler | OnlySearchable) else None
@@ -63,11 +83,13 @@ def make_pruner(name: str, plan: Problem[Arm]) -> BasePruner:
 
 def _ours(name: str, plan: Problem[Arm]) -> SweeperPruner:
     _, options = _parse(name, "search.pruner")
-    first = options.pop("first_rung", plan.budget.first_rung)
-    if options or isinstance(first, bool) or not isinstance(first, int) or first < 1:
+    first, rungs = options.pop("first_rung", plan.budget.first_rung), plan.budget.rungs
+    number = isinstance(first, int) and not isinstance(first, bool)
+    if options or not number or not 1 <= first <= rungs:
         raise SpecError(
             f"cannot make {name}",
-            "Ours has one option: first_rung, the earliest rung at which a trial may be stopped.",
+            "Ours has one option: first_rung, the earliest rung at which a trial may be stopped, "
+            f"from 1 to {rungs} (never).",
             "Write sweeper, or sweeper(first_rung=4).",
             "search.pruner",
         )
@@ -78,10 +100,13 @@ def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]
     text, arguments = _parse(name, where)
     module_name, _, class_name = text.partition(":")
     try:
-        module = home if module_name == "optuna" else importlib.import_module(module_name)
-    except ImportError as error:
+        module = home if module_name == "optuna" else _imported(module_name)
+    except Exception as error:  # it runs whatever the module does
         raise SpecError(
-            f"cannot import {module_name!r}", str(error), "Install it, or mend the name.", where
+            f"cannot import {module_name!r}",
+            _said(error),
+            "Install it or run where it lies, or mend the name.",
+            where,
         ) from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, base)):
@@ -95,8 +120,20 @@ def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]
     extra = {key: value for key, value in extra.items() if key in accepted}
     try:
         return found(**{**extra, **arguments})
-    except (TypeError, ValueError, ImportError) as error:
-        raise SpecError(f"cannot make {name}", str(error), where=where) from error
+    except Exception as error:  # it may be anybody's class
+        raise SpecError(f"cannot make {name}", _said(error), where=where) from error
+
+
+def _imported(module: str) -> ModuleType:
+    # A command does not look for modules where it was started, and a worker does.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    return importlib.import_module(module)
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _is_kind(found: object, base: type) -> bool:

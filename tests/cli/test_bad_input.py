@@ -141,3 +141,18 @@ def test_a_run_that_is_not_there_is_explained(sweeper, command):
     ran = sweeper(command, "nothing")
     assert ran.code == 2
     assert "nothing" in ran.err
+
+
+def test_a_pruner_and_a_sampler_that_mean_nothing_are_refused_before_anything_runs(
+    sweeper, rows, here
+):
+    (here / "sweep.yaml").write_text(
+        "task: classification\nmodels: [{id: packaged:minilm}]\ndata: {path: rows.jsonl}\n"
+        "search: {pruner: 'optuna:MedianPrunr', sampler: 'nowhere:Sampler'}\n"
+    )
+    ran = sweeper("run", "sweep.yaml", "--name", "mine")
+    assert ran.code == 2
+    assert "search.pruner: optuna has no pruner 'MedianPrunr'" in ran.err
+    assert "Did you mean 'MedianPruner'?" in ran.err
+    assert "search.sampler: cannot import 'nowhere'" in ran.err
+    assert not (here / "runs").exists()

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import optuna
 import pytest
 from curve_backend import make_plan
 
 from sweeper.errors import SpecError
-from sweeper.search.named import make_pruner, make_sampler
+from sweeper.search.named import check_named, make_pruner, make_sampler
 from sweeper.search.pruner import SweeperPruner
 
 PLAN = make_plan()
@@ -29,6 +32,7 @@ def test_our_pruner_begins_where_the_plan_says_or_as_it_is_told() -> None:
     ("name", "text"),
     [
         ("sweeper(first_rung=0)", "the earliest rung at which a trial may be stopped"),
+        ("sweeper(first_rung=99)", "from 1 to 8"),
         ("sweeper(first_rung='2')", "Write sweeper, or sweeper(first_rung=4)"),
         ("sweeper(confidence=2)", "Ours has one option"),
         ("sweeper(2)", "does not name a sampler or pruner"),
@@ -57,3 +61,29 @@ def test_a_third_party_sampler_draws_anew_for_each_trial_and_the_same_on_a_resum
 
     assert draw(3) == draw(3)
     assert draw(3) != draw(4)
+
+
+def test_what_is_wrong_with_sampler_and_pruner_is_said_together() -> None:
+    check_named("optuna:RandomSampler", "optuna:NopPruner", PLAN)
+    with pytest.raises(SpecError) as caught:
+        check_named("optuna:GridSampler", "optuna:MedianPrunr", PLAN)
+    assert [one.where for one in caught.value.problems] == ["search.sampler", "search.pruner"]
+    assert "search_space" in str(caught.value)
+
+
+def test_a_module_is_found_where_the_command_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (tmp_path / "sampler_of_mine.py").write_text(
+        "from optuna.samplers import RandomSampler\n"
+        "class Mine(RandomSampler):\n    pass\n"
+        "class Broken(RandomSampler):\n    def __init__(self):\n        raise KeyError('lost')\n"
+    )
+    (tmp_path / "broken_of_mine.py").write_text("this is no Python\n")
+    check_named("sampler_of_mine:Mine", "sweeper", PLAN)
+    with pytest.raises(SpecError, match=r"cannot make sampler_of_mine:Broken[\s\S]*lost"):
+        check_named("sampler_of_mine:Broken", "sweeper", PLAN)
+    with pytest.raises(SpecError, match=r"cannot import 'broken_of_mine'"):
+        check_named("broken_of_mine:Mine", "sweeper", PLAN)
