@@ -10,6 +10,7 @@ import ast
 import importlib
 import inspect
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,19 +49,47 @@ def make_sampler(name: str, plan: Problem[Arm], number: int) -> BaseSampler:
 
 
 def check_named(sampler: str, pruner: str, plan: Problem[Arm]) -> None:
-    """Find out before any trial whether a sampler and a pruner can be made.
+    """Find out before any trial whether a sampler and a pruner work on this space.
+
+    Both are made and asked once, of a study that is thrown away.
 
     Raises:
         SpecError: With what is wrong with either of them.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     problems: list[Mistake] = []
-    for make in (lambda: make_sampler(sampler, plan, 0), lambda: make_pruner(pruner, plan)):
+    for check, name in ((_draw_once, sampler), (_judge_once, pruner)):
         try:
-            make()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they come again where trials are drawn
+                check(name, plan)
         except SpecError as error:
             problems += error.problems
     if problems:
         raise SpecError(problems)
+
+
+def _draw_once(name: str, plan: Problem[Arm]) -> None:
+    study = optuna.create_study(sampler=make_sampler(name, plan, 0))
+    try:
+        space.suggest(study.ask(), plan)
+    except Exception as error:  # it may be anybody's class
+        why = f"Asked for one configuration it says: {_said(error)}"
+        raise SpecError(
+            f"{name} cannot draw from this space", why, where="search.sampler"
+        ) from error
+
+
+def _judge_once(name: str, plan: Problem[Arm]) -> None:
+    study = optuna.create_study(sampler=SweeperSampler(plan), pruner=make_pruner(name, plan))
+    try:
+        trial = study.ask()
+        space.suggest(trial, plan)
+        trial.report(1.0, 1)
+        study.pruner.prune(study, study.trials[0])
+    except Exception as error:  # it may be anybody's class
+        why = f"Asked about one trial it says: {_said(error)}"
+        raise SpecError(f"{name} cannot judge a trial", why, where="search.pruner") from error
 
 
 def problem_of(sampler: BaseSampler) -> Problem[Arm] | None:

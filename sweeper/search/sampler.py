@@ -58,7 +58,7 @@ class SweeperSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        generator = self._generator(trial)
+        generator, study = self._generator(trial), _whole(study)
         seen = self._seen(study, trial)
         key, point = self._choose(trial, seen, generator, noted(study))
         return {space.STRATEGY: key} | {f"{key}.{name}": value for name, value in point.items()}
@@ -195,6 +195,7 @@ class SweeperSampler(BaseSampler):
         # Asked only where a trial that was interrupted half suggested meets another condition
         # than was drawn now.
         if param_name == space.STRATEGY:
+            study = _whole(study)
             seen, generator = self._seen(study, trial), self._generator(trial)
             return self._choose(trial, seen, generator, noted(study))[0]
         key, _, name = param_name.rpartition(".")  # a model's name may hold dots
@@ -203,6 +204,12 @@ class SweeperSampler(BaseSampler):
         if isinstance(axis, Choice):
             return axis.draw_prior(generator)
         return axis.value(axis.draw_prior(axis.practice, generator))
+
+
+def _whole(study: optuna.Study) -> optuna.Study:
+    # Hyperband shows a sampler one bracket's trials alone, and hides what is noted of the study.
+    whole: optuna.Study = getattr(study, "_study", study)
+    return whole
 
 
 def known_of(seen: Sequence[Observation], full: Full) -> Known:

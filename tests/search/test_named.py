@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -8,10 +9,20 @@ import pytest
 from curve_backend import make_plan
 
 from sweeper.errors import SpecError
+from sweeper.planning.plan import Parameter
+from sweeper.search.engine import Limit, Rung, RungCount, Space, Strategy, search
 from sweeper.search.named import check_named, make_pruner, make_sampler
 from sweeper.search.pruner import SweeperPruner
 
 PLAN = make_plan()
+RATE = Parameter(
+    kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
+    default=2e-4, source="test",
+)  # fmt: skip
+SPACE = Space(
+    [Strategy("lora", {"learning_rate": RATE}), Strategy("full", {"learning_rate": RATE})],
+    RungCount(8, 2),
+)
 
 
 def test_optunas_pruners_are_named_with_or_without_options() -> None:
@@ -87,3 +98,47 @@ def test_a_module_is_found_where_the_command_was_started(
         check_named("sampler_of_mine:Broken", "sweeper", PLAN)
     with pytest.raises(SpecError, match=r"cannot import 'broken_of_mine'"):
         check_named("broken_of_mine:Mine", "sweeper", PLAN)
+
+
+def test_what_can_be_made_and_cannot_be_used_is_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SpecError, match="BruteForceSampler cannot draw from this space"):
+        check_named("optuna:BruteForceSampler", "sweeper", PLAN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (tmp_path / "pruner_of_mine.py").write_text(
+        "from optuna.pruners import BasePruner\n"
+        "class Lost(BasePruner):\n"
+        "    def prune(self, study, trial):\n        raise LookupError('no way')\n"
+    )
+    with pytest.raises(SpecError, match=r"pruner_of_mine:Lost cannot judge[\s\S]*no way"):
+        check_named("sweeper", "pruner_of_mine:Lost", PLAN)
+
+
+SAMPLERS = ("RandomSampler", "TPESampler", "TPESampler(multivariate=True)", "QMCSampler",
+            "CmaEsSampler", "NSGAIISampler")  # fmt: skip
+PRUNERS = ("NopPruner", "MedianPruner", "PercentilePruner(percentile=25.0)", "HyperbandPruner",
+           "SuccessiveHalvingPruner", "WilcoxonPruner", "ThresholdPruner(upper=9.0)")  # fmt: skip
+
+
+def losses(strategy: str, parameters: dict[str, object]) -> Iterator[Rung]:
+    for rung in range(1, 9):
+        yield Rung(rung, 1.0 + float(str(parameters["learning_rate"])) / rung, 2.0 * rung)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    [
+        *((f"optuna:{name}", "sweeper") for name in SAMPLERS),
+        *(("sweeper", f"optuna:{name}") for name in PRUNERS),
+        ("optuna:TPESampler", "optuna:HyperbandPruner"),
+    ],
+)
+def test_every_pair_searches_to_the_end(sampler: str, pruner: str) -> None:
+    check_named(sampler, pruner, SPACE)
+    found = search(SPACE, losses, Limit(trials=12), sampler=sampler, pruner=pruner)
+    assert len(found.trials) == 12
+    assert {one.strategy for one in found.trials} == {"lora", "full"}
+    assert found.best is not None
