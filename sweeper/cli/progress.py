@@ -28,6 +28,7 @@ LINES = 12
 _SHORT = {
     "r": "r",
     "learning_rate": "lr",
+    "num_train_epochs": "epochs",
     "num_virtual_tokens": "tokens",
     "reduction_factor": "reduce",
 }
@@ -106,9 +107,10 @@ def plain_line(event: Event, status: Status) -> str:
     if event.trial is not None and not event.job:
         parts += [f"trial={event.trial}", f"state={(event.state or 'running').lower()}"]
     elif event.job:
-        parts += [f"job={event.job}", f"state={(event.state or event.kind).lower()}"]
+        state = event.state or ("running" if event.kind == "job-started" else event.kind)
+        parts += [f"job={event.job}", f"state={state.lower()}"]
     else:
-        parts.append(event.kind)
+        parts += [event.kind] if event.kind != "phase" else [f"phase={event.state}"]
     if event.strategy:
         parts.append(f"strategy={event.strategy}")
     if event.validation_loss is not None:
