@@ -20,12 +20,16 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.errors import RunError
+
+# Who only looks whether a run is held holds it for a moment: that is no reason to be refused.
+_LOCK_TRIES, _LOCK_SECONDS = 4, 0.05
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -107,6 +111,21 @@ class RunFolder:
         """The folder of one confirmation run of a trial."""
         return self.trial(number) / "seeds" / str(seed)
 
+    @property
+    def held(self) -> bool:
+        """Whether a command runs this sweep now."""
+        try:
+            handle = os.open(self.path / ".lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run alone: a second command on the same folder is refused.
@@ -127,7 +146,7 @@ class RunFolder:
             ) from error
         try:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(handle)
             except OSError as error:
                 owner = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
                 raise RunError(
@@ -142,3 +161,12 @@ class RunFolder:
             yield
         finally:
             os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    for _ in range(_LOCK_TRIES - 1):
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(_LOCK_SECONDS)
+    return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,9 @@
 """The run folder's name and lock."""
 
+import fcntl
 import multiprocessing
 import os
+import threading
 
 import pytest
 
@@ -44,3 +46,18 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_usage(tmp_path):
         RunFolder(tmp_path / "file" / "run").lock(),
     ):
         pass
+
+
+def test_whether_a_command_holds_it_can_be_seen_and_looking_refuses_nobody(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    assert not run.held  # there is no such folder
+    with run.lock():
+        assert run.held
+    assert not run.held
+    looking = os.open(run.path / ".lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    gone = threading.Timer(0.05, os.close, (looking,))
+    gone.start()
+    with run.lock():
+        assert run.held
+    gone.join()

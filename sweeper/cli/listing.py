@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from sweeper.runfolder import RunFolder
 
 
 def list_runs(
@@ -21,21 +24,9 @@ def list_runs(
     from rich.table import Table
 
     from sweeper.cli.console import out
-    from sweeper.findings.record import Findings
     from sweeper.runfolder import RunFolder
 
-    runs = [RunFolder(plan.parent) for plan in sorted(root.glob("*/plan.json"))]
-    rows = []
-    for run in runs:
-        findings = Findings.read(run.findings) if run.findings.is_file() else None
-        rows.append(
-            {
-                "name": run.path.name,
-                "status": findings.run.status if findings else "planned",
-                "trials": f"{findings.run.ended}/{findings.run.trials_asked}" if findings else "0",
-                "verdict": findings.verdict.sentence if findings else "",
-            }
-        )
+    rows = [_row(RunFolder(plan.parent)) for plan in sorted(root.glob("*/plan.json"))]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -48,3 +39,23 @@ def list_runs(
     for row in rows:
         table.add_row(*(escape(cell) for cell in row.values()))
     out().print(table)
+
+
+def _row(run: RunFolder) -> dict[str, str]:
+    from sweeper.errors import UsageError
+    from sweeper.findings.record import Findings
+
+    row = {"name": run.path.name, "status": "planned", "trials": "0", "verdict": ""}
+    if not run.findings.is_file():
+        return row
+    try:
+        findings = Findings.read(run.findings)
+    except UsageError:  # one damaged run hides no other
+        return row | {"status": "unreadable", "verdict": f"sweeper report {run.path.name}"}
+    told = findings.run
+    alone = told.status == "running" and not run.held
+    return row | {
+        "status": "interrupted" if alone else told.status,
+        "trials": f"{told.ended}/{told.trials_asked}",
+        "verdict": findings.verdict.sentence,
+    }

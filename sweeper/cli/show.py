@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeper.cli.report import find_run
 from sweeper.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from sweeper.execution.status import Status
 
 ENDED = ("complete", "interrupted", "timeout", "failed")
 
@@ -40,7 +43,7 @@ def show(
     status = Status.read(folder.status)
     if follow and is_live():
         with Live(console=console, auto_refresh=False) as live:
-            while status.phase not in ENDED:
+            while _goes_on(folder, status):
                 status = Status.read(folder.status)
                 lines = progress.view(status, console.width)
                 live.update(Group(*(Text(line) for line in lines)), refresh=True)
@@ -50,7 +53,15 @@ def show(
         status = Status.read(folder.status)
     for line in progress.view(status, console.width):
         console.print(line, markup=False, soft_wrap=True)
+    if status.phase not in ENDED and not folder.held:
+        text = f"No command runs this sweep now; the last sign of one is of {status.updated_at}."
+        resume = f"Resume with: sweeper run {folder.spec}"
+        console.print(f"{text}\n{resume}", markup=False, soft_wrap=True)
     _verdict(folder)
+
+
+def _goes_on(folder: RunFolder, status: Status) -> bool:
+    return status.phase not in ENDED and folder.held
 
 
 def _follow_plainly(folder: RunFolder) -> None:
@@ -59,14 +70,19 @@ def _follow_plainly(folder: RunFolder) -> None:
     from sweeper.execution.events import Event
     from sweeper.execution.status import Status
 
+    begun = ""
     with folder.events.open(encoding="utf-8") as events:
         while True:
             status = Status.read(folder.status)
-            for line in events:
-                event = Event.model_validate_json(line)
+            goes_on = _goes_on(folder, status)
+            for text in events:
+                begun += text
+                if not begun.endswith("\n"):
+                    break  # the rest of the line is still to be written
+                event, begun = Event.model_validate_json(begun), ""
                 if event.kind != "rung":
                     typer.echo(plain_line(event, status))
-            if status.phase in ENDED:
+            if not goes_on:
                 return
             time.sleep(0.5)
 

@@ -1,14 +1,17 @@
 """Running the command line inside the test's own process, in an empty folder."""
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sweeper.cli.main import main
+from sweeper.runfolder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,27 @@ def rows(here) -> Path:
                 text = f"what do you know about {name} number {number}"
                 file.write(json.dumps({"text": text, "label": label}) + "\n")
     return path
+
+
+@pytest.fixture
+def make_run(here) -> Callable[..., RunFolder]:
+    """Write a run below ``runs`` as a sweep would leave it, with the fields of ``Shape``."""
+    folder = Path(__file__).parents[1] / "reporting"
+    maker = loaded("make_plan", folder) and loaded("make_run", folder)
+
+    def write(**changes: object) -> RunFolder:
+        made: RunFolder = maker.make_run(here / "runs", maker.Shape(), **changes)
+        return RunFolder(made.path.relative_to(here))
+
+    return write
+
+
+def loaded(name: str, folder: Path) -> Any:
+    """A module of the tests of reporting, under its own name: tests are no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]

@@ -1,0 +1,39 @@
+"""``sweeper list``: every run here, whatever state it is in."""
+
+import json
+
+
+def test_an_empty_folder_says_how_to_start(sweeper):
+    ran = sweeper("list")
+    assert ran.code == 0
+    assert "No runs in runs. Start one with 'sweeper run'." in ran.out
+
+
+def test_each_run_has_a_line_and_a_damaged_one_hides_no_other(sweeper, make_run):
+    done, planned = make_run(name="done", trials=6), make_run(name="planned", trials=3)
+    broken, killed = make_run(name="broken", trials=3), make_run(name="killed", trials=3)
+    for run in (done, broken, killed):
+        assert sweeper("report", run.path.name).code == 0
+    planned.status.unlink()
+    broken.findings.write_text("{")
+    ran = sweeper("list", "--json")
+    rows = {row["name"]: row for row in json.loads(ran.out)}
+    assert list(rows) == ["broken", "done", "killed", "planned"]
+    assert rows["done"]["status"] == "complete"
+    assert rows["done"]["trials"] == "6/6"
+    assert rows["done"]["verdict"]
+    assert rows["planned"] == {"name": "planned", "status": "planned", "trials": "0", "verdict": ""}
+    assert rows["broken"]["status"] == "unreadable"
+    assert rows["broken"]["verdict"] == "sweeper report broken"
+    shown = sweeper("list").out
+    assert [line.split()[0] for line in shown.splitlines()[:2]] == ["name", "broken"]
+    assert sweeper("report", "broken").code == 0
+    assert "unreadable" not in sweeper("list").out
+
+
+def test_a_run_that_nobody_runs_any_more_is_interrupted(sweeper, make_run):
+    run = make_run(name="killed", trials=5, ends={4: "RUNNING"}, phase="search", seal=False)
+    assert sweeper("report", "killed").code == 0
+    assert json.loads(sweeper("list", "--json").out)[0]["status"] == "interrupted"
+    with run.lock():
+        assert json.loads(sweeper("list", "--json").out)[0]["status"] == "running"
