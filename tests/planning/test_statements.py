@@ -234,6 +234,7 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "qlora-large-model-rate": ({"model": "70B"}, {"model": "13B", "gpu_gib": 24.0}),
     "head-own-rate": (MINI, {"task": "instruction", "model": "smollm2"}),
+    "head-rate-two-classes": (MINI | {"labels": 2}, {"labels": 3}),
     "head-start-searched": (MINI, {"rows": 20}),
     "head-start-few-rows": (MINI | {"rows": 20}, {"rows": 600}),
     "frozen-head-may-not-be-enough": (MINI, {"task": "instruction", "model": "smollm2"}),
