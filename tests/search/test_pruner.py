@@ -173,9 +173,10 @@ def test_a_trial_is_judged_by_those_that_train_as_long_as_it_does() -> None:
     assert not asked(of(1.0, at_its_end, TrialState.RUNNING), *long, *short)
 
 
-def test_one_trial_that_ended_is_no_measure_of_how_another_goes_on() -> None:
+def test_two_trials_that_ended_are_no_measure_of_how_another_goes_on() -> None:
     assert not ask(complete(0.30), running(0.9, 3)).prune
-    assert ask(complete(0.30, 0.31), running(0.9, 3)).prune
+    assert not ask(complete(0.30, 0.31), running(0.9, 3)).prune
+    assert ask(complete(0.30, 0.31, 0.32), running(0.9, 3)).prune
 
 
 def test_where_early_rungs_foretell_nothing_they_prune_nothing() -> None:
