@@ -33,11 +33,11 @@ from sweeper.spec import Spec
 # (distance to the best 0.364), from a quarter it beat no pruning (0.131 against 0.148). How many
 # steps lie before it does not matter: the pruner knows by itself how little a rung tells. On six
 # recorded tasks of 8 to 120 steps a trial (benchmarks/search) pruning from here ended no worse than
-# from the first rung of 50 steps, and twenty trials took 0.69 to 1.0 of the budgets.
+# from the first rung of 50 steps.
 EARLIEST_RUNG = 2
 # What share of a full budget a searched trial uses, pruned from the earliest rung on:
-# measured in the same replays, beside the same search without pruning; 0.61 to 0.95.
-_LEAST_SHARE, _USUAL_SHARE = 0.6, 0.85
+# measured in the same replays, beside the same search without pruning; 0.74 to 0.95.
+_LEAST_SHARE, _USUAL_SHARE = 0.7, 0.9
 
 _AMOUNT = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(gpuh|usd|h)\s*$")
 Unit = Literal["gpuh", "usd", "h"]
@@ -94,7 +94,7 @@ def searched_shares(first: int) -> tuple[float, float, float]:
     The later the first rung that prunes, the less is left to save.
 
     >>> searched_shares(2)
-    (0.6, 0.85, 1.0)
+    (0.7, 0.9, 1.0)
     >>> searched_shares(8)
     (1.0, 1.0, 1.0)
     """
