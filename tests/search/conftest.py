@@ -1,4 +1,4 @@
-"""Makes the curve world of the execution tests and the benchmarks importable here."""
+"""Makes what these tests share with each other, the execution tests and benchmarks importable."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-for folder in (ROOT, ROOT / "tests" / "execution"):
+for folder in (ROOT, ROOT / "tests" / "execution", ROOT / "tests" / "search"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

@@ -8,22 +8,13 @@ from pathlib import Path
 
 import pytest
 from curve_backend import make_plan
+from spaces import RATE, SPACE
 
 from sweeper.errors import SpecError
-from sweeper.planning.plan import Parameter
 from sweeper.search.engine import Diverged, Limit, Rung, RungCount, Space, Strategy, search
 from sweeper.trials import FirstItems
 
 DOCS = Path(__file__).parents[2] / "docs"
-
-RATE = Parameter(
-    kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
-    default=2e-4, source="test",
-)  # fmt: skip
-SPACE = Space(
-    [Strategy("lora", {"learning_rate": RATE}), Strategy("full", {"learning_rate": RATE})],
-    RungCount(8, 2),
-)
 
 
 def bowl(strategy, parameters):

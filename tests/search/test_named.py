@@ -7,22 +7,22 @@ from pathlib import Path
 import optuna
 import pytest
 from curve_backend import make_plan
+from spaces import SPACE
 
 from sweeper.errors import SpecError
-from sweeper.planning.plan import Parameter
-from sweeper.search.engine import Limit, Rung, RungCount, Space, Strategy, search
+from sweeper.search.engine import Limit, Rung, search
 from sweeper.search.named import check_named, make_pruner, make_sampler
 from sweeper.search.pruner import SweeperPruner
 
 PLAN = make_plan()
-RATE = Parameter(
-    kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
-    default=2e-4, source="test",
-)  # fmt: skip
-SPACE = Space(
-    [Strategy("lora", {"learning_rate": RATE}), Strategy("full", {"learning_rate": RATE})],
-    RungCount(8, 2),
-)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which the command is given, with imports of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    return tmp_path
 
 
 def test_optunas_pruners_are_named_with_or_without_options() -> None:
@@ -82,17 +82,13 @@ def test_what_is_wrong_with_sampler_and_pruner_is_said_together() -> None:
     assert "search_space" in str(caught.value)
 
 
-def test_a_module_is_found_where_the_command_was_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [*sys.path])
-    (tmp_path / "sampler_of_mine.py").write_text(
+def test_a_module_is_found_where_the_command_was_started(here: Path) -> None:
+    (here / "sampler_of_mine.py").write_text(
         "from optuna.samplers import RandomSampler\n"
         "class Mine(RandomSampler):\n    pass\n"
         "class Broken(RandomSampler):\n    def __init__(self):\n        raise KeyError('lost')\n"
     )
-    (tmp_path / "broken_of_mine.py").write_text("this is no Python\n")
+    (here / "broken_of_mine.py").write_text("this is no Python\n")
     check_named("sampler_of_mine:Mine", "sweeper", PLAN)
     with pytest.raises(SpecError, match=r"cannot make sampler_of_mine:Broken[\s\S]*lost"):
         check_named("sampler_of_mine:Broken", "sweeper", PLAN)
@@ -100,14 +96,10 @@ def test_a_module_is_found_where_the_command_was_started(
         check_named("broken_of_mine:Mine", "sweeper", PLAN)
 
 
-def test_what_can_be_made_and_cannot_be_used_is_refused_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_can_be_made_and_cannot_be_used_is_refused_too(here: Path) -> None:
     with pytest.raises(SpecError, match="BruteForceSampler cannot draw from this space"):
         check_named("optuna:BruteForceSampler", "sweeper", PLAN)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [*sys.path])
-    (tmp_path / "pruner_of_mine.py").write_text(
+    (here / "pruner_of_mine.py").write_text(
         "from optuna.pruners import BasePruner\n"
         "class Lost(BasePruner):\n"
         "    def prune(self, study, trial):\n        raise LookupError('no way')\n"

@@ -4,17 +4,13 @@ import math
 
 import optuna
 import pytest
+from spaces import RATE
 
-from sweeper.planning.plan import Parameter
 from sweeper.search import space
 from sweeper.search.engine import Limit, Rung, RungCount, Space, Strategy, search
 from sweeper.search.stopping import FEWEST_TRIALS, Outlook, outlook
 from sweeper.search.untrained import Untrained
 
-RATE = Parameter(
-    kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
-    default=2e-4, source="test",
-)  # fmt: skip
 SPACE = Space([Strategy("lora", {"learning_rate": RATE}, begins_as_base=True)], RungCount(8, 2))
 
 
