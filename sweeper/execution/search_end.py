@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sweeper.execution.loop import Loop
 from sweeper.planning.plan import Plan
 from sweeper.search import ending
+from sweeper.search.study import TOTAL
 from sweeper.spec import SearchSpec
 
 
@@ -36,12 +37,14 @@ class SearchEnd:
         found = ending.look(loop.queue.study, self.plan) if self._is_due() else None
         if found is None:
             return False
+        allowed = loop.queue.study.user_attrs[TOTAL]
+        loop.look()  # only now: whoever begins one after this is told that it may not
         begun = ending.begun(loop.ledger.trials)
         text = f"the search ends after {begun} of {total} trials: {found.because}"
         first, loop.progress.search_ended = not loop.progress.search_ended, text
-        if first:  # another worker may have begun one more just then, which later looks count
+        if first:  # another worker may have begun one more just before, which later looks count
             loop.say("search-ended", text=text)
-        return loop.ledger.finished(begun) >= begun
+        return begun <= allowed and loop.ledger.finished(begun) >= begun
 
     def _is_due(self) -> bool:
         # A worker looks where it ends a trial. Here it counts where a trial ended without one, and

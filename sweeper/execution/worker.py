@@ -139,15 +139,23 @@ def _one(bench: Bench, spec: Spec) -> bool:
     if claim is not None:
         run_job(bench, claim)
         return True
-    total = bench.trials.study.user_attrs[TOTAL]
-    claim = bench.trials.claim(bench.owner, below=total)
+    claim = bench.trials.claim(bench.owner, below=_total(bench))
     if claim is None:
+        return False
+    if claim.number >= _total(bench):  # another worker ended the search just then
+        claim.put_back(crashed=False)
         return False
     study = bench.trials.study
     study.sampler = make_sampler(spec.search.sampler, bench.plan, claim.number)
     study.pruner = make_pruner(spec.search.pruner, bench.plan)
     run_trial(bench, claim)
     return True
+
+
+def _total(bench: Bench) -> int:
+    """Trials of the study that may be begun, as the storage says now."""
+    total: int = bench.trials.study.user_attrs[TOTAL]
+    return total
 
 
 def _event_pipe() -> TextIO:
