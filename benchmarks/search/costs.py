@@ -15,6 +15,7 @@ from scipy.optimize import nnls
 
 from benchmarks.search.design import BATCH
 from benchmarks.search.table import Floats, Recorded, Table
+from sweeper.search.length import rungs_of
 from sweeper.spec import Scalar
 from sweeper.training.schedule import optimizer_steps, rung_steps
 
@@ -47,11 +48,11 @@ class Costs:
     def of(cls, table: Table) -> Costs:
         """Calibrate on a table."""
         timed = _of_one_machine(table.trials)
-        tuned = [one for one in timed if len(one.steps) > 1]
+        tuned = [one for one in timed if BATCH in one.parameters and len(one.steps) > 1]
         kinds = {(one.strategy, str(one.parameters.get(TARGETS, ""))) for one in tuned}
         step = {kind: _fit(_of_kind(tuned, kind)) for kind in kinds}
         names = {one.strategy for one in tuned}
-        heads = [one.training_seconds[-1] for one in timed if len(one.steps) == 1]
+        heads = [one.training_seconds[-1] for one in timed if BATCH not in one.parameters]
         setup = {
             name: max(0.0, _median(_setup(one) for one in tuned if one.strategy == name))
             for name in names
@@ -65,28 +66,38 @@ class Costs:
         return cls(train, budget.epochs, budget.rungs, step, item, setup, head)
 
     def seconds(
-        self, strategy: str, parameters: Mapping[str, Scalar], items: Sequence[int]
+        self,
+        strategy: str,
+        parameters: Mapping[str, Scalar],
+        items: Sequence[int],
+        ended: int | None = None,
     ) -> list[float]:
         """Seconds from a trial's start to each of its rungs.
 
         Args:
             strategy: Of the trial.
             parameters: Of the trial.
-            items: How many validation items are scored at each rung.
+            items: How many validation items are scored at each rung of a full budget.
+            ended: The rung at which the trial ends; that of its epochs where this is None.
         """
         if strategy not in self.item:
             return [self.head]
-        steps = optimizer_steps(self.train_rows, int(parameters[BATCH]), self.epochs)
-        at = {rung: step for step, rungs in rung_steps(steps, self.rungs).items() for rung in rungs}
+        length = rungs_of(parameters, self)
+        epochs = self.epochs * length / self.rungs
+        steps = optimizer_steps(self.train_rows, int(parameters[BATCH]), epochs)
+        at = {rung: step for step, rungs in rung_steps(steps, length).items() for rung in rungs}
         kind = (strategy, str(parameters.get(TARGETS, "")))
         known = self.step.get(kind)
         per_step = float((self._like(strategy) if known is None else known) @ _features(parameters))
-        scored = np.cumsum(items)
+        scored = np.cumsum([*items[: length - 1], items[-1]])
+        last = length if ended is None else min(ended, length)
+        if last < length:  # there its best weights are scored once more, on all items
+            scored[last - 1] += items[-1]
         return [
             float(
                 self.setup[strategy] + at[rung] * per_step + self.item[strategy] * scored[rung - 1]
             )
-            for rung in range(1, self.rungs + 1)
+            for rung in range(1, last + 1)
         ]
 
     def _like(self, strategy: str) -> Floats:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import optuna
 
 from benchmarks.search.methods import OURS
-from benchmarks.search.replay import answered_by, seeded, unit_of
+from benchmarks.search.replay import answered_by, seeded
 from benchmarks.search.score import mean
 from benchmarks.search.thaw import worlds
 from benchmarks.search.world import World
@@ -68,7 +68,7 @@ def foreseen(tried: Sequence[Tried], known: int, first_rung: int) -> tuple[float
 def bill(make: Callable[[int], World], seed: int, trials: int, first: int | None) -> Bill:
     """Search the same world twice: with our pruner, and without."""
     world = make(seed)
-    plan, unit = seeded(world.plan, seed, first), unit_of(make(seed))
+    plan, unit = seeded(world.plan, seed, first), make(seed).unit
     starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
     untrained = world.beforehand.untrained
     whole, ours = (

@@ -82,6 +82,12 @@ class FormulaWorld:
         return chance(self.plan)
 
     @property
+    def unit(self) -> float:
+        """Seconds of one full trial of the first default."""
+        first = self.plan.candidates[0]
+        return self._seconds(first.strategy, first.defaults())[-1]
+
+    @property
     def beforehand(self) -> Beforehand:
         """Nothing: the head is a trial."""
         return Beforehand()

@@ -13,7 +13,7 @@ import argparse
 import optuna
 
 from benchmarks.search.formula import KINDS, FormulaWorld
-from benchmarks.search.replay import PLANNED_LIKE, answered_by, seeded, unit_of
+from benchmarks.search.replay import PLANNED_LIKE, answered_by, seeded
 from benchmarks.search.score import Replay, mean, mean_seconds
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import Realised
@@ -49,7 +49,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     planned = read(PLANNED_LIKE, TABLES).plan
     for task in chosen.tasks.split(","):
-        unit = unit_of(FormulaWorld(planned, KINDS[task], 0))
+        unit = FormulaWorld(planned, KINDS[task], 0).unit
         replays = []
         for seed in range(chosen.seeds):
             plan = seeded(planned, seed, None)

@@ -70,10 +70,11 @@ def run(world: World, seed: int, budgets: float, unit: float) -> Replay:
         key, parameters = _chosen(plan, dict(asked.config))
         shown = world.trial(key, parameters)
         rung = int(asked.config[RUNG])
+        shown_at = min(rung, len(shown.seconds)) - 1  # it may have ended before
         which = asked.metadata.id.split("_")[0]
-        spent += max(0.0, shown.seconds[rung - 1] - paid.get(which, 0.0))
-        paid[which] = shown.seconds[rung - 1]
-        loss = shown.losses[rung - 1]
+        spent += max(0.0, shown.seconds[shown_at] - paid.get(which, 0.0))
+        paid[which] = shown.seconds[shown_at]
+        loss = shown.losses[shown_at]
         asking.tell(asked, float(min(loss, 10 * world.guessing)))
         if rung == plan.budget.rungs and shown.items is not None:
             ended.append((spent, shown))

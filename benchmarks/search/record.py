@@ -201,7 +201,8 @@ class Recorder:
             "precision": self._config(planned).precision,
             "machine": machine(),
         }
-        reached = curve.items[:-1] if result.state == "COMPLETE" else curve.items
+        ended_early = result.state != "COMPLETE" or result.stopped_at_rung is not None
+        reached = curve.items if ended_early else curve.items[:-1]
         # Where there are fewer steps than rungs, one below the last may be scored on all items.
         below = [items[: self._rung_items] for items in reached]
         arrays = {

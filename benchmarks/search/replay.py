@@ -57,9 +57,10 @@ def answered_by(world: World, plan: Plan, realised: list[Realised]) -> Objective
     ) -> Generator[Rung, None, float | None]:
         one = world.trial(strategy, parameters)
         realised.append(one)
-        last = plan.budget.rungs - len(one.losses)
-        for rung, loss, seconds in zip(count(last + 1), one.losses, one.seconds, strict=False):
-            if is_scored(plan, rung):
+        last = one.ends_at or plan.budget.rungs
+        first = last - len(one.losses) + 1
+        for rung, loss, seconds in zip(count(first), one.losses, one.seconds, strict=False):
+            if is_scored(plan, rung) or rung == last:
                 items = one.scored[rung - 1] if rung <= len(one.scored) else None
                 yield Rung(rung, loss, seconds, items=items)
         return one.first_half
@@ -106,12 +107,6 @@ def _planned_first(plan: Plan) -> int:
     # A table's plan was frozen when it was first recorded, and the planner has changed since.
     warmup = plan.candidates[0].parameters.get("warmup_ratio")
     return first_rung(float(warmup.default) if warmup else 0.0, plan.budget.rung_every)
-
-
-def unit_of(world: World) -> float:
-    """Seconds of one full trial of the first default."""
-    first = world.plan.candidates[0]
-    return float(world.trial(first.strategy, first.defaults()).seconds[-1])
 
 
 def line(name: str, told: dict[str, Any], seconds: float) -> str:
@@ -176,7 +171,7 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
     told: dict[str, Any] = {}
     if chosen.world == "formula":
         plan = read(PLANNED_LIKE, chosen.tables).plan
-        unit = unit_of(FormulaWorld(plan, KINDS[task], 0))
+        unit = FormulaWorld(plan, KINDS[task], 0).unit
         make: Callable[[int], World] = partial(FormulaWorld, plan, KINDS[task])
     else:
         table = read(task, chosen.tables)
@@ -189,7 +184,7 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
         ground = Ground.of(table)
         plan = table.plan
         make = partial(ModelWorld if chosen.world == "model" else TableWorld, ground)
-        unit = unit_of(make(0))
+        unit = make(0).unit
         if chosen.check:
             told["ranking"] = {key: vars(one) for key, one in ground.rankings.items()}
     told["unit_seconds"] = unit

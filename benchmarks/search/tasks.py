@@ -40,7 +40,7 @@ class RecordedTask:
         classes: How many classes, by name; None for all.
         after: How many classes, by name, are passed over.
         uneven: Whether class k has only 1/(1 + k/2) of the rows that the first has.
-        epochs: One full budget.
+        epochs: One full budget; None to search how many up to what the planner says.
         kept: Whether the search was tuned without looking at it.
         written: The columns to write from and the text to write, where no class is asked for.
         rung_items: Validation items scored below the last rung.
@@ -52,7 +52,7 @@ class RecordedTask:
     classes: int | None = None
     after: int = 0
     uneven: bool = False
-    epochs: float = 1.0
+    epochs: float | None = 1.0
     kept: bool = False
     written: tuple[str, str] | None = None
     rung_items: int = RUNG_ITEMS
@@ -124,6 +124,7 @@ TASKS = {
     task.name: task
     for task in (
         RecordedTask("wellformed", "query_wellformed", rows=(1200, 1200)),
+        RecordedTask("few-queries", "query_wellformed", rows=(480, 1200), epochs=None),
         RecordedTask("intents", "banking77", rows=(960, 1248), classes=24),
         RecordedTask("uneven-intents", "banking77", rows=(720, 1100), classes=28, uneven=True),
         RecordedTask("assistant", "snips7", rows=(560, 1190), classes=7),

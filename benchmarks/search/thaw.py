@@ -20,7 +20,7 @@ from functools import partial
 import optuna
 
 from benchmarks.search.formula import KINDS, FormulaWorld
-from benchmarks.search.replay import MOST_TRIALS, PLANNED_LIKE, answered_by, seeded, unit_of
+from benchmarks.search.replay import MOST_TRIALS, PLANNED_LIKE, answered_by, seeded
 from benchmarks.search.score import mean
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import Ground, Realised, TableWorld, World
@@ -96,7 +96,7 @@ def main() -> None:
     for task in chosen.tasks.split(","):
         began = time.process_time()
         make = worlds(task, [name for name in chosen.strategies.split(",") if name])
-        unit = unit_of(make(0))
+        unit = make(0).unit
         replays = []
         for seed in range(chosen.seeds):
             world = make(seed)

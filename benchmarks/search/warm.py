@@ -15,7 +15,7 @@ import optuna
 
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.methods import METHODS, OURS
-from benchmarks.search.replay import PLANNED_LIKE, replay, unit_of
+from benchmarks.search.replay import PLANNED_LIKE, replay
 from benchmarks.search.score import BUDGETS, mean, mean_seconds
 from benchmarks.search.table import TABLES, read
 from sweeper.planning.plan import Hint, Plan
@@ -59,7 +59,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     plan = read(PLANNED_LIKE, TABLES).plan
     for task in chosen.tasks.split(","):
-        unit = unit_of(FormulaWorld(plan, KINDS[task], 0))
+        unit = FormulaWorld(plan, KINDS[task], 0).unit
         for wrong in WRONG:
             began = time.process_time()
             replays = []

@@ -22,7 +22,7 @@ from scipy import stats
 from benchmarks.search.design import Planned
 from benchmarks.search.methods import METHODS, OURS, Method
 from benchmarks.search.record import Recorder
-from benchmarks.search.replay import MOST_TRIALS, answered_by, seeded, unit_of
+from benchmarks.search.replay import MOST_TRIALS, answered_by, seeded
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.tasks import TASKS
 from benchmarks.search.world import Beforehand, Ground, ModelWorld, Realised, TableWorld
@@ -54,7 +54,7 @@ def winner(ground: Ground, make: Make, method: Method, seed: int, budgets: float
     objective = answered_by(world, plan, realised)
     starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
     # A table gives each of its trials once, so that the unit is asked of another world.
-    limit = Limit(MOST_TRIALS, budgets * unit_of(make(ground, seed)))
+    limit = Limit(MOST_TRIALS, budgets * make(ground, seed).unit)
     known = world.beforehand if method.sampler == OURS else Beforehand()
     searched = search(
         plan,

@@ -20,9 +20,11 @@ from benchmarks.search.costs import Costs
 from benchmarks.search.curvemodel import Coordinates, CurveModel, Ranking, ranking
 from benchmarks.search.design import Design
 from benchmarks.search.table import Baseline, Floats, Recorded, Table
+from sweeper.planning.epochs import EPOCHS
 from sweeper.planning.plan import Plan
 from sweeper.search import space
 from sweeper.search.axis import Axis, Choice, axis_of
+from sweeper.search.length import rungs_of
 from sweeper.search.pruner import chance
 from sweeper.search.untrained import NOTHING, Untrained
 from sweeper.spec import Scalar
@@ -48,6 +50,7 @@ class Realised:
         items: Final loss of each validation item; None where it fails.
         truth: Final loss without noise.
         scored: The first items of half A at each rung, where that was recorded.
+        ends_at: The rung of the last loss; the last of a full budget where this is None.
     """
 
     losses: tuple[float, ...]
@@ -55,6 +58,7 @@ class Realised:
     items: Floats | None
     truth: float
     scored: tuple[FirstItems, ...] = ()
+    ends_at: int | None = None
 
     @property
     def first_half(self) -> float:
@@ -86,6 +90,11 @@ class World(Protocol):
     def guessing(self) -> float: ...
     @property
     def beforehand(self) -> Beforehand: ...
+    @property
+    def unit(self) -> float:
+        """Seconds of one full trial of the first default."""
+        ...
+
     def trial(self, strategy: str, parameters: Mapping[str, Scalar]) -> Realised: ...
 
 
@@ -115,8 +124,13 @@ def axes_of(plan: Plan, key: str) -> dict[str, Axis | Choice]:
 def seen_losses(
     one: Recorded, rungs: int, items: int, order: Callable[[Floats], Floats] = np.asarray
 ) -> list[float]:
-    """A recorded trial's losses on the rung items of half A, infinite from where it failed."""
+    """A recorded trial's losses on the rung items of half A, infinite from where it failed.
+
+    One that ended early, with its best rung's weights, has none of its end among them.
+    """
     seen = [float(order(row[:items])[0::2].mean()) for row in one.items]
+    if one.complete and len(one.steps) < rungs:
+        return seen
     seen += [math.inf] * (rungs - 1 - len(seen))
     return [*seen, float(order(one.final)[0::2].mean()) if one.complete else math.inf]
 
@@ -137,19 +151,27 @@ class Ground:
 
     table: Table
     costs: Costs
-    models: Mapping[str, CurveModel]
-    noise: Floats = field(repr=False)
 
     @classmethod
     def of(cls, table: Table) -> Ground:
-        """Calibrate and fit."""
-        models = {}
+        """Calibrate."""
+        return cls(table, Costs.of(table))
+
+    @cached_property
+    def models(self) -> dict[str, CurveModel]:
+        """One of each searched strategy. They know trials of one length only."""
+        table, models = self.table, {}
         for key, one in space.candidates(table.plan).items():
             trials = table.of(key)
             if space.searchable(one) and len(trials) >= FEWEST_TRIALS:
                 curves = log_curves(table, trials)
                 models[key] = CurveModel.fit(trials, curves, axes_of(table.plan, key))
-        return cls(table, Costs.of(table), models, _noise(table))
+        return models
+
+    @cached_property
+    def noise(self) -> Floats:
+        """What two seeds of one configuration differ by; shape ``(pairs, rungs)``."""
+        return _noise(self.table)
 
     @cached_property
     def rankings(self) -> dict[str, Ranking]:
@@ -226,6 +248,12 @@ class _Recorded:
     @property
     def guessing(self) -> float:
         return chance(self.plan)
+
+    @property
+    def unit(self) -> float:
+        first = self.plan.candidates[0]
+        items = scored_items(self.plan)
+        return self.ground.costs.seconds(first.strategy, first.defaults(), items)[-1]
 
     @property
     def beforehand(self) -> Beforehand:
@@ -314,8 +342,13 @@ class TableWorld(_Recorded):
 
     def trial(self, strategy: str, parameters: Mapping[str, Scalar]) -> Realised:
         """The trial; infinitely bad and free where all recorded ones are used up."""
+        length = parameters.get(EPOCHS)
         pool = [
-            one for one in self._met if one.strategy == strategy and one.index not in self._used
+            one
+            for one in self._met
+            if one.strategy == strategy
+            and one.index not in self._used
+            and one.parameters.get(EPOCHS) == length
         ]
         if not pool:
             return Realised((math.inf,), (0.0,), None, math.inf)
@@ -332,15 +365,17 @@ class TableWorld(_Recorded):
         return pool[int(np.argmin(apart))]
 
     def _realise(self, one: Recorded) -> Realised:
-        plan = self.plan
-        seconds = self.ground.costs.seconds(one.strategy, one.parameters, scored_items(plan))
-        if one.strategy not in self.ground.costs.item:
+        plan, costs = self.plan, self.ground.costs
+        rungs = rungs_of(one.parameters, plan.budget)
+        ended = len(one.steps) if one.complete else None
+        seconds = costs.seconds(one.strategy, one.parameters, scored_items(plan), ended)
+        if one.strategy not in costs.item:
             items = self.halved(one.final)
             return Realised((float(items[0::2].mean()),), tuple(seconds[-1:]), items, one.loss)
         width = _width(self.ground.table)
-        losses = seen_losses(one, plan.budget.rungs, width, self.halved)
+        losses = seen_losses(one, rungs, width, self.halved)
         final = self.halved(one.final) if one.complete else None
         seen = [self.halved(row[:width])[0::2] for row in (*one.items, one.final)]
         of = len(one.final) // 2
         scored = tuple(FirstItems.among(row.tolist(), of) for row in seen)
-        return Realised(tuple(losses), tuple(seconds), final, one.loss, scored)
+        return Realised(tuple(losses), tuple(seconds), final, one.loss, scored, len(losses))

@@ -32,6 +32,7 @@ from benchmarks.search.world import (
     scored_items,
 )
 from sweeper.facts.record import LabelCount
+from sweeper.planning.epochs import EPOCHS
 from sweeper.planning.plan import Parameter, Plan
 from sweeper.training.schedule import optimizer_steps, rung_steps
 
@@ -197,6 +198,48 @@ def test_a_table_world_gives_each_recorded_trial_once(ground: Ground) -> None:
     shown = [world.trial("lora", table_default(ground)).truth for _ in range(count + 1)]
     assert len(set(shown[:-1])) == count
     assert math.isinf(shown[-1])
+
+
+def test_trials_of_fewer_epochs_end_at_their_own_rung_and_those_that_overfit_before(
+    ground: Ground,
+) -> None:
+    whole, half, early = ground.table.of("lora")[:3]
+    half = replace(
+        half, parameters=half.parameters | {EPOCHS: 1.0}, items=half.items[:3],
+        steps=half.steps[:4], training_seconds=half.training_seconds[:4],
+    )  # fmt: skip
+    early = replace(
+        early, parameters=early.parameters | {EPOCHS: 2.0}, items=early.items[:5],
+        steps=early.steps[:5], training_seconds=early.training_seconds[:5],
+    )  # fmt: skip
+    mixed = replace(ground, table=replace(ground.table, trials=(whole, half, early)))
+    world, made = TableWorld(mixed, 0), seeded(ground.table.plan, 0, None)
+
+    asked, kept = {**half.parameters, "r": 128}, list[Realised]()
+    rungs = list(answered_by(world, made, kept)("lora", asked))
+    assert [one.rung for one in rungs] == [1, 2, 3, 4]
+    assert rungs[-1].loss == kept[0].first_half
+    assert kept[0].truth == half.loss
+    assert math.isinf(world.trial("lora", asked).truth)  # no other one of that length
+
+    rungs = list(answered_by(world, made, kept)("lora", early.parameters))
+    assert [one.rung for one in rungs] == [1, 2, 3, 4, 5]
+    assert kept[-1].truth == early.loss
+    assert rungs[-1].loss == pytest.approx(early.items[-1].mean())
+
+
+def test_half_of_the_epochs_take_half_of_the_steps_and_an_early_end_scores_all_once_more(
+    table: Table,
+) -> None:
+    costs, items = Costs.of(table), [10] * 7 + [100]
+    costs = replace(costs, item=dict.fromkeys(costs.item, 1.0))
+    parameters = table.plan.candidate("lora").defaults()
+    full = costs.seconds("lora", parameters, items)
+    half = costs.seconds("lora", {**parameters, EPOCHS: table.plan.budget.epochs / 2}, items)
+    assert half[-1] == pytest.approx(full[3] - 10 + 100)
+    early = costs.seconds("lora", parameters, items, ended=5)
+    assert early[:4] == full[:4]
+    assert early[4] == pytest.approx(full[4] + 100)
 
 
 def test_each_seed_has_halves_of_its_own_and_sees_rungs_on_its_half_a(ground: Ground) -> None:
