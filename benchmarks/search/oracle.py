@@ -1,9 +1,9 @@
 """What the noise leaves to gain: a search that knows the optimum and tries it after the defaults.
 
-    python -m benchmarks.search.oracle [--tasks a,b] [--seeds 30]
+    python -m benchmarks.search.oracle [--tasks a,b] [--seeds 30] [--strategies a,b]
 
-On tasks that are formulas, as in ``replay``. No method can be expected to need fewer budgets; where
-one does, luck among its many trials was good enough.
+On tasks that are formulas or recorded, as in ``replay``. No method can be expected to need fewer
+budgets; where one does, luck among its many trials was good enough.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import argparse
 import optuna
 
 from benchmarks.search.formula import KINDS, FormulaWorld
-from benchmarks.search.replay import PLANNED_LIKE, answered_by, seeded
+from benchmarks.search.replay import answered_by, seeded
 from benchmarks.search.score import Replay, mean, mean_seconds
-from benchmarks.search.table import TABLES, read
-from benchmarks.search.world import Realised
+from benchmarks.search.thaw import worlds
+from benchmarks.search.world import Realised, TableWorld
 from sweeper.execution.slots import known_slots
 from sweeper.planning.plan import Plan
 from sweeper.search import space
 from sweeper.search.engine import Limit, search
 
 
-def told_the_optimum(plan: Plan, world: FormulaWorld, unit: float, budgets: float) -> Replay:
+def told_the_optimum(
+    plan: Plan, world: FormulaWorld | TableWorld, unit: float, budgets: float
+) -> Replay:
     """The defaults, the optimum, and nothing else."""
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
@@ -45,15 +47,16 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(KINDS))
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budgets", type=float, default=20.0)
+    parser.add_argument("--strategies", default="", help="of tables, instead of all")
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    planned = read(PLANNED_LIKE, TABLES).plan
     for task in chosen.tasks.split(","):
-        unit = FormulaWorld(planned, KINDS[task], 0).unit
+        make = worlds(task, [name for name in chosen.strategies.split(",") if name])
+        unit = make(0).unit
         replays = []
         for seed in range(chosen.seeds):
-            plan = seeded(planned, seed, None)
-            world = FormulaWorld(plan, KINDS[task], seed)
+            world = make(seed)
+            plan = seeded(world.plan, seed, None)
             replays.append(told_the_optimum(plan, world, unit, chosen.budgets))
         until = mean_seconds(replays)
         spent = mean([one.spent / unit for one in replays])

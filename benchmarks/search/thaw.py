@@ -105,7 +105,7 @@ def main() -> None:
         print(line(task, replays, time.process_time() - began), flush=True)
 
 
-def worlds(task: str, strategies: Sequence[str]) -> Callable[[int], World]:
+def worlds(task: str, strategies: Sequence[str]) -> Callable[[int], FormulaWorld | TableWorld]:
     """What makes a formula or a table by that name, from a seed."""
     if task in KINDS:
         return partial(FormulaWorld, read(PLANNED_LIKE, TABLES).plan, KINDS[task])

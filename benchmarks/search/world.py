@@ -328,7 +328,16 @@ class TableWorld(_Recorded):
 
     @cached_property
     def best(self) -> Realised:
-        return self._realise(min(self._met, key=lambda one: one.loss))
+        return self._realise(self._best_met)
+
+    @property
+    def optimum(self) -> tuple[str, dict[str, Scalar]]:
+        """The configuration that ``best`` is the trial of."""
+        return self._best_met.strategy, self._best_met.parameters
+
+    @cached_property
+    def _best_met(self) -> Recorded:
+        return min(self._met, key=lambda one: one.loss)
 
     @cached_property
     def _met(self) -> list[Recorded]:
