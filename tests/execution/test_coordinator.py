@@ -82,11 +82,11 @@ def test_pruned_trials_say_why_and_stopped_before_the_end(finished) -> None:
 def test_the_first_trials_are_the_defaults_and_the_head_has_one_trial(finished) -> None:
     run, _, _ = finished
     configs = [TrialConfig.read(run.trial(n) / "config.json") for n in range(20)]
-    assert [config.strategy for config in configs[:3]] == ["lora", "full", "head"]
+    assert [config.strategy for config in configs[:3]] == ["head", "lora", "full"]
     assert [config.origin for config in configs[:4]] == ["default"] * 3 + ["search"]
     assert [config.strategy for config in configs].count("head") == 1
-    assert configs[0].parameters["lora_dropout"] == 0.05
-    assert "head_learning_rate" not in configs[0].parameters
+    assert configs[1].parameters["lora_dropout"] == 0.05
+    assert "head_learning_rate" not in configs[1].parameters
 
 
 def test_weights_are_kept_for_defaults_bests_and_finalists_only(finished) -> None:

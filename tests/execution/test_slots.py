@@ -23,12 +23,14 @@ def names(queue: Queue) -> list[str]:
     return [trial.user_attrs[SLOT] for trial in queue.trials()]
 
 
-def test_defaults_come_first_in_plan_order_then_own_trials_then_search(queue: Queue) -> None:
+def test_the_head_comes_first_then_defaults_in_plan_order_then_own_trials_then_search(
+    queue: Queue,
+) -> None:
     own = OwnTrial(strategy="lora", parameters={"learning_rate": 0.5, "lora_dropout": 0.2})
     plan = make_plan().model_copy(update={"own_trials": (own,)})
     top_up(queue, plan, 10)
     assert (
-        names(queue) == ["default lora", "default full", "default head", "user 0"] + ["search"] * 6
+        names(queue) == ["default head", "default lora", "default full", "user 0"] + ["search"] * 6
     )
     fixed = queue.trial(3).system_attrs["fixed_params"]
     assert fixed["lora.learning_rate"] == 0.5
@@ -73,7 +75,7 @@ def test_a_default_that_is_nearly_free_does_not_use_up_the_share_of_the_others(
     )
     plan = plan.model_copy(update={"candidates": candidates})
     top_up(queue, plan, 6)
-    assert names(queue) == ["default lora", "default full", "default head", *["search"] * 3]
+    assert names(queue) == ["default head", "default lora", "default full", *["search"] * 3]
 
 
 def test_the_first_default_runs_again_without_its_first_stage(queue: Queue) -> None:
