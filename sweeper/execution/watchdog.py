@@ -88,8 +88,10 @@ class Watchdog:
     clock: Callable[[], float] = time.monotonic
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+    _first: int = 0
 
     def __enter__(self) -> Watchdog:
+        self._first = self.pulse.beats  # before anything that is watched can beat
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         self._thread.start()
         return self
@@ -105,7 +107,7 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        first = seen = self.pulse.beats
+        first = seen = self._first
         still, slowest, looked = 0.0, 0.0, self.clock()
         while True:
             limit = self.patience.setup if seen == first else self.patience.step

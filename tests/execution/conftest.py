@@ -1,172 +1,24 @@
-"""Real commands over the curve backend, started and looked at from tests."""
+"""What all execution tests stand on: the curve backend importable, commands that leave nothing."""
 
 from __future__ import annotations
 
-import csv
-import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
-import psutil
 import pytest
-from optuna.trial import FrozenTrial, TrialState
 
 HERE = Path(__file__).parent
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
-from sweeper.execution.claims import lease_of  # noqa: E402
-from sweeper.execution.records import RESULT  # noqa: E402
-from sweeper.runfolder import RunFolder  # noqa: E402
-from sweeper.search.storage import default_url, open_storage  # noqa: E402
-from sweeper.search.study import load_study  # noqa: E402
-from sweeper.trials import TrialResult  # noqa: E402
-
-PATHS = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
+from commands import PATHS, Commands, Sweeper, check_whole, ended_after  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def _workers_find_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", PATHS)
-
-
-@dataclass
-class Commands:
-    """Starts sweep commands in one run folder."""
-
-    folder: Path
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    @property
-    def run(self) -> RunFolder:
-        return RunFolder(self.folder)
-
-    def command(self, trials: int, workers: int, seed: int) -> list[str]:
-        program = [sys.executable, str(HERE / "curve_backend.py"), str(self.folder)]
-        return [*program, str(trials), str(workers), str(seed)]
-
-    def start(
-        self, trials: int, workers: int = 1, seed: int = 0, **environment: str
-    ) -> subprocess.Popen[str]:
-        popen = subprocess.Popen(
-            self.command(trials, workers, seed),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": PATHS, **environment},
-        )
-        self.started.append(popen)
-        return popen
-
-    def ended(self, trials: int, workers: int = 1, **environment: str) -> tuple[int, str, str]:
-        """Run to the end; exit code, and what was printed on both streams."""
-        popen = self.start(trials, workers, **environment)
-        out, errors = popen.communicate(timeout=400)
-        return popen.returncode, out, errors
-
-    def finish(self, trials: int, workers: int = 1, **environment: str) -> str:
-        """Run to the end and return what was printed."""
-        code, out, errors = self.ended(trials, workers, **environment)
-        assert code == 0, errors
-        return out
-
-    def workers(self) -> list[psutil.Process]:
-        """Worker processes on this folder that are alive."""
-        found = []
-        for process in psutil.process_iter(["cmdline", "status"]):
-            words = process.info["cmdline"] or []
-            ours = "sweeper.execution.worker" in words and str(self.folder) in words
-            if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        return found
-
-    def wait_for(self, reached: Callable[[], object], seconds: float = 60.0) -> None:
-        limit = time.monotonic() + seconds
-        while not reached():
-            assert time.monotonic() < limit, "it did not happen in time"
-            time.sleep(0.02)
-
-    def lines(self, name: str) -> list[str]:
-        path = self.folder / name
-        return path.read_text().splitlines() if path.exists() else []
-
-    def trials(self, name: str = "") -> list[FrozenTrial]:
-        url = os.environ.get("CURVE_STORAGE") or default_url(self.run.study)
-        storage = open_storage(url)
-        return load_study(storage, name or self.folder.name).get_trials(deepcopy=False)
-
-    def states(self) -> list[TrialState]:
-        return [trial.state for trial in self.trials()]
-
-
-class Sweeper(Commands):
-    """Starts the real command, ``sweeper run``, over the curve backend."""
-
-    url = ""
-    strategies = "lora,full,head"
-
-    def command(self, trials: int, workers: int, seed: int) -> list[str]:
-        words = "--task classification --model packaged:minilm --data rows.jsonl --progress plain "
-        words += (
-            f"--strategies {self.strategies} --finalists 1 --confirmation-seeds 1 --max-length 32 "
-        )
-        words += f"--backend curve_backend:make --trials {trials} --workers {workers} --seed {seed}"
-        storage = ["--storage", self.url] if self.url else []
-        program = [sys.executable, "-m", "sweeper.cli.main", "run", "--name", self.folder.name]
-        return [*program, *words.split(), *storage]
-
-    def write_rows(self) -> None:
-        words = {"fruit": "apple pear plum", "metal": "iron zinc gold", "river": "nile rhine po"}
-        rows = [
-            {"text": f"what do you know about {names.split()[n % 3]} number {n}", "label": label}
-            for label, names in words.items()
-            for n in range(40)
-        ]
-        path = self.folder.parents[1] / "rows.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def start(
-        self, trials: int, workers: int = 1, seed: int = 0, **environment: str
-    ) -> subprocess.Popen[str]:
-        self.write_rows()
-        popen = subprocess.Popen(
-            self.command(trials, workers, seed),
-            cwd=self.folder.parents[1],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": PATHS, **environment},
-        )
-        self.started.append(popen)
-        return popen
-
-    def table(self) -> dict[int, dict[str, str]]:
-        """``trials.csv`` by trial."""
-        with (self.folder / "trials.csv").open() as file:
-            return {int(row["trial"]): row for row in csv.DictReader(file)}
-
-    def events(self, kind: str) -> list[str]:
-        """What events of a kind said, over all calls."""
-        events = [json.loads(line) for line in self.lines("events.jsonl")]
-        return [event.get("text", "") for event in events if event["kind"] == kind]
-
-
-@contextmanager
-def ended_after(made: Commands) -> Iterator[None]:
-    """Leave nothing running behind."""
-    yield
-    for popen in made.started:
-        if popen.poll() is None:
-            popen.kill()
-        popen.communicate()
-    made.wait_for(lambda: not made.workers(), 5.0)
 
 
 @pytest.fixture
@@ -181,23 +33,6 @@ def sweeper(tmp_path: Path) -> Iterator[Sweeper]:
     made = Sweeper(tmp_path / "runs" / "run")
     with ended_after(made):
         yield made
-
-
-def check_whole(commands: Commands, total: int) -> None:
-    """The run has exactly so many trials, all ended, none trained after its end."""
-    trials = commands.trials()
-    assert [trial.number for trial in trials] == list(range(total))
-    assert all(trial.state.is_finished() for trial in trials)
-    trained = [line.split() for line in commands.lines("trained.log")]
-    for trial in trials:
-        result = TrialResult.read(commands.run.trial(trial.number) / RESULT)
-        assert result.state == trial.state.name
-        assert result.validation_loss == (trial.value if result.state == "COMPLETE" else None)
-        own = [int(a) for n, a, seed in trained if int(n) == trial.number and seed == "0"]
-        assert result.attempt == lease_of(trial).attempt
-        assert own == sorted(set(own))
-        if result.state != "FAIL":  # the last attempt of a failed one may have died before it
-            assert max(own) == result.attempt
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ life, hangs, stops, exceptions, divergence, too little memory, the system's kill
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import os
 import random
@@ -50,17 +51,19 @@ def moment(run: RunFolder, name: str) -> None:
     """Perhaps the last moment of this process."""
     if not KILLS:
         return
-    log = run.path / "kills.log"
-    kills = len(log.read_text().splitlines()) if log.exists() else 0
-    if kills >= KILLS or MOMENTS[kills % len(MOMENTS)] != name:
-        return
-    if kills not in _left:
-        _left[kills] = random.randrange(*_PASSES.get(name, (0, 1)))
-    _left[kills] -= 1
-    if _left[kills] < 0:
-        with log.open("a") as file:
-            file.write(name + "\n")
-        os.kill(os.getpid(), signal.SIGKILL)
+    with (run.path / "kills.log").open("a+") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)  # no two workers take the same one; gone with its holder
+        log.seek(0)
+        kills = len(log.readlines())
+        if kills >= KILLS or MOMENTS[kills % len(MOMENTS)] != name:
+            return
+        if kills not in _left:
+            _left[kills] = random.randrange(*_PASSES.get(name, (0, 1)))
+        _left[kills] -= 1
+        if _left[kills] < 0:
+            log.write(name + "\n")
+            log.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _around(owner: Any, name: str, run: RunFolder, before: str | None, after: str | None) -> None:

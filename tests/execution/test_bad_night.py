@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PATHS, Sweeper, check_whole, ended_after
+from commands import PATHS, Sweeper, check_whole, ended_after
 
 from sweeper.execution.status import Status
 from sweeper.trials import TrialConfig

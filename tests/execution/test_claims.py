@@ -48,7 +48,7 @@ def claim_all(url: str, owner: str, together: threading.Barrier) -> list[int]:
 
 def test_workers_that_claim_at_once_never_share_a_trial_and_leave_none(url: str) -> None:
     make_queue(url, 24)
-    together = threading.Barrier(3)
+    together = threading.Barrier(3, timeout=60)
     with ThreadPoolExecutor(3) as pool:
         owners = [f"h/{number}/0" for number in range(3)]
         claimed = list(pool.map(lambda owner: claim_all(url, owner, together), owners))
@@ -127,7 +127,7 @@ def test_ends_and_take_backs_at_once_leave_one_winner(url: str) -> None:
     claims = [queue.claim("h/1/0") for _ in range(total)]
     seen = watcher.trials()
     taken: list[bool] = []
-    together = threading.Barrier(2)
+    together = threading.Barrier(2, timeout=60)
 
     def take() -> None:
         together.wait()

@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from conftest import Sweeper, check_whole
+from commands import Sweeper, check_whole
 from curve_backend import make_plan
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState

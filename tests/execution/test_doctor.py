@@ -43,10 +43,10 @@ def test_a_process_that_fails_or_hangs_says_so(
 ) -> None:
     (failed,) = doctor.training(python(tmp_path, "echo no module >&2; exit 1"))
     assert failed.detail == "no module"
-    monkeypatch.setattr(doctor, "TRAINING_SECONDS", 0.2)
-    slow, cut_off = doctor.training(python(tmp_path, f"{line('torch')}; exec sleep 5"))
+    monkeypatch.setattr(doctor, "TRAINING_SECONDS", 2.0)
+    slow, cut_off = doctor.training(python(tmp_path, f"{line('torch')}; exec sleep 60"))
     assert slow.name == "torch"
-    assert "no answer within 0.2 s" in cut_off.detail
+    assert "no answer within 2 s" in cut_off.detail
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Sweeper, check_whole, ended_after
+from commands import Sweeper, check_whole, ended_after
 
 from sweeper.facts.machine import processor
 
@@ -99,7 +99,9 @@ def test_trials_share_a_gpu_only_where_they_fit(
     check_whole(on_gpus, TRIALS)
     assert on_gpus.events("warning") == [note] * bool(note)
     places = on_gpus.places()
-    assert {place["CUDA_VISIBLE_DEVICES"] for place in places} == set(devices)
+    used = {place["CUDA_VISIBLE_DEVICES"] for place in places}
+    assert used  # a worker that starts late may find nothing left to do
+    assert used <= set(devices)
     if len(set(devices)) == len(devices):  # nobody shares
         for one, other in itertools.combinations(places, 2):
             same = one["CUDA_VISIBLE_DEVICES"] == other["CUDA_VISIBLE_DEVICES"]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 
-from conftest import PATHS, Sweeper, check_whole
+from commands import PATHS, Sweeper, check_whole
 from optuna.trial import TrialState
 
 from sweeper.execution.status import Status

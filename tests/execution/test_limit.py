@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Sweeper, ended_after
+from commands import Sweeper, ended_after
 
 from sweeper.execution.status import Status
 from sweeper.findings.record import Findings

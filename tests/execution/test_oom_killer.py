@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Sweeper, check_whole, ended_after
+from commands import Sweeper, check_whole, ended_after
 from curve_backend import make_plan
 from optuna.trial import TrialState
 

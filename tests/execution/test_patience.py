@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy
-from conftest import Sweeper, check_whole
+from commands import Sweeper, check_whole
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
@@ -21,7 +21,7 @@ from sweeper.execution.patience import Patience, StorageGone, passes, patient
 from sweeper.search.storage import Storage, open_storage
 from sweeper.search.study import create_study
 
-FAST = {"CURVE_STEP_SECONDS": "0.01"}
+FAST, SLOW = {"CURVE_STEP_SECONDS": "0.01"}, {"CURVE_STEP_SECONDS": "0.05"}
 
 
 def test_a_storage_file_that_is_away_for_a_while_is_waited_for_and_given_up_in_the_end(
@@ -30,7 +30,7 @@ def test_a_storage_file_that_is_away_for_a_while_is_waited_for_and_given_up_in_t
     journal = sweeper.folder / "study.log"
     away = sweeper.folder.parents[1] / "away.log"
     sweeper.url = f"journal:{journal}"
-    popen = sweeper.start(8, 2, SWEEPER_STORAGE_PATIENCE="6", **FAST)
+    popen = sweeper.start(8, 2, SWEEPER_STORAGE_PATIENCE="6", **SLOW)
     sweeper.wait_for(lambda: len(sweeper.lines("trained.log")) > 2, 120.0)
     journal.rename(away)
     sweeper.wait_for(lambda: any("does not answer" in e for e in sweeper.events("warning")), 20.0)
@@ -213,7 +213,7 @@ def test_a_postgresql_server_may_crash_and_come_back(
     commands, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CURVE_STORAGE", postgresql_url)
-    popen = commands.start(6, 2, CURVE_QUICK="1", **FAST)
+    popen = commands.start(6, 2, CURVE_QUICK="1", **SLOW)
     commands.wait_for(lambda: len(commands.lines("trained.log")) > 1, 120.0)
     with stopped(postgresql_url):
         events = commands.run.events

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Commands, Sweeper, check_whole
+from commands import Commands, Sweeper, check_whole
 from curve_backend import make_plan
 from optuna.trial import TrialState
 
@@ -24,7 +24,7 @@ from sweeper.search.storage import open_storage
 from sweeper.search.study import create_study
 from sweeper.trials import BaselineResult, TestScore, TrialResult
 
-SLOW = {"CURVE_STEP_SECONDS": "0.01"}
+SLOW, FAST = {"CURVE_STEP_SECONDS": "0.05"}, {"CURVE_STEP_SECONDS": "0.01"}
 
 
 def cut(path: Path) -> None:
@@ -42,7 +42,7 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
     sweeper.wait_for(lambda: sweeper.folder.exists() and sweeper.lines("trained.log")[3:], 120.0)
     popen.kill()
     popen.communicate()
-    sweeper.wait_for(lambda: not sweeper.workers(), 5.0)
+    sweeper.wait_for(lambda: not sweeper.workers())
     run = sweeper.run
     trials, done = sweeper.trials(), ended(sweeper)
     losses = {number: trials[number].value for number in done}
@@ -59,7 +59,7 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
     for path in (run.status, run.plan):
         cut(path)
 
-    sweeper.finish(6, 1, **SLOW)
+    sweeper.finish(6, 1, **FAST)
     check_whole(sweeper, 6)
     now = sweeper.trials()
     assert {number: now[number].value for number in done} == losses

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Sweeper, ended_after
+from commands import Sweeper, ended_after
 
 from sweeper.findings.record import Findings
 

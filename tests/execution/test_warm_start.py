@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Sweeper, ended_after
+from commands import Sweeper, ended_after
 
 from sweeper.findings.record import Findings
 from sweeper.planning.plan import Plan

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 
-from conftest import Commands, check_whole
+from commands import Commands, check_whole
 from curve_backend import make_plan
 
 from sweeper.execution.claims import lease_of

@@ -52,13 +52,13 @@ def test_on_sql_a_section_that_breaks_off_has_done_nothing(postgresql_url: str) 
 def test_on_sql_one_who_was_stopped_in_a_section_blocks_nobody_and_writes_nothing(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storages, "SECTION_SECONDS", 0.3)
+    monkeypatch.setattr(storages, "SECTION_SECONDS", 1.0)
     stopped, other = open_storage(postgresql_url), open_storage(postgresql_url)
     trial = waiting_trial(stopped)
 
     def sleep_through_it() -> None:
         with stopped.exclusive(trial):
-            time.sleep(0.6)
+            time.sleep(2.0)
             with other.exclusive(trial, wait=False) as alone:
                 assert alone
                 other.optuna.set_trial_system_attr(trial, "lease", "other")
