@@ -209,6 +209,7 @@ class Coordinator:
     def _prepare(self) -> None:
         study = self.loop.queue.study
         self._claim_study()
+        self.loop.progress.total = max(self.total, ending.begun(self.loop.queue.trials()))
         study.set_user_attr(RUN, str(self.run.path.resolve()))
         study.set_user_attr(SPEC, self.spec.to_json())
         sharing.publish(self.run, study)
@@ -248,8 +249,11 @@ class Coordinator:
                 f"{self.total} trials instead of {self.spec.search.trials}: every configuration "
                 "of the space will have run by then"
             )
-        if self.loop.ledger.finished(len(self.loop.ledger.trials)) > self.total:
-            self.loop.warn("the study already has more finished trials than --trials asks for")
+        if self.total > self.spec.search.trials:
+            self.loop.warn(
+                f"{self.total} trials have been begun already, and none of them is taken back: "
+                f"the study stays at {self.total}, not {self.spec.search.trials}"
+            )
 
     def _search(self) -> None:
         loop, baselines = self.loop, Job("baselines", "baselines")

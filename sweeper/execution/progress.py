@@ -40,10 +40,12 @@ class Progress:
     jobs_done: int = 0
     running: dict[str, Running] = field(default_factory=dict)
     _begun: float = field(default_factory=time.monotonic)
+    _worked: bool = False
 
     def hear(self, event: Event) -> None:
         """Take an event into account."""
         if event.kind in ("trial-started", "job-started"):
+            self._worked = True
             self.running[event.worker] = Running(
                 worker=event.worker,
                 job=event.job,
@@ -115,11 +117,17 @@ class Progress:
             started_at=self.started_at,
             updated_at=now(),
             ended_at=now() if ended else "",
-            seconds=round(self.earlier_seconds + time.monotonic() - self._begun, 3),
+            seconds=self._seconds(ended),
             process=None if ended else os.getpid(),
             message=self.message,
             search_ended=self.search_ended,
         )
+
+    def _seconds(self, ended: bool) -> float:
+        # A call that found nothing to do does not make a finished run longer.
+        idle = ended and self.earlier_seconds and not self._worked
+        own = 0.0 if idle else time.monotonic() - self._begun
+        return round(self.earlier_seconds + own, 3)
 
     def _eta(self, waiting: int) -> Eta | None:
         if self.plan is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sweeper.execution.claims import Queue
 from sweeper.planning import first_stage
-from sweeper.planning.plan import Plan
+from sweeper.planning.plan import Candidate, Plan
 from sweeper.search import space
 from sweeper.search.study import ORIGIN, OVERRIDES
 from sweeper.spec import Scalar
@@ -37,13 +37,18 @@ class Slot:
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
 
 
+def default_slot(key: str, candidate: Candidate) -> Slot:
+    """The rule book's default of a candidate."""
+    return Slot(f"default {key}", "default", space.fixed(key, candidate, {}))
+
+
 def known_slots(plan: Plan, total: int) -> Iterator[Slot]:
     """The slots whose parameters are known beforehand, in their order."""
     keyed = space.candidates(plan)
     # What has one trial only is cheap, and what the others are to be better than. Order is kept.
     cheap_first = sorted(_defaults(plan, total), key=lambda key: space.searchable(keyed[key]))
     for key in cheap_first:
-        yield Slot(f"default {key}", "default", space.fixed(key, keyed[key], {}))
+        yield default_slot(key, keyed[key])
     yield from _skipping(plan, total)
     for number, own in enumerate(plan.own_trials):
         candidate = plan.candidate(own.strategy, own.model)
@@ -68,11 +73,18 @@ def _skipping(plan: Plan, total: int) -> Iterator[Slot]:
 
 
 def _defaults(plan: Plan, total: int) -> list[str]:
-    """Whose defaults are tried, as the plan orders them: a third, and what is nearly free."""
-    seconds = {
-        key: candidate.seconds_per_trial for key, candidate in space.candidates(plan).items()
+    """Whose defaults are tried, as the plan orders them.
+
+    A third of the trials, beside what is nearly free and what has no other trial than this one.
+    """
+    keyed = space.candidates(plan)
+    seconds = {key: candidate.seconds_per_trial for key, candidate in keyed.items()}
+    dearest = max(seconds.values())
+    free = {
+        key
+        for key, candidate in keyed.items()
+        if candidate.seconds_per_trial <= NEARLY_FREE * dearest or not space.searchable(candidate)
     }
-    free = {key for key, cost in seconds.items() if cost <= NEARLY_FREE * max(seconds.values())}
     allowed = max(1, int(total * DEFAULTS_SHARE))
     paid = [key for key in seconds if key not in free][:allowed]
     chosen = [key for key in seconds if key in paid or key in free]

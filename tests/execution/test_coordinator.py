@@ -129,7 +129,9 @@ def test_the_caller_heard_of_everything_and_was_told_when_to_rewrite_the_report(
 def test_the_same_command_again_trains_and_opens_nothing(finished) -> None:
     run, _, _ = finished
     before = [(run.path / name).read_text() for name in ("trained.log", "tested.log", "test.json")]
+    seconds = Status.read(run.status).seconds
     assert sweep(run, 20).kind == "complete"
+    assert Status.read(run.status).seconds == seconds
     after = [(run.path / name).read_text() for name in ("trained.log", "tested.log", "test.json")]
     assert after == before
 
@@ -146,7 +148,9 @@ def test_a_larger_total_adds_trials_and_a_smaller_one_says_so(
     assert_whole(4)
     outcome = sweep(run, 3)
     assert outcome.kind == "complete"
-    assert "more finished trials than --trials asks for" in outcome.status.message
+    assert "4 trials have been begun already" in outcome.status.message
+    assert "the study stays at 4, not 3" in outcome.status.message
+    assert outcome.status.trials == 4
     assert_whole(4)
 
 
@@ -177,3 +181,22 @@ def test_execution_loads_without_torch(module: str) -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_default_that_the_sampler_begins_with_is_one_and_is_not_trained_again(
+    commands, assert_whole: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURVE_QUICK", "1")
+    run = commands.run
+    sweep(run, 4)  # the head and LoRA are all defaults that so few trials allow
+
+    def defaults() -> list[str]:
+        configs = [
+            TrialConfig.read(run.trial(n) / "config.json") for n in range(len(commands.trials()))
+        ]
+        return [config.strategy for config in configs if config.origin == "default"]
+
+    assert sorted(defaults()) == ["full", "head", "lora"]
+    sweep(run, 9)
+    assert sorted(defaults()) == ["full", "head", "lora"]
+    assert_whole(9)

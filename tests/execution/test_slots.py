@@ -41,10 +41,10 @@ def test_the_head_comes_first_then_defaults_in_plan_order_then_own_trials_then_s
 def test_defaults_use_at_most_a_third_of_the_trials_and_catch_up_with_a_larger_total(
     queue: Queue,
 ) -> None:
-    top_up(queue, make_plan(), 6)
-    assert names(queue) == ["default lora", "default full", *["search"] * 4]
+    top_up(queue, make_plan(), 4)
+    assert names(queue) == ["default head", "default lora", "search", "search"]
     top_up(queue, make_plan(), 9)
-    assert names(queue)[6:] == ["default head", "search", "search"]
+    assert names(queue)[4:] == ["default full", *["search"] * 4]
 
 
 @pytest.mark.parametrize("total", [1, 3, 20])
