@@ -22,7 +22,7 @@ from sweeper.search.curves import ends, forecast, jitter, move, prior_doubt
 from sweeper.search.items import luck
 from sweeper.search.observations import Observation, observation, observe
 from sweeper.search.problem import Arm, Problem
-from sweeper.search.space import candidates
+from sweeper.search.space import STRATEGY, candidates, has_one_trial
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is
 # expected to end. In replays of 300 recorded trials of 24 intents (benchmarks/search) 1.5 and two
@@ -59,7 +59,10 @@ def judge(study: optuna.Study, trial: FrozenTrial) -> Judgement:
     pruner = study.pruner
     if isinstance(pruner, SweeperPruner):
         return pruner.judge(study, trial)
-    if not pruner.prune(study, trial):
+    # The only rung of a one-trial strategy is its end. Halving pruners would hold its loss against
+    # the first rungs of all trials after it.
+    whole_at_once = has_one_trial(str(trial.params.get(STRATEGY, "")))
+    if whole_at_once or not pruner.prune(study, trial):
         return GO_ON
     rung = max(trial.intermediate_values)
     loss = trial.intermediate_values[rung]

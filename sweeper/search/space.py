@@ -36,6 +36,11 @@ def candidate_key(plan: Problem[Arm], candidate: Arm) -> str:
     return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
 
 
+def has_one_trial(key: str) -> bool:
+    """Whether the candidate that a study calls so never has a second trial."""
+    return key.partition("@")[0] in ONE_TRIAL_STRATEGIES
+
+
 def candidates(plan: Problem[A]) -> dict[str, A]:
     """Every candidate by its key, in the plan's order."""
     return {candidate_key(plan, candidate): candidate for candidate in plan.candidates}

@@ -121,6 +121,28 @@ def test_other_samplers_and_pruners_search_the_same_space(sampler: str, pruner: 
     assert pruned is (pruner != "optuna:NopPruner")
 
 
+@pytest.mark.parametrize(
+    "pruner",
+    [
+        "optuna:SuccessiveHalvingPruner(min_resource=1)",
+        "optuna:HyperbandPruner(min_resource=1, max_resource=8)",
+    ],
+)
+def test_others_pruners_do_not_hold_the_heads_end_against_first_rungs(pruner: str) -> None:
+    space = replace(SPACE, candidates=(*SPACE.candidates, Strategy("head", {})))
+    head = {"strategy": "head"}
+
+    def objective(strategy, parameters):
+        if strategy != "head":
+            return (yield from bowl(strategy, parameters))
+        yield Rung(8, 0.45, 0.5)
+        return 0.45
+
+    first = {"strategy": "lora", "lora.learning_rate": 2e-4}
+    searched = search(space, objective, Limit(2), starts=[head, first], pruner=pruner)
+    assert [one.state for one in searched.trials] == ["COMPLETE", "COMPLETE"]
+
+
 def test_a_name_that_means_nothing_is_refused() -> None:
     with pytest.raises(SpecError):
         search(SPACE, bowl, sampler="optuna:Nothing")
