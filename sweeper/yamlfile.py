@@ -48,8 +48,12 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
 
     def where(self, path: Path_) -> str:
-        """``file:line key``, falling back to the nearest enclosing value that has a line."""
-        key = ".".join(str(part) for part in path)
+        """``file:line key``, falling back to the nearest enclosing value that has a line.
+
+        The place of an item in a file that is one list is left out: its line says as much.
+        """
+        inside = path[1:] if path and isinstance(path[0], int) else path
+        key = ".".join(str(part) for part in inside)
         for end in range(len(path), -1, -1):
             if path[:end] in self.lines:
                 return f"{self.name}:{self.lines[path[:end]]} {key}".rstrip()

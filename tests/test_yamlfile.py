@@ -13,6 +13,12 @@ def test_every_value_knows_its_line():
     assert document.where(("b", 9)) == "f.yaml:2 b.9"
 
 
+def test_the_place_of_an_item_in_a_file_that_is_a_list_is_its_line():
+    document = parse("- a: 1\n- a: 2\n", "f.yaml")
+    assert document.where((1,)) == "f.yaml:2"
+    assert document.where((1, "a")) == "f.yaml:2 a"
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("2e-5", 2e-5), ("1.5E-3", 1.5e-3), ("-3e+2", -300.0), ("5", 5), ("'2e-5'", "2e-5")],

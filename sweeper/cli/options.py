@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 import typer
 
@@ -59,18 +59,42 @@ class _Flag:
     help: str
     panel: str
     parse: Callable[[Any], Any] = lambda value: value
+    several: str = "Give it once."
 
     @property
     def name(self) -> str:
         return FLAGS[self.path].lstrip("-").replace("-", "_")
 
+    @property
+    def listed(self) -> bool:
+        return get_origin(self.type) is list
+
+    def repeated(self, values: Any) -> list[Problem]:
+        """Different values where only one can be meant."""
+        if self.type is bool or self.listed or len(different := dict.fromkeys(values)) < 2:
+            return []
+        said = ", ".join(str(value) for value in different)
+        why = "It takes one value, and all but the last would be ignored."
+        return [Problem(f"{said} were given", why, self.several, FLAGS[self.path])]
+
+    def read(self, values: Any) -> Any:
+        return self.parse(values if self.type is bool or self.listed else values[-1])
+
     def parameter(self) -> inspect.Parameter:
-        option = typer.Option(FLAGS[self.path], help=self.help, rich_help_panel=self.panel)
+        one = self.type is not bool and not self.listed
+        option = typer.Option(
+            FLAGS[self.path],
+            help=self.help,
+            rich_help_panel=self.panel,
+            metavar=f"<{self.type.__name__}>" if one else None,
+        )
         if self.type is bool:
             annotation: Any = Annotated[bool, option]
             default: Any = False
         else:
-            annotation, default = Annotated[self.type | None, option], None
+            # a list, so that one that is given twice is noticed
+            kind = list[self.type] if one else self.type  # type: ignore[name-defined]
+            annotation, default = Annotated[kind | None, option], None
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default
         )
@@ -81,7 +105,13 @@ _TEST = "Test"
 
 _PLAN_FLAGS = (
     _Flag(("task",), str, "classification, instruction, code or domain.", _TASK),
-    _Flag(("models", 0, "id"), str, "Hub id, folder, packaged:NAME, or a size such as 7B.", _TASK),
+    _Flag(
+        ("models", 0, "id"),
+        str,
+        "Hub id, folder, packaged:NAME, or a size such as 7B.",
+        _TASK,
+        several="Give it once; models that compete stand in a sweep.yaml: 'models: [7B, 13B]'.",
+    ),
     _Flag(("models", 0, "revision"), str, "Revision of the model on the hub.", _TASK),
     _Flag(("models", 0, "trust_remote_code"), bool, "Run code that the model brings.", _TASK),
     _Flag(("data", "path"), str, "File (JSONL, JSON, CSV, TSV, Parquet, gz) or folder.", _DATA),
@@ -101,7 +131,14 @@ _PLAN_FLAGS = (
     _Flag(("hardware", "gpus"), int, "Number of GPUs.", _MACHINE),
     _Flag(("hardware", "nodes"), int, "Number of machines.", _MACHINE),
     _Flag(("hardware", "price_per_gpu_hour"), float, "US dollars for one GPU hour.", _MACHINE),
-    _Flag(("aim", "strategies"), str, "Only these strategies, with commas.", _AIM, names),
+    _Flag(
+        ("aim", "strategies"),
+        str,
+        "Only these strategies, with commas.",
+        _AIM,
+        names,
+        several="Name them in one, with commas: --strategies lora,full.",
+    ),
     _Flag(("aim", "budget"), str, "What the sweep may use: 8gpuh, 30usd or 2h.", _AIM),
     _Flag(("aim", "tasks_on_one_base"), int, "Tasks that will share this base model.", _AIM),
     _Flag(("aim", "domain_distance"), str, "near or far from the model's pretraining.", _AIM),
@@ -201,11 +238,11 @@ def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def wrapper(**values: Any) -> None:
-            given: dict[Path_, Any] = {}
-            for flag in declared:
-                value = values.pop(flag.name)
-                if value is not None and value is not False and value != []:
-                    given[flag.path] = flag.parse(value)
+            typed = {flag: values.pop(flag.name) for flag in declared}
+            typed = {flag: value for flag, value in typed.items() if value}
+            if problems := [p for flag, value in typed.items() for p in flag.repeated(value)]:
+                raise SpecError(problems)
+            given = {flag.path: flag.read(value) for flag, value in typed.items()}
             command(flags=given, **values)
 
         own = [

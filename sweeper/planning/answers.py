@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from sweeper import units
 from sweeper.facts.record import Facts
 from sweeper.planning.effects import QUESTIONS, fill
-from sweeper.planning.factkinds import Values
+from sweeper.planning.factkinds import Values, show
 from sweeper.planning.plan import Answer, Candidate, Rejected
 from sweeper.planning.rules import Rule
 
@@ -89,7 +89,8 @@ def _how_much_data(facts: Facts) -> str:
     data = facts.data
     text = f"You have {data.train_rows:,} rows to train on"
     if data.labels:
-        text += f", {data.train_rows / len(data.labels):.3g} for each of {len(data.labels)} classes"
+        each = show(data.train_rows / len(data.labels))
+        text += f", {each} for each of {len(data.labels)} classes"
     return f"{text}."
 
 

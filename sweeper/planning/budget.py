@@ -262,5 +262,8 @@ def _notes(stops: bool, epochs: float, limit: Limit | None, price: float | None)
             "its training loss falls ends there, with its best weights."
         )
     if limit is not None and limit.unit == "usd" and not price:
-        notes.append("The budget is in US dollars but no price per GPU-hour is known.")
+        notes.append(
+            "The budget is in US dollars but no price per GPU-hour is known, so it limits nothing; "
+            "give --price USD."
+        )
     return tuple(notes)

@@ -6,7 +6,8 @@ Knows nothing about memory and time.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from sweeper import units
@@ -21,6 +22,9 @@ from sweeper.spec import Scalar
 # get a normal density around it whose two standard deviations are half of the range.
 DEFAULT_SHARE = 0.5
 SPREADS_IN_RANGE = 4.0
+
+# What rules made of each parameter of one strategy, in the order they are applied.
+_Settings = dict[str, list[tuple[Rule, Parameter]]]
 
 
 @dataclass
@@ -75,9 +79,12 @@ def _standing(strategy: Strategy, rules: tuple[Rule, ...], values: Values) -> St
     for requirement in strategy.requires:
         if not requirement.when.holds(values):
             standing.refused = (requirement.otherwise, "", requirement.source)
-    setters: dict[str, Rule] = {}
+    settings: _Settings = defaultdict(list)
     for rule in rules:
-        _apply(rule, standing, values, setters)
+        _apply(rule, standing, values, settings)
+    order = {rule.id: place for place, rule in enumerate(rules)}
+    standing.cautions += _disagreements(settings)
+    standing.cautions.sort(key=lambda caution: order[caution.rule])
     standing.parameters = {
         name: parameter.model_copy(update={"prior": _prior(parameter)})
         for name, parameter in standing.parameters.items()
@@ -89,7 +96,7 @@ def _apply(
     rule: Rule,
     standing: Standing,
     values: Values,
-    setters: dict[str, Rule],
+    settings: _Settings,
 ) -> None:
     name, effects = standing.strategy.name, rule.effects
     done: list[str] = []
@@ -111,11 +118,9 @@ def _apply(
         new = changed(old, _resolved(change, old, values), rule, fill(rule.why, values))
         standing.parameters[change.parameter] = new
         done.append(f"{change.parameter} {describe(new)}")
-        earlier = setters.get(change.parameter)
-        said = name in effects.cautions
-        if earlier is not None and not said and not _refines(new, old):
-            standing.cautions.append(_disagreement(rule, change.parameter, new, earlier, old))
-        setters[change.parameter] = rule
+        if name in effects.cautions:
+            settings[change.parameter].clear()  # its own caution speaks of what it overrules
+        settings[change.parameter].append((rule, new))
     if done:
         standing.reasons.append(reason(rule, fill(rule.why, values), "; ".join(done), weight))
 
@@ -149,10 +154,23 @@ def _refines(new: Parameter, old: Parameter) -> bool:
     return _number(old.low) <= _number(new.low) and _number(new.high) <= _number(old.high)
 
 
+def _disagreements(settings: _Settings) -> Iterator[Reason]:
+    """Where what the plan follows lies outside of what a rule before it says: one a parameter.
+
+    What overruled that rule only for a time is not told, since the plan does not follow it.
+    """
+    for parameter, said in settings.items():
+        rule, new = said[-1]
+        for earlier, old in reversed(said[:-1]):
+            if not _refines(new, old):
+                yield _disagreement(rule, parameter, new, earlier, old)
+                break
+
+
 def _disagreement(
     rule: Rule, parameter: str, new: Parameter, earlier: Rule, old: Parameter
 ) -> Reason:
-    """A caution that shows both sides where a rule overrules what another has just set."""
+    """A caution that shows both sides where a rule overrules what another has set."""
     text = (
         f"{parameter}: {earlier.title} gives {describe(old)} ({earlier.source}); {rule.title} "
         f"gives {describe(new)} ({rule.source}). The plan follows the second."

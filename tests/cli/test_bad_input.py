@@ -156,3 +156,28 @@ def test_a_pruner_and_a_sampler_that_mean_nothing_are_refused_before_anything_ru
     assert "Did you mean 'MedianPruner'?" in ran.err
     assert "search.sampler: cannot import 'nowhere'" in ran.err
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("twice", "says"),
+    [
+        (("--model", "7B", "--model", "13B"), ["--model: 7B, 13B", "models: [7B, 13B]"]),
+        (
+            ("--model", "7B", "--strategies", "lora", "--strategies", "full"),
+            ["--strategies: lora, full", "--strategies lora,full"],
+        ),
+        (("--model", "7B", "--gpus", "1", "--gpus", "8"), ["--gpus: 1, 8", "Give it once"]),
+    ],
+)
+def test_a_flag_that_takes_one_value_is_not_given_two(sweeper, here, twice, says):
+    ran = sweeper("plan", "--task", "classification", "--examples", "100", *twice)
+    assert ran.code == 2
+    for part in says:
+        assert part in ran.err
+
+
+def test_the_same_value_twice_is_one(sweeper, here):
+    ran = sweeper(
+        "plan", "--task", "classification", "--examples", "100", "--model", "7B", "--model", "7B"
+    )
+    assert ran.code == 0

@@ -1,5 +1,7 @@
 """A plan as people read it: the pieces that a reader acts on are there."""
 
+from pathlib import Path
+
 import pytest
 
 from sweeper.cli.planview import domain_line, scalar
@@ -90,3 +92,21 @@ def test_verbose_shows_every_parameter_with_its_source(sweeper):
 )  # fmt: skip
 def test_the_domain_is_told_with_every_measure_of_it(facts, said):
     assert domain_line(DomainFacts(distance="far", **facts)) == said
+
+
+def test_the_readmes_plan_is_what_is_printed(sweeper):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    command, _, rest = readme.split("$ sweeper plan ")[1].partition("\n")
+    ran = sweeper("plan", *command.split())
+    printed = [line.rstrip() for line in ran.out.splitlines()]
+    shown = [line for line in rest.split("```")[0].splitlines() if line.strip("`.")]
+    missing = [
+        line
+        for line in shown
+        if line not in printed
+        and not (
+            line.endswith("...") and any(p.startswith(line.removesuffix("...")) for p in printed)
+        )
+    ]
+    assert missing == []
+    assert len(shown) > 30

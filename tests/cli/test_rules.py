@@ -1,6 +1,7 @@
 """rules, explain and schema: the knowledge can be read from the command line."""
 
 import json
+import re
 
 import jsonschema
 import pytest
@@ -13,6 +14,7 @@ def test_the_rule_book_is_listed_and_one_rule_is_shown_whole(sweeper):
     shown = sweeper("rules", "start-with-lora").out
     for key in ("when", "then", "why", "source"):
         assert f"\n{key}" in shown
+    assert re.search(r"\nwhere .*\.yaml:\d+\n", shown)
 
 
 def test_an_unknown_rule_gets_the_nearest(sweeper):

@@ -5,6 +5,8 @@ from typing import Any
 from sweeper.planning.effects import QUESTIONS
 from sweeper.planning.planner import make_plan
 
+MANY: dict[str, Any] = {"task": "classification", "labels": 3}
+
 
 def answer(scene: Any, name: str, **facts: Any) -> Any:
     plan = make_plan(*scene(**facts))
@@ -54,3 +56,16 @@ def test_whether_to_tune_at_all_names_the_baselines(scene: Any) -> None:
     assert "12 classes" in heads
     texts = answer(scene, "fine-tune-at-all", rows=100).answer
     assert "few-shot baseline" in texts
+
+
+def test_rows_a_class_are_written_in_full(scene: Any) -> None:
+    facts = {"task": "classification", "labels": 2, "rows": 5_600}
+    assert "2,800 for each of 2 classes" in answer(scene, "how-much-data", **facts).answer
+
+
+def test_a_number_of_classes_that_is_not_known_is_told_beside_the_heads_rate(scene: Any) -> None:
+    unknown = answer(scene, "learning-rate", task="classification").answer
+    assert "New head: begin at 1e-2" in unknown
+    assert "with two it begins at 1e-3" in unknown
+    assert "counted for two" in unknown
+    assert "counted for two" not in answer(scene, "learning-rate", **MANY).answer

@@ -9,7 +9,7 @@ from sweeper.planning.facttable import fact_values
 from sweeper.planning.plan import Parameter
 from sweeper.planning.planner import make_plan
 from sweeper.planning.rules import RuleBook, rule_book
-from sweeper.planning.space import Standing, standings
+from sweeper.planning.space import Standing, describe, standings
 
 
 def book_with(tmp_path: Path, *changes: str) -> RuleBook:
@@ -138,3 +138,57 @@ def test_prompt_methods_get_rates_far_above_loras(scene: Any) -> None:
     full = standing(rule_book(), scene, "full", **named).parameters["learning_rate"]
     assert float(prefix.default) >= 10 * float(lora.default)
     assert float(lora.default) == pytest.approx(10 * float(full.default))
+
+
+def test_a_disagreement_that_a_later_rule_settles_is_not_told(tmp_path: Path, scene: Any) -> None:
+    book = book_with(
+        tmp_path,
+        "{lora.r: {range: [10, 20], default: 12}}",
+        "{lora.r: {range: [4, 60], default: 40}}",
+        "{lora.r: {range: [12, 16], default: 12}}",
+    )
+    assert not [c for c in standing(book, scene).cautions if "disagrees" in c.effect]
+
+
+def test_of_several_overruled_rules_the_plan_tells_what_it_follows(
+    tmp_path: Path, scene: Any
+) -> None:
+    book = book_with(
+        tmp_path,
+        "{lora.r: {range: [4, 6]}}",
+        "{lora.r: {range: [40, 60], default: 50}}",
+        "{lora.r: {range: [20, 50], default: 30}}",
+    )
+    found = standing(book, scene)
+    (caution,) = [c for c in found.cautions if "disagrees" in c.effect]
+    assert caution.rule == "mine-2"
+    assert caution.effect == "disagrees with mine-1"
+    assert describe(found.parameters["r"]) in caution.why
+
+
+@pytest.mark.parametrize("model", ["smollm2", "7B", "13B", "70B"])
+@pytest.mark.parametrize("rows", [400, 4_000, 60_000, 200_000])
+def test_what_a_plan_says_it_follows_is_what_it_does(scene: Any, model: str, rows: int) -> None:
+    spec, facts = scene(model=model, rows=rows, gpu_gib=24.0)
+    for found in standings(rule_book(), fact_values(spec, facts, facts.models[0])).values():
+        for caution in found.cautions:
+            if caution.effect.startswith("disagrees"):
+                parameter = found.parameters[caution.why.split(":")[0]]
+                assert describe(parameter) in caution.why
+
+
+def test_large_models_have_one_ceiling_with_and_without_quantisation(scene: Any) -> None:
+    facts = {"model": "70B", "rows": 35_000}
+    lora, qlora = (rate(rule_book(), scene, strategy=s, **facts) for s in ("lora", "qlora"))
+    assert lora == (1e-4, 3e-4, 2e-4)
+    assert qlora == (5e-5, 3e-4, 1e-4)
+    assert rate(rule_book(), scene, model="13B", rows=35_000) == (1e-4, 1e-3, 3e-4)
+
+
+@pytest.mark.parametrize("strategy", ["lora", "qlora"])
+def test_large_models_have_no_dropout_and_a_reason_for_it(scene: Any, strategy: str) -> None:
+    large = standing(rule_book(), scene, strategy, model="70B").parameters["lora_dropout"]
+    assert large.default == 0
+    assert "dropout" in large.why
+    small = standing(rule_book(), scene, strategy, model="13B").parameters["lora_dropout"]
+    assert small.default == 0.05

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sweeper.data.examples import Example
+from sweeper.data.splits import carve
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts, LabelCount, MixtureOfExperts
 from sweeper.planning.explain import effect_texts
@@ -190,6 +192,7 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "longer-than-context": ({"lengths": {"longest": 9_000}}, {"lengths": {}}),
     "small-test-set": ({"rows": 700}, {"rows": 4_000}),
     "rare-classes": (MINI | {"rows": 14, "labels": 4}, {"rows": 700}),
+    "class-not-in-every-split": (MINI | {"rows": 7, "labels": 4}, {"rows": 14}),
     "replay": (FORGET, {"aim": {}}),
     "mix-data": (FORGET, {"spec": {"general": "general.txt"}}),
     "higher-weight-decay": (FORGET | {"model": "smollm2"}, {"aim": {}}),
@@ -210,6 +213,7 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora-ten-times-full": (PEAK, {"model_changes": {}}),
     "lora-rate-free-of-rank": ({"model": "smollm2"}, {"rows": 400}),
     "lora-rate-large-data": ({"rows": 20_000}, {"rows": 4_000}),
+    "lora-rate-large-model": ({"model": "70B", "gpu_gib": 180.0}, {"model": "13B"}),
     "small-model-lora-rate": ({"model": "smollm2"}, {"model": "7B"}),
     "small-model-few-steps": (MINI | {"rows": 1_500}, {"rows": 20_000}),
     "prefix-high-rate": (NAMED, {"model": "minilm"}),
@@ -222,6 +226,7 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "small-data-rank": ({"rows": 600}, {"rows": 4_000}),
     "large-data-rank": ({"rows": 200_000}, {"rows": 4_000}),
     "beyond-lora-capacity": ({"model": "smollm2", "rows": 200_000}, {"rows": 4_000}),
+    "lora-dropout-large-model": ({"model": "70B"}, {"model": "13B"}),
     "variants-add-little": ({}, {"model": "smollm2"}),
     "rslora-for-large-ranks": ({"rows": 200_000}, {"rows": 4_000}),
     "experts-and-lora": ({"model_changes": {"moe": MOE}}, {"model_changes": {}}),
@@ -234,6 +239,7 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "qlora-large-model-rate": ({"model": "70B"}, {"model": "13B", "gpu_gib": 24.0}),
     "head-own-rate": (MINI, {"task": "instruction", "model": "smollm2"}),
+    "head-rate-classes-unknown": (MINI | {"labels": 0}, {"labels": 4}),
     "head-rate-two-classes": (MINI | {"labels": 2}, {"labels": 3}),
     "head-start-searched": (MINI, {"rows": 20}),
     "head-start-few-rows": (MINI | {"rows": 20}, {"rows": 600}),
@@ -321,3 +327,32 @@ def test_rule_changes_the_plan_where_it_fires_and_only_there(rule: str, scene: A
     spec, facts = scene(**fires | otherwise)
     assert not _fires(rule, spec, facts)
     assert _outcome(BOOK, spec, facts) == _outcome(without, spec, facts)
+
+
+@pytest.mark.parametrize("rows", range(2, 8))
+def test_rare_classes_are_said_to_be_where_the_split_puts_them(rows: int) -> None:
+    texts = [Example(f"{n}", n, text=f"text {n}", label="rare") for n in range(rows)]
+    parts = carve(texts, {"validation": 0.15, "test": 0.15}, seed=0)
+    held_out = [len(parts["validation"]), len(parts["test"])]
+    values = {"smallest_class_rows": rows}
+    (said,) = [
+        rule.effects.warning
+        for rule in (BOOK.rule("rare-classes"), BOOK.rule("class-not-in-every-split"))
+        if rule.when.holds(values)
+    ]
+    assert ("get about one each" in said) == (held_out == [1, 1])
+    assert ("one split at least has none" in said) == (0 in held_out)
+
+
+def test_losses_are_not_told_as_if_they_were_accuracies() -> None:
+    assert "validation loss of the frozen head was 1.00" in BOOK.rule("head-start-few-rows").why
+
+
+def test_a_title_says_the_rates_that_its_rule_sets() -> None:
+    small, large = BOOK.rule("small-model-lora-rate"), BOOK.rule("lora-rate-large-data")
+    (span,) = {change.span for change in small.effects.changes}
+    assert span == (2e-4, 2e-3)
+    assert "2e-4 to 2e-3" in small.title
+    assert "parameters_billion below 32" in str(large.when)
+    assert "below 32B" in large.title
+    assert "batches of 128" in large.why
