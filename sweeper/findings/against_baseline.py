@@ -9,7 +9,7 @@ from __future__ import annotations
 from sweeper.evaluation.significance import Estimate, holm, outcome, paired_difference
 from sweeper.findings.contest import Contest
 from sweeper.findings.figures import Comparison
-from sweeper.findings.metric import margin
+from sweeper.findings.metric import difference_bounds, margin
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import StrategySummary
 from sweeper.findings.scores import TestScores, interval, test_scores, trial_name
@@ -38,9 +38,10 @@ def against_baseline(
             first=trial_name(trial.config.number),
             second=name,
             metric=contest.metric.name,
-            difference=interval(estimate),
+            difference=interval(estimate, difference_bounds(contest.metric)),
             outcome=outcome(estimate, smallest, contest.metric.higher_is_better, p),
             adjusted_p=p,
+            comparisons=len(estimates),
         )
         for (strategy, (trial, estimate)), p in zip(estimates.items(), adjusted, strict=True)
     }

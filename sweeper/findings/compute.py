@@ -7,20 +7,25 @@ from sweeper.findings.against_baseline import against_baseline
 from sweeper.findings.classes import class_findings
 from sweeper.findings.contest import Contest, hold_contest
 from sweeper.findings.finalists import finalists
-from sweeper.findings.first_stage import first_stage_findings, first_stage_sentence
+from sweeper.findings.first_stage import (
+    first_stage_findings,
+    first_stage_pairs,
+    first_stage_sentence,
+)
 from sweeper.findings.forgetting import forgetting, with_forgetting
 from sweeper.findings.forgetwords import limit_sentence
-from sweeper.findings.gains import gains, last_useful_trial
+from sweeper.findings.gains import gain_pairs, gains, last_useful_trial
 from sweeper.findings.limits import Study, limits
 from sweeper.findings.metric import loss_unit
 from sweeper.findings.notes import encoding_notes
+from sweeper.findings.pairs import judge
 from sweeper.findings.parameters import parameter_findings
 from sweeper.findings.predicted import predictions
 from sweeper.findings.reading import RunFiles, read_run
 from sweeper.findings.record import Findings
 from sweeper.findings.reproduction import reproduction
 from sweeper.findings.rows import finite, known, trial_row
-from sweeper.findings.rules import rule_findings
+from sweeper.findings.rules import rule_findings, rule_pairs
 from sweeper.findings.scores import trial_name
 from sweeper.findings.strategies import quality_share, strategy_summaries
 from sweeper.findings.summary import run_summary
@@ -49,8 +54,9 @@ def findings_of(run: RunFiles) -> Findings:
     contest = hold_contest(run)
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     decided = verdict(run, summary, contest)
-    parameters = parameter_findings(run)
-    read = first_stage_findings(run)
+    judged = judge(gain_pairs(run), first_stage_pairs(run), rule_pairs(run))
+    parameters = parameter_findings(run, judged)
+    read = first_stage_findings(run, judged)
     forgotten = forgetting(run, decided.recommended_trial)
     told = tuple(first_stage_sentence(run, finding) for finding in read)
     strategies = against_baseline(run, contest, strategy_summaries(run))
@@ -70,7 +76,7 @@ def findings_of(run: RunFiles) -> Findings:
         tested=tested_models(run),
         classes=class_findings(run, _shown(contest)) if contest.chosen else None,
         notes=encoding_notes(run),
-        gains=gains(run),
+        gains=gains(run, judged),
         warm_starts=warm,
         strategies=with_forgetting(strategies, forgotten),
         quality_share=quality_share(run),
@@ -78,7 +84,7 @@ def findings_of(run: RunFiles) -> Findings:
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
         parameters=parameters,
         first_stage=read,
-        rules=rule_findings(run),
+        rules=rule_findings(run, judged),
         limits=limits(Study(run, summary, contest, parameters)),
         samples=samples(),
         forgetting=forgotten,

@@ -19,7 +19,7 @@ from sweeper.evaluation.significance import (
 )
 from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.finalists import finalists
-from sweeper.findings.metric import headline, loss_metric, margin
+from sweeper.findings.metric import difference_bounds, headline, loss_metric, margin
 from sweeper.findings.reading import RunFiles
 from sweeper.findings.record import Finalist
 from sweeper.findings.scores import TestScores, interval, test_losses, test_scores, trial_name
@@ -93,7 +93,7 @@ def _in_loss(
     smallest = margin(run.plan.facts.aim.margin_points)
     loss = loss_metric(run.plan.facts)
     name = trial_name(chosen.trial)
-    return _comparison(name, baseline.name, loss, estimate, smallest, estimate.p)
+    return _comparison(name, baseline.name, loss, estimate, smallest, estimate.p, 1)
 
 
 def _chosen(run: RunFiles, found: tuple[Finalist, ...]) -> Finalist | None:
@@ -167,14 +167,21 @@ def _compare(
             estimates[name] = paired_difference(first, second)
     adjusted = holm([estimate.p for estimate in estimates.values()])
     smallest = margin(run.plan.facts.aim.margin_points)
+    first_name, count = trial_name(chosen.trial), len(estimates)
     return tuple(
-        _comparison(trial_name(chosen.trial), name, metric, estimate, smallest, p)
+        _comparison(first_name, name, metric, estimate, smallest, p, count)
         for (name, estimate), p in zip(estimates.items(), adjusted, strict=True)
     )
 
 
 def _comparison(
-    first: str, second: str, metric: Metric, estimate: Estimate, smallest: float, p: float
+    first: str,
+    second: str,
+    metric: Metric,
+    estimate: Estimate,
+    smallest: float,
+    p: float,
+    comparisons: int,
 ) -> Comparison:
     word = outcome(estimate, smallest, metric.higher_is_better, p)
     unsettled = word == "within noise"
@@ -182,9 +189,10 @@ def _comparison(
         first=first,
         second=second,
         metric=metric.name,
-        difference=interval(estimate),
+        difference=interval(estimate, difference_bounds(metric)),
         outcome=word,
         adjusted_p=p,
+        comparisons=comparisons,
         more_items=items_to_settle(estimate, smallest) if unsettled else None,
         seed_share=_seed_share(estimate),
     )

@@ -6,6 +6,7 @@ import math
 
 from sweeper.evaluation.significance import mean_interval, t_interval
 from sweeper.findings.figures import Interval
+from sweeper.findings.metric import LOSS, Bounds, bounded, headline, score_bounds
 from sweeper.findings.reading import RunFiles, SeedRun, TrialFiles
 from sweeper.findings.record import Finalist, SeedScore
 from sweeper.findings.rows import finite, known, trial_seconds
@@ -16,7 +17,10 @@ def finalists(run: RunFiles) -> tuple[Finalist, ...]:
     """The finalists in the order that validation gave them before the test was opened."""
     tests = test_scores(run)
     ordered = _order(run)
-    return tuple(_finalist(trial, place, tests) for place, trial in enumerate(ordered, start=1))
+    bounds = score_bounds(headline(run.plan.facts, run.seal))
+    return tuple(
+        _finalist(trial, place, tests, bounds) for place, trial in enumerate(ordered, start=1)
+    )
 
 
 def _order(run: RunFiles) -> list[TrialFiles]:
@@ -28,7 +32,7 @@ def _order(run: RunFiles) -> list[TrialFiles]:
     return sorted(confirmed, key=lambda trial: (_mean_loss(trial), trial.config.number))
 
 
-def _finalist(trial: TrialFiles, place: int, tests: TestScores) -> Finalist:
+def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) -> Finalist:
     number, name = trial.config.number, trial_name(trial.config.number)
     trainings = [run for run in trial.trainings() if _loss(run) is not None]
     mean, low, high = t_interval([loss for run in trainings if (loss := _loss(run)) is not None])
@@ -47,8 +51,8 @@ def _finalist(trial: TrialFiles, place: int, tests: TestScores) -> Finalist:
             )
             for run in trainings
         ),
-        validation_loss=Interval(value=mean, low=low, high=high, n=len(trainings)),
-        test_score=interval(mean_interval(scores)) if scores else None,
+        validation_loss=bounded(Interval(value=mean, low=low, high=high, n=len(trainings)), LOSS),
+        test_score=interval(mean_interval(scores), bounds) if scores else None,
         test_metrics=finite(tests.metrics.get(name, {})),
         peak_memory_gib=max(peaks, default=None),
         seconds=trial_seconds(trial) or 0.0,

@@ -6,20 +6,25 @@ One strategy at a time, and where there is one on a pair that differs in nothing
 from __future__ import annotations
 
 from sweeper import units
-from sweeper.evaluation.significance import Estimate, outcome, paired_difference
 from sweeper.findings import words
 from sweeper.findings.gains import strategies_of
 from sweeper.findings.metric import loss_metric, margin
+from sweeper.findings.pairs import Judged, Pair
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import FirstStageFinding
-from sweeper.findings.scores import interval, validation_losses
+from sweeper.findings.scores import interval
 from sweeper.planning.first_stage import NAME
 
 
-def first_stage_findings(run: RunFiles) -> tuple[FirstStageFinding, ...]:
+def first_stage_findings(run: RunFiles, judged: Judged) -> tuple[FirstStageFinding, ...]:
     """One for each strategy that completed trials both with and without a first stage."""
-    found = (_of_strategy(run, strategy) for strategy in strategies_of(run))
-    return tuple(finding for finding in found if finding is not None)
+    return tuple(_finding(run, pair, judged) for pair in first_stage_pairs(run))
+
+
+def first_stage_pairs(run: RunFiles) -> list[Pair]:
+    """A trial without and one with a first stage, of each strategy that completed both."""
+    pairs = (_pair(run, strategy) for strategy in strategies_of(run))
+    return [pair for pair in pairs if pair is not None]
 
 
 def first_stage_sentence(run: RunFiles, finding: FirstStageFinding) -> str:
@@ -28,8 +33,8 @@ def first_stage_sentence(run: RunFiles, finding: FirstStageFinding) -> str:
     gap = words.difference(finding.gain, loss_metric(run.plan.facts))
     text = (
         f"Reading the corpus first, {words.strategy(finding.strategy)}: validation loss without − "
-        f"with = {gap}: {finding.outcome} with it (trial {finding.without_trial} against trial "
-        f"{finding.with_trial}, {pair}). It read {finding.tokens:,} tokens in "
+        f"with = {gap}: {_outcome(run, finding)} with it (trial {finding.without_trial} against "
+        f"trial {finding.with_trial}, {pair}). It read {finding.tokens:,} tokens in "
         f"{units.duration(finding.seconds)}"
     )
     before, after = finding.held_out_loss_before, finding.held_out_loss_after
@@ -41,25 +46,38 @@ def first_stage_sentence(run: RunFiles, finding: FirstStageFinding) -> str:
     return f"{text}."
 
 
-def _of_strategy(run: RunFiles, strategy: str) -> FirstStageFinding | None:
+def _outcome(run: RunFiles, finding: FirstStageFinding) -> str:
+    if finding.outcome is None or finding.gain is None:
+        return "not compared"
+    smallest = margin(run.plan.facts.aim.margin_points)
+    return words.outcome(finding.outcome, finding.gain, finding.comparisons, smallest)
+
+
+def _pair(run: RunFiles, strategy: str) -> Pair | None:
+    """Two that differ in nothing else, or else the best of each."""
     trials = [trial for trial in run.completed if trial.config.strategy == strategy]
     read = [trial for trial in trials if trial.result and trial.result.first_stage]
     skipped = [trial for trial in trials if trial.result and not trial.result.first_stage]
     if not read or not skipped:
         return None
-    pairs = [(w, o) for w in read for o in skipped if _other(w) == _other(o)]
-    with_it, without = pairs[0] if pairs else (read[0], skipped[0])
+    pairs = [(o, w) for w in read for o in skipped if _other(w) == _other(o)]
+    return pairs[0] if pairs else (skipped[0], read[0])
+
+
+def _finding(run: RunFiles, pair: Pair, judged: Judged) -> FirstStageFinding:
+    without, with_it = pair
     stage = with_it.result.first_stage if with_it.result else None
     assert stage is not None
-    gain = _gain(without, with_it)
+    judgement = judged.of(without, with_it)
     smallest = margin(run.plan.facts.aim.margin_points)
     return FirstStageFinding(
-        strategy=strategy,
+        strategy=with_it.config.strategy,
         with_trial=with_it.config.number,
         without_trial=without.config.number,
-        same_configuration=bool(pairs),
-        gain=interval(gain) if gain else None,
-        outcome=outcome(gain, smallest, higher_is_better=True) if gain else None,
+        same_configuration=_other(with_it) == _other(without),
+        gain=interval(judgement.estimate) if judgement else None,
+        outcome=judgement.turned().outcome(smallest) if judgement else None,
+        comparisons=judgement.comparisons if judgement else 1,
         tokens=stage.tokens,
         seconds=stage.seconds,
         held_out_loss_before=stage.held_out_loss_before,
@@ -71,10 +89,3 @@ def _other(trial: TrialFiles) -> dict[str, object]:
     """The configuration without what concerns the first stage."""
     parameters = trial.config.parameters.items()
     return {name: value for name, value in parameters if not name.startswith(NAME)}
-
-
-def _gain(without: TrialFiles, with_it: TrialFiles) -> Estimate | None:
-    first, second = validation_losses(without), validation_losses(with_it)
-    if first is None or second is None or first.items.shape[1] != second.items.shape[1]:
-        return None
-    return paired_difference(first, second)

@@ -28,7 +28,7 @@ from sweeper.evaluation.significance import (
 from sweeper.evaluation.suitescores import ModelScores, TaskScores, evaluations, read_scores
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.forgetting_record import Forgetting, GeneralTask, Retention, TrialForgetting
-from sweeper.findings.metric import margin
+from sweeper.findings.metric import LOSS, SHARE, UNBOUNDED, Bounds, margin
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import StrategySummary
 from sweeper.findings.rows import known
@@ -191,6 +191,7 @@ def _scores(task: TaskScores, *, trained: bool = True) -> Scores:
 
 def _task(pair: _Pair, adjusted: float, smallest: float) -> GeneralTask:
     task, difference = pair.tuned, pair.difference
+    bounds = SHARE if task.unit == "points" else LOSS
     word = outcome(difference, smallest, task.higher_is_better, adjusted)
     kept: Retention = "lost" if word == "worse" else "unresolved"
     worst = -difference.low if task.higher_is_better else difference.high
@@ -208,9 +209,9 @@ def _task(pair: _Pair, adjusted: float, smallest: float) -> GeneralTask:
         total_items=task.total_items,
         trial=pair.trial,
         strategy=pair.strategy,
-        base=interval(mean_interval(_scores(pair.base, trained=False))),
-        tuned=interval(mean_interval(_scores(task))),
-        forgetting=_in_points(difference, sign=-1 if task.higher_is_better else 1),
+        base=interval(mean_interval(_scores(pair.base, trained=False)), bounds),
+        tuned=interval(mean_interval(_scores(task)), bounds),
+        forgetting=_in_points(difference, bounds, sign=-1 if task.higher_is_better else 1),
         detectable_points=100 * _detectable(difference),
         adjusted_p=adjusted,
         outcome=kept,
@@ -218,9 +219,10 @@ def _task(pair: _Pair, adjusted: float, smallest: float) -> GeneralTask:
     )
 
 
-def _in_points(difference: Estimate, sign: int = 1) -> Interval:
-    """A difference as points that were lost."""
-    found = interval(difference)
+def _in_points(difference: Estimate, bounds: Bounds = UNBOUNDED, sign: int = 1) -> Interval:
+    """A difference of scores between these bounds, as points that were lost."""
+    lowest, highest = bounds
+    found = interval(difference, (lowest - highest, highest - lowest))
     ends = [None if end is None else 100 * sign * end for end in (found.low, found.high)]
     low, high = ends if sign > 0 else reversed(ends)
     return Interval(value=100 * sign * found.value + 0.0, low=low, high=high, n=found.n)

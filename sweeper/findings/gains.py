@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import math
 
-from sweeper.evaluation.significance import (
-    Estimate,
-    mean_interval,
-    outcome,
-    paired_difference,
-)
+from sweeper.evaluation.significance import mean_interval
 from sweeper.findings.figures import Interval
-from sweeper.findings.metric import margin
+from sweeper.findings.metric import LOSS, bounded, margin
+from sweeper.findings.pairs import Judged, Pair, paired_scores
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import SearchGain
 from sweeper.findings.scores import interval, validation_losses
 
 
-def gains(run: RunFiles) -> tuple[SearchGain, ...]:
+def gains(run: RunFiles, judged: Judged) -> tuple[SearchGain, ...]:
     """One line for each strategy of the plan, in the plan's order."""
-    return tuple(_gain(run, strategy) for strategy in strategies_of(run))
+    return tuple(_gain(run, strategy, judged) for strategy in strategies_of(run))
+
+
+def gain_pairs(run: RunFiles) -> list[Pair]:
+    """Default and best of each strategy that completed both, where they are two trials."""
+    pairs = [(default_of(run, name), best_of(run, name)) for name in strategies_of(run)]
+    return [
+        (default, best)
+        for default, best in pairs
+        if default is not None and best is not None and default is not best and default.completed
+    ]
 
 
 def strategies_of(run: RunFiles) -> tuple[str, ...]:
@@ -57,21 +63,19 @@ def loss_interval(trial: TrialFiles) -> Interval | None:
     if not math.isfinite(estimate.high):
         return Interval(value=trial.loss)
     moved = trial.loss - estimate.value
-    return Interval(
+    found = Interval(
         value=trial.loss,
         low=estimate.low + moved,
         high=estimate.high + moved,
         n=estimate.items,
     )
+    return bounded(found, LOSS)
 
 
-def _gain(run: RunFiles, strategy: str) -> SearchGain:
+def _gain(run: RunFiles, strategy: str, judged: Judged) -> SearchGain:
     best, default = best_of(run, strategy), default_of(run, strategy)
     default_done = default if default is not None and default.completed else None
-    estimate = _estimate(default_done, best)
-    smallest = margin(run.plan.facts.aim.margin_points)
-    word = outcome(estimate, smallest, higher_is_better=True) if estimate else None
-    return SearchGain(
+    gain = SearchGain(
         strategy=strategy,
         default_trial=default.config.number if default else None,
         default_loss=default_done.loss if default_done else None,
@@ -79,19 +83,29 @@ def _gain(run: RunFiles, strategy: str) -> SearchGain:
         best_loss=best.loss if best else None,
         default_interval=loss_interval(default_done) if default_done else None,
         best_interval=loss_interval(best) if best else None,
-        gain=interval(estimate) if estimate else None,
-        outcome=word,
     )
+    if default_done is None or best is None:
+        return gain
+    compared = _compared(default_done, best, judged, margin(run.plan.facts.aim.margin_points))
+    return gain.model_copy(update=compared)
 
 
-def _estimate(default: TrialFiles | None, best: TrialFiles | None) -> Estimate | None:
-    """Default minus best on the same items; None where either is missing or both are one."""
-    if default is None or best is None or default is best:
-        return None
-    first, second = validation_losses(default), validation_losses(best)
-    if first is None or second is None or first.items.shape[1] != second.items.shape[1]:
-        return None
-    return paired_difference(first, second)
+def _compared(
+    default: TrialFiles, best: TrialFiles, judged: Judged, smallest: float
+) -> dict[str, object]:
+    """What a gain says of both together; nothing where they were not compared."""
+    judgement, scores = judged.of(default, best), paired_scores(default, best)
+    if judgement is None or scores is None:
+        return {}
+    return {
+        "default_mean": scores[0].mean,
+        "best_mean": scores[1].mean,
+        "default_seeds": scores[0].seeds,
+        "best_seeds": scores[1].seeds,
+        "gain": interval(judgement.estimate),
+        "outcome": judgement.turned().outcome(smallest),
+        "comparisons": judgement.comparisons,
+    }
 
 
 def last_useful_trial(run: RunFiles) -> int | None:

@@ -1,13 +1,21 @@
-"""Which figure decides, and in which unit: by task, or as the sealed test names it."""
+"""Which figure decides, in which unit, between which ends: by task, or as the seal names it."""
 
 from __future__ import annotations
 
+import math
+
 from sweeper.facts.record import Facts
-from sweeper.findings.figures import Metric
+from sweeper.findings.figures import Interval, Metric
 from sweeper.spec import Task
 from sweeper.trials import TestSeal
 
 _SHARES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "exact_match": "exact match"}
+
+# The lowest and the highest value that a figure can have at all.
+Bounds = tuple[float, float]
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+SHARE: Bounds = (0.0, 1.0)
+LOSS: Bounds = (0.0, math.inf)
 
 
 def headline(facts: Facts, seal: TestSeal | None) -> Metric:
@@ -36,6 +44,42 @@ def loss_unit(facts: Facts) -> str:
     if facts.task == "classification":
         return "nats/decision"
     return "nats/token" if len(facts.models) == 1 else "bits/byte"
+
+
+def score_bounds(metric: Metric) -> Bounds:
+    """Between which ends a score of that metric lies."""
+    if metric.unit == "points":
+        return SHARE
+    return LOSS if "loss" in metric.name else UNBOUNDED
+
+
+def difference_bounds(metric: Metric) -> Bounds:
+    """Between which ends a difference of two scores lies.
+
+    >>> accuracy = Metric(name="accuracy", title="accuracy", higher_is_better=True, unit="points")
+    >>> difference_bounds(accuracy)
+    (-1.0, 1.0)
+    """
+    low, high = score_bounds(metric)
+    return low - high, high - low
+
+
+def bounded(interval: Interval, bounds: Bounds) -> Interval:
+    """The interval without the part where the figure cannot lie.
+
+    The seeds' part of an interval is symmetric, and so are the pseudo-items of a few right or
+    wrong answers: near an end of the scale both reach past it, to a loss under 0 or more than 100
+    points. Nothing lies out there, so that the rest covers the truth exactly as often.
+
+    >>> found = bounded(Interval(value=0.017, low=-0.013, high=0.052), LOSS)
+    >>> found.low, found.high
+    (0.0, 0.052)
+    """
+    if interval.low is None or interval.high is None:
+        return interval
+    low, high = bounds
+    ends = {"low": max(interval.low, low), "high": min(interval.high, high)}
+    return interval.model_copy(update=ends)
 
 
 def margin(points: float) -> float:

@@ -1,7 +1,8 @@
 """Which learning rate and which rank? What the completed trials of each strategy say.
 
 Strategies are never pooled: their optima differ by an order of magnitude. "Within noise" is the
-range of values whose trials cannot be told apart from the strategy's best on the same items.
+range of values whose trials cannot be told apart from the strategy's best on the same items. A
+pair of trials that the search or a rule is judged by is told apart here where it is there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sweeper.evaluation.significance import paired_error
 from sweeper.findings.figures import Interval
 from sweeper.findings.gains import strategies_of
 from sweeper.findings.importance import importances
+from sweeper.findings.pairs import Judged
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import ParameterFinding
 from sweeper.planning.plan import Candidate, Parameter
@@ -28,18 +30,20 @@ EDGE = 0.1
 TRIALS_FOR_IMPORTANCE = 20
 
 
-def parameter_findings(run: RunFiles) -> tuple[ParameterFinding, ...]:
+def parameter_findings(run: RunFiles, judged: Judged) -> tuple[ParameterFinding, ...]:
     """Every searched parameter of every strategy that has a completed trial."""
     found: list[ParameterFinding] = []
     for strategy in strategies_of(run):
         trials = [trial for trial in run.completed if trial.config.strategy == strategy]
         candidate = next((c for c in run.plan.candidates if c.strategy == strategy), None)
         if trials and candidate is not None:
-            found += _of_strategy(trials, candidate)
+            found += _of_strategy(trials, candidate, judged)
     return tuple(found)
 
 
-def _of_strategy(trials: list[TrialFiles], candidate: Candidate) -> list[ParameterFinding]:
+def _of_strategy(
+    trials: list[TrialFiles], candidate: Candidate, judged: Judged
+) -> list[ParameterFinding]:
     searched = {
         name: parameter
         for name, parameter in candidate.parameters.items()
@@ -52,7 +56,7 @@ def _of_strategy(trials: list[TrialFiles], candidate: Candidate) -> list[Paramet
             [trial.loss for trial in trials],
             {name: parameter.log for name, parameter in searched.items()},
         )
-    tied = [trial for trial in trials if _tied(trial, trials[0])]
+    tied = [trial for trial in trials if _tied(trial, trials[0], judged)]
     return [
         _finding(trials, tied, candidate.strategy, name, parameter, weights.get(name))
         for name, parameter in searched.items()
@@ -96,10 +100,17 @@ def _finding(
     )
 
 
-def _tied(trial: TrialFiles, best: TrialFiles) -> bool:
-    """Whether the paired interval of its losses against the best one's holds zero."""
+def _tied(trial: TrialFiles, best: TrialFiles, judged: Judged) -> bool:
+    """Whether the paired interval of its losses against the best one's holds zero.
+
+    The other pairs have nowhere else to agree with: t over the items of one training each, since
+    drawing 500 trials' would take longer than the whole report may.
+    """
     if trial is best:
         return True
+    judgement = judged.of(trial, best)
+    if judgement is not None:
+        return not judgement.clear or judgement.estimate.value < 0
     if trial.items is None or best.items is None:
         return False
     if trial.items.losses.size != best.items.losses.size:

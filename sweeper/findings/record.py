@@ -112,7 +112,11 @@ class Verdict(Record):
 
 
 class SearchGain(Record):
-    """A strategy's default against the best that the search found (validation loss)."""
+    """A strategy's default against the best that the search found (validation loss).
+
+    ``default_loss`` and ``best_loss`` are of the one training that the search saw, the means over
+    all trainings of these trials: ``gain`` is the difference of the means.
+    """
 
     strategy: str
     default_trial: int | None
@@ -121,8 +125,13 @@ class SearchGain(Record):
     best_loss: float | None
     default_interval: Interval | None = None
     best_interval: Interval | None = None
+    default_mean: float | None = None
+    best_mean: float | None = None
+    default_seeds: int | None = None
+    best_seeds: int | None = None
     gain: Interval | None = Field(None, description="default minus best: positive is a gain")
     outcome: Outcome | None = Field(None, description="of the best against the default")
+    comparisons: int = Field(1, description="Holm's correction is taken over strategies")
 
 
 class WarmStart(Record):
@@ -153,6 +162,7 @@ class FirstStageFinding(Record):
     same_configuration: bool = Field(description="the two differ in the first stage alone")
     gain: Interval | None = Field(None, description="loss without minus with: positive is a gain")
     outcome: Outcome | None = Field(None, description="of the trial with it against the other")
+    comparisons: int = Field(1, description="that Holm's correction was taken over")
     tokens: int
     seconds: float
     held_out_loss_before: float | None = None
@@ -180,7 +190,9 @@ class StrategySummary(Record):
     )
     total_seconds: float
     peak_memory_gib: float | None = None
-    predicted_memory_gib: float | None = None
+    predicted_memory_gib: float | None = Field(
+        None, description="of what a trial measures: allocated on a GPU, a process's growth else"
+    )
     predicted_seconds: float | None = None
     trainable_share: float | None = None
     forgetting_points: float | None = None

@@ -1,8 +1,8 @@
 """Whether this study held the rules up that its plan rests on.
 
 A rule is *held* or *contradicted* only where the best trials on either side of it can be told
-apart on the same validation items, after Holm's correction over all rules that were put to the
-test. Everything else is *untested*, with the reason.
+apart on the same validation items, after Holm's correction over all pairs of trials that rules
+put to the test. Everything else is *untested*, with the reason.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sweeper.evaluation.significance import Estimate, holm, outcome, paired_difference
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
 from sweeper.findings.metric import loss_unit, margin
+from sweeper.findings.pairs import Judged, Pair, paired_scores
 from sweeper.findings.parameters import is_number
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import RuleFinding
-from sweeper.findings.scores import interval, validation_losses
+from sweeper.findings.scores import interval
 from sweeper.planning.plan import Reason
 from sweeper.spec import Scalar
 
@@ -46,26 +46,36 @@ class _Case:
     second: TrialFiles | None = None
     wanted: Literal["better", "worse"] = "better"
     about: str = ""
-    estimate: Estimate | None = None
 
 
-def rule_findings(run: RunFiles) -> tuple[RuleFinding, ...]:
+def rule_findings(run: RunFiles, judged: Judged) -> tuple[RuleFinding, ...]:
     """Every rule that fired for this plan, once, in the order of the plan."""
+    return tuple(_judge(run, case, judged) for case in _cases(run))
+
+
+def rule_pairs(run: RunFiles) -> list[Pair]:
+    """The two trials of every rule that can be put to the test."""
+    return [
+        (case.first, case.second)
+        for case in _cases(run)
+        if case.first is not None and case.second is not None
+    ]
+
+
+def _cases(run: RunFiles) -> list[_Case]:
+    """One for each rule; of a rule for several strategies the first that can be tested."""
     cases: dict[str, _Case] = {}
     for candidate in run.plan.candidates:
         for reason in candidate.reasons:
-            case = _measured(_case(run, reason, candidate.strategy))
+            case = _comparable(_case(run, reason, candidate.strategy))
             known = cases.get(reason.rule)
-            if known is None or (known.estimate is None and case.estimate is not None):
+            if known is None or (known.first is None and case.first is not None):
                 cases[reason.rule] = case
         for caution in candidate.cautions:
             cases.setdefault(caution.rule, _note(caution, "It is a caution, not a choice."))
     for warning in run.plan.warnings:
         cases.setdefault(warning.rule, _note(warning, "It is about the data or the set-up."))
-    tested = [rule for rule, case in cases.items() if case.estimate is not None]
-    adjusted = holm([estimate.p for rule in tested if (estimate := cases[rule].estimate)])
-    p_values = dict(zip(tested, adjusted, strict=True))
-    return tuple(_judge(run, case, p_values.get(rule)) for rule, case in cases.items())
+    return list(cases.values())
 
 
 def _note(reason: Reason, why_not: str) -> _Case:
@@ -91,7 +101,8 @@ def _preference(run: RunFiles, blank: _Case, strategy: str) -> _Case:
     own = [t for t in run.completed if t.config.strategy == strategy]
     rest = [t for t in run.completed if t.config.strategy != strategy]
     if not own or not rest:
-        return replace(blank, why_not="No two strategies have a completed trial to compare.")
+        lacking = "another strategy" if own else words.strategy(strategy)
+        return replace(blank, why_not=f"No trial of {lacking} completed, to be compared.")
     wanted: Literal["better", "worse"] = "better" if blank.reason.weight > 0 else "worse"
     return replace(blank, first=own[0], second=rest[0], wanted=wanted)
 
@@ -126,26 +137,27 @@ def _membership(part: str) -> tuple[str, Callable[[Scalar], bool]] | None:
     return None
 
 
-def _measured(case: _Case) -> _Case:
-    if case.first is None or case.second is None:
+def _comparable(case: _Case) -> _Case:
+    if case.first is None or case.second is None or paired_scores(case.first, case.second):
         return case
-    one, other = validation_losses(case.first), validation_losses(case.second)
-    if one is None or other is None or one.items.shape[1] != other.items.shape[1]:
-        return replace(case, why_not="No losses of single items were kept to compare.")
-    return replace(case, estimate=paired_difference(one, other))
+    why_not = "No losses of single items were kept to compare."
+    return replace(case, first=None, second=None, why_not=why_not)
 
 
-def _judge(run: RunFiles, case: _Case, p: float | None) -> RuleFinding:
+def _judge(run: RunFiles, case: _Case, judged: Judged) -> RuleFinding:
     verdict: Literal["held", "contradicted", "untested"] = "untested"
     evidence = case.why_not
-    if case.estimate is not None and case.first is not None and case.second is not None:
+    first, second = case.first, case.second
+    judgement = judged.of(first, second) if first is not None and second is not None else None
+    if first is not None and second is not None and judgement is not None:
         smallest = margin(run.plan.facts.aim.margin_points)
-        word = outcome(case.estimate, smallest, higher_is_better=False, adjusted_p=p)
+        word, difference = judgement.outcome(smallest), interval(judgement.estimate)
         if word in ("better", "worse"):
             verdict = "held" if word == case.wanted else "contradicted"
-        gap = words.difference(interval(case.estimate), _loss_metric(run))
-        pair = f"{_named(case.first, case.about)} − {_named(case.second, case.about)}"
-        evidence = f"Best on either side: {pair} = {gap}: {word}."
+        told = words.outcome(word, difference, judgement.comparisons, smallest)
+        gap = words.difference(difference, _loss_metric(run))
+        pair = f"{_named(first, case.about)} − {_named(second, case.about)}"
+        evidence = f"Best on either side: {pair} = {gap}: {told}."
     reason = case.reason
     return RuleFinding(
         rule=reason.rule,

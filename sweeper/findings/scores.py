@@ -9,6 +9,7 @@ import numpy as np
 from sweeper.evaluation.significance import Estimate, Scores
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
+from sweeper.findings.metric import UNBOUNDED, Bounds, bounded
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.trials import TestScore
 
@@ -112,15 +113,16 @@ def _of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
     return Scores.of(rows, weights=found[0].weights) if usable(rows) else None
 
 
-def interval(estimate: Estimate, n: int | None = None) -> Interval:
-    """An estimate as findings keep it: unknown ends as None."""
+def interval(estimate: Estimate, bounds: Bounds = UNBOUNDED) -> Interval:
+    """An estimate as findings keep it: unknown ends as None, none where the figure cannot lie."""
     finite = np.isfinite([estimate.low, estimate.high]).all()
-    return Interval(
+    found = Interval(
         value=estimate.value,
         low=estimate.low if finite else None,
         high=estimate.high if finite else None,
-        n=estimate.items if n is None else n,
+        n=estimate.items,
     )
+    return bounded(found, bounds)
 
 
 def usable(rows: list[tuple[float, ...]]) -> bool:

@@ -7,10 +7,10 @@ import statistics
 from collections import Counter
 
 from sweeper.evaluation.significance import Scores, ratio
-from sweeper.findings.figures import Interval
+from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.finalists import finalists
 from sweeper.findings.gains import best_of, loss_interval, strategies_of
-from sweeper.findings.metric import headline
+from sweeper.findings.metric import UNBOUNDED, Bounds, headline, score_bounds
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import QualityShare, StrategySummary
 from sweeper.findings.rows import finite, is_full, known, trial_seconds
@@ -22,6 +22,7 @@ from sweeper.findings.scores import (
     validation_losses,
     validation_scores,
 )
+from sweeper.planning.memory import trial_gib
 
 
 def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
@@ -59,7 +60,7 @@ def _summary(run: RunFiles, strategy: str, test: Interval | None) -> StrategySum
         seconds_per_trial=statistics.median(whole) if whole else None,
         total_seconds=math.fsum(used),
         peak_memory_gib=max(peaks, default=None),
-        predicted_memory_gib=planned.memory.peak_gib if planned else None,
+        predicted_memory_gib=trial_gib(planned.memory) if planned else None,
         predicted_seconds=planned.seconds_per_trial if planned else None,
         trainable_share=_trainable_share(best),
     )
@@ -89,14 +90,14 @@ def quality_share(run: RunFiles, first: str = "lora", second: str = "full") -> Q
     if all(name in tests.by_name for name in names):
         above, below = tests.by_name[names[0]], tests.by_name[names[1]]
         if metric.higher_is_better or floor is not None:
-            return _share(one, other, above, below, floor, split="test")
+            return _share(one, other, above, below, floor, metric, split="test")
     if metric.higher_is_better:
         seen, whole, floor = validation_scores(one), validation_scores(other), None
     else:
         seen, whole, floor = validation_losses(one), validation_losses(other), untrained_losses(run)
     if seen is None or whole is None or (floor is None and not metric.higher_is_better):
         return None
-    return _share(one, other, seen, whole, floor, split="validation")
+    return _share(one, other, seen, whole, floor, metric, split="validation")
 
 
 def _share(
@@ -105,6 +106,7 @@ def _share(
     above: Scores,
     below: Scores,
     floor: Scores | None,
+    metric: Metric,
     *,
     split: str,
 ) -> QualityShare | None:
@@ -117,6 +119,19 @@ def _share(
         second=other.config.strategy,
         first_trial=one.config.number,
         second_trial=other.config.number,
-        share=interval(estimate),
+        share=interval(estimate, _share_bounds(metric, below, floor)),
         split="test" if split == "test" else "validation",
     )
+
+
+def _share_bounds(metric: Metric, whole: Scores, floor: Scores | None) -> Bounds:
+    """The share that a model without a mistake would reach: there is no larger one.
+
+    Of an accuracy of 80% that is 125%, and of a loss what a loss of 0 lies under the untrained
+    model's. A worse loss than the untrained model's is a share under 0.
+    """
+    if floor is None:
+        low, high = score_bounds(metric)
+        return low, high / whole.mean
+    step = floor.mean - whole.mean
+    return (-math.inf, floor.mean / step) if step > 0 else UNBOUNDED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sweeper.evaluation.significance import mean_interval
+from sweeper.findings.metric import LOSS, headline, score_bounds
 from sweeper.findings.reading import RunFiles
 from sweeper.findings.record import TestedModel
 from sweeper.findings.rows import finite
@@ -14,6 +15,7 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
     """Finalists in their order, then the other trials, then the baselines."""
     scores, losses = test_scores(run), test_losses(run)
     grouped = entries(run)
+    bounds = score_bounds(headline(run.plan.facts, run.seal))
     places = {number: place for place, number in enumerate(run.seal.order if run.seal else ())}
 
     def rank(name: str) -> tuple[int, int]:
@@ -26,8 +28,8 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
             title=model_title(run, name),
             trial=grouped[name][0].trial,
             seeds=len(grouped[name]),
-            score=interval(mean_interval(scores.by_name[name])),
-            loss=interval(mean_interval(losses[name])) if name in losses else None,
+            score=interval(mean_interval(scores.by_name[name]), bounds),
+            loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
             metrics=finite(scores.metrics.get(name, {})),
             generated=_generated(grouped[name]),
         )

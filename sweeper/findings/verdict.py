@@ -1,7 +1,7 @@
 """The answer to "what do I train?", in one sentence and its reasons.
 
 Never more than the study can carry: a run that has not ended recommends nothing, one seed
-recommends nothing, and where nothing is better than the rest the cheapest of it is named as such.
+recommends nothing, and only the cheapest of what cannot be told apart is called the cheapest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sweeper.findings.contest import Contest, best_baseline, validation_figure
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.finalists import finalists
 from sweeper.findings.forgetting import limit_of
-from sweeper.findings.metric import loss_metric, loss_unit, margin
+from sweeper.findings.metric import loss_metric, loss_unit, margin, score_bounds
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.scores import interval, model_title, test_scores, trial_name
@@ -41,7 +41,7 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     needed = _needed(against_baseline)
     by_loss = needed is None and contest.in_loss is not None and contest.in_loss.outcome == "better"
     needed = True if by_loss else needed
-    # A baseline costs seconds: where it cannot be told apart from the best, it is the cheapest.
+    # A baseline costs seconds: where it cannot be told apart from the best trial, it is cheaper.
     cheaper = baseline is not None and against_baseline is not None and needed is not True
     rivals = [c for c in contest.comparisons if c.second in _finalist_names(run)]
     ahead = bool(rivals) and all(c.outcome == "better" for c in rivals)
@@ -57,20 +57,24 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     return Verdict(
         kind=kind,
         sentence=sentence,
-        because=tuple(_because(run, contest, chosen)),
+        because=(
+            *_because(run, contest, chosen),
+            *(_cheaper_still(run, contest, baseline, chosen) if cheaper and baseline else ()),
+        ),
         recommended_trial=chosen.trial,
         recommended_baseline=baseline.name if cheaper and baseline else None,
         comparisons=contest.comparisons,
-        baseline_score=_baseline_score(run, baseline),
+        baseline_score=_baseline_score(run, contest),
         fine_tuning_needed=needed,
         test_items=run.seal.items if run.seal else None,
         seeds=len(chosen.seeds),
     )
 
 
-def _baseline_score(run: RunFiles, baseline: BaselineResult | None) -> Interval | None:
+def _baseline_score(run: RunFiles, contest: Contest) -> Interval | None:
+    baseline = contest.baseline
     scores = test_scores(run).by_name.get(baseline.name) if baseline else None
-    return interval(mean_interval(scores)) if scores else None
+    return interval(mean_interval(scores), score_bounds(contest.metric)) if scores else None
 
 
 def _needed(against: Comparison | None) -> bool | None:
@@ -117,9 +121,39 @@ def _pays_in_loss(run: RunFiles, contest: Contest, baseline: BaselineResult) -> 
     lower = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts))
     return (
         f" Fine-tuning pays in loss: on the test split {lower} against {baseline.title}; in "
-        f"{contest.metric.title} {words.difference(against.difference, contest.metric)} is within "
-        "noise."
+        f"{contest.metric.title} {words.difference(against.difference, contest.metric)} is "
+        f"{_outcome(run, against)}."
     )
+
+
+def _outcome(run: RunFiles, comparison: Comparison) -> str:
+    smallest = margin(run.plan.facts.aim.margin_points)
+    return words.outcome(
+        comparison.outcome, comparison.difference, comparison.comparisons, smallest
+    )
+
+
+def _cheaper_still(
+    run: RunFiles, contest: Contest, baseline: BaselineResult, chosen: Finalist
+) -> list[str]:
+    """Baselines that cost less than the one that is named and do no worse against the trial.
+
+    The baseline is chosen on validation, like the trial: the test split only reports.
+    """
+    cheaper = [
+        f"{other.title} ({units.duration(other.seconds)})"
+        for other in run.baselines
+        if other.seconds < baseline.seconds
+        and (against := contest.against(other.name)) is not None
+        and against.outcome != "better"
+    ]
+    if not cheaper:
+        return []
+    return [
+        f"Cheaper still and not shown to be worse than trial {chosen.trial} on the test split: "
+        f"{words.joined(cheaper)}. Validation chooses, and there {baseline.title} comes first "
+        "of the baselines."
+    ]
 
 
 def _baseline_sentence(
@@ -148,10 +182,9 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
             continue
         line = (
             f"Against {role}: trial {chosen.trial} − {model_title(run, comparison.second)} = "
-            f"{words.difference(comparison.difference, contest.metric)}: {comparison.outcome}"
+            f"{words.difference(comparison.difference, contest.metric)}: "
+            f"{_outcome(run, comparison)}"
         )
-        if _taken_back(comparison, margin(run.plan.facts.aim.margin_points)):
-            line += " (the interval excludes 0, but not after Holm's correction)"
         if comparison.more_items:
             items = words.about(comparison.more_items)
             line += f"; about {items} more test items would settle it"
@@ -159,7 +192,7 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
     if contest.in_loss is not None:
         gap = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts))
         title = model_title(run, contest.in_loss.second)
-        outcome = contest.in_loss.outcome
+        outcome = _outcome(run, contest.in_loss)
         lines.append(f"In test loss: trial {chosen.trial} − {title} = {gap}: {outcome}.")
     own = run.trial(chosen.trial)
     searched = any(trial.config.origin == "search" for trial in run.completed)
@@ -169,14 +202,6 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
             f"Trial {chosen.trial} is the default itself: the search found nothing better."
         )
     return lines
-
-
-def _taken_back(comparison: Comparison, smallest: float) -> bool:
-    """Whether a difference would count if it had been the only comparison."""
-    low, high = comparison.difference.low, comparison.difference.high
-    clear = low is not None and high is not None and (low > 0 or high < 0)
-    large = abs(comparison.difference.value) >= smallest
-    return clear and large and comparison.outcome == "within noise"
 
 
 def _finalist_names(run: RunFiles) -> set[str]:

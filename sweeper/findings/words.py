@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper import units
-from sweeper.findings.figures import Interval, Metric
+from sweeper.findings.figures import Interval, Metric, Outcome
 
 DASH = "–"
 
@@ -136,6 +136,31 @@ def difference(interval: Interval | None, metric: Metric) -> str:
     digits = min(digits_for((high - low) * factor / 2), 1 if factor == 100 else 6)
     ends = f"CI {minus(f'{low * factor:.{digits}f}')} to {minus(f'{high * factor:.{digits}f}')}"
     return f"{minus(f'{value:+.{digits}f}')} {metric.unit}".rstrip() + f" ({ends})"
+
+
+def outcome(word: Outcome, interval: Interval, comparisons: int, smallest: float) -> str:
+    """An outcome, with what decided where the interval alone would say more.
+
+    Args:
+        word: The outcome.
+        interval: Of the difference, in the metric's own unit.
+        comparisons: How many Holm's correction was taken over.
+        smallest: The margin, in the same unit as the interval.
+
+    >>> clear = Interval(value=0.08, low=0.01, high=0.16)
+    >>> outcome("within noise", clear, 7, 0.01)
+    'within noise after correcting for 7 comparisons'
+    >>> outcome("within noise", clear, 7, 0.1)
+    'within noise (smaller than the margin)'
+    """
+    low, high = interval.low, interval.high
+    if word != "within noise" or low is None or high is None or low <= 0 <= high:
+        return word
+    if abs(interval.value) < smallest:
+        return f"{word} (smaller than the margin)"
+    if comparisons < 2:  # findings of an earlier version do not tell how many
+        return f"{word} after Holm's correction"
+    return f"{word} after correcting for {comparisons} comparisons"
 
 
 def loss(value: float | None, interval: Interval | None = None) -> str:

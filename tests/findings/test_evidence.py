@@ -163,6 +163,24 @@ def test_a_rule_is_untested_where_no_trial_left_its_range(make):
     assert "No completed trial lies outside" in rates[0].evidence
 
 
+def test_a_preference_names_the_strategy_without_a_completed_trial(make):
+    findings = compute(make(trials=3, prune=False, ends={2: "FAIL"}))
+    evidence = {rule.rule: rule.evidence for rule in findings.rules}
+    assert evidence["prefer-head"] == "No trial of frozen model + head completed, to be compared."
+    assert "trial 0 (LoRA)" in evidence["prefer-lora"]
+    alone = compute(make(name="b", trials=3, prune=False, ends={1: "FAIL", 2: "FAIL"}))
+    evidence = {rule.rule: rule.evidence for rule in alone.rules}
+    assert evidence["prefer-lora"] == "No trial of another strategy completed, to be compared."
+
+
+def test_the_means_that_a_gain_compares_add_up(make):
+    findings = compute(make(trials=9, prune=False, finalists=3))
+    compared = [gain for gain in findings.gains if gain.gain]
+    assert max(gain.best_seeds for gain in compared) == 3
+    for gain in compared:
+        assert gain.default_mean - gain.best_mean == pytest.approx(gain.gain.value)
+
+
 def test_limits_carry_numbers_and_an_action(make):
     shapes = (
         {"trials": 20},

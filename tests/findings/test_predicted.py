@@ -53,3 +53,18 @@ def test_only_trials_of_a_full_budget_are_set_beside_the_plan(make):
     (shorter / "rungs.jsonl").write_text("".join(lines[:-1]))
     after = of_kind(compute(folder), "trial")["lora"]
     assert after.trials == before - 1
+
+
+def test_both_tables_of_a_report_give_the_same_planned_memory(make):
+    run = make()
+    plan = json.loads(run.plan.read_text())
+    for candidate in plan["candidates"]:  # as on a CPU: a trial measures what comes on top of it
+        candidate["memory"]["parts"]["process"] = 0.3
+        candidate["memory"]["peak_gib"] += 0.3
+    run.plan.write_text(json.dumps(plan))
+    findings = compute(run)
+    peaks = of_kind(findings, "memory")
+    assert peaks
+    for summary in findings.strategies:
+        assert summary.predicted_memory_gib == pytest.approx(peaks[summary.strategy].predicted)
+        assert summary.peak_memory_gib == peaks[summary.strategy].actual

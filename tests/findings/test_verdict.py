@@ -77,6 +77,19 @@ def test_a_baseline_that_does_as_well_means_that_one_need_not_fine_tune(contest)
     assert verdict.baseline_score is not None
 
 
+def test_a_cheaper_baseline_that_is_tied_too_is_named_with_why_it_was_not_chosen(contest):
+    run, _, _, _ = contest
+    with_test_losses(run, {"*": 0.30})
+    with_right(run, {"*": 0.90, "majority": 0.2, "tfidf": 0.895, "probe": 0.895})
+    verdict = compute(run).verdict
+    assert verdict.recommended_baseline == "probe"
+    assert "cheapest" not in verdict.sentence
+    assert verdict.because[-1].startswith("Cheaper still and not shown to be worse than trial ")
+    assert "TF-IDF with logistic regression (0.9 s). Validation chooses" in verdict.because[-1]
+    with_right(run, {"*": 0.90, "majority": 0.2, "tfidf": 0.6, "probe": 0.895})
+    assert not any("Cheaper still" in line for line in compute(run).verdict.because)
+
+
 def test_a_baseline_that_does_better_is_recommended(contest):
     run, _, _, _ = contest
     with_right(run, {"*": 0.80, "majority": 0.2, "tfidf": 0.6, "probe": 0.95})

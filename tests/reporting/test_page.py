@@ -336,3 +336,71 @@ def test_many_classes_are_shown_by_their_commonest_confusions(report):
 
 def test_what_was_cut_is_said_beside_the_data(pages):
     assert "train: 3 of 560 texts were cut after 128 tokens" in pages["mixed"].text
+
+
+def cells(table, head):
+    """The cells of the columns whose header begins so, row by row."""
+    at = [n for n, th in enumerate(table.all("th")) if th.text.startswith(head)]
+    return [[tr.children[n].text for n in at] for tr in table.one("tbody").all("tr")]
+
+
+def number(text):
+    return float(text.split(" (")[0].replace("−", "-"))
+
+
+def test_the_columns_of_a_gain_add_up_and_say_what_they_are_of(pages):
+    table = pages["mixed"].one("table", id_="gains")
+    means = cells(table, "default, mean over seeds"), cells(table, "best, mean over seeds")
+    gains = cells(table, "default − best, means")
+    compared = [
+        [text for (text,) in row] for row in zip(*means, gains, strict=True) if row[2] != ["–"]
+    ]
+    assert any("(3 seeds)" in best for _, best, _ in compared)
+    for default, best, gain in compared:
+        digits = len(gain.partition(".")[2])
+        assert number(default) - number(best) == pytest.approx(number(gain), abs=1.1 * 10**-digits)
+    assert "of the means over all seeds of both" in pages["mixed"].text
+
+
+def test_without_a_second_seed_the_losses_themselves_add_up(parse, report):
+    table = parse(html(report(trials=9, seeds=1, seal=False))).one("table", id_="gains")
+    assert set(map(len, cells(table, "default"))) == {2}  # default, default − best: no means
+    found = zip(cells(table, "default"), cells(table, "best found"), strict=True)
+    compared = [(default, best, gain) for (default, gain), (best,) in found if gain != "–"]
+    assert compared
+    for default, best, gain in compared:
+        assert number(default) - number(best) == pytest.approx(number(gain), abs=0.011)
+
+
+def test_a_tie_is_not_called_the_cheapest_where_a_cheaper_one_is_tied_too(report):
+    document = report(trials=20, test_items=9)
+    verdict = document.findings.verdict
+    tied = verdict.model_copy(update={"kind": "tie", "recommended_baseline": "probe"})
+    findings = document.findings.model_copy(update={"verdict": tied})
+    card = verdict_section(document.model_copy(update={"findings": findings})).blocks[0]
+    assert card.badge == "tie: no clear winner"
+
+
+def test_an_outcome_that_the_correction_took_back_says_so_in_the_tables(parse, report):
+    document = report(trials=20)
+    verdict = document.findings.verdict
+    first = verdict.comparisons[0]
+    clear = first.difference.model_copy(update={"value": 0.05, "low": 0.01, "high": 0.09})
+    taken = {"difference": clear, "outcome": "within noise", "comparisons": 3}
+    comparisons = (first.model_copy(update=taken), *verdict.comparisons[1:])
+    gains = tuple(
+        gain.model_copy(update={"gain": clear, **taken}) if gain.gain else gain
+        for gain in document.findings.gains
+    )
+    changed = {
+        "verdict": verdict.model_copy(update={"comparisons": comparisons}),
+        "gains": gains,
+    }
+    findings = document.findings.model_copy(update=changed)
+    page = parse(html(document.model_copy(update={"findings": findings})))
+    told = "within noise after correcting for 3 comparisons"
+    assert cells(page.one("table", id_="comparisons"), "A against B")[0] == [told]
+    assert [told] in cells(page.one("table", id_="gains"), "best against default")
+    assert (
+        f"(CI 0.010 to 0.090): {told}. The default would" in page.one("section", id_="search").text
+    )

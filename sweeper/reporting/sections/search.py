@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.figures import Metric
+from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import SearchGain
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table, Text
 from sweeper.reporting.charts.draw import legend
@@ -87,7 +87,8 @@ def search_sentence(report: Report) -> str:
     gap = words.difference(best.gain, metric)
     if best.outcome == "better":
         return f"{name}: default − best found = {gap}, a lower loss than the default's."
-    ending = f"{best.outcome}. The default would have been enough."
+    told = words.outcome(best.outcome, best.gain, best.comparisons, findings.margin_points / 100)
+    ending = f"{told}. The default would have been enough."
     return f"{name}: default − best found = {gap}: {ending}"
 
 
@@ -97,7 +98,14 @@ def _items(report: Report) -> str:
 
 
 def _gains(report: Report) -> Table:
-    unit = report.findings.loss_unit
+    findings, unit = report.findings, report.findings.loss_unit
+    again = any(max(g.default_seeds or 1, g.best_seeds or 1) > 1 for g in findings.gains)
+    means = (
+        Column("default, mean over seeds", unit=unit, number=True, pointer="/default_mean"),
+        Column("best, mean over seeds", unit=unit, number=True, pointer="/best_mean"),
+    )
+    note = "Default and best found are of the one training that the search saw. The difference is "
+    note += "that of the means over all seeds of both, where they were trained again."
     return Table(
         id="gains",
         caption="Default against best found, validation loss (lower is better)",
@@ -106,32 +114,54 @@ def _gains(report: Report) -> Table:
             Column("default", unit=unit, number=True, pointer="/default_loss"),
             Column("best found", unit=unit, number=True, pointer="/best_loss"),
             Column("best trial", number=True, pointer="/best_trial"),
-            Column("default − best", unit=unit, number=True, pointer="/gain/value"),
+            *(means if again else ()),
+            Column(
+                f"default − best{', means' if again else ''}",
+                unit=unit,
+                number=True,
+                pointer="/gain/value",
+            ),
             Column("95% CI", unit=unit, number=True),
             Column("best against default", pointer="/outcome"),
         ),
         rows=tuple(
-            _gain(gain, f"/findings/gains/{i}") for i, gain in enumerate(report.findings.gains)
+            _gain(gain, f"/findings/gains/{i}", findings.margin_points / 100, means=again)
+            for i, gain in enumerate(findings.gains)
         ),
+        note=note if again else "",
     )
 
 
-def _gain(gain: SearchGain, pointer: str) -> Row:
+def _gain(gain: SearchGain, pointer: str, smallest: float, *, means: bool) -> Row:
     same = gain.best_trial is not None and gain.best_trial == gain.default_trial
-    word = gain.outcome or ("the default is the best" if same else words.DASH)
+    told = "the default is the best" if same else words.DASH
+    if gain.outcome and gain.gain:
+        told = words.outcome(gain.outcome, gain.gain, gain.comparisons, smallest)
+    over_seeds = (
+        Cell(_mean(gain.default_mean, gain.default_seeds, gain.gain)),
+        Cell(_mean(gain.best_mean, gain.best_seeds, gain.gain)),
+    )
     return Row(
         cells=(
             strategy_cell(gain.strategy),
             Cell(words.loss(gain.default_loss, gain.default_interval)),
             Cell(words.loss(gain.best_loss, gain.best_interval)),
             Cell(words.DASH if gain.best_trial is None else f"#{gain.best_trial}"),
+            *(over_seeds if means else ()),
             Cell(words.loss(gain.gain.value, gain.gain) if gain.gain else words.DASH),
             Cell(interval_text(gain.gain)),
-            Cell(word),
+            Cell(told),
         ),
         trial=gain.best_trial,
         pointer=pointer,
     )
+
+
+def _mean(mean: float | None, seeds: int | None, gain: Interval | None) -> str:
+    """A mean in the digits of the difference, so that the columns add up: ``0.099 (3 seeds)``."""
+    if mean is None or seeds is None:
+        return words.DASH
+    return f"{words.loss(mean, gain)} ({words.plural(seeds, 'seed')})"
 
 
 def _baselines(report: Report) -> Table:

@@ -167,7 +167,7 @@ def _row(report: Report, summary: StrategySummary, pointer: str) -> Row:
     share = summary.trainable_share
     cells.append(Cell(words.score_with_interval(test, metric).replace("95% CI ", "")))
     if _baseline(report):
-        cells.append(Cell(_against(summary, metric)))
+        cells.append(Cell(_against(summary, metric, report.findings.margin_points / 100)))
     cells += [
         number_cell(minutes(summary.seconds_per_trial)),
         number_cell(minutes(summary.predicted_seconds)),
@@ -188,10 +188,13 @@ def _baseline(report: Report) -> str:
     return next((b.title for b in report.findings.baselines if b.name in names), "")
 
 
-def _against(summary: StrategySummary, metric: Metric) -> str:
+def _against(summary: StrategySummary, metric: Metric, smallest: float) -> str:
     comparison = summary.against_baseline
     if comparison is None:
         return words.DASH
     number = comparison.first.removeprefix("trial-")
     gap = words.difference(comparison.difference, metric).replace(f" {metric.unit}", "")
-    return f"#{number}: {gap}, {comparison.outcome}"
+    told = words.outcome(
+        comparison.outcome, comparison.difference, comparison.comparisons, smallest
+    )
+    return f"#{number}: {gap}, {told}"

@@ -26,7 +26,7 @@ from sweeper.trials import BaselineResult
 
 BADGES = {
     "recommend": "recommended",
-    "tie": "tie: the cheapest of what cannot be told apart",
+    "tie": "tie: no clear winner",
     "insufficient": "provisional",
     "none": "no verdict",
 }
@@ -185,13 +185,15 @@ def _comparison(report: Report, comparison: Comparison, pointer: str) -> Row:
     value, _, ends = words.difference(interval, metric).partition(" (CI ")
     more = f"about {words.about(comparison.more_items)}" if comparison.more_items else words.DASH
     p = comparison.adjusted_p
+    smallest = report.findings.margin_points / 100
+    told = words.outcome(comparison.outcome, interval, comparison.comparisons, smallest)
     shown = words.DASH if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"
     return Row(
         cells=(
             Cell(model_title(report, comparison.second)),
             Cell(value.removesuffix(metric.unit).strip()),
             Cell(ends.removesuffix(")") or words.DASH),
-            Cell(comparison.outcome, css="o-" + comparison.outcome.replace(" ", "-")),
+            Cell(told, css="o-" + comparison.outcome.replace(" ", "-")),
             Cell(shown),
             Cell(more),
         ),
