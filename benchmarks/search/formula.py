@@ -85,7 +85,7 @@ class FormulaWorld:
     def unit(self) -> float:
         """Seconds of one full trial of the first default."""
         first = self.plan.candidates[0]
-        return self._seconds(first.strategy, first.defaults())[-1]
+        return float(self._seconds(first.strategy, first.defaults())[-1])
 
     @property
     def beforehand(self) -> Beforehand:

@@ -50,21 +50,21 @@ def flat_space(plan: Plan) -> SearchSpace:
 
 
 def run(world: World, seed: int, budgets: float, unit: float) -> Replay:
-    """PriorBand to the end of its time; a head has its trial where others have it."""
+    """PriorBand to the end of its time, after the head's one trial, which others begin with too."""
     np.random.seed(seed)  # NePS draws from both of the global generators
     torch.manual_seed(seed)
     plan = world.plan
     asking = AskAndTell(algorithms.priorband(flat_space(plan), eta=3, sample_prior_first=True))
     limit, spent = budgets * unit, 0.0
     ended: list[tuple[float, Realised]] = []
+    for key, one in space.candidates(plan).items():
+        if not space.searchable(one):
+            head = world.trial(key, one.defaults())
+            spent += head.seconds[-1]
+            ended.append((spent, head))
     paid: dict[str, float] = {}
     begun = 0
     while spent < limit and begun < MOST_ASKED:
-        for key, one in space.candidates(plan).items() if begun == _before_heads(plan) else ():
-            if not space.searchable(one):
-                head = world.trial(key, one.defaults())
-                spent += head.seconds[-1]
-                ended.append((spent, head))
         asked = asking.ask()
         begun += 1
         key, parameters = _chosen(plan, dict(asked.config))
@@ -80,11 +80,6 @@ def run(world: World, seed: int, budgets: float, unit: float) -> Replay:
             ended.append((spent, shown))
     counts = (begun, len(ended))
     return Replay(tuple(ended), world.best, world.guessing, unit, limit, counts, spent)
-
-
-def _before_heads(plan: Plan) -> int:
-    """How many trials others begin before the head's: the defaults of the other strategies."""
-    return sum(1 for one in space.candidates(plan).values() if space.searchable(one))
 
 
 def _chosen(plan: Plan, config: dict[str, Any]) -> tuple[str, dict[str, Scalar]]:
