@@ -59,7 +59,7 @@ class _Flag:
     help: str
     panel: str
     parse: Callable[[Any], Any] = lambda value: value
-    several: str = "Give it once."
+    several: str = ""
 
     @property
     def name(self) -> str:
@@ -70,8 +70,8 @@ class _Flag:
         return get_origin(self.type) is list
 
     def repeated(self, values: Any) -> list[Problem]:
-        """Different values where only one can be meant."""
-        if self.type is bool or self.listed or len(different := dict.fromkeys(values)) < 2:
+        """Different values where one is taken and several may be meant; else the last counts."""
+        if not self.several or len(different := dict.fromkeys(values)) < 2:
             return []
         said = ", ".join(str(value) for value in different)
         why = "It takes one value, and all but the last would be ignored."

@@ -166,10 +166,11 @@ def test_a_pruner_and_a_sampler_that_mean_nothing_are_refused_before_anything_ru
             ("--model", "7B", "--strategies", "lora", "--strategies", "full"),
             ["--strategies: lora, full", "--strategies lora,full"],
         ),
-        (("--model", "7B", "--gpus", "1", "--gpus", "8"), ["--gpus: 1, 8", "Give it once"]),
     ],
 )
-def test_a_flag_that_takes_one_value_is_not_given_two(sweeper, here, twice, says):
+def test_a_flag_that_takes_one_value_where_several_may_be_meant_is_not_given_two(
+    sweeper, here, twice, says
+):
     ran = sweeper("plan", "--task", "classification", "--examples", "100", *twice)
     assert ran.code == 2
     for part in says:
@@ -181,3 +182,10 @@ def test_the_same_value_twice_is_one(sweeper, here):
         "plan", "--task", "classification", "--examples", "100", "--model", "7B", "--model", "7B"
     )
     assert ran.code == 0
+
+
+def test_of_other_flags_the_last_counts(sweeper, here):
+    words = "plan --task classification --examples 100 --model 7B --gpu A100-80GB --gpus 8 --gpus 2"
+    ran = sweeper(*words.split())
+    assert ran.code == 0
+    assert "2 x A100 80GB" in ran.out

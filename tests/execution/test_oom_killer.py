@@ -128,27 +128,27 @@ def test_a_trial_that_the_system_killed_goes_on_smaller_and_so_do_those_after_it
     counted: Counted,
 ) -> None:
     count(counted.counter, 3)
-    killer = f"0:4:{counted.counter}"
+    killer = f"1:4:{counted.counter}"  # full; the head comes first
     counted.finish(5, 1, CURVE_STEP_SECONDS="0", CURVE_OOM_KILLER=killer)
     check_whole(counted, 5)
-    planned = TrialConfig.read(counted.run.attempt(0, 1) / "config.json")
-    final = TrialConfig.read(counted.run.trial(0) / "config.json")
+    planned = TrialConfig.read(counted.run.attempt(1, 1) / "config.json")
+    final = TrialConfig.read(counted.run.trial(1) / "config.json")
     assert planned.micro_batch > 4 >= final.micro_batch
     effective = planned.micro_batch * planned.gradient_accumulation_steps
     assert final.micro_batch * final.gradient_accumulation_steps == effective
-    first, kills = counted.trials()[0], kills_in(counted.counter)
+    first, kills = counted.trials()[1], kills_in(counted.counter)
     assert kills is not None
     assert (lease_of(first).crashes, lease_of(first).attempt) == (0, kills - 3 + 1)
-    end = AttemptEnd.read(counted.run.attempt(0, 1) / "ended.json")
+    end = AttemptEnd.read(counted.run.attempt(1, 1) / "ended.json")
     assert end.kind == "out-of-memory"
     assert end.detail == "the system killed worker 0 because memory ran out"
     table = counted.table()
-    assert f"micro-batch {final.micro_batch} instead of" in table[0]["memory_note"]
-    taught = [n for n in table if n and table[n]["strategy"] == "full"]
+    assert f"micro-batch {final.micro_batch} instead of" in table[1]["memory_note"]
+    taught = [n for n in table if n > 1 and table[n]["strategy"] == "full"]
     assert taught
     for number in taught:
         note = table[number]["memory_note"]
-        assert note.endswith("the system killed trial 0 because memory ran out")
+        assert note.endswith("the system killed trial 1 because memory ran out")
         config = TrialConfig.read(counted.run.trial(number) / "config.json")
         assert config.micro_batch <= final.micro_batch
 
