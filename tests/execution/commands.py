@@ -38,6 +38,11 @@ class Commands:
     def run(self) -> RunFolder:
         return RunFolder(self.folder)
 
+    @property
+    def place(self) -> Path | None:
+        """Where commands are given; None for where the tests are."""
+        return None
+
     def command(self, trials: int, workers: int, seed: int) -> list[str]:
         program = [sys.executable, str(HERE / "curve_backend.py"), str(self.folder)]
         return [*program, str(trials), str(workers), str(seed)]
@@ -47,6 +52,7 @@ class Commands:
     ) -> subprocess.Popen[str]:
         popen = subprocess.Popen(
             self.command(trials, workers, seed),
+            cwd=self.place,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -102,6 +108,10 @@ class Sweeper(Commands):
     url = ""
     strategies = "lora,full,head"
 
+    @property
+    def place(self) -> Path:
+        return self.folder.parents[1]
+
     def command(self, trials: int, workers: int, seed: int) -> list[str]:
         words = "--task classification --model packaged:minilm --data rows.jsonl --progress plain "
         words += (
@@ -119,23 +129,14 @@ class Sweeper(Commands):
             for label, names in words.items()
             for n in range(40)
         ]
-        path = self.folder.parents[1] / "rows.jsonl"
+        path = self.place / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def start(
         self, trials: int, workers: int = 1, seed: int = 0, **environment: str
     ) -> subprocess.Popen[str]:
         self.write_rows()
-        popen = subprocess.Popen(
-            self.command(trials, workers, seed),
-            cwd=self.folder.parents[1],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": PATHS, **environment},
-        )
-        self.started.append(popen)
-        return popen
+        return super().start(trials, workers, seed, **environment)
 
     def table(self) -> dict[int, dict[str, str]]:
         """``trials.csv`` by trial."""

@@ -39,6 +39,9 @@ def test_a_trial_claimed_while_the_search_was_ended_is_put_back_untouched(
     for name, value in {SPEC: spec.to_json(), TOTAL: 1, PHASE: OPEN}.items():
         study.set_user_attr(name, value)
     monkeypatch.setattr(worker, "Queue", EndedMeanwhile)
+    monkeypatch.setattr(
+        worker, "StopFlag", lambda _parent: lambda: False
+    )  # or it takes our signals
 
     status = worker.work(run, url, "curve_backend:make", worker="0", parent=None, tell=heard.append)
 
