@@ -263,7 +263,7 @@ def _unknown_strategies(
 
 
 def _out_of_place(spec: Spec, document: Document, flags: Mapping[Path_, Any]) -> list[Problem]:
-    """Choices that only another task has."""
+    """Choices that only another task has, or that would have no effect."""
     problems = []
     if spec.training.classes_by == "generate" and spec.task != "classification":
         path: Path_ = ("training", "classes_by")
@@ -277,6 +277,18 @@ def _out_of_place(spec: Spec, document: Document, flags: Mapping[Path_, Any]) ->
         fix = "Leave it out, or choose --task code."
         where = _where(path, document, flags)
         problems.append(Problem(f"run_generated_code in task {spec.task}", why, fix, where))
+    given = spec.data
+    if given.corpus is not None and spec.task != "domain":
+        why = "Only the domain task continues pretraining on a corpus."
+        fix = "Leave it out, or choose --task domain."
+        where = _where(("data", "corpus"), document, flags)
+        problems.append(Problem(f"corpus = {given.corpus!r} in task {spec.task}", why, fix, where))
+    at_hand = given.path or (given.corpus if spec.task == "domain" else None)
+    if given.examples is not None and at_hand is not None:
+        why = "A number of examples stands in for data that is not at hand; these are counted."
+        fix = f"Leave it out; to use at most so many, give --max-rows {given.examples}."
+        where = _where(("data", "examples"), document, flags)
+        problems.append(Problem(f"examples = {given.examples} beside {at_hand}", why, fix, where))
     return problems
 
 

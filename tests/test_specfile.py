@@ -151,3 +151,36 @@ def test_choices_of_another_task_are_refused_by_their_flag(key, value, flag, tas
     (problem,) = raised.value.problems
     assert problem.where == flag
     assert "--task" in problem.fix
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "says"),
+    [
+        ("classification", {"examples": 9, "corpus": "c.jsonl"}, {"--corpus": "--task domain"}),
+        ("instruction", {"examples": 9, "path": "r.jsonl"}, {"--examples": "--max-rows 9"}),
+        ("domain", {"examples": 9, "corpus": "c.txt"}, {"--examples": "--max-rows 9"}),
+        ("domain", {"path": "r.jsonl", "corpus": "c.txt"}, {}),
+        (
+            "code",
+            {"examples": 9, "path": "r.jsonl", "corpus": "c.txt"},
+            {"--corpus": "--task domain", "--examples": "--max-rows 9"},
+        ),
+    ],
+)
+def test_data_that_nothing_would_read_is_refused_by_its_flag(task, data, says):
+    given = {**BASE, ("task",): task, **{("data", name): value for name, value in data.items()}}
+    if not says:
+        assert resolve(given).data.corpus == data["corpus"]
+        return
+    with pytest.raises(SpecError) as raised:
+        resolve(given)
+    assert {one.where for one in raised.value.problems} == set(says)
+    assert all(says[one.where] in one.fix for one in raised.value.problems)
+
+
+def test_data_that_nothing_would_read_is_refused_with_its_line(tmp_path):
+    path = written(tmp_path, "task: code\nmodel: 7B\ndata:\n  examples: 9\n  path: r.jsonl\n")
+    with pytest.raises(SpecError) as raised:
+        resolve({}, path)
+    (problem,) = raised.value.problems
+    assert problem.where.endswith("sweep.yaml:4 data.examples")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sweeper.data.load import load
-from sweeper.errors import Problem, SpecError
 from sweeper.facts.bits import known_bits, measured_bits
 from sweeper.facts.corpus import corpus_facts, corpus_warnings
 from sweeper.facts.data import data_facts
@@ -25,13 +24,10 @@ def gather(spec: Spec, *, measure_domain: bool = False) -> Facts:
             measurement of this kind is used.
 
     Raises:
-        SpecError: Something in ``spec.data`` would have no effect.
         ModelError: A model cannot be found, reached or read.
         DataError: The data cannot be read, recognised or learnt from.
         UsageError: The hardware is unknown, or the domain cannot be measured.
     """
-    if problems := _unused(spec):
-        raise SpecError(problems)
     models = tuple(model_facts(model) for model in spec.models)
     hardware = with_measured(hardware_facts(spec.hardware), models)
     has_data = spec.data.path is not None or spec.data.corpus is not None
@@ -52,20 +48,3 @@ def gather(spec: Spec, *, measure_domain: bool = False) -> Facts:
         aim=spec.aim,
         classes_by=spec.training.classes_by,
     )
-
-
-def _unused(spec: Spec) -> list[Problem]:
-    """What was given in vain: nothing would read it, and nothing else would say so."""
-    data, problems = spec.data, []
-    if data.corpus is not None and spec.task != "domain":
-        what = f"corpus = {data.corpus!r} in task {spec.task}"
-        why = "Only the domain task continues pretraining on a corpus."
-        fix = "Leave out --corpus, or choose --task domain."
-        problems.append(Problem(what, why, fix, "data.corpus"))
-    at_hand = data.path if spec.task != "domain" else data.path or data.corpus
-    if data.examples is not None and at_hand is not None:
-        what = f"examples = {data.examples} beside {at_hand}"
-        why = "A number of examples stands in for data that is not at hand; these are counted."
-        fix = f"Leave out --examples; to use at most so many, give --max-rows {data.examples}."
-        problems.append(Problem(what, why, fix, "data.examples"))
-    return problems

@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from sweeper.data.load import load
-from sweeper.errors import DataError, SpecError
+from sweeper.errors import DataError
 from sweeper.facts.data import data_facts
 from sweeper.facts.domain import general_text, tokens_per_word
 from sweeper.facts.gather import gather
@@ -271,24 +271,3 @@ def test_a_class_that_is_written_is_measured_with_its_question(tmp_path):
     assert (head.mean, head.output_mean) == (5, None)
     assert name.output_mean == 1
     assert name.p50 > head.p50 + 10
-
-
-@pytest.mark.parametrize(
-    ("task", "data", "says"),
-    [
-        ("classification", {"examples": 9, "corpus": "c.jsonl"}, ["--corpus", "--task domain"]),
-        ("instruction", {"examples": 9, "path": "r.jsonl"}, ["beside r.jsonl", "--max-rows 9"]),
-        ("domain", {"examples": 9, "corpus": "c.txt"}, ["beside c.txt", "--examples"]),
-        (
-            "code",
-            {"examples": 9, "path": "r.jsonl", "corpus": "c.txt"},
-            ["beside r.jsonl", "--corpus"],
-        ),
-    ],
-)
-def test_what_nothing_would_read_is_refused_before_anything_is_read(task, data, says):
-    spec = Spec(task=task, models=(ModelSpec(id="no/such"),), data=DataSpec(**data))
-    with pytest.raises(SpecError) as caught:
-        gather(spec)
-    for part in says:
-        assert part in str(caught.value)
