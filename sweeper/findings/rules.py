@@ -2,7 +2,8 @@
 
 A rule is *held* or *contradicted* only where the best trials on either side of it can be told
 apart on the same validation items, after Holm's correction over all pairs of trials that rules
-put to the test. Everything else is *untested*, with the reason.
+put to the test; a default against a best keeps the one over strategies, so that no two sections
+disagree. Everything else is *untested*, with the reason.
 """
 
 from __future__ import annotations
