@@ -1,6 +1,6 @@
-"""What a training backend is: the border between the worker loop and whatever trains.
+"""What a training backend is: the border between a worker and whatever trains.
 
-Only types. Knows nothing about Optuna, torch, leases or folders beyond the one it hands over.
+Only types. Knows nothing about Optuna, torch, or folders beyond the one that it hands over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sweeper.trials import BaselineResult, RungReport, TestScore, TrialConfig, T
 
 
 class Decision(Enum):
-    """The worker's answer to a report: train on, end as pruned, or put the trial back."""
+    """The answer to a report: train on, end as pruned, or stop without a result."""
 
     CONTINUE = "continue"
     PRUNE = "prune"
@@ -52,19 +52,25 @@ class Backend(Protocol):
         folder: Path,
         report: Callable[[RungReport], Decision],
         should_stop: Callable[[], bool],
+        checkpoint: Path | None = None,
     ) -> TrialResult:
         """Train one trial from the base weights and score it on the validation split.
 
         Args:
             config: What to train.
             folder: An empty folder of this attempt. Write ``trainer.log``, ``item_losses.json``
-                and (if ``config.keep_weights``) ``weights/`` here, and nothing elsewhere.
+                and (if ``config.keep_weights``) ``weights/`` here, and nothing elsewhere. If
+                ``config.checkpoints``, also write ``checkpoint-<rung>/`` before each report but
+                the last, under another name first and renamed when it is whole; older ones may go.
             report: To be called once at each rung, in order, with what is known there. The last
                 rung's report comes before the return. On ``PRUNE`` end at once and return state
                 ``PRUNED`` (``pruned_at_rung`` set, no ``validation_loss``); on ``STOP`` raise
                 ``Interrupted``.
             should_stop: Cheap; to be asked at each optimizer step and each evaluation batch. When
                 it says True, clean up and raise ``Interrupted``.
+            checkpoint: A ``checkpoint-<rung>`` folder of an interrupted attempt at the same
+                configuration. Training continues behind that rung, reports only later rungs, and
+                ends with the loss of an attempt that was never interrupted.
 
         Returns:
             The result; paths in it are relative to ``folder``. The worker fills in ``worker``,
@@ -91,4 +97,7 @@ class Backend(Protocol):
         ...
 
 
-MakeBackend = Callable[[RunFolder, Plan, Spec], Backend]
+Tell = Callable[[str, int, int], None]
+"""Takes what is under way ("writing answers"), how much of it is done, and of how much."""
+
+MakeBackend = Callable[[RunFolder, Plan, Spec, Tell], Backend]

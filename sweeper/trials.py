@@ -67,6 +67,7 @@ class TrialConfig(Artifact):
     gpus: int = 1
     sharding: Literal["none", "fsdp"] = "none"
     keep_weights: bool = False
+    checkpoints: bool = Field(False, description="save one at each rung, to continue from")
     forgetting_limit: float | None = Field(
         None, description="nats per token that general text may lose; None where there is no limit"
     )

@@ -100,7 +100,7 @@ def work(
         jobs = Queue(storage, load_study(storage, jobs_name(name)), patience)
         spec = Spec.from_json(trials.study.user_attrs[SPEC])
         plan = Plan.read(run.plan)
-        made = load_backend(backend)(run, plan, spec)
+        made = load_backend(backend)(run, plan, spec, lambda _what, _done, _of: None)
         bench = Bench(run, plan, trials, jobs, made, stop, owner_of(os.getpid()), worker, tell)
         patience.say = lambda text: bench.say("warning", text=text)
         bench.say("worker-started", text=bench.owner)

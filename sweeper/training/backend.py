@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from sweeper.backend import Decision
+from sweeper.backend import Decision, Tell
 from sweeper.data.load import load
 from sweeper.errors import ModelError
 from sweeper.facts.model import model_folder
@@ -43,9 +43,9 @@ from sweeper.trials import (
 _PACKAGED = "packaged:"
 
 
-def make(run: RunFolder, plan: Plan, spec: Spec) -> TorchBackend:
+def make(run: RunFolder, plan: Plan, spec: Spec, tell: Tell) -> TorchBackend:
     """A backend for a run; data and models are loaded when first needed."""
-    return TorchBackend(plan, spec, run.path)
+    return TorchBackend(plan, spec, run.path, tell=tell)
 
 
 class TorchBackend:
@@ -56,11 +56,18 @@ class TorchBackend:
         spec: What the user asked for.
         run: The run's folder, if it has one.
         device: Where to train; a GPU if there is one and this is None.
+        tell: Takes how far work without rungs is.
     """
 
     def __init__(
-        self, plan: Plan, spec: Spec, run: Path | None = None, device: torch.device | None = None
+        self,
+        plan: Plan,
+        spec: Spec,
+        run: Path | None = None,
+        device: torch.device | None = None,
+        tell: Tell = lambda _what, _done, _of: None,
     ) -> None:
+        self._tell = tell
         self._run = run
         self._plan = plan
         self._spec = spec
@@ -121,6 +128,7 @@ class TorchBackend:
         folder: Path,
         report: Callable[[RungReport], Decision],
         should_stop: Callable[[], bool],
+        checkpoint: Path | None = None,
     ) -> TrialResult:
         """Train one trial from the base weights; see ``Backend.train``."""
         workshop = self.workshop(config.model)

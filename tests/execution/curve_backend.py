@@ -236,6 +236,7 @@ class CurveBackend:
         folder: Path,
         report: Callable[[RungReport], Decision],
         should_stop: Callable[[], bool],
+        checkpoint: Path | None = None,
     ) -> TrialResult:
         with (self._run.path / "trained.log").open("a") as file:
             file.write(f"{config.number} {config.attempt} {config.seed}\n")
@@ -354,7 +355,7 @@ def _perhaps_crash(config: TrialConfig, rung: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def make(run: RunFolder, plan: Plan, spec: Spec) -> CurveBackend:
+def make(run: RunFolder, plan: Plan, spec: Spec, tell: object = None) -> CurveBackend:
     faults.install(run)
     if BROKEN:
         raise RuntimeError(BROKEN)

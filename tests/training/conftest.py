@@ -311,7 +311,7 @@ def backend(make_workshop, topics, tmp_path):
         seed=0,
     )
     spec = Spec(task="classification", models=(ModelSpec(id=model),), data=DataSpec(path=str(data)))
-    backend = make(RunFolder(tmp_path / "run"), plan, spec)
+    backend = make(RunFolder(tmp_path / "run"), plan, spec, lambda _what, _done, _of: None)
     yield backend
     backend.close()
 

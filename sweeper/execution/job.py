@@ -1,0 +1,160 @@
+"""What passes between the command and a worker: jobs and verdicts one way, messages the other.
+
+Only types. Each is one line of JSON on a pipe; its ``kind`` says which. A worker does one job at a
+time: ``Do`` starts it, ``Verdict`` answers each of its rungs, and a ``JobEnded`` is its last word
+about it. Knows nothing about Optuna, pools or what a job's files hold.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from sweeper.artifact import Record
+from sweeper.backend import Decision
+from sweeper.trials import AttemptEndKind, BaselineResult, RungReport, TrialConfig
+
+JobKind = Literal["trial", "confirm", "baselines", "test"]
+
+
+class Job(Record):
+    """One attempt at one piece of work.
+
+    Folders are relative to the run's. ``home`` is the folder of the trial, of the confirmation run
+    or of another job; attempts lie in ``home/attempts/<attempt>``.
+    """
+
+    kind: JobKind
+    name: str = Field(description="unique in the run: trial-7, trial-7-seed-2, baselines, ...")
+    home: str
+    attempt: int = 1
+    trial: int | None = Field(None, description="the trial that it is about, if any")
+    config: TrialConfig | None = Field(None, description="what to train or to score")
+    weights: str | None = Field(None, description="test: the folder whose weights/ is scored")
+    checkpoint: str | None = Field(None, description="of an interrupted attempt, to continue from")
+
+    @property
+    def folder(self) -> str:
+        """The folder of this attempt."""
+        return f"{self.home}/attempts/{self.attempt}"
+
+
+class Do(Record):
+    """Start this job."""
+
+    kind: Literal["do"] = "do"
+    job: Job
+
+
+class Verdict(Record):
+    """The answer to one rung."""
+
+    kind: Literal["verdict"] = "verdict"
+    decision: Decision
+    because: str = ""
+
+
+class Stop(Record):
+    """End the job under way without a result, at its next step, and then the process."""
+
+    kind: Literal["stop"] = "stop"
+
+
+class Close(Record):
+    """End the process; nothing is under way."""
+
+    kind: Literal["close"] = "close"
+
+
+Order = Do | Verdict | Stop | Close
+
+
+class Hello(Record):
+    """The first word of a worker, before it loads anything.
+
+    ``problems`` names what it cannot see of the run; a worker with problems gets no job.
+    """
+
+    kind: Literal["hello"] = "hello"
+    host: str
+    process: int
+    problems: tuple[tuple[str, str, str], ...] = Field((), description="what, why, where")
+
+
+class Ready(Record):
+    """The backend is loaded: the worker waits for a job."""
+
+    kind: Literal["ready"] = "ready"
+
+
+class Beat(Record):
+    """The process lives, whatever its job does."""
+
+    kind: Literal["beat"] = "beat"
+
+
+class RungSaid(Record):
+    """A trial reports, and waits for a ``Verdict``."""
+
+    kind: Literal["rung"] = "rung"
+    report: RungReport
+
+
+class BaselineSaid(Record):
+    """A baseline was scored."""
+
+    kind: Literal["baseline"] = "baseline"
+    result: BaselineResult
+
+
+class ProgressSaid(Record):
+    """How far a piece of work without rungs is."""
+
+    kind: Literal["progress"] = "progress"
+    what: str
+    done: int
+    of: int
+
+
+class JobEnded(Record):
+    """The job ended.
+
+    ``done``: its result file is whole. Else ``end`` says why there is none; after an ``error`` the
+    process ends as well, since training may have left it unsound.
+    """
+
+    kind: Literal["ended"] = "ended"
+    name: str
+    done: bool
+    end: AttemptEndKind | None = None
+    detail: str = ""
+
+
+Message = Hello | Ready | Beat | RungSaid | BaselineSaid | ProgressSaid | JobEnded
+
+_ORDERS: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="kind")])
+_MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
+
+
+def line_of(said: Order | Message) -> bytes:
+    """One order or message as a line."""
+    return said.model_dump_json().encode() + b"\n"
+
+
+def read_order(line: bytes) -> Order:
+    """The order on a line.
+
+    Raises:
+        pydantic.ValidationError: It is none.
+    """
+    return _ORDERS.validate_json(line)
+
+
+def read_message(line: bytes) -> Message:
+    """The message on a line.
+
+    Raises:
+        pydantic.ValidationError: It is none.
+    """
+    return _MESSAGES.validate_json(line)

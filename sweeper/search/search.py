@@ -1,0 +1,229 @@
+"""The search of one study: ask for a trial, report its rungs and hear the verdict, tell its end.
+
+All of it lies in memory and belongs to one caller. What happened before is restored from wherever
+the caller keeps it; given seed, number and earlier trials the next choice is the same. Knows
+nothing about workers, storages or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from sweeper.search import space
+from sweeper.search.items import attribute
+from sweeper.search.named import make_pruner, make_sampler
+from sweeper.search.problem import Arm, Problem
+from sweeper.search.pruner import Judgement, judge
+from sweeper.search.starts import Start
+from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
+from sweeper.search.untrained import NOTHING, Untrained, note
+from sweeper.spec import Scalar
+from sweeper.trials import FirstItems, Origin, State
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial that was chosen.
+
+    Args:
+        number: Its number in the study, from 0.
+        key: What the study calls the candidate (``space.candidate_key``).
+        parameters: Every parameter whose condition holds, searched or not, by plain name.
+        origin: ``default``, ``user`` or ``search``.
+    """
+
+    number: int
+    key: str
+    parameters: dict[str, Scalar]
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class End:
+    """How a trial ended.
+
+    Args:
+        state: ``COMPLETE``, ``PRUNED`` or ``FAIL``.
+        loss: Final loss of a completed trial, the last one of a pruned trial, else None.
+        seconds: What it took.
+        failure: Kind of failure (``trials.FailureKind``), empty where it did not fail.
+        excess: By how much it breaks the user's limit; up to 0 it keeps to it. None without one.
+    """
+
+    state: State
+    loss: float | None = None
+    seconds: float = 0.0
+    failure: str = ""
+    excess: float | None = None
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What a trial knows at a rung.
+
+    Args:
+        rung: Its number, from 1.
+        loss: The validation loss.
+        items: What the loss was taken over, where it is a mean of items' losses.
+    """
+
+    rung: int
+    loss: float
+    items: FirstItems | None = None
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A trial of an earlier call. ``end`` is None where it has none and is to be tried again."""
+
+    asked: Asked
+    rungs: Sequence[Rung] = ()
+    end: End | None = None
+
+
+@dataclass
+class Search:
+    """One study in memory.
+
+    Args:
+        problem: A plan, or a space: candidates, rungs, seed.
+        starts: What is tried before the sampler chooses, in order.
+        sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
+            brackets.
+        pruner: Likewise.
+        untrained: Losses that are known before any trial.
+
+    Raises:
+        SpecError: Sampler or pruner cannot be made.
+    """
+
+    problem: Problem[Arm]
+    starts: Sequence[Start] = ()
+    sampler: str = "sweeper"
+    pruner: str = "sweeper"
+    untrained: Untrained = NOTHING
+    study: optuna.Study = field(init=False)
+    _tried: list[Asked] = field(default_factory=list)
+    _samplers: dict[int, BaseSampler] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.study = optuna.create_study(pruner=make_pruner(self.pruner, self.problem))
+        self.learn(self.untrained)
+
+    def learn(self, untrained: Untrained) -> None:
+        """Take in losses of models that were not trained, as they become known."""
+        note(self.study, untrained)
+
+    def restore(self, trials: Iterable[Restored]) -> None:
+        """Take in the trials of earlier calls, by number and without gaps, before any ``ask``."""
+        known = space.distributions(self.problem)
+        for one in trials:
+            self.study.add_trial(_frozen(one, self._searched(one.asked), known))
+            self._tried.append(one.asked)
+            self._samplers[one.asked.number] = self._sampler(one.asked.number)
+
+    def ask(self) -> Asked:
+        """The next trial: the first start that was not tried, else what the sampler chooses."""
+        start = next(self._untried(), None)
+        origin: Origin = start.origin if start else "search"
+        self.study.enqueue_trial(dict(start.fixed) if start else {}, user_attrs={ORIGIN: origin})
+        number = len(self.study.get_trials(deepcopy=False)) - 1
+        self.study.sampler = self._samplers[number] = self._sampler(number)
+        trial = self.study.ask()
+        key, parameters = space.suggest(trial, self.problem, start.overrides if start else None)
+        if start is None and self._is_default(key, trial.params):
+            # Too few trials for all defaults: the sampler begins with them, too.
+            origin = "default"
+            trial.set_user_attr(ORIGIN, origin)
+        asked = Asked(trial.number, key, parameters, origin)
+        self._tried.append(asked)
+        return asked
+
+    def report(self, number: int, rung: Rung) -> Judgement:
+        """Take in one rung of a trial that runs, and say whether it goes on."""
+        self._note(number, rung)
+        return judge(self.study, self._trial(number))
+
+    def restart(self, number: int, rungs: Sequence[Rung] = ()) -> None:
+        """Begin a trial again that was cut off; of its rungs only these count."""
+        trial = self._trial(number)  # in memory, this is the trial itself
+        trial.intermediate_values = {}
+        trial.user_attrs = {ORIGIN: trial.user_attrs[ORIGIN]}
+        for rung in rungs:
+            self._note(number, rung)
+
+    def tell(self, number: int, end: End) -> None:
+        """End a trial."""
+        storage, trial = self.study._storage, self._trial(number)
+        for name, value in _attributes(end).items():
+            storage.set_trial_user_attr(trial._trial_id, name, value)
+        if end.excess is not None:
+            storage.set_trial_system_attr(trial._trial_id, CONSTRAINT, end.excess)
+        state, values = TrialState[end.state], None if end.loss is None else [end.loss]
+        self._samplers.pop(number).after_trial(self.study, trial, state, values)
+        storage.set_trial_state_values(trial._trial_id, state, values)
+
+    def _note(self, number: int, rung: Rung) -> None:
+        storage, trial_id = self.study._storage, self._trial(number)._trial_id
+        storage.set_trial_intermediate_value(trial_id, rung.rung, rung.loss)
+        if rung.items is not None:
+            storage.set_trial_user_attr(trial_id, *attribute(rung.rung, rung.items))
+
+    def _trial(self, number: int) -> FrozenTrial:
+        storage = self.study._storage
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        return storage.get_trial(trial_id)
+
+    def _sampler(self, number: int) -> BaseSampler:
+        return make_sampler(self.sampler, self.problem, number)
+
+    def _untried(self) -> Iterator[Start]:
+        left = list(self._tried)
+        for start in self.starts:
+            of_it = next((one for one in left if self._began_as(one, start)), None)
+            if of_it is None:
+                yield start
+            else:
+                left.remove(of_it)
+
+    def _began_as(self, asked: Asked, start: Start) -> bool:
+        same = start.fixed.items() <= self._searched(asked).items()
+        same &= start.overrides.items() <= asked.parameters.items()
+        return same and asked.origin == start.origin
+
+    def _searched(self, asked: Asked) -> dict[str, Scalar]:
+        candidate = space.candidates(self.problem)[asked.key]
+        names = [name for name, one in candidate.parameters.items() if one.searched]
+        chosen = {f"{asked.key}.{n}": asked.parameters[n] for n in names if n in asked.parameters}
+        return {space.STRATEGY: asked.key, **chosen}
+
+    def _is_default(self, key: str, params: Mapping[str, Scalar]) -> bool:
+        candidate = space.candidates(self.problem)[key]
+        return params == space.fixed(key, candidate, {})
+
+
+def _frozen(
+    one: Restored, params: dict[str, Scalar], known: Mapping[str, BaseDistribution]
+) -> FrozenTrial:
+    items = dict(attribute(rung.rung, rung.items) for rung in one.rungs if rung.items is not None)
+    end = one.end or End("FAIL")
+    return create_trial(
+        state=TrialState[end.state] if one.end else TrialState.RUNNING,
+        value=end.loss,
+        params=dict(params),
+        distributions={name: known[name] for name in params},
+        user_attrs={ORIGIN: one.asked.origin, **items, **(_attributes(end) if one.end else {})},
+        system_attrs={} if end.excess is None else {CONSTRAINT: end.excess},
+        intermediate_values={rung.rung: rung.loss for rung in one.rungs},
+    )
+
+
+def _attributes(end: End) -> dict[str, object]:
+    return {SECONDS: end.seconds} | ({FAILURE: end.failure} if end.failure else {})
