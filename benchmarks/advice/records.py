@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, LengthFacts, ModelFacts
+from sweeper.plan import Parameter
 from sweeper.planning.facttable import fact_values
-from sweeper.planning.plan import Parameter
 from sweeper.planning.rules import RuleBook
 from sweeper.planning.space import Standing, standings
 from sweeper.spec import AimSpec, ModelSpec, Spec, Task

@@ -12,7 +12,7 @@ import typer
 from sweeper.cli.report import find_run
 
 if TYPE_CHECKING:
-    from sweeper.planning.plan import Plan
+    from sweeper.plan import Plan
     from sweeper.spec import Spec
 
 
@@ -57,8 +57,8 @@ def explain(
 
 def _request(what: str) -> tuple[Spec, Plan]:
     """The request and the plan behind a run's name, its folder, or a plan file."""
+    from sweeper.plan import Plan
     from sweeper.planning.explain import request_of
-    from sweeper.planning.plan import Plan
     from sweeper.specfile import resolve
 
     path = Path(what)

@@ -16,12 +16,12 @@ from sweeper.errors import Problem, UsageError
 from sweeper.facts import gpus
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import ModelFacts
+from sweeper.plan import MemoryEstimate
 from sweeper.planning.memory import estimate, tensors_gib, trial_gib
 from sweeper.planning.memory_checks import check_targets
 from sweeper.planning.memory_dryrun import dry_run
 from sweeper.planning.memory_file import predictions, read_records
 from sweeper.planning.memory_setup import Setup
-from sweeper.planning.plan import MemoryEstimate
 from sweeper.spec import ModelSpec
 from sweeper.units import count, gib
 

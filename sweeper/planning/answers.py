@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from sweeper import units
 from sweeper.facts.record import Facts
+from sweeper.plan import Answer, Candidate, Rejected
 from sweeper.planning.effects import QUESTIONS, fill
 from sweeper.planning.factkinds import Values, show
-from sweeper.planning.plan import Answer, Candidate, Rejected
 from sweeper.planning.rules import Rule
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 from sweeper import units
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
+from sweeper.plan import Budget, Candidate, Duration, Purchase
 from sweeper.planning.budget_parts import (
     beside_seconds,
     bill,
@@ -26,7 +27,6 @@ from sweeper.planning.budget_parts import (
 from sweeper.planning.duration_sweep import Priced
 from sweeper.planning.duration_trial import Course
 from sweeper.planning.looks import RUNGS
-from sweeper.planning.plan import Budget, Candidate, Duration, Purchase
 from sweeper.spec import Spec
 
 # Replays of recorded runs at equal cost: halving from an eighth was ruinous where curves cross

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeper.facts.record import Facts, HardwareFacts
+from sweeper.plan import Candidate, Duration
 from sweeper.planning.duration_sweep import (
     BETWEEN_SECONDS,
     START_SECONDS,
@@ -16,7 +17,6 @@ from sweeper.planning.duration_sweep import (
     baseline_seconds,
 )
 from sweeper.planning.duration_trial import Course
-from sweeper.planning.plan import Candidate, Duration
 from sweeper.spec import SearchSpec
 
 

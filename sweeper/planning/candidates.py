@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweeper.facts.record import Facts, ModelFacts
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
 from sweeper.planning.effects import fill
-from sweeper.planning.epochs import EPOCHS, with_epochs
+from sweeper.planning.epochs import with_epochs
 from sweeper.planning.factkinds import Values
 from sweeper.planning.facttable import fact_values
 from sweeper.planning.first_stage import with_first_stage
@@ -18,7 +20,6 @@ from sweeper.planning.guards import with_choices, without_shards
 from sweeper.planning.lengths import Cap, sequence_cap
 from sweeper.planning.limits import widened_within, within
 from sweeper.planning.looks import TYPICAL_CLASSES, judged_tokens, looks_of
-from sweeper.planning.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
 from sweeper.planning.remedies import too_large
 from sweeper.planning.rules import RuleBook
 from sweeper.planning.space import Standing, standings

@@ -10,19 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.facts.record import Measured
-from sweeper.planning.guards import KL, REPLAY
+from sweeper.hyperparameters import BATCH, KL, REPLAY, TARGET_MODULES, TARGETS
+from sweeper.plan import Candidate
 from sweeper.planning.memory import Setup
 from sweeper.planning.memory_setup import Quantization
-from sweeper.planning.plan import Candidate
 from sweeper.spec import Scalar
-
-BATCH, TARGET_MODULES = "per_device_train_batch_size", "target_modules"
-#: The choices of ``target_modules`` as PEFT names the layers.
-TARGETS: Mapping[str, tuple[str, ...] | str] = {
-    "qv": ("q_proj", "v_proj"),
-    "qkvo": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "all-linear": "all-linear",
-}
 
 
 def candidate_setup(

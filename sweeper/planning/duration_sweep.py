@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.planning import class_weight
-from sweeper.planning.duration_setup import BATCH, TARGET_MODULES, candidate_setup
+from sweeper.hyperparameters import BATCH, CLASS_WEIGHT, KL, REPLAY, TARGET_MODULES
+from sweeper.plan import Candidate, Duration, Parameter
+from sweeper.planning.duration_setup import candidate_setup
 from sweeper.planning.duration_trial import Clock, Course, clock_of, fit_seconds
 from sweeper.planning.epochs import usual_share
-from sweeper.planning.guards import KL, REPLAY, general_tokens
+from sweeper.planning.guards import general_tokens
 from sweeper.planning.lengths import sequence_cap
 from sweeper.planning.looks import RUNGS, TYPICAL_CLASSES, Looks, judged_tokens
-from sweeper.planning.plan import Candidate, Duration, Parameter
 from sweeper.spec import Scalar, Spec
 
 # Measured on two cores over five sweeps: a worker has torch, transformers, PEFT and the base in 7
@@ -121,7 +121,7 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
 
 def _as_baseline(candidate: Candidate) -> bool:
     """Whether a frozen head is fitted as the baseline is, with all classes alike."""
-    return candidate.defaults().get(class_weight.NAME, "none") == "none"
+    return candidate.defaults().get(CLASS_WEIGHT, "none") == "none"
 
 
 def _clock(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper.errors import Problem, near_match
+from sweeper.plan import Parameter
 from sweeper.planning.effects import (
     CHANGE_KEYS,
     EVERY,
@@ -18,7 +19,6 @@ from sweeper.planning.effects import (
 )
 from sweeper.planning.facttable import FACTS
 from sweeper.planning.parameterfile import is_number, pair, parse_prior
-from sweeper.planning.plan import Parameter
 from sweeper.planning.strategies import Strategy
 from sweeper.yamlfile import Document, Path_
 

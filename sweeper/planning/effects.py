@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sweeper.plan import Prior
 from sweeper.planning.factkinds import Values, show
-from sweeper.planning.plan import Prior
 from sweeper.spec import Scalar
 
 QUESTIONS: Mapping[str, str] = {

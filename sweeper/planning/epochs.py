@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sweeper.planning.plan import Parameter, Prior
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Parameter, Prior
 from sweeper.spec import Spec
 
-EPOCHS = "num_train_epochs"
 # A half and a quarter end at rungs of a full budget of eight.
 _SHARES = (0.25, 0.5)
 _WHY = (

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from sweeper.planning.plan import Parameter
+from sweeper.plan import Parameter
 from sweeper.spec import Scalar
 
 # Share of the loss for each squared decade below and above the best rate, and for each squared

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweeper.facts.record import Facts
+from sweeper.plan import Plan
 from sweeper.planning.conditions import Comparison, Condition, Group, comparisons
 from sweeper.planning.effects import Change, Effects, fill
 from sweeper.planning.factkinds import Values, show
 from sweeper.planning.facttable import FACTS, fact_values
-from sweeper.planning.plan import Plan
 from sweeper.planning.rules import Rule, RuleBook, rule_book
 from sweeper.planning.space import written
 from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec

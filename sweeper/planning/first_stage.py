@@ -5,30 +5,15 @@ Knows the plan's side of it; how a stage is run is training's business.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sweeper import units
 from sweeper.facts.record import Facts, ModelFacts
+from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE
+from sweeper.plan import Candidate, Parameter
 from sweeper.planning.duration import trial_duration
 from sweeper.planning.memory import Setup, estimate
-from sweeper.planning.plan import Candidate, Parameter
-
-NAME, NONE = "first_stage", "none"
-# LoRA's rank in a first stage, as training has it.
-RANK = 256
-# Each way to read has its own rates: a tenth of LoRA's for all weights.
-_RATES = {"lora": "first_stage_learning_rate", "full": "first_stage_full_learning_rate"}
-
-
-def rate_name(way: str, parameters: Collection[str]) -> str:
-    """The parameter that holds the learning rate of a way to read the corpus.
-
-    Args:
-        way: ``lora`` or ``full``.
-        parameters: Of the trial. Those of runs from before each way had its own hold one for both.
-    """
-    return _RATES[way] if _RATES[way] in parameters else _RATES["lora"]
 
 
 def with_first_stage(
@@ -42,14 +27,15 @@ def with_first_stage(
         model: The candidate's base.
         setup: That the candidate trains the task with.
     """
-    parameter = candidate.parameters.get(NAME)
+    parameter = candidate.parameters.get(FIRST_STAGE)
     if parameter is None:
         return candidate
     limit = candidate.memory.limit_gib
     ways = [
         str(way)
         for way in parameter.allowed_choices or parameter.choices or ()
-        if way == NONE or estimate(model, _reading(setup, str(way)), limit).high_gib <= limit
+        if way == NO_FIRST_STAGE
+        or estimate(model, _reading(setup, str(way)), limit).high_gib <= limit
     ]
     candidate = candidate.model_copy(update={"parameters": _narrowed(candidate.parameters, ways)})
     note = _note(candidate, facts, model, setup) if len(ways) > 1 else _LEFT_OUT
@@ -60,17 +46,17 @@ def with_first_stage(
 
 _LEFT_OUT = (
     "first stage: left out, since neither all weights of the base in fp32 nor LoRA of rank "
-    f"{RANK} beside them leave room on the device"
+    f"{FIRST_STAGE_RANK} beside them leave room on the device"
 )
 
 
 def _narrowed(parameters: Mapping[str, Parameter], ways: Sequence[str]) -> dict[str, Parameter]:
     """The parameters with these ways alone; without a first stage if only ``none`` is left."""
-    if list(ways) == [NONE]:
-        return {name: one for name, one in parameters.items() if not name.startswith(NAME)}
-    old = parameters[NAME]
+    if list(ways) == [NO_FIRST_STAGE]:
+        return {name: one for name, one in parameters.items() if not name.startswith(FIRST_STAGE)}
+    old = parameters[FIRST_STAGE]
     choices = [way for way in old.choices or () if way in ways]
-    if choices == [NONE]:  # the rules' way does not fit, and another one does
+    if choices == [NO_FIRST_STAGE]:  # the rules' way does not fit, and another one does
         choices = list(ways)
     default = old.default if old.default in choices else choices[-1]
     update: dict[str, object] = {
@@ -80,7 +66,7 @@ def _narrowed(parameters: Mapping[str, Parameter], ways: Sequence[str]) -> dict[
     }
     if tuple(choices) != old.choices:
         update["prior"] = None
-    return dict(parameters) | {NAME: old.model_copy(update=update)}
+    return dict(parameters) | {FIRST_STAGE: old.model_copy(update=update)}
 
 
 def _reading(setup: Setup, way: str) -> Setup:
@@ -91,7 +77,7 @@ def _reading(setup: Setup, way: str) -> Setup:
         precision="bf16-mixed" if setup.precision == "bf16-mixed" else "fp32",
         base_dtype="float32",
         quantization=None,
-        r=RANK,
+        r=FIRST_STAGE_RANK,
         target_modules="all-linear",
         optimizer="adamw_torch",
         gpus=1,
@@ -103,8 +89,8 @@ def _reading(setup: Setup, way: str) -> Setup:
 
 
 def _note(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) -> str:
-    corpus, parameter = facts.data.corpus, candidate.parameters[NAME]
-    ways = [way for way in parameter.choices or () if way != NONE]
+    corpus, parameter = facts.data.corpus, candidate.parameters[FIRST_STAGE]
+    ways = [way for way in parameter.choices or () if way != NO_FIRST_STAGE]
     if corpus is None or not ways:
         return ""
     way = str(ways[0])

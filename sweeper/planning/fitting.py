@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.hyperparameters import KL, REPLAY, TARGETS
+from sweeper.plan import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.planning.duration import trial_duration
-from sweeper.planning.duration_setup import TARGETS
-from sweeper.planning.guards import KL, REPLAY
 from sweeper.planning.learned import ran_out, with_measured_peak
 from sweeper.planning.memory import Setup, estimate, trainable_parameters
-from sweeper.planning.plan import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.planning.strategies import Strategy
 from sweeper.spec import Scalar, TrainingSpec
 

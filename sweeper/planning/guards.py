@@ -1,6 +1,6 @@
 """Parameters that the user may fix for every trial, and what guards against forgetting cost.
 
-Knows the names of the parameters; how they work is training's business.
+How they work is training's business.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sweeper.data.general import HELD_BACK
-from sweeper.planning import class_weight
+from sweeper.hyperparameters import CLASS_WEIGHT, KL, PATIENCE, REPLAY
+from sweeper.plan import Parameter
 from sweeper.planning.memory_setup import Setup
-from sweeper.planning.plan import Parameter
 from sweeper.spec import Spec, TrainingSpec
 
-REPLAY, KL, PATIENCE = "replay_share", "kl_weight", "early_stopping_patience"
 # As training has them: tokens of a held-back text, and texts scored at a rung below the last.
 HELD_BACK_TOKENS, RUNG_TEXTS = 128, 8
 
@@ -27,7 +26,7 @@ def with_choices(
         REPLAY: training.replay_share,
         KL: training.kl_weight,
         PATIENCE: training.early_stopping_patience,
-        class_weight.NAME: training.class_weight,
+        CLASS_WEIGHT: training.class_weight,
     }
     for name, value in wanted.items():
         old = found.get(name)

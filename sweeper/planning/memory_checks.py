@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from sweeper.errors import Problem, UsageError, near_match
 from sweeper.facts.record import ModelFacts
+from sweeper.plan import Precision
 from sweeper.planning.memory_setup import (
     OPTIMIZERS,
     STRATEGIES,
@@ -16,7 +17,6 @@ from sweeper.planning.memory_setup import (
     Setup,
     Sharding,
 )
-from sweeper.planning.plan import Precision
 from sweeper.planning.shapes import linears, targeted, words
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sweeper.planning.plan import Precision
+from sweeper.plan import Precision
 
 Sharding = Literal["none", "ddp", "fsdp"]
 Attention = Literal["eager", "sdpa", "flash"]

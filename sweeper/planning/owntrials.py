@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeper.errors import Problem, SpecError, near_match
-from sweeper.planning.epochs import EPOCHS
-from sweeper.planning.plan import Candidate, Parameter, Rejected
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Candidate, Parameter, Rejected
 from sweeper.spec import OwnTrial, Scalar
 
 

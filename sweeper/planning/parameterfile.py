@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeper.errors import Problem, near_match
-from sweeper.planning.plan import Condition, Parameter, Prior
+from sweeper.plan import Condition, Parameter, Prior
 from sweeper.spec import Scalar
 from sweeper.yamlfile import Document, Path_
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
+from sweeper.plan import Candidate, Plan, Reason, Rejected
 from sweeper.planning.answers import answers
 from sweeper.planning.budget import make_budget
 from sweeper.planning.candidates import (
@@ -23,7 +24,6 @@ from sweeper.planning.identity import identity
 from sweeper.planning.lengths import USUAL, Cap
 from sweeper.planning.looks import looks_of
 from sweeper.planning.owntrials import checked_own_trials
-from sweeper.planning.plan import Candidate, Plan, Reason, Rejected
 from sweeper.planning.rules import RuleBook, rule_book
 from sweeper.planning.space import fired, notes
 from sweeper.spec import Spec

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sweeper import knowledge
+from sweeper import resources
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.planning.conditions import Condition, parse_condition
 from sweeper.planning.effectfile import parse_effects
@@ -77,7 +77,7 @@ def rule_book(own: tuple[str, ...] = ()) -> RuleBook:
     Raises:
         RuleError: With every problem of every file.
     """
-    shipped = knowledge.search_spaces()
+    shipped = resources.search_spaces()
     return _load(shipped, (*_installed(), *own)) if own else _shipped(shipped)
 
 
@@ -143,7 +143,7 @@ def _rules_in(
 
 def _loose(folder: Path) -> list[Path]:
     """Rule files that lie in a user's folder itself, not in its ``rules/``."""
-    return [] if folder == knowledge.search_spaces() else list(folder.glob("*.yaml"))
+    return [] if folder == resources.search_spaces() else list(folder.glob("*.yaml"))
 
 
 def _rules_of(

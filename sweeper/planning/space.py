@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from sweeper import units
+from sweeper.plan import Parameter, Prior, Reason
 from sweeper.planning.effects import EVERY, Change, fill
 from sweeper.planning.factkinds import Values
-from sweeper.planning.plan import Parameter, Prior, Reason
 from sweeper.planning.rules import Rule, RuleBook
 from sweeper.planning.strategies import Strategy
 from sweeper.spec import Scalar

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import Problem, near_match
+from sweeper.plan import Parameter
 from sweeper.planning.conditions import ALWAYS, Condition, parse_condition
 from sweeper.planning.parameterfile import PARAMETER_KEYS, parse_parameter
-from sweeper.planning.plan import Parameter
 from sweeper.yamlfile import Document, Path_, read
 
 STRATEGY_KEYS = (

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from sweeper.hyperparameters import BATCH
 from sweeper.planning.candidates import validation_rows
-from sweeper.planning.duration_setup import BATCH
 from sweeper.planning.duration_sweep import course_of, priced
 from sweeper.planning.duration_trial import Course, clock_of
 from sweeper.planning.looks import Looks

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from sweeper.errors import SpecError
-from sweeper.planning.epochs import EPOCHS, lengths, usual_share, with_epochs
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Parameter
+from sweeper.planning.epochs import lengths, usual_share, with_epochs
 from sweeper.planning.looks import RUNGS
-from sweeper.planning.plan import Parameter
 from sweeper.planning.planner import make_plan
 from sweeper.spec import ModelSpec, OwnTrial, Spec
 

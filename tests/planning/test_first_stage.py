@@ -9,10 +9,11 @@ import pytest
 
 from sweeper.errors import NothingFits
 from sweeper.facts.record import CorpusFacts
-from sweeper.planning.first_stage import rate_name, with_first_stage
+from sweeper.hyperparameters import first_stage_rate
+from sweeper.plan import Candidate
+from sweeper.planning.first_stage import with_first_stage
 from sweeper.planning.identity import identity
 from sweeper.planning.memory import Setup, estimate
-from sweeper.planning.plan import Candidate
 from sweeper.planning.planner import make_plan
 from sweeper.search.space import holds
 
@@ -75,7 +76,7 @@ def test_no_strategy_can_draw_a_first_stage_that_makes_no_sense(
             assert set(chosen) == {"first_stage"}
             continue
         way = chosen["first_stage"]
-        assert rates == {rate_name(way, chosen)}
+        assert rates == {first_stage_rate(way, chosen)}
         low, high = WITHIN[way]
         assert low <= chosen[rates.pop()] <= high
         assert {"first_stage_epochs", "first_stage_blocks"} < set(chosen)
@@ -116,7 +117,7 @@ def test_a_way_that_does_not_fit_leaves_the_choices_and_the_default(scene: Any) 
 
 
 def test_trials_from_before_each_way_had_its_own_rate_keep_theirs() -> None:
-    assert rate_name("full", {"first_stage_learning_rate"}) == "first_stage_learning_rate"
+    assert first_stage_rate("full", {"first_stage_learning_rate"}) == "first_stage_learning_rate"
 
 
 @pytest.mark.parametrize(

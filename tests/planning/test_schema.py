@@ -6,12 +6,12 @@ import jsonschema
 import pytest
 import yaml
 
-from sweeper import knowledge
+from sweeper import resources
 from sweeper.planning.rules import rule_book
 from sweeper.planning.schema import rules_schema, strategy_schema
 
-RULES = sorted((knowledge.search_spaces() / "rules").glob("**/*.yaml"))
-STRATEGIES = sorted((knowledge.search_spaces() / "strategies").glob("**/*.yaml"))
+RULES = sorted((resources.search_spaces() / "rules").glob("**/*.yaml"))
+STRATEGIES = sorted((resources.search_spaces() / "strategies").glob("**/*.yaml"))
 
 
 def test_there_are_files_to_check() -> None:

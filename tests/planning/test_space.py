@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from sweeper.plan import Parameter
 from sweeper.planning.facttable import fact_values
-from sweeper.planning.plan import Parameter
 from sweeper.planning.planner import make_plan
 from sweeper.planning.rules import RuleBook, rule_book
 from sweeper.planning.space import Standing, describe, standings

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import knowledge
+from sweeper import resources
 from sweeper.errors import Problem, UsageError
 from sweeper.planning.rules import rule_book
 from sweeper.planning.strategies import load_strategies
@@ -36,7 +36,7 @@ parameters:
     why: Because.
 """
 
-PATHS = sorted((knowledge.search_spaces() / "strategies").glob("**/*.yaml"))
+PATHS = sorted((resources.search_spaces() / "strategies").glob("**/*.yaml"))
 
 
 def load(tmp_path: Path, text: str) -> tuple[object, list[Problem]]:

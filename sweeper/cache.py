@@ -1,6 +1,7 @@
-"""Folders that take long to make: whole whenever they are there, and made by one process only.
+"""The folder for caches, and folders in it that are whole whenever they are there.
 
-Knows locks and renames, not what lies in a folder.
+What takes long to make is made by one process only; knows locks and renames, not what lies in a
+folder.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from pathlib import Path
 
 # How often a process that waits for another one's work looks again.
 _LOOK_EVERY_SECONDS = 0.2
+
+
+def home() -> Path:
+    """The folder for caches: ``SWEEPER_HOME``, or ``~/.cache/sweeper``."""
+    configured = os.environ.get("SWEEPER_HOME")
+    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "sweeper"
 
 
 def _patiently() -> None:

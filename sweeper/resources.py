@@ -1,8 +1,7 @@
-"""Where the declarative knowledge and the report's templates lie: in the wheel or the checkout."""
+"""Where the search spaces and the report's templates lie: in the wheel or in the checkout."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -21,9 +20,3 @@ def search_spaces() -> Path:
 def reports() -> Path:
     """The folder with the report's templates and assets."""
     return _folder("reports")
-
-
-def home() -> Path:
-    """The folder for caches: ``SWEEPER_HOME``, or ``~/.cache/sweeper``."""
-    configured = os.environ.get("SWEEPER_HOME")
-    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "sweeper"

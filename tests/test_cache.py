@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.training.made_once import made_once
+from sweeper.cache import made_once
 
 
 def _make(folder: Path) -> None:
