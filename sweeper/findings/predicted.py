@@ -12,8 +12,8 @@ from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import Prediction
 from sweeper.findings.rows import is_full, known, trial_seconds
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
+from sweeper.memory.estimate import trial_gib
 from sweeper.plan import Candidate
-from sweeper.planning.memory import trial_gib
 
 
 def predictions(run: RunFiles) -> tuple[Prediction, ...]:

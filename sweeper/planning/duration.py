@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.memory.estimate import Setup
 from sweeper.plan import Duration
 from sweeper.planning.duration_work import Work, evaluation, training_step
-from sweeper.planning.memory import Setup
 
 __all__ = ["Speed", "seconds_per_step", "speed_of", "step_seconds", "trial_duration"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from sweeper.facts.record import Measured
 from sweeper.hyperparameters import BATCH, KL, REPLAY, TARGET_MODULES, TARGETS
+from sweeper.memory.estimate import Setup
+from sweeper.memory.setup import Quantization
 from sweeper.plan import Candidate
-from sweeper.planning.memory import Setup
-from sweeper.planning.memory_setup import Quantization
 from sweeper.spec import Scalar
 
 

@@ -9,10 +9,10 @@ import math
 from dataclasses import dataclass
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.memory.estimate import Setup
 from sweeper.planning.duration import Speed, speed_of, step_seconds
 from sweeper.planning.duration_work import evaluation
 from sweeper.planning.learned import Lesson, lesson
-from sweeper.planning.memory import Setup
 
 # Metrics, orders and copies of weights at each validation: what eight rungs of 21 full trainings
 # took beyond their batches, median.

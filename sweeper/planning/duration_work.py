@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_layers import layer_costs
-from sweeper.planning.memory_setup import Setup
-from sweeper.planning.memory_states import (
+from sweeper.memory.layers import layer_costs
+from sweeper.memory.linear_layers import expert_parameters, linears, targeted
+from sweeper.memory.setup import Setup
+from sweeper.memory.states import (
     base_weights,
     optimizer_cost,
     quantized_parameters,
     trainable_parameters,
 )
-from sweeper.planning.shapes import expert_parameters, linears, targeted
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from dataclasses import replace
 from sweeper import units
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE
+from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Candidate, Parameter
 from sweeper.planning.duration import trial_duration
-from sweeper.planning.memory import Setup, estimate
 
 
 def with_first_stage(

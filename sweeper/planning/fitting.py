@@ -12,10 +12,10 @@ from typing import Any
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.hyperparameters import KL, REPLAY, TARGETS
+from sweeper.memory.estimate import Setup, estimate, trainable_parameters
 from sweeper.plan import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.planning.duration import trial_duration
 from sweeper.planning.learned import ran_out, with_measured_peak
-from sweeper.planning.memory import Setup, estimate, trainable_parameters
 from sweeper.planning.strategies import Strategy
 from sweeper.spec import Scalar, TrainingSpec
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from sweeper.data.general import HELD_BACK
 from sweeper.hyperparameters import CLASS_WEIGHT, KL, PATIENCE, REPLAY
+from sweeper.memory.setup import Setup
 from sweeper.plan import Parameter
-from sweeper.planning.memory_setup import Setup
 from sweeper.spec import Spec, TrainingSpec
 
 # As training has them: tokens of a held-back text, and texts scored at a rung below the last.

@@ -13,11 +13,11 @@ from functools import lru_cache
 
 from sweeper.facts.measured import shape_of
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
+from sweeper.memory.estimate import Setup, estimate, trial_gib
 from sweeper.plan import MemoryEstimate
 from sweeper.planning.duration import Speed, step_seconds
 from sweeper.planning.duration_setup import measured_setup
 from sweeper.planning.duration_work import evaluation
-from sweeper.planning.memory import Setup, estimate, trial_gib
 
 
 @dataclass(frozen=True, slots=True)

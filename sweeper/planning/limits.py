@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.memory.estimate import estimate
 from sweeper.plan import Parameter
 from sweeper.planning.fitting import Fit
-from sweeper.planning.memory import estimate
 
 # Numbers that memory grows with and that the search may widen.
 GROWING = ("r", "num_virtual_tokens")

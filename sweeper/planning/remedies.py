@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Rejected
 from sweeper.planning.fitting import Fit
-from sweeper.planning.memory import Setup, estimate
 from sweeper.planning.strategies import Strategy
 
 SHORTEST = 64

@@ -7,9 +7,9 @@ import pytest
 
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.memory.estimate import Setup
 from sweeper.planning.duration import seconds_per_step, speed_of, trial_duration
 from sweeper.planning.duration_work import evaluation, forward_flops, training_step
-from sweeper.planning.memory import Setup
 from sweeper.spec import ModelSpec
 
 MISTRAL = model_facts(ModelSpec(id="mistralai/Mistral-7B-v0.1"))

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from sweeper.hyperparameters import BATCH
+from sweeper.memory.estimate import Setup
 from sweeper.planning.candidates import validation_rows
 from sweeper.planning.duration_sweep import course_of, priced
 from sweeper.planning.duration_trial import Course, clock_of
 from sweeper.planning.looks import Looks
-from sweeper.planning.memory import Setup
 from sweeper.planning.planner import make_plan
 
 

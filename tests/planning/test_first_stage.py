@@ -10,10 +10,10 @@ import pytest
 from sweeper.errors import NothingFits
 from sweeper.facts.record import CorpusFacts
 from sweeper.hyperparameters import first_stage_rate
+from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Candidate
 from sweeper.planning.first_stage import with_first_stage
 from sweeper.planning.identity import identity
-from sweeper.planning.memory import Setup, estimate
 from sweeper.planning.planner import make_plan
 from sweeper.search.space import holds
 

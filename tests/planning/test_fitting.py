@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from sweeper.errors import NothingFits
+from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Candidate, Plan
 from sweeper.planning.fitting import precisions
-from sweeper.planning.memory import Setup, estimate
 from sweeper.planning.planner import make_plan
 from sweeper.spec import TrainingSpec
 

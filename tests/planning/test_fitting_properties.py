@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sweeper.errors import NothingFits
 from sweeper.facts.record import LatentAttention, MixtureOfExperts
+from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Candidate, Parameter
 from sweeper.planning.fitting import PLACEMENTS, TARGETS
-from sweeper.planning.memory import Setup, estimate
 from sweeper.planning.planner import outlook
 from sweeper.planning.rules import rule_book
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from sweeper.hyperparameters import KL, PATIENCE, REPLAY
+from sweeper.memory.estimate import Setup, estimate
+from sweeper.memory.phases import phases
 from sweeper.planning.duration_work import evaluation, training_step
 from sweeper.planning.guards import general_tokens, without_shards
-from sweeper.planning.memory import Setup, estimate
-from sweeper.planning.memory_phases import phases
 from sweeper.planning.planner import make_plan
 
 GUARDS = {REPLAY, KL, "general_loss_limit", PATIENCE}

@@ -8,10 +8,10 @@ import pytest
 from sweeper.facts.measured import shape_of
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import HardwareFacts, Measured
+from sweeper.memory.estimate import Setup, estimate, trial_gib
 from sweeper.planning.duration import speed_of, step_seconds
 from sweeper.planning.duration_setup import measured_setup
 from sweeper.planning.learned import lesson, ran_out, with_measured_peak
-from sweeper.planning.memory import Setup, estimate, trial_gib
 from sweeper.planning.planner import make_plan
 from sweeper.spec import ModelSpec
 

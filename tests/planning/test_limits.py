@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper.planning.memory import Setup, estimate
+from sweeper.memory.estimate import Setup, estimate
 from sweeper.planning.planner import make_plan
 
 PROMPTS = {"aim": {"strategies": ("ptuning", "lora")}}

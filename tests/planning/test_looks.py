@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.artifact import Record
+from sweeper.memory.estimate import Setup
 from sweeper.plan import Budget, Plan
 from sweeper.planning.duration_sweep import course_of
 from sweeper.planning.duration_trial import clock_of
@@ -22,7 +23,6 @@ from sweeper.planning.looks import (
     affordable,
     looks_of,
 )
-from sweeper.planning.memory import Setup
 from sweeper.planning.planner import make_plan
 from sweeper.search.configure import trial_budget
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.planning.memory import Setup, estimate
+from sweeper.memory.estimate import Setup, estimate
 from sweeper.planning.remedies import remedies, scaled
 
 

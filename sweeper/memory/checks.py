@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 from sweeper.errors import Problem, UsageError, near_match
 from sweeper.facts.record import ModelFacts
-from sweeper.plan import Precision
-from sweeper.planning.memory_setup import (
+from sweeper.memory.linear_layers import linears, targeted, words
+from sweeper.memory.setup import (
     OPTIMIZERS,
     STRATEGIES,
     Attention,
@@ -17,7 +17,7 @@ from sweeper.planning.memory_setup import (
     Setup,
     Sharding,
 )
-from sweeper.planning.shapes import linears, targeted, words
+from sweeper.plan import Precision
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "strategy": STRATEGIES,

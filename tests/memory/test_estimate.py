@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelFacts
-from sweeper.planning.memory import (
+from sweeper.memory.estimate import (
     Setup,
     estimate,
     tensors_gib,
@@ -15,7 +15,7 @@ from sweeper.planning.memory import (
     trial_gib,
     worst_phase,
 )
-from sweeper.planning.memory_states import base_weights, optimizer_cost
+from sweeper.memory.states import base_weights, optimizer_cost
 from sweeper.spec import ModelSpec
 
 MISTRAL = model_facts(ModelSpec(id="mistralai/Mistral-7B-v0.1"))

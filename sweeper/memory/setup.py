@@ -12,7 +12,7 @@ Attention = Literal["eager", "sdpa", "flash"]
 Loss = Literal["full", "kernel", "chunked", "fused"]
 Quantization = Literal["nf4", "nf4-dq", "int8", "int4"]
 
-#: Optimizers as ``TrainingArguments.optim`` spells them; what they keep is in ``memory_states``.
+#: Optimizers as ``TrainingArguments.optim`` spells them; what they keep is in ``states``.
 OPTIMIZERS = (
     "adamw_torch", "adamw_torch_fused", "adamw_apex_fused", "adamw_8bit", "adamw_bnb_8bit",
     "adamw_torch_8bit", "adamw_torch_4bit", "paged_adamw", "paged_adamw_32bit",

@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import UsageError
-from sweeper.planning.memory import GIB, worst_phase
-from sweeper.planning.memory_counters import (
-    CONTEXT_GIB,
-    SLACK,
-    VOLTA_CONTEXT_GIB,
-    counted,
-    spread,
-)
-from sweeper.planning.memory_records import Case, case_of
+from sweeper.memory.estimate import GIB, worst_phase
+from sweeper.memory.overheads import CONTEXT_GIB, SLACK, VOLTA_CONTEXT_GIB, counted, spread
+from sweeper.memory.records.records import Case, case_of
 
 _FORM = "Expected a JSON list of records, an object with one such list, or one record."
 #: An object with one of these fields is a record, whatever lists it holds.

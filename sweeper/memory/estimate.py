@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from sweeper.facts.record import ModelFacts
+from sweeper.memory.overheads import OVERHEADS, overheads, spread
+from sweeper.memory.phases import Phase, phases
+from sweeper.memory.setup import Attention, Loss, Setup, Sharding
+from sweeper.memory.states import trainable_parameters
 from sweeper.plan import MemoryEstimate
-from sweeper.planning.memory_counters import OVERHEADS, overheads, spread
-from sweeper.planning.memory_phases import Phase, phases
-from sweeper.planning.memory_setup import Attention, Loss, Setup, Sharding
-from sweeper.planning.memory_states import trainable_parameters
 
 __all__ = [
     "OVERHEADS", "Attention", "Loss", "Setup", "Sharding", "estimate", "tensors_gib",

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_setup import Setup
-from sweeper.planning.memory_tape import Tape, Value
-from sweeper.planning.memory_traits import Role, traits
-from sweeper.planning.shapes import targeted
+from sweeper.memory.family_traits import Role, traits
+from sweeper.memory.linear_layers import targeted
+from sweeper.memory.setup import Setup
+from sweeper.memory.tape import Tape, Value
 
 
 class Recorder:

@@ -13,16 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_counters import Counter
-from sweeper.planning.memory_record_fields import (
-    Record,
-    flag_of,
-    number_of,
-    text_of,
-    unreadable,
-)
-from sweeper.planning.memory_record_model import model_of
-from sweeper.planning.memory_record_words import (
+from sweeper.memory.overheads import Counter
+from sweeper.memory.records.record_fields import Record, flag_of, number_of, text_of, unreadable
+from sweeper.memory.records.record_model import model_of
+from sweeper.memory.records.record_words import (
     attention_of,
     card_gib,
     counter_of,
@@ -34,8 +28,8 @@ from sweeper.planning.memory_record_words import (
     strategy_of,
     targets_of,
 )
-from sweeper.planning.memory_setup import Setup
-from sweeper.planning.memory_states import trainable_parameters
+from sweeper.memory.setup import Setup
+from sweeper.memory.states import trainable_parameters
 
 _NUMBERS = (
     "n_params", "hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocab",

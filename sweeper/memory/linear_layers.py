@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_traits import LLAMA_NAMES, Role, traits
+from sweeper.memory.family_traits import LLAMA_NAMES, Role, traits
 
 
 @dataclass(frozen=True, slots=True)

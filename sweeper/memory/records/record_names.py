@@ -14,7 +14,7 @@ from sweeper.facts import catalogue
 from sweeper.facts.architecture import SYNONYMS, Architecture, architecture
 from sweeper.facts.parameters import count_parameters
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_record_fields import Record, number_of
+from sweeper.memory.records.record_fields import Record, number_of
 
 Config = dict[str, Any]
 

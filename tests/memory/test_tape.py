@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sweeper.planning.memory_tape import Tape, Value
+from sweeper.memory.tape import Tape, Value
 
 
 def test_a_value_that_two_operations_save_is_kept_once() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sweeper.planning.memory_setup import Setup
+from sweeper.memory.setup import Setup
 
 Counter = Literal["allocated", "reserved", "device"]
 

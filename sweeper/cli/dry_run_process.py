@@ -1,6 +1,6 @@
 """Asks a process with torch to follow one training step on the meta device, and reads its answer.
 
-Knows nothing of torch itself: planning never imports it.
+Knows nothing of torch itself: the command line never imports it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_setup import Setup
+from sweeper.memory.setup import Setup
 
 MODULE = "sweeper.training.dryrun"
 #: A dry run takes seconds; a model with hundreds of layers may take a minute.

@@ -6,8 +6,8 @@ import pytest
 
 from sweeper.facts.architecture import architecture
 from sweeper.facts.parameters import count_parameters
-from sweeper.planning.memory_record_model import model_of
-from sweeper.planning.memory_record_names import catalogue_id, named
+from sweeper.memory.records.record_model import model_of
+from sweeper.memory.records.record_names import catalogue_id, named
 
 
 @pytest.mark.parametrize(

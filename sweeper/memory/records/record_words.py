@@ -9,10 +9,10 @@ import re
 
 from sweeper.errors import UsageError
 from sweeper.facts import gpus
+from sweeper.memory.overheads import Counter
+from sweeper.memory.records.record_fields import Record, text_of
+from sweeper.memory.setup import Attention, Loss, Quantization, Sharding
 from sweeper.plan import Precision
-from sweeper.planning.memory_counters import Counter
-from sweeper.planning.memory_record_fields import Record, text_of
-from sweeper.planning.memory_setup import Attention, Loss, Quantization, Sharding
 
 #: Of what the driver reports, CUDA programs get a little less; measured on an 80 GiB card.
 _USABLE = 0.99

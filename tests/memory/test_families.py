@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from sweeper.facts.model import model_facts
-from sweeper.planning.memory import Setup, estimate, tensors_gib, trainable_parameters
-from sweeper.planning.memory_record_fields import Record
-from sweeper.planning.memory_records import case_of
-from sweeper.planning.memory_states import quantized_parameters
-from sweeper.planning.shapes import targeted
+from sweeper.memory.estimate import Setup, estimate, tensors_gib, trainable_parameters
+from sweeper.memory.linear_layers import targeted
+from sweeper.memory.records.record_fields import Record
+from sweeper.memory.records.records import case_of
+from sweeper.memory.states import quantized_parameters
 from sweeper.spec import ModelSpec
 
 MIXTRAL = model_facts(ModelSpec(id="mistralai/Mixtral-8x7B-v0.1"))

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from sweeper.planning.memory_record_model import model_of
-from sweeper.planning.memory_record_words import card_gib
-from sweeper.planning.memory_records import case_of
+from sweeper.memory.records.record_model import model_of
+from sweeper.memory.records.record_words import card_gib
+from sweeper.memory.records.records import case_of
 
 ROW: dict[str, Any] = {
     "id": "a", "model": "Mistral-7B-v0.1", "n_params": 7_241_732_096, "hidden": 4096,

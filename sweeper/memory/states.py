@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_setup import Setup
-from sweeper.planning.shapes import (
+from sweeper.memory.linear_layers import (
     Linear,
     embedding_parameters,
     expert_parameters,
     linears,
     targeted,
 )
+from sweeper.memory.setup import Setup
 
 #: Bytes a quantised weight takes: NF4 holds 4 bits and one float32 for 64 weights; double
 #: quantisation holds that float in 8 bits with one float32 for 256 of them (Dettmers et al.,

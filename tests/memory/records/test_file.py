@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper.errors import UsageError
-from sweeper.planning.memory_file import predictions, read_records
+from sweeper.memory.records.file import predictions, read_records
 
 FIELDS = (
     "id", "model", "model_family", "n_params", "hidden", "layers", "heads", "kv_heads",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sweeper.planning.memory_blocks import Recorder
-from sweeper.planning.memory_tape import Value
+from sweeper.memory.blocks import Recorder
+from sweeper.memory.tape import Value
 
 
 def attention(recorder: Recorder, x: Value, keys_from: Value | None = None) -> Value:

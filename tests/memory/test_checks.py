@@ -4,8 +4,8 @@ import pytest
 
 from sweeper.errors import UsageError
 from sweeper.facts.model import model_facts
-from sweeper.planning.memory_checks import check_targets, checked_setup
-from sweeper.planning.shapes import targeted
+from sweeper.memory.checks import check_targets, checked_setup
+from sweeper.memory.linear_layers import targeted
 from sweeper.spec import ModelSpec
 
 
