@@ -17,8 +17,8 @@ from typer.main import get_command
 from sweeper import resources
 from sweeper.cli.main import app
 from sweeper.cli.planview import scalar
-from sweeper.planning.explain import effect_texts
-from sweeper.planning.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.explanations import effect_texts
+from sweeper.planning.rulebook.rules import RuleBook, rule_book
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- made by `make docs`; edit {source} instead -->"

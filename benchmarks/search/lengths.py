@@ -29,7 +29,7 @@ from benchmarks.search.table import read
 from sweeper.execution.slots import known_slots
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plan import Candidate, Parameter, Plan, Prior
-from sweeper.planning.epochs import lengths
+from sweeper.planning.budget.epochs import lengths
 from sweeper.search import space
 from sweeper.search.engine import Limit, Rung, search
 from sweeper.search.length import rungs_of

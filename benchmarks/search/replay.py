@@ -37,7 +37,7 @@ from benchmarks.search.world import (
 )
 from sweeper.execution.slots import known_slots
 from sweeper.plan import Plan
-from sweeper.planning.budget import first_rung
+from sweeper.planning.budget.budget import first_rung
 from sweeper.search.engine import Limit, Objective, Rung, search
 from sweeper.spec import Scalar
 

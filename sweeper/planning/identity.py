@@ -12,7 +12,7 @@ from typing import Any
 
 from sweeper.facts.record import Facts
 from sweeper.plan import Identity
-from sweeper.planning.looks import RUNGS
+from sweeper.planning.budget.rung_schedule import RUNGS
 from sweeper.spec import Spec
 
 OBJECTIVE = "validation loss: mean over items, unpadded, without penalties; version 1"
