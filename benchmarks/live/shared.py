@@ -28,7 +28,7 @@ from benchmarks.live.by_sweeper import MODEL, STRATEGY
 from benchmarks.live.record import Winner
 from sweeper.facts.gather import gather
 from sweeper.facts.record import Split
-from sweeper.planning.plan import Parameter
+from sweeper.plan import Parameter
 from sweeper.planning.planner import make_plan
 from sweeper.search.configure import BATCH, configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec

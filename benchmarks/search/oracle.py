@@ -18,7 +18,7 @@ from benchmarks.search.score import Replay, mean, mean_seconds
 from benchmarks.search.thaw import worlds
 from benchmarks.search.world import Realised, TableWorld
 from sweeper.execution.slots import known_slots
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.search import space
 from sweeper.search.engine import Limit, search
 

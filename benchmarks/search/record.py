@@ -29,7 +29,7 @@ from benchmarks.search.table import BASE_FILE, write_trial
 from benchmarks.search.tasks import RecordedTask, plan_of, tasks_named
 from sweeper.backend import Decision
 from sweeper.facts.machine import processor
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.search import space
 from sweeper.search.configure import configure
 from sweeper.search.untrained import BASE

@@ -36,8 +36,8 @@ from benchmarks.search.world import (
     too_few,
 )
 from sweeper.execution.slots import known_slots
-from sweeper.planning.budget import first_rung
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
+from sweeper.planning.budget.budget import first_rung
 from sweeper.search.engine import Limit, Objective, Rung, search
 from sweeper.spec import Scalar
 

@@ -25,7 +25,7 @@ from benchmarks.search.score import mean
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import Ground, Realised, TableWorld, World
 from sweeper.execution.slots import known_slots
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.search.engine import Limit, search
 
 

@@ -29,7 +29,7 @@ from transformers import (
 
 from sweeper.backend import Decision
 from sweeper.facts.gather import gather
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.planning.planner import make_plan
 from sweeper.search.configure import configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec

@@ -44,7 +44,7 @@ def evaluate(
     from sweeper.cli.report import find_run
     from sweeper.errors import UsageError
     from sweeper.findings.compute import compute
-    from sweeper.planning.plan import Plan
+    from sweeper.plan import Plan
     from sweeper.reporting.write import write_reports
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve

@@ -31,7 +31,7 @@ from sweeper.findings.forgetting import beyond
 from sweeper.findings.forgetting_record import Forgetting
 from sweeper.findings.forgetwords import figures
 from sweeper.findings.record import Findings
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.trials import TestSeal, TrialConfig

@@ -12,16 +12,16 @@ from rich.table import Table
 
 from sweeper.cli import probing
 from sweeper.cli.console import out
+from sweeper.cli.dry_run_process import dry_run
 from sweeper.errors import Problem, UsageError
 from sweeper.facts import gpus
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory import estimate, tensors_gib, trial_gib
-from sweeper.planning.memory_checks import check_targets
-from sweeper.planning.memory_dryrun import dry_run
-from sweeper.planning.memory_file import predictions, read_records
-from sweeper.planning.memory_setup import Setup
-from sweeper.planning.plan import MemoryEstimate
+from sweeper.memory.checks import check_targets
+from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
+from sweeper.memory.records.file import predictions, read_records
+from sweeper.memory.setup import Setup
+from sweeper.plan import MemoryEstimate
 from sweeper.spec import ModelSpec
 from sweeper.units import count, gib
 

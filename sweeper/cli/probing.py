@@ -25,8 +25,8 @@ from sweeper.facts.calibration import versions
 from sweeper.facts.hardware import hardware_facts
 from sweeper.facts.measured import shape_of
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
-from sweeper.planning.memory_counters import KNOWN
-from sweeper.planning.memory_setup import Setup
+from sweeper.memory.overheads import KNOWN
+from sweeper.memory.setup import Setup
 from sweeper.spec import HardwareSpec
 from sweeper.units import gib
 

@@ -33,7 +33,7 @@ def report(
 
     from sweeper.cli.console import out
     from sweeper.findings.compute import compute
-    from sweeper.planning.plan import Plan
+    from sweeper.plan import Plan
     from sweeper.reporting.write import write_reports
     from sweeper.runfolder import RunFolder
 

@@ -42,7 +42,7 @@ from sweeper.facts.gather import gather
 from sweeper.facts.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.planning.planner import make_plan
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.reporting.write import write_reports

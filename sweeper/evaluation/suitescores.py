@@ -21,7 +21,7 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.suitefile import Suite, SuiteTask
 from sweeper.evaluation.suiteitems import Items
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.plan import Precision
+from sweeper.plan import Precision
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec
 

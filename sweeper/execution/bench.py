@@ -9,7 +9,7 @@ from sweeper.backend import Backend
 from sweeper.execution.claims import Queue
 from sweeper.execution.events import Event, EventKind, now
 from sweeper.execution.stopping import StopFlag
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 
 # Where a worker finds the storage's URL: it may hold a password, which arguments would show.

@@ -31,7 +31,7 @@ from sweeper.execution.repair import readable
 from sweeper.execution.search_end import SearchEnd
 from sweeper.execution.slots import top_up, useful_total
 from sweeper.execution.status import Phase, Status
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import ending, warmstart
 from sweeper.search.storage import default_url, open_storage

@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, cast
 
-from sweeper import knowledge
+from sweeper import cache
 from sweeper.facts import hub
 from sweeper.facts.machine import processor
 from sweeper.search.storage import POSTGRESQL_DRIVERS
@@ -61,7 +61,7 @@ def examine(python: str = sys.executable) -> Iterator[Check]:
     yield _package("gRPC", ("grpc",), "grpc", "--storage grpc://", distribution="grpcio")
     yield hub_access()
     yield disk(Path("runs"), "disk for runs")
-    yield disk(knowledge.home(), "disk for caches")
+    yield disk(cache.home(), "disk for caches")
     yield memory()
 
 

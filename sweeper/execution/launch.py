@@ -12,7 +12,7 @@ from sweeper.errors import RunError, near_match
 from sweeper.execution.events import Event
 from sweeper.execution.placement import demand_of, machine_of, place
 from sweeper.execution.pool import Ended, Pool
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 

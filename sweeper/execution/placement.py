@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 
 from sweeper.facts.machine import detected_gpus, processor
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 
 # The variable by which CUDA shows a process some of the GPUs, before it is loaded.
 GPUS = "CUDA_VISIBLE_DEVICES"

@@ -24,7 +24,7 @@ from sweeper.execution.placement import Demand, demand_of, machine_of, place, qu
 from sweeper.execution.pool import Ended, last_lines, log_of
 from sweeper.execution.ray_host import Host
 from sweeper.execution.strikes import Strikes
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.storage import one_machine_only
 from sweeper.spec import Spec

@@ -17,7 +17,7 @@ from sweeper.execution.events import now
 from sweeper.execution.jobs import Job, score_file, scoring
 from sweeper.execution.ledger import Ledger
 from sweeper.execution.repair import baselines, confirmed, read_either, write_twice
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, Losses, order, recommend
 from sweeper.trials import TestSeal

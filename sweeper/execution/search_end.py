@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweeper.execution.loop import Loop
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.search import ending
 from sweeper.search.study import TOTAL
 from sweeper.spec import SearchSpec

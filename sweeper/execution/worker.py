@@ -20,6 +20,7 @@ from typing import TextIO, cast
 from optuna.exceptions import StorageInternalError
 
 from sweeper.backend import MakeBackend
+from sweeper.die_with_parent import die_with
 from sweeper.errors import RunError, near_match
 from sweeper.execution.bench import (
     NO_ROOM,
@@ -38,8 +39,7 @@ from sweeper.execution.patience import Patience, StorageGone, patient
 from sweeper.execution.stopping import StopFlag
 from sweeper.execution.trial import run_trial
 from sweeper.execution.work import run_job
-from sweeper.lifeline import die_with
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.named import make_pruner, make_sampler
 from sweeper.search.storage import open_storage

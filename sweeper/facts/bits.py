@@ -17,12 +17,12 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from sweeper.artifact import Record, write_text
+from sweeper.cache import home
 from sweeper.data.examples import Dataset
 from sweeper.errors import UsageError
 from sweeper.facts.domain import decided, general_text, language
 from sweeper.facts.lengths import sample_of
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
-from sweeper.knowledge import home
 from sweeper.spec import AimSpec
 
 MODULE = "sweeper.training.bits_per_byte"

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from sweeper.artifact import Record, write_text
-from sweeper.knowledge import home
+from sweeper.cache import home
 
 
 class Calibration(Record):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sweeper.findings.privacy import clean
-from sweeper.planning.plan import Candidate, Plan
+from sweeper.plan import Candidate, Plan
 from sweeper.trials import TrialConfig
 
 Renamed = Callable[[TrialConfig], TrialConfig]

@@ -21,7 +21,7 @@ from sweeper.findings.importance import importances
 from sweeper.findings.pairs import Judged
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import ParameterFinding
-from sweeper.planning.plan import Candidate, Parameter
+from sweeper.plan import Candidate, Parameter
 from sweeper.spec import Scalar
 
 # "Within 10% of a bound": the best may lie outside the range.

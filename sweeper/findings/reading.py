@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sweeper.artifact import Artifact
 from sweeper.errors import UsageError
 from sweeper.findings.competing import by_pair
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import (
     AttemptEnd,

@@ -21,7 +21,7 @@ from sweeper.findings.parameters import is_number
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import RuleFinding
 from sweeper.findings.scores import interval
-from sweeper.planning.plan import Reason
+from sweeper.plan import Reason
 from sweeper.spec import Scalar
 
 _NUMBER = r"[0-9][0-9.eE+-]*"

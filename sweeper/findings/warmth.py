@@ -8,7 +8,7 @@ from sweeper.findings.gains import best_of, default_of
 from sweeper.findings.metric import loss_unit
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import WarmStart
-from sweeper.planning.plan import Hint
+from sweeper.plan import Hint
 
 
 def warm_starts(run: RunFiles) -> tuple[WarmStart, ...]:

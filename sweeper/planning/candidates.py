@@ -8,20 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.planning.effects import fill
-from sweeper.planning.epochs import EPOCHS, with_epochs
-from sweeper.planning.factkinds import Values
-from sweeper.planning.facttable import fact_values
-from sweeper.planning.first_stage import with_first_stage
-from sweeper.planning.fitting import MARGIN, Fit, Work, fit
-from sweeper.planning.guards import with_choices, without_shards
-from sweeper.planning.lengths import Cap, sequence_cap
-from sweeper.planning.limits import widened_within, within
-from sweeper.planning.looks import TYPICAL_CLASSES, judged_tokens, looks_of
-from sweeper.planning.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
-from sweeper.planning.remedies import too_large
-from sweeper.planning.rules import RuleBook
-from sweeper.planning.space import Standing, standings
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
+from sweeper.planning.budget.epochs import with_epochs
+from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
+from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
+from sweeper.planning.fitting.allowed_ranges import widened_within, within
+from sweeper.planning.fitting.first_stage import with_first_stage
+from sweeper.planning.fitting.fit import MARGIN, Fit, Work, fit
+from sweeper.planning.fitting.fixed_parameters import with_choices, without_shards
+from sweeper.planning.fitting.remedies import too_large
+from sweeper.planning.rulebook.apply_rules import Standing, standings
+from sweeper.planning.rulebook.effects import fill
+from sweeper.planning.rulebook.fact_table import fact_values
+from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.spec import Spec
 
 NOT_ASKED_FOR = "not among the strategies asked for"

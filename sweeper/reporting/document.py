@@ -11,7 +11,7 @@ from sweeper.artifact import Artifact, Record
 from sweeper.findings.competing import by_pair
 from sweeper.findings.privacy import clean
 from sweeper.findings.record import Findings
-from sweeper.planning.plan import (
+from sweeper.plan import (
     Answer,
     Budget,
     Candidate,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sweeper.artifact import write_text
 from sweeper.findings.record import Findings
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.reporting.csvfiles import curves_csv, trials_csv
 from sweeper.reporting.document import Report, document
 from sweeper.reporting.html import render

@@ -17,7 +17,7 @@ from sweeper.data.load import load
 from sweeper.errors import ModelError
 from sweeper.facts.model import model_folder
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.fewshot import ZeroShot

@@ -22,18 +22,17 @@ from torch import nn
 from transformers import TrainerCallback, set_seed
 
 from sweeper.backend import Interrupted
+from sweeper.cache import home, made_once
 from sweeper.data.corpus import CorpusText, corpus_text
 from sweeper.errors import UsageError
-from sweeper.knowledge import home
-from sweeper.planning.first_stage import NAME, NONE, RANK, rate_name
-from sweeper.planning.plan import Precision
+from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE, first_stage_rate
+from sweeper.plan import Precision
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.corpus import Corpus
 from sweeper.training.base_model import BaseKeeper, checkpoint, load_base
 from sweeper.training.items import Items
-from sweeper.training.made_once import made_once
 from sweeper.training.measure import Judge
 from sweeper.training.memory_guard import release_memory
 from sweeper.training.progress import Progress, finite
@@ -48,7 +47,11 @@ if TYPE_CHECKING:
 RECORD = "first_stage.json"
 FOLDER = "first_stages"
 # Continued pretraining by LoRA takes high ranks on all layers (arXiv:2405.09673, section 4).
-_LORA: dict[str, Scalar] = {"r": RANK, "lora_alpha": 2 * RANK, "target_modules": "all-linear"}
+_LORA: dict[str, Scalar] = {
+    "r": FIRST_STAGE_RANK,
+    "lora_alpha": 2 * FIRST_STAGE_RANK,
+    "target_modules": "all-linear",
+}
 # Documents that are not read, so that what reading brought can be seen on text that is new.
 _HELD_OUT = 20
 _SEED = 0
@@ -97,8 +100,8 @@ class FirstStage:
             sequence_length: Of the trial.
             gradient_checkpointing: Of the trial.
         """
-        chosen = str(parameters.get(NAME, NONE))
-        if chosen == NONE:
+        chosen = str(parameters.get(FIRST_STAGE, NO_FIRST_STAGE))
+        if chosen == NO_FIRST_STAGE:
             return None
         blocks = int(parameters["first_stage_blocks"])
         micro = max(
@@ -106,7 +109,7 @@ class FirstStage:
         )
         return cls(
             chosen,
-            float(parameters[rate_name(chosen, parameters)]),
+            float(parameters[first_stage_rate(chosen, parameters)]),
             float(parameters["first_stage_epochs"]),
             blocks,
             micro,

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from sweeper.cache import home
 from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.general import GeneralText, divided, general_text
 from sweeper.errors import UsageError
-from sweeper.knowledge import home
 from sweeper.tasks.base import Evaluation, Feature
 from sweeper.tasks.general import General
 from sweeper.training.items import Items

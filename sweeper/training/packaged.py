@@ -19,9 +19,8 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits
 from tokenizers.pre_tokenizers import Sequence as SplitInTurn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sweeper.cache import home, made_once
 from sweeper.errors import ModelError, SweeperError, near_match
-from sweeper.knowledge import home
-from sweeper.training.made_once import made_once
 
 # Raised whenever the folder that a conversion writes changes; older folders are written anew.
 _FORMAT = 1

@@ -25,7 +25,7 @@ from transformers import PretrainedConfig, Trainer
 
 from sweeper.errors import SweeperError, UsageError
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_setup import Setup
+from sweeper.memory.setup import Setup
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.dryrun.__main__ import request
 from sweeper.training.dryrun.models import config_of

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_setup import Setup
+from sweeper.memory.setup import Setup
 from sweeper.strategies.qlora import keep_trainable
 from sweeper.strategies.targets import linear_layers
 from sweeper.training.base_model import checkpoint

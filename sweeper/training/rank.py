@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 
 from sweeper.backend import Decision
-from sweeper.lifeline import die_with
+from sweeper.die_with_parent import die_with
 from sweeper.training.backend import TorchBackend
 from sweeper.training.job import Job
 from sweeper.training.measure import never

@@ -25,7 +25,7 @@ import torch
 from sweeper.artifact import Artifact
 from sweeper.backend import Decision, Interrupted
 from sweeper.errors import UsageError
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.spec import Spec
 from sweeper.training.memory_guard import Batching, MemoryGuard, Phase
 from sweeper.trials import RungReport, TrialConfig, TrialResult

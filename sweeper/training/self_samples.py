@@ -18,10 +18,10 @@ from typing import Any
 from torch import nn
 
 from sweeper.backend import Interrupted
+from sweeper.cache import made_once
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.tasks.chat import Chat
-from sweeper.training.made_once import made_once
 
 TEXTS, RECORD = "texts.json", "sampling.json"
 

@@ -15,6 +15,7 @@ from lm_eval.models.huggingface import HFLM
 from torch import nn
 from transformers import AutoTokenizer
 
+from sweeper.cache import home
 from sweeper.errors import UsageError
 from sweeper.evaluation.suitescores import (
     FOLDER,
@@ -26,7 +27,6 @@ from sweeper.evaluation.suitescores import (
     trial_file,
 )
 from sweeper.facts.record import ModelFacts
-from sweeper.knowledge import home
 from sweeper.spec import ModelSpec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.training.artifacts import TrainedRecord, load_trained, record_of

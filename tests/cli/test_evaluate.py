@@ -14,7 +14,7 @@ import pytest
 from sweeper.cli import evaluating, scoring, sweeping
 from sweeper.errors import GateFailed
 from sweeper.findings.compute import compute
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
 

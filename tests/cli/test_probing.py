@@ -19,8 +19,8 @@ from sweeper.errors import UsageError
 from sweeper.facts.gather import gather
 from sweeper.facts.machine import Processor
 from sweeper.facts.model import model_facts
-from sweeper.planning.memory import Setup
-from sweeper.planning.plan import Plan
+from sweeper.memory.estimate import Setup
+from sweeper.plan import Plan
 from sweeper.planning.planner import make_plan
 from sweeper.spec import DataSpec, HardwareSpec, ModelSpec, Spec
 

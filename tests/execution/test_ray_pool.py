@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from sweeper.errors import RunError
 from sweeper.execution.claims import lease_of
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'sweeper[ray]'")

@@ -18,7 +18,7 @@ from sweeper.execution.jobs import Job, confirm
 from sweeper.execution.records import RESULT, read_rungs, write_score
 from sweeper.execution.repair import copy_of, cut_half_line, read_either, write_twice
 from sweeper.execution.status import Status
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.storage import open_storage
 from sweeper.search.study import create_study

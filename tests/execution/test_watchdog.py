@@ -17,7 +17,7 @@ from sweeper.execution.watchdog import (
     patience_for,
     patience_for_jobs,
 )
-from sweeper.planning.plan import Duration
+from sweeper.plan import Duration
 from sweeper.search.configure import configure
 from sweeper.trials import TestSeal
 

@@ -2,7 +2,7 @@
 
 from sweeper.findings.competing import by_pair
 from sweeper.findings.compute import compute
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.trials import TrialConfig
 
 OTHER = "org/other-model"

@@ -12,7 +12,7 @@ from sweeper.findings.figures import Interval
 from sweeper.findings.metric import loss_metric
 from sweeper.findings.pairs import judge
 from sweeper.findings.reading import read_run
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.trials import TrialConfig, TrialResult
 
 # A default against a better trial on nine items: t over them holds 0, their bootstrap does not.

@@ -6,7 +6,7 @@ from sweeper.findings.compute import compute
 from sweeper.findings.reading import read_run
 from sweeper.findings.record import WarmStart
 from sweeper.findings.warmth import warm_start_sentence
-from sweeper.planning.plan import Hint, Plan
+from sweeper.plan import Hint, Plan
 from sweeper.trials import TrialConfig
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sweeper.evaluation.suitescores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.findings.compute import compute
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.reporting.charts import draw
 from sweeper.reporting.document import document
 from sweeper.reporting.markdown import markdown

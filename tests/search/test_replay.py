@@ -32,8 +32,8 @@ from benchmarks.search.world import (
     scored_items,
 )
 from sweeper.facts.record import LabelCount
-from sweeper.planning.epochs import EPOCHS
-from sweeper.planning.plan import Parameter, Plan
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Parameter, Plan
 from sweeper.training.schedule import optimizer_steps, rung_steps
 
 ROOT = Path(__file__).parents[2]

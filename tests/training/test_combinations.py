@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from sweeper import knowledge
+from sweeper import resources
 from sweeper.data.examples import Dataset, Example, Message, digest
 from sweeper.spec import ModelSpec, Spec
 from sweeper.strategies.discovery import strategies
@@ -15,7 +15,7 @@ from sweeper.training.memory_guard import MemoryGuard
 from sweeper.training.trial import run_trial
 from sweeper.training.workshop import Workshop
 
-FILES = sorted((knowledge.search_spaces() / "strategies").glob("*.yaml"))
+FILES = sorted((resources.search_spaces() / "strategies").glob("*.yaml"))
 # What a tiny model needs to move within a few steps, where a default suits real ones.
 QUICK = {"learning_rate": 5e-3, "num_virtual_tokens": 4, "r": 4, "reduction_factor": 4}
 

@@ -17,7 +17,7 @@ from sweeper.errors import ModelError  # noqa: E402
 from sweeper.facts.architecture import architecture  # noqa: E402
 from sweeper.facts.parameters import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
-from sweeper.planning.memory import Setup, trainable_parameters, worst_phase  # noqa: E402
+from sweeper.memory.estimate import Setup, trainable_parameters, worst_phase  # noqa: E402
 from sweeper.training.dryrun.__main__ import request  # noqa: E402
 from sweeper.training.dryrun.models import config_of  # noqa: E402
 from sweeper.training.dryrun.step import GIB, follow  # noqa: E402

@@ -19,7 +19,7 @@ from sweeper.errors import UsageError  # noqa: E402
 from sweeper.facts.architecture import architecture  # noqa: E402
 from sweeper.facts.parameters import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
-from sweeper.planning.memory import Setup, estimate, trainable_parameters, trial_gib  # noqa: E402
+from sweeper.memory.estimate import Setup, estimate, trainable_parameters, trial_gib  # noqa: E402
 from sweeper.training import probe as probing  # noqa: E402
 from sweeper.training.probe import probe  # noqa: E402
 from sweeper.training.probe_model import random_model  # noqa: E402

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_setup import Setup
+from sweeper.memory.setup import Setup
 from sweeper.tasks.classifier import Classifier, pool
 from sweeper.training.dryrun.models import build, config_of
 from sweeper.training.dryrun.precision import Kernels, MixedPrecision
