@@ -15,6 +15,9 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialConfig, TrialResult
 
+# The backend that really trains, by ``module:function``.
+TRAINING = "sweeper.training.backend:make"
+
 
 class Decision(Enum):
     """The answer to a report: train on, end as pruned, or stop without a result."""

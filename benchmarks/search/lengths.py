@@ -21,12 +21,12 @@ from functools import cached_property
 
 import numpy as np
 import optuna
+from sweeper.execution.slots import known_slots
 
 from benchmarks.search.design import BATCH
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.replay import PLANNED_LIKE, seeded
 from benchmarks.search.table import read
-from sweeper.execution.slots import known_slots
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plan import Candidate, Parameter, Plan, Prior
 from sweeper.planning.budget.epochs import lengths

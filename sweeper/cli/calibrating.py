@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from sweeper.cli.console import err
-from sweeper.execution.placement import quiet_threads
+from sweeper.execution.pools.placement import quiet_threads
 from sweeper.facts.hardware import hardware_facts, needs_calibration
 from sweeper.facts.measured import with_measured
 from sweeper.facts.record import Facts, HardwareFacts

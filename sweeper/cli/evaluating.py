@@ -23,8 +23,7 @@ from sweeper.evaluation.suitescores import (
     evaluations,
 )
 from sweeper.execution.coordinator import Outcome
-from sweeper.execution.events import Event
-from sweeper.execution.loop import make_event
+from sweeper.execution.events import Event, make_event
 from sweeper.execution.status import Status
 from sweeper.findings import words
 from sweeper.findings.forgetting import beyond

@@ -19,7 +19,7 @@ from typing import Any
 from sweeper.cli.calibrating import busy
 from sweeper.cli.console import err
 from sweeper.errors import UsageError
-from sweeper.execution.placement import quiet_threads
+from sweeper.execution.pools.placement import quiet_threads
 from sweeper.facts import measured
 from sweeper.facts.calibration import versions
 from sweeper.facts.hardware import hardware_facts

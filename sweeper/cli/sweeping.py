@@ -33,9 +33,8 @@ from sweeper.errors import (
 )
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.execution.coordinator import Outcome, run_sweep
-from sweeper.execution.events import Event
+from sweeper.execution.events import Event, make_event
 from sweeper.execution.identity import frozen_plan
-from sweeper.execution.loop import make_event
 from sweeper.execution.repair import copy_of, write_twice
 from sweeper.execution.status import Status
 from sweeper.facts.gather import gather

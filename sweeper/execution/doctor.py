@@ -24,7 +24,6 @@ from typing import Literal, cast
 from sweeper import cache
 from sweeper.facts import hub
 from sweeper.facts.machine import processor
-from sweeper.search.storage import POSTGRESQL_DRIVERS
 
 State = Literal["works", "does not work", "not installed", "off"]
 
@@ -57,8 +56,6 @@ def examine(python: str = sys.executable) -> Iterator[Check]:
     """Every check, each as soon as it is known."""
     yield from training(python)
     yield _package("Ray", ("ray",), "ray", "--executor ray")
-    yield _package("PostgreSQL driver", POSTGRESQL_DRIVERS, "postgres", "--storage postgresql://")
-    yield _package("gRPC", ("grpc",), "grpc", "--storage grpc://", distribution="grpcio")
     yield hub_access()
     yield disk(Path("runs"), "disk for runs")
     yield disk(cache.home(), "disk for caches")

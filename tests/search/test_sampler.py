@@ -8,8 +8,8 @@ import optuna
 import pytest
 from curve_backend import make_plan
 from optuna.trial import TrialState
-
 from sweeper.execution.slots import known_slots
+
 from sweeper.plan import Plan
 from sweeper.search import space
 from sweeper.search.named import make_sampler

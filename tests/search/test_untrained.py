@@ -10,9 +10,9 @@ import optuna
 import pytest
 from curve_backend import make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-
 from sweeper.execution.watchdog import Pulse
 from sweeper.execution.work import _baselines
+
 from sweeper.facts.record import CorpusFacts
 from sweeper.plan import Parameter, Plan
 from sweeper.runfolder import RunFolder
