@@ -22,11 +22,11 @@ from sweeper.backend import Decision
 from sweeper.data.load import load
 from sweeper.facts.model import model_facts
 from sweeper.spec import DataSpec, ModelSpec, Scalar, Spec
-from sweeper.training.backend import weights_folder
-from sweeper.training.job import Job
-from sweeper.training.memory_guard import MemoryGuard
-from sweeper.training.trial import run_trial
-from sweeper.training.workshop import Workshop
+from sweeper.training.base_model.shared import Workshop
+from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.trial.job import Job
+from sweeper.training.trial.run import run_trial
 from sweeper.trials import TrialBudget, TrialConfig, TrialResult
 
 TOKENS, EVALUATED, RUNGS = 128, 8, 4

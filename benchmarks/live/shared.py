@@ -26,6 +26,7 @@ from transformers import (
 
 from benchmarks.live.by_sweeper import MODEL, STRATEGY
 from benchmarks.live.record import Winner
+from sweeper.evaluation.judge import Judge, autocast
 from sweeper.facts.gather import gather
 from sweeper.facts.record import Split
 from sweeper.plan import Parameter
@@ -34,13 +35,12 @@ from sweeper.search.configure import BATCH, configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.base import Evaluation
-from sweeper.training.assembly import assembled, head_names
 from sweeper.training.backend import TorchBackend
-from sweeper.training.measure import Judge, autocast
-from sweeper.training.quick_steps import quick_steps
-from sweeper.training.rungs import set_weights, trained_weights
-from sweeper.training.sampling import LengthGroupedBatches
-from sweeper.training.schedule import rung_steps, schedule
+from sweeper.training.loop.batch_order import LengthGroupedBatches
+from sweeper.training.loop.fast_steps import quick_steps
+from sweeper.training.loop.schedule import rung_steps, schedule
+from sweeper.training.trial.assembly import assembled, head_names
+from sweeper.training.trial.rungs import set_weights, trained_weights
 from sweeper.trials import TrialConfig
 
 Chosen = Mapping[str, Scalar]

@@ -35,8 +35,8 @@ from sweeper.search.configure import configure
 from sweeper.search.untrained import BASE
 from sweeper.tasks.base import Evaluation
 from sweeper.training.backend import TorchBackend
-from sweeper.training.job import ITEM_LOSSES, Job
-from sweeper.training.trial import run_trial
+from sweeper.training.trial.job import ITEM_LOSSES, Job
+from sweeper.training.trial.run import run_trial
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 # Tasks take turns in blocks, so that all of them can be used early.

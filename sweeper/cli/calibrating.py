@@ -41,7 +41,7 @@ def _measure(facts: HardwareFacts, quiet: bool) -> bool:
         err().print(f"Measuring {facts.name} once, for the plan's times.", markup=False)
     try:
         subprocess.run(
-            [sys.executable, "-m", "sweeper.training.calibrate"],
+            [sys.executable, "-m", "sweeper.training.probes.calibrate"],
             env={**os.environ, **quiet_threads(facts.cpu_cores)},
             capture_output=True,
             timeout=_SECONDS,

@@ -86,9 +86,9 @@ def _show(folder: object, findings: Findings, numbers: list[int], *, as_json: bo
     import json
 
     from sweeper.cli.console import out
-    from sweeper.evaluation.suitescores import evaluations, read_scores
     from sweeper.findings.forgetting_record import Forgetting
     from sweeper.runfolder import RunFolder
+    from sweeper.suite.scores import evaluations, read_scores
 
     assert isinstance(folder, RunFolder)
     measured = findings.forgetting

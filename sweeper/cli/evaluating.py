@@ -14,14 +14,6 @@ from pathlib import Path
 from sweeper.cli.scoring import score
 from sweeper.errors import GateFailed, Problem, SpecError, SweeperError, UsageError
 from sweeper.evaluation.code_execution import can_isolate
-from sweeper.evaluation.suitefile import Suite, read_suite
-from sweeper.evaluation.suiteitems import load_items
-from sweeper.evaluation.suitescores import (
-    HARNESS,
-    EvaluationRequest,
-    TrialToScore,
-    evaluations,
-)
 from sweeper.execution.coordinator import Outcome
 from sweeper.execution.events import Event
 from sweeper.execution.loop import make_event
@@ -34,6 +26,9 @@ from sweeper.findings.record import Findings
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
+from sweeper.suite.definition import Suite, read_suite
+from sweeper.suite.items import load_items
+from sweeper.suite.scores import HARNESS, EvaluationRequest, TrialToScore, evaluations
 from sweeper.trials import TestSeal, TrialConfig
 
 

@@ -30,7 +30,7 @@ from sweeper.memory.setup import Setup
 from sweeper.spec import HardwareSpec
 from sweeper.units import gib
 
-MODULE = "sweeper.training.probe"
+MODULE = "sweeper.training.probes.training_step"
 _TIMEOUT_SECONDS = 600
 # Of the device's memory, so that running out of it says something of the set-up: what is left is
 # within the interval that predictions have.

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import Problem, SweeperError, UsageError
-from sweeper.evaluation.suitescores import EvaluationRequest
 from sweeper.execution.interruption import Signals
 from sweeper.findings import words
+from sweeper.suite.scores import EvaluationRequest
 
-WORKER = "sweeper.training.evaluate_suite"
+WORKER = "sweeper.suite.evaluate"
 _LOOK_SECONDS = 0.2
 
 Tell = Callable[[str], None]

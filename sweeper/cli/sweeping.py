@@ -165,7 +165,7 @@ def _convert(model: str, *, quiet: bool) -> None:
     if not quiet:
         err().print(f"Preparing {model} once; later runs load it in seconds.", markup=False)
     name = model.removeprefix("packaged:")
-    command = [sys.executable, "-m", "sweeper.training.packaged", name]
+    command = [sys.executable, "-m", "sweeper.training.base_model.weights", name]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no message"]

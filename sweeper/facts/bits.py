@@ -25,7 +25,7 @@ from sweeper.facts.lengths import sample_of
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
 from sweeper.spec import AimSpec
 
-MODULE = "sweeper.training.bits_per_byte"
+MODULE = "sweeper.training.probes.bits_per_byte"
 
 PIECES = 40
 LONGEST_BYTES, SHORTEST_BYTES = 300, 40

@@ -1,7 +1,7 @@
 """Domain adaptation: the task itself, after the base has read a corpus of the domain.
 
-The first stage is a parameter of a trial and lives in ``sweeper.training.first_stage``; what it
-reads is made in ``sweeper.tasks.corpus``.
+The first stage is a parameter of a trial and lives in
+``sweeper.training.base_model.first_stage``; what it reads is made in ``sweeper.tasks.corpus``.
 """
 
 from __future__ import annotations

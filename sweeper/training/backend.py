@@ -14,23 +14,20 @@ import torch
 
 from sweeper.backend import Decision
 from sweeper.data.load import load
-from sweeper.errors import ModelError
-from sweeper.facts.model import model_folder
-from sweeper.facts.record import ModelFacts
+from sweeper.evaluation.judge import Judge, never
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.spec import ModelSpec, Spec
+from sweeper.spec import Spec
 from sweeper.tasks.fewshot import ZeroShot
-from sweeper.training.assembly import trained
-from sweeper.training.job import WEIGHTS, Job
-from sweeper.training.measure import Judge, never
+from sweeper.training.base_model.shared import Workshop
+from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.measurements import keep
-from sweeper.training.memory_guard import MemoryGuard
-from sweeper.training.packaged import PACKAGED, packaged_model
-from sweeper.training.ranks import Ranks
 from sweeper.training.scoring import answers, scored
-from sweeper.training.trial import run_trial
-from sweeper.training.workshop import Workshop
+from sweeper.training.trial.assembly import trained
+from sweeper.training.trial.job import WEIGHTS, Job
+from sweeper.training.trial.ranks import Ranks
+from sweeper.training.trial.run import run_trial
 from sweeper.trials import (
     BaselineResult,
     RungReport,
@@ -39,8 +36,6 @@ from sweeper.trials import (
     TrialConfig,
     TrialResult,
 )
-
-_PACKAGED = "packaged:"
 
 
 def make(run: RunFolder, plan: Plan, spec: Spec) -> TorchBackend:
@@ -185,21 +180,3 @@ class TorchBackend:
         self._workshops.clear()
         gc.unfreeze()
         gc.collect()
-
-
-def weights_folder(model: ModelSpec, facts: ModelFacts) -> Path:
-    """Where a model's weights lie; a packaged model is converted if it has to be.
-
-    Raises:
-        ModelError: They are not on this machine.
-    """
-    name = model.id.removeprefix(_PACKAGED)
-    if model.id.startswith(_PACKAGED) and name in PACKAGED:
-        return packaged_model(name)
-    folder = model_folder(model.id, facts.revision or model.revision)
-    if folder is None:
-        raise ModelError(
-            f"the weights of {model.id} are not on this machine",
-            fix="Download them first, or name a local folder or a packaged model.",
-        )
-    return folder

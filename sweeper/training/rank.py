@@ -20,18 +20,18 @@ import torch.distributed as dist
 
 from sweeper.backend import Decision
 from sweeper.die_with_parent import die_with
+from sweeper.evaluation.judge import never
 from sweeper.training.backend import TorchBackend
-from sweeper.training.job import Job
-from sweeper.training.measure import never
-from sweeper.training.memory_guard import (
+from sweeper.training.loop.out_of_memory import (
     Batching,
     MemoryGuard,
     Phase,
     is_out_of_memory,
     shortage,
 )
-from sweeper.training.ranks import REQUEST, RankRequest, own_folder, result_file
-from sweeper.training.trial import run_trial
+from sweeper.training.trial.job import Job
+from sweeper.training.trial.ranks import REQUEST, RankRequest, own_folder, result_file
+from sweeper.training.trial.run import run_trial
 from sweeper.trials import RungReport
 
 Result = TypeVar("Result")

@@ -12,11 +12,11 @@ from torch import nn
 
 from sweeper.evaluation.answers import answer
 from sweeper.evaluation.generation import Sampling
+from sweeper.evaluation.judge import autocast
 from sweeper.spec import EvaluationSpec
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.instruction import Instruction
-from sweeper.training.measure import autocast
-from sweeper.training.workshop import Workshop
+from sweeper.training.base_model.shared import Workshop
 from sweeper.trials import GeneratedAnswers, TestScore, TrialConfig
 
 # Prompts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with

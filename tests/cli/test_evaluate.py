@@ -22,8 +22,8 @@ from sweeper.specfile import resolve
 WORKER = """
 import json, sys, time
 from pathlib import Path
-from sweeper.evaluation.suiteitems import load_items
-from sweeper.evaluation.suitescores import *
+from sweeper.suite.items import load_items
+from sweeper.suite.scores import *
 request = EvaluationRequest.from_json(sys.stdin.read())
 folder = Path(request.folder)
 def scores(name, wrong):

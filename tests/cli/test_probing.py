@@ -49,7 +49,7 @@ class Torch:
         self.returncode, self.stderr = 0, ""
 
     def __call__(self, command: list[str], **options: Any) -> Any:
-        assert command[1:] == ["-m", "sweeper.training.probe"]
+        assert command[1:] == ["-m", "sweeper.training.probes.training_step"]
         self.asked.append(json.loads(options["input"]))
         said = f"a warning\n{json.dumps(self.answer(self.asked[-1]['setup']))}\n"
         return SimpleNamespace(returncode=self.returncode, stdout=said, stderr=self.stderr)

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from sweeper.evaluation.suitescores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.findings import forgetwords
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.forgetting_record import Forgetting
+from sweeper.suite.scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.trials import TrialResult
 
 

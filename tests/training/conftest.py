@@ -27,8 +27,8 @@ from sweeper.plan import Budget, Candidate, Duration, MemoryEstimate, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.backend import make
-from sweeper.training.job import Job
-from sweeper.training.workshop import Workshop
+from sweeper.training.base_model.shared import Workshop
+from sweeper.training.trial.job import Job
 from sweeper.trials import RungReport, TrialBudget, TrialConfig
 
 TOPICS = {

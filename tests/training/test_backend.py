@@ -7,7 +7,7 @@ from transformers import set_seed
 from sweeper.backend import Decision
 from sweeper.errors import ModelError
 from sweeper.spec import ModelSpec
-from sweeper.training.backend import weights_folder
+from sweeper.training.base_model.weights import weights_folder
 
 
 def go_on(report):

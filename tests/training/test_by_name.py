@@ -12,15 +12,15 @@ import torch
 
 from sweeper.backend import Decision
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
+from sweeper.evaluation.judge import Judge
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
-from sweeper.training.artifacts import load_trained, record_of
 from sweeper.training.backend import TorchBackend
-from sweeper.training.job import WEIGHTS, Job
-from sweeper.training.measure import Judge
-from sweeper.training.memory_guard import MemoryGuard
+from sweeper.training.base_model.shared import Workshop
+from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.scoring import answers, scored
-from sweeper.training.trial import run_trial
-from sweeper.training.workshop import Workshop
+from sweeper.training.trial.artifacts import load_trained, record_of
+from sweeper.training.trial.job import WEIGHTS, Job
+from sweeper.training.trial.run import run_trial
 from sweeper.trials import TestSeal
 
 CLASSES = {"fruit": "apple", "metal": "zinc", "river": "rhine"}

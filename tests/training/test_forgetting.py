@@ -11,12 +11,12 @@ import torch
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Message, digest
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
-from sweeper.training.general import FOLDER, GeneralSet
-from sweeper.training.job import GENERAL_LOSSES, Job
-from sweeper.training.memory_guard import MemoryGuard
-from sweeper.training.self_samples import SelfSampling
-from sweeper.training.trial import run_trial
-from sweeper.training.workshop import Workshop
+from sweeper.training.base_model.general_text import FOLDER, GeneralSet
+from sweeper.training.base_model.self_samples import SelfSampling
+from sweeper.training.base_model.shared import Workshop
+from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.trial.job import GENERAL_LOSSES, Job
+from sweeper.training.trial.run import run_trial
 
 GENERAL = [f"{word} and {other}" for word in ("cat", "dog", "cow") for other in "abcdefgh"]
 CAP = 48
