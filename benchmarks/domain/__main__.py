@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from sweeper.facts.bits import PIECES, general_pieces, pieces
+from sweeper.facts.bits_per_byte import PIECES, general_pieces, pieces
 from sweeper.facts.domain import FAR, FAR_BITS, general_text, tokens_per_word
 from sweeper.facts.lengths import ruler
 from sweeper.facts.model import model_facts

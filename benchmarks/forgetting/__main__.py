@@ -26,7 +26,7 @@ from sweeper.training.base_model.shared import Workshop
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.job import Job
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 from sweeper.trials import TrialBudget, TrialConfig, TrialResult
 
 TOKENS, EVALUATED, RUNGS = 128, 8, 4
@@ -126,7 +126,7 @@ def _training(
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         job = Job(workshop, config, Path(folder), lambda _: Decision.CONTINUE, lambda: False)
-        result = run_trial(job, MemoryGuard())
+        result = train_trial(job, MemoryGuard())
     return _pair(result, time.perf_counter() - start)
 
 

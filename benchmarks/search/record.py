@@ -36,7 +36,7 @@ from sweeper.search.untrained import BASE
 from sweeper.tasks.base import Evaluation
 from sweeper.training.backend import TorchBackend
 from sweeper.training.trial.job import ITEM_LOSSES, Job
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 # Tasks take turns in blocks, so that all of them can be used early.
@@ -93,7 +93,7 @@ class RecordedBackend(TorchBackend):
         curve = Curve()
         workshop = self.workshop(config.model)
         job = RecordedJob(workshop, config, folder, curve.add, _never, curve=curve)
-        return run_trial(job, self._guard), curve
+        return train_trial(job, self._guard), curve
 
 
 def _never() -> bool:

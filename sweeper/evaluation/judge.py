@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sweeper.backend import Interrupted
-from sweeper.evaluation.tokenized_items import Items, to_device
+from sweeper.evaluation.tokenized_items import TokenizedSplit, to_device
 from sweeper.tasks.base import Evaluation, ItemScores, Task, in_item_order
 
 
@@ -40,7 +40,7 @@ class Judge:
     """
 
     task: Task
-    items: Items
+    items: TokenizedSplit
     batch_size: int
     mixed: bool = False
     should_stop: Callable[[], bool] = never

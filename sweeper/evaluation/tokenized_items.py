@@ -14,7 +14,7 @@ Positioned = tuple[list[int], Batch]
 """Items padded together, and where they stand in the split."""
 
 
-class Items:
+class TokenizedSplit:
     """One split for one task.
 
     Args:

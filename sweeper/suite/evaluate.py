@@ -19,7 +19,7 @@ import torch
 
 from sweeper.errors import SweeperError, UsageError
 from sweeper.suite.definition import SuiteTask
-from sweeper.suite.items import Items, load_items
+from sweeper.suite.items import SuiteItems, load_items
 from sweeper.suite.lm_eval_tasks import Scored, local_task, named_tasks, score_local, score_named
 from sweeper.suite.models import Subject, harnessed, subjects
 from sweeper.suite.scores import EvaluationRequest, TaskScores, harness, read_scores, task_digest
@@ -33,7 +33,7 @@ class _Evaluation:
         self._kept = Path(request.folder)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         suite = request.suite
-        self._items: dict[str, Items | None] = {
+        self._items: dict[str, SuiteItems | None] = {
             name: load_items(suite, name) if task.file else None
             for name, task in suite.tasks.items()
         }

@@ -39,7 +39,7 @@ class _Unfit(Exception):
 
 
 @dataclass(frozen=True)
-class Items:
+class SuiteItems:
     """The items of a task, ready to be asked.
 
     Args:
@@ -55,7 +55,7 @@ class Items:
     total: int
 
 
-def load_items(suite: Suite, name: str) -> Items:
+def load_items(suite: Suite, name: str) -> SuiteItems:
     """The items of one task that has a local file.
 
     Raises:
@@ -66,7 +66,7 @@ def load_items(suite: Suite, name: str) -> Items:
     docs = _docs(task, Path(suite.folder, task.file))
     chosen = _chosen(docs, task.limit or len(docs))
     if task.fewshot == 0:
-        return Items(tuple(chosen), (), len(docs))
+        return SuiteItems(tuple(chosen), (), len(docs))
     if task.fewshot_file is not None:
         others = _docs(task, Path(suite.folder, task.fewshot_file))
     else:
@@ -78,7 +78,7 @@ def load_items(suite: Suite, name: str) -> Items:
             fix="Name a fewshot_file, or lower limit or fewshot.",
             where=str(Path(suite.folder, task.fewshot_file or task.file)),
         )
-    return Items(tuple(chosen), tuple(_chosen(others, task.fewshot)), len(docs))
+    return SuiteItems(tuple(chosen), tuple(_chosen(others, task.fewshot)), len(docs))
 
 
 def _chosen(docs: Sequence[Doc], count: int) -> list[Doc]:

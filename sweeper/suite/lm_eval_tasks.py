@@ -19,7 +19,7 @@ from lm_eval.tasks import TaskManager
 from sweeper.errors import SpecError, UsageError, near_match
 from sweeper.evaluation.code_execution import run_program
 from sweeper.suite.definition import SuiteTask
-from sweeper.suite.items import Doc, Items, extract
+from sweeper.suite.items import Doc, SuiteItems, extract
 from sweeper.suite.scores import Unit
 
 SCORE = "score"
@@ -34,7 +34,7 @@ Task = Any
 
 
 def local_task(
-    name: str, task: SuiteTask, items: Items, count_tokens: Callable[[str], int]
+    name: str, task: SuiteTask, items: SuiteItems, count_tokens: Callable[[str], int]
 ) -> Task:
     """A task of lm-eval over a local file's items."""
     parts = {"test": items.docs, **({"fewshot": items.shots} if items.shots else {})}

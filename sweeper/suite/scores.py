@@ -23,7 +23,7 @@ from sweeper.plan import Precision
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec
 from sweeper.suite.definition import Suite, SuiteTask
-from sweeper.suite.items import Items
+from sweeper.suite.items import SuiteItems
 
 FOLDER = "evaluations"
 HARNESS = "lm_eval"
@@ -140,7 +140,7 @@ def model_key(facts: ModelFacts, folder: Path, dtype: str) -> str:
     return _digest([facts.id, state, dtype])[:16]
 
 
-def task_digest(task: SuiteTask, items: Items | None, *, chat_template: bool) -> str:
+def task_digest(task: SuiteTask, items: SuiteItems | None, *, chat_template: bool) -> str:
     """What must be equal for two scores to be of the same task: words, items, way of scoring."""
     paths = {"file", "fewshot_file", "columns"}
     asked = task.model_dump(mode="json", exclude=paths if items is not None else set())

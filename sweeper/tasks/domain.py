@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeper.data.examples import Example
-from sweeper.tasks.base import Baseline, Workshop
+from sweeper.tasks.base import Baseline, BaselineContext
 from sweeper.tasks.fewshot import ZeroShot
 from sweeper.tasks.instruction import Instruction
 from sweeper.tasks.tokens import Encoded, document
@@ -25,7 +25,7 @@ class Domain(Instruction):
             return super().encode_one(example)
         return document(self.tokenizer, example.text)
 
-    def baselines(self, workshop: Workshop) -> Sequence[Baseline]:
+    def baselines(self, workshop: BaselineContext) -> Sequence[Baseline]:
         if any(example.messages for example in self.dataset.splits["train"]):
             return super().baselines(workshop)
         return (ZeroShot(self, workshop),)

@@ -16,15 +16,15 @@ from sweeper.data.examples import Example, Message
 from sweeper.facts.record import Split
 from sweeper.tasks.base import (
     Baseline,
+    BaselineContext,
     Batch,
     Evaluation,
     ItemScores,
     Task,
-    Workshop,
     in_item_order,
 )
-from sweeper.tasks.cached import Prefix, cacheable
 from sweeper.tasks.chat import Chat
+from sweeper.tasks.prefix_cache import Prefix, cacheable
 from sweeper.tasks.text import TextTask
 from sweeper.tasks.tokens import Encoded
 
@@ -42,7 +42,7 @@ class ZeroShot:
     """The untrained model, asked as trained models are."""
 
     task: Task
-    workshop: Workshop
+    workshop: BaselineContext
     name: str = "zero_shot"
     title: str = "Untrained model"
     note: str = ""
@@ -69,7 +69,7 @@ class FewShot:
     chat: Chat
     turns: Turns
     shots: tuple[Example, ...]
-    workshop: Workshop
+    workshop: BaselineContext
     name: str = "few_shot"
     title: str = ""
     note: str = ""
@@ -120,7 +120,7 @@ def shot_baselines(
     task: TextTask,
     chat: Chat,
     turns: Turns,
-    workshop: Workshop,
+    workshop: BaselineContext,
     shots: tuple[Example, ...] | None = None,
 ) -> Sequence[Baseline]:
     """The untrained model asked at once and, where there is room, after a few examples.

@@ -27,7 +27,7 @@ from sweeper.training.scoring import answers, scored
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.job import WEIGHTS, Job
 from sweeper.training.trial.ranks import Ranks
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 from sweeper.trials import (
     BaselineResult,
     RungReport,
@@ -132,7 +132,7 @@ class TorchBackend:
                 job.ranks = Ranks(
                     self._plan, self._spec, config, folder, tell, should_stop, self._run
                 )
-            result = run_trial(job, self._guard)
+            result = train_trial(job, self._guard)
             whole = len(workshop.dataset.splits["validation"])
             keep(config, result, workshop.facts, workshop.head_classes, rungs, whole)
             return result

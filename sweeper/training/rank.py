@@ -25,13 +25,13 @@ from sweeper.training.backend import TorchBackend
 from sweeper.training.loop.out_of_memory import (
     Batching,
     MemoryGuard,
-    Phase,
+    TrialPhase,
     is_out_of_memory,
     shortage,
 )
 from sweeper.training.trial.job import Job
 from sweeper.training.trial.ranks import REQUEST, RankRequest, own_folder, result_file
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 from sweeper.trials import RungReport
 
 Result = TypeVar("Result")
@@ -41,10 +41,10 @@ class OneTry(MemoryGuard):
     """Tries once: a rank that began again by itself would leave the others waiting."""
 
     def run(
-        self, setup: str, planned: Batching, attempt: Callable[[Batching, Phase], Result]
+        self, setup: str, planned: Batching, attempt: Callable[[Batching, TrialPhase], Result]
     ) -> Result:
         try:
-            return attempt(planned, Phase())
+            return attempt(planned, TrialPhase())
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> int:
     own = own_folder(folder, rank)
     own.mkdir(parents=True, exist_ok=True)
     job = Job(backend.workshop(config.model), config, own, partial(tell, pipe), never, run)
-    result = run_trial(job, OneTry())
+    result = train_trial(job, OneTry())
     result.write(result_file(folder, rank))
     if result.state == "FAIL":
         return 1

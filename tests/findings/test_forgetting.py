@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from sweeper.findings import forgetwords
+from sweeper.findings import forgetting_words
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.forgetting_record import Forgetting
@@ -15,7 +15,7 @@ from sweeper.trials import TrialResult
 
 
 def test_doctests():
-    assert doctest.testmod(forgetwords).failed == 0
+    assert doctest.testmod(forgetting_words).failed == 0
 
 
 def scores(values, name="mmlu", unit="points", keys=None, digest="d", weights=()):

@@ -8,7 +8,7 @@ import torch
 
 from sweeper.data.examples import Example
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
-from sweeper.tasks.class_names import log_likelihoods
+from sweeper.tasks.answer_likelihoods import log_likelihoods
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.discovery import task as task_named
 from sweeper.tasks.discovery import task_of

@@ -20,7 +20,7 @@ from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.scoring import answers, scored
 from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.training.trial.job import WEIGHTS, Job
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 from sweeper.trials import TestSeal
 
 CLASSES = {"fruit": "apple", "metal": "zinc", "river": "rhine"}
@@ -108,7 +108,7 @@ def test_a_trial_learns_the_names_and_its_weights_give_the_same_losses_again(
         budget={"epochs": 6, "rung_items": 9},
     )
     job = Job(by_name, config, tmp_path, lambda _: Decision.CONTINUE, lambda: False)
-    result = run_trial(job, MemoryGuard())
+    result = train_trial(job, MemoryGuard())
     untrained = by_name.measure(by_name.base(), "validation")
     assert result.state == "COMPLETE"
     assert result.validation_loss is not None

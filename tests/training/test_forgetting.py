@@ -16,7 +16,7 @@ from sweeper.training.base_model.self_samples import SelfSampling
 from sweeper.training.base_model.shared import Workshop
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.job import GENERAL_LOSSES, Job
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 
 GENERAL = [f"{word} and {other}" for word in ("cat", "dog", "cow") for other in "abcdefgh"]
 CAP = 48
@@ -82,7 +82,7 @@ def train(make: Any, make_config: Any, answering: Any, tmp_path: Path) -> Any:
             budget={"rung_items": 6},
         )
         job = Job(workshop or make(), config, place, reports, lambda: False)
-        return run_trial(job, MemoryGuard()), reports, place
+        return train_trial(job, MemoryGuard()), reports, place
 
     return run
 
@@ -187,7 +187,7 @@ def test_a_limit_on_general_loss_ends_a_trial_that_passes_it(train: Any, make: A
 
 def test_a_head_is_refused_with_the_reason(make_job: Any) -> None:
     for guard in ({"kl_weight": 0.1}, {"replay_share": 0.2}):
-        result = run_trial(make_job(parameters={**BODY, **guard}), MemoryGuard())
+        result = train_trial(make_job(parameters={**BODY, **guard}), MemoryGuard())
         assert result.failure is not None
         assert result.failure.kind == "refused"
         assert "head" in result.failure.detail or "cannot be replayed" in result.failure.detail

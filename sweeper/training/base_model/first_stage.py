@@ -26,7 +26,7 @@ from sweeper.cache import home, made_once
 from sweeper.data.corpus import CorpusText, corpus_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.judge import Judge
-from sweeper.evaluation.tokenized_items import Items
+from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE, first_stage_rate
 from sweeper.plan import Precision
 from sweeper.spec import Scalar
@@ -36,7 +36,7 @@ from sweeper.tasks.corpus import Corpus
 from sweeper.training.base_model.keeper import BaseKeeper, checkpoint, load_base
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.out_of_memory import release_memory
-from sweeper.training.loop.progress import Progress, finite
+from sweeper.training.loop.progress import TrainingProgress, finite
 from sweeper.training.loop.schedule import optimizer_steps, schedule
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.trials import FirstStageResult
@@ -265,7 +265,11 @@ class FirstStages:
         base = load_base(workshop.folder, "CAUSAL_LM", torch.float32, workshop.device)
         mixed = stage.precision == "bf16-mixed"
         judge = Judge(
-            task, Items(task, documents[:held]), workshop.evaluation_batch, mixed, should_stop
+            task,
+            TokenizedSplit(task, documents[:held]),
+            workshop.evaluation_batch,
+            mixed,
+            should_stop,
         )
         before = judge.evaluate(base).loss if held else None
         base, progress = _read(
@@ -325,7 +329,7 @@ def _read(
     base: nn.Module,
     folder: Path,
     should_stop: Callable[[], bool],
-) -> tuple[Any, Progress]:
+) -> tuple[Any, TrainingProgress]:
     """The base after training on all blocks, and how much that was."""
     strategy = strategy_named(stage.strategy)
     set_seed(_SEED)
@@ -334,7 +338,7 @@ def _read(
     )
     checkpoint(base, stage.gradient_checkpointing)
     steps = optimizer_steps(len(blocks), stage.blocks, stage.num_train_epochs)
-    progress = Progress()
+    progress = TrainingProgress()
     settings = arguments(
         folder,
         steps=steps,
@@ -365,7 +369,7 @@ def _read(
 class _Steps(TrainerCallback):
     """Counts optimizer steps and stops when told to."""
 
-    def __init__(self, progress: Progress, should_stop: Callable[[], bool]) -> None:
+    def __init__(self, progress: TrainingProgress, should_stop: Callable[[], bool]) -> None:
         self._progress = progress
         self._should_stop = should_stop
 

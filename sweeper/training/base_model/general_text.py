@@ -18,10 +18,10 @@ from torch import nn
 
 from sweeper.cache import home
 from sweeper.data.corpus import held_out, unquoted
-from sweeper.data.general import GeneralText, divided, general_text
+from sweeper.data.general import HELD_BACK_TOKENS, GeneralText, divided, general_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.judge import Judge, never
-from sweeper.evaluation.tokenized_items import Items
+from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.tasks.base import Evaluation, Feature
 from sweeper.tasks.general import General
 from sweeper.training.base_model.self_samples import SelfSampling, sampled_texts
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from sweeper.training.base_model.shared import Workshop
 
 FOLDER = "general"
-# What is held back is cut there: 32 texts of this length cost a 135M model seconds on a CPU.
-HELD_BACK_TOKENS = 128
 _LEAST = 2
 
 
@@ -130,7 +128,7 @@ class GeneralSet:
         return task, useful
 
     @cached_property
-    def _held_back(self) -> tuple[General, Items]:
+    def _held_back(self) -> tuple[General, TokenizedSplit]:
         task = self.task(HELD_BACK_TOKENS)
         examples = self.text.held_back
         useful = [
@@ -144,7 +142,7 @@ class GeneralSet:
                 why=f"None has anything to say within {task.sequence_length} tokens.",
                 fix="Name other general text with data.general, or raise training.max_length.",
             )
-        return task, Items(task, useful)
+        return task, TokenizedSplit(task, useful)
 
     def measure(
         self,

@@ -23,8 +23,8 @@ from sweeper.data.examples import Dataset
 from sweeper.errors import UsageError
 from sweeper.evaluation.baselines import classification_baselines
 from sweeper.evaluation.judge import Judge, autocast, never
-from sweeper.evaluation.probe import Array, Probe, fit_path
-from sweeper.evaluation.tokenized_items import Items, to_device
+from sweeper.evaluation.linear_probe import Array, Probe, fit_path
+from sweeper.evaluation.tokenized_items import TokenizedSplit, to_device
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.spec import ModelSpec, Scalar, Spec
 from sweeper.tasks.base import Baseline, Evaluation, Floats
@@ -94,16 +94,16 @@ class Workshop:
         self.first_stages = FirstStages(self)
         self.general = GeneralSet(self)
         self._spec = spec
-        self._items: dict[Split, Items] = {}
+        self._items: dict[Split, TokenizedSplit] = {}
         self._pooled: dict[Split, Array] = {}
         self._pooled_seconds: dict[Split, float] = {}
         self._probes: dict[Scalar, FittedProbe] = {}
         self.should_stop: Callable[[], bool] = never
 
-    def items(self, split: Split) -> Items:
+    def items(self, split: Split) -> TokenizedSplit:
         """The tokenised items of a split, made when first asked for."""
         if split not in self._items:
-            self._items[split] = Items(self.task, self.dataset.splits[split])
+            self._items[split] = TokenizedSplit(self.task, self.dataset.splits[split])
         return self._items[split]
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
@@ -153,11 +153,11 @@ class Workshop:
             fix="Use a strategy that trains the model itself.",
         )
 
-    def _texts(self, split: Split) -> Items:
+    def _texts(self, split: Split) -> TokenizedSplit:
         """The texts alone, as a head's features are computed from them."""
         if self.classification is self.task:
             return self.items(split)
-        return Items(self.classification, self.dataset.splits[split])
+        return TokenizedSplit(self.classification, self.dataset.splits[split])
 
     def pooled(self, split: Split) -> Array:
         """Frozen pooled features ``(items, width)`` of a split, computed once.

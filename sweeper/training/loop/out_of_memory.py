@@ -17,7 +17,8 @@ from typing import TypeVar
 import psutil
 import torch
 
-GIB = 1024**3
+from sweeper.units import GIB
+
 Result = TypeVar("Result")
 
 _TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
@@ -49,7 +50,7 @@ class Batching:
 
 
 @dataclass
-class Phase:
+class TrialPhase:
     """What a trial is doing; tells which batch was too large."""
 
     evaluating: bool = False
@@ -126,7 +127,7 @@ class MemoryGuard:
         return batching
 
     def run(
-        self, setup: str, planned: Batching, attempt: Callable[[Batching, Phase], Result]
+        self, setup: str, planned: Batching, attempt: Callable[[Batching, TrialPhase], Result]
     ) -> Result:
         """Call ``attempt`` with ever smaller batches until one fits.
 
@@ -140,7 +141,7 @@ class MemoryGuard:
         """
         batching = self.start(setup, planned)
         while True:
-            phase = Phase()
+            phase = TrialPhase()
             try:
                 result = attempt(batching, phase)
             except (RuntimeError, MemoryError) as error:

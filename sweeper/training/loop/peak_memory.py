@@ -14,7 +14,8 @@ import psutil
 import torch
 from torch import nn
 
-from sweeper.training.loop.out_of_memory import GIB, release_memory
+from sweeper.training.loop.out_of_memory import release_memory
+from sweeper.units import GIB
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")

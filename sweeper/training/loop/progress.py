@@ -15,7 +15,7 @@ class Diverged(Exception):
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Counts while a trial trains.
 
     Args:

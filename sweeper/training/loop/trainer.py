@@ -18,7 +18,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from sweeper.evaluation.judge import autocast
 from sweeper.tasks.base import Feature, Task
 from sweeper.training.loop.kl_to_base import NearBase
-from sweeper.training.loop.progress import Progress
+from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.replay import Due, Replay
 from sweeper.training.loop.schedule import Schedule
 from sweeper.training.loop.sharding import check_wrapped, fsdp_arguments, ranks_in_all
@@ -135,7 +135,7 @@ class TrialTrainer(Trainer):
         features: Sequence[Feature],
         order: Sampler[int],
         groups: Callable[[], list[dict[str, Any]]],
-        progress: Progress,
+        progress: TrainingProgress,
         mixed: bool,
         settings: TrainingArguments,
         callbacks: list[TrainerCallback],

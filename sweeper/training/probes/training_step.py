@@ -31,11 +31,12 @@ from sweeper.tasks.classifier import Classifier
 from sweeper.training.dryrun.__main__ import request
 from sweeper.training.dryrun.models import config_of
 from sweeper.training.loop.fast_steps import quick_steps
-from sweeper.training.loop.out_of_memory import GIB, is_out_of_memory
+from sweeper.training.loop.out_of_memory import is_out_of_memory
 from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
 from sweeper.training.loop.schedule import schedule
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, arguments
 from sweeper.training.probes.random_model import FOUR_BITS, random_model
+from sweeper.units import GIB
 
 # The first step fills caches and makes the optimizer's states; the peak is in the second.
 _PEAK_STEPS = 2

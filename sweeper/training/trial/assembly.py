@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import set_seed
 
-from sweeper.evaluation.probe import Probe
+from sweeper.evaluation.linear_probe import Probe
 from sweeper.strategies.base import Setting, Strategy
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.classifier import Classifier

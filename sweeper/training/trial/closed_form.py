@@ -6,7 +6,7 @@ import time
 
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.classifier import Classifier
-from sweeper.training.loop.progress import Progress
+from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.trial.assembly import assembled, start_head
 from sweeper.training.trial.job import Final, Job
 from sweeper.trials import TrialResult
@@ -26,7 +26,7 @@ def fit_head(job: Job, strategy: Strategy) -> TrialResult:
     with assembled(workshop, strategy, job.config) as model:
         assert isinstance(model, Classifier)
         start_head(model, fitted.probe)
-        job.progress = Progress(
+        job.progress = TrainingProgress(
             steps=0, tokens=sum(workshop.items("train").lengths), earlier=fitted.seconds
         )
         job.peak_memory_gib = fitted.peak_gib

@@ -8,9 +8,9 @@ from sweeper.strategies.base import Strategy
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches
 from sweeper.training.loop.fast_steps import quick_steps
-from sweeper.training.loop.out_of_memory import Batching, Phase, release_memory
+from sweeper.training.loop.out_of_memory import Batching, TrialPhase, release_memory
 from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
-from sweeper.training.loop.progress import Progress
+from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
 from sweeper.training.loop.sharding import gather_trained, layer_classes
 from sweeper.training.loop.trainer import Guards, TrialTrainer, arguments
@@ -24,7 +24,7 @@ from sweeper.trials import TrialResult
 _CUDA_CHECK_EVERY = 10
 
 
-def train_once(job: Job, strategy: Strategy, batching: Batching, phase: Phase) -> TrialResult:
+def train_once(job: Job, strategy: Strategy, batching: Batching, phase: TrialPhase) -> TrialResult:
     """Train from clean weights with this batching.
 
     Raises:
@@ -43,7 +43,9 @@ def train_once(job: Job, strategy: Strategy, batching: Batching, phase: Phase) -
     ready = prepared(job, strategy, keeper or job.workshop.keeper)
     with assembled(job.workshop, strategy, job.config, keeper) as model:
         peak, loaded = PeakMemory(device), bytes_of(model)
-        job.progress = Progress(check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1)
+        job.progress = TrainingProgress(
+            check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
+        )
         watch, trainer = _trainer(job, strategy, model, phase, ready.beside(model))
         with quick_steps(model):
             trainer.train()
@@ -74,7 +76,7 @@ def read_corpus(job: Job) -> None:
 
 
 def _trainer(
-    job: Job, strategy: Strategy, model: nn.Module, phase: Phase, guards: Guards
+    job: Job, strategy: Strategy, model: nn.Module, phase: TrialPhase, guards: Guards
 ) -> tuple[RungWatch, TrialTrainer]:
     config, batching = job.config, job.batching
     train = job.workshop.items("train")

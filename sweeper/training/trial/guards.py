@@ -13,7 +13,7 @@ from sweeper.errors import UsageError
 from sweeper.strategies.base import Strategy
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.loop.kl_to_base import NearBase, frozen_copy, text_task
-from sweeper.training.loop.out_of_memory import Phase
+from sweeper.training.loop.out_of_memory import TrialPhase
 from sweeper.training.loop.replay import Replay
 from sweeper.training.loop.sharding import rank_here, ranks_in_all
 from sweeper.training.loop.trainer import Guards
@@ -47,7 +47,7 @@ class Ready:
         return Guards(self.replay, near)
 
 
-def look_at_general(job: Job, strategy: Strategy, phase: Phase) -> None:
+def look_at_general(job: Job, strategy: Strategy, phase: TrialPhase) -> None:
     """Score the untrained base on general text, where this trial watches it.
 
     Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's own

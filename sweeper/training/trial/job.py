@@ -24,7 +24,7 @@ from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.training.base_model.first_stage import ReadBase
 from sweeper.training.base_model.shared import Workshop
 from sweeper.training.loop.out_of_memory import Batching
-from sweeper.training.loop.progress import Progress
+from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained
 from sweeper.training.trial.library_versions import versions
 from sweeper.training.trial.ranks import Ranks
@@ -74,7 +74,7 @@ class Job:
     report: Callable[[RungReport], Decision]
     should_stop: Callable[[], bool]
     run: Path | None = None
-    progress: Progress = field(default_factory=Progress)
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
     batching: Batching = field(init=False)
     peak_memory_gib: float | None = None
     ranks: Ranks | None = None

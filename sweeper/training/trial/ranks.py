@@ -27,7 +27,7 @@ from sweeper.backend import Decision, Interrupted
 from sweeper.errors import UsageError
 from sweeper.plan import Plan
 from sweeper.spec import Spec
-from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, Phase
+from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TrialPhase
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 REQUEST = "request.json"
@@ -273,7 +273,7 @@ def train_in_ranks(ranks: Ranks, guard: MemoryGuard, setup: str) -> TrialResult:
     """
     config = ranks.config
 
-    def attempt(batching: Batching, phase: Phase) -> TrialResult:
+    def attempt(batching: Batching, phase: TrialPhase) -> TrialResult:
         return ranks.train(
             config.model_copy(
                 update={

@@ -24,7 +24,7 @@ from sweeper.trials import TrialResult
 _LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
 
 
-def run_trial(job: Job, guard: MemoryGuard) -> TrialResult:
+def train_trial(job: Job, guard: MemoryGuard) -> TrialResult:
     """Train and score one trial.
 
     Args:

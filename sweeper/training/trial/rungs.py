@@ -15,15 +15,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sweeper.backend import Decision, Interrupted
 from sweeper.tasks.base import Evaluation, Floats
-from sweeper.training.loop.out_of_memory import Phase
+from sweeper.training.loop.out_of_memory import TrialPhase
 from sweeper.training.loop.progress import finite
 from sweeper.training.loop.sharding import as_first_rank_says
 from sweeper.training.trial.job import Final, Job
-from sweeper.training.trial.stopping import Items, Look, Rise, Stopping
+from sweeper.training.trial.stopping import ItemLosses, Look, Rise, Stopping
 
 
 @dataclass(frozen=True)
-class Standing:
+class RungWeights:
     """A rung, its loss on the nested subset of validation items, and the weights it had.
 
     ``forgets`` where it had lost more on general text than the trial's limit.
@@ -62,7 +62,7 @@ class RungWatch(TrainerCallback):
         model: nn.Module,
         at: dict[int, list[int]],
         steps_per_epoch: int,
-        phase: Phase,
+        phase: TrialPhase,
         emphasis: Floats | None = None,
     ) -> None:
         self._job = job
@@ -73,7 +73,7 @@ class RungWatch(TrainerCallback):
         self._phase = phase
         self._budget = job.config.budget
         self._judge = job.judge()
-        self._best: Standing | None = None
+        self._best: RungWeights | None = None
         self._last: Evaluation | None = None
         self._stopping = Stopping.of(job.config.parameters, self._budget.stop_overfitting)
         self._stopped: tuple[int, str] | None = None
@@ -146,7 +146,7 @@ class RungWatch(TrainerCallback):
         self._job.progress.evaluation_seconds += time.perf_counter() - start
         return evaluation
 
-    def _remember(self, rung: int, evaluation: Evaluation, forgets: bool) -> Items:
+    def _remember(self, rung: int, evaluation: Evaluation, forgets: bool) -> ItemLosses:
         """Keep the weights if they are the best so far; the items that tell."""
         last = rung == self._budget.rungs
         items = self._telling(evaluation, self._budget.rung_items)
@@ -155,16 +155,16 @@ class RungWatch(TrainerCallback):
             self._last = evaluation
         if self._best is None or self._best.worse_than(forgets, loss):
             weights = {} if last else trained_weights(self._model)
-            self._best = Standing(rung, loss, weights, forgets)
+            self._best = RungWeights(rung, loss, weights, forgets)
         self._last_forgets = forgets
         return items
 
-    def _telling(self, evaluation: Evaluation, count: int | None = None) -> Items:
+    def _telling(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
         """The first ``count`` items, whose loss tells which weights are best."""
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
         if self._emphasis is not None:
             weights = weights * self._emphasis[: len(weights)]
-        return Items(losses, weights)
+        return ItemLosses(losses, weights)
 
     def finish(self) -> Final:
         """Choose between the last weights and the best rung's, by the whole validation split.
@@ -191,13 +191,13 @@ class RungWatch(TrainerCallback):
         set_weights(self._model, kept)
         return last
 
-    def _stopped_early(self, best: Standing, rung: int, why: str) -> Final:
+    def _stopped_early(self, best: RungWeights, rung: int, why: str) -> Final:
         set_weights(self._model, best.weights)
         return Final(best.rung, self._evaluate(whole=True), stopped_because=why, stopped_at=rung)
 
 
-def _items(evaluation: Evaluation) -> Items:
-    return Items(evaluation.losses, evaluation.weights)
+def _items(evaluation: Evaluation) -> ItemLosses:
+    return ItemLosses(evaluation.losses, evaluation.weights)
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:

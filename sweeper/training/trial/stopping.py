@@ -21,7 +21,7 @@ _SINCE_BEST = 2
 
 
 @dataclass(frozen=True)
-class Items:
+class ItemLosses:
     """Losses of the same items at each look, and what each counts; both of shape ``(items,)``."""
 
     losses: Floats
@@ -46,7 +46,7 @@ class Rise:
     error: float
 
     @classmethod
-    def of(cls, now: Items, before: Items) -> Rise:
+    def of(cls, now: ItemLosses, before: ItemLosses) -> Rise:
         """Paired with the first items of ``before``."""
         count = len(now.losses)
         differences: Floats = now.losses - before.losses[:count]
@@ -71,7 +71,7 @@ class Look:
         lost: On general text since the base, where that is watched.
     """
 
-    items: Items
+    items: ItemLosses
     train_loss: float | None = None
     epochs: float = 0.0
     lost: Rise | None = None

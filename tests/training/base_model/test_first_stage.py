@@ -23,7 +23,7 @@ from sweeper.training.base_model.shared import Workshop
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.job import Job
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 from sweeper.trials import TrialConfig, TrialResult
 
 STAGE = FirstStage("full", 1e-2, 2.0, 4, 2, "fp32", 16)
@@ -216,7 +216,7 @@ def two_stages(
         folder.mkdir(parents=True)
         config = make_config(number=number, strategy=strategy, parameters=parameters, **TASK)
         job = Job(workshop, config, folder, answering(), never, tmp_path / "run")
-        return job, run_trial(job, MemoryGuard())
+        return job, train_trial(job, MemoryGuard())
 
     return run
 

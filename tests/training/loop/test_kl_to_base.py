@@ -18,7 +18,7 @@ from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.general import General
 from sweeper.training.base_model.keeper import checkpoint
 from sweeper.training.loop.kl_to_base import NearBase, frozen_copy, text_task
-from sweeper.training.loop.progress import Progress
+from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.replay import Replay
 from sweeper.training.loop.schedule import schedule
 from sweeper.training.loop.trainer import Guards, TrialTrainer, arguments
@@ -150,7 +150,7 @@ def test_a_new_head_has_no_base_to_stay_near_to() -> None:
 
 def _step(
     tmp_path: Any, guards: Guards | None, micro: int
-) -> tuple[dict[str, torch.Tensor], Progress]:
+) -> tuple[dict[str, torch.Tensor], TrainingProgress]:
     """Gradients of one optimizer step over all features, as the trainer leaves them."""
     base, strategy = tiny(), strategy_named("lora")
     for layer in base.model.layers:
@@ -159,7 +159,7 @@ def _step(
     model = moved(strategy.apply(base, parameters, SETTING))
     if guards is not None and guards.near is not None:
         guards = Guards(guards.replay, NearBase(task(), strategy, model, guards.near.weight))
-    rows, progress, grads = features(), Progress(), {}
+    rows, progress, grads = features(), TrainingProgress(), {}
 
     class Watched(TrialTrainer):
         def _clip_grad_norm(self, model: nn.Module) -> Any:

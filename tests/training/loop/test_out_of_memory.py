@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sweeper.tasks.classification import Classification
 from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TooLarge, is_out_of_memory
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
 CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741824 bytes."
@@ -123,11 +123,11 @@ def test_a_retry_ends_with_the_weights_of_a_run_that_began_smaller(
     asked = {"strategy": strategy, "parameters": parameters}
     asked["budget"] = {"epochs": 0.5}
     batches = {"micro_batch": 2, "gradient_accumulation_steps": 4, "evaluation_batch": 4}
-    smaller = run_trial(make_job(workshop, **asked, **batches), MemoryGuard())
+    smaller = train_trial(make_job(workshop, **asked, **batches), MemoryGuard())
     small_memory(training=2, evaluation=4)
     told = answering()
     job = make_job(workshop, told, **asked)
-    retried = run_trial(job, MemoryGuard())
+    retried = train_trial(job, MemoryGuard())
     assert retried.micro_batch == 2
     assert job.batching == Batching(2, 4, 4)
     assert retried.validation_loss == smaller.validation_loss
@@ -148,7 +148,7 @@ def test_rungs_that_were_reported_before_a_retry_are_not_reported_again(
 
     monkeypatch.setattr(Classification, "loss", fails_late)
     told = answering()
-    result = run_trial(make_job(report=told), MemoryGuard())
+    result = train_trial(make_job(report=told), MemoryGuard())
     assert result.state == "COMPLETE"
     assert result.micro_batch == 4
     assert [report.rung for report in told] == [1, 2, 3, 4]
@@ -159,7 +159,7 @@ def test_a_trial_that_never_fits_fails_with_what_it_needed_and_had(make_job, mon
         raise torch.OutOfMemoryError(CUDA)
 
     monkeypatch.setattr(Classification, "loss", never)
-    result = run_trial(make_job(), MemoryGuard())
+    result = train_trial(make_job(), MemoryGuard())
     assert result.state == "FAIL"
     assert result.failure.kind == "out-of-memory"
     assert result.failure.needed_gib > 2.0

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from sweeper.training.loop.progress import Diverged, Progress
+from sweeper.training.loop.progress import Diverged, TrainingProgress
 
 
 def test_finite_losses_and_gradients_go_on():
-    progress = Progress()
+    progress = TrainingProgress()
     for _ in range(3):
         progress.add(torch.tensor(2.0), 2, 10)
         progress.saw_gradient(torch.tensor(5.0))
@@ -27,7 +27,7 @@ def test_finite_losses_and_gradients_go_on():
     ],
 )
 def test_the_first_number_that_is_none_ends_it(loss, norm, reason):
-    progress = Progress()
+    progress = TrainingProgress()
     progress.add(torch.tensor(loss), 1, 10)
     progress.saw_gradient(norm)
     with pytest.raises(Diverged, match=reason):
@@ -35,7 +35,7 @@ def test_the_first_number_that_is_none_ends_it(loss, norm, reason):
 
 
 def test_on_a_gpu_it_looks_every_few_steps_and_misses_nothing_that_stays():
-    progress = Progress(check_every=3)
+    progress = TrainingProgress(check_every=3)
     progress.add(torch.tensor(math.nan), 1, 10)
     progress.step()
     progress.step()

@@ -12,7 +12,7 @@ from sweeper.training.base_model.keeper import load_base
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.training.trial.assembly import trained
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
@@ -22,20 +22,20 @@ def test_loaded_weights_give_the_losses_that_the_trial_reported(
 ):
     workshop = make_workshop(kind)
     job = make_job(workshop, strategy=strategy, keep_weights=True)
-    result = run_trial(job, MemoryGuard())
+    result = train_trial(job, MemoryGuard())
     folder = job.folder / result.weights
     written = json.loads((job.folder / result.item_losses).read_text())
     with trained(workshop, folder) as model:
         judge = Judge(workshop.task, workshop.items("validation"), 16)
         assert judge.evaluate(model).losses.tolist() == written["losses"]
-    assert run_trial(make_job(workshop, strategy=strategy), MemoryGuard()).validation_loss == (
+    assert train_trial(make_job(workshop, strategy=strategy), MemoryGuard()).validation_loss == (
         result.validation_loss
     )
 
 
 def test_without_the_data_set_a_folder_and_a_base_are_enough(make_job, model_folders):
     job = make_job(keep_weights=True)
-    run_trial(job, MemoryGuard())
+    train_trial(job, MemoryGuard())
     folder = job.folder / "weights"
     record = record_of(folder)
     assert record.labels == ("fruit", "metal", "river")
@@ -54,7 +54,7 @@ def test_an_adapter_names_no_path_of_this_machine(make_job, make_workshop, tmp_p
     workshop = make_workshop()
     workshop.keeper._name = "some/model"
     job = make_job(workshop, keep_weights=True)
-    run_trial(job, MemoryGuard())
+    train_trial(job, MemoryGuard())
     config = json.loads((job.folder / "weights" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "some/model"
     assert str(tmp_path) not in (job.folder / "weights" / "README.md").read_text()
@@ -62,7 +62,7 @@ def test_an_adapter_names_no_path_of_this_machine(make_job, make_workshop, tmp_p
 
 def test_only_what_was_trained_is_saved(make_job):
     job = make_job(keep_weights=True)
-    run_trial(job, MemoryGuard())
+    train_trial(job, MemoryGuard())
     files = {path.name for path in (job.folder / "weights").iterdir()}
     assert files == {
         "README.md",

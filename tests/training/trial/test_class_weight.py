@@ -11,7 +11,7 @@ import pytest
 
 from sweeper.data.examples import Example, digest
 from sweeper.training.loop.out_of_memory import MemoryGuard
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 
 LABELS = ("common", "rare")
 WAYS = ("none", "balanced")
@@ -64,7 +64,7 @@ def test_minority_recall_rises_with_the_weight_of_the_minority(
             "class_weight": way,
         }
         job = make_job(workshop, strategy=strategy, parameters=parameters)
-        result = run_trial(job, MemoryGuard())
+        result = train_trial(job, MemoryGuard())
         assert result.state == "COMPLETE"
         recalls.append(_recall(job, result))
     assert recalls[0] < 0.2
@@ -79,7 +79,7 @@ def test_the_reported_train_loss_is_without_weights(make_workshop, make_job, ans
         # So slow that nothing is learnt: both see the same model.
         parameters = {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "class_weight": way}
         job = make_job(workshop, told, strategy="full", parameters=parameters)
-        run_trial(job, MemoryGuard())
+        train_trial(job, MemoryGuard())
         first[way] = told[0].train_loss
     assert first["balanced"] == pytest.approx(first["none"], rel=1e-5)
 

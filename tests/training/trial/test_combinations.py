@@ -13,7 +13,7 @@ from sweeper.strategies.discovery import strategies
 from sweeper.training.base_model.shared import Workshop
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 
 FILES = sorted((resources.search_spaces() / "strategies").glob("*.yaml"))
 # What a tiny model needs to move within a few steps, where a default suits real ones.
@@ -84,7 +84,7 @@ def test_it_trains_saves_and_scores_or_says_why_not(
         keep_weights=True,
         budget={"rungs": 2, "epochs": 0.5},
     )
-    result = run_trial(job, MemoryGuard())
+    result = train_trial(job, MemoryGuard())
     if refused(name, kind):
         assert result.state == "FAIL"
         assert result.failure.kind == "refused"

@@ -16,7 +16,7 @@ from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.base_model.shared import Workshop
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial import gradient
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_optimizer_of_a_trial_is_gone_before_the_next_one_takes_its_base(
     monkeypatch.setattr(gradient, "_trainer", making)
     monkeypatch.setattr(gradient, "prepared", preparing)
     for _ in range(2):
-        assert run_trial(make_job(workshop), MemoryGuard()).state == "COMPLETE"
+        assert train_trial(make_job(workshop), MemoryGuard()).state == "COMPLETE"
     assert left == [0, 0]
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, TrialTrainer
 from sweeper.training.trial.job import Job
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 
 SHORT: dict[str, Any] = {"budget": {"epochs": 0.2, "rungs": 1}}
 FP32, BF16 = torch.float32, torch.bfloat16
@@ -76,7 +76,7 @@ def test_weights_products_and_states_have_the_dtypes_of_the_precision(
     own = {"parameters": FULL} if strategy == "full" else {}
     job = make_job(make_workshop(), strategy=strategy, precision=precision, **own, **SHORT)
 
-    assert run_trial(job, MemoryGuard()).state == "COMPLETE"
+    assert train_trial(job, MemoryGuard()).state == "COMPLETE"
 
     head = {FP32}  # a new head is always in fp32
     assert seen.frozen == ({frozen} if frozen else set())
@@ -97,10 +97,10 @@ def test_gradients_are_clipped_at_the_norm_that_a_trial_says(
 
     monkeypatch.setattr(TrialTrainer, "_clip_grad_norm", watching)
     job = make_job(**SHORT)
-    assert run_trial(job, MemoryGuard()).state == "COMPLETE"
+    assert train_trial(job, MemoryGuard()).state == "COMPLETE"
     assert set(limits) == {MAX_GRAD_NORM}
 
     limits.clear()
     own = {**job.config.parameters, "max_grad_norm": 0.25}
-    assert run_trial(make_job(parameters=own, **SHORT), MemoryGuard()).state == "COMPLETE"
+    assert train_trial(make_job(parameters=own, **SHORT), MemoryGuard()).state == "COMPLETE"
     assert set(limits) == {0.25}

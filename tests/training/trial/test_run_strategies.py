@@ -3,7 +3,7 @@
 import pytest
 
 from sweeper.training.loop.out_of_memory import MemoryGuard
-from sweeper.training.trial.run import run_trial
+from sweeper.training.trial.run import train_trial
 
 ADAPTER = {"reduction_factor": 4, "placement": "houlsby"}
 PROMPT = {"num_virtual_tokens": 4}
@@ -36,13 +36,13 @@ def test_a_trial_gives_the_base_back_and_can_be_repeated(
         budget={"epochs": 3},
         keep_weights=True,
     )
-    result = run_trial(job, MemoryGuard())
+    result = train_trial(job, MemoryGuard())
     assert result.state == "COMPLETE"
     assert [report.rung for report in told] == [1, 2, 3, 4]
     if strategy in ("adapter", "qlora"):  # a prompt can only steer what a model has learnt
         assert told[-1].train_loss < told[0].train_loss
     held = dict(job.workshop.keeper._models)
-    again = run_trial(job, MemoryGuard())
+    again = train_trial(job, MemoryGuard())
     assert again.validation_loss == result.validation_loss
     assert held == job.workshop.keeper._models  # not loaded anew
     assert not any(w.requires_grad for model in held.values() for w in model.parameters())

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeper.training.trial.stopping import Items, Look, Rise, Stopping
+from sweeper.training.trial.stopping import ItemLosses, Look, Rise, Stopping
 
 
-def items(losses: list[float], weights: list[float] | None = None) -> Items:
-    return Items(np.array(losses), np.array(weights or [1.0] * len(losses)))
+def items(losses: list[float], weights: list[float] | None = None) -> ItemLosses:
+    return ItemLosses(np.array(losses), np.array(weights or [1.0] * len(losses)))
 
 
 def look(loss: float, lost: Rise | None = None) -> Look:

@@ -10,7 +10,7 @@ from sweeper.findings import words
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Interval
 from sweeper.findings.metric import loss_metric
-from sweeper.findings.pairs import judge
+from sweeper.findings.paired_trials import judge
 from sweeper.findings.reading import read_run
 from sweeper.plan import Plan
 from sweeper.trials import TrialConfig, TrialResult

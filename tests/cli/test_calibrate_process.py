@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.cli import calibrating
-from sweeper.cli.calibrating import calibrated
+from sweeper.cli import calibrate_process
+from sweeper.cli.calibrate_process import calibrated
 from sweeper.facts.calibration import Calibration, versions, write
 from sweeper.facts.machine import Processor
 from sweeper.facts.model import model_facts
@@ -69,7 +69,7 @@ def test_only_a_processor_at_hand_is_measured(
 
 def test_a_busy_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", None)
-    monkeypatch.setattr(calibrating.os, "getloadavg", lambda: (1.5, 0.0, 0.0))
+    monkeypatch.setattr(calibrate_process.os, "getloadavg", lambda: (1.5, 0.0, 0.0))
     assert calibrated(SPEC, FACTS, quiet=True) is FACTS
 
 

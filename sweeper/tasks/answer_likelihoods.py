@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.tasks.answer_logits import answer_losses, by_row, logits_at
-from sweeper.tasks.cached import Prefix, cache_argument, cache_of, cacheable
+from sweeper.tasks.prefix_cache import Prefix, cache_argument, cache_of, cacheable
 
 # Positions whose logits are held at once: at 50,000 tokens of vocabulary, 100 MB in float32.
 _POSITIONS = 512

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sweeper.findings.privacy import clean
 from sweeper.findings.reading import RunFiles
 from sweeper.findings.record import ClassFindings, ClassRow
+from sweeper.findings.redaction import clean
 from sweeper.findings.scores import entries, model_title
 
 

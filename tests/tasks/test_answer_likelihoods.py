@@ -14,7 +14,7 @@ from peft import (
 )
 from torch import Tensor
 
-from sweeper.tasks.class_names import AnswerTree, _one_by_one, log_likelihoods, shareable
+from sweeper.tasks.answer_likelihoods import AnswerTree, _one_by_one, log_likelihoods, shareable
 
 # Names that share beginnings, names of one token, and an end-of-turn token (9) after each.
 ANSWERS = [[1, 2, 3, 9], [1, 2, 9], [1, 4, 9], [5, 9], [6, 2, 3, 9], [9]]

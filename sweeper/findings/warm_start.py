@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sweeper.findings import words
-from sweeper.findings.competing import pair
 from sweeper.findings.gains import best_of, default_of
 from sweeper.findings.metric import loss_unit
+from sweeper.findings.model_strategy_pairs import pair
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import WarmStart
 from sweeper.plan import Hint

@@ -18,11 +18,11 @@ from pathlib import Path
 import typer
 
 from sweeper.artifact import write_text
-from sweeper.cli.calibrating import calibrated
+from sweeper.cli.calibrate_process import calibrated
 from sweeper.cli.console import err, out
-from sweeper.cli.evaluating import gate, open_suite, recommended, score_finalists
+from sweeper.cli.evaluate_steps import gate, open_suite, recommended, score_finalists
 from sweeper.cli.probed_plan import with_probes
-from sweeper.cli.progress import Progress
+from sweeper.cli.progress import ProgressView
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,
@@ -172,7 +172,7 @@ def _convert(model: str, *, quiet: bool) -> None:
         raise SpecError([Problem(f"{model} could not be prepared", lines[-1], where="--model")])
 
 
-def sweep(prepared: Prepared, *, new: bool, backend: str, view: Progress) -> Ended:
+def sweep(prepared: Prepared, *, new: bool, backend: str, view: ProgressView) -> Ended:
     """Start or resume the run, and leave findings and report behind however it ends."""
     folder, search = prepared.folder, prepared.spec.search
     check_named(search.sampler, search.pruner, prepared.plan)
@@ -209,7 +209,7 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: Progress) -> End
         return Ended(prepared.spec, folder, plan, outcome, findings)
 
 
-def _unheard_if_gone(view: Progress) -> Callable[[Event, Status], None]:
+def _unheard_if_gone(view: ProgressView) -> Callable[[Event, Status], None]:
     """The view, until its terminal or pipe is gone: the run does not depend on who looks on."""
     gone = False
 

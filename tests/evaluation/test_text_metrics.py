@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.evaluation.text import text_match
+from sweeper.evaluation.text_metrics import text_match
 
 REFERENCES = [["The cat sat on the mat.", "A cat was on the mat."], ["Dogs bark loudly at night."]]
 

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sweeper.cli.calibrating import busy
+from sweeper.cli.calibrate_process import busy
 from sweeper.cli.console import err
 from sweeper.errors import UsageError
 from sweeper.execution.placement import quiet_threads

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeper.findings import words
-from sweeper.findings.contest import Contest
+from sweeper.findings.comparisons import Contest
+from sweeper.findings.encoding_notes import encoding_notes
 from sweeper.findings.gains import best_of, strategies_of
 from sweeper.findings.metric import loss_unit, margin
-from sweeper.findings.notes import encoding_notes
 from sweeper.findings.reading import RunFiles, TrialFiles
-from sweeper.findings.record import Limit, ParameterFinding, RunSummary
+from sweeper.findings.record import Limitation, ParameterFinding, RunSummary
 from sweeper.findings.rows import memory_note
 from sweeper.findings.scores import model_title
 from sweeper.findings.verdict import SEEDS_NEEDED
@@ -38,20 +38,20 @@ class Study:
     parameters: tuple[ParameterFinding, ...]
 
 
-def limits(study: Study) -> tuple[Limit, ...]:
+def limits(study: Study) -> tuple[Limitation, ...]:
     """Every limit that holds for this study, the most basic first."""
-    found: list[Limit] = []
+    found: list[Limitation] = []
     for check in _CHECKS:
         found += check(study)
     return tuple(found)
 
 
-def _partial(study: Study) -> list[Limit]:
+def _partial(study: Study) -> list[Limitation]:
     summary = study.summary
     if summary.status == "complete" or summary.ended == 0:
         return []
     return [
-        Limit(
+        Limitation(
             id="partial",
             text=f"{summary.ended} of {words.plural(summary.trials_asked, 'trial')} have ended; "
             "results may change.",
@@ -60,7 +60,7 @@ def _partial(study: Study) -> list[Limit]:
     ]
 
 
-def _few_seeds(study: Study) -> list[Limit]:
+def _few_seeds(study: Study) -> list[Limitation]:
     chosen = study.contest.chosen
     if chosen is None or study.summary.status != "complete":
         return []
@@ -68,7 +68,7 @@ def _few_seeds(study: Study) -> list[Limit]:
     if seeds < SEEDS_NEEDED:
         text = f"Trial {chosen.trial} was trained with {words.plural(seeds, 'seed')}."
         action = f"Set search.confirmation_seeds to {SEEDS_NEEDED} or more."
-        return [Limit(id="few-seeds", text=text, action=action)]
+        return [Limitation(id="few-seeds", text=text, action=action)]
     stuck = [
         c
         for c in study.contest.comparisons
@@ -78,7 +78,7 @@ def _few_seeds(study: Study) -> list[Limit]:
         return []
     pair = words.joined([model_title(study.run, n) for n in (stuck[0].first, stuck[0].second)])
     return [
-        Limit(
+        Limitation(
             id="few-seeds",
             text=f"Between {pair} the spread of {seeds} seeds makes up "
             f"{words.share(stuck[0].seed_share or 0)} of the doubt: more test items would not "
@@ -88,7 +88,7 @@ def _few_seeds(study: Study) -> list[Limit]:
     ]
 
 
-def _small_test(study: Study) -> list[Limit]:
+def _small_test(study: Study) -> list[Limitation]:
     seal = study.run.seal
     open_ones = [c for c in study.contest.comparisons if c.more_items]
     if seal is None or not open_ones:
@@ -96,7 +96,7 @@ def _small_test(study: Study) -> list[Limit]:
     least = min(open_ones, key=lambda c: c.more_items or 0)
     more = least.more_items or 0
     return [
-        Limit(
+        Limitation(
             id="small-test-set",
             text=f"{words.plural(seal.items, 'test item')} leave "
             f"{words.plural(len(open_ones), 'comparison')} within noise; the nearest to a "
@@ -108,7 +108,7 @@ def _small_test(study: Study) -> list[Limit]:
     ]
 
 
-def _bound_hit(study: Study) -> list[Limit]:
+def _bound_hit(study: Study) -> list[Limitation]:
     best = study.run.completed[0].config.strategy if study.run.completed else ""
     found = []
     for finding in study.parameters:
@@ -117,7 +117,7 @@ def _bound_hit(study: Study) -> list[Limit]:
         bound = finding.low if finding.at_edge == "low" else finding.high
         side = "lower" if finding.at_edge == "low" else "upper"
         found.append(
-            Limit(
+            Limitation(
                 id=f"bound-{finding.parameter}",
                 text=f"{words.short(best)}: the best {finding.parameter} "
                 f"({words.value(finding.best)}) lies within 10% of its {side} bound "
@@ -129,7 +129,7 @@ def _bound_hit(study: Study) -> list[Limit]:
     return found
 
 
-def _still_falling(study: Study) -> list[Limit]:
+def _still_falling(study: Study) -> list[Limitation]:
     """The best trial still improved in each of its last two rungs by more than its seeds differ.
 
     Two, because a decay of the learning rate lowers the loss in the last one in any case.
@@ -153,7 +153,7 @@ def _still_falling(study: Study) -> list[Limit]:
         return []
     unit = loss_unit(study.run.plan.facts)
     return [
-        Limit(
+        Limitation(
             id="best-at-last-step",
             text=f"Trial {best.config.number} was still improving when its budget ended: by "
             f"{words.loss(points[0] - points[2])} {unit} in the last two of {rungs} rungs, while "
@@ -163,12 +163,12 @@ def _still_falling(study: Study) -> list[Limit]:
     ]
 
 
-def _leaks(study: Study) -> list[Limit]:
+def _leaks(study: Study) -> list[Limitation]:
     data = study.run.plan.facts.data
     if data.leaked_rows == 0:
         return []
     return [
-        Limit(
+        Limitation(
             id="leaked-rows",
             text=f"{words.plural(data.leaked_rows, 'row')} of validation or test are in train "
             "too; scores on them say little.",
@@ -177,7 +177,7 @@ def _leaks(study: Study) -> list[Limit]:
     ]
 
 
-def _slow_starters(study: Study) -> list[Limit]:
+def _slow_starters(study: Study) -> list[Limitation]:
     """Early ranks misled: the best trial was in the worse half where pruning begins."""
     run = study.run
     if study.summary.pruned == 0 or not run.completed:
@@ -201,7 +201,7 @@ def _slow_starters(study: Study) -> list[Limit]:
     if place <= len(early) / 2:
         return []
     return [
-        Limit(
+        Limitation(
             id="slow-starters",
             text=f"Trial {best}, the best in the end, was number {place} of {len(early)} at rung "
             f"{rung}, where pruning began: a pruned slow starter may have been better.",
@@ -214,7 +214,7 @@ def _loss_at(trial: TrialFiles, rung: int) -> float | None:
     return next((report.validation_loss for report in trial.rungs if report.rung == rung), None)
 
 
-def _unequal(study: Study) -> list[Limit]:
+def _unequal(study: Study) -> list[Limitation]:
     """A strategy that lost within noise of the best with a fraction of its trials."""
     if study.summary.status != "complete" or not study.run.completed:
         return []
@@ -230,7 +230,7 @@ def _unequal(study: Study) -> list[Limit]:
         return []
     told = words.joined([f"{words.short(name)} {counts[name]}" for name in near])
     return [
-        Limit(
+        Limitation(
             id="unequal-budgets",
             text=f"{words.short(winner)} had {words.plural(counts[winner], 'trial')}, {told}; "
             "on validation their best trials lie within the margin of the winner's.",
@@ -245,7 +245,7 @@ def _near(study: Study, strategy: str) -> bool:
     return rival is not None and rival.loss - best.loss <= smallest
 
 
-def _lost(study: Study) -> list[Limit]:
+def _lost(study: Study) -> list[Limitation]:
     found = []
     for name in strategies_of(study.run):
         trials = [trial for trial in study.run.trials if trial.config.strategy == name]
@@ -257,7 +257,7 @@ def _lost(study: Study) -> list[Limit]:
         }
         told = words.joined([words.failure(kind) for kind in sorted(kinds)])
         found.append(
-            Limit(
+            Limitation(
                 id=f"lost-{name}",
                 text=f"{words.short(name)} lost {len(failed)} of "
                 f"{words.plural(len(trials), 'trial')} ({told}); what is left may not show what it "
@@ -268,7 +268,7 @@ def _lost(study: Study) -> list[Limit]:
     return found
 
 
-def _memory(study: Study) -> list[Limit]:
+def _memory(study: Study) -> list[Limitation]:
     """Strategies whose trials ran out of memory at the planned batches and fitted smaller ones."""
     found = []
     for name in strategies_of(study.run):
@@ -277,7 +277,7 @@ def _memory(study: Study) -> list[Limit]:
         if not noted:
             continue
         found.append(
-            Limit(
+            Limitation(
                 id=f"memory-{name}",
                 text=f"{words.short(name)} needed more memory than predicted: "
                 f"{len(noted)} of {words.plural(len(trials), 'trial')} used smaller batches than "
@@ -290,10 +290,10 @@ def _memory(study: Study) -> list[Limit]:
     return found
 
 
-def _encoding(study: Study) -> list[Limit]:
+def _encoding(study: Study) -> list[Limitation]:
     """Examples that were not used whole, where they are more than a few."""
     return [
-        Limit(
+        Limitation(
             id=f"{note.kind}-{note.split}",
             text=f"{note.text[:1].upper()}{note.text[1:]}.",
             action="None is needed where only the answers' own turns matter."
@@ -305,9 +305,9 @@ def _encoding(study: Study) -> list[Limit]:
     ]
 
 
-def _weights(study: Study) -> list[Limit]:
+def _weights(study: Study) -> list[Limitation]:
     return [
-        Limit(
+        Limitation(
             id="base-weights",
             text=f"{model.id}: {model.weights_note}",
             action="Sweep the original weights where quality in absolute terms matters.",
@@ -317,7 +317,7 @@ def _weights(study: Study) -> list[Limit]:
     ]
 
 
-_CHECKS: tuple[Callable[[Study], list[Limit]], ...] = (
+_CHECKS: tuple[Callable[[Study], list[Limitation]], ...] = (
     _partial,
     _few_seeds,
     _small_test,

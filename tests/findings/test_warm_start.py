@@ -5,7 +5,7 @@ import pytest
 from sweeper.findings.compute import compute
 from sweeper.findings.reading import read_run
 from sweeper.findings.record import WarmStart
-from sweeper.findings.warmth import warm_start_sentence
+from sweeper.findings.warm_start import warm_start_sentence
 from sweeper.plan import Hint, Plan
 from sweeper.trials import TrialConfig
 

@@ -1,7 +1,7 @@
 """Two base models in one study: what is said is said of pairs of strategy and model."""
 
-from sweeper.findings.competing import by_pair
 from sweeper.findings.compute import compute
+from sweeper.findings.model_strategy_pairs import by_pair
 from sweeper.plan import Plan
 from sweeper.trials import TrialConfig
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sweeper.data import names
+from sweeper.data import column_names
+from sweeper.data.column_names import Role
 from sweeper.data.examples import DataFormat
-from sweeper.data.names import Role
 from sweeper.spec import Task
 
 Candidates = Mapping[Role, tuple[str, ...]]
@@ -44,23 +44,27 @@ class Shape:
         return found
 
 
-_SYSTEM: Candidates = {"system": names.SYSTEM}
+_SYSTEM: Candidates = {"system": column_names.SYSTEM}
 
 SHAPES: tuple[Shape, ...] = (
-    Shape("messages", {"messages": names.CONVERSATION}, _SYSTEM),
+    Shape("messages", {"messages": column_names.CONVERSATION}, _SYSTEM),
     Shape(
         "instruction",
-        {"instruction": ("instruction",), "output": names.INSTRUCTION_OUTPUT},
+        {"instruction": ("instruction",), "output": column_names.INSTRUCTION_OUTPUT},
         {
-            "input": names.INSTRUCTION_INPUT,
-            "history": names.HISTORY,
-            "tests": names.TESTS,
+            "input": column_names.INSTRUCTION_INPUT,
+            "history": column_names.HISTORY,
+            "tests": column_names.TESTS,
             **_SYSTEM,
         },
     ),
     Shape(
         "instruction",
-        {"instruction": ("question",), "input": names.CONTEXT, "output": ("answer", "response")},
+        {
+            "instruction": ("question",),
+            "input": column_names.CONTEXT,
+            "output": ("answer", "response"),
+        },
         _SYSTEM,
     ),
     Shape(
@@ -75,22 +79,29 @@ SHAPES: tuple[Shape, ...] = (
         Shape(
             "prompt-completion",
             {"prompt": (prompt,), "completion": (completion,)},
-            {"tests": names.TESTS, **_SYSTEM},
+            {"tests": column_names.TESTS, **_SYSTEM},
         )
-        for prompt, completion in names.PROMPT_COMPLETION
+        for prompt, completion in column_names.PROMPT_COMPLETION
     ),
     *(
         Shape(
             "text-label",
-            {"text": (one,), "text_pair": (two,), "label": (*names.LABEL_TEXT, *names.LABEL)},
+            {
+                "text": (one,),
+                "text_pair": (two,),
+                "label": (*column_names.LABEL_TEXT, *column_names.LABEL),
+            },
         )
-        for one, two in names.PAIRS
+        for one, two in column_names.PAIRS
     ),
     Shape(
         "text-label",
-        {"text": names.CLASSIFIED_TEXT, "label": (*names.LABEL_TEXT, *names.LABEL)},
+        {
+            "text": column_names.CLASSIFIED_TEXT,
+            "label": (*column_names.LABEL_TEXT, *column_names.LABEL),
+        },
     ),
-    Shape("text", {"text": names.PLAIN_TEXT}),
+    Shape("text", {"text": column_names.PLAIN_TEXT}),
 )
 
 FORMATS: dict[str, DataFormat] = {

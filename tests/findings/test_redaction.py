@@ -1,7 +1,7 @@
 import yaml
 
 from sweeper.findings.compute import compute
-from sweeper.findings.privacy import clean
+from sweeper.findings.redaction import clean
 from sweeper.spec import OwnTrial
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sweeper.findings.privacy import clean
+from sweeper.findings.redaction import clean
 from sweeper.plan import Candidate, Plan
 from sweeper.trials import TrialConfig
 

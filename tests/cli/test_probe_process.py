@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sweeper.cli import sweeping
+from sweeper.cli import run_steps
 from sweeper.cli.main import app
+from sweeper.cli.probe_process import line, probe
 from sweeper.cli.probed_plan import with_probes
-from sweeper.cli.probing import line, probe
 from sweeper.errors import UsageError
 from sweeper.facts.gather import gather
 from sweeper.facts.machine import Processor
@@ -230,10 +230,10 @@ def test_a_run_probes_by_itself_on_the_gpu_at_hand(
         asked.append(plan)
         return plan
 
-    monkeypatch.setattr(sweeping, "gather", lambda spec: facts)
-    monkeypatch.setattr(sweeping, "with_probes", with_them)
+    monkeypatch.setattr(run_steps, "gather", lambda spec: facts)
+    monkeypatch.setattr(run_steps, "with_probes", with_them)
     for name in ("must_be_trainable", "needs_conversion", "needs_download"):
-        monkeypatch.setattr(sweeping, name, lambda model: False)
+        monkeypatch.setattr(run_steps, name, lambda model: False)
     given = SPEC.model_copy(update={"data": DataSpec(path="rows.jsonl")})
-    sweeping.prepare(given, check_model=True, quiet=True, probe=flag)
+    run_steps.prepare(given, check_model=True, quiet=True, probe=flag)
     assert len(asked) == probed

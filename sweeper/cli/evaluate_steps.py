@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweeper.cli.scoring import score
+from sweeper.cli.suite_process import score
 from sweeper.errors import GateFailed, Problem, SpecError, SweeperError, UsageError
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.execution.coordinator import Outcome
@@ -21,7 +21,7 @@ from sweeper.execution.status import Status
 from sweeper.findings import words
 from sweeper.findings.forgetting import beyond
 from sweeper.findings.forgetting_record import Forgetting
-from sweeper.findings.forgetwords import figures
+from sweeper.findings.forgetting_words import figures
 from sweeper.findings.record import Findings
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder

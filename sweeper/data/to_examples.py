@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from sweeper.data.column_names import Role
 from sweeper.data.conversations import Unusable, conversation
 from sweeper.data.detect import AGREEMENT, Form
 from sweeper.data.encoding import is_garbled, without_surrogates
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.data.names import Role
 from sweeper.data.problems import listing
 from sweeper.data.table import Fields, Table
 from sweeper.data.values import accepts, class_name, text_of, turns_of

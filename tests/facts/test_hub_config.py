@@ -54,7 +54,7 @@ def test_a_hub_that_does_not_listen_is_named(hub, monkeypatch):
 
 
 def test_a_hub_that_does_not_answer_is_not_waited_for(hub, monkeypatch):
-    monkeypatch.setattr("sweeper.facts.hubfetch.SECONDS", 0.2)
-    monkeypatch.setattr("sweeper.facts.hubfetch._request", lambda *_: threading.Event().wait(2))
+    monkeypatch.setattr("sweeper.facts.hub_config.SECONDS", 0.2)
+    monkeypatch.setattr("sweeper.facts.hub_config._request", lambda *_: threading.Event().wait(2))
     with pytest.raises(ModelError, match=r"did not answer within 0\.2 seconds"):
         facts("acme/tiny")
