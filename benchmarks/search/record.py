@@ -91,8 +91,8 @@ class RecordedBackend(TorchBackend):
     def record(self, config: TrialConfig, folder: Path) -> tuple[TrialResult, Curve]:
         """Train a trial to its end."""
         curve = Curve()
-        workshop = self.workshop(config.model)
-        job = RecordedJob(workshop, config, folder, curve.add, _never, curve=curve)
+        shared = self.shared(config.model)
+        job = RecordedJob(shared, config, folder, curve.add, _never, curve=curve)
         return train_trial(job, self._guard), curve
 
 

@@ -261,6 +261,6 @@ class Task(ABC):
             if found[kind]
         )
 
-    def baselines(self, workshop: BaselineContext) -> Sequence[Baseline]:
+    def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         """Untrained models that only this task knows of, such as a language model zero-shot."""
         return ()

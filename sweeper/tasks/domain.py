@@ -25,7 +25,7 @@ class Domain(Instruction):
             return super().encode_one(example)
         return document(self.tokenizer, example.text)
 
-    def baselines(self, workshop: BaselineContext) -> Sequence[Baseline]:
+    def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         if any(example.messages for example in self.dataset.splits["train"]):
-            return super().baselines(workshop)
-        return (ZeroShot(self, workshop),)
+            return super().baselines(context)
+        return (ZeroShot(self, context),)

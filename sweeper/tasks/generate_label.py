@@ -89,14 +89,14 @@ class GenerateLabel(TextTask):
     def confusion(self, scores: ItemScores, examples: Sequence[Example]) -> Confusion:
         return confused(scores.outputs["logits"].numpy(), self.targets(examples))
 
-    def baselines(self, workshop: BaselineContext) -> Sequence[Baseline]:
+    def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         """The untrained model asked at once and, where there is room, after an example of each
         class (of ten classes, where there are more)."""
 
         def turns(example: Example) -> list[Message]:
             return list(class_turns(example, self.dataset.labels))
 
-        return shot_baselines(self, self.chat, turns, workshop, self._shots())
+        return shot_baselines(self, self.chat, turns, context, self._shots())
 
     def _shots(self) -> tuple[Example, ...]:
         """The first train example of each class."""

@@ -64,10 +64,10 @@ class Instruction(TextTask):
         kept = text[: places[-1][1]]
         return completed(tokenise(self.tokenizer, kept, places), self.tokenizer)
 
-    def baselines(self, workshop: BaselineContext) -> Sequence[Baseline]:
+    def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         if any(templated_text(example) is not None for example in self.dataset.splits["train"]):
-            return (ZeroShot(self, workshop),)
-        return shot_baselines(self, self.chat, self.turns, workshop)
+            return (ZeroShot(self, context),)
+        return shot_baselines(self, self.chat, self.turns, context)
 
 
 def templated_text(example: Example) -> str | None:

@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
     backend = TorchBackend(request.plan, request.spec, run, device)
     own = own_folder(folder, rank)
     own.mkdir(parents=True, exist_ok=True)
-    job = Job(backend.workshop(config.model), config, own, partial(tell, pipe), never, run)
+    job = Job(backend.shared(config.model), config, own, partial(tell, pipe), never, run)
     result = train_trial(job, OneTry())
     result.write(result_file(folder, rank))
     if result.state == "FAIL":

@@ -106,8 +106,8 @@ def request_for(suite, model_folders, tmp_path, facts_of_llama):
 
 
 @pytest.fixture
-def facts_of_llama(make_workshop):
-    return make_workshop("llama").facts
+def facts_of_llama(make_shared):
+    return make_shared("llama").context.facts
 
 
 def _trial(number: int, name: str, model: str, weights: Path) -> TrialToScore:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,6 +33,7 @@ from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.corpus import Corpus
+from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.keeper import BaseKeeper, checkpoint, load_base
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.out_of_memory import release_memory
@@ -40,9 +41,6 @@ from sweeper.training.loop.progress import TrainingProgress, finite
 from sweeper.training.loop.schedule import optimizer_steps, schedule
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.trials import FirstStageResult
-
-if TYPE_CHECKING:
-    from sweeper.training.base_model.shared import Workshop
 
 RECORD = "first_stage.json"
 FOLDER = "first_stages"
@@ -148,16 +146,16 @@ class ReadBase:
 
 
 class FirstStages:
-    """The first stages of one workshop, each run when it is first asked for.
+    """The first stages of one base model, each run when it is first asked for.
 
     One base at a time is held in memory: that of the last stage that was asked for.
 
     Args:
-        workshop: Of the base model; its task's spec names the corpus.
+        context: The base model and its data; its task's spec names the corpus.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._workshop = workshop
+    def __init__(self, context: ModelContext) -> None:
+        self._context = context
         self._held: tuple[Path, BaseKeeper] | None = None
 
     def base(self, stage: FirstStage, should_stop: Callable[[], bool]) -> ReadBase:
@@ -170,9 +168,9 @@ class FirstStages:
         """
         place = home() / FOLDER / self._digest(stage)
         present = place.is_dir()
-        if not present and self._workshop.device.type == "cuda":
+        if not present and self._context.device.type == "cuda":
             self.forget()
-            self._workshop.keeper.forget()
+            self._context.keeper.forget()
         folder = self.folder(stage, should_stop)
         if not present:
             release_memory()  # the model that read, which its Trainer holds in a circle
@@ -204,12 +202,12 @@ class FirstStages:
         """Lends the base that lies in a first stage's folder."""
         if self._held is None or self._held[0] != folder:
             self.forget()
-            workshop = self._workshop
-            if workshop.device.type == "cuda":
-                workshop.keeper.forget()
+            context = self._context
+            if context.device.type == "cuda":
+                context.keeper.forget()
             # The name that PEFT writes into an adapter: where its base lies in the run's folder.
             name = f"{FOLDER}/{folder.name}"
-            keeper = BaseKeeper(folder, workshop.task.task_type, workshop.device, name=name)
+            keeper = BaseKeeper(folder, context.task.task_type, context.device, name=name)
             self._held = folder, keeper
         return self._held[1]
 
@@ -226,8 +224,8 @@ class FirstStages:
         Raises:
             UsageError: The sweep has none.
         """
-        data = self._workshop.task.spec.data
-        text = corpus_text(data, self._workshop.dataset) if data.corpus is not None else None
+        data = self._context.task.spec.data
+        text = corpus_text(data, self._context.dataset) if data.corpus is not None else None
         if text is None or not text.documents:
             raise UsageError(
                 "a trial is to read a corpus first, but the sweep has none",
@@ -237,7 +235,7 @@ class FirstStages:
         return text
 
     def _digest(self, stage: FirstStage) -> str:
-        facts, folder = self._workshop.facts, self._workshop.folder
+        facts, folder = self._context.facts, self._context.folder
         weights = sorted(folder.glob("*.safetensors"))
         parts = {
             # How much memory the work takes does not change what is learnt.
@@ -251,23 +249,23 @@ class FirstStages:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
     def _run(self, stage: FirstStage, folder: Path, should_stop: Callable[[], bool]) -> None:
-        workshop = self._workshop
+        context = self._context
         task = Corpus(
-            workshop.dataset,
-            workshop.tokenizer,
-            workshop.facts,
-            workshop.task.spec,
+            context.dataset,
+            context.tokenizer,
+            context.facts,
+            context.task.spec,
             stage.sequence_length,
         )
         documents = self.corpus.documents
         held = min(_HELD_OUT, len(documents) // 10)
         start = time.perf_counter()
-        base = load_base(workshop.folder, "CAUSAL_LM", torch.float32, workshop.device)
+        base = load_base(context.folder, "CAUSAL_LM", torch.float32, context.device)
         mixed = stage.precision == "bf16-mixed"
         judge = Judge(
             task,
             TokenizedSplit(task, documents[:held]),
-            workshop.evaluation_batch,
+            context.evaluation_batch,
             mixed,
             should_stop,
         )
@@ -277,7 +275,7 @@ class FirstStages:
         )
         after = finite(judge.evaluate(base).loss, "held-out loss") if held else None
         base.save_pretrained(str(folder))
-        workshop.tokenizer.save_pretrained(str(folder))
+        context.tokenizer.save_pretrained(str(folder))
         record = {
             **asdict(stage),
             "documents": len(documents) - held,

@@ -1,4 +1,4 @@
-"""General data of one workshop: tokenised once, and what the untrained base scores on it.
+"""General data beside the task's: tokenised once, and what the untrained base scores on it.
 
 Knows where general data comes from. Knows nothing of trials; replay and the loss that is watched
 are made from it elsewhere.
@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -24,10 +23,8 @@ from sweeper.evaluation.judge import Judge, never
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.tasks.base import Evaluation, Feature
 from sweeper.tasks.general import General
+from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.self_samples import SelfSampling, sampled_texts
-
-if TYPE_CHECKING:
-    from sweeper.training.base_model.shared import Workshop
 
 FOLDER = "general"
 _LEAST = 2
@@ -37,14 +34,13 @@ class GeneralSet:
     """General data beside the task's, made when first asked for.
 
     Args:
-        workshop: Of the base model; its task's spec may name the data.
+        context: The base model and its data; its task's spec may name the data.
         sampling: How the base is sampled where it does not.
     """
 
-    def __init__(self, workshop: Workshop, sampling: SelfSampling | None = None) -> None:
-        self._workshop = workshop
+    def __init__(self, context: ModelContext, sampling: SelfSampling | None = None) -> None:
+        self._context = context
         self._sampling = sampling or SelfSampling()
-        self.should_stop: Callable[[], bool] = never
         self._of_base: dict[tuple[torch.dtype, bool], Evaluation] = {}
 
     @property
@@ -54,9 +50,9 @@ class GeneralSet:
         It is where general data was given or forgetting is limited, and the model still writes
         text after training.
         """
-        spec = self._workshop.task.spec
+        spec = self._context.task.spec
         asked = spec.data.general is not None or spec.aim.max_forgetting_points is not None
-        return asked and self._workshop.task.task_type == "CAUSAL_LM"
+        return asked and self._context.task.task_type == "CAUSAL_LM"
 
     @cached_property
     def text(self) -> GeneralText:
@@ -65,30 +61,30 @@ class GeneralSet:
         Raises:
             UsageError: The model writes no text, or what it wrote is of no use.
         """
-        workshop = self._workshop
-        if workshop.task.task_type != "CAUSAL_LM":
+        context = self._context
+        if context.task.task_type != "CAUSAL_LM":
             raise UsageError(
                 "general text cannot be replayed or watched here",
                 why="With a new classification head the model writes no text any more.",
                 fix="Set training.classes_by to generate, or leave replay_share out.",
             )
-        if workshop.task.spec.data.general is not None:
-            return general_text(workshop.task.spec.data, workshop.dataset)
+        if context.task.spec.data.general is not None:
+            return general_text(context.task.spec.data, context.dataset)
         place = home() / FOLDER / self._digest()
         written = sampled_texts(
-            place, workshop.base, workshop.tokenizer, self._sampling, self.should_stop
+            place, context.base, context.tokenizer, self._sampling, context.should_stop
         )
-        clean = unquoted(written, held_out(workshop.dataset))
+        clean = unquoted(written, held_out(context.dataset))
         if len({example.key for example in clean}) < _LEAST:
             raise UsageError(
-                f"{workshop.facts.id} wrote {len(clean)} usable texts by itself",
+                f"{context.facts.id} wrote {len(clean)} usable texts by itself",
                 why="They are what replay would use, since no general data was given.",
                 fix="Name general text with data.general.",
             )
         return divided(clean, 0, len(clean))
 
     def _digest(self) -> str:
-        facts, folder = self._workshop.facts, self._workshop.folder
+        facts, folder = self._context.facts, self._context.folder
         weights = sorted(folder.glob("*.safetensors"))
         parts = {
             "sampling": asdict(self._sampling),
@@ -101,13 +97,13 @@ class GeneralSet:
 
     def task(self, tokens: int) -> General:
         """Encodes general text, cut after so many tokens."""
-        workshop, spec = self._workshop, self._workshop.task.spec
-        cap = min(tokens, workshop.task.sequence_length)
-        if spec.data.general is None and not workshop.tokenizer.chat_template:
+        context, spec = self._context, self._context.task.spec
+        cap = min(tokens, context.task.sequence_length)
+        if spec.data.general is None and not context.tokenizer.chat_template:
             # A text that was cut when it was written has no end to learn, and is cut there again.
             cap = min(cap, self._sampling.tokens)
-        dataset = replace(workshop.dataset, path=str(spec.data.general or FOLDER))
-        return General(dataset, workshop.tokenizer, workshop.facts, spec, cap)
+        dataset = replace(context.dataset, path=str(spec.data.general or FOLDER))
+        return General(dataset, context.tokenizer, context.facts, spec, cap)
 
     @cached_property
     def replayed(self) -> tuple[General, list[Feature]]:
@@ -116,7 +112,7 @@ class GeneralSet:
         Raises:
             UsageError: See ``text``.
         """
-        task = self.task(self._workshop.task.sequence_length)
+        task = self.task(self._context.task.sequence_length)
         features = task.encode(self.text.replay)
         useful = [f for f in features if any(label != -100 for label in f["labels"])]
         if not useful:
@@ -173,6 +169,6 @@ class GeneralSet:
         """
         key = dtype, mixed
         if key not in self._of_base:
-            base = self._workshop.keeper.lend(dtype)
-            self._of_base[key] = self.measure(base, batch, mixed, self.should_stop)
+            base = self._context.keeper.lend(dtype)
+            self._of_base[key] = self.measure(base, batch, mixed, self._context.should_stop)
         return self._of_base[key]

@@ -16,7 +16,7 @@ from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.base_model.first_stage import folder_of
 from sweeper.training.base_model.keeper import BaseKeeper, checkpoint
-from sweeper.training.base_model.shared import Workshop
+from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.trials import TrialConfig
 
@@ -33,24 +33,24 @@ def start_head(model: Classifier, probe: Probe) -> None:
 
 @contextmanager
 def assembled(
-    workshop: Workshop, strategy: Strategy, config: TrialConfig, keeper: BaseKeeper | None = None
+    shared: SharedModel, strategy: Strategy, config: TrialConfig, keeper: BaseKeeper | None = None
 ) -> Iterator[nn.Module]:
     """The model to train, built from exactly the base weights and the trial's seed.
 
     Whatever happens inside, the base is itself again afterwards.
 
     Args:
-        workshop: Of the base model.
+        shared: What the trials of its base model share.
         strategy: Of the trial.
         config: What to train.
-        keeper: Lends the base; the workshop's own if None.
+        keeper: Lends the base; the base model's own if None.
     """
-    keeper = keeper or workshop.keeper
+    keeper = keeper or shared.context.keeper
     parameters = config.parameters
     # First, since the features come from the base before anything is put on it.
     from_probe = parameters.get("head_init") == "probe"
-    probe = workshop.probe_for(parameters).probe if from_probe else None
-    sample = workshop.feature_sample
+    probe = shared.features.probe_for(parameters).probe if from_probe else None
+    sample = shared.features.sample
     dtype = strategy.base_dtype(config.precision)
     sharded = config.sharding == "fsdp"
     quantized = strategy.quantization_config(parameters, sharded=sharded)
@@ -59,14 +59,14 @@ def assembled(
     returned = base
     try:
         set_seed(config.seed)
-        adapted = strategy.apply(base, parameters, _setting(workshop, config))
+        adapted = strategy.apply(base, parameters, _setting(shared, config))
         try:
             # Not before: PEFT would hook the base's embeddings, which only the reentrant variant
             # needs, and the hook would outlive the adapter.
             checkpoint(base, config.gradient_checkpointing)
             # Seeded again, so that a head starts alike beside every strategy.
             set_seed(config.seed)
-            model = workshop.task.assemble(adapted, parameters)
+            model = shared.context.task.assemble(adapted, parameters)
             if isinstance(model, Classifier) and sample is not None:
                 model.head.normalise(torch.from_numpy(sample))
                 if probe is not None:
@@ -80,11 +80,11 @@ def assembled(
 
 
 @contextmanager
-def trained(workshop: Workshop, folder: Path) -> Iterator[nn.Module]:
+def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
     """A model from its saved weights, to be used once.
 
     Args:
-        workshop: Of its base model.
+        shared: What the trials of its base model share.
         folder: ``weights/`` of a trial.
 
     Raises:
@@ -94,9 +94,9 @@ def trained(workshop: Workshop, folder: Path) -> Iterator[nn.Module]:
     strategy = strategy_named(record.strategy)
     dtype = getattr(torch, record.base_dtype)
     quantized = strategy.quantization_config(record.parameters)
-    keeper = workshop.keeper
+    keeper = shared.context.keeper
     if record.first_stage is not None:
-        keeper = workshop.first_stages.keeper(folder_of(record.first_stage, folder))
+        keeper = shared.first_stages.keeper(folder_of(record.first_stage, folder))
     base = keeper.lend(dtype, quantized)
     try:
         model = load_trained(folder, base)
@@ -108,11 +108,11 @@ def trained(workshop: Workshop, folder: Path) -> Iterator[nn.Module]:
         keeper.give_back(base, dtype, quantized, changed=False)
 
 
-def _setting(workshop: Workshop, config: TrialConfig) -> Setting:
+def _setting(shared: SharedModel, config: TrialConfig) -> Setting:
     return Setting(
-        task_type=workshop.task.task_type,
+        task_type=shared.context.task.task_type,
         precision=config.precision,
         gradient_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
-        tokenizer=workshop.tokenizer,
+        tokenizer=shared.context.tokenizer,
     )

@@ -21,13 +21,13 @@ def fit_head(job: Job, strategy: Strategy) -> TrialResult:
     Raises:
         Interrupted: The trial was told to stop.
     """
-    workshop = job.workshop
-    fitted = workshop.probe_for(job.config.parameters)
-    with assembled(workshop, strategy, job.config) as model:
+    shared = job.shared
+    fitted = shared.features.probe_for(job.config.parameters)
+    with assembled(shared, strategy, job.config) as model:
         assert isinstance(model, Classifier)
         start_head(model, fitted.probe)
         job.progress = TrainingProgress(
-            steps=0, tokens=sum(workshop.items("train").lengths), earlier=fitted.seconds
+            steps=0, tokens=sum(shared.context.items("train").lengths), earlier=fitted.seconds
         )
         job.peak_memory_gib = fitted.peak_gib
         start = time.perf_counter()

@@ -32,7 +32,7 @@ def train_once(job: Job, strategy: Strategy, batching: Batching, phase: TrialPha
         Interrupted: The trial was told to stop.
         RuntimeError: Out of memory, among others; nothing of the trial is left in memory.
     """
-    device = job.workshop.device
+    device = job.context.device
     # Trainer refers to itself: without this the optimizer of an earlier trial would stand beside
     # this one's base, and count in its peak.
     release_memory()
@@ -40,8 +40,8 @@ def train_once(job: Job, strategy: Strategy, batching: Batching, phase: TrialPha
     look_at_general(job, strategy, phase)
     read_corpus(job)
     keeper = job.read_base.keeper if job.read_base else None
-    ready = prepared(job, strategy, keeper or job.workshop.keeper)
-    with assembled(job.workshop, strategy, job.config, keeper) as model:
+    ready = prepared(job, strategy, keeper or job.context.keeper)
+    with assembled(job.shared, strategy, job.config, keeper) as model:
         peak, loaded = PeakMemory(device), bytes_of(model)
         job.progress = TrainingProgress(
             check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
@@ -70,23 +70,23 @@ def read_corpus(job: Job) -> None:
         config.gradient_checkpointing,
     )
     if stage is not None:
-        job.take_read_base(job.workshop.first_stages.base(stage, job.should_stop))
-    elif job.workshop.device.type == "cuda":
-        job.workshop.first_stages.forget()  # one base at a time on a GPU
+        job.take_read_base(job.shared.first_stages.base(stage, job.should_stop))
+    elif job.context.device.type == "cuda":
+        job.shared.first_stages.forget()  # one base at a time on a GPU
 
 
 def _trainer(
     job: Job, strategy: Strategy, model: nn.Module, phase: TrialPhase, guards: Guards
 ) -> tuple[RungWatch, TrialTrainer]:
     config, batching = job.config, job.batching
-    train = job.workshop.items("train")
+    train = job.context.items("train")
     effective = batching.micro * batching.accumulation * config.gpus
     steps = optimizer_steps(len(train), effective, config.budget.epochs)
     per_epoch = optimizer_steps(len(train), effective, 1.0)
     at = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
     least = 1 if config.task == "classification" else LEAST
-    task = job.workshop.task.for_training(config.parameters)
-    emphasis = task.emphasis(job.workshop.items("validation").examples)
+    task = job.context.task.for_training(config.parameters)
+    emphasis = task.emphasis(job.context.items("validation").examples)
     watch = RungWatch(job, model, at, per_epoch, phase, emphasis)
     settings = arguments(
         job.folder,
@@ -97,7 +97,7 @@ def _trainer(
         parameters=config.parameters,
         optimizer=config.optimizer,
         seed=config.seed,
-        device=job.workshop.device,
+        device=job.context.device,
         sharded=layer_classes(model) if config.sharding == "fsdp" else None,
     )
     trainer = TrialTrainer(

@@ -42,7 +42,7 @@ class Ready:
         """The guards of the assembled model."""
         if not self.kl_weight:
             return Guards(self.replay)
-        task = text_task(self.job.workshop.task)
+        task = text_task(self.job.context.task)
         near = NearBase(task, self.strategy, model, self.kl_weight, self.copied)
         return Guards(self.replay, near)
 
@@ -59,11 +59,11 @@ def look_at_general(job: Job, strategy: Strategy, phase: TrialPhase) -> None:
     """
     if not job.watches_general:
         return
-    workshop, config = job.workshop, job.config
+    shared, config = job.shared, job.config
     alone = config.gpus == 1
-    dtype = strategy.base_dtype(config.precision) if alone else workshop.plain_dtype
+    dtype = strategy.base_dtype(config.precision) if alone else shared.context.plain_dtype
     phase.evaluating = True
-    job.base_on_general = workshop.general.of_base(dtype, job.mixed, job.batching.evaluation)
+    job.base_on_general = shared.general.of_base(dtype, job.mixed, job.batching.evaluation)
     phase.evaluating = False
 
 
@@ -82,7 +82,7 @@ def prepared(job: Job, strategy: Strategy, keeper: BaseKeeper) -> Ready:
     share = float(config.parameters.get("replay_share", 0.0))
     weight = float(config.parameters.get("kl_weight", 0.0))
     if weight:
-        text_task(job.workshop.task)
+        text_task(job.context.task)
         _refuse_shards(job)
     return Ready(job, strategy, _replay(job, share), weight, _copy(job, strategy, keeper, weight))
 
@@ -90,7 +90,7 @@ def prepared(job: Job, strategy: Strategy, keeper: BaseKeeper) -> Ready:
 def _replay(job: Job, share: float) -> Replay | None:
     if not share:
         return None
-    task, features = job.workshop.general.replayed
+    task, features = job.shared.general.replayed
     return Replay(task, features, share, job.config.seed, rank_here(), ranks_in_all())
 
 

@@ -21,8 +21,9 @@ from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
+from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import ReadBase
-from sweeper.training.base_model.shared import Workshop
+from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.out_of_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained
@@ -59,7 +60,7 @@ class Job:
     """One trial to train.
 
     Args:
-        workshop: Of the trial's base model.
+        shared: What the trials of its base model share.
         config: What to train.
         folder: Of this attempt.
         report: Told of each rung once, over all retries.
@@ -68,7 +69,7 @@ class Job:
             leaves it in the cache alone.
     """
 
-    workshop: Workshop
+    shared: SharedModel
     config: TrialConfig
     folder: Path
     report: Callable[[RungReport], Decision]
@@ -93,6 +94,11 @@ class Job:
         )
 
     @property
+    def context(self) -> ModelContext:
+        """The base model and its data."""
+        return self.shared.context
+
+    @property
     def mixed(self) -> bool:
         """Whether to compute in bf16 under autocast."""
         return self.config.precision == "bf16-mixed"
@@ -100,8 +106,8 @@ class Job:
     def judge(self) -> Judge:
         """Scores this trial's models on validation."""
         return Judge(
-            self.workshop.task,
-            self.workshop.items("validation"),
+            self.context.task,
+            self.context.items("validation"),
             self.batching.evaluation,
             self.mixed,
             self.should_stop,
@@ -121,12 +127,12 @@ class Job:
         """Whether the loss on general text is measured: where the sweep or this trial asks."""
         wanted = ("replay_share", "general_loss_limit")
         guarded = any(self.config.parameters.get(name) for name in wanted)
-        text = self.workshop.task.task_type == "CAUSAL_LM"
-        return self.workshop.general.watched or (guarded and text)
+        text = self.context.task.task_type == "CAUSAL_LM"
+        return self.shared.general.watched or (guarded and text)
 
     def on_general(self, model: nn.Module, count: int | None = None) -> Evaluation:
         """This trial's model on the general text that was held back, or on its first items."""
-        return self.workshop.general.measure(
+        return self.shared.general.measure(
             model, self.batching.evaluation, self.mixed, self.should_stop, count
         )
 
@@ -171,7 +177,7 @@ class Job:
 
     def _first(self, evaluation: Evaluation) -> FirstItems | None:
         count = self.config.budget.rung_items
-        whole = len(self.workshop.items("validation").examples)
+        whole = len(self.context.items("validation").examples)
         if count >= whole:
             return None
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
@@ -195,7 +201,7 @@ class Job:
             stopped_because=final.stopped_because,
             **self._general_losses(),
             weights=WEIGHTS if self.config.keep_weights else None,
-            notes=self.workshop.notes("train", "validation"),
+            notes=self.context.notes("train", "validation"),
         )
 
     def pruned(self, model: nn.Module, rung: int) -> TrialResult:
@@ -234,14 +240,14 @@ class Job:
             peak_memory_gib=self.peak_memory_gib,
             micro_batch=self.batching.micro,
             evaluation_batch=self.batching.evaluation,
-            data_fingerprint=self.workshop.dataset.fingerprint,
-            model_revision=self.workshop.facts.revision,
+            data_fingerprint=self.context.dataset.fingerprint,
+            model_revision=self.context.facts.revision,
             versions=versions(),
             **known,
         )
 
     def _record(self, strategy: Strategy) -> TrainedRecord:
-        task, facts = self.workshop.task, self.workshop.facts
+        task, facts = self.context.task, self.context.facts
         dtype = strategy.base_dtype(self.config.precision)
         return TrainedRecord(
             task=self.config.task,
@@ -251,7 +257,7 @@ class Job:
             base_revision=facts.revision,
             base_dtype=str(dtype).removeprefix("torch."),
             sequence_length=task.sequence_length,
-            labels=self.workshop.dataset.labels,
+            labels=self.context.dataset.labels,
             classes_by="generate" if isinstance(task, GenerateLabel) else "head",
             pooling=task.pooling if isinstance(task, Classification) else None,
             first_stage=self.first_stage.id
@@ -277,7 +283,7 @@ class Job:
         }
 
     def _write_item_losses(self, evaluation: Evaluation) -> None:
-        examples = self.workshop.items("validation").examples
+        examples = self.context.items("validation").examples
         write_text(
             self.folder / ITEM_LOSSES,
             json.dumps(

@@ -68,8 +68,8 @@ def _train(job: Job, guard: MemoryGuard) -> TrialResult:
 def _together(job: Job, ranks: Ranks, guard: MemoryGuard) -> TrialResult:
     """Several devices train; what they start from is made by this process alone."""
     read_corpus(job)
-    job.workshop.first_stages.forget()
-    job.workshop.keeper.forget()
+    job.shared.first_stages.forget()
+    job.context.keeper.forget()
     result = train_in_ranks(ranks, guard, job.config.memory_setup())
     return result.model_copy(update={"first_stage": job.first_stage})
 

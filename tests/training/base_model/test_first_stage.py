@@ -18,8 +18,9 @@ from sweeper.data.examples import SPLITS, Dataset, Example
 from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import DataSpec, ModelSpec, Spec
+from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import FirstStage, FirstStages
-from sweeper.training.base_model.shared import Workshop
+from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.job import Job
@@ -71,7 +72,7 @@ def stages(
         facts = tiny_facts(str(folder), vocabulary_size=26, context_length=32)
         named = ModelSpec(id=str(folder))
         return FirstStages(
-            Workshop(named, facts, folder, dataset, spec, 16, 16, torch.device("cpu"))
+            ModelContext(named, facts, folder, dataset, spec, 16, 16, torch.device("cpu"))
         )
 
     return make
@@ -208,14 +209,14 @@ def two_stages(
     answering: type[Any],
     tmp_path: Path,
 ) -> Callable[..., tuple[Job, TrialResult]]:
-    """Runs one trial in a run folder; all trials share a workshop."""
-    workshop = stages()._workshop
+    """Runs one trial in a run folder; all trials share one model."""
+    shared = SharedModel(stages()._context)
 
     def run(number: int, strategy: str, parameters: dict[str, Any]) -> tuple[Job, TrialResult]:
         folder = tmp_path / "run" / "trials" / str(number)
         folder.mkdir(parents=True)
         config = make_config(number=number, strategy=strategy, parameters=parameters, **TASK)
-        job = Job(workshop, config, folder, answering(), never, tmp_path / "run")
+        job = Job(shared, config, folder, answering(), never, tmp_path / "run")
         return job, train_trial(job, MemoryGuard())
 
     return run
@@ -242,7 +243,7 @@ def test_a_trial_trains_on_the_base_that_has_read_and_says_what_that_cost(
     assert first.validation_loss < without.validation_loss - 0.2
     assert first.tokens == without.tokens  # those of the task alone
     assert len(list((tmp_path / "run" / "first_stages").glob("[!.]*"))) == 1
-    assert not any(w.requires_grad for w in job.workshop.base().parameters())
+    assert not any(w.requires_grad for w in job.context.base().parameters())
 
 
 def test_an_adapter_finds_the_base_it_belongs_to_in_the_run_alone(
@@ -252,16 +253,16 @@ def test_an_adapter_finds_the_base_it_belongs_to_in_the_run_alone(
     weights = job.folder / "weights"
     assert result.first_stage is not None
     shutil.rmtree(tmp_path / "home" / "first_stages")
-    job.workshop.first_stages.forget()
+    job.shared.first_stages.forget()
 
-    with trained(job.workshop, weights) as model:
+    with trained(job.shared, weights) as model:
         assert job.judge().evaluate(model).loss == pytest.approx(result.validation_loss, abs=1e-6)
 
     base = f"first_stages/{result.first_stage.id}"
     config = json.loads((weights / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == base
     shutil.rmtree(tmp_path / "run" / base)
-    with pytest.raises(UsageError, match="is not there"), trained(job.workshop, weights):
+    with pytest.raises(UsageError, match="is not there"), trained(job.shared, weights):
         pass
 
 
@@ -278,7 +279,7 @@ def test_every_way_to_train_can_follow_a_first_stage(
 ) -> None:
     job, result = two_stages(0, strategy, {**READING, **own})
 
-    with trained(job.workshop, job.folder / "weights") as model:
+    with trained(job.shared, job.folder / "weights") as model:
         loss = job.judge().evaluate(model).loss
 
     assert result.state == "COMPLETE"

@@ -116,17 +116,17 @@ def small_memory(monkeypatch):
 
 @pytest.mark.parametrize("strategy", ["lora", "full"])
 def test_a_retry_ends_with_the_weights_of_a_run_that_began_smaller(
-    make_job, make_workshop, make_config, answering, small_memory, strategy
+    make_job, make_shared, make_config, answering, small_memory, strategy
 ):
-    workshop = make_workshop()
+    shared = make_shared()
     parameters = make_config().parameters
     asked = {"strategy": strategy, "parameters": parameters}
     asked["budget"] = {"epochs": 0.5}
     batches = {"micro_batch": 2, "gradient_accumulation_steps": 4, "evaluation_batch": 4}
-    smaller = train_trial(make_job(workshop, **asked, **batches), MemoryGuard())
+    smaller = train_trial(make_job(shared, **asked, **batches), MemoryGuard())
     small_memory(training=2, evaluation=4)
     told = answering()
-    job = make_job(workshop, told, **asked)
+    job = make_job(shared, told, **asked)
     retried = train_trial(job, MemoryGuard())
     assert retried.micro_batch == 2
     assert job.batching == Batching(2, 4, 4)

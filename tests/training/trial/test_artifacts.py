@@ -18,17 +18,17 @@ from sweeper.training.trial.run import train_trial
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 @pytest.mark.parametrize("strategy", ["lora", "full", "head"])
 def test_loaded_weights_give_the_losses_that_the_trial_reported(
-    make_job, make_workshop, kind, strategy
+    make_job, make_shared, kind, strategy
 ):
-    workshop = make_workshop(kind)
-    job = make_job(workshop, strategy=strategy, keep_weights=True)
+    shared = make_shared(kind)
+    job = make_job(shared, strategy=strategy, keep_weights=True)
     result = train_trial(job, MemoryGuard())
     folder = job.folder / result.weights
     written = json.loads((job.folder / result.item_losses).read_text())
-    with trained(workshop, folder) as model:
-        judge = Judge(workshop.task, workshop.items("validation"), 16)
+    with trained(shared, folder) as model:
+        judge = Judge(shared.context.task, shared.context.items("validation"), 16)
         assert judge.evaluate(model).losses.tolist() == written["losses"]
-    assert train_trial(make_job(workshop, strategy=strategy), MemoryGuard()).validation_loss == (
+    assert train_trial(make_job(shared, strategy=strategy), MemoryGuard()).validation_loss == (
         result.validation_loss
     )
 
@@ -50,10 +50,10 @@ def test_without_the_data_set_a_folder_and_a_base_are_enough(make_job, model_fol
     assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).shape == (1, 3)
 
 
-def test_an_adapter_names_no_path_of_this_machine(make_job, make_workshop, tmp_path):
-    workshop = make_workshop()
-    workshop.keeper._name = "some/model"
-    job = make_job(workshop, keep_weights=True)
+def test_an_adapter_names_no_path_of_this_machine(make_job, make_shared, tmp_path):
+    shared = make_shared()
+    shared.context.keeper._name = "some/model"
+    job = make_job(shared, keep_weights=True)
     train_trial(job, MemoryGuard())
     config = json.loads((job.folder / "weights" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "some/model"

@@ -43,16 +43,16 @@ def _recall(job, result) -> float:
     kept = json.loads((job.folder / "item_losses.json").read_text())
     # What is reported counts every text alike.
     assert result.validation_loss == pytest.approx(np.mean(kept["losses"]))
-    rare = {e.key for e in job.workshop.items("validation").examples if e.label == "rare"}
+    rare = {e.key for e in job.context.items("validation").examples if e.label == "rare"}
     found = [s for key, s in zip(kept["keys"], kept["scores"], strict=True) if key in rare]
     return sum(found) / len(found)
 
 
 @pytest.mark.parametrize("strategy", ["lora", "full", "head"])
 def test_minority_recall_rises_with_the_weight_of_the_minority(
-    make_workshop, make_job, uneven, strategy
+    make_shared, make_job, uneven, strategy
 ):
-    workshop = make_workshop(dataset=uneven)
+    shared = make_shared(dataset=uneven)
     recalls = []
     for way in WAYS:
         parameters = {
@@ -63,7 +63,7 @@ def test_minority_recall_rises_with_the_weight_of_the_minority(
             "head_learning_rate": 3e-2,
             "class_weight": way,
         }
-        job = make_job(workshop, strategy=strategy, parameters=parameters)
+        job = make_job(shared, strategy=strategy, parameters=parameters)
         result = train_trial(job, MemoryGuard())
         assert result.state == "COMPLETE"
         recalls.append(_recall(job, result))
@@ -71,25 +71,27 @@ def test_minority_recall_rises_with_the_weight_of_the_minority(
     assert recalls[-1] >= 0.4
 
 
-def test_the_reported_train_loss_is_without_weights(make_workshop, make_job, answering, uneven):
-    workshop = make_workshop(dataset=uneven)
+def test_the_reported_train_loss_is_without_weights(make_shared, make_job, answering, uneven):
+    shared = make_shared(dataset=uneven)
     first = {}
     for way in ("none", "balanced"):
         told = answering()
         # So slow that nothing is learnt: both see the same model.
         parameters = {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "class_weight": way}
-        job = make_job(workshop, told, strategy="full", parameters=parameters)
+        job = make_job(shared, told, strategy="full", parameters=parameters)
         train_trial(job, MemoryGuard())
         first[way] = told[0].train_loss
     assert first["balanced"] == pytest.approx(first["none"], rel=1e-5)
 
 
-def test_a_head_starts_from_a_probe_of_its_own_weights(make_workshop, uneven):
-    workshop = make_workshop(dataset=uneven)
-    plain, weighted = (workshop.probe_for({"class_weight": way}) for way in ("none", "balanced"))
-    assert workshop.probe is plain.probe
-    assert weighted.probe is workshop.probe_for({"class_weight": "balanced"}).probe
-    features = workshop.pooled("validation")
+def test_a_head_starts_from_a_probe_of_its_own_weights(make_shared, uneven):
+    shared = make_shared(dataset=uneven)
+    plain, weighted = (
+        shared.features.probe_for({"class_weight": way}) for way in ("none", "balanced")
+    )
+    assert shared.features.probe is plain.probe
+    assert weighted.probe is shared.features.probe_for({"class_weight": "balanced"}).probe
+    features = shared.features.pooled("validation")
     said = [np.exp(one.probe.log_probabilities(features))[:, 1] for one in (plain, weighted)]
     assert said[0].mean() == pytest.approx(0.1, abs=0.03)
     assert said[1].mean() > 2 * said[0].mean()

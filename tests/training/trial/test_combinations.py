@@ -10,7 +10,8 @@ from sweeper import resources
 from sweeper.data.examples import Dataset, Example, Message, digest
 from sweeper.spec import ModelSpec, Spec
 from sweeper.strategies.discovery import strategies
-from sweeper.training.base_model.shared import Workshop
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.run import train_trial
@@ -57,12 +58,14 @@ def conversations(topics) -> Dataset:
 
 
 @pytest.fixture
-def writing(model_folders, make_workshop, conversations) -> Workshop:
+def writing(model_folders, make_shared, conversations) -> SharedModel:
     folder = model_folders["llama"]
     named = ModelSpec(id=str(folder))
-    facts = make_workshop("llama").facts
+    facts = make_shared("llama").context.facts
     spec = Spec(task="instruction", models=(named,))
-    return Workshop(named, facts, folder, conversations, spec, 32, 16, torch.device("cpu"))
+    return SharedModel(
+        ModelContext(named, facts, folder, conversations, spec, 32, 16, torch.device("cpu"))
+    )
 
 
 def refused(name: str, kind: str) -> bool:
@@ -72,11 +75,11 @@ def refused(name: str, kind: str) -> bool:
 @pytest.mark.parametrize("kind", ["bert", "llama", "writing"])
 @pytest.mark.parametrize("name", sorted(strategies()))
 def test_it_trains_saves_and_scores_or_says_why_not(
-    make_job, make_workshop, writing, answering, name, kind
+    make_job, make_shared, writing, answering, name, kind
 ):
     told = answering()
     job = make_job(
-        writing if kind == "writing" else make_workshop(kind),
+        writing if kind == "writing" else make_shared(kind),
         told,
         strategy=name,
         parameters=defaults(name),
@@ -92,5 +95,5 @@ def test_it_trains_saves_and_scores_or_says_why_not(
     assert result.state == "COMPLETE", result.failure
     assert [report.rung for report in told] == ([2] if name == "head" else [1, 2])
     assert 0 < result.validation_loss < 8
-    with trained(job.workshop, job.folder / "weights") as model:
+    with trained(job.shared, job.folder / "weights") as model:
         assert job.judge().evaluate(model).loss == result.validation_loss

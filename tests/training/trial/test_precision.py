@@ -64,7 +64,7 @@ FULL: dict[str, Any] = {"learning_rate": 1e-4}
 )
 def test_weights_products_and_states_have_the_dtypes_of_the_precision(
     make_job: Callable[..., Job],
-    make_workshop: Callable[..., Any],
+    make_shared: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     strategy: str,
     precision: str,
@@ -74,7 +74,7 @@ def test_weights_products_and_states_have_the_dtypes_of_the_precision(
 ) -> None:
     seen = Watched(monkeypatch)
     own = {"parameters": FULL} if strategy == "full" else {}
-    job = make_job(make_workshop(), strategy=strategy, precision=precision, **own, **SHORT)
+    job = make_job(make_shared(), strategy=strategy, precision=precision, **own, **SHORT)
 
     assert train_trial(job, MemoryGuard()).state == "COMPLETE"
 

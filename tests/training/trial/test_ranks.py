@@ -202,8 +202,8 @@ def test_a_model_that_was_not_wrapped_is_found(monkeypatch: pytest.MonkeyPatch) 
             check_wrapped(nn.Linear(1, 1), sharded=sharded)
 
 
-def test_fsdp_gathers_the_bases_own_layers(make_workshop: Callable[..., Any]) -> None:
-    layers = layer_classes(make_workshop("llama").base())
+def test_fsdp_gathers_the_bases_own_layers(make_shared: Callable[..., Any]) -> None:
+    layers = layer_classes(make_shared("llama").context.base())
 
     assert layers == ["LlamaDecoderLayer"]
     assert fsdp_arguments(None) == {}

@@ -27,12 +27,12 @@ FULL = {"learning_rate": 1e-3, "head_learning_rate": 1e-2, "weight_decay": 0.01}
     ],
 )
 def test_a_trial_learns_and_reports_each_rung_once(
-    make_job, make_workshop, make_config, answering, kind, strategy, parameters
+    make_job, make_shared, make_config, answering, kind, strategy, parameters
 ):
     told = answering()
     lora = make_config().parameters
     job = make_job(
-        make_workshop(kind),
+        make_shared(kind),
         told,
         strategy=strategy,
         parameters=parameters if strategy == "full" else {**lora, **parameters},
@@ -47,25 +47,25 @@ def test_a_trial_learns_and_reports_each_rung_once(
     assert told[-1].train_loss < 0.9 * told[0].train_loss
     assert result.validation_loss < np.log(3)
     tokens = [report.tokens for report in told]
-    assert tokens[-1] == 3 * sum(job.workshop.items("train").lengths) == result.tokens
+    assert tokens[-1] == 3 * sum(job.context.items("train").lengths) == result.tokens
     assert tokens == sorted(tokens)
     assert 0 < result.trainable_parameters <= result.total_parameters
 
 
 def test_a_trial_that_overfits_completes_early_with_the_weights_of_its_best_rung(
-    make_job, make_workshop, topics, answering
+    make_job, make_shared, topics, answering
 ):
     # Labels that say nothing of the texts: what is learnt can only be learnt by heart.
     labels = [row.label for row in topics.splits["train"]]
     rows = zip(topics.splits["train"], labels[1:] + labels[:1], strict=True)
     train = tuple(replace(row, label=label) for row, label in rows)
-    workshop = make_workshop(dataset=replace(topics, splits={**topics.splits, "train": train}))
+    shared = make_shared(dataset=replace(topics, splits={**topics.splits, "train": train}))
     full = {**FULL, "learning_rate": 3e-3}
     results, heard = {}, {}
     for stops in (False, True):
         budget = {"epochs": 12, "rungs": 8, "stop_overfitting": stops}
         told = heard[stops] = answering()
-        job = make_job(workshop, told, strategy="full", parameters=full, budget=budget)
+        job = make_job(shared, told, strategy="full", parameters=full, budget=budget)
         results[stops] = train_trial(job, MemoryGuard())
     early = results[True]
     assert (early.state, early.stopped_at_rung) == ("COMPLETE", len(heard[True]))
@@ -78,13 +78,11 @@ def test_a_trial_that_overfits_completes_early_with_the_weights_of_its_best_rung
     assert results[False].stopped_at_rung is None
 
 
-def test_a_trial_that_is_looked_at_less_often_trains_the_same(make_job, make_workshop, answering):
-    workshop = make_workshop()
+def test_a_trial_that_is_looked_at_less_often_trains_the_same(make_job, make_shared, answering):
+    shared = make_shared()
     often, seldom = answering(), answering()
     for told, budget in ((often, {"rungs": 8}), (seldom, {"rungs": 8, "rung_every": 4})):
-        assert (
-            train_trial(make_job(workshop, told, budget=budget), MemoryGuard()).state == "COMPLETE"
-        )
+        assert train_trial(make_job(shared, told, budget=budget), MemoryGuard()).state == "COMPLETE"
     assert [report.rung for report in often] == list(range(1, 9))
     assert [report.rung for report in seldom] == [4, 8]
     for mine, other in zip(seldom, (often[3], often[7]), strict=True):
@@ -113,27 +111,27 @@ def test_item_losses_are_in_item_order_and_average_to_the_validation_loss(make_j
     job = make_job()
     result = train_trial(job, MemoryGuard())
     written = json.loads((job.folder / result.item_losses).read_text())
-    examples = job.workshop.dataset.splits["validation"]
+    examples = job.context.dataset.splits["validation"]
     assert written["keys"] == [example.key for example in examples]
     assert np.mean(written["losses"]) == pytest.approx(result.validation_loss)
     assert np.mean(written["scores"]) == pytest.approx(result.metrics["accuracy"])
 
 
-def test_the_same_seed_gives_identical_losses_and_another_seed_others(make_job, make_workshop):
-    workshop = make_workshop()
+def test_the_same_seed_gives_identical_losses_and_another_seed_others(make_job, make_shared):
+    shared = make_shared()
     losses = [
-        train_trial(make_job(workshop, seed=seed), MemoryGuard()).validation_loss
+        train_trial(make_job(shared, seed=seed), MemoryGuard()).validation_loss
         for seed in (5, 5, 6)
     ]
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_a_trial_of_another_strategy_in_between_changes_nothing(make_job, make_workshop):
-    workshop = make_workshop()
-    first = train_trial(make_job(workshop), MemoryGuard())
-    train_trial(make_job(workshop, strategy="full", parameters=FULL), MemoryGuard())
-    assert train_trial(make_job(workshop), MemoryGuard()).validation_loss == first.validation_loss
-    fresh = train_trial(make_job(make_workshop()), MemoryGuard())
+def test_a_trial_of_another_strategy_in_between_changes_nothing(make_job, make_shared):
+    shared = make_shared()
+    first = train_trial(make_job(shared), MemoryGuard())
+    train_trial(make_job(shared, strategy="full", parameters=FULL), MemoryGuard())
+    assert train_trial(make_job(shared), MemoryGuard()).validation_loss == first.validation_loss
+    fresh = train_trial(make_job(make_shared()), MemoryGuard())
     assert fresh.validation_loss == first.validation_loss
 
 
@@ -148,12 +146,12 @@ def test_a_pruned_trial_ends_at_its_rung_without_a_validation_loss(make_job, ans
     assert sorted(path.name for path in job.folder.iterdir()) == ["trainer.log"]
 
 
-def test_stop_interrupts_and_leaves_the_base_as_it_was(make_job, make_workshop, answering):
-    workshop = make_workshop()
-    before = train_trial(make_job(workshop), MemoryGuard()).validation_loss
+def test_stop_interrupts_and_leaves_the_base_as_it_was(make_job, make_shared, answering):
+    shared = make_shared()
+    before = train_trial(make_job(shared), MemoryGuard()).validation_loss
     with pytest.raises(Interrupted):
-        train_trial(make_job(workshop, answering(rung_1=Decision.STOP)), MemoryGuard())
-    assert train_trial(make_job(workshop), MemoryGuard()).validation_loss == before
+        train_trial(make_job(shared, answering(rung_1=Decision.STOP)), MemoryGuard())
+    assert train_trial(make_job(shared), MemoryGuard()).validation_loss == before
 
 
 def test_a_trial_asks_at_each_step_and_each_evaluation_batch_whether_to_stop(make_job, answering):
@@ -259,10 +257,10 @@ def test_the_head_strategy_fits_in_closed_form_and_reports_once(make_job, answer
     result = train_trial(job, MemoryGuard())
     assert result.state == "COMPLETE"
     assert [report.rung for report in told] == [4]
-    probe = next(b for b in job.workshop.baselines if b.name == "probe")
+    probe = next(b for b in job.shared.baselines if b.name == "probe")
     assert result.validation_loss == pytest.approx(probe.evaluate("validation").loss, rel=1e-4)
     assert result.trainable_parameters == 3 * 32 + 3
-    assert result.training_seconds >= job.workshop.probe_for({}).seconds
+    assert result.training_seconds >= job.shared.features.probe_for({}).seconds
     assert result.evaluation_seconds > 0
     written = {path.name for path in (job.folder / "weights").iterdir()}
     assert written == {"head.safetensors", "sweeper.json"}
@@ -272,7 +270,7 @@ def test_a_result_says_what_it_ran_on(make_job):
     job = make_job()
     result = train_trial(job, MemoryGuard())
     assert result.versions.keys() >= {"python", "sweeper", "torch", "transformers", "peft"}
-    assert result.data_fingerprint == job.workshop.dataset.fingerprint
+    assert result.data_fingerprint == job.context.dataset.fingerprint
     assert (result.number, result.attempt, result.seed, result.micro_batch) == (3, 1, 0, 8)
     assert result.peak_memory_gib > 0
     assert result.training_seconds > 0
@@ -289,9 +287,9 @@ def test_bf16_mixed_trains_adapters_in_fp32_over_a_bf16_base(make_job):
     assert record["base_dtype"] == "bfloat16"
 
 
-def test_gradient_checkpointing_gives_the_same_losses(make_job, make_workshop):
-    workshop = make_workshop("llama")
-    plain = train_trial(make_job(workshop), MemoryGuard())
-    less = train_trial(make_job(workshop, gradient_checkpointing=True), MemoryGuard())
+def test_gradient_checkpointing_gives_the_same_losses(make_job, make_shared):
+    shared = make_shared("llama")
+    plain = train_trial(make_job(shared), MemoryGuard())
+    less = train_trial(make_job(shared, gradient_checkpointing=True), MemoryGuard())
     assert less.state == "COMPLETE"
     assert less.validation_loss == pytest.approx(plain.validation_loss, rel=1e-5)

@@ -24,12 +24,12 @@ RANK = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
     ],
 )
 def test_a_trial_gives_the_base_back_and_can_be_repeated(
-    make_job, make_workshop, answering, kind, strategy, parameters
+    make_job, make_shared, answering, kind, strategy, parameters
 ):
     told = answering()
     rates = {"learning_rate": 1e-3, "head_learning_rate": 1e-2}
     job = make_job(
-        make_workshop(kind),
+        make_shared(kind),
         told,
         strategy=strategy,
         parameters=rates | parameters,
@@ -41,8 +41,8 @@ def test_a_trial_gives_the_base_back_and_can_be_repeated(
     assert [report.rung for report in told] == [1, 2, 3, 4]
     if strategy in ("adapter", "qlora"):  # a prompt can only steer what a model has learnt
         assert told[-1].train_loss < told[0].train_loss
-    held = dict(job.workshop.keeper._models)
+    held = dict(job.context.keeper._models)
     again = train_trial(job, MemoryGuard())
     assert again.validation_loss == result.validation_loss
-    assert held == job.workshop.keeper._models  # not loaded anew
+    assert held == job.context.keeper._models  # not loaded anew
     assert not any(w.requires_grad for model in held.values() for w in model.parameters())
