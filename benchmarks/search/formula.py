@@ -22,7 +22,7 @@ from sweeper.plan import Parameter, Plan
 from sweeper.search import space
 from sweeper.search.pruner import chance
 from sweeper.spec import Scalar
-from sweeper.training.schedule import optimizer_steps, rung_steps
+from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 
 
 @dataclass(frozen=True)

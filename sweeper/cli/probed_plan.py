@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.cli.console import err
-from sweeper.cli.probing import digest, known, probe
+from sweeper.cli.probe_process import digest, known, probe
 from sweeper.errors import SweeperError, UsageError
 from sweeper.facts.measured import shape_of, with_measured
 from sweeper.facts.record import Facts, ModelFacts

@@ -1,7 +1,7 @@
 """Says what works on this machine and what to install for what does not.
 
-The training libraries are tried in a process of their own (``sweeper.training.doctor``), since
-loading them takes seconds and may fail hard; the rest is looked at here. Changes nothing.
+The training libraries are tried in a process of their own (``sweeper.training.probes.doctor``),
+since loading them takes seconds and may fail hard; the rest is looked at here. Changes nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def can_train(checks: list[Check]) -> bool:
 
 def training(python: str) -> Iterator[Check]:
     """What the libraries in that Python can do."""
-    command = [python, "-m", "sweeper.training.doctor"]
+    command = [python, "-m", "sweeper.training.probes.doctor"]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TRAINING_SECONDS, check=False

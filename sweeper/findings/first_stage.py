@@ -9,7 +9,7 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.gains import strategies_of
 from sweeper.findings.metric import loss_metric, margin
-from sweeper.findings.pairs import Judged, Pair
+from sweeper.findings.paired_trials import Judged, Pair
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import FirstStageFinding
 from sweeper.findings.scores import interval

@@ -18,7 +18,7 @@ from sweeper.evaluation.significance import paired_error
 from sweeper.findings.figures import Interval
 from sweeper.findings.gains import strategies_of
 from sweeper.findings.importance import importances
-from sweeper.findings.pairs import Judged
+from sweeper.findings.paired_trials import Judged
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import ParameterFinding
 from sweeper.plan import Candidate, Parameter

@@ -10,20 +10,19 @@ from functools import lru_cache
 
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.overheads import OVERHEADS, overheads, spread
-from sweeper.memory.phases import Phase, phases
+from sweeper.memory.phases import StepPhase, phases
 from sweeper.memory.setup import Attention, Loss, Setup, Sharding
 from sweeper.memory.states import trainable_parameters
 from sweeper.plan import MemoryEstimate
+from sweeper.units import GIB
 
 __all__ = [
     "OVERHEADS", "Attention", "Loss", "Setup", "Sharding", "estimate", "tensors_gib",
     "trainable_parameters", "trial_gib", "worst_phase",
 ]  # fmt: skip
 
-GIB = 1024**3
 
-
-def worst_phase(model: ModelFacts, setup: Setup) -> Phase:
+def worst_phase(model: ModelFacts, setup: Setup) -> StepPhase:
     """The phase of a step, or of evaluation, with the most allocated memory."""
     return max(phases(model, setup), key=lambda phase: phase.total)
 

@@ -22,7 +22,7 @@ _CUBLAS_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class StepPhase:
     """A moment of the step: bytes by readable name."""
 
     name: str
@@ -33,13 +33,13 @@ class Phase:
         return sum(self.parts.values())
 
 
-def phases(model: ModelFacts, setup: Setup) -> tuple[Phase, ...]:
+def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
     """The worst moment of each part of a step, and of evaluation if there is any."""
     step = _Step(model, setup)
     found = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
     found.append(step.optimizer())
     if setup.evaluation_batch:
-        found.append(Phase("evaluation", step.held | evaluation_parts(model, setup)))
+        found.append(StepPhase("evaluation", step.held | evaluation_parts(model, setup)))
     return tuple(found)
 
 
@@ -105,7 +105,7 @@ class _Step:
             return 0.0
         return float(largest_linear(self.model) * self.setup.compute_bytes)
 
-    def forward(self) -> Phase:
+    def forward(self) -> StepPhase:
         parts = dict(self.held)
         parts["gradients"] = self._earlier()
         parts["autocast copies"] = self._copies()
@@ -114,13 +114,13 @@ class _Step:
         kept = last.entry if self.setup.gradient_checkpointing else last.kept
         if self.setup.strategy == "head":  # features are computed once, without gradients
             once = replace(self.setup, evaluation_batch=self.setup.micro_batch)
-            return Phase("forward pass", parts | evaluation_parts(self.model, once))
+            return StepPhase("forward pass", parts | evaluation_parts(self.model, once))
         # BERT's model code has the embeddings in hand until its encoder is through.
         embedded = self.layers[0].entry if self.model.kind == "encoder" else 0.0
         parts["forward of one layer"] = self.setup.tokens * (last.forward - kept + embedded)
-        return Phase("forward pass", parts)
+        return StepPhase("forward pass", parts)
 
-    def loss(self) -> Phase:
+    def loss(self) -> StepPhase:
         parts = dict(self.held)
         parts["gradients"] = self._earlier()
         parts["autocast copies"] = self._copies()
@@ -129,7 +129,7 @@ class _Step:
         parts["logits and loss"] = self.setup.tokens * worst
         if self.setup.near_base:
             parts["divergence"] = self._divergence()
-        return Phase("loss", parts)
+        return StepPhase("loss", parts)
 
     def _divergence(self) -> float:
         """The base's logits, both log softmaxes in float32, and the gradient of one of them."""
@@ -137,7 +137,7 @@ class _Step:
         spoken = setup.tokens * setup.answer_fraction * self.model.vocabulary_size
         return spoken * (setup.compute_bytes + 3 * 4)
 
-    def backward_start(self) -> Phase:
+    def backward_start(self) -> StepPhase:
         setup, last = self.setup, self.layers[-1]
         parts = dict(self.held)
         head = self.model.vocabulary_size * self.model.hidden_size if self.full else 0
@@ -152,9 +152,9 @@ class _Step:
             worst = max(last.peak, last.forward) if setup.gradient_checkpointing else last.peak
             extra = worst - (0.0 if setup.gradient_checkpointing else last.kept)
             parts["backward of one layer"] = setup.tokens * extra + self._dequantized()
-        return Phase("start of the backward pass", parts)
+        return StepPhase("start of the backward pass", parts)
 
-    def backward_end(self) -> Phase:
+    def backward_end(self) -> StepPhase:
         setup, first = self.setup, self.layers[0]
         parts = dict(self.held)
         parts["gradients"] = self._released(self.gradients)
@@ -162,15 +162,15 @@ class _Step:
             parts["activations"] = setup.tokens * first.entry
             worst = max(first.peak, first.forward) if setup.gradient_checkpointing else first.peak
             parts["backward of one layer"] = setup.tokens * worst + self._dequantized()
-        return Phase("end of the backward pass", parts)
+        return StepPhase("end of the backward pass", parts)
 
-    def optimizer(self) -> Phase:
+    def optimizer(self) -> StepPhase:
         parts = dict(self.held)
         parts["gradients"] = self._released(self.gradients)
         temporary = self.optimizer_cost.temporary * self.shard
         foreach = self.setup.device == "cuda"  # torch updates one tensor at a time on a CPU
         parts["optimizer temporaries"] = self.trainable * temporary if foreach else 0.0
-        return Phase("optimizer step", parts)
+        return StepPhase("optimizer step", parts)
 
     def _released(self, gradients: float) -> float:
         """Of all gradients, those that still exist after the backward pass has gone by."""

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import UsageError
-from sweeper.memory.estimate import GIB, worst_phase
+from sweeper.memory.estimate import worst_phase
 from sweeper.memory.overheads import CONTEXT_GIB, SLACK, VOLTA_CONTEXT_GIB, counted, spread
 from sweeper.memory.records.records import Case, case_of
+from sweeper.units import GIB
 
 _FORM = "Expected a JSON list of records, an object with one such list, or one record."
 #: An object with one of these fields is a record, whatever lists it holds.

@@ -44,21 +44,21 @@ Unit = Literal["gpuh", "usd", "h"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class UserBudget:
     """A budget that the user set: GPU-hours, US dollars, or hours on the clock."""
 
     amount: float
     unit: Unit
 
 
-def parse_limit(text: str | None) -> Limit | None:
+def parse_budget(text: str | None) -> UserBudget | None:
     """Read ``8gpuh``, ``30usd`` or ``2h``.
 
     Raises:
         SpecError: It is none of these.
 
-    >>> parse_limit("8gpuh")
-    Limit(amount=8.0, unit='gpuh')
+    >>> parse_budget("8gpuh")
+    UserBudget(amount=8.0, unit='gpuh')
     """
     if text is None:
         return None
@@ -71,7 +71,7 @@ def parse_limit(text: str | None) -> Limit | None:
             "aim.budget",
         )
     unit: Unit = match.group(2)  # type: ignore[assignment]
-    return Limit(float(match.group(1)), unit)
+    return UserBudget(float(match.group(1)), unit)
 
 
 def first_rung(warmup_ratio: float, every: int = 1) -> int:
@@ -111,7 +111,7 @@ def make_budget(
     full_tokens: int,
 ) -> Budget:
     """The study's budget with search and confirmation apart, each as a range."""
-    limit = parse_limit(spec.aim.budget)
+    limit = parse_budget(spec.aim.budget)
     asked = spec.training.stop_overfitting
     stops = course.epochs > 1 if asked is None else asked
     candidates = [cost.candidate for cost in costs]
@@ -173,7 +173,7 @@ def _affordable(
     confirmation: Duration,
     at_once: int,
     first: int,
-    limit: Limit | None,
+    limit: UserBudget | None,
 ) -> tuple[int, tuple[str, ...]]:
     """How many trials the budget buys beside the confirmation, at most as many as asked for."""
     wanted = spec.search.trials
@@ -210,7 +210,7 @@ def _too_little(
     )
 
 
-def _clock_seconds(limit: Limit | None, facts: Facts, at_once: int) -> float | None:
+def _clock_seconds(limit: UserBudget | None, facts: Facts, at_once: int) -> float | None:
     """A limit as seconds on the clock with all devices busy; None if it does not bind."""
     if limit is None:
         return None
@@ -223,7 +223,9 @@ def _clock_seconds(limit: Limit | None, facts: Facts, at_once: int) -> float | N
     return None if not price else limit.amount / price * 3600 / devices
 
 
-def _purchase(candidate: Candidate, facts: Facts, limit: Limit | None, at_once: int) -> Purchase:
+def _purchase(
+    candidate: Candidate, facts: Facts, limit: UserBudget | None, at_once: int
+) -> Purchase:
     """What one full trial of a candidate costs, and how many of them the whole budget buys."""
     hours = candidate.duration.seconds * candidate.gpus_per_trial / 3600
     price = facts.hardware.price_per_gpu_hour
@@ -254,7 +256,9 @@ def _looks(course: Course) -> tuple[str, ...]:
     )
 
 
-def _notes(stops: bool, epochs: float, limit: Limit | None, price: float | None) -> tuple[str, ...]:
+def _notes(
+    stops: bool, epochs: float, limit: UserBudget | None, price: float | None
+) -> tuple[str, ...]:
     notes = []
     if stops and epochs > 1:
         notes.append(

@@ -21,7 +21,7 @@ from sweeper.planning.costs.step_work import evaluation
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class Correction:
     """Factors on the formula's seconds, and what they rest on in words (empty: on nothing)."""
 
     training: float = 1.0
@@ -29,7 +29,7 @@ class Lesson:
     source: str = ""
 
 
-def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Speed) -> Lesson:
+def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Speed) -> Correction:
     """What measurements of this architecture teach about a set-up.
 
     Those of the same strategy count, and only where there are none the other strategies' do.
@@ -37,7 +37,7 @@ def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Spee
     there are none of their own.
     """
     if not hardware.measured:
-        return Lesson()
+        return Correction()
     guards = _guards(setup)
     told = tuple(m for m in hardware.measured if _guards(m) == guards)
     found = _lesson(model, setup.strategy, setup.precision, setup.classes, speed, told)
@@ -60,7 +60,7 @@ def _lesson(
     classes: int,
     speed: Speed,
     measured: tuple[Measured, ...],
-) -> Lesson:
+) -> Correction:
     alike = [m for m in measured if _alike(m, model, classes) and m.precision == precision]
     same = _trials_first(m for m in alike if m.strategy == strategy)
     trained = _timed(same) or ([] if strategy == "head" else _timed(alike))
@@ -74,7 +74,7 @@ def _lesson(
         (m.seconds_per_item or 0.0) / _item_seconds(model, m, classes, device, speed)
         for m in judged
     ]
-    return Lesson(
+    return Correction(
         training=_mean(steps, trained),
         evaluation=_mean(items, judged),
         source=_source(trained, strategy),

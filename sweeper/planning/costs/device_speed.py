@@ -12,7 +12,7 @@ from functools import lru_cache
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup
 from sweeper.plan import Duration
-from sweeper.planning.costs.step_work import Work, evaluation, training_step
+from sweeper.planning.costs.step_work import StepWork, evaluation, training_step
 
 __all__ = ["Speed", "seconds_per_step", "speed_of", "step_seconds", "trial_duration"]
 
@@ -41,7 +41,7 @@ class Speed:
     step_seconds: float
     spread: tuple[float, float]
 
-    def seconds(self, work: Work) -> float:
+    def seconds(self, work: StepWork) -> float:
         """How long so much work takes."""
         return (
             work.flops / self.flops

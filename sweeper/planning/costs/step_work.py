@@ -20,7 +20,7 @@ from sweeper.memory.states import (
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class StepWork:
     """What a device has to do.
 
     Args:
@@ -39,8 +39,8 @@ class Work:
     adapters: float = 0.0
     randoms: float = 0.0
 
-    def __add__(self, other: Work) -> Work:
-        return Work(
+    def __add__(self, other: StepWork) -> StepWork:
+        return StepWork(
             self.flops + other.flops,
             self.bytes + other.bytes,
             self.layers + other.layers,
@@ -49,8 +49,8 @@ class Work:
             self.randoms + other.randoms,
         )
 
-    def __mul__(self, times: float) -> Work:
-        return Work(
+    def __mul__(self, times: float) -> StepWork:
+        return StepWork(
             self.flops * times,
             self.bytes * times,
             self.layers * times,
@@ -82,7 +82,7 @@ def forward_flops(model: ModelFacts, setup: Setup, length: float) -> tuple[float
     return blocks, 2.0 * model.vocabulary_size * model.hidden_size * setup.answer_fraction
 
 
-def training_step(model: ModelFacts, setup: Setup) -> Work:
+def training_step(model: ModelFacts, setup: Setup) -> StepWork:
     """One optimizer step of ``gradient_accumulation_steps`` micro-batches on one device."""
     tokens = float(setup.tokens)
     blocks, head = forward_flops(model, setup, setup.sequence_length)
@@ -102,14 +102,14 @@ def training_step(model: ModelFacts, setup: Setup) -> Work:
     moved += passes * _weight_traffic(model, setup)
     drawn = (1 + again) * tokens * sum(cost.dropped * cost.count for cost in costs)
     beside_layers = float(_adapted(model, setup))
-    micro = Work(flops, moved, passes * model.layers, adapters=beside_layers, randoms=drawn)
+    micro = StepWork(flops, moved, passes * model.layers, adapters=beside_layers, randoms=drawn)
     micro *= 1 / (1 - setup.replay_share)
     if setup.near_base:
         micro += evaluation(model, setup, setup.micro_batch, setup.sequence_length)
     return micro * setup.gradient_accumulation_steps + _optimizer_step(model, setup)
 
 
-def evaluation(model: ModelFacts, setup: Setup, batch: int, length: float) -> Work:
+def evaluation(model: ModelFacts, setup: Setup, batch: int, length: float) -> StepWork:
     """One forward pass of evaluation over a batch, without gradients."""
     tokens = batch * length
     blocks, head = forward_flops(model, setup, length)
@@ -117,7 +117,7 @@ def evaluation(model: ModelFacts, setup: Setup, batch: int, length: float) -> Wo
     moved = 2 * tokens * sum(cost.kept * cost.count for cost in costs)
     moved += _weight_traffic(model, setup)
     beside = float(_adapted(model, setup))
-    return Work(tokens * (blocks + head), moved, float(model.layers), adapters=beside)
+    return StepWork(tokens * (blocks + head), moved, float(model.layers), adapters=beside)
 
 
 def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
@@ -139,9 +139,9 @@ def _adapted(model: ModelFacts, setup: Setup) -> int:
     return 0
 
 
-def _optimizer_step(model: ModelFacts, setup: Setup) -> Work:
+def _optimizer_step(model: ModelFacts, setup: Setup) -> StepWork:
     """Weights and gradients are read, weights written; states both."""
     trained = trainable_parameters(model, setup)
     cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
     moved = trained * (4 * setup.trained_bytes + 2 * cost.states + 2 * cost.temporary)
-    return Work(10.0 * trained, 0.0, 0.0, streamed=moved)
+    return StepWork(10.0 * trained, 0.0, 0.0, streamed=moved)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup
-from sweeper.planning.costs.corrections import Lesson, lesson
+from sweeper.planning.costs.corrections import Correction, lesson
 from sweeper.planning.costs.device_speed import Speed, speed_of, step_seconds
 from sweeper.planning.costs.step_work import evaluation
 
@@ -66,7 +66,7 @@ class Clock:
     model: ModelFacts
     setup: Setup
     speed: Speed
-    learned: Lesson
+    learned: Correction
 
     def training(self, course: Course) -> float:
         """A full budget's optimizer steps; for a frozen model its one pass over the examples."""

@@ -16,7 +16,7 @@ from sweeper.memory.estimate import Setup, estimate, trainable_parameters
 from sweeper.plan import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.planning.costs.corrections import ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import trial_duration
-from sweeper.planning.rulebook.strategy_files import Strategy
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.spec import Scalar, TrainingSpec
 
 # The stated margin: a set-up fits if the upper end of its 90% interval does, so about one
@@ -32,7 +32,7 @@ _HEAVY = ("r", "num_virtual_tokens", "encoder_hidden_size")
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class TrialTokens:
     """How much one trial trains and evaluates, in tokens, and on how long texts.
 
     Memory must hold a batch of texts at the cap; time goes by their mean length.
@@ -63,13 +63,13 @@ class Fit:
 
 
 def fit(
-    strategy: Strategy,
+    strategy: DeclaredStrategy,
     parameters: Mapping[str, Parameter],
     optimizer: str,
     model: ModelFacts,
     hardware: HardwareFacts,
     training: TrainingSpec,
-    work: Work,
+    work: TrialTokens,
 ) -> Fit:
     """The fastest set-up that fits, or the smallest one if none does (``fits`` is False then)."""
     base = Setup(
@@ -118,7 +118,7 @@ def precisions(hardware: HardwareFacts, training: TrainingSpec) -> tuple[Precisi
 
 
 def _shapes(
-    base: Setup, strategy: Strategy, training: TrainingSpec, hardware: HardwareFacts
+    base: Setup, strategy: DeclaredStrategy, training: TrainingSpec, hardware: HardwareFacts
 ) -> Iterator[tuple[Setup, ...]]:
     """Groups of set-ups in order of preference; within a group the fastest that fits is taken.
 
@@ -169,7 +169,7 @@ def _measured(
     heavy: Mapping[str, Any],
     model: ModelFacts,
     hardware: HardwareFacts,
-    work: Work,
+    work: TrialTokens,
 ) -> Fit:
     limit = hardware.memory_gib
     heaviest_setup = replace(setup, **heavy)
@@ -191,7 +191,11 @@ def _measured(
 
 
 def _with_evaluation(
-    found: Fit, heavy: Mapping[str, Any], model: ModelFacts, hardware: HardwareFacts, work: Work
+    found: Fit,
+    heavy: Mapping[str, Any],
+    model: ModelFacts,
+    hardware: HardwareFacts,
+    work: TrialTokens,
 ) -> Fit:
     """The same set-up with the largest evaluation batch that still fits."""
     factor = EVALUATION_FACTOR

@@ -11,7 +11,7 @@ from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Rejected
 from sweeper.planning.fitting.fit import Fit
-from sweeper.planning.rulebook.strategy_files import Strategy
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 
 SHORTEST = 64
 # Memory of GPUs that can be bought or rented, GiB as the vendors print it.
@@ -19,7 +19,7 @@ CARDS_GIB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 180)
 
 
 def too_large(
-    strategy: Strategy, model: ModelFacts, found: Fit, hardware: HardwareFacts
+    strategy: DeclaredStrategy, model: ModelFacts, found: Fit, hardware: HardwareFacts
 ) -> Rejected:
     """A strategy whose smallest set-up does not fit."""
     setup, need = found.setup, found.heaviest.high_gib

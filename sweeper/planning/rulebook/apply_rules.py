@@ -15,7 +15,7 @@ from sweeper.plan import Parameter, Prior, Reason
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.rules import Rule, RuleBook
-from sweeper.planning.rulebook.strategy_files import Strategy
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.spec import Scalar
 
 # Where no density is published, the default holds this much of the choices' weight, and numbers
@@ -28,7 +28,7 @@ _Settings = dict[str, list[tuple[Rule, Parameter]]]
 
 
 @dataclass
-class Standing:
+class RatedStrategy:
     """One strategy after all rules that fired were applied.
 
     Args:
@@ -36,7 +36,7 @@ class Standing:
         left_out: The rule by which it only competes if the user names it.
     """
 
-    strategy: Strategy
+    strategy: DeclaredStrategy
     score: float = 0.0
     reasons: list[Reason] = field(default_factory=list)
     cautions: list[Reason] = field(default_factory=list)
@@ -50,7 +50,7 @@ def fired(book: RuleBook, values: Values) -> tuple[Rule, ...]:
     return tuple(rule for rule in book.rules if rule.when.holds(values))
 
 
-def standings(book: RuleBook, values: Values) -> dict[str, Standing]:
+def standings(book: RuleBook, values: Values) -> dict[str, RatedStrategy]:
     """Every strategy after the rules, for the facts of one model."""
     rules = fired(book, values)
     return {name: _standing(book.strategies[name], rules, values) for name in book.strategies}
@@ -69,8 +69,8 @@ def reason(rule: Rule, why: str, effect: str = "", weight: float = 0.0) -> Reaso
     )
 
 
-def _standing(strategy: Strategy, rules: tuple[Rule, ...], values: Values) -> Standing:
-    standing = Standing(strategy)
+def _standing(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Values) -> RatedStrategy:
+    standing = RatedStrategy(strategy)
     standing.parameters = {
         name: declared.parameter
         for name, declared in strategy.parameters.items()
@@ -94,7 +94,7 @@ def _standing(strategy: Strategy, rules: tuple[Rule, ...], values: Values) -> St
 
 def _apply(
     rule: Rule,
-    standing: Standing,
+    standing: RatedStrategy,
     values: Values,
     settings: _Settings,
 ) -> None:

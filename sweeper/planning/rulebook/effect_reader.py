@@ -19,7 +19,7 @@ from sweeper.planning.rulebook.effects import (
 )
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.parameter_reader import is_number, pair, parse_prior
-from sweeper.planning.rulebook.strategy_files import Strategy
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.yamlfile import Document, Path_
 
 
@@ -28,7 +28,7 @@ class _Reader:
     """One rule's ``then`` while it is read."""
 
     document: Document
-    strategies: Mapping[str, Strategy]
+    strategies: Mapping[str, DeclaredStrategy]
     problems: list[Problem]
 
     def add(self, path: Path_, what: str, why: str = "", fix: str = "") -> None:
@@ -66,7 +66,7 @@ def parse_effects(
     data: Any,
     document: Document,
     path: Path_,
-    strategies: Mapping[str, Strategy],
+    strategies: Mapping[str, DeclaredStrategy],
     problems: list[Problem],
 ) -> Effects:
     """Read a ``then``; problems are appended with file and line."""

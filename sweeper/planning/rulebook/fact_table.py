@@ -21,6 +21,7 @@ from sweeper.planning.rulebook.named_facts import (
     word,
 )
 from sweeper.spec import TASKS, Spec
+from sweeper.units import GIB
 
 _FORMATS = ("text-label", "instruction", "prompt-completion", "messages", "text")
 
@@ -182,9 +183,6 @@ DATA_FACTS: tuple[Fact, ...] = (
         _data(_token_ratio),
     ),
 )
-
-
-GIB = 1024**3
 
 
 def fact_values(spec: Spec, facts: Facts, model: ModelFacts) -> Values:

@@ -19,7 +19,7 @@ from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.planning.rulebook.conditions import Condition, parse_condition
 from sweeper.planning.rulebook.effect_reader import parse_effects
 from sweeper.planning.rulebook.effects import Effects
-from sweeper.planning.rulebook.strategy_files import Strategy, load_strategies
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
 from sweeper.yamlfile import Document, Path_, read
 
 # The entry points through which other packages add rules and strategy files.
@@ -52,7 +52,7 @@ class RuleBook:
     """All rules in the order they are applied, and all strategies by name."""
 
     rules: tuple[Rule, ...]
-    strategies: Mapping[str, Strategy]
+    strategies: Mapping[str, DeclaredStrategy]
 
     def rule(self, name: str) -> Rule:
         """The rule of that id.
@@ -122,7 +122,7 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
 
 
 def _rules_in(
-    folder: Path, strategies: Mapping[str, Strategy], problems: list[Problem]
+    folder: Path, strategies: Mapping[str, DeclaredStrategy], problems: list[Problem]
 ) -> list[Rule]:
     """The rules of one folder, in order. The same id twice in one folder is a problem."""
     found: dict[str, Rule] = {}
@@ -147,7 +147,7 @@ def _loose(folder: Path) -> list[Path]:
 
 
 def _rules_of(
-    document: Document, strategies: Mapping[str, Strategy], problems: list[Problem]
+    document: Document, strategies: Mapping[str, DeclaredStrategy], problems: list[Problem]
 ) -> list[Rule]:
     data = document.data
     if not isinstance(data, list):
@@ -162,7 +162,7 @@ def _rule(
     item: Any,
     document: Document,
     path: Path_,
-    strategies: Mapping[str, Strategy],
+    strategies: Mapping[str, DeclaredStrategy],
     problems: list[Problem],
 ) -> Rule | None:
     where = document.where(path)

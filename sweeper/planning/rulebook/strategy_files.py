@@ -52,7 +52,7 @@ class DeclaredParameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Strategy:
+class DeclaredStrategy:
     """One strategy as its file declares it.
 
     Args:
@@ -81,14 +81,16 @@ class Strategy:
     where: str
 
 
-def load_strategies(folders: tuple[Path, ...], problems: list[Problem]) -> dict[str, Strategy]:
+def load_strategies(
+    folders: tuple[Path, ...], problems: list[Problem]
+) -> dict[str, DeclaredStrategy]:
     """Every strategy file in these folders; a later folder's file replaces an earlier one's.
 
     A folder ``parameters`` beside one of strategies holds parameters that every strategy has
     which trains for epochs. Problems are appended; a file that holds one is still read as far as
     it goes.
     """
-    found: dict[str, Strategy] = {}
+    found: dict[str, DeclaredStrategy] = {}
     shared: dict[str, DeclaredParameter] = {}
     for folder in folders:
         for path in sorted(folder.with_name("parameters").glob("*.yaml")):
@@ -109,8 +111,8 @@ def load_strategies(folders: tuple[Path, ...], problems: list[Problem]) -> dict[
 
 
 def _extended(
-    strategy: Strategy, found: Mapping[str, Strategy], problems: list[Problem]
-) -> Strategy:
+    strategy: DeclaredStrategy, found: Mapping[str, DeclaredStrategy], problems: list[Problem]
+) -> DeclaredStrategy:
     if strategy.extends is None:
         return strategy
     parent = found.get(strategy.extends)
@@ -123,14 +125,16 @@ def _extended(
     return replace(strategy, parameters={**parent.parameters, **strategy.parameters})
 
 
-def _with_shared(strategy: Strategy, shared: Mapping[str, DeclaredParameter]) -> Strategy:
+def _with_shared(
+    strategy: DeclaredStrategy, shared: Mapping[str, DeclaredParameter]
+) -> DeclaredStrategy:
     if "num_train_epochs" not in strategy.parameters:
         return strategy
     others = {name: p for name, p in shared.items() if name not in strategy.parameters}
     return replace(strategy, parameters={**strategy.parameters, **others})
 
 
-def _strategy(document: Document, path: Path, problems: list[Problem]) -> Strategy | None:
+def _strategy(document: Document, path: Path, problems: list[Problem]) -> DeclaredStrategy | None:
     data = document.data
     if not isinstance(data, Mapping):
         problems.append(Problem("this file does not describe a strategy", where=document.name))
@@ -154,7 +158,7 @@ def _strategy(document: Document, path: Path, problems: list[Problem]) -> Strate
         problems.append(
             Problem("quality needs a text and a source", "", fix, document.where(("quality",)))
         )
-    return Strategy(
+    return DeclaredStrategy(
         name=name,
         title=str(data.get("title", name)),
         what=str(data.get("what", "")),

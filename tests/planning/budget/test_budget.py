@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sweeper.errors import SpecError
-from sweeper.planning.budget.budget import first_rung, parse_limit, searched_shares
+from sweeper.planning.budget.budget import first_rung, parse_budget, searched_shares
 from sweeper.planning.budget.rung_schedule import RUNGS
 from sweeper.planning.planner import make_plan
 
@@ -15,7 +15,7 @@ from sweeper.planning.planner import make_plan
     [("8gpuh", 8.0, "gpuh"), ("30 usd", 30.0, "usd"), ("2h", 2.0, "h"), ("0.5h", 0.5, "h")],
 )
 def test_a_budget_is_an_amount_with_a_unit(text: str, amount: float, unit: str) -> None:
-    limit = parse_limit(text)
+    limit = parse_budget(text)
     assert limit is not None
     assert (limit.amount, limit.unit) == (amount, unit)
 
@@ -23,7 +23,7 @@ def test_a_budget_is_an_amount_with_a_unit(text: str, amount: float, unit: str) 
 @pytest.mark.parametrize("text", ["8", "gpuh", "8 hours", "-1h", "0h", "1e3h", ""])
 def test_anything_else_is_refused_with_examples(text: str) -> None:
     with pytest.raises(SpecError, match="8gpuh"):
-        parse_limit(text)
+        parse_budget(text)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.plan import Parameter
 from sweeper.planning.planner import make_plan
-from sweeper.planning.rulebook.apply_rules import Standing, describe, standings
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, standings
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 
@@ -22,7 +22,7 @@ def book_with(tmp_path: Path, *changes: str) -> RuleBook:
     return rule_book((str(tmp_path),))
 
 
-def standing(book: RuleBook, scene: Any, strategy: str = "lora", **facts: Any) -> Standing:
+def standing(book: RuleBook, scene: Any, strategy: str = "lora", **facts: Any) -> RatedStrategy:
     spec, gathered = scene(**facts)
     return standings(book, fact_values(spec, gathered, gathered.models[0]))[strategy]
 
