@@ -178,7 +178,7 @@ def test_a_killed_command_leaves_no_worker_on_any_node_and_resumes_elsewhere(
     command.kill()
     command.wait()
     commands.wait_for(lambda: not commands.workers(), 60.0)
-    commands.finish(6, 1, CURVE_QUICK="1")
+    commands.finish(6, 1, CURVE_EXECUTOR="local", CURVE_STEP_SECONDS="0")
     assert_whole(6)
 
 
