@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from sweeper import units
@@ -56,6 +57,7 @@ def page(report: Report) -> Page:
         banner=banner(report),
         sections=tuple(sections),
         sweeper_version=report.sweeper_version,
+        no_charts=_no_charts(report),
     )
 
 
@@ -67,6 +69,16 @@ def banner(report: Report) -> str:
     state = "This sweep is running" if run.status == "running" else "This sweep was interrupted"
     asked = words.plural(run.trials_asked, "trial")
     return f"{state}: {run.ended} of {asked}; results may change."
+
+
+def _no_charts(report: Report) -> str:
+    if not report.no_charts:
+        return ""
+    command = f"sweeper report {shlex.quote(report.findings.run.name)}"
+    return (
+        f"The charts could not be drawn ({report.no_charts}); draw them later with: {command}. "
+        "Their numbers are in the tables."
+    )
 
 
 def _facts(report: Report) -> tuple[Fact, ...]:
