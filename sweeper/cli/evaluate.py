@@ -42,10 +42,10 @@ def evaluate(
     from sweeper.cli import evaluating, scoring
     from sweeper.cli.console import err, is_live
     from sweeper.cli.report import find_run
+    from sweeper.cli.report_maker import ReportMaker, lost_charts
     from sweeper.errors import UsageError
     from sweeper.findings.compute import compute
     from sweeper.planning.plan import Plan
-    from sweeper.reporting.write import write_reports
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
 
@@ -72,8 +72,11 @@ def evaluate(
                 err().print(line, markup=False, soft_wrap=True)
 
         ended_by = scoring.score(request, tell, bars=is_live() and not quiet)
-        findings = compute(folder)
-        write_reports(folder, findings, plan)
+        with ReportMaker(folder) as maker:
+            findings = maker.finish()
+    if maker.no_charts:
+        text = f"warning: {lost_charts(folder, maker.no_charts)}"
+        err().print(text, markup=False, soft_wrap=True)
     if ended_by is not None:
         err().print("Interrupted. The same command goes on where it ended.", markup=False)
         raise typer.Exit(128 + ended_by)
