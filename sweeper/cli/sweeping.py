@@ -10,7 +10,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from sweeper.cli.console import err, out
 from sweeper.cli.evaluating import gate, open_suite, recommended, score_finalists
 from sweeper.cli.probed_plan import with_probes
 from sweeper.cli.progress import Progress
+from sweeper.cli.report_maker import ReportMaker, lost_charts
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,
@@ -40,12 +40,10 @@ from sweeper.execution.repair import copy_of, write_twice
 from sweeper.execution.status import Status
 from sweeper.facts.gather import gather
 from sweeper.facts.model import must_be_trainable, needs_conversion, needs_download
-from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.planning.plan import Plan
 from sweeper.planning.planner import make_plan
 from sweeper.reporting.sections.predicted import predicted_line
-from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
 from sweeper.search import warmstart
 from sweeper.search.named import check_named
@@ -53,8 +51,6 @@ from sweeper.spec import ModelSpec, Spec
 from sweeper.specfile import to_yaml
 
 _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
-# Writing the report may cost at most this share of the time that passes while trials train.
-_REPORT_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -180,8 +176,13 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: Progress) -> End
         set_aside(folder)
     with folder.lock():
         plan = _frozen(prepared)
-        refresh = _Refresh(folder, plan)
         show = _unheard_if_gone(view)
+        maker = ReportMaker(folder)
+
+        def refresh() -> None:
+            maker.request()
+            maker.poll()
+
         try:
             outcome = run_sweep(
                 folder,
@@ -189,21 +190,26 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: Progress) -> End
                 plan,
                 backend=backend,
                 on_event=show,
-                on_trial_end=refresh.if_due,
+                on_trial_end=refresh,
             )
             if outcome.kind == "complete":
                 with contextlib.suppress(OSError):  # a later study does without
                     limit = prepared.spec.aim.max_forgetting_points
                     warmstart.remember(folder, plan, limit, outcome.status.ended_at)
             outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
-            findings = refresh.now()
+            # From a Ctrl-C to the last line is no time to try again what did not work.
+            findings = maker.finish(try_charts=outcome.signal is None)
             for note in findings.notes:
                 show(make_event("warning", text=note.text), outcome.status)
+            if maker.no_charts:
+                text = lost_charts(folder, maker.no_charts)
+                show(make_event("warning", text=text), outcome.status)
         except SweeperError:
             with contextlib.suppress(OSError):  # what ended the run may keep it from reporting
-                refresh.now()
+                maker.finish(try_charts=False)
             raise
         finally:
+            maker.close()
             with contextlib.suppress(OSError):
                 view.close()
         return Ended(prepared.spec, folder, plan, outcome, findings)
@@ -246,26 +252,6 @@ def set_aside(folder: RunFolder) -> None:
             number += 1
         folder.path.rename(aside)
     err().print(f"The earlier run is now {aside}.", markup=False, soft_wrap=True)
-
-
-class _Refresh:
-    """Rewrites findings and report as trials end, but not more often than is cheap."""
-
-    def __init__(self, folder: RunFolder, plan: Plan, clock: Callable[[], float] = time.monotonic):
-        self._folder, self._plan, self._clock = folder, plan, clock
-        self._next = 0.0
-
-    def if_due(self) -> None:
-        if self._clock() >= self._next:
-            self.now()
-
-    def now(self) -> Findings:
-        began = self._clock()
-        findings = compute(self._folder)
-        write_reports(self._folder, findings, self._plan)
-        took = self._clock() - began
-        self._next = self._clock() + took / _REPORT_SHARE
-        return findings
 
 
 def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
