@@ -97,6 +97,11 @@ class ReportMaker:
             self._wanted = False
             self._ask(gently=True)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a report is being made."""
+        return self._child is not None and self._child.busy
+
     def finish(self, timeout: float = TIMEOUT_SECONDS, *, try_charts: bool = True) -> Findings:
         """Make a report of the run as it is now, and wait for it.
 

@@ -55,7 +55,7 @@ def charts(run):
 
 
 def idle(maker):
-    return lambda: maker._child is not None and not maker._child.busy
+    return lambda: maker._child is not None and not maker.busy
 
 
 def test_the_last_report_is_that_of_the_run_as_it_is(make_run):
@@ -88,7 +88,7 @@ def test_nobody_waits_for_a_report(make_run):
         maker.poll()
         assert maker._child is None  # nothing was asked for
         maker.request()
-        longest = polled(maker, lambda: run.report_html.is_file() and not maker._child.busy)
+        longest = polled(maker, lambda: run.report_html.is_file() and not maker.busy)
         assert longest < 0.5
         assert psutil.Process(maker._child._popen.pid).nice() > psutil.Process().nice()
 
@@ -105,10 +105,10 @@ def test_reports_take_at_most_a_twentieth_of_the_time(make_run):
         maker.request()
         now[0] = 19 * seconds
         maker.poll()
-        assert not maker._child.busy
+        assert not maker.busy
         now[0] = 21 * seconds
         maker.poll()
-        assert maker._child.busy
+        assert maker.busy
         polled(maker, idle(maker))
         assert run.report_html.is_file()
 
