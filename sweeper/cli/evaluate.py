@@ -40,9 +40,10 @@ def evaluate(
     What has been scored is kept in the run's folder: the same command goes on where it ended.
     """
     from sweeper.cli import evaluating, scoring
-    from sweeper.cli.console import err, is_live
+    from sweeper.cli.console import err
     from sweeper.cli.report import find_run
     from sweeper.cli.report_maker import ReportMaker, lost_charts
+    from sweeper.cli.work_progress import work_progress
     from sweeper.errors import UsageError
     from sweeper.findings.compute import compute
     from sweeper.planning.plan import Plan
@@ -71,7 +72,7 @@ def evaluate(
             if not quiet:
                 err().print(line, markup=False, soft_wrap=True)
 
-        ended_by = scoring.score(request, tell, bars=is_live() and not quiet)
+        ended_by = scoring.score(request, tell, work_progress(quiet=quiet))
         with ReportMaker(folder) as maker:
             findings = maker.finish()
     if maker.no_charts:

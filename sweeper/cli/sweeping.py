@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from sweeper.cli.evaluating import gate, open_suite, recommended, score_finalist
 from sweeper.cli.probed_plan import with_probes
 from sweeper.cli.progress import Progress
 from sweeper.cli.report_maker import ReportMaker, lost_charts
+from sweeper.cli.work_progress import Hidden, WorkProgress, followed
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,
@@ -92,7 +92,14 @@ def check_choices(**values: str) -> None:
         raise SpecError(problems)
 
 
-def prepare(spec: Spec, *, check_model: bool, quiet: bool, probe: bool | None = None) -> Prepared:
+def prepare(
+    spec: Spec,
+    *,
+    check_model: bool,
+    quiet: bool,
+    probe: bool | None = None,
+    work: WorkProgress | None = None,
+) -> Prepared:
     """Gather facts and plan; whatever is wrong comes out here, before a folder is made.
 
     Args:
@@ -100,6 +107,7 @@ def prepare(spec: Spec, *, check_model: bool, quiet: bool, probe: bool | None = 
         check_model: Fetch what training needs, and measure what this machine can do.
         quiet: Say nothing on the way.
         probe: Train a few steps of each candidate first; if None, where trials run on a GPU here.
+        work: Shows how far downloads and conversions are; nothing if None.
     """
     if spec.data.path is None and (spec.data.corpus is None or spec.task != "domain"):
         problem = Problem(
@@ -117,15 +125,16 @@ def prepare(spec: Spec, *, check_model: bool, quiet: bool, probe: bool | None = 
     if spec.evaluation.suite is not None:
         permitted = spec.evaluation.run_generated_code
         open_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
+    work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = RunFolder.named(str(spec.name))
     if check_model:
         for model in spec.models:
             must_be_trainable(model)
             if needs_conversion(model):
-                _convert(model.id, quiet=quiet)
+                _convert(model.id, work, quiet=quiet)
             elif needs_download(model):
-                _download(model, quiet=quiet)
+                _download(model, work, quiet=quiet)
     facts = gather(spec)
     plan = make_plan(spec, facts)
     if check_model and (known := calibrated(spec, facts, quiet=quiet)) is not facts:
@@ -147,24 +156,27 @@ def default_name(spec: Spec) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
 
 
-def _download(model: ModelSpec, *, quiet: bool) -> None:
+def _download(model: ModelSpec, work: WorkProgress, *, quiet: bool) -> None:
     """Fetch a hub model into the hub's own cache, so that its facts are exact and pinned."""
     from sweeper.facts.hubdownload import download  # loads huggingface_hub, which planning must not
 
     if not quiet:
         err().print(f"Downloading {model.id}; later runs find it in the cache.", markup=False)
-    download(model)
+    try:
+        download(model, lambda done, of: work(f"downloading {model.id} (MB)", done, of))
+    finally:
+        work.close()
 
 
-def _convert(model: str, *, quiet: bool) -> None:
+def _convert(model: str, work: WorkProgress, *, quiet: bool) -> None:
     """Make a packaged model loadable, in a process of its own since that needs torch."""
     if not quiet:
         err().print(f"Preparing {model} once; later runs load it in seconds.", markup=False)
     name = model.removeprefix("packaged:")
     command = [sys.executable, "-m", "sweeper.training.packaged", name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["no message"]
+    status, errors = followed(command, work)
+    if status != 0:
+        lines = errors.strip().splitlines() or ["no message"]
         raise SpecError([Problem(f"{model} could not be prepared", lines[-1], where="--model")])
 
 
