@@ -213,6 +213,30 @@ def test_the_process_answers_every_line_and_survives_a_failing_report(make_run):
         child.close()
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sweeper.cli.report_maker import ReportMaker
+from sweeper.runfolder import RunFolder
+maker = ReportMaker(RunFolder(Path(sys.argv[1])))
+maker.finish()
+print(maker._child._popen.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_process_ends_with_a_command_that_is_killed(make_run):
+    command = [sys.executable, "-c", KILLED, str(make_run(trials=1).path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode < 0
+    number, limit = int(done.stdout), time.monotonic() + 30
+    while psutil.pid_exists(number) and time.monotonic() < limit:
+        if psutil.Process(number).status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.02)
+    assert time.monotonic() < limit
+
+
 def limited() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (TOO_LITTLE, TOO_LITTLE))
 
