@@ -10,9 +10,9 @@ from sweeper.facts.data import data_facts
 from sweeper.facts.hardware import hardware_facts
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import Facts
-from sweeper.planning.plan import Candidate, Rejected
+from sweeper.plan import Candidate, Rejected
 from sweeper.planning.planner import outlook
-from sweeper.planning.rules import RuleBook
+from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, Spec
 
 MACHINES = ((1, 24), (1, 80), (8, 80))

@@ -14,11 +14,11 @@ import yaml
 from fits import fits_page
 from typer.main import get_command
 
-from sweeper import knowledge
+from sweeper import resources
 from sweeper.cli.main import app
 from sweeper.cli.planview import scalar
-from sweeper.planning.explain import effect_texts
-from sweeper.planning.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.explanations import effect_texts
+from sweeper.planning.rulebook.rules import RuleBook, rule_book
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- made by `make docs`; edit {source} instead -->"
@@ -57,11 +57,11 @@ def strategies_page() -> str:
         "",
         "# Strategies and their parameters",
     ]
-    for path in sorted((knowledge.search_spaces() / "strategies").glob("*.yaml")):
+    for path in sorted((resources.search_spaces() / "strategies").glob("*.yaml")):
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))
         lines += ["", f"## {path.stem}", "", str(declared.get("title", "")).strip()]
         lines += _parameters(declared.get("parameters") or {})
-    for path in sorted((knowledge.search_spaces() / "parameters").glob("*.yaml")):
+    for path in sorted((resources.search_spaces() / "parameters").glob("*.yaml")):
         lines += ["", f"## {path.stem}", "", "Of every strategy that trains by gradient."]
         lines += _parameters(yaml.safe_load(path.read_text(encoding="utf-8")))
     return "\n".join(lines) + "\n"

@@ -10,10 +10,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialConfig, TrialResult
+
+# The backend that really trains, by ``module:function``.
+TRAINING = "sweeper.training.backend:make"
 
 
 class Decision(Enum):

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sweeper import knowledge
+from sweeper import resources
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.spec import TASKS, Spec
 from sweeper.yamlfile import Document, Path_, read
@@ -78,7 +78,7 @@ FLAGS: dict[Path_, str] = {
 
 def known_strategies() -> tuple[str, ...]:
     """Names of all strategies that a space is declared for."""
-    folder = knowledge.search_spaces() / "strategies"
+    folder = resources.search_spaces() / "strategies"
     return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
 
 

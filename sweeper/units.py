@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import math
 
+#: Bytes.
+GIB = 1024**3
+
 _DASH = "–"
 
 

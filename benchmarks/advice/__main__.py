@@ -21,8 +21,8 @@ from benchmarks.advice.cleaning import cleaned
 from benchmarks.advice.pairs import predicted, score_pairs
 from benchmarks.advice.rates import planned, score_rates
 from sweeper.errors import UsageError
-from sweeper.planning.memory_file import read_records
-from sweeper.planning.rules import RuleBook, rule_book
+from sweeper.memory.records.file import read_records
+from sweeper.planning.rulebook.rules import RuleBook, rule_book
 
 
 def main() -> None:

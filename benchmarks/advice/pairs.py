@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from benchmarks.advice.expectation import expected_excess
 from benchmarks.advice.records import (
     Record,
     known_strategy,
@@ -16,8 +17,7 @@ from benchmarks.advice.records import (
     space_of,
     strategy_of,
 )
-from sweeper.planning.expectation import expected_excess
-from sweeper.planning.rules import RuleBook
+from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.spec import Scalar
 
 # Below these differences two scores are not told apart. GSM8K: the 90th percentile of the change

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, LengthFacts, ModelFacts
-from sweeper.planning.facttable import fact_values
-from sweeper.planning.plan import Parameter
-from sweeper.planning.rules import RuleBook
-from sweeper.planning.space import Standing, standings
+from sweeper.plan import Parameter
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, standings
+from sweeper.planning.rulebook.fact_table import fact_values
+from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.spec import AimSpec, ModelSpec, Spec, Task
 
 # Defaults for what a record leaves out: a 7B decoder, 10,000 rows of 300 tokens.
@@ -66,7 +66,7 @@ def task_of(record: Record) -> Task:
     return "code" if _CODE.search(words) else "instruction"
 
 
-def standing_of(book: RuleBook, record: Record) -> Standing:
+def standing_of(book: RuleBook, record: Record) -> RatedStrategy:
     """What the rules make of the record's strategy on the record's facts."""
     spec, facts = request_of(record)
     values = fact_values(spec, facts, facts.models[0])

@@ -17,13 +17,13 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from sweeper.facts.bits import PIECES, general_pieces, pieces
+from sweeper.facts.bits_per_byte import PIECES, general_pieces, pieces
 from sweeper.facts.domain import FAR, FAR_BITS, general_text, tokens_per_word
 from sweeper.facts.lengths import ruler
 from sweeper.facts.model import model_facts
 from sweeper.spec import ModelSpec
-from sweeper.training.base_model import load_base
-from sweeper.training.bits_per_byte import bits_per_byte
+from sweeper.training.base_model.keeper import load_base
+from sweeper.training.probes.bits_per_byte import bits_per_byte
 
 ROWS = 200
 _MODULES = (argparse, inspect, json)

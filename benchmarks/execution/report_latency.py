@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sweeper.cli.report_maker import ReportMaker
 from sweeper.findings.compute import compute
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
 

@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoModel
 
 from sweeper.facts.model import model_folder
-from sweeper.training.packaged import packaged_model
+from sweeper.training.base_model.weights import packaged_model
 
 
 def adapted(name: str) -> nn.Module:

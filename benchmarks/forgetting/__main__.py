@@ -22,11 +22,12 @@ from sweeper.backend import Decision
 from sweeper.data.load import load
 from sweeper.facts.model import model_facts
 from sweeper.spec import DataSpec, ModelSpec, Scalar, Spec
-from sweeper.training.backend import weights_folder
-from sweeper.training.job import Job
-from sweeper.training.memory_guard import MemoryGuard
-from sweeper.training.trial import run_trial
-from sweeper.training.workshop import Workshop
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.trial.job import Job
+from sweeper.training.trial.run import train_trial
 from sweeper.trials import TrialBudget, TrialConfig, TrialResult
 
 TOKENS, EVALUATED, RUNGS = 128, 8, 4
@@ -68,20 +69,20 @@ def main() -> None:
         "--guards", nargs="*", default=list(GUARDS), help="of: " + ", ".join(GUARDS)
     )
     chosen = parser.parse_args()
-    workshop = _workshop(chosen)
-    plain = _trainings(workshop, chosen, "none")
+    shared = _shared(chosen)
+    plain = _trainings(shared, chosen, "none")
     _show("none", plain, plain)
     for guard in chosen.guards:
         if guard != "none":
-            _show(guard, _trainings(workshop, chosen, guard), plain)
+            _show(guard, _trainings(shared, chosen, guard), plain)
 
 
-def _workshop(chosen: argparse.Namespace) -> Workshop:
+def _shared(chosen: argparse.Namespace) -> SharedModel:
     named = ModelSpec(id=chosen.model)
     facts = model_facts(named)
     data = DataSpec(path=chosen.data, general=chosen.general, max_rows=chosen.rows)
     spec = Spec(task=chosen.task, models=(named,), data=data)
-    return Workshop(
+    context = ModelContext(
         named,
         facts,
         weights_folder(named, facts),
@@ -91,21 +92,22 @@ def _workshop(chosen: argparse.Namespace) -> Workshop:
         EVALUATED,
         torch.device("cuda" if torch.cuda.is_available() else "cpu"),
     )
+    return SharedModel(context)
 
 
-def _trainings(workshop: Workshop, chosen: argparse.Namespace, guard: str) -> list[Pair]:
-    return [_training(workshop, chosen, GUARDS[guard], seed) for seed in range(chosen.seeds)]
+def _trainings(shared: SharedModel, chosen: argparse.Namespace, guard: str) -> list[Pair]:
+    return [_training(shared, chosen, GUARDS[guard], seed) for seed in range(chosen.seeds)]
 
 
 def _training(
-    workshop: Workshop, chosen: argparse.Namespace, guard: dict[str, Scalar], seed: int
+    shared: SharedModel, chosen: argparse.Namespace, guard: dict[str, Scalar], seed: int
 ) -> Pair:
     # A limit that is never reached has general text watched where nothing else does.
     watched: dict[str, Scalar] = {"general_loss_limit": math.inf}
     own = _LORA if chosen.strategy == "lora" else {}
     rate = chosen.rate or RATES[chosen.strategy]
     parameters = {"learning_rate": rate, **own, **watched, **guard}
-    rows = len(workshop.dataset.splits["train"])
+    rows = len(shared.context.dataset.splits["train"])
     config = TrialConfig(
         number=0,
         seed=seed,
@@ -125,8 +127,8 @@ def _training(
     )
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(workshop, config, Path(folder), lambda _: Decision.CONTINUE, lambda: False)
-        result = run_trial(job, MemoryGuard())
+        job = Job(shared, config, Path(folder), lambda _: Decision.CONTINUE, lambda: False)
+        result = train_trial(job, MemoryGuard())
     return _pair(result, time.perf_counter() - start)
 
 

@@ -26,21 +26,21 @@ from transformers import (
 
 from benchmarks.live.by_sweeper import MODEL, STRATEGY
 from benchmarks.live.record import Winner
+from sweeper.evaluation.judge import Judge, autocast
 from sweeper.facts.gather import gather
 from sweeper.facts.record import Split
-from sweeper.planning.plan import Parameter
+from sweeper.plan import Parameter
 from sweeper.planning.planner import make_plan
 from sweeper.search.configure import BATCH, configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.base import Evaluation
-from sweeper.training.assembly import assembled, head_names
 from sweeper.training.backend import TorchBackend
-from sweeper.training.measure import Judge, autocast
-from sweeper.training.quick_steps import quick_steps
-from sweeper.training.rungs import set_weights, trained_weights
-from sweeper.training.sampling import LengthGroupedBatches
-from sweeper.training.schedule import rung_steps, schedule
+from sweeper.training.loop.batch_order import LengthGroupedBatches
+from sweeper.training.loop.fast_steps import quick_steps
+from sweeper.training.loop.schedule import rung_steps, schedule
+from sweeper.training.trial.assembly import assembled, head_names
+from sweeper.training.trial.rungs import set_weights, trained_weights
 from sweeper.trials import TrialConfig
 
 Chosen = Mapping[str, Scalar]
@@ -64,7 +64,7 @@ class Shared:
         )
         self.plan = make_plan(spec, gather(spec))
         self.candidate = self.plan.candidate(STRATEGY)
-        self.workshop = TorchBackend(self.plan, spec).workshop(MODEL)
+        self.base = TorchBackend(self.plan, spec).shared(MODEL)
         self._open = ExitStack()
 
     @property
@@ -93,7 +93,7 @@ class Shared:
         """A fresh model on the base, which the last one has given back."""
         self._open.close()
         self._open = ExitStack()
-        made = assembled(self.workshop, strategy_named(STRATEGY), config)
+        made = assembled(self.base, strategy_named(STRATEGY), config)
         model = self._open.enter_context(made)
         self._open.enter_context(quick_steps(model))
         return model
@@ -104,8 +104,8 @@ class Shared:
 
     def evaluate(self, model: nn.Module, split: Split, count: int | None = None) -> Evaluation:
         """Score a model on a split, or on its first items."""
-        batch, items = self.candidate.evaluation_batch, self.workshop.items(split)
-        return Judge(self.workshop.task, items, batch, self.mixed).evaluate(model, count)
+        batch, items = self.candidate.evaluation_batch, self.base.context.items(split)
+        return Judge(self.base.context.task, items, batch, self.mixed).evaluate(model, count)
 
 
 class LikeTrainer(Trainer):
@@ -134,8 +134,8 @@ class LikeTrainer(Trainer):
         super().__init__(
             model_init=self._fresh,
             args=_arguments(folder, self.config),
-            data_collator=shared.workshop.task.collate,
-            train_dataset=shared.workshop.items("train").features,
+            data_collator=shared.base.context.task.collate,
+            train_dataset=shared.base.context.items("train").features,
             callbacks=[_AtRungs(self)],
         )
 
@@ -145,7 +145,7 @@ class LikeTrainer(Trainer):
         return self.shared.model(self.config)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        items = self.shared.workshop.items("train")
+        items = self.shared.base.context.items("train")
         order = LengthGroupedBatches(items.lengths, self._train_batch_size, self.config.seed)
         loader = DataLoader(
             items.features,
@@ -177,7 +177,7 @@ class LikeTrainer(Trainer):
         return self.lr_scheduler
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
-        task = self.shared.workshop.task.for_training(self.config.parameters)
+        task = self.shared.base.context.task.for_training(self.config.parameters)
         with autocast(self.args.device, self.shared.mixed):
             loss = task.loss(model, inputs)
         return loss.total / loss.weight

@@ -13,7 +13,7 @@ from rich.table import Table
 from benchmarks.memory.rules import RULES, Rule
 from benchmarks.memory.score import Row, Score, fits, ours, rows_of, score, scored, without
 from sweeper.errors import UsageError
-from sweeper.planning.memory_file import read_records
+from sweeper.memory.records.file import read_records
 
 _COLUMNS = ("rows", "within 10%", "within 20%", "over 10% too low", "in interval")
 

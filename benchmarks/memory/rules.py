@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-from sweeper.planning.memory import GIB
-from sweeper.planning.memory_records import Case
-from sweeper.planning.memory_states import trainable_parameters
+from sweeper.memory.records.records import Case
+from sweeper.memory.states import trainable_parameters
+from sweeper.units import GIB
 
 Rule = Callable[[Case], float | None]
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sweeper.planning.memory import GIB, worst_phase
-from sweeper.planning.memory_counters import CONTEXT_GIB, VOLTA_CONTEXT_GIB
-from sweeper.planning.memory_file import predict
-from sweeper.planning.memory_records import Case, case_of
+from sweeper.memory.estimate import worst_phase
+from sweeper.memory.overheads import CONTEXT_GIB, VOLTA_CONTEXT_GIB
+from sweeper.memory.records.file import predict
+from sweeper.memory.records.records import Case, case_of
+from sweeper.units import GIB
 
 #: Set aside: the real lengths of this source's runs do not follow from its records.
 SET_ASIDE = "ms-swift"

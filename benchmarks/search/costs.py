@@ -17,7 +17,7 @@ from benchmarks.search.design import BATCH
 from benchmarks.search.table import Floats, Recorded, Table
 from sweeper.search.length import rungs_of
 from sweeper.spec import Scalar
-from sweeper.training.schedule import optimizer_steps, rung_steps
+from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 
 TARGETS = "target_modules"
 # The slowest tenth of the trials were disturbed by whatever else ran.

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from benchmarks.search.table import Floats
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.search import space
 from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.spec import Scalar

@@ -18,11 +18,11 @@ import numpy as np
 from benchmarks.search.design import BATCH
 from benchmarks.search.table import Floats
 from benchmarks.search.world import Beforehand, Realised, scored_items
-from sweeper.planning.plan import Parameter, Plan
+from sweeper.plan import Parameter, Plan
 from sweeper.search import space
 from sweeper.search.pruner import chance
 from sweeper.spec import Scalar
-from sweeper.training.schedule import optimizer_steps, rung_steps
+from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 
 
 @dataclass(frozen=True)

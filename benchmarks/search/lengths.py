@@ -21,14 +21,15 @@ from functools import cached_property
 
 import numpy as np
 import optuna
+from sweeper.execution.slots import known_slots
 
 from benchmarks.search.design import BATCH
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.replay import PLANNED_LIKE, seeded
 from benchmarks.search.table import read
-from sweeper.execution.slots import known_slots
-from sweeper.planning.epochs import EPOCHS, lengths
-from sweeper.planning.plan import Candidate, Parameter, Plan, Prior
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Candidate, Parameter, Plan, Prior
+from sweeper.planning.budget.epochs import lengths
 from sweeper.search import space
 from sweeper.search.engine import Limit, Rung, search
 from sweeper.search.length import rungs_of

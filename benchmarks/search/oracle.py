@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 
 import optuna
+from sweeper.execution.slots import known_slots
 
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.replay import answered_by, seeded
 from benchmarks.search.score import Replay, mean, mean_seconds
 from benchmarks.search.thaw import worlds
 from benchmarks.search.world import Realised, TableWorld
-from sweeper.execution.slots import known_slots
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.search import space
 from sweeper.search.engine import Limit, search
 

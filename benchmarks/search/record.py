@@ -29,14 +29,14 @@ from benchmarks.search.table import BASE_FILE, write_trial
 from benchmarks.search.tasks import RecordedTask, plan_of, tasks_named
 from sweeper.backend import Decision
 from sweeper.facts.machine import processor
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.search import space
 from sweeper.search.configure import configure
 from sweeper.search.untrained import BASE
 from sweeper.tasks.base import Evaluation
 from sweeper.training.backend import TorchBackend
-from sweeper.training.job import ITEM_LOSSES, Job
-from sweeper.training.trial import run_trial
+from sweeper.training.trial.job import ITEM_LOSSES, Job
+from sweeper.training.trial.run import train_trial
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 # Tasks take turns in blocks, so that all of them can be used early.
@@ -91,9 +91,9 @@ class RecordedBackend(TorchBackend):
     def record(self, config: TrialConfig, folder: Path) -> tuple[TrialResult, Curve]:
         """Train a trial to its end."""
         curve = Curve()
-        workshop = self.workshop(config.model)
-        job = RecordedJob(workshop, config, folder, curve.add, _never, curve=curve)
-        return run_trial(job, self._guard), curve
+        shared = self.shared(config.model)
+        job = RecordedJob(shared, config, folder, curve.add, _never, curve=curve)
+        return train_trial(job, self._guard), curve
 
 
 def _never() -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from sweeper.execution.slots import known_slots
 
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.methods import METHODS, OURS, Method
@@ -35,9 +36,8 @@ from benchmarks.search.world import (
     is_scored,
     too_few,
 )
-from sweeper.execution.slots import known_slots
-from sweeper.planning.budget import first_rung
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
+from sweeper.planning.budget.budget import first_rung
 from sweeper.search.engine import Limit, Objective, Rung, search
 from sweeper.spec import Scalar
 

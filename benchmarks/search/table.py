@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.search.untrained import HEAD
 from sweeper.spec import Scalar
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.facts.gather import gather
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.planning.planner import make_plan
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import optuna
+from sweeper.execution.slots import known_slots
 
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.replay import MOST_TRIALS, PLANNED_LIKE, answered_by, seeded
 from benchmarks.search.score import mean
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import Ground, Realised, TableWorld, World
-from sweeper.execution.slots import known_slots
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.search.engine import Limit, search
 
 

@@ -18,7 +18,7 @@ from benchmarks.search.methods import METHODS, OURS
 from benchmarks.search.replay import PLANNED_LIKE, replay
 from benchmarks.search.score import BUDGETS, mean, mean_seconds
 from benchmarks.search.table import TABLES, read
-from sweeper.planning.plan import Hint, Plan
+from sweeper.plan import Hint, Plan
 from sweeper.search import space
 
 # Decades by which the earlier best rate is off; None for no warm start.

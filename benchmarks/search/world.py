@@ -20,8 +20,8 @@ from benchmarks.search.costs import Costs
 from benchmarks.search.curvemodel import Coordinates, CurveModel, Ranking, ranking
 from benchmarks.search.design import Design
 from benchmarks.search.table import Baseline, Floats, Recorded, Table
-from sweeper.planning.epochs import EPOCHS
-from sweeper.planning.plan import Plan
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Plan
 from sweeper.search import space
 from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.search.length import rungs_of

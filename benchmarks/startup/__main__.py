@@ -28,12 +28,12 @@ print(time.process_time() - start)
 """
 PARTS = {
     "the rule book, read": (
-        "from sweeper.planning.rules import rule_book",
+        "from sweeper.planning.rulebook.rules import rule_book",
         "rule_book()",
     ),
     "100 estimates of memory": (
         "from sweeper.facts.model import model_facts; from sweeper.spec import ModelSpec; "
-        "from sweeper.planning.memory import Setup, estimate; "
+        "from sweeper.memory.estimate import Setup, estimate; "
         "facts = model_facts(ModelSpec(id='meta-llama/Meta-Llama-3-8B'))",
         "[estimate(facts, Setup(strategy='lora', micro_batch=n, sequence_length=1000 + n), 80)"
         " for n in range(1, 101)]",

@@ -29,15 +29,16 @@ from transformers import (
 
 from sweeper.backend import Decision
 from sweeper.facts.gather import gather
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.planning.planner import make_plan
 from sweeper.search.configure import configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.strategies.targets import target_modules
-from sweeper.training.backend import TorchBackend, weights_folder
-from sweeper.training.rungs import RungWatch
-from sweeper.training.trainer import TrialTrainer
+from sweeper.training.backend import TorchBackend
+from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.loop.trainer import TrialTrainer
+from sweeper.training.trial.rungs import RungWatch
 from sweeper.trials import TrialConfig
 
 _LENGTH = 512

@@ -39,14 +39,14 @@ def evaluate(
 
     What has been scored is kept in the run's folder: the same command goes on where it ended.
     """
-    from sweeper.cli import evaluating, scoring
+    from sweeper.cli import evaluate_steps, suite_process
     from sweeper.cli.console import err
     from sweeper.cli.report import find_run
     from sweeper.cli.report_maker import ReportMaker, lost_charts
     from sweeper.cli.work_progress import work_progress
     from sweeper.errors import UsageError
     from sweeper.findings.compute import compute
-    from sweeper.planning.plan import Plan
+    from sweeper.plan import Plan
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
 
@@ -63,16 +63,16 @@ def evaluate(
             fix="Name one with --suite; examples/suites/ has some to start from.",
         )
     permitted = spec.evaluation.run_generated_code
-    opened = evaluating.open_suite(path, run_generated_code=permitted)
-    numbers = [] if base else list(trial or [evaluating.recommended(compute(folder))])
-    request = evaluating.request_for(folder, plan, spec, opened, numbers)
+    opened = evaluate_steps.open_suite(path, run_generated_code=permitted)
+    numbers = [] if base else list(trial or [evaluate_steps.recommended(compute(folder))])
+    request = evaluate_steps.request_for(folder, plan, spec, opened, numbers)
     with folder.lock():
 
         def tell(line: str) -> None:
             if not quiet:
                 err().print(line, markup=False, soft_wrap=True)
 
-        ended_by = scoring.score(request, tell, work_progress(quiet=quiet))
+        ended_by = suite_process.score(request, tell, work_progress(quiet=quiet))
         with ReportMaker(folder) as maker:
             findings = maker.finish()
     if maker.no_charts:
@@ -83,16 +83,16 @@ def evaluate(
         raise typer.Exit(128 + ended_by)
     _show(folder, findings, numbers, as_json=as_json)
     if max_forgetting is not None and numbers:
-        evaluating.gate(findings, numbers, max_forgetting)
+        evaluate_steps.gate(findings, numbers, max_forgetting)
 
 
 def _show(folder: object, findings: Findings, numbers: list[int], *, as_json: bool) -> None:
     import json
 
     from sweeper.cli.console import out
-    from sweeper.evaluation.suitescores import evaluations, read_scores
     from sweeper.findings.forgetting_record import Forgetting
     from sweeper.runfolder import RunFolder
+    from sweeper.suite.scores import evaluations, read_scores
 
     assert isinstance(folder, RunFolder)
     measured = findings.forgetting
@@ -132,7 +132,7 @@ def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
 
     from sweeper.cli.console import out
     from sweeper.findings import words
-    from sweeper.findings.forgetwords import figure, lost, noise_sentence, scored_on
+    from sweeper.findings.forgetting_words import figure, lost, noise_sentence, scored_on
 
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("trial", "task", "base", "tuned", "points lost (95% CI)", "detectable", ""):

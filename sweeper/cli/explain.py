@@ -12,7 +12,7 @@ import typer
 from sweeper.cli.report import find_run
 
 if TYPE_CHECKING:
-    from sweeper.planning.plan import Plan
+    from sweeper.plan import Plan
     from sweeper.spec import Spec
 
 
@@ -28,8 +28,8 @@ def explain(
     """Show which rules fired, which nearly did, and what would change the decision, in numbers."""
     from sweeper.cli.rules import rules
     from sweeper.planning.counterfactuals import counterfactuals
-    from sweeper.planning.explain import fired_rules, near_misses
-    from sweeper.planning.rules import rule_book
+    from sweeper.planning.rulebook.explanations import fired_rules, near_misses
+    from sweeper.planning.rulebook.rules import rule_book
 
     if what in {rule.id for rule in rule_book(tuple(folders or ())).rules}:
         rules(what, folders, facts=False, as_json=as_json)
@@ -57,8 +57,8 @@ def explain(
 
 def _request(what: str) -> tuple[Spec, Plan]:
     """The request and the plan behind a run's name, its folder, or a plan file."""
-    from sweeper.planning.explain import request_of
-    from sweeper.planning.plan import Plan
+    from sweeper.plan import Plan
+    from sweeper.planning.rulebook.explanations import request_of
     from sweeper.specfile import resolve
 
     path = Path(what)

@@ -53,7 +53,6 @@ def _register() -> None:
         run,
         schema,
         show,
-        worker,
     )
 
     app.command("plan")(plan.plan)
@@ -62,7 +61,6 @@ def _register() -> None:
     app.command("evaluate")(evaluate.evaluate)
     app.command("explain")(explain.explain)
     app.command("memory")(memory.memory)
-    app.command("worker")(worker.worker)
     app.command("doctor")(doctor.doctor)
     app.command("rules")(rules.rules)
     app.command("schema")(schema.schema)

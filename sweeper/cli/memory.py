@@ -68,7 +68,7 @@ def memory(
 ) -> None:
     """Predict the peak memory of one training set-up, with its parts."""
     from sweeper.cli import memory_table
-    from sweeper.planning.memory_checks import checked_setup
+    from sweeper.memory.checks import checked_setup
 
     if records is not None:
         memory_table.print_records(records)

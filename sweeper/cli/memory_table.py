@@ -10,18 +10,18 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from sweeper.cli import probing
+from sweeper.cli import probe_process
 from sweeper.cli.console import out
+from sweeper.cli.dry_run_process import dry_run
 from sweeper.errors import Problem, UsageError
 from sweeper.facts import gpus
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory import estimate, tensors_gib, trial_gib
-from sweeper.planning.memory_checks import check_targets
-from sweeper.planning.memory_dryrun import dry_run
-from sweeper.planning.memory_file import predictions, read_records
-from sweeper.planning.memory_setup import Setup
-from sweeper.planning.plan import MemoryEstimate
+from sweeper.memory.checks import check_targets
+from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
+from sweeper.memory.records.file import predictions, read_records
+from sweeper.memory.setup import Setup
+from sweeper.plan import MemoryEstimate
 from sweeper.spec import ModelSpec
 from sweeper.units import count, gib
 
@@ -65,7 +65,7 @@ def print_setup(
     limit = gpu_memory if gpu_memory is not None else gpus.named(gpu).memory_gib if gpu else None
     found = estimate(model, setup, limit or 0.0)
     followed = dry_run(model, setup) if dry else None
-    probed = probing.probe(model, setup) if probe else None
+    probed = probe_process.probe(model, setup) if probe else None
     fits = None if limit is None else found.high_gib <= limit
     if as_json:
         answer: dict[str, Any] = {"model": model.id, "setup": asdict(setup)}
@@ -77,7 +77,7 @@ def print_setup(
     if followed is not None:
         out().print(_dry_line(followed, found))
     if probed is not None:
-        out().print(probing.line(probed, trial_gib(found)), markup=False)
+        out().print(probe_process.line(probed, trial_gib(found)), markup=False)
 
 
 def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float | None) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from sweeper import units
 from sweeper.cli.console import out
 from sweeper.facts.record import DomainFacts, Facts
-from sweeper.planning.plan import Candidate, Parameter, Plan
+from sweeper.plan import Candidate, Parameter, Plan
 
 # The parameters that a reader looks for first; the rest is behind --verbose and --json.
 KEY_PARAMETERS = (

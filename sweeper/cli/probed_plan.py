@@ -10,15 +10,15 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.cli.console import err
-from sweeper.cli.probing import digest, known, probe
+from sweeper.cli.probe_process import digest, known, probe
 from sweeper.errors import SweeperError, UsageError
 from sweeper.facts.measured import shape_of, with_measured
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.planning.duration_setup import candidate_setup
-from sweeper.planning.lengths import sequence_cap
-from sweeper.planning.looks import TYPICAL_CLASSES
-from sweeper.planning.memory_setup import Setup
-from sweeper.planning.plan import Candidate, Plan
+from sweeper.memory.setup import Setup
+from sweeper.plan import Candidate, Plan
+from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES
+from sweeper.planning.budget.sequence_cap import sequence_cap
+from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.planner import make_plan
 from sweeper.spec import Spec
 

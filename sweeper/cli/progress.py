@@ -34,7 +34,7 @@ _SHORT = {
 }
 
 
-class Progress(Protocol):
+class ProgressView(Protocol):
     """Is told everything that happens, with the status after it."""
 
     def __call__(self, event: Event, status: Status) -> None: ...
@@ -42,7 +42,7 @@ class Progress(Protocol):
     def close(self) -> None: ...
 
 
-def progress(mode: str = "auto", log_format: str = "text", *, quiet: bool = False) -> Progress:
+def progress(mode: str = "auto", log_format: str = "text", *, quiet: bool = False) -> ProgressView:
     """The view that fits the stream: ``mode`` is auto, plain or none."""
     if log_format == "jsonl":
         return JsonProgress()

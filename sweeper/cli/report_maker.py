@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from sweeper.artifact import Record, write_text
 from sweeper.errors import SweeperError
-from sweeper.execution.placement import quiet_threads
+from sweeper.execution.pools.placement import quiet_threads
 from sweeper.findings.record import Findings
 from sweeper.runfolder import RunFolder
 
@@ -189,7 +189,7 @@ class ReportMaker:
         """The report without a child process and without charts."""
         # Not at the top: the command's own process needs them for this way out alone.
         from sweeper.findings.compute import compute
-        from sweeper.planning.plan import Plan
+        from sweeper.plan import Plan
         from sweeper.reporting.write import write_reports
 
         self.no_charts = self.no_charts or "the drawing process could not be started"

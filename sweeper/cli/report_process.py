@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TextIO
 
 from sweeper.cli.report_maker import Answer
+from sweeper.die_with_parent import die_with
 from sweeper.errors import SweeperError
 from sweeper.findings.compute import compute
-from sweeper.lifeline import die_with
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sweeper.planning.rules import Rule
+    from sweeper.planning.rulebook.rules import Rule
 
 
 def rules(
@@ -27,7 +27,7 @@ def rules(
     import json
 
     from sweeper.errors import UsageError, near_match
-    from sweeper.planning.rules import rule_book
+    from sweeper.planning.rulebook.rules import rule_book
 
     book = rule_book(tuple(folders or ()))
     by_id = {known.id: known for known in book.rules}
@@ -49,7 +49,7 @@ def rules(
 
 
 def _row(rule: Rule) -> dict[str, object]:
-    from sweeper.planning.explain import effect_texts
+    from sweeper.planning.rulebook.explanations import effect_texts
 
     return {
         "id": rule.id,
@@ -71,7 +71,7 @@ def _whole(rule: Rule) -> None:
 def _facts(as_json: bool) -> None:
     import json
 
-    from sweeper.planning.facttable import FACTS
+    from sweeper.planning.rulebook.fact_table import FACTS
 
     rows = [
         {"name": fact.name, "kind": fact.kind, "unit": fact.unit, "description": fact.description}

@@ -56,16 +56,16 @@ def run(
     from sweeper.execution.interruption import leaving_on_signals
 
     with leaving_on_signals():
-        from sweeper.cli import planview, sweeping
+        from sweeper.cli import planview, run_steps
         from sweeper.cli.progress import progress as make_progress
         from sweeper.cli.work_progress import work_progress
         from sweeper.specfile import resolve
 
-        sweeping.check_choices(progress=progress, log_format=log_format)
+        run_steps.check_choices(progress=progress, log_format=log_format)
         if name is not None:
             flags[("name",)] = name
         spec = resolve(flags, spec_file)
-        prepared = sweeping.prepare(
+        prepared = run_steps.prepare(
             spec,
             check_model=backend == BACKEND,
             quiet=quiet,
@@ -76,5 +76,5 @@ def run(
             planview.show(prepared.plan)
             return
         view = make_progress(progress, log_format, quiet=quiet)
-        ended = sweeping.sweep(prepared, new=new, backend=backend, view=view)
-        sweeping.conclude(ended, as_json=as_json, fail_under=fail_under)
+        ended = run_steps.sweep(prepared, new=new, backend=backend, view=view)
+        run_steps.conclude(ended, as_json=as_json, fail_under=fail_under)

@@ -16,8 +16,8 @@ def schema(
     import json
 
     from sweeper.errors import UsageError, near_match
-    from sweeper.planning.rules import rule_book
-    from sweeper.planning.schema import rules_schema, strategy_schema
+    from sweeper.planning.rulebook.rules import rule_book
+    from sweeper.planning.rulebook.schema import rules_schema, strategy_schema
     from sweeper.specfile import json_schema
 
     if kind not in KINDS:

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sweeper.data.names import KNOWN
+from sweeper.data.column_names import KNOWN
 from sweeper.data.problems import Problems
 from sweeper.data.table import Table
 from sweeper.errors import DataError

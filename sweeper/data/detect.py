@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from sweeper.data import names
+from sweeper.data import column_names
+from sweeper.data.column_names import ROLES, Role
 from sweeper.data.examples import DataFormat
-from sweeper.data.names import ROLES, Role
 from sweeper.data.problems import Problems
 from sweeper.data.refusal import refuse_preferences, unrecognised
-from sweeper.data.shapes import FORMATS, SHAPES, WANTED, Shape
+from sweeper.data.row_formats import FORMATS, SHAPES, WANTED, Shape
 from sweeper.data.table import Fields, Table
 from sweeper.data.values import accepts, is_templated, text_of
 from sweeper.errors import near_match
@@ -76,7 +76,12 @@ def _label_and_only_text(
 ) -> list[tuple[Shape, dict[Role, str]]]:
     """A label by its name, beside the only other column that holds text under a name of its own."""
     label = fixed.get("label") or next(
-        (present[name] for name in (*names.LABEL_TEXT, *names.LABEL) if name in present), None
+        (
+            present[name]
+            for name in (*column_names.LABEL_TEXT, *column_names.LABEL)
+            if name in present
+        ),
+        None,
     )
     others = [
         column for column in present.values() if column != label and _is_prose(sample, column)

@@ -9,7 +9,6 @@ from functools import reduce
 from pathlib import Path
 
 from sweeper.data import checks
-from sweeper.data.canonical import Examples, examples
 from sweeper.data.detect import Form, detect
 from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split
 from sweeper.data.files import split_files
@@ -17,6 +16,7 @@ from sweeper.data.problems import listing
 from sweeper.data.read import read
 from sweeper.data.splits import carve, in_order, subset
 from sweeper.data.table import Table
+from sweeper.data.to_examples import Examples, examples
 from sweeper.data.warnings import warnings
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sweeper.data import names
+from sweeper.data import column_names
+from sweeper.data.column_names import Role
 from sweeper.data.examples import DataFormat
-from sweeper.data.names import Role
 from sweeper.data.problems import listing
-from sweeper.data.shapes import WANTED, Shape
+from sweeper.data.row_formats import WANTED, Shape
 from sweeper.data.table import Fields, Table
 from sweeper.errors import DataError
 from sweeper.spec import Task
@@ -34,10 +34,10 @@ def refuse_preferences(table: Table, sample: Sequence[Fields]) -> None:
         DataError: The table holds preference data.
     """
     columns = {column.lower(): column for column in table.columns}
-    if set(names.PREFERENCE) <= columns.keys():
+    if set(column_names.PREFERENCE) <= columns.keys():
         what, fix = "preference pairs (`chosen` and `rejected`)", "Train on the chosen answers: "
         fix += "data.columns: {prompt: prompt, completion: chosen}, or {messages: chosen}."
-    elif found := [column for column in names.UNPAIRED_PREFERENCE if column in columns]:
+    elif found := [column for column in column_names.UNPAIRED_PREFERENCE if column in columns]:
         what, fix = f"ratings of answers (`{found[0]}`)", "Keep the rows that were rated good."
     elif {"completion", "label"} <= columns.keys() and all(
         isinstance(fields.get(columns["label"]), bool) for fields in sample
@@ -94,7 +94,7 @@ def _nearest(
 def _lists(sample: Sequence[Fields], task: Task) -> str:
     if task != "classification":
         return ""
-    for name in names.LABEL:
+    for name in column_names.LABEL:
         cells = [fields[name] for fields in sample if fields.get(name) is not None]
         if cells and all(isinstance(cell, list) for cell in cells):
             return f"`{name}` holds lists: several labels a row (multi-label) are not supported."

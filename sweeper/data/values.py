@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
-from sweeper.data.names import Role
+from sweeper.data.column_names import Role
 
 ROLE_KEYS = ("from", "role")
 """The key that says who speaks in a turn: ShareGPT's, then OpenAI's."""

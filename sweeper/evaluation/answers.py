@@ -14,7 +14,7 @@ from sweeper.data.examples import Example
 from sweeper.evaluation.code_execution import Limits, run_program
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.evaluation.pass_at_k import code_of, pass_at_k
-from sweeper.evaluation.text import text_match
+from sweeper.evaluation.text_metrics import text_match
 from sweeper.tasks.instruction import Instruction
 
 # No answer is longer than this, whatever the references are: a model that does not stop would

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from sweeper.evaluation.probe import Array, Probe, nll
+from sweeper.evaluation.linear_probe import Array, Probe, nll
 from sweeper.facts.record import Split
 from sweeper.tasks.base import Baseline, Evaluation, Floats
 from sweeper.tasks.classification import Classification, class_metrics, confused

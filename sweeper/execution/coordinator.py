@@ -1,7 +1,6 @@
-"""The coordinating command: fills the queues and goes through the phases of a run.
+"""``run_sweep``: the phases of a run, from what earlier calls left to the opened test split.
 
-It never trains, holds no torch, and may be killed at any moment: what it knows it reads back from
-the storage and the run folder. Drawing and reports are the caller's.
+It may be killed at any moment: what it knows it reads back from the run's folder.
 """
 
 from __future__ import annotations
@@ -14,46 +13,35 @@ from typing import Literal
 
 from optuna.exceptions import StorageInternalError
 
-from sweeper.errors import NoTrialCompleted, RunError
-from sweeper.execution import disk, repair, seal, sharing
-from sweeper.execution.claims import Queue
+from sweeper.backend import TRAINING
+from sweeper.errors import NoTrialCompleted, RunError, near_match
+from sweeper.execution import disk, repair, seal, tasks
+from sweeper.execution.attempts import readable
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
 from sweeper.execution.events import Event, now
 from sweeper.execution.interruption import Signals
-from sweeper.execution.jobqueue import JobQueue
-from sweeper.execution.jobs import Job, confirm
-from sweeper.execution.launch import workers_for
-from sweeper.execution.ledger import Ledger
-from sweeper.execution.loop import Loop, Stopped
-from sweeper.execution.patience import Patience, StorageGone, patient
-from sweeper.execution.progress import Progress
-from sweeper.execution.repair import readable
-from sweeper.execution.search_end import SearchEnd
-from sweeper.execution.slots import top_up, useful_total
+from sweeper.execution.owner import Owner, Stopped
+from sweeper.execution.pools.local_pool import LocalPool
+from sweeper.execution.pools.placement import demand_of, machine_of, place
+from sweeper.execution.pools.pool import Pool
+from sweeper.execution.progress import RunProgress
+from sweeper.execution.restore import restore
+from sweeper.execution.run_state import RunState, homes_of_jobs
 from sweeper.execution.status import Phase, Status
-from sweeper.planning.plan import Plan
+from sweeper.execution.study_mirror import StorageGone, StudyMirror, default_url
+from sweeper.execution.worker.run_check import Briefing, brief
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search import ending, warmstart
-from sweeper.search.storage import default_url, open_storage
-from sweeper.search.study import (
-    BACKEND,
-    CLOSED,
-    IDENTITY,
-    OPEN,
-    PHASE,
-    RUN,
-    SPEC,
-    TOTAL,
-    create_study,
-    jobs_name,
-)
+from sweeper.search import study_end, warmstart
+from sweeper.search.search import Search
+from sweeper.search.starts import known_starts, useful_total
 from sweeper.spec import Spec
 from sweeper.trials import TestSeal
 
 # What may go wrong once more while a run that failed is put down.
 _LOST_CAUSES = (disk.NoRoom, OSError, StorageInternalError, StorageGone, Stopped)
 
-DEFAULT_BACKEND = "sweeper.training.backend:make"
+EXECUTORS = ("local", "ray")
 
 OutcomeKind = Literal["complete", "interrupted", "timeout", "none-completed"]
 
@@ -83,9 +71,10 @@ def run_sweep(
     spec: Spec,
     plan: Plan,
     *,
-    backend: str = DEFAULT_BACKEND,
+    backend: str = TRAINING,
     on_event: Callable[[Event, Status], None] = lambda _event, _status: None,
     on_trial_end: Callable[[], None] = lambda: None,
+    on_tick: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run or resume a sweep to its end.
 
@@ -95,8 +84,9 @@ def run_sweep(
         plan: The frozen plan.
         backend: ``module:function`` of the training backend.
         on_event: Called with each event and the status after it.
-        on_trial_end: Called after trials have ended, and once more at the end: time to rewrite
-            findings and report.
+        on_trial_end: Called after trials have ended, and once more at the end: findings and report
+            are out of date. Must return at once.
+        on_tick: Called several times a second. Must return at once.
 
     Raises:
         RunError: The storage cannot be used, or workers cannot work.
@@ -105,43 +95,76 @@ def run_sweep(
     if not repair.copy_of(run.plan).is_file() or not run.plan.is_file():
         repair.write_twice(plan, run.plan)
     repair.cut_half_line(run.events)
-    url = spec.search.storage or default_url(run.study)
-    patience = Patience()
-    storage = patient(open_storage(url), patience)
-    name = run.path.resolve().name
-    ledger = Ledger(run, limit_points=spec.aim.max_forgetting_points)
+    state = RunState(run, plan, spec.aim.max_forgetting_points)
+    total = useful_total(plan, spec.search.trials)
     with Signals() as signals:
-        patience.hurried = lambda: signals.count > 0
-        pool, fewer = workers_for(run, spec, plan, url, backend)
-        trials, jobs = (create_study(storage, each) for each in (name, jobs_name(name)))
-        loop = Loop(
-            run=run,
-            queue=Queue(storage, trials, patience),
-            jobs=JobQueue(run, Queue(storage, jobs, patience)),
+        pool, fewer = pool_for(run, spec, plan, brief(run, spec, backend))
+        owner = Owner(
+            state=state,
+            search=Search(
+                plan, tuple(known_starts(plan, total)), spec.search.sampler, spec.search.pruner
+            ),
+            mirror=StudyMirror(
+                spec.search.storage or default_url(run.study), run.path.resolve().name
+            ),
             pool=pool,
-            ledger=ledger,
-            progress=_progress(run, ledger, spec, plan),
+            progress=_progress(state, spec, total),
             signals=signals,
             on_event=on_event,
             on_trial_end=on_trial_end,
-            finalists=plan.budget.finalists,
+            on_tick=on_tick,
             deadline=time.monotonic() + (spec.search.timeout_seconds or float("inf")),
+            least_bytes=disk_budget(plan, spec.search.workers).least,
         )
-        patience.say = lambda text: loop.say("warning", text=text)
+        owner.mirror.hurried = lambda: signals.count > 0
+        owner.mirror.say = owner.notices.put
         if fewer:
-            loop.warn(fewer)
-        return Coordinator(run, spec, plan, loop).run_all()
+            owner.warn(fewer)
+        return Coordinator(run, spec, plan, owner).run_all()
 
 
-def _progress(run: RunFolder, ledger: Ledger, spec: Spec, plan: Plan) -> Progress:
-    earlier = readable(Status, run.status)
-    return Progress(
-        ledger,
-        useful_total(plan, spec.search.trials),
+def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple[Pool, str]:
+    """The pool that the spec names, with no worker started yet.
+
+    Returns:
+        The pool, and why there will be fewer workers than asked for; empty if there will not.
+
+    Raises:
+        RunError: There is no such executor, or it cannot work here.
+    """
+    executor, asked = spec.search.executor, spec.search.workers
+    if executor == "local":
+        placed = place(asked, machine_of(plan), demand_of(plan))
+        return LocalPool(run, briefing, placed.environments), placed.note
+    if executor != "ray":
+        raise RunError(
+            f"there is no executor {executor!r}",
+            fix=near_match(executor, EXECUTORS),
+            where="--executor",
+        )
+    try:
+        # Ray is an extra, and loading it takes longer than a short trial.
+        from sweeper.execution.pools.ray_pool import connect
+    except ImportError as error:
+        raise RunError(
+            "Ray is not installed",
+            why=str(error),
+            fix="pip install 'sweeper[ray]'",
+            where="--executor ray",
+        ) from error
+    return connect(run, spec, plan, briefing)
+
+
+def _progress(state: RunState, spec: Spec, total: int) -> RunProgress:
+    earlier = readable(Status, state.run.status)
+    return RunProgress(
+        state,
+        state.plan,
+        total,
         started_at=earlier.started_at if earlier else now(),
         earlier_seconds=earlier.seconds if earlier else 0.0,
         workers=spec.search.workers,
-        plan=plan,
+        ending=earlier.ending if earlier else None,
     )
 
 
@@ -152,12 +175,13 @@ class Coordinator:
     run: RunFolder
     spec: Spec
     plan: Plan
-    loop: Loop
+    owner: Owner
+    _decided: int = -1
 
     @property
     def total(self) -> int:
         """The study's total."""
-        return self.loop.progress.total
+        return self.owner.progress.total
 
     @property
     def _disk(self) -> DiskBudget:
@@ -169,10 +193,10 @@ class Coordinator:
             return self._phases()
         except StorageGone:
             self._fail()
-            if not self.loop.signals.count:
+            if not self.owner.signals.count:
                 raise
-            status = self.loop.progress.status(ended=True)
-            return Outcome("interrupted", status, self.loop.signals.number)
+            status = self.owner.progress.status(ended=True)
+            return Outcome("interrupted", status, self.owner.signals.number)
         except (disk.NoRoom, OSError, StorageInternalError) as error:
             self._fail()
             if not disk.no_room(error):
@@ -181,17 +205,20 @@ class Coordinator:
         except BaseException:
             self._fail()
             raise
+        finally:
+            self.owner.mirror.close()
+            self.owner.pool.close()
 
     def _phases(self) -> Outcome:
         try:
             self._prepare()
             self._search()
-            if self.loop.ledger.best() is None:
+            if self.owner.state.best() is None:
                 return self._end("none-completed", "failed")
             self._confirm_and_test()
         except Stopped:
-            self.loop.stop_workers()
-            if self.loop.signals.count:
+            self.owner.stop_workers()
+            if self.owner.signals.count:
                 return self._end("interrupted", "interrupted")
             return self._end("timeout", "timeout")
         return self._end("complete", "complete")
@@ -199,110 +226,116 @@ class Coordinator:
     def _fail(self) -> None:
         """Leave the run as well as can be: nothing runs, and the storage may be away or full."""
         with contextlib.suppress(*_LOST_CAUSES):
-            self.loop.stop_workers()
-        self.loop.pool.kill()
+            self.owner.stop_workers()
         with contextlib.suppress(*_LOST_CAUSES):
-            self._close()
+            self.owner.kill_workers()
         with contextlib.suppress(*_LOST_CAUSES):
-            self.loop.set_phase("failed")
+            self.owner.set_phase("failed")
 
     def _prepare(self) -> None:
-        study = self.loop.queue.study
-        self._claim_study()
-        self.loop.progress.total = max(self.total, ending.begun(self.loop.queue.trials()))
-        study.set_user_attr(RUN, str(self.run.path.resolve()))
-        study.set_user_attr(SPEC, self.spec.to_json())
-        sharing.publish(self.run, study)
-        study.set_user_attr(BACKEND, self.loop.pool.backend)
-        ending.reopen(study, self.spec.search)
-        if ending.ending_of(study) is None:
-            study.set_user_attr(TOTAL, self.total)
-        self.loop.recover(crashed=False)
-        top_up(self.loop.queue, self.plan, self.total)
-        ending.look(study, self.plan)
-        study.set_user_attr(PHASE, OPEN)
-        self.loop.look()
-        done = self.loop.ledger.finished(self.total)
+        owner, identity = self.owner, {}
+        if self.plan.identity is not None:
+            identity = self.plan.identity.model_dump()
+        stored = owner.mirror.open(identity)
+        for known in repair.baselines(self.run).values():
+            if known is not None:
+                owner.learn(known)
+        repaired: list[str] = []
+        unfinished = restore(owner.state, owner.search, stored, repaired.append)
+        owner.mirror.start(owner.search.study.get_trials(deepcopy=False), stored, identity)
+        for number in owner.state.asked:
+            owner.fitted.read(f"trial {number}", self.run.trial(number))
+        for name, home in homes_of_jobs(self.run).items():
+            owner.fitted.read(name, home)
+        owner.progress.total = max(self.total, len(owner.state.asked))
+        owner.state.drop_other_weights(self.plan.budget.finalists)
+        owner.add(tasks.trial(number) for number in unfinished)
+        done = len(owner.state.results)
         need = self._disk.sentence(self.run.path)
-        self.loop.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
+        owner.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
+        for text in repaired:
+            owner.warn(text)
         for text in warmstart.first_lines(self.plan, asked=self.spec.search.warm_start):
-            self.loop.say("warm-start", text=text)
+            owner.say("warm-start", text=text)
         self._note_total()
-
-    def _claim_study(self) -> None:
-        # The storage may be shared: a study of the same name must be this run's.
-        study = self.loop.queue.study
-        identity = self.plan.identity.model_dump() if self.plan.identity else {}
-        stored = study.user_attrs.get(IDENTITY)
-        if stored is None:
-            study.set_user_attr(IDENTITY, identity)
-        elif stored != identity:
-            raise RunError(
-                f"the storage holds another study named {study.study_name!r}",
-                why="Its model, data or space differ from this run's.",
-                fix="Choose another --name or another --storage.",
-            )
 
     def _note_total(self) -> None:
         if self.total < self.spec.search.trials:
-            self.loop.warn(
+            self.owner.warn(
                 f"{self.total} trials instead of {self.spec.search.trials}: every configuration "
                 "of the space will have run by then"
             )
         if self.total > self.spec.search.trials:
-            self.loop.warn(
+            self.owner.warn(
                 f"{self.total} trials have been begun already, and none of them is taken back: "
                 f"the study stays at {self.total}, not {self.spec.search.trials}"
             )
 
     def _search(self) -> None:
-        loop, baselines = self.loop, Job("baselines", "baselines")
+        owner = self.owner
         for name in repair.damaged_baselines(self.run):
-            loop.warn(f"baselines/{name}.json was damaged, and is made again")
-        if not loop.jobs.is_kept(baselines) or loop.jobs.open():
-            loop.jobs.ensure([baselines])
-        loop.set_phase("baselines" if loop.jobs.open() else "search")
-        is_over = SearchEnd(loop, self.plan, self.spec.search)
-        loop.until(lambda: is_over() and not loop.jobs.open())
+            owner.warn(f"baselines/{name}.json was damaged, and is made again")
+        owner.add([tasks.BASELINES], first=True)
+        owner.set_phase("search" if tasks.is_done(self.run, tasks.BASELINES) else "baselines")
+        kept = owner.progress.ending
+        if kept is not None and not study_end.still_ends(kept, self.spec.search):
+            owner.progress.ending = None
+        owner.may_ask = self._goes_on
+        owner.until(lambda: not owner.open and not owner.askable)
+        owner.may_ask = lambda: False
         if not repair.baselines(self.run):
-            loop.warn("there are no baselines to compare with: scoring them failed")
+            owner.warn("there are no baselines to compare with: scoring them failed")
         for name in repair.damaged_baselines(self.run):
-            loop.warn(f"baselines/{name}.json is damaged, and no model of that name was scored")
+            owner.warn(f"baselines/{name}.json is damaged, and no model of that name was scored")
+
+    def _goes_on(self) -> bool:
+        """Whether nothing but the number of trials ends the search; decided as trials end."""
+        owner = self.owner
+        ended = len(owner.state.results)
+        if owner.progress.ending is None and ended != self._decided:
+            owner.progress.ending = study_end.decide(owner.search, self.spec.search)
+        first, self._decided = self._decided != ended, ended
+        if owner.progress.ending is None:
+            return True
+        if first:
+            begun, why = len(owner.state.asked), owner.progress.ending.because
+            text = f"the search ends after {begun} of {self.total} trials: {why}"
+            if text != owner.progress.search_ended:
+                owner.progress.search_ended = text
+                owner.say("search-ended", text=text)
+                owner.write_status()
+        return False
 
     def _confirm_and_test(self) -> None:
-        loop = self.loop
+        owner, finalists = self.owner, self.plan.budget.finalists
         if not self.run.test_seal.exists():
-            loop.set_phase("confirmation")
-            finalists = loop.ledger.finalists(self.plan.budget.finalists)
-            seeds = seal.seeds_of(self.plan)
-            loop.jobs.ensure([confirm(number, seed) for number in finalists for seed in seeds])
-            loop.until(lambda: not loop.jobs.open())
-            limit = loop.ledger.limit_points
-            seal.open_seal(self.run, self.plan, finalists, limit)
+            owner.set_phase("confirmation")
+            chosen, seeds = owner.state.finalists(finalists), seal.seeds_of(self.plan)
+            owner.add(tasks.confirm(number, seed) for number in chosen for seed in seeds)
+            owner.until(lambda: not owner.open)
+            seal.open_seal(self.run, self.plan, chosen, owner.state.limit_points)
         opened = seal.open_seal(self.run, self.plan, ())
         if opened.complete:
             seal.fill_baselines(self.run, opened)
             self._note_late_trials(opened)
             return
-        loop.set_phase("test")
-        jobs = seal.scoring_jobs(self.run, self.plan, opened, loop.ledger)
-        loop.jobs.ensure(jobs)
-        loop.until(lambda: not loop.jobs.open())
-        seal.close_seal(self.run, opened, jobs)
+        owner.set_phase("test")
+        scored = seal.scoring_tasks(self.run, self.plan, opened, owner.state)
+        owner.add(scored)
+        owner.until(lambda: not owner.open)
+        seal.close_seal(self.run, opened, scored)
         seal.drop_seed_weights(self.run, self.plan, opened)
 
     def _note_late_trials(self, opened: TestSeal) -> None:
-        if set(self.loop.ledger.finalists(self.plan.budget.finalists)) - set(opened.order):
-            self.loop.warn(
+        if set(self.owner.state.finalists(self.plan.budget.finalists)) - set(opened.order):
+            self.owner.warn(
                 f"the test split was opened once, at {opened.opened_at}, and stays closed: trials "
                 "that came after are compared on validation only"
             )
 
     def _end(self, kind: OutcomeKind, phase: Phase) -> Outcome:
-        self._close()
-        status = self.loop.end(kind, phase)
-        return Outcome(kind, status, self.loop.signals.number)
-
-    def _close(self) -> None:
-        self.loop.queue.study.set_user_attr(PHASE, CLOSED)
-        self.loop.dismiss_workers()
+        self.owner.dismiss_workers()
+        self.owner.mirror.close()
+        self.owner.mirror.check()
+        status = self.owner.end(kind, phase)
+        return Outcome(kind, status, self.owner.signals.number)

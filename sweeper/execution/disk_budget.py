@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeper.cache import home
 from sweeper.execution.disk import RESERVE_BYTES, free_bytes, size
-from sweeper.knowledge import home
-from sweeper.planning.first_stage import NAME, NONE
-from sweeper.planning.plan import Candidate, Parameter, Plan
+from sweeper.hyperparameters import FIRST_STAGE as NAME
+from sweeper.hyperparameters import NO_FIRST_STAGE as NONE
+from sweeper.plan import Candidate, Parameter, Plan
 from sweeper.spec import Scalar
 
 # A base that has read a corpus is written whole and in fp32, whichever way it read.

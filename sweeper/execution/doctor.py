@@ -1,7 +1,7 @@
 """Says what works on this machine and what to install for what does not.
 
-The training libraries are tried in a process of their own (``sweeper.training.doctor``), since
-loading them takes seconds and may fail hard; the rest is looked at here. Changes nothing.
+The training libraries are tried in a process of their own (``sweeper.training.probes.doctor``),
+since loading them takes seconds and may fail hard; the rest is looked at here. Changes nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, cast
 
-from sweeper import knowledge
+from sweeper import cache
 from sweeper.facts import hub
 from sweeper.facts.machine import processor
-from sweeper.search.storage import POSTGRESQL_DRIVERS
 
 State = Literal["works", "does not work", "not installed", "off"]
 
@@ -57,11 +56,9 @@ def examine(python: str = sys.executable) -> Iterator[Check]:
     """Every check, each as soon as it is known."""
     yield from training(python)
     yield _package("Ray", ("ray",), "ray", "--executor ray")
-    yield _package("PostgreSQL driver", POSTGRESQL_DRIVERS, "postgres", "--storage postgresql://")
-    yield _package("gRPC", ("grpc",), "grpc", "--storage grpc://", distribution="grpcio")
     yield hub_access()
     yield disk(Path("runs"), "disk for runs")
-    yield disk(knowledge.home(), "disk for caches")
+    yield disk(cache.home(), "disk for caches")
     yield memory()
 
 
@@ -72,7 +69,7 @@ def can_train(checks: list[Check]) -> bool:
 
 def training(python: str) -> Iterator[Check]:
     """What the libraries in that Python can do."""
-    command = [python, "-m", "sweeper.training.doctor"]
+    command = [python, "-m", "sweeper.training.probes.doctor"]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TRAINING_SECONDS, check=False

@@ -28,6 +28,7 @@ EventKind = Literal[
     "search-ended",
     "warm-start",
     "baseline",
+    "progress",
     "warning",
     "run-ended",
 ]
@@ -38,7 +39,8 @@ class Event(Record):
 
     ``trial`` is a trial's number; for a job it is the trial that the job is about, if any.
     ``state`` is the end of a trial (``COMPLETE``, ``PRUNED``, ``FAIL``) or the phase or outcome
-    of the run. ``text`` is a sentence for a reader.
+    of the run. ``text`` is a sentence for a reader, or
+    names the work of which ``done`` of ``of`` is done.
     """
 
     kind: EventKind
@@ -54,6 +56,8 @@ class Event(Record):
     optimizer_steps: int | None = None
     validation_loss: float | None = None
     seconds: float | None = None
+    done: int | None = None
+    of: int | None = None
     state: str = ""
     text: str = ""
 
@@ -61,3 +65,8 @@ class Event(Record):
 def now() -> str:
     """The time in UTC as ISO 8601 with seconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def make_event(kind: EventKind, **fields: object) -> Event:
+    """An event that happens now."""
+    return Event.model_validate({"kind": kind, "at": now(), **fields})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sweeper.errors import Problem, RunError, UsageError
 from sweeper.execution.repair import copy_of, read_either
-from sweeper.planning.plan import Identity, Plan
+from sweeper.plan import Identity, Plan
 from sweeper.runfolder import RunFolder
 
 _MEANING = {

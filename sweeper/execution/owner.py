@@ -1,56 +1,544 @@
-"""Names processes so that a name is never used twice, and tells whether one is still alive.
+"""The one loop of a run: hands out work, answers rungs, takes in results, keeps the books.
 
-Knows nothing about what the processes do.
+It alone asks and tells the search, and alone writes what does not lie in an attempt's folder. It
+never trains and holds no torch. Knows nothing about phases: it runs until whoever called is
+content.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import socket
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from sweeper.backend import Decision
+from sweeper.checkpoints import drop_checkpoints
+from sweeper.errors import NoTrialCompleted, Problem, RunError
+from sweeper.execution import attempts, disk, tasks
+from sweeper.execution.attempts import attempt_folder, attempts_of
+from sweeper.execution.events import Event, EventKind, make_event
+from sweeper.execution.fitted_batches import FittedBatches, after_kill
+from sweeper.execution.interruption import Signals
+from sweeper.execution.job import (
+    BaselineSaid,
+    Close,
+    Do,
+    Hello,
+    Job,
+    JobEnded,
+    Message,
+    ProgressSaid,
+    Ready,
+    RungSaid,
+    Stop,
+    Verdict,
+)
+from sweeper.execution.next_attempt import next_attempt
+from sweeper.execution.pools.pool import Gone, Pool
+from sweeper.execution.progress import RunProgress
+from sweeper.execution.restore import end_of, rung_of
+from sweeper.execution.run_state import RunState
+from sweeper.execution.silence import Silence
+from sweeper.execution.status import Phase, Status
+from sweeper.execution.strikes import Strikes
+from sweeper.execution.study_mirror import StudyMirror
+from sweeper.execution.tasks import Task
+from sweeper.search.search import Search
+from sweeper.search.study import FORGETTING, GENERAL_LOSS
+from sweeper.search.untrained import of_baseline
+from sweeper.trials import (
+    AttemptEndKind,
+    BaselineResult,
+    FailureKind,
+    RungReport,
+    TrialResult,
+)
 
-def owner_of(pid: int) -> str:
-    """``host/pid/start``: the start time tells a process from a later one with the same number."""
-    return f"{socket.gethostname()}/{pid}/{_started(pid)}"
+# From the first Ctrl-C a run has ten seconds to its last line: workers get half of them to end
+# what they do, the report the other half.
+STOP_SECONDS = 5.0
+_TICK_SECONDS = 0.2
+# Whoever reads status.json, on another machine too, sees by it that the command lives.
+STATUS_SECONDS = 1.0
 
 
-def _started(pid: int) -> str:
-    # Field 22 of /proc/PID/stat, in clock ticks since boot: no clock change moves it. The name of
-    # the command stands before it in brackets and may hold spaces.
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "0"
-    return stat.rpartition(")")[2].split()[19]
+class Stopped(Exception):
+    """A signal or the time limit ends the call."""
 
 
-def is_local(owner: str) -> bool:
-    """Whether the process ran on this machine, so that its end can be seen."""
-    return owner.split("/")[0] == socket.gethostname()
+@dataclass
+class Owner:
+    """What one call of the command works with.
+
+    Args:
+        state: The trials, as far as they have come.
+        search: Chooses and judges trials.
+        mirror: Writes the study for others to read.
+        pool: The workers.
+        progress: What the status is made of.
+        signals: That ask the command to end.
+        on_event: Takes each event with the status after it.
+        on_trial_end: Called after trials have ended. Must return at once.
+        on_tick: Called several times a second. Must return at once.
+        deadline: When the call must stop, on the monotonic clock.
+        least_bytes: What must be free on the disk before an attempt begins.
+        may_ask: Whether new trials are asked for, up to the total; asked before each.
+    """
+
+    state: RunState
+    search: Search
+    mirror: StudyMirror
+    pool: Pool
+    progress: RunProgress
+    signals: Signals
+    on_event: Callable[[Event, Status], None]
+    on_trial_end: Callable[[], None]
+    on_tick: Callable[[], None] = lambda: None
+    deadline: float = float("inf")
+    least_bytes: int = disk.RESERVE_BYTES
+    may_ask: Callable[[], bool] = lambda: False
+    fitted: FittedBatches = field(default_factory=FittedBatches)
+    notices: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+    _todo: deque[Task] = field(default_factory=deque)
+    _busy: dict[str, tuple[Task, Job]] = field(default_factory=dict)
+    _idle: dict[str, None] = field(default_factory=dict)
+    _strikes: Strikes = field(default_factory=Strikes)
+    _silence: Silence = field(default_factory=Silence)
+    _silenced: set[str] = field(default_factory=set)
+    _stopping: bool = False
+    _wrote: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.run = self.state.run
+        self.plan = self.state.plan
+
+    def add(self, todo: Iterable[Task], *, first: bool = False) -> None:
+        """Have those of these tasks done that are not done and have not failed for good.
+
+        Args:
+            todo: Each once a call of the command.
+            first: Whether they come before what waits.
+        """
+        for task in todo:
+            tasks.take_over(self.run, task)
+            self.fitted.read(task.name, self.run.path / task.home)
+            over = tasks.is_done(self.run, task) or tasks.has_failed(self.run, task)
+            if task.kind != "trial":
+                self.progress.jobs += 1
+                self.progress.jobs_done += over
+            if not over:
+                (self._todo.appendleft if first else self._todo.append)(task)
+
+    @property
+    def open(self) -> int:
+        """How many tasks wait or are under way."""
+        return len(self._todo) + len(self._busy)
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        """Keep workers at work until ``reached`` says so.
+
+        Raises:
+            Stopped: A signal came, or the time is over.
+            RunError: Workers cannot see the run, or end again and again without getting on.
+            NoTrialCompleted: The latter, before any trial completed.
+            NoRoom: The disk is full, or nearly.
+            StorageGone: The storage was away for too long.
+        """
+        while not reached():
+            if self.signals.count or time.monotonic() > self.deadline:
+                raise Stopped
+            self.pool.start(len(self._busy) + len(self._todo) + self.askable)
+            self._hand_out()
+            self._tick()
+            if self._strikes.out():
+                raise self._broken()
+
+    def _tick(self) -> None:
+        for heard in self.pool.poll(_TICK_SECONDS):
+            if isinstance(heard, Gone):
+                self._worker_gone(heard)
+            else:
+                self._silence.heard(heard.worker)
+                self._hear(heard.worker, heard.message)
+                if heard.worker in self._idle and not self._stopping:
+                    self._hand_out()  # nobody waits for what others have to say
+        for worker in self._silence.look(self.pool.workers):
+            self._silenced.add(worker)
+            self.pool.kill(worker)
+        while not self.notices.empty():
+            self.say("warning", text=self.notices.get())
+        for text in self.pool.notices():
+            self.warn(text)
+        self.on_tick()
+        if time.monotonic() - self._wrote > STATUS_SECONDS:
+            self.write_status()
+            if not self._stopping and disk.free_bytes(self.run.path) < disk.RESERVE_BYTES:
+                raise disk.NoRoom("too little is free")
+        if not self._stopping:
+            self.mirror.check()
+
+    # Handing out
+
+    @property
+    def askable(self) -> int:
+        """How many new trials may be begun."""
+        left = self.progress.total - len(self.state.asked)
+        return left if left > 0 and self.may_ask() else 0
+
+    def _hand_out(self) -> None:
+        while self._idle and (self._todo or self.askable):
+            if disk.free_bytes(self.run.path) < self.least_bytes:
+                raise disk.NoRoom("too little is free to keep the weights of one more trial")
+            worker = next(iter(self._idle))
+            del self._idle[worker]
+            self._give(worker, self._todo.popleft() if self._todo else self._ask())
+
+    def _ask(self) -> Task:
+        asked = self.search.ask()
+        self.state.asked[asked.number] = asked
+        return tasks.trial(asked.number)
+
+    def _give(self, worker: str, task: Task) -> None:
+        made = next_attempt(self.state, self.fitted, task)
+        job = made.job
+        self.pool.send(worker, Do(job=job))
+        self._busy[worker] = (task, job)
+        self._strikes.got_job(worker)
+        if task.kind != "trial":
+            self._say(worker, "job-started", job)
+            return
+        assert job.config is not None
+        number = job.config.number
+        if job.attempt > 1:
+            last = attempts.read_rungs(attempt_folder(self._home(job), job.attempt - 1))
+            self.state.restart(number, last)
+        self.search.restart(number, [rung_of(report) for report in made.rungs])
+        for report in made.rungs:
+            self.state.rung(report)
+        self.mirror.begin(self.search.trial(number))
+        self._say(
+            worker,
+            "trial-started",
+            job,
+            parameters=job.config.parameters,
+            rungs=job.config.budget.rungs,
+        )
+
+    # Hearing
+
+    def _hear(self, worker: str, message: Message) -> None:
+        if isinstance(message, Hello):
+            self._greeted(message)
+        elif isinstance(message, Ready):
+            self._say(worker, "worker-started")
+            self._idle[worker] = None
+        elif isinstance(message, RungSaid):
+            self._rung(worker, message.report)
+        elif isinstance(message, BaselineSaid):
+            self._strikes.got_on(worker)
+            self._baseline(worker, message.result)
+        elif isinstance(message, ProgressSaid):
+            self._say(worker, "progress", text=message.what, done=message.done, of=message.of)
+        elif isinstance(message, JobEnded):
+            self._job_ended(worker, message)
+
+    def _greeted(self, hello: Hello) -> None:
+        if hello.problems:
+            fix = "Share it between the machines under the same path, or install it on each."
+            raise RunError([Problem(what, why, fix, where) for what, why, where in hello.problems])
+
+    def _rung(self, worker: str, report: RungReport) -> None:
+        if worker not in self._busy:
+            return
+        task, job = self._busy[worker]
+        decision, because = Decision.CONTINUE, ""
+        if task.kind == "trial":
+            judgement = self.search.report(report.number, rung_of(report))
+            if judgement.prune:
+                decision, because = Decision.PRUNE, judgement.because
+        # The worker goes on before anything is written.
+        self.pool.send(worker, Verdict(decision=decision, because=because))
+        self._strikes.got_on(worker)
+        attempts.add_rung(self._home(job), report)
+        median = None
+        if task.kind == "trial":
+            median = self.state.rung(report)
+            self.mirror.rung(report.number, report.rung, report.validation_loss)
+        self._say(
+            worker,
+            "rung",
+            job,
+            median=median,
+            rung=report.rung,
+            rungs=job.config.budget.rungs if job.config else None,
+            optimizer_steps=report.optimizer_steps,
+            validation_loss=report.validation_loss,
+            seconds=report.training_seconds + report.evaluation_seconds,
+        )
+
+    def _baseline(self, worker: str, known: BaselineResult) -> None:
+        self.learn(known)
+        path = self.run.baselines / f"{known.name}.json"
+        if attempts.readable(BaselineResult, path) is not None:
+            return  # one that is there may hold test figures too
+        known.write(path)
+        self._say(
+            worker,
+            "baseline",
+            job=known.name,
+            validation_loss=known.validation_loss,
+            seconds=known.seconds,
+            text=known.title,
+        )
+
+    def learn(self, known: BaselineResult) -> None:
+        """Let the search know of an untrained model's loss."""
+        # With a first stage, trials do not begin as the base model is.
+        if known.validation_loss is not None and self.plan.facts.data.corpus is None:
+            model = self.plan.candidates[0].model
+            self.search.learn(of_baseline(known.name, model, known.validation_loss))
+
+    def _job_ended(self, worker: str, ended: JobEnded) -> None:
+        if worker not in self._busy:
+            return
+        task, job = self._busy.pop(worker)
+        if ended.done:
+            self._strikes.got_on(worker)
+            self._idle[worker] = None
+            self._take(worker, task, job)
+        else:
+            self._broke_off(worker, task, job, ended.end or "error", ended.detail)
+
+    def _worker_gone(self, gone: Gone) -> None:
+        worker = gone.worker
+        self._idle.pop(worker, None)
+        excused = self._stopping or gone.lost or gone.status == 0
+        why = str(gone)
+        if worker in self._silenced:
+            self._silenced.discard(worker)
+            why = f"its worker gave no sign of life for {self._silence.limit:g} s"
+        if worker in self._busy:
+            task, job = self._busy.pop(worker)
+            kind: AttemptEndKind = "interrupted" if excused else "crash"
+            if gone.out_of_memory and not self._stopping:
+                kind = "out-of-memory"
+            if self._is_whole(task, job):
+                self._take(worker, task, job)
+            else:
+                self._broke_off(worker, task, job, kind, why)
+        self._strikes.ended(worker, excused=excused, starved=gone.out_of_memory)
+        self._say(worker, "worker-ended", text="" if excused and not gone.lost else why)
+
+    # Taking in
+
+    def _is_whole(self, task: Task, job: Job) -> bool:
+        """Whether an attempt whose worker is gone had left its result before."""
+        if task.kind == "test":
+            return attempts.read_score(self._folder(job) / attempts.SCORE) is not None
+        if task.kind == "baselines":
+            return False
+        return attempts.whole_result(self._home(job), job.attempt) is not None
+
+    def _take(self, worker: str, task: Task, job: Job) -> None:
+        """Make an attempt's result the task's."""
+        if task.kind == "baselines":
+            tasks.note_baselines(self.run)
+            self.progress.phase = "search"
+        elif task.kind == "test":
+            score = attempts.read_score(self._folder(job) / attempts.SCORE)
+            if score is None:
+                return self._broke_off(worker, task, job, "damaged", "its score cannot be read")
+            attempts.write_score(tasks.score_file(self.run, task), score)
+        else:
+            if attempts.whole_result(self._home(job), job.attempt) is None:
+                detail = f"{attempts.RESULT} is damaged"
+                return self._broke_off(worker, task, job, "damaged", detail)
+            result = attempts.promote(self._home(job), job.attempt)
+            self._drop_checkpoints(job)
+            self.fitted.read(task.name, self._home(job))
+            if task.kind == "trial":
+                return self._trial_ended(worker, job, result)
+        self.progress.jobs_done += 1
+        return self._say(worker, "job-ended", job, state="COMPLETE")
+
+    def _trial_ended(self, worker: str, job: Job, result: TrialResult) -> None:
+        assert job.config is not None
+        number = job.config.number
+        reports = attempts.read_rungs(self._home(job))
+        self.search.tell(number, end_of(job.config, result, reports))
+        self.mirror.end(self.search.trial(number), _forgotten(result))
+        self.state.end(number, result)
+        self.state.drop_other_weights(self.plan.budget.finalists)
+        self._say(
+            worker,
+            "trial-ended",
+            job,
+            parameters=job.config.parameters,
+            state=result.state,
+            validation_loss=result.validation_loss if result.state == "COMPLETE" else None,
+            rung=result.pruned_at_rung,
+            seconds=result.training_seconds + result.evaluation_seconds,
+            text=result.failure.detail if result.failure else result.pruned_because,
+        )
+        self.on_trial_end()
+
+    def _broke_off(
+        self, worker: str, task: Task, job: Job, kind: AttemptEndKind, detail: str
+    ) -> None:
+        """Write down why an attempt has no result, and try again or give up."""
+        folder, home = self._folder(job), self._home(job)
+        end = attempts.note_end(folder, kind, detail, worker=worker, instead=kind == "damaged")
+        attempts.drop_leftovers(folder)
+        if end.kind != "interrupted":
+            drop_checkpoints(folder)
+        failure = self._failure(job, end.kind)
+        self.fitted.read(task.name, home)
+        if failure is None:
+            self._todo.appendleft(task)
+            if task.trial is not None and task.kind == "trial":
+                self.mirror.wait(task.trial)
+            put_back: EventKind = "trial-put-back" if task.kind == "trial" else "job-put-back"
+            self._say(worker, put_back, job, text=end.detail)
+        else:
+            self._failed(worker, task, job, failure, end.detail)
+        if end.kind == "disk-full" and not self._stopping:
+            raise disk.NoRoom(end.detail)
+
+    def _failure(self, job: Job, kind: AttemptEndKind) -> FailureKind | None:
+        """What a task has failed of, if it is not to be tried again."""
+        if kind == "out-of-memory" and job.config is not None and after_kill(job.config) is None:
+            return "out-of-memory"
+        crashed = len(attempts.crashes(self._home(job))) >= attempts.CRASHES_ALLOWED
+        if kind not in attempts.CRASHES or not crashed:
+            return None
+        kinds: dict[str, FailureKind] = {"hang": "timeout", "error": "error"}
+        return kinds.get(kind, "crash")
+
+    def _failed(self, worker: str, task: Task, job: Job, kind: FailureKind, detail: str) -> None:
+        if task.kind == "trial":
+            result = attempts.fail(self._home(job), job.attempt, kind, detail)
+            return self._trial_ended(worker, job, result)
+        if task.kind == "confirm":
+            attempts.fail(self._home(job), job.attempt, kind, detail)
+        self.progress.jobs_done += 1
+        self._say(worker, "job-ended", job, state="FAIL", text=detail)
+        return self.warn(f"{task.name} failed: {detail}")
+
+    def _drop_checkpoints(self, job: Job) -> None:
+        for number in attempts_of(self._home(job)):
+            drop_checkpoints(attempt_folder(self._home(job), number))
+
+    def _home(self, job: Job) -> Path:
+        return self.run.path / job.home
+
+    def _folder(self, job: Job) -> Path:
+        return self.run.path / job.folder
+
+    # Telling
+
+    def say(self, kind: EventKind, **fields: object) -> None:
+        """Tell of something that the command itself did."""
+        self._publish(make_event(kind, **fields))
+
+    def warn(self, text: str) -> None:
+        """Tell of something that the user should know, and leave it in the status."""
+        self.progress.message = "\n".join(filter(None, [self.progress.message, text]))
+        self.say("warning", text=text)
+
+    def set_phase(self, phase: Phase) -> None:
+        """Go on to the next phase."""
+        self.progress.phase = phase
+        self.say("phase", state=phase)
+        self.write_status()
+
+    def _say(
+        self,
+        worker: str,
+        kind: EventKind,
+        job: Job | str | None = None,
+        *,
+        median: float | None = None,
+        **fields: object,
+    ) -> None:
+        if isinstance(job, Job):
+            fields |= {"trial": job.trial, "attempt": job.attempt}
+            fields |= {"job": "" if job.kind == "trial" else job.name}
+            fields |= {"strategy": job.config.strategy} if job.config else {}
+        elif job is not None:
+            fields |= {"job": job}
+        event = make_event(kind, worker=worker, **fields)
+        self._publish(event, median)
+
+    def _publish(self, event: Event, median: float | None = None) -> None:
+        self.progress.hear(event, median)
+        if event.kind != "progress":
+            self._append(event)
+        self.on_event(event, self.progress.status())
+
+    def _append(self, event: Event) -> None:
+        with self.run.events.open("a", encoding="utf-8") as file:
+            file.write(event.model_dump_json(exclude_defaults=True) + "\n")
+
+    def write_status(self) -> None:
+        """Let whoever looks know how far the run is."""
+        self.progress.status().write(self.run.status)
+        self._wrote = time.monotonic()
+
+    # Ending
+
+    def stop_workers(self) -> None:
+        """Let workers end what they do; a second signal, or their time, ends them at once."""
+        self._stopping = True
+        for worker in self.pool.workers:
+            self.pool.send(worker, Stop() if worker in self._busy else Close())
+        limit = time.monotonic() + STOP_SECONDS
+        while self.pool.workers and time.monotonic() < limit and self.signals.count < 2:
+            self._tick()
+        self.kill_workers()
+
+    def dismiss_workers(self) -> None:
+        """Wait for workers that have nothing left to do."""
+        self._stopping = True
+        for worker in self.pool.workers:
+            self.pool.send(worker, Close())
+        limit = time.monotonic() + STOP_SECONDS
+        while self.pool.workers and time.monotonic() < limit:
+            self._tick()
+        self.kill_workers()
+
+    def kill_workers(self) -> None:
+        """End all workers at once, and take in what they leave."""
+        self._stopping = True
+        self.pool.kill()
+        while self.pool.workers:
+            self._tick()
+
+    def end(self, kind: str, phase: Phase) -> Status:
+        """Write the last status, have the report written, tell of the end."""
+        self.progress.phase = phase
+        status = self.progress.status(ended=True)
+        status.write(self.run.status)
+        event = make_event("run-ended", state=kind)
+        self._append(event)
+        self.on_trial_end()
+        self.on_event(event, status)
+        return status
+
+    def _broken(self) -> RunError | NoTrialCompleted:
+        kind = RunError if self.state.best() else NoTrialCompleted
+        return kind(
+            "workers end again and again without getting anything done",
+            why=self.pool.log("0"),
+            fix="Mend what the log says, then give the same command again: it resumes.",
+            where=str(self.run.path / "worker-0.log"),
+        )
 
 
-def end(owner: str) -> None:
-    """Kill a process of this machine that does not answer any more; another one is left alone."""
-    if is_alive(owner):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(owner.split("/")[1]), signal.SIGKILL)
-
-
-def is_alive(owner: str) -> bool:
-    """Whether a process of this machine still runs (an ended one that waits for its parent not)."""
-    pid = int(owner.split("/")[1])
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return not Path("/proc/self/stat").exists()
-    state = stat.rpartition(")")[2].split()[0]
-    return owner_of(pid) == owner and state not in ("Z", "X")
+def _forgotten(result: TrialResult) -> dict[str, float]:
+    """What dashboards may show of forgetting, by the attributes' names."""
+    if result.forgetting_points is None or result.general_loss is None:
+        return {}
+    return {GENERAL_LOSS: result.general_loss, FORGETTING: result.forgetting_points}

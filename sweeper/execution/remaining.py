@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sweeper.execution.status import Eta, Phase
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.trials import TrialConfig, TrialResult
 
 # Before two trials have ended there is nothing to correct the plan with.

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from sweeper.evaluation.resampling import weighted
-from sweeper.execution import records
+from sweeper.execution import attempts, tasks
 from sweeper.execution.events import now
-from sweeper.execution.jobs import Job, score_file, scoring
-from sweeper.execution.ledger import Ledger
 from sweeper.execution.repair import baselines, confirmed, read_either, write_twice
-from sweeper.planning.plan import Plan
+from sweeper.execution.run_state import RunState
+from sweeper.execution.tasks import Task
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, Losses, order, recommend
 from sweeper.trials import TestSeal
@@ -49,7 +49,7 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
 
 def _item_losses(folder: Path) -> Losses:
     """Losses whose plain mean is the validation loss, whatever each item counts in it."""
-    path = folder / records.ITEM_LOSSES
+    path = folder / attempts.ITEM_LOSSES
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not kept, or damaged: its items cannot be paired
@@ -86,23 +86,23 @@ def open_seal(
     return seal
 
 
-def scoring_jobs(run: RunFolder, plan: Plan, seal: TestSeal, ledger: Ledger) -> list[Job]:
+def scoring_tasks(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[Task]:
     """What is scored: baselines, each strategy's default, the finalists with all their seeds."""
-    jobs = [Job("test", name) for name, known in baselines(run).items() if known is not None]
-    numbers = dict.fromkeys([*seal.order, *ledger.defaults()])
-    jobs += [scoring(number) for number in numbers]
+    scored = [Task("test", name) for name, known in baselines(run).items() if known is not None]
+    numbers = dict.fromkeys([*seal.order, *state.defaults()])
+    scored += [tasks.scoring(number) for number in numbers]
     for number in seal.order:
         for seed in seeds_of(plan):
             result = confirmed(run.seed(number, seed))
             if result is not None and result.state == "COMPLETE":
-                jobs.append(scoring(number, seed))
-    return jobs
+                scored.append(tasks.scoring(number, seed))
+    return scored
 
 
-def close_seal(run: RunFolder, seal: TestSeal, jobs: Sequence[Job]) -> TestSeal:
+def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[Task]) -> TestSeal:
     """Put the scores into the seal and into the baselines' own files."""
-    files = [score_file(run, job) for job in jobs]
-    read = [records.read_score(file) for file in files]
+    files = [tasks.score_file(run, task) for task in scored]
+    read = [attempts.read_score(file) for file in files]
     scores = tuple(score for score in read if score is not None)
     complete = seal.model_copy(update={"scores": scores, "complete": True})
     write_twice(complete, run.test_seal)
@@ -125,5 +125,5 @@ def drop_seed_weights(run: RunFolder, plan: Plan, seal: TestSeal) -> None:
     """Delete the weights of confirmation runs, which were only needed to be scored."""
     for number in seal.order:
         for seed in seeds_of(plan):
-            if (run.seed(number, seed) / records.WEIGHTS).exists():
-                records.drop_weights(run.seed(number, seed))
+            if (run.seed(number, seed) / attempts.WEIGHTS).exists():
+                attempts.drop_weights(run.seed(number, seed))

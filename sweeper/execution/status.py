@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
+from sweeper.search.study_end import Ending
 from sweeper.spec import Scalar
 
 Phase = Literal[
@@ -35,6 +36,9 @@ class Running(Record):
     validation_loss: float | None = None
     median_here: float | None = None
     since: str = ""
+    doing: str = Field("", description="work without rungs that is under way")
+    done: int = 0
+    of: int = 0
 
 
 class Best(Record):
@@ -81,8 +85,11 @@ class Status(Artifact):
     ended_at: str = ""
     seconds: float = Field(0.0, description="of this and all earlier calls")
     process: int | None = Field(None, description="pid of the command; None when it ended")
+    host: str = Field("", description="where the command runs")
+    beat: int = Field(0, description="grows while the command lives")
     message: str = ""
     search_ended: str = ""
+    ending: Ending | None = Field(None, description="what ended the search before its last trial")
 
     @property
     def done(self) -> int:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sweeper.execution.events import Event
-
 # Workers that end without a single rung or result: the machine or the installation is broken, and
-# starting more would go on for ever. Three in a row that never came to claim anything, or the
-# attempts of three whole trials.
+# starting more would go on for ever. Three in a row that never came to a job, or the attempts of
+# three whole trials.
 STRIKES_ALLOWED = 9
-_UNCLAIMED, _CLAIMED = 3, 1
-
-_PROGRESS = ("rung", "trial-ended", "job-ended", "baseline")
-_CLAIMS = ("trial-started", "job-started")
+_IDLE, _WORKED = 3, 1
 
 
 @dataclass
@@ -22,30 +17,31 @@ class Strikes:
 
     count: int = 0
     _fruitful: set[str] = field(default_factory=set)
-    _claimed: set[str] = field(default_factory=set)
+    _busy: set[str] = field(default_factory=set)
 
-    def hear(self, name: str, event: Event) -> None:
-        """Take in what a worker said."""
-        if event.kind in _PROGRESS:
-            self._fruitful.add(name)
-        if event.kind in _CLAIMS:
-            self._claimed.add(name)
+    def got_job(self, worker: str) -> None:
+        """A worker was given something to do."""
+        self._busy.add(worker)
 
-    def ended(self, name: str, *, asked: bool, starved: bool = False) -> None:
+    def got_on(self, worker: str) -> None:
+        """A worker has a rung, a baseline or a result."""
+        self._fruitful.add(worker)
+
+    def ended(self, worker: str, *, excused: bool, starved: bool = False) -> None:
         """A worker is gone.
 
         Args:
-            name: Of the worker.
-            asked: It was told to end, or had nothing left.
-            starved: The system killed it for its memory. Where it had claimed something that is
-                progress: the next try takes less, and there is an end to that.
+            worker: Its name.
+            excused: It was told to end, had nothing left, or lost its machine.
+            starved: The system killed it for its memory. Where it had a job that is progress: the
+                next try takes less, and there is an end to that.
         """
-        if name in self._fruitful or asked:
+        if worker in self._fruitful or excused:
             self.count = 0
-        elif not (starved and name in self._claimed):
-            self.count += _CLAIMED if name in self._claimed else _UNCLAIMED
-        self._fruitful.discard(name)
-        self._claimed.discard(name)
+        elif not (starved and worker in self._busy):
+            self.count += _WORKED if worker in self._busy else _IDLE
+        self._fruitful.discard(worker)
+        self._busy.discard(worker)
 
     def out(self) -> bool:
         """Whether starting more is no use."""

@@ -1,6 +1,6 @@
 """What this machine's processor was measured to do: kept in the cache folder, one file a machine.
 
-Knows nothing of torch; ``python -m sweeper.training.calibrate`` measures and writes.
+Knows nothing of torch; ``python -m sweeper.training.probes.calibrate`` measures and writes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from sweeper.artifact import Record, write_text
-from sweeper.knowledge import home
+from sweeper.cache import home
 
 
 class Calibration(Record):

@@ -16,7 +16,7 @@ from sweeper.artifact import Record
 from sweeper.errors import ModelError
 from sweeper.facts.architecture import architecture
 from sweeper.facts.parameters import count_parameters
-from sweeper.knowledge import search_spaces
+from sweeper.resources import search_spaces
 
 Pooling = Literal["mean", "cls", "last"]
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sweeper.data.examples import Example
 from sweeper.facts.lengths import Ruler
 from sweeper.facts.record import DomainFacts
-from sweeper.knowledge import search_spaces
+from sweeper.resources import search_spaces
 from sweeper.spec import AimSpec
 
 FAR = 1.2

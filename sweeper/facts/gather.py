@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeper.data.load import load
-from sweeper.facts.bits import known_bits, measured_bits
+from sweeper.facts.bits_per_byte import known_bits, measured_bits
 from sweeper.facts.corpus import corpus_facts, corpus_warnings
 from sweeper.facts.data import data_facts
 from sweeper.facts.hardware import hardware_facts

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from sweeper.artifact import Record
 from sweeper.errors import UsageError, near_match
 from sweeper.facts.catalogue import YAML_LOADER
-from sweeper.knowledge import search_spaces
+from sweeper.resources import search_spaces
 
 _NOISE = {
     *("nvidia", "geforce", "tesla", "quadro", "amd", "instinct", "radeon", "ati", "gpu"),

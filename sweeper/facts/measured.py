@@ -16,9 +16,9 @@ from statistics import median
 
 from pydantic import ValidationError
 
+from sweeper.cache import home
 from sweeper.facts.calibration import versions
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
-from sweeper.knowledge import home
 
 # A line has about 500 bytes: the last thousand trainings, read in milliseconds.
 _TAIL_BYTES = 512 * 1024

@@ -176,7 +176,7 @@ def _hub_facts(spec: ModelSpec) -> ModelFacts:
 def _fetch(spec: ModelSpec) -> tuple[Config, str | None] | Problem:
     # Here, since the network modules take a third of the time that a plan may take, and most
     # plans do not need them.
-    from sweeper.facts.hubfetch import fetch_config
+    from sweeper.facts.hub_config import fetch_config
 
     answer = fetch_config(spec.id, spec.revision)
     return answer if isinstance(answer, Problem) else (answer.config, answer.commit)

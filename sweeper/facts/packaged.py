@@ -9,8 +9,8 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeper.cache import home
 from sweeper.errors import ModelError, near_match
-from sweeper.knowledge import home
 
 PREFIX = "packaged:"
 

@@ -7,7 +7,7 @@ default. One question a strategy, so that Holm's correction is taken over strate
 from __future__ import annotations
 
 from sweeper.evaluation.significance import Estimate, holm, outcome, paired_difference
-from sweeper.findings.contest import Contest
+from sweeper.findings.comparisons import Contest
 from sweeper.findings.figures import Comparison
 from sweeper.findings.metric import difference_bounds, margin
 from sweeper.findings.reading import RunFiles, TrialFiles

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sweeper.findings import words
 from sweeper.findings.against_baseline import against_baseline
-from sweeper.findings.classes import class_findings
-from sweeper.findings.contest import Contest, hold_contest
+from sweeper.findings.class_confusion import class_findings
+from sweeper.findings.comparisons import Contest, hold_contest
+from sweeper.findings.encoding_notes import encoding_notes
 from sweeper.findings.finalists import finalists
 from sweeper.findings.first_stage import (
     first_stage_findings,
@@ -13,12 +14,11 @@ from sweeper.findings.first_stage import (
     first_stage_sentence,
 )
 from sweeper.findings.forgetting import forgetting, with_forgetting
-from sweeper.findings.forgetwords import limit_sentence
+from sweeper.findings.forgetting_words import limit_sentence
 from sweeper.findings.gains import gain_pairs, gains, last_useful_trial
-from sweeper.findings.limits import Study, limits
+from sweeper.findings.limitations import Study, limits
 from sweeper.findings.metric import loss_unit
-from sweeper.findings.notes import encoding_notes
-from sweeper.findings.pairs import judge
+from sweeper.findings.paired_trials import judge
 from sweeper.findings.parameters import parameter_findings
 from sweeper.findings.predicted import predictions
 from sweeper.findings.reading import RunFiles, read_run
@@ -32,7 +32,7 @@ from sweeper.findings.summary import run_summary
 from sweeper.findings.tested import tested_models
 from sweeper.findings.unmeasured import data_size, samples
 from sweeper.findings.verdict import verdict
-from sweeper.findings.warmth import warm_start_sentence, warm_starts
+from sweeper.findings.warm_start import warm_start_sentence, warm_starts
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
 

@@ -9,11 +9,11 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.gains import strategies_of
 from sweeper.findings.metric import loss_metric, margin
-from sweeper.findings.pairs import Judged, Pair
+from sweeper.findings.paired_trials import Judged, Pair
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import FirstStageFinding
 from sweeper.findings.scores import interval
-from sweeper.planning.first_stage import NAME
+from sweeper.hyperparameters import FIRST_STAGE
 
 
 def first_stage_findings(run: RunFiles, judged: Judged) -> tuple[FirstStageFinding, ...]:
@@ -88,4 +88,4 @@ def _finding(run: RunFiles, pair: Pair, judged: Judged) -> FirstStageFinding:
 def _other(trial: TrialFiles) -> dict[str, object]:
     """The configuration without what concerns the first stage."""
     parameters = trial.config.parameters.items()
-    return {name: value for name, value in parameters if not name.startswith(NAME)}
+    return {name: value for name, value in parameters if not name.startswith(FIRST_STAGE)}

@@ -25,7 +25,6 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
-from sweeper.evaluation.suitescores import ModelScores, TaskScores, evaluations, read_scores
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.forgetting_record import Forgetting, GeneralTask, Retention, TrialForgetting
 from sweeper.findings.metric import LOSS, SHARE, UNBOUNDED, Bounds, margin
@@ -33,6 +32,7 @@ from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import StrategySummary
 from sweeper.findings.rows import known
 from sweeper.findings.scores import interval
+from sweeper.suite.scores import ModelScores, TaskScores, evaluations, read_scores
 
 # The share of studies in which a difference of the size called detectable would be seen.
 POWER = 0.8

@@ -7,7 +7,7 @@ import math
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings.figures import Interval
 from sweeper.findings.metric import LOSS, bounded, margin
-from sweeper.findings.pairs import Judged, Pair, paired_scores
+from sweeper.findings.paired_trials import Judged, Pair, paired_scores
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import SearchGain
 from sweeper.findings.scores import interval, validation_losses

@@ -18,10 +18,10 @@ from sweeper.evaluation.significance import paired_error
 from sweeper.findings.figures import Interval
 from sweeper.findings.gains import strategies_of
 from sweeper.findings.importance import importances
-from sweeper.findings.pairs import Judged
+from sweeper.findings.paired_trials import Judged
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import ParameterFinding
-from sweeper.planning.plan import Candidate, Parameter
+from sweeper.plan import Candidate, Parameter
 from sweeper.spec import Scalar
 
 # "Within 10% of a bound": the best may lie outside the range.

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import Prediction
 from sweeper.findings.rows import is_full, known, trial_seconds
-from sweeper.planning.duration_setup import BATCH, TARGET_MODULES
-from sweeper.planning.memory import trial_gib
-from sweeper.planning.plan import Candidate
+from sweeper.hyperparameters import BATCH, TARGET_MODULES
+from sweeper.memory.estimate import trial_gib
+from sweeper.plan import Candidate
 
 
 def predictions(run: RunFiles) -> tuple[Prediction, ...]:

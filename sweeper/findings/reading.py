@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from sweeper.artifact import Artifact
 from sweeper.errors import UsageError
-from sweeper.findings.competing import by_pair
-from sweeper.planning.plan import Plan
+from sweeper.findings.model_strategy_pairs import by_pair
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import (
     AttemptEnd,
@@ -33,7 +33,7 @@ A = TypeVar("A", bound=Artifact)
 
 
 @dataclass(frozen=True)
-class Items:
+class ValidationItems:
     """Validation losses and headline scores of single items, in item order. Shape (items,).
 
     ``weights`` are what an item counts in the validation loss: 1, or tokens of its answer.
@@ -50,7 +50,7 @@ class SeedRun:
 
     seed: int
     result: TrialResult
-    items: Items | None
+    items: ValidationItems | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class TrialFiles:
     config: TrialConfig
     rungs: tuple[RungReport, ...]
     result: TrialResult | None
-    items: Items | None
+    items: ValidationItems | None
     attempts: int
     seeds: tuple[SeedRun, ...]
     weights: Path | None
@@ -175,7 +175,7 @@ def _trial(
     )
 
 
-def read_items(folder: Path, result: TrialResult | None) -> Items | None:
+def read_items(folder: Path, result: TrialResult | None) -> ValidationItems | None:
     """Losses and scores of single validation items, or None where they were not kept."""
     if result is None or result.item_losses is None:
         return None
@@ -188,7 +188,7 @@ def read_items(folder: Path, result: TrialResult | None) -> Items | None:
         return None
     shaped = losses.ndim == 1 and losses.size > 0 and losses.shape == scores.shape == weights.shape
     usable = shaped and bool(np.isfinite(losses).all() and np.isfinite(weights).all())
-    return Items(losses, scores, weights) if usable and weights.sum() > 0 else None
+    return ValidationItems(losses, scores, weights) if usable and weights.sum() > 0 else None
 
 
 def _rungs(path: Path) -> tuple[RungReport, ...]:

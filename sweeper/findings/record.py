@@ -310,7 +310,7 @@ class RuleFinding(Record):
     evidence: str = ""
 
 
-class Limit(Record):
+class Limitation(Record):
     """A reason to trust the verdict less, with its numbers and the action that removes it."""
 
     id: str
@@ -390,7 +390,7 @@ class Findings(Artifact):
     parameters: tuple[ParameterFinding, ...] = ()
     first_stage: tuple[FirstStageFinding, ...] = ()
     rules: tuple[RuleFinding, ...] = ()
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[Limitation, ...] = ()
     samples: tuple[Sample, ...] | NotMeasured = NotMeasured(reason="no samples were taken")
     forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
     data_size: NotMeasured = NotMeasured(reason="only one data size was trained on")

@@ -7,9 +7,9 @@ import shlex
 
 from sweeper import units
 from sweeper.facts.record import HardwareFacts
-from sweeper.findings.privacy import clean
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import Reproduction
+from sweeper.findings.redaction import clean
 from sweeper.findings.summary import trials_asked
 from sweeper.trials import TrialResult
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from sweeper.findings import words
-from sweeper.findings.privacy import clean
 from sweeper.findings.reading import TrialFiles
 from sweeper.findings.record import CurvePoint, TrialRow
+from sweeper.findings.redaction import clean
 from sweeper.trials import Failure, RungReport, TrialResult
 
 # Characters of an error that a table shows; the log in the run folder has all of it.

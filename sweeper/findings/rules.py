@@ -16,12 +16,12 @@ from typing import Literal
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
 from sweeper.findings.metric import loss_unit, margin
-from sweeper.findings.pairs import Judged, Pair, paired_scores
+from sweeper.findings.paired_trials import Judged, Pair, paired_scores
 from sweeper.findings.parameters import is_number
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import RuleFinding
 from sweeper.findings.scores import interval
-from sweeper.planning.plan import Reason
+from sweeper.plan import Reason
 from sweeper.spec import Scalar
 
 _NUMBER = r"[0-9][0-9.eE+-]*"

@@ -22,7 +22,7 @@ from sweeper.findings.scores import (
     validation_losses,
     validation_scores,
 )
-from sweeper.planning.memory import trial_gib
+from sweeper.memory.estimate import trial_gib
 
 
 def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:

@@ -7,9 +7,9 @@ import statistics
 from collections import Counter
 from typing import Literal
 
-from sweeper.findings.privacy import clean
 from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import RunSummary
+from sweeper.findings.redaction import clean
 from sweeper.findings.rows import result_seconds, trial_seconds
 from sweeper.trials import State, TrialResult
 

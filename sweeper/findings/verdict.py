@@ -9,7 +9,7 @@ from __future__ import annotations
 from sweeper import units
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
-from sweeper.findings.contest import Contest, best_baseline, validation_figure
+from sweeper.findings.comparisons import Contest, best_baseline, validation_figure
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.finalists import finalists
 from sweeper.findings.forgetting import limit_of

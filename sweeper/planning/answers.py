@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from sweeper import units
 from sweeper.facts.record import Facts
-from sweeper.planning.effects import QUESTIONS, fill
-from sweeper.planning.factkinds import Values, show
-from sweeper.planning.plan import Answer, Candidate, Rejected
-from sweeper.planning.rules import Rule
+from sweeper.plan import Answer, Candidate, Rejected
+from sweeper.planning.rulebook.effects import QUESTIONS, fill
+from sweeper.planning.rulebook.named_facts import Values, show
+from sweeper.planning.rulebook.rules import Rule
 
 
 def answers(

@@ -8,20 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.planning.effects import fill
-from sweeper.planning.epochs import EPOCHS, with_epochs
-from sweeper.planning.factkinds import Values
-from sweeper.planning.facttable import fact_values
-from sweeper.planning.first_stage import with_first_stage
-from sweeper.planning.fitting import MARGIN, Fit, Work, fit
-from sweeper.planning.guards import with_choices, without_shards
-from sweeper.planning.lengths import Cap, sequence_cap
-from sweeper.planning.limits import widened_within, within
-from sweeper.planning.looks import TYPICAL_CLASSES, judged_tokens, looks_of
-from sweeper.planning.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
-from sweeper.planning.remedies import too_large
-from sweeper.planning.rules import RuleBook
-from sweeper.planning.space import Standing, standings
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
+from sweeper.planning.budget.epochs import with_epochs
+from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
+from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
+from sweeper.planning.fitting.allowed_ranges import widened_within, within
+from sweeper.planning.fitting.first_stage import with_first_stage
+from sweeper.planning.fitting.fit import MARGIN, Fit, TrialTokens, fit
+from sweeper.planning.fitting.fixed_parameters import with_choices, without_shards
+from sweeper.planning.fitting.remedies import too_large
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, standings
+from sweeper.planning.rulebook.effects import fill
+from sweeper.planning.rulebook.fact_table import fact_values
+from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.spec import Spec
 
 NOT_ASKED_FOR = "not among the strategies asked for"
@@ -37,7 +38,7 @@ class Outlook:
 
     model: ModelFacts
     values: Values
-    standings: dict[str, Standing]
+    standings: dict[str, RatedStrategy]
     cap: Cap
 
 
@@ -48,7 +49,13 @@ def outlook_of(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> O
 
 
 def entry(
-    spec: Spec, facts: Facts, scene: Outlook, standing: Standing, epochs: float, *, leave_out: bool
+    spec: Spec,
+    facts: Facts,
+    scene: Outlook,
+    standing: RatedStrategy,
+    epochs: float,
+    *,
+    leave_out: bool,
 ) -> Candidate | Rejected:
     """The strategy as a candidate, or why it is none.
 
@@ -107,7 +114,7 @@ def _rejected(
     )
 
 
-def _optimizer(standing: Standing, values: Values) -> str:
+def _optimizer(standing: RatedStrategy, values: Values) -> str:
     return next(name for when, name in standing.strategy.optimizers if when.holds(values))
 
 
@@ -117,7 +124,9 @@ def validation_rows(spec: Spec, facts: Facts) -> int:
     return rows[0] if rows else max(round(facts.data.rows * spec.data.validation_fraction), 1)
 
 
-def _work(spec: Spec, facts: Facts, scene: Outlook, standing: Standing, epochs: float) -> Work:
+def _work(
+    spec: Spec, facts: Facts, scene: Outlook, standing: RatedStrategy, epochs: float
+) -> TrialTokens:
     rows, validation = facts.data.train_rows, validation_rows(spec, facts)
     looks = looks_of(spec, facts, scene.cap, validation, epochs)
     trained = round(epochs * rows * scene.cap.mean)
@@ -127,7 +136,7 @@ def _work(spec: Spec, facts: Facts, scene: Outlook, standing: Standing, epochs: 
         # Features of a frozen model are computed once, by forward passes only.
         trained, evaluated = 0, round((rows + validation) * scene.cap.mean)
     classes = len(facts.data.labels) or TYPICAL_CLASSES
-    return Work(
+    return TrialTokens(
         sequence_length=scene.cap.tokens,
         mean_length=max(round(scene.cap.mean), 1),
         train_tokens=trained,
@@ -137,7 +146,7 @@ def _work(spec: Spec, facts: Facts, scene: Outlook, standing: Standing, epochs: 
 
 
 def _candidate(
-    scene: Outlook, standing: Standing, parameters: dict[str, Parameter], found: Fit
+    scene: Outlook, standing: RatedStrategy, parameters: dict[str, Parameter], found: Fit
 ) -> Candidate:
     setup, strategy = found.setup, standing.strategy
     return Candidate(

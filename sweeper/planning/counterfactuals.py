@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from sweeper import units
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts
+from sweeper.planning.fitting.remedies import scaled
 from sweeper.planning.planner import outlook
-from sweeper.planning.remedies import scaled
-from sweeper.planning.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.spec import Spec
 
 # A change is looked for up to this many doublings (or halvings) away from what is.

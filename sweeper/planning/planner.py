@@ -9,8 +9,12 @@ from collections.abc import Sequence
 
 from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
+from sweeper.plan import Candidate, Plan, Reason, Rejected
 from sweeper.planning.answers import answers
-from sweeper.planning.budget import make_budget
+from sweeper.planning.budget.budget import make_budget
+from sweeper.planning.budget.candidate_costs import course_of, priced
+from sweeper.planning.budget.rung_schedule import looks_of
+from sweeper.planning.budget.sequence_cap import USUAL, Cap
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     Outlook,
@@ -18,14 +22,10 @@ from sweeper.planning.candidates import (
     outlook_of,
     validation_rows,
 )
-from sweeper.planning.duration_sweep import course_of, priced
 from sweeper.planning.identity import identity
-from sweeper.planning.lengths import USUAL, Cap
-from sweeper.planning.looks import looks_of
-from sweeper.planning.owntrials import checked_own_trials
-from sweeper.planning.plan import Candidate, Plan, Reason, Rejected
-from sweeper.planning.rules import RuleBook, rule_book
-from sweeper.planning.space import fired, notes
+from sweeper.planning.own_trials import checked_own_trials
+from sweeper.planning.rulebook.apply_rules import fired, notes
+from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.spec import Spec
 
 

@@ -10,10 +10,10 @@ from pydantic import Field
 
 from sweeper import __version__
 from sweeper.artifact import Artifact, Record
-from sweeper.findings.competing import by_pair
-from sweeper.findings.privacy import clean
+from sweeper.findings.model_strategy_pairs import by_pair
 from sweeper.findings.record import Findings
-from sweeper.planning.plan import (
+from sweeper.findings.redaction import clean
+from sweeper.plan import (
     Answer,
     Budget,
     Candidate,

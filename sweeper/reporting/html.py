@@ -15,7 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from sweeper import knowledge
+from sweeper import resources
 from sweeper.reporting.blocks import Cell, Column, Page, Row, Table
 from sweeper.reporting.charts.draw import drawn
 
@@ -26,7 +26,7 @@ def render(page: Page) -> str:
     Raises:
         NotDrawn: A chart could not be drawn.
     """
-    folder = knowledge.reports()
+    folder = resources.reports()
     style, script = _asset(folder, "report.css"), _asset(folder, "report.js")
     template = _environment(folder / "templates").get_template("page.html.j2")
     return template.render(

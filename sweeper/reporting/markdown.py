@@ -9,7 +9,7 @@ import re
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.record import Limit
+from sweeper.findings.record import Limitation
 from sweeper.reporting.document import Report
 from sweeper.reporting.page import banner
 from sweeper.reporting.sections.forgetting import forgetting_sentence
@@ -67,7 +67,7 @@ def _strategies(report: Report) -> list[str]:
     return lines
 
 
-def _limits(limits: tuple[Limit, ...]) -> list[str]:
+def _limits(limits: tuple[Limitation, ...]) -> list[str]:
     if not limits:
         return []
     told = [f"- {plain(limit.text)} {plain(limit.action)}" for limit in limits[:_ROWS]]

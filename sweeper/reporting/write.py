@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.artifact import write_text
 from sweeper.findings.record import Findings
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.reporting.charts.draw import NotDrawn
 from sweeper.reporting.csvfiles import curves_csv, trials_csv
 from sweeper.reporting.document import Report, document

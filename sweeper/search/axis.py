@@ -13,7 +13,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from scipy import special
 
-from sweeper.planning.plan import Parameter
+from sweeper.plan import Parameter
 from sweeper.spec import Scalar
 
 Range = tuple[float, float]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sweeper.planning.epochs import EPOCHS
-from sweeper.planning.plan import Candidate, Plan
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Candidate, Plan
 from sweeper.search.length import rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import Origin, TrialBudget, TrialConfig

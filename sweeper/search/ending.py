@@ -7,20 +7,17 @@ the study's attributes. Knows nothing of workers or files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
-import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from sweeper.search.observations import observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.stopping import outlook
-from sweeper.search.study import ORIGIN, SPEC, TOTAL
-from sweeper.search.untrained import NOTHING, Untrained, noted
-from sweeper.spec import SearchSpec, Spec
-
-ENDING = "sweeper:ending"
+from sweeper.search.study import ORIGIN
+from sweeper.search.untrained import NOTHING, Untrained
+from sweeper.spec import SearchSpec
 
 
 @dataclass(frozen=True)
@@ -84,58 +81,3 @@ def _settled(
     if coming is None or coming.worth_it:
         return None
     return Ending("settled", str(coming), asked.trials)
-
-
-def ending_of(study: optuna.Study) -> Ending | None:
-    """Why this study's search ended, if it did."""
-    kept = study.user_attrs.get(ENDING)
-    return Ending(**kept) if kept else None
-
-
-def look(study: optuna.Study, problem: Problem[Arm]) -> Ending | None:
-    """End the search of a study if its trials say so: nobody begins another one then.
-
-    Trials that run go on to their own end. A study that no command opened is left alone.
-    """
-    text = study.user_attrs.get(SPEC)
-    if text is None:
-        return None
-    asked = Spec.from_json(text).search
-    if not can_end(asked):
-        return None
-    trials = study.get_trials(deepcopy=False)
-    found = ending_of(study) or decide(problem, trials, asked, noted(study))
-    if found is not None:
-        _call_off(study, trials, found)
-    return found
-
-
-def reopen(study: optuna.Study, asked: SearchSpec) -> None:
-    """Forget an earlier ending if this call asks for more than the one that it ended.
-
-    ``look`` then decides anew. A search that had settled stays ended for as long as nothing but
-    the same is asked for: neither more trials, nor to go on regardless.
-    """
-    kept = ending_of(study)
-    if kept is None:
-        return
-    settled = kept.kind == "settled" and asked.stop_when_settled
-    if not (settled and asked.trials <= kept.total):
-        study.set_user_attr(ENDING, None)
-
-
-def begun(trials: Sequence[FrozenTrial]) -> int:
-    """How many trials were begun: slots are taken in their order."""
-    return 1 + max((one.number for one in trials if _was_begun(one)), default=-1)
-
-
-def _was_begun(trial: FrozenTrial) -> bool:
-    # One that was put back waits again, and keeps what was suggested for it.
-    return trial.state != TrialState.WAITING or bool(trial.params)
-
-
-def _call_off(study: optuna.Study, trials: Sequence[FrozenTrial], ending: Ending) -> None:
-    if study.user_attrs.get(ENDING) is None:
-        study.set_user_attr(ENDING, asdict(ending))
-    if study.user_attrs.get(TOTAL) != begun(trials):
-        study.set_user_attr(TOTAL, begun(trials))

@@ -15,7 +15,7 @@ from typing import Literal
 import optuna
 from optuna.trial import TrialState
 
-from sweeper.planning.plan import Hint, Parameter
+from sweeper.plan import Hint, Parameter
 from sweeper.search import space
 from sweeper.search.items import attribute
 from sweeper.search.named import make_pruner, make_sampler

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from sweeper.planning.epochs import EPOCHS
+from sweeper.hyperparameters import EPOCHS
 from sweeper.spec import Scalar
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from sweeper.planning.plan import Hint, Parameter
+from sweeper.plan import Hint, Parameter
 from sweeper.search.length import Full
 from sweeper.spec import OwnTrial
 

@@ -15,9 +15,9 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
-from sweeper.planning.class_weight import NAME as CLASS_WEIGHT
-from sweeper.planning.class_weight import POWERS
-from sweeper.planning.plan import Plan
+from sweeper.hyperparameters import CLASS_WEIGHT
+from sweeper.hyperparameters import CLASS_WEIGHT_POWERS as POWERS
+from sweeper.plan import Plan
 from sweeper.search.curves import ends, forecast, jitter, move, prior_doubt
 from sweeper.search.items import luck
 from sweeper.search.observations import Observation, observation, observe

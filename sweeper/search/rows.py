@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeper.planning.epochs import EPOCHS
+from sweeper.hyperparameters import EPOCHS
 from sweeper.search.axis import Axis, Choice
 from sweeper.search.surrogate import Matrix
 from sweeper.spec import Scalar

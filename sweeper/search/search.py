@@ -149,11 +149,11 @@ class Search:
     def report(self, number: int, rung: Rung) -> Judgement:
         """Take in one rung of a trial that runs, and say whether it goes on."""
         self._note(number, rung)
-        return judge(self.study, self._trial(number))
+        return judge(self.study, self.trial(number))
 
     def restart(self, number: int, rungs: Sequence[Rung] = ()) -> None:
         """Begin a trial again that was cut off; of its rungs only these count."""
-        trial = self._trial(number)  # in memory, this is the trial itself
+        trial = self.trial(number)  # in memory, this is the trial itself
         trial.intermediate_values = {}
         trial.user_attrs = {ORIGIN: trial.user_attrs[ORIGIN]}
         for rung in rungs:
@@ -161,7 +161,7 @@ class Search:
 
     def tell(self, number: int, end: End) -> None:
         """End a trial."""
-        storage, trial = self.study._storage, self._trial(number)
+        storage, trial = self.study._storage, self.trial(number)
         for name, value in _attributes(end).items():
             storage.set_trial_user_attr(trial._trial_id, name, value)
         if end.excess is not None:
@@ -171,12 +171,13 @@ class Search:
         storage.set_trial_state_values(trial._trial_id, state, values)
 
     def _note(self, number: int, rung: Rung) -> None:
-        storage, trial_id = self.study._storage, self._trial(number)._trial_id
+        storage, trial_id = self.study._storage, self.trial(number)._trial_id
         storage.set_trial_intermediate_value(trial_id, rung.rung, rung.loss)
         if rung.items is not None:
             storage.set_trial_user_attr(trial_id, *attribute(rung.rung, rung.items))
 
-    def _trial(self, number: int) -> FrozenTrial:
+    def trial(self, number: int) -> FrozenTrial:
+        """A trial as Optuna has it; it changes as the trial goes on."""
         storage = self.study._storage
         trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         return storage.get_trial(trial_id)

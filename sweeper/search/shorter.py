@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sweeper.planning.epochs import EPOCHS
+from sweeper.hyperparameters import EPOCHS
 from sweeper.search.axis import Axis, Choice
 from sweeper.search.length import Full, rungs_of
 from sweeper.search.observations import Observation

@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
-from sweeper.planning.plan import Hint, Parameter
+from sweeper.plan import Hint, Parameter
 from sweeper.search.problem import Arm, Problem
 from sweeper.spec import Scalar
 

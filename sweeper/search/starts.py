@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sweeper.planning import first_stage
-from sweeper.planning.plan import Candidate, Plan
+from sweeper.hyperparameters import FIRST_STAGE, NO_FIRST_STAGE
+from sweeper.plan import Candidate, Plan
 from sweeper.search import space
 from sweeper.spec import Scalar
 from sweeper.trials import Origin
@@ -68,9 +68,9 @@ def _skipping(plan: Plan, total: int) -> Iterator[Start]:
     """The first default again without its first stage: what that brings can only be seen so."""
     key = _defaults(plan, total)[0]
     candidate = space.candidates(plan)[key]
-    stage = candidate.parameters.get(first_stage.NAME)
-    if stage is not None and stage.searched and total > 1 and stage.default != first_stage.NONE:
-        without = space.fixed(key, candidate, {first_stage.NAME: first_stage.NONE})
+    stage = candidate.parameters.get(FIRST_STAGE)
+    if stage is not None and stage.searched and total > 1 and stage.default != NO_FIRST_STAGE:
+        without = space.fixed(key, candidate, {FIRST_STAGE: NO_FIRST_STAGE})
         yield Start(f"default {key} without first stage", "default", without)
 
 

@@ -19,7 +19,7 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 
 from sweeper.errors import UsageError
-from sweeper.planning.plan import Precision
+from sweeper.plan import Precision
 from sweeper.spec import Scalar
 from sweeper.strategies.depth import layers_above
 

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig
 
 from sweeper.errors import UsageError
-from sweeper.planning.plan import Precision
+from sweeper.plan import Precision
 from sweeper.strategies.base import Parameters, Setting
 from sweeper.strategies.lora import LoRA
 

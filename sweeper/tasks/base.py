@@ -119,7 +119,7 @@ class Baseline(Protocol):
     def evaluate(self, split: Split) -> Evaluation: ...
 
 
-class Workshop(Protocol):
+class BaselineContext(Protocol):
     """What a task may use to build its baselines; the training backend is one."""
 
     dataset: Dataset
@@ -261,6 +261,6 @@ class Task(ABC):
             if found[kind]
         )
 
-    def baselines(self, workshop: Workshop) -> Sequence[Baseline]:
+    def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         """Untrained models that only this task knows of, such as a language model zero-shot."""
         return ()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sweeper.errors import UsageError
-from sweeper.planning.class_weight import POWERS
+from sweeper.hyperparameters import CLASS_WEIGHT_POWERS
 from sweeper.tasks.base import Floats
 
 
@@ -34,9 +34,9 @@ def class_weights(how: str, targets: Sequence[int], classes: int) -> Floats | No
     >>> class_weights("balanced", [0, 0, 0, 1], 2).round(3).tolist()
     [0.667, 2.0]
     """
-    power = next((value for name, value in POWERS.items() if name == how), None)
+    power = next((value for name, value in CLASS_WEIGHT_POWERS.items() if name == how), None)
     if power is None:
-        known = ", ".join(POWERS)
+        known = ", ".join(CLASS_WEIGHT_POWERS)
         raise UsageError(f"class_weight = {how!r} is not known", fix=f"Use one of {known}.")
     if not power:
         return None

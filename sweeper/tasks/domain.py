@@ -1,7 +1,7 @@
 """Domain adaptation: the task itself, after the base has read a corpus of the domain.
 
-The first stage is a parameter of a trial and lives in ``sweeper.training.first_stage``; what it
-reads is made in ``sweeper.tasks.corpus``.
+The first stage is a parameter of a trial and lives in
+``sweeper.training.base_model.first_stage``; what it reads is made in ``sweeper.tasks.corpus``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeper.data.examples import Example
-from sweeper.tasks.base import Baseline, Workshop
+from sweeper.tasks.base import Baseline, BaselineContext
 from sweeper.tasks.fewshot import ZeroShot
 from sweeper.tasks.instruction import Instruction
 from sweeper.tasks.tokens import Encoded, document
@@ -25,7 +25,7 @@ class Domain(Instruction):
             return super().encode_one(example)
         return document(self.tokenizer, example.text)
 
-    def baselines(self, workshop: Workshop) -> Sequence[Baseline]:
+    def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         if any(example.messages for example in self.dataset.splits["train"]):
-            return super().baselines(workshop)
-        return (ZeroShot(self, workshop),)
+            return super().baselines(context)
+        return (ZeroShot(self, context),)

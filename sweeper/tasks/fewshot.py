@@ -16,15 +16,15 @@ from sweeper.data.examples import Example, Message
 from sweeper.facts.record import Split
 from sweeper.tasks.base import (
     Baseline,
+    BaselineContext,
     Batch,
     Evaluation,
     ItemScores,
     Task,
-    Workshop,
     in_item_order,
 )
-from sweeper.tasks.cached import Prefix, cacheable
 from sweeper.tasks.chat import Chat
+from sweeper.tasks.prefix_cache import Prefix, cacheable
 from sweeper.tasks.text import TextTask
 from sweeper.tasks.tokens import Encoded
 
@@ -42,13 +42,13 @@ class ZeroShot:
     """The untrained model, asked as trained models are."""
 
     task: Task
-    workshop: Workshop
+    context: BaselineContext
     name: str = "zero_shot"
     title: str = "Untrained model"
     note: str = ""
 
     def evaluate(self, split: Split) -> Evaluation:
-        return self.workshop.measure(self.task.assemble(self.workshop.base(), {}), split)
+        return self.context.measure(self.task.assemble(self.context.base(), {}), split)
 
 
 @dataclass
@@ -62,14 +62,14 @@ class FewShot:
         chat: Writes conversations.
         turns: An example's question and answer, as the task asks it.
         shots: The examples, the same for every item.
-        workshop: Lends the base model.
+        context: Lends the base model.
     """
 
     task: TextTask
     chat: Chat
     turns: Turns
     shots: tuple[Example, ...]
-    workshop: Workshop
+    context: BaselineContext
     name: str = "few_shot"
     title: str = ""
     note: str = ""
@@ -78,15 +78,15 @@ class FewShot:
         self.title = self.title or f"Untrained model, {len(self.shots)} examples in the prompt"
 
     def evaluate(self, split: Split) -> Evaluation:
-        with self.workshop.computing():
+        with self.context.computing():
             return self._evaluate(split)
 
     def _evaluate(self, split: Split) -> Evaluation:
-        model = self.workshop.base().eval()
+        model = self.context.base().eval()
         shots = [turn for shot in self.shots for turn in self.turns(shot)]
         shown = self.chat.encode(shots).ids
         prefix = Prefix(model, shown)
-        examples = self.workshop.dataset.splits[split]
+        examples = self.context.dataset.splits[split]
         features = [self.task.feature(self._item(shown, shots, item), item) for item in examples]
         order = sorted(range(len(examples)), key=lambda i: -len(features[i]["input_ids"]))
         scores: list[ItemScores] = []
@@ -120,7 +120,7 @@ def shot_baselines(
     task: TextTask,
     chat: Chat,
     turns: Turns,
-    workshop: Workshop,
+    context: BaselineContext,
     shots: tuple[Example, ...] | None = None,
 ) -> Sequence[Baseline]:
     """The untrained model asked at once and, where there is room, after a few examples.
@@ -129,18 +129,18 @@ def shot_baselines(
         task: See ``FewShot``.
         chat: See ``FewShot``.
         turns: See ``FewShot``.
-        workshop: See ``FewShot``.
+        context: See ``FewShot``.
         shots: The examples to show; a few short ones of the train split if None.
     """
-    zero = ZeroShot(task, workshop)
+    zero = ZeroShot(task, context)
     least = 1 if shots is not None else SHOTS
-    shots = _choose(chat, turns, workshop.dataset.splits["train"]) if shots is None else shots
+    shots = _choose(chat, turns, context.dataset.splits["train"]) if shots is None else shots
     room = task.facts.context_length - task.sequence_length
-    if len(shots) < least or not cacheable(workshop.base()):
+    if len(shots) < least or not cacheable(context.base()):
         return (zero,)
     if len(chat.encode([turn for shot in shots for turn in turns(shot)]).ids) > room:
         return (zero,)
-    return (zero, FewShot(task, chat, turns, shots, workshop))
+    return (zero, FewShot(task, chat, turns, shots, context))
 
 
 def _choose(chat: Chat, turns: Turns, train: Sequence[Example]) -> tuple[Example, ...]:

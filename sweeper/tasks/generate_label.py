@@ -15,20 +15,20 @@ from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Example, Message
 from sweeper.data.questions import LISTED, class_question, class_turns
+from sweeper.tasks.answer_likelihoods import AnswerTree, log_likelihoods
 from sweeper.tasks.base import (
     Baseline,
+    BaselineContext,
     Batch,
     Confusion,
     Feature,
     Floats,
     ItemScores,
-    Workshop,
 )
-from sweeper.tasks.cached import Prefix
 from sweeper.tasks.chat import Chat
-from sweeper.tasks.class_names import AnswerTree, log_likelihoods
 from sweeper.tasks.classification import class_metrics, confused
 from sweeper.tasks.fewshot import shot_baselines
+from sweeper.tasks.prefix_cache import Prefix
 from sweeper.tasks.text import TextTask
 from sweeper.tasks.tokens import Encoded
 
@@ -89,14 +89,14 @@ class GenerateLabel(TextTask):
     def confusion(self, scores: ItemScores, examples: Sequence[Example]) -> Confusion:
         return confused(scores.outputs["logits"].numpy(), self.targets(examples))
 
-    def baselines(self, workshop: Workshop) -> Sequence[Baseline]:
+    def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         """The untrained model asked at once and, where there is room, after an example of each
         class (of ten classes, where there are more)."""
 
         def turns(example: Example) -> list[Message]:
             return list(class_turns(example, self.dataset.labels))
 
-        return shot_baselines(self, self.chat, turns, workshop, self._shots())
+        return shot_baselines(self, self.chat, turns, context, self._shots())
 
     def _shots(self) -> tuple[Example, ...]:
         """The first train example of each class."""

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
-from sweeper.tasks.base import Baseline, Workshop
+from sweeper.tasks.base import Baseline, BaselineContext
 from sweeper.tasks.chat import Chat
 from sweeper.tasks.fewshot import ZeroShot, shot_baselines
 from sweeper.tasks.markers import answers, family, opens_answer
@@ -64,10 +64,10 @@ class Instruction(TextTask):
         kept = text[: places[-1][1]]
         return completed(tokenise(self.tokenizer, kept, places), self.tokenizer)
 
-    def baselines(self, workshop: Workshop) -> Sequence[Baseline]:
+    def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         if any(templated_text(example) is not None for example in self.dataset.splits["train"]):
-            return (ZeroShot(self, workshop),)
-        return shot_baselines(self, self.chat, self.turns, workshop)
+            return (ZeroShot(self, context),)
+        return shot_baselines(self, self.chat, self.turns, context)
 
 
 def templated_text(example: Example) -> str | None:

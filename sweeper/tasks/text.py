@@ -22,7 +22,7 @@ from sweeper.facts.record import ModelFacts
 from sweeper.spec import Spec
 from sweeper.tasks.answer_logits import answer_losses, answer_rows, by_row, divergence
 from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task
-from sweeper.tasks.cached import Prefix
+from sweeper.tasks.prefix_cache import Prefix
 from sweeper.tasks.tokens import Encoded, shorten
 from sweeper.trials import Fate
 

@@ -14,23 +14,21 @@ import torch
 
 from sweeper.backend import Decision, Tell
 from sweeper.data.load import load
-from sweeper.errors import ModelError
-from sweeper.facts.model import model_folder
-from sweeper.facts.record import ModelFacts
-from sweeper.planning.plan import Plan
+from sweeper.evaluation.judge import Judge, never
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.spec import ModelSpec, Spec
+from sweeper.spec import Spec
 from sweeper.tasks.fewshot import ZeroShot
-from sweeper.training.assembly import trained
-from sweeper.training.job import WEIGHTS, Job
-from sweeper.training.measure import Judge, never
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.measurements import keep
-from sweeper.training.memory_guard import MemoryGuard
-from sweeper.training.packaged import PACKAGED, packaged_model
-from sweeper.training.ranks import Ranks
 from sweeper.training.scoring import answers, scored
-from sweeper.training.trial import run_trial
-from sweeper.training.workshop import Workshop
+from sweeper.training.trial.assembly import trained
+from sweeper.training.trial.job import WEIGHTS, Job
+from sweeper.training.trial.ranks import Ranks
+from sweeper.training.trial.run import train_trial
 from sweeper.trials import (
     BaselineResult,
     RungReport,
@@ -39,8 +37,6 @@ from sweeper.trials import (
     TrialConfig,
     TrialResult,
 )
-
-_PACKAGED = "packaged:"
 
 
 def make(run: RunFolder, plan: Plan, spec: Spec, tell: Tell) -> TorchBackend:
@@ -75,26 +71,26 @@ class TorchBackend:
         self._device = device or best
         self._dataset = load(spec.data, spec.task)
         self._guard = MemoryGuard()
-        self._workshops: dict[str, Workshop] = {}
+        self._shared: dict[str, SharedModel] = {}
 
-    def workshop(self, model: str) -> Workshop:
+    def shared(self, model: str) -> SharedModel:
         """What all trials of one base model share, opened when first asked for."""
-        if model not in self._workshops:
+        if model not in self._shared:
             if self._device.type == "cuda":
                 self.close()
-            self._workshops[model] = self._open(model)
+            self._shared[model] = self._open(model)
             # What is loaded now stays; leaving it out of garbage collection makes each of the
             # collections that Trainer asks for cheap (measured: 24 steps of a tiny model take
             # 0.45 s and not 2.5 s).
             gc.collect()
             gc.freeze()
-        return self._workshops[model]
+        return self._shared[model]
 
-    def _open(self, model: str) -> Workshop:
+    def _open(self, model: str) -> SharedModel:
         facts = next(facts for facts in self._plan.facts.models if facts.id == model)
         named = next(spec for spec in self._spec.models if spec.id == model)
         candidate = next(c for c in self._plan.candidates if c.model == model)
-        return Workshop(
+        context = ModelContext(
             named,
             facts,
             weights_folder(named, facts),
@@ -105,10 +101,11 @@ class TorchBackend:
             self._device,
             mixed=candidate.precision == "bf16-mixed",
         )
+        return SharedModel(context)
 
     def baselines(self) -> Iterator[BaselineResult]:
         """Score the models to beat on validation, one after the other."""
-        for baseline in self.workshop(self._plan.candidates[0].model).baselines:
+        for baseline in self.shared(self._plan.candidates[0].model).baselines:
             start = time.perf_counter()
             evaluation = baseline.evaluate("validation")
             yield BaselineResult(
@@ -131,8 +128,8 @@ class TorchBackend:
         checkpoint: Path | None = None,
     ) -> TrialResult:
         """Train one trial from the base weights; see ``Backend.train``."""
-        workshop = self.workshop(config.model)
-        workshop.should_stop = workshop.general.should_stop = should_stop
+        shared = self.shared(config.model)
+        shared.context.should_stop = should_stop
         rungs: list[RungReport] = []
 
         def tell(rung: RungReport) -> Decision:
@@ -140,17 +137,17 @@ class TorchBackend:
             return report(rung)
 
         try:
-            job = Job(workshop, config, folder, tell, should_stop, self._run)
+            job = Job(shared, config, folder, tell, should_stop, self._run)
             if config.gpus > 1:
                 job.ranks = Ranks(
                     self._plan, self._spec, config, folder, tell, should_stop, self._run
                 )
-            result = run_trial(job, self._guard)
-            whole = len(workshop.dataset.splits["validation"])
-            keep(config, result, workshop.facts, workshop.head_classes, rungs, whole)
+            result = train_trial(job, self._guard)
+            whole = len(shared.context.dataset.splits["validation"])
+            keep(config, result, shared.context.facts, shared.context.head_classes, rungs, whole)
             return result
         finally:
-            workshop.should_stop = workshop.general.should_stop = never
+            shared.context.should_stop = never
 
     def score_test(self, name: str, config: TrialConfig | None, folder: Path | None) -> TestScore:
         """Score a trial's saved weights, or a baseline by name, on the sealed test split.
@@ -159,23 +156,25 @@ class TorchBackend:
             KeyError: There is no baseline of that name.
         """
         if config is None or folder is None:
-            workshop = self.workshop(self._plan.candidates[0].model)
-            known = {baseline.name: baseline for baseline in workshop.baselines}
-            score = scored(name, None, workshop, known[name].evaluate("test"))
+            shared = self.shared(self._plan.candidates[0].model)
+            known = {baseline.name: baseline for baseline in shared.baselines}
+            score = scored(name, None, shared, known[name].evaluate("test"))
             if name != ZeroShot.name:
                 return score
             written = answers(
-                workshop, workshop.base(), self._spec.evaluation, mixed=workshop.mixed
+                shared, shared.context.base(), self._spec.evaluation, mixed=shared.context.mixed
             )
         else:
-            workshop = self.workshop(config.model)
+            shared = self.shared(config.model)
             mixed = config.precision == "bf16-mixed"
-            judge = Judge(workshop.task, workshop.items("test"), config.evaluation_batch, mixed)
-            with trained(workshop, folder / WEIGHTS) as model:
-                score = scored(name, config, workshop, judge.evaluate(model))
+            judge = Judge(
+                shared.context.task, shared.context.items("test"), config.evaluation_batch, mixed
+            )
+            with trained(shared, folder / WEIGHTS) as model:
+                score = scored(name, config, shared, judge.evaluate(model))
                 if not self._writes(config):
                     return score
-                written = answers(workshop, model, self._spec.evaluation, mixed=mixed)
+                written = answers(shared, model, self._spec.evaluation, mixed=mixed)
         return score.model_copy(update={"generated": written})
 
     def _writes(self, config: TrialConfig) -> bool:
@@ -187,27 +186,9 @@ class TorchBackend:
 
     def close(self) -> None:
         """Give back all models."""
-        for workshop in self._workshops.values():
-            workshop.keeper.forget()
-            workshop.first_stages.forget()
-        self._workshops.clear()
+        for shared in self._shared.values():
+            shared.context.keeper.forget()
+            shared.first_stages.forget()
+        self._shared.clear()
         gc.unfreeze()
         gc.collect()
-
-
-def weights_folder(model: ModelSpec, facts: ModelFacts) -> Path:
-    """Where a model's weights lie; a packaged model is converted if it has to be.
-
-    Raises:
-        ModelError: They are not on this machine.
-    """
-    name = model.id.removeprefix(_PACKAGED)
-    if model.id.startswith(_PACKAGED) and name in PACKAGED:
-        return packaged_model(name)
-    folder = model_folder(model.id, facts.revision or model.revision)
-    if folder is None:
-        raise ModelError(
-            f"the weights of {model.id} are not on this machine",
-            fix="Download them first, or name a local folder or a packaged model.",
-        )
-    return folder

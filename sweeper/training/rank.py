@@ -19,19 +19,19 @@ import torch
 import torch.distributed as dist
 
 from sweeper.backend import Decision
-from sweeper.lifeline import die_with
+from sweeper.die_with_parent import die_with
+from sweeper.evaluation.judge import never
 from sweeper.training.backend import TorchBackend
-from sweeper.training.job import Job
-from sweeper.training.measure import never
-from sweeper.training.memory_guard import (
+from sweeper.training.loop.out_of_memory import (
     Batching,
     MemoryGuard,
-    Phase,
+    TrialPhase,
     is_out_of_memory,
     shortage,
 )
-from sweeper.training.ranks import REQUEST, RankRequest, own_folder, result_file
-from sweeper.training.trial import run_trial
+from sweeper.training.trial.job import Job
+from sweeper.training.trial.ranks import REQUEST, RankRequest, own_folder, result_file
+from sweeper.training.trial.run import train_trial
 from sweeper.trials import RungReport
 
 Result = TypeVar("Result")
@@ -41,10 +41,10 @@ class OneTry(MemoryGuard):
     """Tries once: a rank that began again by itself would leave the others waiting."""
 
     def run(
-        self, setup: str, planned: Batching, attempt: Callable[[Batching, Phase], Result]
+        self, setup: str, planned: Batching, attempt: Callable[[Batching, TrialPhase], Result]
     ) -> Result:
         try:
-            return attempt(planned, Phase())
+            return attempt(planned, TrialPhase())
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -99,8 +99,8 @@ def main(arguments: list[str]) -> int:
     backend = TorchBackend(request.plan, request.spec, run, device)
     own = own_folder(folder, rank)
     own.mkdir(parents=True, exist_ok=True)
-    job = Job(backend.workshop(config.model), config, own, partial(tell, pipe), never, run)
-    result = run_trial(job, OneTry())
+    job = Job(backend.shared(config.model), config, own, partial(tell, pipe), never, run)
+    result = train_trial(job, OneTry())
     result.write(result_file(folder, rank))
     if result.state == "FAIL":
         return 1

@@ -12,11 +12,11 @@ from torch import nn
 
 from sweeper.evaluation.answers import answer
 from sweeper.evaluation.generation import Sampling
+from sweeper.evaluation.judge import autocast
 from sweeper.spec import EvaluationSpec
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.instruction import Instruction
-from sweeper.training.measure import autocast
-from sweeper.training.workshop import Workshop
+from sweeper.training.base_model.shared import SharedModel
 from sweeper.trials import GeneratedAnswers, TestScore, TrialConfig
 
 # Prompts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with
@@ -30,7 +30,7 @@ _TEMPERATURE, _TOP_P = 0.8, 0.95
 
 
 def scored(
-    name: str, config: TrialConfig | None, workshop: Workshop, evaluation: Evaluation
+    name: str, config: TrialConfig | None, shared: SharedModel, evaluation: Evaluation
 ) -> TestScore:
     """What an evaluation of the test split says, without answers in writing."""
     return TestScore(
@@ -43,17 +43,17 @@ def scored(
         item_losses=tuple(evaluation.losses.tolist()),
         item_weights=tuple(evaluation.weights.tolist()),
         confusion=evaluation.confusion,
-        notes=workshop.notes("test"),
+        notes=shared.context.notes("test"),
     )
 
 
 def answers(
-    workshop: Workshop, model: nn.Module, wanted: EvaluationSpec, *, mixed: bool
+    shared: SharedModel, model: nn.Module, wanted: EvaluationSpec, *, mixed: bool
 ) -> GeneratedAnswers | None:
     """What the model writes to the first test items, greedily; None where nothing is written.
 
     Args:
-        workshop: Of the base model and the data.
+        shared: What the trials of its base model share.
         model: As the task assembled it.
         wanted: How many items; whether programs may be run.
         mixed: Whether to compute in bf16 under autocast.
@@ -61,9 +61,11 @@ def answers(
     Raises:
         RunError: Programs are to be run, but cannot be cut off from network and files here.
     """
-    task, device = workshop.task, next(model.parameters()).device
+    task, device = shared.context.task, next(model.parameters()).device
     count = _ITEMS[device.type] if wanted.generate_items is None else wanted.generate_items
-    items = [example for example in workshop.dataset.splits["test"] if example.messages][:count]
+    items = [example for example in shared.context.dataset.splits["test"] if example.messages][
+        :count
+    ]
     if not isinstance(task, Instruction) or not items:
         return None
     start = time.perf_counter()

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.cli import evaluating, scoring, sweeping, work_progress
+from sweeper.cli import evaluate_steps, run_steps, suite_process, work_progress
 from sweeper.errors import GateFailed
 from sweeper.findings.compute import compute
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
 
@@ -22,8 +22,8 @@ from sweeper.specfile import resolve
 WORKER = """
 import json, sys, time
 from pathlib import Path
-from sweeper.evaluation.suiteitems import load_items
-from sweeper.evaluation.suitescores import *
+from sweeper.suite.items import load_items
+from sweeper.suite.scores import *
 request = EvaluationRequest.from_json(sys.stdin.read())
 folder = Path(request.folder)
 def scores(name, wrong):
@@ -77,8 +77,8 @@ def run(here, monkeypatch) -> RunFolder:
     (here / "scorer" / "fake_scorer.py").write_text(WORKER)
     root = Path(__file__).parents[2]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here / "scorer"), str(root)]))
-    monkeypatch.setattr(scoring, "WORKER", "fake_scorer")
-    monkeypatch.setattr(evaluating, "HARNESS", "json")
+    monkeypatch.setattr(suite_process, "WORKER", "fake_scorer")
+    monkeypatch.setattr(evaluate_steps, "HARNESS", "json")
     rows = [{"question": f"q{n}", "choices": ["a", "b"], "answer": 0} for n in range(60)]
     (here / "facts.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (here / "suite.yaml").write_text("tasks: {facts: {file: facts.jsonl, kind: multiple-choice}}")
@@ -159,7 +159,7 @@ def test_the_base_alone_needs_no_trial_but_a_model_that_writes(sweeper, run):
 
 
 def test_what_is_wrong_is_said_before_anything_is_loaded(sweeper, run, monkeypatch):
-    monkeypatch.setattr(evaluating, "HARNESS", "no_such_package")
+    monkeypatch.setattr(evaluate_steps, "HARNESS", "no_such_package")
     Path("facts.jsonl").write_text('{"question": "q", "options": ["a"], "answer": 0}')
     ran = sweeper("evaluate", "mine", "--suite", "suite.yaml")
     assert ran.code == 2
@@ -232,19 +232,19 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     for number in order:
         weights(run, number, "0.5", head=number != order[0])
     spec = resolve({("evaluation", "suite"): "suite.yaml"}, run.spec)
-    outcome = evaluating.Outcome("complete", status=None)
+    outcome = evaluate_steps.Outcome("complete", status=None)
     told = []
     plan = Plan.read(run.plan)
-    after = evaluating.score_finalists(
+    after = evaluate_steps.score_finalists(
         run, plan, spec, outcome, lambda event, _status: told.append(event.text)
     )
     assert after is outcome
     assert any("scored" in text for text in told)
     assert {t.trial for t in compute(run).forgetting.tasks} == {order[0]}
     with pytest.raises(GateFailed, match="was not measured"):
-        evaluating.gate(compute(run), [order[1]], 1.0)
+        evaluate_steps.gate(compute(run), [order[1]], 1.0)
     with pytest.raises(GateFailed, match=r"50\.0 points on facts"):
-        evaluating.gate(compute(run), [order[0]], 1.0)
+        evaluate_steps.gate(compute(run), [order[0]], 1.0)
 
 
 @pytest.mark.parametrize(("limit", "passes"), [(5.0, False), (70.0, True)])
@@ -254,12 +254,12 @@ def test_a_sweep_ends_by_its_own_limit(run, here, capsys, limit, passes):
     spec = resolve(
         {("evaluation", "suite"): "suite.yaml", ("aim", "max_forgetting_points"): limit}, run.spec
     )
-    outcome, plan = evaluating.Outcome("complete", status=None), Plan.read(run.plan)
-    evaluating.score_finalists(run, plan, spec, outcome, lambda _event, _status: None)
-    ended = sweeping.Ended(spec, run, plan, outcome, compute(run))
+    outcome, plan = evaluate_steps.Outcome("complete", status=None), Plan.read(run.plan)
+    evaluate_steps.score_finalists(run, plan, spec, outcome, lambda _event, _status: None)
+    ended = run_steps.Ended(spec, run, plan, outcome, compute(run))
     if passes:
-        sweeping.conclude(ended, as_json=False, fail_under=None)
+        run_steps.conclude(ended, as_json=False, fail_under=None)
     else:
         with pytest.raises(GateFailed, match="more than the limit of 5"):
-            sweeping.conclude(ended, as_json=False, fail_under=None)
+            run_steps.conclude(ended, as_json=False, fail_under=None)
     assert "report:" in capsys.readouterr().out

@@ -2,14 +2,14 @@
 
 import pytest
 
-from sweeper.cli import sweeping
+from sweeper.cli import run_steps
 from sweeper.errors import SpecError
 from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec, Spec
 
 
 def test_a_sweep_is_refused_where_programs_cannot_be_cut_off(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sweeping, "can_isolate", lambda: "user namespaces are not allowed")
+    monkeypatch.setattr(run_steps, "can_isolate", lambda: "user namespaces are not allowed")
     spec = Spec(
         task="code",
         models=(ModelSpec(id="packaged:smollm2"),),
@@ -17,7 +17,7 @@ def test_a_sweep_is_refused_where_programs_cannot_be_cut_off(monkeypatch, tmp_pa
         evaluation=EvaluationSpec(run_generated_code=True),
     )
     with pytest.raises(SpecError) as raised:
-        sweeping.prepare(spec, check_model=False, quiet=True)
+        run_steps.prepare(spec, check_model=False, quiet=True)
     (problem,) = raised.value.problems
     assert problem.why == "user namespaces are not allowed"
     assert problem.where == "--run-generated-code"

@@ -11,7 +11,7 @@ import time
 import pytest
 from rich.console import Console
 
-from sweeper.cli import sweeping, work_progress
+from sweeper.cli import run_steps, work_progress
 from sweeper.cli.work_progress import Bar, Hidden, Lines, followed, told
 from sweeper.cli.work_progress import work_progress as view
 
@@ -109,7 +109,7 @@ def test_a_conversion_shows_its_progress_and_its_error(monkeypatch, tmp_path):
         def __call__(self, *state):
             seen.append(state)
 
-    with pytest.raises(sweeping.SpecError, match="packaged:x could not be prepared") as error:
-        sweeping._convert("packaged:x", Seen(), quiet=True)
+    with pytest.raises(run_steps.SpecError, match="packaged:x could not be prepared") as error:
+        run_steps._convert("packaged:x", Seen(), quiet=True)
     assert "to the log" in str(error.value)
     assert len(seen) == 3

@@ -5,7 +5,7 @@ import pytest
 
 from sweeper.data.examples import Dataset, Example, digest
 from sweeper.evaluation.baselines import classification_baselines
-from sweeper.evaluation.probe import fit_path
+from sweeper.evaluation.linear_probe import fit_path
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.classification import Classification

@@ -13,14 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.execution.claims import lease_of
-from sweeper.execution.records import RESULT
+from sweeper.execution.attempts import RESULT, attempts_of
+from sweeper.execution.study_mirror import default_url, open_storage
 from sweeper.runfolder import RunFolder
-from sweeper.search.storage import default_url, open_storage
-from sweeper.search.study import load_study
 from sweeper.trials import TrialResult
 
 HERE = Path(__file__).parent
@@ -95,8 +94,8 @@ class Commands:
 
     def trials(self, name: str = "") -> list[FrozenTrial]:
         url = os.environ.get("CURVE_STORAGE") or default_url(self.run.study)
-        storage = open_storage(url)
-        return load_study(storage, name or self.folder.name).get_trials(deepcopy=False)
+        study = optuna.load_study(study_name=name or self.folder.name, storage=open_storage(url))
+        return study.get_trials(deepcopy=False)
 
     def states(self) -> list[TrialState]:
         return [trial.state for trial in self.trials()]
@@ -171,7 +170,7 @@ def check_whole(commands: Commands, total: int) -> None:
         assert result.state == trial.state.name
         assert result.validation_loss == (trial.value if result.state == "COMPLETE" else None)
         own = [int(a) for n, a, seed in trained if int(n) == trial.number and seed == "0"]
-        assert result.attempt == lease_of(trial).attempt
+        assert result.attempt == max(attempts_of(commands.run.trial(trial.number)))
         assert own == sorted(set(own))
         if result.state != "FAIL":  # the last attempt of a failed one may have died before it
             assert max(own) == result.attempt

@@ -23,7 +23,7 @@ from sweeper.backend import Decision, Interrupted
 from sweeper.execution.coordinator import run_sweep
 from sweeper.execution.identity import frozen_plan
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts, SplitFacts
-from sweeper.planning.plan import (
+from sweeper.plan import (
     Budget,
     Candidate,
     Condition,

@@ -15,17 +15,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sweeper.execution import attempt, records, settle, trial
-from sweeper.execution.claims import Queue
+from sweeper.execution.job import JobEnded, Message, RungSaid
+from sweeper.execution.worker.link import Link
+from sweeper.execution.worker.session import Session
 from sweeper.runfolder import RunFolder
-from sweeper.trials import TrialConfig
+from sweeper.trials import TrialConfig, TrialResult
 
 # How many times workers kill themselves, and where in turn. Workers that die before they have got
 # anywhere, one after the other, would look like a broken installation: such moments stand apart.
 KILLS = int(os.environ.get("CURVE_KILLS", "0"))
-EARLY = ("load", "train", "before report", "load", "after report", "claimed", "train", "load",
+EARLY = ("load", "train", "before report", "load", "after report", "begun", "train", "load",
          "before write")  # fmt: skip
-LATE = ("after write", "promoted", "noted", "before finish", "finished")
+LATE = ("after write", "told")
 MOMENTS = tuple(moment for late in LATE for moment in (*EARLY, late))
 # How often a process passes a moment before its last one: from the first number to the second.
 _PASSES = {"train": (6, 30), "before report": (2, 6), "after report": (2, 6)}
@@ -86,13 +87,22 @@ def install(run: RunFolder) -> None:
     if not KILLS:
         return
     moment(run, "load")
-    _around(trial, "suggest", run, "claimed", None)
-    _around(records, "add_rung", run, "before report", "after report")
-    _around(records, "end_attempt", run, "before write", None)
-    _around(records, "promote", run, "after write", "promoted")
-    _around(settle, "note", run, None, "noted")
-    _around(Queue, "finish", run, "before finish", "finished")
-    assert attempt.records is records
+    _around(Session, "do", run, "begun", None)
+    _around(TrialResult, "write", run, "before write", None)
+    say = Link.say
+
+    def told(link: Link, message: Message) -> None:
+        if isinstance(message, RungSaid):
+            moment(run, "before report")
+        if isinstance(message, JobEnded) and message.done:
+            moment(run, "after write")
+        say(link, message)
+        if isinstance(message, RungSaid):
+            moment(run, "after report")
+        if isinstance(message, JobEnded) and message.done:
+            moment(run, "told")
+
+    Link.say = told  # type: ignore[method-assign]
 
 
 def at_rung(config: TrialConfig, rung: int) -> None:

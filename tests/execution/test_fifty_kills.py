@@ -10,7 +10,7 @@ from commands import Sweeper, check_whole
 from faults import MOMENTS
 from optuna.trial import TrialState
 
-from sweeper.execution.records import RESULT
+from sweeper.execution.attempts import RESULT
 from sweeper.execution.status import Status
 from sweeper.trials import TrialResult
 

@@ -11,19 +11,19 @@ from types import SimpleNamespace
 import pytest
 from curve_backend import make_plan, make_spec
 from optuna.trial import TrialState
+from sweeper.execution.claims import lease_of
 
 from sweeper.errors import RunError
-from sweeper.execution.claims import lease_of
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'sweeper[ray]'")
 
 from ray.exceptions import ActorDiedError, OutOfMemoryError
-
-from sweeper.execution import ray_pool
 from sweeper.execution.pool import Ended
 from sweeper.execution.ray_pool import Request, request_for
+
+from sweeper.execution import ray_pool
 
 RAY = {
     "CURVE_EXECUTOR": "ray",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sweeper.execution.remaining import pace, remaining
-from sweeper.planning.plan import Duration
+from sweeper.plan import Duration
 
 PLAN: Any = SimpleNamespace(
     candidates=(

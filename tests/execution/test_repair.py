@@ -8,19 +8,19 @@ import pytest
 from commands import Commands, Sweeper, check_whole
 from curve_backend import make_plan
 from optuna.trial import TrialState
-
-from sweeper.errors import RunError
 from sweeper.execution.claims import Queue, lease_of
-from sweeper.execution.events import Event
-from sweeper.execution.identity import frozen_plan
 from sweeper.execution.jobqueue import JobQueue
 from sweeper.execution.jobs import Job, confirm
 from sweeper.execution.records import RESULT, read_rungs, write_score
+from sweeper.search.storage import open_storage
+
+from sweeper.errors import RunError
+from sweeper.execution.events import Event
+from sweeper.execution.identity import frozen_plan
 from sweeper.execution.repair import copy_of, cut_half_line, read_either, write_twice
 from sweeper.execution.status import Status
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search.storage import open_storage
 from sweeper.search.study import create_study
 from sweeper.trials import BaselineResult, TestScore, TrialResult
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from curve_backend import make_plan
-
 from sweeper.execution.claims import Queue
 from sweeper.execution.slots import SLOT, top_up, useful_total
-from sweeper.planning.plan import Parameter
 from sweeper.search.storage import open_storage
+
+from sweeper.plan import Parameter
 from sweeper.search.study import OVERRIDES, create_study
 from sweeper.spec import OwnTrial
 

@@ -9,7 +9,7 @@ import pytest
 from commands import Sweeper, ended_after
 
 from sweeper.findings.record import Findings
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 
 
 class Named(Sweeper):

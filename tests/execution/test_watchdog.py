@@ -6,7 +6,6 @@ import time
 
 from commands import Commands, check_whole
 from curve_backend import make_plan
-
 from sweeper.execution.claims import lease_of
 from sweeper.execution.jobs import Job
 from sweeper.execution.watchdog import (
@@ -17,7 +16,8 @@ from sweeper.execution.watchdog import (
     patience_for,
     patience_for_jobs,
 )
-from sweeper.planning.plan import Duration
+
+from sweeper.plan import Duration
 from sweeper.search.configure import configure
 from sweeper.trials import TestSeal
 

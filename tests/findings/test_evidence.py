@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.importance import importances
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.trials import BaselineResult
 
 

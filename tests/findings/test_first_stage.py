@@ -4,7 +4,7 @@ import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.rows import result_seconds
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.reporting.csvfiles import trials_csv
 from sweeper.reporting.document import document
 from sweeper.reporting.modelcard import model_card

@@ -6,16 +6,16 @@ import json
 import numpy as np
 import pytest
 
-from sweeper.evaluation.suitescores import ModelScores, TaskScores, base_file, trial_file
-from sweeper.findings import forgetwords
+from sweeper.findings import forgetting_words
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.forgetting_record import Forgetting
+from sweeper.suite.scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.trials import TrialResult
 
 
 def test_doctests():
-    assert doctest.testmod(forgetwords).failed == 0
+    assert doctest.testmod(forgetting_words).failed == 0
 
 
 def scores(values, name="mmlu", unit="points", keys=None, digest="d", weights=()):

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.advice.cleaning import cleaned
 from benchmarks.advice.pairs import predicted, score_pairs
 from benchmarks.advice.rates import planned, score_rates
-from sweeper.planning.rules import rule_book
+from sweeper.planning.rulebook.rules import rule_book
 
 BOOK = rule_book()
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper.planning.effects import QUESTIONS
 from sweeper.planning.planner import make_plan
+from sweeper.planning.rulebook.effects import QUESTIONS
 
 MANY: dict[str, Any] = {"task": "classification", "labels": 3}
 

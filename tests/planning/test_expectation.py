@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.planning.expectation import expected_excess
-from sweeper.planning.plan import Parameter
+from benchmarks.advice.expectation import expected_excess
+from sweeper.plan import Parameter
 from sweeper.planning.planner import make_plan
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from sweeper.planning.duration_work import evaluation, training_step
-from sweeper.planning.guards import KL, PATIENCE, REPLAY, general_tokens, without_shards
-from sweeper.planning.memory import Setup, estimate
-from sweeper.planning.memory_phases import phases
+from sweeper.hyperparameters import KL, PATIENCE, REPLAY
+from sweeper.memory.estimate import Setup, estimate
+from sweeper.memory.phases import phases
+from sweeper.planning.budget.rung_schedule import general_tokens
+from sweeper.planning.costs.step_work import evaluation, training_step
+from sweeper.planning.fitting.fixed_parameters import without_shards
 from sweeper.planning.planner import make_plan
 
 GUARDS = {REPLAY, KL, "general_loss_limit", PATIENCE}

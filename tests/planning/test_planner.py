@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.planning.planner import make_plan
 from sweeper.spec import Spec
 

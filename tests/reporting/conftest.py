@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.reporting.document import document
 from sweeper.reporting.write import write_reports
 

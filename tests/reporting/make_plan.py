@@ -13,7 +13,7 @@ from sweeper.facts.record import (
     ModelFacts,
     SplitFacts,
 )
-from sweeper.planning.plan import (
+from sweeper.plan import (
     Answer,
     Budget,
     Candidate,

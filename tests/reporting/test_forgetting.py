@@ -7,14 +7,14 @@ import altair as alt
 import numpy as np
 import pytest
 
-from sweeper.evaluation.suitescores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.findings.compute import compute
-from sweeper.planning.plan import Plan
+from sweeper.plan import Plan
 from sweeper.reporting.charts import draw
 from sweeper.reporting.document import document
 from sweeper.reporting.markdown import markdown
 from sweeper.reporting.sections.forgetting import forgetting_section
 from sweeper.reporting.write import html
+from sweeper.suite.scores import ModelScores, TaskScores, base_file, trial_file
 from sweeper.trials import TrialResult
 
 

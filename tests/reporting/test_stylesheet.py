@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from sweeper import knowledge
+from sweeper import resources
 
 LIGHT = ("585ff6", "823505", "1a4a48", "a441b2", "9a910b", "df6663")
 DARK = ("4f57fd", "ffa223", "8fcfc0", "d914b0", "c5c17c", "d5021a")
 STRATEGIES = ("full", "lora", "qlora", "prefix", "adapter", "head")
-CSS = (knowledge.reports() / "assets" / "report.css").read_text()
+CSS = (resources.reports() / "assets" / "report.css").read_text()
 
 
 def variables(selector):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.planning.plan import Parameter
+from sweeper.plan import Parameter
 from sweeper.search.engine import RungCount, Space, Strategy
 
 RATE = Parameter(

@@ -5,7 +5,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeper.planning.plan import Parameter
+from sweeper.plan import Parameter
 from sweeper.search import ending
 from sweeper.search.ending import ENDING, Ending
 from sweeper.search.engine import RungCount, Space, Strategy

@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 import pytest
 
-from sweeper.planning.plan import Parameter
+from sweeper.plan import Parameter
 from sweeper.search.engine import Limit, Rung, RungCount, Searched, Space, Strategy, search
 from sweeper.search.feasible import log_chance
 from sweeper.search.model import Model

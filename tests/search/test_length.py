@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.planning.plan import Parameter
+from sweeper.plan import Parameter
 from sweeper.search.engine import Limit, Rung, RungCount, Searched, Space, Strategy, search
 from sweeper.search.length import rungs_of
 

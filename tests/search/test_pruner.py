@@ -9,7 +9,7 @@ from curve_backend import make_plan
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.facts.record import LabelCount
-from sweeper.planning.plan import Parameter
+from sweeper.plan import Parameter
 from sweeper.search.items import attribute
 from sweeper.search.observations import observation
 from sweeper.search.pruner import SweeperPruner, chance, judge

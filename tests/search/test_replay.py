@@ -32,9 +32,9 @@ from benchmarks.search.world import (
     scored_items,
 )
 from sweeper.facts.record import LabelCount
-from sweeper.planning.epochs import EPOCHS
-from sweeper.planning.plan import Parameter, Plan
-from sweeper.training.schedule import optimizer_steps, rung_steps
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Parameter, Plan
+from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 
 ROOT = Path(__file__).parents[2]
 BATCH = "per_device_train_batch_size"

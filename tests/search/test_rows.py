@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from sweeper.planning.plan import Parameter
+from sweeper.plan import Parameter
 from sweeper.search.axis import axis_of
 from sweeper.search.rows import CANDIDATE_DISTANCE, Axes, Rows, repeats
 

@@ -8,9 +8,9 @@ import optuna
 import pytest
 from curve_backend import make_plan
 from optuna.trial import TrialState
-
 from sweeper.execution.slots import known_slots
-from sweeper.planning.plan import Plan
+
+from sweeper.plan import Plan
 from sweeper.search import space
 from sweeper.search.named import make_sampler
 from sweeper.search.study import FAILURE, ORIGIN

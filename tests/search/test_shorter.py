@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.planning.plan import Parameter
+from sweeper.plan import Parameter
 from sweeper.search.axis import Choice
 from sweeper.search.engine import RungCount
 from sweeper.search.observations import Observation, best_so_far

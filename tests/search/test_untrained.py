@@ -10,11 +10,11 @@ import optuna
 import pytest
 from curve_backend import make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-
 from sweeper.execution.watchdog import Pulse
 from sweeper.execution.work import _baselines
+
 from sweeper.facts.record import CorpusFacts
-from sweeper.planning.plan import Parameter, Plan
+from sweeper.plan import Parameter, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import space
 from sweeper.search.axis import axis_of

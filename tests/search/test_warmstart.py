@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from curve_backend import LORA, candidate, make_plan
 
-from sweeper.planning.plan import Hint, Parameter, Plan
+from sweeper.plan import Hint, Parameter, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import space
 from sweeper.search.configure import configure

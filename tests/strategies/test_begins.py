@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sweeper.planning.rules import rule_book
+from sweeper.planning.rulebook.rules import rule_book
 from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy
 

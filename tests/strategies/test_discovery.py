@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import sweeper.strategies
-from sweeper import knowledge, plugins
+from sweeper import plugins, resources
 from sweeper.errors import UsageError
 from sweeper.strategies.discovery import strategies, strategy
 from sweeper.strategies.full import Full
@@ -14,7 +14,7 @@ from sweeper.strategies.full import Full
 
 def test_every_strategy_has_a_file_with_its_parameters_and_the_other_way_round():
     found = strategies()
-    described = {path.stem for path in (knowledge.search_spaces() / "strategies").glob("*.yaml")}
+    described = {path.stem for path in (resources.search_spaces() / "strategies").glob("*.yaml")}
     assert found.keys() == described
     assert {"full", "lora", "qlora", "prefix", "ptuning", "adapter", "head"} <= found.keys()
     assert all(found[name].name == name for name in found)

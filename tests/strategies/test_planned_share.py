@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_setup import Setup
-from sweeper.planning.memory_states import trainable_parameters
+from sweeper.memory.setup import Setup
+from sweeper.memory.states import trainable_parameters
 from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy
 

@@ -172,7 +172,7 @@ TINY_FACTS = ModelFacts(
 
 
 @dataclass
-class TinyWorkshop:
+class TinyContext:
     """Lends one tiny model and scores one item at a time, unpadded."""
 
     task: Any
@@ -197,5 +197,5 @@ class TinyWorkshop:
 
 
 @pytest.fixture
-def make_workshop() -> type[TinyWorkshop]:
-    return TinyWorkshop
+def make_context() -> type[TinyContext]:
+    return TinyContext

@@ -39,11 +39,11 @@ def test_plain_text_is_learnt_from_its_second_token_on(make_task: MakeTask) -> N
 
 
 def test_only_questions_can_be_shown_before_a_question(
-    make_task: MakeTask, make_workshop: Any, llama: Any
+    make_task: MakeTask, make_context: Any, llama: Any
 ) -> None:
     def names(train: list[Example]) -> list[str]:
         task = make_task(Domain, {"train": train}, task="domain")
-        return [baseline.name for baseline in task.baselines(make_workshop(task, llama))]
+        return [baseline.name for baseline in task.baselines(make_context(task, llama))]
 
     assert names(TALK) == ["zero_shot", "few_shot"]
     assert names(TEXT) == ["zero_shot"]

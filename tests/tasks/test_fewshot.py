@@ -27,30 +27,30 @@ ITEMS = [
 
 @pytest.fixture
 def baselines(
-    make_task: MakeTask, make_workshop: Any, language_model: Any
+    make_task: MakeTask, make_context: Any, language_model: Any
 ) -> tuple[Any, Any, Any, Any]:
     task = make_task(Instruction, {"train": TRAIN, "validation": ITEMS})
-    workshop = make_workshop(task, language_model)
-    zero, few = task.baselines(workshop)
-    return task, workshop, zero, few
+    context = make_context(task, language_model)
+    zero, few = task.baselines(context)
+    return task, context, zero, few
 
 
 def test_zero_shot_is_the_base_model_scored_as_trials_are(
     baselines: tuple[Any, Any, Any, Any],
 ) -> None:
-    _, workshop, zero, _ = baselines
+    _, context, zero, _ = baselines
 
     evaluation = zero.evaluate("validation")
 
     np.testing.assert_allclose(
-        evaluation.losses, workshop.measure(workshop.base(), "validation").losses
+        evaluation.losses, context.measure(context.base(), "validation").losses
     )
 
 
 def test_few_shot_equals_reading_everything_anew_for_each_item(
     baselines: tuple[Any, Any, Any, Any],
 ) -> None:
-    task, workshop, zero, few = baselines
+    task, context, zero, few = baselines
 
     evaluation = few.evaluate("validation")
 
@@ -66,27 +66,25 @@ def test_few_shot_equals_reading_everything_anew_for_each_item(
             }
         ]
         with torch.no_grad():
-            expected = task.score(workshop.base(), task.collate(features)).losses
+            expected = task.score(context.base(), task.collate(features)).losses
         assert loss == pytest.approx(float(expected[0]), rel=1e-5)
     np.testing.assert_array_equal(evaluation.weights, zero.evaluate("validation").weights)
     assert abs(evaluation.loss - zero.evaluate("validation").loss) > 1e-3
 
 
 def test_examples_are_shown_only_where_the_context_has_room(
-    make_task: MakeTask, make_workshop: Any, llama: Any
+    make_task: MakeTask, make_context: Any, llama: Any
 ) -> None:
     task = make_task(Instruction, {"train": TRAIN, "validation": ITEMS}, cap=250)
 
-    names = [baseline.name for baseline in task.baselines(make_workshop(task, llama))]
+    names = [baseline.name for baseline in task.baselines(make_context(task, llama))]
 
     assert names == ["zero_shot"]
 
 
-def test_too_few_examples_are_not_shown(
-    make_task: MakeTask, make_workshop: Any, llama: Any
-) -> None:
+def test_too_few_examples_are_not_shown(make_task: MakeTask, make_context: Any, llama: Any) -> None:
     task = make_task(Instruction, {"train": TRAIN[:2]})
 
-    names = [baseline.name for baseline in task.baselines(make_workshop(task, llama))]
+    names = [baseline.name for baseline in task.baselines(make_context(task, llama))]
 
     assert names == ["zero_shot"]

@@ -8,7 +8,7 @@ import torch
 
 from sweeper.data.examples import Example
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
-from sweeper.tasks.class_names import log_likelihoods
+from sweeper.tasks.answer_likelihoods import log_likelihoods
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.discovery import task as task_named
 from sweeper.tasks.discovery import task_of
@@ -107,11 +107,11 @@ def test_confusions_are_pairs_of_classes_with_their_items(task: Any, llama: Any)
 
 
 def test_the_untrained_model_is_a_baseline_without_and_with_an_example_of_each_class(
-    task: Any, llama: Any, make_workshop: Any
+    task: Any, llama: Any, make_context: Any
 ) -> None:
-    workshop = make_workshop(task, llama)
+    context = make_context(task, llama)
     task.facts = task.facts.model_copy(update={"context_length": 2048})
-    zero, few = task.baselines(workshop)
+    zero, few = task.baselines(context)
 
     assert (zero.name, few.name) == ("zero_shot", "few_shot")
     assert [shot.label for shot in few.shots] == ["fox", "paris", "fox or dog"]

@@ -23,12 +23,13 @@ from transformers import (
 from sweeper.backend import Decision
 from sweeper.data.examples import Dataset, Example, digest
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts
-from sweeper.planning.plan import Budget, Candidate, Duration, MemoryEstimate, Plan
+from sweeper.plan import Budget, Candidate, Duration, MemoryEstimate, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.backend import make
-from sweeper.training.job import Job
-from sweeper.training.workshop import Workshop
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.trial.job import Job
 from sweeper.trials import RungReport, TrialBudget, TrialConfig
 
 TOPICS = {
@@ -166,15 +167,17 @@ def facts_of(kind: str, folder: Path) -> ModelFacts:
 
 
 @pytest.fixture
-def make_workshop(topics: Dataset, model_folders: dict[str, Path]) -> Callable[..., Workshop]:
-    """A workshop of its own, so that a test may break it."""
+def make_shared(topics: Dataset, model_folders: dict[str, Path]) -> Callable[..., SharedModel]:
+    """A shared model of its own, so that a test may break it."""
 
-    def make(kind: str = "bert", dataset: Dataset = topics) -> Workshop:
+    def make(kind: str = "bert", dataset: Dataset = topics) -> SharedModel:
         folder = model_folders[kind]
         named = ModelSpec(id=str(folder))
         spec = Spec(task="classification", models=(named,))
         facts = facts_of(kind, folder)
-        return Workshop(named, facts, folder, dataset, spec, 16, 16, torch.device("cpu"))
+        return SharedModel(
+            ModelContext(named, facts, folder, dataset, spec, 16, 16, torch.device("cpu"))
+        )
 
     return make
 
@@ -234,14 +237,14 @@ def answering() -> type[Reports]:
 
 @pytest.fixture
 def make_job(
-    make_workshop: Callable[..., Workshop],
+    make_shared: Callable[..., SharedModel],
     make_config: Callable[..., TrialConfig],
     tmp_path: Path,
 ) -> Callable[..., Job]:
     """A job in a folder of its own."""
 
     def make(
-        workshop: Workshop | None = None,
+        shared: SharedModel | None = None,
         report: Reports | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         **changes: Any,
@@ -249,9 +252,7 @@ def make_job(
         folder = tmp_path / f"attempt-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         collect = Reports() if report is None else report
-        return Job(
-            workshop or make_workshop(), make_config(**changes), folder, collect, should_stop
-        )
+        return Job(shared or make_shared(), make_config(**changes), folder, collect, should_stop)
 
     return make
 
@@ -261,14 +262,14 @@ TIME = Duration(seconds=1, low=1, high=1)
 
 
 @pytest.fixture
-def backend(make_workshop, topics, tmp_path):
-    workshop: Workshop = make_workshop()
+def backend(make_shared, topics, tmp_path):
+    shared: SharedModel = make_shared()
     data = tmp_path / "data"
     data.mkdir()
     for split, rows in topics.splits.items():
         lines = [json.dumps({"text": row.text, "label": row.label}) for row in rows]
         (data / f"{split}.jsonl").write_text("\n".join(lines))
-    facts, model = workshop.facts, workshop.facts.id
+    facts, model = shared.context.facts, shared.context.facts.id
     candidate = Candidate(
         strategy="lora",
         model=model,

@@ -7,7 +7,7 @@ from transformers import set_seed
 from sweeper.backend import Decision
 from sweeper.errors import ModelError
 from sweeper.spec import ModelSpec
-from sweeper.training.backend import weights_folder
+from sweeper.training.base_model.weights import weights_folder
 
 
 def go_on(report):
@@ -55,7 +55,7 @@ def test_scoring_leaves_later_trials_as_they_are(backend, config, tmp_path):
     assert losses[0] == losses[1]
 
 
-def test_a_model_without_weights_here_says_what_to_do(make_workshop):
-    facts = make_workshop().facts.model_copy(update={"id": "some/model", "folder": None})
+def test_a_model_without_weights_here_says_what_to_do(make_shared):
+    facts = make_shared().context.facts.model_copy(update={"id": "some/model", "folder": None})
     with pytest.raises(ModelError, match=r"some/model are not on this machine[\s\S]*Download"):
         weights_folder(ModelSpec(id="some/model"), facts)

@@ -1,4 +1,4 @@
-"""Classification by the class's name, from the workshop to the sealed test; answers in writing."""
+"""Classification by the class's name, from the shared to the sealed test; answers in writing."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import torch
 
 from sweeper.backend import Decision
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
+from sweeper.evaluation.judge import Judge
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
-from sweeper.training.artifacts import load_trained, record_of
 from sweeper.training.backend import TorchBackend
-from sweeper.training.job import WEIGHTS, Job
-from sweeper.training.measure import Judge
-from sweeper.training.memory_guard import MemoryGuard
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.scoring import answers, scored
-from sweeper.training.trial import run_trial
-from sweeper.training.workshop import Workshop
+from sweeper.training.trial.artifacts import load_trained, record_of
+from sweeper.training.trial.job import WEIGHTS, Job
+from sweeper.training.trial.run import train_trial
 from sweeper.trials import TestSeal
 
 CLASSES = {"fruit": "apple", "metal": "zinc", "river": "rhine"}
@@ -46,9 +47,9 @@ def talk(count: int) -> tuple[Example, ...]:
 
 @pytest.fixture
 def make(byte_llama: Path, tiny_facts: Any) -> Any:
-    """A workshop on these splits for a spec."""
+    """A shared model on these splits for a spec."""
 
-    def workshop(splits: Any, **spec: Any) -> Workshop:
+    def shared(splits: Any, **spec: Any) -> SharedModel:
         labels = tuple(sorted(CLASSES)) if spec["task"] == "classification" else ()
         dataset = Dataset(
             "x.jsonl", "text-label", (), {}, splits, dict.fromkeys(SPLITS, "official"), labels, "f"
@@ -56,20 +57,22 @@ def make(byte_llama: Path, tiny_facts: Any) -> Any:
         named = ModelSpec(id=str(byte_llama))
         facts = tiny_facts(str(byte_llama), context_length=1024)
         whole = Spec(models=(named,), **spec)
-        return Workshop(named, facts, byte_llama, dataset, whole, 140, 16, torch.device("cpu"))
+        return SharedModel(
+            ModelContext(named, facts, byte_llama, dataset, whole, 140, 16, torch.device("cpu"))
+        )
 
-    return workshop
+    return shared
 
 
 @pytest.fixture
-def by_name(make: Any) -> Workshop:
+def by_name(make: Any) -> SharedModel:
     splits = {"train": rows(36, 1), "validation": rows(15, 2), "test": rows(12, 3)}
     training = TrainingSpec(classes_by="generate")
-    workshop: Workshop = make(splits, task="classification", training=training)
-    return workshop
+    shared: SharedModel = make(splits, task="classification", training=training)
+    return shared
 
 
-def test_every_model_to_beat_is_scored_as_a_classifier(by_name: Workshop) -> None:
+def test_every_model_to_beat_is_scored_as_a_classifier(by_name: SharedModel) -> None:
     found = {baseline.name: baseline.evaluate("validation") for baseline in by_name.baselines}
     assert list(found) == ["majority", "tfidf", "probe", "zero_shot", "few_shot"]
     assert found["tfidf"].metrics["accuracy"] == 1.0
@@ -78,25 +81,25 @@ def test_every_model_to_beat_is_scored_as_a_classifier(by_name: Workshop) -> Non
         assert sum(count for *_, count in evaluation.confusion) == 15
 
 
-def test_untrained_models_are_scored_in_the_precision_of_trials(by_name: Workshop) -> None:
+def test_untrained_models_are_scored_in_the_precision_of_trials(by_name: SharedModel) -> None:
     def losses() -> dict[str, Any]:
         shots = [one for one in by_name.baselines if one.name.endswith("_shot")]
         return {one.name: one.evaluate("validation").losses for one in shots}
 
     plain = losses()
-    by_name.mixed = True
+    by_name.context.mixed = True
     mixed = losses()
     for name in ("zero_shot", "few_shot"):
         assert not np.array_equal(plain[name], mixed[name])
         assert mixed[name] == pytest.approx(plain[name], rel=0.2)
-    judge = Judge(by_name.task, by_name.items("validation"), 16, mixed=True)
-    as_trial = judge.evaluate(by_name.task.assemble(by_name.base(), {}))
+    judge = Judge(by_name.context.task, by_name.context.items("validation"), 16, mixed=True)
+    as_trial = judge.evaluate(by_name.context.task.assemble(by_name.context.base(), {}))
     assert np.array_equal(as_trial.losses, mixed["zero_shot"])
 
 
 @pytest.mark.parametrize("strategy", ["lora", "full"])
 def test_a_trial_learns_the_names_and_its_weights_give_the_same_losses_again(
-    by_name: Workshop, make_config: Any, tmp_path: Any, strategy: str
+    by_name: SharedModel, make_config: Any, tmp_path: Any, strategy: str
 ) -> None:
     rate = {"lora": 2e-2, "full": 3e-3}[strategy]
     parameters = {"learning_rate": rate, "r": 8, "lora_alpha": 16, "target_modules": "qkvo"}
@@ -108,16 +111,16 @@ def test_a_trial_learns_the_names_and_its_weights_give_the_same_losses_again(
         budget={"epochs": 6, "rung_items": 9},
     )
     job = Job(by_name, config, tmp_path, lambda _: Decision.CONTINUE, lambda: False)
-    result = run_trial(job, MemoryGuard())
-    untrained = by_name.measure(by_name.base(), "validation")
+    result = train_trial(job, MemoryGuard())
+    untrained = by_name.context.measure(by_name.context.base(), "validation")
     assert result.state == "COMPLETE"
     assert result.validation_loss is not None
     assert result.validation_loss < untrained.loss
     assert set(result.metrics) == {"accuracy", "macro_f1"}
     record = record_of(tmp_path / WEIGHTS)
     assert (record.classes_by, record.labels) == ("generate", ("fruit", "metal", "river"))
-    model = load_trained(tmp_path / WEIGHTS, by_name.keeper.lend(torch.float32))
-    evaluation = by_name.measure(model, "validation")
+    model = load_trained(tmp_path / WEIGHTS, by_name.context.keeper.lend(torch.float32))
+    evaluation = by_name.context.measure(model, "validation")
     assert evaluation.loss == pytest.approx(result.validation_loss, rel=1e-4)
 
 
@@ -125,44 +128,44 @@ def test_notes_name_the_split_and_what_was_cut(make: Any) -> None:
     long = Example("k", 1, text="apple " * 60, label="fruit")
     splits = {"train": (*rows(6, 1), long), "validation": rows(6, 2), "test": rows(6, 3)}
     by_head = make(splits, task="classification")
-    told = [note.text for note in by_head.notes("train", "validation")]
+    told = [note.text for note in by_head.context.notes("train", "validation")]
     assert told == ["train: 1 of 7 texts were cut after 140 tokens"]
 
 
 def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     splits = {"train": talk(3), "validation": talk(3), "test": talk(5)}
-    workshop = make(splits, task="instruction")
-    found = answers(workshop, workshop.base(), EvaluationSpec(generate_items=2), mixed=False)
+    shared = make(splits, task="instruction")
+    found = answers(shared, shared.context.base(), EvaluationSpec(generate_items=2), mixed=False)
     assert found is not None
     assert (found.items, found.most_tokens) == (2, 4)
     assert {"bleu", "chrf", "rougeL", "exact_match"} <= set(found.metrics)
-    again = answers(workshop, workshop.base(), EvaluationSpec(generate_items=2), mixed=False)
+    again = answers(shared, shared.context.base(), EvaluationSpec(generate_items=2), mixed=False)
     assert again is not None
     assert again.metrics == found.metrics
     none = EvaluationSpec(generate_items=0)
-    assert answers(workshop, workshop.base(), none, mixed=False) is None
+    assert answers(shared, shared.context.base(), none, mixed=False) is None
 
 
-def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: Workshop) -> None:
-    evaluation = by_name.measure(by_name.base(), "test")
+def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: SharedModel) -> None:
+    evaluation = by_name.context.measure(by_name.context.base(), "test")
     score = scored("zero_shot", None, by_name, evaluation)
     assert sum(count for *_, count in score.confusion) == 12
     assert score.item_weights == (1.0,) * 12
-    assert answers(by_name, by_name.base(), EvaluationSpec(), mixed=False) is None
+    assert answers(by_name, by_name.context.base(), EvaluationSpec(), mixed=False) is None
 
 
 def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
     monkeypatch: Any, make: Any, make_config: Any, tmp_path: Any
 ) -> None:
     splits = {"train": talk(3), "validation": talk(3), "test": talk(5)}
-    workshop = make(splits, task="instruction")
+    shared = make(splits, task="instruction")
     asked: list[str] = []
 
     class Trained:
         def __init__(self, *_: Any) -> None: ...
 
         def __enter__(self) -> Any:
-            return workshop.base()
+            return shared.context.base()
 
         def __exit__(self, *_: Any) -> None: ...
 
@@ -182,8 +185,8 @@ def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
         higher_is_better=False,
         items=5,
     ).write(tmp_path / "test.json")
-    backend.workshop = lambda _: workshop
-    backend.score_test("trial-3", make_config(seed=0), workshop.folder)
-    backend.score_test("trial-3-seed-1", make_config(seed=1), workshop.folder)
-    backend.score_test("trial-4", make_config(number=4), workshop.folder)
+    backend.shared = lambda _: shared
+    backend.score_test("trial-3", make_config(seed=0), shared.context.folder)
+    backend.score_test("trial-3-seed-1", make_config(seed=1), shared.context.folder)
+    backend.score_test("trial-4", make_config(number=4), shared.context.folder)
     assert asked == ["asked"]

@@ -17,11 +17,12 @@ from sweeper.errors import ModelError  # noqa: E402
 from sweeper.facts.architecture import architecture  # noqa: E402
 from sweeper.facts.parameters import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
-from sweeper.planning.memory import Setup, trainable_parameters, worst_phase  # noqa: E402
+from sweeper.memory.estimate import Setup, trainable_parameters, worst_phase  # noqa: E402
 from sweeper.training.dryrun.__main__ import request  # noqa: E402
 from sweeper.training.dryrun.models import config_of  # noqa: E402
-from sweeper.training.dryrun.step import GIB, follow  # noqa: E402
+from sweeper.training.dryrun.step import follow  # noqa: E402
 from sweeper.training.dryrun.tracker import BLOCK_BYTES, StorageTracker, meta  # noqa: E402
+from sweeper.units import GIB  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

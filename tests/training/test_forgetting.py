@@ -11,12 +11,13 @@ import torch
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Message, digest
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
-from sweeper.training.general import FOLDER, GeneralSet
-from sweeper.training.job import GENERAL_LOSSES, Job
-from sweeper.training.memory_guard import MemoryGuard
-from sweeper.training.self_samples import SelfSampling
-from sweeper.training.trial import run_trial
-from sweeper.training.workshop import Workshop
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.general_text import FOLDER, GeneralSet
+from sweeper.training.base_model.self_samples import SelfSampling
+from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.trial.job import GENERAL_LOSSES, Job
+from sweeper.training.trial.run import train_trial
 
 GENERAL = [f"{word} and {other}" for word in ("cat", "dog", "cow") for other in "abcdefgh"]
 CAP = 48
@@ -36,9 +37,9 @@ def turns(count: int, offset: int) -> tuple[Example, ...]:
 
 @pytest.fixture
 def make(byte_llama: Path, tmp_path: Path, tiny_facts: Any) -> Any:
-    """A workshop on short conversations, with or without general texts and a limit."""
+    """A shared model on short conversations, with or without general texts and a limit."""
 
-    def workshop(*, general: bool = True, limit: float | None = None) -> Workshop:
+    def shared(*, general: bool = True, limit: float | None = None) -> SharedModel:
         file = tmp_path / "general.jsonl"
         file.write_text("\n".join(json.dumps({"text": text}) for text in GENERAL))
         splits = {"train": turns(32, 1), "validation": turns(12, 2), "test": turns(6, 3)}
@@ -53,9 +54,11 @@ def make(byte_llama: Path, tmp_path: Path, tiny_facts: Any) -> Any:
             data=DataSpec(general=str(file) if general else None),
             aim=AimSpec(max_forgetting_points=limit),
         )
-        return Workshop(named, facts, byte_llama, dataset, spec, CAP, 16, torch.device("cpu"))
+        return SharedModel(
+            ModelContext(named, facts, byte_llama, dataset, spec, CAP, 16, torch.device("cpu"))
+        )
 
-    return workshop
+    return shared
 
 
 BODY = {"learning_rate": 5e-3, "r": 4, "lora_alpha": 8, "target_modules": "qkvo"}
@@ -66,7 +69,7 @@ def train(make: Any, make_config: Any, answering: Any, tmp_path: Path) -> Any:
     """A trial with these parameters besides LoRA's: its result, its reports and its folder."""
 
     def run(
-        workshop: Workshop | None = None,
+        shared: SharedModel | None = None,
         strategy: str = "lora",
         precision: str = "fp32",
         **guards: Any,
@@ -81,8 +84,8 @@ def train(make: Any, make_config: Any, answering: Any, tmp_path: Path) -> Any:
             precision=precision,
             budget={"rung_items": 6},
         )
-        job = Job(workshop or make(), config, place, reports, lambda: False)
-        return run_trial(job, MemoryGuard()), reports, place
+        job = Job(shared or make(), config, place, reports, lambda: False)
+        return train_trial(job, MemoryGuard()), reports, place
 
     return run
 
@@ -131,9 +134,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_guarded_trial_reports_what_it_replayed_and_keeps_its_task_budget(
     train: Any, make: Any
 ) -> None:
-    workshop = make()
-    plain, *_ = train(workshop)
-    result, reports, _ = train(workshop, replay_share=0.2, kl_weight=0.5)
+    shared = make()
+    plain, *_ = train(shared)
+    result, reports, _ = train(shared, replay_share=0.2, kl_weight=0.5)
     assert result.state == "COMPLETE"
     assert (result.tokens, result.optimizer_steps) == (plain.tokens, plain.optimizer_steps)
     assert result.replay_tokens == pytest.approx(result.tokens / 4, abs=12)
@@ -152,20 +155,21 @@ def test_what_is_held_back_is_never_replayed(make: Any) -> None:
 
 
 def test_replay_keeps_general_text_that_training_without_it_loses(train: Any, make: Any) -> None:
-    workshop = make()
-    without, *_ = train(workshop, "full", learning_rate=2e-3)
-    with_replay, *_ = train(workshop, "full", learning_rate=2e-3, replay_share=0.5)
+    shared = make()
+    without, *_ = train(shared, "full", learning_rate=2e-3)
+    with_replay, *_ = train(shared, "full", learning_rate=2e-3, replay_share=0.5)
     assert with_replay.general_loss < without.general_loss
 
 
 def test_a_strong_penalty_holds_the_model_at_its_base(train: Any, make: Any) -> None:
-    workshop = make()
+    shared = make()
     for strategy in ("lora", "full"):
-        free, *_ = train(workshop, strategy, learning_rate=2e-3)
-        held, *_ = train(workshop, strategy, learning_rate=2e-3, kl_weight=100.0)
+        free, *_ = train(shared, strategy, learning_rate=2e-3)
+        held, *_ = train(shared, strategy, learning_rate=2e-3, kl_weight=100.0)
         assert held.validation_loss > free.validation_loss
     assert torch.equal(
-        next(workshop.keeper.lend(torch.float32).parameters()), next(workshop.base().parameters())
+        next(shared.context.keeper.lend(torch.float32).parameters()),
+        next(shared.context.base().parameters()),
     )
 
 
@@ -187,7 +191,7 @@ def test_a_limit_on_general_loss_ends_a_trial_that_passes_it(train: Any, make: A
 
 def test_a_head_is_refused_with_the_reason(make_job: Any) -> None:
     for guard in ({"kl_weight": 0.1}, {"replay_share": 0.2}):
-        result = run_trial(make_job(parameters={**BODY, **guard}), MemoryGuard())
+        result = train_trial(make_job(parameters={**BODY, **guard}), MemoryGuard())
         assert result.failure is not None
         assert result.failure.kind == "refused"
         assert "head" in result.failure.detail or "cannot be replayed" in result.failure.detail
@@ -196,11 +200,13 @@ def test_a_head_is_refused_with_the_reason(make_job: Any) -> None:
 def test_the_base_writes_general_text_once_where_none_is_given(
     make: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workshop, sampling = make(general=False, limit=1.0), SelfSampling(texts=12, tokens=6, batch=4)
-    first = GeneralSet(workshop, sampling)
+    shared, sampling = make(general=False, limit=1.0), SelfSampling(texts=12, tokens=6, batch=4)
+    first = GeneralSet(shared.context, sampling)
     assert first.watched
     assert first.text.replay
     assert first.text.held_back
     assert len(list((home / FOLDER).glob("[!.]*"))) == 1
-    monkeypatch.setattr(workshop.keeper, "lend", lambda *_, **__: pytest.fail("sampled again"))
-    assert GeneralSet(workshop, sampling).text == first.text
+    monkeypatch.setattr(
+        shared.context.keeper, "lend", lambda *_, **__: pytest.fail("sampled again")
+    )
+    assert GeneralSet(shared.context, sampling).text == first.text

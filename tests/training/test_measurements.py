@@ -28,8 +28,8 @@ def result(make_config):
 
 
 @pytest.fixture
-def model(make_workshop):
-    return make_workshop().facts
+def model(make_shared):
+    return make_shared().context.facts
 
 
 @pytest.mark.parametrize("classes", [0, 3])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.forgetting_record import Forgetting, GeneralTask, TrialForgetting
-from sweeper.findings.forgetwords import (
+from sweeper.findings.forgetting_words import (
     figure,
     limit_sentence,
     lost,

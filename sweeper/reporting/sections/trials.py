@@ -6,7 +6,7 @@ from collections import Counter
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.limits import LOST_SHARE
+from sweeper.findings.limitations import LOST_SHARE
 from sweeper.findings.record import TrialRow
 from sweeper.reporting.blocks import Block, Bullets, Cell, Column, Empty, Row, Section, Table
 from sweeper.reporting.document import Report

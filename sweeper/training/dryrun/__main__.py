@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeper.errors import SweeperError
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_setup import Setup
+from sweeper.memory.setup import Setup
 from sweeper.training.dryrun.step import follow
 
 

@@ -14,9 +14,9 @@ from sweeper.errors import ModelError
 from sweeper.facts import catalogue
 from sweeper.facts.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_setup import Setup
-from sweeper.planning.memory_states import QUANTIZED_BYTES
-from sweeper.planning.shapes import targeted
+from sweeper.memory.linear_layers import targeted
+from sweeper.memory.setup import Setup
+from sweeper.memory.states import QUANTIZED_BYTES
 from sweeper.strategies.base import Setting, Strategy
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.strategies.loading import class_options

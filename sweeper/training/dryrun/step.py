@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from sweeper.facts.record import ModelFacts
-from sweeper.planning.memory_setup import Setup
+from sweeper.memory.setup import Setup
 from sweeper.tasks.classifier import Classifier, pool
 from sweeper.training.dryrun.models import build, config_of
 from sweeper.training.dryrun.precision import Kernels, MixedPrecision
 from sweeper.training.dryrun.tracker import StorageTracker, gradients_labelled, meta
+from sweeper.units import GIB
 
-GIB = 1024**3
 _STEPS = 2
 
 

@@ -1,0 +1,70 @@
+"""Scores a model on the items of a split, the same way in every trial and for every baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sweeper.backend import Interrupted
+from sweeper.evaluation.tokenized_items import TokenizedSplit, to_device
+from sweeper.tasks.base import Evaluation, ItemScores, Task, in_item_order
+
+
+def never() -> bool:
+    """Do not stop."""
+    return False
+
+
+def autocast(device: torch.device, mixed: bool) -> AbstractContextManager[None]:
+    """bf16 matrix products where the trial's precision is ``bf16-mixed``, else none."""
+    context: AbstractContextManager[None] = torch.autocast(
+        device.type, dtype=torch.bfloat16, enabled=mixed
+    )
+    return context
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How models are scored on one split.
+
+    Args:
+        task: Gives losses and metrics.
+        items: Of the split.
+        batch_size: Items at a time; longest first, so that too little memory shows at once.
+        mixed: Whether to compute in bf16 under autocast.
+        should_stop: Asked before each batch.
+    """
+
+    task: Task
+    items: TokenizedSplit
+    batch_size: int
+    mixed: bool = False
+    should_stop: Callable[[], bool] = never
+
+    def evaluate(self, model: nn.Module, count: int | None = None) -> Evaluation:
+        """Score the first ``count`` items (all if None), in item order.
+
+        Args:
+            model: As the task assembled it. Left in evaluation mode.
+            count: How many items of the split, from its beginning.
+
+        Raises:
+            Interrupted: ``should_stop`` said True.
+        """
+        count = len(self.items) if count is None else min(count, len(self.items))
+        device = next(model.parameters()).device
+        model.eval()
+        parts: list[ItemScores] = []
+        positions: list[int] = []
+        with torch.no_grad(), autocast(device, self.mixed):
+            for part, batch in self.items.kept_batches(count, self.batch_size):
+                if self.should_stop():
+                    raise Interrupted
+                parts.append(self.task.score(model, to_device(batch, device)))
+                positions += part
+        joined = in_item_order(parts, positions)
+        return self.task.evaluation([joined], self.items.examples[:count])

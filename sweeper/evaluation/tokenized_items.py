@@ -1,0 +1,59 @@
+"""The items of one split, tokenised once for every trial, in padded batches of like lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import torch
+
+from sweeper.data.examples import Example
+from sweeper.tasks.base import Batch, Feature, Task
+
+Positioned = tuple[list[int], Batch]
+"""Items padded together, and where they stand in the split."""
+
+
+class TokenizedSplit:
+    """One split for one task.
+
+    Args:
+        task: Tokenises and pads.
+        examples: In the split's own order.
+    """
+
+    def __init__(self, task: Task, examples: Sequence[Example]) -> None:
+        self._task = task
+        self.examples = tuple(examples)
+        self._kept: dict[tuple[int, int], list[Positioned]] = {}
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @cached_property
+    def features(self) -> list[Feature]:
+        return self._task.encode(self.examples)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each item."""
+        return [len(feature["input_ids"]) for feature in self.features]
+
+    def batches(self, count: int, size: int) -> Iterator[Positioned]:
+        """The first ``count`` items, longest first, as (positions, padded batch) on the CPU."""
+        order = sorted(range(count), key=lambda i: (-self.lengths[i], i))
+        for start in range(0, count, size):
+            part = order[start : start + size]
+            yield part, self._task.collate([self.features[i] for i in part])
+
+    def kept_batches(self, count: int, size: int) -> list[Positioned]:
+        """The same, padded once and kept: for what every trial is scored on."""
+        key = (count, size)
+        if key not in self._kept:
+            self._kept[key] = list(self.batches(count, size))
+        return self._kept[key]
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The same batch where the model is."""
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

@@ -1,0 +1,103 @@
+"""From a task to the job of its next attempt, with the attempt's files begun.
+
+Knows configurations, batches that fitted and checkpoints; hands nothing out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.checkpoints import newest_checkpoint
+from sweeper.execution import attempts
+from sweeper.execution.attempts import CONFIG, attempt_folder, attempts_of
+from sweeper.execution.fitted_batches import FittedBatches
+from sweeper.execution.job import Job
+from sweeper.execution.run_state import RunState
+from sweeper.execution.tasks import Task
+from sweeper.search import space
+from sweeper.search.configure import configure
+from sweeper.trials import RungReport, TrialConfig
+
+
+@dataclass(frozen=True)
+class NextAttempt:
+    """A job, and the rungs that it takes over from an interrupted attempt."""
+
+    job: Job
+    rungs: tuple[RungReport, ...] = ()
+
+
+@dataclass
+class _Checkpoint:
+    folder: Path
+    rung: int
+    attempt: Path
+
+
+def next_attempt(state: RunState, fitted: FittedBatches, task: Task) -> NextAttempt:
+    """Begin the next attempt at a task.
+
+    Args:
+        state: Of the run; takes a trial's configuration.
+        fitted: Batches that fitted.
+        task: Not done.
+    """
+    run, home = state.run, state.run.path / task.home
+    found = _checkpoint(home) if task.kind in ("trial", "confirm") else None
+    attempt = attempts.new_attempt(home)
+    job = Job(kind=task.kind, name=task.name, home=task.home, attempt=attempt, trial=task.trial)
+    if task.trial is None:
+        return NextAttempt(job)
+    if found is not None:
+        config = TrialConfig.read(found.attempt / CONFIG)
+        config = config.model_copy(update={"attempt": attempt})
+    else:
+        config = fitted.apply(_config(state, task, attempt))
+    rungs = _carried(found, attempt) if found is not None else ()
+    if task.kind == "test":
+        config.write(attempt_folder(home, attempt) / CONFIG)
+        weights = task.scored.home
+        return NextAttempt(job.model_copy(update={"config": config, "weights": weights}))
+    attempts.begin(home, config, rungs)
+    if task.kind == "trial":
+        state.configs[task.trial] = config
+    checkpoint = str(found.folder.relative_to(run.path)) if found is not None else None
+    return NextAttempt(job.model_copy(update={"config": config, "checkpoint": checkpoint}), rungs)
+
+
+def _config(state: RunState, task: Task, attempt: int) -> TrialConfig:
+    assert task.trial is not None
+    if task.kind == "test":
+        return TrialConfig.read(state.run.path / task.scored.home / CONFIG)
+    asked = state.asked[task.trial]
+    config = configure(
+        state.plan,
+        space.candidates(state.plan)[asked.key],
+        asked.parameters,
+        number=task.trial,
+        attempt=attempt,
+        origin=asked.origin,
+    )
+    return config if task.seed is None else config.model_copy(update={"seed": task.seed})
+
+
+def _checkpoint(home: Path) -> _Checkpoint | None:
+    """The last checkpoint of attempts that were only interrupted."""
+    for number in reversed(attempts_of(home)):
+        folder = attempt_folder(home, number)
+        end = attempts.read_end(folder)
+        if end is None or end.kind != "interrupted":
+            return None
+        known = newest_checkpoint(folder)
+        if known is not None and attempts.readable(TrialConfig, folder / CONFIG) is not None:
+            return _Checkpoint(known[0], known[1], folder)
+    return None
+
+
+def _carried(found: _Checkpoint, attempt: int) -> tuple[RungReport, ...]:
+    return tuple(
+        report.model_copy(update={"attempt": attempt})
+        for report in attempts.read_rungs(found.attempt)
+        if report.rung <= found.rung
+    )

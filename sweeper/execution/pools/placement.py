@@ -1,0 +1,160 @@
+"""Where workers run: which GPUs and how many threads each of them gets, and how many fit.
+
+Pure: knows the machine and the plan's predictions as numbers, starts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from sweeper.facts.machine import detected_gpus, processor
+from sweeper.plan import Plan
+
+# The variable by which CUDA shows a process some of the GPUs, before it is loaded.
+GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What workers share.
+
+    Args:
+        gpus: What ``CUDA_VISIBLE_DEVICES`` calls each GPU that may be used.
+        gpu_memory_gib: Memory of one GPU that training may use.
+        cores: Cores of the processor.
+        ram_gib: Main memory that training may use; counts only where there is no GPU.
+    """
+
+    gpus: tuple[str, ...]
+    gpu_memory_gib: float
+    cores: int
+    ram_gib: float
+
+
+@dataclass(frozen=True)
+class Demand:
+    """The most that one trial may need, over all candidates: a worker may get any of them.
+
+    Args:
+        peak_gib: Upper end of the predicted peak memory of one device.
+        gpus: GPUs that one trial takes.
+        strategy: The candidate that needs the most memory.
+    """
+
+    peak_gib: float
+    gpus: int = 1
+    strategy: str = ""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What each worker that will be started gets in its environment.
+
+    ``note`` says why there are fewer than asked for; empty if there are as many.
+    """
+
+    environments: tuple[dict[str, str], ...]
+    note: str = ""
+
+
+def place(workers: int, machine: Machine, demand: Demand) -> Placement:
+    """Divide the machine among workers, GPU by GPU and core by core.
+
+    Workers are spread over the GPUs before a second one joins any; they share one only where the
+    dearest trials fit side by side. One is always started: its own memory guard deals with the
+    rest.
+    """
+    groups = _groups(machine, demand)
+    limit = max(1, len(groups)) * _at_once(machine, demand)
+    started = min(workers, limit)
+    threads = quiet_threads(max(1, machine.cores // started))
+    environments = tuple({**threads, **_gpus(groups, number)} for number in range(started))
+    return Placement(environments, _note(workers, started, machine, demand))
+
+
+def _groups(machine: Machine, demand: Demand) -> list[tuple[str, ...]]:
+    """The GPUs in groups that one trial takes; those left over stay idle."""
+    size = min(demand.gpus, len(machine.gpus))
+    if size == 0:
+        return []
+    ends = range(size, len(machine.gpus) + 1, size)
+    return [machine.gpus[end - size : end] for end in ends]
+
+
+def _at_once(machine: Machine, demand: Demand) -> int:
+    """Workers on one group of GPUs, or in the main memory. A trial on several GPUs is alone."""
+    if demand.gpus > 1 and machine.gpus:
+        return 1
+    memory = machine.gpu_memory_gib if machine.gpus else machine.ram_gib
+    return max(1, int(memory / demand.peak_gib)) if demand.peak_gib > 0 else 1
+
+
+def _gpus(groups: list[tuple[str, ...]], number: int) -> dict[str, str]:
+    if not groups:
+        return {}
+    return {GPUS: ",".join(groups[number % len(groups)])}
+
+
+def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
+    if started == workers:
+        return ""
+    plural = "" if started == 1 else "s"
+    head = f"{started} worker{plural} instead of {workers}: "
+    if machine.gpus and demand.gpus > 1:
+        return head + (
+            f"a {demand.strategy} trial takes {demand.gpus} GPUs, and there are {len(machine.gpus)}"
+        )
+    if machine.gpus:
+        count = len(machine.gpus)
+        place = "the GPU has" if count == 1 else f"each of the {count} GPUs has"
+        memory = machine.gpu_memory_gib
+    else:
+        place, memory = "the machine has", machine.ram_gib
+    return head + (
+        f"a {demand.strategy} trial may need {demand.peak_gib:.1f} GiB, and {place} "
+        f"{memory:.1f} GiB for training"
+    )
+
+
+def quiet_threads(threads: int | None) -> dict[str, str]:
+    """The environment of a process that trains beside others, to be set before torch is loaded.
+
+    Threads wait without spinning: two torch processes at default threads on two cores slow small
+    operations fifty-fold (measured).
+    """
+    count = str(threads or os.cpu_count() or 1)
+    return {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def demand_of(plan: Plan) -> Demand:
+    """The most that any candidate of a plan may need."""
+    dearest = max(plan.candidates, key=lambda each: each.memory.high_gib)
+    gpus = max(each.gpus_per_trial for each in plan.candidates)
+    return Demand(dearest.memory.high_gib, gpus, dearest.strategy)
+
+
+def machine_of(plan: Plan) -> Machine:
+    """This machine, with as much memory for training as the plan reckoned with."""
+    limit = max(each.memory.limit_gib for each in plan.candidates)
+    return Machine(
+        gpus=_visible(plan),
+        gpu_memory_gib=limit,
+        cores=plan.facts.hardware.cpu_cores or processor().cores,
+        ram_gib=limit,
+    )
+
+
+def _visible(plan: Plan) -> tuple[str, ...]:
+    if plan.facts.hardware.gpus == 0:
+        return ()
+    hardware = plan.facts.hardware  # detected may be fewer, where the plan was for another machine
+    count = min(len(detected_gpus()), max(1, hardware.gpus // hardware.nodes))
+    named = [name.strip() for name in os.environ.get(GPUS, "").split(",")]
+    names = [name for name in named if name] or [str(number) for number in range(count)]
+    return tuple(names[:count])

@@ -1,0 +1,96 @@
+"""What a pool of workers is: it starts them, passes orders and messages on, and hears of deaths.
+
+Only the protocol and its types. All workers of a pool have one shape.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from sweeper.execution.job import Message, Order
+
+
+@dataclass(frozen=True)
+class Said:
+    """A worker sent a message."""
+
+    worker: str
+    message: Message
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A worker is gone; nothing comes from it any more, and its name is free.
+
+    Args:
+        worker: Its name.
+        status: Exit status of its process, negative for a signal; None where nobody saw it.
+        out_of_memory: The system killed it for its memory.
+        lost: Its machine or its place is gone, which is no fault of what it did.
+    """
+
+    worker: str
+    status: int | None
+    out_of_memory: bool = False
+    lost: bool = False
+
+    def __str__(self) -> str:
+        if self.out_of_memory:
+            return f"the system killed worker {self.worker} because memory ran out"
+        if self.lost or self.status is None:
+            return f"the machine of worker {self.worker} is gone"
+        if self.status < 0:
+            return f"worker {self.worker} was killed by {signal.Signals(-self.status).name}"
+        return f"worker {self.worker} ended with status {self.status}"
+
+
+class Pool(Protocol):
+    """The workers of one command."""
+
+    @property
+    def size(self) -> int:
+        """How many workers there may be."""
+        ...
+
+    @property
+    def workers(self) -> Collection[str]:
+        """Names of those that were started and are not known to be gone."""
+        ...
+
+    def start(self, count: int) -> None:
+        """Start workers until there are ``count``, or ``size`` if that is fewer. Returns at once.
+
+        Raises:
+            RunError: They can never be started.
+        """
+        ...
+
+    def send(self, worker: str, order: Order) -> None:
+        """Send an order. One to a worker that is gone is lost, and ``poll`` tells of the death."""
+        ...
+
+    def poll(self, seconds: float) -> Iterator[Said | Gone]:
+        """What happens within that time; returns as soon as something did.
+
+        A worker's death comes after its last message.
+        """
+        ...
+
+    def kill(self, worker: str | None = None) -> None:
+        """End a worker, or all of them, at once with all that they started."""
+        ...
+
+    def notices(self) -> list[str]:
+        """What people should know of the pool since the last call, in sentences."""
+        ...
+
+    def log(self, worker: str, lines: int = 5) -> str:
+        """The last lines of a worker's log that are not empty."""
+        ...
+
+    def close(self) -> None:
+        """End all workers, and give back what the pool holds."""
+        ...

@@ -1,0 +1,188 @@
+"""What earlier calls left of a run's trials, brought back into the search from files and storage.
+
+The files count. A result that lies there whole and that the storage does not know is taken; a
+trial whose files are gone or damaged is taken from the storage; one of which neither knows
+anything is asked for again, which gives the same configuration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.execution import attempts, tasks
+from sweeper.execution.attempts import (
+    CONFIG,
+    RESULT,
+    WEIGHTS,
+    attempt_folder,
+    attempts_of,
+    readable,
+)
+from sweeper.execution.run_state import RunState
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.search import space
+from sweeper.search.configure import configure
+from sweeper.search.search import Asked, End, Restored, Rung, Search
+from sweeper.search.study import FAILURE, ORIGIN
+from sweeper.spec import Scalar
+from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
+
+Say = Callable[[str], None]
+
+
+def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say: Say) -> list[int]:
+    """Bring all trials back.
+
+    Args:
+        state: Of the run; takes configurations and results.
+        search: New; takes the trials.
+        stored: What the storage holds.
+        say: Told of what was repaired.
+
+    Returns:
+        The trials that were begun and have not ended, by number.
+    """
+    run, plan = state.run, state.plan
+    begun = [one for one in stored if one.state != TrialState.WAITING or one.params]
+    by_number = {one.number: one for one in begun}
+    unfinished: list[int] = []
+    for number in range(_count(run, begun)):
+        config = _config(run, plan, number, by_number.get(number))
+        if config is None:
+            state.asked[number] = search.ask()
+            unfinished.append(number)
+            continue
+        asked = Asked(number, _key(plan, config), config.parameters, config.origin)
+        state.asked[number], state.configs[number] = asked, config
+        result = _result(run, number, by_number.get(number), say)
+        if result is None:
+            search.restore([Restored(asked)])
+            unfinished.append(number)
+            continue
+        reports = attempts.read_rungs(run.trial(number))
+        for report in reports:
+            state.rung(report)
+        search.restore(
+            [Restored(asked, [rung_of(one) for one in reports], end_of(config, result, reports))]
+        )
+        state.results[number] = result
+    state.count()
+    return unfinished
+
+
+def _count(run: RunFolder, begun: Sequence[FrozenTrial]) -> int:
+    found = (int(path.name) for path in run.trials.glob("*") if path.name.isdecimal())
+    return 1 + max([*found, *(one.number for one in begun)], default=-1)
+
+
+def _key(plan: Plan, config: TrialConfig) -> str:
+    return space.candidate_key(plan, plan.candidate(config.strategy, config.model))
+
+
+def _config(
+    run: RunFolder, plan: Plan, number: int, stored: FrozenTrial | None
+) -> TrialConfig | None:
+    home = run.trial(number)
+    known = readable(TrialConfig, home / CONFIG)
+    for attempt in reversed(attempts_of(home)):
+        known = known or readable(TrialConfig, attempt_folder(home, attempt) / CONFIG)
+    if known is None and stored is not None and space.STRATEGY in stored.params:
+        known = _from_params(plan, stored)
+    if known is not None and not (home / CONFIG).is_file():
+        known.write(home / CONFIG)
+    return known
+
+
+def _from_params(plan: Plan, stored: FrozenTrial) -> TrialConfig:
+    key = str(stored.params[space.STRATEGY])
+    candidate = space.candidates(plan)[key]
+    chosen: dict[str, Scalar] = {}
+    for name, parameter in candidate.parameters.items():
+        if space.holds(parameter, chosen):
+            chosen[name] = stored.params.get(f"{key}.{name}", parameter.default)
+    origin = stored.user_attrs.get(ORIGIN, "search")
+    return configure(plan, candidate, chosen, number=stored.number, attempt=0, origin=origin)
+
+
+def _result(
+    run: RunFolder, number: int, stored: FrozenTrial | None, say: Say
+) -> TrialResult | None:
+    home = run.trial(number)
+    damaged = (home / RESULT).exists() and readable(TrialResult, home / RESULT) is None
+    tasks.take_over(run, tasks.trial(number))
+    known = readable(TrialResult, home / RESULT)
+    if known is not None:
+        if damaged:
+            say(_restored(number, "its attempt's copy"))
+        return known
+    if stored is None or not stored.state.is_finished():
+        return None
+    result = _from_study(run, stored)
+    result.write(home / RESULT)
+    say(_restored(number, "the study, which knows its loss alone"))
+    return result
+
+
+def _restored(number: int, source: str) -> str:
+    return f"trial {number}: {RESULT} was damaged and has been restored from {source}"
+
+
+def _from_study(run: RunFolder, trial: FrozenTrial) -> TrialResult:
+    home = run.trial(trial.number)
+    config = readable(TrialConfig, home / CONFIG)
+    complete = trial.state.name == "COMPLETE"
+    rungs = attempts.read_rungs(home)
+    failure = Failure.model_validate(
+        {"kind": trial.user_attrs.get(FAILURE, "error"), "detail": "its result file was damaged"}
+    )
+    return TrialResult.model_validate(
+        {
+            "number": trial.number,
+            "attempt": max(attempts_of(home), default=1),
+            "seed": config.seed if config else 0,
+            "state": trial.state.name,
+            "failure": failure if trial.state.name == "FAIL" else None,
+            "validation_loss": trial.value if complete else None,
+            "pruned_at_rung": max(trial.intermediate_values, default=None)
+            if trial.state.name == "PRUNED"
+            else None,
+            "item_losses": attempts.ITEM_LOSSES
+            if complete and (home / attempts.ITEM_LOSSES).is_file()
+            else None,
+            "weights": WEIGHTS if (home / WEIGHTS).is_dir() else None,
+            "optimizer_steps": rungs[-1].optimizer_steps if rungs else 0,
+            "tokens": rungs[-1].tokens if rungs else 0,
+            "training_seconds": rungs[-1].training_seconds if rungs else 0.0,
+            "evaluation_seconds": rungs[-1].evaluation_seconds if rungs else 0.0,
+        }
+    )
+
+
+def rung_of(report: RungReport) -> Rung:
+    """What the search must know of a report."""
+    return Rung(report.rung, report.validation_loss, report.first_items)
+
+
+def end_of(config: TrialConfig, result: TrialResult, reports: Sequence[RungReport]) -> End:
+    """What the search must know of a trial's end.
+
+    Args:
+        config: Of the trial.
+        result: How it ended.
+        reports: Its rungs; a pruned trial counts with the last one's loss.
+    """
+    loss = result.validation_loss if result.state == "COMPLETE" else None
+    if result.state == "PRUNED" and reports and math.isfinite(reports[-1].validation_loss):
+        loss = reports[-1].validation_loss
+    points, limit = result.forgetting_points, config.forgetting_limit
+    return End(
+        result.state,
+        loss,
+        result.training_seconds + result.evaluation_seconds + result.setup_seconds,
+        result.failure.kind if result.failure else "",
+        None if points is None or limit is None else points / 100 - limit,
+    )

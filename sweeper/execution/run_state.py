@@ -1,0 +1,155 @@
+"""What a run has come to, as the command knows it: each trial's configuration and end, and counts.
+
+Read back from the run's files when the command starts, kept up to date while it runs.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sweeper.execution import attempts
+from sweeper.execution.status import Best
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.search import finalists
+from sweeper.search.search import Asked
+from sweeper.trials import RungReport, TrialConfig, TrialResult
+
+
+@dataclass
+class RunState:
+    """The trials of a run.
+
+    Args:
+        run: The run's folder.
+        plan: Frozen.
+        limit_points: The forgetting that the user allows.
+    """
+
+    run: RunFolder
+    plan: Plan
+    limit_points: float | None = None
+    asked: dict[int, Asked] = field(default_factory=dict)
+    configs: dict[int, TrialConfig] = field(default_factory=dict)
+    results: dict[int, TrialResult] = field(default_factory=dict)
+    ended_in: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("COMPLETE", "PRUNED", "FAIL"), 0)
+    )
+    out_of_memory: int = 0
+    _losses: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    _best: Best | None = None
+    _default: Best | None = None
+
+    def end(self, number: int, result: TrialResult) -> None:
+        """Take in the end of a trial."""
+        self.results[number] = result
+        self.count()
+
+    def count(self) -> None:
+        """Work out anew what follows from all results."""
+        states = [result.state for result in self.results.values()]
+        self.ended_in = {state: states.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")}
+        failures = (one.failure for one in self.results.values() if one.state == "FAIL")
+        self.out_of_memory = sum(
+            one is not None and one.kind == "out-of-memory" for one in failures
+        )
+        self._best = self._find_best(self.results)
+        self._default = self._find_best(self.defaults())
+
+    def rung(self, report: RungReport) -> float | None:
+        """Take in a rung; the median of the candidate's other trials there, if there are any."""
+        if not math.isfinite(report.validation_loss):
+            return None
+        losses = self._losses.setdefault((self.asked[report.number].key, report.rung), [])
+        median = statistics.median(losses) if losses else None
+        bisect.insort(losses, report.validation_loss)
+        return median
+
+    def restart(self, number: int, reports: Iterable[RungReport]) -> None:
+        """Forget the rungs of an attempt that broke off."""
+        for report in reports:
+            losses = self._losses.get((self.asked[number].key, report.rung), [])
+            if report.validation_loss in losses:
+                losses.remove(report.validation_loss)
+
+    def best(self) -> Best | None:
+        """The completed trial with the lowest loss; one over the user's limit where all are."""
+        return self._best
+
+    def best_default(self) -> Best | None:
+        """The same among the rule book's defaults."""
+        return self._default
+
+    def strategies(self) -> dict[int, str]:
+        """The study's name of the candidate of each trial."""
+        return {number: one.key for number, one in self.asked.items()}
+
+    def finalists(self, n: int) -> list[int]:
+        """The trials that would be confirmed if the search ended now."""
+        return finalists.choose(self.results, self.strategies(), n, self.limit_points)
+
+    def defaults(self) -> list[int]:
+        """The completed trials of the rule book's defaults."""
+        return [
+            number
+            for number, one in self.asked.items()
+            if one.origin == "default"
+            and number in self.results
+            and self.results[number].state == "COMPLETE"
+        ]
+
+    def _find_best(self, numbers: Iterable[int]) -> Best | None:
+        completed = [
+            n for n in numbers if self.results[n].state == "COMPLETE" and n in self.configs
+        ]
+        if not completed:
+            return None
+        kept = [n for n in completed if self._keeps(n)]
+        losses = {number: finalists.loss_of(self.results[number]) for number in completed}
+        number = min(kept or completed, key=lambda n: (losses[n], n))
+        config = self.configs[number]
+        return Best(
+            trial=number,
+            strategy=config.strategy,
+            parameters=config.parameters,
+            validation_loss=losses[number],
+            over_limit=not kept,
+        )
+
+    def _keeps(self, number: int) -> bool:
+        return finalists.within(self.results[number].forgetting_points, self.limit_points)
+
+    def worth_their_weights(self, n: int) -> set[int]:
+        """Trials whose weights are kept: defaults, the best of each strategy, finalists."""
+        by_key: dict[str, list[int]] = {}
+        for number, key in self.strategies().items():
+            if number in self.results:
+                by_key.setdefault(key, []).append(number)
+        bests = {best.trial for numbers in by_key.values() if (best := self._find_best(numbers))}
+        return bests | set(self.defaults()) | set(self.finalists(n))
+
+    def drop_other_weights(self, n: int) -> list[int]:
+        """Delete the weights of all other trials. A trial that lost once cannot win again."""
+        with_weights = [i for i, result in self.results.items() if result.weights]
+        if not with_weights:
+            return []
+        worth = self.worth_their_weights(n)
+        losers = [i for i in with_weights if i not in worth]
+        for number in losers:
+            attempts.drop_weights(self.run.trial(number))
+            self.results[number] = self.results[number].model_copy(update={"weights": None})
+        return losers
+
+
+def homes_of_jobs(run: RunFolder) -> dict[str, Path]:
+    """The homes of all that has attempts beside the trials, by the jobs' names."""
+    seeds = {
+        f"confirm-{path.parents[1].name}-seed-{path.name}": path
+        for path in run.trials.glob("*/seeds/*")
+    }
+    return seeds | {path.name: path for path in (run.path / "jobs").glob("*") if path.is_dir()}

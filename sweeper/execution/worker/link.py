@@ -1,0 +1,126 @@
+"""A worker's two ends of the pipe to the command: orders come in by a thread, messages go out.
+
+Knows nothing about jobs beyond passing them on.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import selectors
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import BinaryIO
+
+from pydantic import ValidationError
+
+from sweeper.execution.job import (
+    Beat,
+    Close,
+    Do,
+    Job,
+    Message,
+    Stop,
+    Verdict,
+    line_of,
+    read_order,
+)
+
+BEAT_SECONDS = 10.0
+# How often whoever waits for a verdict shows that it does.
+_WAIT_SECONDS = 1.0
+
+
+class Link:
+    """The command at the other end. Its end of the pipe closing means that it is gone.
+
+    Args:
+        incoming: Orders, a line each.
+        outgoing: Takes messages, a line each.
+    """
+
+    def __init__(self, incoming: int, outgoing: BinaryIO) -> None:
+        self._incoming, self._outgoing = incoming, outgoing
+        self._lock = threading.Lock()
+        self._jobs: queue.Queue[Job | None] = queue.Queue()
+        self._verdicts: queue.Queue[Verdict] = queue.Queue()
+        self._stop = threading.Event()
+
+    def listen(self) -> None:
+        """Hear orders from now on, and TERM as an order to stop; INT is the command's alone."""
+        signal.signal(signal.SIGTERM, lambda _number, _frame: self._stopped())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=self._listen, daemon=True, name="orders").start()
+
+    def say(self, message: Message) -> None:
+        """Send a message.
+
+        Raises:
+            BrokenPipeError: The command is gone.
+        """
+        with self._lock:
+            self._outgoing.write(line_of(message))
+            self._outgoing.flush()
+
+    def job(self) -> Job | None:
+        """Wait for the next job; None when there will be none."""
+        return None if self.stopping() else self._jobs.get()
+
+    def verdict(self, meanwhile: Callable[[], None]) -> Verdict | None:
+        """Wait for the answer to a rung; None if the command is gone or wants an end first.
+
+        Args:
+            meanwhile: Called once a second while waiting.
+        """
+        while not self.stopping():
+            try:
+                return self._verdicts.get(timeout=_WAIT_SECONDS)
+            except queue.Empty:
+                meanwhile()
+        return None
+
+    def stopping(self) -> bool:
+        """Whether the job under way is to end at its next step. Cheap."""
+        return self._stop.is_set()
+
+    def _stopped(self) -> None:
+        self._stop.set()
+        self._jobs.put(None)
+
+    def _listen(self) -> None:
+        pending = b""
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._incoming, selectors.EVENT_READ)
+            while True:
+                if not ready.select(BEAT_SECONDS):
+                    self._beat()
+                    continue
+                chunk = os.read(self._incoming, 65536)
+                if not chunk:
+                    return self._stopped()
+                *lines, pending = (pending + chunk).split(b"\n")
+                for line in lines:
+                    self._hear(line)
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            order = read_order(line)
+        except ValidationError as error:
+            print(f"not an order: {error}", file=sys.stderr, flush=True)
+            return
+        if isinstance(order, Do):
+            self._jobs.put(order.job)
+        elif isinstance(order, Verdict):
+            self._verdicts.put(order)
+        elif isinstance(order, Stop):
+            self._stopped()
+        elif isinstance(order, Close):
+            self._jobs.put(None)
+
+    def _beat(self) -> None:
+        try:
+            self.say(Beat())
+        except (BrokenPipeError, ValueError):
+            self._stopped()

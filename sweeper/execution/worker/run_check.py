@@ -1,0 +1,109 @@
+"""What a worker must see of a run before it gets work: its folder, data, base model, version.
+
+The command leaves a mark in the run's folder and tells each worker of it, so that no result is
+written where nobody reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import sweeper
+from sweeper.artifact import Record, write_text
+from sweeper.backend import TRAINING
+from sweeper.errors import SweeperError
+from sweeper.facts.model import model_folder
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec
+
+_MARK = ".mark"
+_PACKAGED = "packaged:"
+
+
+class Briefing(Record):
+    """What a worker is told before anything else, in its first line of orders.
+
+    Args:
+        spec: What was asked, without the storage, which may hold a password.
+        backend: ``module:function`` of the training backend.
+        mark: What lies in the run's folder.
+        directory: Where the command was given: paths in the spec may be relative to it.
+        version: Of sweeper.
+    """
+
+    spec: Spec
+    backend: str
+    mark: str
+    directory: str
+    version: str
+
+
+def brief(run: RunFolder, spec: Spec, backend: str) -> Briefing:
+    """Leave a mark in the run's folder, and say what workers are told."""
+    mark = uuid.uuid4().hex
+    write_text(run.path / _MARK, mark)
+    search = spec.search.model_copy(update={"storage": None})
+    return Briefing(
+        spec=spec.model_copy(update={"search": search}),
+        backend=backend,
+        mark=mark,
+        directory=str(Path.cwd()),
+        version=sweeper.__version__,
+    )
+
+
+def missing(run: RunFolder, told: Briefing) -> list[tuple[str, str, str]]:
+    """All that this machine cannot see, as what, why and where."""
+    if Path(told.directory).is_dir():
+        os.chdir(told.directory)
+    problems = [*_version(told), *_folder(run, told)]
+    if problems:
+        return problems
+    models = _models(Plan.read(run.plan), told.spec) if told.backend == TRAINING else ()
+    return [*_data(told.spec), *models]
+
+
+def _version(told: Briefing) -> Iterator[tuple[str, str, str]]:
+    if told.version != sweeper.__version__:
+        here = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
+        yield here, f"The command is sweeper {told.version}.", ""
+
+
+def _folder(run: RunFolder, told: Briefing) -> Iterator[tuple[str, str, str]]:
+    mark = run.path / _MARK
+    why = "Workers read the plan from it and write results and weights into it."
+    if not run.plan.exists():
+        yield f"the run's folder cannot be seen from {socket.gethostname()}", why, str(run.path)
+    elif not mark.is_file() or mark.read_text(encoding="utf-8") != told.mark:
+        what = "this folder is a copy of the run's folder, or of an earlier call's"
+        yield what, why, str(run.path)
+
+
+def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
+    data = spec.data
+    named = {"data": data.path, "validation": data.validation, "test": data.test}
+    named |= {"corpus": data.corpus, "general": data.general}
+    for name, path in named.items():
+        if path is not None and not Path(path).exists():
+            what = f"{path} cannot be seen from {socket.gethostname()}"
+            yield what, "Each worker reads the data itself.", name
+
+
+def _models(plan: Plan, spec: Spec) -> Iterator[tuple[str, str, str]]:
+    used = {candidate.model for candidate in plan.candidates}
+    revisions = {facts.id: facts.revision for facts in plan.facts.models}
+    for model in spec.models:
+        if model.id not in used or model.id.startswith(_PACKAGED):
+            continue
+        try:
+            folder = model_folder(model.id, revisions.get(model.id) or model.revision)
+        except SweeperError:
+            folder = None
+        if folder is None:
+            what = f"the base model {model.id} is not on {socket.gethostname()}"
+            yield what, "Each worker loads it itself.", "model"

@@ -1,0 +1,171 @@
+"""One worker's jobs: each is done with the backend, watched, and told of.
+
+The only place that catches broadly: whatever a backend raises becomes a recorded end. Knows
+nothing about what a result means for the study.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+import traceback
+from pathlib import Path
+
+from sweeper.backend import Backend, Decision, Interrupted
+from sweeper.execution import attempts
+from sweeper.execution.disk import no_room
+from sweeper.execution.events import now
+from sweeper.execution.job import BaselineSaid, Job, JobEnded, ProgressSaid, RungSaid
+from sweeper.execution.worker.link import Link
+from sweeper.execution.worker.watchdog import (
+    Patience,
+    Pulse,
+    Watchdog,
+    patience_for,
+    patience_for_jobs,
+    show_where,
+)
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.trials import Failure, RungReport, TrialResult
+
+# How a worker process ends after training raised or hung: a fresh one must go on.
+UNSOUND = 70
+# Progress is told at most so often.
+_PROGRESS_SECONDS = 0.5
+
+
+class Session:
+    """A loaded backend and the command that gives it jobs.
+
+    Args:
+        run: The run's folder, as this machine sees it.
+        plan: Frozen.
+        link: The command.
+        worker: This worker's name for people.
+    """
+
+    def __init__(self, run: RunFolder, plan: Plan, link: Link, worker: str) -> None:
+        self._run, self._plan, self._link, self._worker = run, plan, link, worker
+        self._pulse = Pulse()
+        self._told = 0.0
+
+    def tell(self, what: str, done: int, of: int) -> None:
+        """Pass on how far work without rungs is; see ``backend.Tell``."""
+        self._pulse.beat()
+        clock = time.monotonic()
+        if done >= of or clock - self._told > _PROGRESS_SECONDS:
+            self._told = clock
+            self._link.say(ProgressSaid(what=what, done=done, of=of))
+
+    def do(self, backend: Backend, job: Job) -> bool:
+        """Do one job to its end and tell of it.
+
+        Returns:
+            Whether this process may go on: not after an exception.
+        """
+        folder = self._run.path / job.folder
+        self._pulse = Pulse()
+        watchdog = Watchdog(
+            self._pulse,
+            self._patience(job),
+            lambda why: self._hangs(folder, why),
+            "training" if job.kind in ("trial", "confirm") else f"scoring {job.name}",
+        )
+        try:
+            with watchdog:
+                ended = self._do(backend, job, folder)
+        except Interrupted:
+            ended = JobEnded(
+                name=job.name, done=False, end="interrupted", detail="the worker was told to stop"
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it was, the command is told
+            traceback.print_exc()
+            kind, detail = "disk-full" if no_room(error) else "error", _last_line(error)
+            ended = JobEnded.model_validate(
+                {"name": job.name, "done": False, "end": kind, "detail": detail}
+            )
+        self._link.say(ended)
+        return ended.end not in ("error", "disk-full")
+
+    def _patience(self, job: Job) -> Patience:
+        if job.config is not None and job.kind != "test":
+            return patience_for(self._plan, job.config)
+        return patience_for_jobs(self._plan)
+
+    def _do(self, backend: Backend, job: Job, folder: Path) -> JobEnded:
+        if job.kind == "baselines":
+            for known in backend.baselines():
+                self._pulse.beat()
+                self._link.say(BaselineSaid(result=known))
+                if self._link.stopping():
+                    raise Interrupted
+        elif job.kind == "test":
+            weights = self._run.path / job.weights if job.weights is not None else None
+            score = backend.score_test(job.name, job.config, weights)
+            attempts.write_score(folder / attempts.SCORE, score)
+        else:
+            result = self._train(backend, job, folder)
+            if result.failure is not None and result.failure.kind == "disk-full":
+                detail = result.failure.detail
+                return JobEnded(name=job.name, done=False, end="disk-full", detail=detail)
+            result.write(folder / attempts.RESULT)
+        return JobEnded(name=job.name, done=True)
+
+    def _train(self, backend: Backend, job: Job, folder: Path) -> TrialResult:
+        assert job.config is not None
+        because = ""
+
+        def report(rung: RungReport) -> Decision:
+            nonlocal because
+            self._pulse.beat()
+            self._link.say(RungSaid(report=rung))
+            verdict = self._link.verdict(self._pulse.beat)
+            self._pulse.beat()
+            because = verdict.because if verdict is not None else ""
+            return verdict.decision if verdict is not None else Decision.STOP
+
+        def should_stop() -> bool:
+            self._pulse.beat()
+            return self._link.stopping()
+
+        started = now()
+        checkpoint = self._run.path / job.checkpoint if job.checkpoint is not None else None
+        result = backend.train(job.config, folder, report, should_stop, checkpoint)
+        return _completed(
+            result,
+            {
+                "worker": self._worker,
+                "started_at": result.started_at or started,
+                "ended_at": result.ended_at or now(),
+                "pruned_because": result.pruned_because
+                or (because if result.state == "PRUNED" else ""),
+            },
+        )
+
+    def _hangs(self, folder: Path, why: str) -> None:
+        # The thread that trains may hold any lock, that of the pipe among them. The command sees
+        # that this process is gone, and finds the reason here.
+        with contextlib.suppress(OSError):  # whatever the disk is like, this process must end
+            attempts.note_end(folder, "hang", why, worker=self._worker)
+        show_where()
+        os._exit(UNSOUND)
+
+
+def _completed(result: TrialResult, fields: dict[str, object]) -> TrialResult:
+    loss = result.validation_loss
+    if result.state == "COMPLETE" and (loss is None or not math.isfinite(loss)):
+        fields |= {"state": "FAIL", "validation_loss": None, "failure": _no_loss(loss)}
+    return result.model_copy(update=fields)
+
+
+def _no_loss(loss: float | None) -> Failure:
+    if loss is None:
+        return Failure(kind="error", detail="the backend gave no validation loss")
+    return Failure(kind="diverged", detail=f"the validation loss is {loss}")
+
+
+def _last_line(error: Exception) -> str:
+    return traceback.format_exception_only(error)[-1].strip()

@@ -1,0 +1,46 @@
+"""The few hyperparameters that code knows by name, and what their values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from sweeper.spec import ClassWeight
+
+EPOCHS = "num_train_epochs"
+BATCH, TARGET_MODULES = "per_device_train_batch_size", "target_modules"
+#: The choices of ``target_modules`` as PEFT names the layers.
+TARGETS: Mapping[str, tuple[str, ...] | str] = {
+    "qv": ("q_proj", "v_proj"),
+    "qkvo": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "all-linear": "all-linear",
+}
+REPLAY, KL, PATIENCE = "replay_share", "kl_weight", "early_stopping_patience"
+
+CLASS_WEIGHT = "class_weight"
+# A class's weight is its rows to the power of minus this: equal sums for all classes, or half of
+# the way there.
+CLASS_WEIGHT_POWERS: Mapping[ClassWeight, float] = {
+    "none": 0.0,
+    "balanced-sqrt": 0.5,
+    "balanced": 1.0,
+}
+
+FIRST_STAGE, NO_FIRST_STAGE = "first_stage", "none"
+# LoRA's rank in a first stage.
+FIRST_STAGE_RANK = 256
+# Each way to read has its own rates: a tenth of LoRA's for all weights.
+_FIRST_STAGE_RATES = {
+    "lora": "first_stage_learning_rate",
+    "full": "first_stage_full_learning_rate",
+}
+
+
+def first_stage_rate(way: str, parameters: Collection[str]) -> str:
+    """The parameter that holds the learning rate of a way to read the corpus.
+
+    Args:
+        way: ``lora`` or ``full``.
+        parameters: Of the trial. Those of runs from before each way had its own hold one for both.
+    """
+    own = _FIRST_STAGE_RATES[way]
+    return own if own in parameters else _FIRST_STAGE_RATES["lora"]

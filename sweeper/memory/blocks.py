@@ -1,0 +1,145 @@
+"""The blocks of a transformer, recorded on a tape in the operations that transformers uses.
+
+What is saved follows from the operations; nothing here is fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweeper.facts.record import ModelFacts
+from sweeper.memory.family_traits import Role, traits
+from sweeper.memory.linear_layers import targeted
+from sweeper.memory.setup import Setup
+from sweeper.memory.tape import Tape, Value
+
+
+class Recorder:
+    """Records layers of one set-up: precision, what is trained, which linears carry LoRA."""
+
+    def __init__(self, model: ModelFacts, setup: Setup) -> None:
+        self.model = model
+        self.setup = setup
+        self.traits = traits(model)
+        self.tape = Tape()
+        self.dropped = 0.0  # random numbers a token
+        self.autocast = setup.precision == "bf16-mixed"
+        self.trains_base = setup.strategy == "full"
+        self.keeps_wide_inputs = setup.quantization is not None and setup.keeps_quantized_inputs
+        found = targeted(model, setup.target_modules, setup.experts_are_linear)
+        roles = frozenset(linear.role for linear in found)
+        low_rank = setup.strategy in ("lora", "qlora")
+        self._lora: frozenset[Role] = roles if low_rank else frozenset()
+        self._rescaled: frozenset[Role] = roles if setup.rescales_outputs else frozenset()
+
+    def cast(self, x: Value, item: float, holds: Sequence[Value] = ()) -> Value:
+        """``x`` in another width; itself if it has it already."""
+        if x.item == item:
+            return x
+        y = Value(x.elements, item)
+        self.tape.record([y], [x], holds=holds)
+        return y
+
+    def linear(self, role: Role, x: Value, outputs: float) -> Value:
+        """A linear layer, with its LoRA branch if it has one."""
+        source = self.cast(x, 2) if self.autocast else x
+        y = Value(outputs, source.item)
+        self.tape.record([y], [source], [source] if self.trains_base else self._kept(x))
+        if role in self._rescaled:
+            scaled = Value(outputs, y.item)
+            self.tape.record([scaled], [y], [y])
+            y = scaled
+        return self._low_rank(x, y) if role in self._lora else y
+
+    def carries_adapter(self, role: Role) -> bool:
+        """Whether linear layers of that role have a LoRA branch."""
+        return role in self._lora
+
+    def _kept(self, x: Value) -> list[Value]:
+        """What a frozen layer keeps: nothing, or its input in the 4-bit layer's default dtype."""
+        return [Value(x.elements, 4)] if self.keeps_wide_inputs else []
+
+    def _low_rank(self, x: Value, base: Value) -> Value:
+        setup = self.setup
+        source = self.cast(x, setup.trained_bytes)
+        if setup.lora_dropout:
+            source = self.dropout(source)
+        low = self.cast(source, 2, holds=[x, base]) if self.autocast else source
+        middle = Value(setup.r, low.item)
+        self.tape.record([middle], [low], [low])
+        delta = Value(base.elements, low.item)
+        self.tape.record([delta], [middle], [middle])
+        delta = self.cast(delta, base.item)
+        y = Value(base.elements, base.item)
+        if setup.use_dora:  # the magnitude multiplies both results, so both are kept
+            self.tape.record([y], [base, delta], [base, delta])
+        else:
+            self.tape.record([y], [base, delta], aliases=True)
+        return y
+
+    def dropout(self, x: Value) -> Value:
+        """Dropout: a mask of one byte an element, or of x's own dtype on a CPU."""
+        y = Value(x.elements, x.item)
+        self.dropped += x.elements
+        mask = Value(x.elements, 1 if self.setup.device == "cuda" else x.item)
+        self.tape.record([y], [x], [mask])
+        return y
+
+    def norm(self, x: Value) -> Value:
+        """RMSNorm and LayerNorm as transformers writes them for the family."""
+        kind = self.traits.norm
+        if kind == "layer":
+            return self._layer_norm(x)
+        wide = self.cast(x, 4)
+        centred = [Value(x.elements, 4), Value(x.elements, 4)] if kind == "layer_wide" else [wide]
+        normed = Value(x.elements, 4)
+        saves = [*centred, Value(1, 4)]
+        self.tape.record([normed], [wide], saves, workspace=wide.size)
+        if kind == "rms":  # narrows first, then multiplies with the weights
+            normed = self.cast(normed, x.item)
+        y = Value(x.elements, normed.item)
+        self.tape.record([y], [normed], [normed] if self.trains_base else [])
+        return self.cast(y, x.item)
+
+    def _layer_norm(self, x: Value) -> Value:
+        """PyTorch's fused kernel."""
+        source = self.cast(x, 4) if self.autocast else x
+        y = Value(x.elements, source.item)
+        self.tape.record([y], [source], [source, Value(2, 4)])
+        return y
+
+    def add(self, a: Value, b: Value) -> Value:
+        """A residual connection; the wider dtype wins."""
+        y = Value(a.elements, max(a.item, b.item))
+        inputs = [self.cast(a, y.item), self.cast(b, y.item)]
+        self.tape.record([y], inputs, aliases=True)
+        return y
+
+    def rotate(self, x: Value) -> Value:
+        """Rotary position embedding: the products with sines and cosines make a new tensor."""
+        y = Value(x.elements, self.setup.residual_bytes if self.autocast else x.item)
+        self.tape.record([y], [x], workspace=2 * y.size)
+        return y
+
+    def activate(self, x: Value) -> Value:
+        """The MLP's activation function."""
+        kind = self.traits.activation
+        if kind == "gelu_composed":
+            return self._composed_gelu(x)
+        y = Value(x.elements, x.item)
+        self.tape.record([y], [x], [y if kind == "relu" else x])
+        return y
+
+    def _composed_gelu(self, x: Value) -> Value:
+        """Keeps x, half of it, the tanh and one more than it; autocast cubes in float32."""
+        wide = self.cast(x, 4) if self.autocast else x
+        y = Value(x.elements, wide.item)
+        kept = [wide, Value(x.elements, x.item), *(Value(x.elements, wide.item) for _ in "ab")]
+        self.tape.record([y], [wide], kept, workspace=2 * wide.size)
+        return y
+
+    def multiply(self, a: Value, b: Value) -> Value:
+        """An elementwise product, which keeps both factors."""
+        y = Value(a.elements, max(a.item, b.item))
+        self.tape.record([y], [a, b], [a, b])
+        return y

@@ -1,0 +1,246 @@
+"""What whole layers keep on the tape, with the backward peak of each; and the head and the loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from sweeper.facts.record import MixtureOfExperts, ModelFacts
+from sweeper.memory.attention import attention
+from sweeper.memory.blocks import Recorder
+from sweeper.memory.setup import Setup
+from sweeper.memory.tape import Value
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """Bytes a token of one kind of layer, and how many layers of that kind there are.
+
+    Args:
+        kept: What lives between forward and backward without checkpointing.
+        peak: The most during its backward, what it keeps included.
+        forward: The most during its forward, likewise.
+        entry: Its input, which is all that checkpointing keeps.
+        dropped: Random numbers a token that its dropout draws; no bytes.
+    """
+
+    kept: float
+    peak: float
+    forward: float
+    entry: float
+    dropped: float
+    count: int
+
+
+#: Fields that bytes a token do not depend on, so that set-ups which differ in them share a tape.
+_PER_TOKEN: dict[str, Any] = {
+    "micro_batch": 1, "gradient_accumulation_steps": 1, "gradient_checkpointing": False,
+    "evaluation_batch": 0, "evaluation_length": 0, "generation_tokens": 0, "gpus": 1,
+    "sharding": "none", "optimizer": "adamw_torch",
+}  # fmt: skip
+
+
+def layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
+    """The kinds of layers that the model has, in the order of the forward pass."""
+    return _layer_costs(model, replace(setup, **_PER_TOKEN))
+
+
+@lru_cache(maxsize=512)
+def _layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
+    sparse = model.moe.layers if model.moe else 0
+    costs = []
+    if model.kind == "encoder-decoder":
+        costs.append(_cost(model, setup, model.layers, None, cross=False))
+        costs.append(_cost(model, setup, model.layers, None, cross=True))
+        return tuple(costs)
+    if model.layers - sparse:
+        costs.append(_cost(model, setup, model.layers - sparse, None))
+    if model.moe is not None and sparse:
+        costs.append(_cost(model, setup, sparse, model.moe))
+    return tuple(costs)
+
+
+def embedding_kept(model: ModelFacts, setup: Setup) -> float:
+    """Bytes a token that embeddings keep when they train: a norm's input, a dropout mask."""
+    if setup.strategy != "full":
+        return 0.0
+    recorder = Recorder(model, setup)
+    x = Value(model.hidden_size, setup.residual_bytes)
+    x = recorder.norm(x) if recorder.traits.post_norm else x
+    if recorder.traits.dropout:
+        recorder.dropout(x)
+    return recorder.tape.kept()
+
+
+def _cost(
+    model: ModelFacts,
+    setup: Setup,
+    count: int,
+    moe: MixtureOfExperts | None,
+    cross: bool = False,
+) -> LayerCost:
+    recorder = Recorder(model, setup)
+    entry = Value(model.hidden_size, setup.residual_bytes)
+    if recorder.autocast and recorder.traits.post_norm:
+        entry = Value(model.hidden_size, 4)  # LayerNorm's output under autocast
+    _layer(recorder, entry, moe, cross)
+    tape = recorder.tape
+    tape.record([], [], holds=[entry])  # whoever loops over the layers has their input in hand
+    return LayerCost(
+        kept=tape.kept(),
+        peak=tape.backward_peak(),
+        forward=tape.forward_peak(),
+        entry=entry.size,
+        dropped=recorder.dropped,
+        count=count,
+    )
+
+
+def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bool) -> Value:
+    traits = recorder.traits
+    if recorder.model.parallel_blocks:
+        normed = recorder.norm(x)
+        beside = recorder.norm(x) if traits.norms > 1 else normed
+        both = recorder.add(_attend(recorder, normed), _feed(recorder, beside, moe))
+        return recorder.add(both, x)
+    if traits.post_norm:
+        x = recorder.norm(recorder.add(_attend(recorder, x), x))
+        return recorder.norm(recorder.add(_feed(recorder, x, moe), x))
+    x = recorder.add(_attend(recorder, recorder.norm(x)), x)
+    if cross:
+        encoded = Value(recorder.model.hidden_size, x.item)
+        x = recorder.add(attention(recorder, recorder.norm(x), encoded), x)
+    return recorder.add(_feed(recorder, recorder.norm(x), moe), x)
+
+
+def _attend(recorder: Recorder, x: Value) -> Value:
+    y = attention(recorder, x)
+    y = _bottleneck(recorder, y) if recorder.setup.adapter_placement == "both" else y
+    return recorder.norm(y) if recorder.traits.norms > 2 else y
+
+
+def _feed(recorder: Recorder, x: Value, moe: MixtureOfExperts | None) -> Value:
+    y = _experts(recorder, x, moe) if moe else _mlp(recorder, x, recorder.model.intermediate_size)
+    y = recorder.dropout(y) if recorder.traits.dropout else y
+    y = _bottleneck(recorder, y)
+    return recorder.norm(y) if recorder.traits.norms > 2 else y
+
+
+def _mlp(recorder: Recorder, x: Value, wide: float, shared: bool = False) -> Value:
+    hidden = recorder.model.hidden_size
+    if not recorder.model.gated_mlp:
+        up = recorder.activate(recorder.linear("up", x, wide))
+        return recorder.linear("down", up, hidden)
+    if "gate_up" in recorder.traits.names:
+        gate = up = recorder.linear("gate_up", x, 2 * wide)  # slices keep the whole alive
+        half = Value(wide, gate.item)
+        recorder.tape.record([half], [gate], [gate])
+        product = Value(wide, gate.item)
+        recorder.tape.record([product], [half, up], [half, up])
+    else:
+        gate = recorder.activate(recorder.linear("shared_gate" if shared else "gate", x, wide))
+        up = recorder.linear("shared_up" if shared else "up", x, wide)
+        product = recorder.multiply(gate, up)
+    return recorder.linear("shared_down" if shared else "down", product, hidden)
+
+
+def _experts(recorder: Recorder, x: Value, moe: MixtureOfExperts) -> Value:
+    """Routed experts over copies of the tokens, one for each expert that a token goes to."""
+    tape, hidden = recorder.tape, recorder.model.hidden_size
+    item = recorder.setup.compute_bytes
+    source = recorder.cast(x, item) if recorder.autocast else x
+    gathered = Value(moe.experts_per_token * hidden, item)
+    tape.record([gathered], [source])
+    adapted = recorder.setup.experts_are_linear and recorder.carries_adapter("down")
+    down = _adapted(recorder, gathered, moe) if adapted else _grouped(recorder, gathered, moe)
+    y = Value(hidden, x.item)
+    tape.record([y], [down], [down])
+    if moe.shared_intermediate_size:
+        y = recorder.add(y, _mlp(recorder, x, moe.shared_intermediate_size, shared=True))
+    return y
+
+
+def _adapted(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
+    """Experts as linear layers with an adapter each."""
+    wide = moe.experts_per_token * moe.intermediate_size
+    gate = recorder.activate(recorder.linear("gate", gathered, wide))
+    product = recorder.multiply(gate, recorder.linear("up", gathered, wide))
+    return recorder.linear("down", product, gathered.elements)
+
+
+def _grouped(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
+    """Experts as grouped products with their stacked weights."""
+    tape, item, trained = recorder.tape, gathered.item, recorder.trains_base
+    wide = moe.experts_per_token * moe.intermediate_size
+    both = Value(wide * (2 if recorder.model.gated_mlp else 1), item)
+    tape.record([both], [gathered], [gathered] if trained else [])
+    active = Value(wide, item)
+    tape.record([active], [both], [both])
+    product = Value(wide, item)
+    tape.record([product], [active, both], [active, both])
+    down = Value(gathered.elements, item)
+    tape.record([down], [product], [product] if trained else [])
+    return down
+
+
+def _bottleneck(recorder: Recorder, x: Value) -> Value:
+    """A Houlsby-style adapter after a sublayer: down, activation, up, residual."""
+    setup = recorder.setup
+    if setup.strategy != "adapter":
+        return x
+    source = recorder.cast(recorder.cast(x, 4), 2) if recorder.autocast else x
+    width = max(1, recorder.model.hidden_size // setup.reduction_factor)
+    low, active = Value(width, source.item), Value(width, source.item)
+    delta = Value(x.elements, source.item)
+    recorder.tape.record([low], [source], [source])
+    recorder.tape.record([active], [low], [low])
+    recorder.tape.record([delta], [active], [active])
+    return recorder.add(x, delta)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCost:
+    """Bytes a token from the last block's output to the loss.
+
+    Args:
+        kept: What lives between forward and backward.
+        forward: The most while the loss is computed.
+        backward: The most while it is differentiated.
+    """
+
+    kept: float
+    forward: float
+    backward: float
+
+
+def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
+    """The final norm, the vocabulary's logits and the cross-entropy.
+
+    ``full`` follows transformers: logits in the compute dtype, their float32 copy, its log
+    softmax; then the gradients of both. ``kernel`` keeps full float32 logits and one shifted
+    copy, whose gradient is written in place. ``chunked`` keeps logits and their log softmax in
+    the compute dtype and upcasts a chunk at a time. ``fused`` never has all logits: Liger works
+    on as many tokens at a time as make the chunk no larger than the hidden states.
+    """
+    recorder = Recorder(model, setup)
+    x = Value(model.hidden_size, setup.residual_bytes)
+    normed = recorder.norm(x)
+    if setup.classes:
+        return HeadCost(recorder.tape.kept(), recorder.tape.kept(), recorder.tape.backward_peak())
+    source = recorder.cast(normed, 2) if recorder.autocast else normed
+    kept = recorder.tape.kept() + (source.size if recorder.trains_base else 0.0)
+    item, hidden = source.item, model.hidden_size
+    vocabulary = model.vocabulary_size * setup.answer_fraction
+    around = kept + 2 * x.size  # the last block's output and its gradient
+    if setup.loss == "fused":
+        chunk = hidden * (item + 4 + 4)
+        return HeadCost(kept, around + chunk, around + chunk + hidden * item)
+    if setup.loss == "chunked":
+        logits = 2 * item * vocabulary
+        return HeadCost(kept + logits, around + logits, around + logits)
+    if setup.loss == "kernel":
+        return HeadCost(kept + 8 * vocabulary, around + 8 * vocabulary, around + 8 * vocabulary)
+    upcast = 0 if item == 4 else item
+    forward = kept + (upcast + 8) * vocabulary
+    return HeadCost(kept + 4 * vocabulary, forward, kept + 12 * vocabulary)

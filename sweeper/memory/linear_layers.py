@@ -1,0 +1,173 @@
+"""The linear layers of a model by role, name and shape, from its facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sweeper.facts.record import ModelFacts
+from sweeper.memory.family_traits import LLAMA_NAMES, Role, traits
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A kind of linear layer: ``count`` of them in the whole model, weights of in x out."""
+
+    role: Role
+    name: str
+    inputs: int
+    outputs: int
+    count: int
+
+    @property
+    def parameters(self) -> int:
+        return self.inputs * self.outputs * self.count
+
+
+def _attention(model: ModelFacts, names: dict[Role, str]) -> Iterable[tuple[Role, int, int]]:
+    hidden = model.hidden_size
+    query = model.attention_heads * model.head_dim
+    key = model.key_value_heads * model.head_dim
+    if model.mla is not None:
+        mla, heads = model.mla, model.attention_heads
+        wide = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
+        if mla.q_lora_rank:
+            yield "q_a", hidden, mla.q_lora_rank
+            yield "q_b", mla.q_lora_rank, wide
+        else:
+            yield "q", hidden, wide
+        yield "kv_a", hidden, mla.kv_lora_rank + mla.qk_rope_head_dim
+        yield "kv_b", mla.kv_lora_rank, heads * (mla.qk_nope_head_dim + mla.v_head_dim)
+        yield "o", heads * mla.v_head_dim, hidden
+        return
+    if "qkv" in names:
+        yield "qkv", hidden, query + 2 * key
+    else:
+        yield "q", hidden, query
+        yield "k", hidden, key
+        yield "v", hidden, key
+    yield "o", query, hidden
+
+
+def _mlp(model: ModelFacts, names: dict[Role, str]) -> Iterable[tuple[Role, int, int]]:
+    hidden, wide = model.hidden_size, model.intermediate_size
+    if model.gated_mlp and "gate_up" in names:
+        yield "gate_up", hidden, 2 * wide
+    else:
+        if model.gated_mlp:
+            yield "gate", hidden, wide
+        yield "up", hidden, wide
+    yield "down", wide, hidden
+
+
+@lru_cache(maxsize=256)
+def linears(model: ModelFacts, experts: bool = False) -> tuple[Linear, ...]:
+    """All linear layers of the blocks; of routed experts only where they are linear layers.
+
+    A model with cross-attention counts it as a second attention of the decoder's layers.
+
+    Args:
+        experts: Every routed expert is a set of linear layers, as before transformers 5; since
+            then their weights are stacked into one parameter and are no linear layers.
+    """
+    names = traits(model).names
+    fallback = LLAMA_NAMES
+    blocks = model.layers * (2 if model.kind == "encoder-decoder" else 1)
+    dense = model.layers - model.moe.layers if model.moe else blocks
+    attentions = blocks + (model.layers if model.kind == "encoder-decoder" else 0)
+    found: list[tuple[Role, int, int, int]] = [
+        (role, a, b, attentions) for role, a, b in _attention(model, names)
+    ]
+    if dense:
+        found += [(role, a, b, dense) for role, a, b in _mlp(model, names)]
+    if model.moe and experts:
+        one = model.model_copy(update={"intermediate_size": model.moe.intermediate_size})
+        copies = model.moe.layers * model.moe.experts
+        found += [(role, a, b, copies) for role, a, b in _mlp(one, names)]
+    if model.moe and model.moe.shared_intermediate_size:
+        hidden, wide = model.hidden_size, model.moe.shared_intermediate_size
+        sparse = model.moe.layers
+        found += [
+            ("shared_gate", hidden, wide, sparse),
+            ("shared_up", hidden, wide, sparse),
+            ("shared_down", wide, hidden, sparse),
+        ]
+    return tuple(
+        Linear(role, names.get(role) or fallback.get(role, role), a, b, count)
+        for role, a, b, count in found
+    )
+
+
+def expert_parameters(model: ModelFacts) -> int:
+    """Weights of all routed experts."""
+    if model.moe is None:
+        return 0
+    matrices = 3 if model.gated_mlp else 2
+    each = matrices * model.hidden_size * model.moe.intermediate_size
+    return model.moe.layers * model.moe.experts * each
+
+
+def embedding_parameters(model: ModelFacts) -> int:
+    """Weights of the token embedding; the output head's too unless they are tied."""
+    tables = 1 if model.tied_embeddings or model.kind == "encoder" else 2
+    return tables * model.vocabulary_size * model.hidden_size
+
+
+def active_parameters(model: ModelFacts) -> int:
+    """Weights that one token passes through, the output head included, the embedding not."""
+    experts = expert_parameters(model)
+    active = sum(linear.parameters for linear in linears(model))
+    if model.moe is not None:
+        active += experts * model.moe.experts_per_token // model.moe.experts
+    head = 0 if model.kind == "encoder" else model.vocabulary_size * model.hidden_size
+    return active + head
+
+
+#: What Mixtral's experts were called while they were linear layers.
+_MIXTRAL: dict[Role, str] = {"gate": "w1", "up": "w3", "down": "w2"}
+_GENERIC: dict[str, frozenset[Role]] = {
+    "query": frozenset({"q", "q_b"}),
+    "key": frozenset({"k"}),
+    "value": frozenset({"v"}),
+    "qkv": frozenset({"q", "k", "v"}),
+    "projection": frozenset({"o"}),
+    "output_proj": frozenset({"o"}),
+    "mlp": frozenset({"gate", "up", "gate_up", "down"}),
+    "attention": frozenset({"q", "k", "v", "qkv", "o", "q_a", "q_b", "kv_a", "kv_b"}),
+}
+
+
+def words() -> tuple[str, ...]:
+    """Words that stand for roles in ``target_modules``, whatever the family calls them."""
+    return ("all-linear", *_GENERIC)
+
+
+def targeted(
+    model: ModelFacts, target_modules: tuple[str, ...] | str, experts: bool = False
+) -> tuple[Linear, ...]:
+    """The linear layers that ``target_modules`` names: module names, or words for a role.
+
+    Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
+    ``projection``. Names of another family's layout are understood by their role.
+
+    Args:
+        experts: As for ``linears``.
+    """
+    available = linears(model, experts)
+    wanted = (target_modules,) if isinstance(target_modules, str) else target_modules
+    if "all-linear" in wanted:
+        return available
+    by_name = {name: role for role, name in (*LLAMA_NAMES.items(), *_MIXTRAL.items())} | {
+        name: role for role, name in traits(model).names.items()
+    }
+    roles: set[str] = set()
+    names: set[str] = set()
+    for word in wanted:
+        names.add(word)
+        roles |= _GENERIC.get(word, set())
+        if word not in {linear.name for linear in available} and word in by_name:
+            roles.add(by_name[word])
+    fused = {"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up", "up": "gate_up"}
+    roles |= {fused[role] for role in roles if role in fused}
+    return tuple(linear for linear in available if linear.name in names or linear.role in roles)

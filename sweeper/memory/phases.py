@@ -1,0 +1,221 @@
+"""The phases of a training step, and of evaluation, and what each allocates at its worst moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sweeper.facts.record import ModelFacts
+from sweeper.memory.layers import embedding_kept, head_cost, layer_costs
+from sweeper.memory.linear_layers import embedding_parameters
+from sweeper.memory.setup import Setup
+from sweeper.memory.states import (
+    base_weights,
+    largest_linear,
+    layer_parameters,
+    optimizer_cost,
+    trainable_parameters,
+)
+
+#: cuBLAS keeps a workspace on the device. Measured: 16 MiB, by which the memory allocated
+#: between steps exceeds the sum of all tensors (fms-acceleration's benchmarks, A100).
+_CUBLAS_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class StepPhase:
+    """A moment of the step: bytes by readable name."""
+
+    name: str
+    parts: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts.values())
+
+
+def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
+    """The worst moment of each part of a step, and of evaluation if there is any."""
+    step = _Step(model, setup)
+    found = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
+    found.append(step.optimizer())
+    if setup.evaluation_batch:
+        found.append(StepPhase("evaluation", step.held | evaluation_parts(model, setup)))
+    return tuple(found)
+
+
+class _Step:
+    def __init__(self, model: ModelFacts, setup: Setup) -> None:
+        self.model, self.setup = model, setup
+        self.full = setup.strategy == "full"
+        self.trainable = trainable_parameters(model, setup)
+        self.shard = 1.0 / setup.gpus if setup.sharding == "fsdp" else 1.0
+        self.gradients = self.trainable * setup.trained_bytes * self.shard
+        self.optimizer_cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
+        self.layers = layer_costs(model, setup)
+        self.head = head_cost(model, setup)
+        self.held = self._held()
+
+    def _held(self) -> dict[str, float]:
+        """What is there all the time."""
+        setup = self.setup
+        if self.full:
+            parts = {"weights": float(self.model.parameters * setup.trained_bytes)}
+        else:
+            parts = base_weights(self.model, setup)
+            parts["trained weights"] = float(self.trainable * setup.trained_bytes)
+        parts["optimizer states"] = self.trainable * self.optimizer_cost.states
+        parts = {name: size * self.shard for name, size in parts.items()}
+        if self.full and setup.near_base:
+            parts["frozen copy"] = float(self.model.parameters * setup.compute_bytes)
+        if setup.sharding == "ddp":
+            parts["gradient buckets"] = float(self.trainable * setup.trained_bytes)
+        if setup.sharding == "fsdp":  # this layer, the next one, and the root with embeddings
+            gathered = 2 * layer_parameters(self.model) + embedding_parameters(self.model)
+            parts["gathered weights"] = float(gathered * setup.compute_bytes)
+        if setup.device == "cuda":
+            parts["library workspace"] = float(_CUBLAS_BYTES)
+        return parts
+
+    def _kept(self) -> float:
+        """Bytes that all layers hold at the end of the forward pass."""
+        if self.setup.strategy == "head":
+            return 0.0
+        checkpointing = self.setup.gradient_checkpointing
+        each = [(cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers]
+        return self.setup.tokens * (sum(each) + embedding_kept(self.model, self.setup))
+
+    def _copies(self) -> float:
+        """16-bit copies that autocast makes of float32 weights and keeps for the backward."""
+        setup, layer = self.setup, layer_parameters(self.model)
+        if setup.precision != "bf16-mixed":
+            return 0.0
+        if self.full:
+            return 2.0 * layer * (self.model.layers if setup.sharding != "fsdp" else 2)
+        if setup.base_bytes == 4 and setup.quantization is None:
+            return 2.0 * layer * (1 if setup.gradient_checkpointing else self.model.layers)
+        return 2.0 * self.trainable
+
+    def _earlier(self) -> float:
+        """Gradients that exist before the backward pass: those of earlier micro-batches."""
+        return self.gradients if self.setup.gradient_accumulation_steps > 1 else 0.0
+
+    def _dequantized(self) -> float:
+        """One layer's weights in the compute dtype: bitsandbytes multiplies with a copy."""
+        if self.setup.quantization not in ("nf4", "nf4-dq", "int8"):
+            return 0.0
+        return float(largest_linear(self.model) * self.setup.compute_bytes)
+
+    def forward(self) -> StepPhase:
+        parts = dict(self.held)
+        parts["gradients"] = self._earlier()
+        parts["autocast copies"] = self._copies()
+        parts["activations"] = self._kept()
+        last = self.layers[-1]
+        kept = last.entry if self.setup.gradient_checkpointing else last.kept
+        if self.setup.strategy == "head":  # features are computed once, without gradients
+            once = replace(self.setup, evaluation_batch=self.setup.micro_batch)
+            return StepPhase("forward pass", parts | evaluation_parts(self.model, once))
+        # BERT's model code has the embeddings in hand until its encoder is through.
+        embedded = self.layers[0].entry if self.model.kind == "encoder" else 0.0
+        parts["forward of one layer"] = self.setup.tokens * (last.forward - kept + embedded)
+        return StepPhase("forward pass", parts)
+
+    def loss(self) -> StepPhase:
+        parts = dict(self.held)
+        parts["gradients"] = self._earlier()
+        parts["autocast copies"] = self._copies()
+        parts["activations"] = self._kept()
+        worst = max(self.head.forward, self.head.backward)
+        parts["logits and loss"] = self.setup.tokens * worst
+        if self.setup.near_base:
+            parts["divergence"] = self._divergence()
+        return StepPhase("loss", parts)
+
+    def _divergence(self) -> float:
+        """The base's logits, both log softmaxes in float32, and the gradient of one of them."""
+        setup = self.setup
+        spoken = setup.tokens * setup.answer_fraction * self.model.vocabulary_size
+        return spoken * (setup.compute_bytes + 3 * 4)
+
+    def backward_start(self) -> StepPhase:
+        setup, last = self.setup, self.layers[-1]
+        parts = dict(self.held)
+        head = self.model.vocabulary_size * self.model.hidden_size if self.full else 0
+        if setup.classes:
+            head = 0
+        parts["gradients"] = max(self._earlier(), head * setup.trained_bytes * self.shard)
+        parts["autocast copies"] = self._copies()
+        parts["activations"] = self._kept()
+        parts["backward of one layer"] = 0.0
+        if setup.strategy != "head":
+            # with checkpointing the layer's forward runs again first
+            worst = max(last.peak, last.forward) if setup.gradient_checkpointing else last.peak
+            extra = worst - (0.0 if setup.gradient_checkpointing else last.kept)
+            parts["backward of one layer"] = setup.tokens * extra + self._dequantized()
+        return StepPhase("start of the backward pass", parts)
+
+    def backward_end(self) -> StepPhase:
+        setup, first = self.setup, self.layers[0]
+        parts = dict(self.held)
+        parts["gradients"] = self._released(self.gradients)
+        if setup.strategy != "head":
+            parts["activations"] = setup.tokens * first.entry
+            worst = max(first.peak, first.forward) if setup.gradient_checkpointing else first.peak
+            parts["backward of one layer"] = setup.tokens * worst + self._dequantized()
+        return StepPhase("end of the backward pass", parts)
+
+    def optimizer(self) -> StepPhase:
+        parts = dict(self.held)
+        parts["gradients"] = self._released(self.gradients)
+        temporary = self.optimizer_cost.temporary * self.shard
+        foreach = self.setup.device == "cuda"  # torch updates one tensor at a time on a CPU
+        parts["optimizer temporaries"] = self.trainable * temporary if foreach else 0.0
+        return StepPhase("optimizer step", parts)
+
+    def _released(self, gradients: float) -> float:
+        """Of all gradients, those that still exist after the backward pass has gone by."""
+        if not self.setup.releases_gradients:
+            return gradients
+        return gradients / max(1, self.model.layers)
+
+
+def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
+    """Bytes by readable name at the worst moment of evaluation, without gradients.
+
+    Losses need the logits of all tokens in the compute dtype, their float32 copy and its log
+    softmax; generation needs those of the last token, and the keys and values of all layers.
+    """
+    batch, item = setup.evaluation_batch, setup.compute_bytes
+    length = setup.evaluation_length or setup.sequence_length
+    tokens = batch * length
+    parts = {"one layer at work": tokens * _layer_bytes(model, setup, length)}
+    if not setup.classes:
+        logits = (0 if item == 4 else item) + 8
+        parts["evaluation logits"] = setup.answer_fraction * tokens * model.vocabulary_size * logits
+        parts["one layer at work"] = 0.0
+        if setup.generation_tokens:
+            cached = batch * (length + setup.generation_tokens)
+            parts["generation cache"] = cached * _cache_bytes(model, item)
+    return parts
+
+
+def _layer_bytes(model: ModelFacts, setup: Setup, length: int) -> float:
+    """Bytes a token: the residual stream, attention's tensors, the MLP's."""
+    item, wide = setup.compute_bytes, model.intermediate_size
+    if model.moe is not None:
+        wide = model.moe.experts_per_token * model.moe.intermediate_size
+    heads = model.attention_heads * model.head_dim + 2 * model.key_value_heads * model.head_dim
+    scores = model.attention_heads * length if setup.attention == "eager" else 0
+    mlp = (3 if model.gated_mlp else 2) * wide
+    return 2 * model.hidden_size * setup.residual_bytes + item * max(mlp, heads + 2 * scores)
+
+
+def _cache_bytes(model: ModelFacts, item: int) -> float:
+    """Bytes that one cached token takes over all layers."""
+    if model.mla is not None:
+        mla = model.mla
+        wide = model.attention_heads * (
+            mla.qk_nope_head_dim + mla.qk_rope_head_dim + mla.v_head_dim
+        )
+        return float(model.layers * wide * item)
+    return float(model.layers * 2 * model.key_value_heads * model.head_dim * item)

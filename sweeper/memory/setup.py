@@ -1,0 +1,137 @@
+"""One training set-up, as far as memory and time depend on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sweeper.plan import Precision
+
+Sharding = Literal["none", "ddp", "fsdp"]
+Attention = Literal["eager", "sdpa", "flash"]
+Loss = Literal["full", "kernel", "chunked", "fused"]
+Quantization = Literal["nf4", "nf4-dq", "int8", "int4"]
+
+#: Optimizers as ``TrainingArguments.optim`` spells them; what they keep is in ``states``.
+OPTIMIZERS = (
+    "adamw_torch", "adamw_torch_fused", "adamw_apex_fused", "adamw_8bit", "adamw_bnb_8bit",
+    "adamw_torch_8bit", "adamw_torch_4bit", "paged_adamw", "paged_adamw_32bit",
+    "paged_adamw_8bit", "sgd", "adafactor", "lion", "lion_32bit", "lion_8bit",
+    "paged_lion_32bit", "paged_lion_8bit",
+)  # fmt: skip
+STRATEGIES = ("full", "lora", "qlora", "prefix", "ptuning", "adapter", "head")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """One training set-up.
+
+    Args:
+        strategy: A name from ``STRATEGIES``; any other trains what ``trainable`` says, beside a
+            frozen base.
+        micro_batch: Examples that a device sees at a time.
+        sequence_length: Tokens of an example after padding or packing.
+        padded: Whether attention gets a mask, because examples of unequal length are padded to one
+            or several documents packed. Matters only for ``sdpa``.
+        gradient_accumulation_steps: Above 1, gradients live through the next forward pass.
+        base_dtype: What frozen weights are stored in; the precision decides if None.
+        adapter_bytes: Bytes of a trained adapter weight where the precision does not tell: float32
+            adapters (4) may be trained without autocast.
+        upcast_norms: Norms and embeddings of a quantised model are float32, and with them the
+            residual stream, as PEFT's ``prepare_model_for_kbit_training`` does it.
+        experts_are_linear: Routed experts are linear layers, so that they are quantised and get
+            adapters; since transformers 5 they are stacked into plain parameters, which neither
+            bitsandbytes nor PEFT's ``all-linear`` touches.
+        keeps_quantized_inputs: 4-bit layers keep their inputs, as bitsandbytes did before 0.43.
+        rescales_outputs: The targeted layers' outputs are multiplied by trained vectors (IA3,
+            LLaMA-Adapter v2), which keeps them.
+        releases_gradients: The optimizer steps inside the backward pass, a tensor at a time.
+        target_modules: PEFT's names, words for a role, or ``all-linear``.
+        trainable: Trained parameters where the strategy does not tell.
+        classes: Above 0, a classification head stands in for the vocabulary.
+        answer_fraction: Share of the tokens whose logits are computed: only those of the answers
+            where the loss needs no others.
+        evaluation_batch: 0 for no evaluation.
+        evaluation_length: Tokens of an evaluated example; ``sequence_length`` if 0.
+        generation_tokens: New tokens that evaluation generates for each example.
+        gpus: How many devices train one model together.
+        replay_share: Of general tokens among all; they pass through in batches of their own.
+        near_base: Whether a KL divergence to the base is in the loss.
+    """
+
+    strategy: str
+    micro_batch: int = 1
+    sequence_length: int = 512
+    padded: bool = False
+    gradient_accumulation_steps: int = 1
+    gradient_checkpointing: bool = False
+    precision: Precision = "bf16-mixed"
+    base_dtype: str | None = None
+    adapter_bytes: int | None = None
+    upcast_norms: bool = False
+    experts_are_linear: bool = False
+    keeps_quantized_inputs: bool = False
+    rescales_outputs: bool = False
+    releases_gradients: bool = False
+    quantization: Quantization | None = None
+    optimizer: str = "adamw_torch"
+    attention: Attention = "sdpa"
+    loss: Loss = "full"
+    r: int = 16
+    target_modules: tuple[str, ...] | str = "all-linear"
+    use_dora: bool = False
+    lora_dropout: float = 0.0
+    num_virtual_tokens: int = 20
+    prefix_projection: bool = False
+    encoder_hidden_size: int | None = None
+    reduction_factor: int = 16
+    adapter_placement: Literal["both", "mlp"] = "both"
+    trainable: int | None = None
+    classes: int = 0
+    answer_fraction: float = 1.0
+    evaluation_batch: int = 0
+    evaluation_length: int = 0
+    generation_tokens: int = 0
+    gpus: int = 1
+    sharding: Sharding = "none"
+    device: Literal["cuda", "cpu"] = "cuda"
+    replay_share: float = 0.0
+    near_base: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that pass through the blocks at a time."""
+        return self.micro_batch * (self.sequence_length + self.virtual_tokens)
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Tokens that P-tuning puts before each example."""
+        return self.num_virtual_tokens if self.strategy == "ptuning" else 0
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes of a number that matrix products work on."""
+        return 4 if self.precision == "fp32" else 2
+
+    @property
+    def trained_bytes(self) -> int:
+        """Bytes of a trained parameter: master weights are float32 unless all is bfloat16."""
+        if self.adapter_bytes is not None and self.strategy != "full":
+            return self.adapter_bytes
+        return 2 if self.precision == "bf16-pure" else 4
+
+    @property
+    def base_bytes(self) -> int:
+        """Bytes of a base weight that is not quantised."""
+        if self.strategy == "full":
+            return self.trained_bytes
+        if self.base_dtype is not None:
+            return 4 if self.base_dtype == "float32" else 2
+        return 4 if self.precision == "fp32" else 2
+
+    @property
+    def residual_bytes(self) -> int:
+        """Bytes of a number in the residual stream."""
+        if self.quantization in ("nf4", "nf4-dq", "int8") and self.upcast_norms:
+            return 4
+        return self.base_bytes

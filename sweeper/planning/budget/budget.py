@@ -1,0 +1,273 @@
+"""What the study will use: the full budget, its rungs, and what the user's budget buys.
+
+Knows the costs of candidates, not how trials are run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sweeper import units
+from sweeper.errors import SpecError
+from sweeper.facts.record import Facts
+from sweeper.plan import Budget, Candidate, Duration, Purchase
+from sweeper.planning.budget.candidate_costs import Priced
+from sweeper.planning.budget.rung_schedule import RUNGS
+from sweeper.planning.budget.study_phases import (
+    beside_seconds,
+    bill,
+    confirmation_seconds,
+    search_seconds,
+    spread_of,
+    timing,
+    together,
+)
+from sweeper.planning.costs.trial_seconds import Course
+from sweeper.spec import Spec
+
+# Replays of recorded runs at equal cost: halving from an eighth was ruinous where curves cross
+# (distance to the best 0.364), from a quarter it beat no pruning (0.131 against 0.148). How many
+# steps lie before it does not matter: the pruner knows by itself how little a rung tells. On six
+# recorded tasks of 8 to 120 steps a trial (benchmarks/search) pruning from here ended no worse than
+# from the first rung of 50 steps.
+EARLIEST_RUNG = 2
+# What share of a full budget a searched trial uses, pruned from the earliest rung on:
+# measured in the same replays, beside the same search without pruning; 0.74 to 0.95.
+_LEAST_SHARE, _USUAL_SHARE = 0.7, 0.9
+
+_AMOUNT = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(gpuh|usd|h)\s*$")
+Unit = Literal["gpuh", "usd", "h"]
+
+
+@dataclass(frozen=True, slots=True)
+class UserBudget:
+    """A budget that the user set: GPU-hours, US dollars, or hours on the clock."""
+
+    amount: float
+    unit: Unit
+
+
+def parse_budget(text: str | None) -> UserBudget | None:
+    """Read ``8gpuh``, ``30usd`` or ``2h``.
+
+    Raises:
+        SpecError: It is none of these.
+
+    >>> parse_budget("8gpuh")
+    UserBudget(amount=8.0, unit='gpuh')
+    """
+    if text is None:
+        return None
+    match = _AMOUNT.match(text)
+    if match is None or float(match.group(1)) <= 0:
+        raise SpecError(
+            f"budget = {text!r}",
+            "A budget is an amount above 0 with its unit.",
+            "Write 8gpuh (GPU-hours), 30usd (with a price per GPU-hour) or 2h (on the clock).",
+            "aim.budget",
+        )
+    unit: Unit = match.group(2)  # type: ignore[assignment]
+    return UserBudget(float(match.group(1)), unit)
+
+
+def first_rung(warmup_ratio: float, every: int = 1) -> int:
+    """The earliest rung at which a trial may be pruned; ``RUNGS`` means never.
+
+    Args:
+        warmup_ratio: Share of the steps in which the rate rises.
+        every: Rungs from one look at a trial to the next.
+
+    >>> first_rung(0.05), first_rung(0.3), first_rung(0.05, every=4)
+    (2, 3, 4)
+    """
+    earliest = max(EARLIEST_RUNG, math.ceil(warmup_ratio * RUNGS))
+    return next((rung for rung in range(every, RUNGS, every) if rung >= earliest), RUNGS)
+
+
+def searched_shares(first: int) -> tuple[float, float, float]:
+    """Share of a full budget that a searched trial uses on average: least, expected, most.
+
+    The later the first rung that prunes, the less is left to save.
+
+    >>> searched_shares(2)
+    (0.7, 0.9, 1.0)
+    >>> searched_shares(8)
+    (1.0, 1.0, 1.0)
+    """
+    savable = (RUNGS - first) / (RUNGS - EARLIEST_RUNG)
+    least, usual = (1.0 - savable * (1.0 - share) for share in (_LEAST_SHARE, _USUAL_SHARE))
+    return least, usual, 1.0
+
+
+def make_budget(
+    spec: Spec,
+    facts: Facts,
+    costs: Sequence[Priced],
+    course: Course,
+    full_tokens: int,
+) -> Budget:
+    """The study's budget with search and confirmation apart, each as a range."""
+    limit = parse_budget(spec.aim.budget)
+    asked = spec.training.stop_overfitting
+    stops = course.epochs > 1 if asked is None else asked
+    candidates = [cost.candidate for cost in costs]
+    warmup = candidates[0].parameters.get("warmup_ratio")
+    first = first_rung(float(warmup.default) if warmup else 0.0, course.rung_every)
+    at_once = _at_once(spec, facts, candidates)
+    side_by_side = at_once if facts.hardware.gpus > 1 else 1
+    spread = spread_of(candidates)
+    confirmation = confirmation_seconds(costs, spec.search, side_by_side, spread)
+    trials, trial_notes = _affordable(spec, facts, costs, confirmation, side_by_side, first, limit)
+    search = search_seconds(costs, trials, searched_shares(first), side_by_side, spread)
+    beside = beside_seconds(facts, costs, course, spec.search, side_by_side, spread)
+    sweep = together(search, confirmation, beside)
+    devices = side_by_side * sum(c.gpus_per_trial for c in candidates) / len(candidates)
+    price = facts.hardware.price_per_gpu_hour
+    hours = sweep.seconds * devices / 3600
+    cost = bill(sweep, devices, facts.hardware)
+    return Budget(
+        trials=trials,
+        rungs=RUNGS,
+        first_rung=first,
+        rung_items=course.rung_items,
+        rung_every=course.rung_every,
+        stop_overfitting=stops,
+        epochs=course.epochs,
+        full_tokens=full_tokens,
+        trials_at_once=at_once,
+        search=search,
+        confirmation=confirmation,
+        beside=beside,
+        sweep=sweep,
+        finalists=spec.search.finalists,
+        confirmation_seeds=spec.search.confirmation_seeds,
+        gpu_hours=round(hours, 4),
+        cost_usd=None if price is None else round(hours * price, 2),
+        cost_low_usd=cost.get("cost_low_usd"),
+        cost_high_usd=cost.get("cost_high_usd"),
+        energy_low_kwh=cost.get("energy_low_kwh"),
+        energy_high_kwh=cost.get("energy_high_kwh"),
+        timing=timing(facts.hardware, candidates),
+        purchases=tuple(_purchase(c, facts, limit, at_once) for c in candidates),
+        notes=(*_looks(course), *_notes(stops, course.epochs, limit, price), *trial_notes),
+    )
+
+
+def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
+    """Trials side by side: one for each group of GPUs, or the workers asked for on one device."""
+    gpus = facts.hardware.gpus
+    if gpus <= 1:
+        return min(spec.search.workers, spec.search.trials)
+    widest = max(candidate.gpus_per_trial for candidate in candidates)
+    return max(1, min(gpus // widest, spec.search.trials))
+
+
+def _affordable(
+    spec: Spec,
+    facts: Facts,
+    costs: Sequence[Priced],
+    confirmation: Duration,
+    at_once: int,
+    first: int,
+    limit: UserBudget | None,
+) -> tuple[int, tuple[str, ...]]:
+    """How many trials the budget buys beside the confirmation, at most as many as asked for."""
+    wanted = spec.search.trials
+    seconds = _clock_seconds(limit, facts, at_once)
+    if seconds is None:
+        return wanted, ()
+    _, expected, _ = searched_shares(first)
+    left = seconds - confirmation.seconds
+    mean = sum(cost.searched for cost in costs) / len(costs)
+    buys = math.floor(left * at_once / max(mean * expected, 1e-9))
+    if buys >= wanted:
+        return wanted, ()
+    if buys < 1:
+        return 1, (_too_little(costs, confirmation, seconds, at_once, mean * expected),)
+    return buys, (f"The budget buys about {buys} of the {wanted} trials asked for.",)
+
+
+def _too_little(
+    costs: Sequence[Priced], confirmation: Duration, seconds: float, at_once: int, trial: float
+) -> str:
+    """What to cut where a budget buys no trial beside the confirmation."""
+    alone = math.floor(seconds * at_once / max(trial, 1e-9))
+    if alone >= 1:
+        return (
+            f"The confirmation takes about {units.duration(confirmation.seconds)}, which leaves "
+            f"less than one trial of the budget. Without it (--finalists 1 --confirmation-seeds 1) "
+            f"the budget buys about {alone} {'trial' if alone == 1 else 'trials'}."
+        )
+    cheapest = min(costs, key=lambda cost: cost.searched)
+    return (
+        f"One full trial of {cheapest.candidate.strategy} takes about "
+        f"{units.duration(cheapest.searched)}, more than the whole budget. Raise it, or choose a "
+        "smaller model, fewer rows (--max-rows) or fewer epochs (--epochs)."
+    )
+
+
+def _clock_seconds(limit: UserBudget | None, facts: Facts, at_once: int) -> float | None:
+    """A limit as seconds on the clock with all devices busy; None if it does not bind."""
+    if limit is None:
+        return None
+    if limit.unit == "h":
+        return limit.amount * 3600
+    devices = max(facts.hardware.gpus, 1)
+    if limit.unit == "gpuh":
+        return limit.amount * 3600 / devices
+    price = facts.hardware.price_per_gpu_hour
+    return None if not price else limit.amount / price * 3600 / devices
+
+
+def _purchase(
+    candidate: Candidate, facts: Facts, limit: UserBudget | None, at_once: int
+) -> Purchase:
+    """What one full trial of a candidate costs, and how many of them the whole budget buys."""
+    hours = candidate.duration.seconds * candidate.gpus_per_trial / 3600
+    price = facts.hardware.price_per_gpu_hour
+    seconds = _clock_seconds(limit, facts, at_once)
+    devices = max(facts.hardware.gpus, 1)
+    side_by_side = max(devices // candidate.gpus_per_trial, 1)
+    trials = None
+    if seconds is not None:
+        trials = math.floor(seconds * side_by_side / max(candidate.duration.seconds, 1e-9))
+    return Purchase(
+        strategy=candidate.strategy,
+        model=candidate.model,
+        gpus_per_trial=candidate.gpus_per_trial,
+        trials_at_once=side_by_side,
+        device_hours_per_trial=float(f"{hours:.4g}"),
+        cost_usd_per_trial=None if price is None else float(f"{hours * price:.4g}"),
+        full_trials=trials,
+    )
+
+
+def _looks(course: Course) -> tuple[str, ...]:
+    if course.rung_every == 1:
+        return ()
+    rungs = ", ".join(str(r) for r in range(course.rung_every, RUNGS, course.rung_every))
+    return (
+        f"Trials are scored at rungs {rungs} and {RUNGS} of {RUNGS}: at every one, validation "
+        "would take more than a tenth of a trial.",
+    )
+
+
+def _notes(
+    stops: bool, epochs: float, limit: UserBudget | None, price: float | None
+) -> tuple[str, ...]:
+    notes = []
+    if stops and epochs > 1:
+        notes.append(
+            "Rows are seen more than once: a trial whose validation loss rises beyond noise while "
+            "its training loss falls ends there, with its best weights."
+        )
+    if limit is not None and limit.unit == "usd" and not price:
+        notes.append(
+            "The budget is in US dollars but no price per GPU-hour is known, so it limits nothing; "
+            "give --price USD."
+        )
+    return tuple(notes)

@@ -1,0 +1,184 @@
+"""What a whole sweep takes: start, baselines, defaults, search with pruning, confirmation, test.
+
+Knows what a study does; ``costs.trial_seconds`` says what one trial takes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sweeper.facts.record import Facts, ModelFacts
+from sweeper.hyperparameters import BATCH, CLASS_WEIGHT, KL, REPLAY, TARGET_MODULES
+from sweeper.plan import Candidate, Duration, Parameter
+from sweeper.planning.budget.epochs import usual_share
+from sweeper.planning.budget.rung_schedule import (
+    RUNGS,
+    TYPICAL_CLASSES,
+    Looks,
+    general_tokens,
+    judged_tokens,
+)
+from sweeper.planning.budget.sequence_cap import sequence_cap
+from sweeper.planning.costs.setups import candidate_setup
+from sweeper.planning.costs.trial_seconds import Clock, Course, clock_of, fit_seconds
+from sweeper.spec import Scalar, Spec
+
+# Measured on two cores over five sweeps: a worker has torch, transformers, PEFT and the base in 7
+# to 8 s; between two trials or jobs lies about half a second of claiming, restoring and writing.
+START_SECONDS, BETWEEN_SECONDS = 7.5, 0.5
+# Items that are answered in writing unless the user says otherwise.
+_WRITTEN = {"cpu": 32, "cuda": 256}
+# The length of an answer where no data is at hand.
+_ANSWER_SHARE = 0.5
+TIMED = (BATCH, TARGET_MODULES, REPLAY, KL)
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A candidate with what its trials take, in seconds.
+
+    Args:
+        candidate: Of the plan, its ``duration`` as here.
+        default: A full trial of the default.
+        searched: A trial of the search that is not stopped, expected over the batches, modules
+            and epochs it will try.
+        scoring: One model on the test split.
+        writing: Its answers to the first test items.
+        free: The trial is what a baseline has made already.
+    """
+
+    candidate: Candidate
+    default: float
+    searched: float
+    scoring: float
+    writing: float
+    free: bool
+
+
+def course_of(
+    spec: Spec,
+    facts: Facts,
+    model: ModelFacts,
+    *,
+    epochs: float,
+    looks: Looks,
+    validation_rows: int,
+) -> Course:
+    """How much trials of this study train and score."""
+    cap, data = sequence_cap(spec, facts, model), facts.data
+    head = facts.task == "classification" and spec.training.classes_by == "head"
+    classes = (len(data.labels) or TYPICAL_CLASSES) if facts.task == "classification" else 0
+    answer = data.lengths.output_mean if data.lengths else None
+    tests = [split.rows for split in data.splits if split.name == "test"]
+    test = tests[0] if tests else max(round(data.rows * spec.data.test_fraction), 1)
+    wanted = spec.evaluation.generate_items
+    written = _WRITTEN[facts.hardware.device] if wanted is None else wanted
+    return Course(
+        train_rows=data.train_rows,
+        epochs=epochs,
+        rungs=RUNGS,
+        rung_items=looks.items,
+        rung_every=looks.every,
+        validation_rows=validation_rows,
+        test_rows=test,
+        item_tokens=max(round(cap.mean), 1),
+        judged_tokens=judged_tokens(spec, facts, cap),
+        classes=classes if head else 0,
+        written_items=0 if classes else min(written, test),
+        written_tokens=answer or cap.mean * _ANSWER_SHARE,
+        general_tokens=general_tokens(spec, cap.tokens, looks.below + 1),
+    )
+
+
+def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
+    """What a candidate's trials take."""
+    model = next(m for m in facts.models if m.id == candidate.model)
+    clocks = [
+        (weight, _clock(candidate, facts, model, course, parameters))
+        for weight, parameters in _configurations(candidate)
+    ]
+    default = _clock(candidate, facts, model, course, candidate.defaults())
+    whole = default.whole(course)
+    low, high = default.speed.spread
+    rounded = Duration(
+        seconds=round(whole, 3), low=round(whole * low, 3), high=round(whole * high, 3)
+    )
+    notes = (default.learned.source,) if default.learned.source else ()
+    return Priced(
+        candidate=candidate.model_copy(
+            update={
+                "seconds_per_trial": rounded.seconds,
+                "duration": rounded,
+                "setup_notes": (*candidate.setup_notes, *(f"time: {note}" for note in notes)),
+            }
+        ),
+        default=whole,
+        searched=math.fsum(weight * clock.whole(course) for weight, clock in clocks)
+        * usual_share(candidate.parameters),
+        scoring=default.judging(course, course.test_rows),
+        writing=default.writing(course),
+        free=candidate.strategy == "head" and bool(course.classes) and _as_baseline(candidate),
+    )
+
+
+def _as_baseline(candidate: Candidate) -> bool:
+    """Whether a frozen head is fitted as the baseline is, with all classes alike."""
+    return candidate.defaults().get(CLASS_WEIGHT, "none") == "none"
+
+
+def _clock(
+    candidate: Candidate,
+    facts: Facts,
+    model: ModelFacts,
+    course: Course,
+    parameters: Mapping[str, Scalar],
+) -> Clock:
+    setup = candidate_setup(
+        candidate, parameters, course.item_tokens, course.classes, facts.hardware.device
+    )
+    return clock_of(model, setup, facts.hardware)
+
+
+def _configurations(candidate: Candidate) -> Iterator[tuple[float, dict[str, Scalar]]]:
+    """Every combination of what decides a trial's time, with its chance to be tried."""
+    defaults = candidate.defaults()
+    options = [list(_weighted(name, candidate.parameters.get(name))) for name in TIMED]
+    for combination in itertools.product(*options):
+        chosen = {name: value for name, _, value in combination if value is not None}
+        yield math.prod(weight for _, weight, _ in combination), defaults | chosen
+
+
+def _weighted(name: str, parameter: Parameter | None) -> Iterator[tuple[str, float, Scalar | None]]:
+    if parameter is None:
+        yield name, 1.0, None
+        return
+    choices = parameter.choices if parameter.searched else None
+    if not choices:
+        yield name, 1.0, parameter.default
+        return
+    given = parameter.prior.weights if parameter.prior else None
+    weights = given if given and len(given) == len(choices) else (1.0,) * len(choices)
+    for choice, weight in zip(choices, weights, strict=True):
+        yield name, weight / sum(weights), choice
+
+
+def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
+    """The models that need no training: one pass over the examples for a probe, or prompts."""
+    model = next(m for m in facts.models if m.id == lead.model)
+    clock = _clock(lead, facts, model, course, lead.defaults())
+    if course.classes:
+        features = clock.judging(course, course.train_rows + course.validation_rows)
+        return features + fit_seconds(course)
+    return 2 * clock.judging(course, course.validation_rows)
+
+
+def baseline_scoring(facts: Facts, lead: Candidate, course: Course) -> float:
+    """The same models on the test split."""
+    model = next(m for m in facts.models if m.id == lead.model)
+    clock = _clock(lead, facts, model, course, lead.defaults())
+    if course.classes:
+        return clock.judging(course, course.test_rows)
+    return 2 * clock.judging(course, course.test_rows) + clock.writing(course)

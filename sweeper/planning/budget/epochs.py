@@ -1,0 +1,65 @@
+"""How many epochs a trial may have: the study's full budget, or a part of it.
+
+Knows one parameter; knows nothing of costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Parameter, Prior
+from sweeper.spec import Spec
+
+# A half and a quarter end at rungs of a full budget of eight.
+_SHARES = (0.25, 0.5)
+_WHY = (
+    "One study has one full budget, and a trial may use a part of it: where rows are seen again, a "
+    "shorter schedule with its own decay is often better, and costs less."
+)
+
+
+def lengths(epochs: float) -> tuple[float, ...]:
+    """Epochs that trials may have: all of a full budget, or halves of it that see every row once.
+
+    They end at rungs of the full budget, so that trials of all lengths are compared at the same
+    ones.
+
+    >>> lengths(4.0), lengths(3.0), lengths(1.0)
+    ((1.0, 2.0, 4.0), (1.5, 3.0), (1.0,))
+    """
+    return (*(epochs * share for share in _SHARES if epochs * share >= 1), epochs)
+
+
+def with_epochs(
+    parameters: dict[str, Parameter], epochs: float, spec: Spec
+) -> dict[str, Parameter]:
+    """The study's epochs are every candidate's, whatever its own rules say of the range.
+
+    They are searched up to there, unless the user said how many.
+    """
+    old = parameters.get(EPOCHS)
+    if old is None:
+        return parameters
+    low, high = min(old.low or epochs, epochs), max(old.high or epochs, epochs)
+    update: dict[str, object] = {"default": epochs, "low": low, "high": high}
+    choices = lengths(epochs)
+    if spec.training.epochs is not None:
+        update |= {"source": "the request", "why": "The full budget that was asked for."}
+    elif len(choices) > 1:
+        update |= dict.fromkeys(("low", "high", "allowed_low", "allowed_high"))
+        update |= {"kind": "categorical", "choices": choices, "allowed_choices": choices}
+        update |= {"prior": Prior(weights=(1.0,) * len(choices)), "searched": True, "why": _WHY}
+    return parameters | {EPOCHS: old.model_copy(update=update)}
+
+
+def usual_share(parameters: Mapping[str, Parameter]) -> float:
+    """What share of a full budget trials have before any of them is stopped, by the prior."""
+    found = parameters.get(EPOCHS)
+    if found is None or not found.searched or found.choices is None:
+        return 1.0
+    full = max(float(choice) for choice in found.choices)
+    weights = found.prior.weights if found.prior else None
+    shares = [float(choice) / full for choice in found.choices]
+    weighed = zip(shares, weights or [1.0] * len(shares), strict=True)
+    return sum(share * weight for share, weight in weighed) / sum(weights or [1.0] * len(shares))

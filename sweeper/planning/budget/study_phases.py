@@ -1,0 +1,153 @@
+"""What the parts of a study take, as ranges: search, confirmation, all beside them, and the bill.
+
+Knows the costs of candidates; the user's budget is ``budget``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweeper.facts.record import Facts, HardwareFacts
+from sweeper.plan import Candidate, Duration
+from sweeper.planning.budget.candidate_costs import (
+    BETWEEN_SECONDS,
+    START_SECONDS,
+    Priced,
+    baseline_scoring,
+    baseline_seconds,
+)
+from sweeper.planning.costs.trial_seconds import Course
+from sweeper.spec import SearchSpec
+
+
+def timing(hardware: HardwareFacts, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """What the plan's seconds rest on, in words."""
+    learned = [
+        f"{candidate.strategy}: {note.removeprefix('time: ')}"
+        for candidate in candidates
+        for note in candidate.setup_notes
+        if note.startswith("time: ")
+    ]
+    if hardware.calibrated:
+        base = f"this machine was calibrated on {hardware.calibrated}"
+    elif hardware.device == "cpu":
+        base = "this machine is not calibrated: sweeper run does it once, in seconds"
+    else:
+        base = "the card's data sheet and what others published of such cards"
+    return (base, *dict.fromkeys(learned))
+
+
+def spread_of(candidates: Sequence[Candidate]) -> tuple[float, float]:
+    """Factors from the middle to the ends, the widest of the candidates'."""
+    whole = [c.duration for c in candidates if c.duration.seconds > 0]
+    if not whole:
+        return 1.0, 1.0
+    return min(d.low / d.seconds for d in whole), max(d.high / d.seconds for d in whole)
+
+
+def _range(least: float, middle: float, most: float, spread: tuple[float, float]) -> Duration:
+    return Duration(
+        seconds=round(middle, 3),
+        low=round(min(least, middle) * spread[0], 3),
+        high=round(max(most, middle) * spread[1], 3),
+    )
+
+
+def together(*parts: Duration) -> Duration:
+    """One after the other: the machine is slow or fast in all of them."""
+    return Duration(
+        seconds=round(sum(part.seconds for part in parts), 3),
+        low=round(sum(part.low for part in parts), 3),
+        high=round(sum(part.high for part in parts), 3),
+    )
+
+
+def search_seconds(
+    costs: Sequence[Priced],
+    trials: int,
+    shares: tuple[float, float, float],
+    side_by_side: int,
+    spread: tuple[float, float],
+) -> Duration:
+    """Defaults of the candidates run in full; the rest is searched and pruned.
+
+    ``shares`` of a full budget are what a searched trial uses at least, by expectation and at most.
+    What a baseline has made already costs nothing again, and what holds nothing to search runs
+    once.
+    """
+    paid = [cost for cost in costs if not cost.free]
+    defaults = paid[: max(trials // 3, 1)] if paid else []
+    searchable = [c for c in paid if any(p.searched for p in c.candidate.parameters.values())]
+    rest = max(trials - len(defaults) - (len(costs) - len(paid)), 0) if searchable else 0
+    each = sum(c.searched for c in searchable) / len(searchable) if searchable else 0.0
+    least, expected, most = shares
+    fixed = sum(cost.default for cost in defaults) + BETWEEN_SECONDS * trials
+    middle, low, high = (
+        (fixed + rest * share * each) / side_by_side for share in (expected, least, most)
+    )
+    return _range(low, middle, high, spread)
+
+
+def confirmation_seconds(
+    costs: Sequence[Priced], search: SearchSpec, side_by_side: int, spread: tuple[float, float]
+) -> Duration:
+    """Finalists to so many seeds in all; one seed of each was the trial itself.
+
+    The best of each strategy comes before the second best of any, so that all kinds of trial are
+    among them.
+    """
+    seeds = max(search.confirmation_seeds - 1, 0)
+    each = [0.0 if cost.free else cost.default for cost in costs]
+    mean = sum(each) / len(each)
+    runs = search.finalists * seeds
+    dearer = [seconds for seconds in each if seconds > 0] or each
+    cheapest = sorted(each)[: search.finalists]
+    cheapest += [min(dearer)] * (search.finalists - len(cheapest))
+    least = seeds * sum(cheapest)
+    between = BETWEEN_SECONDS * runs
+    return _range(
+        (least + between) / side_by_side,
+        (runs * mean + between) / side_by_side,
+        (runs * max(each) + between) / side_by_side,
+        spread,
+    )
+
+
+def beside_seconds(
+    facts: Facts,
+    costs: Sequence[Priced],
+    course: Course,
+    search: SearchSpec,
+    side_by_side: int,
+    spread: tuple[float, float],
+) -> Duration:
+    """What is neither search nor confirmation: the start, baselines, and the test split."""
+    lead = costs[0].candidate
+    trainings = search.finalists * search.confirmation_seeds
+    scoring = sum(cost.scoring + BETWEEN_SECONDS for cost in costs) / len(costs)
+    writing = sum(cost.writing for cost in costs) / len(costs)  # one seed of a finalist writes
+    seconds = (
+        START_SECONDS
+        + baseline_seconds(facts, lead, course)
+        + baseline_scoring(facts, lead, course)
+        + (trainings * scoring + search.finalists * writing) / side_by_side
+    )
+    return _range(seconds, seconds, seconds, spread)
+
+
+def bill(sweep: Duration, devices: float, hardware: HardwareFacts) -> dict[str, float]:
+    """Money and energy of all devices over the sweep, as ranges; empty where nothing is known.
+
+    Cards are counted at their board power, which is what they are limited to: less is likely.
+    """
+    found: dict[str, float] = {}
+    low, high = sweep.low * devices / 3600, sweep.high * devices / 3600
+    if (price := hardware.price_per_gpu_hour) is not None:
+        found |= {"cost_low_usd": round(low * price, 2), "cost_high_usd": round(high * price, 2)}
+    if hardware.watts is not None:
+        kilowatts = hardware.watts / 1000
+        found |= {
+            "energy_low_kwh": float(f"{low * kilowatts:.3g}"),
+            "energy_high_kwh": float(f"{high * kilowatts:.3g}"),
+        }
+    return found

@@ -1,0 +1,1 @@
+"""What one trial of a configuration takes, by formula, corrected by measurements."""

@@ -1,0 +1,183 @@
+"""What earlier trainings on this machine correct: seconds, peaks, and what ran out of memory.
+
+Compares what was measured with the formulas as they are now, set-up by set-up, and hands back
+factors. Pure: measurements are facts like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from sweeper.facts.measured import shape_of
+from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
+from sweeper.memory.estimate import Setup, estimate, trial_gib
+from sweeper.plan import MemoryEstimate
+from sweeper.planning.costs.device_speed import Speed, step_seconds
+from sweeper.planning.costs.setups import measured_setup
+from sweeper.planning.costs.step_work import evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Factors on the formula's seconds, and what they rest on in words (empty: on nothing)."""
+
+    training: float = 1.0
+    evaluation: float = 1.0
+    source: str = ""
+
+
+def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Speed) -> Correction:
+    """What measurements of this architecture teach about a set-up.
+
+    Those of the same strategy count, and only where there are none the other strategies' do.
+    Trainings with replay or a KL penalty teach about such alone, who learn from plain ones where
+    there are none of their own.
+    """
+    if not hardware.measured:
+        return Correction()
+    guards = _guards(setup)
+    told = tuple(m for m in hardware.measured if _guards(m) == guards)
+    found = _lesson(model, setup.strategy, setup.precision, setup.classes, speed, told)
+    if found.source or not any(guards):
+        return found
+    plain = tuple(m for m in hardware.measured if not any(_guards(m)))
+    return _lesson(model, setup.strategy, setup.precision, setup.classes, speed, plain)
+
+
+def _guards(one: Setup | Measured) -> tuple[bool, bool]:
+    """Whether general text was replayed, and whether the base was asked beside the model."""
+    return one.replay_share > 0, one.near_base
+
+
+@lru_cache(maxsize=256)
+def _lesson(
+    model: ModelFacts,
+    strategy: str,
+    precision: str,
+    classes: int,
+    speed: Speed,
+    measured: tuple[Measured, ...],
+) -> Correction:
+    alike = [m for m in measured if _alike(m, model, classes) and m.precision == precision]
+    same = _trials_first(m for m in alike if m.strategy == strategy)
+    trained = _timed(same) or ([] if strategy == "head" else _timed(alike))
+    judged = [m for m in same if m.seconds_per_item] or [m for m in alike if m.seconds_per_item]
+    device = "cpu" if math.isinf(speed.bandwidth) else "cuda"
+    steps = [
+        (m.seconds_per_step or 0.0) / step_seconds(model, measured_setup(m, classes, device), speed)
+        for m in trained
+    ]
+    items = [
+        (m.seconds_per_item or 0.0) / _item_seconds(model, m, classes, device, speed)
+        for m in judged
+    ]
+    return Correction(
+        training=_mean(steps, trained),
+        evaluation=_mean(items, judged),
+        source=_source(trained, strategy),
+    )
+
+
+def _alike(measured: Measured, model: ModelFacts, classes: int) -> bool:
+    """Of this architecture, with a head of classes or the vocabulary as here, if that was noted."""
+    noted = measured.classes
+    return measured.shape == shape_of(model) and (noted is None or bool(noted) == bool(classes))
+
+
+def _trials_first(measured: Iterable[Measured]) -> list[Measured]:
+    """Trials if there are any: a probe has no data to fetch and no Trainer around its steps."""
+    found = list(measured)
+    return [m for m in found if m.probe is None] or found
+
+
+def _timed(measured: Iterable[Measured]) -> list[Measured]:
+    return [m for m in measured if m.seconds_per_step and not m.out_of_memory]
+
+
+def _item_seconds(
+    model: ModelFacts, measured: Measured, classes: int, device: str, speed: Speed
+) -> float:
+    setup = measured_setup(measured, classes, device)
+    work = evaluation(model, setup, measured.evaluation_batch, measured.mean_length)
+    return speed.seconds(work) / measured.evaluation_batch
+
+
+def _mean(ratios: Sequence[float], measured: Sequence[Measured]) -> float:
+    """The geometric mean, each set-up weighted by its trainings; 1 of nothing."""
+    weights = [m.trainings for m in measured]
+    if not ratios:
+        return 1.0
+    logs = math.fsum(w * math.log(r) for w, r in zip(weights, ratios, strict=True))
+    return math.exp(logs / sum(weights))
+
+
+def _source(measured: Sequence[Measured], strategy: str) -> str:
+    if not measured:
+        return ""
+    count = sum(m.trainings for m in measured)
+    others = {m.strategy for m in measured} - {strategy}
+    what = f"{', '.join(sorted(others))} of this model" if others else strategy
+    low = min(m.seconds_per_step or 0.0 for m in measured)
+    high = max(m.seconds_per_step or 0.0 for m in measured)
+    span = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+    noun = "training" if any(m.probe is None for m in measured) else "probe"
+    when = max(m.when for m in measured)
+    return f"measured here on {when}: {count} {noun}{'s' * (count > 1)} of {what}, {span} s a step"
+
+
+def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
+    """Whether a set-up that needs no more than this one ran out of memory on this machine."""
+    failed = [m for m in hardware.measured if m.out_of_memory]
+    return any(
+        _alike(m, model, setup.classes)
+        and m.near_base <= setup.near_base
+        and (m.strategy, m.precision, m.quantization)
+        == (setup.strategy, setup.precision, setup.quantization)
+        and m.gradient_checkpointing >= setup.gradient_checkpointing
+        and m.micro_batch <= setup.micro_batch
+        and m.sequence_length <= setup.sequence_length
+        for m in failed
+    )
+
+
+def with_measured_peak(
+    found: MemoryEstimate, model: ModelFacts, setup: Setup, hardware: HardwareFacts
+) -> MemoryEstimate:
+    """The estimate, raised where trainings here needed more than the formula says.
+
+    It is never lowered: a peak that was not reached yet is no promise.
+    """
+    excess = [
+        (m.peak_gib or 0.0) / trial_gib(estimate(model, _at_cap(m, setup), found.limit_gib))
+        for m in hardware.measured
+        if m.peak_gib
+        and _alike(m, model, setup.classes)
+        and m.strategy == setup.strategy
+        and m.near_base <= setup.near_base
+    ]
+    factor = max(excess, default=1.0)
+    if factor <= 1.0:
+        return found
+    more = (factor - 1.0) * trial_gib(found)
+    return found.model_copy(
+        update={
+            "peak_gib": found.peak_gib + more,
+            "low_gib": found.low_gib + more,
+            "high_gib": found.high_gib + more,
+            "parts": {**found.parts, "measured here": more},
+            "assumptions": (
+                *found.assumptions,
+                f"trainings here needed {factor:.2g} times what the formula says",
+            ),
+        }
+    )
+
+
+def _at_cap(measured: Measured, setup: Setup) -> Setup:
+    """The measured set-up with its longest batch, which makes the peak, padded as those here."""
+    at_mean = measured_setup(measured, setup.classes, setup.device)
+    cap = measured.sequence_length
+    return replace(at_mean, sequence_length=cap, evaluation_length=cap, padded=setup.padded)

@@ -1,0 +1,168 @@
+"""How long a trial takes: the work of its steps over what the device can do, as a range.
+
+Knows nothing of strategies or of how trials are scheduled; no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.memory.estimate import Setup
+from sweeper.plan import Duration
+from sweeper.planning.costs.step_work import StepWork, evaluation, training_step
+
+__all__ = ["Speed", "seconds_per_step", "speed_of", "step_seconds", "trial_duration"]
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What a device achieves in a trainer's step, not what its data sheet says.
+
+    Args:
+        flops: Operations a second in the layers' products and all that goes with them.
+        bandwidth: Bytes a second that passes move; infinite where ``flops`` holds that time.
+        stream: Bytes a second that the optimizer moves.
+        layer_seconds: One pass through one layer: its small kernels and the interpreter.
+        adapter_seconds: The same for what stands beside a layer, there and back.
+        random_seconds: One random number of dropout.
+        step_seconds: One optimizer step's own cost: data, schedule, clipping.
+        spread: Factors from the middle to the ends of the range.
+    """
+
+    flops: float
+    bandwidth: float
+    stream: float
+    layer_seconds: float
+    adapter_seconds: float
+    random_seconds: float
+    step_seconds: float
+    spread: tuple[float, float]
+
+    def seconds(self, work: StepWork) -> float:
+        """How long so much work takes."""
+        return (
+            work.flops / self.flops
+            + work.bytes / self.bandwidth
+            + work.streamed / self.stream
+            + work.layers * self.layer_seconds
+            + work.adapters * self.adapter_seconds
+            + work.randoms * self.random_seconds
+        )
+
+
+# Fitted to tokens a second of 101 published runs: 75 of fms-acceleration on an A100 80GB (7B to
+# 8x7B, micro-batches of 4 to 32 at 4,096 tokens) and 26 of PEFT's method comparison on an L40S
+# (3B, four texts of 210 tokens). Shares of the data sheet's figures, and seconds.
+_GPU_FLOPS, _GPU_BANDWIDTH, _GPU_LAYER = 0.7, 0.5, 0.0007
+# Nine of ten of those runs took between 0.76 and 1.35 times the middle.
+_GPU_SPREAD = (0.7, 1.5)
+#: Data sheets of cards without bfloat16, or not in the table.
+_DEFAULT_TFLOPS, _DEFAULT_BANDWIDTH = 100.0, 900.0
+
+
+def speed_of(hardware: HardwareFacts, setup: Setup) -> Speed:
+    """What the device achieves at the set-up's precision."""
+    if hardware.device == "cpu":
+        return _cpu_speed(hardware, setup.precision)
+    tflops = hardware.bf16_tflops or hardware.fp32_tflops or _DEFAULT_TFLOPS
+    if setup.precision == "fp32" and hardware.fp32_tflops:
+        tflops = hardware.fp32_tflops
+    bandwidth = hardware.bandwidth_gb_per_second or _DEFAULT_BANDWIDTH
+    return Speed(
+        flops=tflops * 1e12 * _GPU_FLOPS,
+        bandwidth=bandwidth * 1e9 * _GPU_BANDWIDTH,
+        stream=bandwidth * 1e9 * _GPU_BANDWIDTH,
+        layer_seconds=_GPU_LAYER,
+        adapter_seconds=0.0,
+        random_seconds=0.0,
+        step_seconds=0.005,
+        spread=_GPU_SPREAD,
+    )
+
+
+# Where the machine was not calibrated: what a core of a server processor with AVX-512 does.
+# Measured on one core of an EPYC of 2023: 86 GFLOP/s and 21 GB/s.
+_CORE_GFLOPS, _CORE_BANDWIDTH_GB = 86.0, 21.0
+# Fitted by least squares of relative errors to 43 set-ups of MiniLM and SmolLM2-135M on that
+# processor (full and LoRA, one core and two, 84 trainings): 93% within 30%. The time of
+# element-wise operations grows with the tokens as that of products does, so that it is in the
+# share of their rate; below about a hundred tokens what a layer costs anyway decides.
+_CPU_FLOPS, _CPU_STREAM = 0.716, 0.525
+_CPU_LAYER, _CPU_RANDOM, _CPU_STEP = 0.00458, 5.5e-9, 0.0
+# One LoRA layer's own operations, there and back, against one pass through a whole layer.
+_ADAPTER_SHARE = 0.4
+# Autocast to bfloat16 against fp32, on one core with AVX512-BF16, forward and backward in turn:
+# SmolLM2-135M 1.31 to 1.53 times as fast, MiniLM 1.51 to 1.66, more at more tokens; a whole trial
+# of MiniLM, full fine-tuning, 1.49, with the same validation loss (0.5652 and 0.5648).
+_CPU_BF16_GAIN = 1.5
+# Of those set-ups nine of ten took between 0.84 and 1.28 times the middle. Without calibration
+# processors differ by a factor of two or three.
+_CPU_SPREAD, _CPU_WIDE_SPREAD = (0.75, 1.4), (0.5, 2.0)
+
+
+def _cpu_speed(hardware: HardwareFacts, precision: str) -> Speed:
+    """Of all cores together; the machine's calibration where the facts hold it."""
+    cores = hardware.cpu_cores or 1
+    peak = hardware.fp32_tflops or cores * _CORE_GFLOPS / 1000
+    bandwidth = hardware.bandwidth_gb_per_second or cores * _CORE_BANDWIDTH_GB
+    gain = _CPU_BF16_GAIN if hardware.bf16 and precision != "fp32" else 1.0
+    known = hardware.fp32_tflops is not None and hardware.bandwidth_gb_per_second is not None
+    return Speed(
+        flops=peak * 1e12 * _CPU_FLOPS * gain,
+        bandwidth=math.inf,
+        stream=bandwidth * 1e9 * _CPU_STREAM,
+        layer_seconds=_CPU_LAYER,
+        adapter_seconds=_CPU_LAYER * _ADAPTER_SHARE,
+        random_seconds=_CPU_RANDOM / cores,
+        step_seconds=_CPU_STEP,
+        spread=_CPU_SPREAD if known else _CPU_WIDE_SPREAD,
+    )
+
+
+def seconds_per_step(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> float:
+    """One optimizer step on the devices that one trial has."""
+    return step_seconds(model, setup, speed_of(hardware, setup))
+
+
+def step_seconds(model: ModelFacts, setup: Setup, speed: Speed) -> float:
+    """One optimizer step at that speed."""
+    return speed.seconds(training_step(model, setup)) + speed.step_seconds
+
+
+def trial_duration(
+    model: ModelFacts,
+    setup: Setup,
+    hardware: HardwareFacts,
+    train_tokens: int,
+    evaluation_tokens: int,
+) -> Duration:
+    """Seconds of one trial at full budget.
+
+    Args:
+        train_tokens: Trained over the whole trial, padding included.
+        evaluation_tokens: Validated over all rungs.
+    """
+    return _trial(model, setup, speed_of(hardware, setup), train_tokens, evaluation_tokens)
+
+
+@lru_cache(maxsize=4096)
+def _trial(
+    model: ModelFacts, setup: Setup, speed: Speed, train_tokens: int, evaluation_tokens: int
+) -> Duration:
+    length = setup.sequence_length
+    batch = max(1, setup.evaluation_batch or setup.micro_batch)
+    judged = evaluation(model, setup, batch, setup.evaluation_length or length)
+    per_batch = batch * (setup.evaluation_length or length)
+    seconds = speed.seconds(judged) * evaluation_tokens / per_batch
+    if setup.strategy == "head":  # features once, then a fit in closed form
+        once = evaluation(model, setup, setup.micro_batch, length)
+        seconds += speed.seconds(once) * train_tokens / (setup.micro_batch * length)
+    else:
+        per_step = setup.micro_batch * length * setup.gradient_accumulation_steps
+        steps = train_tokens / (per_step * setup.gpus)
+        seconds += steps * step_seconds(model, setup, speed)
+    low, high = speed.spread
+    return Duration(seconds=seconds, low=seconds * low, high=seconds * high)

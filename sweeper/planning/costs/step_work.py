@@ -1,0 +1,147 @@
+"""The work of a training step: floating-point operations and bytes moved, from shapes alone.
+
+Knows nothing of devices; ``device_speed`` divides by what they can do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweeper.facts.record import ModelFacts
+from sweeper.memory.layers import layer_costs
+from sweeper.memory.linear_layers import expert_parameters, linears, targeted
+from sweeper.memory.setup import Setup
+from sweeper.memory.states import (
+    base_weights,
+    optimizer_cost,
+    quantized_parameters,
+    trainable_parameters,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StepWork:
+    """What a device has to do.
+
+    Args:
+        flops: Of matrix products.
+        bytes: Moved between memory and arithmetic units by forward and backward passes.
+        layers: Passes through single layers, each with its own small kernels.
+        streamed: Bytes that the optimizer moves: whole tensors, one after the other.
+        adapters: Passes through layers that were put beside a frozen one, there and back.
+        randoms: Random numbers that dropout draws.
+    """
+
+    flops: float
+    bytes: float
+    layers: float
+    streamed: float = 0.0
+    adapters: float = 0.0
+    randoms: float = 0.0
+
+    def __add__(self, other: StepWork) -> StepWork:
+        return StepWork(
+            self.flops + other.flops,
+            self.bytes + other.bytes,
+            self.layers + other.layers,
+            self.streamed + other.streamed,
+            self.adapters + other.adapters,
+            self.randoms + other.randoms,
+        )
+
+    def __mul__(self, times: float) -> StepWork:
+        return StepWork(
+            self.flops * times,
+            self.bytes * times,
+            self.layers * times,
+            self.streamed * times,
+            self.adapters * times,
+            self.randoms * times,
+        )
+
+
+def _block_parameters(model: ModelFacts) -> float:
+    """Weights of the blocks that one token passes through."""
+    active = float(sum(linear.parameters for linear in linears(model)))
+    if model.moe is not None:
+        active += expert_parameters(model) * model.moe.experts_per_token / model.moe.experts
+    return active
+
+
+def forward_flops(model: ModelFacts, setup: Setup, length: float) -> tuple[float, float]:
+    """Operations a token of one forward pass: of the blocks, and of the output head.
+
+    Two for each weight; attention's two products see all earlier tokens, half the text on
+    average where a fused kernel leaves out what a causal mask hides.
+    """
+    causal = model.kind == "decoder" and setup.attention != "eager"
+    attention = 4 * model.layers * model.attention_heads * model.head_dim * length
+    blocks = 2 * _block_parameters(model) + attention * (0.5 if causal else 1.0)
+    if setup.classes:
+        return blocks, 0.0
+    return blocks, 2.0 * model.vocabulary_size * model.hidden_size * setup.answer_fraction
+
+
+def training_step(model: ModelFacts, setup: Setup) -> StepWork:
+    """One optimizer step of ``gradient_accumulation_steps`` micro-batches on one device."""
+    tokens = float(setup.tokens)
+    blocks, head = forward_flops(model, setup, setup.sequence_length)
+    beside = setup.strategy in ("lora", "qlora", "adapter")
+    adapters = 6.0 * trainable_parameters(model, setup) if beside else 0.0
+    # Gradients of the inputs cost one forward pass, those of trained weights another.
+    backward = 2.0 if setup.strategy == "full" else 1.0
+    again = 1.0 if setup.gradient_checkpointing else 0.0
+    flops = tokens * (blocks * (1 + again + backward) + head * (1 + backward) + adapters)
+    costs = layer_costs(model, setup)
+    kept = sum(cost.kept * cost.count for cost in costs)
+    vocabulary = setup.answer_fraction * model.vocabulary_size if not setup.classes else 0.0
+    # Kept tensors are written once and read once, and about as much again is not kept; the
+    # loss passes over float32 logits six times.
+    moved = tokens * (kept * (4 + 2 * again) + vocabulary * 24)
+    passes = 1 + again + backward
+    moved += passes * _weight_traffic(model, setup)
+    drawn = (1 + again) * tokens * sum(cost.dropped * cost.count for cost in costs)
+    beside_layers = float(_adapted(model, setup))
+    micro = StepWork(flops, moved, passes * model.layers, adapters=beside_layers, randoms=drawn)
+    micro *= 1 / (1 - setup.replay_share)
+    if setup.near_base:
+        micro += evaluation(model, setup, setup.micro_batch, setup.sequence_length)
+    return micro * setup.gradient_accumulation_steps + _optimizer_step(model, setup)
+
+
+def evaluation(model: ModelFacts, setup: Setup, batch: int, length: float) -> StepWork:
+    """One forward pass of evaluation over a batch, without gradients."""
+    tokens = batch * length
+    blocks, head = forward_flops(model, setup, length)
+    costs = layer_costs(model, setup)
+    moved = 2 * tokens * sum(cost.kept * cost.count for cost in costs)
+    moved += _weight_traffic(model, setup)
+    beside = float(_adapted(model, setup))
+    return StepWork(tokens * (blocks + head), moved, float(model.layers), adapters=beside)
+
+
+def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
+    """Bytes of weights that one pass reads; 4-bit ones are unpacked to memory and read again."""
+    stored = sum(base_weights(model, setup).values())
+    unpacked = 2 * setup.compute_bytes * quantized_parameters(model, setup)
+    cast = 0.0
+    if setup.precision == "bf16-mixed" and setup.base_bytes == 4:
+        cast = 4.0 * model.parameters
+    return stored + unpacked + cast
+
+
+def _adapted(model: ModelFacts, setup: Setup) -> int:
+    """Frozen layers that have a trained one beside them."""
+    if setup.strategy in ("lora", "qlora"):
+        return sum(linear.count for linear in targeted(model, setup.target_modules))
+    if setup.strategy == "adapter":
+        return model.layers * (2 if setup.adapter_placement == "both" else 1)
+    return 0
+
+
+def _optimizer_step(model: ModelFacts, setup: Setup) -> StepWork:
+    """Weights and gradients are read, weights written; states both."""
+    trained = trainable_parameters(model, setup)
+    cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
+    moved = trained * (4 * setup.trained_bytes + 2 * cost.states + 2 * cost.temporary)
+    return StepWork(10.0 * trained, 0.0, 0.0, streamed=moved)

@@ -1,0 +1,136 @@
+"""What one trial takes as it is run: steps of whole batches, rungs, the last validation.
+
+Knows one configuration at a time; knows nothing of how many of them a study has.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.memory.estimate import Setup
+from sweeper.planning.costs.corrections import Correction, lesson
+from sweeper.planning.costs.device_speed import Speed, speed_of, step_seconds
+from sweeper.planning.costs.step_work import evaluation
+
+# Metrics, orders and copies of weights at each validation: what eight rungs of 21 full trainings
+# took beyond their batches, median.
+_VALIDATION_SECONDS = 0.1
+# A frozen probe's whole regularisation path on a CPU: four data sets of 440 to 3,000 rows and 2 to
+# 77 classes took between 2.4 and about 14 s beyond their features.
+_FIT_SECONDS, _FIT_SECONDS_PER_CELL = 2.5, 5e-5
+# A trained model writes the answers to so many test items at once.
+_WRITING_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How much a trial of a study trains and scores.
+
+    Args:
+        train_rows: Examples of one epoch.
+        epochs: Of a full budget.
+        rungs: Of a full budget; the last one scores all of validation.
+        rung_items: Validation items at each look at a rung below.
+        validation_rows: All of them.
+        test_rows: Items that finalists are scored on once.
+        item_tokens: Tokens of an example, on average.
+        judged_tokens: Tokens that scoring one item reads.
+        classes: Of a new head; 0 for the vocabulary.
+        written_items: Test items that are answered in writing.
+        written_tokens: Tokens of an answer.
+        general_tokens: Of general text that is scored at rungs and at the end.
+        rung_every: Rungs from one look to the next.
+    """
+
+    train_rows: int
+    epochs: float
+    rungs: int
+    rung_items: int
+    validation_rows: int
+    test_rows: int
+    item_tokens: int
+    judged_tokens: float
+    classes: int
+    written_items: int = 0
+    written_tokens: float = 0.0
+    general_tokens: int = 0
+    rung_every: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds of anything that one set-up does on one machine, corrected by what it took before."""
+
+    model: ModelFacts
+    setup: Setup
+    speed: Speed
+    learned: Correction
+
+    def training(self, course: Course) -> float:
+        """A full budget's optimizer steps; for a frozen model its one pass over the examples."""
+        if self.setup.strategy == "head":
+            return self.judging(course, course.train_rows) + fit_seconds(course)
+        batch = self.setup.micro_batch * self.setup.gradient_accumulation_steps * self.setup.gpus
+        steps = max(1, math.ceil(course.epochs * math.ceil(course.train_rows / batch)))
+        # An incomplete last batch makes steps cheaper than whole ones: count examples there.
+        whole = course.epochs * course.train_rows / batch
+        step = step_seconds(self.model, self.setup, self.speed) * self.learned.training
+        return step * max(whole, 0.5 * steps)
+
+    def judging(self, course: Course, items: int) -> float:
+        """Scoring so many items."""
+        if items <= 0:
+            return 0.0
+        batch = max(1, min(self.setup.evaluation_batch or self.setup.micro_batch, items))
+        length = max(1.0, course.judged_tokens)
+        work = evaluation(self.model, self.setup, batch, length)
+        # The last batch is smaller: its tokens count, its passes through layers count fully.
+        parts = math.ceil(items / batch)
+        fixed = work.layers * self.speed.layer_seconds
+        fixed += work.adapters * self.speed.adapter_seconds
+        tokens = self.speed.seconds(work) - fixed
+        return (tokens * items / batch + parts * fixed) * self.learned.evaluation
+
+    def rungs(self, course: Course) -> float:
+        """All validation of a full budget."""
+        if self.setup.strategy == "head":
+            return self.judging(course, course.validation_rows)
+        looks = course.rungs // course.rung_every
+        below = (looks - 1) * self.judging(course, course.rung_items)
+        whole = self.judging(course, course.validation_rows)
+        general = self.general(course.general_tokens)
+        return below + whole + general + looks * _VALIDATION_SECONDS
+
+    def general(self, tokens: int) -> float:
+        """Scoring so many tokens of general text."""
+        if not tokens:
+            return 0.0
+        batch = max(1, self.setup.evaluation_batch or self.setup.micro_batch)
+        length = self.setup.evaluation_length or self.setup.sequence_length
+        work = evaluation(self.model, self.setup, batch, length)
+        return self.speed.seconds(work) * tokens / (batch * length) * self.learned.evaluation
+
+    def whole(self, course: Course) -> float:
+        """A full budget from its first step to its last validation."""
+        return self.training(course) + self.rungs(course)
+
+    def writing(self, course: Course) -> float:
+        """Answers to the first test items, token by token."""
+        if not course.written_items or course.classes:
+            return 0.0
+        work = evaluation(self.model, self.setup, _WRITING_BATCH, 1)
+        parts = math.ceil(course.written_items / _WRITING_BATCH)
+        return parts * course.written_tokens * self.speed.seconds(work)
+
+
+def fit_seconds(course: Course) -> float:
+    """A linear head on frozen features, over its regularisation path."""
+    return _FIT_SECONDS + _FIT_SECONDS_PER_CELL * course.train_rows * course.classes
+
+
+def clock_of(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> Clock:
+    """The clock of a set-up on a machine."""
+    speed = speed_of(hardware, setup)
+    return Clock(model, setup, speed, lesson(model, setup, hardware, speed))

@@ -1,0 +1,104 @@
+"""The first stage of domain adaptation in a plan: which ways to read the corpus fit, and its time.
+
+Knows the plan's side of it; how a stage is run is training's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sweeper import units
+from sweeper.facts.record import Facts, ModelFacts
+from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE
+from sweeper.memory.estimate import Setup, estimate
+from sweeper.plan import Candidate, Parameter
+from sweeper.planning.costs.device_speed import trial_duration
+
+
+def with_first_stage(
+    candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup
+) -> Candidate:
+    """The candidate with the ways to read the corpus that fit, and a note on what that takes.
+
+    Args:
+        candidate: Of the plan.
+        facts: With those of the corpus.
+        model: The candidate's base.
+        setup: That the candidate trains the task with.
+    """
+    parameter = candidate.parameters.get(FIRST_STAGE)
+    if parameter is None:
+        return candidate
+    limit = candidate.memory.limit_gib
+    ways = [
+        str(way)
+        for way in parameter.allowed_choices or parameter.choices or ()
+        if way == NO_FIRST_STAGE
+        or estimate(model, _reading(setup, str(way)), limit).high_gib <= limit
+    ]
+    candidate = candidate.model_copy(update={"parameters": _narrowed(candidate.parameters, ways)})
+    note = _note(candidate, facts, model, setup) if len(ways) > 1 else _LEFT_OUT
+    return candidate.model_copy(
+        update={"setup_notes": (*candidate.setup_notes, *((note,) if note else ()))}
+    )
+
+
+_LEFT_OUT = (
+    "first stage: left out, since neither all weights of the base in fp32 nor LoRA of rank "
+    f"{FIRST_STAGE_RANK} beside them leave room on the device"
+)
+
+
+def _narrowed(parameters: Mapping[str, Parameter], ways: Sequence[str]) -> dict[str, Parameter]:
+    """The parameters with these ways alone; without a first stage if only ``none`` is left."""
+    if list(ways) == [NO_FIRST_STAGE]:
+        return {name: one for name, one in parameters.items() if not name.startswith(FIRST_STAGE)}
+    old = parameters[FIRST_STAGE]
+    choices = [way for way in old.choices or () if way in ways]
+    if choices == [NO_FIRST_STAGE]:  # the rules' way does not fit, and another one does
+        choices = list(ways)
+    default = old.default if old.default in choices else choices[-1]
+    update: dict[str, object] = {
+        "choices": tuple(choices),
+        "allowed_choices": tuple(ways),
+        "default": default,
+    }
+    if tuple(choices) != old.choices:
+        update["prior"] = None
+    return dict(parameters) | {FIRST_STAGE: old.model_copy(update=update)}
+
+
+def _reading(setup: Setup, way: str) -> Setup:
+    """The set-up of the stage itself: the base in fp32, whatever the trial holds it in."""
+    return replace(
+        setup,
+        strategy=way,
+        precision="bf16-mixed" if setup.precision == "bf16-mixed" else "fp32",
+        base_dtype="float32",
+        quantization=None,
+        r=FIRST_STAGE_RANK,
+        target_modules="all-linear",
+        optimizer="adamw_torch",
+        gpus=1,
+        sharding="none",
+        near_base=False,
+        replay_share=0.0,
+        padded=True,  # blocks hold several documents
+    )
+
+
+def _note(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) -> str:
+    corpus, parameter = facts.data.corpus, candidate.parameters[FIRST_STAGE]
+    ways = [way for way in parameter.choices or () if way != NO_FIRST_STAGE]
+    if corpus is None or not ways:
+        return ""
+    way = str(ways[0])
+    epochs = candidate.parameters["first_stage_epochs"].default
+    tokens = round(corpus.tokens * float(epochs))
+    time = trial_duration(model, _reading(setup, way), facts.hardware, tokens, 0)
+    return (
+        f"first stage: about {tokens:,} tokens of {corpus.documents:,} documents, "
+        f"{units.span(time.low, time.high)} with {way}, once for each way to run it and shared "
+        "between trials"
+    )

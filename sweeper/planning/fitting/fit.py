@@ -1,0 +1,255 @@
+"""Fits a strategy to the device: micro-batch, accumulation, checkpointing, precision, GPUs.
+
+Of the set-ups that fit it takes the fastest. Knows nothing of rules; memory and time come from
+their own modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.hyperparameters import KL, REPLAY, TARGETS
+from sweeper.memory.estimate import Setup, estimate, trainable_parameters
+from sweeper.plan import Duration, MemoryEstimate, Parameter, Precision
+from sweeper.planning.costs.corrections import ran_out, with_measured_peak
+from sweeper.planning.costs.device_speed import trial_duration
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.spec import Scalar, TrainingSpec
+
+# The stated margin: a set-up fits if the upper end of its 90% interval does, so about one
+# prediction in twenty may still be too low.
+MARGIN = "the upper end of the 90% interval must fit the device"
+
+# Evaluation keeps no gradients, so its batch may be larger; beyond this factor little is gained.
+EVALUATION_FACTOR = 4
+
+PLACEMENTS = {"houlsby": "both", "pfeiffer": "mlp"}
+# Parameters whose effect on memory grows with their value: the fit is checked at the largest.
+_HEAVY = ("r", "num_virtual_tokens", "encoder_hidden_size")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialTokens:
+    """How much one trial trains and evaluates, in tokens, and on how long texts.
+
+    Memory must hold a batch of texts at the cap; time goes by their mean length.
+    """
+
+    sequence_length: int
+    mean_length: int
+    train_tokens: int
+    evaluation_tokens: int
+    classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A set-up for the defaults of a strategy, with what it costs.
+
+    ``memory`` is that of the defaults; ``heaviest`` that of the heaviest configuration in the
+    best-practice range, which fits too if ``fits``.
+    """
+
+    setup: Setup
+    heaviest_setup: Setup
+    memory: MemoryEstimate
+    heaviest: MemoryEstimate
+    duration: Duration
+    trainable: int
+    fits: bool
+
+
+def fit(
+    strategy: DeclaredStrategy,
+    parameters: Mapping[str, Parameter],
+    optimizer: str,
+    model: ModelFacts,
+    hardware: HardwareFacts,
+    training: TrainingSpec,
+    work: TrialTokens,
+) -> Fit:
+    """The fastest set-up that fits, or the smallest one if none does (``fits`` is False then)."""
+    base = Setup(
+        strategy=strategy.name,
+        sequence_length=work.sequence_length,
+        padded=True,  # batches are padded to their longest text, or packed
+        quantization=strategy.quantization,  # type: ignore[arg-type]
+        optimizer=optimizer,
+        classes=work.classes,
+        evaluation_length=work.sequence_length,
+        device=hardware.device,
+        **_adapter_fields(parameters, heaviest=False),
+    )
+    heavy = _adapter_fields(parameters, heaviest=True)
+    smallest: Fit | None = None
+    for shape in _shapes(base, strategy, training, hardware):
+        best: Fit | None = None
+        for setup in _batches(shape, parameters):
+            found = _measured(setup, heavy, model, hardware, work)
+            if smallest is None or found.heaviest.high_gib <= smallest.heaviest.high_gib:
+                smallest = found  # at the same need the smaller batch says more
+            if found.fits and (best is None or _better(found, best)):
+                best = found
+        if best is not None:
+            return _with_evaluation(best, heavy, model, hardware, work)
+    assert smallest is not None
+    return smallest
+
+
+def _better(one: Fit, other: Fit) -> bool:
+    """Faster by more than rounding, else the larger micro-batch without checkpointing."""
+    if abs(one.duration.seconds - other.duration.seconds) > 0.005 * other.duration.seconds:
+        return one.duration.seconds < other.duration.seconds
+    key = (not one.setup.gradient_checkpointing, one.setup.micro_batch)
+    return key > (not other.setup.gradient_checkpointing, other.setup.micro_batch)
+
+
+def precisions(hardware: HardwareFacts, training: TrainingSpec) -> tuple[Precision, ...]:
+    """In order of preference: the user's, else the safest for training that the device is good at.
+
+    bf16-pure comes last, since it has no fp32 master weights to hold small updates.
+    """
+    if training.precision is not None:
+        return (training.precision,)
+    return ("bf16-mixed", "bf16-pure") if hardware.bf16 else ("fp32",)
+
+
+def _shapes(
+    base: Setup, strategy: DeclaredStrategy, training: TrainingSpec, hardware: HardwareFacts
+) -> Iterator[tuple[Setup, ...]]:
+    """Groups of set-ups in order of preference; within a group the fastest that fits is taken.
+
+    A precision with fp32 master weights on several GPUs comes before pure bf16 on one; at the
+    same precision fewer GPUs come first, since then more trials run at once.
+    """
+    checkpointing: tuple[bool, ...] = (False, True)
+    if training.gradient_checkpointing is not None:
+        checkpointing = (training.gradient_checkpointing,)
+    if not strategy.gradient_checkpointing:
+        checkpointing = (False,)
+    for precision in precisions(hardware, training):
+        for gpus in gpu_counts(hardware):
+            sharding: Any = "none" if gpus == 1 else "fsdp"
+            shape = replace(base, gpus=gpus, sharding=sharding, precision=precision)
+            yield tuple(replace(shape, gradient_checkpointing=flag) for flag in checkpointing)
+
+
+def gpu_counts(hardware: HardwareFacts) -> tuple[int, ...]:
+    """GPUs that one trial may take: 1, 2, 4, ... up to all there are."""
+    counts = [1]
+    while counts[-1] * 2 <= hardware.gpus:
+        counts.append(counts[-1] * 2)
+    return tuple(counts)
+
+
+def _batches(shapes: tuple[Setup, ...], parameters: Mapping[str, Parameter]) -> Iterator[Setup]:
+    """Every micro-batch that divides the default's effective batch, largest first."""
+    declared = parameters.get("per_device_train_batch_size")
+    effective = int(declared.default) if declared else 32
+    for shape in shapes:
+        share = max(effective // shape.gpus, 1)
+        micro = share
+        while micro >= 1:
+            if share % micro == 0:
+                steps = share // micro
+                yield replace(
+                    shape,
+                    micro_batch=micro,
+                    evaluation_batch=micro,
+                    gradient_accumulation_steps=steps,
+                )
+            micro //= 2
+
+
+def _measured(
+    setup: Setup,
+    heavy: Mapping[str, Any],
+    model: ModelFacts,
+    hardware: HardwareFacts,
+    work: TrialTokens,
+) -> Fit:
+    limit = hardware.memory_gib
+    heaviest_setup = replace(setup, **heavy)
+    heaviest = with_measured_peak(
+        estimate(model, heaviest_setup, limit), model, heaviest_setup, hardware
+    )
+    typical = replace(setup, sequence_length=work.mean_length, evaluation_length=work.mean_length)
+    return Fit(
+        setup=setup,
+        heaviest_setup=heaviest_setup,
+        memory=with_measured_peak(estimate(model, setup, limit), model, setup, hardware),
+        heaviest=heaviest,
+        duration=trial_duration(
+            model, typical, hardware, work.train_tokens, work.evaluation_tokens
+        ),
+        trainable=trainable_parameters(model, setup),
+        fits=heaviest.high_gib <= limit and not ran_out(model, heaviest_setup, hardware),
+    )
+
+
+def _with_evaluation(
+    found: Fit,
+    heavy: Mapping[str, Any],
+    model: ModelFacts,
+    hardware: HardwareFacts,
+    work: TrialTokens,
+) -> Fit:
+    """The same set-up with the largest evaluation batch that still fits."""
+    factor = EVALUATION_FACTOR
+    while factor > 1:
+        batch = found.setup.micro_batch * factor
+        setup = replace(found.setup, evaluation_batch=batch)
+        larger = _measured(setup, heavy, model, hardware, work)
+        if larger.fits:
+            return larger
+        factor //= 2
+    return found
+
+
+def _adapter_fields(parameters: Mapping[str, Parameter], *, heaviest: bool) -> dict[str, Any]:
+    """The fields of a set-up that a strategy's parameters decide."""
+    fields: dict[str, Any] = {}
+    for name in _HEAVY:
+        if name in parameters:
+            fields[name] = int(_value(parameters[name], heaviest))
+    if "reduction_factor" in parameters:
+        parameter = parameters["reduction_factor"]
+        choices = [int(c) for c in parameter.choices or ()]
+        lightest = parameter.default if not heaviest else min(choices)
+        fields["reduction_factor"] = int(lightest)
+    if "target_modules" in parameters:
+        fields["target_modules"] = TARGETS[_widest(parameters["target_modules"], heaviest)]
+    if "placement" in parameters:
+        placement = parameters["placement"]
+        both = heaviest and "houlsby" in (placement.choices or ())
+        fields["adapter_placement"] = PLACEMENTS["houlsby" if both else str(placement.default)]
+    for name in ("use_dora", "prefix_projection"):
+        if name in parameters:
+            parameter = parameters[name]
+            ever = heaviest and True in (parameter.choices or ())
+            fields[name] = bool(parameter.default) or ever
+    if KL in parameters:
+        near = parameters[KL]
+        fields["near_base"] = bool(_value(near, heaviest))
+    if REPLAY in parameters:
+        fields["replay_share"] = float(_value(parameters[REPLAY], heaviest))
+    if "lora_dropout" in parameters:
+        fields["lora_dropout"] = float(_value(parameters["lora_dropout"], heaviest))
+    return fields
+
+
+def _value(parameter: Parameter, heaviest: bool) -> Scalar:
+    if not heaviest or not parameter.searched:
+        return parameter.default
+    if parameter.choices is not None:
+        return max(parameter.choices, key=float)
+    return parameter.default if parameter.high is None else parameter.high
+
+
+def _widest(parameter: Parameter, heaviest: bool) -> str:
+    names = list(TARGETS)
+    choices = [str(choice) for choice in parameter.choices or ()] if heaviest else []
+    return max([str(parameter.default), *choices], key=names.index)

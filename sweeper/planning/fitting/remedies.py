@@ -1,0 +1,137 @@
+"""Why a strategy does not fit, in numbers, and the cheapest change that would make it fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.memory.estimate import Setup, estimate
+from sweeper.plan import Rejected
+from sweeper.planning.fitting.fit import Fit
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+
+SHORTEST = 64
+# Memory of GPUs that can be bought or rented, GiB as the vendors print it.
+CARDS_GIB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 180)
+
+
+def too_large(
+    strategy: DeclaredStrategy, model: ModelFacts, found: Fit, hardware: HardwareFacts
+) -> Rejected:
+    """A strategy whose smallest set-up does not fit."""
+    setup, need = found.setup, found.heaviest.high_gib
+    many = setup.gpus > 1
+    reason = (
+        f"needs {found.heaviest.peak_gib:.1f} GiB (up to {need:.1f})"
+        f"{f' on each of {setup.gpus} GPUs' if many else ''}, "
+        f"{'each' if many else 'the device'} has {hardware.memory_gib:g}: "
+        f"{setup.precision}, micro-batch {setup.micro_batch}, "
+        f"{setup.sequence_length} tokens"
+        f"{', checkpointing' if setup.gradient_checkpointing else ''}"
+    )
+    return Rejected(
+        strategy=strategy.name,
+        model=model.id,
+        reason=reason,
+        source="the memory formula",
+        needs_gib=round(need, 2),
+        has_gib=hardware.memory_gib,
+        remedy="; ".join(remedies(model, found.heaviest_setup, hardware)),
+    )
+
+
+def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[str]:
+    """Changes that would each make the heaviest configuration fit, the cheapest first."""
+    limit = hardware.memory_gib
+    found: list[str] = []
+
+    def fits(**change: Any) -> bool:
+        return estimate(model, replace(setup, **change), limit).high_gib <= limit
+
+    rank = _smaller_rank(setup, fits)
+    if rank:
+        found.append(f"ranks up to {rank} would fit")
+    length = _shorter(setup, fits)
+    if length:
+        found.append(f"texts cut at {length} tokens would fit")
+    if setup.strategy == "lora" and fits(strategy="qlora", quantization="nf4-dq"):
+        found.append("a base in 4 bits (qlora) would fit")
+    need = estimate(model, setup, limit).high_gib
+    devices = "GPUs" if setup.gpus > 1 else "a GPU"
+    card = next((size for size in CARDS_GIB if size >= need), None)
+    if hardware.device == "cpu":
+        found.append(f"a machine with {math.ceil(need)} GiB of memory would fit")
+    elif card:
+        found.append(f"{devices} with {card} GiB would fit")
+    found += _more_gpus(model, setup, hardware)
+    found += _smaller_model(model, setup, hardware)
+    return found
+
+
+def _smaller_rank(setup: Setup, fits: Any) -> int | None:
+    rank = setup.r // 2
+    if setup.strategy not in ("lora", "qlora"):
+        return None
+    while rank >= 1:
+        if fits(r=rank):
+            return rank
+        rank //= 2
+    return None
+
+
+def _shorter(setup: Setup, fits: Any) -> int | None:
+    length = setup.sequence_length // 2
+    while length >= SHORTEST:
+        if fits(sequence_length=length, evaluation_length=length):
+            return length
+        length //= 2
+    return None
+
+
+def _more_gpus(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[str]:
+    """Sharded on several devices, activations are most of it: one example with checkpointing."""
+    if hardware.device == "cpu":
+        return []
+    gpus = max(setup.gpus, 1) * 2
+    one = replace(setup, micro_batch=1, evaluation_batch=1)
+    one = replace(one, gradient_checkpointing=setup.strategy != "prefix")
+    while gpus <= 64:
+        more = replace(one, gpus=gpus, sharding="fsdp")
+        if estimate(model, more, hardware.memory_gib).high_gib <= hardware.memory_gib:
+            return [f"{gpus} such GPUs, sharded, would fit"]
+        gpus *= 2
+    return []
+
+
+def scaled(model: ModelFacts, share: float) -> ModelFacts:
+    """A model of the same shape with about that share of the parameters.
+
+    Width and depth shrink together, as in the families that come in several sizes.
+    """
+    factor = share ** (1 / 3)
+    heads = max(round(model.attention_heads * factor), 1)
+    ratio = heads / model.attention_heads
+    change: Mapping[str, Any] = {
+        "parameters": max(int(model.parameters * share), 1),
+        "layers": max(round(model.layers * factor), 1),
+        "hidden_size": max(round(model.hidden_size * ratio), 8),
+        "attention_heads": heads,
+        "key_value_heads": max(round(model.key_value_heads * ratio), 1),
+        "intermediate_size": max(round(model.intermediate_size * ratio), 8),
+    }
+    return model.model_copy(update=dict(change))
+
+
+def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[str]:
+    limit = hardware.memory_gib
+    low, high = 0.0, 1.0
+    for _ in range(12):
+        middle = (low + high) / 2
+        fits = estimate(scaled(model, middle), setup, limit).high_gib <= limit
+        low, high = (middle, high) if fits else (low, middle)
+    if low < 0.02:
+        return []
+    return [f"a model of the same shape with up to {low * model.parameters / 1e9:.2g}B would fit"]

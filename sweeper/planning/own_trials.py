@@ -1,0 +1,105 @@
+"""The user's own configurations, checked against the plan that they shall compete in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweeper.errors import Problem, SpecError, near_match
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Candidate, Parameter, Rejected
+from sweeper.spec import OwnTrial, Scalar
+
+
+def checked_own_trials(
+    trials: Sequence[OwnTrial], candidates: Sequence[Candidate], rejected: Sequence[Rejected]
+) -> tuple[OwnTrial, ...]:
+    """The own configurations, each value written as the plan writes it (2 epochs as 2.0).
+
+    Every one must name a competing strategy and parameters that it has. A number outside of the
+    allowed range is the user's right and is not refused.
+
+    Raises:
+        SpecError: With all problems of all configurations.
+    """
+    problems: list[Problem] = []
+    checked: list[OwnTrial] = []
+    for index, trial in enumerate(trials):
+        where = f"trials.{index}"
+        models = sorted({c.model for c in candidates})
+        if trial.model not in (None, *models):
+            fix = near_match(str(trial.model), models)
+            problems.append(Problem(f"model {trial.model!r} is not in this plan", "", fix, where))
+            continue
+        candidate = next((c for c in candidates if _runs_on(trial, c)), None)
+        if candidate is None:
+            why = next((r.reason for r in rejected if _names(trial, r)), "")
+            what = f"{trial.strategy} does not compete in this plan"
+            if trial.model is not None:
+                what = f"{trial.strategy} on {trial.model} does not compete in this plan"
+            problems.append(Problem(what, why, "Remove it, or change what rules it out.", where))
+            continue
+        wrong: list[Problem] = []
+        for name, value in trial.parameters.items():
+            wrong += _problems(candidate, name, value, f"{where}.parameters.{name}")
+        problems += wrong
+        if not wrong:
+            values = {
+                name: _as_planned(candidate.parameters[name], value)
+                for name, value in trial.parameters.items()
+            }
+            checked.append(trial.model_copy(update={"parameters": values}))
+    if problems:
+        raise SpecError(problems)
+    return tuple(checked)
+
+
+def _as_planned(parameter: Parameter, value: Scalar) -> Scalar:
+    # One value, one spelling: else a study would count 2 and 2.0 as two choices.
+    if parameter.kind == "categorical":
+        return next(choice for choice in _choices(parameter) if _same(choice, value))
+    return int(value) if parameter.kind == "int" else float(value)
+
+
+def _choices(parameter: Parameter) -> Sequence[Scalar]:
+    return parameter.allowed_choices or parameter.choices or ()
+
+
+def _same(choice: Scalar, value: Scalar) -> bool:
+    return choice == value and isinstance(choice, bool) == isinstance(value, bool)
+
+
+def _runs_on(trial: OwnTrial, candidate: Candidate) -> bool:
+    return trial.strategy == candidate.strategy and trial.model in (None, candidate.model)
+
+
+def _names(trial: OwnTrial, rejected: Rejected) -> bool:
+    return trial.strategy == rejected.strategy and trial.model in (None, rejected.model)
+
+
+def _problems(candidate: Candidate, name: str, value: Scalar, where: str) -> list[Problem]:
+    parameter = candidate.parameters.get(name)
+    if parameter is None:
+        what = f"{candidate.strategy} has no parameter {name!r}"
+        return [Problem(what, "", near_match(name, candidate.parameters), where)]
+    if parameter.kind == "categorical":
+        return _choice(parameter, name, value, where)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and name == EPOCHS and float(value) > float(parameter.default):
+        what = f"{name} = {value!r} is more than the full budget of {parameter.default:g}"
+        fix = f"Ask for --epochs {value:g}, which every trial may then have."
+        return [Problem(what, "All trials of a study share one full budget.", fix, where)]
+    if not number or (parameter.log and float(value) <= 0):
+        kind = "a whole number" if parameter.kind == "int" else "a number"
+        bound = f"{kind} above 0" if parameter.log else kind
+        return [Problem(f"{name} = {value!r}", f"It must be {bound}.", "", where)]
+    if parameter.kind == "int" and float(value) != int(value):
+        return [Problem(f"{name} = {value!r}", "It must be a whole number.", "", where)]
+    return []
+
+
+def _choice(parameter: Parameter, name: str, value: Scalar, where: str) -> list[Problem]:
+    allowed = _choices(parameter)
+    if any(_same(choice, value) for choice in allowed):
+        return []
+    fix = near_match(str(value), [str(choice) for choice in allowed])
+    return [Problem(f"{name} = {value!r} is not known", "", fix, where)]

@@ -1,0 +1,270 @@
+"""What the rules make of each strategy for one model: its score, its reasons, its parameters.
+
+Knows nothing about memory and time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from sweeper import units
+from sweeper.plan import Parameter, Prior, Reason
+from sweeper.planning.rulebook.effects import EVERY, Change, fill
+from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.rulebook.rules import Rule, RuleBook
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.spec import Scalar
+
+# Where no density is published, the default holds this much of the choices' weight, and numbers
+# get a normal density around it whose two standard deviations are half of the range.
+DEFAULT_SHARE = 0.5
+SPREADS_IN_RANGE = 4.0
+
+# What rules made of each parameter of one strategy, in the order they are applied.
+_Settings = dict[str, list[tuple[Rule, Parameter]]]
+
+
+@dataclass
+class RatedStrategy:
+    """One strategy after all rules that fired were applied.
+
+    Args:
+        refused: Why it cannot work: (reason, rule, source).
+        left_out: The rule by which it only competes if the user names it.
+    """
+
+    strategy: DeclaredStrategy
+    score: float = 0.0
+    reasons: list[Reason] = field(default_factory=list)
+    cautions: list[Reason] = field(default_factory=list)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    refused: tuple[str, str, str] | None = None
+    left_out: Rule | None = None
+
+
+def fired(book: RuleBook, values: Values) -> tuple[Rule, ...]:
+    """The rules whose condition holds, in the order they are applied."""
+    return tuple(rule for rule in book.rules if rule.when.holds(values))
+
+
+def standings(book: RuleBook, values: Values) -> dict[str, RatedStrategy]:
+    """Every strategy after the rules, for the facts of one model."""
+    rules = fired(book, values)
+    return {name: _standing(book.strategies[name], rules, values) for name in book.strategies}
+
+
+def notes(rules: Iterable[Rule], values: Values, kind: str) -> tuple[Reason, ...]:
+    """Texts of rules about the whole plan: ``warning`` or ``advice``."""
+    texts = ((rule, getattr(rule.effects, kind)) for rule in rules)
+    return tuple(reason(rule, fill(text, values)) for rule, text in texts if text)
+
+
+def reason(rule: Rule, why: str, effect: str = "", weight: float = 0.0) -> Reason:
+    """A rule as a plan shows it."""
+    return Reason(
+        rule=rule.id, title=rule.title, why=why, source=rule.source, effect=effect, weight=weight
+    )
+
+
+def _standing(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Values) -> RatedStrategy:
+    standing = RatedStrategy(strategy)
+    standing.parameters = {
+        name: declared.parameter
+        for name, declared in strategy.parameters.items()
+        if declared.when.holds(values)
+    }
+    for requirement in strategy.requires:
+        if not requirement.when.holds(values):
+            standing.refused = (requirement.otherwise, "", requirement.source)
+    settings: _Settings = defaultdict(list)
+    for rule in rules:
+        _apply(rule, standing, values, settings)
+    order = {rule.id: place for place, rule in enumerate(rules)}
+    standing.cautions += _disagreements(settings)
+    standing.cautions.sort(key=lambda caution: order[caution.rule])
+    standing.parameters = {
+        name: parameter.model_copy(update={"prior": _prior(parameter)})
+        for name, parameter in standing.parameters.items()
+    }
+    return standing
+
+
+def _apply(
+    rule: Rule,
+    standing: RatedStrategy,
+    values: Values,
+    settings: _Settings,
+) -> None:
+    name, effects = standing.strategy.name, rule.effects
+    done: list[str] = []
+    weight = effects.weights.get(name, 0.0)
+    if weight:
+        standing.score += weight
+        done.append(f"{weight:+g}")
+    if name in effects.exclude:
+        # what the model cannot do at all says more than what one strategy lacks for it
+        standing.refused = (fill(rule.why, values), rule.id, rule.source)
+    if name in effects.leave_out:
+        standing.left_out = rule
+    if name in effects.cautions:
+        standing.cautions.append(reason(rule, fill(effects.cautions[name], values)))
+    for change in effects.changes:
+        old = standing.parameters.get(change.parameter)
+        if old is None or change.strategy not in (EVERY, name):
+            continue
+        new = changed(old, _resolved(change, old, values), rule, fill(rule.why, values))
+        standing.parameters[change.parameter] = new
+        done.append(f"{change.parameter} {describe(new)}")
+        if name in effects.cautions:
+            settings[change.parameter].clear()  # its own caution speaks of what it overrules
+        settings[change.parameter].append((rule, new))
+    if done:
+        standing.reasons.append(reason(rule, fill(rule.why, values), "; ".join(done), weight))
+
+
+def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
+    """A default that is computed from a fact becomes a number.
+
+    A range that does not hold it moves there, at its old width.
+    """
+    if change.default_from is None:
+        return change
+    name, times = change.default_from
+    value = values[name]
+    if not isinstance(value, int | float):
+        return change
+    default = float(f"{value * times:.3g}")
+    low, high = _number(parameter.low), _number(parameter.high)
+    if low <= default <= high:
+        return replace(change, default=default)
+    if parameter.log:
+        half = math.sqrt(high / low)
+        return replace(change, default=default, span=(default / half, default * half))
+    half = (high - low) / 2
+    return replace(change, default=default, span=(default - half, default + half))
+
+
+def _refines(new: Parameter, old: Parameter) -> bool:
+    """The new range lies within the old one: a refinement, not a disagreement."""
+    if new.choices is not None:
+        return set(new.choices) <= set(old.choices or ())
+    return _number(old.low) <= _number(new.low) and _number(new.high) <= _number(old.high)
+
+
+def _disagreements(settings: _Settings) -> Iterator[Reason]:
+    """Where what the plan follows lies outside of what a rule before it says: one a parameter.
+
+    What overruled that rule only for a time is not told, since the plan does not follow it.
+    """
+    for parameter, said in settings.items():
+        rule, new = said[-1]
+        for earlier, old in reversed(said[:-1]):
+            if not _refines(new, old):
+                yield _disagreement(rule, parameter, new, earlier, old)
+                break
+
+
+def _disagreement(
+    rule: Rule, parameter: str, new: Parameter, earlier: Rule, old: Parameter
+) -> Reason:
+    """A caution that shows both sides where a rule overrules what another has set."""
+    text = (
+        f"{parameter}: {earlier.title} gives {describe(old)} ({earlier.source}); {rule.title} "
+        f"gives {describe(new)} ({rule.source}). The plan follows the second."
+    )
+    return reason(rule, text, effect=f"disagrees with {earlier.id}")
+
+
+def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Parameter:
+    """A parameter after one rule. Ranges never leave what the strategy's file allows."""
+    update: dict[str, object] = {}
+    if change.searched is not None:
+        update["searched"] = change.searched
+    if change.choices is not None:
+        update["choices"] = change.choices
+    if parameter.kind != "categorical":
+        low, high = _range(parameter, change)
+        update |= {"low": low, "high": high}
+    update["default"] = _default(parameter, change, update)
+    if change.prior is not None:
+        update["prior"] = change.prior
+    elif parameter.prior is not None and change.scale and parameter.prior.center is not None:
+        center = parameter.prior.center * change.scale
+        update["prior"] = parameter.prior.model_copy(update={"center": center})
+    update |= {"source": rule.source, "why": f"{rule.title}: {why}"}
+    return parameter.model_copy(update=update)
+
+
+def _range(parameter: Parameter, change: Change) -> tuple[float, float]:
+    low, high = _number(parameter.low), _number(parameter.high)
+    if change.span:
+        low, high = change.span
+    if change.scale:
+        low, high = low * change.scale, high * change.scale
+    if change.widen:
+        low, high = min(low, change.widen[0]), max(high, change.widen[1])
+    if change.narrow and max(low, change.narrow[0]) <= min(high, change.narrow[1]):
+        low, high = max(low, change.narrow[0]), min(high, change.narrow[1])
+    floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
+    return (
+        float(f"{min(max(low, floor), ceiling):.3g}"),
+        float(f"{min(max(high, floor), ceiling):.3g}"),
+    )
+
+
+def _default(parameter: Parameter, change: Change, update: dict[str, object]) -> Scalar:
+    value = parameter.default if change.default is None else change.default
+    if parameter.kind == "categorical":
+        choices = change.choices or parameter.choices or ()
+        return value if value in choices else choices[0]
+    number = float(value) * (change.scale or 1.0)
+    low, high = _number(update["low"]), _number(update["high"])
+    number = min(max(number, low), high)
+    return round(number) if parameter.kind == "int" else float(f"{number:.3g}")
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def describe(parameter: Parameter) -> str:
+    """The range and the default in one phrase."""
+    if parameter.choices is not None:
+        choices = "|".join(str(choice) for choice in parameter.choices)
+        return (
+            f"{{{choices}}} ({parameter.default})" if parameter.searched else str(parameter.default)
+        )
+    default = written(float(parameter.default))
+    if not parameter.searched:
+        return default
+    return f"{written(_number(parameter.low))} to {written(_number(parameter.high))} ({default})"
+
+
+def written(value: float) -> str:
+    """A number of a range: small ones in scientific form, as learning rates are written."""
+    return units.rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"
+
+
+def _prior(parameter: Parameter) -> Prior:
+    """The declared prior if it still fits the range, else one around the default."""
+    declared = parameter.prior
+    if parameter.kind == "categorical":
+        choices = parameter.choices or ()
+        if declared and declared.weights and len(declared.weights) == len(choices):
+            return declared
+        rest = (1.0 - DEFAULT_SHARE) / max(len(choices) - 1, 1)
+        alone = len(choices) == 1
+        weights = [
+            1.0 if alone else DEFAULT_SHARE if choice == parameter.default else rest
+            for choice in choices
+        ]
+        return Prior(weights=tuple(weights))
+    low, high = _number(parameter.low), _number(parameter.high)
+    if declared and declared.center is not None and low <= declared.center <= high:
+        return declared
+    width = math.log10(high / low) if parameter.log else high - low
+    return Prior(center=float(parameter.default), spread=round(width / SPREADS_IN_RANGE, 4))

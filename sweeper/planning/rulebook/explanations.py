@@ -1,0 +1,197 @@
+"""Why a plan says what it says: which rules fired, which nearly did, and what they do.
+
+Pure functions over the rule book; they return records and print nothing. What would change the
+decision is ``counterfactuals``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sweeper.facts.record import Facts
+from sweeper.plan import Plan
+from sweeper.planning.rulebook.apply_rules import written
+from sweeper.planning.rulebook.conditions import Comparison, Condition, Group, comparisons
+from sweeper.planning.rulebook.effects import Change, Effects, fill
+from sweeper.planning.rulebook.fact_table import FACTS, fact_values
+from sweeper.planning.rulebook.named_facts import Values, show
+from sweeper.planning.rulebook.rules import Rule, RuleBook, rule_book
+from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
+
+# A number is near a bound within this factor of it, or within this share of one.
+NEAR_FACTOR = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class FiredRule:
+    """A rule that fired for a model: when it does, and what it did."""
+
+    rule: str
+    title: str
+    model: str
+    condition: str
+    effects: tuple[str, ...]
+    why: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class NearMiss:
+    """A rule that one comparison keeps from firing.
+
+    Args:
+        missing: The comparison that fails.
+        value: The fact as it is.
+        gap: How far the fact is from the bound, with its unit; empty where there is no distance.
+        effects: What the rule would do.
+    """
+
+    rule: str
+    title: str
+    model: str
+    missing: str
+    value: str
+    gap: str
+    effects: tuple[str, ...]
+    source: str
+
+
+def request_of(plan: Plan) -> Spec:
+    """A request that leads to the facts of a plan, for plans whose request is not at hand."""
+    facts = plan.facts
+    return Spec(
+        task=facts.task,
+        models=tuple(
+            ModelSpec(
+                id=model.id, revision=model.revision, trust_remote_code=model.trust_remote_code
+            )
+            for model in facts.models
+        ),
+        data=DataSpec(path=facts.data.path),
+        aim=facts.aim,
+        search=SearchSpec(trials=plan.budget.trials, seed=plan.seed),
+        trials=plan.own_trials,
+    )
+
+
+def fired_rules(spec: Spec, facts: Facts, book: RuleBook | None = None) -> tuple[FiredRule, ...]:
+    """Every rule that fired, model by model, in the order in which rules are applied."""
+    found = []
+    for model, values, rule in _rules(spec, facts, book):
+        if rule.when.holds(values):
+            effects = effect_texts(rule.effects, values)
+            condition, why = str(rule.when), fill(rule.why, values)
+            found.append(
+                FiredRule(rule.id, rule.title, model, condition, effects, why, rule.source)
+            )
+    return tuple(found)
+
+
+def near_misses(spec: Spec, facts: Facts, book: RuleBook | None = None) -> tuple[NearMiss, ...]:
+    """Rules that one comparison keeps from firing, the nearest first.
+
+    Counts a number within a factor of four of its bound, and what the user could state or choose.
+    What cannot be otherwise (the task, the model's kind) is no near miss.
+    """
+    found: list[tuple[float, NearMiss]] = []
+    for model, values, rule in _rules(spec, facts, book):
+        if rule.when.holds(values):
+            continue
+        for test in comparisons(rule.when):
+            distance = _distance(test, values)
+            if distance is not None and _with(rule.when, test, values):
+                found.append((distance, _near_miss(model, rule, test, values)))
+                break
+    return tuple(miss for _, miss in sorted(found, key=lambda pair: pair[0]))
+
+
+def _near_miss(model: str, rule: Rule, test: Comparison, values: Values) -> NearMiss:
+    return NearMiss(
+        rule=rule.id,
+        title=rule.title,
+        model=model,
+        missing=str(test),
+        value=show(values[test.fact]),
+        gap=_gap(test, values),
+        effects=effect_texts(rule.effects, values),
+        source=rule.source,
+    )
+
+
+def _distance(test: Comparison, values: Values) -> float | None:
+    """Doublings between a number and its bound; None where the fact is not near it."""
+    value = values[test.fact]
+    far = math.log2(NEAR_FACTOR)
+    if value is not None and test.operator in ("min", "max", "above", "below"):
+        number, bound = float(value), float(test.bound)  # type: ignore[arg-type]
+        if number <= 0 or bound <= 0:
+            return None
+        doublings = abs(math.log2(number / bound))
+        return doublings if doublings <= far else None
+    return far if FACTS[test.fact].chosen else None
+
+
+def effect_texts(effects: Effects, values: Values) -> tuple[str, ...]:
+    """What a rule does, one short phrase an effect."""
+    texts = [f"{name} {weight:+g}" for name, weight in effects.weights.items()]
+    texts += [f"{name} cannot be used" for name in effects.exclude]
+    texts += [f"{name} left out unless named" for name in effects.leave_out]
+    texts += [_change_text(change) for change in effects.changes]
+    texts += [f"caution on {name}" for name in effects.cautions]
+    texts += [f"answers {name}" for name in effects.answers]
+    texts += [f"warns: {fill(effects.warning, values)}"] if effects.warning else []
+    texts += [f"advises: {fill(effects.advice, values)}"] if effects.advice else []
+    return tuple(texts)
+
+
+def _change_text(change: Change) -> str:
+    parts = []
+    for word, span in (
+        ("", change.span),
+        ("narrowed to ", change.narrow),
+        ("widened to ", change.widen),
+    ):
+        if span:
+            parts.append(f"{word}{written(span[0])} to {written(span[1])}")
+    if change.scale:
+        parts.append(f"times {change.scale:g}")
+    if change.choices is not None:
+        parts.append("{" + "|".join(str(choice) for choice in change.choices) + "}")
+    if change.default is not None:
+        parts.append(f"default {change.default}")
+    if change.default_from is not None:
+        parts.append(f"default {change.default_from[1]:g} x {change.default_from[0]}")
+    if change.searched is not None:
+        parts.append("searched" if change.searched else "not searched")
+    return f"{change.strategy}.{change.parameter}: {', '.join(parts)}"
+
+
+def _rules(spec: Spec, facts: Facts, book: RuleBook | None) -> Iterator[tuple[str, Values, Rule]]:
+    known = book or rule_book(spec.rules)
+    for model in facts.models:
+        values = fact_values(spec, facts, model)
+        for rule in known.rules:
+            yield model.id, values, rule
+
+
+def _with(condition: Condition, flipped: Comparison, values: Values) -> bool | None:
+    """The condition's value if one comparison came out the other way."""
+    if isinstance(condition, Comparison):
+        result = condition.holds(values)
+        return not result if condition is flipped else result
+    results = tuple(_with(part, flipped, values) for part in condition.parts)
+    return Group(condition.kind, condition.parts).join(results)
+
+
+def _gap(test: Comparison, values: Values) -> str:
+    value = values[test.fact]
+    if test.operator not in ("min", "max", "above", "below") or value is None:
+        return ""
+    distance = abs(float(test.bound) - float(value))  # type: ignore[arg-type]
+    more = "more" if test.operator in ("min", "above") else "fewer"
+    unit = FACTS[test.fact].unit.replace("1e9", "B")
+    return f"{show(distance if distance < 100 else round(distance))} {unit} {more}".replace(
+        "  ", " "
+    )

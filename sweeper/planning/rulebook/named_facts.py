@@ -1,0 +1,95 @@
+"""What a named fact is, what it is computed from, and how its value is written.
+
+Knows no fact by name; the table of them is ``fact_table``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sweeper.facts.record import Facts, ModelFacts
+from sweeper.spec import Spec
+
+Value = bool | int | float | str | tuple[str, ...] | None
+Values = Mapping[str, Value]
+Kind = Literal["number", "word", "flag", "words"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What facts are computed from: the request, the gathered facts, and one of the models."""
+
+    spec: Spec
+    facts: Facts
+    model: ModelFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One named fact.
+
+    Args:
+        name: As rules spell it.
+        kind: ``number``, ``flag`` (true or false), ``word`` (one of ``words``, if they are
+            listed) or ``words`` (several).
+        description: What it is and how it is computed.
+        compute: Its value in a scene; None where it is not known.
+        unit: Of a number.
+        chosen: The user decides it and could decide otherwise.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    compute: Callable[[Scene], Value]
+    unit: str = ""
+    words: tuple[str, ...] = ()
+    chosen: bool = False
+
+
+Compute = Callable[[Scene], Value]
+
+
+def number(
+    name: str, unit: str, description: str, compute: Compute, *, chosen: bool = False
+) -> Fact:
+    """A fact that is a number with a unit."""
+    return Fact(name, "number", description, compute, unit, chosen=chosen)
+
+
+def flag(name: str, description: str, compute: Compute, *, chosen: bool = False) -> Fact:
+    """A fact that holds or does not."""
+    return Fact(name, "flag", description, compute, chosen=chosen)
+
+
+def word(
+    name: str,
+    description: str,
+    compute: Compute,
+    words: tuple[str, ...] = (),
+    *,
+    chosen: bool = False,
+) -> Fact:
+    """A fact that is one word, of a list if it has one."""
+    return Fact(name, "word", description, compute, words=words, chosen=chosen)
+
+
+def show(value: Value) -> str:
+    """A fact's value as texts print it.
+
+    >>> show(12000), show(0.25), show(True), show(None), show(("lora", "full"))
+    ('12,000', '0.25', 'yes', 'unknown', 'lora, full')
+    """
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if isinstance(value, str):
+        return value
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

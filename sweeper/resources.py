@@ -1,0 +1,22 @@
+"""Where the search spaces and the report's templates lie: in the wheel or in the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _folder(name: str) -> Path:
+    installed = _PACKAGE / "_data" / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def search_spaces() -> Path:
+    """The folder with ``rules/``, ``strategies/``, ``models.yaml`` and ``hardware.yaml``."""
+    return _folder("search_spaces")
+
+
+def reports() -> Path:
+    """The folder with the report's templates and assets."""
+    return _folder("reports")

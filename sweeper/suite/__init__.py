@@ -1,0 +1,1 @@
+"""Scoring of general capability: a suite's definition, its items, and models' scores on them."""

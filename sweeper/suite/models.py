@@ -1,0 +1,151 @@
+"""The models that a suite is to be scored on: which, where they lie, and how lm-eval sees them.
+
+Knows bases, adapters and dtypes; knows nothing of tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+from torch import nn
+from transformers import AutoTokenizer
+
+from sweeper.cache import home
+from sweeper.errors import UsageError
+from sweeper.facts.record import ModelFacts
+from sweeper.spec import ModelSpec
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.suite.scores import (
+    FOLDER,
+    EvaluationRequest,
+    ModelScores,
+    TrialToScore,
+    base_file,
+    model_key,
+    trial_file,
+)
+from sweeper.training.base_model.first_stage import folder_of
+from sweeper.training.base_model.keeper import load_base
+from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.trial.artifacts import TrainedRecord, load_trained, record_of
+
+# lm-eval's own default for models that do not say how much they can read.
+_MOST_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model to score: a base, or a trial's."""
+
+    spec: ModelSpec
+    facts: ModelFacts
+    folder: Path
+    dtype: str
+    trial: TrialToScore | None = None
+    record: TrainedRecord | None = None
+
+    @property
+    def name(self) -> str:
+        return "base" if self.trial is None else f"trial {self.trial.number}"
+
+    def empty(self) -> ModelScores:
+        return ModelScores(
+            model=self.facts.id,
+            revision=self.facts.revision,
+            dtype=self.dtype,
+            trial=self.trial.number if self.trial else None,
+            strategy=self.trial.strategy if self.trial else "",
+        )
+
+    def places(self, kept: Path) -> list[Path]:
+        """Where its scores are kept; a base's also where other runs find them."""
+        if self.trial is not None:
+            return [trial_file(kept, self.trial.number)]
+        key = model_key(self.facts, self.folder, self.dtype)
+        return [base_file(folder, key) for folder in (kept, home() / FOLDER)]
+
+
+def subjects(request: EvaluationRequest) -> Iterator[Subject]:
+    """Every model once: each trial after its base in the same dtype."""
+    specs = {spec.id: spec for spec in request.models}
+    facts = {facts.id: facts for facts in request.facts}
+    seen: set[tuple[str, str]] = set()
+
+    def base(model: str, dtype: str) -> Iterator[Subject]:
+        if (model, dtype) not in seen:
+            seen.add((model, dtype))
+            folder = weights_folder(specs[model], facts[model])
+            yield Subject(specs[model], facts[model], folder, dtype)
+
+    for model in request.bases:
+        yield from base(model, "float32" if request.precision == "fp32" else "bfloat16")
+    for trial in request.trials:
+        record = record_of(Path(trial.weights))
+        yield from base(trial.model, record.base_dtype)
+        spec, known = specs[trial.model], facts[trial.model]
+        folder = (
+            folder_of(record.first_stage, Path(trial.weights))
+            if record.first_stage
+            else weights_folder(spec, known)
+        )
+        yield Subject(spec, known, folder, record.base_dtype, trial, record)
+
+
+def _load(subject: Subject, device: torch.device) -> nn.Module:
+    trial, record = subject.trial, subject.record
+    quantized = None
+    if record is not None:
+        quantized = strategy_named(record.strategy).quantization_config(record.parameters)
+    dtype = getattr(torch, subject.dtype)
+    trust = subject.spec.trust_remote_code
+    base = load_base(
+        subject.folder, "CAUSAL_LM", dtype, device, quantized, trust, name=subject.facts.id
+    )
+    return base if trial is None else load_trained(Path(trial.weights), base)
+
+
+class _Asked(HFLM):
+    """A model under lm-eval whose output may be so many tokens long, whatever lies before it.
+
+    lm-eval bounds question and output together, where virtual tokens would be counted as well.
+    """
+
+    def _model_generate(
+        self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any
+    ) -> Any:
+        room = max_length - context.shape[1]
+        return super()._model_generate(context, None, stop, max_new_tokens=room, **options)
+
+
+def harnessed(subject: Subject, device: torch.device) -> Any:
+    """A model as lm-eval asks it, in evaluation mode.
+
+    Raises:
+        UsageError: Its tokenizer cannot end a text.
+    """
+    # The model's own folder: one that had read a corpus holds weights only.
+    folder = weights_folder(subject.spec, subject.facts)
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=subject.spec.trust_remote_code, local_files_only=True
+    )
+    if tokenizer.eos_token_id is None:
+        raise UsageError(
+            f"the tokenizer of {subject.facts.id} has no token that ends a text",
+            why="lm-eval needs one to know where an output is over.",
+            fix="Set eos_token in the model's tokenizer_config.json.",
+            where=str(folder),
+        )
+    longest = min(_MOST_TOKENS, subject.facts.context_length)
+    return _Asked(
+        pretrained=_load(subject, device),
+        tokenizer=tokenizer,
+        backend="causal",
+        max_length=longest,
+        # lm-eval finds the largest batch that fits a GPU; on a CPU nothing is padded.
+        batch_size="auto" if device.type == "cuda" else 1,
+    )

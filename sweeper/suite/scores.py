@@ -1,0 +1,161 @@
+"""What models scored on the tasks of a suite, item by item, and where that is kept. Only data.
+
+``runs/<name>/evaluations/`` holds one file for each model: ``base-<key>.json`` and
+``trial-<n>.json``. A task is known by a digest of its content, so that a changed task is scored
+again and an unchanged one is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
+from sweeper.errors import UsageError
+from sweeper.facts.record import ModelFacts
+from sweeper.plan import Precision
+from sweeper.runfolder import RunFolder
+from sweeper.spec import ModelSpec
+from sweeper.suite.definition import Suite, SuiteTask
+from sweeper.suite.items import SuiteItems
+
+FOLDER = "evaluations"
+HARNESS = "lm_eval"
+"""The name of lm-eval's package."""
+
+Unit = Literal["points", "nats/token"]
+
+
+class TaskScores(Record):
+    """One model on one task. ``keys`` say which item a score belongs to.
+
+    ``scores`` are 1 or 0 (or a share) where ``unit`` is points, else losses in nats per token that
+    count by ``weights`` (tokens).
+    """
+
+    task: str
+    digest: str
+    kind: str
+    metric: str
+    unit: Unit
+    higher_is_better: bool
+    shots: int | None = Field(None, description="None where a task of lm-eval decides it")
+    total_items: int
+    keys: tuple[str, ...]
+    scores: tuple[float, ...]
+    weights: tuple[float, ...] = ()
+    harness: str = Field(description="name and version of what scored it")
+    seconds: float = 0.0
+
+
+class ModelScores(Artifact):
+    """One model on all tasks that it was scored on. ``trial`` is None for a base model."""
+
+    model: str
+    revision: str | None = None
+    dtype: str
+    trial: int | None = None
+    strategy: str = ""
+    tasks: tuple[TaskScores, ...] = ()
+
+    def task(self, name: str, digest: str) -> TaskScores | None:
+        """What it scored on exactly this task."""
+        found = (t for t in self.tasks if t.task == name and t.digest == digest)
+        return next(found, None)
+
+    def adding(self, scores: TaskScores) -> ModelScores:
+        """With one task more; an older version of the same task gives way."""
+        kept = tuple(task for task in self.tasks if task.task != scores.task)
+        return self.model_copy(update={"tasks": (*kept, scores)})
+
+
+class TrialToScore(Record):
+    """One trained model."""
+
+    number: int
+    model: str
+    strategy: str
+    weights: str
+
+
+class EvaluationRequest(Artifact):
+    """What the evaluating process is told on its standard input.
+
+    Args:
+        suite: The tasks, read from their file.
+        folder: Where the scores are kept.
+        models: Base models, with the facts that say where they lie.
+        trials: Trained models to score; each one's base is scored in the same dtype before it.
+        bases: Ids of base models to score also where no trial asks for it.
+        precision: Of these.
+        run_generated_code: Whether the user allowed to run code that a model wrote.
+    """
+
+    suite: Suite
+    folder: str
+    models: tuple[ModelSpec, ...]
+    facts: tuple[ModelFacts, ...]
+    trials: tuple[TrialToScore, ...] = ()
+    bases: tuple[str, ...] = ()
+    precision: Precision = "fp32"
+    run_generated_code: bool = False
+
+
+def evaluations(run: RunFolder) -> Path:
+    """Where a run keeps what its models scored."""
+    return run.path / FOLDER
+
+
+def trial_file(folder: Path, number: int) -> Path:
+    """The scores of one trial."""
+    return folder / f"trial-{number}.json"
+
+
+def base_file(folder: Path, key: str) -> Path:
+    """The scores of one base model in one dtype."""
+    return folder / f"base-{key}.json"
+
+
+def read_scores(path: Path) -> ModelScores | None:
+    """The scores in a file; None if there are none that can be read."""
+    if not path.is_file():
+        return None
+    try:
+        return ModelScores.read(path)
+    except UsageError:
+        return None
+
+
+def model_key(facts: ModelFacts, folder: Path, dtype: str) -> str:
+    """One base model in one dtype: its revision, or size and age of its files if it has none."""
+    weights = sorted(folder.glob("*.safetensors"))
+    files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
+    state = facts.revision or files
+    return _digest([facts.id, state, dtype])[:16]
+
+
+def task_digest(task: SuiteTask, items: SuiteItems | None, *, chat_template: bool) -> str:
+    """What must be equal for two scores to be of the same task: words, items, way of scoring."""
+    paths = {"file", "fewshot_file", "columns"}
+    asked = task.model_dump(mode="json", exclude=paths if items is not None else set())
+    docs: Sequence[object] = [items.docs, items.shots] if items is not None else []
+    return _digest([asked, docs, chat_template, harness()])[:16]
+
+
+def harness() -> str:
+    """Name and version of the program that scores, empty if it is not installed."""
+    try:
+        return f"lm-eval {version(HARNESS)}"
+    except PackageNotFoundError:
+        return ""
+
+
+def _digest(content: object) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""One base model with its data, and all that its trials share."""

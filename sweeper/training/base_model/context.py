@@ -1,0 +1,106 @@
+"""One base model with one data set: the folder, tokenizer, task, tokens and the base itself.
+
+Made once for each model and worker; knows no trial and no first stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoTokenizer
+
+from sweeper.data.examples import Dataset
+from sweeper.evaluation.judge import Judge, autocast, never
+from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.facts.record import ModelFacts, Split
+from sweeper.spec import ModelSpec, Spec
+from sweeper.tasks.base import Evaluation
+from sweeper.tasks.classification import Classification
+from sweeper.tasks.discovery import task_of
+from sweeper.training.base_model.keeper import BaseKeeper
+from sweeper.trials import EncodingNote
+
+
+class ModelContext:
+    """A base model and a data set, ready for use; satisfies ``tasks.base.BaselineContext``.
+
+    ``should_stop`` says whether long work here is to end; a trial sets it for its duration.
+
+    Args:
+        model: As the spec names it.
+        facts: Of the model.
+        folder: Its config, tokenizer and weights.
+        dataset: All splits.
+        spec: What the user asked for.
+        sequence_length: Cap in tokens, the same in every trial.
+        evaluation_batch: For baselines; trials bring their own.
+        device: Where the model computes.
+        mixed: Whether the base itself is scored in bf16 under autocast, as trials are.
+    """
+
+    def __init__(
+        self,
+        model: ModelSpec,
+        facts: ModelFacts,
+        folder: Path,
+        dataset: Dataset,
+        spec: Spec,
+        sequence_length: int,
+        evaluation_batch: int,
+        device: torch.device,
+        mixed: bool = False,
+    ) -> None:
+        self.facts = facts
+        self.folder = folder
+        self.dataset = dataset
+        self.device = device
+        self.evaluation_batch = evaluation_batch
+        self.mixed = mixed
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=model.trust_remote_code, local_files_only=True
+        )
+        self.task = task_of(spec)(dataset, self.tokenizer, facts, spec, sequence_length)
+        self.keeper = BaseKeeper(
+            folder, self.task.task_type, device, model.trust_remote_code, name=model.id
+        )
+        self.should_stop: Callable[[], bool] = never
+        self._items: dict[Split, TokenizedSplit] = {}
+
+    def items(self, split: Split) -> TokenizedSplit:
+        """The tokenised items of a split, made when first asked for."""
+        if split not in self._items:
+            self._items[split] = TokenizedSplit(self.task, self.dataset.splits[split])
+        return self._items[split]
+
+    def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
+        """What became of the examples of these splits when they were tokenised."""
+        found = (self.task.notes(self.items(split).features, split) for split in splits)
+        return tuple(note for notes in found for note in notes)
+
+    @property
+    def plain_dtype(self) -> torch.dtype:
+        """What the untrained base computes in: fp32 on a CPU, bf16 where that is the usual."""
+        cuda = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if cuda else torch.float32
+
+    def base(self) -> nn.Module:
+        """The untrained base, frozen."""
+        return self.keeper.lend(self.plain_dtype)
+
+    def measure(self, model: nn.Module, split: Split) -> Evaluation:
+        """Score an assembled model on a whole split."""
+        items = self.items(split)
+        return Judge(self.task, items, self.evaluation_batch, self.mixed).evaluate(model)
+
+    def computing(self) -> AbstractContextManager[None]:
+        """In the precision in which the base itself is scored."""
+        return autocast(self.device, self.mixed)
+
+    @property
+    def head_classes(self) -> int:
+        """Classes of a new head; 0 where the model keeps its own."""
+        return len(self.dataset.labels) if isinstance(self.task, Classification) else 0

@@ -1,0 +1,377 @@
+"""The first stage of domain adaptation: the base reads a corpus, once for all trials that want it.
+
+Knows how continued pretraining is configured, run and kept. What a trial then does with the
+base that comes out is no different from any other base.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback, set_seed
+
+from sweeper.backend import Interrupted
+from sweeper.cache import home, made_once
+from sweeper.data.corpus import CorpusText, corpus_text
+from sweeper.errors import UsageError
+from sweeper.evaluation.judge import Judge
+from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE, first_stage_rate
+from sweeper.plan import Precision
+from sweeper.spec import Scalar
+from sweeper.strategies.base import Setting
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.tasks.corpus import Corpus
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.keeper import BaseKeeper, checkpoint, load_base
+from sweeper.training.loop.batch_order import LengthGroupedBatches
+from sweeper.training.loop.out_of_memory import release_memory
+from sweeper.training.loop.progress import TrainingProgress, finite
+from sweeper.training.loop.schedule import optimizer_steps, schedule
+from sweeper.training.loop.trainer import TrialTrainer, arguments
+from sweeper.trials import FirstStageResult
+
+RECORD = "first_stage.json"
+FOLDER = "first_stages"
+# Continued pretraining by LoRA takes high ranks on all layers (arXiv:2405.09673, section 4).
+_LORA: dict[str, Scalar] = {
+    "r": FIRST_STAGE_RANK,
+    "lora_alpha": 2 * FIRST_STAGE_RANK,
+    "target_modules": "all-linear",
+}
+# Documents that are not read, so that what reading brought can be seen on text that is new.
+_HELD_OUT = 20
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """How the base reads the corpus. Equal stages on the same base and corpus are one.
+
+    Args:
+        strategy: ``full``, or ``lora``, which is merged into the base afterwards.
+        learning_rate: Peak.
+        num_train_epochs: Passes over the corpus.
+        blocks: Blocks of ``sequence_length`` tokens in one optimizer step.
+        micro_batch: Blocks at a time.
+        precision: ``bf16-mixed`` computes in bf16 on fp32 weights; anything else in fp32.
+        sequence_length: Of a block.
+        gradient_checkpointing: Whether activations are recomputed.
+    """
+
+    strategy: str
+    learning_rate: float
+    num_train_epochs: float
+    blocks: int
+    micro_batch: int
+    precision: Precision
+    sequence_length: int
+    gradient_checkpointing: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        parameters: Mapping[str, Scalar],
+        micro_batch: int,
+        precision: Precision,
+        sequence_length: int,
+        gradient_checkpointing: bool = False,
+    ) -> FirstStage | None:
+        """The stage that a trial's parameters ask for: None where ``first_stage`` is ``none``.
+
+        Args:
+            parameters: ``first_stage``, the rate of that way to read, ``first_stage_epochs`` and
+                ``first_stage_blocks``.
+            micro_batch: Of the trial.
+            precision: Of the trial.
+            sequence_length: Of the trial.
+            gradient_checkpointing: Of the trial.
+        """
+        chosen = str(parameters.get(FIRST_STAGE, NO_FIRST_STAGE))
+        if chosen == NO_FIRST_STAGE:
+            return None
+        blocks = int(parameters["first_stage_blocks"])
+        micro = max(
+            size for size in range(1, blocks + 1) if blocks % size == 0 and size <= micro_batch
+        )
+        return cls(
+            chosen,
+            float(parameters[first_stage_rate(chosen, parameters)]),
+            float(parameters["first_stage_epochs"]),
+            blocks,
+            micro,
+            precision,
+            sequence_length,
+            gradient_checkpointing,
+        )
+
+    @property
+    def parameters(self) -> dict[str, Scalar]:
+        """What the strategy is given."""
+        own = _LORA if self.strategy == "lora" else {}
+        return {"learning_rate": self.learning_rate, "weight_decay": 0.0, **own}
+
+
+@dataclass(frozen=True)
+class ReadBase:
+    """A base after a first stage.
+
+    Args:
+        keeper: Lends it to trials.
+        folder: Where it lies in the cache.
+        result: What it cost and brought; ``ran_here`` if it was trained just now.
+    """
+
+    keeper: BaseKeeper
+    folder: Path
+    result: FirstStageResult
+
+    def keep_in(self, run: Path) -> None:
+        """Put it into a run's folder too, since an adapter that was trained on it needs it there.
+
+        Costs no space where cache and run lie on one file system.
+        """
+        made_once(run / FOLDER / self.folder.name, lambda empty: _link_all(self.folder, empty))
+
+
+class FirstStages:
+    """The first stages of one base model, each run when it is first asked for.
+
+    One base at a time is held in memory: that of the last stage that was asked for.
+
+    Args:
+        context: The base model and its data; its task's spec names the corpus.
+    """
+
+    def __init__(self, context: ModelContext) -> None:
+        self._context = context
+        self._held: tuple[Path, BaseKeeper] | None = None
+
+    def base(self, stage: FirstStage, should_stop: Callable[[], bool]) -> ReadBase:
+        """The base after this stage; run now if it has not been.
+
+        Raises:
+            UsageError: The sweep has no corpus.
+            Interrupted: ``should_stop`` said True.
+            Diverged: The loss is not finite.
+        """
+        place = home() / FOLDER / self._digest(stage)
+        present = place.is_dir()
+        if not present and self._context.device.type == "cuda":
+            self.forget()
+            self._context.keeper.forget()
+        folder = self.folder(stage, should_stop)
+        if not present:
+            release_memory()  # the model that read, which its Trainer holds in a circle
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        known = {name: record[name] for name in FirstStageResult.model_fields if name in record}
+        ran_here = not present and record["process"] == os.getpid()
+        result = FirstStageResult(id=folder.name, ran_here=ran_here, **known)
+        return ReadBase(self.keeper(folder), folder, result)
+
+    def folder(self, stage: FirstStage, should_stop: Callable[[], bool]) -> Path:
+        """A model folder with the base after this stage; run now if it has not been.
+
+        Raises:
+            UsageError: The sweep has no corpus.
+            Interrupted: ``should_stop`` said True.
+            Diverged: The loss is not finite.
+        """
+
+        def waiting() -> None:
+            if should_stop():
+                raise Interrupted
+
+        place = home() / FOLDER / self._digest(stage)
+        return made_once(
+            place, lambda empty: self._run(stage, empty, should_stop), while_waiting=waiting
+        )
+
+    def keeper(self, folder: Path) -> BaseKeeper:
+        """Lends the base that lies in a first stage's folder."""
+        if self._held is None or self._held[0] != folder:
+            self.forget()
+            context = self._context
+            if context.device.type == "cuda":
+                context.keeper.forget()
+            # The name that PEFT writes into an adapter: where its base lies in the run's folder.
+            name = f"{FOLDER}/{folder.name}"
+            keeper = BaseKeeper(folder, context.task.task_type, context.device, name=name)
+            self._held = folder, keeper
+        return self._held[1]
+
+    def forget(self) -> None:
+        """Give back the memory of the base that is held."""
+        if self._held is not None:
+            self._held[1].forget()
+            self._held = None
+
+    @cached_property
+    def corpus(self) -> CorpusText:
+        """The documents that may be read.
+
+        Raises:
+            UsageError: The sweep has none.
+        """
+        data = self._context.task.spec.data
+        text = corpus_text(data, self._context.dataset) if data.corpus is not None else None
+        if text is None or not text.documents:
+            raise UsageError(
+                "a trial is to read a corpus first, but the sweep has none",
+                why="" if text is None else "All of it is in validation or test.",
+                fix="Name one with data.corpus, or set first_stage to none.",
+            )
+        return text
+
+    def _digest(self, stage: FirstStage) -> str:
+        facts, folder = self._context.facts, self._context.folder
+        weights = sorted(folder.glob("*.safetensors"))
+        parts = {
+            # How much memory the work takes does not change what is learnt.
+            "stage": {**asdict(stage), "micro_batch": None, "gradient_checkpointing": None},
+            "model": [facts.id, facts.revision],
+            "weights": [
+                [file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in weights
+            ],
+            "corpus": self.corpus.fingerprint,
+        }
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+    def _run(self, stage: FirstStage, folder: Path, should_stop: Callable[[], bool]) -> None:
+        context = self._context
+        task = Corpus(
+            context.dataset,
+            context.tokenizer,
+            context.facts,
+            context.task.spec,
+            stage.sequence_length,
+        )
+        documents = self.corpus.documents
+        held = min(_HELD_OUT, len(documents) // 10)
+        start = time.perf_counter()
+        base = load_base(context.folder, "CAUSAL_LM", torch.float32, context.device)
+        mixed = stage.precision == "bf16-mixed"
+        judge = Judge(
+            task,
+            TokenizedSplit(task, documents[:held]),
+            context.evaluation_batch,
+            mixed,
+            should_stop,
+        )
+        before = judge.evaluate(base).loss if held else None
+        base, progress = _read(
+            stage, task, task.blocks(documents[held:]), base, folder, should_stop
+        )
+        after = finite(judge.evaluate(base).loss, "held-out loss") if held else None
+        base.save_pretrained(str(folder))
+        context.tokenizer.save_pretrained(str(folder))
+        record = {
+            **asdict(stage),
+            "documents": len(documents) - held,
+            "held_out": held,
+            "held_out_loss_before": before,
+            "held_out_loss_after": after,
+            "optimizer_steps": progress.steps,
+            "tokens": progress.tokens,
+            "seconds": time.perf_counter() - start,
+            "process": os.getpid(),
+        }
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def folder_of(stage: str, weights: Path) -> Path:
+    """Where the base lies that weights were trained on: in their run's folder or in the cache.
+
+    Args:
+        stage: The first stage's id.
+        weights: ``weights/`` of a trial.
+
+    Raises:
+        UsageError: It is in neither.
+    """
+    for place in (home(), *weights.resolve().parents):
+        if (base := place / FOLDER / stage).is_dir():
+            return base
+    raise UsageError(
+        f"the base {FOLDER}/{stage} of these weights is not there",
+        why="They are an adapter on a base that had read a corpus first.",
+        fix="Keep that folder in the run's folder, beside trials/.",
+        where=str(weights),
+    )
+
+
+def _link_all(source: Path, folder: Path) -> None:
+    """The same files in another folder, copied only where they cannot be linked."""
+    for file in source.iterdir():
+        try:
+            os.link(file, folder / file.name)
+        except OSError:
+            shutil.copy2(file, folder / file.name)
+
+
+def _read(
+    stage: FirstStage,
+    task: Corpus,
+    blocks: list[dict[str, Any]],
+    base: nn.Module,
+    folder: Path,
+    should_stop: Callable[[], bool],
+) -> tuple[Any, TrainingProgress]:
+    """The base after training on all blocks, and how much that was."""
+    strategy = strategy_named(stage.strategy)
+    set_seed(_SEED)
+    adapted = strategy.apply(
+        base, stage.parameters, Setting("CAUSAL_LM", precision=stage.precision, seed=_SEED)
+    )
+    checkpoint(base, stage.gradient_checkpointing)
+    steps = optimizer_steps(len(blocks), stage.blocks, stage.num_train_epochs)
+    progress = TrainingProgress()
+    settings = arguments(
+        folder,
+        steps=steps,
+        micro_batch=stage.micro_batch,
+        accumulation=stage.blocks // stage.micro_batch,
+        plan=schedule(stage.parameters, steps),
+        parameters=dict(stage.parameters),
+        optimizer="adamw_torch",
+        seed=_SEED,
+        device=next(base.parameters()).device,
+    )
+    TrialTrainer(
+        model=adapted,
+        task=task,
+        features=blocks,
+        order=LengthGroupedBatches([len(b["input_ids"]) for b in blocks], stage.blocks, _SEED),
+        groups=lambda: strategy.parameter_groups(adapted, stage.parameters),
+        progress=progress,
+        mixed=stage.precision == "bf16-mixed",
+        settings=settings,
+        callbacks=[_Steps(progress, should_stop)],
+    ).train()
+    checkpoint(base, False)
+    merged: Any = adapted.merge_and_unload() if hasattr(adapted, "merge_and_unload") else adapted
+    return merged.requires_grad_(False), progress
+
+
+class _Steps(TrainerCallback):
+    """Counts optimizer steps and stops when told to."""
+
+    def __init__(self, progress: TrainingProgress, should_stop: Callable[[], bool]) -> None:
+        self._progress = progress
+        self._should_stop = should_stop
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._progress.step()
+        if self._should_stop():
+            raise Interrupted

@@ -1,0 +1,149 @@
+"""Pooled features of the frozen base, and linear probes on them. Each is made once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from sweeper.backend import Interrupted
+from sweeper.errors import UsageError
+from sweeper.evaluation.linear_probe import Array, Probe, fit_path
+from sweeper.evaluation.tokenized_items import TokenizedSplit, to_device
+from sweeper.facts.record import Split
+from sweeper.spec import Scalar
+from sweeper.tasks.base import Floats
+from sweeper.tasks.classification import Classification
+from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.generate_label import GenerateLabel
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
+
+# Enough for a mean and a spread of each feature; the first items are a random subset.
+_FEATURE_SAMPLE = 256
+
+
+@dataclass(frozen=True)
+class FittedProbe:
+    """A frozen probe with what it took, its features included."""
+
+    probe: Probe
+    seconds: float
+    peak_gib: float
+
+
+class FrozenFeatures:
+    """The frozen features of one base model's data, computed when first asked for.
+
+    Args:
+        context: The base model and its data.
+    """
+
+    def __init__(self, context: ModelContext) -> None:
+        self._context = context
+        self._pooled: dict[Split, Array] = {}
+        self._pooled_seconds: dict[Split, float] = {}
+        self._probes: dict[Scalar, FittedProbe] = {}
+
+    @cached_property
+    def classification(self) -> Classification:
+        """The task with a head on pooled features; beside a task that writes the class's name,
+        what its baselines are made of.
+
+        Raises:
+            UsageError: There are no classes.
+        """
+        task, context = self._context.task, self._context
+        if isinstance(task, Classification):
+            return task
+        if isinstance(task, GenerateLabel):
+            return Classification(
+                context.dataset, context.tokenizer, context.facts, task.spec, task.sequence_length
+            )
+        raise UsageError(
+            f"the task {task.name} has no classes for a linear head to choose from",
+            fix="Use a strategy that trains the model itself.",
+        )
+
+    def _texts(self, split: Split) -> TokenizedSplit:
+        """The texts alone, as a head's features are computed from them."""
+        if self.classification is self._context.task:
+            return self._context.items(split)
+        return TokenizedSplit(self.classification, self._context.dataset.splits[split])
+
+    def pooled(self, split: Split) -> Array:
+        """Frozen pooled features ``(items, width)`` of a split, computed once.
+
+        Raises:
+            Interrupted: The context's ``should_stop`` said True.
+        """
+        if split not in self._pooled:
+            start = time.perf_counter()
+            self._pooled[split] = self._features(split, len(self._context.dataset.splits[split]))
+            self._pooled_seconds[split] = time.perf_counter() - start
+        return self._pooled[split]
+
+    def _features(self, split: Split, count: int) -> Array:
+        context, task, items = self._context, self.classification, self._texts(split)
+        base: Any = context.base()
+        # A language model's own head is left out: features are what it is put upon.
+        states = base.base_model if context.task.task_type == "CAUSAL_LM" else base
+        model = Classifier(states, task.pooling, context.facts.hidden_size, 1)
+        features = np.empty((count, context.facts.hidden_size), dtype=np.float32)
+        with torch.no_grad():
+            for part, batch in items.batches(count, context.evaluation_batch):
+                if context.should_stop():
+                    raise Interrupted
+                inputs = to_device(batch, context.device)
+                inputs.pop("labels")
+                features[part] = model.features(inputs).cpu().numpy()
+        return features
+
+    @cached_property
+    def sample(self) -> Array | None:
+        """Features of the first train items, for the size of a new head's inputs; None where the
+        task has no head."""
+        if not isinstance(self._context.task, Classification):
+            return None
+        count = min(_FEATURE_SAMPLE, len(self._context.items("train")))
+        return self._features("train", count)
+
+    @property
+    def probe(self) -> Probe:
+        """The frozen probe that is a baseline: at its best regularisation, all classes alike."""
+        return self.probe_for({}).probe
+
+    def probe_for(self, parameters: Mapping[str, Scalar]) -> FittedProbe:
+        """The frozen probe with a trial's ``class_weight``, fitted once for each of them.
+
+        Raises:
+            UsageError: There is no such way to weigh, or there are no classes.
+        """
+        how = parameters.get("class_weight", "none")
+        if how not in self._probes:
+            self._probes[how] = self._fitted(self.classification.class_weights(parameters))
+        return self._probes[how]
+
+    def _fitted(self, class_weights: Floats | None) -> FittedProbe:
+        context, task = self._context, self.classification
+        peak = PeakMemory(context.device)
+        train, validation = self.pooled("train"), self.pooled("validation")
+        start = time.perf_counter()
+        probe = fit_path(
+            train,
+            task.targets(context.dataset.splits["train"]),
+            validation,
+            task.targets(context.dataset.splits["validation"]),
+            len(context.dataset.labels),
+            class_weights=class_weights,
+        )
+        seconds = time.perf_counter() - start
+        seconds += self._pooled_seconds["train"] + self._pooled_seconds["validation"]
+        # Features are computed for the first fit alone, and need more memory than any fit.
+        earlier = max((one.peak_gib for one in self._probes.values()), default=0.0)
+        return FittedProbe(probe, seconds, max(earlier, peak.gib(bytes_of(context.base()))))

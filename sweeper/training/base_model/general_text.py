@@ -1,0 +1,174 @@
+"""General data beside the task's: tokenised once, and what the untrained base scores on it.
+
+Knows where general data comes from. Knows nothing of trials; replay and the loss that is watched
+are made from it elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from sweeper.cache import home
+from sweeper.data.corpus import held_out, unquoted
+from sweeper.data.general import HELD_BACK_TOKENS, GeneralText, divided, general_text
+from sweeper.errors import UsageError
+from sweeper.evaluation.judge import Judge, never
+from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.tasks.base import Evaluation, Feature
+from sweeper.tasks.general import General
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.self_samples import SelfSampling, sampled_texts
+
+FOLDER = "general"
+_LEAST = 2
+
+
+class GeneralSet:
+    """General data beside the task's, made when first asked for.
+
+    Args:
+        context: The base model and its data; its task's spec may name the data.
+        sampling: How the base is sampled where it does not.
+    """
+
+    def __init__(self, context: ModelContext, sampling: SelfSampling | None = None) -> None:
+        self._context = context
+        self._sampling = sampling or SelfSampling()
+        self._of_base: dict[tuple[torch.dtype, bool], Evaluation] = {}
+
+    @property
+    def watched(self) -> bool:
+        """Whether every completed trial is scored on what is held back.
+
+        It is where general data was given or forgetting is limited, and the model still writes
+        text after training.
+        """
+        spec = self._context.task.spec
+        asked = spec.data.general is not None or spec.aim.max_forgetting_points is not None
+        return asked and self._context.task.task_type == "CAUSAL_LM"
+
+    @cached_property
+    def text(self) -> GeneralText:
+        """The user's general data, or what the base wrote itself.
+
+        Raises:
+            UsageError: The model writes no text, or what it wrote is of no use.
+        """
+        context = self._context
+        if context.task.task_type != "CAUSAL_LM":
+            raise UsageError(
+                "general text cannot be replayed or watched here",
+                why="With a new classification head the model writes no text any more.",
+                fix="Set training.classes_by to generate, or leave replay_share out.",
+            )
+        if context.task.spec.data.general is not None:
+            return general_text(context.task.spec.data, context.dataset)
+        place = home() / FOLDER / self._digest()
+        written = sampled_texts(
+            place, context.base, context.tokenizer, self._sampling, context.should_stop
+        )
+        clean = unquoted(written, held_out(context.dataset))
+        if len({example.key for example in clean}) < _LEAST:
+            raise UsageError(
+                f"{context.facts.id} wrote {len(clean)} usable texts by itself",
+                why="They are what replay would use, since no general data was given.",
+                fix="Name general text with data.general.",
+            )
+        return divided(clean, 0, len(clean))
+
+    def _digest(self) -> str:
+        facts, folder = self._context.facts, self._context.folder
+        weights = sorted(folder.glob("*.safetensors"))
+        parts = {
+            "sampling": asdict(self._sampling),
+            "model": [facts.id, facts.revision],
+            "weights": [
+                [file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in weights
+            ],
+        }
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+    def task(self, tokens: int) -> General:
+        """Encodes general text, cut after so many tokens."""
+        context, spec = self._context, self._context.task.spec
+        cap = min(tokens, context.task.sequence_length)
+        if spec.data.general is None and not context.tokenizer.chat_template:
+            # A text that was cut when it was written has no end to learn, and is cut there again.
+            cap = min(cap, self._sampling.tokens)
+        dataset = replace(context.dataset, path=str(spec.data.general or FOLDER))
+        return General(dataset, context.tokenizer, context.facts, spec, cap)
+
+    @cached_property
+    def replayed(self) -> tuple[General, list[Feature]]:
+        """The task that pads general examples, and those that may be replayed.
+
+        Raises:
+            UsageError: See ``text``.
+        """
+        task = self.task(self._context.task.sequence_length)
+        features = task.encode(self.text.replay)
+        useful = [f for f in features if any(label != -100 for label in f["labels"])]
+        if not useful:
+            raise UsageError(
+                "none of the general texts can be replayed",
+                why=f"None has anything to learn within {task.sequence_length} tokens.",
+                fix="Name other general text with data.general, or raise training.max_length.",
+            )
+        return task, useful
+
+    @cached_property
+    def _held_back(self) -> tuple[General, TokenizedSplit]:
+        task = self.task(HELD_BACK_TOKENS)
+        examples = self.text.held_back
+        useful = [
+            example
+            for example, feature in zip(examples, task.encode(examples), strict=True)
+            if any(label != -100 for label in feature["labels"])
+        ]
+        if not useful:
+            raise UsageError(
+                "none of the general texts that were held back can be scored",
+                why=f"None has anything to say within {task.sequence_length} tokens.",
+                fix="Name other general text with data.general, or raise training.max_length.",
+            )
+        return task, TokenizedSplit(task, useful)
+
+    def measure(
+        self,
+        model: nn.Module,
+        batch: int,
+        mixed: bool,
+        should_stop: Callable[[], bool] = never,
+        count: int | None = None,
+    ) -> Evaluation:
+        """The model on what was held back, or on its first ``count`` items.
+
+        Raises:
+            UsageError: See ``text``.
+        """
+        task, items = self._held_back
+        return Judge(task, items, batch, mixed, should_stop).evaluate(model, count)
+
+    def of_base(self, dtype: torch.dtype, mixed: bool, batch: int) -> Evaluation:
+        """The untrained base on what was held back; scored once for each precision.
+
+        Args:
+            dtype: Of its weights, as the tuned model has them.
+            mixed: Whether the tuned model computes in bf16 under autocast.
+            batch: Items at a time.
+
+        Raises:
+            UsageError: See ``text``.
+        """
+        key = dtype, mixed
+        if key not in self._of_base:
+            base = self._context.keeper.lend(dtype)
+            self._of_base[key] = self.measure(base, batch, mixed, self._context.should_stop)
+        return self._of_base[key]

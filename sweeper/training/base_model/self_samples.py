@@ -1,0 +1,132 @@
+"""General text that the base model writes itself, where the user has none to give.
+
+Where its tokenizer has a chat template, the model makes up a question from the template's opening
+and answers it; else it writes on from the beginning of a text. Self-synthesised rehearsal (Huang
+et al. 2024, arXiv:2403.01244) replays such text against forgetting; questions from the opening of
+the template alone are Magpie's (Xu et al. 2024, arXiv:2406.08464).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sweeper.backend import Interrupted
+from sweeper.cache import made_once
+from sweeper.data.examples import Example, Message, input_key
+from sweeper.evaluation.generation import Sampling, generate
+from sweeper.tasks.chat import Chat
+
+TEXTS, RECORD = "texts.json", "sampling.json"
+
+
+@dataclass(frozen=True)
+class SelfSampling:
+    """How the base is sampled.
+
+    Args:
+        texts: How many; empty and repeated ones are left out afterwards.
+        tokens: The most of one text, or of a question and of its answer.
+        temperature: 1 samples the model's own distribution.
+        batch: Texts at a time.
+        seed: Of the sampling.
+    """
+
+    texts: int = 160
+    tokens: int = 128
+    temperature: float = 1.0
+    batch: int = 16
+    seed: int = 0
+
+
+def sampled_texts(
+    place: Path,
+    base: Callable[[], nn.Module],
+    tokenizer: Any,
+    sampling: SelfSampling,
+    should_stop: Callable[[], bool],
+) -> tuple[Example, ...]:
+    """What the base wrote, from the cache or written now.
+
+    Args:
+        place: Folder in the cache, named after model and settings.
+        base: Gives the untrained base.
+        tokenizer: Of the base.
+        sampling: How much, and how.
+        should_stop: Asked before each batch, and while another process writes.
+
+    Raises:
+        Interrupted: ``should_stop`` said True.
+    """
+
+    def waiting() -> None:
+        if should_stop():
+            raise Interrupted
+
+    def write(folder: Path) -> None:
+        start = time.perf_counter()
+        rows = _written(base(), tokenizer, sampling, waiting)
+        seconds = {"seconds": time.perf_counter() - start}
+        (folder / TEXTS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+        (folder / RECORD).write_text(json.dumps(asdict(sampling) | seconds), encoding="utf-8")
+
+    folder = made_once(place, write, while_waiting=waiting)
+    rows = json.loads((folder / TEXTS).read_text(encoding="utf-8"))
+    return tuple(_example(line, row) for line, row in enumerate(rows, start=1))
+
+
+def _example(line: int, row: Sequence[str]) -> Example:
+    if len(row) == 1:
+        return Example(key=input_key(row[0]), line=line, text=row[0])
+    question, answer = row
+    turns = (Message("user", question), Message("assistant", answer))
+    return Example(key=input_key(question), line=line, messages=turns)
+
+
+def _written(
+    base: nn.Module, tokenizer: Any, sampling: SelfSampling, waiting: Callable[[], None]
+) -> list[list[str]]:
+    """Texts, or questions with answers, without empty and repeated ones."""
+    chat = Chat(tokenizer)
+    stops = chat.stop_tokens or (0,)
+
+    def say(prompts: list[list[int]]) -> list[str]:
+        said: list[str] = []
+        for start in range(0, len(prompts), sampling.batch):
+            waiting()
+            part = prompts[start : start + sampling.batch]
+            how = Sampling(sampling.temperature, seed=sampling.seed + start)
+            answers = generate(
+                base,
+                tokenizer,
+                part,
+                stops,
+                max_new_tokens=sampling.tokens,
+                batch_size=sampling.batch,
+                sampling=how,
+            )
+            said += [texts[0] for texts in answers]
+        return said
+
+    def whole(text: str) -> bool:
+        """Neither empty nor cut: what has no end would teach to end in the middle."""
+        length = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return 0 < length < sampling.tokens
+
+    if not chat.has_template:
+        texts = say([_beginning(tokenizer, stops)] * sampling.texts)
+        return [[text] for text in dict.fromkeys(filter(None, texts))]
+    said = say([chat.opening()] * sampling.texts)
+    questions = [text for text in dict.fromkeys(said) if whole(text)]
+    answers = say([chat.prompt([Message("user", question)]) for question in questions])
+    return [[q, a] for q, a in zip(questions, answers, strict=True) if whole(a)]
+
+
+def _beginning(tokenizer: Any, stops: Sequence[int]) -> list[int]:
+    return [tokenizer.bos_token_id if tokenizer.bos_token_id is not None else stops[0]]

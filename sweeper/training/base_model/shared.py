@@ -1,0 +1,40 @@
+"""All that the trials of one base model share; made once for each model and worker."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from sweeper.evaluation.baselines import classification_baselines
+from sweeper.tasks.base import Baseline
+from sweeper.tasks.classification import Classification
+from sweeper.tasks.generate_label import GenerateLabel
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.first_stage import FirstStages
+from sweeper.training.base_model.frozen_features import FrozenFeatures
+from sweeper.training.base_model.general_text import GeneralSet
+
+
+class SharedModel:
+    """A base model with its data, and what trials make of it once: ready for any trial.
+
+    Args:
+        context: The base model and its data.
+    """
+
+    def __init__(self, context: ModelContext) -> None:
+        self.context = context
+        self.features = FrozenFeatures(context)
+        self.first_stages = FirstStages(context)
+        self.general = GeneralSet(context)
+
+    @cached_property
+    def baselines(self) -> tuple[Baseline, ...]:
+        """Every model to beat, cheapest first."""
+        heads: tuple[Baseline, ...] = ()
+        task, features = self.context.task, self.features
+        if isinstance(task, Classification | GenerateLabel):
+            made = classification_baselines(
+                features.classification, lambda: features.probe, features.pooled
+            )
+            heads = tuple(made)
+        return (*heads, *task.baselines(self.context))

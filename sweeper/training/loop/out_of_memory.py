@@ -1,0 +1,161 @@
+"""Out of memory: try again at half the micro-batch, and remember what fitted.
+
+The effective batch stays what it was, and each try starts from clean weights, so that the result
+is that of a trial which was set up with the smaller micro-batch. The only module that reads the
+text of an out-of-memory error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import psutil
+import torch
+
+from sweeper.units import GIB
+
+Result = TypeVar("Result")
+
+_TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+_ASKED = re.compile(r"allocate (?P<amount>[\d.]+) ?(?P<unit>GiB|MiB|KiB|bytes)")
+_UNITS = {"GiB": GIB, "MiB": 1024**2, "KiB": 1024, "bytes": 1}
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How an effective batch is cut up. ``micro`` x ``accumulation`` is the same after a retry."""
+
+    micro: int
+    accumulation: int
+    evaluation: int
+
+    def smaller_training(self) -> Batching | None:
+        """Half the micro-batch, or the next divisor below; None at one example."""
+        effective = self.micro * self.accumulation
+        fitting = [n for n in range(1, self.micro // 2 + 1) if effective % n == 0]
+        return (
+            replace(self, micro=fitting[-1], accumulation=effective // fitting[-1])
+            if (fitting)
+            else None
+        )
+
+    def smaller_evaluation(self) -> Batching | None:
+        """Half the evaluation batch; None at one item."""
+        return replace(self, evaluation=self.evaluation // 2) if self.evaluation > 1 else None
+
+
+@dataclass
+class TrialPhase:
+    """What a trial is doing; tells which batch was too large."""
+
+    evaluating: bool = False
+
+
+class TooLarge(Exception):
+    """Even one example at a time does not fit.
+
+    Args:
+        detail: What the allocator said.
+        needed_gib: What was in use and asked for together, if the error says what was asked for.
+        had_gib: What the device has.
+    """
+
+    def __init__(self, detail: str, needed_gib: float | None, had_gib: float) -> None:
+        super().__init__(detail)
+        self.needed_gib = needed_gib
+        self.had_gib = had_gib
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on a GPU or on the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(t in str(error).lower() for t in _TEXTS)
+
+
+def release_memory() -> None:
+    """Give freed memory back to the device, and on a CPU to the system."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        return
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _asked_gib(error: BaseException) -> float | None:
+    found = _ASKED.search(str(error))
+    return float(found["amount"]) * _UNITS[found["unit"]] / GIB if found else None
+
+
+def shortage(error: BaseException) -> TooLarge:
+    """What an out-of-memory error says was needed, and what the device has."""
+    asked = _asked_gib(error)
+    if torch.cuda.is_available():
+        had, used = torch.cuda.mem_get_info()[1], torch.cuda.max_memory_allocated()
+    else:
+        had, used = psutil.virtual_memory().total, psutil.Process().memory_info().rss
+    detail = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return TooLarge(detail, None if asked is None else asked + used / GIB, had / GIB)
+
+
+class MemoryGuard:
+    """Runs trials so that running out of memory costs a retry and teaches the next ones."""
+
+    def __init__(self) -> None:
+        self._fitted: dict[str, Batching] = {}
+
+    def start(self, setup: str, planned: Batching) -> Batching:
+        """What to start with: as planned, or smaller where this set-up ran out before.
+
+        Args:
+            setup: Names everything that memory depends on besides batches.
+            planned: By the trial's configuration.
+        """
+        lesson = self._fitted.get(setup)
+        batching = planned
+        while lesson and batching.micro > lesson.micro and (less := batching.smaller_training()):
+            batching = less
+        if lesson:
+            batching = replace(batching, evaluation=min(batching.evaluation, lesson.evaluation))
+        return batching
+
+    def run(
+        self, setup: str, planned: Batching, attempt: Callable[[Batching, TrialPhase], Result]
+    ) -> Result:
+        """Call ``attempt`` with ever smaller batches until one fits.
+
+        Args:
+            setup: See ``start``.
+            planned: By the trial's configuration.
+            attempt: Trains from clean weights; leaves none of its memory behind when it raises.
+
+        Raises:
+            TooLarge: It does not fit at one example either.
+        """
+        batching = self.start(setup, planned)
+        while True:
+            phase = TrialPhase()
+            try:
+                result = attempt(batching, phase)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                lacking = shortage(error)
+            else:
+                if batching != planned:
+                    self._fitted[setup] = batching
+                return result
+            # Outside of the handler: its error would keep the frames, and so the tensors, alive.
+            release_memory()
+            less = batching.smaller_evaluation() if phase.evaluating else None
+            less = less or batching.smaller_training()
+            if less is None:
+                raise lacking
+            batching = less

@@ -1,0 +1,1 @@
+"""Processes that try or measure one thing, each started with ``python -m``."""

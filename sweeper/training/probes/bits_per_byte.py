@@ -1,0 +1,90 @@
+"""Bits per byte of texts under a base model: ``python -m sweeper.training.probes.bits_per_byte``.
+
+Reads ``{"folder": ..., "texts": [...], "general": [...]}`` on standard input and prints JSON.
+Knows nothing of where texts come from or what the figures mean.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sweeper.errors import ModelError, SweeperError
+from sweeper.training.base_model.keeper import load_base
+
+LONGEST_TOKENS = 512
+"""Tokens of a text that are read at most: a few hundred say how well a model knows it."""
+
+
+def bits_per_byte(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+    """Bits that the model needs for one UTF-8 byte of the texts, each read by itself.
+
+    Does not depend on the tokenizer, unlike nats per token. A text's first token is predicted
+    from the model's start token, or not counted where the model has none.
+
+    Raises:
+        ModelError: No text holds a token that can be predicted.
+    """
+    nats, size = 0.0, 0
+    for text in texts:
+        found = _cost(model, tokenizer, text)
+        nats, size = nats + found[0], size + found[1]
+    if not size:
+        raise ModelError("the texts are empty or one token long, so that nothing is predicted")
+    return nats / math.log(2) / size
+
+
+def _cost(model: Any, tokenizer: Tokenizer, text: str) -> tuple[float, int]:
+    """Nats of one text, and the bytes of what was predicted."""
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    ids, spans = encoding.ids[:LONGEST_TOKENS], encoding.offsets[:LONGEST_TOKENS]
+    if not ids:
+        return 0.0, 0
+    begin = getattr(model.config, "bos_token_id", None)
+    known = 0 if isinstance(begin, int) else spans[0][1]
+    row = torch.tensor([[begin, *ids] if isinstance(begin, int) else ids])
+    row = row.to(next(model.parameters()).device)
+    with torch.inference_mode():
+        logits = model(input_ids=row, use_cache=False).logits[0, :-1].float()
+    nats = float(cross_entropy(logits, row[0, 1:], reduction="sum")) if len(logits) else 0.0
+    return nats, len(text[known : spans[-1][1]].encode())
+
+
+def measure(folder: Path, texts: Sequence[str], general: Sequence[str]) -> dict[str, float]:
+    """Bits per byte of both samples under the model of a folder, and what it took."""
+    started = time.perf_counter()
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if gpu else "cpu")
+    dtype = torch.bfloat16 if gpu else torch.float32
+    model = load_base(folder, "CAUSAL_LM", dtype, device)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return {
+        "bits_per_byte": bits_per_byte(model, tokenizer, texts),
+        "general_bits_per_byte": bits_per_byte(model, tokenizer, general),
+        "bytes": float(sum(len(text.encode()) for text in (*texts, *general))),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def main() -> None:
+    """Answer one request."""
+    request = json.loads(sys.stdin.read())
+    try:
+        print(json.dumps(measure(Path(request["folder"]), request["texts"], request["general"])))
+    except SweeperError as error:
+        print(error.problems[0].what, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

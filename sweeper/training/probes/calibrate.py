@@ -1,0 +1,76 @@
+"""Measures what this machine's processor does in a second or two: products and bandwidth.
+
+``python -m sweeper.training.probes.calibrate`` measures with all cores, or with
+``OMP_NUM_THREADS`` of them, keeps the result in the cache folder and prints it as JSON.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from statistics import median
+
+import torch
+from torch.nn.functional import linear
+
+from sweeper.facts.calibration import Calibration, versions, write
+from sweeper.facts.machine import processor
+
+# Rows, inputs, outputs: the products of MiniLM and of SmolLM2-135M at a few hundred tokens.
+SHAPES = ((512, 384, 384), (512, 384, 1536), (512, 1536, 384), (512, 576, 1536))
+_REPEATS = 7
+# More than the caches of a server processor hold.
+_FLOATS = 2**25
+
+
+def fastest(work: Callable[[], object], repeats: int = _REPEATS) -> float:
+    """Seconds of the fastest of some runs: others share the machine now and then."""
+    work()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def product_gflops() -> float:
+    """Billions of operations a second in float32 products, the median over the shapes."""
+    rates = []
+    for rows, inputs, outputs in SHAPES:
+        x, weight = torch.randn(rows, inputs), torch.randn(outputs, inputs)
+        seconds = fastest(lambda x=x, weight=weight: linear(x, weight))  # type: ignore[misc]
+        rates.append(2 * rows * inputs * outputs / seconds / 1e9)
+    return median(rates)
+
+
+def bandwidth_gb_per_second() -> float:
+    """Billions of bytes a second, read and written, of a sum that no cache holds."""
+    x = torch.randn(_FLOATS)
+    out = torch.empty_like(x)
+    seconds = fastest(lambda: torch.add(x, 1.0, out=out))
+    return float(2 * x.numel() * x.element_size() / seconds / 1e9)
+
+
+def calibrate() -> Calibration:
+    """Measure this machine with torch's current number of threads."""
+    return Calibration(
+        processor=processor().name,
+        cores=torch.get_num_threads(),
+        versions=versions(),
+        fp32_gflops=round(product_gflops(), 1),
+        bandwidth_gb_per_second=round(bandwidth_gb_per_second(), 2),
+        when=datetime.now(UTC).date().isoformat(),
+    )
+
+
+def main() -> None:
+    """Measure, keep and print."""
+    found = calibrate()
+    write(found)
+    print(found.model_dump_json())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""Measures real training steps of one set-up: the device's peak, or the process's on a CPU.
+
+``python -m sweeper.training.probes.training_step`` reads a request on standard input (what a dry
+run takes, and ``mean_length``) and prints JSON. Trains random weights of the real shapes on random
+tokens; knows no data, no trial, and nothing of what becomes of its answer. Not run on a GPU yet:
+there it reads the allocator's counters.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, Trainer
+
+from sweeper.errors import SweeperError, UsageError
+from sweeper.evaluation.judge import autocast
+from sweeper.facts.record import ModelFacts
+from sweeper.memory.setup import Setup
+from sweeper.tasks.classifier import Classifier
+from sweeper.training.dryrun.__main__ import request
+from sweeper.training.dryrun.models import config_of
+from sweeper.training.loop.fast_steps import quick_steps
+from sweeper.training.loop.out_of_memory import is_out_of_memory
+from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
+from sweeper.training.loop.schedule import schedule
+from sweeper.training.loop.trainer import MAX_GRAD_NORM, arguments
+from sweeper.training.probes.random_model import FOUR_BITS, random_model
+from sweeper.units import GIB
+
+# The first step fills caches and makes the optimizer's states; the peak is in the second.
+_PEAK_STEPS = 2
+_TIMED_STEPS = 3
+# From the second micro-batch of a step on, gradients are there: more of them change no peak.
+_PASSES = 2
+_RATE = {"learning_rate": 1e-5}
+
+
+def probe(
+    model: ModelFacts, setup: Setup, mean_length: int, config: PretrainedConfig | None = None
+) -> dict[str, Any]:
+    """Train a few steps: two at the set-up's length for the peak, three at the mean for the time.
+
+    Args:
+        model: Facts of the base.
+        setup: On at most one device, with four-bit weights or none that are quantised.
+        mean_length: Tokens of an example, on average.
+        config: Of the model; found by its facts if None.
+
+    Returns:
+        ``peak_gib`` as a trial measures it, ``reserved_gib`` (None on a CPU), ``seconds_per_step``
+        and ``out_of_memory``, the other three None if it is true; and of the device ``total_gib``
+        and ``free_gib``, before anything was loaded.
+
+    Raises:
+        UsageError: Such a set-up cannot be probed.
+    """
+    _check(setup)
+    if setup.quantization is not None and setup.base_dtype is None:
+        setup = replace(setup, base_dtype="bfloat16")  # as QLoRA holds what it does not quantise
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config = config_of(model) if config is None else config
+    free, total = _memory(device)
+    room = {"free_gib": free / GIB, "total_gib": total / GIB}
+    try:
+        return _measure(config, model, setup, mean_length, device) | room
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    return _answer(None, None, None) | room
+
+
+def _answer(peak: float | None, reserved: float | None, seconds: float | None) -> dict[str, Any]:
+    return {
+        "peak_gib": peak,
+        "reserved_gib": reserved,
+        "seconds_per_step": seconds,
+        "out_of_memory": peak is None,
+    }
+
+
+def _memory(device: torch.device) -> tuple[int, int]:
+    """Bytes that are free, and all there are."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        return int(free), int(total)
+    memory = psutil.virtual_memory()
+    return memory.available, memory.total
+
+
+def _check(setup: Setup) -> None:
+    if setup.strategy == "head":
+        raise UsageError("a head on frozen features takes no steps that could be probed")
+    if setup.quantization is not None and setup.quantization not in FOUR_BITS:
+        raise UsageError(f"weights in {setup.quantization} cannot be probed, only nf4 and nf4-dq")
+    if setup.gpus > 1:
+        raise UsageError("a probe measures one device")
+
+
+def _measure(
+    config: PretrainedConfig, model: ModelFacts, setup: Setup, mean: int, device: torch.device
+) -> dict[str, Any]:
+    trained = random_model(config, model, setup, device)
+    peak, loaded = PeakMemory(device), bytes_of(trained)
+    optimizer = _optimizer(trained, setup, device)
+    words = int(config.get_text_config().vocab_size)
+    with quick_steps(trained):
+        for _ in range(_PEAK_STEPS):
+            _step(trained, optimizer, setup, _batch(setup, setup.sequence_length, words, device))
+        highest = round(peak.gib(loaded), 4)
+        reserved = torch.cuda.max_memory_reserved() / GIB if device.type == "cuda" else None
+        seconds = [
+            _step(trained, optimizer, setup, _batch(setup, mean, words, device))
+            for _ in range(_TIMED_STEPS)
+        ]
+    return _answer(highest, reserved, float(f"{median(seconds):.4g}"))
+
+
+def _optimizer(trained: nn.Module, setup: Setup, device: torch.device) -> torch.optim.Optimizer:
+    """The one that a trial of this set-up would have."""
+    weights = [weight for weight in trained.parameters() if weight.requires_grad]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = arguments(
+            Path(folder),
+            steps=1,
+            micro_batch=setup.micro_batch,
+            accumulation=setup.gradient_accumulation_steps,
+            plan=schedule(_RATE, 1),
+            parameters=_RATE,
+            optimizer=setup.optimizer,
+            seed=0,
+            device=device,
+        )
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(settings)
+    made: torch.optim.Optimizer = kind(weights, **options)
+    return made
+
+
+def _step(
+    trained: nn.Module, optimizer: torch.optim.Optimizer, setup: Setup, batch: dict[str, Tensor]
+) -> float:
+    """Seconds of one optimizer step; of many micro-batches two are trained for all of them."""
+    passes = min(setup.gradient_accumulation_steps, _PASSES)
+    began = _now()
+    for _ in range(passes):
+        with autocast(batch["input_ids"].device, setup.precision == "bf16-mixed"):
+            loss = _loss(trained, batch)
+        torch.autograd.backward([loss])
+        del loss
+    passed = _now()
+    nn.utils.clip_grad_norm_(trained.parameters(), MAX_GRAD_NORM)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return (passed - began) * setup.gradient_accumulation_steps / passes + _now() - passed
+
+
+def _now() -> float:
+    """When all that was asked of the device is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _batch(setup: Setup, length: int, words: int, device: torch.device) -> dict[str, Tensor]:
+    shape = (setup.micro_batch, length)
+    mask = torch.ones(shape, dtype=torch.long, device=device)
+    if setup.padded and length > 1:
+        mask[-1, -1] = 0  # a mask of ones would be dropped
+    return {"input_ids": torch.randint(0, words, shape, device=device), "attention_mask": mask}
+
+
+def _loss(trained: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    if isinstance(trained, Classifier):
+        rows = trained(**batch).float()
+    else:
+        rows = trained(**batch).logits.float().flatten(0, 1)
+    return nn.functional.cross_entropy(rows, rows.new_zeros(len(rows), dtype=torch.long))
+
+
+def stay_within_memory() -> None:
+    """Let an allocation fail where it would take more of the host's memory than is free.
+
+    Without this, Linux would end this process, or another one, in its stead.
+    """
+    if sys.platform != "linux" or torch.cuda.is_available():
+        return
+    now = psutil.Process().memory_info().data
+    free, _ = _memory(torch.device("cpu"))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = now + free if hard == resource.RLIM_INFINITY else min(now + free, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def main() -> None:
+    """Answer one request."""
+    text = sys.stdin.read()
+    model, setup = request(text)
+    stay_within_memory()
+    try:
+        print(json.dumps(probe(model, setup, int(json.loads(text)["mean_length"]))))
+    except SweeperError as error:
+        print(error.problems[0].what, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A model for one trial: base, strategy and head put together, and taken apart again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import set_seed
+
+from sweeper.evaluation.linear_probe import Probe
+from sweeper.strategies.base import Setting, Strategy
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.tasks.classifier import Classifier
+from sweeper.training.base_model.first_stage import folder_of
+from sweeper.training.base_model.keeper import BaseKeeper, checkpoint
+from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.trial.artifacts import load_trained, record_of
+from sweeper.trials import TrialConfig
+
+
+def head_names(model: nn.Module) -> set[str]:
+    """Weights of a new head, by their names in the assembled model."""
+    return {name for name, _ in model.named_parameters() if name.startswith("head.")}
+
+
+def start_head(model: Classifier, probe: Probe) -> None:
+    """Let the head begin as the frozen probe."""
+    model.head.become(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias))
+
+
+@contextmanager
+def assembled(
+    shared: SharedModel, strategy: Strategy, config: TrialConfig, keeper: BaseKeeper | None = None
+) -> Iterator[nn.Module]:
+    """The model to train, built from exactly the base weights and the trial's seed.
+
+    Whatever happens inside, the base is itself again afterwards.
+
+    Args:
+        shared: What the trials of its base model share.
+        strategy: Of the trial.
+        config: What to train.
+        keeper: Lends the base; the base model's own if None.
+    """
+    keeper = keeper or shared.context.keeper
+    parameters = config.parameters
+    # First, since the features come from the base before anything is put on it.
+    from_probe = parameters.get("head_init") == "probe"
+    probe = shared.features.probe_for(parameters).probe if from_probe else None
+    sample = shared.features.sample
+    dtype = strategy.base_dtype(config.precision)
+    sharded = config.sharding == "fsdp"
+    quantized = strategy.quantization_config(parameters, sharded=sharded)
+    changes = strategy.changes_base(parameters)
+    base = keeper.lend(dtype, quantized, will_change=changes)
+    returned = base
+    try:
+        set_seed(config.seed)
+        adapted = strategy.apply(base, parameters, _setting(shared, config))
+        try:
+            # Not before: PEFT would hook the base's embeddings, which only the reentrant variant
+            # needs, and the hook would outlive the adapter.
+            checkpoint(base, config.gradient_checkpointing)
+            # Seeded again, so that a head starts alike beside every strategy.
+            set_seed(config.seed)
+            model = shared.context.task.assemble(adapted, parameters)
+            if isinstance(model, Classifier) and sample is not None:
+                model.head.normalise(torch.from_numpy(sample))
+                if probe is not None:
+                    start_head(model, probe)
+            yield model
+        finally:
+            returned = strategy.remove(adapted)
+    finally:
+        checkpoint(base, False)
+        keeper.give_back(returned, dtype, quantized, changed=changes)
+
+
+@contextmanager
+def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
+    """A model from its saved weights, to be used once.
+
+    Args:
+        shared: What the trials of its base model share.
+        folder: ``weights/`` of a trial.
+
+    Raises:
+        UsageError: The folder is not one of trained weights, or their base is gone.
+    """
+    record = record_of(folder)
+    strategy = strategy_named(record.strategy)
+    dtype = getattr(torch, record.base_dtype)
+    quantized = strategy.quantization_config(record.parameters)
+    keeper = shared.context.keeper
+    if record.first_stage is not None:
+        keeper = shared.first_stages.keeper(folder_of(record.first_stage, folder))
+    base = keeper.lend(dtype, quantized)
+    try:
+        model = load_trained(folder, base)
+        try:
+            yield model
+        finally:
+            strategy.remove(model.base if isinstance(model, Classifier) else model)
+    finally:
+        keeper.give_back(base, dtype, quantized, changed=False)
+
+
+def _setting(shared: SharedModel, config: TrialConfig) -> Setting:
+    return Setting(
+        task_type=shared.context.task.task_type,
+        precision=config.precision,
+        gradient_checkpointing=config.gradient_checkpointing,
+        seed=config.seed,
+        tokenizer=shared.context.tokenizer,
+    )

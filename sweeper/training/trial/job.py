@@ -1,0 +1,306 @@
+"""One call to train, and what it leaves behind: results, item losses, weights.
+
+Knows what a result holds; knows nothing of how a model is trained.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sweeper.artifact import write_text
+from sweeper.backend import Decision, Interrupted
+from sweeper.evaluation.judge import Judge
+from sweeper.strategies.base import Strategy
+from sweeper.tasks.base import Evaluation
+from sweeper.tasks.classification import Classification
+from sweeper.tasks.generate_label import GenerateLabel
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.first_stage import ReadBase
+from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.loop.out_of_memory import Batching
+from sweeper.training.loop.progress import TrainingProgress
+from sweeper.training.trial.artifacts import TrainedRecord, save_trained
+from sweeper.training.trial.library_versions import versions
+from sweeper.training.trial.ranks import Ranks
+from sweeper.trials import (
+    Failure,
+    FailureKind,
+    FirstItems,
+    FirstStageResult,
+    RungReport,
+    State,
+    TrialConfig,
+    TrialResult,
+)
+
+ITEM_LOSSES = "item_losses.json"
+GENERAL_LOSSES = "general_item_losses.json"
+WEIGHTS = "weights"
+
+
+@dataclass(frozen=True)
+class Final:
+    """The trial's result on the whole validation split, and the rung whose weights gave it."""
+
+    rung: int
+    evaluation: Evaluation
+    stopped_because: str = ""
+    stopped_at: int | None = None
+
+
+@dataclass
+class Job:
+    """One trial to train.
+
+    Args:
+        shared: What the trials of its base model share.
+        config: What to train.
+        folder: Of this attempt.
+        report: Told of each rung once, over all retries.
+        should_stop: Asked at each step.
+        run: The run's folder, where a base that read a corpus is kept for its adapters; None
+            leaves it in the cache alone.
+    """
+
+    shared: SharedModel
+    config: TrialConfig
+    folder: Path
+    report: Callable[[RungReport], Decision]
+    should_stop: Callable[[], bool]
+    run: Path | None = None
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
+    batching: Batching = field(init=False)
+    peak_memory_gib: float | None = None
+    ranks: Ranks | None = None
+    read_base: ReadBase | None = None
+    first_stage: FirstStageResult | None = None
+    base_on_general: Evaluation | None = None
+    general: Evaluation | None = None
+    _reported: int = 0
+    _started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self.batching = Batching(
+            self.config.micro_batch,
+            self.config.gradient_accumulation_steps,
+            self.config.evaluation_batch,
+        )
+
+    @property
+    def context(self) -> ModelContext:
+        """The base model and its data."""
+        return self.shared.context
+
+    @property
+    def mixed(self) -> bool:
+        """Whether to compute in bf16 under autocast."""
+        return self.config.precision == "bf16-mixed"
+
+    def judge(self) -> Judge:
+        """Scores this trial's models on validation."""
+        return Judge(
+            self.context.task,
+            self.context.items("validation"),
+            self.batching.evaluation,
+            self.mixed,
+            self.should_stop,
+        )
+
+    def take_read_base(self, read: ReadBase) -> None:
+        """The base that this trial trains on, after a first stage.
+
+        A trial that starts again with a smaller micro-batch still is the one that ran the stage.
+        """
+        if self.first_stage is None or self.first_stage.id != read.result.id:
+            self.first_stage = read.result
+        self.read_base = read
+
+    @property
+    def watches_general(self) -> bool:
+        """Whether the loss on general text is measured: where the sweep or this trial asks."""
+        wanted = ("replay_share", "general_loss_limit")
+        guarded = any(self.config.parameters.get(name) for name in wanted)
+        text = self.context.task.task_type == "CAUSAL_LM"
+        return self.shared.general.watched or (guarded and text)
+
+    def on_general(self, model: nn.Module, count: int | None = None) -> Evaluation:
+        """This trial's model on the general text that was held back, or on its first items."""
+        return self.shared.general.measure(
+            model, self.batching.evaluation, self.mixed, self.should_stop, count
+        )
+
+    def tell(
+        self,
+        rung: int,
+        evaluation: Evaluation,
+        train_loss: float | None,
+        epochs: float,
+        general_loss: float | None = None,
+    ) -> Decision:
+        """Report a rung, unless an earlier try of the same trial has.
+
+        Raises:
+            Interrupted: The answer was to stop.
+        """
+        if rung <= self._reported:
+            return Decision.CONTINUE
+        self._reported = rung
+        decision = self.report(
+            RungReport(
+                number=self.config.number,
+                attempt=self.config.attempt,
+                rung=rung,
+                validation_loss=evaluation.loss,
+                items=len(evaluation.losses),
+                first_items=self._first(evaluation),
+                general_loss=general_loss,
+                train_loss=train_loss,
+                optimizer_steps=self.progress.steps,
+                epochs=epochs,
+                tokens=self.progress.tokens,
+                replay_tokens=self.progress.replay_tokens,
+                training_seconds=self.progress.training_seconds,
+                evaluation_seconds=self.progress.evaluation_seconds,
+                metrics=evaluation.metrics,
+            )
+        )
+        if decision is Decision.STOP:
+            raise Interrupted
+        return decision
+
+    def _first(self, evaluation: Evaluation) -> FirstItems | None:
+        count = self.config.budget.rung_items
+        whole = len(self.context.items("validation").examples)
+        if count >= whole:
+            return None
+        losses, weights = evaluation.losses[:count], evaluation.weights[:count]
+        return FirstItems.among(losses.tolist(), whole, weights.tolist())
+
+    def completed(self, strategy: Strategy, model: nn.Module, final: Final) -> TrialResult:
+        """Write what a completed trial leaves behind, and give its result."""
+        self._write_item_losses(final.evaluation)
+        if self.config.keep_weights:
+            if self.read_base and self.run is not None and not strategy.saves_whole_model:
+                self.read_base.keep_in(self.run)
+            save_trained(self.folder / WEIGHTS, model, strategy, self._record(strategy))
+        return self._result(
+            "COMPLETE",
+            **parameter_counts(model),
+            validation_loss=final.evaluation.loss,
+            best_rung=final.rung,
+            metrics=final.evaluation.metrics,
+            item_losses=ITEM_LOSSES,
+            stopped_at_rung=final.stopped_at,
+            stopped_because=final.stopped_because,
+            **self._general_losses(),
+            weights=WEIGHTS if self.config.keep_weights else None,
+            notes=self.context.notes("train", "validation"),
+        )
+
+    def pruned(self, model: nn.Module, rung: int) -> TrialResult:
+        """The result of a trial that was told to end at a rung."""
+        return self._result("PRUNED", **parameter_counts(model), pruned_at_rung=rung)
+
+    def failed(
+        self,
+        kind: FailureKind,
+        detail: str,
+        needed_gib: float | None = None,
+        had_gib: float | None = None,
+    ) -> TrialResult:
+        """The result of a trial that could not be finished."""
+        detail = detail.strip().splitlines()[0]
+        failure = Failure(kind=kind, detail=detail, needed_gib=needed_gib, had_gib=had_gib)
+        return self._result("FAIL", failure=failure)
+
+    def _result(self, state: State, **known: Any) -> TrialResult:
+        progress, config = self.progress, self.config
+        training, evaluation = progress.training_seconds, progress.evaluation_seconds
+        read = self.first_stage.seconds if self.first_stage and self.first_stage.ran_here else 0.0
+        spent = training + evaluation + read
+        return TrialResult(
+            number=config.number,
+            attempt=config.attempt,
+            seed=config.seed,
+            state=state,
+            optimizer_steps=progress.steps,
+            tokens=progress.tokens,
+            replay_tokens=progress.replay_tokens,
+            training_seconds=training,
+            evaluation_seconds=evaluation,
+            setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
+            first_stage=self.first_stage,
+            peak_memory_gib=self.peak_memory_gib,
+            micro_batch=self.batching.micro,
+            evaluation_batch=self.batching.evaluation,
+            data_fingerprint=self.context.dataset.fingerprint,
+            model_revision=self.context.facts.revision,
+            versions=versions(),
+            **known,
+        )
+
+    def _record(self, strategy: Strategy) -> TrainedRecord:
+        task, facts = self.context.task, self.context.facts
+        dtype = strategy.base_dtype(self.config.precision)
+        return TrainedRecord(
+            task=self.config.task,
+            strategy=self.config.strategy,
+            parameters=dict(self.config.parameters),
+            base_model=facts.id,
+            base_revision=facts.revision,
+            base_dtype=str(dtype).removeprefix("torch."),
+            sequence_length=task.sequence_length,
+            labels=self.context.dataset.labels,
+            classes_by="generate" if isinstance(task, GenerateLabel) else "head",
+            pooling=task.pooling if isinstance(task, Classification) else None,
+            first_stage=self.first_stage.id
+            if self.first_stage and not strategy.saves_whole_model
+            else None,
+        )
+
+    def _general_losses(self) -> dict[str, Any]:
+        """What the result says of general text, item by item in a file beside it."""
+        base = self.base_on_general
+        if self.general is None or base is None:
+            return {}
+        kept = {
+            "losses": self.general.losses.tolist(),
+            "base_losses": base.losses.tolist(),
+            "weights": base.weights.tolist(),
+        }
+        write_text(self.folder / GENERAL_LOSSES, json.dumps(kept))
+        return {
+            "general_loss": self.general.loss,
+            "general_loss_base": base.loss,
+            "general_item_losses": GENERAL_LOSSES,
+        }
+
+    def _write_item_losses(self, evaluation: Evaluation) -> None:
+        examples = self.context.items("validation").examples
+        write_text(
+            self.folder / ITEM_LOSSES,
+            json.dumps(
+                {
+                    "keys": [example.key for example in examples],
+                    "losses": evaluation.losses.tolist(),
+                    "scores": evaluation.scores.tolist(),
+                    "weights": evaluation.weights.tolist(),
+                }
+            ),
+        )
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """How many parameters train, and how many there are."""
+    sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    return {
+        "trainable_parameters": sum(size for size, trains in sizes if trains),
+        "total_parameters": sum(size for size, _ in sizes),
+    }

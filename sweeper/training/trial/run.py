@@ -1,0 +1,96 @@
+"""One trial from its configuration to its result.
+
+The failures that training can bring about become results here; anything else is a bug and passes.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sweeper.errors import SweeperError
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.training.loop.out_of_memory import MemoryGuard, TooLarge
+from sweeper.training.loop.progress import Diverged
+from sweeper.training.trial.closed_form import fit_head
+from sweeper.training.trial.gradient import read_corpus, train_once
+from sweeper.training.trial.job import Job
+from sweeper.training.trial.ranks import Ranks, train_in_ranks
+from sweeper.trials import TrialResult
+
+_LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
+
+
+def train_trial(job: Job, guard: MemoryGuard) -> TrialResult:
+    """Train and score one trial.
+
+    Args:
+        job: The trial.
+        guard: Knows which micro-batches fitted before.
+
+    Raises:
+        Interrupted: It was told to stop.
+    """
+    with trial_log(job.folder / "trainer.log") as log:
+        log.info("%s %s", job.config.strategy, job.config.parameters)
+        try:
+            result = _train(job, guard)
+        except Diverged as error:
+            result = job.failed("diverged", str(error))
+        except TooLarge as error:
+            result = job.failed("out-of-memory", str(error), error.needed_gib, error.had_gib)
+        except SweeperError as error:
+            result = job.failed("refused", str(error))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            result = job.failed("disk-full", str(error))
+        log.info("%s %s", result.state, result.failure or result.metrics)
+        return result
+
+
+def _train(job: Job, guard: MemoryGuard) -> TrialResult:
+    strategy = strategy_named(job.config.strategy)
+    if not strategy.gradient_trained:
+        return fit_head(job, strategy)
+    if job.ranks is not None:
+        return _together(job, job.ranks, guard)
+    return guard.run(
+        job.config.memory_setup(),
+        job.batching,
+        lambda batching, phase: train_once(job, strategy, batching, phase),
+    )
+
+
+def _together(job: Job, ranks: Ranks, guard: MemoryGuard) -> TrialResult:
+    """Several devices train; what they start from is made by this process alone."""
+    read_corpus(job)
+    job.shared.first_stages.forget()
+    job.context.keeper.forget()
+    result = train_in_ranks(ranks, guard, job.config.memory_setup())
+    return result.model_copy(update={"first_stage": job.first_stage})
+
+
+@contextmanager
+def trial_log(path: Path) -> Iterator[logging.Logger]:
+    """Collect log records of sweeper and its libraries in a file while the trial runs."""
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    own = logging.getLogger("sweeper")
+    level = own.level
+    own.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield logging.getLogger("sweeper.training.trial.run")
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        logging.captureWarnings(False)
+        own.setLevel(level)
+        handler.close()

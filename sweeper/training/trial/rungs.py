@@ -1,0 +1,216 @@
+"""Validation at rungs while a trial trains: measure, report, obey, remember the best weights.
+
+Knows the Trainer only through its callback; knows nothing of strategies or of the search.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from sweeper.backend import Decision, Interrupted
+from sweeper.tasks.base import Evaluation, Floats
+from sweeper.training.loop.out_of_memory import TrialPhase
+from sweeper.training.loop.progress import finite
+from sweeper.training.loop.sharding import as_first_rank_says
+from sweeper.training.trial.job import Final, Job
+from sweeper.training.trial.stopping import ItemLosses, Look, Rise, Stopping
+
+
+@dataclass(frozen=True)
+class RungWeights:
+    """A rung, its loss on the nested subset of validation items, and the weights it had.
+
+    ``forgets`` where it had lost more on general text than the trial's limit.
+    """
+
+    rung: int
+    subset_loss: float
+    weights: dict[str, Tensor]
+    forgets: bool = False
+
+    def worse_than(self, forgets: bool, loss: float) -> bool:
+        """Whether another rung is better: one within the limit beats one beyond it."""
+        return (forgets, loss) <= (self.forgets, self.subset_loss)
+
+
+# General items that are scored at a rung: a quarter of those at the end, since rungs are eight.
+_RUNG_ITEMS = 8
+
+
+class RungWatch(TrainerCallback):
+    """Evaluates at each rung and asks whether to go on.
+
+    Args:
+        job: The trial; its progress is counted on.
+        model: What is evaluated: the Trainer's, not wrapped.
+        at: Optimizer step to the rungs that lie there.
+        steps_per_epoch: Optimizer steps of one pass over the data.
+        phase: Told when evaluation begins and ends.
+        emphasis: ``(items,)`` what validation items count where the best weights are told; all
+            alike if None. Reports and results never have it.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        model: nn.Module,
+        at: dict[int, list[int]],
+        steps_per_epoch: int,
+        phase: TrialPhase,
+        emphasis: Floats | None = None,
+    ) -> None:
+        self._job = job
+        self._emphasis = emphasis
+        self._model = model
+        self._at = at
+        self._steps_per_epoch = steps_per_epoch
+        self._phase = phase
+        self._budget = job.config.budget
+        self._judge = job.judge()
+        self._best: RungWeights | None = None
+        self._last: Evaluation | None = None
+        self._stopping = Stopping.of(job.config.parameters, self._budget.stop_overfitting)
+        self._stopped: tuple[int, str] | None = None
+        self._last_forgets = False
+        self.pruned_at: int | None = None
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        progress = self._job.progress
+        progress.step()
+        if self._job.should_stop():
+            raise Interrupted
+        rungs = self._at.get(progress.steps)
+        if rungs is None:
+            return
+        progress.check()
+        evaluation = self._evaluate(whole=self._budget.rungs in rungs)
+        general, lost = self._lost()
+        train_loss = progress.take_train_loss()
+        epochs = progress.steps / self._steps_per_epoch
+        for rung in rungs:
+            told = self._job.tell(rung, evaluation, train_loss, epochs, general)
+            if told is Decision.PRUNE:
+                self.pruned_at = rung
+                control.should_training_stop = True
+                return
+        limit = self._stopping.limit
+        forgets = limit is not None and lost is not None and lost.mean > limit
+        items = self._remember(rungs[-1], evaluation, forgets)
+        why = as_first_rank_says(self._stopping.saw(Look(items, train_loss, epochs, lost)))
+        if why and rungs[-1] < self._budget.rungs:
+            self._stopped = rungs[-1], why
+            control.should_training_stop = True
+
+    def _lost(self) -> tuple[float | None, Rise | None]:
+        """Loss on general text and what was lost since the base, where the trial has a limit."""
+        base = self._job.base_on_general
+        if self._stopping.limit is None or base is None:
+            return None, None
+        tuned = self._timed(lambda: self._job.on_general(self._model, _RUNG_ITEMS))
+        finite(tuned.loss, "loss on general text")
+        return tuned.loss, Rise.of(_items(tuned), _items(base))
+
+    def score_general(self) -> None:
+        """Score the model, as ``finish`` left it, on all general text that was held back.
+
+        Raises:
+            Diverged: The loss is not finite.
+        """
+        self._job.general = self._timed(lambda: self._job.on_general(self._model))
+        finite(self._job.general.loss, "loss on general text")
+
+    def _evaluate(self, whole: bool) -> Evaluation:
+        """Score the model; time it apart from training.
+
+        Raises:
+            Diverged: The validation loss is not finite.
+        """
+        count = None if whole else self._budget.rung_items
+        evaluation = self._timed(lambda: self._judge.evaluate(self._model, count))
+        finite(evaluation.loss, "validation loss")
+        return evaluation
+
+    def _timed(self, evaluate: Callable[[], Evaluation]) -> Evaluation:
+        start = time.perf_counter()
+        self._phase.evaluating = True
+        evaluation = evaluate()
+        self._phase.evaluating = False
+        self._job.progress.evaluation_seconds += time.perf_counter() - start
+        return evaluation
+
+    def _remember(self, rung: int, evaluation: Evaluation, forgets: bool) -> ItemLosses:
+        """Keep the weights if they are the best so far; the items that tell."""
+        last = rung == self._budget.rungs
+        items = self._telling(evaluation, self._budget.rung_items)
+        loss = items.mean
+        if last:
+            self._last = evaluation
+        if self._best is None or self._best.worse_than(forgets, loss):
+            weights = {} if last else trained_weights(self._model)
+            self._best = RungWeights(rung, loss, weights, forgets)
+        self._last_forgets = forgets
+        return items
+
+    def _telling(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
+        """The first ``count`` items, whose loss tells which weights are best."""
+        losses, weights = evaluation.losses[:count], evaluation.weights[:count]
+        if self._emphasis is not None:
+            weights = weights * self._emphasis[: len(weights)]
+        return ItemLosses(losses, weights)
+
+    def finish(self) -> Final:
+        """Choose between the last weights and the best rung's, by the whole validation split.
+
+        The model holds the chosen weights afterwards.
+
+        Raises:
+            RuntimeError: The last rung was never evaluated: a trial without validation loss.
+        """
+        if self._stopped is not None and self._best is not None:
+            return self._stopped_early(self._best, *self._stopped)
+        if self._last is None or self._best is None:
+            raise RuntimeError("the trial ended without a validation loss at its last rung")
+        last = Final(self._budget.rungs, self._last)
+        if self._best.rung == last.rung:
+            return last
+        kept = trained_weights(self._model)
+        set_weights(self._model, self._best.weights)
+        earlier = Final(self._best.rung, self._evaluate(whole=True))
+        within = self._last_forgets and not self._best.forgets
+        better = self._telling(earlier.evaluation).mean < self._telling(last.evaluation).mean
+        if within or better:
+            return earlier
+        set_weights(self._model, kept)
+        return last
+
+    def _stopped_early(self, best: RungWeights, rung: int, why: str) -> Final:
+        set_weights(self._model, best.weights)
+        return Final(best.rung, self._evaluate(whole=True), stopped_because=why, stopped_at=rung)
+
+
+def _items(evaluation: Evaluation) -> ItemLosses:
+    return ItemLosses(evaluation.losses, evaluation.weights)
+
+
+def trained_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A copy in main memory of everything that trains."""
+    return {
+        name: weight.detach().to("cpu", copy=True)
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
+
+
+def set_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Put copied weights back."""
+    named = dict(model.named_parameters())
+    for name, weight in weights.items():
+        named[name].data.copy_(weight)

@@ -1,0 +1,140 @@
+"""When a trial ends before its budget does: it overfits, stands still, or forgets too much.
+
+Knows losses at rungs; knows neither models nor the search.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sweeper.spec import Scalar
+from sweeper.tasks.base import Floats
+
+# Of a normal distribution, one-sided: a rise is beyond noise at 95%.
+_BEYOND = 1.645
+# Looks since the best one before a trial is said to overfit: one that is worse may be owed to the
+# order of the data.
+_SINCE_BEST = 2
+
+
+@dataclass(frozen=True)
+class ItemLosses:
+    """Losses of the same items at each look, and what each counts; both of shape ``(items,)``."""
+
+    losses: Floats
+    weights: Floats
+
+    @property
+    def mean(self) -> float:
+        """The loss that they tell."""
+        return float(np.average(self.losses, weights=self.weights))
+
+
+@dataclass(frozen=True)
+class Rise:
+    """How much worse the same items are than they were.
+
+    Args:
+        mean: Nats per term.
+        error: Standard error over the items.
+    """
+
+    mean: float
+    error: float
+
+    @classmethod
+    def of(cls, now: ItemLosses, before: ItemLosses) -> Rise:
+        """Paired with the first items of ``before``."""
+        count = len(now.losses)
+        differences: Floats = now.losses - before.losses[:count]
+        shares = now.weights / now.weights.sum()
+        mean = float(np.dot(shares, differences))
+        spread = float(np.sqrt(np.dot(shares**2, (differences - mean) ** 2)))
+        return cls(mean, spread * math.sqrt(count / max(1, count - 1)))
+
+    def beyond(self, limit: float) -> bool:
+        """More than the limit, and not by chance."""
+        return self.mean - _BEYOND * self.error > limit
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a rung showed of a trial.
+
+    Args:
+        items: Of the task's validation split.
+        train_loss: Since the look before, where that is known.
+        epochs: Passes over the train split so far.
+        lost: On general text since the base, where that is watched.
+    """
+
+    items: ItemLosses
+    train_loss: float | None = None
+    epochs: float = 0.0
+    lost: Rise | None = None
+
+
+@dataclass
+class Stopping:
+    """Early stopping by two losses that are watched apart.
+
+    Args:
+        patience: Stop after so many looks in a row without a better validation loss of the task
+            (after Prechelt 1998, Early Stopping - But When?, whose criterion UP counts rises in a
+            row); None for never.
+        limit: Nats per token by which the loss on general text may rise; None for no limit.
+        overfitting: Whether to stop once rows are seen again, the training loss falls, and the
+            validation loss has risen above its best by more than its items scatter.
+    """
+
+    patience: int | None = None
+    limit: float | None = None
+    overfitting: bool = False
+    _best: Look | None = None
+    _waited: int = field(default=0)
+
+    @classmethod
+    def of(cls, parameters: dict[str, Scalar], overfitting: bool = False) -> Stopping:
+        """As a trial's parameters say."""
+        patience, limit = (
+            parameters.get("early_stopping_patience"),
+            parameters.get("general_loss_limit"),
+        )
+        return cls(
+            None if patience is None else int(patience),
+            None if limit is None else float(limit),
+            overfitting,
+        )
+
+    def saw(self, look: Look) -> str:
+        """Why to stop at this rung, in words; empty to go on."""
+        best = self._best
+        if best is None or look.items.mean < best.items.mean:
+            self._best, self._waited = look, 0
+        else:
+            self._waited += 1
+        lost = look.lost
+        if self.limit is not None and lost is not None and lost.beyond(self.limit):
+            return (
+                f"the loss on general text rose by {lost.mean:.3f} nats per token, beyond the "
+                f"limit of {self.limit:g}"
+            )
+        if self.patience is not None and self._waited >= self.patience:
+            return f"validation loss did not improve in {self._waited} rungs"
+        if self.overfitting and best is not None and self._overfits(look, best):
+            return (
+                f"it overfits: validation loss rose from {best.items.mean:.4g} to "
+                f"{look.items.mean:.4g}, beyond noise, while training loss fell to "
+                f"{look.train_loss:.4g}"
+            )
+        return ""
+
+    def _overfits(self, look: Look, best: Look) -> bool:
+        if self._waited < _SINCE_BEST or look.epochs <= 1:
+            return False
+        if look.train_loss is None or best.train_loss is None:
+            return False
+        return look.train_loss < best.train_loss and Rise.of(look.items, best.items).beyond(0.0)

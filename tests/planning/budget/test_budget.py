@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sweeper.errors import SpecError
+from sweeper.planning.budget.budget import first_rung, parse_budget, searched_shares
+from sweeper.planning.budget.rung_schedule import RUNGS
+from sweeper.planning.planner import make_plan
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [("8gpuh", 8.0, "gpuh"), ("30 usd", 30.0, "usd"), ("2h", 2.0, "h"), ("0.5h", 0.5, "h")],
+)
+def test_a_budget_is_an_amount_with_a_unit(text: str, amount: float, unit: str) -> None:
+    limit = parse_budget(text)
+    assert limit is not None
+    assert (limit.amount, limit.unit) == (amount, unit)
+
+
+@pytest.mark.parametrize("text", ["8", "gpuh", "8 hours", "-1h", "0h", "1e3h", ""])
+def test_anything_else_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(SpecError, match="8gpuh"):
+        parse_budget(text)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "expected"), [(0.0, 2), (0.05, 2), (0.25, 2), (0.26, 3), (0.4, 4), (0.9, 8)]
+)
+def test_no_rung_before_a_quarter_or_the_end_of_warmup(warmup: float, expected: int) -> None:
+    rung = first_rung(warmup)
+    assert rung == expected
+    assert rung == RUNGS or rung >= warmup * RUNGS
+
+
+@pytest.mark.parametrize("first", range(2, RUNGS + 1))
+def test_a_searched_trial_costs_between_its_first_rung_and_a_full_budget(first: int) -> None:
+    least, expected, most = searched_shares(first)
+    assert 0.5 < least <= expected <= most == 1.0
+    assert (least == 1.0) == (first == RUNGS)
+    assert searched_shares(max(2, first - 1)) <= (least, expected, most)
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, 3), (2, 4), (4, 4)])
+def test_a_trial_is_pruned_only_where_it_is_looked_at(every: int, expected: int) -> None:
+    assert first_rung(0.3, every) == expected
+
+
+def test_search_and_confirmation_are_ranges_apart(scene: Any) -> None:
+    budget = make_plan(*scene(price=2.0)).budget
+    for part in (budget.search, budget.confirmation):
+        assert 0 < part.low < part.seconds < part.high
+    assert budget.finalists == 3
+    assert budget.gpu_hours is not None
+    assert budget.cost_usd == pytest.approx(budget.gpu_hours * 2.0, rel=0.01)
+
+
+def test_a_budget_limits_the_trials_and_says_so(scene: Any) -> None:
+    rich = make_plan(*scene(aim={"budget": "1000gpuh"})).budget
+    assert rich.trials == 20
+    assert not any("buys about" in note for note in rich.notes)
+    hours = rich.gpu_hours or 0.0
+    poor = make_plan(*scene(aim={"budget": f"{hours * 0.7:.3f}gpuh"})).budget
+    assert 1 <= poor.trials < 20
+    assert any("buys about" in note for note in poor.notes)
+    tiny = make_plan(*scene(aim={"budget": "0.001gpuh"})).budget
+    assert tiny.trials == 1
+    assert any("more than the whole budget" in note for note in tiny.notes)
+
+
+def test_a_budget_for_less_than_the_confirmation_says_what_would_help(scene: Any) -> None:
+    whole = make_plan(*scene()).budget
+    hours = whole.confirmation.seconds / 3600
+    some = make_plan(*scene(aim={"budget": f"{hours:.4f}h"})).budget
+    assert some.trials == 1
+    assert any("--confirmation-seeds 1" in note and "trials." in note for note in some.notes)
+
+
+def test_every_strategy_says_what_its_trials_buy(scene: Any) -> None:
+    facts = {"gpus": 8, "price": 2.0, "model": "7B", "gpu_gib": 180.0}
+    budget = make_plan(*scene(aim={"budget": "30usd"}, **facts)).budget
+    assert {p.strategy for p in budget.purchases} == {"lora", "full"}
+    for purchase in budget.purchases:
+        assert purchase.full_trials is not None
+        assert purchase.cost_usd_per_trial is not None
+        assert purchase.cost_usd_per_trial == pytest.approx(
+            2.0 * purchase.device_hours_per_trial, rel=0.01
+        )
+        assert purchase.gpus_per_trial * purchase.trials_at_once <= 8
+        spent = purchase.full_trials * purchase.cost_usd_per_trial
+        assert spent <= 30.0 * 1.01
+    assert budget.trials_at_once >= 1
+
+
+def test_dollars_without_a_price_are_said_to_be_unknown(scene: Any) -> None:
+    notes = make_plan(*scene(aim={"budget": "30usd"})).budget.notes
+    assert any("no price" in note and "--price" in note for note in notes)
+
+
+def test_more_gpus_run_more_trials_at_once(scene: Any) -> None:
+    one = make_plan(*scene(gpu_gib=180.0)).budget
+    eight = make_plan(*scene(gpu_gib=180.0, gpus=8)).budget
+    assert (one.trials_at_once, eight.trials_at_once) == (1, 8)
+    assert eight.search.seconds < one.search.seconds
+
+
+def test_workers_share_a_cpu(scene: Any) -> None:
+    facts = {"model": "smollm2", "gpu_gib": None}
+    budget = make_plan(*scene(search={"workers": 2}, **facts)).budget
+    assert budget.trials_at_once == 2
+
+
+def test_a_trial_of_few_steps_may_be_pruned_too(scene: Any) -> None:
+    budget = make_plan(*scene(rows=60, training={"epochs": 1})).budget
+    assert budget.first_rung == max(2, budget.rung_every) < RUNGS
+
+
+def test_the_full_budget_is_epochs_times_tokens(scene: Any) -> None:
+    budget = make_plan(*scene(rows=1000, training={"epochs": 2})).budget
+    assert budget.full_tokens == 2 * 1000 * 200
+
+
+@pytest.mark.parametrize(
+    ("training", "stops"),
+    [
+        ({"epochs": 2}, True),
+        ({"epochs": 1}, False),  # no row is seen twice
+        ({"epochs": 2, "stop_overfitting": False}, False),
+        ({"epochs": 1, "stop_overfitting": True}, True),
+    ],
+)
+def test_trials_that_overfit_end_early_where_rows_are_seen_again(
+    scene: Any, training: dict[str, Any], stops: bool
+) -> None:
+    budget = make_plan(*scene(training=training)).budget
+    assert budget.stop_overfitting is stops
+    assert any("more than once" in note for note in budget.notes) is (
+        training["epochs"] > 1 and stops
+    )

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sweeper.hyperparameters import BATCH
+from sweeper.memory.estimate import Setup
+from sweeper.planning.budget.candidate_costs import course_of, priced
+from sweeper.planning.budget.rung_schedule import Looks
+from sweeper.planning.candidates import validation_rows
+from sweeper.planning.costs.trial_seconds import Course, clock_of
+from sweeper.planning.planner import make_plan
+
+
+def small(scene: Any, **changes: Any) -> Any:
+    return scene(model="minilm", task="classification", gpu_gib=None, **changes)
+
+
+def course(spec: Any, facts: Any) -> Course:
+    return course_of(
+        spec,
+        facts,
+        facts.models[0],
+        epochs=1.0,
+        looks=Looks(1, 50),
+        validation_rows=validation_rows(spec, facts),
+    )
+
+
+def test_a_sweep_is_search_confirmation_and_what_lies_beside(scene: Any) -> None:
+    budget = make_plan(*small(scene)).budget
+    parts = [budget.search, budget.confirmation, budget.beside]
+    assert budget.sweep is not None
+    assert budget.sweep.seconds == pytest.approx(sum(p.seconds for p in parts if p), abs=0.01)
+    assert budget.sweep.low < budget.sweep.seconds < budget.sweep.high
+
+
+def test_smaller_batches_and_more_modules_take_longer(scene: Any) -> None:
+    spec, facts = small(scene)
+    plan, run = make_plan(spec, facts), course(spec, facts)
+    setup = Setup(
+        strategy="lora", micro_batch=16, sequence_length=20, evaluation_batch=64,
+        precision="fp32", classes=run.classes, device="cpu", target_modules=("q_proj",),
+    )  # fmt: skip
+    model, hardware = facts.models[0], plan.facts.hardware
+    seconds = clock_of(model, setup, hardware).whole(run)
+    for slower in ({"micro_batch": 4}, {"target_modules": "all-linear"}, {"strategy": "full"}):
+        assert clock_of(model, replace(setup, **slower), hardware).whole(run) > seconds
+
+
+def test_the_search_is_priced_by_the_batches_that_it_will_try(scene: Any) -> None:
+    spec, facts = small(scene)
+    candidate = make_plan(spec, facts).candidate("lora")
+    batch = candidate.parameters[BATCH]
+    tiny = batch.model_copy(update={"choices": (1, 2), "prior": None, "searched": True})
+    changed = candidate.model_copy(update={"parameters": {**candidate.parameters, BATCH: tiny}})
+    cheap, dear = (priced(c, facts, course(spec, facts)) for c in (candidate, changed))
+    assert dear.default == pytest.approx(cheap.default)
+    assert dear.searched > 1.5 * cheap.searched
+
+
+def test_a_frozen_head_is_made_by_its_baseline(scene: Any) -> None:
+    spec, facts = small(scene)
+    plan = make_plan(spec, facts)
+    assert priced(plan.candidate("head"), facts, course(spec, facts)).free
+    assert not priced(plan.candidate("lora"), facts, course(spec, facts)).free
+
+
+def test_workers_on_one_cpu_do_not_make_it_faster(scene: Any) -> None:
+    one, two = (make_plan(*small(scene, search={"workers": n})).budget for n in (1, 2))
+    assert one.search.seconds == two.search.seconds
+
+
+def test_text_answers_cost_time_on_the_test_split(scene: Any) -> None:
+    spec, facts = scene(model="smollm2", gpu_gib=None)
+    silent = spec.model_copy(
+        update={"evaluation": spec.evaluation.model_copy(update={"generate_items": 0})}
+    )
+    told, quiet = (make_plan(s, facts).budget.beside for s in (spec, silent))
+    assert told is not None
+    assert quiet is not None
+    assert told.seconds > quiet.seconds
+
+
+def test_money_and_energy_come_from_the_sweep_as_ranges(scene: Any) -> None:
+    spec, facts = scene(price=2.0)
+    hardware = facts.hardware.model_copy(update={"watts": 400.0})
+    budget = make_plan(spec, facts.model_copy(update={"hardware": hardware})).budget
+    assert budget.sweep is not None
+    hours = budget.sweep.high / 3600
+    assert budget.cost_high_usd == pytest.approx(2.0 * hours, abs=0.01)
+    assert budget.energy_high_kwh == pytest.approx(0.4 * hours, rel=0.01)
+    assert budget.cost_low_usd is not None
+    assert budget.cost_low_usd < budget.cost_high_usd
+    unknown = make_plan(*small(scene)).budget
+    assert unknown.energy_low_kwh is None
+
+
+def test_the_plan_says_whether_its_times_are_calibrated(scene: Any) -> None:
+    spec, facts = small(scene)
+    assert "not calibrated" in make_plan(spec, facts).budget.timing[0]
+    hardware = facts.hardware.model_copy(update={"calibrated": "2026-01-31"})
+    known = make_plan(spec, facts.model_copy(update={"hardware": hardware})).budget
+    assert "calibrated on 2026-01-31" in known.timing[0]

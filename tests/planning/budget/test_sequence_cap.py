@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sweeper.planning.budget.sequence_cap import sequence_cap
+from sweeper.planning.planner import make_plan
+
+
+def cap(scene: Any, model: str = "7B", **facts: Any) -> Any:
+    spec, gathered = scene(model=model, **facts)
+    return sequence_cap(spec, gathered, gathered.models[0])
+
+
+def test_the_cap_holds_99_percent_of_the_examples(scene: Any) -> None:
+    found = cap(scene, lengths={"p99": 301, "longest": 304})
+    assert found.tokens == 304
+    assert "99% of the examples have at most 301 tokens" in found.why
+    assert found.cuts == ""
+
+
+def test_a_long_tail_is_cut(scene: Any) -> None:
+    facts: dict[str, Any] = {"lengths": {"p99": 300, "longest": 4000}}
+    found = cap(scene, **facts)
+    assert (found.tokens, found.cuts) == (304, "at most 1%")
+    assert not make_plan(*scene(**facts)).warnings
+
+
+def test_a_cap_that_cuts_much_is_warned_about(scene: Any) -> None:
+    warnings = make_plan(*scene(training={"max_length": 200})).warnings
+    told = next(w.why for w in warnings if "10% to 50% of the examples" in w.why)
+    assert "left out where the answer alone is longer" in told
+    shape: dict[str, Any] = {"task": "classification", "labels": 2}
+    cut = make_plan(*scene(model="minilm", training={"max_length": 200}, **shape)).warnings
+    assert any("lose their end" in warning.why for warning in cut)
+
+
+def test_the_models_context_bounds_the_cap(scene: Any) -> None:
+    lengths = {"mean": 700.0, "p50": 600, "p90": 900, "p99": 1200, "longest": 1300}
+    found = cap(scene, "minilm", task="classification", labels=2, lengths=lengths)
+    assert found.tokens == 512
+    assert found.cuts == "more than half"
+    assert found.mean == 512
+
+
+def test_the_users_length_wins_within_the_context(scene: Any) -> None:
+    assert cap(scene, training={"max_length": 100}).tokens == 100
+    assert cap(scene, training={"max_length": 100_000}).tokens == 4096
+
+
+@pytest.mark.parametrize("task", ["classification", "instruction", "code", "domain"])
+def test_without_data_a_typical_length_stands_in(scene: Any, task: str) -> None:
+    spec, facts = scene(task=task)
+    data = facts.data.model_copy(update={"lengths": None})
+    facts = facts.model_copy(update={"data": data})
+    found = sequence_cap(spec, facts, facts.models[0])
+    assert found.tokens in (128, 512)
+    assert "no data at hand" in found.why
+
+
+@given(st.lists(st.integers(1, 9000), min_size=5, max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_lengths_give_a_cap_within_the_context(scene: Any, lengths: list[int]) -> None:
+    p50, p90, p99, longest = sorted(lengths[1:])
+    shape = {"mean": float(lengths[0]), "p50": p50, "p90": p90, "p99": p99, "longest": longest}
+    found = cap(scene, lengths=shape)
+    assert 1 <= found.tokens <= 4096
+    assert found.mean <= found.tokens

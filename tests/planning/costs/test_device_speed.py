@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sweeper.facts.model import model_facts
+from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.memory.estimate import Setup
+from sweeper.planning.costs.device_speed import seconds_per_step, speed_of, trial_duration
+from sweeper.planning.costs.step_work import evaluation, forward_flops, training_step
+from sweeper.spec import ModelSpec
+
+MISTRAL = model_facts(ModelSpec(id="mistralai/Mistral-7B-v0.1"))
+LLAMA3 = model_facts(ModelSpec(id="meta-llama/Meta-Llama-3-8B"))
+LLAMA32 = model_facts(ModelSpec(id="meta-llama/Llama-3.2-3B"))
+SMOLLM = model_facts(ModelSpec(id="HuggingFaceTB/SmolLM2-135M"))
+MINILM = model_facts(ModelSpec(id="sentence-transformers/all-MiniLM-L6-v2"))
+
+
+def _gpu(tflops: float, bandwidth: float) -> HardwareFacts:
+    return HardwareFacts(
+        device="cuda", name="gpu", detected=False, gpus=1, memory_gib=80, bf16=True,
+        bf16_tflops=tflops, bandwidth_gb_per_second=bandwidth, fp32_tflops=20,
+    )  # fmt: skip
+
+
+A100, L40S = _gpu(312, 2039), _gpu(362, 864)
+#: One core of the EPYC that the measurements below are from.
+CORE = HardwareFacts(
+    device="cpu", name="cpu", detected=True, gpus=0, memory_gib=16, bf16=False, cpu_cores=1,
+    fp32_tflops=0.086, bandwidth_gb_per_second=21,
+)  # fmt: skip
+LONG: dict[str, Any] = {
+    "sequence_length": 4096, "gradient_checkpointing": True, "attention": "flash",
+    "target_modules": ("q_proj", "k_proj", "v_proj", "o_proj"),
+}  # fmt: skip
+
+
+# Tokens a second as published: fms-acceleration (A100 80GB) and PEFT's comparison (L40S).
+@pytest.mark.parametrize(
+    ("facts", "hardware", "setup", "tokens_per_second"),
+    [
+        (MISTRAL, A100, Setup(strategy="full", precision="bf16-pure", micro_batch=4, **LONG), 3063),
+        (MISTRAL, A100, Setup(strategy="lora", micro_batch=16, loss="fused", **LONG), 3951),
+        (
+            LLAMA3,
+            A100,
+            Setup(strategy="qlora", quantization="nf4", micro_batch=8, loss="fused", **LONG),
+            4105,
+        ),
+        (LLAMA32, L40S, Setup(strategy="lora", micro_batch=4, sequence_length=210), 5265),
+        (LLAMA32, L40S, Setup(strategy="prefix", micro_batch=4, sequence_length=210), 7480),
+    ],
+    ids=["full", "lora", "qlora", "short-lora", "short-prefix"],
+)
+def test_a_gpu_is_as_fast_as_published_within_a_third(
+    facts: ModelFacts, hardware: HardwareFacts, setup: Setup, tokens_per_second: float
+) -> None:
+    found = setup.tokens / seconds_per_step(facts, setup, hardware)
+    assert found == pytest.approx(tokens_per_second, rel=0.33)
+
+
+# CPU seconds of one step in float32 on one core, measured by this project.
+@pytest.mark.parametrize(
+    ("facts", "strategy", "batch", "length", "seconds"),
+    [
+        (MINILM, "full", 16, 32, 0.689), (MINILM, "full", 16, 128, 2.333),
+        (MINILM, "full", 32, 16, 0.601), (MINILM, "lora", 16, 32, 0.522),
+        (MINILM, "lora", 16, 128, 2.406), (SMOLLM, "full", 4, 64, 4.216),
+        (SMOLLM, "full", 4, 256, 13.420), (SMOLLM, "lora", 4, 64, 2.754),
+        (SMOLLM, "lora", 4, 256, 11.137),
+    ],
+)  # fmt: skip
+def test_a_core_is_as_fast_as_measured_within_a_fifth(
+    facts: ModelFacts, strategy: str, batch: int, length: int, seconds: float
+) -> None:
+    setup = Setup(
+        strategy=strategy, micro_batch=batch, sequence_length=length, precision="fp32",
+        lora_dropout=0.05, classes=2 if facts is MINILM else 0, device="cpu", padded=True,
+    )  # fmt: skip
+    found = seconds_per_step(facts, setup, CORE)
+    assert found == pytest.approx(seconds, rel=0.2)
+
+
+# CPU seconds of forward and backward passes in turn, bf16 under autocast against fp32.
+@pytest.mark.parametrize(
+    ("facts", "strategy", "batch", "length", "gain"),
+    [
+        (MINILM, "full", 16, 64, 1.59), (MINILM, "lora", 32, 128, 1.51),
+        (SMOLLM, "full", 8, 100, 1.53), (SMOLLM, "lora", 8, 100, 1.47),
+    ],
+)  # fmt: skip
+def test_bf16_on_a_processor_gains_what_was_measured(
+    facts: ModelFacts, strategy: str, batch: int, length: int, gain: float
+) -> None:
+    plain = Setup(
+        strategy=strategy, micro_batch=batch, sequence_length=length, precision="fp32",
+        classes=2 if facts is MINILM else 0, device="cpu",
+    )  # fmt: skip
+    mixed = replace(plain, precision="bf16-mixed")
+    able = CORE.model_copy(update={"bf16": True})
+    found = seconds_per_step(facts, plain, able) / seconds_per_step(facts, mixed, able)
+    assert found == pytest.approx(gain, rel=0.2)
+    assert seconds_per_step(facts, mixed, CORE) == seconds_per_step(facts, plain, CORE)
+
+
+LORA = Setup(strategy="lora", micro_batch=4, sequence_length=1024)
+
+
+@pytest.mark.parametrize(
+    "slower",
+    [{"gradient_checkpointing": True}, {"strategy": "full"}, {"quantization": "nf4"},
+     {"sequence_length": 4096, "micro_batch": 1}, {"precision": "fp32"}],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_more_work_takes_longer(slower: dict[str, Any]) -> None:
+    assert _seconds(replace(LORA, **slower)) > _seconds(LORA)
+
+
+def _seconds(setup: Setup) -> float:
+    return trial_duration(MISTRAL, setup, A100, 1_000_000, 0).seconds
+
+
+def test_a_trial_is_its_steps_and_its_evaluations() -> None:
+    whole = trial_duration(MISTRAL, LORA, A100, 1_000_000, 200_000)
+    trained = trial_duration(MISTRAL, LORA, A100, 1_000_000, 0)
+    judged = trial_duration(MISTRAL, LORA, A100, 0, 200_000)
+    assert whole.seconds == pytest.approx(trained.seconds + judged.seconds)
+    assert whole.low < whole.seconds < whole.high
+    # an evaluated token costs one forward pass; a trained one of LoRA at least two
+    assert judged.seconds / 200_000 < trained.seconds / 1_000_000
+
+
+def test_several_gpus_share_the_tokens() -> None:
+    one = trial_duration(MISTRAL, LORA, A100, 1_000_000, 0).seconds
+    four = trial_duration(MISTRAL, replace(LORA, gpus=4, sharding="ddp"), A100, 1_000_000, 0)
+    assert four.seconds == pytest.approx(one / 4, rel=0.01)
+
+
+def test_a_head_costs_one_pass_over_the_data() -> None:
+    setup = Setup(strategy="head", classes=5, micro_batch=16, sequence_length=64, precision="fp32")
+    head = trial_duration(MINILM, setup, CORE, 100_000, 0).seconds
+    full = trial_duration(MINILM, replace(setup, strategy="full"), CORE, 100_000, 0).seconds
+    assert head < full / 2.5
+
+
+def test_a_forward_pass_is_two_operations_a_weight_and_attention_grows_with_length() -> None:
+    blocks, head = forward_flops(MISTRAL, LORA, 0)
+    inside = MISTRAL.parameters - 2 * 32000 * 4096
+    assert blocks == pytest.approx(2 * inside, rel=1e-3)
+    assert head == 2 * 32000 * 4096
+    longer, _ = forward_flops(MISTRAL, LORA, 4096)
+    assert longer - blocks == 0.5 * 4 * 32 * 4096 * 4096
+
+
+def test_only_answers_cost_logits() -> None:
+    _, all_tokens = forward_flops(MISTRAL, LORA, 100)
+    _, answers = forward_flops(MISTRAL, replace(LORA, answer_fraction=0.25), 100)
+    assert answers == all_tokens / 4
+
+
+def test_work_adds_up_and_scales() -> None:
+    work = evaluation(MINILM, Setup(strategy="full", classes=2), 4, 32)
+    assert (work + work).flops == (work * 2).flops > 0
+    assert (work + work).bytes == (work * 2).bytes > 0
+
+
+def test_accumulation_repeats_micro_batches_but_not_the_optimizer() -> None:
+    once = training_step(SMOLLM, LORA)
+    four = training_step(SMOLLM, replace(LORA, gradient_accumulation_steps=4))
+    assert 3.9 < four.flops / once.flops < 4
+    assert four.streamed == once.streamed > 0
+    assert four.adapters == 4 * once.adapters > 0
+
+
+def test_an_uncalibrated_processor_is_told_by_its_cores_and_less_surely() -> None:
+    plain = CORE.model_copy(update={"fp32_tflops": None, "bandwidth_gb_per_second": None})
+    two = plain.model_copy(update={"cpu_cores": 2})
+    assert speed_of(two, LORA).flops == 2 * speed_of(plain, LORA).flops
+    known, unknown = speed_of(CORE, LORA).spread, speed_of(plain, LORA).spread
+    assert unknown[0] < known[0] < 1 < known[1] < unknown[1]
+
+
+def test_float32_runs_at_the_cards_float32_rate() -> None:
+    fp32 = replace(LORA, precision="fp32")
+    assert speed_of(A100, fp32).flops == pytest.approx(speed_of(A100, LORA).flops * 20 / 312)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import Any
+
+from sweeper.memory.estimate import Setup, estimate
+from sweeper.planning.planner import make_plan
+
+PROMPTS = {"aim": {"strategies": ("ptuning", "lora")}}
+LONG = {"mean": 480.0, "p50": 480, "p90": 500, "p99": 500, "longest": 500}
+
+
+def test_the_rank_may_only_widen_to_what_the_device_holds(scene: Any) -> None:
+    spec, facts = scene(gpu_gib=18.0)
+    lora = make_plan(spec, facts).candidate("lora")
+    rank = lora.parameters["r"]
+    assert rank.high is not None
+    assert rank.allowed_high is not None
+    assert rank.high <= rank.allowed_high < 256
+    setup = Setup(
+        strategy="lora",
+        r=int(rank.allowed_high),
+        micro_batch=lora.micro_batch,
+        gradient_accumulation_steps=lora.gradient_accumulation_steps,
+        sequence_length=lora.sequence_length,
+        gradient_checkpointing=lora.gradient_checkpointing,
+        precision=lora.precision,
+        evaluation_batch=lora.evaluation_batch,
+        lora_dropout=0.05,
+    )
+    assert estimate(facts.models[0], setup, 18.0).high_gib <= 18.0
+
+
+def test_with_room_the_whole_allowed_range_stays(scene: Any) -> None:
+    lora = make_plan(*scene(model="smollm2", gpu_gib=80.0)).candidate("lora")
+    assert lora.parameters["r"].allowed_high == 256
+
+
+def test_virtual_tokens_stay_within_the_models_context(scene: Any) -> None:
+    facts = {"task": "classification", "model": "minilm", "labels": 2, "gpu_gib": None}
+    lengths = {"mean": 470.0, "p50": 470, "p90": 480, "p99": 480, "longest": 480}
+    made = make_plan(*scene(lengths=lengths, **facts, **PROMPTS))
+    tokens = made.candidate("ptuning").parameters["num_virtual_tokens"]
+    assert tokens.allowed_high == 512 - 480
+    assert float(tokens.default) <= 32
+
+
+def test_prompts_without_room_in_the_context_are_refused_with_the_reason(scene: Any) -> None:
+    facts = {"task": "classification", "model": "minilm", "labels": 2, "gpu_gib": None}
+    lengths = {"mean": 500.0, "p50": 500, "p90": 510, "p99": 512, "longest": 512}
+    made = make_plan(*scene(lengths=lengths, **facts, **PROMPTS))
+    refused = next(item for item in made.rejected if item.strategy == "ptuning")
+    assert "leave room for 0 virtual ones" in refused.reason
+    assert "--max-length" in refused.remedy

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sweeper.errors import NothingFits
+from sweeper.facts.record import CorpusFacts
+from sweeper.hyperparameters import first_stage_rate
+from sweeper.memory.estimate import Setup, estimate
+from sweeper.plan import Candidate
+from sweeper.planning.fitting.first_stage import with_first_stage
+from sweeper.planning.identity import identity
+from sweeper.planning.planner import make_plan
+from sweeper.search.space import holds
+
+CORPUS = {"corpus": "corpus.txt"}
+TEXT = CorpusFacts(path="corpus.txt", documents=449, words=100_000, tokens=160_000, sha256="a")
+
+
+def test_reading_a_corpus_and_skipping_it_are_configurations_of_every_trained_strategy(
+    scene: Any,
+) -> None:
+    spec, facts = scene("domain", "smollm2", spec=CORPUS, aim={"strategies": ("lora", "prefix")})
+
+    for candidate in make_plan(spec, facts).candidates:
+        stage = candidate.parameters["first_stage"]
+        assert stage.choices == ("none", "full")
+        assert candidate.defaults()["first_stage"] == "full"
+        rates = candidate.parameters["first_stage_full_learning_rate"]
+        assert rates.condition is not None
+        assert rates.condition.parameter == "first_stage"
+        assert set(rates.choices or ()) <= {2e-5, 5e-5}
+
+
+STRATEGIES = ("full", "lora", "qlora", "prefix", "ptuning", "adapter")
+WITHIN = {"lora": (1e-4, 3e-4), "full": (1e-5, 5e-5)}
+
+
+def _configurations(candidate: Candidate) -> Iterator[dict[str, Any]]:
+    """Everything that a sampler may draw of a first stage, with what is not searched."""
+    names = [name for name in candidate.parameters if name.startswith("first_stage")]
+    options = [
+        candidate.parameters[name].allowed_choices
+        if candidate.parameters[name].searched
+        else (candidate.parameters[name].default,)
+        for name in names
+    ]
+    for values in itertools.product(*(found or () for found in options)):
+        chosen: dict[str, Any] = {}
+        for name, value in zip(names, values, strict=True):
+            if holds(candidate.parameters[name], chosen):
+                chosen[name] = value
+        yield chosen
+
+
+@pytest.mark.parametrize("gpu_gib", [2.0, 3.0, 6.0, 24.0, None])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_strategy_can_draw_a_first_stage_that_makes_no_sense(
+    scene: Any, strategy: str, gpu_gib: float | None
+) -> None:
+    aim = {"strategies": (strategy,)}
+    try:
+        plan = make_plan(*scene("domain", "smollm2", spec=CORPUS, aim=aim, gpu_gib=gpu_gib))
+    except NothingFits:
+        return
+    (candidate,) = plan.candidates
+    found = [c for c in _configurations(candidate) if c]
+    assert found or "first_stage" not in candidate.parameters
+    for chosen in found:
+        rates = {name for name in chosen if name.endswith("learning_rate")}
+        if chosen["first_stage"] == "none":
+            assert set(chosen) == {"first_stage"}
+            continue
+        way = chosen["first_stage"]
+        assert rates == {first_stage_rate(way, chosen)}
+        low, high = WITHIN[way]
+        assert low <= chosen[rates.pop()] <= high
+        assert {"first_stage_epochs", "first_stage_blocks"} < set(chosen)
+
+
+def test_all_weights_are_not_drawn_where_they_do_not_fit(scene: Any) -> None:
+    """LoRA reads where nine bytes a weight are there; all weights take 16 and their activations."""
+    shown = {}
+    for gib in (1.4, 3.0, 24.0):
+        spec, facts = scene("domain", "smollm2", spec=CORPUS, gpu_gib=gib, data={"corpus": TEXT})
+        candidates = [c for c in make_plan(spec, facts).candidates if "first_stage" in c.parameters]
+        shown[gib] = {c.parameters["first_stage"].allowed_choices for c in candidates}
+    assert not any("full" in (ways or ()) for ways in shown[1.4])
+    assert shown[24.0] == {("none", "lora", "full")}
+
+
+def test_a_way_that_does_not_fit_leaves_the_choices_and_the_default(scene: Any) -> None:
+    spec, facts = scene("domain", "smollm2", spec=CORPUS, data={"corpus": TEXT})
+    candidate = make_plan(spec, facts).candidate("lora")
+    model, setup = facts.models[0], Setup(strategy="lora", sequence_length=16)
+    offered = candidate.parameters["first_stage"]
+    assert (offered.choices, offered.default) == (("none", "full"), "full")
+
+    def narrowed(limit: float) -> Candidate:
+        memory = candidate.memory.model_copy(update={"limit_gib": limit})
+        small = candidate.model_copy(update={"memory": memory, "setup_notes": ()})
+        return with_first_stage(small, facts, model, setup)
+
+    whole = estimate(model, replace(setup, strategy="full", padded=True), 100.0).high_gib
+    some = narrowed(0.99 * whole)
+    stage = some.parameters["first_stage"]
+    assert (stage.choices, stage.allowed_choices) == (("none", "lora"), ("none", "lora"))
+    assert stage.default == "lora"
+    assert "with lora" in some.setup_notes[0]
+    nothing = narrowed(0.1)
+    assert not any(name.startswith("first_stage") for name in nothing.parameters)
+    assert "left out" in nothing.setup_notes[0]
+
+
+def test_trials_from_before_each_way_had_its_own_rate_keep_theirs() -> None:
+    assert first_stage_rate("full", {"first_stage_learning_rate"}) == "first_stage_learning_rate"
+
+
+@pytest.mark.parametrize(
+    ("task", "spec"),
+    [
+        ("domain", {}),
+        ("instruction", CORPUS),
+        ("domain", {"path": None, "corpus": "data.jsonl"}),
+    ],
+)
+def test_without_a_corpus_beside_the_task_there_is_no_first_stage(
+    scene: Any, task: str, spec: dict[str, Any]
+) -> None:
+    plan = make_plan(*scene(task, "smollm2", spec=spec))
+
+    assert not any("first_stage" in candidate.parameters for candidate in plan.candidates)
+
+
+def test_a_base_that_does_not_fit_in_fp32_reads_nothing(scene: Any) -> None:
+    plan = make_plan(*scene("domain", "70B", spec=CORPUS))
+
+    assert not any("first_stage" in candidate.parameters for candidate in plan.candidates)
+    assert any(warning.rule == "first-stage-does-not-fit" for warning in plan.warnings)
+
+
+def test_the_plan_says_what_reading_takes(scene: Any) -> None:
+    plan = make_plan(*scene("domain", "smollm2", spec=CORPUS, data={"corpus": TEXT}))
+
+    (note,) = [n for n in plan.candidates[0].setup_notes if n.startswith("first stage")]
+    assert "160,000 tokens of 449 documents" in note
+    assert "with full" in note
+
+
+def test_another_text_under_the_same_name_makes_another_run(scene: Any) -> None:
+    runs = [
+        identity(*scene("domain", spec=CORPUS, data={"corpus": text}))
+        for text in (TEXT, TEXT, TEXT.model_copy(update={"sha256": "b"}))
+    ]
+
+    assert all(run is not None for run in runs)
+    data = [run.data for run in runs if run is not None]
+    assert data[0] == data[1] != data[2]

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sweeper.errors import NothingFits
+from sweeper.memory.estimate import Setup, estimate
+from sweeper.plan import Candidate, Plan
+from sweeper.planning.fitting.fit import precisions
+from sweeper.planning.planner import make_plan
+from sweeper.spec import TrainingSpec
+
+MACHINES = [(24.0, 1), (80.0, 1), (80.0, 8)]
+EVERY = {"aim": {"strategies": ("lora", "full", "qlora", "prefix", "ptuning", "adapter")}}
+
+
+def plan(scene: Any, **facts: Any) -> Plan:
+    return make_plan(*scene(**facts))
+
+
+@pytest.mark.parametrize(("gib", "gpus"), MACHINES)
+@pytest.mark.parametrize("model", ["minilm", "smollm2", "7B", "13B"])
+def test_no_plan_proposes_what_does_not_fit(scene: Any, model: str, gib: float, gpus: int) -> None:
+    task = {"task": "classification", "labels": 5} if model == "minilm" else {}
+    made = plan(scene, model=model, gpu_gib=gib, gpus=gpus, **task, **EVERY)
+    for candidate in made.candidates:
+        assert candidate.memory.high_gib <= candidate.memory.limit_gib == gib
+        assert candidate.memory.low_gib <= candidate.memory.peak_gib <= candidate.memory.high_gib
+
+
+@pytest.mark.parametrize(("gib", "gpus"), MACHINES)
+def test_micro_batch_and_accumulation_make_the_effective_batch(
+    scene: Any, gib: float, gpus: int
+) -> None:
+    for candidate in plan(scene, gpu_gib=gib, gpus=gpus, **EVERY).candidates:
+        effective = candidate.parameters["per_device_train_batch_size"].default
+        seen = candidate.micro_batch * candidate.gradient_accumulation_steps
+        assert seen * candidate.gpus_per_trial == effective
+        assert candidate.evaluation_batch >= candidate.micro_batch
+
+
+def test_70b_fits_one_80_gib_gpu_with_qlora_only(scene: Any) -> None:
+    made = plan(scene, model="70B", gpu_gib=80.0)
+    assert [c.strategy for c in made.candidates] == ["qlora"]
+    assert made.candidates[0].quantization == "nf4-dq"
+    out = {item.strategy: item for item in made.rejected}
+    assert out["full"].needs_gib is not None
+    assert out["full"].needs_gib > 400
+    assert out["lora"].needs_gib is not None
+    assert 130 < out["lora"].needs_gib < 250
+    assert "a base in 4 bits (qlora) would fit" in out["lora"].remedy
+
+
+def test_full_70b_does_not_fit_eight_80_gib_gpus_in_mixed_precision(scene: Any) -> None:
+    mixed = {"precision": "bf16-mixed"}
+    made = plan(scene, model="70B", gpu_gib=80.0, gpus=8, training=mixed)
+    assert "full" in {item.strategy for item in made.rejected}
+    assert "qlora" in {c.strategy for c in made.candidates}
+
+
+def test_7b_on_24_gib_is_for_adapters(scene: Any) -> None:
+    made = plan(scene, gpu_gib=24.0)
+    assert made.recommended == "lora"
+    full = next(item for item in made.rejected if item.strategy == "full")
+    assert full.has_gib == 24
+    assert full.needs_gib is not None
+    assert "GiB would fit" in full.remedy
+    assert "smaller" in full.remedy or "of the same shape" in full.remedy
+
+
+def test_prefix_tuning_never_checkpoints(scene: Any) -> None:
+    for gib in (24.0, 80.0):
+        made = plan(scene, gpu_gib=gib, aim={"strategies": ("prefix", "lora")})
+        for candidate in made.candidates:
+            if candidate.strategy == "prefix":
+                assert not candidate.gradient_checkpointing
+
+
+def test_prefix_tuning_is_refused_on_encoders_with_the_reason(scene: Any) -> None:
+    facts = {"task": "classification", "model": "minilm", "labels": 3, "gpu_gib": None}
+    made = plan(scene, aim={"strategies": ("prefix", "lora")}, **facts)
+    refused = next(item for item in made.rejected if item.strategy == "prefix")
+    assert "encoders" in refused.reason
+
+
+def test_the_users_wishes_are_kept(scene: Any) -> None:
+    training = {"precision": "bf16-pure", "gradient_checkpointing": True, "max_length": 256}
+    for candidate in plan(scene, training=training).candidates:
+        assert candidate.precision == "bf16-pure"
+        assert candidate.gradient_checkpointing
+        assert candidate.sequence_length == 256
+
+
+def test_a_cpu_without_bf16_trains_in_fp32(scene: Any) -> None:
+    made = plan(scene, model="smollm2", gpu_gib=None)
+    assert {c.precision for c in made.candidates} == {"fp32"}
+    assert {c.gpus_per_trial for c in made.candidates} == {1}
+
+
+def test_a_cpu_with_bf16_computes_in_it(scene: Any) -> None:
+    _, facts = scene(model="smollm2", gpu_gib=None)
+    able = facts.hardware.model_copy(update={"bf16": True})
+    assert precisions(able, TrainingSpec())[0] == "bf16-mixed"
+
+
+def test_precisions_are_tried_from_the_safest(scene: Any) -> None:
+    _, facts = scene()
+    assert precisions(facts.hardware, TrainingSpec()) == ("bf16-mixed", "bf16-pure")
+    assert precisions(facts.hardware, TrainingSpec(precision="fp32")) == ("fp32",)
+
+
+def test_the_heaviest_configuration_of_the_range_fits_too(scene: Any) -> None:
+    spec, facts = scene(gpu_gib=24.0)
+    lora: Candidate = make_plan(spec, facts).candidate("lora")
+    setup = Setup(
+        strategy="lora",
+        r=int(lora.parameters["r"].high or 0),
+        micro_batch=lora.micro_batch,
+        gradient_accumulation_steps=lora.gradient_accumulation_steps,
+        sequence_length=lora.sequence_length,
+        gradient_checkpointing=lora.gradient_checkpointing,
+        precision=lora.precision,
+        evaluation_batch=lora.evaluation_batch,
+        lora_dropout=0.05,
+    )
+    assert estimate(facts.models[0], setup, 24.0).high_gib <= 24.0
+
+
+def test_nothing_fits_says_why_and_what_would(scene: Any) -> None:
+    with pytest.raises(NothingFits) as caught:
+        plan(scene, model="70B", gpu_gib=8.0)
+    assert caught.value.exit_code == 3
+    text = str(caught.value)
+    assert "the device has 8" in text
+    assert "would fit" in text
+
+
+def test_a_strategy_left_out_by_rule_competes_if_nothing_else_fits(scene: Any) -> None:
+    # 4-bit is left out where LoRA fits easily; long texts can make that untrue.
+    lengths = {"mean": 3000.0, "p50": 3000, "p90": 4000, "p99": 4090, "longest": 4096}
+    made = plan(scene, model="smollm2", gpu_gib=24.0, lengths=lengths)
+    assert made.candidates

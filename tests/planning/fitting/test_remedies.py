@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sweeper.memory.estimate import Setup, estimate
+from sweeper.planning.fitting.remedies import remedies, scaled
+
+
+def found(scene: Any, gib: float, setup: Setup, **facts: Any) -> tuple[list[str], Any]:
+    _, gathered = scene(gpu_gib=gib, **facts)
+    return remedies(gathered.models[0], setup, gathered.hardware), gathered
+
+
+def test_the_cheapest_change_comes_first(scene: Any) -> None:
+    setup = Setup(strategy="lora", r=256, micro_batch=1, gradient_checkpointing=True)
+    _, facts = scene()
+    need = estimate(facts.models[0], setup, 80.0).high_gib
+    texts, _ = found(scene, need - 1.0, setup)
+    assert texts[0].startswith("ranks up to ")
+    assert any(text.startswith("a GPU with") for text in texts)
+
+
+def test_shorter_texts_are_offered_when_they_help(scene: Any) -> None:
+    setup = Setup(strategy="full", sequence_length=4096, precision="fp32", micro_batch=1)
+    _, facts = scene(model="smollm2")
+    need = estimate(facts.models[0], setup, 80.0).high_gib
+    texts, _ = found(scene, need * 0.8, setup, model="smollm2")
+    assert any("texts cut at" in text for text in texts)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
+def test_a_smaller_model_has_the_same_shape(scene: Any, share: float) -> None:
+    model = scene()[1].models[0]
+    small = scaled(model, share)
+    assert small.parameters == pytest.approx(model.parameters * share, rel=0.001)
+    assert small.layers <= model.layers
+    ratio = small.intermediate_size / small.hidden_size
+    assert ratio == pytest.approx(model.intermediate_size / model.hidden_size, rel=0.05)
+
+
+def test_a_model_that_would_fit_is_named_and_fits(scene: Any) -> None:
+    setup = Setup(strategy="full", precision="bf16-pure", micro_batch=1)
+    texts, facts = found(scene, 24.0, setup)
+    sized = next(text for text in texts if "same shape" in text)
+    billions = float(sized.split("up to ")[1].split("B")[0])
+    share = billions * 0.95e9 / facts.models[0].parameters
+    assert estimate(scaled(facts.models[0], share), setup, 24.0).high_gib <= 24.0
+
+
+def test_a_cpu_is_told_how_much_memory_it_lacks(scene: Any) -> None:
+    setup = Setup(strategy="full", precision="fp32", device="cpu")
+    _, facts = scene(gpu_gib=None)
+    texts = remedies(facts.models[0], setup, facts.hardware)
+    assert any("a machine with" in text for text in texts)
+    assert not any("GPUs" in text for text in texts)

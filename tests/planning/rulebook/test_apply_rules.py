@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.plan import Parameter
+from sweeper.planning.planner import make_plan
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, standings
+from sweeper.planning.rulebook.fact_table import fact_values
+from sweeper.planning.rulebook.rules import RuleBook, rule_book
+
+
+def book_with(tmp_path: Path, *changes: str) -> RuleBook:
+    rules = [
+        f"- id: mine-{number}\n  title: Mine {number}\n  then: {{parameters: {change}}}\n"
+        f"  why: Because of {{examples}} rows.\n  source: me {number}\n"
+        for number, change in enumerate(changes)
+    ]
+    (tmp_path / "own.yaml").write_text("".join(rules), encoding="utf-8")
+    return rule_book((str(tmp_path),))
+
+
+def standing(book: RuleBook, scene: Any, strategy: str = "lora", **facts: Any) -> RatedStrategy:
+    spec, gathered = scene(**facts)
+    return standings(book, fact_values(spec, gathered, gathered.models[0]))[strategy]
+
+
+def rate(book: RuleBook, scene: Any, **facts: Any) -> tuple[Any, ...]:
+    parameter = standing(book, scene, **facts).parameters["learning_rate"]
+    return parameter.low, parameter.high, parameter.default
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("{lora.learning_rate: {range: [2.0e-4, 6.0e-4]}}", (2e-4, 6e-4, 2e-4)),
+        ("{lora.learning_rate: {range: [3.0e-4, 6.0e-4]}}", (3e-4, 6e-4, 3e-4)),
+        ("{lora.learning_rate: {narrow: [1.5e-4, 9.0e-3]}}", (1.5e-4, 3e-4, 2e-4)),
+        ("{lora.learning_rate: {narrow: [5.0e-3, 9.0e-3]}}", (1e-4, 3e-4, 2e-4)),
+        ("{lora.learning_rate: {widen: [2.0e-4, 4.0e-3]}}", (1e-4, 4e-3, 2e-4)),
+        ("{lora.learning_rate: {scale: 2}}", (2e-4, 6e-4, 4e-4)),
+        ("{lora.learning_rate: {scale: 1000}}", (1e-2, 1e-2, 1e-2)),
+        ("{lora.learning_rate: {default: 3.0e-4}}", (1e-4, 3e-4, 3e-4)),
+        ("{'*.learning_rate': {scale: 0.5}}", (5e-5, 1.5e-4, 1e-4)),
+        (
+            "{lora.learning_rate: {default_from: {fact: examples, times: 1.0e-7}}}",
+            (2.31e-4, 6.93e-4, 4e-4),
+        ),
+        (
+            "{lora.learning_rate: {default_from: {fact: classes, times: 1.0}}}",
+            (1e-4, 3e-4, 2e-4),
+        ),
+    ],
+)
+def test_a_rule_changes_a_range(
+    tmp_path: Path, scene: Any, change: str, expected: tuple[float, ...]
+) -> None:
+    assert rate(book_with(tmp_path, change), scene) == pytest.approx(expected)
+
+
+def test_a_changed_parameter_names_its_rule(tmp_path: Path, scene: Any) -> None:
+    book = book_with(tmp_path, "{lora.r: {range: [4, 32]}}")
+    parameter = standing(book, scene).parameters["r"]
+    assert parameter.source == "me 0"
+    assert parameter.why == "Mine 0: Because of 4,000 rows."
+
+
+def test_a_later_rule_wins_and_the_disagreement_is_shown(tmp_path: Path, scene: Any) -> None:
+    book = book_with(tmp_path, "{lora.r: {range: [4, 6]}}", "{lora.r: {range: [40, 60]}}")
+    found = standing(book, scene)
+    assert (found.parameters["r"].low, found.parameters["r"].high) == (40, 60)
+    caution = next(c for c in found.cautions if c.effect == "disagrees with mine-0")
+    assert "Mine 0 gives 4 to 6" in caution.why
+    assert "Mine 1 gives 40 to 60" in caution.why
+    assert "me 0" in caution.why
+
+
+def test_a_refinement_is_no_disagreement(tmp_path: Path, scene: Any) -> None:
+    book = book_with(tmp_path, "{lora.r: {range: [8, 16]}}")
+    assert not [c for c in standing(book, scene).cautions if c.rule == "mine-0"]
+
+
+def test_a_rule_can_set_choices_a_prior_and_whether_to_search(tmp_path: Path, scene: Any) -> None:
+    book = book_with(
+        tmp_path,
+        "{lora.target_modules: {choices: [qv], default: qv, searched: false}, "
+        "lora.learning_rate: {prior: {center: 2.5e-4, spread: 0.1}}}",
+    )
+    found = standing(book, scene).parameters
+    assert found["target_modules"].choices == ("qv",)
+    assert found["target_modules"].searched is False
+    assert found["learning_rate"].prior is not None
+    assert found["learning_rate"].prior.center == 2.5e-4
+
+
+def test_without_a_published_density_the_default_is_the_mode(scene: Any) -> None:
+    found = standing(rule_book(), scene).parameters
+    prior = found["learning_rate"].prior
+    assert prior is not None
+    assert prior.center == found["learning_rate"].default
+    weights = found["per_device_train_batch_size"].prior
+    assert weights is not None
+    assert weights.weights == (0.25, 0.5, 0.25)
+
+
+def test_head_parameters_exist_only_with_a_new_head(scene: Any) -> None:
+    plain = standing(rule_book(), scene).parameters
+    assert "head_learning_rate" not in plain
+    headed = standing(rule_book(), scene, task="classification", labels=3).parameters
+    assert headed["head_learning_rate"].default == 1e-2
+    assert (headed["head_learning_rate"].low, headed["head_learning_rate"].high) == (1e-3, 3e-2)
+    assert set(headed["head_init"].choices or ()) == {"random", "probe"}
+    assert headed["head_init"].searched
+
+
+def test_the_epochs_of_the_study_are_every_candidates(scene: Any) -> None:
+    plan = make_plan(*scene(model="smollm2", training={"epochs": 7}))
+    for candidate in plan.candidates:
+        epochs: Parameter = candidate.parameters["num_train_epochs"]
+        assert epochs.default == 7
+        assert not epochs.searched
+
+
+def test_small_models_with_few_steps_leave_the_best_practice_range(scene: Any) -> None:
+    facts = {"task": "classification", "model": "minilm", "labels": 2, "gpu_gib": None}
+    low, high, _ = rate(rule_book(), scene, rows=1500, **facts)
+    assert (low, high) == (4e-4, 4e-3)
+    low, high, _ = rate(rule_book(), scene, rows=15000, **facts)
+    assert high < 4e-3
+
+
+def test_prompt_methods_get_rates_far_above_loras(scene: Any) -> None:
+    named = {"aim": {"strategies": ("lora", "prefix", "full")}}
+    prefix = standing(rule_book(), scene, "prefix", **named).parameters["learning_rate"]
+    lora = standing(rule_book(), scene, "lora", **named).parameters["learning_rate"]
+    full = standing(rule_book(), scene, "full", **named).parameters["learning_rate"]
+    assert float(prefix.default) >= 10 * float(lora.default)
+    assert float(lora.default) == pytest.approx(10 * float(full.default))
+
+
+def test_a_disagreement_that_a_later_rule_settles_is_not_told(tmp_path: Path, scene: Any) -> None:
+    book = book_with(
+        tmp_path,
+        "{lora.r: {range: [10, 20], default: 12}}",
+        "{lora.r: {range: [4, 60], default: 40}}",
+        "{lora.r: {range: [12, 16], default: 12}}",
+    )
+    assert not [c for c in standing(book, scene).cautions if "disagrees" in c.effect]
+
+
+def test_of_several_overruled_rules_the_plan_tells_what_it_follows(
+    tmp_path: Path, scene: Any
+) -> None:
+    book = book_with(
+        tmp_path,
+        "{lora.r: {range: [4, 6]}}",
+        "{lora.r: {range: [40, 60], default: 50}}",
+        "{lora.r: {range: [20, 50], default: 30}}",
+    )
+    found = standing(book, scene)
+    (caution,) = [c for c in found.cautions if "disagrees" in c.effect]
+    assert caution.rule == "mine-2"
+    assert caution.effect == "disagrees with mine-1"
+    assert describe(found.parameters["r"]) in caution.why
+
+
+@pytest.mark.parametrize("model", ["smollm2", "7B", "13B", "70B"])
+@pytest.mark.parametrize("rows", [400, 4_000, 60_000, 200_000])
+def test_what_a_plan_says_it_follows_is_what_it_does(scene: Any, model: str, rows: int) -> None:
+    spec, facts = scene(model=model, rows=rows, gpu_gib=24.0)
+    for found in standings(rule_book(), fact_values(spec, facts, facts.models[0])).values():
+        for caution in found.cautions:
+            if caution.effect.startswith("disagrees"):
+                parameter = found.parameters[caution.why.split(":")[0]]
+                assert describe(parameter) in caution.why
+
+
+def test_large_models_have_one_ceiling_with_and_without_quantisation(scene: Any) -> None:
+    facts = {"model": "70B", "rows": 35_000}
+    lora, qlora = (rate(rule_book(), scene, strategy=s, **facts) for s in ("lora", "qlora"))
+    assert lora == (1e-4, 3e-4, 2e-4)
+    assert qlora == (5e-5, 3e-4, 1e-4)
+    assert rate(rule_book(), scene, model="13B", rows=35_000) == (1e-4, 1e-3, 3e-4)
+
+
+@pytest.mark.parametrize("strategy", ["lora", "qlora"])
+def test_large_models_have_no_dropout_and_a_reason_for_it(scene: Any, strategy: str) -> None:
+    large = standing(rule_book(), scene, strategy, model="70B").parameters["lora_dropout"]
+    assert large.default == 0
+    assert "dropout" in large.why
+    small = standing(rule_book(), scene, strategy, model="13B").parameters["lora_dropout"]
+    assert small.default == 0.05

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeper.errors import Problem
+from sweeper.planning.rulebook.conditions import ALWAYS, Condition, comparisons, parse_condition
+from sweeper.planning.rulebook.fact_table import FACTS
+from sweeper.yamlfile import parse
+
+KNOWN: dict[str, Any] = dict.fromkeys(FACTS) | {
+    "examples": 1000,
+    "task": "code",
+    "bf16": True,
+    "strategies": ("lora", "full"),
+}
+
+
+def condition(text: str) -> tuple[Condition, list[Problem]]:
+    document = parse(text, "rules.yaml")
+    problems: list[Problem] = list(document.problems)
+    return parse_condition(document.data, document, (), problems), problems
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("examples: {min: 1000}", True),
+        ("examples: {above: 1000}", False),
+        ("examples: {max: 1000}", True),
+        ("examples: {below: 1000}", False),
+        ("examples: {min: 500, below: 2000}", True),
+        ("examples: 1000", True),
+        ("task: [code, domain]", True),
+        ("task: {in: [domain]}", False),
+        ("bf16: true", True),
+        ("strategies: {contains: full}", True),
+        ("strategies: {contains: head}", False),
+        ("classes: {known: false}", True),
+        ("classes: {min: 2}", None),
+        ("not: {task: code}", False),
+        ("not: {classes: {min: 2}}", None),
+        ("all: [{task: code}, {classes: {min: 2}}]", None),
+        ("all: [{task: domain}, {classes: {min: 2}}]", False),
+        ("any: [{task: code}, {classes: {min: 2}}]", True),
+        ("any: [{task: domain}, {classes: {min: 2}}]", None),
+        ("{}", True),
+    ],
+)
+def test_a_condition_is_true_false_or_unknown(text: str, expected: bool | None) -> None:
+    found, problems = condition(text)
+    assert not problems
+    assert found.holds(KNOWN) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("task: code\nexamples_: {min: 1}", 2, "Did you mean 'examples'?"),
+        ("examples: {mni: 1}", 1, "Did you mean 'min'?"),
+        ("examples: {min: many}", 1, "not a number"),
+        ("task: {min: 3}", 1, "not a number"),
+        ("task: cod", 1, "Did you mean 'code'?"),
+        ("bf16: 3", 1, "It is a flag"),
+        ("classes: {known: 1}", 1, "true or false"),
+        ("task: {in: code}", 1, "is not a list"),
+        ("not: 3", 1, "is not a mapping"),
+        ("all:\n  - task: code\n  - wat: 1", 3, "there is no fact 'wat'"),
+        ("- task", 1, "is not a mapping"),
+    ],
+)
+def test_a_mistake_is_reported_with_its_line(text: str, line: int, words: str) -> None:
+    _, problems = condition(text)
+    assert len(problems) == 1
+    assert problems[0].where.startswith(f"rules.yaml:{line}")
+    assert words in str(problems[0])
+
+
+def test_a_tag_that_would_run_code_is_refused() -> None:
+    _, problems = condition("examples: !!python/object/apply:os.system ['true']")
+    assert any("is not allowed" in str(problem) for problem in problems)
+
+
+def test_a_condition_reads_as_words() -> None:
+    found, _ = condition("{examples: {min: 10000}, any: [{task: code}, {not: {bf16: true}}]}")
+    text = str(found)
+    assert text == "examples at least 10,000 rows and (task is code or (not (bf16 is yes)))"
+    assert str(ALWAYS) == "always"
+    assert [test.fact for test in comparisons(found)] == ["examples", "task", "bf16"]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from([*FACTS, "all", "any", "not", "min", "?"]), inner)
+        ),
+        max_leaves=8,
+    )
+)
+def test_any_data_gives_a_condition_and_problems_never_an_exception(data: Any) -> None:
+    document = parse("{}", "wild.yaml")
+    problems: list[Problem] = []
+    assert parse_condition(data, document, (), problems).holds(KNOWN) in (True, False, None)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sweeper.planning.counterfactuals import Counterfactual, counterfactuals
+from sweeper.planning.planner import make_plan
+from sweeper.planning.rulebook.explanations import fired_rules, near_misses, request_of
+from sweeper.planning.rulebook.rules import rule_book
+
+FAR: dict[str, Any] = {"rows": 6900, "gpu_gib": 180.0, "domain": "far"}
+
+
+def texts(found: tuple[Counterfactual, ...]) -> list[str]:
+    return [item.text for item in found]
+
+
+def test_more_examples_that_would_change_the_order_are_counted(scene: Any) -> None:
+    found = counterfactuals(*scene(**FAR))
+    assert "With 3,100 more examples (10,000 in all) full would rank first." in texts(found)
+
+
+def test_a_counterfactual_holds_when_the_plan_is_made_with_it(scene: Any) -> None:
+    assert make_plan(*scene(**FAR)).recommended == "lora"
+    assert make_plan(*scene(**FAR | {"rows": 9_999})).recommended == "lora"
+    assert make_plan(*scene(**FAR | {"rows": 10_000})).recommended == "full"
+
+
+def test_the_memory_that_would_make_a_strategy_fit_is_bisected(scene: Any) -> None:
+    spec, facts = scene(gpu_gib=24.0)
+    found = [
+        c for c in counterfactuals(spec, facts) if c.strategy == "full" and c.outcome == "fits"
+    ]
+    by_memory = next(c for c in found if c.fact == "memory_gib")
+    assert by_memory.actual == 24
+    enough = scene(gpu_gib=by_memory.needed)
+    assert "full" in {c.strategy for c in make_plan(*enough).candidates}
+    short = scene(gpu_gib=by_memory.needed * 0.97)
+    assert "full" not in {c.strategy for c in make_plan(*short).candidates}
+    assert any(c.fact == "parameters_billion" and "smaller model" in c.text for c in found)
+
+
+def test_fired_rules_say_when_and_what(scene: Any) -> None:
+    found = {rule.rule: rule for rule in fired_rules(*scene())}
+    assert found["start-with-lora"].effects[0] == "lora +2"
+    assert "examples at least 1,000 rows" in found["lora-medium-data"].condition
+    assert found["lora-medium-data"].why.startswith("4,000 rows")
+    assert "lora.r: 8 to 64, default 16" in found["lora-rank"].effects
+
+
+def test_near_misses_are_one_comparison_away_and_the_nearest_come_first(scene: Any) -> None:
+    found = near_misses(*scene(rows=9_000))
+    assert found[0].rule == "full-large-data"
+    assert found[0].missing == "examples at least 10,000 rows"
+    assert found[0].value == "9,000"
+    assert found[0].gap == "1,000 rows more"
+    rules = {miss.rule for miss in found}
+    assert "full-far-domain" in rules
+    assert "code-larger-rank" not in rules
+    assert not rules & {rule.rule for rule in fired_rules(*scene(rows=9_000))}
+
+
+def test_a_plan_alone_is_enough_to_explain_it(scene: Any) -> None:
+    plan = make_plan(*scene())
+    assert fired_rules(request_of(plan), plan.facts) == fired_rules(*scene())
+
+
+def test_own_rules_take_part(scene: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "- id: mine\n  title: Mine\n  when: {examples: {max: 3000}}\n"
+        "  then: {prefer: {full: 5}}\n  why: Because.\n  source: me\n",
+        encoding="utf-8",
+    )
+    book = rule_book((str(tmp_path),))
+    spec, facts = scene(gpu_gib=180.0)
+    assert "mine" in {miss.rule for miss in near_misses(spec, facts, book)}
+    found = counterfactuals(spec, facts, book)
+    assert "With 1,000 fewer examples (3,000 in all) full would rank first." in texts(found)

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from sweeper.errors import RuleError, UsageError
+from sweeper.planning.rulebook.effects import THEN_KEYS
+from sweeper.planning.rulebook.fact_table import FACTS
+from sweeper.planning.rulebook.rules import GROUP, _shipped, rule_book
+
+RULE = """\
+- id: my-rule
+  title: Mine
+  when: {examples: {min: 10}}
+  then:
+    prefer: {lora: 2}
+    parameters:
+      lora.r: {range: [4, 8], default: 4}
+  why: Because.
+  source: me
+"""
+
+
+def own(tmp_path: Path, text: str, name: str = "own.yaml") -> tuple[str, ...]:
+    folder = tmp_path / "rules_of_mine"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    return (str(folder),)
+
+
+def test_the_shipped_book_is_sound_and_every_rule_says_why() -> None:
+    book = rule_book()
+    assert len(book.rules) > 80
+    for rule in book.rules:
+        assert rule.why.endswith("."), rule.id
+        assert rule.title
+        assert rule.source
+        assert Path(rule.where.split(":")[0]).is_file()
+
+
+def test_every_fact_in_the_table_is_described() -> None:
+    for name, fact in FACTS.items():
+        assert fact.name == name
+        assert fact.description
+
+
+def test_users_add_a_rule(tmp_path: Path) -> None:
+    book = rule_book(own(tmp_path, RULE))
+    assert book.rules[-1].id == "my-rule"
+    assert len(book.rules) == len(rule_book().rules) + 1
+
+
+def test_users_override_a_rule_by_its_id_and_theirs_is_applied_last(tmp_path: Path) -> None:
+    book = rule_book(own(tmp_path, RULE.replace("my-rule", "lora-rank")))
+    assert len(book.rules) == len(rule_book().rules)
+    assert book.rules[-1].id == "lora-rank"
+    assert book.rule("lora-rank").title == "Mine"
+
+
+def test_users_add_a_strategy_file(tmp_path: Path) -> None:
+    folders = own(tmp_path, RULE)
+    extra = Path(folders[0]) / "strategies"
+    extra.mkdir()
+    (extra / "dora.yaml").write_text(
+        "strategy: dora\ntitle: DoRA\nwhat: LoRA with its magnitude apart.\nextends: lora\n"
+        "quality: {text: like LoRA, source: me}\n"
+        "parameters:\n  use_dora:\n    kind: categorical\n    choices: [true]\n"
+        "    default: true\n    source: me\n    why: It is DoRA.\n",
+        encoding="utf-8",
+    )
+    strategy = rule_book(folders).strategies["dora"]
+    assert strategy.parameters["use_dora"].parameter.default is True
+    assert "learning_rate" in strategy.parameters
+
+
+def test_every_problem_is_reported_at_once_with_file_and_line(tmp_path: Path) -> None:
+    text = """\
+- id: bad
+  title: Bad
+  when: {exampels: {min: 10}}
+  then:
+    prefer: {lroa: 2, full: -1}
+    parameters:
+      lora.rank: {default: 4}
+      lora.r: {range: [8, 4]}
+      full.learning_rate: {default: 7}
+      lora.target_modules: {choices: [qx]}
+    wran: text
+    warn: "There are {exampels} rows."
+    answer: {what: now}
+  why: Because.
+  sorce: me
+"""
+    with pytest.raises(RuleError) as caught:
+        rule_book(own(tmp_path, text))
+    found = {problem.where.split(":")[1].split()[0]: problem for problem in caught.value.problems}
+    lines = {"1", "3", "5", "7", "8", "9", "10", "11", "12", "13", "15"}
+    assert lines <= set(found)
+    whole = str(caught.value)
+    for words in (
+        "Did you mean 'examples'?",
+        "Did you mean 'lora'?",
+        "weight -1",
+        "lora has no parameter 'rank'",
+        "low <= high must hold, but got [8, 4]",
+        "learning_rate is allowed from 1e-06 to 0.003",
+        "target_modules is never 'qx'",
+        "Did you mean 'warn'?",
+        "Did you mean 'source'?",
+        "source is missing",
+        "answer for 'what'",
+    ):
+        assert words in whole, words
+    assert str(tmp_path) in whole
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (RULE + RULE, "two rules are called 'my-rule'"),
+        (RULE.replace("  why: Because.\n", ""), "why is missing"),
+        (RULE.replace("  title: Mine\n", "  title: Mine\n  title: Twice\n"), "stands here twice"),
+        ("id: my-rule\n", "not a list of rules"),
+        ("- just words\n", "is not a rule"),
+        (RULE.replace("{examples: {min: 10}}", "!!python/name:os.system"), "is not allowed"),
+        (RULE.replace("prefer: {lora: 2}", "prefer: {lora: true}"), "number above 0"),
+        (RULE.replace("lora.r", "r"), "does not name a strategy's parameter"),
+        (RULE.replace("range: [4, 8], default: 4", ""), "no change is given"),
+        (RULE.replace("default: 4", "default: 32"), "must lie within the range 4 to 8"),
+        (RULE.replace("default: 4", "defalt: 4"), "Did you mean 'default'?"),
+        (RULE.replace("range: [4, 8], default: 4", "scale: -1"), "a number above 0"),
+        (
+            RULE.replace("default: 4", "default_from: {fact: task, times: 2}"),
+            "'task' is not a fact with a number",
+        ),
+        (RULE.replace("- id", "- - id"), "is not YAML"),
+    ],
+)
+def test_a_mistake_in_a_rule_file_is_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(RuleError, match=r"own\.yaml") as caught:
+        rule_book(own(tmp_path, text))
+    assert words in str(caught.value)
+
+
+def test_a_folder_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RuleError, match="does not exist"):
+        rule_book((str(tmp_path / "nowhere"),))
+    with pytest.raises(RuleError, match="holds no rules"):
+        rule_book((str(tmp_path),))
+
+
+def test_an_unknown_rule_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'lora-rank'"):
+        rule_book().rule("lora-ranks")
+
+
+def test_every_effect_is_used_by_some_shipped_rule() -> None:
+    effects = [rule.effects for rule in rule_book().rules]
+    assert len(THEN_KEYS) == 9
+    assert any(min(effect.weights.values(), default=0) < 0 for effect in effects)
+    for name in ("exclude", "leave_out", "changes", "warning", "advice", "cautions", "answers"):
+        assert any(getattr(effect, name) for effect in effects), name
+
+
+def test_another_package_adds_rules_by_an_entry_point_without_being_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "their_rules"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
+    (package / "theirs.yaml").write_text(RULE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("theirs", "their_rules", GROUP)
+    monkeypatch.setattr("sweeper.planning.rulebook.rules.entry_points", lambda group: [entry])
+    _shipped.cache_clear()
+    assert rule_book().rules[-1].id == "my-rule"
+    monkeypatch.undo()
+    _shipped.cache_clear()

@@ -1,0 +1,358 @@
+"""Every statement of best practice is a rule, and every rule changes a plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sweeper.data.examples import Example
+from sweeper.data.splits import carve
+from sweeper.errors import NothingFits
+from sweeper.facts.record import Facts, LabelCount, MixtureOfExperts
+from sweeper.planning.planner import plan_with
+from sweeper.planning.rulebook.apply_rules import fired
+from sweeper.planning.rulebook.explanations import effect_texts
+from sweeper.planning.rulebook.fact_table import fact_values
+from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.spec import Spec
+
+# What "Fine-Tuning Strategies & Best Practices" says, in short, and the rules that say it here.
+STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("full updates every parameter and has the highest quality", ("full-highest-quality",)),
+    ("full is the most expensive", ("full-most-expensive",)),
+    ("full for 10K examples and more", ("full-large-data",)),
+    ("full for very different domains", ("full-far-domain",)),
+    ("full with compute to spare", ("full-compute-at-hand",)),
+    ("full: rate 1e-5 to 5e-5", ("full-learning-rate",)),
+    ("full: lower than pretraining", ("ten-times-below-pretraining",)),
+    ("full: 2-5 epochs", ("full-epochs", "epochs-both-statements")),
+    ("full: batch 8-32", ("batch-size",)),
+    ("full: warmup 5-10%", ("warmup-share",)),
+    ("full: weight decay 0.01", ("weight-decay",)),
+    ("LoRA: 1% of parameters, 90-95% of quality", ("lora-close-to-full",)),
+    ("LoRA: the base frozen, small adapters trained", ("lora-close-to-full",)),
+    ("LoRA with limited compute", ("lora-limited-compute",)),
+    ("LoRA for several tasks, adapters swapped", ("lora-several-tasks",)),
+    ("LoRA for 1K-10K examples", ("lora-medium-data",)),
+    ("LoRA: rank 8-64, 16 the sweet spot", ("lora-rank",)),
+    ("LoRA: alpha 16-32, often twice the rank", ("lora-alpha",)),
+    ("LoRA: Q,V or Q,K,V,O", ("lora-targets",)),
+    ("LoRA: rate 1e-4 to 3e-4", ("lora-learning-rate",)),
+    ("QLoRA: 4 bits, 70B on one GPU", ("qlora-one-gpu-for-70b",)),
+    ("QLoRA: LoRA on a base in 4 bits", ("qlora-one-gpu-for-70b", "qlora-large-models")),
+    ("QLoRA with very little memory", ("qlora-little-memory",)),
+    ("QLoRA for 70B and more", ("qlora-large-models",)),
+    ("prompts: frozen model, soft prompts", ("prompts-freeze-the-model",)),
+    ("prompts: less effective than LoRA", ("prompts-less-effective",)),
+    ("prompts: rarely used now", ("prompts-rarely-used",)),
+    ("adapters: small layers, similar to LoRA", ("adapters-similar-to-lora",)),
+    ("adapters: older, LoRA preferred", ("lora-over-adapters",)),
+    ("instructions: (instruction, output) pairs", ("instruction-pairs",)),
+    ("instructions: loss on output tokens", ("loss-on-outputs",)),
+    ("instructions: 10K-100K examples", ("instruction-data-size", "instruction-few-but-good")),
+    ("classification by generating the class name", ("classify-by-generating",)),
+    ("classification with a head on the frozen model", ("classify-with-head",)),
+    ("head on [CLS]", ("pooling-is-the-models-own", "decoder-pooling")),
+    ("code: (docstring, code) or (test, code)", ("code-pairs",)),
+    ("code: larger ranks, 32-64", ("code-larger-rank",)),
+    ("domain: continue pretraining on the corpus", ("domain-continue-pretraining",)),
+    ("domain: then fine-tune on the task", ("domain-then-task",)),
+    ("domain: PubMed first, then 10K clinical notes", ("domain-then-task",)),
+    ("1K good examples beat 10K noisy ones", ("quality-over-quantity",)),
+    ("invest in curation", ("invest-in-curation",)),
+    ("instruction format", ("instruction-format-fallback",)),
+    ("or chat format", ("use-chat-template",)),
+    ("paraphrase instructions", ("augment-paraphrase",)),
+    ("back-translation", ("augment-back-translation",)),
+    ("synthetic data", ("augment-synthetic",)),
+    ("replay, 80/20", ("replay",)),
+    ("higher weight decay", ("higher-weight-decay",)),
+    ("KL penalty from the base model", ("kl-to-base",)),
+    ("early stopping on general validation loss", ("stop-on-general-loss",)),
+    ("stop if general performance degrades", ("stop-on-general-loss", "general-loss-limit")),
+    ("constant with warmup, most common, 5%", ("constant-with-warmup",)),
+    ("cosine for many epochs", ("cosine-for-long-runs",)),
+    ("layer-wise decay", ("layerwise-decay",)),
+    ("accuracy and F1", ("metrics-classification",)),
+    ("BLEU and ROUGE", ("metrics-generation",)),
+    ("MMLU and HumanEval for regressions", ("general-capability",)),
+    ("human evaluation for generation", ("human-evaluation",)),
+    ("practice 1: start with LoRA", ("start-with-lora",)),
+    ("practice 2: ten times smaller than pretraining", ("ten-times-below-pretraining",)),
+    ("practice 3: 2-3 epochs", ("few-epochs",)),
+    ("practice 4: monitor validation loss", ("monitor-overfitting",)),
+    ("practice 5: mix data", ("mix-data",)),
+    ("practice 6: chat template", ("use-chat-template",)),
+    ("practice 7: task and general performance", ("evaluate-broadly",)),
+)
+
+# The numbers of these statements, as the rules hold them: in condition, effects or reason.
+NUMBERS: dict[str, tuple[str, ...]] = {
+    "full-learning-rate": ("1e-5 to 5e-5",),
+    "ten-times-below-pretraining": ("0.1 x pretraining_peak_learning_rate",),
+    "full-large-data": ("10,000",),
+    "full-epochs": ("2 to 5",),
+    "batch-size": ("{8|16|32}",),
+    "warmup-share": ("0.05 to 0.1",),
+    "weight-decay": ("default 0.01",),
+    "lora-close-to-full": ("1%", "90-95%"),
+    "lora-medium-data": ("1,000", "10,000"),
+    "lora-rank": ("8 to 64", "default 16"),
+    "lora-alpha": ("16 to 32", "default 32"),
+    "lora-targets": ("{qv|qkvo}",),
+    "lora-learning-rate": ("1e-4 to 3e-4",),
+    "qlora-large-models": ("65",),
+    "instruction-data-size": ("10,000 to 100,000",),
+    "code-larger-rank": ("32 to 64",),
+    "domain-then-task": ("10K",),
+    "replay": ("20%", "80%"),
+    "constant-with-warmup": ("default 0.05",),
+    "few-epochs": ("2 to 3",),
+    "quality-over-quantity": ("thousand",),
+}
+
+ALL = ("lora", "full", "qlora", "prefix", "ptuning", "adapter", "head")
+NAMED: dict[str, Any] = {"aim": {"strategies": ALL}}
+MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 4, "gpu_gib": None}
+CORPUS: dict[str, Any] = {"task": "domain", "spec": {"corpus": "corpus.txt"}}
+FORGET: dict[str, Any] = {"aim": {"max_forgetting_points": 1.0}}
+MOE = MixtureOfExperts(experts=8, experts_per_token=2, intermediate_size=11008, layers=32)
+SHORT = {"lengths": {"mean": 20.0, "p50": 20, "p90": 30, "p99": 40, "longest": 40}}
+PEAK = {"model_changes": {"pretraining_peak_learning_rate": 3.3e-4}}
+
+# For each rule: facts on which it fires, and the change of facts on which it does not.
+FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "start-with-lora": ({}, {"aim": {"strategies": ("full",)}}),
+    "full-highest-quality": ({"gpu_gib": 180.0}, {"gpu_gib": 80.0}),
+    "full-most-expensive": ({"model": "smollm2", "gpu_gib": 2.2} | SHORT, {"gpu_gib": 80.0}),
+    "full-large-data": ({"rows": 10_000}, {"rows": 9_999}),
+    "full-far-domain": ({"domain": "far"}, {"domain": "near"}),
+    "full-compute-at-hand": ({"gpus": 4}, {"gpus": 1}),
+    "lora-close-to-full": ({}, {"model": "minilm"}),
+    "lora-limited-compute": ({"gpu_gib": 80.0}, {"gpu_gib": 180.0}),
+    "lora-several-tasks": ({"aim": {"tasks_on_one_base": 3}}, {"aim": {}}),
+    "lora-medium-data": ({"rows": 4_000}, {"rows": 20_000}),
+    "qlora-one-gpu-for-70b": ({"model": "70B", "gpus": 1}, {"gpus": 8}),
+    "qlora-little-memory": ({"model": "13B", "gpu_gib": 24.0}, {"gpu_gib": 80.0}),
+    "qlora-large-models": ({"model": "70B"}, {"model": "13B"}),
+    "prompts-freeze-the-model": (
+        {"aim": {"tasks_on_one_base": 12}},
+        {"aim": {"tasks_on_one_base": 2}},
+    ),
+    "prompts-less-effective": (NAMED | {"rows": 600}, {"rows": 400}),
+    "prompts-rarely-used": ({}, {"aim": {"tasks_on_one_base": 12}}),
+    "adapters-similar-to-lora": (NAMED, {"rows": 400}),
+    "lora-over-adapters": ({}, {"aim": {"strategies": ("adapter",)}}),
+    "full-learning-rate": ({"gpu_gib": 180.0}, {"model": "smollm2"}),
+    "small-decoder-full-rate": ({"model": "smollm2"}, {"model": "7B", "gpu_gib": 180.0}),
+    "tiny-encoder-full-rate": (MINI, {"model": "smollm2"}),
+    "ten-times-below-pretraining": ({"gpu_gib": 180.0} | PEAK, {"model_changes": {}}),
+    "full-epochs": ({"rows": 400, "model": "smollm2"}, {"rows": 20_000}),
+    "few-epochs": ({}, {"rows": 400}),
+    "batch-size": ({}, {"rows": 60_000}),
+    "warmup-share": ({"model": "smollm2"}, {"rows": 400}),
+    "weight-decay": ({"model": "smollm2"}, FORGET),
+    "lora-rank": ({}, {"rows": 400}),
+    "lora-alpha": ({}, {"rows": 400}),
+    "lora-targets": (MINI | {"rows": 2_000}, {"rows": 400}),
+    "lora-learning-rate": ({}, {"model": "smollm2"}),
+    "constant-with-warmup": ({}, {"training": {"epochs": 8}}),
+    "cosine-for-long-runs": ({"training": {"epochs": 8}}, {"training": {}}),
+    "layerwise-decay": (MINI, {"rows": 20_000}),
+    "instruction-pairs": ({"data": {"format": "text"}}, {"data": {}}),
+    "loss-on-outputs": ({}, {"task": "domain"}),
+    "instruction-data-size": ({}, {"rows": 20_000}),
+    "instruction-few-but-good": ({}, {"model": "smollm2"}),
+    "classify-by-generating": (MINI | {"model": "smollm2"}, {"model": "minilm"}),
+    "classify-with-head": (MINI, {"task": "instruction", "model": "smollm2"}),
+    "code-pairs": ({"task": "code"}, {"task": "instruction"}),
+    "code-larger-rank": ({"task": "code"}, {"task": "instruction"}),
+    "domain-continue-pretraining": ({"task": "domain"}, {"spec": {"corpus": "corpus.txt"}}),
+    "domain-then-task": ({"task": "domain", "spec": {"corpus": "corpus.txt"}}, {"spec": {}}),
+    "far-domain-corpus": ({"domain": "far"}, {"domain": "near"}),
+    "first-stage-by-all-weights": (CORPUS | {"model": "smollm2"}, {"model": "7B"}),
+    "first-stage-does-not-fit": (CORPUS | {"gpu_gib": 48.0}, {"gpu_gib": 80.0}),
+    "corpus-is-the-task": (
+        {"task": "domain", "spec": {"path": None, "corpus": "data.jsonl"}},
+        {"spec": {"corpus": "data.jsonl"}},
+    ),
+    "quality-over-quantity": ({"data": {"duplicate_rows": 900}}, {"data": {}}),
+    "invest-in-curation": ({}, {"data": {"path": None}}),
+    "use-chat-template": ({}, {"model_changes": {"chat_template": False}}),
+    "instruction-format-fallback": (
+        {"model_changes": {"chat_template": False}},
+        {"model_changes": {}},
+    ),
+    "text-already-templated": ({"data": {"pretemplated": True}}, {"data": {}}),
+    "augment-paraphrase": ({"rows": 600}, {"rows": 4_000}),
+    "augment-back-translation": (MINI | {"rows": 600}, {"rows": 4_000}),
+    "augment-synthetic": ({"rows": 300}, {"rows": 600}),
+    "longer-than-context": ({"lengths": {"longest": 9_000}}, {"lengths": {}}),
+    "small-test-set": ({"rows": 700}, {"rows": 4_000}),
+    "rare-classes": (MINI | {"rows": 14, "labels": 4}, {"rows": 700}),
+    "class-not-in-every-split": (MINI | {"rows": 7, "labels": 4}, {"rows": 14}),
+    "replay": (FORGET, {"aim": {}}),
+    "mix-data": (FORGET, {"spec": {"general": "general.txt"}}),
+    "higher-weight-decay": (FORGET | {"model": "smollm2"}, {"aim": {}}),
+    "weight-decay-pulls-to-zero": (FORGET | {"model": "smollm2"}, {"aim": {}}),
+    "kl-to-base": (FORGET, {"aim": {}}),
+    "stop-on-general-loss": (FORGET, {"aim": {}}),
+    "layerwise-decay-against-forgetting": (FORGET, {"aim": {}}),
+    "general-loss-limit": (FORGET, {"aim": {}}),
+    "a-head-cannot-stay-near": (MINI | FORGET, {"aim": {}}),
+    "lora-forgets-less": (FORGET, {"aim": {}}),
+    "metrics-classification": (MINI, {"task": "instruction", "model": "smollm2"}),
+    "metrics-generation": ({}, {"task": "code"}),
+    "metrics-code": ({"task": "code"}, {"task": "instruction"}),
+    "general-capability": ({}, {"task": "classification", "labels": 2}),
+    "human-evaluation": ({}, {"task": "code"}),
+    "evaluate-broadly": ({"aim": {"tasks_on_one_base": 2}}, {"aim": {}}),
+    "monitor-overfitting": ({"rows": 600}, {"rows": 4_000}),
+    "lora-ten-times-full": (PEAK, {"model_changes": {}}),
+    "lora-rate-free-of-rank": ({"model": "smollm2"}, {"rows": 400}),
+    "lora-rate-large-data": ({"rows": 20_000}, {"rows": 4_000}),
+    "lora-rate-large-model": ({"model": "70B", "gpu_gib": 180.0}, {"model": "13B"}),
+    "small-model-lora-rate": ({"model": "smollm2"}, {"model": "7B"}),
+    "small-model-few-steps": (MINI | {"rows": 1_500}, {"rows": 20_000}),
+    "prefix-high-rate": (NAMED, {"model": "minilm"}),
+    "lora-all-linear": ({}, {"rows": 400}),
+    "lora-small-batches": ({"rows": 60_000}, {"rows": 4_000}),
+    "small-data-batch": ({"rows": 600}, {"rows": 4_000}),
+    "small-data-epochs": ({"rows": 600}, {"rows": 4_000}),
+    "epochs-both-statements": ({"model": "smollm2"}, {"rows": 20_000}),
+    "large-data-epochs": ({"rows": 200_000}, {"rows": 4_000}),
+    "small-data-rank": ({"rows": 600}, {"rows": 4_000}),
+    "large-data-rank": ({"rows": 200_000}, {"rows": 4_000}),
+    "beyond-lora-capacity": ({"model": "smollm2", "rows": 200_000}, {"rows": 4_000}),
+    "lora-dropout-large-model": ({"model": "70B"}, {"model": "13B"}),
+    "variants-add-little": ({}, {"model": "smollm2"}),
+    "rslora-for-large-ranks": ({"rows": 200_000}, {"rows": 4_000}),
+    "experts-and-lora": ({"model_changes": {"moe": MOE}}, {"model_changes": {}}),
+    "quantisation-not-needed": ({}, {"gpu_gib": 24.0}),
+    "quantisation-saves-nothing": (NAMED | {"model": "smollm2"}, {"model": "7B"}),
+    "quantisation-costs-quality": ({"gpu_gib": 24.0}, {"gpu_gib": 80.0}),
+    "quantisation-skips-experts": (
+        {"model_changes": {"moe": MOE}, "gpu_gib": 24.0},
+        {"model_changes": {}},
+    ),
+    "qlora-large-model-rate": ({"model": "70B"}, {"model": "13B", "gpu_gib": 24.0}),
+    "head-own-rate": (MINI, {"task": "instruction", "model": "smollm2"}),
+    "head-rate-classes-unknown": (MINI | {"labels": 0}, {"labels": 4}),
+    "head-rate-two-classes": (MINI | {"labels": 2}, {"labels": 3}),
+    "head-start-searched": (MINI, {"rows": 20}),
+    "head-start-few-rows": (MINI | {"rows": 20}, {"rows": 600}),
+    "frozen-head-may-not-be-enough": (MINI, {"task": "instruction", "model": "smollm2"}),
+    "pooling-is-the-models-own": (MINI, {"model_changes": {"pooling": "cls"}}),
+    "decoder-pooling": (MINI | {"model": "smollm2"}, {"model": "minilm"}),
+    "few-rows-per-class": (MINI | {"rows": 40}, {"rows": 600}),
+    "prefix-short-for-labels": (
+        NAMED | MINI | {"model": "smollm2"},
+        {"task": "instruction"},
+    ),
+    "prefix-from-text": (NAMED, {"task": "classification", "labels": 2}),
+    "prompts-on-small-models": (NAMED, {"model": "13B"}),
+    "prefix-uses-memory-for-cache": (NAMED | {"gpu_gib": 24.0}, {"gpu_gib": 80.0}),
+    "few-examples-first-prompt": ({"rows": 150}, {"rows": 600}),
+    "topical-probe-first": (MINI | {"labels": 12}, {"labels": 4}),
+    "many-rows-classification": (MINI, {"task": "instruction", "model": "smollm2"}),
+    "far-domain-needs-tuning": ({"domain": "far"}, {"domain": "near"}),
+    "encoders-do-not-write": ({"model": "minilm"}, {"model": "smollm2"}),
+    "uneven-classes": (
+        MINI
+        | {"data": {"labels": (LabelCount(label="a", rows=90), LabelCount(label="b", rows=10))}},
+        {"data": {}},
+    ),
+    "weigh-rare-classes": (
+        MINI
+        | {"data": {"labels": (LabelCount(label="a", rows=90), LabelCount(label="b", rows=10))}},
+        {"data": {}},
+    ),
+    "only-heads-weigh-classes": (
+        {"training": {"class_weight": "balanced"}},
+        {"training": {"class_weight": "none"}},
+    ),
+    "encoders-do-not-name-classes": (
+        MINI | {"training": {"classes_by": "generate"}},
+        {"training": {}},
+    ),
+    "encoder-decoders-not-here": (
+        {"model_changes": {"kind": "encoder-decoder"}},
+        {"model_changes": {}},
+    ),
+    "large-models-on-cpu": ({"gpu_gib": None, "hardware": {"memory_gib": 64.0}}, {"gpu_gib": 80.0}),
+}
+
+BOOK = rule_book()
+
+
+def _fires(rule: str, spec: Spec, facts: Facts) -> bool:
+    values = fact_values(spec, facts, facts.models[0])
+    return rule in {found.id for found in fired(BOOK, values)}
+
+
+def _outcome(book: RuleBook, spec: Spec, facts: Facts) -> str:
+    try:
+        return plan_with(book, spec, facts).to_json()
+    except NothingFits as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(("statement", "rules"), STATEMENTS, ids=[s for s, _ in STATEMENTS])
+def test_every_statement_of_best_practice_is_a_rule(statement: str, rules: tuple[str, ...]) -> None:
+    for rule in rules:
+        assert BOOK.rule(rule).why, statement
+
+
+@pytest.mark.parametrize(("rule", "numbers"), NUMBERS.items(), ids=list(NUMBERS))
+def test_a_rule_holds_the_numbers_of_its_statement(rule: str, numbers: tuple[str, ...]) -> None:
+    known = BOOK.rule(rule)
+    answers = " ".join(known.effects.answers.values())
+    text = " ".join((str(known.when), *effect_texts(known.effects, {}), answers, known.why))
+    assert [number for number in numbers if number not in text] == []
+
+
+def test_every_rule_has_a_pair_of_facts_that_flips_the_plan() -> None:
+    assert sorted(FLIPS) == sorted(rule.id for rule in BOOK.rules)
+
+
+@pytest.mark.parametrize("rule", sorted(FLIPS))
+def test_rule_changes_the_plan_where_it_fires_and_only_there(rule: str, scene: Any) -> None:
+    fires, otherwise = FLIPS[rule]
+    without = replace(BOOK, rules=tuple(known for known in BOOK.rules if known.id != rule))
+    spec, facts = scene(**fires)
+    assert _fires(rule, spec, facts)
+    assert _outcome(BOOK, spec, facts) != _outcome(without, spec, facts)
+    spec, facts = scene(**fires | otherwise)
+    assert not _fires(rule, spec, facts)
+    assert _outcome(BOOK, spec, facts) == _outcome(without, spec, facts)
+
+
+@pytest.mark.parametrize("rows", range(2, 8))
+def test_rare_classes_are_said_to_be_where_the_split_puts_them(rows: int) -> None:
+    texts = [Example(f"{n}", n, text=f"text {n}", label="rare") for n in range(rows)]
+    parts = carve(texts, {"validation": 0.15, "test": 0.15}, seed=0)
+    held_out = [len(parts["validation"]), len(parts["test"])]
+    values = {"smallest_class_rows": rows}
+    (said,) = [
+        rule.effects.warning
+        for rule in (BOOK.rule("rare-classes"), BOOK.rule("class-not-in-every-split"))
+        if rule.when.holds(values)
+    ]
+    assert ("get about one each" in said) == (held_out == [1, 1])
+    assert ("one split at least has none" in said) == (0 in held_out)
+
+
+def test_losses_are_not_told_as_if_they_were_accuracies() -> None:
+    assert "validation loss of the frozen head was 1.00" in BOOK.rule("head-start-few-rows").why
+
+
+def test_a_title_says_the_rates_that_its_rule_sets() -> None:
+    small, large = BOOK.rule("small-model-lora-rate"), BOOK.rule("lora-rate-large-data")
+    (span,) = {change.span for change in small.effects.changes}
+    assert span == (2e-4, 2e-3)
+    assert "2e-4 to 2e-3" in small.title
+    assert "parameters_billion below 32" in str(large.when)
+    assert "below 32B" in large.title
+    assert "batches of 128" in large.why

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from sweeper.backend import Interrupted
+from sweeper.data.examples import SPLITS, Dataset, Example
+from sweeper.errors import UsageError
+from sweeper.facts.record import ModelFacts
+from sweeper.spec import DataSpec, ModelSpec, Spec
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.first_stage import FirstStage, FirstStages
+from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.trial.assembly import trained
+from sweeper.training.trial.job import Job
+from sweeper.training.trial.run import train_trial
+from sweeper.trials import TrialConfig, TrialResult
+
+STAGE = FirstStage("full", 1e-2, 2.0, 4, 2, "fp32", 16)
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.fixture
+def stages(
+    model_folders: dict[str, Path],
+    tiny_facts: Callable[..., ModelFacts],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., FirstStages]:
+    """First stages over a corpus in which one word always follows another."""
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
+    chance = random.Random(0)
+    corpus = tmp_path / "corpus.jsonl"
+    lines = []
+    for number in range(60):
+        words = [chance.choice(["old iron", "new gold", "big nile"]) for _ in range(4)]
+        lines.append(json.dumps({"text": " ".join(["the", "a", "some"][number % 3 :] + words)}))
+    corpus.write_text("\n".join(lines))
+
+    def make(path: Path | None = corpus) -> FirstStages:
+        folder = model_folders["llama"]
+        spec = Spec(
+            task="domain",
+            models=(ModelSpec(id=str(folder)),),
+            data=DataSpec(corpus=str(path) if path else None),
+        )
+        rows = (Example("k", 1, text="the old iron"),)
+        dataset = Dataset(
+            "texts.jsonl",
+            "text",
+            (),
+            {},
+            dict.fromkeys(SPLITS, rows),
+            dict.fromkeys(SPLITS, "official"),
+            (),
+            "0" * 64,
+        )
+        facts = tiny_facts(str(folder), vocabulary_size=26, context_length=32)
+        named = ModelSpec(id=str(folder))
+        return FirstStages(
+            ModelContext(named, facts, folder, dataset, spec, 16, 16, torch.device("cpu"))
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_the_base_has_learnt_from_the_corpus(
+    strategy: str, stages: Callable[..., FirstStages], model_folders: dict[str, Path]
+) -> None:
+    folder = stages().folder(replace(STAGE, strategy=strategy), never)
+
+    record = json.loads((folder / "first_stage.json").read_text())
+    assert record["held_out_loss_after"] < record["held_out_loss_before"] - 0.2
+    assert record["documents"] == 49
+    assert record["held_out"] == 5
+    assert record["tokens"] > 0
+    base: Any = AutoModelForCausalLM.from_pretrained(model_folders["llama"])
+    read: Any = AutoModelForCausalLM.from_pretrained(folder)
+    assert {name for name, _ in read.named_parameters()} == {n for n, _ in base.named_parameters()}
+    assert not torch.equal(
+        read.model.layers[0].mlp.up_proj.weight, base.model.layers[0].mlp.up_proj.weight
+    )
+    assert AutoTokenizer.from_pretrained(folder).get_vocab()
+
+
+def test_equal_stages_are_run_once_and_others_apart(
+    stages: Callable[..., FirstStages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = stages().folder(STAGE, never)
+    run = FirstStages._run
+    ran: list[FirstStage] = []
+
+    def counted(self: FirstStages, stage: FirstStage, *rest: Any) -> None:
+        ran.append(stage)
+        run(self, stage, *rest)
+
+    monkeypatch.setattr(FirstStages, "_run", counted)
+    other = replace(STAGE, num_train_epochs=0.5)
+
+    assert stages().folder(STAGE, never) == first
+    assert ran == []
+    assert stages().folder(other, never) != first
+    assert ran == [other]
+
+
+def test_another_corpus_is_another_stage(
+    stages: Callable[..., FirstStages], tmp_path: Path
+) -> None:
+    short = tmp_path / "short.jsonl"
+    short.write_text("\n".join(json.dumps({"text": f"the old iron {w}"}) for w in ("gold", "nile")))
+
+    one, other = stages(), stages(short)
+
+    assert one._digest(STAGE) != other._digest(STAGE)
+    assert (
+        json.loads((other.folder(STAGE, never) / "first_stage.json").read_text())["held_out"] == 0
+    )
+
+
+def test_a_stage_that_is_stopped_leaves_nothing_behind(
+    stages: Callable[..., FirstStages], tmp_path: Path
+) -> None:
+    asked = iter([False, False, True])
+
+    with pytest.raises(Interrupted):
+        stages().folder(STAGE, lambda: next(asked))
+
+    kept = [path.name for path in (tmp_path / "home" / "first_stages").iterdir()]
+    assert [name for name in kept if not name.endswith(".lock")] == []
+
+
+def test_a_sweep_without_corpus_says_so(stages: Callable[..., FirstStages]) -> None:
+    with pytest.raises(UsageError, match=r"data\.corpus"):
+        stages(None).folder(STAGE, never)
+
+
+@pytest.mark.parametrize(("blocks", "micro_batch", "micro"), [(8, 3, 2), (8, 16, 8), (6, 4, 3)])
+def test_a_trials_parameters_say_how_the_corpus_is_read(
+    blocks: int, micro_batch: int, micro: int
+) -> None:
+    parameters = {
+        "first_stage": "lora",
+        "first_stage_learning_rate": 1e-4,
+        "first_stage_epochs": 1,
+        "first_stage_blocks": blocks,
+        "learning_rate": 2e-4,
+    }
+
+    stage = FirstStage.of(parameters, micro_batch, "fp32", 512)
+
+    assert stage == FirstStage("lora", 1e-4, 1.0, blocks, micro, "fp32", 512)
+    assert stage.parameters["target_modules"] == "all-linear"
+
+
+def test_each_way_to_read_has_a_rate_of_its_own() -> None:
+    parameters = {
+        "first_stage_learning_rate": 1e-4,
+        "first_stage_full_learning_rate": 2e-5,
+        "first_stage_epochs": 1,
+        "first_stage_blocks": 8,
+    }
+    rates = {}
+    for way in ("lora", "full"):
+        stage = FirstStage.of({"first_stage": way, **parameters}, 8, "fp32", 512)
+        assert stage is not None
+        rates[way] = stage.learning_rate
+    assert rates == {"lora": 1e-4, "full": 2e-5}
+
+
+@pytest.mark.parametrize("parameters", [{}, {"first_stage": "none"}])
+def test_reading_a_corpus_can_be_skipped(parameters: dict[str, Any]) -> None:
+    assert FirstStage.of(parameters, 8, "fp32", 512) is None
+
+
+TASK: dict[str, Any] = {
+    "task": "domain",
+    "sequence_length": 16,
+    "keep_weights": True,
+    "budget": {"epochs": 2, "rungs": 2},
+}
+READING: dict[str, Any] = {
+    "first_stage": "full",
+    "first_stage_full_learning_rate": 1e-2,
+    "first_stage_epochs": 2.0,
+    "first_stage_blocks": 4,
+}
+LORA = {"learning_rate": 1e-3, "r": 4, "lora_alpha": 8, "target_modules": "qkvo"}
+
+
+@pytest.fixture
+def two_stages(
+    stages: Callable[..., FirstStages],
+    make_config: Callable[..., TrialConfig],
+    answering: type[Any],
+    tmp_path: Path,
+) -> Callable[..., tuple[Job, TrialResult]]:
+    """Runs one trial in a run folder; all trials share one model."""
+    shared = SharedModel(stages()._context)
+
+    def run(number: int, strategy: str, parameters: dict[str, Any]) -> tuple[Job, TrialResult]:
+        folder = tmp_path / "run" / "trials" / str(number)
+        folder.mkdir(parents=True)
+        config = make_config(number=number, strategy=strategy, parameters=parameters, **TASK)
+        job = Job(shared, config, folder, answering(), never, tmp_path / "run")
+        return job, train_trial(job, MemoryGuard())
+
+    return run
+
+
+def test_a_trial_trains_on_the_base_that_has_read_and_says_what_that_cost(
+    two_stages: Callable[..., tuple[Job, TrialResult]], tmp_path: Path
+) -> None:
+    job, first = two_stages(0, "lora", {**READING, **LORA})
+    _, second = two_stages(1, "lora", {**READING, **LORA})
+    _, without = two_stages(2, "lora", {**READING, "first_stage": "none", **LORA})
+
+    assert first.first_stage is not None
+    assert second.first_stage is not None
+    assert without.first_stage is None
+    assert first.first_stage.ran_here
+    assert not second.first_stage.ran_here
+    assert first.first_stage.tokens > 0
+    assert first.first_stage.seconds > 0
+    assert first.first_stage == second.first_stage.model_copy(update={"ran_here": True})
+    assert first.validation_loss == second.validation_loss
+    assert first.validation_loss is not None
+    assert without.validation_loss is not None
+    assert first.validation_loss < without.validation_loss - 0.2
+    assert first.tokens == without.tokens  # those of the task alone
+    assert len(list((tmp_path / "run" / "first_stages").glob("[!.]*"))) == 1
+    assert not any(w.requires_grad for w in job.context.base().parameters())
+
+
+def test_an_adapter_finds_the_base_it_belongs_to_in_the_run_alone(
+    two_stages: Callable[..., tuple[Job, TrialResult]], tmp_path: Path
+) -> None:
+    job, result = two_stages(0, "lora", {**READING, **LORA})
+    weights = job.folder / "weights"
+    assert result.first_stage is not None
+    shutil.rmtree(tmp_path / "home" / "first_stages")
+    job.shared.first_stages.forget()
+
+    with trained(job.shared, weights) as model:
+        assert job.judge().evaluate(model).loss == pytest.approx(result.validation_loss, abs=1e-6)
+
+    base = f"first_stages/{result.first_stage.id}"
+    config = json.loads((weights / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == base
+    shutil.rmtree(tmp_path / "run" / base)
+    with pytest.raises(UsageError, match="is not there"), trained(job.shared, weights):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("strategy", "own"),
+    [
+        ("full", {"learning_rate": 1e-3}),
+        ("prefix", {"learning_rate": 1e-3, "num_virtual_tokens": 2}),
+        ("qlora", LORA),
+    ],
+)
+def test_every_way_to_train_can_follow_a_first_stage(
+    strategy: str, own: dict[str, Any], two_stages: Callable[..., tuple[Job, TrialResult]]
+) -> None:
+    job, result = two_stages(0, strategy, {**READING, **own})
+
+    with trained(job.shared, job.folder / "weights") as model:
+        loss = job.judge().evaluate(model).loss
+
+    assert result.state == "COMPLETE"
+    # A whole model was saved after the stage and needs no other base.
+    kept = job.run is not None and (job.run / "first_stages").is_dir()
+    assert kept == (strategy != "full")
+    assert loss == pytest.approx(result.validation_loss, abs=1e-5)
+
+
+def test_a_stage_waits_for_the_process_that_runs_it_until_told_to_stop(
+    stages: Callable[..., FirstStages], tmp_path: Path
+) -> None:
+    made = stages()
+    place = tmp_path / "home" / "first_stages" / made._digest(STAGE)
+    place.parent.mkdir(parents=True)
+    asked = iter([False, True])
+
+    with (place.parent / f".{place.name}.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(Interrupted):
+            made.folder(STAGE, lambda: next(asked))
+
+
+def test_how_much_memory_the_work_takes_makes_no_other_stage(
+    stages: Callable[..., FirstStages],
+) -> None:
+    made = stages()
+
+    thrifty = replace(STAGE, micro_batch=1, gradient_checkpointing=True)
+    assert made._digest(thrifty) == made._digest(STAGE)
+    assert made._digest(replace(STAGE, learning_rate=2e-2)) != made._digest(STAGE)
+    assert json.loads((made.folder(thrifty, never) / "first_stage.json").read_text())["tokens"] > 0
+
+
+def test_documents_that_hold_validation_rows_are_not_read(
+    stages: Callable[..., FirstStages], tmp_path: Path
+) -> None:
+    path = tmp_path / "leaky.jsonl"
+    rows = ["the old iron", "The  old IRON", "some new gold and more"]
+    path.write_text("\n".join(json.dumps({"text": row}) for row in rows))
+
+    text = stages(path).corpus
+
+    assert [document.text for document in text.documents] == ["some new gold and more"]
+    assert text.leaked == 2

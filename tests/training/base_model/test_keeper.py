@@ -1,0 +1,99 @@
+"""The base model comes back as it was, and a base that does not is loaded again."""
+
+import pytest
+import torch
+
+from sweeper.training.base_model.keeper import BaseKeeper, checksum, load_base
+
+
+def weights(model):
+    return {name: weight.clone() for name, weight in model.named_parameters()}
+
+
+def equal(model, before):
+    return all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+
+
+@pytest.fixture
+def keeper(model_folders):
+    return BaseKeeper(
+        model_folders["bert"], "FEATURE_EXTRACTION", torch.device("cpu"), name="some/model"
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_a_base_is_loaded_frozen_in_the_dtype_that_was_asked_for(model_folders, kind, dtype):
+    task_type = "FEATURE_EXTRACTION" if kind == "bert" else "CAUSAL_LM"
+    model = load_base(model_folders[kind], task_type, dtype, torch.device("cpu"))
+    assert {weight.dtype for weight in model.parameters()} == {dtype}
+    assert not any(weight.requires_grad for weight in model.parameters())
+    assert not model.training
+    assert not model.config.use_cache
+    assert not any("pooler" in name for name, _ in model.named_parameters())
+
+
+def test_trained_weights_are_restored_bit_by_bit(keeper):
+    model = keeper.lend(torch.float32, will_change=True)
+    before = weights(model)
+    model.requires_grad_(True)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.5)
+    keeper.give_back(model, torch.float32, None, changed=True)
+    again = keeper.lend(torch.float32)
+    assert again is model
+    assert equal(again, before)
+    assert not any(weight.requires_grad for weight in again.parameters())
+
+
+def test_a_change_that_nobody_spoke_of_is_found_and_undone(keeper, caplog):
+    model = keeper.lend(torch.float32)
+    before = weights(model)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1e-4)
+    keeper.give_back(model, torch.float32, None, changed=False)
+    assert "loaded again" in caplog.text
+    again = keeper.lend(torch.float32)
+    assert again is not model
+    assert equal(again, before)
+
+
+def test_every_weight_is_looked_at_within_a_few_returns(keeper, caplog):
+    model = keeper.lend(torch.float32)
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight[3, 4] += 1e-3
+    for _ in range(8):
+        keeper.give_back(model, torch.float32, None, changed=False)
+        if caplog.text:
+            break
+    assert "loaded again" in caplog.text
+
+
+def test_a_base_with_something_left_in_it_is_loaded_again(keeper):
+    model = keeper.lend(torch.float32)
+    model.extra = torch.nn.Linear(2, 2)
+    keeper.give_back(model, torch.float32, None, changed=False)
+    assert keeper.lend(torch.float32) is not model
+
+
+def test_dtypes_are_kept_apart(keeper):
+    model, half = keeper.lend(torch.float32), keeper.lend(torch.bfloat16)
+    assert model is not half
+    assert keeper.lend(torch.float32) is model
+    keeper.forget()
+    assert keeper.lend(torch.float32) is not model
+
+
+def test_an_adapter_will_name_the_base_as_the_user_did(keeper):
+    assert keeper.lend(torch.float32).name_or_path == "some/model"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.uint8])
+def test_a_checksum_differs_after_any_update(dtype):
+    tensor = torch.arange(1, 101).to(dtype)
+    before = checksum(tensor)
+    assert checksum(tensor.clone()) == before
+    tensor[17] += 1
+    assert checksum(tensor) != before

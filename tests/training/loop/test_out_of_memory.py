@@ -1,0 +1,167 @@
+"""Out of memory: smaller batches, clean weights, and a lesson for the next trials."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeper.tasks.classification import Classification
+from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TooLarge, is_out_of_memory
+from sweeper.training.trial.run import train_trial
+
+CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
+CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741824 bytes."
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError(CUDA), True),
+        (RuntimeError(CUDA), True),
+        (RuntimeError(CPU), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (MemoryError(), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_it_knows_memory_errors_from_others(error, expected):
+    assert is_out_of_memory(error) is expected
+
+
+@given(st.integers(1, 64), st.integers(1, 16))
+def test_the_effective_batch_stays(micro, accumulation):
+    batching = Batching(micro, accumulation, 8)
+    while (less := batching.smaller_training()) is not None:
+        assert less.micro * less.accumulation == micro * accumulation
+        assert less.micro <= batching.micro // 2
+        batching = less
+    assert batching.micro == 1
+
+
+class Fails:
+    """Runs out of memory above a size, in training or in evaluation."""
+
+    def __init__(self, micro=99, evaluation=99, text=CUDA):
+        self.micro, self.evaluation, self.text = micro, evaluation, text
+        self.tried = []
+
+    def __call__(self, batching, phase):
+        self.tried.append(batching)
+        if batching.micro > self.micro:
+            raise torch.OutOfMemoryError(self.text)
+        phase.evaluating = True
+        if batching.evaluation > self.evaluation:
+            raise RuntimeError(self.text)
+        return batching
+
+
+def test_training_that_does_not_fit_halves_the_micro_batch():
+    attempt = Fails(micro=5)
+    assert MemoryGuard().run("a", Batching(16, 2, 64), attempt) == Batching(4, 8, 64)
+    assert [tried.micro for tried in attempt.tried] == [16, 8, 4]
+
+
+def test_evaluation_that_does_not_fit_halves_its_own_batch_only():
+    attempt = Fails(evaluation=16)
+    assert MemoryGuard().run("a", Batching(16, 2, 64), attempt) == Batching(16, 2, 16)
+
+
+def test_the_next_trial_of_the_same_set_up_starts_where_the_last_one_fitted():
+    guard = MemoryGuard()
+    guard.run("a", Batching(16, 1, 64), Fails(micro=4, evaluation=32))
+    assert guard.start("a", Batching(16, 1, 64)) == Batching(4, 4, 32)
+    assert guard.start("a", Batching(2, 8, 64)) == Batching(2, 8, 32)
+    assert guard.start("b", Batching(16, 1, 64)) == Batching(16, 1, 64)
+
+
+def test_what_never_fits_is_too_large_with_figures():
+    with pytest.raises(TooLarge, match="Tried to allocate") as raised:
+        MemoryGuard().run("a", Batching(4, 1, 1), Fails(micro=0))
+    assert raised.value.needed_gib > 2.0
+    assert raised.value.had_gib > 0
+
+
+def test_other_errors_pass():
+    def broken(batching, phase):
+        raise RuntimeError("shapes")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        MemoryGuard().run("a", Batching(4, 1, 1), broken)
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """Training fits at two examples at a time from the fifth micro-batch on, evaluation at four."""
+
+    def limit(training, evaluation):
+        loss, score, seen = Classification.loss, Classification.score, []
+
+        def limited_loss(self, model, batch):
+            seen.append(len(batch["labels"]))
+            if len(seen) > 4 and seen[-1] > training:
+                raise torch.OutOfMemoryError(CUDA)
+            return loss(self, model, batch)
+
+        def limited_score(self, model, batch):
+            if len(batch["labels"]) > evaluation:
+                raise RuntimeError(CPU)
+            return score(self, model, batch)
+
+        monkeypatch.setattr(Classification, "loss", limited_loss)
+        monkeypatch.setattr(Classification, "score", limited_score)
+
+    return limit
+
+
+@pytest.mark.parametrize("strategy", ["lora", "full"])
+def test_a_retry_ends_with_the_weights_of_a_run_that_began_smaller(
+    make_job, make_shared, make_config, answering, small_memory, strategy
+):
+    shared = make_shared()
+    parameters = make_config().parameters
+    asked = {"strategy": strategy, "parameters": parameters}
+    asked["budget"] = {"epochs": 0.5}
+    batches = {"micro_batch": 2, "gradient_accumulation_steps": 4, "evaluation_batch": 4}
+    smaller = train_trial(make_job(shared, **asked, **batches), MemoryGuard())
+    small_memory(training=2, evaluation=4)
+    told = answering()
+    job = make_job(shared, told, **asked)
+    retried = train_trial(job, MemoryGuard())
+    assert retried.micro_batch == 2
+    assert job.batching == Batching(2, 4, 4)
+    assert retried.validation_loss == smaller.validation_loss
+    assert retried.optimizer_steps == smaller.optimizer_steps == 6
+    assert [report.rung for report in told] == [1, 2, 3, 4]
+
+
+def test_rungs_that_were_reported_before_a_retry_are_not_reported_again(
+    make_job, answering, monkeypatch
+):
+    loss, seen = Classification.loss, []
+
+    def fails_late(self, model, batch):
+        seen.append(len(batch["labels"]))
+        if len(seen) == 14:
+            raise torch.OutOfMemoryError(CUDA)
+        return loss(self, model, batch)
+
+    monkeypatch.setattr(Classification, "loss", fails_late)
+    told = answering()
+    result = train_trial(make_job(report=told), MemoryGuard())
+    assert result.state == "COMPLETE"
+    assert result.micro_batch == 4
+    assert [report.rung for report in told] == [1, 2, 3, 4]
+
+
+def test_a_trial_that_never_fits_fails_with_what_it_needed_and_had(make_job, monkeypatch):
+    def never(self, model, batch):
+        raise torch.OutOfMemoryError(CUDA)
+
+    monkeypatch.setattr(Classification, "loss", never)
+    result = train_trial(make_job(), MemoryGuard())
+    assert result.state == "FAIL"
+    assert result.failure.kind == "out-of-memory"
+    assert result.failure.needed_gib > 2.0
+    assert result.failure.had_gib > 0
+    assert result.micro_batch == 1

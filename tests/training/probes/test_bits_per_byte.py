@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
+from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
+
+from sweeper.errors import ModelError  # noqa: E402
+from sweeper.training.probes import bits_per_byte as module  # noqa: E402
+from sweeper.training.probes.bits_per_byte import LONGEST_TOKENS, bits_per_byte  # noqa: E402
+
+WORDS = ["<s>", "the", "cat", "sat", "ä", "?"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    vocabulary = {word: index for index, word in enumerate(WORDS)}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return made
+
+
+def model(begin: int | None = 0) -> LlamaForCausalLM:
+    """A model whose output layer is zero, so that every token costs log2 of the vocabulary."""
+    config = LlamaConfig(
+        vocab_size=len(WORDS), hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=1, max_position_embeddings=1024, bos_token_id=begin,
+        eos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    made = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        made.lm_head.weight.zero_()
+    return made
+
+
+def test_an_undecided_model_needs_the_same_for_every_token(tokenizer: Tokenizer) -> None:
+    found = bits_per_byte(model(), tokenizer, ["the cat sat", "the"])
+    assert found == pytest.approx(4 * math.log2(len(WORDS)) / (11 + 3), rel=1e-5)
+
+
+def test_without_a_start_token_the_first_one_is_not_counted(tokenizer: Tokenizer) -> None:
+    found = bits_per_byte(model(None), tokenizer, ["the cat sat"])
+    assert found == pytest.approx(2 * math.log2(len(WORDS)) / 8, rel=1e-5)
+
+
+def test_bytes_are_those_of_utf_8(tokenizer: Tokenizer) -> None:
+    found = bits_per_byte(model(), tokenizer, ["ä"])
+    assert found == pytest.approx(math.log2(len(WORDS)) / len("ä".encode()), rel=1e-5)
+
+
+def test_long_texts_are_read_in_part(tokenizer: Tokenizer) -> None:
+    short, long = (
+        bits_per_byte(model(), tokenizer, [" ".join(["cat"] * count)])
+        for count in (LONGEST_TOKENS, 3 * LONGEST_TOKENS)
+    )
+    assert short == pytest.approx(long)
+
+
+@pytest.mark.parametrize("texts", [[], ["", " "]])
+def test_texts_without_a_token_are_refused(tokenizer: Tokenizer, texts: list[str]) -> None:
+    with pytest.raises(ModelError, match="nothing is predicted"):
+        bits_per_byte(model(), tokenizer, texts)
+
+
+def test_a_request_is_answered_in_json(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: Any, capsys: Any
+) -> None:
+    model().save_pretrained(tmp_path)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    request = {"folder": str(tmp_path), "texts": ["the cat"], "general": ["sat sat"]}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
+    module.main()
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["bits_per_byte"] == pytest.approx(answer["general_bits_per_byte"])
+    assert answer["bytes"] == 14
+    assert answer["seconds"] > 0
+
+
+def test_what_cannot_be_answered_ends_with_a_message(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: Any, capsys: Any
+) -> None:
+    model().save_pretrained(tmp_path)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    request = {"folder": str(tmp_path), "texts": [""], "general": ["sat"]}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
+    with pytest.raises(SystemExit):
+        module.main()
+    assert "nothing is predicted" in capsys.readouterr().err

@@ -1,0 +1,143 @@
+"""Real steps of tiny models: what a probe measures, and what it says where it cannot."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bitsandbytes.nn import Linear4bit  # noqa: E402
+from transformers import BertConfig, LlamaConfig, PretrainedConfig  # noqa: E402
+
+from sweeper.errors import UsageError  # noqa: E402
+from sweeper.facts.architecture import architecture  # noqa: E402
+from sweeper.facts.parameters import count_parameters  # noqa: E402
+from sweeper.facts.record import ModelFacts  # noqa: E402
+from sweeper.memory.estimate import Setup, estimate, trainable_parameters, trial_gib  # noqa: E402
+from sweeper.training.probes import training_step as probing  # noqa: E402
+from sweeper.training.probes.random_model import random_model  # noqa: E402
+from sweeper.training.probes.training_step import probe  # noqa: E402
+
+BERT = BertConfig(
+    vocab_size=30_000,
+    hidden_size=128,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=256,
+    max_position_embeddings=64,
+)
+LLAMA = LlamaConfig(
+    vocab_size=2_000,
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    intermediate_size=128,
+    tie_word_embeddings=True,
+)
+SETUP = Setup(
+    strategy="full", micro_batch=4, sequence_length=32, precision="fp32", classes=3, device="cpu"
+)
+SPOKEN = replace(SETUP, strategy="lora", classes=0, r=4)
+
+
+def facts(config: PretrainedConfig) -> ModelFacts:
+    """Of a model of this configuration, as if it lay in a folder."""
+    shape = architecture(config.to_dict())
+    names = (
+        "model_type", "kind", "layers", "hidden_size", "attention_heads", "key_value_heads",
+        "head_dim", "intermediate_size", "vocabulary_size", "context_length", "tied_embeddings",
+        "gated_mlp",
+    )  # fmt: skip
+    fields = {name: getattr(shape, name) for name in names}
+    count = count_parameters(shape)
+    return ModelFacts(id="x", source="local", parameters=count, parameters_exact=True, **fields)
+
+
+@pytest.mark.parametrize(
+    ("config", "setup"),
+    [
+        (BERT, SETUP),
+        (BERT, replace(SETUP, strategy="lora", padded=True, precision="bf16-mixed")),
+        (LLAMA, replace(SPOKEN, gradient_checkpointing=True, gradient_accumulation_steps=8)),
+        (LLAMA, replace(SPOKEN, strategy="qlora", quantization="nf4-dq")),
+        (LLAMA, replace(SPOKEN, strategy="prefix")),
+        (LLAMA, replace(SPOKEN, strategy="full", optimizer="adafactor")),
+    ],
+    ids=lambda value: getattr(value, "strategy", None),
+)
+def test_real_steps_are_measured(config: PretrainedConfig, setup: Setup) -> None:
+    model = facts(config)
+    found = probe(model, setup, 16, copy.deepcopy(config))
+    assert found["out_of_memory"] is False
+    assert found["seconds_per_step"] > 0
+    assert found["reserved_gib"] is None
+    assert 0 < found["free_gib"] <= found["total_gib"]
+    # Such small models leave little but what malloc and thread pools take.
+    assert found["peak_gib"] == pytest.approx(trial_gib(estimate(model, setup, 0.0)), abs=0.2)
+
+
+def test_what_trains_is_what_the_strategy_says() -> None:
+    cpu = torch.device("cpu")
+    four = replace(SPOKEN, strategy="qlora", quantization="nf4", base_dtype="bfloat16")
+    for setup in (SPOKEN, replace(SPOKEN, strategy="full"), four):
+        built = random_model(copy.deepcopy(LLAMA), facts(LLAMA), setup, cpu)
+        trained = sum(weight.numel() for weight in built.parameters() if weight.requires_grad)
+        assert trained == trainable_parameters(facts(LLAMA), setup)
+        packed = [m for m in built.modules() if isinstance(m, Linear4bit)]
+        assert len(packed) == (2 * 7 if setup is four else 0)
+    assert all(layer.weight.dtype == torch.uint8 for layer in packed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strategy": "head"}, "takes no steps"),
+        ({"quantization": "int8"}, "int8 cannot be probed"),
+        ({"gpus": 2}, "one device"),
+    ],
+)
+def test_what_cannot_be_probed_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        probe(facts(BERT), replace(SETUP, **changes), 16, BERT)
+
+
+def test_running_out_of_memory_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(probing, "random_model", fails)
+    found = probe(facts(BERT), SETUP, 16, BERT)
+    assert found["out_of_memory"] is True
+    assert (found["peak_gib"], found["seconds_per_step"]) == (None, None)
+
+    def breaks(*_: Any) -> None:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(probing, "random_model", breaks)
+    with pytest.raises(RuntimeError, match="shapes"):
+        probe(facts(BERT), SETUP, 16, BERT)
+
+
+def test_the_process_answers_in_json_and_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(probing, "stay_within_memory", lambda: None)  # it would bind this process
+    monkeypatch.setattr(probing, "config_of", lambda _: copy.deepcopy(BERT))
+
+    def ask(setup: Setup) -> None:
+        asked = {"model": facts(BERT).model_dump(), "setup": asdict(setup), "mean_length": 8}
+        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asked)))
+        probing.main()
+
+    ask(SETUP)
+    assert json.loads(capsys.readouterr().out)["out_of_memory"] is False
+    with pytest.raises(SystemExit, match="2"):
+        ask(replace(SETUP, strategy="head"))
+    assert "takes no steps" in capsys.readouterr().err

@@ -1,0 +1,78 @@
+"""Saved weights give the same answers, and say how to be used."""
+
+import json
+
+import pytest
+import torch
+
+from sweeper.errors import UsageError
+from sweeper.evaluation.judge import Judge
+from sweeper.tasks.classifier import Classifier
+from sweeper.training.base_model.keeper import load_base
+from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.trial.artifacts import load_trained, record_of
+from sweeper.training.trial.assembly import trained
+from sweeper.training.trial.run import train_trial
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+@pytest.mark.parametrize("strategy", ["lora", "full", "head"])
+def test_loaded_weights_give_the_losses_that_the_trial_reported(
+    make_job, make_shared, kind, strategy
+):
+    shared = make_shared(kind)
+    job = make_job(shared, strategy=strategy, keep_weights=True)
+    result = train_trial(job, MemoryGuard())
+    folder = job.folder / result.weights
+    written = json.loads((job.folder / result.item_losses).read_text())
+    with trained(shared, folder) as model:
+        judge = Judge(shared.context.task, shared.context.items("validation"), 16)
+        assert judge.evaluate(model).losses.tolist() == written["losses"]
+    assert train_trial(make_job(shared, strategy=strategy), MemoryGuard()).validation_loss == (
+        result.validation_loss
+    )
+
+
+def test_without_the_data_set_a_folder_and_a_base_are_enough(make_job, model_folders):
+    job = make_job(keep_weights=True)
+    train_trial(job, MemoryGuard())
+    folder = job.folder / "weights"
+    record = record_of(folder)
+    assert record.labels == ("fruit", "metal", "river")
+    assert (record.strategy, record.pooling, record.base_dtype) == ("lora", "mean", "float32")
+    base = load_base(
+        model_folders["bert"], "FEATURE_EXTRACTION", torch.float32, torch.device("cpu")
+    )
+    model = load_trained(folder, base)
+    assert isinstance(model, Classifier)
+    assert not model.training
+    ids = torch.tensor([[2, 10, 3]])
+    assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).shape == (1, 3)
+
+
+def test_an_adapter_names_no_path_of_this_machine(make_job, make_shared, tmp_path):
+    shared = make_shared()
+    shared.context.keeper._name = "some/model"
+    job = make_job(shared, keep_weights=True)
+    train_trial(job, MemoryGuard())
+    config = json.loads((job.folder / "weights" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "some/model"
+    assert str(tmp_path) not in (job.folder / "weights" / "README.md").read_text()
+
+
+def test_only_what_was_trained_is_saved(make_job):
+    job = make_job(keep_weights=True)
+    train_trial(job, MemoryGuard())
+    files = {path.name for path in (job.folder / "weights").iterdir()}
+    assert files == {
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "head.safetensors",
+        "sweeper.json",
+    }
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"sweeper\.json"):
+        record_of(tmp_path)

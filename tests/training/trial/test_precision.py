@@ -1,0 +1,106 @@
+"""A precision is what it says: dtypes of weights, products and optimizer states in a real trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.loop.trainer import MAX_GRAD_NORM, TrialTrainer
+from sweeper.training.trial.job import Job
+from sweeper.training.trial.run import train_trial
+
+SHORT: dict[str, Any] = {"budget": {"epochs": 0.2, "rungs": 1}}
+FP32, BF16 = torch.float32, torch.bfloat16
+
+
+class Watched:
+    """What dtypes a trial had while it trained."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.trained: set[torch.dtype] = set()
+        self.frozen: set[torch.dtype] = set()
+        self.products: set[torch.dtype] = set()
+        self.states: set[torch.dtype] = set()
+        self.norms: list[float] = []
+        train = TrialTrainer.train
+
+        def watching(trainer: Any, *arguments: Any, **options: Any) -> Any:
+            model = trainer.model
+            for weight in nn.Module.parameters(model):
+                (self.trained if weight.requires_grad else self.frozen).add(weight.dtype)
+            hooks = [
+                module.register_forward_hook(lambda *seen: self.products.add(seen[2].dtype))
+                for name, module in model.named_modules()
+                if isinstance(module, nn.Linear) and "head" not in name and "lora" not in name
+            ]
+            output = train(trainer, *arguments, **options)
+            for hook in hooks:
+                hook.remove()
+            states = [s for one in trainer.optimizer.state.values() for s in one.values()]
+            self.states |= {s.dtype for s in states if torch.is_tensor(s) and s.ndim}
+            return output
+
+        monkeypatch.setattr(TrialTrainer, "train", watching)
+
+
+FULL: dict[str, Any] = {"learning_rate": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "precision", "frozen", "trained", "products"),
+    [
+        ("full", "fp32", None, FP32, FP32),
+        ("full", "bf16-mixed", None, FP32, BF16),
+        ("full", "bf16-pure", None, BF16, BF16),
+        ("lora", "fp32", FP32, FP32, FP32),
+        ("lora", "bf16-mixed", BF16, FP32, BF16),
+        ("lora", "bf16-pure", BF16, BF16, BF16),
+    ],
+)
+def test_weights_products_and_states_have_the_dtypes_of_the_precision(
+    make_job: Callable[..., Job],
+    make_shared: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+    precision: str,
+    frozen: torch.dtype | None,
+    trained: torch.dtype,
+    products: torch.dtype,
+) -> None:
+    seen = Watched(monkeypatch)
+    own = {"parameters": FULL} if strategy == "full" else {}
+    job = make_job(make_shared(), strategy=strategy, precision=precision, **own, **SHORT)
+
+    assert train_trial(job, MemoryGuard()).state == "COMPLETE"
+
+    head = {FP32}  # a new head is always in fp32
+    assert seen.frozen == ({frozen} if frozen else set())
+    assert seen.trained == {trained} | head
+    assert seen.products == {products}
+    assert seen.states == {trained} | head
+
+
+def test_gradients_are_clipped_at_the_norm_that_a_trial_says(
+    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+    clip = TrialTrainer._clip_grad_norm
+
+    def watching(trainer: Any, *arguments: Any, **options: Any) -> Any:
+        limits.append(trainer.args.max_grad_norm)
+        return clip(trainer, *arguments, **options)
+
+    monkeypatch.setattr(TrialTrainer, "_clip_grad_norm", watching)
+    job = make_job(**SHORT)
+    assert train_trial(job, MemoryGuard()).state == "COMPLETE"
+    assert set(limits) == {MAX_GRAD_NORM}
+
+    limits.clear()
+    own = {**job.config.parameters, "max_grad_norm": 0.25}
+    assert train_trial(make_job(parameters=own, **SHORT), MemoryGuard()).state == "COMPLETE"
+    assert set(limits) == {0.25}
