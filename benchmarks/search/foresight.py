@@ -23,7 +23,7 @@ from benchmarks.search.score import mean
 from benchmarks.search.thaw import worlds
 from benchmarks.search.world import World
 from sweeper.execution.slots import known_slots
-from sweeper.search.engine import Limit, Tried, search
+from sweeper.search.engine import StopCondition, Tried, search
 
 _NEVER = "optuna:NopPruner"
 
@@ -73,7 +73,7 @@ def bill(make: Callable[[int], World], seed: int, trials: int, first: int | None
     untrained = world.beforehand.untrained
     whole, ours = (
         search(
-            plan, answered_by(make(seed), plan, []), Limit(trials),
+            plan, answered_by(make(seed), plan, []), StopCondition(trials),
             starts=starts, pruner=pruner, untrained=untrained,
         )
         for pruner in (_NEVER, OURS)

@@ -20,7 +20,7 @@ from benchmarks.search.world import Realised, TableWorld
 from sweeper.execution.slots import known_slots
 from sweeper.planning.plan import Plan
 from sweeper.search import space
-from sweeper.search.engine import Limit, search
+from sweeper.search.engine import StopCondition, search
 
 
 def told_the_optimum(
@@ -33,7 +33,7 @@ def told_the_optimum(
     optimum = {space.STRATEGY: key, **{f"{key}.{name}": one for name, one in parameters.items()}}
     starts = [*(slot.fixed for slot in known_slots(plan, plan.budget.trials)), optimum]
     never = "optuna:NopPruner"
-    searched = search(plan, objective, Limit(len(starts)), starts=starts, pruner=never)
+    searched = search(plan, objective, StopCondition(len(starts)), starts=starts, pruner=never)
     ended, spent = [], 0.0
     for one, shown in zip(searched.trials, realised, strict=True):
         spent += one.seconds

@@ -26,7 +26,7 @@ from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import Ground, Realised, TableWorld, World
 from sweeper.execution.slots import known_slots
 from sweeper.planning.plan import Plan
-from sweeper.search.engine import Limit, search
+from sweeper.search.engine import StopCondition, search
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def stopped_in(plan: Plan, world: World, budgets: float, unit: float) -> Stopped
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
-    limit = Limit(MOST_TRIALS, budgets * unit - known.seconds)
+    limit = StopCondition(MOST_TRIALS, budgets * unit - known.seconds)
     searched = search(plan, objective, limit, starts=starts, untrained=known.untrained)
     pairs = list(zip(searched.trials, realised, strict=True))
     return Stopped(

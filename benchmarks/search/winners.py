@@ -28,7 +28,7 @@ from benchmarks.search.tasks import TASKS
 from benchmarks.search.world import Beforehand, Ground, ModelWorld, Realised, TableWorld
 from sweeper.execution.slots import known_slots
 from sweeper.search import space
-from sweeper.search.engine import Limit, search
+from sweeper.search.engine import StopCondition, search
 from sweeper.spec import Scalar
 
 # Recorded trials have the plan's seed, or one or two more.
@@ -54,7 +54,7 @@ def winner(ground: Ground, make: Make, method: Method, seed: int, budgets: float
     objective = answered_by(world, plan, realised)
     starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
     # A table gives each of its trials once, so that the unit is asked of another world.
-    limit = Limit(MOST_TRIALS, budgets * make(ground, seed).unit)
+    limit = StopCondition(MOST_TRIALS, budgets * make(ground, seed).unit)
     known = world.beforehand if method.sampler == OURS else Beforehand()
     searched = search(
         plan,

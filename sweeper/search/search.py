@@ -21,8 +21,9 @@ from sweeper.search.named import make_pruner, make_sampler
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.pruner import Judgement, judge
 from sweeper.search.starts import Start
+from sweeper.search.stopping import Outlook, outlook
 from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
-from sweeper.search.untrained import NOTHING, Untrained, note
+from sweeper.search.untrained import NOTHING, Untrained, note, noted
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems, Origin, State
 
@@ -71,11 +72,16 @@ class Rung:
         rung: Its number, from 1.
         loss: The validation loss.
         items: What the loss was taken over, where it is a mean of items' losses.
+        seconds: Since the trial began, where an objective tells its cost by its rungs.
+        excess: Likewise by how much the trial breaks its user's limit, up to 0 where it keeps to
+            it.
     """
 
     rung: int
     loss: float
     items: FirstItems | None = None
+    seconds: float = 0.0
+    excess: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,10 @@ class Search:
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(pruner=make_pruner(self.pruner, self.problem))
+        # Hyperband deals out its brackets by the study's name.
+        name = f"seed {self.problem.seed}"
+        pruner = make_pruner(self.pruner, self.problem)
+        self.study = optuna.create_study(study_name=name, pruner=pruner)
         self.learn(self.untrained)
 
     def learn(self, untrained: Untrained) -> None:
@@ -169,6 +178,11 @@ class Search:
         state, values = TrialState[end.state], None if end.loss is None else [end.loss]
         self._samplers.pop(number).after_trial(self.study, trial, state, values)
         storage.set_trial_state_values(trial._trial_id, state, values)
+
+    def outlook(self) -> Outlook | None:
+        """What more trials promise; None while there are too few to say."""
+        trials = self.study.get_trials(deepcopy=False)
+        return outlook(self.problem, trials, noted(self.study))
 
     def _note(self, number: int, rung: Rung) -> None:
         storage, trial_id = self.study._storage, self._trial(number)._trial_id

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeper.planning.plan import Parameter
 from sweeper.search import ending
 from sweeper.search.ending import ENDING, Ending
-from sweeper.search.engine import RungCount, Space, Strategy
+from sweeper.search.engine import RungCount, Space, StrategySpace
 from sweeper.search.study import CONSTRAINT, ORIGIN, SPEC, TOTAL
 from sweeper.spec import ModelSpec, SearchSpec, Spec
 
@@ -16,7 +16,7 @@ RATE = Parameter(
     kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
     default=2e-4, source="test",
 )  # fmt: skip
-SPACE = Space([Strategy("lora", {"learning_rate": RATE})], RungCount(8, 2))
+SPACE = Space([StrategySpace("lora", {"learning_rate": RATE})], RungCount(8, 2))
 KNOWN = {
     "strategy": CategoricalDistribution(("lora",)),
     "lora.learning_rate": FloatDistribution(1e-5, 1e-2, log=True),
