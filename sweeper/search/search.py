@@ -7,7 +7,7 @@ nothing about workers, storages or files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import optuna
@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeper.search import space
 from sweeper.search.items import attribute
 from sweeper.search.named import make_pruner, make_sampler
+from sweeper.search.observations import Observation, observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.pruner import Judgement, judge
 from sweeper.search.starts import Start
@@ -140,7 +141,7 @@ class Search:
 
     def ask(self) -> Asked:
         """The next trial: the first start that was not tried, else what the sampler chooses."""
-        start = next(self._untried(), None)
+        start = next(iter(self.untried), None)
         origin: Origin = start.origin if start else "search"
         self.study.enqueue_trial(dict(start.fixed) if start else {}, user_attrs={ORIGIN: origin})
         number = len(self.study.get_trials(deepcopy=False)) - 1
@@ -179,6 +180,22 @@ class Search:
         self._samplers.pop(number).after_trial(self.study, trial, state, values)
         storage.set_trial_state_values(trial._trial_id, state, values)
 
+    def seen(self) -> list[Observation]:
+        """All trials by number, as sampler and pruner see them."""
+        return observe(self.study.get_trials(deepcopy=False), self.problem.budget)
+
+    @property
+    def untried(self) -> list[Start]:
+        """The starts that are still to be tried, in order."""
+        left, untried = list(self._tried), []
+        for start in self.starts:
+            of_it = next((one for one in left if self._began_as(one, start)), None)
+            if of_it is None:
+                untried.append(start)
+            else:
+                left.remove(of_it)
+        return untried
+
     def outlook(self) -> Outlook | None:
         """What more trials promise; None while there are too few to say."""
         trials = self.study.get_trials(deepcopy=False)
@@ -197,15 +214,6 @@ class Search:
 
     def _sampler(self, number: int) -> BaseSampler:
         return make_sampler(self.sampler, self.problem, number)
-
-    def _untried(self) -> Iterator[Start]:
-        left = list(self._tried)
-        for start in self.starts:
-            of_it = next((one for one in left if self._began_as(one, start)), None)
-            if of_it is None:
-                yield start
-            else:
-                left.remove(of_it)
 
     def _began_as(self, asked: Asked, start: Start) -> bool:
         same = start.fixed.items() <= self._searched(asked).items()
