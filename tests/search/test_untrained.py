@@ -18,7 +18,15 @@ from sweeper.plan import Parameter, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import space
 from sweeper.search.axis import axis_of
-from sweeper.search.engine import Limit, Rung, RungCount, Searched, Space, Strategy, search
+from sweeper.search.engine import (
+    Rung,
+    RungCount,
+    Searched,
+    Space,
+    StopCondition,
+    StrategySpace,
+    search,
+)
 from sweeper.search.observations import Observation
 from sweeper.search.proposals import Proposals
 from sweeper.search.untrained import NUMBER, Untrained, noted
@@ -42,7 +50,9 @@ AXES = {
     )
     for name, one in PARAMETERS.items()
 }
-TUNED = Space([Strategy("lora", PARAMETERS), Strategy("full", PARAMETERS)], RungCount(8, 8))
+TUNED = Space(
+    [StrategySpace("lora", PARAMETERS), StrategySpace("full", PARAMETERS)], RungCount(8, 8)
+)
 PROBE = 0.2
 
 
@@ -51,21 +61,21 @@ def objective(strategy, parameters):
     rate = math.log10(parameters["learning_rate"])
     moved = 0.08 * (rate + 5) ** 2
     end = PROBE + moved if parameters["head_init"] == "probe" else 0.5 + 0.02 * (rate + 3) ** 2
-    yield Rung(8, end, 1.0)
+    yield Rung(8, end, seconds=1.0)
     return end
 
 
 def searched(told: float | None, trials: int = 5, seed: int = 0) -> Searched:
     known = Untrained({} if told is None else {"": told})
     problem = Space(TUNED.candidates, TUNED.budget, seed)
-    return search(problem, objective, Limit(trials), untrained=known)
+    return search(problem, objective, StopCondition(trials), untrained=known)
 
 
-LORA = Strategy("lora", PARAMETERS)
-WITHOUT_START = Strategy("lora", {"learning_rate": RATE, "r": RATE}, begins_as_base=True)
+LORA = StrategySpace("lora", PARAMETERS)
+WITHOUT_START = StrategySpace("lora", {"learning_rate": RATE, "r": RATE}, begins_as_base=True)
 
 
-def unmoved(known: Untrained, arm: Strategy = LORA, axes=AXES) -> Observation | None:
+def unmoved(known: Untrained, arm: StrategySpace = LORA, axes=AXES) -> Observation | None:
     return known.as_trial(arm.strategy, arm, axes, {})
 
 
@@ -86,7 +96,7 @@ def test_who_writes_begins_as_the_base_model_is_but_not_with_prompts_before_it()
     assert one is not None
     assert (one.parameters["learning_rate"], one.loss) == (pytest.approx(1e-5), 3.0)
     assert one.parameters["r"] == RATE.default
-    prompts = Strategy("prefix", WITHOUT_START.parameters)
+    prompts = StrategySpace("prefix", WITHOUT_START.parameters)
     assert unmoved(Untrained(bases={"": 3.0}), prompts, axes) is None
 
 
