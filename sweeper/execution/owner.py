@@ -296,10 +296,7 @@ class Owner:
 
     def learn(self, known: BaselineResult) -> None:
         """Let the search know of an untrained model's loss."""
-        # With a first stage, trials do not begin as the base model is.
-        if known.validation_loss is not None and self.plan.facts.data.corpus is None:
-            model = self.plan.candidates[0].model
-            self.search.learn(of_baseline(known.name, model, known.validation_loss))
+        self.search.learn(of_baseline(self.plan, known))
 
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
         if worker not in self._busy:

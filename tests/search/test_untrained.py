@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
-import optuna
 import pytest
 from curve_backend import make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from sweeper.execution.watchdog import Pulse
-from sweeper.execution.work import _baselines
 
 from sweeper.facts.record import CorpusFacts
 from sweeper.plan import Parameter, Plan
-from sweeper.runfolder import RunFolder
 from sweeper.search import space
 from sweeper.search.axis import axis_of
 from sweeper.search.engine import (
@@ -29,7 +24,8 @@ from sweeper.search.engine import (
 )
 from sweeper.search.observations import Observation
 from sweeper.search.proposals import Proposals
-from sweeper.search.untrained import NUMBER, Untrained, noted
+from sweeper.search.search import Search
+from sweeper.search.untrained import NUMBER, Untrained, noted, of_baseline
 from sweeper.trials import BaselineResult
 
 STARTS = ("random", "probe")
@@ -180,36 +176,24 @@ def test_defaults_come_before_anything_that_the_probe_suggests() -> None:
     ]
 
 
-def baselines_of(run: RunFolder, plan: Plan) -> Untrained:
-    study = optuna.create_study()
+def baselines_of(plan: Plan) -> Untrained:
+    search = Search(plan)
     losses = {"tfidf": 0.8, "probe": 0.7, "zero_shot": 3.0, "few_shot": 2.0}
-    results = [
-        BaselineResult(name=name, title=name, validation_loss=loss) for name, loss in losses.items()
-    ]
-    run.baselines.mkdir(parents=True, exist_ok=True)
-    bench = SimpleNamespace(
-        backend=SimpleNamespace(baselines=lambda: results),
-        run=run,
-        plan=plan,
-        trials=SimpleNamespace(study=study),
-        say=lambda *_, **__: None,
-        should_stop=lambda: False,
-    )
-    _baselines(bench, Pulse())
-    return noted(study)
+    for name, loss in losses.items():
+        result = BaselineResult(name=name, title=name, validation_loss=loss)
+        search.learn(of_baseline(plan, result))
+    return noted(search.study)
 
 
-def test_baselines_are_kept_in_the_study_for_all_workers(tmp_path) -> None:
+def test_a_search_learns_from_baselines_that_are_untrained_models() -> None:
     plan = make_plan()
     model = plan.candidates[0].model
-    known = baselines_of(RunFolder(tmp_path), plan)
-    assert known == Untrained({model: 0.7}, {model: 3.0})
+    assert baselines_of(plan) == Untrained({model: 0.7}, {model: 3.0})
 
 
-def test_behind_a_first_stage_trials_do_not_begin_as_the_base_model_is(tmp_path) -> None:
+def test_behind_a_first_stage_trials_do_not_begin_as_the_base_model_is() -> None:
     plan = make_plan()
     corpus = CorpusFacts.model_construct()
     data = plan.facts.data.model_copy(update={"corpus": corpus})
     facts = plan.facts.model_copy(update={"data": data})
-    known = baselines_of(RunFolder(tmp_path), plan.model_copy(update={"facts": facts}))
-    assert known == Untrained()
+    assert baselines_of(plan.model_copy(update={"facts": facts})) == Untrained()
