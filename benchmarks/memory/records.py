@@ -12,11 +12,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeper.facts.record import ModelFacts
-from sweeper.memory.overheads import Counter
-from sweeper.memory.records.record_fields import Record, flag_of, number_of, text_of, unreadable
-from sweeper.memory.records.record_model import model_of
-from sweeper.memory.records.record_words import (
+from benchmarks.memory.record_fields import Record, flag_of, number_of, text_of, unreadable
+from benchmarks.memory.record_model import model_of
+from benchmarks.memory.record_words import (
     attention_of,
     card_gib,
     counter_of,
@@ -28,6 +26,8 @@ from sweeper.memory.records.record_words import (
     strategy_of,
     targets_of,
 )
+from sweeper.facts.record import ModelFacts
+from sweeper.memory.overheads import Counter
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import trainable_parameters
 

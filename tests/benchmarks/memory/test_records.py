@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from sweeper.memory.records.record_model import model_of
-from sweeper.memory.records.record_words import card_gib
-from sweeper.memory.records.records import case_of
+from benchmarks.memory.record_model import model_of
+from benchmarks.memory.record_words import card_gib
+from benchmarks.memory.records import case_of
 
 ROW: dict[str, Any] = {
     "id": "a", "model": "Mistral-7B-v0.1", "n_params": 7_241_732_096, "hidden": 4096,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
+from benchmarks.memory.record_fields import Record, text_of
 from sweeper.errors import UsageError
 from sweeper.facts import gpus
 from sweeper.memory.overheads import Counter
-from sweeper.memory.records.record_fields import Record, text_of
 from sweeper.memory.setup import Attention, Loss, Quantization, Sharding
 from sweeper.plan import Precision
 

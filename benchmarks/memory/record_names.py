@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.memory.record_fields import Record, number_of
 from sweeper.errors import ModelError
 from sweeper.facts import catalogue
 from sweeper.facts.architecture import SYNONYMS, Architecture, architecture
 from sweeper.facts.parameters import count_parameters
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.records.record_fields import Record, number_of
 
 Config = dict[str, Any]
 

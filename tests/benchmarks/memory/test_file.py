@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.memory.file import predictions, read_records
 from sweeper.errors import UsageError
-from sweeper.memory.records.file import predictions, read_records
 
 FIELDS = (
     "id", "model", "model_family", "n_params", "hidden", "layers", "heads", "kv_heads",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.memory.records.record_fields import flag_of, number_of, unreadable
+from benchmarks.memory.record_fields import flag_of, number_of, unreadable
 
 
 @pytest.mark.parametrize(

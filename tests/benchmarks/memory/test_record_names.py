@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.memory.record_model import model_of
+from benchmarks.memory.record_names import catalogue_id, named
 from sweeper.facts.architecture import architecture
 from sweeper.facts.parameters import count_parameters
-from sweeper.memory.records.record_model import model_of
-from sweeper.memory.records.record_names import catalogue_id, named
 
 
 @pytest.mark.parametrize(

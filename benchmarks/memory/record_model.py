@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from benchmarks.memory.record_fields import Record, number_of, text_of
+from benchmarks.memory.record_names import config_in, facts_from, named
 from sweeper.facts.record import MixtureOfExperts, ModelFacts
-from sweeper.memory.records.record_fields import Record, number_of, text_of
-from sweeper.memory.records.record_names import config_in, facts_from, named
 
 #: Words in a model's name, the most telling first, and transformers' name of its family.
 _FAMILIES: tuple[tuple[str, str], ...] = (
