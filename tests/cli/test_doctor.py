@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from sweeper.cli import doctor
+from sweeper.cli.doctor import Check, can_train
 from sweeper.cli.main import app
-from sweeper.execution import doctor
-from sweeper.execution.doctor import Check, can_train
 
 SECRET = "hf_" + "s" * 20
 
@@ -111,11 +111,10 @@ def test_a_full_or_foreign_disk_and_too_little_memory_stop_training(
 
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("psycopg", "psycopg2"):
-        monkeypatch.setitem(sys.modules, name, None)
-    check = doctor._package("PostgreSQL driver", ("psycopg", "psycopg2"), "postgres", "--storage")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    check = doctor._package("Ray", "ray", "--executor ray")
     assert check.state == "not installed"
-    assert "pip install 'sweeper[postgres]'" in check.fix
+    assert "pip install 'sweeper[ray]'" in check.fix
 
 
 @pytest.mark.parametrize(("torch", "code"), [("works", 0), ("does not work", 2)])
