@@ -1,7 +1,8 @@
-"""The real command where the drawing engine cannot start: only charts are missing, until later."""
+"""The real command's report: there while trials train, and whole where no chart can be drawn."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,3 +45,16 @@ def test_a_sweep_ends_well_without_charts_and_report_draws_them_later(
     subprocess.run(command, cwd=limited.place, check=True, capture_output=True)
     assert "could not be drawn" not in page.read_text()
     assert page.read_text().count("<svg") > 3
+
+
+def test_a_report_is_there_while_trials_train(sweeper: Sweeper) -> None:
+    popen = sweeper.start(20, 1, CURVE_STEP_SECONDS="0.02")
+    sweeper.wait_for(sweeper.run.report_html.is_file, 120.0)
+    page = sweeper.run.report_html.read_text()
+    assert popen.poll() is None
+    assert "This sweep is running" in page
+    assert "<svg" in page
+    popen.send_signal(signal.SIGINT)
+    popen.communicate(timeout=60)
+    assert popen.returncode == 130
+    assert "This sweep was interrupted" in sweeper.run.report_html.read_text()
