@@ -103,7 +103,13 @@ def _table(report: Report) -> Table:
         Column("completed trials", number=True, pointer="/trials"),
     ]
     if shown:
-        columns.append(Column("importance", unit="share, range over 5 seeds", number=True))
+        columns.append(
+            Column(
+                "importance",
+                unit="share; range where a fifth of the trials is left out",
+                number=True,
+            )
+        )
     columns.append(Column("remark"))
     return Table(
         id="parameter-table",
