@@ -489,6 +489,7 @@ class Owner:
     def stop_workers(self) -> None:
         """Let workers end what they do; a second signal, or their time, ends them at once."""
         self._stopping = True
+        self.pool.start(0)
         for worker in self.pool.workers:
             self.pool.send(worker, Stop() if worker in self._busy else Close())
         limit = time.monotonic() + STOP_SECONDS
@@ -499,6 +500,7 @@ class Owner:
     def dismiss_workers(self) -> None:
         """Wait for workers that have nothing left to do."""
         self._stopping = True
+        self.pool.start(0)
         for worker in self.pool.workers:
             self.pool.send(worker, Close())
         limit = time.monotonic() + STOP_SECONDS
