@@ -13,6 +13,7 @@ from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.named_facts import Fact
 from sweeper.planning.rulebook.parameter_reader import KINDS, PARAMETER_KEYS
 from sweeper.planning.rulebook.rules import RULE_KEYS, RuleBook
+from sweeper.planning.rulebook.shared_parameters import SHARED
 from sweeper.planning.rulebook.strategy_files import STRATEGY_KEYS
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -65,13 +66,16 @@ def strategy_schema() -> dict[str, Any]:
         "quantization": _TEXT,
         "optimizers": {"type": "array", "items": optimizer},
         "gradient_checkpointing": {"type": "boolean"},
-        "parameters": {"type": "object", "additionalProperties": _parameter()},
+        "parameters": {
+            "type": "object",
+            "additionalProperties": {"anyOf": [{"const": SHARED}, _parameter(), _changed()]},
+        },
     }
     assert set(properties) == set(STRATEGY_KEYS)
     return {
         "$schema": _DRAFT,
         "title": "A strategy of sweeper",
-        **_closed(properties, ("strategy", "title", "what", "quality", "parameters")),
+        **_closed(properties, ("strategy", "title", "what", "quality")),
         "$defs": {"when": _when()},
     }
 
@@ -149,6 +153,12 @@ def _change() -> dict[str, Any]:
     }
     assert set(properties) == set(CHANGE_KEYS)
     return _closed(properties) | {"minProperties": 1}
+
+
+def _changed() -> dict[str, Any]:
+    """A shared parameter with what differs."""
+    properties = _parameter()["properties"] | {SHARED: {"const": True}}
+    return _closed(properties, (SHARED,))
 
 
 def _prior() -> dict[str, Any]:

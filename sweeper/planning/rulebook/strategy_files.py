@@ -6,7 +6,7 @@ Knows the format of the files, not what any strategy does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sweeper.errors import Problem, near_match
 from sweeper.plan import Parameter
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition, parse_condition
 from sweeper.planning.rulebook.parameter_reader import PARAMETER_KEYS, parse_parameter
+from sweeper.planning.rulebook.shared_parameters import SharedParameters
 from sweeper.yamlfile import Document, Path_, read
 
 STRATEGY_KEYS = (
@@ -86,65 +87,58 @@ def load_strategies(
 ) -> dict[str, DeclaredStrategy]:
     """Every strategy file in these folders; a later folder's file replaces an earlier one's.
 
-    A folder ``parameters`` beside one of strategies holds parameters that every strategy has
-    which trains for epochs. Problems are appended; a file that holds one is still read as far as
-    it goes.
+    A folder ``parameters`` beside one of strategies holds parameters that they include by name.
+    Problems are appended; a file that holds one is still read as far as it goes.
     """
-    found: dict[str, DeclaredStrategy] = {}
-    shared: dict[str, DeclaredParameter] = {}
+    shared = SharedParameters()
+    documents: dict[str, Document] = {}
     for folder in folders:
-        for path in sorted(folder.with_name("parameters").glob("*.yaml")):
-            document = read(path)
-            problems += document.problems
-            shared |= _parameters(document.data, document, problems, ())
+        for document in shared.add(folder.with_name("parameters"), problems):
+            _parameters(document.data, document, problems, ())
         for path in sorted(folder.glob("*.yaml")):
             document = read(path)
             problems += document.problems
-            strategy = _strategy(document, path, problems)
-            if strategy is not None:
-                found[strategy.name] = strategy
-    whole = {
-        name: _with_shared(_extended(strategy, found, problems), shared)
-        for name, strategy in found.items()
-    }
-    return dict(sorted(whole.items(), key=lambda item: (item[1].order, item[0])))
+            if isinstance(document.data, Mapping):
+                documents[path.stem] = document
+            else:
+                what = "this file does not describe a strategy"
+                problems.append(Problem(what, where=document.name))
+    found: dict[str, DeclaredStrategy] = {}
+    # those that extend no other first, so that they are whole where another extends them
+    for name in sorted(documents, key=lambda name: documents[name].data.get("extends") is not None):
+        document = documents[name]
+        _include(document, documents, shared, problems)
+        found[name] = _strategy(document, name, problems)
+    return dict(sorted(found.items(), key=lambda item: (item[1].order, item[0])))
 
 
-def _extended(
-    strategy: DeclaredStrategy, found: Mapping[str, DeclaredStrategy], problems: list[Problem]
-) -> DeclaredStrategy:
-    if strategy.extends is None:
-        return strategy
-    parent = found.get(strategy.extends)
-    if parent is None or parent.extends is not None:
-        what = f"{strategy.name} extends {strategy.extends!r}"
+def _include(
+    document: Document,
+    documents: Mapping[str, Document],
+    shared: SharedParameters,
+    problems: list[Problem],
+) -> None:
+    extends = document.data.get("extends")
+    bases = [name for name, other in documents.items() if other.data.get("extends") is None]
+    if extends is not None and extends not in bases:
+        what, fix = f"extends {extends!r}", near_match(str(extends), bases)
         why = "That must be a strategy that extends no other."
-        fix = near_match(strategy.extends, [n for n, s in found.items() if s.extends is None])
-        problems.append(Problem(what, why, fix, strategy.where))
-        return strategy
-    return replace(strategy, parameters={**parent.parameters, **strategy.parameters})
+        problems.append(Problem(what, why, fix, document.where(("extends",))))
+    own = document.data.get("parameters")
+    if own is None and extends in bases:
+        document.data["parameters"] = own = {}
+    if isinstance(own, Mapping):
+        shared.include(document, documents.get(extends) if extends in bases else None, problems)
 
 
-def _with_shared(
-    strategy: DeclaredStrategy, shared: Mapping[str, DeclaredParameter]
-) -> DeclaredStrategy:
-    if "num_train_epochs" not in strategy.parameters:
-        return strategy
-    others = {name: p for name, p in shared.items() if name not in strategy.parameters}
-    return replace(strategy, parameters={**strategy.parameters, **others})
-
-
-def _strategy(document: Document, path: Path, problems: list[Problem]) -> DeclaredStrategy | None:
+def _strategy(document: Document, stem: str, problems: list[Problem]) -> DeclaredStrategy:
     data = document.data
-    if not isinstance(data, Mapping):
-        problems.append(Problem("this file does not describe a strategy", where=document.name))
-        return None
     _check_keys(data, document, (), STRATEGY_KEYS, _REQUIRED, problems)
-    name = str(data.get("strategy", path.stem))
-    if name != path.stem:
+    name = str(data.get("strategy", stem))
+    if name != stem:
         problems.append(
             Problem(
-                f"strategy = {name!r} in a file called {path.name}",
+                f"strategy = {name!r} in a file called {stem}.yaml",
                 "A strategy is found by the name of its file.",
                 f"Rename the file to {name}.yaml.",
                 document.where(("strategy",)),

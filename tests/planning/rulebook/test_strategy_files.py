@@ -3,11 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sweeper import resources
 from sweeper.errors import Problem, UsageError
 from sweeper.planning.rulebook.rules import rule_book
-from sweeper.planning.rulebook.strategy_files import load_strategies
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
 
 GOOD = """\
 strategy: mine
@@ -39,7 +40,7 @@ parameters:
 PATHS = sorted((resources.search_spaces() / "strategies").glob("**/*.yaml"))
 
 
-def load(tmp_path: Path, text: str) -> tuple[object, list[Problem]]:
+def load(tmp_path: Path, text: str) -> tuple[DeclaredStrategy | None, list[Problem]]:
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     problems: list[Problem] = []
     return load_strategies((tmp_path,), problems).get("mine"), problems
@@ -114,6 +115,65 @@ def test_a_mistake_in_a_strategy_file_is_named_with_its_line(
     _, problems = load(tmp_path, GOOD.replace(old, new, 1))
     assert any(words in str(problem) for problem in problems), [str(p) for p in problems]
     assert all("mine.yaml:" in problem.where for problem in problems)
+
+
+def test_no_two_strategy_files_hold_the_same_parameter() -> None:
+    blocks: dict[str, str] = {}
+    files = sorted(resources.search_spaces().glob("parameters/*.yaml")) + PATHS
+    for path in files:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, item in (data if path not in PATHS else data.get("parameters", {})).items():
+            if item == "shared":
+                continue
+            ranges = {key: value for key, value in item.items() if key not in ("why", "source")}
+            block = f"{name}: {ranges}"
+            assert block not in blocks, f"{path.stem} and {blocks[block]} both declare {name}"
+            blocks[block] = path.stem
+
+
+def test_what_trains_by_gradient_can_be_held_back_from_forgetting() -> None:
+    guards = {"replay_share", "kl_weight", "general_loss_limit", "early_stopping_patience"}
+    for name, strategy in rule_book().strategies.items():
+        if "num_train_epochs" in strategy.parameters:
+            assert {*guards, "first_stage", "class_weight"} <= set(strategy.parameters), name
+
+
+SHARED = """\
+weight_decay:
+  kind: float
+  range: [0.0, 0.1]
+  default: 0.01
+  source: common practice
+  why: A small pull.
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "default", "words"),
+    [
+        ("training: shared", 0.01, ""),
+        ("weight_decay: shared", 0.01, ""),
+        ("weight_decay: {shared: true, default: 0.1}", 0.1, ""),
+        ("weight_decay: {shared: true, default: 0.2}", None, "mine.yaml:"),
+        ("weight_decay: {shared: true, log: true}", None, "training.yaml:"),
+        ("trainig: shared", None, "Did you mean 'training'?"),
+        ("weight_decy: {shared: true}", None, "Did you mean 'weight_decay'?"),
+    ],
+)
+def test_a_strategy_includes_a_shared_parameter_with_what_differs(
+    tmp_path: Path, line: str, default: float | None, words: str
+) -> None:
+    for folder in ("strategies", "parameters"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "parameters" / "training.yaml").write_text(SHARED, encoding="utf-8")
+    strategy, problems = load(tmp_path / "strategies", GOOD + f"  {line}\n")
+    if default is None:
+        assert words in str(problems[0])
+        return
+    assert not problems
+    assert strategy is not None
+    assert [*strategy.parameters] == ["head_init", "learning_rate", "weight_decay"]
+    assert strategy.parameters["weight_decay"].parameter.default == default
 
 
 def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
