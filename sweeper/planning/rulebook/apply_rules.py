@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sweeper import units
 from sweeper.plan import Parameter, Prior, Reason
@@ -132,19 +132,20 @@ def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
     """
     if change.default_from is None:
         return change
-    name, times = change.default_from
-    value = values[name]
+    value, times = values[change.default_from.fact], change.default_from.times
     if not isinstance(value, int | float):
         return change
     default = float(f"{value * times:.3g}")
     low, high = _number(parameter.low), _number(parameter.high)
     if low <= default <= high:
-        return replace(change, default=default)
+        return change.model_copy(update={"default": default})
     if parameter.log:
         half = math.sqrt(high / low)
-        return replace(change, default=default, span=(default / half, default * half))
+        return change.model_copy(
+            update={"default": default, "span": (default / half, default * half)}
+        )
     half = (high - low) / 2
-    return replace(change, default=default, span=(default - half, default + half))
+    return change.model_copy(update={"default": default, "span": (default - half, default + half)})
 
 
 def _refines(new: Parameter, old: Parameter) -> bool:
