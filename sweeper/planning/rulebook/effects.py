@@ -57,10 +57,16 @@ SLOT = re.compile(r"\{([^{}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a rule is checked with: the strategies of the rule book, and the rule's place."""
+    """What a rule is checked with: the strategies of the rule book, and the rule's place.
+
+    Args:
+        layer: The place of the rule's folder: 0 is what ships.
+        where: File and line.
+    """
 
     strategies: Mapping[str, DeclaredStrategy | None]
-    where: str = ""
+    layer: int
+    where: str
 
     def declared(self, strategy: str) -> list[DeclaredStrategy] | None:
         """The strategies that ``strategy`` or ``*`` means; None where a file of theirs is wrong."""
@@ -152,12 +158,13 @@ class Change(FileModel):
         declared = info.context.declared(self.strategy)
         if declared is None:
             return self
-        targets = [one.parameters.get(self.parameter) for one in declared]
-        if not any(targets):
-            names = {name for one in declared for name in one.parameters}
-            what = f"{self.strategy} has no parameter {self.parameter!r}"
-            raise fault(what, "", near_match(self.parameter, names))
-        faults([error for target in targets if target for error in self._troubles(target)])
+        name = self.parameter
+        reached = [one for one in declared if one.layer(name) <= info.context.layer]
+        targets = [one.parameters[name] for one in reached if name in one.parameters]
+        if reached and not targets:
+            names = {known for one in reached for known in one.parameters}
+            raise fault(f"{self.strategy} has no parameter {name!r}", "", near_match(name, names))
+        faults([error for target in targets for error in self._troubles(target)])
         return self
 
     def _troubles(

@@ -38,16 +38,22 @@ class Rule(FileModel):
     why: Filled
     source: Text
     _where: str = PrivateAttr("")
+    _layer: int = PrivateAttr(0)
 
     @property
     def where(self) -> str:
         """File and line."""
         return self._where
 
+    @property
+    def layer(self) -> int:
+        """The place of the rule's folder: 0 is what ships, a later folder's rules win."""
+        return self._layer
+
     def model_post_init(self, context: object, /) -> None:
         """Keep where the rule is written."""
         if isinstance(context, Known):
-            self._where = context.where
+            self._where, self._layer = context.where, context.layer
 
 
 RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
@@ -114,11 +120,11 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
         (shipped / "strategies", *(folder / "strategies" for folder in folders)), problems
     )
     rules: dict[str, Rule] = {}
-    for folder in (shipped, *folders):
+    for layer, folder in enumerate((shipped, *folders)):
         if folder.is_dir() and not (_rule_files(folder) or (folder / "strategies").is_dir()):
             fix = "Put *.yaml files with rules in it."
             problems.append(Problem("this folder holds no rules", "", fix, str(folder)))
-        for rule in _rules_in(folder, strategies, problems):
+        for rule in _rules_in(folder, layer, strategies, problems):
             rules.pop(rule.id, None)
             rules[rule.id] = rule
     if problems:
@@ -127,7 +133,10 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
 
 
 def _rules_in(
-    folder: Path, strategies: Mapping[str, DeclaredStrategy | None], problems: list[Problem]
+    folder: Path,
+    layer: int,
+    strategies: Mapping[str, DeclaredStrategy | None],
+    problems: list[Problem],
 ) -> list[Rule]:
     """The rules of one folder, in order. The same id twice in one folder is a problem."""
     found: dict[str, Rule] = {}
@@ -138,7 +147,7 @@ def _rules_in(
             problems += error.problems
             continue
         problems += document.problems
-        for rule in _rules_of(document, strategies, problems):
+        for rule in _rules_of(document, layer, strategies, problems):
             if rule.id in found:
                 why = f"The first is at {found[rule.id].where}."
                 problems.append(Problem(f"two rules are called {rule.id!r}", why, "", rule.where))
@@ -153,14 +162,17 @@ def _rule_files(folder: Path) -> list[Path]:
 
 
 def _rules_of(
-    document: Document, strategies: Mapping[str, DeclaredStrategy | None], problems: list[Problem]
+    document: Document,
+    layer: int,
+    strategies: Mapping[str, DeclaredStrategy | None],
+    problems: list[Problem],
 ) -> Iterator[Rule]:
     if not isinstance(document.data, list):
         fix = "Start every rule with '- id: ...'."
         problems.append(Problem("this file is not a list of rules", "", fix, document.name))
         return
     for place in range(len(document.data)):
-        context = Known(strategies, document.where((place,)))
+        context = Known(strategies, layer, document.where((place,)))
         rule = checked(RULE, document, (place,), problems, context)
         if rule is not None:
             yield rule

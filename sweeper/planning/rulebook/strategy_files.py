@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import (
     Field,
+    PrivateAttr,
     Strict,
     TypeAdapter,
     ValidationInfo,
@@ -22,9 +23,9 @@ from sweeper.errors import Problem, near_match
 from sweeper.planning.rulebook.conditions import Condition
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.parameters import PARAMETER, DeclaredParameter, Text, near
-from sweeper.planning.rulebook.shared_parameters import SharedParameters
+from sweeper.planning.rulebook.shared_parameters import SharedParameters, StrategyFile
 from sweeper.yaml_models import FileModel, checked, fault, faults
-from sweeper.yamlfile import Document, Path_, read
+from sweeper.yamlfile import Path_, read
 
 USUAL_OPTIMIZER = "adamw_torch"
 
@@ -76,6 +77,20 @@ class DeclaredStrategy(FileModel):
     )
     gradient_checkpointing: bool = Field(True, description="whether the method works with it")
     parameters: dict[str, DeclaredParameter]
+    _file: StrategyFile = PrivateAttr()
+
+    def model_post_init(self, context: object, /) -> None:
+        """Keep the file."""
+        if isinstance(context, StrategyFile):
+            self._file = context
+
+    def layer(self, parameter: str) -> int:
+        """The place of the last folder that states something of a parameter, or leaves it out.
+
+        Rules of earlier folders do not change the parameter.
+        """
+        file, parent = self._file, self._file.parent
+        return file.layers.get(parameter, max(file.layer, parent.layer if parent else 0))
 
     def optimizer(self, values: Values) -> str:
         """The optimizer for these facts."""
@@ -85,8 +100,8 @@ class DeclaredStrategy(FileModel):
     @field_validator("name")
     @classmethod
     def _file_is_called_so(cls, name: str, info: ValidationInfo) -> str:
-        if isinstance(info.context, str) and name != info.context:
-            what = f"strategy = {name!r} in a file called {info.context}.yaml"
+        if isinstance(info.context, StrategyFile) and name != info.context.stem:
+            what = f"strategy = {name!r} in a file called {info.context.stem}.yaml"
             why = "A strategy is found by the name of its file."
             raise fault(what, why, f"Rename the file to {name}.yaml.")
         return name
@@ -134,24 +149,24 @@ def load_strategies(
     Problems are appended, and a strategy whose file holds one is None.
     """
     shared = SharedParameters()
-    documents: dict[str, Document] = {}
-    for folder in folders:
-        for document in shared.add(folder.with_name("parameters"), problems):
+    files: dict[str, StrategyFile] = {}
+    for layer, folder in enumerate(folders):
+        for document in shared.add(folder.with_name("parameters"), layer, problems):
             for name in document.data:
                 checked(PARAMETER, document, (name,), problems)
         for path in sorted(folder.glob("*.yaml")):
             document = read(path)
             problems += document.problems
             if isinstance(document.data, Mapping):
-                documents[path.stem] = document
+                files[path.stem] = StrategyFile(path.stem, layer, document)
             else:
                 what = "this file does not describe a strategy"
                 problems.append(Problem(what, where=document.name))
     found: dict[str, DeclaredStrategy | None] = {}
     # those that extend no other first, so that they are whole where another extends them
-    for name in sorted(documents, key=lambda name: "extends" in documents[name].data):
-        _include(documents[name], documents, shared, problems)
-        found[name] = checked(STRATEGY, documents[name], (), problems, name)
+    for file in sorted(files.values(), key=lambda file: "extends" in file.document.data):
+        _include(file, files, shared, problems)
+        found[file.stem] = checked(STRATEGY, file.document, (), problems, file)
     return dict(sorted(found.items(), key=_place))
 
 
@@ -160,20 +175,22 @@ def _place(item: tuple[str, DeclaredStrategy | None]) -> tuple[int, str]:
 
 
 def _include(
-    document: Document,
-    documents: Mapping[str, Document],
+    file: StrategyFile,
+    files: Mapping[str, StrategyFile],
     shared: SharedParameters,
     problems: list[Problem],
 ) -> None:
     """Write out the parameters that a strategy takes over from shared files and from another."""
-    extends = document.data.get("extends")
-    bases = [name for name, other in documents.items() if "extends" not in other.data]
-    parent = documents[extends] if extends in bases else None
-    if extends is not None and parent is None:
+    data = file.document.data
+    extends = data.get("extends")
+    bases = [name for name, other in files.items() if "extends" not in other.document.data]
+    if extends is not None and extends not in bases:
         what, fix = f"extends = {extends!r}", near_match(str(extends), bases)
         why = "That must be a strategy that extends no other."
-        problems.append(Problem(what, why, fix, document.where(("extends",))))
-    if parent is not None:
-        document.data.setdefault("parameters", {})
-    if isinstance(document.data.get("parameters"), Mapping):
-        shared.include(document, parent, problems)
+        problems.append(Problem(what, why, fix, file.document.where(("extends",))))
+    parent = files[extends] if extends in bases else None
+    if parent is not None and isinstance(parent.document.data.get("parameters"), Mapping):
+        file.parent = parent
+        data.setdefault("parameters", {})
+    if isinstance(data.get("parameters"), Mapping):
+        shared.include(file, problems)

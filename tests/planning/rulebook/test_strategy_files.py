@@ -190,3 +190,17 @@ def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("a: [", encoding="utf-8")
     with pytest.raises(UsageError, match="not YAML"):
         load_strategies((tmp_path,), [])
+
+
+def test_a_file_of_shared_parameters_adds_to_the_one_that_ships(tmp_path: Path) -> None:
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "parameters").mkdir()
+    (tmp_path / "parameters" / "training.yaml").write_text(SHARED, encoding="utf-8")
+    problems: list[Problem] = []
+    shipped = resources.search_spaces() / "strategies"
+    full = load_strategies((shipped, tmp_path / "strategies"), problems)["full"]
+    assert not problems
+    assert full is not None
+    assert full.parameters["weight_decay"].why == "A small pull."
+    assert full.layer("weight_decay") == 1
+    assert full.layer("num_train_epochs") == 0
