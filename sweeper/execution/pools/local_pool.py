@@ -77,9 +77,10 @@ class LocalPool:
         return self._processes.keys()
 
     def start(self, count: int) -> None:
-        for name in map(str, range(self.first, self.first + min(count, self.size))):
-            if name not in self._processes:
-                self._add(name, self._launch(name))
+        names = map(str, range(self.first, self.first + self.size))
+        free = [name for name in names if name not in self._processes]
+        for name in free[: max(0, count - len(self._processes))]:
+            self._add(name, self._launch(name))
 
     def _add(self, name: str, process: Process) -> None:
         os.set_blocking(process.messages, False)
