@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.search.observations import observe
 from sweeper.search.problem import Arm, Problem
+from sweeper.search.sampler import SweeperSampler
 from sweeper.search.stopping import outlook
 from sweeper.search.study import ORIGIN, SPEC, TOTAL
 from sweeper.search.untrained import NOTHING, Untrained, noted
@@ -80,7 +81,7 @@ def _settled(
     given = [one for one in trials if one.user_attrs.get(ORIGIN, "search") != "search"]
     if not asked.stop_when_settled or not all(one.state.is_finished() for one in given):
         return None
-    coming = outlook(problem, trials, untrained)
+    coming = outlook(SweeperSampler(problem), observe(trials, problem.budget), untrained)
     if coming is None or coming.worth_it:
         return None
     return Ending("settled", str(coming), asked.trials)
