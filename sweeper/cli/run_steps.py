@@ -36,6 +36,7 @@ from sweeper.execution.coordinator import Outcome, run_sweep
 from sweeper.execution.events import Event, make_event
 from sweeper.execution.identity import frozen_plan
 from sweeper.execution.repair import copy_of, write_twice
+from sweeper.execution.second_command import refuse_second
 from sweeper.execution.status import Status
 from sweeper.facts.gather import gather
 from sweeper.facts.model import must_be_trainable, needs_conversion, needs_download
@@ -254,6 +255,7 @@ def set_aside(folder: RunFolder) -> None:
     if not folder.plan.is_file():
         return
     with folder.lock():
+        refuse_second(folder)
         number = 1
         while (aside := folder.path.with_name(f"{folder.path.name}.{number}")).exists():
             number += 1

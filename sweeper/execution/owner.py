@@ -172,8 +172,7 @@ class Owner:
         for worker in self.silence.look(self.pool.workers):
             self._silenced.add(worker)
             self.pool.kill(worker)
-        while not self.notices.empty():
-            self.say("warning", text=self.notices.get())
+        self._tell_notices()
         for text in self.pool.notices():
             self.warn(text)
         self.on_tick()
@@ -183,6 +182,10 @@ class Owner:
                 raise disk.NoRoom("too little is free")
         if not self._stopping:
             self.mirror.check()
+
+    def _tell_notices(self) -> None:
+        while not self.notices.empty():
+            self.say("warning", text=self.notices.get())
 
     # Handing out
 
@@ -502,6 +505,18 @@ class Owner:
         while self.pool.workers and time.monotonic() < limit:
             self._tick()
         self.kill_workers()
+
+    def finish_mirror(self) -> None:
+        """Wait until the storage holds all that it should.
+
+        Raises:
+            RunError: It never will.
+        """
+        while self.mirror.behind:
+            self._tick()
+        self.mirror.close()
+        self._tell_notices()
+        self.mirror.check()
 
     def kill_workers(self) -> None:
         """End all workers at once, and take in what they leave."""
