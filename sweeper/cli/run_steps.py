@@ -16,10 +16,9 @@ from pathlib import Path
 import typer
 
 from sweeper.artifact import write_text
-from sweeper.cli.calibrate_process import calibrated
 from sweeper.cli.console import err, out
 from sweeper.cli.evaluate_steps import gate, open_suite, recommended, score_finalists
-from sweeper.cli.probed_plan import with_probes
+from sweeper.cli.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.cli.progress import ProgressView
 from sweeper.cli.report_maker import ReportMaker, lost_charts
 from sweeper.cli.work_progress import Hidden, WorkProgress, followed
@@ -42,12 +41,11 @@ from sweeper.facts.gather import gather
 from sweeper.facts.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.findings.record import Findings
 from sweeper.plan import Plan
-from sweeper.planning.planner import make_plan
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.search import warmstart
 from sweeper.search.named import check_named
-from sweeper.spec import ModelSpec, Spec
+from sweeper.spec import HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import to_yaml
 
 _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
@@ -104,9 +102,10 @@ def prepare(
 
     Args:
         spec: The request.
-        check_model: Fetch what training needs, and measure what this machine can do.
+        check_model: Fetch what training needs, and measure what the machine can do.
         quiet: Say nothing on the way.
-        probe: Train a few steps of each candidate first; if None, where trials run on a GPU here.
+        probe: Train a few steps of each candidate first; if None, where trials run on a
+            GPU that is at hand.
         work: Shows how far downloads and conversions are; nothing if None.
     """
     if spec.data.path is None and (spec.data.corpus is None or spec.task != "domain"):
@@ -135,13 +134,10 @@ def prepare(
                 _convert(model.id, work, quiet=quiet)
             elif needs_download(model):
                 _download(model, work, quiet=quiet)
-    facts = gather(spec)
-    plan = make_plan(spec, facts)
-    if check_model and (known := calibrated(spec, facts, quiet=quiet)) is not facts:
-        plan = make_plan(spec, known)
-    machine = plan.facts.hardware
-    if probe or (probe is None and check_model and machine.detected and machine.device == "cuda"):
-        plan = with_probes(spec, plan, quiet=quiet)
+    elsewhere = trains_elsewhere(spec)
+    facts = gather(spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec)
+    make = plan_elsewhere if elsewhere else plan_here
+    plan = make(spec, facts, measure=check_model, probe=probe, quiet=quiet)
     if spec.search.warm_start:
         plan = plan.model_copy(update={"hints": warmstart.recall(plan)})
     return Prepared(folder, spec, plan)
