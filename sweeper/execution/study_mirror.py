@@ -307,8 +307,9 @@ class StudyMirror:
         assert self._storage is not None
         if trial.number in self._ids:
             return
-        if self._storage.get_n_trials(self._study) > trial.number:
-            # Its answer was lost with the connection.
+        # Its answer may have been lost with the connection. Counting reads all trials there are.
+        again = self._away_since is not None
+        if again and self._storage.get_n_trials(self._study) > trial.number:
             there = self._storage.get_all_trials(self._study, deepcopy=False)[trial.number]
             self._ids[trial.number] = there._trial_id
         else:
