@@ -25,13 +25,13 @@ TESTS = Path(__file__).parents[2] / "tests" / "execution"
 sys.path.insert(0, str(TESTS))
 
 import curve_backend  # noqa: E402
+from sweeper.execution.claims import Queue, lease_of  # noqa: E402
+from sweeper.execution.slots import top_up  # noqa: E402
+from sweeper.search.storage import Storage, open_storage  # noqa: E402
 
 from sweeper.execution import worker  # noqa: E402
-from sweeper.execution.claims import Queue, lease_of  # noqa: E402
 from sweeper.execution.events import Event  # noqa: E402
-from sweeper.execution.slots import top_up  # noqa: E402
 from sweeper.runfolder import RunFolder  # noqa: E402
-from sweeper.search.storage import Storage, open_storage  # noqa: E402
 from sweeper.search.study import (  # noqa: E402
     CLOSED,
     OPEN,

@@ -24,7 +24,6 @@ from sweeper.trials import (
     AttemptEnd,
     AttemptEndKind,
     Failure,
-    FailureKind,
     RungReport,
     TestScore,
     TrialConfig,
@@ -132,17 +131,24 @@ def promote(home: Path, attempt: int) -> TrialResult:
     return result
 
 
-def fail(home: Path, attempt: int, kind: FailureKind, why: str) -> TrialResult:
-    """End a trial whose attempts all broke down, and write that down."""
+def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult:
+    """Write the result of a trial or confirmation run whose attempts all broke off.
+
+    Args:
+        home: Of the trial or confirmation run.
+        number: The trial's number.
+        attempt: The last one.
+        failure: Why it is not tried again.
+    """
     folder = attempt_folder(home, attempt)
     rungs = read_rungs(folder)
     config = readable(TrialConfig, folder / CONFIG) or readable(TrialConfig, home / CONFIG)
     result = TrialResult(
-        number=config.number if config else 0,
+        number=number,
         attempt=attempt,
         seed=config.seed if config else 0,
         state="FAIL",
-        failure=Failure(kind=kind, detail=why),
+        failure=failure,
         optimizer_steps=rungs[-1].optimizer_steps if rungs else 0,
         tokens=rungs[-1].tokens if rungs else 0,
         training_seconds=rungs[-1].training_seconds if rungs else 0.0,

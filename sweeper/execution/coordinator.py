@@ -230,7 +230,7 @@ class Coordinator:
         with contextlib.suppress(*_LOST_CAUSES):
             self.owner.kill_workers()
         with contextlib.suppress(*_LOST_CAUSES):
-            self.owner.set_phase("failed")
+            self.owner.give_up()
 
     def _prepare(self) -> None:
         owner, identity = self.owner, {}
@@ -244,7 +244,7 @@ class Coordinator:
         unfinished = restore(owner.state, owner.search, stored, repaired.append)
         owner.mirror.start(owner.search.study.get_trials(deepcopy=False), stored, identity)
         for number in owner.state.asked:
-            owner.fitted.read(f"trial {number}", self.run.trial(number))
+            owner.fitted.read(tasks.trial(number).title, self.run.trial(number))
         for name, home in homes_of_jobs(self.run).items():
             owner.fitted.read(name, home)
         owner.progress.total = max(self.total, len(owner.state.asked))

@@ -20,7 +20,7 @@ from sweeper.errors import NoTrialCompleted, Problem, RunError
 from sweeper.execution import attempts, disk, tasks
 from sweeper.execution.attempts import attempt_folder, attempts_of
 from sweeper.execution.events import Event, EventKind, make_event
-from sweeper.execution.fitted_batches import FittedBatches, after_kill
+from sweeper.execution.fitted_batches import FittedBatches
 from sweeper.execution.interruption import Signals
 from sweeper.execution.job import (
     BaselineSaid,
@@ -52,7 +52,7 @@ from sweeper.search.untrained import of_baseline
 from sweeper.trials import (
     AttemptEndKind,
     BaselineResult,
-    FailureKind,
+    Failure,
     RungReport,
     TrialResult,
 )
@@ -86,6 +86,9 @@ class Owner:
         deadline: When the call must stop, on the monotonic clock.
         least_bytes: What must be free on the disk before an attempt begins.
         may_ask: Whether new trials are asked for, up to the total; asked before each.
+        fitted: Batches that fitted, for later attempts.
+        silence: When a worker has been silent for too long.
+        notices: Lines from other threads, to be told of by this one.
     """
 
     state: RunState
@@ -101,15 +104,16 @@ class Owner:
     least_bytes: int = disk.RESERVE_BYTES
     may_ask: Callable[[], bool] = lambda: False
     fitted: FittedBatches = field(default_factory=FittedBatches)
+    silence: Silence = field(default_factory=Silence)
     notices: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _todo: deque[Task] = field(default_factory=deque)
     _busy: dict[str, tuple[Task, Job]] = field(default_factory=dict)
     _idle: dict[str, None] = field(default_factory=dict)
     _strikes: Strikes = field(default_factory=Strikes)
-    _silence: Silence = field(default_factory=Silence)
     _silenced: set[str] = field(default_factory=set)
     _stopping: bool = False
     _wrote: float = 0.0
+    _last_gone: str = "0"
 
     def __post_init__(self) -> None:
         self.run = self.state.run
@@ -124,8 +128,8 @@ class Owner:
         """
         for task in todo:
             tasks.take_over(self.run, task)
-            self.fitted.read(task.name, self.run.path / task.home)
-            over = tasks.is_done(self.run, task) or tasks.has_failed(self.run, task)
+            self.fitted.read(task.title, self.run.path / task.home)
+            over = tasks.is_done(self.run, task) or tasks.failure(self.run, task) is not None
             if task.kind != "trial":
                 self.progress.jobs += 1
                 self.progress.jobs_done += over
@@ -161,11 +165,11 @@ class Owner:
             if isinstance(heard, Gone):
                 self._worker_gone(heard)
             else:
-                self._silence.heard(heard.worker)
+                self.silence.heard(heard.worker)
                 self._hear(heard.worker, heard.message)
                 if heard.worker in self._idle and not self._stopping:
                     self._hand_out()  # nobody waits for what others have to say
-        for worker in self._silence.look(self.pool.workers):
+        for worker in self.silence.look(self.pool.workers):
             self._silenced.add(worker)
             self.pool.kill(worker)
         while not self.notices.empty():
@@ -212,9 +216,7 @@ class Owner:
             return
         assert job.config is not None
         number = job.config.number
-        if job.attempt > 1:
-            last = attempts.read_rungs(attempt_folder(self._home(job), job.attempt - 1))
-            self.state.restart(number, last)
+        self.state.restart(number)
         self.search.restart(number, [rung_of(report) for report in made.rungs])
         for report in made.rungs:
             self.state.rung(report)
@@ -296,10 +298,7 @@ class Owner:
 
     def learn(self, known: BaselineResult) -> None:
         """Let the search know of an untrained model's loss."""
-        # With a first stage, trials do not begin as the base model is.
-        if known.validation_loss is not None and self.plan.facts.data.corpus is None:
-            model = self.plan.candidates[0].model
-            self.search.learn(of_baseline(known.name, model, known.validation_loss))
+        self.search.learn(of_baseline(self.plan, known))
 
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
         if worker not in self._busy:
@@ -313,13 +312,15 @@ class Owner:
             self._broke_off(worker, task, job, ended.end or "error", ended.detail)
 
     def _worker_gone(self, gone: Gone) -> None:
-        worker = gone.worker
+        worker = self._last_gone = gone.worker
         self._idle.pop(worker, None)
-        excused = self._stopping or gone.lost or gone.status == 0
+        # One that was told to end says so before; status 0 in the middle of a job is no such end.
+        left = gone.status == 0 and worker not in self._busy
+        excused = self._stopping or gone.lost or left
         why = str(gone)
         if worker in self._silenced:
             self._silenced.discard(worker)
-            why = f"its worker gave no sign of life for {self._silence.limit:g} s"
+            why = f"its worker gave no sign of life for {self.silence.limit:g} s"
         if worker in self._busy:
             task, job = self._busy.pop(worker)
             kind: AttemptEndKind = "interrupted" if excused else "crash"
@@ -358,7 +359,7 @@ class Owner:
                 return self._broke_off(worker, task, job, "damaged", detail)
             result = attempts.promote(self._home(job), job.attempt)
             self._drop_checkpoints(job)
-            self.fitted.read(task.name, self._home(job))
+            self.fitted.read(task.title, self._home(job))
             if task.kind == "trial":
                 return self._trial_ended(worker, job, result)
         self.progress.jobs_done += 1
@@ -394,8 +395,8 @@ class Owner:
         attempts.drop_leftovers(folder)
         if end.kind != "interrupted":
             drop_checkpoints(folder)
-        failure = self._failure(job, end.kind)
-        self.fitted.read(task.name, home)
+        failure = tasks.failure(self.run, task)
+        self.fitted.read(task.title, home)
         if failure is None:
             self._todo.appendleft(task)
             if task.trial is not None and task.kind == "trial":
@@ -403,29 +404,18 @@ class Owner:
             put_back: EventKind = "trial-put-back" if task.kind == "trial" else "job-put-back"
             self._say(worker, put_back, job, text=end.detail)
         else:
-            self._failed(worker, task, job, failure, end.detail)
+            self._failed(worker, task, job, failure)
         if end.kind == "disk-full" and not self._stopping:
             raise disk.NoRoom(end.detail)
 
-    def _failure(self, job: Job, kind: AttemptEndKind) -> FailureKind | None:
-        """What a task has failed of, if it is not to be tried again."""
-        if kind == "out-of-memory" and job.config is not None and after_kill(job.config) is None:
-            return "out-of-memory"
-        crashed = len(attempts.crashes(self._home(job))) >= attempts.CRASHES_ALLOWED
-        if kind not in attempts.CRASHES or not crashed:
-            return None
-        kinds: dict[str, FailureKind] = {"hang": "timeout", "error": "error"}
-        return kinds.get(kind, "crash")
-
-    def _failed(self, worker: str, task: Task, job: Job, kind: FailureKind, detail: str) -> None:
-        if task.kind == "trial":
-            result = attempts.fail(self._home(job), job.attempt, kind, detail)
-            return self._trial_ended(worker, job, result)
-        if task.kind == "confirm":
-            attempts.fail(self._home(job), job.attempt, kind, detail)
+    def _failed(self, worker: str, task: Task, job: Job, failure: Failure) -> None:
+        if task.trial is not None and task.kind != "test":
+            result = attempts.fail(self._home(job), task.trial, job.attempt, failure)
+            if task.kind == "trial":
+                return self._trial_ended(worker, job, result)
         self.progress.jobs_done += 1
-        self._say(worker, "job-ended", job, state="FAIL", text=detail)
-        return self.warn(f"{task.name} failed: {detail}")
+        self._say(worker, "job-ended", job, state="FAIL", text=failure.detail)
+        return self.warn(f"{task.title} failed: {failure.detail}")
 
     def _drop_checkpoints(self, job: Job) -> None:
         for number in attempts_of(self._home(job)):
@@ -444,7 +434,9 @@ class Owner:
         self._publish(make_event(kind, **fields))
 
     def warn(self, text: str) -> None:
-        """Tell of something that the user should know, and leave it in the status."""
+        """Tell of something that the user should know, once, and leave it in the status."""
+        if text in self.progress.message.split("\n"):
+            return
         self.progress.message = "\n".join(filter(None, [self.progress.message, text]))
         self.say("warning", text=text)
 
@@ -492,6 +484,7 @@ class Owner:
     def stop_workers(self) -> None:
         """Let workers end what they do; a second signal, or their time, ends them at once."""
         self._stopping = True
+        self.pool.start(0)
         for worker in self.pool.workers:
             self.pool.send(worker, Stop() if worker in self._busy else Close())
         limit = time.monotonic() + STOP_SECONDS
@@ -502,6 +495,7 @@ class Owner:
     def dismiss_workers(self) -> None:
         """Wait for workers that have nothing left to do."""
         self._stopping = True
+        self.pool.start(0)
         for worker in self.pool.workers:
             self.pool.send(worker, Close())
         limit = time.monotonic() + STOP_SECONDS
@@ -515,6 +509,12 @@ class Owner:
         self.pool.kill()
         while self.pool.workers:
             self._tick()
+
+    def give_up(self) -> None:
+        """Write the last status of a call that an error ends."""
+        self.progress.phase = "failed"
+        self.say("phase", state="failed")
+        self.progress.status(ended=True).write(self.run.status)
 
     def end(self, kind: str, phase: Phase) -> Status:
         """Write the last status, have the report written, tell of the end."""
@@ -531,9 +531,9 @@ class Owner:
         kind = RunError if self.state.best() else NoTrialCompleted
         return kind(
             "workers end again and again without getting anything done",
-            why=self.pool.log("0"),
+            why=self.pool.log(self._last_gone),
             fix="Mend what the log says, then give the same command again: it resumes.",
-            where=str(self.run.path / "worker-0.log"),
+            where=str(self.run.path / f"worker-{self._last_gone}.log"),
         )
 
 

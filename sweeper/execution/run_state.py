@@ -5,14 +5,13 @@ Read back from the run's files when the command starts, kept up to date while it
 
 from __future__ import annotations
 
-import bisect
 import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweeper.execution import attempts
+from sweeper.execution import attempts, tasks
 from sweeper.execution.status import Best
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
@@ -41,7 +40,7 @@ class RunState:
         default_factory=lambda: dict.fromkeys(("COMPLETE", "PRUNED", "FAIL"), 0)
     )
     out_of_memory: int = 0
-    _losses: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    _losses: dict[tuple[str, int], dict[int, float]] = field(default_factory=dict)
     _best: Best | None = None
     _default: Best | None = None
 
@@ -65,17 +64,15 @@ class RunState:
         """Take in a rung; the median of the candidate's other trials there, if there are any."""
         if not math.isfinite(report.validation_loss):
             return None
-        losses = self._losses.setdefault((self.asked[report.number].key, report.rung), [])
-        median = statistics.median(losses) if losses else None
-        bisect.insort(losses, report.validation_loss)
-        return median
+        losses = self._losses.setdefault((self.asked[report.number].key, report.rung), {})
+        others = [loss for number, loss in losses.items() if number != report.number]
+        losses[report.number] = report.validation_loss
+        return statistics.median(others) if others else None
 
-    def restart(self, number: int, reports: Iterable[RungReport]) -> None:
+    def restart(self, number: int) -> None:
         """Forget the rungs of an attempt that broke off."""
-        for report in reports:
-            losses = self._losses.get((self.asked[number].key, report.rung), [])
-            if report.validation_loss in losses:
-                losses.remove(report.validation_loss)
+        for losses in self._losses.values():
+            losses.pop(number, None)
 
     def best(self) -> Best | None:
         """The completed trial with the lowest loss; one over the user's limit where all are."""
@@ -147,9 +144,10 @@ class RunState:
 
 
 def homes_of_jobs(run: RunFolder) -> dict[str, Path]:
-    """The homes of all that has attempts beside the trials, by the jobs' names."""
+    """The homes of all that has attempts beside the trials, by the tasks' titles."""
     seeds = {
-        f"confirm-{path.parents[1].name}-seed-{path.name}": path
+        tasks.confirm(int(path.parents[1].name), int(path.name)).title: path
         for path in run.trials.glob("*/seeds/*")
     }
-    return seeds | {path.name: path for path in (run.path / "jobs").glob("*") if path.is_dir()}
+    jobs = (path for path in (run.path / "jobs").glob("*") if path.is_dir())
+    return seeds | {tasks.Task("test", path.name).title: path for path in jobs}

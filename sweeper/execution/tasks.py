@@ -10,9 +10,13 @@ from pathlib import Path
 
 from sweeper.artifact import write_text
 from sweeper.execution import attempts, repair
+from sweeper.execution.fitted_batches import after_kill
 from sweeper.execution.job import JobKind
 from sweeper.runfolder import RunFolder
-from sweeper.trials import TrialResult
+from sweeper.trials import AttemptEndKind, Failure, FailureKind, TrialConfig, TrialResult
+
+# What a task has failed of, by the end of its last attempt; a crash if it is not named here.
+_FAILURES: dict[AttemptEndKind, FailureKind] = {"hang": "timeout", "error": "error"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,15 @@ class Task:
         if self.kind == "confirm":
             return f"trials/{self.trial}/seeds/{self.seed}"
         return f"jobs/{self.name}"
+
+    @property
+    def title(self) -> str:
+        """What a sentence calls it: ``trial 7``, ``trial 7 with seed 2``, ``the score of x``."""
+        if self.kind == "trial":
+            return f"trial {self.trial}"
+        if self.kind == "confirm":
+            return f"trial {self.trial} with seed {self.seed}"
+        return self.name if self.kind == "baselines" else f"the score of {self.name}"
 
     @property
     def scored(self) -> Task:
@@ -94,7 +107,8 @@ def is_done(run: RunFolder, task: Task) -> bool:
 def take_over(run: RunFolder, task: Task) -> None:
     """Bring a task that an earlier call left to where it can go on, or is done.
 
-    A whole result that nobody took is taken; an attempt that broke off gets its end.
+    A whole result that nobody took is taken; an attempt that broke off gets its end; a trial that
+    is not tried again gets its result.
     """
     home = run.path / task.home
     last = max(attempts.attempts_of(home), default=None)
@@ -107,11 +121,23 @@ def take_over(run: RunFolder, task: Task) -> None:
         attempts.promote(home, last)
     elif (folder / attempts.RESULT).exists() and attempts.read_end(folder) is None:
         attempts.note_end(folder, "damaged", f"{attempts.RESULT} is damaged")
+        attempts.drop_leftovers(folder)
     else:
         attempts.note_end(folder, "interrupted", "the run was stopped, or its command killed")
         attempts.drop_leftovers(folder)
+        why = failure(run, task)
+        if why is not None and task.trial is not None and task.kind != "test":
+            attempts.fail(home, task.trial, last, why)
 
 
-def has_failed(run: RunFolder, task: Task) -> bool:
-    """Whether its attempts broke down so often that it is not tried again."""
-    return len(attempts.crashes(run.path / task.home)) >= attempts.CRASHES_ALLOWED
+def failure(run: RunFolder, task: Task) -> Failure | None:
+    """Why a task is not tried again, by the ends of its attempts; None if it is."""
+    home = run.path / task.home
+    last = attempts.attempt_folder(home, max(attempts.attempts_of(home), default=0))
+    end, config = attempts.read_end(last), attempts.readable(TrialConfig, last / attempts.CONFIG)
+    if end is not None and end.kind == "out-of-memory" and config and after_kill(config) is None:
+        return Failure(kind="out-of-memory", detail=end.detail)
+    crashes = attempts.crashes(home)
+    if len(crashes) < attempts.CRASHES_ALLOWED:
+        return None
+    return Failure(kind=_FAILURES.get(crashes[-1].kind, "crash"), detail=crashes[-1].detail)

@@ -7,7 +7,7 @@ nothing about workers, storages or files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import optuna
@@ -18,11 +18,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeper.search import space
 from sweeper.search.items import attribute
 from sweeper.search.named import make_pruner, make_sampler
+from sweeper.search.observations import Observation, observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.pruner import Judgement, judge
 from sweeper.search.starts import Start
+from sweeper.search.stopping import Outlook, outlook
 from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
-from sweeper.search.untrained import NOTHING, Untrained, note
+from sweeper.search.untrained import NOTHING, Untrained, note, noted
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems, Origin, State
 
@@ -71,11 +73,16 @@ class Rung:
         rung: Its number, from 1.
         loss: The validation loss.
         items: What the loss was taken over, where it is a mean of items' losses.
+        seconds: Since the trial began, where an objective tells its cost by its rungs.
+        excess: Likewise by how much the trial breaks its user's limit, up to 0 where it keeps to
+            it.
     """
 
     rung: int
     loss: float
     items: FirstItems | None = None
+    seconds: float = 0.0
+    excess: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,10 @@ class Search:
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(pruner=make_pruner(self.pruner, self.problem))
+        # Hyperband deals out its brackets by the study's name.
+        name = f"seed {self.problem.seed}"
+        pruner = make_pruner(self.pruner, self.problem)
+        self.study = optuna.create_study(study_name=name, pruner=pruner)
         self.learn(self.untrained)
 
     def learn(self, untrained: Untrained) -> None:
@@ -131,7 +141,7 @@ class Search:
 
     def ask(self) -> Asked:
         """The next trial: the first start that was not tried, else what the sampler chooses."""
-        start = next(self._untried(), None)
+        start = next(iter(self.untried), None)
         origin: Origin = start.origin if start else "search"
         self.study.enqueue_trial(dict(start.fixed) if start else {}, user_attrs={ORIGIN: origin})
         number = len(self.study.get_trials(deepcopy=False)) - 1
@@ -170,6 +180,27 @@ class Search:
         self._samplers.pop(number).after_trial(self.study, trial, state, values)
         storage.set_trial_state_values(trial._trial_id, state, values)
 
+    def seen(self) -> list[Observation]:
+        """All trials by number, as sampler and pruner see them."""
+        return observe(self.study.get_trials(deepcopy=False), self.problem.budget)
+
+    @property
+    def untried(self) -> list[Start]:
+        """The starts that are still to be tried, in order."""
+        left, untried = list(self._tried), []
+        for start in self.starts:
+            of_it = next((one for one in left if self._began_as(one, start)), None)
+            if of_it is None:
+                untried.append(start)
+            else:
+                left.remove(of_it)
+        return untried
+
+    def outlook(self) -> Outlook | None:
+        """What more trials promise; None while there are too few to say."""
+        trials = self.study.get_trials(deepcopy=False)
+        return outlook(self.problem, trials, noted(self.study))
+
     def _note(self, number: int, rung: Rung) -> None:
         storage, trial_id = self.study._storage, self.trial(number)._trial_id
         storage.set_trial_intermediate_value(trial_id, rung.rung, rung.loss)
@@ -184,15 +215,6 @@ class Search:
 
     def _sampler(self, number: int) -> BaseSampler:
         return make_sampler(self.sampler, self.problem, number)
-
-    def _untried(self) -> Iterator[Start]:
-        left = list(self._tried)
-        for start in self.starts:
-            of_it = next((one for one in left if self._began_as(one, start)), None)
-            if of_it is None:
-                yield start
-            else:
-                left.remove(of_it)
 
     def _began_as(self, asked: Asked, start: Start) -> bool:
         same = start.fixed.items() <= self._searched(asked).items()

@@ -8,6 +8,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
+def test_what_a_report_costs_is_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks.execution.report_latency", "--trials", "6"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not done.stderr
+    _, row = done.stdout.splitlines()
+    trials, computing, writing, reports, *gaps = map(float, row.split())
+    assert (trials, reports, len(gaps)) == (6, 2, 3)
+    assert computing > 0 < writing
+
+
 def test_a_small_fleet_is_measured_and_loses_nothing() -> None:
     command = [sys.executable, "-m", "benchmarks.execution", "--json", "--storage", "journal"]
     command += ["--workers", "2", "--trials", "4", "--seconds", "0.2"]

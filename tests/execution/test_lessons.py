@@ -8,16 +8,16 @@ import optuna
 import pytest
 from curve_backend import make, make_plan, make_spec
 from optuna.trial import FrozenTrial
-
 from sweeper.execution.bench import Bench
 from sweeper.execution.claims import Queue
 from sweeper.execution.lessons import FITTED, apply, attribute, lesson
 from sweeper.execution.slots import top_up
 from sweeper.execution.trial import run_trial
+from sweeper.search.storage import open_storage
+
 from sweeper.runfolder import RunFolder
 from sweeper.search.configure import configure
 from sweeper.search.named import make_pruner, make_sampler
-from sweeper.search.storage import open_storage
 from sweeper.search.study import create_study
 from sweeper.trials import TrialConfig, TrialResult
 

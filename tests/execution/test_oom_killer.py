@@ -10,18 +10,18 @@ import pytest
 from commands import Sweeper, check_whole, ended_after
 from curve_backend import make_plan
 from optuna.trial import TrialState
-
-from sweeper.execution import lessons, records
 from sweeper.execution.claims import Queue, lease_of
 from sweeper.execution.endings import Gone
 from sweeper.execution.jobqueue import JobQueue
 from sweeper.execution.jobs import Job, attempt_folder, confirm, scoring
 from sweeper.execution.oom_killer import REMEMBERED_SECONDS, OomKills, counter_file, kills_in
 from sweeper.execution.settle import recover
+from sweeper.search.storage import open_storage
+
+from sweeper.execution import lessons, records
 from sweeper.execution.strikes import STRIKES_ALLOWED, Strikes
 from sweeper.runfolder import RunFolder
 from sweeper.search.configure import configure
-from sweeper.search.storage import open_storage
 from sweeper.search.study import create_study
 from sweeper.trials import AttemptEnd, Failure, TrialConfig, TrialResult
 

@@ -14,11 +14,11 @@ import sqlalchemy
 from commands import Sweeper, check_whole
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
-
-from sweeper.errors import RunError
 from sweeper.execution.claims import Queue, lease_of
 from sweeper.execution.patience import Patience, StorageGone, passes, patient
 from sweeper.search.storage import Storage, open_storage
+
+from sweeper.errors import RunError
 from sweeper.search.study import create_study
 
 FAST, SLOW = {"CURVE_STEP_SECONDS": "0.01"}, {"CURVE_STEP_SECONDS": "0.05"}

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 from curve_backend import make_plan
+from sweeper.execution.placement import Demand, Machine, demand_of, machine_of, place, quiet_threads
 
 from sweeper.execution import placement
-from sweeper.execution.placement import Demand, Machine, demand_of, machine_of, place, quiet_threads
 from sweeper.facts.machine import DetectedGpu
 
 

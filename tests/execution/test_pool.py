@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from sweeper.execution.events import Event
 from sweeper.execution.ledger import Ledger
 from sweeper.execution.pool import Ended, Pool, Process
+
+from sweeper.execution.events import Event
 from sweeper.execution.progress import Progress
 from sweeper.runfolder import RunFolder
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-
 from sweeper.execution.claims import LEASE, Lease
-from sweeper.execution.owner import is_alive, is_local, owner_of
 from sweeper.execution.watch import LEASE_SECONDS, UNSIGNED_SECONDS, Watch
+
+from sweeper.execution.owner import is_alive, is_local, owner_of
 
 
 class Clock:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from curve_backend import make_plan, make_spec
 from optuna.trial import TrialState
+from sweeper.execution.claims import Claim, Queue, lease_of
+from sweeper.search.storage import open_storage
 
 from sweeper.execution import worker
-from sweeper.execution.claims import Claim, Queue, lease_of
 from sweeper.execution.events import Event
 from sweeper.runfolder import RunFolder
-from sweeper.search.storage import open_storage
 from sweeper.search.study import CLOSED, OPEN, PHASE, SPEC, TOTAL, create_study, jobs_name
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sweeper import units
 from sweeper.plan import Parameter, Prior, Reason
@@ -80,10 +80,12 @@ def _standing(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Value
         if not requirement.when.holds(values):
             standing.refused = (requirement.otherwise, "", requirement.source)
     settings: _Settings = defaultdict(list)
+    held_back: _Settings = defaultdict(list)
     for rule in rules:
-        _apply(rule, standing, values, settings)
+        _apply(rule, standing, values, settings, held_back)
     order = {rule.id: place for place, rule in enumerate(rules)}
     standing.cautions += _disagreements(settings)
+    standing.cautions += _kept(standing, held_back)
     standing.cautions.sort(key=lambda caution: order[caution.rule])
     standing.parameters = {
         name: parameter.model_copy(update={"prior": _prior(parameter)})
@@ -97,6 +99,7 @@ def _apply(
     standing: RatedStrategy,
     values: Values,
     settings: _Settings,
+    held_back: _Settings,
 ) -> None:
     name, effects = standing.strategy.name, rule.effects
     done: list[str] = []
@@ -115,7 +118,13 @@ def _apply(
         old = standing.parameters.get(change.parameter)
         if old is None or change.strategy not in (EVERY, name):
             continue
+        held = standing.strategy.layer(change.parameter) > rule.layer
+        if held and held_back[change.parameter]:
+            old = held_back[change.parameter][-1][1]
         new = changed(old, _resolved(change, old, values), rule, fill(rule.why, values))
+        if held:
+            held_back[change.parameter].append((rule, new))
+            continue
         standing.parameters[change.parameter] = new
         done.append(f"{change.parameter} {describe(new)}")
         if name in effects.cautions:
@@ -132,19 +141,20 @@ def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
     """
     if change.default_from is None:
         return change
-    name, times = change.default_from
-    value = values[name]
+    value, times = values[change.default_from.fact], change.default_from.times
     if not isinstance(value, int | float):
         return change
     default = float(f"{value * times:.3g}")
     low, high = _number(parameter.low), _number(parameter.high)
     if low <= default <= high:
-        return replace(change, default=default)
+        return change.model_copy(update={"default": default})
     if parameter.log:
         half = math.sqrt(high / low)
-        return replace(change, default=default, span=(default / half, default * half))
+        return change.model_copy(
+            update={"default": default, "span": (default / half, default * half)}
+        )
     half = (high - low) / 2
-    return replace(change, default=default, span=(default - half, default + half))
+    return change.model_copy(update={"default": default, "span": (default - half, default + half)})
 
 
 def _refines(new: Parameter, old: Parameter) -> bool:
@@ -165,6 +175,21 @@ def _disagreements(settings: _Settings) -> Iterator[Reason]:
             if not _refines(new, old):
                 yield _disagreement(rule, parameter, new, earlier, old)
                 break
+
+
+def _kept(standing: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
+    """Where rules would change what a strategy file of a later folder states: one a parameter."""
+    for parameter, said in held_back.items():
+        rule, other = said[-1]
+        kept, given = describe(standing.parameters[parameter]), describe(other)
+        if kept != given:
+            rules = ", ".join(dict.fromkeys(rule.id for rule, _ in said))
+            text = (
+                f"{parameter}: your own strategy file gives {kept}, and the plan keeps it; the "
+                f"rules that ship ({rules}) would give {given}. Leave {parameter} out of your file "
+                "to follow them, or change it by a rule of your own."
+            )
+            yield reason(rule, text, effect=f"not applied to {parameter}")
 
 
 def _disagreement(

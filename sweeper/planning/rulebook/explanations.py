@@ -162,7 +162,7 @@ def _change_text(change: Change) -> str:
     if change.default is not None:
         parts.append(f"default {change.default}")
     if change.default_from is not None:
-        parts.append(f"default {change.default_from[1]:g} x {change.default_from[0]}")
+        parts.append(f"default {change.default_from.times:g} x {change.default_from.fact}")
     if change.searched is not None:
         parts.append("searched" if change.searched else "not searched")
     return f"{change.strategy}.{change.parameter}: {', '.join(parts)}"

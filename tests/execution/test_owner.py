@@ -1,0 +1,360 @@
+"""The command's loop over workers that play what is written here."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import optuna
+import pytest
+from curve_backend import make_plan
+from fake_pool import (
+    Dies,
+    FakePool,
+    Part,
+    Sweep,
+    dies,
+    does_well,
+    ends_without_result,
+    folder,
+    is_silent,
+    make_sweep,
+    reports,
+    result_of,
+    write_result,
+)
+
+from sweeper.errors import NoTrialCompleted, RunError
+from sweeper.execution import attempts, coordinator, owner
+from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, RungSaid
+from sweeper.execution.silence import Silence
+from sweeper.execution.status import Status
+from sweeper.execution.strikes import STRIKES_ALLOWED
+from sweeper.execution.study_mirror import open_storage
+from sweeper.runfolder import RunFolder
+from sweeper.trials import TestSeal, TrialConfig
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    return make_sweep(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    return make_sweep(tmp_path, monkeypatch, size=2)
+
+
+def stored(sweep: Sweep) -> list[optuna.trial.FrozenTrial]:
+    storage = open_storage(f"journal:{sweep.run.path}/study.log")
+    return optuna.load_study(study_name="run", storage=storage).trials
+
+
+def test_a_whole_run_hands_out_everything_once_and_ends(sweep: Sweep) -> None:
+    assert sweep.go(3).kind == "complete"
+    names = [f"{job.kind} {job.name}" for job in sweep.pool.jobs]
+    assert names[:4] == ["baselines baselines", "trial trial-0", "trial trial-1", "trial trial-2"]
+    assert len(names) == len(set(names))
+    assert {"test majority", "test tfidf"} < set(names[4:])
+    assert sweep.pool.closed
+    status = Status.read(sweep.run.status)
+    assert (status.phase, status.done, status.process) == ("complete", 3, None)
+    assert all(trial.state.is_finished() for trial in stored(sweep))
+    assert TestSeal.read(sweep.run.test_seal).complete
+
+
+def test_a_result_that_lies_whole_where_a_worker_died_is_taken(sweep: Sweep) -> None:
+    sweep.pool.parts = {"trial-1": dies(whole=True), "score-tfidf": dies_after_the_score}
+    sweep.go(2)
+    assert sweep.made("trials/1") == sweep.made("jobs/tfidf") == [1]
+    assert sweep.result(1).state == "COMPLETE"
+    assert "tfidf" in [score.name for score in TestSeal.read(sweep.run.test_seal).scores]
+
+
+def dies_after_the_score(run: RunFolder, job: Job) -> Part:
+    yield from (said for said in does_well(run, job) if not isinstance(said, JobEnded))
+    yield Dies()
+
+
+def test_a_crash_is_tried_again_and_the_third_one_ends_the_trial_but_not_the_run(
+    sweep: Sweep,
+) -> None:
+    sweep.pool.parts = {"trial-0/1": dies(2), "trial-1": dies(3)}
+    assert sweep.go(3).kind == "complete"
+    assert sweep.made("trials/0") == [1, 2]
+    assert sweep.made("trials/1") == [1, 2, 3]
+    assert sweep.ends("trials/1") == [("crash", "worker 0 was killed by SIGKILL")] * 3
+    result = sweep.result(1)
+    assert (result.number, result.state, result.attempt) == (1, "FAIL", 3)
+    assert result.failure is not None
+    assert result.failure.kind == "crash"
+    assert [trial.state.name for trial in stored(sweep)] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert sweep.said("trial-put-back") == ["worker 0 was killed by SIGKILL"] * 3
+
+
+def hangs(run: RunFolder, job: Job) -> Part:
+    """As a watchdog ends its own process."""
+    attempts.note_end(folder(run, job), "hang", "training made no step within 4 s")
+    yield Dies(70)
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "failure"),
+    [
+        (ends_without_result("error", "ValueError: x"), "error", "error"),
+        (hangs, "hang", "timeout"),
+        (dies(status=1), "crash", "crash"),
+        (dies(status=0), "crash", "crash"),  # it left in the middle of its job, unasked
+    ],
+)
+def test_what_ended_the_third_attempt_is_what_the_trial_failed_of(
+    sweep: Sweep, part, kind: str, failure: str
+) -> None:
+    sweep.pool.parts = {"trial-1": part}
+    sweep.go(2)
+    assert [end for end, _ in sweep.ends("trials/1")] == [kind] * 3
+    found = sweep.result(1).failure
+    assert found is not None
+    assert found.kind == failure
+
+
+def test_a_hang_that_the_worker_wrote_down_before_it_ended_is_what_counts(sweep: Sweep) -> None:
+    sweep.pool.parts = {"trial-1/1": hangs}
+    sweep.go(2)
+    assert sweep.ends("trials/1") == [("hang", "training made no step within 4 s")]
+
+
+def test_a_lost_machine_is_no_crash_however_often(sweep: Sweep) -> None:
+    sweep.pool.parts = {f"trial-1/{n}": dies(1, status=None, lost=True) for n in range(1, 6)}
+    assert sweep.go(2).kind == "complete"
+    assert sweep.made("trials/1") == [1, 2, 3, 4, 5, 6]
+    assert {kind for kind, _ in sweep.ends("trials/1")} == {"interrupted"}
+    assert sweep.result(1).state == "COMPLETE"
+    assert "the machine of worker 0 is gone" in sweep.said("worker-ended")
+
+
+def test_a_worker_that_the_system_killed_for_memory_costs_no_crash_and_teaches(
+    sweep: Sweep,
+) -> None:
+    def needs_less(run: RunFolder, job: Job) -> Part:
+        assert job.config is not None
+        if job.config.micro_batch > 1 and job.config.strategy == "full":
+            yield Dies(-9, out_of_memory=True)
+        else:
+            yield from does_well(run, job)
+
+    sweep.pool.parts = {f"trial-{n}": needs_less for n in range(4)}
+    sweep.go(4, make_plan(4, strategies="full"))
+    assert [kind for kind, _ in sweep.ends("trials/0")] == ["out-of-memory"] * 3
+    config = TrialConfig.read(sweep.run.trial(0) / "config.json")
+    planned = TrialConfig.read(sweep.run.attempt(0, 1) / "config.json")
+    assert (planned.micro_batch, config.micro_batch) == (8, 1)
+    effective = planned.micro_batch * planned.gradient_accumulation_steps
+    assert config.gradient_accumulation_steps == effective
+    for number in range(1, 4):
+        assert sweep.made(f"trials/{number}") == [1]
+        note = TrialConfig.read(sweep.run.trial(number) / "config.json").memory_note
+        assert note.endswith("the system killed trial 0 because memory ran out")
+
+
+def test_a_trial_that_does_not_fit_one_example_has_failed_for_want_of_memory(
+    sweep: Sweep,
+) -> None:
+    sweep.pool.parts = {"trial-1": dies(out_of_memory=True)}
+    assert sweep.go(2).kind == "complete"
+    assert not attempts.crashes(sweep.run.trial(1))
+    last = TrialConfig.read(sweep.run.trial(1) / "config.json")
+    assert last.micro_batch == last.evaluation_batch == 1
+    found = sweep.result(1).failure
+    assert found is not None
+    assert found.kind == "out-of-memory"
+
+
+def test_baselines_confirmations_and_scores_end_after_three_crashes_too(sweep: Sweep) -> None:
+    sweep.pool.parts = {"baselines": dies(), "score-trial-0": dies()}
+    assert sweep.go(1).kind == "complete"
+    assert sweep.made("jobs/baselines") == sweep.made("jobs/trial-0") == [1, 2, 3]
+    said = sweep.said("warning")
+    assert said[0] == "baselines failed: worker 0 was killed by SIGKILL"
+    assert "the score of trial-0 failed: worker 0 was killed by SIGKILL" in said
+    assert TestSeal.read(sweep.run.test_seal).scores == ()
+
+
+def test_a_damaged_result_costs_the_attempt_and_is_no_crash(sweep: Sweep) -> None:
+    def damaged(run: RunFolder, job: Job) -> Part:
+        (folder(run, job) / attempts.RESULT).write_text('{"number": ')
+        yield JobEnded(name=job.name, done=True)
+
+    sweep.pool.parts = {"trial-1/1": damaged}
+    sweep.go(2)
+    assert sweep.ends("trials/1") == [("damaged", "result.json is damaged")]
+    assert sweep.result(1).attempt == 2
+
+
+def test_the_rungs_of_an_attempt_that_broke_off_count_neither_in_search_nor_in_state(
+    sweep: Sweep,
+) -> None:
+    def lies(run: RunFolder, job: Job) -> Part:
+        for report in reports(job, 5):
+            yield RungSaid(report=report.model_copy(update={"validation_loss": 99.0}))
+        yield Dies()
+
+    seen: list[Status] = []
+    sweep.pool.parts = {"trial-1/1": lies}
+    sweep.pool.on_poll = lambda: seen.append(Status.read(sweep.run.status))
+    sweep.go(4, make_plan(4, strategies="lora"))
+    for trial in stored(sweep):
+        assert all(loss < 3 for loss in trial.intermediate_values.values() if loss == loss)
+    for number in range(4):
+        rungs = attempts.read_rungs(sweep.run.trial(number))
+        assert {report.attempt for report in rungs} == {sweep.result(number).attempt}
+    medians = [one.median_here for status in seen for one in status.running if one.trial != 1]
+    assert all(median is None or median < 3 for median in medians)
+
+
+def test_an_attempt_number_is_never_used_again(sweep: Sweep) -> None:
+    (sweep.run.attempt(0, 4)).mkdir(parents=True)
+    sweep.go(1)
+    assert sweep.result(0).attempt == 5
+
+
+def test_what_an_abandoned_attempt_still_writes_is_ignored(two: Sweep) -> None:
+    late: list[Job] = []
+
+    def lost(run: RunFolder, job: Job) -> Part:
+        late.append(job)
+        yield Dies(None, lost=True)
+
+    def meanwhile(run: RunFolder, job: Job) -> Part:
+        write_result(run, late[0], validation_loss=0.001)
+        yield from does_well(run, job)
+
+    two.pool.parts = {"trial-0/1": lost, "trial-0/2": meanwhile}
+    two.go(2)
+    assert (two.result(0).attempt, two.result(0).validation_loss == 0.001) == (2, False)
+    assert (two.run.attempt(0, 1) / attempts.RESULT).exists()
+    two.go(2)
+    assert two.result(0).attempt == 2
+
+
+def test_a_silent_worker_is_ended_and_its_trial_goes_on(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    sweep.pool.parts = {"trial-0/1": is_silent(2)}
+    sweep.pool.on_poll = lambda: now.__setitem__(0, now[0] + 2.0)
+
+    silence = Silence(limit=7.0, clock=lambda: now[0])
+    monkeypatch.setattr(coordinator, "Owner", functools.partial(owner.Owner, silence=silence))
+    sweep.go(1)
+    assert sweep.ends("trials/0") == [("crash", "its worker gave no sign of life for 7 s")]
+    assert sweep.result(0).attempt == 2
+
+
+def test_workers_that_never_come_to_a_job_end_the_run_with_their_last_words(
+    sweep: Sweep,
+) -> None:
+    class Stillborn(FakePool):
+        def _next(self, worker: object) -> Dies:
+            return Dies(1)
+
+    sweep.pool = Stillborn(sweep.run)
+    with pytest.raises(NoTrialCompleted, match="the last words of worker 0"):
+        sweep.go(2)
+    status = Status.read(sweep.run.status)
+    assert (status.phase, status.process, status.running) == ("failed", None, ())
+
+
+def test_so_do_workers_that_die_in_every_trial(sweep: Sweep) -> None:
+    sweep.pool.parts = {f"trial-{n}": dies() for n in range(1, 9)}
+    with pytest.raises(RunError, match="end again and again"):
+        sweep.go(9)
+    assert STRIKES_ALLOWED == 9
+    assert Status.read(sweep.run.status).failed == 3
+
+
+def test_a_worker_that_cannot_see_the_run_ends_it_with_what_to_do(sweep: Sweep) -> None:
+    problem = ("the run's folder cannot be seen from there", "why", "/x")
+    sweep.pool.hello = Hello(host="there", process=1, problems=(problem,))
+    with pytest.raises(RunError, match="cannot be seen from there") as caught:
+        sweep.go(1)
+    assert "Share it between the machines" in str(caught.value)
+
+
+def test_a_job_that_was_interrupted_by_somebody_else_goes_on(sweep: Sweep) -> None:
+    sweep.pool.parts = {"trial-0/1": ends_without_result("interrupted", "TERM", after=3)}
+    sweep.go(1)
+    assert sweep.ends("trials/0") == [("interrupted", "TERM")]
+    assert sweep.result(0).state == "COMPLETE"
+
+
+def test_the_time_limit_stops_workers_and_the_next_call_goes_on(two: Sweep) -> None:
+    two.pool.parts = {"trial-2/1": is_silent(2), "trial-3/1": is_silent(1)}
+    assert two.go(4, timeout_seconds=1.0).kind == "timeout"
+    assert two.ends("trials/2") == [("interrupted", "told to stop")]
+    status = Status.read(two.run.status)
+    assert (status.phase, status.running, status.process) == ("timeout", (), None)
+    assert {trial.state.name for trial in stored(two)[2:]} == {"WAITING"}
+    before = {number: two.result(number) for number in (0, 1)}
+    assert two.go(4).kind == "complete"
+    assert two.made("trials/2") == two.made("trials/3") == [1, 2]
+    assert {number: two.result(number) for number in (0, 1)} == before
+
+
+def test_a_full_disk_puts_the_trial_back_and_ends_the_run_with_what_to_do(sweep: Sweep) -> None:
+    sweep.pool.parts = {"trial-1/1": ends_without_result("disk-full", "OSError: no space")}
+    with pytest.raises(RunError, match="the disk has no room left"):
+        sweep.go(2)
+    assert sweep.ends("trials/1") == [("disk-full", "OSError: no space")]
+    assert Status.read(sweep.run.status).phase == "failed"
+    sweep.go(2)
+    assert sweep.result(1).attempt == 2
+    assert not attempts.crashes(sweep.run.trial(1))
+
+
+def test_a_warning_that_is_repeated_is_told_once(sweep: Sweep) -> None:
+    sweep.pool.said = ["a GPU fell off", "a GPU fell off"]
+    outcome = sweep.go(1)
+    assert sweep.said("warning") == ["a GPU fell off"]
+    assert outcome.status.message == "a GPU fell off"
+
+
+def test_work_without_rungs_shows_how_far_it_is(sweep: Sweep) -> None:
+    doing: list[tuple[str, int, int]] = []
+
+    def slow(run: RunFolder, job: Job) -> Part:
+        yield ProgressSaid(what="writing answers", done=3, of=9)
+        yield None
+        yield from does_well(run, job)
+
+    def look() -> None:
+        for one in Status.read(sweep.run.status).running if sweep.run.status.exists() else ():
+            doing.append((one.doing, one.done, one.of))
+
+    sweep.pool.parts = {"score-tfidf": slow}
+    sweep.pool.on_poll = look
+    owner.STATUS_SECONDS, before = -1.0, owner.STATUS_SECONDS
+    try:
+        sweep.go(1)
+    finally:
+        owner.STATUS_SECONDS = before
+    assert ("writing answers", 3, 9) in doing
+    assert "progress" not in (sweep.run.events).read_text()
+
+
+def test_a_pruned_trial_says_why_and_counts_with_its_last_loss(sweep: Sweep) -> None:
+    def poor(run: RunFolder, job: Job) -> Part:
+        for report in reports(job):
+            worse = report.model_copy(update={"validation_loss": 9.0 + report.rung})
+            answer = yield RungSaid(report=worse)
+            if answer.decision.value == "prune":
+                assert answer.because
+                pruned = result_of(job, "PRUNED", report.rung, pruned_because=answer.because)
+                pruned.write(folder(run, job) / attempts.RESULT)
+                yield JobEnded(name=job.name, done=True)
+
+    sweep.pool.parts = {"trial-9": poor}
+    sweep.go(10, make_plan(10, strategies="lora"))
+    result = sweep.result(9)
+    assert result.state == "PRUNED"
+    assert stored(sweep)[9].value == 9.0 + result.pruned_at_rung
