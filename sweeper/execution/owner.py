@@ -494,7 +494,9 @@ class Owner:
 
     def write_status(self) -> None:
         """Let whoever looks know how far the run is."""
-        self.progress.status().write(self.run.status)
+        self.progress.status().write(
+            self.run.status, synced=False
+        )  # worth nothing after a power cut
         self._wrote = time.monotonic()
 
     # Ending
