@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sweeper.planning.rulebook.rules import rule_book
@@ -68,3 +70,29 @@ def test_what_is_called_repeatable_is_in_the_project() -> None:
 )
 def test_a_source_that_nobody_can_look_up_has_none(source: str) -> None:
     assert form(source) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "key", "low", "high", "random_head", "lowest"),
+    [
+        ("intents", "head_learning_rate", 1e-5, 1e-4, True, 1.055),
+        ("intents", "head_learning_rate", 1e-4, 1e-3, True, 0.325),
+        ("intents", "head_learning_rate", 1e-3, 3e-2, True, 0.165),
+        ("wellformed", "learning_rate", 1e-4, 3e-4, False, 0.542),
+        ("wellformed", "learning_rate", 3e-4, 1e-3, False, 0.521),
+        ("wellformed", "learning_rate", 1e-3, 4e-3, False, 0.523),
+    ],
+)
+def test_what_is_cited_from_the_recorded_trials_is_in_them(
+    task: str, key: str, low: float, high: float, random_head: bool, lowest: float
+) -> None:
+    table = np.load(ROOT / "benchmarks" / "search" / "tables" / f"{task}.npz")
+    trials = json.loads(bytes(table["told"]))["trials"]
+    losses = [
+        float(np.mean(items.astype(float)))
+        for trial, items in zip(trials, table["final"], strict=True)
+        if trial["strategy"] == "lora"
+        and low <= trial["parameters"][key] < high
+        and (trial["parameters"]["head_init"] == "random" or not random_head)
+    ]
+    assert np.nanmin(losses) == pytest.approx(lowest, abs=0.001)
