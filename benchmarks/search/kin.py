@@ -17,8 +17,8 @@ from scipy import stats
 
 from benchmarks.search.table import TABLES, Table, read
 from benchmarks.search.world import axes_of
-from sweeper.search import space
-from sweeper.search.model import Known, Model, Trials
+from sweeper.search import optuna_space
+from sweeper.search.loss_model import Known, Model, Trials
 from sweeper.search.observations import Observation
 
 TOLD = (4, 8, 16)
@@ -44,8 +44,8 @@ def observations(table: Table) -> dict[str, list[Observation]]:
             for one in table.of(key)
             if one.complete
         ]
-        for key, candidate in space.candidates(table.plan).items()
-        if space.searchable(candidate)
+        for key, candidate in optuna_space.candidates(table.plan).items()
+        if optuna_space.searchable(candidate)
     }
 
 

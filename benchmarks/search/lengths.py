@@ -29,9 +29,9 @@ from benchmarks.search.table import read
 from sweeper.execution.slots import known_slots
 from sweeper.planning.epochs import EPOCHS, lengths
 from sweeper.planning.plan import Candidate, Parameter, Plan, Prior
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.engine import Rung, StopCondition, search
-from sweeper.search.length import rungs_of
+from sweeper.search.trial_length import rungs_of
 from sweeper.spec import Scalar
 
 FULL_EPOCHS = 4.0
@@ -104,9 +104,9 @@ class Overfitting:
     def best(self) -> float:
         """The lowest loss of a grid over strategies, starts, lengths and rates."""
         found = []
-        for key, one in space.candidates(self.world.plan).items():
+        for key, one in optuna_space.candidates(self.world.plan).items():
             defaults = one.defaults()
-            if not space.searchable(one):
+            if not optuna_space.searchable(one):
                 found.append(self.trial(key, defaults, 0.0).truth)
                 continue
             head = {"head_learning_rate": self.world._head_optimum()}
@@ -135,7 +135,7 @@ def planned(searched: bool) -> Plan:
     )
 
     def with_epochs(one: Candidate) -> Candidate:
-        if not space.searchable(one):
+        if not optuna_space.searchable(one):
             return one
         return one.model_copy(update={"parameters": {**one.parameters, EPOCHS: epochs}})
 

@@ -19,7 +19,7 @@ from benchmarks.search.thaw import worlds
 from benchmarks.search.world import Realised, TableWorld
 from sweeper.execution.slots import known_slots
 from sweeper.planning.plan import Plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.engine import StopCondition, search
 
 
@@ -30,7 +30,10 @@ def told_the_optimum(
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     key, parameters = world.optimum
-    optimum = {space.STRATEGY: key, **{f"{key}.{name}": one for name, one in parameters.items()}}
+    optimum = {
+        optuna_space.STRATEGY: key,
+        **{f"{key}.{name}": one for name, one in parameters.items()},
+    }
     starts = [*(slot.fixed for slot in known_slots(plan, plan.budget.trials)), optimum]
     never = "optuna:NopPruner"
     searched = search(plan, objective, StopCondition(len(starts)), starts=starts, pruner=never)

@@ -19,7 +19,7 @@ from benchmarks.search.replay import PLANNED_LIKE, replay
 from benchmarks.search.score import BUDGETS, mean, mean_seconds
 from benchmarks.search.table import TABLES, read
 from sweeper.planning.plan import Hint, Plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 
 # Decades by which the earlier best rate is off; None for no warm start.
 WRONG: tuple[float | None, ...] = (None, 0.0, 1.0, -1.5)
@@ -30,8 +30,8 @@ def hinted(plan: Plan, world: FormulaWorld, wrong: float | None) -> Plan:
     if wrong is None:
         return plan
     hints = []
-    for key, one in space.candidates(plan).items():
-        if not space.searchable(one):
+    for key, one in optuna_space.candidates(plan).items():
+        if not optuna_space.searchable(one):
             continue
         rate = one.parameters["learning_rate"]
         value = world._optimum(key, one.defaults()) * 10**wrong

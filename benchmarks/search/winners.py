@@ -27,7 +27,7 @@ from benchmarks.search.table import TABLES, read
 from benchmarks.search.tasks import TASKS
 from benchmarks.search.world import Beforehand, Ground, ModelWorld, Realised, TableWorld
 from sweeper.execution.slots import known_slots
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.engine import StopCondition, search
 from sweeper.spec import Scalar
 
@@ -76,7 +76,7 @@ def defaults(ground: Ground, make: Make) -> list[Winner]:
     world = make(ground, 0)
     return [
         Winner(key, one.defaults(), world.trial(key, one.defaults()).truth)
-        for key, one in space.candidates(world.plan).items()
+        for key, one in optuna_space.candidates(world.plan).items()
     ]
 
 

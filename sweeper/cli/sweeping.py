@@ -47,7 +47,7 @@ from sweeper.planning.planner import make_plan
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
-from sweeper.search import warmstart
+from sweeper.search import warm_start
 from sweeper.search.named import check_named
 from sweeper.spec import ModelSpec, Spec
 from sweeper.specfile import to_yaml
@@ -138,7 +138,7 @@ def prepare(spec: Spec, *, check_model: bool, quiet: bool, probe: bool | None = 
     if probe or (probe is None and check_model and machine.detected and machine.device == "cuda"):
         plan = with_probes(spec, plan, quiet=quiet)
     if spec.search.warm_start:
-        plan = plan.model_copy(update={"hints": warmstart.recall(plan)})
+        plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
     return Prepared(folder, spec, plan)
 
 
@@ -194,7 +194,7 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: Progress) -> End
             if outcome.kind == "complete":
                 with contextlib.suppress(OSError):  # a later study does without
                     limit = prepared.spec.aim.max_forgetting_points
-                    warmstart.remember(folder, plan, limit, outcome.status.ended_at)
+                    warm_start.remember(folder, plan, limit, outcome.status.ended_at)
             outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
             findings = refresh.now()
             for note in findings.notes:

@@ -33,7 +33,7 @@ from sweeper.execution.slots import top_up, useful_total
 from sweeper.execution.status import Phase, Status
 from sweeper.planning.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search import ending, warmstart
+from sweeper.search import ending, warm_start
 from sweeper.search.storage import default_url, open_storage
 from sweeper.search.study import (
     BACKEND,
@@ -225,7 +225,7 @@ class Coordinator:
         done = self.loop.ledger.finished(self.total)
         need = self._disk.sentence(self.run.path)
         self.loop.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
-        for text in warmstart.first_lines(self.plan, asked=self.spec.search.warm_start):
+        for text in warm_start.first_lines(self.plan, asked=self.spec.search.warm_start):
             self.loop.say("warm-start", text=text)
         self._note_total()
 

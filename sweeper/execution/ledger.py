@@ -14,7 +14,7 @@ from sweeper.execution import records, repair
 from sweeper.execution.status import Best
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists
-from sweeper.search.space import STRATEGY
+from sweeper.search.optuna_space import STRATEGY
 from sweeper.search.study import ORIGIN
 from sweeper.trials import TrialConfig, TrialResult
 

@@ -18,7 +18,7 @@ from sweeper.execution.ledger import Ledger
 from sweeper.execution.remaining import pace, remaining
 from sweeper.execution.status import Eta, Phase, Running, Status
 from sweeper.planning.plan import Plan
-from sweeper.search.space import STRATEGY
+from sweeper.search.optuna_space import STRATEGY
 
 _WORKER_FREED = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
 

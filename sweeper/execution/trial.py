@@ -13,7 +13,7 @@ from sweeper.execution.claims import Claim
 from sweeper.execution.disk import NoRoom
 from sweeper.execution.settle import CRASHES_ALLOWED, crashed_result, tell
 from sweeper.execution.slots import SLOT, default_slot
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.configure import configure
 from sweeper.search.study import ORIGIN, OVERRIDES
 from sweeper.trials import Origin, TrialConfig, TrialResult
@@ -53,8 +53,8 @@ def run_trial(bench: Bench, claim: Claim) -> None:
 def suggest(bench: Bench, claim: Claim) -> TrialConfig:
     """Ask the sampler; a trial that was claimed before keeps its parameters."""
     trial = optuna.Trial(claim.queue.study, claim.trial_id)
-    key, parameters = space.suggest(trial, bench.plan, trial.user_attrs.get(OVERRIDES))
-    candidate = space.candidates(bench.plan)[key]
+    key, parameters = optuna_space.suggest(trial, bench.plan, trial.user_attrs.get(OVERRIDES))
+    candidate = optuna_space.candidates(bench.plan)[key]
     slot = default_slot(key, candidate)
     if trial.user_attrs.get(ORIGIN, "search") == "search" and trial.params == slot.fixed:
         # Too few trials for all defaults: the sampler begins with them, too.

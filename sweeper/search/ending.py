@@ -13,10 +13,10 @@ from typing import Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.search.expected_gain import outlook
 from sweeper.search.observations import observe
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.sampler import SweeperSampler
-from sweeper.search.stopping import outlook
 from sweeper.search.study import ORIGIN, SPEC, TOTAL
 from sweeper.search.untrained import NOTHING, Untrained, noted
 from sweeper.spec import SearchSpec, Spec

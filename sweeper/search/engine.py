@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.planning.plan import Hint, Parameter
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.observations import best_so_far
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.search import End, Rung, Search
@@ -171,8 +171,8 @@ def search(
             the excess of the last rung are those of the trial. It is closed where the pruner ends
             the trial, and may raise ``Diverged``.
         limit: Twenty trials by default.
-        starts: What is tried first, as ``space.fixed`` makes it; the strategies' defaults where
-            this is None.
+        starts: What is tried first, as ``optuna_space.fixed`` makes it; the strategies' defaults
+            where this is None.
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
@@ -184,8 +184,8 @@ def search(
         SpecError: Sampler or pruner cannot be made.
     """
     if starts is None:
-        keyed = space.candidates(problem)
-        starts = [space.fixed(key, one, {}) for key, one in keyed.items()]
+        keyed = optuna_space.candidates(problem)
+        starts = [optuna_space.fixed(key, one, {}) for key, one in keyed.items()]
     known = [Start("start", "default", fixed) for fixed in starts]
     running = Search(problem, known, sampler, pruner, untrained)
     stop, tried = limit or StopCondition(), list[Tried]()

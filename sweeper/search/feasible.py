@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from sweeper.search.surrogate import Matrix, Surrogate, Vector, clipped
+from sweeper.search.gaussian_process import Matrix, Surrogate, Vector, clipped
 
 # What is over the limit is known to this share of how much trials differ by it: it is measured on
 # few texts. An assumption, not a measurement.

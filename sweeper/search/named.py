@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial
 
 from sweeper.errors import Problem as Mistake
 from sweeper.errors import SpecError, near_match
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.pruner import SweeperPruner
 from sweeper.search.sampler import SweeperSampler
@@ -72,7 +72,7 @@ def check_named(sampler: str, pruner: str, plan: Problem[Arm]) -> None:
 def _draw_once(name: str, plan: Problem[Arm]) -> None:
     study = optuna.create_study(sampler=make_sampler(name, plan, 0))
     try:
-        space.suggest(study.ask(), plan)
+        optuna_space.suggest(study.ask(), plan)
     except Exception as error:  # it may be anybody's class
         why = f"Asked for one configuration it says: {_said(error)}"
         raise SpecError(
@@ -84,7 +84,7 @@ def _judge_once(name: str, plan: Problem[Arm]) -> None:
     study = optuna.create_study(sampler=SweeperSampler(plan), pruner=make_pruner(name, plan))
     try:
         trial = study.ask()
-        space.suggest(trial, plan)
+        optuna_space.suggest(trial, plan)
         trial.report(1.0, 1)
         study.pruner.prune(study, study.trials[0])
     except Exception as error:  # it may be anybody's class
@@ -195,8 +195,10 @@ class OnlySearchable(BaseSampler):
         self._inner = inner
         self.problem = plan
         self._keys = [
-            key for key, one in space.candidates(plan).items() if space.searchable(one)
-        ] or list(space.candidates(plan))
+            key
+            for key, one in optuna_space.candidates(plan).items()
+            if optuna_space.searchable(one)
+        ] or list(optuna_space.candidates(plan))
 
     def _mend(self, key: object, number: int) -> object:
         return key if key in self._keys else self._keys[number % len(self._keys)]
@@ -210,8 +212,8 @@ class OnlySearchable(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         drawn = dict(self._inner.sample_relative(study, trial, search_space))
-        if space.STRATEGY in drawn:
-            drawn[space.STRATEGY] = self._mend(drawn[space.STRATEGY], trial.number)
+        if optuna_space.STRATEGY in drawn:
+            drawn[optuna_space.STRATEGY] = self._mend(drawn[optuna_space.STRATEGY], trial.number)
         return drawn
 
     def sample_independent(
@@ -222,7 +224,7 @@ class OnlySearchable(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         drawn = self._inner.sample_independent(study, trial, param_name, param_distribution)
-        return self._mend(drawn, trial.number) if param_name == space.STRATEGY else drawn
+        return self._mend(drawn, trial.number) if param_name == optuna_space.STRATEGY else drawn
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self._inner.before_trial(study, trial)

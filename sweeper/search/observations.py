@@ -13,10 +13,10 @@ from functools import cached_property
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.search.items import noted_items
-from sweeper.search.length import Full, rungs_of
-from sweeper.search.space import STRATEGY
+from sweeper.search.item_noise import noted_items
+from sweeper.search.optuna_space import STRATEGY
 from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
+from sweeper.search.trial_length import Full, rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from sweeper.planning.plan import Hint, Parameter
-from sweeper.search.length import Full
+from sweeper.search.trial_length import Full
 from sweeper.spec import OwnTrial
 
 

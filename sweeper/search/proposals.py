@@ -16,12 +16,12 @@ import numpy as np
 
 from sweeper.planning.plan import Parameter
 from sweeper.search.axis import Axis, Choice, Vector, cumulated, drawn, truncated
-from sweeper.search.earlier import OTHER_CHOICE, Earlier
-from sweeper.search.model import Known, Model, Promise, Trials
+from sweeper.search.loss_model import Known, Model, Promise, Trials
+from sweeper.search.model_inputs import Point
 from sweeper.search.observations import Observation
-from sweeper.search.rows import Point
-from sweeper.search.shorter import enough
-from sweeper.search.space import holds
+from sweeper.search.optuna_space import holds
+from sweeper.search.shorter_trials import enough
+from sweeper.search.transferred_prior import OTHER_CHOICE, Earlier
 from sweeper.spec import Scalar
 
 # Shares of the draws from the searched and from the allowed range, whatever the rest says.

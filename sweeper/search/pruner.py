@@ -19,11 +19,11 @@ from optuna.trial import FrozenTrial
 from sweeper.planning.class_weight import NAME as CLASS_WEIGHT
 from sweeper.planning.class_weight import POWERS
 from sweeper.planning.plan import Plan
-from sweeper.search.curves import ends, forecast, jitter, move, prior_doubt
-from sweeper.search.items import luck
+from sweeper.search.item_noise import luck
+from sweeper.search.learning_curves import ends, forecast, jitter, move, prior_doubt
 from sweeper.search.observations import History, Observation, observation
+from sweeper.search.optuna_space import STRATEGY, candidates, has_one_trial
 from sweeper.search.problem import Arm, Problem
-from sweeper.search.space import STRATEGY, candidates, has_one_trial
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is
 # expected to end. In replays of 300 recorded trials of 24 intents (benchmarks/search) 1.5 and two

@@ -19,15 +19,15 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from sweeper.search import bandit, space
+from sweeper.search import fair_share, optuna_space
 from sweeper.search.axis import Axis, Choice, axis_of
-from sweeper.search.curves import jitter
-from sweeper.search.earlier import Earlier
-from sweeper.search.length import Full
-from sweeper.search.model import Known, Promise, Trials
+from sweeper.search.learning_curves import jitter
+from sweeper.search.loss_model import Known, Promise, Trials
 from sweeper.search.observations import History, Observation
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.proposals import Proposals
+from sweeper.search.transferred_prior import Earlier
+from sweeper.search.trial_length import Full
 from sweeper.search.untrained import Untrained, noted
 from sweeper.spec import Scalar
 
@@ -42,13 +42,13 @@ class SweeperSampler(BaseSampler):
     def __init__(self, plan: Problem[Arm]) -> None:
         self._plan = plan
         self._history = History(plan.budget)
-        self._candidates = space.candidates(plan)
-        self._known = space.distributions(plan)
+        self._candidates = optuna_space.candidates(plan)
+        self._known = optuna_space.distributions(plan)
         self._axes = {key: self._axes_of(key) for key in self._candidates}
         self._trials: dict[str, Trials] = {}
-        searchable = [key for key, one in self._candidates.items() if space.searchable(one)]
+        searchable = [key for key, one in self._candidates.items() if optuna_space.searchable(one)]
         self._searchable = searchable or list(self._candidates)
-        self._hints = space.hints(plan)
+        self._hints = optuna_space.hints(plan)
 
     @property
     def problem(self) -> Problem[Arm]:
@@ -65,15 +65,17 @@ class SweeperSampler(BaseSampler):
     ) -> dict[str, Any]:
         study = _whole(study)
         key, point = self._choose(trial, self._others(study, trial), noted(study))
-        return {space.STRATEGY: key} | {f"{key}.{name}": value for name, value in point.items()}
+        return {optuna_space.STRATEGY: key} | {
+            f"{key}.{name}": value for name, value in point.items()
+        }
 
     def _choose(
         self, trial: FrozenTrial, seen: Sequence[Observation], untrained: Untrained
     ) -> tuple[str, dict[str, Scalar]]:
         standing = self._standing(seen, self._generator(trial), untrained)
-        keys = bandit.alive(self._searchable, seen)
+        keys = fair_share.alive(self._searchable, seen)
         scores = {key: one.score for key, one in self._candidates.items()}
-        turn = self._given(trial) or bandit.in_turn(keys, seen, scores)
+        turn = self._given(trial) or fair_share.in_turn(keys, seen, scores)
         if turn is not None:
             return turn, self._point(turn, standing)
         promises = {key: self._promise(key, standing) for key in keys}
@@ -98,12 +100,12 @@ class SweeperSampler(BaseSampler):
         generator = np.random.default_rng([self._plan.seed, seed])
         standing = self._standing(seen, generator, untrained)
         tried = {one.key for one in seen if one.loss is not None}
-        keys = [key for key in bandit.alive(self._searchable, seen) if key in tried]
+        keys = [key for key in fair_share.alive(self._searchable, seen) if key in tried]
         return {key: self._promise(key, standing) for key in keys}
 
     def _given(self, trial: FrozenTrial) -> str | None:
         fixed = trial.system_attrs.get("fixed_params", {})
-        given = trial.params.get(space.STRATEGY, fixed.get(space.STRATEGY))
+        given = trial.params.get(optuna_space.STRATEGY, fixed.get(optuna_space.STRATEGY))
         return None if given is None else str(given)
 
     def _generator(self, trial: FrozenTrial) -> np.random.Generator:
@@ -166,7 +168,7 @@ class SweeperSampler(BaseSampler):
         hint, candidate = self._hints.get(key), self._candidates[key]
         if hint is None:
             return {}
-        chosen = space.fixed(key, candidate, hint.parameters)
+        chosen = optuna_space.fixed(key, candidate, hint.parameters)
         names = [name for name in candidate.parameters if f"{key}.{name}" in chosen]
         return {name: chosen[f"{key}.{name}"] for name in names}
 
@@ -201,7 +203,7 @@ class SweeperSampler(BaseSampler):
     ) -> Any:
         # Asked only where a trial that was interrupted half suggested meets another condition
         # than was drawn now.
-        if param_name == space.STRATEGY:
+        if param_name == optuna_space.STRATEGY:
             study = _whole(study)
             return self._choose(trial, self._others(study, trial), noted(study))[0]
         key, _, name = param_name.rpartition(".")  # a model's name may hold dots

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import optuna
 
 from sweeper.search.axis import Axis, Choice
+from sweeper.search.model_inputs import Axes
 from sweeper.search.observations import START, Observation
+from sweeper.search.optuna_space import holds
 from sweeper.search.problem import Arm
-from sweeper.search.rows import Axes
-from sweeper.search.space import holds
 from sweeper.spec import Scalar
 
 HEAD, PROBE, BASE = "head", "probe", "zero_shot"

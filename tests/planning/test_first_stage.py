@@ -14,7 +14,7 @@ from sweeper.planning.identity import identity
 from sweeper.planning.memory import Setup, estimate
 from sweeper.planning.plan import Candidate
 from sweeper.planning.planner import make_plan
-from sweeper.search.space import holds
+from sweeper.search.optuna_space import holds
 
 CORPUS = {"corpus": "corpus.txt"}
 TEXT = CorpusFacts(path="corpus.txt", documents=449, words=100_000, tokens=160_000, sha256="a")

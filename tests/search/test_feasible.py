@@ -16,12 +16,12 @@ from sweeper.search.engine import (
     StrategySpace,
     search,
 )
+from sweeper.search.expected_gain import outlook
 from sweeper.search.feasible import log_chance
-from sweeper.search.model import Model, Trials
+from sweeper.search.loss_model import Model, Trials
 from sweeper.search.observations import Observation, observation
 from sweeper.search.pruner import View
 from sweeper.search.sampler import SweeperSampler, known_of
-from sweeper.search.stopping import outlook
 from sweeper.search.study import CONSTRAINT
 
 RATE = Parameter(
@@ -140,5 +140,5 @@ def test_a_search_in_which_nothing_keeps_to_the_limit_is_not_called_settled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     many = [observed(number, 0.5 + 0.01 * number, 0.1) for number in range(12)]
-    monkeypatch.setattr("sweeper.search.stopping.jitter", lambda seen: 0.01)
+    monkeypatch.setattr("sweeper.search.expected_gain.jitter", lambda seen: 0.01)
     assert outlook(SweeperSampler(space(0)), many) is None

@@ -10,10 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.facts.record import LabelCount
 from sweeper.planning.plan import Parameter
-from sweeper.search.items import attribute
+from sweeper.search.item_noise import attribute
 from sweeper.search.observations import observation
+from sweeper.search.optuna_space import distributions
 from sweeper.search.pruner import SweeperPruner, chance, judge
-from sweeper.search.space import distributions
 from sweeper.search.study import ORIGIN
 from sweeper.trials import FirstItems
 

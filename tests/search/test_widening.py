@@ -5,7 +5,7 @@ from curve_backend import LORA
 
 from sweeper.search.axis import Axis, axis_of
 from sweeper.search.observations import Observation
-from sweeper.search.space import distribution
+from sweeper.search.optuna_space import distribution
 from sweeper.search.widening import searched_range
 
 

@@ -17,13 +17,13 @@ from functools import cached_property
 import numpy as np
 
 from sweeper.search.axis import Axis, Range
-from sweeper.search.curves import ends
 from sweeper.search.feasible import log_chance
-from sweeper.search.length import Full, rungs_of
+from sweeper.search.gaussian_process import Matrix, Surrogate, Vector, Whose, clipped
+from sweeper.search.learning_curves import ends
+from sweeper.search.model_inputs import Axes, Point, Rows, is_repeat
 from sweeper.search.observations import START, Observation
-from sweeper.search.rows import Axes, Point, Rows, is_repeat
-from sweeper.search.shorter import shorter
-from sweeper.search.surrogate import Matrix, Surrogate, Vector, Whose, clipped
+from sweeper.search.shorter_trials import shorter
+from sweeper.search.trial_length import Full, rungs_of
 from sweeper.search.untrained import ORIGIN as UNTRAINED
 from sweeper.search.widening import searched_range
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeper.search.curves import jitter
-from sweeper.search.model import LEAST_NOISE
+from sweeper.search.learning_curves import jitter
+from sweeper.search.loss_model import LEAST_NOISE
 from sweeper.search.observations import Observation
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.untrained import NOTHING, Untrained

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from sweeper.planning.epochs import EPOCHS
 from sweeper.search.axis import Axis, Choice
-from sweeper.search.length import Full, rungs_of
 from sweeper.search.observations import Observation
+from sweeper.search.trial_length import Full, rungs_of
 from sweeper.spec import Scalar
 
 

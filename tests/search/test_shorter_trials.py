@@ -8,7 +8,7 @@ from sweeper.planning.plan import Parameter
 from sweeper.search.axis import Choice
 from sweeper.search.engine import RungCount
 from sweeper.search.observations import Observation, best_so_far
-from sweeper.search.shorter import enough, shorter
+from sweeper.search.shorter_trials import enough, shorter
 from sweeper.trials import FirstItems
 
 FULL = RungCount(rungs=8, first_rung=2, epochs=4.0)

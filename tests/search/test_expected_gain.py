@@ -6,11 +6,11 @@ import optuna
 import pytest
 from spaces import RATE
 
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
+from sweeper.search.expected_gain import FEWEST_TRIALS, Outlook, outlook
 from sweeper.search.observations import observe
 from sweeper.search.sampler import SweeperSampler
-from sweeper.search.stopping import FEWEST_TRIALS, Outlook, outlook
 from sweeper.search.untrained import Untrained
 
 SPACE = Space(
@@ -79,10 +79,10 @@ def test_few_trials_say_nothing() -> None:
 
 
 def test_it_expects_what_the_sampler_expects_that_knows_untrained_models() -> None:
-    known = space.distributions(SPACE)
+    known = optuna_space.distributions(SPACE)
     study = optuna.create_study()
     for step in range(FEWEST_TRIALS):
-        params = {space.STRATEGY: "lora", "lora.learning_rate": 2e-4 * 1.2**step}
+        params = {optuna_space.STRATEGY: "lora", "lora.learning_rate": 2e-4 * 1.2**step}
         loss = 0.5 - 0.01 * step
         study.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=loss))
     plain = outlook(SweeperSampler(SPACE), observe(study.trials, SPACE.budget))

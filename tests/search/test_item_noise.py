@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.search.items import attribute, luck, noted_items
+from sweeper.search.item_noise import attribute, luck, noted_items
 from sweeper.trials import MOST_ITEMS, FirstItems
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sweeper.search.curves import ends, forecast, jitter, move, prior_doubt
+from sweeper.search.learning_curves import ends, forecast, jitter, move, prior_doubt
 from sweeper.search.observations import Observation, best_so_far
 
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 from spaces import RATE, SPACE
 
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.axis import axis_of
-from sweeper.search.model import LEAST_TOLD, MOST_TOLD, Known, Model, Trials, thinned
+from sweeper.search.loss_model import LEAST_TOLD, MOST_TOLD, Known, Model, Trials, thinned
 from sweeper.search.observations import Observation
 
 AXES = {
     "learning_rate": axis_of(
-        "learning_rate", RATE, space.distributions(SPACE)["lora.learning_rate"]
+        "learning_rate", RATE, optuna_space.distributions(SPACE)["lora.learning_rate"]
     )
 }
 GENERATOR = np.random.default_rng(0)

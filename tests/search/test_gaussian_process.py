@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweeper.search.surrogate import Surrogate
+from sweeper.search.gaussian_process import Surrogate
 
 GENERATOR = np.random.default_rng(0)
 POINTS = GENERATOR.uniform(0, 3, (24, 2))
