@@ -18,7 +18,8 @@ from scipy import stats
 from benchmarks.search.table import TABLES, Table, read
 from benchmarks.search.world import axes_of
 from sweeper.search import optuna_space
-from sweeper.search.loss_model import Known, Model, Trials
+from sweeper.search.candidate_trials import Trials
+from sweeper.search.loss_model import Known, Model
 from sweeper.search.observations import Observation
 
 TOLD = (4, 8, 16)
@@ -57,7 +58,8 @@ def ranked(
     with_others: bool,
 ) -> float:
     """Spearman's correlation of predicted and true losses of the held-out trials."""
-    trials = {one: Trials(axes_of(table.plan, one), seen, Known()) for one, seen in told.items()}
+    plan = table.plan
+    trials = {one: Trials(axes_of(plan, one), seen, plan.budget) for one, seen in told.items()}
     others = [one for other, one in trials.items() if other != key and with_others]
     model = Model(trials[key], lambda points: np.zeros(len(points)), Known(noise=NOISE), others)
     predicted = model.expected([one.parameters for one in held_out])

@@ -31,7 +31,7 @@ from sweeper.planning.epochs import EPOCHS, lengths
 from sweeper.planning.plan import Candidate, Parameter, Plan, Prior
 from sweeper.search import optuna_space
 from sweeper.search.engine import Rung, StopCondition, search
-from sweeper.search.trial_length import rungs_of
+from sweeper.search.problem import rungs_of
 from sweeper.spec import Scalar
 
 FULL_EPOCHS = 4.0

@@ -24,8 +24,8 @@ from sweeper.planning.epochs import EPOCHS
 from sweeper.planning.plan import Plan
 from sweeper.search import optuna_space
 from sweeper.search.axis import Axis, Choice, axis_of
+from sweeper.search.problem import rungs_of
 from sweeper.search.pruner import chance
-from sweeper.search.trial_length import rungs_of
 from sweeper.search.untrained import NOTHING, Untrained
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems

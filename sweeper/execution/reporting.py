@@ -16,7 +16,7 @@ from sweeper.backend import Decision
 from sweeper.execution import records
 from sweeper.execution.claims import Claim
 from sweeper.execution.patience import StorageGone
-from sweeper.search.item_noise import attribute
+from sweeper.search.observations import attribute
 from sweeper.search.pruner import judge
 from sweeper.trials import RungReport
 

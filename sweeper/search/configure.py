@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from sweeper.planning.epochs import EPOCHS
 from sweeper.planning.plan import Candidate, Plan
-from sweeper.search.trial_length import rungs_of
+from sweeper.search.problem import rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import Origin, TrialBudget, TrialConfig
 

@@ -13,9 +13,9 @@ from typing import Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.search.expected_gain import outlook
+from sweeper.search.expected_gain import expected_gain
 from sweeper.search.observations import observe
-from sweeper.search.problem import Arm, Problem
+from sweeper.search.problem import Problem
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.study import ORIGIN, SPEC, TOTAL
 from sweeper.search.untrained import NOTHING, Untrained, noted
@@ -45,7 +45,7 @@ def can_end(asked: SearchSpec) -> bool:
 
 
 def decide(
-    problem: Problem[Arm],
+    problem: Problem,
     trials: Sequence[FrozenTrial],
     asked: SearchSpec,
     untrained: Untrained = NOTHING,
@@ -61,9 +61,7 @@ def decide(
     return _target(problem, trials, asked) or _settled(problem, trials, asked, untrained)
 
 
-def _target(
-    problem: Problem[Arm], trials: Sequence[FrozenTrial], asked: SearchSpec
-) -> Ending | None:
+def _target(problem: Problem, trials: Sequence[FrozenTrial], asked: SearchSpec) -> Ending | None:
     if asked.target_loss is None:
         return None
     for one in observe(trials, problem.budget):
@@ -75,13 +73,13 @@ def _target(
 
 
 def _settled(
-    problem: Problem[Arm], trials: Sequence[FrozenTrial], asked: SearchSpec, untrained: Untrained
+    problem: Problem, trials: Sequence[FrozenTrial], asked: SearchSpec, untrained: Untrained
 ) -> Ending | None:
     # What is known beforehand is not for the search to call off: defaults and the user's own.
     given = [one for one in trials if one.user_attrs.get(ORIGIN, "search") != "search"]
     if not asked.stop_when_settled or not all(one.state.is_finished() for one in given):
         return None
-    coming = outlook(SweeperSampler(problem), observe(trials, problem.budget), untrained)
+    coming = expected_gain(SweeperSampler(problem), observe(trials, problem.budget), untrained)
     if coming is None or coming.worth_it:
         return None
     return Ending("settled", str(coming), asked.trials)
@@ -93,7 +91,7 @@ def ending_of(study: optuna.Study) -> Ending | None:
     return Ending(**kept) if kept else None
 
 
-def look(study: optuna.Study, problem: Problem[Arm]) -> Ending | None:
+def look(study: optuna.Study, problem: Problem) -> Ending | None:
     """End the search of a study if its trials say so: nobody begins another one then.
 
     Trials that run go on to their own end. A study that no command opened is left alone.

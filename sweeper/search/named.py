@@ -24,14 +24,14 @@ from optuna.trial import FrozenTrial
 from sweeper.errors import Problem as Mistake
 from sweeper.errors import SpecError, near_match
 from sweeper.search import optuna_space
-from sweeper.search.problem import Arm, Problem
+from sweeper.search.problem import Problem
 from sweeper.search.pruner import SweeperPruner
 from sweeper.search.sampler import SweeperSampler
 
 OURS = "sweeper"
 
 
-def make_sampler(name: str, plan: Problem[Arm], number: int) -> BaseSampler:
+def make_sampler(name: str, plan: Problem, number: int) -> BaseSampler:
     """The sampler for one trial.
 
     A third-party sampler is made anew for each trial, seeded by the study's seed and the trial's
@@ -48,7 +48,7 @@ def make_sampler(name: str, plan: Problem[Arm], number: int) -> BaseSampler:
     return OnlySearchable(made, plan)
 
 
-def check_named(sampler: str, pruner: str, plan: Problem[Arm]) -> None:
+def check_named(sampler: str, pruner: str, plan: Problem) -> None:
     """Find out before any trial whether a sampler and a pruner work on this space.
 
     Both are made and asked once, of a study that is thrown away.
@@ -69,7 +69,7 @@ def check_named(sampler: str, pruner: str, plan: Problem[Arm]) -> None:
         raise SpecError(problems)
 
 
-def _draw_once(name: str, plan: Problem[Arm]) -> None:
+def _draw_once(name: str, plan: Problem) -> None:
     study = optuna.create_study(sampler=make_sampler(name, plan, 0))
     try:
         optuna_space.suggest(study.ask(), plan)
@@ -80,7 +80,7 @@ def _draw_once(name: str, plan: Problem[Arm]) -> None:
         ) from error
 
 
-def _judge_once(name: str, plan: Problem[Arm]) -> None:
+def _judge_once(name: str, plan: Problem) -> None:
     study = optuna.create_study(sampler=SweeperSampler(plan), pruner=make_pruner(name, plan))
     try:
         trial = study.ask()
@@ -92,12 +92,12 @@ def _judge_once(name: str, plan: Problem[Arm]) -> None:
         raise SpecError(f"{name} cannot judge a trial", why, where="search.pruner") from error
 
 
-def problem_of(sampler: BaseSampler) -> Problem[Arm] | None:
+def problem_of(sampler: BaseSampler) -> Problem | None:
     """What a sampler that was made here searches; None for any other one."""
     return sampler.problem if isinstance(sampler, SweeperSampler | OnlySearchable) else None
 
 
-def make_pruner(name: str, plan: Problem[Arm]) -> BasePruner:
+def make_pruner(name: str, plan: Problem) -> BasePruner:
     """The pruner of a study.
 
     Raises:
@@ -110,7 +110,7 @@ def make_pruner(name: str, plan: Problem[Arm]) -> BasePruner:
     return made
 
 
-def _ours(name: str, plan: Problem[Arm]) -> SweeperPruner:
+def _ours(name: str, plan: Problem) -> SweeperPruner:
     _, options = _parse(name, "search.pruner")
     first, rungs = options.pop("first_rung", plan.budget.first_rung), plan.budget.rungs
     number = isinstance(first, int) and not isinstance(first, bool)
@@ -191,7 +191,7 @@ def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
 class OnlySearchable(BaseSampler):
     """Another sampler, kept from strategies of which a second trial would be the first again."""
 
-    def __init__(self, inner: BaseSampler, plan: Problem[Arm]) -> None:
+    def __init__(self, inner: BaseSampler, plan: Problem) -> None:
         self._inner = inner
         self.problem = plan
         self._keys = [

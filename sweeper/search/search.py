@@ -16,15 +16,13 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.search import optuna_space
-from sweeper.search.expected_gain import Outlook, outlook
-from sweeper.search.item_noise import attribute
+from sweeper.search.expected_gain import ExpectedGain, expected_gain
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.observations import Observation
-from sweeper.search.problem import Arm, Problem
+from sweeper.search.observations import CONSTRAINT, FAILURE, ORIGIN, SECONDS, Observation, attribute
+from sweeper.search.problem import AnyCandidate, Problem
 from sweeper.search.pruner import Judgement, judge
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.starts import Start
-from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
 from sweeper.search.untrained import NOTHING, Untrained, note, noted
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems, Origin, State
@@ -115,14 +113,14 @@ class Search:
         SpecError: Sampler or pruner cannot be made.
     """
 
-    problem: Problem[Arm]
+    problem: Problem
     starts: Sequence[Start] = ()
     sampler: str = "sweeper"
     pruner: str = "sweeper"
     untrained: Untrained = NOTHING
     study: optuna.Study = field(init=False)
     untried: list[Start] = field(init=False)
-    _candidates: Mapping[str, Arm] = field(init=False)
+    _candidates: Mapping[str, AnyCandidate] = field(init=False)
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _ours: SweeperSampler = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
@@ -200,9 +198,9 @@ class Search:
         """All trials by number, as sampler and pruner see them."""
         return self._ours.seen(self.study)
 
-    def outlook(self) -> Outlook | None:
+    def expected_gain(self) -> ExpectedGain | None:
         """What more trials promise; None while there are too few to say."""
-        return outlook(self._ours, self.seen(), noted(self.study))
+        return expected_gain(self._ours, self.seen(), noted(self.study))
 
     def _note(self, number: int, rung: Rung) -> None:
         storage, trial_id = self.study._storage, self._trial(number)._trial_id

@@ -10,6 +10,10 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, RandomSampler
 
 from sweeper.errors import RunError
+from sweeper.search.observations import CONSTRAINT as CONSTRAINT
+from sweeper.search.observations import FAILURE as FAILURE
+from sweeper.search.observations import ORIGIN as ORIGIN
+from sweeper.search.observations import SECONDS as SECONDS
 from sweeper.search.storage import Storage
 
 # Study attributes. Plain Optuna code and dashboards show them as they are.
@@ -22,15 +26,9 @@ BACKEND = "sweeper:backend"
 IDENTITY = "sweeper:identity"
 
 # Trial attributes.
-ORIGIN = "sweeper:origin"
 OVERRIDES = "sweeper:overrides"
-FAILURE = "sweeper:failure"
-SECONDS = "sweeper:seconds"
 GENERAL_LOSS = "sweeper:general_loss"
 FORGETTING = "sweeper:forgetting_points"
-# A system attribute, as Optuna's `set_constraint` writes it. Up to 0 a trial keeps to the limit;
-# `best_trial` and Optuna's samplers see it.
-CONSTRAINT = "constraints:forgetting"
 
 
 def jobs_name(name: str) -> str:

@@ -8,7 +8,7 @@ from sweeper.backend import Decision
 from sweeper.execution.claims import Queue
 from sweeper.execution.records import read_rungs
 from sweeper.execution.reporting import Reporter
-from sweeper.search.item_noise import noted_items
+from sweeper.search.observations import noted_items
 from sweeper.search.storage import open_storage
 from sweeper.search.study import create_study
 from sweeper.trials import FirstItems, RungReport

@@ -93,7 +93,7 @@ def test_a_search_settles_only_once_all_that_was_given_has_run(
         def __str__(self) -> str:
             return "nothing is left"
 
-    monkeypatch.setattr(ending, "outlook", lambda problem, trials, untrained: Nothing())
+    monkeypatch.setattr(ending, "expected_gain", lambda problem, trials, untrained: Nothing())
     study = study_of(trial(0.5), trial(None, origin=waits), stop_when_settled=True)
     found = ending.look(study, SPACE)
     assert found == (Ending("settled", "nothing is left", 20) if ends else None)

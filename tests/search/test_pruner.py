@@ -10,8 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.facts.record import LabelCount
 from sweeper.planning.plan import Parameter
-from sweeper.search.item_noise import attribute
-from sweeper.search.observations import observation
+from sweeper.search.observations import attribute, observation
 from sweeper.search.optuna_space import distributions
 from sweeper.search.pruner import SweeperPruner, chance, judge
 from sweeper.search.study import ORIGIN

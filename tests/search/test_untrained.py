@@ -17,6 +17,7 @@ from sweeper.planning.plan import Parameter, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
 from sweeper.search.axis import axis_of
+from sweeper.search.candidate_trials import Trials
 from sweeper.search.engine import (
     Rung,
     RungCount,
@@ -26,7 +27,6 @@ from sweeper.search.engine import (
     StrategySpace,
     search,
 )
-from sweeper.search.loss_model import Trials
 from sweeper.search.observations import Observation
 from sweeper.search.untrained import NUMBER, Untrained, noted
 from sweeper.trials import BaselineResult
