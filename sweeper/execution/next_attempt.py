@@ -15,7 +15,7 @@ from sweeper.execution.fitted_batches import FittedBatches
 from sweeper.execution.job import Job
 from sweeper.execution.run_state import RunState
 from sweeper.execution.tasks import Task
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.configure import configure
 from sweeper.trials import RungReport, TrialConfig
 
@@ -73,7 +73,7 @@ def _config(state: RunState, task: Task, attempt: int) -> TrialConfig:
     asked = state.asked[task.trial]
     config = configure(
         state.plan,
-        space.candidates(state.plan)[asked.key],
+        optuna_space.candidates(state.plan)[asked.key],
         asked.parameters,
         number=task.trial,
         attempt=attempt,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plan import Candidate, Plan
-from sweeper.search.length import rungs_of
+from sweeper.search.problem import rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import Origin, TrialBudget, TrialConfig
 
