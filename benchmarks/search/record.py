@@ -73,16 +73,16 @@ class RecordedJob(Job):
 
     curve: Curve = field(default_factory=Curve)
 
-    def tell(
+    def rung_report(
         self,
         rung: int,
         evaluation: Evaluation,
         train_loss: float | None,
         epochs: float,
         general_loss: float | None = None,
-    ) -> Decision:
+    ) -> RungReport:
         self.curve.items.append(np.asarray(evaluation.losses, dtype=np.float32))
-        return super().tell(rung, evaluation, train_loss, epochs, general_loss)
+        return super().rung_report(rung, evaluation, train_loss, epochs, general_loss)
 
 
 class RecordedBackend(TorchBackend):

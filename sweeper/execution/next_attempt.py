@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.checkpoints import newest_checkpoint
+from sweeper.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
 from sweeper.execution import attempts
 from sweeper.execution.attempts import CONFIG, attempt_folder, attempts_of
 from sweeper.execution.fitted_batches import FittedBatches
@@ -96,8 +96,6 @@ def _checkpoint(home: Path) -> _Checkpoint | None:
 
 
 def _carried(found: _Checkpoint, attempt: int) -> tuple[RungReport, ...]:
-    return tuple(
-        report.model_copy(update={"attempt": attempt})
-        for report in attempts.read_rungs(found.attempt)
-        if report.rung <= found.rung
-    )
+    # The checkpoint's own reports: it was written before the last of them was sent.
+    reports = Checkpoint.read(found.folder / MANIFEST).reports
+    return tuple(report.model_copy(update={"attempt": attempt}) for report in reports)
