@@ -18,6 +18,7 @@ from sweeper.data.examples import SPLITS, Dataset, Example, Message, digest
 from sweeper.spec import DataSpec, ModelSpec, Spec
 from sweeper.tasks.classification import Classification
 from sweeper.training import checkpointing
+from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.checkpointing import BEST, set_weights
 from sweeper.training.loop.out_of_memory import Batching, MemoryGuard
@@ -63,7 +64,10 @@ def written(byte_llama: Path, tmp_path_factory: Any, tiny_facts: Any) -> SharedM
     named = ModelSpec(id=str(byte_llama))
     facts = tiny_facts(str(byte_llama), context_length=256)
     spec = Spec(task="instruction", models=(named,), data=DataSpec(general=str(file)))
-    return SharedModel(named, facts, byte_llama, dataset, spec, CAP, 16, torch.device("cpu"))
+    context = ModelContext(
+            named, facts, byte_llama, dataset, spec, CAP, 16, torch.device("cpu")
+        )
+        return SharedModel(context)
 
 
 class Attempts:

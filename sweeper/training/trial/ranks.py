@@ -26,7 +26,6 @@ from sweeper.spec import Spec
 from sweeper.training.checkpointing import Saved
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, RankFailure
 from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TrialPhase
-from sweeper.training.trial.run import TRAINER_LOG
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 from sweeper.underway import Underway
 
@@ -35,6 +34,7 @@ REQUEST, REPORT, PROGRESS = "request.json", "report-", "progress.json"
 # How often reports and decisions are looked for.
 LOOK_EVERY_SECONDS = 0.1
 
+TRAINER_LOG = "trainer.log"
 _LAUNCHER_LOG = "launcher.log"
 
 

@@ -18,10 +18,9 @@ from sweeper.training.loop.progress import Diverged
 from sweeper.training.trial.closed_form import fit_head
 from sweeper.training.trial.gradient import read_corpus, train_once
 from sweeper.training.trial.job import Job
-from sweeper.training.trial.ranks import Ranks, train_in_ranks
+from sweeper.training.trial.ranks import TRAINER_LOG, Ranks, train_in_ranks
 from sweeper.trials import TrialResult
 
-TRAINER_LOG = "trainer.log"
 _LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
 
 
