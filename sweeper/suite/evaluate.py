@@ -45,7 +45,7 @@ class _Evaluation:
             model = harnessed(subject, self._device)
             for task in missing:
                 _say(event="started", model=subject.name, task=task.name, items=task.items)
-                scores = self._score(model, task)
+                scores = self._score(model, task, subject.name)
                 self._keep(subject, scores)
                 _say(
                     event="scored", model=subject.name, task=task.name, items=len(scores.keys),
@@ -78,12 +78,13 @@ class _Evaluation:
         for path in subject.places(self._kept):
             (read_scores(path) or subject.empty()).adding(scores).write(path)
 
-    def _score(self, model: Any, task: SuiteTask) -> TaskScores:
+    def _score(self, model: Any, task: SuiteTask, subject: str) -> TaskScores:
         started = time.perf_counter()
         _require_room(model, task)
         # A text's loss starts from lm-eval's own first token; one of the tokenizer's would be read
         # as part of the text.
         model.add_bos_token = False if task.reads_text else None
+        model.progress.begin(f"{task.name} of {subject}", task.items, task.requests)
         found = score(model, task)
         return TaskScores(
             task=task.name,

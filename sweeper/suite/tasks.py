@@ -68,6 +68,11 @@ class SuiteTask:
         return sum(len(rows) for rows in self.rows.values())
 
     @property
+    def requests(self) -> int:
+        """How often the model is asked for all of them."""
+        return sum(len(task.instances) for task in self.tasks.values())
+
+    @property
     def kind(self) -> str:
         """The output type (``multiple_choice``, ...), or all of a group's."""
         return ", ".join(sorted({task.OUTPUT_TYPE for task in self.tasks.values()}))

@@ -12,6 +12,7 @@ from sweeper.errors import UsageError  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402
 from sweeper.strategies.base import Setting  # noqa: E402
 from sweeper.strategies.discovery import strategy as strategy_named  # noqa: E402
+from sweeper.suite import models  # noqa: E402
 from sweeper.suite.code_metric import PERMISSION  # noqa: E402
 from sweeper.suite.evaluate import _Evaluation  # noqa: E402
 from sweeper.suite.scores import EvaluationRequest, ModelScores, TrialToScore  # noqa: E402
@@ -227,6 +228,17 @@ def test_code_is_judged_by_its_tests_in_the_sandbox(request_for, tmp_path, suite
     (task,) = ModelScores.read(next((tmp_path / "evaluations").glob("base-*.json"))).tasks
     assert task.metric == "pass@1"
     assert task.scores == (1.0, 0.0)
+
+
+def test_progress_is_counted_in_items(request_for, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))  # nothing is scored there yet
+    monkeypatch.setattr(models, "_PROGRESS_SECONDS", 0.0)
+    _Evaluation(request_for(), tmp_path).run()
+    told = [line for line in capfd.readouterr().out.splitlines() if line.startswith("PROGRESS")]
+    assert "PROGRESS letters of base 4 9" in told
+    for name, items in {"choice": 6, "letters": 9, "reading": 2, "writing": 2}.items():
+        mine = [line for line in told if line.startswith(f"PROGRESS {name} of base")]
+        assert mine[-1] == f"PROGRESS {name} of base {items} {items}"
 
 
 def test_a_request_without_models_checks_the_suite(request_for, tmp_path, suite, capfd):
