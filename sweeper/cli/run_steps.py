@@ -17,7 +17,7 @@ import typer
 
 from sweeper.artifact import write_text
 from sweeper.cli.console import err, out
-from sweeper.cli.evaluate_steps import gate, open_suite, recommended, score_finalists
+from sweeper.cli.evaluate_steps import check_suite, gate, recommended, score_finalists
 from sweeper.cli.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.cli.progress import ProgressView
 from sweeper.cli.report_maker import ReportMaker, lost_charts
@@ -123,7 +123,7 @@ def prepare(
         raise SpecError([problem])
     if spec.evaluation.suite is not None:
         permitted = spec.evaluation.run_generated_code
-        open_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
+        check_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
     work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = RunFolder.named(str(spec.name))

@@ -64,10 +64,8 @@ def written(byte_llama: Path, tmp_path_factory: Any, tiny_facts: Any) -> SharedM
     named = ModelSpec(id=str(byte_llama))
     facts = tiny_facts(str(byte_llama), context_length=256)
     spec = Spec(task="instruction", models=(named,), data=DataSpec(general=str(file)))
-    context = ModelContext(
-            named, facts, byte_llama, dataset, spec, CAP, 16, torch.device("cpu")
-        )
-        return SharedModel(context)
+    cpu = torch.device("cpu")
+    return SharedModel(ModelContext(named, facts, byte_llama, dataset, spec, CAP, 16, cpu))
 
 
 class Attempts:
