@@ -22,7 +22,7 @@ from sweeper.planning.rulebook.effects import Effects, Filled, Known
 from sweeper.planning.rulebook.parameters import Text
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
 from sweeper.yaml_models import FileModel, checked
-from sweeper.yamlfile import Document, read
+from sweeper.yamlfile import Document, read_all
 
 # The entry points through which other packages add rules and strategy files.
 GROUP = "sweeper.search_spaces"
@@ -140,13 +140,7 @@ def _rules_in(
 ) -> list[Rule]:
     """The rules of one folder, in order. The same id twice in one folder is a problem."""
     found: dict[str, Rule] = {}
-    for path in _rule_files(folder):
-        try:
-            document = read(path)
-        except UsageError as error:
-            problems += error.problems
-            continue
-        problems += document.problems
+    for document in read_all(_rule_files(folder), problems):
         for rule in _rules_of(document, layer, strategies, problems):
             if rule.id in found:
                 why = f"The first is at {found[rule.id].where}."

@@ -25,7 +25,7 @@ from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.parameters import PARAMETER, DeclaredParameter, Text, near
 from sweeper.planning.rulebook.shared_parameters import SharedParameters, StrategyFile
 from sweeper.yaml_models import FileModel, checked, fault, faults
-from sweeper.yamlfile import Path_, read
+from sweeper.yamlfile import Path_, read_all
 
 USUAL_OPTIMIZER = "adamw_torch"
 
@@ -100,8 +100,9 @@ class DeclaredStrategy(FileModel):
     @field_validator("name")
     @classmethod
     def _file_is_called_so(cls, name: str, info: ValidationInfo) -> str:
-        if isinstance(info.context, StrategyFile) and name != info.context.stem:
-            what = f"strategy = {name!r} in a file called {info.context.stem}.yaml"
+        stem = info.context.document.stem if isinstance(info.context, StrategyFile) else name
+        if name != stem:
+            what = f"strategy = {name!r} in a file called {stem}.yaml"
             why = "A strategy is found by the name of its file."
             raise fault(what, why, f"Rename the file to {name}.yaml.")
         return name
@@ -154,11 +155,9 @@ def load_strategies(
         for document in shared.add(folder.with_name("parameters"), layer, problems):
             for name in document.data:
                 checked(PARAMETER, document, (name,), problems)
-        for path in sorted(folder.glob("*.yaml")):
-            document = read(path)
-            problems += document.problems
+        for document in read_all(sorted(folder.glob("*.yaml")), problems):
             if isinstance(document.data, Mapping):
-                files[path.stem] = StrategyFile(path.stem, layer, document)
+                files[document.stem] = StrategyFile(document, layer)
             else:
                 what = "this file does not describe a strategy"
                 problems.append(Problem(what, where=document.name))
@@ -166,7 +165,7 @@ def load_strategies(
     # those that extend no other first, so that they are whole where another extends them
     for file in sorted(files.values(), key=lambda file: "extends" in file.document.data):
         _include(file, files, shared, problems)
-        found[file.stem] = checked(STRATEGY, file.document, (), problems, file)
+        found[file.document.stem] = checked(STRATEGY, file.document, (), problems, file)
     return dict(sorted(found.items(), key=_place))
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweeper import resources
-from sweeper.errors import Problem, UsageError
+from sweeper.errors import Problem
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
 
@@ -186,10 +189,9 @@ def test_a_strategy_includes_a_shared_parameter_with_what_differs(
     assert strategy.parameters["weight_decay"].parameter.default == default
 
 
-def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("a: [", encoding="utf-8")
-    with pytest.raises(UsageError, match="not YAML"):
-        load_strategies((tmp_path,), [])
+def test_a_file_that_is_not_yaml_is_a_problem_like_any_other(tmp_path: Path) -> None:
+    _, problems = load(tmp_path, "a: [")
+    assert "this is not YAML" in str(problems[0])
 
 
 def test_a_file_of_shared_parameters_adds_to_the_one_that_ships(tmp_path: Path) -> None:
@@ -204,3 +206,22 @@ def test_a_file_of_shared_parameters_adds_to_the_one_that_ships(tmp_path: Path) 
     assert full.parameters["weight_decay"].why == "A small pull."
     assert full.layer("weight_decay") == 1
     assert full.layer("num_train_epochs") == 0
+
+
+@given(st.data())
+def test_any_value_anywhere_is_a_problem_and_never_an_exception(data: st.DataObject) -> None:
+    junk = st.sampled_from(
+        [None, True, 3, -1.5, "x", "", "shared", [], {}, [1], {"a": 1}, {"shared": True}, {1: 2}]
+    )
+    declared = yaml.safe_load(GOOD)
+    target = declared
+    while data.draw(st.booleans()) and isinstance(target, dict) and target:
+        key = data.draw(st.sampled_from([*target]))
+        if not isinstance(target[key], dict):
+            break
+        target = target[key]
+    target[data.draw(st.sampled_from([*target, "kind", 1]))] = data.draw(junk)
+    with TemporaryDirectory() as folder:
+        strategy, problems = load(Path(folder), yaml.safe_dump(declared))
+    assert (strategy is None) == bool(problems)
+    assert all(problem.what and ".yaml" in problem.where for problem in problems)
