@@ -9,6 +9,7 @@ verdict and tells the end. Earlier trials are drawn from the allowed ranges; los
 from __future__ import annotations
 
 import argparse
+import gc
 import math
 import statistics
 import time
@@ -131,6 +132,7 @@ def measured(strategies: int, earlier: int, trials: int) -> list[tuple[float, fl
     task = Task(plan)
     search = Search(plan, list(known_starts(plan, earlier)))
     search.restore(task.earlier(earlier))
+    gc.collect()  # of what was measured before
     return [_one(search, task) for _ in range(1 + trials)]
 
 

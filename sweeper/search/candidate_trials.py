@@ -140,6 +140,7 @@ class Trials:
         timed = [one for one in self.few if one.seconds > 0 and one.curve and one.loss is not None]
         if not timed:
             return None
+        timed = thinned(timed, MOST_TOLD // 2)
         full = [one.seconds * self.full.rungs / max(one.curve) for one in timed]
         points = Rows(self.axes).matrix([one.parameters for one in timed])
         return GaussianProcess.fit(points, np.log(full), TIMING_NOISE, TIMING_NOISE)

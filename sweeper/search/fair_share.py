@@ -35,8 +35,9 @@ def _by_key(keys: Sequence[str], seen: Iterable[Observation]) -> dict[str, list[
 
 
 def _hopeless(trials: Sequence[Observation]) -> bool:
-    failed = sum(1 for one in trials if one.failed)
-    return failed >= FAILURES_ALLOWED and not any(one.complete for one in trials)
+    if any(one.complete for one in trials):
+        return False
+    return sum(1 for one in trials if one.failed) >= FAILURES_ALLOWED
 
 
 def in_turn(

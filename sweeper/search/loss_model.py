@@ -35,7 +35,7 @@ PRIOR_BETA = 1.0
 # were cheaper by up to a quarter where longer ones are better.
 LENGTH_COST = 0.5
 # Each candidate has a model: where there are many, each is told of fewer trials.
-LEAST_TOLD, TOLD_BY_ALL = 64, 256
+LEAST_TOLD, TOLD_BY_ALL = 48, 256
 # What is over the limit is known to this share of how much trials differ by it: it is measured on
 # few texts. An assumption, not a measurement.
 DOUBT_SHARE = 0.1
@@ -142,7 +142,7 @@ class Model:
     def _log_gains(self, fitted: GaussianProcess, rows: Matrix) -> Vector:
         measured = [one for one in self.own.few if one.excess is not None]
         kept = [one for one in measured if one.keeps] if measured else self.own.few
-        points = [one.parameters for one in kept if one.parameters]
+        points = [one.parameters for one in thinned(kept, self._most // 2) if one.parameters]
         reached = float(fitted.predict(self._rows.matrix(points))[0].min()) if points else math.inf
         best = min(reached, self.known.best)
         chances = self._log_chances(measured, rows)

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial
 from sweeper.search import fair_share, optuna_space
 from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.search.candidate_trials import Trials
+from sweeper.search.gaussian_process import one_thread
 from sweeper.search.learning_curves import jitter
 from sweeper.search.loss_model import Known, Promise
 from sweeper.search.observations import History, Observation
@@ -63,7 +64,8 @@ class SweeperSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         study = _whole(study)
-        key, point = self._choose(trial, self._others(study, trial), noted(study))
+        with one_thread():
+            key, point = self._choose(trial, self._others(study, trial), noted(study))
         return {optuna_space.STRATEGY: key} | {
             f"{key}.{name}": value for name, value in point.items()
         }
@@ -100,7 +102,8 @@ class SweeperSampler(BaseSampler):
         situation = self._situation(seen, generator, untrained)
         tried = {one.key for one in seen if one.loss is not None}
         keys = [key for key in fair_share.alive(self._searchable, seen) if key in tried]
-        return {key: self._promise(key, situation) for key in keys}
+        with one_thread():
+            return {key: self._promise(key, situation) for key in keys}
 
     def _given(self, trial: FrozenTrial) -> str | None:
         fixed = trial.system_attrs.get("fixed_params", {})
