@@ -248,7 +248,6 @@ class CurveBackend:
         report: Callable[[RungReport], Decision],
         should_stop: Callable[[], bool],
     ) -> TrialResult:
-        faults.oom_killer(config)
         config = faults.memory(config)
         best = math.inf
         for rung in range(1, config.budget.rungs + 1):
