@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import yaml
@@ -19,6 +20,7 @@ from sweeper.cli.main import app
 from sweeper.cli.planview import scalar
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.shared_parameters import SHARED
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- made by `make docs`; edit {source} instead -->"
@@ -60,22 +62,37 @@ def strategies_page() -> str:
     for path in sorted((resources.search_spaces() / "strategies").glob("*.yaml")):
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))
         lines += ["", f"## {path.stem}", "", str(declared.get("title", "")).strip()]
+        if "extends" in declared:
+            lines += ["", f"With the parameters of {declared['extends']}."]
         lines += _parameters(declared.get("parameters") or {})
     for path in sorted((resources.search_spaces() / "parameters").glob("*.yaml")):
-        lines += ["", f"## {path.stem}", "", "Of every strategy that trains by gradient."]
+        lines += ["", f"## {path.stem} (shared)", "", _comment(path)]
         lines += _parameters(yaml.safe_load(path.read_text(encoding="utf-8")))
     return "\n".join(lines) + "\n"
 
 
-def _parameters(declared: dict[str, dict[str, object]]) -> Iterator[str]:
+def _comment(path: Path) -> str:
+    """The comment that a file begins with, as one line."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = takewhile(lambda line: line.startswith("#"), lines)
+    return " ".join(line.removeprefix("# ") for line in comment)
+
+
+def _parameters(declared: dict[str, dict[str, object] | str]) -> Iterator[str]:
     for name, parameter in declared.items():
+        if isinstance(parameter, str):
+            yield from ("", f"- **`{name}`**: shared, see below.")
+            continue
         facts = ", ".join(
             f"{key} {scalar(value)}"
             for key, value in parameter.items()
-            if key not in ("why", "source", "prior", "when", "condition")
+            if key not in ("why", "source", "prior", "when", "condition", SHARED)
         )
-        yield from ("", f"- **`{name}`**: {facts}. {parameter.get('why', '')}")
-        yield f"  Source: {parameter.get('source', '')}"
+        if SHARED in parameter:
+            facts = f"shared, with {facts}" if facts else "shared"
+        yield from ("", f"- **`{name}`**: {facts}. {parameter.get('why', '')}".rstrip())
+        if "source" in parameter:
+            yield f"  Source: {parameter['source']}"
 
 
 def commands_page() -> str:

@@ -13,6 +13,7 @@ runs/<name>/
   evaluations/                        general capability: base and trials on a suite
   test.json                           the one opening of the test split
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
+  report.log                          last words of a process that died while it made the report
 """
 
 from __future__ import annotations

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from sweeper import resources
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.spec import TASKS, Spec
+from sweeper.yaml_models import problem_of
 from sweeper.yamlfile import Document, Path_, read
 
 # The flag of every key that has one, so that a bad flag is named as it was typed.
@@ -110,7 +113,7 @@ def resolve(flags: Mapping[Path_, Any], file: Path | None = None) -> Spec:
     try:
         spec = Spec.model_validate(data)
     except ValidationError as error:
-        problems += [_problem(item, document, flags) for item in error.errors()]
+        problems += [_problem(item, data, document, flags) for item in error.errors()]
     problems += _unknown_strategies(data, document, flags)
     if spec is not None:
         problems += _out_of_place(spec, document, flags)
@@ -181,26 +184,28 @@ def _missing(data: dict[str, Any], document: Document, *, from_file: bool) -> li
     return problems
 
 
-def _problem(item: Any, document: Document, flags: Mapping[Path_, Any]) -> Problem:
-    loc: Path_ = tuple(item["loc"])
-    kind, context, value = item["type"], item.get("ctx", {}), item.get("input")
-    where = _where(loc, document, flags)
-    key = str(loc[-1]) if loc else ""
-    if kind == "missing" and loc and loc[0] in ("task", "models") and len(loc) == 1:
+def _problem(
+    item: ErrorDetails, data: object, document: Document, flags: Mapping[Path_, Any]
+) -> Problem:
+    loc, kind = item["loc"], item["type"]
+    if kind == "missing" and loc in (("task",), ("models",)):
         return Problem("", where="")  # already asked for
-    if kind == "missing":
-        return Problem(f"{key} is missing", where=where)
     if kind == "extra_forbidden":
-        return Problem(
-            f"there is no key {key!r} here", fix=near_match(key, _keys(loc[:-1])), where=where
-        )
-    if kind == "literal_error":
-        known = [word for word in _literals(context.get("expected", "")) if word]
-        return Problem(
-            f"{key} = {value!r} is not known", fix=near_match(str(value), known), where=where
-        )
-    bound = str(item["msg"]).replace("Input should be", "must be")
-    return Problem(f"{key} = {_short(value)}", f"It {bound}.", where=where)
+        key = str(loc[-1])
+        fix = near_match(key, _keys(loc[:-1]))
+        return Problem(f"there is no key {key!r} here", "", fix, _where(loc, document, flags))
+    return problem_of(item, data, TypeAdapter(Spec), _Places(document, flags))
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where a value was given: by a flag, or in the file."""
+
+    document: Document
+    flags: Mapping[Path_, Any]
+
+    def where(self, path: Path_) -> str:
+        return _where(path, self.document, self.flags)
 
 
 def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
@@ -208,15 +213,6 @@ def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
         if loc[:end] in flags:
             return FLAGS.get(loc[:end], ".".join(str(part) for part in loc[:end]))
     return document.where(loc)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _literals(expected: str) -> list[str]:
-    return [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
 
 
 def _keys(path: Path_) -> list[str]:

@@ -40,12 +40,14 @@ class Document:
         data: Dicts, lists and scalars.
         lines: From the path of a value (``("data", "path")``) to its 1-based line.
         problems: Duplicate keys and tags that were refused.
+        included: From the path of a value that another file holds to that file and its path there.
     """
 
     name: str
     data: Any
     lines: dict[Path_, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    included: dict[Path_, tuple[Document, Path_]] = field(default_factory=dict)
 
     def where(self, path: Path_) -> str:
         """``file:line key``, falling back to the nearest enclosing value that has a line.
@@ -55,9 +57,20 @@ class Document:
         inside = path[1:] if path and isinstance(path[0], int) else path
         key = ".".join(str(part) for part in inside)
         for end in range(len(path), -1, -1):
-            if path[:end] in self.lines:
-                return f"{self.name}:{self.lines[path[:end]]} {key}".rstrip()
+            place = self._place(path[:end])
+            if place:
+                return f"{place} {key}".rstrip()
         return f"{self.name} {key}".rstrip()
+
+    def _place(self, path: Path_) -> str:
+        """``file:line`` of exactly this value, here or in an included file; else nothing."""
+        if path in self.lines:
+            return f"{self.name}:{self.lines[path]}"
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.included:
+                other, base = self.included[path[:end]]
+                return other._place((*base, *path[end:]))
+        return ""
 
 
 def read(path: Path) -> Document:
@@ -138,7 +151,7 @@ def _mapping(loader: Any, node: yaml.MappingNode, path: Path_, document: Documen
         if key in result:
             document.problems.append(
                 Problem(
-                    f"the key {key!r} stands here twice",
+                    f"duplicate key {key!r}",
                     fix=f"Remove one; the first is on line {document.lines[child]}.",
                     where=f"{document.name}:{key_node.start_mark.line + 1} {key}",
                 )

@@ -19,6 +19,16 @@ def test_the_place_of_an_item_in_a_file_that_is_a_list_is_its_line():
     assert document.where((1, "a")) == "f.yaml:2 a"
 
 
+def test_an_included_value_keeps_the_file_and_line_that_hold_it():
+    shared = parse("decay:\n  default: 1\n  why: x\n", "shared.yaml")
+    document = parse("parameters:\n  decay:\n    why: y\n", "mine.yaml")
+    document.included[("parameters", "decay")] = (shared, ("decay",))
+    assert document.where(("parameters", "decay", "why")) == "mine.yaml:3 parameters.decay.why"
+    default = document.where(("parameters", "decay", "default"))
+    assert default == "shared.yaml:2 parameters.decay.default"
+    assert document.where(("parameters", "decay", "kind")) == "mine.yaml:2 parameters.decay.kind"
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("2e-5", 2e-5), ("1.5E-3", 1.5e-3), ("-3e+2", -300.0), ("5", 5), ("'2e-5'", "2e-5")],

@@ -20,8 +20,8 @@ from typing import Any
 from benchmarks.advice.cleaning import cleaned
 from benchmarks.advice.pairs import predicted, score_pairs
 from benchmarks.advice.rates import planned, score_rates
+from benchmarks.memory.file import read_records
 from sweeper.errors import UsageError
-from sweeper.memory.records.file import read_records
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.memory.file import predictions, read_records
 from benchmarks.memory.rules import RULES, Rule
 from benchmarks.memory.score import Row, Score, fits, ours, rows_of, score, scored, without
 from sweeper.errors import UsageError
-from sweeper.memory.records.file import read_records
 
 _COLUMNS = ("rows", "within 10%", "within 20%", "over 10% too low", "in interval")
 
@@ -66,15 +68,33 @@ def report(rows: Sequence[Row], console: Console) -> None:
     )
 
 
+def predict(records: Sequence[Any]) -> int:
+    """Print one line of JSON for each record; what is wrong with one goes to standard error."""
+    status = 0
+    for answer in predictions(records):
+        print(json.dumps(answer))
+        if "error" in answer:
+            print(f"error: record {answer['id']}: {answer['error']}", file=sys.stderr)
+            status = UsageError.exit_code
+        for problem in answer.get("problems", ()):
+            print(f"record {answer['id']}: {problem}; taken for missing", file=sys.stderr)
+    return status
+
+
 def main() -> int:
-    """Read the records and print the tables."""
+    """Read the records; print the tables, or a prediction for each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("--from", dest="path", type=Path, required=True, help="JSON records")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--from", dest="scored", type=Path, help="JSON records to score against")
+    what.add_argument("--predict", type=Path, help="JSON records: one line of JSON for each")
+    chosen = parser.parse_args()
     try:
-        records = read_records(parser.parse_args().path)
+        records = read_records(chosen.scored or chosen.predict)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    if chosen.predict is not None:
+        return predict(records)
     report(rows_of(records), Console(width=110))
     return 0
 

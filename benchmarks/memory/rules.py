@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-from sweeper.memory.records.records import Case
+from benchmarks.memory.records import Case
 from sweeper.memory.states import trainable_parameters
 from sweeper.units import GIB
 

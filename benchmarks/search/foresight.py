@@ -22,8 +22,8 @@ from benchmarks.search.replay import answered_by, seeded
 from benchmarks.search.score import mean
 from benchmarks.search.thaw import worlds
 from benchmarks.search.world import World
-from sweeper.execution.slots import known_slots
-from sweeper.search.engine import Limit, Tried, search
+from sweeper.search.engine import StopCondition, Tried, search
+from sweeper.search.starts import known_starts
 
 _NEVER = "optuna:NopPruner"
 
@@ -69,11 +69,11 @@ def bill(make: Callable[[int], World], seed: int, trials: int, first: int | None
     """Search the same world twice: with our pruner, and without."""
     world = make(seed)
     plan, unit = seeded(world.plan, seed, first), make(seed).unit
-    starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
+    starts = [slot.fixed for slot in known_starts(plan, plan.budget.trials)]
     untrained = world.beforehand.untrained
     whole, ours = (
         search(
-            plan, answered_by(make(seed), plan, []), Limit(trials),
+            plan, answered_by(make(seed), plan, []), StopCondition(trials),
             starts=starts, pruner=pruner, untrained=untrained,
         )
         for pruner in (_NEVER, OURS)

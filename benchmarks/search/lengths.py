@@ -21,7 +21,6 @@ from functools import cached_property
 
 import numpy as np
 import optuna
-from sweeper.execution.slots import known_slots
 
 from benchmarks.search.design import BATCH
 from benchmarks.search.formula import KINDS, FormulaWorld
@@ -31,8 +30,9 @@ from sweeper.hyperparameters import EPOCHS
 from sweeper.plan import Candidate, Parameter, Plan, Prior
 from sweeper.planning.budget.epochs import lengths
 from sweeper.search import space
-from sweeper.search.engine import Limit, Rung, search
+from sweeper.search.engine import Rung, StopCondition, search
 from sweeper.search.length import rungs_of
+from sweeper.search.starts import known_starts
 from sweeper.spec import Scalar
 
 FULL_EPOCHS = 4.0
@@ -72,7 +72,7 @@ class Overfitting:
         world, kind = self.world, self.world.kind
         truth, away = world._truth(key, parameters)
         if BATCH not in parameters:
-            return Shown((Rung(world.plan.budget.rungs, truth, 2.0),), truth, truth)
+            return Shown((Rung(world.plan.budget.rungs, truth, seconds=2.0),), truth, truth)
         generator = np.random.default_rng(
             zlib.crc32(repr((world.seed, key, sorted(parameters.items()))).encode())
         )
@@ -93,7 +93,7 @@ class Overfitting:
         for rung in range(1, last + 1):
             loss = level(rung, rung == last)
             luck = math.exp(world._shared[rung - 1] * (rung < last) + scatter * generator.normal())
-            shown.append(Rung(rung, loss * luck, seconds[rung - 1]))
+            shown.append(Rung(rung, loss * luck, seconds=seconds[rung - 1]))
             if loss < best:
                 best, at = loss, rung
             elif rung >= at + WAITED and loss > RISEN * best:
@@ -157,8 +157,8 @@ def searched(plan: Plan, kind: str, turn: float, seed: int, trials: int) -> list
         yield from one.rungs
         return one.end
 
-    starts = [slot.fixed for slot in known_slots(plan, trials)]
-    found = search(plan, objective, Limit(trials), starts=starts)
+    starts = [slot.fixed for slot in known_starts(plan, trials)]
+    found = search(plan, objective, StopCondition(trials), starts=starts)
     first = plan.candidates[0]
     unit = task.world._seconds(first.strategy, first.defaults())[-1]
     spent, incumbent = 0.0, (math.inf, math.inf)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 
 import optuna
-from sweeper.execution.slots import known_slots
 
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.replay import answered_by, seeded
@@ -20,7 +19,8 @@ from benchmarks.search.thaw import worlds
 from benchmarks.search.world import Realised, TableWorld
 from sweeper.plan import Plan
 from sweeper.search import space
-from sweeper.search.engine import Limit, search
+from sweeper.search.engine import StopCondition, search
+from sweeper.search.starts import known_starts
 
 
 def told_the_optimum(
@@ -31,9 +31,9 @@ def told_the_optimum(
     objective = answered_by(world, plan, realised)
     key, parameters = world.optimum
     optimum = {space.STRATEGY: key, **{f"{key}.{name}": one for name, one in parameters.items()}}
-    starts = [*(slot.fixed for slot in known_slots(plan, plan.budget.trials)), optimum]
+    starts = [*(slot.fixed for slot in known_starts(plan, plan.budget.trials)), optimum]
     never = "optuna:NopPruner"
-    searched = search(plan, objective, Limit(len(starts)), starts=starts, pruner=never)
+    searched = search(plan, objective, StopCondition(len(starts)), starts=starts, pruner=never)
     ended, spent = [], 0.0
     for one, shown in zip(searched.trials, realised, strict=True):
         spent += one.seconds

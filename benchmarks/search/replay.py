@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from sweeper.execution.slots import known_slots
 
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.methods import METHODS, OURS, Method
@@ -38,7 +37,8 @@ from benchmarks.search.world import (
 )
 from sweeper.plan import Plan
 from sweeper.planning.budget.budget import first_rung
-from sweeper.search.engine import Limit, Objective, Rung, search
+from sweeper.search.engine import Objective, Rung, StopCondition, search
+from sweeper.search.starts import known_starts
 from sweeper.spec import Scalar
 
 MOST_TRIALS = 150
@@ -62,7 +62,7 @@ def answered_by(world: World, plan: Plan, realised: list[Realised]) -> Objective
         for rung, loss, seconds in zip(count(first), one.losses, one.seconds, strict=False):
             if is_scored(plan, rung) or rung == last:
                 items = one.scored[rung - 1] if rung <= len(one.scored) else None
-                yield Rung(rung, loss, seconds, items=items)
+                yield Rung(rung, loss, items, seconds)
         return one.first_half
 
     return objective
@@ -74,11 +74,11 @@ def replay(world: World, method: Method, seed: int, budgets: float, unit: float,
     plan = seeded(world.plan, seed, first)
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
-    known = [slot.fixed for slot in known_slots(plan, plan.budget.trials)] if starts else []
+    known = [slot.fixed for slot in known_starts(plan, plan.budget.trials)] if starts else []
     # Ours knows its baselines, and pays for what it knows.
     known_before = world.beforehand if method.sampler == OURS else Beforehand()
     spent = known_before.seconds
-    limit = Limit(trials, budgets * unit - spent, while_worth_it=method.stops)
+    limit = StopCondition(trials, budgets * unit - spent, while_worth_it=method.stops)
     searched = search(
         plan,
         objective,

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import optuna
-from sweeper.execution.slots import known_slots
 
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.replay import MOST_TRIALS, PLANNED_LIKE, answered_by, seeded
@@ -26,7 +25,8 @@ from benchmarks.search.score import mean
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import Ground, Realised, TableWorld, World
 from sweeper.plan import Plan
-from sweeper.search.engine import Limit, search
+from sweeper.search.engine import StopCondition, search
+from sweeper.search.starts import known_starts
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def stopped_in(plan: Plan, world: World, budgets: float, unit: float) -> Stopped
     known = world.beforehand
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
-    starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
-    limit = Limit(MOST_TRIALS, budgets * unit - known.seconds)
+    starts = [slot.fixed for slot in known_starts(plan, plan.budget.trials)]
+    limit = StopCondition(MOST_TRIALS, budgets * unit - known.seconds)
     searched = search(plan, objective, limit, starts=starts, untrained=known.untrained)
     pairs = list(zip(searched.trials, realised, strict=True))
     return Stopped(

@@ -26,9 +26,9 @@ from benchmarks.search.replay import MOST_TRIALS, answered_by, seeded
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.tasks import TASKS
 from benchmarks.search.world import Beforehand, Ground, ModelWorld, Realised, TableWorld
-from sweeper.execution.slots import known_slots
 from sweeper.search import space
-from sweeper.search.engine import Limit, search
+from sweeper.search.engine import StopCondition, search
+from sweeper.search.starts import known_starts
 from sweeper.spec import Scalar
 
 # Recorded trials have the plan's seed, or one or two more.
@@ -52,9 +52,9 @@ def winner(ground: Ground, make: Make, method: Method, seed: int, budgets: float
     plan = seeded(world.plan, seed, None)
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
-    starts = [slot.fixed for slot in known_slots(plan, plan.budget.trials)]
+    starts = [slot.fixed for slot in known_starts(plan, plan.budget.trials)]
     # A table gives each of its trials once, so that the unit is asked of another world.
-    limit = Limit(MOST_TRIALS, budgets * make(ground, seed).unit)
+    limit = StopCondition(MOST_TRIALS, budgets * make(ground, seed).unit)
     known = world.beforehand if method.sampler == OURS else Beforehand()
     searched = search(
         plan,

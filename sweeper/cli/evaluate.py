@@ -40,12 +40,13 @@ def evaluate(
     What has been scored is kept in the run's folder: the same command goes on where it ended.
     """
     from sweeper.cli import evaluate_steps, suite_process
-    from sweeper.cli.console import err, is_live
+    from sweeper.cli.console import err
     from sweeper.cli.report import find_run
+    from sweeper.cli.report_maker import ReportMaker, lost_charts
+    from sweeper.cli.work_progress import work_progress
     from sweeper.errors import UsageError
     from sweeper.findings.compute import compute
     from sweeper.plan import Plan
-    from sweeper.reporting.write import write_reports
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
 
@@ -71,9 +72,12 @@ def evaluate(
             if not quiet:
                 err().print(line, markup=False, soft_wrap=True)
 
-        ended_by = suite_process.score(request, tell, bars=is_live() and not quiet)
-        findings = compute(folder)
-        write_reports(folder, findings, plan)
+        ended_by = suite_process.score(request, tell, work_progress(quiet=quiet))
+        with ReportMaker(folder) as maker:
+            findings = maker.finish()
+    if maker.no_charts:
+        text = f"warning: {lost_charts(folder, maker.no_charts)}"
+        err().print(text, markup=False, soft_wrap=True)
     if ended_by is not None:
         err().print("Interrupted. The same command goes on where it ended.", markup=False)
         raise typer.Exit(128 + ended_by)

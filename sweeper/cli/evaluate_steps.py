@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeper.cli.suite_process import score
+from sweeper.cli.work_progress import Lines, sentence
 from sweeper.errors import GateFailed, Problem, SpecError, SweeperError, UsageError
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.execution.coordinator import Outcome
@@ -159,10 +160,12 @@ def score_finalists(
         return outcome
     permitted = spec.evaluation.run_generated_code
     suite = open_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
-    ended_by = score(
-        request_for(run, plan, spec, suite, writing),
-        lambda line: show(make_event("phase", text=line), outcome.status),
-    )
+
+    def tell(line: str) -> None:
+        show(make_event("phase", text=line), outcome.status)
+
+    request = request_for(run, plan, spec, suite, writing)
+    ended_by = score(request, tell, Lines(lambda *state: tell(sentence(*state))))
     return outcome if ended_by is None else replace(outcome, kind="interrupted", signal=ended_by)
 
 

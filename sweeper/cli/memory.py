@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,23 +55,12 @@ def memory(
             "kept, so that it is done once.",
         ),
     ] = False,
-    records: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            help="JSON records of measurements: one line of JSON for each.",
-            rich_help_panel=_RECORDS,
-        ),
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the estimate as JSON.")] = False,
 ) -> None:
     """Predict the peak memory of one training set-up, with its parts."""
     from sweeper.cli import memory_table
     from sweeper.memory.checks import checked_setup
 
-    if records is not None:
-        memory_table.print_records(records)
-        return
     setup = checked_setup(
         strategy=strategy,
         r=rank,

@@ -1,10 +1,9 @@
-"""What ``sweeper memory`` prints: a table of parts, JSON, or a line of JSON for each record."""
+"""What ``sweeper memory`` prints: a table of parts, or JSON."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -13,13 +12,12 @@ from rich.table import Table
 from sweeper.cli import probe_process
 from sweeper.cli.console import out
 from sweeper.cli.dry_run_process import dry_run
-from sweeper.errors import Problem, UsageError
+from sweeper.errors import UsageError
 from sweeper.facts import gpus
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.checks import check_targets
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
-from sweeper.memory.records.file import predictions, read_records
 from sweeper.memory.setup import Setup
 from sweeper.plan import MemoryEstimate
 from sweeper.spec import ModelSpec
@@ -27,24 +25,6 @@ from sweeper.units import count, gib
 
 #: What of a probe goes into JSON.
 _PROBED = {"peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"}
-
-
-def print_records(path: Path) -> None:
-    """One line of JSON for each record of a file; what is wrong with one goes to standard error.
-
-    Raises:
-        UsageError: Some records cannot be predicted at all; after the others were printed.
-    """
-    refused: list[Problem] = []
-    for answer in predictions(read_records(path)):
-        typer.echo(json.dumps(answer))
-        where = f"{path}: record {answer['id']}"
-        if "error" in answer:
-            refused.append(Problem(str(answer["error"]), where=where))
-        for problem in answer.get("problems", ()):
-            typer.echo(f"{where}: {problem}; taken for missing", err=True)
-    if refused:
-        raise UsageError(refused)
 
 
 def print_setup(
@@ -58,7 +38,7 @@ def print_setup(
 ) -> None:
     """The estimate of one set-up, with the dry run and the probe beside it if they are wanted."""
     if model_id is None:
-        raise UsageError("no model is named", fix="Say --model ID, or --from FILE.")
+        raise UsageError("no model is named", fix="Give --model ID.")
     model = model_facts(ModelSpec(id=model_id))
     if setup.strategy in ("lora", "qlora"):
         check_targets(model, setup)

@@ -28,19 +28,25 @@ def report(
     run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
-    """Rebuild report.html, report.md, report.json and the tables of a run."""
+    """Rebuild report.html, report.md, report.json and the tables of a run.
+
+    Where charts cannot be drawn, the report is written without them, with a warning on stderr; the
+    exit code stays 0.
+    """
     import webbrowser
 
-    from sweeper.cli.console import out
-    from sweeper.findings.compute import compute
-    from sweeper.plan import Plan
-    from sweeper.reporting.write import write_reports
+    from sweeper.cli.console import err, out
+    from sweeper.cli.report_maker import ReportMaker, lost_charts
     from sweeper.runfolder import RunFolder
 
     folder = RunFolder(find_run(run))
-    findings = compute(folder)
-    path = write_reports(folder, findings, Plan.read(folder.plan))
+    with ReportMaker(folder) as maker:
+        findings = maker.finish()
+    path = folder.report_html
     out().print(findings.verdict.sentence, markup=False)
     out().print(f"report: {path}", markup=False, soft_wrap=True)
+    if maker.no_charts:
+        text = f"warning: {lost_charts(folder, maker.no_charts)}"
+        err().print(text, markup=False, soft_wrap=True)
     if open_it:
         webbrowser.open(path.resolve().as_uri())

@@ -58,13 +58,20 @@ def run(
     with leaving_on_signals():
         from sweeper.cli import planview, run_steps
         from sweeper.cli.progress import progress as make_progress
+        from sweeper.cli.work_progress import work_progress
         from sweeper.specfile import resolve
 
         run_steps.check_choices(progress=progress, log_format=log_format)
         if name is not None:
             flags[("name",)] = name
         spec = resolve(flags, spec_file)
-        prepared = run_steps.prepare(spec, check_model=backend == BACKEND, quiet=quiet, probe=probe)
+        prepared = run_steps.prepare(
+            spec,
+            check_model=backend == BACKEND,
+            quiet=quiet,
+            probe=probe,
+            work=work_progress(progress, log_format, quiet=quiet),
+        )
         if dry_run:
             planview.show(prepared.plan)
             return

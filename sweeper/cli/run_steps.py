@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +16,12 @@ from pathlib import Path
 import typer
 
 from sweeper.artifact import write_text
-from sweeper.cli.calibrate_process import calibrated
 from sweeper.cli.console import err, out
 from sweeper.cli.evaluate_steps import gate, open_suite, recommended, score_finalists
-from sweeper.cli.probed_plan import with_probes
+from sweeper.cli.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.cli.progress import ProgressView
+from sweeper.cli.report_maker import ReportMaker, lost_charts
+from sweeper.cli.work_progress import Hidden, WorkProgress, followed
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,
@@ -40,21 +39,16 @@ from sweeper.execution.second_command import refuse_second
 from sweeper.execution.status import Status
 from sweeper.facts.gather import gather
 from sweeper.facts.model import must_be_trainable, needs_conversion, needs_download
-from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.plan import Plan
-from sweeper.planning.planner import make_plan
 from sweeper.reporting.sections.predicted import predicted_line
-from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
 from sweeper.search import warmstart
 from sweeper.search.named import check_named
-from sweeper.spec import ModelSpec, Spec
+from sweeper.spec import HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import to_yaml
 
 _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
-# Writing the report may cost at most this share of the time that passes while trials train.
-_REPORT_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -96,14 +90,23 @@ def check_choices(**values: str) -> None:
         raise SpecError(problems)
 
 
-def prepare(spec: Spec, *, check_model: bool, quiet: bool, probe: bool | None = None) -> Prepared:
+def prepare(
+    spec: Spec,
+    *,
+    check_model: bool,
+    quiet: bool,
+    probe: bool | None = None,
+    work: WorkProgress | None = None,
+) -> Prepared:
     """Gather facts and plan; whatever is wrong comes out here, before a folder is made.
 
     Args:
         spec: The request.
-        check_model: Fetch what training needs, and measure what this machine can do.
+        check_model: Fetch what training needs, and measure what the machine can do.
         quiet: Say nothing on the way.
-        probe: Train a few steps of each candidate first; if None, where trials run on a GPU here.
+        probe: Train a few steps of each candidate first; if None, where trials run on a
+            GPU that is at hand.
+        work: Shows how far downloads and conversions are; nothing if None.
     """
     if spec.data.path is None and (spec.data.corpus is None or spec.task != "domain"):
         problem = Problem(
@@ -121,22 +124,20 @@ def prepare(spec: Spec, *, check_model: bool, quiet: bool, probe: bool | None = 
     if spec.evaluation.suite is not None:
         permitted = spec.evaluation.run_generated_code
         open_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
+    work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = RunFolder.named(str(spec.name))
     if check_model:
         for model in spec.models:
             must_be_trainable(model)
             if needs_conversion(model):
-                _convert(model.id, quiet=quiet)
+                _convert(model.id, work, quiet=quiet)
             elif needs_download(model):
-                _download(model, quiet=quiet)
-    facts = gather(spec)
-    plan = make_plan(spec, facts)
-    if check_model and (known := calibrated(spec, facts, quiet=quiet)) is not facts:
-        plan = make_plan(spec, known)
-    machine = plan.facts.hardware
-    if probe or (probe is None and check_model and machine.detected and machine.device == "cuda"):
-        plan = with_probes(spec, plan, quiet=quiet)
+                _download(model, work, quiet=quiet)
+    elsewhere = trains_elsewhere(spec)
+    facts = gather(spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec)
+    make = plan_elsewhere if elsewhere else plan_here
+    plan = make(spec, facts, measure=check_model, probe=probe, quiet=quiet)
     if spec.search.warm_start:
         plan = plan.model_copy(update={"hints": warmstart.recall(plan)})
     return Prepared(folder, spec, plan)
@@ -151,24 +152,27 @@ def default_name(spec: Spec) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
 
 
-def _download(model: ModelSpec, *, quiet: bool) -> None:
+def _download(model: ModelSpec, work: WorkProgress, *, quiet: bool) -> None:
     """Fetch a hub model into the hub's own cache, so that its facts are exact and pinned."""
     from sweeper.facts.hubdownload import download  # loads huggingface_hub, which planning must not
 
     if not quiet:
         err().print(f"Downloading {model.id}; later runs find it in the cache.", markup=False)
-    download(model)
+    try:
+        download(model, lambda done, of: work(f"downloading {model.id} (MB)", done, of))
+    finally:
+        work.close()
 
 
-def _convert(model: str, *, quiet: bool) -> None:
+def _convert(model: str, work: WorkProgress, *, quiet: bool) -> None:
     """Make a packaged model loadable, in a process of its own since that needs torch."""
     if not quiet:
         err().print(f"Preparing {model} once; later runs load it in seconds.", markup=False)
     name = model.removeprefix("packaged:")
     command = [sys.executable, "-m", "sweeper.training.base_model.weights", name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["no message"]
+    status, errors = followed(command, work)
+    if status != 0:
+        lines = errors.strip().splitlines() or ["no message"]
         raise SpecError([Problem(f"{model} could not be prepared", lines[-1], where="--model")])
 
 
@@ -180,8 +184,8 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: ProgressView) ->
         set_aside(folder)
     with folder.lock():
         plan = _frozen(prepared)
-        refresh = _Refresh(folder, plan)
         show = _unheard_if_gone(view)
+        maker = ReportMaker(folder)
         try:
             outcome = run_sweep(
                 folder,
@@ -189,21 +193,27 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: ProgressView) ->
                 plan,
                 backend=backend,
                 on_event=show,
-                on_trial_end=refresh.if_due,
+                on_trial_end=maker.request,
+                on_tick=maker.poll,
             )
             if outcome.kind == "complete":
                 with contextlib.suppress(OSError):  # a later study does without
                     limit = prepared.spec.aim.max_forgetting_points
                     warmstart.remember(folder, plan, limit, outcome.status.ended_at)
             outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
-            findings = refresh.now()
+            # From a Ctrl-C to the last line is no time to try again what did not work.
+            findings = maker.finish(try_charts=outcome.signal is None)
             for note in findings.notes:
                 show(make_event("warning", text=note.text), outcome.status)
+            if maker.no_charts:
+                text = lost_charts(folder, maker.no_charts)
+                show(make_event("warning", text=text), outcome.status)
         except SweeperError:
             with contextlib.suppress(OSError):  # what ended the run may keep it from reporting
-                refresh.now()
+                maker.finish(try_charts=False)
             raise
         finally:
+            maker.close()
             with contextlib.suppress(OSError):
                 view.close()
         return Ended(prepared.spec, folder, plan, outcome, findings)
@@ -247,26 +257,6 @@ def set_aside(folder: RunFolder) -> None:
             number += 1
         folder.path.rename(aside)
     err().print(f"The earlier run is now {aside}.", markup=False, soft_wrap=True)
-
-
-class _Refresh:
-    """Rewrites findings and report as trials end, but not more often than is cheap."""
-
-    def __init__(self, folder: RunFolder, plan: Plan, clock: Callable[[], float] = time.monotonic):
-        self._folder, self._plan, self._clock = folder, plan, clock
-        self._next = 0.0
-
-    def if_due(self) -> None:
-        if self._clock() >= self._next:
-            self.now()
-
-    def now(self) -> Findings:
-        began = self._clock()
-        findings = compute(self._folder)
-        write_reports(self._folder, findings, self._plan)
-        took = self._clock() - began
-        self._next = self._clock() + took / _REPORT_SHARE
-        return findings
 
 
 def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:

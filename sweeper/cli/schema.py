@@ -6,24 +6,29 @@ from typing import Annotated
 
 import typer
 
-KINDS = ("sweep", "rules", "strategy")
+KINDS = ("sweep", "rules", "strategy", "parameters")
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(help="sweep, rules or strategy.")] = "sweep",
+    kind: Annotated[str, typer.Argument(help="sweep, rules, strategy or parameters.")] = "sweep",
 ) -> None:
-    """Print the JSON Schema of sweep.yaml, of rule files, or of strategy spaces."""
+    """Print the JSON Schema of one kind of file: sweep.yaml, rules, strategies, parameters."""
     import json
 
     from sweeper.errors import UsageError, near_match
     from sweeper.planning.rulebook.rules import rule_book
-    from sweeper.planning.rulebook.schema import rules_schema, strategy_schema
+    from sweeper.planning.rulebook.schema import parameters_schema, rules_schema, strategy_schema
     from sweeper.specfile import json_schema
 
     if kind not in KINDS:
         raise UsageError(f"there is no schema {kind!r}", fix=near_match(kind, KINDS))
-    if kind == "sweep":
-        found = json_schema()
-    else:
-        found = rules_schema(rule_book()) if kind == "rules" else strategy_schema()
+    match kind:
+        case "sweep":
+            found = json_schema()
+        case "rules":
+            found = rules_schema(rule_book())
+        case "strategy":
+            found = strategy_schema()
+        case _:
+            found = parameters_schema()
     typer.echo(json.dumps(found, indent=2))

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sweeper.cli.work_progress import Hidden, WorkProgress, told
 from sweeper.errors import Problem, SweeperError, UsageError
 from sweeper.execution.interruption import Signals
 from sweeper.findings import words
@@ -27,13 +28,13 @@ _LOOK_SECONDS = 0.2
 Tell = Callable[[str], None]
 
 
-def score(request: EvaluationRequest, tell: Tell, *, bars: bool = False) -> int | None:
+def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> int | None:
     """Score what has not been scored yet.
 
     Args:
         request: What to score.
         tell: Told a line at each task's beginning and end.
-        bars: Whether lm-eval may draw its progress on stderr.
+        work: Shows how far a task is; nothing if None.
 
     Returns:
         The signal that ended it, or None if it is done.
@@ -43,20 +44,20 @@ def score(request: EvaluationRequest, tell: Tell, *, bars: bool = False) -> int 
     """
     log = Path(request.folder) / "evaluate.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "TQDM_DISABLE": "" if bars else "1"}
+    environment = {**os.environ, "TQDM_DISABLE": "1"}
     with log.open("w", encoding="utf-8") as errors, Signals() as signals:
         command = [sys.executable, "-m", WORKER]
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=None if bars else errors,
+            stderr=errors,
             text=True,
             env=environment,
         )
         with process:
             threading.Thread(target=_end_with, args=(process, signals), daemon=True).start()
-            problems = _follow(process, request, tell)
+            problems = _follow(process, request, tell, work or Hidden())
         if signals.number is not None:
             return signals.number
     code = process.returncode
@@ -82,7 +83,7 @@ def _end_with(process: subprocess.Popen[str], signals: Signals) -> None:
 
 
 def _follow(
-    process: subprocess.Popen[str], request: EvaluationRequest, tell: Tell
+    process: subprocess.Popen[str], request: EvaluationRequest, tell: Tell, work: WorkProgress
 ) -> list[Problem]:
     """Hand the request over and pass on what is said, until the process ends."""
     assert process.stdin is not None
@@ -92,10 +93,14 @@ def _follow(
         process.stdin.close()
     problems: list[Problem] = []
     for line in process.stdout:
+        if (state := told(line)) is not None:
+            work(*state)
+            continue
         try:
             event: dict[str, Any] = json.loads(line)
         except ValueError:
             continue  # what a library printed
+        work.close()  # a line that is redrawn would be written over
         if event.get("event") == "failed":
             problems = [Problem(**fields) for fields in event["problems"]]
         elif event.get("event") == "started":
@@ -104,6 +109,7 @@ def _follow(
         elif event.get("event") == "scored":
             items = words.plural(event["items"], "item")
             tell(f"scored {event['model']} on {event['task']}: {items}, {event['seconds']} s")
+    work.close()
     return problems
 
 

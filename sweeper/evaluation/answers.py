@@ -14,7 +14,7 @@ from sweeper.data.examples import Example
 from sweeper.evaluation.code_execution import Limits, run_program
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.evaluation.pass_at_k import code_of, pass_at_k
-from sweeper.evaluation.text_metrics import text_match
+from sweeper.metrics.base import computed
 from sweeper.tasks.instruction import Instruction
 
 # No answer is longer than this, whatever the references are: a model that does not stop would
@@ -73,7 +73,7 @@ def answer(
         sampling=sampling,
     )
     references = [example.references or (example.answer,) for example in examples]
-    metrics = text_match([texts[0] for texts in written], references)
+    metrics = computed("answers", [texts[0] for texts in written], references)
     if run_code:
         metrics |= _passes(written, examples, limits)
     return Answered(tuple(map(tuple, written)), metrics, most)

@@ -4,9 +4,12 @@ could run code. The one place here that needs huggingface_hub, imported only whe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
+from huggingface_hub.utils.tqdm import tqdm
 
 from sweeper.errors import ModelError
 from sweeper.facts.hub import cache_folder, endpoint, token
@@ -36,10 +39,14 @@ CODE = "*.py"
 """Fetched only for models that the user has allowed to bring code of their own."""
 
 
-def download(spec: ModelSpec) -> Path:
+def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _of: None) -> Path:
     """The folder of a hub model on this machine, downloaded as far as it is not there yet.
 
     Interrupted downloads go on where they stopped.
+
+    Args:
+        spec: The model.
+        tell: Told how many megabytes are here and how many there will be, from any thread.
 
     Raises:
         ModelError: It cannot be had, or has no weights in safetensors format.
@@ -53,6 +60,7 @@ def download(spec: ModelSpec) -> Path:
             endpoint=endpoint(),
             token=token() or False,
             allow_patterns=wanted,
+            tqdm_class=_telling(tell),
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -70,3 +78,21 @@ def download(spec: ModelSpec) -> Path:
             where="model",
         )
     return Path(folder)
+
+
+def _telling(tell: Callable[[int, int], None]) -> type[tqdm]:
+    """A bar for the hub that draws nothing and passes on the bytes that it counts."""
+
+    class Telling(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self._bytes = options.get("unit") == "B"  # another one counts files
+            options["disable"] = True
+            super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.n += n or 0
+            if self._bytes and self.total:
+                tell(round(self.n / 1e6), round(self.total / 1e6))
+            return None
+
+    return Telling

@@ -6,10 +6,9 @@ import math
 
 from sweeper.facts.record import Facts
 from sweeper.findings.figures import Interval, Metric
+from sweeper.metrics.base import metrics
 from sweeper.spec import Task
 from sweeper.trials import TestSeal
-
-_SHARES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "exact_match": "exact match"}
 
 # The lowest and the highest value that a figure can have at all.
 Bounds = tuple[float, float]
@@ -21,8 +20,9 @@ LOSS: Bounds = (0.0, math.inf)
 def headline(facts: Facts, seal: TestSeal | None) -> Metric:
     """The metric that models are compared by on the test split."""
     name = seal.headline_metric if seal else default_name(facts.task)
-    if name in _SHARES:
-        return Metric(name=name, title=_SHARES[name], higher_is_better=True, unit="points")
+    known = metrics().get(name)
+    if known is not None and known.unit == "%":
+        return Metric(name=name, title=known.title, higher_is_better=True, unit="points")
     higher = seal.higher_is_better if seal else False
     title = "loss" if "loss" in name else name.replace("_", " ")
     unit = loss_unit(facts) if "loss" in name else ""

@@ -92,7 +92,7 @@ def entry(
     found = fit(
         standing.strategy,
         parameters,
-        _optimizer(standing, scene.values),
+        standing.strategy.optimizer(scene.values),
         scene.model,
         facts.hardware,
         spec.training,
@@ -112,10 +112,6 @@ def _rejected(
     return Rejected(
         strategy=name, model=scene.model.id, reason=why, rule=rule, source=source, remedy=remedy
     )
-
-
-def _optimizer(standing: RatedStrategy, values: Values) -> str:
-    return next(name for when, name in standing.strategy.optimizers if when.holds(values))
 
 
 def validation_rows(spec: Spec, facts: Facts) -> int:
@@ -173,7 +169,7 @@ def _candidate(
         quantization=setup.quantization,
         gpus_per_trial=setup.gpus,
         trainable_parameters=found.trainable,
-        expected_quality=f"{strategy.quality} ({strategy.quality_source})",
+        expected_quality=f"{strategy.quality.text} ({strategy.quality.source})",
         setup_notes=_setup_notes(scene, found),
         parameters=parameters,
     )

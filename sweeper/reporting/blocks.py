@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from markupsafe import Markup
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -68,10 +66,25 @@ class LegendEntry:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """What is to be drawn. The drawing engine first runs when the page is rendered.
+
+    Args:
+        spec: A Vega-Lite spec in JSON.
+        title: What the chart shows.
+        description: What it says, for people who do not see it.
+    """
+
+    spec: str
+    title: str
+    description: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """One drawing of a figure."""
 
-    svg: Markup
+    drawing: Drawing
     wide: bool = False
 
 
@@ -222,7 +235,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report."""
+    """A whole report. ``no_charts`` says why it has no charts; it is empty where it has."""
 
     title: str
     name: str
@@ -233,3 +246,4 @@ class Page:
     banner: str
     sections: tuple[Section, ...]
     sweeper_version: str
+    no_charts: str = ""

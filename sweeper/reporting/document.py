@@ -6,6 +6,8 @@ again anywhere, without the run folder.
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from sweeper import __version__
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.model_strategy_pairs import by_pair
@@ -71,11 +73,23 @@ class Report(Artifact):
     sweeper_version: str
     findings: Findings
     plan: PlanShown
+    no_charts: str = Field("", description="why the page has no charts; empty where it has")
 
 
-def document(findings: Findings, plan: Plan) -> Report:
-    """The document of one run."""
-    return Report(sweeper_version=__version__, findings=findings, plan=_shown(by_pair(plan)[0]))
+def document(findings: Findings, plan: Plan, no_charts: str = "") -> Report:
+    """The document of one run.
+
+    Args:
+        findings: What the run showed.
+        plan: The plan that it obeyed.
+        no_charts: Why charts are left out; empty to draw them.
+    """
+    return Report(
+        sweeper_version=__version__,
+        findings=findings,
+        plan=_shown(by_pair(plan)[0]),
+        no_charts=no_charts,
+    )
 
 
 def _shown(plan: Plan) -> PlanShown:

@@ -17,10 +17,15 @@ from markupsafe import Markup, escape
 
 from sweeper import resources
 from sweeper.reporting.blocks import Cell, Column, Page, Row, Table
+from sweeper.reporting.charts.draw import drawn
 
 
 def render(page: Page) -> str:
-    """The whole report as one file."""
+    """The whole report as one file.
+
+    Raises:
+        NotDrawn: A chart could not be drawn.
+    """
     folder = resources.reports()
     style, script = _asset(folder, "report.css"), _asset(folder, "report.js")
     template = _environment(folder / "templates").get_template("page.html.j2")
@@ -55,6 +60,7 @@ def _environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["drawn"] = drawn
     environment.filters["paired"] = _paired
     environment.filters["row_attributes"] = _row_attributes
     environment.filters["cell_attributes"] = _cell_attributes

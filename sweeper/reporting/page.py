@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.reporting.blocks import Fact, Facts, Page, Section
+from sweeper.reporting.blocks import Fact, Facts, Page
 from sweeper.reporting.document import Report
-from sweeper.reporting.sections.curves import curves_section
-from sweeper.reporting.sections.forgetting import forgetting_section
-from sweeper.reporting.sections.hparams import hparams_section
-from sweeper.reporting.sections.repro import repro_section
-from sweeper.reporting.sections.rules import limits_section, rules_section
-from sweeper.reporting.sections.search import search_section
-from sweeper.reporting.sections.strategies import strategies_section
-from sweeper.reporting.sections.trials import failures_section, trials_section
-from sweeper.reporting.sections.unmeasured import (
-    data_size_section,
-    samples_section,
-)
-from sweeper.reporting.sections.verdict import verdict_section
-
-SECTIONS: tuple[Callable[[Report], Section], ...] = (
-    verdict_section,
-    search_section,
-    strategies_section,
-    curves_section,
-    hparams_section,
-    data_size_section,
-    forgetting_section,
-    samples_section,
-    trials_section,
-    failures_section,
-    repro_section,
-    rules_section,
-    limits_section,
-)
+from sweeper.reporting.sections.discovery import sections as all_sections
 
 
 def page(report: Report) -> Page:
     """The whole page, in words."""
     run = report.findings.run
-    sections = [build(report) for build in SECTIONS]
+    sections = [build(report) for build in all_sections()]
     if run.ended and run.failed == run.ended:
         # Nothing else is worth reading first where everything broke.
         sections.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
@@ -56,6 +28,7 @@ def page(report: Report) -> Page:
         banner=banner(report),
         sections=tuple(sections),
         sweeper_version=report.sweeper_version,
+        no_charts=_no_charts(report),
     )
 
 
@@ -67,6 +40,16 @@ def banner(report: Report) -> str:
     state = "This sweep is running" if run.status == "running" else "This sweep was interrupted"
     asked = words.plural(run.trials_asked, "trial")
     return f"{state}: {run.ended} of {asked}; results may change."
+
+
+def _no_charts(report: Report) -> str:
+    if not report.no_charts:
+        return ""
+    command = f"sweeper report {shlex.quote(report.findings.run.name)}"
+    return (
+        f"The charts could not be drawn ({report.no_charts}); draw them later with: {command}. "
+        "Their numbers are in the tables."
+    )
 
 
 def _facts(report: Report) -> tuple[Fact, ...]:

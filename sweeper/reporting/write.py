@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sweeper.artifact import write_text
 from sweeper.findings.record import Findings
 from sweeper.plan import Plan
+from sweeper.reporting.charts.draw import NotDrawn
 from sweeper.reporting.csvfiles import curves_csv, trials_csv
 from sweeper.reporting.document import Report, document
 from sweeper.reporting.html import render
@@ -16,26 +15,46 @@ from sweeper.reporting.page import page
 from sweeper.runfolder import RunFolder
 
 
-def write_reports(run: RunFolder, findings: Findings, plan: Plan) -> Path:
+def write_reports(run: RunFolder, findings: Findings, plan: Plan, no_charts: str = "") -> Report:
     """Write findings, report, tables and model card of a run.
 
+    Args:
+        run: The run's folder.
+        findings: What it showed.
+        plan: The plan that it obeyed.
+        no_charts: Why charts are left out; empty to draw them. The page says so.
+
     Returns:
-        The path of ``report.html``.
+        What was written. It has no charts either where the drawing engine raised.
 
     Raises:
         OSError: The run folder cannot be written; what was there before is still whole.
     """
-    report = document(findings, plan)
+    report = document(findings, plan, no_charts)
     findings.write(run.findings)
-    report.write(run.path / "report.json")
     write_text(run.path / "trials.csv", trials_csv(findings))
     write_text(run.path / "curves.csv", curves_csv(findings))
     write_text(run.path / "report.md", markdown(report))
     write_text(run.path / "MODEL_CARD.md", model_card(report))
-    write_text(run.report_html, html(report))
-    return run.report_html
+    # Drawing may end the process; what needs no charts is written by then.
+    report, text = _drawn(report)
+    report.write(run.path / "report.json")
+    write_text(run.report_html, text)
+    return report
+
+
+def _drawn(report: Report) -> tuple[Report, str]:
+    try:
+        return report, html(report)
+    except NotDrawn as error:
+        without = report.model_copy(update={"no_charts": f"the drawing engine said: {error}"})
+        return without, html(without)
 
 
 def html(report: Report) -> str:
-    """The page of a document: the same document gives the same bytes."""
+    """The page of a document: the same document gives the same bytes.
+
+    Raises:
+        NotDrawn: A chart could not be drawn.
+    """
     return render(page(report))

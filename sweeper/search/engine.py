@@ -9,28 +9,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
-
-import optuna
-from optuna.trial import TrialState
+from dataclasses import dataclass
 
 from sweeper.plan import Hint, Parameter
 from sweeper.search import space
-from sweeper.search.items import attribute
-from sweeper.search.named import make_pruner, make_sampler
 from sweeper.search.observations import best_so_far
 from sweeper.search.problem import Arm, Problem
-from sweeper.search.pruner import judge
-from sweeper.search.stopping import Outlook, outlook
-from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
-from sweeper.search.untrained import NOTHING, Untrained, note, noted
+from sweeper.search.search import End, Rung, Search
+from sweeper.search.starts import Start
+from sweeper.search.untrained import NOTHING, Untrained
 from sweeper.spec import OwnTrial, Scalar
-from sweeper.trials import FirstItems
+from sweeper.trials import State
+
+__all__ = [
+    "Diverged",
+    "Objective",
+    "Rung",
+    "RungCount",
+    "Searched",
+    "Space",
+    "StopCondition",
+    "StrategySpace",
+    "Tried",
+    "search",
+]
 
 
 @dataclass(frozen=True)
-class Strategy:
+class StrategySpace:
     """One way to train, with what can be chosen about it.
 
     Args:
@@ -76,7 +82,7 @@ class Space:
         hints: What earlier searches found best, one for each candidate at most.
     """
 
-    candidates: Sequence[Strategy]
+    candidates: Sequence[StrategySpace]
     budget: RungCount = RungCount()
     seed: int = 0
     own_trials: Sequence[OwnTrial] = ()
@@ -84,7 +90,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Limit:
+class StopCondition:
     """When to end: at a number of trials, of seconds that trials report, or at a loss.
 
     With ``while_worth_it`` it also ends when the next trial is expected to gain less than noise
@@ -97,32 +103,11 @@ class Limit:
     while_worth_it: bool = False
 
 
-@dataclass(frozen=True)
-class Rung:
-    """What a trial knows at a rung.
-
-    Args:
-        rung: Its number.
-        loss: The validation loss.
-        seconds: Since the trial began.
-        items: What the loss was taken over, where it is a mean of items' losses.
-        excess: By how much the trial breaks a limit of its user's, up to 0 where it keeps to it.
-            The last one counts. Trials over it are no answer.
-    """
-
-    rung: int
-    loss: float
-    seconds: float
-    excess: float | None = None
-    items: FirstItems | None = None
-
-
 class Diverged(Exception):
     """An objective raises this where its loss is not finite any more."""
 
 
 Objective = Callable[[str, dict[str, Scalar]], Generator[Rung, None, float | None]]
-State = Literal["COMPLETE", "PRUNED", "FAIL"]
 
 
 @dataclass(frozen=True)
@@ -170,7 +155,7 @@ class Searched:
 def search(
     problem: Problem[Arm],
     objective: Objective,
-    limit: Limit | None = None,
+    limit: StopCondition | None = None,
     *,
     starts: Sequence[Mapping[str, Scalar]] | None = None,
     sampler: str = "sweeper",
@@ -182,8 +167,9 @@ def search(
     Args:
         problem: A ``Space``, or a ``Plan``.
         objective: Called with a strategy and its parameters; yields a ``Rung`` at each rung and
-            may return the final loss (else it is the lowest one that it yielded). It is closed
-            where the pruner ends the trial, and may raise ``Diverged``.
+            may return the final loss (else it is the lowest one that it yielded). The seconds and
+            the excess of the last rung are those of the trial. It is closed where the pruner ends
+            the trial, and may raise ``Diverged``.
         limit: Twenty trials by default.
         starts: What is tried first, as ``space.fixed`` makes it; the strategies' defaults where
             this is None.
@@ -197,91 +183,63 @@ def search(
     Raises:
         SpecError: Sampler or pruner cannot be made.
     """
-    study = optuna.create_study(pruner=make_pruner(pruner, problem))
-    note(study, untrained)
     if starts is None:
         keyed = space.candidates(problem)
         starts = [space.fixed(key, one, {}) for key, one in keyed.items()]
-    running = _Search(problem, objective, study, sampler, list(starts))
-    return running.until(limit or Limit())
+    known = [Start("start", "default", fixed) for fixed in starts]
+    running = Search(problem, known, sampler, pruner, untrained)
+    stop, tried = limit or StopCondition(), list[Tried]()
+    while not (because := _ended(running, stop, tried)):
+        tried.append(_try(running, objective))
+    return Searched(tuple(tried), because)
 
 
-@dataclass
-class _Search:
-    problem: Problem[Arm]
-    objective: Objective
-    study: optuna.Study
-    sampler: str
-    starts: list[Mapping[str, Scalar]]
-    tried: list[Tried] = field(default_factory=list)
+def _ended(running: Search, stop: StopCondition, tried: Sequence[Tried]) -> str:
+    """What ends the search, in words; empty while it goes on."""
+    losses = [one.loss for one in tried if one.loss is not None and one.keeps]
+    if len(tried) >= stop.trials:
+        return f"{stop.trials} trials have ended"
+    if sum(one.seconds for one in tried) >= stop.seconds:
+        return f"{stop.seconds:g} seconds are spent"
+    if min(losses, default=math.inf) <= stop.target_loss:
+        return f"the loss of {stop.target_loss:g} is reached"
+    coming = running.outlook() if stop.while_worth_it else None
+    return "" if coming is None or coming.worth_it else str(coming)
 
-    def until(self, limit: Limit) -> Searched:
-        """Try one after the other."""
-        spent, best = 0.0, math.inf
-        while len(self.tried) < limit.trials:
-            if spent >= limit.seconds:
-                return Searched(tuple(self.tried), f"{limit.seconds:g} seconds are spent")
-            if best <= limit.target_loss:
-                return Searched(tuple(self.tried), f"the loss of {limit.target_loss:g} is reached")
-            coming = self._outlook() if limit.while_worth_it else None
-            if coming is not None and not coming.worth_it:
-                return Searched(tuple(self.tried), str(coming))
-            one = self._try(len(self.tried))
-            self.tried.append(one)
-            spent += one.seconds
-            best = min(best, math.inf if one.loss is None or not one.keeps else one.loss)
-        return Searched(tuple(self.tried), f"{limit.trials} trials have ended")
 
-    def _outlook(self) -> Outlook | None:
-        return outlook(self.problem, self.study.trials, noted(self.study))
+def _try(running: Search, objective: Objective) -> Tried:
+    asked, rungs = running.ask(), list[Rung]()
+    steps = objective(asked.key, asked.parameters)
+    state, loss, because = _follow(running, asked.number, steps, rungs)
+    seconds = rungs[-1].seconds if rungs else 0.0
+    excess = rungs[-1].excess if rungs and state == "COMPLETE" else None
+    failure = "diverged" if state == "FAIL" else ""
+    running.tell(asked.number, End(state, loss, seconds, failure, excess))
+    final = loss if state == "COMPLETE" else None
+    return Tried(
+        asked.number, asked.key, asked.parameters, state, tuple(rungs), final, seconds, because
+    )
 
-    def _try(self, number: int) -> Tried:
-        known = number < len(self.starts)
-        start = dict(self.starts[number]) if known else {}
-        origin = "default" if known else "search"
-        self.study.enqueue_trial(start, user_attrs={ORIGIN: origin})
-        self.study.sampler = make_sampler(self.sampler, self.problem, number)
-        trial = self.study.ask()
-        key, parameters = space.suggest(trial, self.problem)
-        return self._run(trial, key, parameters)
 
-    def _run(self, trial: optuna.Trial, key: str, parameters: dict[str, Scalar]) -> Tried:
-        rungs: list[Rung] = []
-        state, final, because = self._follow(trial, self.objective(key, parameters), rungs)
-        seconds = rungs[-1].seconds if rungs else 0.0
-        trial.set_user_attr(SECONDS, seconds)
-        if state == "FAIL":
-            trial.set_user_attr(FAILURE, "diverged")
-            self.study.tell(trial, state=TrialState.FAIL)
-        elif state == "PRUNED":
-            self.study.tell(trial, state=TrialState.PRUNED)
-        else:
-            if (excess := rungs[-1].excess) is not None:
-                self.study._storage.set_trial_system_attr(trial._trial_id, CONSTRAINT, excess)
-            self.study.tell(trial, final)
-        loss = final if state == "COMPLETE" else None
-        return Tried(trial.number, key, parameters, state, tuple(rungs), loss, seconds, because)
-
-    def _follow(
-        self, trial: optuna.Trial, steps: Generator[Rung, None, float | None], rungs: list[Rung]
-    ) -> tuple[State, float, str]:
-        storage = self.study._storage
-        try:
-            while True:
-                rung = next(steps)
-                rungs.append(rung)
-                if not math.isfinite(rung.loss):
-                    return "FAIL", math.inf, f"its loss at rung {rung.rung} is {rung.loss}"
-                trial.report(rung.loss, rung.rung)
-                if rung.items is not None:
-                    trial.set_user_attr(*attribute(rung.rung, rung.items))
-                judgement = judge(self.study, storage.get_trial(trial._trial_id))
-                if judgement.prune:
-                    return "PRUNED", rung.loss, judgement.because
-        except StopIteration as end:
-            lowest = min(best_so_far({one.rung: one.loss for one in rungs}).values())
-            return "COMPLETE", lowest if end.value is None else float(end.value), ""
-        except Diverged as error:
-            return "FAIL", math.inf, str(error)
-        finally:
-            steps.close()
+def _follow(
+    running: Search,
+    number: int,
+    steps: Generator[Rung, None, float | None],
+    rungs: list[Rung],
+) -> tuple[State, float | None, str]:
+    try:
+        while True:
+            rung = next(steps)
+            rungs.append(rung)
+            if not math.isfinite(rung.loss):
+                return "FAIL", None, f"its loss at rung {rung.rung} is {rung.loss}"
+            judgement = running.report(number, rung)
+            if judgement.prune:
+                return "PRUNED", rung.loss, judgement.because
+    except StopIteration as end:
+        lowest = min(best_so_far({one.rung: one.loss for one in rungs}).values())
+        return "COMPLETE", lowest if end.value is None else float(end.value), ""
+    except Diverged as error:
+        return "FAIL", None, str(error)
+    finally:
+        steps.close()

@@ -1,36 +1,68 @@
-"""Whether a study has what was asked for before its last trial (to be replaced)."""
+"""Ends a search before its last trial: its target loss is reached, or nothing is left to gain.
+
+Pure. Whoever owns the search keeps the ending, and asks no further trial.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from sweeper.artifact import Record
-from sweeper.search import ending
 from sweeper.search.search import Search
-from sweeper.search.untrained import noted
 from sweeper.spec import SearchSpec
 
 
 class Ending(Record):
     """Why a search ended before its last trial."""
 
-    kind: Literal["target", "settled"]
+    kind: Literal["target", "settled"] = Field(
+        description="target: the loss that was asked for is reached; settled: the next trial "
+        "would gain less than noise shows"
+    )
     because: str
-    total: int
+    total: int = Field(description="trials that were asked for at that time")
 
 
 def decide(search: Search, asked: SearchSpec) -> Ending | None:
-    """Whether the trials end the search."""
-    if asked.target_loss is None and not asked.stop_when_settled:
-        return None
-    trials = search.study.get_trials(deepcopy=False)
-    found = ending.decide(search.problem, trials, asked, noted(search.study))
-    return (
-        None if found is None else Ending(kind=found.kind, because=found.because, total=found.total)
-    )
+    """Whether the trials so far end the search.
+
+    Args:
+        search: With all trials of the study.
+        asked: The target loss, and whether a search that has settled ends.
+    """
+    because = _target(search, asked.target_loss)
+    if because:
+        return Ending(kind="target", because=because, total=asked.trials)
+    because = _settled(search) if asked.stop_when_settled else ""
+    return Ending(kind="settled", because=because, total=asked.trials) if because else None
 
 
-def still_ends(kept: Ending, asked: SearchSpec) -> bool:
-    """Whether an earlier ending holds for this call."""
-    settled = kept.kind == "settled" and asked.stop_when_settled
-    return settled and asked.trials <= kept.total
+def still_ends(ending: Ending, asked: SearchSpec) -> bool:
+    """Whether an ending of an earlier call holds for this one.
+
+    A search that has settled stays ended unless this call asks for more trials, or to go on
+    regardless. A target is looked at anew: another loss may be asked for.
+    """
+    settled = ending.kind == "settled" and asked.stop_when_settled
+    return settled and asked.trials <= ending.total
+
+
+def _target(search: Search, target: float | None) -> str:
+    if target is None:
+        return ""
+    for one in search.seen():
+        if one.complete and one.keeps and one.loss is not None and one.loss <= target:
+            reached = f"trial {one.number} reached a validation loss of {one.loss:.4g}"
+            return f"{reached}, and {target:g} was the target"
+    return ""
+
+
+def _settled(search: Search) -> str:
+    # The search does not call off what was given beforehand: defaults and the user's own trials.
+    running = (one for one in search.seen() if one.running)
+    if search.untried or any(one.origin != "search" for one in running):
+        return ""
+    coming = search.outlook()
+    return "" if coming is None or coming.worth_it else str(coming)

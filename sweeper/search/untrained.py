@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 
 import optuna
 
+from sweeper.plan import Plan
 from sweeper.search.axis import Axis, Choice
 from sweeper.search.observations import START, Observation
 from sweeper.search.problem import Arm
 from sweeper.search.rows import Axes
 from sweeper.search.space import holds
 from sweeper.spec import Scalar
+from sweeper.trials import BaselineResult
 
 HEAD, PROBE, BASE = "head", "probe", "zero_shot"
 # At its lowest it is as near to nought as the space goes. The head's own rate may be whatever it
@@ -118,6 +120,12 @@ def noted(study: optuna.Study) -> Untrained:
     return Untrained(of(PROBE), of(BASE))
 
 
-def of_baseline(name: str, model: str, loss: float) -> Untrained:
-    """What a baseline says; nothing where it is no untrained model."""
-    return Untrained({model: loss} if name == PROBE else {}, {model: loss} if name == BASE else {})
+def of_baseline(plan: Plan, known: BaselineResult) -> Untrained:
+    """What a baseline says of a plan's trials; nothing where it is no untrained model."""
+    loss, model = known.validation_loss, plan.candidates[0].model
+    # With a first stage, trials do not begin as the base model is.
+    if loss is None or plan.facts.data.corpus is not None:
+        return NOTHING
+    return Untrained(
+        {model: loss} if known.name == PROBE else {}, {model: loss} if known.name == BASE else {}
+    )

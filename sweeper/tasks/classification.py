@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Dataset, Example
 from sweeper.facts.record import ModelFacts
+from sweeper.metrics.base import computed
 from sweeper.spec import Scalar, Spec
 from sweeper.tasks.base import (
     Batch,
@@ -144,18 +144,16 @@ class Classification(Task):
 
 
 def class_metrics(scores: Any, targets: Sequence[int]) -> tuple[dict[str, float], Floats]:
-    """Accuracy, macro-F1 and what each item scored.
+    """The metrics of classes, and what each item scored.
 
     Args:
         scores: ``(items, classes)`` logits or probabilities; the largest is the prediction.
         targets: ``(items,)`` class numbers.
     """
     predicted = np.asarray(scores).argmax(1)
-    metrics = {
-        "accuracy": float(accuracy_score(targets, predicted)),
-        "macro_f1": float(f1_score(targets, predicted, average="macro", zero_division=0)),
-    }
-    return metrics, (predicted == np.asarray(targets)).astype(np.float64)
+    return computed("classes", predicted, targets), (predicted == np.asarray(targets)).astype(
+        np.float64
+    )
 
 
 def confused(scores: Any, targets: Sequence[int]) -> Confusion:

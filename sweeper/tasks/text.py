@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from sweeper.data.examples import Dataset, Example
 from sweeper.errors import DataError, Problem
 from sweeper.facts.record import ModelFacts
+from sweeper.metrics.base import computed
 from sweeper.spec import Spec
 from sweeper.tasks.answer_logits import answer_losses, answer_rows, by_row, divergence
 from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task
@@ -164,24 +165,9 @@ class TextTask(Task):
         losses, weights = scores.losses.double().numpy(), scores.weights.double().numpy()
         if self.per_byte:  # a perplexity is of tokens, which do not compare
             return {"bits_per_byte": float(np.average(losses, weights=weights))}, losses
-        return text_metrics(losses, weights, scores.outputs["answer_bytes"].numpy()), losses
-
-
-def text_metrics(losses: Any, weights: Any, answer_bytes: Any) -> dict[str, float]:
-    """Perplexity, and bits per UTF-8 byte, which models with other tokenizers can be compared by.
-
-    Args:
-        losses: ``(items,)`` mean nats per answer token.
-        weights: ``(items,)`` answer tokens.
-        answer_bytes: ``(items,)`` bytes of the answers' text.
-    """
-    loss = float(np.average(losses, weights=weights))
-    bits = float(np.dot(losses, weights)) * _BITS_PER_NAT
-    return {
-        # exp overflows beyond 709 nats, where a model is broken anyway.
-        "perplexity": math.exp(min(loss, 700.0)),
-        "bits_per_byte": bits / max(1.0, float(np.sum(answer_bytes))),
-    }
+        said = scores.outputs["answer_bytes"].numpy()
+        figures = computed("tokens", losses, weights) | computed("bytes", losses * weights, said)
+        return figures, losses
 
 
 def _inputs(batch: Batch) -> Batch:

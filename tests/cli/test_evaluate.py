@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.cli import evaluate_steps, run_steps, suite_process
+from sweeper.cli import evaluate_steps, run_steps, suite_process, work_progress
 from sweeper.errors import GateFailed
 from sweeper.findings.compute import compute
 from sweeper.plan import Plan
@@ -36,7 +36,8 @@ def scores(name, wrong):
         harness="fake 1")
 def score(path, wrong, trial=None):
     print(json.dumps({"event": "started", "model": path.stem, "task": "facts", "items": 60}))
-    sys.stdout.flush()
+    print("PROGRESS", "facts of", path.stem, 20, 60, flush=True)
+    print("PROGRESS", "facts of", path.stem, 40, 60, flush=True)
     if wrong == "hang":
         time.sleep(60)
     if wrong == "broken":
@@ -106,6 +107,16 @@ def test_base_and_winner_are_compared_and_the_report_shows_it(sweeper, run):
     assert f"Trial {winner}: lost on facts." in ran.out
     assert "scored trial-" in ran.err
     assert "lost points beyond noise: facts" in run.report_html.read_text()
+
+
+def test_progress_of_a_task_is_said_now_and_then(sweeper, run, monkeypatch):
+    weights(run, 0, "0.5")
+    arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
+    assert "progress" not in sweeper(*arguments).err
+    monkeypatch.setattr(work_progress, "LINE_SECONDS", 0.0)
+    said = [line.split(" ", 1)[1] for line in sweeper(*arguments).err.splitlines() if "20" in line]
+    assert "progress facts of trial-0: 20 of 60" in said
+    assert sweeper(*arguments, "-q").err == ""
 
 
 def test_the_gate_fails_with_five_and_the_report_is_written(sweeper, run):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,14 +45,6 @@ def test_several_gpus_shard_by_default() -> None:
     assert found["setup"]["sharding"] == "fsdp"
 
 
-def test_records_give_a_line_each(tmp_path: Path) -> None:
-    path = tmp_path / "rows.json"
-    path.write_text(json.dumps([{"id": "a", "n_params": 1e9}, {"id": "b", "n_params": 7e9}]))
-    lines = [json.loads(line) for line in _run("--from", str(path)).splitlines()]
-    assert [line["id"] for line in lines] == ["a", "b"]
-    assert {"peak_gib", "low_gib", "high_gib", "parts"} <= set(lines[0])
-
-
 def test_the_dry_run_stands_beside_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     answer: dict[str, Any] = {"peak_gib": 14.5, "phase": "backward pass", "seconds": 1.5}
     monkeypatch.setattr(memory_table, "dry_run", lambda *_: answer)
@@ -68,7 +59,6 @@ def test_the_dry_run_stands_beside_the_formula(monkeypatch: pytest.MonkeyPatch) 
         (("--model", "7B", "--strategy", "lroa"), "Did you mean 'lora'?"),
         (("--model", "7B", "--gpu", "RTX 9999x"), "not in the table"),
         (("--model", "7B", "--target-modules", "qproj"), "no linear layer named 'qproj'"),
-        (("--from", "nowhere.json"), "cannot be read"),
     ],
 )
 def test_mistakes_are_usage_errors(args: tuple[str, ...], message: str) -> None:

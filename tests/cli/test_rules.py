@@ -77,7 +77,7 @@ def test_explain_takes_the_rules_that_a_plan_was_made_with(sweeper, here):
 
 
 def test_schemas_are_json_schemas(sweeper):
-    for kind in ("sweep", "rules", "strategy"):
+    for kind in ("sweep", "rules", "strategy", "parameters"):
         schema = json.loads(sweeper("schema", kind).out)
         assert schema["$schema"].startswith("https://json-schema.org/")
     assert sweeper("schema", "rule").code == 2

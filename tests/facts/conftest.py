@@ -31,6 +31,7 @@ class Hub(BaseHTTPRequestHandler):
     """A small honest hub: one whole model, one without safe weights, every way of refusing."""
 
     commit = COMMIT
+    weights = REPOSITORY["model.safetensors"]
     asked: list[tuple[str, str | None]]
 
     def do_GET(self):
@@ -62,7 +63,8 @@ class Hub(BaseHTTPRequestHandler):
         self.do_GET()
 
     def content(self, name):
-        files = {n: c for n, c in REPOSITORY.items() if name == "tiny" or "safe" not in n}
+        files = REPOSITORY | {"model.safetensors": self.weights}
+        files = {n: c for n, c in files.items() if name == "tiny" or "safe" not in n}
         if "/tree/" in self.path:
             return json.dumps(
                 [{"type": "file", "oid": n, "size": len(c), "path": n} for n, c in files.items()]

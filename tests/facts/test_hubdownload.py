@@ -20,6 +20,18 @@ def test_a_download_brings_safe_weights_and_no_code(online, tmp_path):
     assert (found.source, found.revision, found.folder) == ("hub", online.commit, str(folder))
 
 
+def test_a_download_tells_how_far_it_is_and_draws_nothing(online, capfd):
+    online.weights = "w" * 3_000_000
+    told = []
+    try:
+        download(ModelSpec(id="acme/tiny"), lambda *state: told.append(state))
+    finally:
+        online.weights = "weights"
+    assert told[-1] == (3, 3)
+    assert all(done <= of <= 3 for done, of in told)
+    assert capfd.readouterr().err == ""
+
+
 def test_code_comes_only_where_it_was_allowed(online):
     folder = download(ModelSpec(id="acme/tiny", trust_remote_code=True))
     assert (folder / "modelling.py").is_file()

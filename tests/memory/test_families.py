@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.memory.record_fields import Record
+from benchmarks.memory.records import case_of
 from sweeper.facts.model import model_facts
 from sweeper.memory.estimate import Setup, estimate, tensors_gib, trainable_parameters
 from sweeper.memory.linear_layers import targeted
-from sweeper.memory.records.record_fields import Record
-from sweeper.memory.records.records import case_of
 from sweeper.memory.states import quantized_parameters
 from sweeper.spec import ModelSpec
 

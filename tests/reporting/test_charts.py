@@ -61,8 +61,8 @@ def test_a_gap_in_a_curve_is_not_joined(report):
     points[3] = points[3].model_copy(update={"validation_loss": None})
     broken = row.model_copy(update={"curve": tuple(points)})
     findings = found.findings.model_copy(update={"trials": (broken, *found.findings.trials[1:])})
-    whole = drawn_lines(curves.curves(found.findings, "").svg, 0)
-    parts = drawn_lines(curves.curves(findings, "").svg, 0)
+    whole = drawn_lines(draw.drawn(curves.curves(found.findings, "").drawing), 0)
+    parts = drawn_lines(draw.drawn(curves.curves(findings, "").drawing), 0)
     assert max(line.count("M") for line in whole) == 1
     assert max(line.count("M") for line in parts) == 2
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import vl_convert
 
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
@@ -46,6 +47,32 @@ def test_the_same_run_gives_the_same_bytes_in_another_process(reports):
     env = {**os.environ, "PYTHONHASHSEED": "1", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     subprocess.run([sys.executable, "-c", code, str(run.path)], check=True, env=env)
     assert {name: (run.path / name).read_bytes() for name in FILES} == before
+
+
+def test_a_report_without_charts_says_so_and_opens_its_tables(make, monkeypatch):
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", lambda _: pytest.fail("it drew"))
+    run = make(trials=6)
+    written = write_reports(run, compute(run), Plan.read(run.plan), "the engine <broke>")
+    page = run.report_html.read_text()
+    assert Report.read(run.path / "report.json") == written
+    assert html(written) == page
+    assert "The charts could not be drawn (the engine &lt;broke&gt;); draw them later" in page
+    assert "<svg" not in page
+    assert page.count('<details class="data" open>') == page.count('<details class="data"') > 1
+
+
+def test_an_engine_that_raises_leaves_a_report_without_charts(make, monkeypatch):
+    class Panic(BaseException):
+        """As a panic of Rust code comes out: no Exception."""
+
+    def broken(_):
+        raise Panic("index out of bounds\nnote: run with RUST_BACKTRACE=1")
+
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", broken)
+    run = make(trials=2, seed=77)
+    written = write_reports(run, compute(run), Plan.read(run.plan))
+    assert written.no_charts == "the drawing engine said: index out of bounds"
+    assert written.no_charts in run.report_html.read_text()
 
 
 def test_findings_can_be_read_back(reports):

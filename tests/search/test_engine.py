@@ -11,7 +11,15 @@ from curve_backend import make_plan
 from spaces import RATE, SPACE
 
 from sweeper.errors import SpecError
-from sweeper.search.engine import Diverged, Limit, Rung, RungCount, Space, Strategy, search
+from sweeper.search.engine import (
+    Diverged,
+    Rung,
+    RungCount,
+    Space,
+    StopCondition,
+    StrategySpace,
+    search,
+)
 from sweeper.trials import FirstItems
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -21,7 +29,7 @@ def bowl(strategy, parameters):
     away = math.log10(parameters["learning_rate"] / 1e-3)
     end = (0.3 if strategy == "lora" else 0.4) + 0.2 * away**2
     for rung in range(1, 9):
-        yield Rung(rung, end + (1 - end) * math.exp(-rung / 2), 2.0 * rung)
+        yield Rung(rung, end + (1 - end) * math.exp(-rung / 2), seconds=2.0 * rung)
     return end
 
 
@@ -37,7 +45,7 @@ def test_the_example_of_the_documentation_runs_and_finds_its_optimum(capsys) -> 
 
 
 def test_defaults_come_first_and_trials_tell_how_they_ended() -> None:
-    searched = search(SPACE, bowl, Limit(trials=12))
+    searched = search(SPACE, bowl, StopCondition(trials=12))
     assert [one.strategy for one in searched.trials[:2]] == ["lora", "full"]
     assert searched.trials[0].parameters == {"learning_rate": 2e-4}
     assert {one.state for one in searched.trials} == {"COMPLETE", "PRUNED"}
@@ -55,7 +63,7 @@ def test_a_pruned_objective_is_closed_and_costs_what_it_took_so_far() -> None:
         finally:
             closed.append(strategy)
 
-    searched = search(SPACE, objective, Limit(trials=12))
+    searched = search(SPACE, objective, StopCondition(trials=12))
     assert len(closed) == 12
     stopped = next(one for one in searched.trials if one.state == "PRUNED")
     assert stopped.seconds == stopped.rungs[-1].seconds < 16
@@ -74,7 +82,7 @@ def test_what_rungs_say_of_their_items_is_doubted_by_the_pruner() -> None:
             yield replace(rung, items=FirstItems.among(losses, of=1000))
 
     def pruned(objective) -> int:
-        tried = search(SPACE, objective, Limit(trials=20)).trials
+        tried = search(SPACE, objective, StopCondition(trials=20)).trials
         return sum(one.state == "PRUNED" for one in tried)
 
     assert pruned(on_few) < pruned(bowl)
@@ -83,12 +91,12 @@ def test_what_rungs_say_of_their_items_is_doubted_by_the_pruner() -> None:
 @pytest.mark.parametrize(
     ("limit", "because"),
     [
-        (Limit(trials=30, seconds=40.0), "40 seconds are spent"),
-        (Limit(trials=30, target_loss=0.45), "the loss of 0.45 is reached"),
-        (Limit(trials=3), "3 trials have ended"),
+        (StopCondition(trials=30, seconds=40.0), "40 seconds are spent"),
+        (StopCondition(trials=30, target_loss=0.45), "the loss of 0.45 is reached"),
+        (StopCondition(trials=3), "3 trials have ended"),
     ],
 )
-def test_a_search_ends_at_its_limit_and_says_which(limit: Limit, because: str) -> None:
+def test_a_search_ends_at_its_limit_and_says_which(limit: StopCondition, because: str) -> None:
     assert search(SPACE, bowl, limit).because == because
 
 
@@ -98,10 +106,10 @@ def test_a_diverged_trial_fails_and_the_search_goes_on(how: str) -> None:
         if strategy == "full":
             if how == "raise":
                 raise Diverged("the loss is not finite")
-            yield Rung(1, math.inf, 2.0)
+            yield Rung(1, math.inf, seconds=2.0)
         yield from bowl(strategy, parameters)
 
-    searched = search(SPACE, objective, Limit(trials=8))
+    searched = search(SPACE, objective, StopCondition(trials=8))
     assert {one.state for one in searched.trials if one.strategy == "full"} == {"FAIL"}
     assert any(one.state == "COMPLETE" for one in searched.trials)
 
@@ -115,7 +123,7 @@ def test_a_diverged_trial_fails_and_the_search_goes_on(how: str) -> None:
     ],
 )
 def test_other_samplers_and_pruners_search_the_same_space(sampler: str, pruner: str) -> None:
-    searched = search(SPACE, bowl, Limit(trials=10), sampler=sampler, pruner=pruner)
+    searched = search(SPACE, bowl, StopCondition(trials=10), sampler=sampler, pruner=pruner)
     assert len(searched.trials) == 10
     pruned = any(one.state == "PRUNED" for one in searched.trials)
     assert pruned is (pruner != "optuna:NopPruner")
@@ -129,17 +137,17 @@ def test_other_samplers_and_pruners_search_the_same_space(sampler: str, pruner: 
     ],
 )
 def test_others_pruners_do_not_hold_the_heads_end_against_first_rungs(pruner: str) -> None:
-    space = replace(SPACE, candidates=(*SPACE.candidates, Strategy("head", {})))
+    space = replace(SPACE, candidates=(*SPACE.candidates, StrategySpace("head", {})))
     head = {"strategy": "head"}
 
     def objective(strategy, parameters):
         if strategy != "head":
             return (yield from bowl(strategy, parameters))
-        yield Rung(8, 0.45, 0.5)
+        yield Rung(8, 0.45, seconds=0.5)
         return 0.45
 
     first = {"strategy": "lora", "lora.learning_rate": 2e-4}
-    searched = search(space, objective, Limit(2), starts=[head, first], pruner=pruner)
+    searched = search(space, objective, StopCondition(2), starts=[head, first], pruner=pruner)
     assert [one.state for one in searched.trials] == ["COMPLETE", "COMPLETE"]
 
 
@@ -149,10 +157,10 @@ def test_a_name_that_means_nothing_is_refused() -> None:
 
 
 def test_a_strategy_without_anything_to_search_may_be_started_more_than_once() -> None:
-    fixed = Strategy("fixed", {})
+    fixed = StrategySpace("fixed", {})
     both = Space([*SPACE.candidates, fixed], RungCount(8, 2))
     starts = [{"strategy": "fixed"}] * 4
-    searched = search(both, bowl_anyhow, Limit(trials=8), starts=starts)
+    searched = search(both, bowl_anyhow, StopCondition(trials=8), starts=starts)
     assert sum(one.strategy == "fixed" for one in searched.trials) == 4
 
 
@@ -161,15 +169,17 @@ def bowl_anyhow(strategy, parameters):
 
 
 def test_base_models_compete_and_each_is_pruned_by_its_own_trials_alone() -> None:
-    pairs = [Strategy("lora", {"learning_rate": RATE}, model=model) for model in ("small", "large")]
+    pairs = [
+        StrategySpace("lora", {"learning_rate": RATE}, model=model) for model in ("small", "large")
+    ]
 
     def objective(strategy, parameters):
         # Every trial of the small model is worse than any of the large one.
         shift = 0.5 if strategy == "lora@small" else 0.0
         for rung in bowl("lora", parameters):
-            yield Rung(rung.rung, rung.loss + shift, rung.seconds)
+            yield Rung(rung.rung, rung.loss + shift, seconds=rung.seconds)
 
-    searched = search(Space(pairs, RungCount(8, 2)), objective, Limit(trials=16))
+    searched = search(Space(pairs, RungCount(8, 2)), objective, StopCondition(trials=16))
     states = {key: [] for key in ("lora@small", "lora@large")}
     for one in searched.trials:
         states[one.strategy].append(one.state)
@@ -181,8 +191,8 @@ def test_base_models_compete_and_each_is_pruned_by_its_own_trials_alone() -> Non
 
 def test_a_plan_is_searched_like_a_space() -> None:
     def objective(strategy, parameters):
-        yield Rung(8, 0.4 if strategy == "head" else 0.3, 1.0)
+        yield Rung(8, 0.4 if strategy == "head" else 0.3, seconds=1.0)
 
-    searched = search(make_plan(), objective, Limit(trials=6))
+    searched = search(make_plan(), objective, StopCondition(trials=6))
     assert [one.strategy for one in searched.trials[:3]] == ["lora", "full", "head"]
     assert sum(one.strategy == "head" for one in searched.trials) == 1

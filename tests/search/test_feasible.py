@@ -7,12 +7,20 @@ import optuna
 import pytest
 
 from sweeper.plan import Parameter
-from sweeper.search.engine import Limit, Rung, RungCount, Searched, Space, Strategy, search
+from sweeper.search.engine import (
+    Rung,
+    RungCount,
+    Searched,
+    Space,
+    StopCondition,
+    StrategySpace,
+    search,
+)
 from sweeper.search.feasible import log_chance
-from sweeper.search.model import Model
+from sweeper.search.model import Model, Trials
 from sweeper.search.observations import Observation, observation
 from sweeper.search.pruner import View
-from sweeper.search.sampler import known_of
+from sweeper.search.sampler import SweeperSampler, known_of
 from sweeper.search.stopping import outlook
 from sweeper.search.study import CONSTRAINT
 
@@ -27,7 +35,7 @@ REPLAY = Parameter(
 
 def space(seed: int) -> Space:
     parameters = {"learning_rate": RATE, "replay_share": REPLAY}
-    return Space([Strategy("lora", parameters)], RungCount(8, 8), seed)
+    return Space([StrategySpace("lora", parameters)], RungCount(8, 8), seed)
 
 
 def forgets(limit: float):
@@ -39,7 +47,7 @@ def forgets(limit: float):
         lost = 100 * (rate / 1e-3) ** 0.7 * (0.5 if parameters["replay_share"] else 1.0)
         for rung in range(1, 9):
             loss = end + (1 - end) * math.exp(-rung / 2)
-            yield Rung(rung, loss, 2.0 * rung, excess=(lost - limit) / 100)
+            yield Rung(rung, loss, seconds=2.0 * rung, excess=(lost - limit) / 100)
         return end
 
     return objective
@@ -58,8 +66,8 @@ def within(searched: Searched, limit: float) -> float:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_search_moves_away_from_an_optimum_that_breaks_the_limit(seed: int) -> None:
-    free = search(space(seed), forgets(1e9), Limit(trials=16))
-    bound = search(space(seed), forgets(50.0), Limit(trials=16))
+    free = search(space(seed), forgets(1e9), StopCondition(trials=16))
+    bound = search(space(seed), forgets(50.0), StopCondition(trials=16))
     assert free.best is not None
     assert free.best.parameters["learning_rate"] == pytest.approx(4e-3, rel=0.6)
     assert bound.best is not None
@@ -73,7 +81,7 @@ def test_the_search_moves_away_from_an_optimum_that_breaks_the_limit(seed: int) 
 
 def test_where_no_trial_keeps_to_the_limit_the_search_goes_where_less_is_lost() -> None:
     # The default loses 32 points, and 12 are allowed: at rates under 5e-5, or 1.3e-4 with replay.
-    searched = search(space(0), forgets(12.0), Limit(trials=14))
+    searched = search(space(0), forgets(12.0), StopCondition(trials=14))
     assert not searched.trials[0].keeps
     assert searched.best is not None
     assert searched.best.keeps
@@ -121,7 +129,8 @@ def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
 
 
 def test_without_a_limit_nothing_is_weighed() -> None:
-    model = Model({}, [observed(1, 0.3, None), observed(2, 0.5, -0.1)], lambda point: 0.0)
+    seen = [observed(1, 0.3, None), observed(2, 0.5, -0.1)]
+    model = Model(Trials({}, seen, RungCount()), lambda points: np.zeros(len(points)))
     rows = np.zeros((3, 0))
     assert (model._log_chances([observed(2, 0.5, -0.1)], rows) == 0.0).all()
     assert (model._log_chances([], rows) == 0.0).all()
@@ -131,6 +140,5 @@ def test_a_search_in_which_nothing_keeps_to_the_limit_is_not_called_settled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     many = [observed(number, 0.5 + 0.01 * number, 0.1) for number in range(12)]
-    monkeypatch.setattr("sweeper.search.stopping.observe", lambda trials, full: many)
     monkeypatch.setattr("sweeper.search.stopping.jitter", lambda seen: 0.01)
-    assert outlook(space(0), []) is None
+    assert outlook(SweeperSampler(space(0)), many) is None

@@ -5,7 +5,7 @@ from sweeper.search.engine import Rung, Tried
 
 
 def tried(number: int, loss: float | None, seconds: tuple[float, ...]) -> Tried:
-    rungs = tuple(Rung(rung, 1.0, at) for rung, at in zip((2, 4, 8), seconds, strict=False))
+    rungs = tuple(Rung(rung, 1.0, seconds=at) for rung, at in zip((2, 4, 8), seconds, strict=False))
     state = "FAIL" if loss is None else "COMPLETE"
     return Tried(number, "lora", {}, state, rungs, loss, seconds[-1])
 
@@ -23,5 +23,5 @@ def test_only_searched_trials_that_will_not_lead_are_stopped_at_the_first_rung()
 
 
 def test_a_trial_without_an_early_rung_counts_in_full() -> None:
-    head = Tried(1, "head", {}, "COMPLETE", (Rung(8, 0.6, 3.0),), 0.6, 3.0)
+    head = Tried(1, "head", {}, "COMPLETE", (Rung(8, 0.6, seconds=3.0),), 0.6, 3.0)
     assert foreseen([tried(0, 0.5, (2.0, 4.0, 8.0)), head], 1, 2) == (11.0, 0)

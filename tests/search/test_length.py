@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.plan import Parameter
-from sweeper.search.engine import Limit, Rung, RungCount, Searched, Space, Strategy, search
+from sweeper.search.engine import (
+    Rung,
+    RungCount,
+    Searched,
+    Space,
+    StopCondition,
+    StrategySpace,
+    search,
+)
 from sweeper.search.length import rungs_of
 
 FULL = RungCount(rungs=8, first_rung=2, epochs=4.0)
@@ -48,9 +56,9 @@ def searched(seed: int, overfits: bool) -> Searched:
         return 0.5 + away + 1 / 2**rungs + (0.1 * max(0, rungs - 2) if overfits else 0.0)
 
     space = Space(
-        [Strategy("lora", {"learning_rate": RATE, "num_train_epochs": EPOCHS})], FULL, seed
+        [StrategySpace("lora", {"learning_rate": RATE, "num_train_epochs": EPOCHS})], FULL, seed
     )
-    return search(space, objective, Limit(trials=12), pruner="optuna:NopPruner")
+    return search(space, objective, StopCondition(trials=12), pruner="optuna:NopPruner")
 
 
 @pytest.mark.parametrize("seed", range(3))

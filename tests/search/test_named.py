@@ -10,7 +10,7 @@ from curve_backend import make_plan
 from spaces import SPACE
 
 from sweeper.errors import SpecError
-from sweeper.search.engine import Limit, Rung, search
+from sweeper.search.engine import Rung, StopCondition, search
 from sweeper.search.named import check_named, make_pruner, make_sampler
 from sweeper.search.pruner import SweeperPruner
 
@@ -116,7 +116,7 @@ PRUNERS = ("NopPruner", "MedianPruner", "PercentilePruner(percentile=25.0)", "Hy
 
 def losses(strategy: str, parameters: dict[str, object]) -> Iterator[Rung]:
     for rung in range(1, 9):
-        yield Rung(rung, 1.0 + float(str(parameters["learning_rate"])) / rung, 2.0 * rung)
+        yield Rung(rung, 1.0 + float(str(parameters["learning_rate"])) / rung, seconds=2.0 * rung)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -130,7 +130,7 @@ def losses(strategy: str, parameters: dict[str, object]) -> Iterator[Rung]:
 )
 def test_every_pair_searches_to_the_end(sampler: str, pruner: str) -> None:
     check_named(sampler, pruner, SPACE)
-    found = search(SPACE, losses, Limit(trials=12), sampler=sampler, pruner=pruner)
+    found = search(SPACE, losses, StopCondition(trials=12), sampler=sampler, pruner=pruner)
     assert len(found.trials) == 12
     assert {one.strategy for one in found.trials} == {"lora", "full"}
     assert found.best is not None

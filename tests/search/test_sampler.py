@@ -8,18 +8,18 @@ import optuna
 import pytest
 from curve_backend import make_plan
 from optuna.trial import TrialState
-from sweeper.execution.slots import known_slots
 
 from sweeper.plan import Plan
 from sweeper.search import space
 from sweeper.search.named import make_sampler
+from sweeper.search.starts import known_starts
 from sweeper.search.study import FAILURE, ORIGIN
 
 
 def replay(plan: Plan, loss, trials: int = 20, sampler: str = "sweeper"):
     """Runs a study in memory; ``loss`` maps (strategy, parameters) to a final loss."""
     study = optuna.create_study()
-    slots = list(known_slots(plan, trials))
+    slots = list(known_starts(plan, trials))
     for number in range(trials):
         known = slots[number] if number < len(slots) else None
         study.enqueue_trial(

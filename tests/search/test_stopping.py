@@ -7,16 +7,22 @@ import pytest
 from spaces import RATE
 
 from sweeper.search import space
-from sweeper.search.engine import Limit, Rung, RungCount, Space, Strategy, search
+from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
+from sweeper.search.observations import observe
+from sweeper.search.sampler import SweeperSampler
 from sweeper.search.stopping import FEWEST_TRIALS, Outlook, outlook
 from sweeper.search.untrained import Untrained
 
-SPACE = Space([Strategy("lora", {"learning_rate": RATE}, begins_as_base=True)], RungCount(8, 2))
+SPACE = Space(
+    [StrategySpace("lora", {"learning_rate": RATE}, begins_as_base=True)], RungCount(8, 2)
+)
 
 
 def curve(end: float, wobble: float):
     for rung in range(1, 9):
-        yield Rung(rung, end + (1 - end) * math.exp(-rung / 2) + wobble * (-1) ** rung, 2.0 * rung)
+        yield Rung(
+            rung, end + (1 - end) * math.exp(-rung / 2) + wobble * (-1) ** rung, seconds=2.0 * rung
+        )
     return end
 
 
@@ -34,14 +40,14 @@ def steep(strategy, parameters):
 
 
 def test_a_search_that_chance_decides_ends_by_itself_and_says_why() -> None:
-    searched = search(SPACE, flat, Limit(trials=60, while_worth_it=True))
+    searched = search(SPACE, flat, StopCondition(trials=60, while_worth_it=True))
     assert FEWEST_TRIALS <= len(searched.trials) < 60
     assert "the next trial is expected to lower the loss by" in searched.because
     assert "by chance" in searched.because
 
 
 def test_it_does_not_end_while_the_best_lies_ahead() -> None:
-    searched = search(SPACE, steep, Limit(trials=60, while_worth_it=True))
+    searched = search(SPACE, steep, StopCondition(trials=60, while_worth_it=True))
     assert searched.best is not None
     assert searched.best.loss == pytest.approx(0.3, abs=0.01)
 
@@ -54,7 +60,7 @@ def seldom(strategy, parameters):
 
 
 def test_where_curves_cannot_tell_noise_it_is_taken_for_a_hundredth_of_the_loss() -> None:
-    searched = search(SPACE, seldom, Limit(trials=60, while_worth_it=True))
+    searched = search(SPACE, seldom, StopCondition(trials=60, while_worth_it=True))
     assert FEWEST_TRIALS <= len(searched.trials) < 60
     assert searched.best is not None
     assert f"trials differ by {searched.best.loss / 100:.2g} by chance" in searched.because
@@ -62,14 +68,14 @@ def test_where_curves_cannot_tell_noise_it_is_taken_for_a_hundredth_of_the_loss(
 
 def test_it_does_not_end_before_every_strategy_had_a_turn() -> None:
     names = [f"strategy-{number}" for number in range(FEWEST_TRIALS + 2)]
-    many = Space([Strategy(name, {"learning_rate": RATE}) for name in names], RungCount(8, 2))
-    searched = search(many, flat, Limit(trials=20, while_worth_it=True), starts=[])
+    many = Space([StrategySpace(name, {"learning_rate": RATE}) for name in names], RungCount(8, 2))
+    searched = search(many, flat, StopCondition(trials=20, while_worth_it=True), starts=[])
     assert {one.strategy for one in searched.trials} == set(names)
 
 
 def test_few_trials_say_nothing() -> None:
     study = optuna.create_study()
-    assert outlook(SPACE, study.trials) is None
+    assert outlook(SweeperSampler(SPACE), observe(study.trials, SPACE.budget)) is None
 
 
 def test_it_expects_what_the_sampler_expects_that_knows_untrained_models() -> None:
@@ -79,8 +85,10 @@ def test_it_expects_what_the_sampler_expects_that_knows_untrained_models() -> No
         params = {space.STRATEGY: "lora", "lora.learning_rate": 2e-4 * 1.2**step}
         loss = 0.5 - 0.01 * step
         study.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=loss))
-    plain = outlook(SPACE, study.trials)
-    told = outlook(SPACE, study.trials, Untrained(bases={"": 3.0}))
+    plain = outlook(SweeperSampler(SPACE), observe(study.trials, SPACE.budget))
+    told = outlook(
+        SweeperSampler(SPACE), observe(study.trials, SPACE.budget), Untrained(bases={"": 3.0})
+    )
     assert plain is not None
     assert told is not None
     assert told.gain != plain.gain

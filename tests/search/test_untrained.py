@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
-import numpy as np
-import optuna
 import pytest
 from curve_backend import make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from sweeper.execution.watchdog import Pulse
-from sweeper.execution.work import _baselines
 
 from sweeper.facts.record import CorpusFacts
 from sweeper.plan import Parameter, Plan
-from sweeper.runfolder import RunFolder
 from sweeper.search import space
 from sweeper.search.axis import axis_of
-from sweeper.search.engine import Limit, Rung, RungCount, Searched, Space, Strategy, search
+from sweeper.search.engine import (
+    Rung,
+    RungCount,
+    Searched,
+    Space,
+    StopCondition,
+    StrategySpace,
+    search,
+)
+from sweeper.search.model import Trials
 from sweeper.search.observations import Observation
-from sweeper.search.proposals import Proposals
-from sweeper.search.untrained import NUMBER, Untrained, noted
+from sweeper.search.search import Search
+from sweeper.search.untrained import NUMBER, Untrained, noted, of_baseline
 from sweeper.trials import BaselineResult
 
 STARTS = ("random", "probe")
@@ -42,7 +45,9 @@ AXES = {
     )
     for name, one in PARAMETERS.items()
 }
-TUNED = Space([Strategy("lora", PARAMETERS), Strategy("full", PARAMETERS)], RungCount(8, 8))
+TUNED = Space(
+    [StrategySpace("lora", PARAMETERS), StrategySpace("full", PARAMETERS)], RungCount(8, 8)
+)
 PROBE = 0.2
 
 
@@ -51,21 +56,21 @@ def objective(strategy, parameters):
     rate = math.log10(parameters["learning_rate"])
     moved = 0.08 * (rate + 5) ** 2
     end = PROBE + moved if parameters["head_init"] == "probe" else 0.5 + 0.02 * (rate + 3) ** 2
-    yield Rung(8, end, 1.0)
+    yield Rung(8, end, seconds=1.0)
     return end
 
 
 def searched(told: float | None, trials: int = 5, seed: int = 0) -> Searched:
     known = Untrained({} if told is None else {"": told})
     problem = Space(TUNED.candidates, TUNED.budget, seed)
-    return search(problem, objective, Limit(trials), untrained=known)
+    return search(problem, objective, StopCondition(trials), untrained=known)
 
 
-LORA = Strategy("lora", PARAMETERS)
-WITHOUT_START = Strategy("lora", {"learning_rate": RATE, "r": RATE}, begins_as_base=True)
+LORA = StrategySpace("lora", PARAMETERS)
+WITHOUT_START = StrategySpace("lora", {"learning_rate": RATE, "r": RATE}, begins_as_base=True)
 
 
-def unmoved(known: Untrained, arm: Strategy = LORA, axes=AXES) -> Observation | None:
+def unmoved(known: Untrained, arm: StrategySpace = LORA, axes=AXES) -> Observation | None:
     return known.as_trial(arm.strategy, arm, axes, {})
 
 
@@ -86,7 +91,7 @@ def test_who_writes_begins_as_the_base_model_is_but_not_with_prompts_before_it()
     assert one is not None
     assert (one.parameters["learning_rate"], one.loss) == (pytest.approx(1e-5), 3.0)
     assert one.parameters["r"] == RATE.default
-    prompts = Strategy("prefix", WITHOUT_START.parameters)
+    prompts = StrategySpace("prefix", WITHOUT_START.parameters)
     assert unmoved(Untrained(bases={"": 3.0}), prompts, axes) is None
 
 
@@ -142,8 +147,7 @@ def test_the_untrained_model_is_gone_out_from_once() -> None:
         return Observation(number, "lora", parameters, loss, True, False, False, "search")
 
     def best(*seen: Observation) -> list[int]:
-        made = Proposals(AXES, seen, np.random.default_rng(0))
-        return [one.number for one in made.incumbents]
+        return [one.number for one in Trials(AXES, seen, RungCount()).incumbents]
 
     untrained = unmoved(Untrained({"": PROBE}))
     assert untrained is not None
@@ -170,36 +174,24 @@ def test_defaults_come_before_anything_that_the_probe_suggests() -> None:
     ]
 
 
-def baselines_of(run: RunFolder, plan: Plan) -> Untrained:
-    study = optuna.create_study()
+def baselines_of(plan: Plan) -> Untrained:
+    search = Search(plan)
     losses = {"tfidf": 0.8, "probe": 0.7, "zero_shot": 3.0, "few_shot": 2.0}
-    results = [
-        BaselineResult(name=name, title=name, validation_loss=loss) for name, loss in losses.items()
-    ]
-    run.baselines.mkdir(parents=True, exist_ok=True)
-    bench = SimpleNamespace(
-        backend=SimpleNamespace(baselines=lambda: results),
-        run=run,
-        plan=plan,
-        trials=SimpleNamespace(study=study),
-        say=lambda *_, **__: None,
-        should_stop=lambda: False,
-    )
-    _baselines(bench, Pulse())
-    return noted(study)
+    for name, loss in losses.items():
+        result = BaselineResult(name=name, title=name, validation_loss=loss)
+        search.learn(of_baseline(plan, result))
+    return noted(search.study)
 
 
-def test_baselines_are_kept_in_the_study_for_all_workers(tmp_path) -> None:
+def test_a_search_learns_from_baselines_that_are_untrained_models() -> None:
     plan = make_plan()
     model = plan.candidates[0].model
-    known = baselines_of(RunFolder(tmp_path), plan)
-    assert known == Untrained({model: 0.7}, {model: 3.0})
+    assert baselines_of(plan) == Untrained({model: 0.7}, {model: 3.0})
 
 
-def test_behind_a_first_stage_trials_do_not_begin_as_the_base_model_is(tmp_path) -> None:
+def test_behind_a_first_stage_trials_do_not_begin_as_the_base_model_is() -> None:
     plan = make_plan()
     corpus = CorpusFacts.model_construct()
     data = plan.facts.data.model_copy(update={"corpus": corpus})
     facts = plan.facts.model_copy(update={"data": data})
-    known = baselines_of(RunFolder(tmp_path), plan.model_copy(update={"facts": facts}))
-    assert known == Untrained()
+    assert baselines_of(plan.model_copy(update={"facts": facts})) == Untrained()

@@ -10,7 +10,7 @@ from sweeper.plan import Hint, Parameter, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import space
 from sweeper.search.configure import configure
-from sweeper.search.engine import Limit, Rung, RungCount, Space, Strategy, search
+from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
 from sweeper.search.observations import Observation
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.warmstart import Remembered, recall, remember, similarity, told
@@ -148,7 +148,7 @@ def bowl(optimum: float):
         away = math.log10(parameters["learning_rate"] / optimum)
         end = 0.3 + 0.2 * away**2 + 0.01 * math.log10(parameters["r"] / 16) ** 2
         for rung in range(1, 9):
-            yield Rung(rung, end + (1 - end) * math.exp(-rung / 2), 2.0 * rung)
+            yield Rung(rung, end + (1 - end) * math.exp(-rung / 2), seconds=2.0 * rung)
         return end
 
     return objective
@@ -160,11 +160,11 @@ def hinted(rate: float, seed: int = 0, similarity: float = 1.0) -> Space:
         similarity=similarity, study="earlier", loss=0.3,
     )  # fmt: skip
     parameters = {"learning_rate": RATE, "r": RANK}
-    return Space([Strategy("lora", parameters)], RungCount(8, 2), seed, hints=[hint])
+    return Space([StrategySpace("lora", parameters)], RungCount(8, 2), seed, hints=[hint])
 
 
 def test_the_first_draw_after_the_default_is_what_the_earlier_study_found() -> None:
-    searched = search(hinted(5e-3), bowl(5e-3), Limit(trials=3))
+    searched = search(hinted(5e-3), bowl(5e-3), StopCondition(trials=3))
     assert searched.trials[0].parameters == {"learning_rate": 2e-4, "r": 16}
     assert searched.trials[1].parameters == {"learning_rate": 5e-3, "r": 32}
     assert searched.trials[2].parameters != searched.trials[1].parameters
@@ -175,7 +175,7 @@ def test_a_hint_that_is_the_default_is_not_trained_twice() -> None:
     space_ = hinted(2e-4)
     same = space_.hints[0].model_copy(update={"parameters": {"learning_rate": 2e-4, "r": 16}})
     twice = Space(space_.candidates, space_.budget, 0, hints=[same])
-    searched = search(twice, bowl(1e-3), Limit(trials=3))
+    searched = search(twice, bowl(1e-3), StopCondition(trials=3))
     assert searched.trials[1].parameters != searched.trials[0].parameters
 
 
@@ -201,6 +201,6 @@ def test_an_earlier_study_is_believed_until_its_best_is_worse_than_the_default(
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("wrong", [1e-5, 1e-2])
 def test_a_misleading_study_costs_little(wrong: float, seed: int) -> None:
-    searched = search(hinted(wrong, seed), bowl(1e-3), Limit(trials=14))
+    searched = search(hinted(wrong, seed), bowl(1e-3), StopCondition(trials=14))
     assert searched.best is not None
     assert searched.best.loss == pytest.approx(0.3, abs=0.012)

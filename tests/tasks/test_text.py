@@ -10,7 +10,6 @@ import torch
 
 from sweeper.data.examples import Example, Message
 from sweeper.tasks.instruction import Instruction
-from sweeper.tasks.text import text_metrics
 
 MakeTask = Callable[..., Any]
 
@@ -74,13 +73,6 @@ def test_validation_loss_is_the_mean_over_all_answer_tokens(
     assert trained_on.weight == task.weight(batch) == int(evaluation.weights.sum())
     assert evaluation.metrics["perplexity"] == pytest.approx(math.exp(evaluation.loss))
     np.testing.assert_array_equal(evaluation.scores, evaluation.losses)
-
-
-def test_bits_per_byte_count_the_bytes_of_the_answers() -> None:
-    metrics = text_metrics([math.log(2), 2 * math.log(2)], [4, 1], [2, 4])
-
-    assert metrics["perplexity"] == pytest.approx(2**1.2)
-    assert metrics["bits_per_byte"] == pytest.approx(1.0)
 
 
 def test_bytes_of_an_answer_are_those_of_its_text(make_task: MakeTask) -> None:

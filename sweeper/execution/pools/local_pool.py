@@ -56,14 +56,16 @@ class LocalPool:
         run: The run's folder; logs lie in it.
         briefing: What each worker is told first.
         placed: What each worker gets in its environment (threads, GPUs): one worker an entry.
+        first: Number of the first worker, which is its name; the others count on from it.
     """
 
     run: RunFolder
     briefing: Briefing
     placed: Sequence[Mapping[str, str]]
+    first: int = 0
     oom_kills: OomKills = field(default_factory=OomKills)
     _processes: dict[str, Process] = field(default_factory=dict)
-    _ready: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _ready: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
     _looked: float = 0.0
 
     @property
@@ -75,7 +77,8 @@ class LocalPool:
         return self._processes.keys()
 
     def start(self, count: int) -> None:
-        free = [name for name in map(str, range(self.size)) if name not in self._processes]
+        names = map(str, range(self.first, self.first + self.size))
+        free = [name for name in names if name not in self._processes]
         for name in free[: max(0, count - len(self._processes))]:
             self._add(name, self._launch(name))
 
@@ -102,10 +105,14 @@ class LocalPool:
         return process
 
     def _environment(self, name: str) -> dict[str, str]:
-        placed = dict(self.placed[int(name)])
+        placed = dict(self.placed[int(name) - self.first])
         # GPUs were chosen among those that the user left visible; thread counts are the user's.
         chosen = {key: placed[key] for key in placed if key == GPUS}
         return {**placed, **os.environ, **chosen, "PYTHONUNBUFFERED": "1"}
+
+    def fileno(self) -> int:
+        """A handle that can be read from when a worker has said something."""
+        return self._ready.fileno()
 
     def send(self, worker: str, order: Order) -> None:
         if worker in self._processes:

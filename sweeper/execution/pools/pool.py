@@ -63,6 +63,8 @@ class Pool(Protocol):
     def start(self, count: int) -> None:
         """Start workers until there are ``count``, or ``size`` if that is fewer. Returns at once.
 
+        A worker that still waits for a place is given up if there would be more than ``count``.
+
         Raises:
             RunError: They can never be started.
         """

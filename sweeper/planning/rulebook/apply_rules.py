@@ -1,4 +1,4 @@
-"""What the rules make of each strategy for one model: its score, its reasons, its parameters.
+"""The score, reasons and parameters of each strategy after the rules, for one model.
 
 Knows nothing about memory and time.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sweeper import units
 from sweeper.plan import Parameter, Prior, Reason
@@ -63,7 +63,7 @@ def notes(rules: Iterable[Rule], values: Values, kind: str) -> tuple[Reason, ...
 
 
 def reason(rule: Rule, why: str, effect: str = "", weight: float = 0.0) -> Reason:
-    """A rule as a plan shows it."""
+    """The rule as an entry of a plan's reasons."""
     return Reason(
         rule=rule.id, title=rule.title, why=why, source=rule.source, effect=effect, weight=weight
     )
@@ -80,10 +80,12 @@ def _standing(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Value
         if not requirement.when.holds(values):
             standing.refused = (requirement.otherwise, "", requirement.source)
     settings: _Settings = defaultdict(list)
+    held_back: _Settings = defaultdict(list)
     for rule in rules:
-        _apply(rule, standing, values, settings)
+        _apply(rule, standing, values, settings, held_back)
     order = {rule.id: place for place, rule in enumerate(rules)}
     standing.cautions += _disagreements(settings)
+    standing.cautions += _kept(standing, held_back)
     standing.cautions.sort(key=lambda caution: order[caution.rule])
     standing.parameters = {
         name: parameter.model_copy(update={"prior": _prior(parameter)})
@@ -97,6 +99,7 @@ def _apply(
     standing: RatedStrategy,
     values: Values,
     settings: _Settings,
+    held_back: _Settings,
 ) -> None:
     name, effects = standing.strategy.name, rule.effects
     done: list[str] = []
@@ -115,7 +118,13 @@ def _apply(
         old = standing.parameters.get(change.parameter)
         if old is None or change.strategy not in (EVERY, name):
             continue
+        held = standing.strategy.layer(change.parameter) > rule.layer
+        if held and held_back[change.parameter]:
+            old = held_back[change.parameter][-1][1]
         new = changed(old, _resolved(change, old, values), rule, fill(rule.why, values))
+        if held:
+            held_back[change.parameter].append((rule, new))
+            continue
         standing.parameters[change.parameter] = new
         done.append(f"{change.parameter} {describe(new)}")
         if name in effects.cautions:
@@ -126,38 +135,39 @@ def _apply(
 
 
 def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
-    """A default that is computed from a fact becomes a number.
+    """The change with a default that was computed from a fact.
 
-    A range that does not hold it moves there, at its old width.
+    A range that does not contain it is moved there and keeps its width.
     """
     if change.default_from is None:
         return change
-    name, times = change.default_from
-    value = values[name]
+    value, times = values[change.default_from.fact], change.default_from.times
     if not isinstance(value, int | float):
         return change
     default = float(f"{value * times:.3g}")
     low, high = _number(parameter.low), _number(parameter.high)
     if low <= default <= high:
-        return replace(change, default=default)
+        return change.model_copy(update={"default": default})
     if parameter.log:
         half = math.sqrt(high / low)
-        return replace(change, default=default, span=(default / half, default * half))
+        return change.model_copy(
+            update={"default": default, "span": (default / half, default * half)}
+        )
     half = (high - low) / 2
-    return replace(change, default=default, span=(default - half, default + half))
+    return change.model_copy(update={"default": default, "span": (default - half, default + half)})
 
 
 def _refines(new: Parameter, old: Parameter) -> bool:
-    """The new range lies within the old one: a refinement, not a disagreement."""
+    """Whether the new range lies within the old one, which is no disagreement."""
     if new.choices is not None:
         return set(new.choices) <= set(old.choices or ())
     return _number(old.low) <= _number(new.low) and _number(new.high) <= _number(old.high)
 
 
 def _disagreements(settings: _Settings) -> Iterator[Reason]:
-    """Where what the plan follows lies outside of what a rule before it says: one a parameter.
+    """Cautions where the final range of a parameter leaves that of an earlier rule, one each.
 
-    What overruled that rule only for a time is not told, since the plan does not follow it.
+    Rules between the two are not mentioned, since the plan does not follow them.
     """
     for parameter, said in settings.items():
         rule, new = said[-1]
@@ -167,10 +177,25 @@ def _disagreements(settings: _Settings) -> Iterator[Reason]:
                 break
 
 
+def _kept(standing: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
+    """Cautions where a user's strategy file kept rules from changing a parameter, one each."""
+    for parameter, said in held_back.items():
+        rule, other = said[-1]
+        kept, given = describe(standing.parameters[parameter]), describe(other)
+        if kept != given:
+            rules = ", ".join(dict.fromkeys(rule.id for rule, _ in said))
+            text = (
+                f"{parameter}: your own strategy file gives {kept}, and the plan keeps it; the "
+                f"rules that ship ({rules}) would give {given}. Leave {parameter} out of your file "
+                "to follow them, or change it by a rule of your own."
+            )
+            yield reason(rule, text, effect=f"not applied to {parameter}")
+
+
 def _disagreement(
     rule: Rule, parameter: str, new: Parameter, earlier: Rule, old: Parameter
 ) -> Reason:
-    """A caution that shows both sides where a rule overrules what another has set."""
+    """The caution with both ranges and their sources."""
     text = (
         f"{parameter}: {earlier.title} gives {describe(old)} ({earlier.source}); {rule.title} "
         f"gives {describe(new)} ({rule.source}). The plan follows the second."
@@ -232,7 +257,7 @@ def _number(value: object) -> float:
 
 
 def describe(parameter: Parameter) -> str:
-    """The range and the default in one phrase."""
+    """The range and the default, as in ``1e-4 to 3e-4 (2e-4)``."""
     if parameter.choices is not None:
         choices = "|".join(str(choice) for choice in parameter.choices)
         return (
@@ -245,7 +270,7 @@ def describe(parameter: Parameter) -> str:
 
 
 def written(value: float) -> str:
-    """A number of a range: small ones in scientific form, as learning rates are written."""
+    """A number as text; numbers below 0.01 in scientific notation."""
     return units.rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"
 
 

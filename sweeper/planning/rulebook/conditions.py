@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, Literal
 
-from sweeper.errors import Problem, near_match
+from pydantic import BeforeValidator, Field, PlainValidator, Strict, create_model
+
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.named_facts import Fact, Value, Values, show
-from sweeper.yamlfile import Document, Path_
+from sweeper.planning.rulebook.named_facts import Fact, Values, show
+from sweeper.yaml_models import FileModel
 
 _COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "min": ("at least", lambda value, bound: value >= bound),
@@ -21,7 +23,6 @@ _COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "above": ("above", lambda value, bound: value > bound),
     "below": ("below", lambda value, bound: value < bound),
 }
-OPERATORS = (*_COMPARISONS, "equals", "in", "contains", "known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Group:
     parts: tuple[Comparison | Group, ...]
 
     def holds(self, values: Values) -> bool | None:
-        """Three-valued: an unknown part decides nothing that the known parts do not decide."""
+        """True, false, or None where unknown parts could change the result."""
         return self.join(tuple(part.holds(values) for part in self.parts))
 
     def join(self, results: tuple[bool | None, ...]) -> bool | None:
@@ -89,11 +90,10 @@ class Group:
         return joint.join(texts) or "always"
 
 
-Condition = Comparison | Group
 ALWAYS = Group("all", ())
 
 
-def comparisons(condition: Condition) -> Iterator[Comparison]:
+def comparisons(condition: Comparison | Group) -> Iterator[Comparison]:
     """Every comparison in a condition, in the order it was written."""
     if isinstance(condition, Comparison):
         yield condition
@@ -102,100 +102,72 @@ def comparisons(condition: Condition) -> Iterator[Comparison]:
         yield from comparisons(part)
 
 
-def parse_condition(
-    data: Any, document: Document, path: Path_, problems: list[Problem]
-) -> Condition:
-    """Read a ``when``: a mapping whose entries must all hold.
+def _spelled_out(value: Any) -> Any:
+    """``task: code`` means ``{equals: code}``, and ``task: [code, domain]`` ``{in: ...}``."""
+    if isinstance(value, Mapping):
+        return value
+    return {"in" if isinstance(value, list) else "equals": value}
 
-    Problems (unknown facts and operators, bounds that a fact cannot have) are appended with file
-    and line; what is wrong is left out of the result.
+
+@cache
+def _test(kind: str, words: tuple[str, ...]) -> Any:
+    """What a condition may ask of a fact of this kind, with the type of its bounds."""
+    one: Any = Literal[words] if words else str
+    one = {"flag": bool, "number": float}.get(kind, one)
+    several = Annotated[tuple[one, ...], Strict(strict=False), Field(min_length=1)]
+    fields: dict[str, Any] = {
+        "equals": (one, None),
+        "in_": (several, Field(None, alias="in", examples=[["a", "b"]])),
+        "known": (bool, None),
+    }
+    if kind == "number":
+        fields |= dict.fromkeys(_COMPARISONS, (float, None))
+    if kind == "words":
+        fields["contains"] = (one, None)
+    test = create_model(f"When_{kind}", __base__=FileModel, **fields)
+    written = BeforeValidator(_spelled_out, json_schema_input_type=one | several | test)
+    return Annotated[test, written]
+
+
+def _field(fact: Fact) -> tuple[Any, Any]:
+    unit = f" ({fact.unit})" if fact.unit else ""
+    return _test(fact.kind, fact.words), Field(None, description=f"{fact.description}{unit}")
+
+
+_SEVERAL: Any = Annotated[tuple["When", ...], Strict(strict=False), Field(min_length=1)]
+_FIELDS: dict[str, Any] = {
+    **{name: _field(fact) for name, fact in FACTS.items()},
+    "all": (_SEVERAL, None),
+    "any": (_SEVERAL, None),
+    "not_": ("When", Field(None, alias="not")),
+}
+When: type[FileModel] = create_model("When", __base__=FileModel, **_FIELDS)
+
+
+def parse_condition(data: Any) -> Comparison | Group:
+    """A ``when`` as it is written in a file.
+
+    Raises:
+        ValidationError: An unknown fact or comparison, or a bound that the fact cannot have.
     """
-    if data is None:
-        return ALWAYS
-    if not isinstance(data, Mapping):
-        problems.append(
-            Problem(
-                f"when = {data!r} is not a mapping",
-                fix="Write facts and bounds, such as 'examples: {min: 1000}'.",
-                where=document.where(path),
-            )
-        )
-        return ALWAYS
-    parts: list[Condition] = []
+    When.model_validate(data)
+    return _group(data)
+
+
+def _group(data: Mapping[str, Any]) -> Comparison | Group:
+    parts: list[Comparison | Group] = []
     for key, value in data.items():
-        parts += _entry(str(key), value, document, (*path, key), problems)
+        if key == "not":
+            parts.append(Group("not", (_group(value),)))
+        elif key in ("all", "any"):
+            parts.append(Group(key, tuple(_group(item) for item in value)))
+        else:
+            for operator, bound in _spelled_out(value).items():
+                parts.append(Comparison(key, operator, tuple(bound) if operator == "in" else bound))
     return parts[0] if len(parts) == 1 else Group("all", tuple(parts))
 
 
-def _entry(
-    key: str, value: Any, document: Document, path: Path_, problems: list[Problem]
-) -> list[Condition]:
-    if key in ("all", "any"):
-        items = value if isinstance(value, list) else [value]
-        parts = [
-            parse_condition(item, document, (*path, index), problems)
-            for index, item in enumerate(items)
-        ]
-        return [Group(key, tuple(parts))]
-    if key == "not":
-        return [Group("not", (parse_condition(value, document, path, problems),))]
-    fact = FACTS.get(key)
-    if fact is None:
-        problems.append(
-            Problem(
-                f"there is no fact {key!r}",
-                fix=near_match(key, [*FACTS, "all", "any", "not"]),
-                where=document.where(path),
-            )
-        )
-        return []
-    return _comparisons(fact, value, document, path, problems)
-
-
-def _comparisons(
-    fact: Fact, value: Any, document: Document, path: Path_, problems: list[Problem]
-) -> list[Condition]:
-    if isinstance(value, list):
-        value = {"in": value}
-    elif not isinstance(value, Mapping):
-        value = {"equals": value}
-    found: list[Condition] = []
-    for operator, bound in value.items():
-        trouble = _trouble(fact, str(operator), bound)
-        if trouble:
-            what, why, fix = trouble
-            where = document.where((*path, operator))
-            problems.append(Problem(what, why, fix, where))
-            continue
-        found.append(Comparison(fact.name, operator, tuple(bound) if operator == "in" else bound))
-    return found
-
-
-def _trouble(fact: Fact, operator: str, bound: Any) -> tuple[str, str, str] | None:
-    """What is wrong with one comparison: what, why, fix."""
-    if operator not in OPERATORS:
-        return f"there is no comparison {operator!r}", "", near_match(operator, OPERATORS)
-    if operator == "known":
-        return None if isinstance(bound, bool) else (f"known = {bound!r}", "", "true or false.")
-    if operator in _COMPARISONS:
-        if fact.kind != "number":
-            why = f"{fact.name} is a {fact.kind}, not a number."
-            return f"{operator} cannot be asked of {fact.name}", why, "Use equals or in."
-        number = isinstance(bound, int | float) and not isinstance(bound, bool)
-        return None if number else (f"{operator} = {bound!r} is not a number", "", "")
-    if operator == "in" and not isinstance(bound, list):
-        return f"in = {bound!r} is not a list", "", "Write [a, b]."
-    for item in bound if operator == "in" else [bound]:
-        if not _possible(fact, item):
-            what = f"{fact.name} is never {item!r}"
-            fix = near_match(str(item), fact.words) if fact.words else ""
-            return what, f"It is a {fact.kind}.", fix
-    return None
-
-
-def _possible(fact: Fact, item: Value) -> bool:
-    if fact.kind == "flag":
-        return isinstance(item, bool)
-    if fact.kind == "number":
-        return isinstance(item, int | float) and not isinstance(item, bool)
-    return isinstance(item, str) and (not fact.words or item in fact.words)
+# The type of a field that holds a condition.
+Condition = Annotated[
+    Comparison | Group, PlainValidator(parse_condition, json_schema_input_type=When)
+]

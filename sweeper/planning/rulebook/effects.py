@@ -1,96 +1,254 @@
-"""The ``then`` of a rule: what it can do to a plan. Only types; reading is ``effect_reader``."""
+"""The ``then`` of a rule: what it can do to a plan, with every name and bound in it checked.
+
+Knows what a change says, not how it is applied.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
-from sweeper.plan import Prior
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    Strict,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
+
+from sweeper.errors import near_match
+from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.named_facts import Values, show
+from sweeper.planning.rulebook.parameters import (
+    ChoiceParameter,
+    Choices,
+    NumberParameter,
+    Prior,
+    Range,
+    Text,
+    listed,
+    near,
+    outside,
+    within,
+)
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.spec import Scalar
+from sweeper.yaml_models import FileModel, fault, faults
+from sweeper.yamlfile import Path_
 
-QUESTIONS: Mapping[str, str] = {
+Question = Literal["full-or-lora", "learning-rate", "how-much-data", "fine-tune-at-all"]
+QUESTIONS: Mapping[Question, str] = {
     "full-or-lora": "Full fine-tuning or LoRA?",
     "learning-rate": "Which learning rate?",
     "how-much-data": "How much data?",
     "fine-tune-at-all": "Is fine-tuning needed at all?",
 }
-THEN_KEYS = (
-    "prefer",
-    "avoid",
-    "exclude",
-    "leave_out",
-    "parameters",
-    "warn",
-    "advise",
-    "caution",
-    "answer",
-)
-CHANGE_KEYS = (
-    "range",
-    "narrow",
-    "widen",
-    "scale",
-    "default",
-    "default_from",
-    "choices",
-    "prior",
-    "searched",
-)
 EVERY = "*"
 
 SLOT = re.compile(r"\{([^{}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What one rule does to one parameter. ``strategy`` is ``*`` for all that have it.
+class Known:
+    """What a rule is checked with: the strategies of the rule book, and the rule's place.
 
     Args:
-        span: Replaces the best-practice range.
-        narrow: The range is cut to what also lies in here.
-        widen: The range is grown to hold this too.
-        scale: Range, default and prior are multiplied by this.
-        default_from: A fact and a factor: their product becomes the default, and a range that
-            does not hold it moves there at its old width.
+        layer: The place of the rule's folder: 0 is what ships.
+        where: File and line.
     """
 
-    strategy: str
-    parameter: str
-    span: tuple[float, float] | None = None
-    narrow: tuple[float, float] | None = None
-    widen: tuple[float, float] | None = None
-    scale: float | None = None
+    strategies: Mapping[str, DeclaredStrategy | None]
+    layer: int
+    where: str
+
+    def declared(self, strategy: str) -> list[DeclaredStrategy] | None:
+        """The strategies that ``strategy`` or ``*`` means; None where a file of theirs is wrong."""
+        names = self.strategies if strategy == EVERY else (strategy,)
+        found = [self.strategies[name] for name in names]
+        return None if None in found else [one for one in found if one]
+
+
+def _strategy(name: str, info: ValidationInfo) -> str:
+    if isinstance(info.context, Known) and name not in info.context.strategies:
+        fix = near_match(name, info.context.strategies)
+        raise fault(f"there is no strategy {name!r}", "", fix)
+    return name
+
+
+def _filled(text: str) -> str:
+    for name in SLOT.findall(text):
+        if name not in FACTS:
+            raise fault(f"there is no fact {name!r}", "", near_match(name, FACTS))
+    return text
+
+
+def _number_fact(name: str) -> str:
+    numbers = [known for known, fact in FACTS.items() if fact.kind == "number"]
+    if name not in numbers:
+        raise fault(f"{name!r} is not a fact with a number", "", near_match(name, numbers))
+    return name
+
+
+# Names of their own in the JSON Schema, where those of a rule book are filled in.
+StrategyName = TypeAliasType("StrategyName", Annotated[str, AfterValidator(_strategy)])
+ParameterName = TypeAliasType("ParameterName", str)
+NumberFact = TypeAliasType("NumberFact", Annotated[str, AfterValidator(_number_fact)])
+Filled = Annotated[Text, AfterValidator(_filled)]
+Weights = dict[StrategyName, Annotated[float, Field(gt=0)]]
+Strategies = Annotated[tuple[StrategyName, ...], Strict(strict=False)]
+
+
+class DefaultFrom(FileModel):
+    """A default that is a fact times a factor."""
+
+    fact: NumberFact
+    times: float
+
+
+class Change(FileModel):
+    """What one rule does to one parameter."""
+
+    target: SkipJsonSchema[str] = Field("", alias="*target")
+    span: Range | None = Field(None, alias="range", description="replaces the best-practice range")
+    narrow: Range | None = Field(None, description="the range is cut to what also lies in here")
+    widen: Range | None = Field(None, description="the range is grown to hold this too")
+    scale: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="range, default and prior are multiplied by this"
+    )
     default: Scalar | None = None
-    default_from: tuple[str, float] | None = None
-    choices: tuple[Scalar, ...] | None = None
+    default_from: DefaultFrom | None = Field(
+        None,
+        examples=[{"fact": "examples", "times": 0.1}],
+        description="their product becomes the default, and a range that does not hold it moves "
+        "there at its old width",
+    )
+    choices: Choices | None = None
     prior: Prior | None = None
     searched: bool | None = None
 
+    @property
+    def strategy(self) -> str:
+        """The strategy whose parameter it is; ``*`` for all that have it."""
+        return self.target.partition(".")[0]
 
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """Everything that a rule does where it fires.
+    @property
+    def parameter(self) -> str:
+        """The parameter's name."""
+        return self.target.partition(".")[2]
 
-    Args:
-        weights: Added to the scores of strategies; negative for ``avoid``.
-        exclude: Strategies that cannot work here.
-        leave_out: Strategies that only compete if the user names them.
-        warning: About the whole plan: something is wrong or risky.
-        advice: About the whole plan: something to do.
-        cautions: From a strategy to what to beware of when using it.
-        answers: From a question's name to a sentence of its answer.
-    """
+    @model_validator(mode="after")
+    def _checked(self, info: ValidationInfo) -> Self:
+        """The parameter exists, and stays within what the strategies' files allow."""
+        if not self.model_fields_set - {"target"}:
+            raise fault("no change is given", "", f"Known: {', '.join(CHANGE_KEYS)}.")
+        if not isinstance(info.context, Known):
+            return self
+        if "." not in self.target:
+            fix = "Write 'lora.learning_rate', or '*.learning_rate' for every strategy."
+            raise fault(f"{self.target!r} does not name a strategy's parameter", "", fix)
+        if self.strategy != EVERY:
+            _strategy(self.strategy, info)
+        declared = info.context.declared(self.strategy)
+        if declared is None:
+            return self
+        name = self.parameter
+        reached = [one for one in declared if one.layer(name) <= info.context.layer]
+        targets = [one.parameters[name] for one in reached if name in one.parameters]
+        if reached and not targets:
+            names = {known for one in reached for known in one.parameters}
+            raise fault(f"{self.strategy} has no parameter {name!r}", "", near_match(name, names))
+        faults([error for target in targets for error in self._troubles(target)])
+        return self
 
-    weights: Mapping[str, float] = field(default_factory=dict)
-    exclude: tuple[str, ...] = ()
-    leave_out: tuple[str, ...] = ()
-    changes: tuple[Change, ...] = ()
-    warning: str = ""
-    advice: str = ""
-    cautions: Mapping[str, str] = field(default_factory=dict)
-    answers: Mapping[str, str] = field(default_factory=dict)
+    def _troubles(
+        self, target: NumberParameter | ChoiceParameter
+    ) -> Iterable[tuple[Path_, PydanticCustomError]]:
+        name = self.parameter
+        if isinstance(target, ChoiceParameter):
+            allowed = target.allowed_choices or target.choices
+            default = () if self.default is None else (self.default,)
+            for key, values in (("choices", self.choices or ()), ("default", default)):
+                for value in values:
+                    if value not in allowed:
+                        yield (key,), fault(f"{name} is never {value!r}", "", near(value, allowed))
+            if self.span or self.narrow or self.widen or self.scale:
+                yield (), fault(f"{name} has choices, not a range", "", "Use choices.")
+            return
+        allowed_range = target.allowed or target.range
+        why = f"{name} is allowed from {allowed_range[0]:g} to {allowed_range[1]:g}."
+        for key, span in (("range", self.span), ("widen", self.widen)):
+            if span and not within(span, allowed_range):
+                yield (key,), fault(f"{key} = {listed(span)}", why)
+        if self.default is not None:
+            if not within((self.default,), allowed_range):
+                yield ("default",), fault(f"default = {self.default!r}", why)
+            elif self.span and not within((self.default,), self.span):
+                yield ("default",), outside(self.default, self.span)
+
+
+CHANGE_KEYS = tuple(
+    field.alias or name for name, field in Change.model_fields.items() if name != "target"
+)
+
+
+def _named(changes: Any) -> Any:
+    """Each change is told the parameter it is for, so that it can check its own bounds."""
+    if not isinstance(changes, Mapping):
+        return changes
+    return {
+        name: {**change, "*target": str(name)} if isinstance(change, Mapping) else change
+        for name, change in changes.items()
+    }
+
+
+class Effects(FileModel):
+    """Everything that a rule does where it fires."""
+
+    prefer: Weights = Field({}, description="added to the scores of strategies")
+    avoid: Weights = Field({}, description="taken from the scores of strategies")
+    exclude: Strategies = Field((), description="strategies that cannot work here")
+    leave_out: Strategies = Field(
+        (), description="strategies that only compete if the user names them"
+    )
+    parameters: Annotated[dict[ParameterName, Change], BeforeValidator(_named)] = Field(
+        {}, description="changes of ranges and defaults, by strategy.parameter"
+    )
+    warning: Filled = Field(
+        "", alias="warn", description="about the whole plan: something is wrong or risky"
+    )
+    advice: Filled = Field("", alias="advise", description="about the whole plan: something to do")
+    cautions: dict[StrategyName, Filled] = Field(
+        {}, alias="caution", description="what to beware of when using a strategy"
+    )
+    answers: dict[Question, Filled] = Field(
+        {}, alias="answer", description="a sentence of the answer to a question"
+    )
+
+    @cached_property
+    def weights(self) -> Mapping[str, float]:
+        """What is added to the scores of strategies; negative for ``avoid``."""
+        weights = dict(self.prefer)
+        for name, weight in self.avoid.items():
+            weights[name] = weights.get(name, 0.0) - weight
+        return weights
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The changes of parameters."""
+        return tuple(self.parameters.values())
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise fault("then is empty", "A rule that does nothing is no rule.")
+        return self
 
 
 def fill(text: str, values: Values) -> str:

@@ -6,45 +6,57 @@ two set the same value, and the user's own come last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+
+from pydantic import Field, PrivateAttr, TypeAdapter
 
 from sweeper import resources
 from sweeper.errors import Problem, RuleError, UsageError, near_match
-from sweeper.planning.rulebook.conditions import Condition, parse_condition
-from sweeper.planning.rulebook.effect_reader import parse_effects
-from sweeper.planning.rulebook.effects import Effects
+from sweeper.planning.rulebook.conditions import ALWAYS, Condition
+from sweeper.planning.rulebook.effects import Effects, Filled, Known
+from sweeper.planning.rulebook.parameters import Text
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
-from sweeper.yamlfile import Document, Path_, read
+from sweeper.yaml_models import FileModel, checked
+from sweeper.yamlfile import Document, read
 
 # The entry points through which other packages add rules and strategy files.
 GROUP = "sweeper.search_spaces"
 
-RULE_KEYS = ("id", "title", "when", "then", "why", "source")
-_REQUIRED = ("id", "title", "then", "why", "source")
+
+class Rule(FileModel):
+    """One rule: where ``when`` holds, ``then`` happens, because of ``why``."""
+
+    id: str = Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$")
+    title: Text
+    when: Condition = ALWAYS
+    effects: Effects = Field(alias="then")
+    why: Filled
+    source: Text
+    _where: str = PrivateAttr("")
+    _layer: int = PrivateAttr(0)
+
+    @property
+    def where(self) -> str:
+        """File and line."""
+        return self._where
+
+    @property
+    def layer(self) -> int:
+        """The place of the rule's folder: 0 is what ships, a later folder's rules win."""
+        return self._layer
+
+    def model_post_init(self, context: object, /) -> None:
+        """Keep where the rule is written."""
+        if isinstance(context, Known):
+            self._where, self._layer = context.where, context.layer
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule: where ``when`` holds, ``effects`` happen, because of ``why``.
-
-    Args:
-        source: A paper, a table of published measurements, or a measurement.
-        where: File and line.
-    """
-
-    id: str
-    title: str
-    when: Condition
-    effects: Effects
-    why: str
-    source: str
-    where: str
+RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,32 +120,34 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
         (shipped / "strategies", *(folder / "strategies" for folder in folders)), problems
     )
     rules: dict[str, Rule] = {}
-    for folder in (shipped, *folders):
-        found = _rules_in(folder, strategies, problems)
-        if folder != shipped and not found and not (folder / "strategies").is_dir():
+    for layer, folder in enumerate((shipped, *folders)):
+        if folder.is_dir() and not (_rule_files(folder) or (folder / "strategies").is_dir()):
             fix = "Put *.yaml files with rules in it."
             problems.append(Problem("this folder holds no rules", "", fix, str(folder)))
-        for rule in found:
+        for rule in _rules_in(folder, layer, strategies, problems):
             rules.pop(rule.id, None)
             rules[rule.id] = rule
     if problems:
         raise RuleError(problems)
-    return RuleBook(tuple(rules.values()), strategies)
+    return RuleBook(tuple(rules.values()), {n: one for n, one in strategies.items() if one})
 
 
 def _rules_in(
-    folder: Path, strategies: Mapping[str, DeclaredStrategy], problems: list[Problem]
+    folder: Path,
+    layer: int,
+    strategies: Mapping[str, DeclaredStrategy | None],
+    problems: list[Problem],
 ) -> list[Rule]:
     """The rules of one folder, in order. The same id twice in one folder is a problem."""
     found: dict[str, Rule] = {}
-    for path in sorted([*folder.glob("rules/*.yaml"), *_loose(folder)]):
+    for path in _rule_files(folder):
         try:
             document = read(path)
         except UsageError as error:
             problems += error.problems
             continue
         problems += document.problems
-        for rule in _rules_of(document, strategies, problems):
+        for rule in _rules_of(document, layer, strategies, problems):
             if rule.id in found:
                 why = f"The first is at {found[rule.id].where}."
                 problems.append(Problem(f"two rules are called {rule.id!r}", why, "", rule.where))
@@ -141,47 +155,24 @@ def _rules_in(
     return list(found.values())
 
 
-def _loose(folder: Path) -> list[Path]:
-    """Rule files that lie in a user's folder itself, not in its ``rules/``."""
-    return [] if folder == resources.search_spaces() else list(folder.glob("*.yaml"))
+def _rule_files(folder: Path) -> list[Path]:
+    """The files of ``rules/``; in a user's folder those that lie in it itself, too."""
+    loose = [] if folder == resources.search_spaces() else folder.glob("*.yaml")
+    return sorted([*folder.glob("rules/*.yaml"), *loose])
 
 
 def _rules_of(
-    document: Document, strategies: Mapping[str, DeclaredStrategy], problems: list[Problem]
-) -> list[Rule]:
-    data = document.data
-    if not isinstance(data, list):
+    document: Document,
+    layer: int,
+    strategies: Mapping[str, DeclaredStrategy | None],
+    problems: list[Problem],
+) -> Iterator[Rule]:
+    if not isinstance(document.data, list):
         fix = "Start every rule with '- id: ...'."
         problems.append(Problem("this file is not a list of rules", "", fix, document.name))
-        return []
-    rules = (_rule(item, document, (i,), strategies, problems) for i, item in enumerate(data))
-    return [rule for rule in rules if rule is not None]
-
-
-def _rule(
-    item: Any,
-    document: Document,
-    path: Path_,
-    strategies: Mapping[str, DeclaredStrategy],
-    problems: list[Problem],
-) -> Rule | None:
-    where = document.where(path)
-    if not isinstance(item, Mapping):
-        problems.append(Problem(f"{item!r} is not a rule", where=where))
-        return None
-    name = item.get("id", "this rule")
-    for key in item:
-        if key not in RULE_KEYS:
-            fix = near_match(str(key), RULE_KEYS)
-            spot = document.where((*path, key))
-            problems.append(Problem(f"{name} has a key {key!r}", "", fix, spot))
-    for key in _REQUIRED:
-        if item.get(key) in (None, "", {}):
-            problems.append(Problem(f"{name}: {key} is missing", where=where))
-    when = parse_condition(item.get("when"), document, (*path, "when"), problems)
-    then: Any = item.get("then")
-    effects = (
-        parse_effects(then, document, (*path, "then"), strategies, problems) if then else Effects()
-    )
-    texts = {key: " ".join(str(item.get(key, "")).split()) for key in ("title", "why", "source")}
-    return Rule(id=str(item.get("id")), when=when, effects=effects, where=where, **texts)
+        return
+    for place in range(len(document.data)):
+        context = Known(strategies, layer, document.where((place,)))
+        rule = checked(RULE, document, (place,), problems, context)
+        if rule is not None:
+            yield rule

@@ -1,4 +1,4 @@
-"""Reading ``search_spaces/strategies/*.yaml``: each strategy's needs, quality and parameters.
+"""Strategies as ``search_spaces/strategies/*.yaml`` declare them: needs, quality and parameters.
 
 Knows the format of the files, not what any strategy does.
 """
@@ -6,290 +6,191 @@ Knows the format of the files, not what any strategy does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import (
+    Field,
+    PrivateAttr,
+    Strict,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from sweeper.errors import Problem, near_match
-from sweeper.plan import Parameter
-from sweeper.planning.rulebook.conditions import ALWAYS, Condition, parse_condition
-from sweeper.planning.rulebook.parameter_reader import PARAMETER_KEYS, parse_parameter
-from sweeper.yamlfile import Document, Path_, read
+from sweeper.planning.rulebook.conditions import Condition
+from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.rulebook.parameters import PARAMETER, DeclaredParameter, Text, near
+from sweeper.planning.rulebook.shared_parameters import SharedParameters, StrategyFile
+from sweeper.yaml_models import FileModel, checked, fault, faults
+from sweeper.yamlfile import Path_, read
 
-STRATEGY_KEYS = (
-    "strategy",
-    "title",
-    "what",
-    "order",
-    "begins_as_base",
-    "extends",
-    "requires",
-    "quality",
-    "quantization",
-    "optimizers",
-    "gradient_checkpointing",
-    "parameters",
-)
-_REQUIRED = ("strategy", "title", "what", "quality", "parameters")
+USUAL_OPTIMIZER = "adamw_torch"
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(FileModel):
     """What must hold for a strategy to work at all, and what to say where it does not."""
 
     when: Condition
-    otherwise: str
-    source: str
+    otherwise: Text
+    source: Text
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredParameter:
-    """A parameter as its file declares it, before any rule; it exists only where ``when`` holds."""
+class Quality(FileModel):
+    """How good models get, in words, and who says so."""
 
-    parameter: Parameter
+    text: Text
+    source: Text
+
+
+class OptimizerChoice(FileModel):
+    """An optimizer, as transformers names it, and where it is used."""
+
     when: Condition
-    where: str
+    use: Text
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredStrategy:
-    """One strategy as its file declares it.
+class DeclaredStrategy(FileModel):
+    """One strategy as its file declares it, before any rule."""
 
-    Args:
-        order: Breaks ties between equal scores; smaller comes first.
-        begins_as_base: Whether a model that it has not trained yet is the base model, so that the
-            zero-shot loss says where its trials begin.
-        optimizers: The first whose condition holds is used.
-        quantization: Of the frozen base, as ``memory.Setup`` names it.
-        gradient_checkpointing: Whether the method works with it.
-        extends: The strategy whose parameters it has, besides its own.
-    """
+    name: Text = Field(alias="strategy")
+    title: Text
+    what: Text
+    order: int = Field(100, description="breaks ties between equal scores; smaller comes first")
+    begins_as_base: bool = Field(
+        False,
+        description="a model that it has not trained yet is the base model, so that the zero-shot "
+        "loss says where its trials begin",
+    )
+    extends: Text | None = Field(
+        None, description="the strategy whose parameters it has, besides its own"
+    )
+    requires: Annotated[tuple[Requirement, ...], Strict(strict=False)] = ()
+    quality: Quality = Field(examples=[{"text": "...", "source": "..."}])
+    quantization: Text | None = Field(
+        None, description="of the frozen base, as memory.Setup names it"
+    )
+    optimizers: Annotated[tuple[OptimizerChoice, ...], Strict(strict=False)] = Field(
+        (), description=f"the first whose condition holds is used, else {USUAL_OPTIMIZER}"
+    )
+    gradient_checkpointing: bool = Field(True, description="whether the method works with it")
+    parameters: dict[str, DeclaredParameter]
+    _file: StrategyFile = PrivateAttr()
 
-    name: str
-    title: str
-    what: str
-    order: int
-    begins_as_base: bool
-    requires: tuple[Requirement, ...]
-    quality: str
-    quality_source: str
-    quantization: str | None
-    optimizers: tuple[tuple[Condition, str], ...]
-    gradient_checkpointing: bool
-    extends: str | None
-    parameters: Mapping[str, DeclaredParameter]
-    where: str
+    def model_post_init(self, context: object, /) -> None:
+        """Keep the file."""
+        if isinstance(context, StrategyFile):
+            self._file = context
+
+    def layer(self, parameter: str) -> int:
+        """The place of the last folder that states something of a parameter, or leaves it out.
+
+        Rules of earlier folders do not change the parameter.
+        """
+        file, parent = self._file, self._file.parent
+        return file.layers.get(parameter, max(file.layer, parent.layer if parent else 0))
+
+    def optimizer(self, values: Values) -> str:
+        """The optimizer for these facts."""
+        fitting = (one.use for one in self.optimizers if one.when.holds(values))
+        return next(fitting, USUAL_OPTIMIZER)
+
+    @field_validator("name")
+    @classmethod
+    def _file_is_called_so(cls, name: str, info: ValidationInfo) -> str:
+        if isinstance(info.context, StrategyFile) and name != info.context.stem:
+            what = f"strategy = {name!r} in a file called {info.context.stem}.yaml"
+            why = "A strategy is found by the name of its file."
+            raise fault(what, why, f"Rename the file to {name}.yaml.")
+        return name
+
+    @field_validator("parameters")
+    @classmethod
+    def _conditions_can_hold(
+        cls, parameters: dict[str, DeclaredParameter]
+    ) -> dict[str, DeclaredParameter]:
+        """A conditional parameter's parent is declared before it and can take those values."""
+        found: list[tuple[Path_, PydanticCustomError]] = []
+        before: dict[str, DeclaredParameter] = {}
+        for name, declared in parameters.items():
+            condition, parents = declared.condition, dict(before)
+            before[name] = declared
+            if condition is None:
+                continue
+            path = (name, "condition")
+            if condition.parameter not in parents:
+                what = f"{name} depends on {condition.parameter!r}, which is not declared before it"
+                found.append((path, fault(what, "", near_match(condition.parameter, parents))))
+                continue
+            possible = parents[condition.parameter].parameter.allowed_choices or ()
+            found += [
+                (
+                    path,
+                    fault(f"{condition.parameter} is never {value!r}", "", near(value, possible)),
+                )
+                for value in condition.values
+                if value not in possible
+            ]
+        faults(found)
+        return parameters
+
+
+STRATEGY: TypeAdapter[DeclaredStrategy] = TypeAdapter(DeclaredStrategy)
 
 
 def load_strategies(
     folders: tuple[Path, ...], problems: list[Problem]
-) -> dict[str, DeclaredStrategy]:
+) -> dict[str, DeclaredStrategy | None]:
     """Every strategy file in these folders; a later folder's file replaces an earlier one's.
 
-    A folder ``parameters`` beside one of strategies holds parameters that every strategy has
-    which trains for epochs. Problems are appended; a file that holds one is still read as far as
-    it goes.
+    A folder ``parameters`` beside one of strategies holds parameters that they include by name.
+    Problems are appended, and a strategy whose file holds one is None.
     """
-    found: dict[str, DeclaredStrategy] = {}
-    shared: dict[str, DeclaredParameter] = {}
-    for folder in folders:
-        for path in sorted(folder.with_name("parameters").glob("*.yaml")):
-            document = read(path)
-            problems += document.problems
-            shared |= _parameters(document.data, document, problems, ())
+    shared = SharedParameters()
+    files: dict[str, StrategyFile] = {}
+    for layer, folder in enumerate(folders):
+        for document in shared.add(folder.with_name("parameters"), layer, problems):
+            for name in document.data:
+                checked(PARAMETER, document, (name,), problems)
         for path in sorted(folder.glob("*.yaml")):
             document = read(path)
             problems += document.problems
-            strategy = _strategy(document, path, problems)
-            if strategy is not None:
-                found[strategy.name] = strategy
-    whole = {
-        name: _with_shared(_extended(strategy, found, problems), shared)
-        for name, strategy in found.items()
-    }
-    return dict(sorted(whole.items(), key=lambda item: (item[1].order, item[0])))
+            if isinstance(document.data, Mapping):
+                files[path.stem] = StrategyFile(path.stem, layer, document)
+            else:
+                what = "this file does not describe a strategy"
+                problems.append(Problem(what, where=document.name))
+    found: dict[str, DeclaredStrategy | None] = {}
+    # those that extend no other first, so that they are whole where another extends them
+    for file in sorted(files.values(), key=lambda file: "extends" in file.document.data):
+        _include(file, files, shared, problems)
+        found[file.stem] = checked(STRATEGY, file.document, (), problems, file)
+    return dict(sorted(found.items(), key=_place))
 
 
-def _extended(
-    strategy: DeclaredStrategy, found: Mapping[str, DeclaredStrategy], problems: list[Problem]
-) -> DeclaredStrategy:
-    if strategy.extends is None:
-        return strategy
-    parent = found.get(strategy.extends)
-    if parent is None or parent.extends is not None:
-        what = f"{strategy.name} extends {strategy.extends!r}"
-        why = "That must be a strategy that extends no other."
-        fix = near_match(strategy.extends, [n for n, s in found.items() if s.extends is None])
-        problems.append(Problem(what, why, fix, strategy.where))
-        return strategy
-    return replace(strategy, parameters={**parent.parameters, **strategy.parameters})
+def _place(item: tuple[str, DeclaredStrategy | None]) -> tuple[int, str]:
+    return (item[1].order if item[1] else 0), item[0]
 
 
-def _with_shared(
-    strategy: DeclaredStrategy, shared: Mapping[str, DeclaredParameter]
-) -> DeclaredStrategy:
-    if "num_train_epochs" not in strategy.parameters:
-        return strategy
-    others = {name: p for name, p in shared.items() if name not in strategy.parameters}
-    return replace(strategy, parameters={**strategy.parameters, **others})
-
-
-def _strategy(document: Document, path: Path, problems: list[Problem]) -> DeclaredStrategy | None:
-    data = document.data
-    if not isinstance(data, Mapping):
-        problems.append(Problem("this file does not describe a strategy", where=document.name))
-        return None
-    _check_keys(data, document, (), STRATEGY_KEYS, _REQUIRED, problems)
-    name = str(data.get("strategy", path.stem))
-    if name != path.stem:
-        problems.append(
-            Problem(
-                f"strategy = {name!r} in a file called {path.name}",
-                "A strategy is found by the name of its file.",
-                f"Rename the file to {name}.yaml.",
-                document.where(("strategy",)),
-            )
-        )
-    quality = data.get("quality")
-    if not isinstance(quality, Mapping):
-        quality = {"text": quality}
-    if not quality.get("text") or not quality.get("source"):
-        fix = "Write 'quality: {text: ..., source: ...}'."
-        problems.append(
-            Problem("quality needs a text and a source", "", fix, document.where(("quality",)))
-        )
-    return DeclaredStrategy(
-        name=name,
-        title=str(data.get("title", name)),
-        what=str(data.get("what", "")),
-        order=_whole(data.get("order", 100), document, ("order",), problems),
-        begins_as_base=_switch(data, "begins_as_base", False, document, problems),
-        requires=_requirements(data.get("requires"), document, problems),
-        quality=str(quality.get("text", "")),
-        quality_source=str(quality.get("source", "")),
-        quantization=data.get("quantization"),
-        optimizers=_optimizers(data.get("optimizers"), document, problems),
-        gradient_checkpointing=_switch(data, "gradient_checkpointing", True, document, problems),
-        extends=data.get("extends"),
-        parameters=_parameters(data.get("parameters"), document, problems),
-        where=document.where(("strategy",)),
-    )
-
-
-def _check_keys(
-    data: Mapping[str, Any],
-    document: Document,
-    path: Path_,
-    known: tuple[str, ...],
-    required: tuple[str, ...],
+def _include(
+    file: StrategyFile,
+    files: Mapping[str, StrategyFile],
+    shared: SharedParameters,
     problems: list[Problem],
 ) -> None:
-    for key in data:
-        if key not in known:
-            where = document.where((*path, key))
-            problems.append(
-                Problem(f"there is no key {key!r} here", "", near_match(str(key), known), where)
-            )
-    for key in required:
-        if data.get(key) in (None, "", {}):
-            problems.append(Problem(f"{key} is missing", where=document.where(path)))
-
-
-def _whole(value: Any, document: Document, path: Path_, problems: list[Problem]) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    problems.append(Problem(f"{value!r} is not a whole number", where=document.where(path)))
-    return 0
-
-
-def _switch(
-    data: Mapping[str, Any], key: str, default: bool, document: Document, problems: list[Problem]
-) -> bool:
-    value = data.get(key, default)
-    if isinstance(value, bool):
-        return value
-    where = document.where((key,))
-    problems.append(Problem(f"{key} = {value!r} is neither true nor false", where=where))
-    return default
-
-
-def _requirements(
-    data: Any, document: Document, problems: list[Problem]
-) -> tuple[Requirement, ...]:
-    found = []
-    for index, item in enumerate(data or ()):
-        path: Path_ = ("requires", index)
-        keys = ("when", "otherwise", "source")
-        if not isinstance(item, Mapping):
-            problems.append(Problem(f"{item!r} is not a requirement", where=document.where(path)))
-            continue
-        _check_keys(item, document, path, keys, keys, problems)
-        when = parse_condition(item.get("when"), document, (*path, "when"), problems)
-        found.append(Requirement(when, str(item.get("otherwise")), str(item.get("source"))))
-    return tuple(found)
-
-
-def _optimizers(
-    data: Any, document: Document, problems: list[Problem]
-) -> tuple[tuple[Condition, str], ...]:
-    found: list[tuple[Condition, str]] = []
-    for index, item in enumerate(data or ()):
-        path: Path_ = ("optimizers", index)
-        if not isinstance(item, Mapping) or not isinstance(item.get("use"), str):
-            fix = "Write '- {when: {...}, use: adamw_torch}'."
-            problems.append(Problem("an optimizer needs 'use'", "", fix, document.where(path)))
-            continue
-        _check_keys(item, document, path, ("when", "use"), (), problems)
-        when = parse_condition(item.get("when"), document, (*path, "when"), problems)
-        found.append((when, item["use"]))
-    return (*found, (ALWAYS, "adamw_torch"))
-
-
-def _parameters(
-    data: Any, document: Document, problems: list[Problem], top: Path_ = ("parameters",)
-) -> dict[str, DeclaredParameter]:
-    found: dict[str, DeclaredParameter] = {}
-    if not isinstance(data, Mapping):
-        return found
-    for name, item in data.items():
-        path: Path_ = (*top, name)
-        where = document.where(path)
-        if not isinstance(item, Mapping):
-            problems.append(Problem(f"{name} = {item!r} is not a parameter", where=where))
-            continue
-        required = ("kind", "default", "source", "why")
-        _check_keys(item, document, path, PARAMETER_KEYS, (), problems)
-        missing = [key for key in required if key not in item]
-        problems += [Problem(f"{name}.{key} is missing", where=where) for key in missing]
-        when = parse_condition(item.get("when"), document, (*path, "when"), problems)
-        if missing:
-            continue
-        parameter = parse_parameter(item, document, path, problems)
-        if parameter is not None:
-            found[name] = DeclaredParameter(parameter, when, where)
-    _check_conditions(found, document, problems, top)
-    return found
-
-
-def _check_conditions(
-    found: Mapping[str, DeclaredParameter], document: Document, problems: list[Problem], top: Path_
-) -> None:
-    """A conditional parameter's parent must stand before it and be able to take those values."""
-    names = list(found)
-    for name, declared in found.items():
-        condition = declared.parameter.condition
-        if condition is None:
-            continue
-        where = document.where((*top, name, "condition"))
-        if condition.parameter not in names[: names.index(name)]:
-            fix = near_match(condition.parameter, names)
-            what = f"{name} depends on {condition.parameter!r}, which does not stand before it"
-            problems.append(Problem(what, "", fix, where))
-            continue
-        parent = found[condition.parameter].parameter
-        possible = parent.allowed_choices or ()
-        for value in condition.values:
-            if value not in possible:
-                what = f"{condition.parameter} is never {value!r}"
-                fix = near_match(str(value), [str(choice) for choice in possible])
-                problems.append(Problem(what, "", fix, where))
+    """Write out the parameters that a strategy takes over from shared files and from another."""
+    data = file.document.data
+    extends = data.get("extends")
+    bases = [name for name, other in files.items() if "extends" not in other.document.data]
+    if extends is not None and extends not in bases:
+        what, fix = f"extends = {extends!r}", near_match(str(extends), bases)
+        why = "That must be a strategy that extends no other."
+        problems.append(Problem(what, why, fix, file.document.where(("extends",))))
+    parent = files[extends] if extends in bases else None
+    if parent is not None and isinstance(parent.document.data.get("parameters"), Mapping):
+        file.parent = parent
+        data.setdefault("parameters", {})
+    if isinstance(data.get("parameters"), Mapping):
+        shared.include(file, problems)

@@ -12,7 +12,7 @@ import vl_convert
 from markupsafe import Markup
 
 from sweeper.findings import words
-from sweeper.reporting.blocks import LegendEntry
+from sweeper.reporting.blocks import Drawing, LegendEntry
 from sweeper.reporting.charts.scales import Scale
 from sweeper.reporting.charts.svg import clean_svg
 from sweeper.reporting.palette import look
@@ -73,15 +73,39 @@ class Sheet:
         spec: dict[str, Any] = chart.configure(**_THEME).to_dict(validate=False)
         return {**spec, "datasets": self._rows}
 
-    def draw(self, chart: Any, title: str, description: str) -> Markup:
-        """The drawing.
+    def draw(self, chart: Any, title: str, description: str) -> Drawing:
+        """The drawing, which ``drawn`` turns into SVG.
 
         Args:
             chart: A layered or single chart of this sheet, with width and height.
             title: What it shows.
             description: What it says, for people who do not see it.
         """
-        return clean_svg(_svg(json.dumps(self.spec(chart))), title, description)
+        return Drawing(json.dumps(self.spec(chart)), title, description)
+
+
+class NotDrawn(Exception):
+    """The drawing engine refused a chart."""
+
+
+def drawn(drawing: Drawing) -> Markup:
+    """The SVG of one drawing.
+
+    The engine (V8) ends the whole process where it cannot reserve address space, so whoever must
+    not end calls this in a child process.
+
+    Raises:
+        NotDrawn: The engine raised.
+    """
+    try:
+        text = _svg(drawing.spec)
+    except BaseException as error:
+        # A panic of the engine's Rust code is no Exception and has no class to import.
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        line = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise NotDrawn(line[:300]) from error
+    return clean_svg(text, drawing.title, drawing.description)
 
 
 def plain(field: str) -> Any:

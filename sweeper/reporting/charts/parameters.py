@@ -204,7 +204,7 @@ def importance_panel(findings: list[ParameterFinding], description: str) -> Pane
     most = max(row["high"] for row in rows) or 1.0
     x = alt.Scale(domain=[0, most], nice=False)
     y = alt.Y("y:Q", scale=alt.Scale(domain=[len(rows) - 0.6, -0.7], nice=False), axis=None)
-    title = alt.Axis(title="importance (share, range over 5 seeds)", format=".1~f", tickCount=4)
+    title = alt.Axis(title="importance (share)", format=".1~f", tickCount=4)
     value = alt.X("value:Q", scale=x, axis=title)
     bars = sheet.chart(rows).mark_bar(height=7, color=style.color, opacity=0.55)
     whiskers = sheet.chart(rows).mark_rule(strokeWidth=1.25, color=INK)

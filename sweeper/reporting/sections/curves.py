@@ -19,12 +19,14 @@ from sweeper.reporting.blocks import (
 from sweeper.reporting.charts.curves import curves, drawn_trials
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
 
 # So many trials that stopped are named; the table of trials has all.
 _NAMED = 6
 
 
+@section(40)
 def curves_section(report: Report) -> Section:
     """Learning curves with the pruned and the failed ones."""
     findings = report.findings

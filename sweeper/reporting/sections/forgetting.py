@@ -31,11 +31,13 @@ from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.forgetting import dumbbell, points_lost
 from sweeper.reporting.charts.strategies import Cost, cost_panel
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import drawn, interval_text, strategy_cell
 
 _MOST_TRIALS = 20
 
 
+@section(70)
 def forgetting_section(report: Report) -> Section:
     """Base against tuned by task; what general text costs each trial."""
     measured = report.findings.forgetting

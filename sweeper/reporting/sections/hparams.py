@@ -17,6 +17,7 @@ from sweeper.reporting.charts.parameters import (
 )
 from sweeper.reporting.charts.scales import fit
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
 
 # The parameters that a reader looks for first, and how many of a strategy are drawn.
@@ -24,6 +25,7 @@ _FIRST = ("learning_rate", "r", "num_virtual_tokens", "reduction_factor", "head_
 _PANELS = 3
 
 
+@section(50)
 def hparams_section(report: Report) -> Section:
     """A figure for each strategy, then a table of all parameters that were searched."""
     findings = report.findings
@@ -103,7 +105,13 @@ def _table(report: Report) -> Table:
         Column("completed trials", number=True, pointer="/trials"),
     ]
     if shown:
-        columns.append(Column("importance", unit="share, range over 5 seeds", number=True))
+        columns.append(
+            Column(
+                "importance",
+                unit="share; range where a fifth of the trials is left out",
+                number=True,
+            )
+        )
     columns.append(Column("remark"))
     return Table(
         id="parameter-table",

@@ -6,9 +6,11 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.reporting.blocks import Block, Code, Fact, Facts, Section
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.plan import plan_table
 
 
+@section(110)
 def repro_section(report: Report) -> Section:
     """Command, spec, versions, hardware, seeds, data and revisions."""
     found = report.findings.reproduction

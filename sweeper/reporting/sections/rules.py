@@ -17,8 +17,10 @@ from sweeper.reporting.blocks import (
     Text,
 )
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
 
 
+@section(120)
 def rules_section(report: Report) -> Section:
     """Every rule that shaped the plan, and what this study says of it."""
     rules = report.findings.rules
@@ -67,6 +69,7 @@ def _table(rules: tuple[RuleFinding, ...]) -> Table:
     )
 
 
+@section(130)
 def limits_section(report: Report) -> Section:
     """What weakens the verdict, in numbers, and what would remove it."""
     limits = report.findings.limits

@@ -10,6 +10,7 @@ from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, 
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.search import progress, reference_rules, slope
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import (
     completed,
     drawn,
@@ -24,6 +25,7 @@ from sweeper.reporting.sections.plan import bill_text
 from sweeper.trials import BaselineResult
 
 
+@section(20)
 def search_section(report: Report) -> Section:
     """Default against best, best so far, baselines."""
     findings = report.findings

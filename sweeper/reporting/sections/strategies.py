@@ -10,6 +10,7 @@ from sweeper.reporting.blocks import Block, Cell, Column, Figure, LegendEntry, R
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.strategies import Cost, cost_panel
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.forgetting import forgetting_cost
 from sweeper.reporting.sections.parts import (
     completed,
@@ -27,6 +28,7 @@ from sweeper.reporting.sections.plan import rejected_table
 from sweeper.reporting.sections.predicted import predicted_table
 
 
+@section(30)
 def strategies_section(report: Report) -> Section:
     """Table and cost charts."""
     blocks: list[Block] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import ClassFindings, ClassRow, TestedModel
+from sweeper.metrics.base import metrics
 from sweeper.reporting.blocks import Block, Cell, Column, Row, Table
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.parts import number_cell
@@ -13,19 +14,6 @@ from sweeper.reporting.sections.parts import number_cell
 MATRIX = 15
 # Lines of a table of classes or confusions; report.json has all of them.
 LINES = 20
-# How metrics are headed, and their unit; those of answers in writing come after the loss's own.
-_LOSS_METRICS = {
-    "accuracy": ("accuracy", "%"),
-    "macro_f1": ("macro-F1", "%"),
-    "perplexity": ("perplexity", ""),
-    "bits_per_byte": ("bits per byte", ""),
-}
-_WRITTEN_METRICS = {
-    "bleu": ("BLEU", "0 to 100"),
-    "chrf": ("chrF", "0 to 100"),
-    "rougeL": ("ROUGE-L", "%"),
-    "exact_match": ("exact match", "%"),
-}
 
 
 def tested_blocks(report: Report) -> list[Block]:
@@ -36,7 +24,11 @@ def tested_blocks(report: Report) -> list[Block]:
 def _tested(report: Report) -> Table:
     findings = report.findings
     models = findings.tested
-    plain = [n for n in _LOSS_METRICS if any(n in model.metrics for model in models)]
+    plain = [
+        name
+        for name, metric in metrics().items()
+        if metric.of != "answers" and any(name in model.metrics for model in models)
+    ]
     written = _written(models)
     head = [n for n in plain if n != findings.metric.name]
     columns = [Column("model", pointer="/title"), Column("seeds", number=True, pointer="/seeds")]
@@ -48,8 +40,8 @@ def _tested(report: Report) -> Table:
     columns += [
         Column("loss", unit=findings.loss_unit, number=True, pointer="/loss/value"),
         Column("95% CI", unit=findings.loss_unit, number=True),
-        *(_column(_LOSS_METRICS[n], f"/metrics/{n}") for n in head),
-        *(_column(_WRITTEN_METRICS.get(n, (n, "%")), f"/generated/metrics/{n}") for n in written),
+        *(_column(n, f"/metrics/{n}") for n in head),
+        *(_column(n, f"/generated/metrics/{n}") for n in written),
     ]
     return Table(
         id="tested",
@@ -67,12 +59,17 @@ def _written(models: tuple[TestedModel, ...]) -> list[str]:
     """Metrics of answers in writing, in the order of the table."""
     there = {name for model in models if model.generated for name in model.generated.metrics}
     passes = sorted((n for n in there if n.startswith("pass@")), key=lambda n: int(n[5:]))
-    return [*(n for n in _WRITTEN_METRICS if n in there), *passes]
+    known = (n for n, metric in metrics().items() if metric.of == "answers" and metric.shown)
+    return [*(n for n in known if n in there), *passes]
 
 
-def _column(titled: tuple[str, str], pointer: str) -> Column:
-    title, unit = titled
-    return Column(title, unit=unit, number=True, pointer=pointer)
+def _column(name: str, pointer: str) -> Column:
+    title = metrics()[name].title if name in metrics() else name
+    return Column(title, unit=_unit(name), number=True, pointer=pointer)
+
+
+def _unit(name: str) -> str:
+    return metrics()[name].unit if name in metrics() else "%"  # pass@k, of any k
 
 
 def _row(
@@ -83,15 +80,15 @@ def _row(
         cells += [_share(model.score.value), Cell(_ends(model.score, 100))]
     cells += [Cell(words.loss(model.loss.value if model.loss else None, model.loss))]
     cells += [Cell(_ends(model.loss, 1))]
-    cells += [_metric(n, model.metrics, _LOSS_METRICS[n][1]) for n in head]
+    cells += [_metric(n, model.metrics) for n in head]
     own = model.generated.metrics if model.generated else {}
-    cells += [_metric(n, own, _WRITTEN_METRICS.get(n, (n, "%"))[1]) for n in written]
+    cells += [_metric(n, own) for n in written]
     return Row(tuple(cells), trial=model.trial, pointer=pointer)
 
 
-def _metric(name: str, metrics: dict[str, float], unit: str) -> Cell:
-    value = metrics.get(name)
-    return _share(value) if unit == "%" else number_cell(value)
+def _metric(name: str, scored: dict[str, float]) -> Cell:
+    value = scored.get(name)
+    return _share(value) if _unit(name) == "%" else number_cell(value)
 
 
 def _share(value: float | None) -> Cell:
@@ -111,8 +108,10 @@ def _note(models: tuple[TestedModel, ...]) -> str:
     note = "Lower loss is better. Intervals are over items and, where a model has several, seeds."
     if wrote:
         items = words.plural(wrote[0].items, "test item")
+        overlaps = (one for one in metrics().values() if one.of == "answers" and one.shown)
+        titles = ", ".join(one.title for one in overlaps)
         note += (
-            f" Text overlap (BLEU, chrF, ROUGE-L, exact match) is of answers to the first {items}, "
+            f" Text overlap ({titles}) is of answers to the first {items}, "
             f"written greedily by one training, at most {wrote[0].most_tokens} tokens each."
         )
     if any(name.startswith("pass@") for one in wrote for name in one.metrics):

@@ -10,6 +10,7 @@ from sweeper.findings.limitations import LOST_SHARE
 from sweeper.findings.record import TrialRow
 from sweeper.reporting.blocks import Block, Bullets, Cell, Column, Empty, Row, Section, Table
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import (
     no_trials,
     number_cell,
@@ -39,6 +40,7 @@ _REMEDIES = {
 }
 
 
+@section(90)
 def trials_section(report: Report) -> Section:
     """The table of all trials, best first."""
     findings = report.findings
@@ -130,6 +132,7 @@ def _remark(trial: TrialRow) -> str:
     return "; ".join(told)
 
 
+@section(100)
 def failures_section(report: Report) -> Section:
     """Failures by class with what they needed, had, and said last."""
     failed = [(i, t) for i, t in enumerate(report.findings.trials) if t.state == "FAIL"]

@@ -6,18 +6,21 @@ from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Sample
 from sweeper.reporting.blocks import Block, Empty, Fact, SampleCard, SampleList, Section
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.tested import class_blocks
 
 # Longer outputs are cut: a report is read, not searched.
 SAMPLE_CHARACTERS = 1200
 
 
+@section(60)
 def data_size_section(report: Report) -> Section:
     """How much data do I need?"""
     block = _empty(report.findings.data_size)
     return Section("data-size", "Data size", "How much data do I need?", (block,))
 
 
+@section(80)
 def samples_section(report: Report) -> Section:
     """What do outputs look like?"""
     samples = report.findings.samples

@@ -19,6 +19,7 @@ from sweeper.reporting.blocks import (
 )
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
+from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import memory_name
 from sweeper.reporting.sections.plan import plan_blocks
 from sweeper.reporting.sections.tested import tested_blocks
@@ -32,6 +33,7 @@ BADGES = {
 }
 
 
+@section(10)
 def verdict_section(report: Report) -> Section:
     """The answer first."""
     blocks: list[Block] = [_card(report)]

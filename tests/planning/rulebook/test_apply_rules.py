@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.errors import RuleError
 from sweeper.plan import Parameter
 from sweeper.planning.planner import make_plan
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, standings
@@ -192,3 +193,64 @@ def test_large_models_have_no_dropout_and_a_reason_for_it(scene: Any, strategy: 
     assert "dropout" in large.why
     small = standing(rule_book(), scene, strategy, model="13B").parameters["lora_dropout"]
     assert small.default == 0.05
+
+
+OWN_LORA = """\
+strategy: lora
+title: Our LoRA
+what: LoRA as we train it.
+quality: {text: as measured by us, source: house rule}
+parameters:
+  learning_rate:
+    kind: float
+    log: true
+    range: [1.0e-3, 2.0e-3]
+    default: 1.5e-3
+    source: house rule
+    why: Our models want it.
+  training: shared
+  num_train_epochs: {shared: true, default: 2}
+"""
+
+
+def own_strategy(tmp_path: Path, rules: str = "") -> RuleBook:
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "lora.yaml").write_text(OWN_LORA, encoding="utf-8")
+    if rules:
+        return book_with(tmp_path, rules)
+    return rule_book((str(tmp_path),))
+
+
+def test_what_a_users_own_strategy_file_states_is_kept(tmp_path: Path, scene: Any) -> None:
+    found = standing(own_strategy(tmp_path), scene)
+    rate, epochs = found.parameters["learning_rate"], found.parameters["num_train_epochs"]
+    assert (rate.low, rate.high, rate.default) == (1e-3, 2e-3, 1.5e-3)
+    assert rate.source == "house rule"
+    assert epochs.default == 2
+    kept = {c.effect: c for c in found.cautions if c.effect.startswith("not applied")}
+    assert set(kept) == {"not applied to learning_rate", "not applied to num_train_epochs"}
+    text = kept["not applied to learning_rate"].why
+    assert "your own strategy file gives 1e-3 to 2e-3 (1.5e-3), and the plan keeps it" in text
+    assert "lora-learning-rate" in text
+    assert "Leave learning_rate out of your file" in text
+
+
+def test_rules_that_ship_change_what_it_includes_and_does_not_state(
+    tmp_path: Path, scene: Any
+) -> None:
+    found = standing(own_strategy(tmp_path), scene, rows=400)
+    batch = found.parameters["per_device_train_batch_size"]
+    assert (batch.choices, batch.default) == ((4, 8, 16), 8)
+    assert found.score == standing(rule_book(), scene, rows=400).score
+
+
+def test_a_users_own_rule_changes_what_their_strategy_file_states(
+    tmp_path: Path, scene: Any
+) -> None:
+    book = own_strategy(tmp_path, "{lora.learning_rate: {default: 2.0e-3}}")
+    assert standing(book, scene).parameters["learning_rate"].default == 2e-3
+
+
+def test_a_users_own_rule_is_held_to_their_own_strategy_file(tmp_path: Path) -> None:
+    with pytest.raises(RuleError, match=r"is allowed from 0\.001 to 0\.002"):
+        own_strategy(tmp_path, "{lora.learning_rate: {default: 2.0e-4}}")

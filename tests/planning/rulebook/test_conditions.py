@@ -5,11 +5,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from sweeper.errors import Problem
-from sweeper.planning.rulebook.conditions import ALWAYS, Condition, comparisons, parse_condition
+from sweeper.planning.rulebook.conditions import (
+    ALWAYS,
+    Comparison,
+    Condition,
+    Group,
+    comparisons,
+)
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.yamlfile import parse
+from sweeper.yaml_models import checked
+from sweeper.yamlfile import Document, parse
 
 KNOWN: dict[str, Any] = dict.fromkeys(FACTS) | {
     "examples": 1000,
@@ -19,10 +27,13 @@ KNOWN: dict[str, Any] = dict.fromkeys(FACTS) | {
 }
 
 
-def condition(text: str) -> tuple[Condition, list[Problem]]:
+CONDITION: TypeAdapter[Comparison | Group] = TypeAdapter(Condition)
+
+
+def condition(text: str) -> tuple[Comparison | Group, list[Problem]]:
     document = parse(text, "rules.yaml")
     problems: list[Problem] = list(document.problems)
-    return parse_condition(document.data, document, (), problems), problems
+    return checked(CONDITION, document, (), problems) or ALWAYS, problems
 
 
 @pytest.mark.parametrize(
@@ -61,14 +72,14 @@ def test_a_condition_is_true_false_or_unknown(text: str, expected: bool | None) 
     [
         ("task: code\nexamples_: {min: 1}", 2, "Did you mean 'examples'?"),
         ("examples: {mni: 1}", 1, "Did you mean 'min'?"),
-        ("examples: {min: many}", 1, "not a number"),
-        ("task: {min: 3}", 1, "not a number"),
+        ("examples: {min: many}", 1, "must be a number"),
+        ("task: {min: 3}", 1, "there is no key 'min' here"),
         ("task: cod", 1, "Did you mean 'code'?"),
-        ("bf16: 3", 1, "It is a flag"),
+        ("bf16: 3", 1, "true or false"),
         ("classes: {known: 1}", 1, "true or false"),
-        ("task: {in: code}", 1, "is not a list"),
+        ("task: {in: code}", 1, "must be a list"),
         ("not: 3", 1, "is not a mapping"),
-        ("all:\n  - task: code\n  - wat: 1", 3, "there is no fact 'wat'"),
+        ("all:\n  - task: code\n  - wat: 1", 3, "there is no key 'wat' here"),
         ("- task", 1, "is not a mapping"),
     ],
 )
@@ -103,6 +114,7 @@ def test_a_condition_reads_as_words() -> None:
     )
 )
 def test_any_data_gives_a_condition_and_problems_never_an_exception(data: Any) -> None:
-    document = parse("{}", "wild.yaml")
     problems: list[Problem] = []
-    assert parse_condition(data, document, (), problems).holds(KNOWN) in (True, False, None)
+    found = checked(CONDITION, Document("wild.yaml", data), (), problems)
+    assert (found is None) == bool(problems)
+    assert found is None or found.holds(KNOWN) in (True, False, None)

@@ -8,14 +8,16 @@ import yaml
 
 from sweeper import resources
 from sweeper.planning.rulebook.rules import rule_book
-from sweeper.planning.rulebook.schema import rules_schema, strategy_schema
+from sweeper.planning.rulebook.schema import parameters_schema, rules_schema, strategy_schema
 
 RULES = sorted((resources.search_spaces() / "rules").glob("**/*.yaml"))
+PARAMETERS = sorted((resources.search_spaces() / "parameters").glob("**/*.yaml"))
 STRATEGIES = sorted((resources.search_spaces() / "strategies").glob("**/*.yaml"))
 
 
 def test_there_are_files_to_check() -> None:
     assert RULES
+    assert PARAMETERS
     assert STRATEGIES
 
 
@@ -44,6 +46,12 @@ def test_every_shipped_strategy_file_fits_the_schema(strategies: Any, path: Any)
     assert [*strategies.iter_errors(yaml.safe_load(path.read_text(encoding="utf-8")))] == []
 
 
+@pytest.mark.parametrize("path", PARAMETERS, ids=lambda path: path.stem)
+def test_every_file_of_shared_parameters_fits_the_schema(path: Any) -> None:
+    found = validator(parameters_schema())
+    assert [*found.iter_errors(yaml.safe_load(path.read_text(encoding="utf-8")))] == []
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -51,6 +59,9 @@ def test_every_shipped_strategy_file_fits_the_schema(strategies: Any, path: Any)
         {"when": {"exampels": {"min": 1}}},
         {"when": {"task": "cod"}},
         {"then": {"prefer": {"lroa": 1}}},
+        {"then": {"leave_out": ["lroa"]}},
+        {"then": {"parameters": {"lora.rank": {"default": 1}}}},
+        {"then": {"parameters": {"lora.r": {"*target": "lora.r"}}}},
         {"then": {}},
         {"sorce": "me"},
     ],

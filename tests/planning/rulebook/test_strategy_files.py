@@ -3,11 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sweeper import resources
 from sweeper.errors import Problem, UsageError
 from sweeper.planning.rulebook.rules import rule_book
-from sweeper.planning.rulebook.strategy_files import load_strategies
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
 
 GOOD = """\
 strategy: mine
@@ -39,7 +40,7 @@ parameters:
 PATHS = sorted((resources.search_spaces() / "strategies").glob("**/*.yaml"))
 
 
-def load(tmp_path: Path, text: str) -> tuple[object, list[Problem]]:
+def load(tmp_path: Path, text: str) -> tuple[DeclaredStrategy | None, list[Problem]]:
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     problems: list[Problem] = []
     return load_strategies((tmp_path,), problems).get("mine"), problems
@@ -87,24 +88,34 @@ def test_a_good_file_is_read_whole(tmp_path: Path) -> None:
     [
         ("strategy: mine", "strategy: yours", "Rename the file to yours.yaml"),
         ("title: Mine\n", "titel: Mine\n", "Did you mean 'title'?"),
-        ("quality: {text: good, source: me}", "quality: good", "needs a text and a source"),
+        (
+            "quality: {text: good, source: me}",
+            "quality: good",
+            "Write it as {text: ..., source: ...}.",
+        ),
         ("kind: float", "kind: real", "Known: categorical, float, int"),
-        ("range: [1.0e-4, 1.0e-3]", "range: [1.0e-6, 1.0e-3]", "leaves it"),
-        ("range: [1.0e-4, 1.0e-3]", "range: 1.0e-4", "Write [low, high]"),
+        ("range: [1.0e-4, 1.0e-3]", "range: [1.0e-6, 1.0e-3]", "The allowed range is"),
+        ("range: [1.0e-4, 1.0e-3]", "range: 1.0e-4", "Write it as [0.0001, 0.0003]."),
         ("default: 3.0e-4", "default: 3.0e-2", "must lie within the range"),
         ("allowed: [1.0e-5, 1.0e-2]", "allowed: [-1.0, 1.0]", "log with allowed low"),
         ("default: random", "default: rnadom", "Did you mean 'random'?"),
-        ("choices: [random, probe]", "choices: random", "Write [a, b]"),
-        ("parameter: head_init", "parameter: head_inti", "does not stand before it"),
+        ("choices: [random, probe]", "choices: random", "Write it as [a, b]."),
+        ("parameter: head_init", "parameter: head_inti", "is not declared before it"),
         ("values: [random]", "values: [tossed]", "head_init is never 'tossed'"),
         ("model_kind: decoder", "model_knid: decoder", "Did you mean 'model_kind'?"),
-        ("    why: Because.\n  learning", "  learning", "head_init.why is missing"),
-        ("    log: true", "    log: true\n    prior: {center: high}", "prior ="),
-        ("requires:", "extends: nobody\nrequires:", "extends 'nobody'"),
-        ("requires:", "optimizers: [{when: {}}]\nrequires:", "an optimizer needs 'use'"),
-        ("requires:", "order: first\nrequires:", "is not a whole number"),
-        ("requires:", "begins_as_base: maybe\nrequires:", "is neither true nor false"),
-        ("requires:", "gradient_checkpointing: 1\nrequires:", "is neither true nor false"),
+        ("    why: Because.\n  learning", "  learning", "why is missing"),
+        (
+            "    log: true",
+            "    log: true\n    prior: {center: 2e-4}",
+            "Write {center: 2e-4, spread: 0.3}",
+        ),
+        ("    log: true", "    log: true\n    choices: [1, 2]", "there is no key 'choices' here"),
+        ("    log: true", "    log: true\n    prior: {center: high}", "center = 'high'"),
+        ("requires:", "extends: nobody\nrequires:", "extends = 'nobody'"),
+        ("requires:", "optimizers: [{when: {}}]\nrequires:", "use is missing"),
+        ("requires:", "order: first\nrequires:", "It must be a whole number."),
+        ("requires:", "begins_as_base: maybe\nrequires:", "It must be true or false."),
+        ("requires:", "gradient_checkpointing: 1\nrequires:", "It must be true or false."),
     ],
 )
 def test_a_mistake_in_a_strategy_file_is_named_with_its_line(
@@ -116,7 +127,80 @@ def test_a_mistake_in_a_strategy_file_is_named_with_its_line(
     assert all("mine.yaml:" in problem.where for problem in problems)
 
 
+def test_no_two_strategy_files_hold_the_same_parameter() -> None:
+    blocks: dict[str, str] = {}
+    files = sorted(resources.search_spaces().glob("parameters/*.yaml")) + PATHS
+    for path in files:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, item in (data if path not in PATHS else data.get("parameters", {})).items():
+            if item == "shared":
+                continue
+            ranges = {key: value for key, value in item.items() if key not in ("why", "source")}
+            block = f"{name}: {ranges}"
+            assert block not in blocks, f"{path.stem} and {blocks[block]} both declare {name}"
+            blocks[block] = path.stem
+
+
+def test_what_trains_by_gradient_can_be_held_back_from_forgetting() -> None:
+    guards = {"replay_share", "kl_weight", "general_loss_limit", "early_stopping_patience"}
+    for name, strategy in rule_book().strategies.items():
+        if "num_train_epochs" in strategy.parameters:
+            assert {*guards, "first_stage", "class_weight"} <= set(strategy.parameters), name
+
+
+SHARED = """\
+weight_decay:
+  kind: float
+  range: [0.0, 0.1]
+  default: 0.01
+  source: common practice
+  why: A small pull.
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "default", "words"),
+    [
+        ("training: shared", 0.01, ""),
+        ("weight_decay: shared", 0.01, ""),
+        ("weight_decay: {shared: true, default: 0.1}", 0.1, ""),
+        ("weight_decay: {shared: true, default: 0.2}", None, "mine.yaml:"),
+        ("weight_decay: {shared: true, log: true}", None, "training.yaml:"),
+        ("trainig: shared", None, "Did you mean 'training'?"),
+        ("weight_decy: {shared: true}", None, "Did you mean 'weight_decay'?"),
+    ],
+)
+def test_a_strategy_includes_a_shared_parameter_with_what_differs(
+    tmp_path: Path, line: str, default: float | None, words: str
+) -> None:
+    for folder in ("strategies", "parameters"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "parameters" / "training.yaml").write_text(SHARED, encoding="utf-8")
+    strategy, problems = load(tmp_path / "strategies", GOOD + f"  {line}\n")
+    if default is None:
+        assert words in str(problems[0])
+        return
+    assert not problems
+    assert strategy is not None
+    assert [*strategy.parameters] == ["head_init", "learning_rate", "weight_decay"]
+    assert strategy.parameters["weight_decay"].parameter.default == default
+
+
 def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("a: [", encoding="utf-8")
     with pytest.raises(UsageError, match="not YAML"):
         load_strategies((tmp_path,), [])
+
+
+def test_a_file_of_shared_parameters_adds_to_the_one_that_ships(tmp_path: Path) -> None:
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "parameters").mkdir()
+    (tmp_path / "parameters" / "training.yaml").write_text(SHARED, encoding="utf-8")
+    problems: list[Problem] = []
+    shipped = resources.search_spaces() / "strategies"
+    full = load_strategies((shipped, tmp_path / "strategies"), problems)["full"]
+    assert not problems
+    assert full is not None
+    assert full.parameters["weight_decay"].why == "A small pull."
+    assert full.layer("weight_decay") == 1
+    assert full.layer("num_train_epochs") == 0

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
-from sweeper import resources
 from sweeper.data.examples import Dataset, Example, Message, digest
+from sweeper.planning.rulebook.fact_table import FACTS
+from sweeper.planning.rulebook.rules import rule_book
 from sweeper.spec import ModelSpec, Spec
 from sweeper.strategies.discovery import strategies
 from sweeper.training.base_model.context import ModelContext
@@ -16,18 +16,14 @@ from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.run import train_trial
 
-FILES = sorted((resources.search_spaces() / "strategies").glob("*.yaml"))
 # What a tiny model needs to move within a few steps, where a default suits real ones.
 QUICK = {"learning_rate": 5e-3, "num_virtual_tokens": 4, "r": 4, "reduction_factor": 4}
 
 
 def defaults(name: str) -> dict[str, Any]:
-    files = {path.stem: yaml.safe_load(path.read_text()) for path in FILES}
-    parameters: dict[str, Any] = {}
-    while name:
-        parameters = {**files[name].get("parameters", {}), **parameters}
-        name = files[name].get("extends", "")
-    chosen = {key: value["default"] for key, value in parameters.items() if "default" in value}
+    declared = rule_book().strategies[name].parameters
+    known = dict.fromkeys(FACTS) | {"new_head": True}
+    chosen = {key: one.parameter.default for key, one in declared.items() if one.when.holds(known)}
     return chosen | {key: value for key, value in QUICK.items() if key in chosen}
 
 

@@ -1,0 +1,124 @@
+"""The actor that holds one worker: the same process that the local pool starts, on another machine.
+
+The worker dies with its actor, however that ends. Everything that passes to and from the command
+is bytes and plain values, so that an actor of another version of sweeper can be told from one that
+is broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import ray
+from pydantic import ValidationError
+
+import sweeper
+from sweeper.execution.job import Hello, line_of, read_order
+from sweeper.execution.pools.local_pool import LocalPool
+from sweeper.execution.pools.pool import Gone
+from sweeper.execution.worker.run_check import Briefing, missing
+from sweeper.runfolder import RunFolder
+
+# How often a worker is looked at that keeps its pipe open and says nothing.
+_LOOK_SECONDS = 0.1
+
+# Lines of messages, and how the worker's process ended once it has: its status, and whether the
+# system killed it for its memory.
+Heard = tuple[list[bytes], tuple[int | None, bool] | None]
+
+
+class WorkerActor:
+    """One worker process, on the machine where Ray has placed this actor.
+
+    All methods run on one thread, that of the actor's event loop: the worker is tied to the life of
+    the thread that started it, and ``LocalPool`` belongs to one thread.
+
+    Args:
+        folder: The run's folder, as every machine sees it.
+        briefing: What the worker is told first, as JSON.
+        name: The worker's name.
+        environment: What the worker gets besides the GPUs that Ray gave to this process.
+    """
+
+    def __init__(
+        self, folder: str, briefing: str, name: str, environment: Mapping[str, str]
+    ) -> None:
+        # Ray sets the thread count too, by the CPUs it was asked for, but not how threads wait.
+        os.environ.update(environment)
+        self._run, self._briefing, self._name = RunFolder(Path(folder)), briefing, name
+        self._pool: LocalPool | None = None
+        self._refusal: Hello | None = None
+
+    async def begin(self) -> str:
+        """Start the worker, if this machine sees the run.
+
+        Returns:
+            Ray's name of this node.
+        """
+        problems = self._problems()
+        if problems:
+            # Without the folder there is no log, so the worker itself cannot say it.
+            self._refusal = Hello(
+                host=socket.gethostname(), process=os.getpid(), problems=tuple(problems)
+            )
+        else:
+            told = Briefing.model_validate_json(self._briefing)
+            self._pool = LocalPool(self._run, told, [{}], first=int(self._name))
+            self._pool.start(1)
+        return str(ray.get_runtime_context().get_node_id())
+
+    def _problems(self) -> list[tuple[str, str, str]]:
+        try:
+            told = Briefing.model_validate_json(self._briefing)
+        except ValidationError:
+            here = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
+            return [(here, "The command is of another version.", "")]
+        return missing(self._run, told)
+
+    async def poll(self, seconds: float) -> Heard:
+        """What the worker says within that time; returns as soon as it says something."""
+        if self._refusal is not None:
+            return [line_of(self._refusal)], (0, False)
+        assert self._pool is not None
+        limit = time.monotonic() + seconds
+        while True:
+            heard = self._heard(self._pool)
+            left = limit - time.monotonic()
+            if heard[0] or heard[1] or left <= 0:
+                return heard
+            await _readable(self._pool, min(left, _LOOK_SECONDS))
+
+    def _heard(self, pool: LocalPool) -> Heard:
+        lines: list[bytes] = []
+        for each in pool.poll(0):
+            if isinstance(each, Gone):
+                return lines, (each.status, each.out_of_memory)
+            lines.append(line_of(each.message))
+        return lines, None
+
+    async def send(self, line: bytes) -> None:
+        """Pass an order on."""
+        if self._pool is not None:
+            self._pool.send(self._name, read_order(line))
+
+    async def kill(self) -> None:
+        """End the worker at once with all that it started; ``poll`` tells of it."""
+        if self._pool is not None:
+            self._pool.kill()
+
+
+async def _readable(pool: LocalPool, seconds: float) -> None:
+    """Wait until the worker has said something, or for that time."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pool.fileno(), ready.set)
+    try:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ready.wait(), seconds)
+    finally:
+        loop.remove_reader(pool.fileno())

@@ -1,0 +1,158 @@
+"""The Ray cluster that a command uses: joined, or started on this machine alone; what it has."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import ray
+from ray._private import ray_constants
+
+from sweeper.errors import RunError
+from sweeper.execution.pools.ray_request import Request, words_of
+
+# People hear of what has no place after so long.
+WAIT_SECONDS = 30.0
+# A node that a cluster launcher or KubeRay has started has this label, which is the name of the
+# node group that it may start more of. Ray documents the label; whether an autoscaler runs it tells
+# nobody: its own status and configuration are private, and are there without one too.
+_GROUP = "ray.io/node-group"
+_REACH_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that is alive.
+
+    Args:
+        name: Ray's.
+        host: Its name for people.
+        resources: All that it has, taken or not.
+        group: The group that an autoscaler started it from; empty without one.
+    """
+
+    name: str
+    host: str
+    resources: dict[str, float]
+    group: str = ""
+
+
+def nodes() -> list[Node]:
+    """The nodes that are alive now."""
+    return [
+        Node(
+            node["NodeID"],
+            node["NodeManagerHostname"],
+            dict(node["Resources"]),
+            node.get("Labels", {}).get(_GROUP, ""),
+        )
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+
+
+def has_autoscaler() -> bool:
+    """Whether the cluster may start nodes by itself when something does not fit."""
+    return any(node.group for node in nodes())
+
+
+def carried(request: Request, what: str) -> int:
+    """How many of these the nodes that are alive carry, if others do not use them.
+
+    Args:
+        request: What each asks for.
+        what: They are, in a word or two.
+
+    Raises:
+        RunError: None, and no autoscaler starts larger nodes.
+    """
+    alive = nodes()
+    count = sum(request.fitting(node.resources) for node in alive)
+    if count or has_autoscaler():
+        return count
+    largest = max(
+        (node.resources for node in alive),
+        key=lambda has: [has.get(name, 0.0) for name in ("GPU", "CPU", "memory")],
+        default={},
+    )
+    raise RunError(
+        f"no node of the Ray cluster can carry {what}, and no autoscaler starts others",
+        why=f"It asks for {request}; the largest node has {words_of(largest)}.",
+        fix="Add a node, or choose fewer or cheaper strategies (--strategies).",
+        where="--executor ray",
+    )
+
+
+def address_of(asked: str | None) -> str | None:
+    """The cluster that is named, in the spec or in the environment; None for this machine."""
+    return asked or os.environ.get("RAY_ADDRESS") or None
+
+
+def join(asked: str | None) -> None:
+    """Join the cluster that is named, or start Ray on this machine alone. Once a process.
+
+    Raises:
+        RunError: The cluster cannot be reached.
+    """
+    if ray.is_initialized():
+        return
+    address = address_of(asked)
+    try:
+        with _undisturbed():
+            if address is None:
+                _start()
+            else:
+                _reach(address)
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RunError(
+            f"cannot reach the Ray cluster at {address or 'this machine'}",
+            why=str(error).strip().splitlines()[0],
+            fix="Start it with 'ray start --head', or leave --ray-address and RAY_ADDRESS out to "
+            "use this machine alone.",
+            where="--ray-address",
+        ) from error
+
+
+def _reach(address: str) -> None:
+    # Where nothing listens Ray tries for more than two minutes, and writes into the terminal.
+    if address.startswith("ray://"):
+        raise ValueError("Ray Client is not supported: give the command on a node of the cluster.")
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+
+
+def _start() -> None:
+    # Ray starts its workers at a niceness of 15: on a machine with other work they stand still.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    # Whoever reaches Ray's ports may run code as this user. Ray listens to all networks, and turns
+    # a loopback address that it is given into an outer one, except where it takes the machine for
+    # one that never belongs to a cluster (services.get_node_ip_address of Ray 2.60).
+    cluster = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        ray.init(
+            address="local",
+            _node_ip_address="127.0.0.1",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = cluster
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():  # Ray takes TERM for itself
+            signal.signal(number, handler)

@@ -1,0 +1,290 @@
+"""Workers as Ray actors, on this machine or on a cluster.
+
+Each actor holds one ordinary worker process (``ray_actor``). Where a worker runs, when there is
+room for one and which machine is gone is Ray's to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayError
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from sweeper.errors import RunError
+from sweeper.execution.job import Hello, Order, line_of, read_message
+from sweeper.execution.pools import ray_cluster
+from sweeper.execution.pools.local_pool import last_lines, log_of
+from sweeper.execution.pools.placement import GPUS, quiet_threads
+from sweeper.execution.pools.pool import Gone, Said
+from sweeper.execution.pools.ray_actor import WorkerActor
+from sweeper.execution.pools.ray_request import Request, request_for
+from sweeper.execution.worker.run_check import Briefing
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec
+
+# An actor answers when its worker speaks, and else this often.
+_ANSWER_SECONDS = 5.0
+# An actor that was told to end its worker and does not answer within this time is ended itself.
+_KILL_SECONDS = 5.0
+# So many actors in a row that never began, with none between them that did: Ray cannot start them.
+_STARTS_ALLOWED = 9
+_KILLED = -9
+_NODE = "ray.io/node-id"
+
+
+def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple[RayPool, str]:
+    """Join the cluster, or start Ray on this machine, and see what it can carry.
+
+    Returns:
+        The pool, and why there will be fewer workers than asked for; empty if there will not.
+
+    Raises:
+        RunError: The cluster cannot be reached, or none of its nodes can ever carry a worker.
+    """
+    ours = not ray.is_initialized()
+    ray_cluster.join(spec.search.ray_address)
+    asked = spec.search.workers
+    request = request_for(plan, asked, [node.resources for node in ray_cluster.nodes()])
+    carried = ray_cluster.carried(request, "a worker")
+    pool = RayPool(run, briefing, asked, request, ours=ours)
+    if carried >= asked or ray_cluster.has_autoscaler():
+        return pool, ""
+    return pool, (
+        f"{carried} workers instead of {asked} for now: that is what the Ray cluster carries, at "
+        f"{request} each; others start when nodes join it"
+    )
+
+
+@dataclass
+class _Actor:
+    """One actor, from the moment it is asked for.
+
+    Args:
+        name: Of its worker.
+        handle: Ray's.
+        group: What holds its GPUs together; None where it needs none.
+        answer: What is waited for: first that it has begun, then what its worker says.
+        asked_at: When, on the monotonic clock.
+        node: Ray's name of its node; empty until it has begun.
+        kill_until: When it must have ended; None while it need not.
+    """
+
+    name: str
+    handle: Any
+    group: Any
+    answer: Any
+    asked_at: float
+    node: str = ""
+    kill_until: float | None = None
+
+
+@dataclass
+class RayPool:
+    """See ``Pool``. An actor that has no place yet is no worker.
+
+    Args:
+        run: The run's folder; logs lie in it.
+        briefing: What each worker is told first.
+        size: How many workers there may be, whatever the cluster carries now.
+        request: What each of them asks for.
+        ours: Whether this process was connected to Ray for this pool alone.
+    """
+
+    run: RunFolder
+    briefing: Briefing
+    size: int
+    request: Request
+    ours: bool = False
+    _actors: dict[str, _Actor] = field(default_factory=dict)
+    _refused: dict[str, Hello] = field(default_factory=dict)
+    _notices: list[str] = field(default_factory=list)
+    _told_to_wait: bool = False
+    _failed_starts: int = 0
+
+    @property
+    def workers(self) -> Collection[str]:
+        return [actor.name for actor in self._actors.values() if actor.node]
+
+    def start(self, count: int) -> None:
+        missing = min(count, self.size) - len(self._actors)
+        free = (name for name in map(str, range(self.size)) if name not in self._actors)
+        for _ in range(missing):
+            name = next(free)
+            self._actors[name] = self._ask(name)
+        for actor in list(self._actors.values())[::-1]:
+            # What nobody needs any more must not make a cluster grow.
+            if missing < 0 and not actor.node:
+                self._drop(actor)
+                missing += 1
+
+    def _ask(self, name: str) -> _Actor:
+        options = self.request.options()
+        avoid = {}
+        if self._refused:
+            avoid = {_NODE: f"!in({','.join(sorted(self._refused))})"}
+        group = None
+        if self.request.together:
+            # One bundle lies on one node; strictly, should it ever become several.
+            group = placement_group(
+                [self.request.bundle()],
+                strategy="STRICT_PACK",
+                bundle_label_selector=[avoid] if avoid else None,
+            )
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, 0)
+        else:
+            options |= {"scheduling_strategy": "SPREAD", "label_selector": avoid or None}
+        environment = quiet_threads(self.request.cpus)
+        if not self.request.gpus:
+            environment[GPUS] = ""  # who asks Ray for no GPU is still shown all of them
+        # Ray does not restart an actor: the command asks for another.
+        handle: Any = ray.remote(WorkerActor).options(max_restarts=0, **options)
+        handle = handle.remote(
+            str(self.run.path.resolve()),
+            self.briefing.model_dump_json(),
+            name,
+            environment,
+        )
+        return _Actor(name, handle, group, handle.begin.remote(), time.monotonic())
+
+    def send(self, worker: str, order: Order) -> None:
+        if worker in self._actors:
+            self._actors[worker].handle.send.remote(line_of(order))
+
+    def poll(self, seconds: float) -> Iterator[Said | Gone]:
+        if not self._actors:
+            time.sleep(seconds)
+            return
+        answers = {actor.answer: actor for actor in self._actors.values()}
+        ready, _ = ray.wait(list(answers), num_returns=1, timeout=seconds)
+        if ready:
+            ready, _ = ray.wait(list(answers), num_returns=len(answers), timeout=0)
+        for answer in ready:
+            yield from self._answered(answers[answer])
+        for actor in list(self._actors.values()):
+            if actor.kill_until is not None and time.monotonic() > actor.kill_until:
+                yield self._gone(actor, _KILLED)
+
+    def _answered(self, actor: _Actor) -> Iterator[Said | Gone]:
+        if self._actors.get(actor.name) is not actor:
+            return
+        try:
+            answer = ray.get(actor.answer)
+        except RayError as error:
+            yield self._broken(actor, error)
+            return
+        if not actor.node:
+            actor.node, self._failed_starts, self._told_to_wait = answer, 0, False
+        else:
+            lines, ended = answer
+            for message in map(read_message, lines):
+                if isinstance(message, Hello) and message.problems:
+                    yield from self._refuse(actor, message)
+                    return
+                yield Said(actor.name, message)
+            if ended is not None:
+                status, out_of_memory = ended
+                yield self._gone(actor, status, out_of_memory=out_of_memory)
+                return
+        actor.answer = actor.handle.poll.remote(_ANSWER_SECONDS)
+
+    def _broken(self, actor: _Actor, error: RayError) -> Gone:
+        """An actor is gone with its node, by Ray's memory monitor, or because it was killed."""
+        if not actor.node:
+            self._failed_starts += 1
+            if self._failed_starts > _STARTS_ALLOWED:
+                raise RunError(
+                    "Ray cannot start workers",
+                    why=str(error).strip(),
+                    fix="Each node needs sweeper, in the command's version, and what training "
+                    "needs: pip install 'sweeper[train,ray]'.",
+                    where="--executor ray",
+                ) from error
+        if isinstance(error, OutOfMemoryError):
+            # Ray watches memory too, and ends what takes most before the system does.
+            return self._gone(actor, _KILLED, out_of_memory=True)
+        if actor.kill_until is not None:
+            return self._gone(actor, _KILLED)
+        return self._gone(actor, None, lost=True)
+
+    def _refuse(self, actor: _Actor, hello: Hello) -> Iterator[Said]:
+        """Leave out a node that does not see the run; it is an error where no other is left."""
+        first = actor.node not in self._refused
+        self._refused[actor.node] = hello
+        self._drop(actor)
+        if not first:
+            return
+        others = (node for node in ray_cluster.nodes() if node.name not in self._refused)
+        if self.workers or any(self.request.fitting(node.resources) for node in others):
+            told = "; ".join(what for what, _, _ in hello.problems)
+            self._notices.append(f"{hello.host} gets no work: {told}")
+            return
+        problems = [problem for said in self._refused.values() for problem in said.problems]
+        every = tuple(dict.fromkeys(problems))
+        yield Said(actor.name, hello.model_copy(update={"problems": every}))
+
+    def _gone(
+        self, actor: _Actor, status: int | None, *, out_of_memory: bool = False, lost: bool = False
+    ) -> Gone:
+        self._drop(actor)
+        self._told_to_wait = False
+        return Gone(actor.name, status, out_of_memory, lost)
+
+    def _drop(self, actor: _Actor) -> None:
+        """Forget an actor, and give back what it holds."""
+        del self._actors[actor.name]
+        with contextlib.suppress(RayError):
+            ray.kill(actor.handle)
+        if actor.group is not None:
+            remove_placement_group(actor.group)
+
+    def kill(self, worker: str | None = None) -> None:
+        for actor in list(self._actors.values()):
+            if worker not in (None, actor.name) or actor.kill_until is not None:
+                continue
+            if not actor.node:
+                self._drop(actor)
+                continue
+            actor.kill_until = time.monotonic() + _KILL_SECONDS
+            actor.handle.kill.remote()
+
+    def notices(self) -> list[str]:
+        told, self._notices = self._notices, []
+        return [*told, *self._waiting()]
+
+    def _waiting(self) -> Iterator[str]:
+        pending = [actor for actor in self._actors.values() if not actor.node]
+        if not pending or self._told_to_wait:
+            return
+        if time.monotonic() - min(actor.asked_at for actor in pending) < ray_cluster.WAIT_SECONDS:
+            return
+        self._told_to_wait = True
+        # What a cluster of fixed size does not carry was said at the start.
+        if self.workers and not ray_cluster.has_autoscaler():
+            return
+        place = " on one node" if self.request.together else ""
+        yield (
+            f"waiting for the Ray cluster: it has no room for {len(pending)} of {self.size} "
+            f"workers, each of which asks for {self.request}{place}"
+        )
+
+    def log(self, worker: str, lines: int = 5) -> str:
+        return last_lines(log_of(self.run, worker), lines)
+
+    def close(self) -> None:
+        self.kill()
+        limit = time.monotonic() + 2 * _KILL_SECONDS
+        while self._actors and time.monotonic() < limit:
+            for _ in self.poll(_KILL_SECONDS):
+                pass
+        for actor in list(self._actors.values()):
+            self._drop(actor)
+        if self.ours:
+            ray.shutdown()

@@ -1,0 +1,18 @@
+"""Bits per UTF-8 byte of the answers, by which models with other tokenizers can be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from sweeper.metrics.base import TaskMetric
+
+
+def bits_per_byte(nats: Sequence[float], answer_bytes: Sequence[float]) -> float:
+    """Of all nats of each item and the bytes of its answer."""
+    return float(np.sum(nats)) / math.log(2) / max(float(np.sum(answer_bytes)), 1.0)
+
+
+METRIC = TaskMetric("bits_per_byte", "bits per byte", "bytes", "", bits_per_byte, place=40)

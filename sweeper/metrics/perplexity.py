@@ -1,0 +1,20 @@
+"""The exponential of the loss per token: of models with one tokenizer only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from sweeper.metrics.base import TaskMetric
+
+_LARGEST = 700.0  # the exponential of more is no number
+
+
+def perplexity(losses: Sequence[float], tokens: Sequence[float]) -> float:
+    """Of mean nats per token of each item, weighted by its tokens."""
+    return math.exp(min(float(np.average(losses, weights=tokens)), _LARGEST))
+
+
+METRIC = TaskMetric("perplexity", "perplexity", "tokens", "", perplexity, place=30)

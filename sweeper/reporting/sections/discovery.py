@@ -1,0 +1,45 @@
+"""Finds the sections of the page: the functions of this folder that ``section`` marks."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+import sweeper.reporting.sections as folder
+from sweeper.reporting.blocks import Section
+from sweeper.reporting.document import Report
+
+Build = Callable[[Report], Section]
+
+_PLACE = "section_place"
+
+
+def section(place: int) -> Callable[[Build], Build]:
+    """Mark a function that builds one section.
+
+    Args:
+        place: Sections come in the order of their places, which are the order of a reader's
+            questions. No two have the same.
+    """
+
+    def marked(build: Build) -> Build:
+        setattr(build, _PLACE, place)
+        return build
+
+    return marked
+
+
+def sections() -> list[Build]:
+    """All sections in their order."""
+    modules = [
+        importlib.import_module(f"{folder.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(folder.__path__)
+    ]
+    builds = {
+        getattr(value, _PLACE): value
+        for module in modules
+        for value in vars(module).values()
+        if hasattr(value, _PLACE)
+    }
+    return [builds[place] for place in sorted(builds)]

@@ -1,0 +1,139 @@
+"""What the training libraries can do on this machine, each tried in earnest on a tiny tensor.
+
+``python -m sweeper.training.probes.libraries`` prints one JSON object a line as each check ends, so
+that a library that takes the process down leaves what was found before. Knows nothing about runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import Any
+
+# What libraries raise where a device, a kernel or a build lacks something.
+_FAILURES = (ImportError, OSError, RuntimeError, AttributeError, ValueError, TypeError)
+
+_TRAIN = "pip install 'sweeper[train]'"
+# A tensor of this many elements is large enough for bitsandbytes to keep its states in 8 bits.
+_ELEMENTS = 4096
+
+
+def checks() -> Iterator[dict[str, object]]:
+    """Every check in order: the libraries, then what they do here."""
+    for name in ("torch", "transformers", "peft"):
+        yield _library(name, needed=True)
+    yield _library("bitsandbytes", needed=False)
+    yield _tried("CUDA", _cuda, "Install the GPU's driver and a torch build with CUDA.")
+    yield _tried("bf16", _bf16, "Train with --precision fp32 here.")
+    yield _tried("4-bit", _four_bit, "pip install bitsandbytes; without it QLoRA cannot train.")
+    yield _tried("8-bit optimizer", _eight_bit, "Nothing needs it; AdamW takes more memory.")
+    yield _tried("paged optimizer", _paged, "Nothing needs it; it needs an NVIDIA GPU.")
+
+
+def _library(name: str, *, needed: bool) -> dict[str, object]:
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return _check(name, "not installed", "", _TRAIN, needed)
+    try:
+        importlib.import_module(name)
+    except _FAILURES as error:
+        return _check(name, "does not work", f"{version}: {_line(error)}", _TRAIN, needed)
+    return _check(name, "works", version, "", needed)
+
+
+def _tried(name: str, attempt: Callable[[], str], fix: str) -> dict[str, object]:
+    try:
+        return _check(name, "works", attempt())
+    except ModuleNotFoundError as error:
+        return _check(name, "not installed", _line(error), fix)
+    except _FAILURES as error:
+        return _check(name, "does not work", _line(error), fix)
+
+
+def _check(
+    name: str, state: str, detail: str, fix: str = "", needed: bool = False
+) -> dict[str, object]:
+    return {"name": name, "state": state, "detail": detail, "fix": fix, "needed": needed}
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
+
+
+def _torch() -> Any:
+    return importlib.import_module("torch")
+
+
+def _device() -> str:
+    return "cuda" if _torch().cuda.is_available() else "cpu"
+
+
+def _cuda() -> str:
+    torch = _torch()
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = "no GPU that its driver shows" if built else "this torch was built without CUDA"
+        raise RuntimeError(why)
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    torch.ones(8, 8, device="cuda").matmul(torch.ones(8, 8, device="cuda")).sum().item()
+    return f"CUDA {torch.version.cuda}: {', '.join(names)}"
+
+
+def _bf16() -> str:
+    torch, device = _torch(), _device()
+    if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise RuntimeError("this GPU has no bfloat16")
+    ones = torch.ones(8, 8, device=device, dtype=torch.bfloat16, requires_grad=True)
+    ones.matmul(ones).sum().backward()
+    return f"a product and its gradient on {device}"
+
+
+def _four_bit() -> str:
+    torch, device = _torch(), _device()
+    functional = importlib.import_module("bitsandbytes.functional")
+    values = torch.linspace(-1, 1, _ELEMENTS, device=device).reshape(64, 64)
+    packed, state = functional.quantize_4bit(values, quant_type="nf4", compress_statistics=True)
+    error = (functional.dequantize_4bit(packed, state) - values).abs().max().item()
+    # NF4's widest gap, at the end of its range, is 0.30 (QLoRA, arXiv:2305.14314, appendix E): half
+    # of it is the largest error, and quantised statistics add a little.
+    if error > 0.2:
+        raise RuntimeError(f"NF4 came back wrong by {error:.2f}")
+    return f"NF4 with double quantisation on {device}"
+
+
+def _eight_bit() -> str:
+    return _optimizer_step("AdamW8bit")
+
+
+def _paged() -> str:
+    if _device() == "cpu":
+        raise RuntimeError("paging moves states between a GPU and main memory; there is no GPU")
+    return _optimizer_step("PagedAdamW8bit")
+
+
+def _optimizer_step(name: str) -> str:
+    torch, device = _torch(), _device()
+    optimizer_type = getattr(importlib.import_module("bitsandbytes.optim"), name)
+    weight = torch.nn.Parameter(torch.ones(_ELEMENTS, device=device))
+    optimizer = optimizer_type([weight], lr=0.1)
+    weight.sum().backward()
+    optimizer.step()
+    if not bool((weight < 1).all()):
+        raise RuntimeError(f"a step of {name} left the weights as they were")
+    return f"a step of {name} on {device}"
+
+
+def main() -> None:
+    """Print each check as it ends."""
+    warnings.simplefilter("ignore")
+    for check in checks():
+        print(json.dumps(check), flush=True)
+
+
+if __name__ == "__main__":
+    main()
