@@ -37,8 +37,6 @@ AT_RUNG = os.environ.get("CURVE_AT_RUNG", "")
 DIVERGES = os.environ.get("CURVE_DIVERGES", "")
 # "micro:evaluation": larger batches do not fit.
 MEMORY = os.environ.get("CURVE_MEMORY", "")
-# "name,...": baselines or test scores that hang when they are scored for the first time.
-JOBS_HANG = os.environ.get("CURVE_JOBS_HANG", "")
 # A file: while it exists, weights cannot be written.
 FULL = os.environ.get("CURVE_FULL", "")
 
@@ -135,14 +133,6 @@ def memory(config: TrialConfig) -> TrialConfig:
             "evaluation_batch": min(evaluation, config.evaluation_batch),
         }
     )
-
-
-def at_job(run: RunFolder, name: str) -> None:
-    """Hang once, if it was asked for."""
-    hung = run.path / f"{name}.hung"
-    if name in JOBS_HANG.split(",") and not hung.exists():
-        hung.touch()
-        time.sleep(1000)
 
 
 def disk(run: RunFolder, config: TrialConfig) -> None:

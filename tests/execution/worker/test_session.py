@@ -267,8 +267,16 @@ def test_progress_is_told_now_and_then_and_at_the_end(link: FakeLink, run: RunFo
     assert said[-1] == ProgressSaid(what="writing answers", done=100, of=100)
 
 
+@pytest.mark.parametrize(
+    ("job", "what"),
+    [({}, "training"), ({"kind": "test", "name": "tfidf", "config": None}, "scoring tfidf")],
+)
 def test_a_hang_is_noted_where_the_command_finds_it_and_ends_the_process(
-    link: FakeLink, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    link: FakeLink,
+    run: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    job: dict[str, object],
+    what: str,
 ) -> None:
     class Ended(Exception):
         pass
@@ -283,9 +291,11 @@ def test_a_hang_is_noted_where_the_command_finds_it_and_ends_the_process(
             pass
         raise Ended
 
-    done(link, run, trains)
+    monkeypatch.setattr(session_module, "patience_for_jobs", session_module.patience_for)
+    monkeypatch.setattr(FakeBackend, "score_test", trains)
+    done(link, run, trains, **job)
     assert ends == [UNSOUND]
     end = attempts.read_end(run.attempt(3, 1))
     assert end is not None
     assert (end.kind, end.worker) == ("hang", "w")
-    assert end.detail.startswith("training did not begin within")
+    assert end.detail.startswith(f"{what} did not begin within")
