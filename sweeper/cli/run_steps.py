@@ -43,7 +43,7 @@ from sweeper.findings.record import Findings
 from sweeper.plan import Plan
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
-from sweeper.search import warmstart
+from sweeper.search import warm_start
 from sweeper.search.named import check_named
 from sweeper.spec import HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import to_yaml
@@ -139,7 +139,7 @@ def prepare(
     make = plan_elsewhere if elsewhere else plan_here
     plan = make(spec, facts, measure=check_model, probe=probe, quiet=quiet)
     if spec.search.warm_start:
-        plan = plan.model_copy(update={"hints": warmstart.recall(plan)})
+        plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
     return Prepared(folder, spec, plan)
 
 
@@ -199,7 +199,7 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: ProgressView) ->
             if outcome.kind == "complete":
                 with contextlib.suppress(OSError):  # a later study does without
                     limit = prepared.spec.aim.max_forgetting_points
-                    warmstart.remember(folder, plan, limit, outcome.status.ended_at)
+                    warm_start.remember(folder, plan, limit, outcome.status.ended_at)
             outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
             # From a Ctrl-C to the last line is no time to try again what did not work.
             findings = maker.finish(try_charts=outcome.signal is None)

@@ -33,7 +33,7 @@ from sweeper.execution.study_mirror import StorageGone, StudyMirror
 from sweeper.execution.worker.run_check import Briefing, brief
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search import study_end, warmstart
+from sweeper.search import study_end, warm_start
 from sweeper.search.search import Search
 from sweeper.search.starts import known_starts, useful_total
 from sweeper.spec import Spec
@@ -261,7 +261,7 @@ class Coordinator:
         owner.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
         for text in repaired:
             owner.warn(text)
-        for text in warmstart.first_lines(self.plan, asked=self.spec.search.warm_start):
+        for text in warm_start.first_lines(self.plan, asked=self.spec.search.warm_start):
             owner.say("warm-start", text=text)
         self._note_total()
 

@@ -47,7 +47,6 @@ from sweeper.execution.strikes import Strikes
 from sweeper.execution.study_mirror import StudyMirror
 from sweeper.execution.tasks import Task
 from sweeper.search.search import Search
-from sweeper.search.study import FORGETTING, GENERAL_LOSS
 from sweeper.search.untrained import of_baseline
 from sweeper.trials import (
     AttemptEndKind,
@@ -57,6 +56,8 @@ from sweeper.trials import (
     TrialResult,
 )
 
+# What dashboards may show of forgetting: attributes of a trial.
+GENERAL_LOSS, FORGETTING = "sweeper:general_loss", "sweeper:forgetting_points"
 # From the first Ctrl-C a run has ten seconds to its last line: workers get half of them to end
 # what they do, the report the other half.
 STOP_SECONDS = 5.0

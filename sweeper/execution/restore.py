@@ -24,10 +24,10 @@ from sweeper.execution.attempts import (
 from sweeper.execution.run_state import RunState
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.configure import configure
+from sweeper.search.observations import FAILURE, ORIGIN
 from sweeper.search.search import Asked, End, Restored, Rung, Search
-from sweeper.search.study import FAILURE, ORIGIN
 from sweeper.spec import Scalar
 from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
 
@@ -80,7 +80,7 @@ def _count(run: RunFolder, begun: Sequence[FrozenTrial]) -> int:
 
 
 def _key(plan: Plan, config: TrialConfig) -> str:
-    return space.candidate_key(plan, plan.candidate(config.strategy, config.model))
+    return optuna_space.candidate_key(plan, plan.candidate(config.strategy, config.model))
 
 
 def _config(
@@ -90,7 +90,7 @@ def _config(
     known = readable(TrialConfig, home / CONFIG)
     for attempt in reversed(attempts_of(home)):
         known = known or readable(TrialConfig, attempt_folder(home, attempt) / CONFIG)
-    if known is None and stored is not None and space.STRATEGY in stored.params:
+    if known is None and stored is not None and optuna_space.STRATEGY in stored.params:
         known = _from_params(plan, stored)
     if known is not None and readable(TrialConfig, home / CONFIG) is None:
         known.write(home / CONFIG)
@@ -98,11 +98,11 @@ def _config(
 
 
 def _from_params(plan: Plan, stored: FrozenTrial) -> TrialConfig:
-    key = str(stored.params[space.STRATEGY])
-    candidate = space.candidates(plan)[key]
+    key = str(stored.params[optuna_space.STRATEGY])
+    candidate = optuna_space.candidates(plan)[key]
     chosen: dict[str, Scalar] = {}
     for name, parameter in candidate.parameters.items():
-        if space.holds(parameter, chosen):
+        if optuna_space.holds(parameter, chosen):
             chosen[name] = stored.params.get(f"{key}.{name}", parameter.default)
     origin = stored.user_attrs.get(ORIGIN, "search")
     return configure(plan, candidate, chosen, number=stored.number, attempt=0, origin=origin)

@@ -15,6 +15,7 @@ from sweeper.planning.budget.candidate_costs import (
     Priced,
     baseline_scoring,
     baseline_seconds,
+    own_text_seconds,
 )
 from sweeper.planning.costs.trial_seconds import Course
 from sweeper.spec import SearchSpec
@@ -121,7 +122,8 @@ def beside_seconds(
     side_by_side: int,
     spread: tuple[float, float],
 ) -> Duration:
-    """What is neither search nor confirmation: the start, baselines, and the test split."""
+    """What is neither search nor confirmation: the start, baselines, the test split, and general
+    text that the base writes itself."""
     lead = costs[0].candidate
     trainings = search.finalists * search.confirmation_seeds
     scoring = sum(cost.scoring + BETWEEN_SECONDS for cost in costs) / len(costs)
@@ -130,6 +132,7 @@ def beside_seconds(
         START_SECONDS
         + baseline_seconds(facts, lead, course)
         + baseline_scoring(facts, lead, course)
+        + own_text_seconds(facts, costs, course)
         + (trainings * scoring + search.finalists * writing) / side_by_side
     )
     return _range(seconds, seconds, seconds, spread)

@@ -5,8 +5,12 @@ import math
 import numpy as np
 import optuna
 import pytest
+from spaces import RATE, SPACE
 
 from sweeper.plan import Parameter
+from sweeper.search import optuna_space
+from sweeper.search.axis import axis_of
+from sweeper.search.candidate_trials import MOST_TOLD, Trials, thinned
 from sweeper.search.engine import (
     Rung,
     RungCount,
@@ -16,13 +20,71 @@ from sweeper.search.engine import (
     StrategySpace,
     search,
 )
-from sweeper.search.feasible import log_chance
-from sweeper.search.model import Model, Trials
-from sweeper.search.observations import Observation, observation
+from sweeper.search.expected_gain import expected_gain
+from sweeper.search.loss_model import LEAST_TOLD, Known, Model, log_chance
+from sweeper.search.observations import CONSTRAINT, Observation, observation
 from sweeper.search.pruner import View
 from sweeper.search.sampler import SweeperSampler, known_of
-from sweeper.search.stopping import outlook
-from sweeper.search.study import CONSTRAINT
+
+RATE_AXES = {
+    "learning_rate": axis_of(
+        "learning_rate", RATE, optuna_space.distributions(SPACE)["lora.learning_rate"]
+    )
+}
+GENERATOR = np.random.default_rng(0)
+
+
+def trials(count: int, key: str = "lora") -> list[Observation]:
+    rates = 10 ** GENERATOR.uniform(-5, -2, count)
+    losses = 0.3 + (np.log10(rates) + 3) ** 2 + GENERATOR.normal(0, 0.01, count)
+    return [
+        Observation(number, key, {"learning_rate": float(rate)}, float(loss), True, False, False,
+                    "search")
+        for number, (rate, loss) in enumerate(zip(rates, losses, strict=True))
+    ]  # fmt: skip
+
+
+def model(own: int, *others: int) -> Model:
+    return Model(
+        Trials(RATE_AXES, trials(own), SPACE.budget),
+        lambda points: np.zeros(len(points)),
+        Known(noise=0.01),
+        [Trials(RATE_AXES, trials(count, "full"), SPACE.budget) for count in others],
+    )
+
+
+def test_few_trials_are_all_told_and_of_many_the_best_the_last_and_an_even_rest() -> None:
+    seen = trials(200)
+    assert thinned(seen, 200) == seen
+    kept = thinned(seen, 60)
+    assert len(kept) == 60
+    assert [one.number for one in kept] == sorted(one.number for one in kept)
+    best = sorted(seen, key=lambda one: one.rank)[:20]
+    assert all(one in kept for one in [*best, *seen[-20:]])
+    assert np.diff([one.number for one in kept]).max() < 20
+
+
+def test_what_a_model_is_told_is_bounded_and_at_least_half_its_own() -> None:
+    def told(made: Model) -> list[int]:
+        own, others = made._told
+        return [len(own.trials), *(len(one.trials) for one in others)]
+
+    assert told(model(40, 60)) == [40, 60]
+    assert told(model(100, 20)) == [100, 20]
+    assert told(model(500, 20)) == [MOST_TOLD - 20, 20]
+    assert told(model(500, 400)) == [MOST_TOLD // 2, MOST_TOLD // 2]
+    many = told(model(300, 4, 300, 300, 300, 300))
+    assert many[0] == LEAST_TOLD // 2
+    assert many[1] == 4
+    assert sum(many) == LEAST_TOLD
+
+
+def test_a_model_of_many_trials_still_knows_where_the_best_ones_are() -> None:
+    rates = [1e-4, 3e-4, 1e-3, 3e-3, 8e-3]
+    predicted = model(600, 600).expected([{"learning_rate": rate} for rate in rates])
+    assert predicted.argmin() == 2
+    assert abs(predicted[2] - 0.3) < 0.03
+
 
 RATE = Parameter(
     kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
@@ -107,8 +169,8 @@ def observed(number: int, loss: float, excess: float | None) -> Observation:
 
 def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_stopped_by() -> None:
     over, within = observed(1, 0.3, 0.02), observed(2, 0.5, -0.01)
-    assert known_of([over, within], RungCount()).best == 0.5
-    assert known_of([over], RungCount()).best == math.inf
+    assert known_of([over, within]).best == 0.5
+    assert known_of([over]).best == math.inf
     assert within.rank < over.rank
     own = observed(3, 0.9, None)
     shown = observed(1, 0.3, None)
@@ -140,5 +202,5 @@ def test_a_search_in_which_nothing_keeps_to_the_limit_is_not_called_settled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     many = [observed(number, 0.5 + 0.01 * number, 0.1) for number in range(12)]
-    monkeypatch.setattr("sweeper.search.stopping.jitter", lambda seen: 0.01)
-    assert outlook(SweeperSampler(space(0)), many) is None
+    monkeypatch.setattr("sweeper.search.expected_gain.jitter", lambda seen: 0.01)
+    assert expected_gain(SweeperSampler(space(0)), many) is None

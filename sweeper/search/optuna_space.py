@@ -7,7 +7,7 @@ practice, priors and widening are the sampler's business. Knows nothing about tr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar, cast
+from typing import cast, overload
 
 from optuna.distributions import (
     BaseDistribution,
@@ -17,11 +17,9 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
-from sweeper.plan import Hint, Parameter
-from sweeper.search.problem import Arm, Problem
+from sweeper.plan import Candidate, Hint, Parameter, Plan
+from sweeper.search.problem import AnyCandidate, Problem, Space, StrategySpace
 from sweeper.spec import Scalar
-
-A = TypeVar("A", bound=Arm)
 
 STRATEGY = "strategy"
 
@@ -30,7 +28,7 @@ STRATEGY = "strategy"
 ONE_TRIAL_STRATEGIES = frozenset({"head"})
 
 
-def candidate_key(plan: Problem[Arm], candidate: Arm) -> str:
+def candidate_key(plan: Problem, candidate: AnyCandidate) -> str:
     """What the study calls a candidate: its strategy, with the model where several compete."""
     same = [other for other in plan.candidates if other.strategy == candidate.strategy]
     return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
@@ -41,12 +39,16 @@ def has_one_trial(key: str) -> bool:
     return key.partition("@")[0] in ONE_TRIAL_STRATEGIES
 
 
-def candidates(plan: Problem[A]) -> dict[str, A]:
+@overload
+def candidates(plan: Plan) -> dict[str, Candidate]: ...
+@overload
+def candidates(plan: Space) -> dict[str, StrategySpace]: ...
+def candidates(plan: Problem) -> Mapping[str, AnyCandidate]:
     """Every candidate by its key, in the plan's order."""
     return {candidate_key(plan, candidate): candidate for candidate in plan.candidates}
 
 
-def hints(plan: Problem[Arm]) -> dict[str, Hint]:
+def hints(plan: Problem) -> dict[str, Hint]:
     """What an earlier study found best, by the candidate's key."""
     known = {
         (candidate.strategy, candidate.model): key for key, candidate in candidates(plan).items()
@@ -55,14 +57,14 @@ def hints(plan: Problem[Arm]) -> dict[str, Hint]:
     return {known[pair]: hint for pair, hint in pairs.items() if pair in known}
 
 
-def searchable(candidate: Arm) -> bool:
+def searchable(candidate: AnyCandidate) -> bool:
     """Whether a second trial of the candidate could differ from the first."""
     return candidate.strategy not in ONE_TRIAL_STRATEGIES and any(
         parameter.searched for parameter in candidate.parameters.values()
     )
 
 
-def distributions(plan: Problem[Arm]) -> dict[str, BaseDistribution]:
+def distributions(plan: Problem) -> dict[str, BaseDistribution]:
     """All distributions of the study by name, a function of the frozen plan alone."""
     named: dict[str, BaseDistribution] = {}
     for key, candidate in candidates(plan).items():
@@ -73,7 +75,7 @@ def distributions(plan: Problem[Arm]) -> dict[str, BaseDistribution]:
     return {STRATEGY: CategoricalDistribution(tuple(candidates(plan))), **named}
 
 
-def _own_values(plan: Problem[Arm], strategy: str, name: str) -> list[Scalar]:
+def _own_values(plan: Problem, strategy: str, name: str) -> list[Scalar]:
     own = [trial.parameters for trial in plan.own_trials if trial.strategy == strategy]
     return [parameters[name] for parameters in own if name in parameters]
 
@@ -107,7 +109,7 @@ def holds(parameter: Parameter, chosen: Mapping[str, Scalar]) -> bool:
 
 
 def suggest(
-    trial: BaseTrial, plan: Problem[Arm], overrides: Mapping[str, Scalar] | None = None
+    trial: BaseTrial, plan: Problem, overrides: Mapping[str, Scalar] | None = None
 ) -> tuple[str, dict[str, Scalar]]:
     """Ask the study for one configuration.
 
@@ -143,7 +145,7 @@ def _ask(trial: BaseTrial, name: str, known: BaseDistribution) -> Scalar:
     return cast(Scalar, trial.suggest_categorical(name, choices))
 
 
-def fixed(key: str, candidate: Arm, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def fixed(key: str, candidate: AnyCandidate, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """Values for ``enqueue_trial``: the given ones, and the rule book's default of the rest."""
     chosen: dict[str, Scalar] = {}
     for name, parameter in candidate.parameters.items():

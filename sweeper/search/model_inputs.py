@@ -14,7 +14,7 @@ import numpy as np
 
 from sweeper.hyperparameters import EPOCHS
 from sweeper.search.axis import Axis, Choice, numbers
-from sweeper.search.surrogate import Matrix, Vector
+from sweeper.search.gaussian_process import Matrix, Vector
 from sweeper.spec import Scalar
 
 Axes = Mapping[str, Axis | Choice]

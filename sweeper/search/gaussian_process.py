@@ -72,7 +72,7 @@ def _level(losses: Vector, whose: Whose, variance: float) -> float:
 
 
 @dataclass(frozen=True)
-class Surrogate:
+class GaussianProcess:
     """A fitted process.
 
     Args:
@@ -104,7 +104,7 @@ class Surrogate:
         spread: float = 0.0,
         groups: Sequence[slice] = (),
         whose: Whose | None = None,
-    ) -> Surrogate:
+    ) -> GaussianProcess:
         """Fit to losses.
 
         Args:

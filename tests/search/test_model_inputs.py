@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from sweeper.plan import Parameter
 from sweeper.search.axis import axis_of
-from sweeper.search.rows import CANDIDATE_DISTANCE, Axes, Rows, is_repeat
+from sweeper.search.model_inputs import CANDIDATE_DISTANCE, Axes, Rows, is_repeat
 
 CHOICES = ("random", "probe")
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sweeper.search.bandit import FLOOR_SHARE, JUDGED_FROM, alive, in_turn
+from sweeper.search.fair_share import FLOOR_SHARE, JUDGED_FROM, alive, in_turn
 from sweeper.search.observations import Observation
 
 SCORES = {"a": 1.0, "b": 2.0}

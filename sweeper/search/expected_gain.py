@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeper.search.curves import jitter
-from sweeper.search.model import LEAST_NOISE
+from sweeper.search.learning_curves import jitter
+from sweeper.search.loss_model import LEAST_NOISE
 from sweeper.search.observations import Observation
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.untrained import NOTHING, Untrained
@@ -24,7 +24,7 @@ FEWEST_TRIALS = 10
 
 
 @dataclass(frozen=True)
-class Outlook:
+class ExpectedGain:
     """What the next trial is expected to bring.
 
     Args:
@@ -49,9 +49,9 @@ class Outlook:
         )
 
 
-def outlook(
+def expected_gain(
     sampler: SweeperSampler, seen: Sequence[Observation], untrained: Untrained = NOTHING
-) -> Outlook | None:
+) -> ExpectedGain | None:
     """What more trials promise; None while there are too few to say.
 
     Args:
@@ -69,4 +69,4 @@ def outlook(
     if not promises or sampler.untried(seen):
         return None
     best = max(promises, key=lambda key: promises[key].log_gain)
-    return Outlook(math.exp(promises[best].log_gain), noise, best)
+    return ExpectedGain(math.exp(promises[best].log_gain), noise, best)

@@ -8,12 +8,12 @@ from curve_backend import LORA, candidate, make_plan
 
 from sweeper.plan import Hint, Parameter, Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.configure import configure
 from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
 from sweeper.search.observations import Observation
 from sweeper.search.sampler import SweeperSampler
-from sweeper.search.warmstart import Remembered, recall, remember, similarity, told
+from sweeper.search.warm_start import Remembered, recall, remember, similarity, told
 from sweeper.trials import TrialResult
 
 RATE = Parameter(
@@ -32,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_trial(run: RunFolder, plan: Plan, number: int, key: str, loss: float, **changed) -> None:
-    one = space.candidates(plan)[key]
+    one = optuna_space.candidates(plan)[key]
     parameters = {**one.defaults(), **changed}
     origin = "search" if changed else "default"
     config = configure(plan, one, parameters, number=number, attempt=1, origin=origin)

@@ -1,6 +1,6 @@
 """What the curves at hand tell about an early loss: its noise, and how far it foretells the end.
 
-Pure; all losses are "best so far", lower is better.
+Also how much of it is the luck of the items that it was scored on. Pure; lower is better.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeper.search.observations import Observation
+from sweeper.trials import FirstItems
 
 Floats = NDArray[np.float64]
 
@@ -154,3 +155,33 @@ def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) ->
     usual = statistics.fmean(end for _, end in logs)
     doubt = math.sqrt(variance * (1 + 1 / count))
     return Forecast(mean + slope * math.log(loss), doubt, usual)
+
+
+def luck(own: FirstItems | None, others: Sequence[FirstItems | None], easier: float) -> float:
+    """By how much other items would have moved one trial against another, as each adds to it.
+
+    A rung scores the first few validation items. Trials are scored on the same ones, so that an
+    easy draw flatters all of them; what is left is that one trial finds them easier than another
+    does, and that does not shrink as training goes on.
+
+    Standard deviation of the log of a loss, as the mean over pairs of this trial with another; 0
+    where nobody told of items, or where they are all that there are.
+
+    Args:
+        own: The trial's items at a rung.
+        others: Those of other trials, at the same rung.
+        easier: What the loss on all items is above that on these.
+    """
+    if own is None or len(own.each) < 2 or own.loss + easier <= 0:
+        return 0.0
+    known = [one for one in others if one is not None and one.count == own.count]
+    known = [one for one in known if one.loss + easier > 0]
+    if not known:
+        return 0.0
+    # Delta method: an item moves the log of a loss by its share of it. Half of what two differ by.
+    levels = np.asarray([one.loss + easier for one in known])
+    theirs = np.asarray([one.each for one in known]) / levels[:, None]
+    apart = np.asarray(own.each) / (own.loss + easier) - theirs
+    unseen = max(0.0, 1 - own.count / max(own.of, own.count))
+    squares = apart.var(axis=1, ddof=1) / own.count * unseen / 2
+    return math.sqrt(statistics.fmean(squares.tolist()))

@@ -6,11 +6,11 @@ import optuna
 import pytest
 from spaces import RATE
 
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
+from sweeper.search.expected_gain import FEWEST_TRIALS, ExpectedGain, expected_gain
 from sweeper.search.observations import observe
 from sweeper.search.sampler import SweeperSampler
-from sweeper.search.stopping import FEWEST_TRIALS, Outlook, outlook
 from sweeper.search.untrained import Untrained
 
 SPACE = Space(
@@ -75,18 +75,18 @@ def test_it_does_not_end_before_every_strategy_had_a_turn() -> None:
 
 def test_few_trials_say_nothing() -> None:
     study = optuna.create_study()
-    assert outlook(SweeperSampler(SPACE), observe(study.trials, SPACE.budget)) is None
+    assert expected_gain(SweeperSampler(SPACE), observe(study.trials, SPACE.budget)) is None
 
 
 def test_it_expects_what_the_sampler_expects_that_knows_untrained_models() -> None:
-    known = space.distributions(SPACE)
+    known = optuna_space.distributions(SPACE)
     study = optuna.create_study()
     for step in range(FEWEST_TRIALS):
-        params = {space.STRATEGY: "lora", "lora.learning_rate": 2e-4 * 1.2**step}
+        params = {optuna_space.STRATEGY: "lora", "lora.learning_rate": 2e-4 * 1.2**step}
         loss = 0.5 - 0.01 * step
         study.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=loss))
-    plain = outlook(SweeperSampler(SPACE), observe(study.trials, SPACE.budget))
-    told = outlook(
+    plain = expected_gain(SweeperSampler(SPACE), observe(study.trials, SPACE.budget))
+    told = expected_gain(
         SweeperSampler(SPACE), observe(study.trials, SPACE.budget), Untrained(bases={"": 3.0})
     )
     assert plain is not None
@@ -95,5 +95,5 @@ def test_it_expects_what_the_sampler_expects_that_knows_untrained_models() -> No
 
 
 def test_a_gain_far_under_the_noise_is_not_worth_a_trial() -> None:
-    assert Outlook(0.01, 0.02, "lora").worth_it
-    assert not Outlook(0.001, 0.02, "lora").worth_it
+    assert ExpectedGain(0.01, 0.02, "lora").worth_it
+    assert not ExpectedGain(0.001, 0.02, "lora").worth_it
