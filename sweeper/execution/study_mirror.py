@@ -156,7 +156,7 @@ class StudyMirror:
         """
         same = [_same(mine, theirs) for mine, theirs in zip(trials, stored, strict=False)]
         if len(stored) > len(trials) or not all(same):
-            self.say("the storage did not hold what the run's files say, and is written anew")
+            self.say("the storage did not match the run's files, and is written anew")
             self._put(lambda: self._rewrite(identity))
             stored = ()
         for trial in trials[len(stored) :]:

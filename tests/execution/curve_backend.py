@@ -242,7 +242,6 @@ class CurveBackend:
     def baselines(self) -> Iterator[BaselineResult]:
         for name, loss in (("majority", 1.9), ("tfidf", 0.8)):
             time.sleep(STEP_SECONDS)
-            faults.at_job(self._run, name)
             yield BaselineResult(
                 name=name, title=name.title(), validation_loss=loss, metrics={"accuracy": 0.5}
             )
@@ -267,7 +266,6 @@ class CurveBackend:
         report: Callable[[RungReport], Decision],
         should_stop: Callable[[], bool],
     ) -> TrialResult:
-        faults.oom_killer(config)
         config = faults.memory(config)
         best = math.inf
         for rung in range(1, config.budget.rungs + 1):
@@ -334,7 +332,6 @@ class CurveBackend:
     def score_test(self, name: str, config: TrialConfig | None, folder: Path | None) -> TestScore:
         with (self._run.path / "tested.log").open("a") as file:
             file.write(f"{name}\n")
-        faults.at_job(self._run, name)
         if folder is not None:
             assert (folder / "weights" / "adapter.bin").exists()
         loss = 1.0 if config is None else final_loss(config)

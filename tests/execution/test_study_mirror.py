@@ -14,17 +14,18 @@ import sqlalchemy
 from commands import Commands, Sweeper, check_whole
 from curve_backend import make_plan
 from fake_pool import Sweep as FakeSweep
-from fake_pool import make_sweep
+from fake_pool import dies, make_sweep
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.errors import RunError
-from sweeper.execution import study_mirror
+from sweeper.execution import attempts, study_mirror
 from sweeper.execution.disk import NoRoom
 from sweeper.execution.storages import default_url, open_storage
 from sweeper.execution.study_mirror import StorageGone, StudyMirror
 from sweeper.search.search import End, Rung, Search
 from sweeper.search.starts import known_starts
+from sweeper.trials import TrialConfig
 
 IDENTITY = {"seed": "0"}
 FAST, SLOW = {"CURVE_STEP_SECONDS": "0.01"}, {"CURVE_STEP_SECONDS": "0.05"}
@@ -365,6 +366,31 @@ def test_any_other_storage_that_is_damaged_is_an_error_that_says_what_to_do(
     path.unlink()
     assert sweep.go(1, storage=url).kind == "complete"
     assert len(optuna.load_study(study_name="run", storage=open_storage(url)).trials) == 1
+
+
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/elsewhere.db", "journal:{}/elsewhere.log"])
+def test_whichever_storage_is_named_holds_what_the_folder_does(
+    sweep: FakeSweep, url: str | None
+) -> None:
+    url = url.format(sweep.run.path) if url else None
+    sweep.pool.parts = {"trial-2": dies(2), "trial-1/1": dies(3)}
+    sweep.go(4, storage=url)
+    storage = open_storage(url or default_url(sweep.run.study))
+    study = optuna.load_study(study_name="run", storage=storage)
+    assert len(study.trials) == 4
+    for trial in study.trials:
+        result = sweep.result(trial.number)
+        config = TrialConfig.read(sweep.run.trial(trial.number) / "config.json")
+        key = trial.params["strategy"]
+        chosen = {name.removeprefix(f"{key}."): value for name, value in trial.params.items()}
+        assert (result.state, config.strategy) == (trial.state.name, chosen.pop("strategy"))
+        assert chosen.items() <= config.parameters.items()
+        assert trial.user_attrs["sweeper:origin"] == config.origin
+        if result.state != "FAIL":
+            rungs = attempts.read_rungs(sweep.run.trial(trial.number))
+            assert trial.intermediate_values == {one.rung: one.validation_loss for one in rungs}
+            assert trial.value == result.validation_loss or result.state == "PRUNED"
+    assert study.trials[2].state == TrialState.FAIL
 
 
 # Whole commands.

@@ -36,7 +36,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 @pytest.fixture
 def pool(run: RunFolder) -> Iterator[LocalPool]:
-    made = LocalPool(run, a_briefing(run), [{}, {}], OomKills(None))
+    made = LocalPool(run, a_briefing(run), [{}, {}], oom_kills=OomKills(None))
     yield made
     made.close()
 
@@ -90,7 +90,7 @@ def test_a_killed_worker_is_told_of_after_its_last_message(pool: LocalPool) -> N
 
 def test_a_backend_that_cannot_load_leaves_its_reason_in_the_log(run: RunFolder) -> None:
     briefing = a_briefing(run).model_copy(update={"backend": "no_such_module:make"})
-    pool = LocalPool(run, briefing, [{}], OomKills(None))
+    pool = LocalPool(run, briefing, [{}], oom_kills=OomKills(None))
     pool.start(1)
     assert hear(pool, is_gone)[-1] == Gone("0", 1)
     assert "no_such_module" in pool.log("0")
@@ -114,7 +114,7 @@ def launches(monkeypatch: pytest.MonkeyPatch, pool: LocalPool) -> list[str]:
 def test_there_are_never_more_workers_than_work_or_places(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = LocalPool(run, a_briefing(run), [{}] * 3, OomKills(None))
+    pool = LocalPool(run, a_briefing(run), [{}] * 3, oom_kills=OomKills(None))
     started = launches(monkeypatch, pool)
     pool.start(2)
     pool.start(1)
@@ -157,7 +157,7 @@ def test_an_end_says_how_the_worker_died() -> None:
 def test_a_kill_that_the_counter_knows_of_is_one_for_memory(run: RunFolder, kills: int) -> None:
     counter = run.path / "memory.events"
     counter.write_text("oom_kill 3\n")
-    pool = LocalPool(run, a_briefing(run), [{}], OomKills(counter))
+    pool = LocalPool(run, a_briefing(run), [{}], oom_kills=OomKills(counter))
     popen = sleeps("stays")
     pool._add("0", Process(popen))
     counter.write_text(f"oom_kill {kills}\n")
