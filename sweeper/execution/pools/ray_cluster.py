@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import ray
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 
 from sweeper.errors import RunError
 from sweeper.execution.pools.ray_request import Request, words_of
@@ -109,6 +110,8 @@ def join(asked: str | None) -> None:
             else:
                 _reach(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        # Ray prints news of its nodes on standard output, whatever it is told of logs.
+        ray_worker.print_to_stdstream = lambda *_said, **_how: None
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(
             f"cannot reach the Ray cluster at {address or 'this machine'}",
