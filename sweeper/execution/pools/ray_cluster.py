@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,6 +56,26 @@ def nodes() -> list[Node]:
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     ]
+
+
+def own_node() -> str:
+    """Ray's name of the node that this process is connected to."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def check_connected(own: str) -> None:
+    """Make sure that the node that this process is connected to is alive.
+
+    Raises:
+        RunError: It is not: nothing that is asked for through it is ever placed.
+    """
+    if all(node.name != own for node in nodes()):
+        raise RunError(
+            "this machine is no longer part of the Ray cluster",
+            why="Ray has stopped here, or the cluster has given this machine up.",
+            fix="Start Ray again, then give the same command again: it resumes.",
+            where="--executor ray",
+        )
 
 
 def has_autoscaler() -> bool:
@@ -155,7 +176,9 @@ def _start() -> None:
 def _undisturbed() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what Ray will change one day
+            yield
     finally:
         for number, handler in handlers.items():  # Ray takes TERM for itself
             signal.signal(number, handler)

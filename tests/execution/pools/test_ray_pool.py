@@ -380,6 +380,21 @@ def test_actors_that_never_begin_end_the_run_at_last(alone: Callable[..., RayPoo
         list(pool._answered(actor))
 
 
+def test_a_machine_that_left_the_cluster_does_not_wait_for_it_forever(
+    alone: Callable[..., RayPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [Node("here", "here", {}), Node("a", "elsewhere", {})]
+    monkeypatch.setattr(ray_cluster, "nodes", lambda: left)
+    pool = alone("silence")
+    pool.node, pool._actors["0"].node = "here", ""
+    pool._actors["0"].asked_at = time.monotonic()
+    assert pool.notices() == []
+    del left[0]
+    pool._checked_at = 0.0
+    with pytest.raises(RunError, match="no longer part of the Ray cluster"):
+        pool.notices()
+
+
 def test_an_actor_that_does_not_answer_a_kill_is_given_up(
     alone: Callable[..., RayPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
