@@ -7,11 +7,13 @@ import logging
 import os
 import signal
 import socket
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import ray
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 
 from sweeper.errors import RunError
 from sweeper.execution.pools.ray_request import Request, words_of
@@ -54,6 +56,26 @@ def nodes() -> list[Node]:
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     ]
+
+
+def own_node() -> str:
+    """Ray's name of the node that this process is connected to."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def check_connected(own: str) -> None:
+    """Make sure that the node that this process is connected to is alive.
+
+    Raises:
+        RunError: It is not: nothing that is asked for through it is ever placed.
+    """
+    if all(node.name != own for node in nodes()):
+        raise RunError(
+            "this machine is no longer part of the Ray cluster",
+            why="Ray has stopped here, or the cluster has given this machine up.",
+            fix="Start Ray again, then give the same command again: it resumes.",
+            where="--executor ray",
+        )
 
 
 def has_autoscaler() -> bool:
@@ -109,6 +131,8 @@ def join(asked: str | None) -> None:
             else:
                 _reach(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        # Ray prints news of its nodes on standard output, whatever it is told of logs.
+        ray_worker.print_to_stdstream = lambda *_said, **_how: None
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(
             f"cannot reach the Ray cluster at {address or 'this machine'}",
@@ -152,7 +176,9 @@ def _start() -> None:
 def _undisturbed() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what Ray will change one day
+            yield
     finally:
         for number, handler in handlers.items():  # Ray takes TERM for itself
             signal.signal(number, handler)

@@ -71,7 +71,7 @@ def on_node(
 
 
 def _run(module: str, text: str, directory: str) -> tuple[str, int, str, str]:
-    own = ray.get_runtime_context().get_node_id()
+    own = ray_cluster.own_node()
     (node,) = (node for node in ray_cluster.nodes() if node.name == own)
     gpus = int(node.resources.get("GPU", 0.0))
     done = subprocess.run(

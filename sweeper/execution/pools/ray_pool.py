@@ -34,6 +34,8 @@ from sweeper.spec import Spec
 _ANSWER_SECONDS = 5.0
 # An actor that was told to end its worker and does not answer within this time is ended itself.
 _KILL_SECONDS = 5.0
+# So often, while there are workers without a place, this machine's own connection is looked at.
+_CHECK_SECONDS = 5.0
 # So many actors in a row that never began, with none between them that did: Ray cannot start them.
 _STARTS_ALLOWED = 9
 _KILLED = -9
@@ -54,7 +56,7 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
     asked = spec.search.workers
     request = request_for(plan, asked, [node.resources for node in ray_cluster.nodes()])
     carried = ray_cluster.carried(request, "a worker")
-    pool = RayPool(run, briefing, asked, request, ours=ours)
+    pool = RayPool(run, briefing, asked, request, ray_cluster.own_node(), ours=ours)
     if carried >= asked or ray_cluster.has_autoscaler():
         return pool, ""
     return pool, (
@@ -95,6 +97,7 @@ class RayPool:
         briefing: What each worker is told first.
         size: How many workers there may be, whatever the cluster carries now.
         request: What each of them asks for.
+        node: That this process is connected to.
         ours: Whether this process was connected to Ray for this pool alone.
     """
 
@@ -102,11 +105,13 @@ class RayPool:
     briefing: Briefing
     size: int
     request: Request
+    node: str = ""
     ours: bool = False
     _actors: dict[str, _Actor] = field(default_factory=dict)
     _refused: dict[str, Hello] = field(default_factory=dict)
     _notices: list[str] = field(default_factory=list)
     _told_to_wait: bool = False
+    _checked_at: float = 0.0
     _failed_starts: int = 0
 
     @property
@@ -261,9 +266,13 @@ class RayPool:
 
     def _waiting(self) -> Iterator[str]:
         pending = [actor for actor in self._actors.values() if not actor.node]
+        now = time.monotonic()
+        if pending and now - self._checked_at > _CHECK_SECONDS:
+            self._checked_at = now
+            ray_cluster.check_connected(self.node)
         if not pending or self._told_to_wait:
             return
-        if time.monotonic() - min(actor.asked_at for actor in pending) < ray_cluster.WAIT_SECONDS:
+        if now - min(actor.asked_at for actor in pending) < ray_cluster.WAIT_SECONDS:
             return
         self._told_to_wait = True
         # What a cluster of fixed size does not carry was said at the start.

@@ -132,6 +132,14 @@ def workers_on(commands: Commands, node: Any) -> list[psutil.Process]:
     return found
 
 
+def begins_a_trial(commands: Commands, node: Any) -> bool:
+    """Whether a worker on this node has a trial that is far from its end."""
+    last = {event.get("worker"): event for event in map(json.loads, commands.lines("events.jsonl"))}
+    names = [process.cmdline()[-3] for process in workers_on(commands, node)]
+    events = [last[name] for name in names if name in last]
+    return any(event["kind"] == "rung" and event["rung"] < 3 for event in events)
+
+
 def ends(commands: Commands, trials: int) -> dict[tuple[int, int], str]:
     """Why attempts ended without a result, by trial and attempt."""
     found = {}
@@ -153,9 +161,7 @@ def test_a_sweep_loses_a_node_gets_another_and_still_has_each_trial_once(
     commands.wait_for(lambda: workers_on(commands, nodes.second))
     # A worker that dies inside of a living actor, by CURVE_CRASH, is a crash of the trial.
     commands.wait_for(lambda: (1, 1) in ends(commands, 12))
-    commands.wait_for(lambda: workers_on(commands, nodes.second))
-    begun = len(commands.lines("trained.log"))
-    commands.wait_for(lambda: len(commands.lines("trained.log")) > begun)
+    commands.wait_for(lambda: begins_a_trial(commands, nodes.second))
     nodes.remove(nodes.second)
     nodes.second = nodes.add()
     commands.wait_for(lambda: workers_on(commands, nodes.second))
@@ -372,6 +378,21 @@ def test_actors_that_never_begin_end_the_run_at_last(alone: Callable[..., RayPoo
         pool._actors["0"] = actor
     with pytest.raises(RunError, match="Ray cannot start workers"):
         list(pool._answered(actor))
+
+
+def test_a_machine_that_left_the_cluster_does_not_wait_for_it_forever(
+    alone: Callable[..., RayPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [Node("here", "here", {}), Node("a", "elsewhere", {})]
+    monkeypatch.setattr(ray_cluster, "nodes", lambda: left)
+    pool = alone("silence")
+    pool.node, pool._actors["0"].node = "here", ""
+    pool._actors["0"].asked_at = time.monotonic()
+    assert pool.notices() == []
+    del left[0]
+    pool._checked_at = 0.0
+    with pytest.raises(RunError, match="no longer part of the Ray cluster"):
+        pool.notices()
 
 
 def test_an_actor_that_does_not_answer_a_kill_is_given_up(
