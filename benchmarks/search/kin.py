@@ -18,7 +18,7 @@ from scipy import stats
 from benchmarks.search.table import TABLES, Table, read
 from benchmarks.search.world import axes_of
 from sweeper.search import space
-from sweeper.search.model import Beside, Known, Model
+from sweeper.search.model import Known, Model, Trials
 from sweeper.search.observations import Observation
 
 TOLD = (4, 8, 16)
@@ -57,11 +57,9 @@ def ranked(
     with_others: bool,
 ) -> float:
     """Spearman's correlation of predicted and true losses of the held-out trials."""
-    others = [Beside(axes_of(table.plan, one), seen) for one, seen in told.items() if one != key]
-    model = Model(
-        axes_of(table.plan, key), told[key], lambda point: 0.0, Known(noise=NOISE),
-        others if with_others else (),
-    )  # fmt: skip
+    trials = {one: Trials(axes_of(table.plan, one), seen, Known()) for one, seen in told.items()}
+    others = [one for other, one in trials.items() if other != key and with_others]
+    model = Model(trials[key], lambda points: np.zeros(len(points)), Known(noise=NOISE), others)
     predicted = model.expected([one.parameters for one in held_out])
     return float(stats.spearmanr(predicted, [one.loss for one in held_out])[0])
 

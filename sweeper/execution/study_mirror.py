@@ -191,6 +191,7 @@ class StudyMirror:
     _left: queue.Queue[Callable[[], None] | None] = field(default_factory=queue.Queue, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _away_since: float | None = field(default=None, init=False)
+    _again: bool = field(default=False, init=False)
 
     def open(self, identity: dict[str, Any]) -> list[FrozenTrial]:
         """Open the storage and the study, and read what an earlier call left there.
@@ -307,15 +308,16 @@ class StudyMirror:
         assert self._storage is not None
         if trial.number in self._ids:
             return
-        # Its answer may have been lost with the connection. Counting reads all trials there are.
-        again = self._away_since is not None
-        if again and self._storage.get_n_trials(self._study) > trial.number:
-            there = self._storage.get_all_trials(self._study, deepcopy=False)[trial.number]
-            self._ids[trial.number] = there._trial_id
-        else:
-            made = self._storage.create_new_trial(self._study, trial)
-            self._ids[trial.number] = made
+        known = self._unheard(trial.number) if self._again else None
+        made = known or self._storage.create_new_trial(self._study, trial)
+        self._ids[trial.number] = made
         self._steps[trial.number] = set(trial.intermediate_values)
+
+    def _unheard(self, number: int) -> int | None:
+        """The trial of that number, where it was made and the answer was lost on the way."""
+        assert self._storage is not None
+        trials = self._storage.get_all_trials(self._study, deepcopy=False)
+        return trials[number]._trial_id if len(trials) > number else None
 
     def _end(self, trial: FrozenTrial) -> None:
         assert self._storage is not None
@@ -359,13 +361,14 @@ class StudyMirror:
             self._storage.engine.dispose()
 
     def _patiently(self, what: Callable[[], T]) -> T:
-        began, wait = self.clock(), _FIRST_WAIT
+        began, wait, self._again = self.clock(), _FIRST_WAIT, False
         while True:
             try:
                 result = what()
             except Exception as error:
                 if not passes(error):
                     raise
+                self._again = True
                 if self._storage is not None:
                     with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
                         self._storage.remove_session()

@@ -22,10 +22,16 @@ FAILURES_ALLOWED = 3
 
 def alive(keys: Sequence[str], seen: Iterable[Observation]) -> list[str]:
     """The candidates that did not only ever fail; all of them where every one did."""
-    trials = list(seen)
-    return [key for key in keys if not _hopeless([one for one in trials if one.key == key])] or [
-        *keys
-    ]
+    by_key = _by_key(keys, seen)
+    return [key for key in keys if not _hopeless(by_key[key])] or [*keys]
+
+
+def _by_key(keys: Sequence[str], seen: Iterable[Observation]) -> dict[str, list[Observation]]:
+    by_key: dict[str, list[Observation]] = {key: [] for key in keys}
+    for one in seen:
+        if one.key in by_key:
+            by_key[one.key].append(one)
+    return by_key
 
 
 def _hopeless(trials: Sequence[Observation]) -> bool:
@@ -48,10 +54,7 @@ def in_turn(
         seen: All trials.
         scores: The rules' weights, which decide between untried ones.
     """
-    by_key: dict[str, list[Observation]] = {key: [] for key in keys}
-    for one in seen:
-        if one.key in by_key:
-            by_key[one.key].append(one)
+    by_key = _by_key(keys, seen)
     untried = [key for key in keys if not by_key[key]]
     if untried:
         return max(untried, key=lambda key: scores[key])

@@ -10,6 +10,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ FEWEST_ENDS = 5
 # Fitted (Student's t, tasks and groups alike) to recorded trials of five tasks in 18 such groups
 # that ended within twice the best of theirs: those of benchmarks/search.
 DOUBT_OF_LEFT, DOUBT_OF_MOVES = 0.12, 0.62
+# The noise is seen in these, the most recent trials. With all of 2,000 it would cost half a second
+# at each report.
+NOISE_TRIALS = 128
 # As many trials as this belief is worth.
 PRIOR_TRIALS = 3.0
 # Third differences of independent noise have twenty times its variance (1 + 9 + 9 + 1); a median
@@ -40,34 +44,30 @@ def jitter(seen: Iterable[Observation]) -> float:
     From third differences, in which trend and bend cancel. All trials of a study see the same
     batches and are scored on the same items, so that most of what one curve jumps by, all do;
     where two trials of a strategy and start can be compared, only what they do not share counts.
-    0 where no curve has four rungs. A trial's last rung is left out: it is scored on more items
-    than the others. So is what a trial showed after its best rung, where it overfitted and ended
-    early: that jumps about, and its loss is that of before.
+    0 where no curve has four rungs.
     """
-    trials = list(seen)
-    width = max((one.rungs for one in trials), default=0)
-    groups: dict[object, list[Floats]] = defaultdict(list)
-    for one in trials:
-        groups[one.group].append(_thirds(one, width))
-    thirds = [np.stack(rows) for rows in groups.values()]
+    trials = list(seen)[-NOISE_TRIALS:]
+    losses = np.full((len(trials), max([4, *(one.rungs for one in trials)])), np.nan)
+    groups: dict[object, list[int]] = defaultdict(list)
+    for row, one in enumerate(trials):
+        losses[row, : len(one.steady)] = one.steady
+        groups[one.group].append(row)
+    differences = np.diff(losses, 3)
+    thirds = [differences[rows] for rows in groups.values()]
     apart = _sizes([_differences(rows) / math.sqrt(2) for rows in thirds])
     rests = apart if apart.size else _sizes(thirds)
     return float(np.median(rests)) / _MAD / _THIRD_DIFFERENCE if rests.size else 0.0
 
 
-def _thirds(one: Observation, width: int) -> Floats:
-    # Shape (width - 3,); not a number where a loss is missing or not finite.
-    losses = np.full(max(width, 4), np.nan)
-    turned = one.complete and max(one.reported, default=0) < one.rungs
-    last = (one.best_rung or 0) if turned else one.rungs - 1
-    seen = [one.reported[rung] for rung in sorted(one.reported) if rung <= last]
-    losses[: len(seen)] = [loss if math.isfinite(loss) else math.nan for loss in seen]
-    return np.diff(losses, 3)
-
-
 def _differences(rows: Floats) -> Floats:
-    first, second = np.triu_indices(len(rows), 1)
+    first, second = _pairs(len(rows))
     return np.asarray(rows[first] - rows[second])
+
+
+@lru_cache(maxsize=NOISE_TRIALS + 1)
+def _pairs(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    first, second = np.triu_indices(count, 1)
+    return first, second
 
 
 def _sizes(arrays: Sequence[Floats]) -> Floats:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeper.search.axis import Axis, Choice
+import numpy as np
+
+from sweeper.search.axis import Axis, Choice, Vector, numbers
 from sweeper.spec import Scalar
 
 # How likely a good configuration makes another choice than one that is known to be good.
@@ -33,24 +35,22 @@ class Earlier:
         """Its weight beside the rules' prior."""
         return EARLIER_SHARE * self.similarity
 
-    def log_density(self, axes: Mapping[str, Axis | Choice], point: Mapping[str, Scalar]) -> float:
-        """Log density of a configuration about the earlier best, as wide as the rules' prior."""
-        total = 0.0
+    def log_densities(
+        self, axes: Mapping[str, Axis | Choice], points: Sequence[Mapping[str, Scalar]]
+    ) -> Vector:
+        """Log density of configurations about the earlier best, as wide as the rules' prior."""
+        total = np.zeros(len(points))
         for name, axis in axes.items():
-            if name not in point:
-                continue
+            values = [point.get(name) for point in points]
             if name not in self.parameters:
-                total += axis.log_prior(place(axis, point[name]))  # type: ignore[arg-type]
+                densities = axis.log_priors(values)
             elif isinstance(axis, Choice):
-                same = point[name] == self.parameters[name]
-                total += math.log(1 - OTHER_CHOICE if same else OTHER_CHOICE)
+                same = np.asarray([value == self.parameters[name] for value in values])
+                densities = np.log(np.where(same, 1 - OTHER_CHOICE, OTHER_CHOICE))
             else:
-                away = axis.unit(point[name]) - axis.unit(self.parameters[name])
-                spread = axis.prior[1]
-                total -= math.log(math.pi * spread * (1 + (away / spread) ** 2))
+                known, spread = numbers(values), axis.prior[1]
+                away = axis.units(known) - axis.unit(self.parameters[name])
+                densities = -np.log(math.pi * spread * (1 + (away / spread) ** 2))
+            held = np.asarray([value is not None for value in values])
+            total += np.where(held, densities, 0.0)
         return total
-
-
-def place(axis: Axis | Choice, value: Scalar) -> Scalar:
-    """Where a value lies on its axis, as the prior of the axis takes it."""
-    return value if isinstance(axis, Choice) else axis.unit(value)

@@ -47,19 +47,16 @@ def luck(own: FirstItems | None, others: Sequence[FirstItems | None], easier: fl
         others: Those of other trials, at the same rung.
         easier: What the loss on all items is above that on these.
     """
-    if own is None:
+    if own is None or len(own.each) < 2 or own.loss + easier <= 0:
         return 0.0
-    pairs = [_squared(own, one, easier) for one in others if one is not None]
-    known = [one for one in pairs if one is not None]
-    return math.sqrt(statistics.fmean(known)) if known else 0.0
-
-
-def _squared(one: FirstItems, other: FirstItems, easier: float) -> float | None:
-    first, second = np.asarray(one.each), np.asarray(other.each)
-    levels = one.loss + easier, other.loss + easier
-    if one.count != other.count or len(first) < 2 or min(levels) <= 0:
-        return None
+    known = [one for one in others if one is not None and one.count == own.count]
+    known = [one for one in known if one.loss + easier > 0]
+    if not known:
+        return 0.0
     # Delta method: an item moves the log of a loss by its share of it. Half of what two differ by.
-    apart = first / levels[0] - second / levels[1]
-    unseen = max(0.0, 1 - one.count / max(one.of, one.count))
-    return float(apart.var(ddof=1)) / one.count * unseen / 2
+    levels = np.asarray([one.loss + easier for one in known])
+    theirs = np.asarray([one.each for one in known]) / levels[:, None]
+    apart = np.asarray(own.each) / (own.loss + easier) - theirs
+    unseen = max(0.0, 1 - own.count / max(own.of, own.count))
+    squares = apart.var(axis=1, ddof=1) / own.count * unseen / 2
+    return math.sqrt(statistics.fmean(squares.tolist()))

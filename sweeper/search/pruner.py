@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import optuna
 from optuna.pruners import BasePruner
@@ -20,7 +21,7 @@ from sweeper.hyperparameters import CLASS_WEIGHT_POWERS as POWERS
 from sweeper.plan import Plan
 from sweeper.search.curves import ends, forecast, jitter, move, prior_doubt
 from sweeper.search.items import luck
-from sweeper.search.observations import Observation, observation, observe
+from sweeper.search.observations import History, Observation, observation
 from sweeper.search.problem import Arm, Problem
 from sweeper.search.space import STRATEGY, candidates, has_one_trial
 
@@ -31,6 +32,8 @@ from sweeper.search.space import STRATEGY, candidates, has_one_trial
 CONFIDENCE = 2.0
 # Fewer trials are no measure of how others go on: the best of a strategy died of it in replays.
 FEWEST_PEERS = 3
+# More than these, the most recent ones, tell no more.
+MOST_PEERS = 64
 # A trial that is expected to end as others did is kept, within this share of the doubt.
 AS_USUAL = 0.25
 # A loss that doubled and rose by a nat over the trial's own best does not come back. Where classes
@@ -84,6 +87,7 @@ class SweeperPruner(BasePruner):
 
     def __init__(self, plan: Problem[Arm], first_rung: int | None = None) -> None:
         self._budget = plan.budget
+        self._history = History(plan.budget)
         self._first = plan.budget.first_rung if first_rung is None else first_rung
         self._classes = isinstance(plan, Plan) and plan.facts.task == "classification"
         self._chance = {weight: chance(plan, power) for weight, power in POWERS.items()}
@@ -115,12 +119,19 @@ class SweeperPruner(BasePruner):
         diverging = _diverging(trial.intermediate_values, rung, guessing, searched, overfits)
         if diverging.prune or not searched or rung not in own.curve:
             return diverging  # defaults and the user's own are what others are measured by
-        others = observe(study.get_trials(deepcopy=False), self._budget)
-        strategy = [one for one in others if one.key == own.key and one.number != own.number]
-        alike = [one for one in strategy if one.rungs == own.rungs]
-        peers = [one for one in alike if one.group == own.group and rung in one.curve]
+        others = self._history.of(study.get_trials(deepcopy=False))
+        strategy = self._history.beside(own)
+        alike = _last(strategy, lambda one: one.rungs == own.rungs)
+        peers = _last(
+            strategy,
+            lambda one: one.rungs == own.rungs and one.group == own.group and rung in one.curve,
+        )
         noise = jitter([*others, own])
         return View(own, rung, strategy, alike, peers, noise).judge()
+
+
+def _last(trials: Sequence[Observation], holds: Callable[[Observation], bool]) -> list[Observation]:
+    return list(islice(filter(holds, reversed(trials)), MOST_PEERS))[::-1]
 
 
 def chance(plan: Problem[Arm], power: float = 0.0) -> float:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeper.hyperparameters import EPOCHS
-from sweeper.search.axis import Axis, Choice
-from sweeper.search.surrogate import Matrix
+from sweeper.search.axis import Axis, Choice, numbers
+from sweeper.search.surrogate import Matrix, Vector
 from sweeper.spec import Scalar
 
 Axes = Mapping[str, Axis | Choice]
 Point = dict[str, Scalar]
+# Of one parameter in several configurations; None where its condition does not hold.
+Values = Sequence[Scalar | None]
 
 # How far a choice is from none, and two sizes of which one is double. Choices can decide most: on
 # recorded trials of 24 intents the start of the head decides more than its rate. There and on
@@ -62,12 +64,12 @@ class Rows:
             which: It is this one of the others, from 0.
         """
         apart = [CANDIDATE_DISTANCE * (number == which) for number in range(self.others)]
-        return self._matrix([self._translated(axes, point) for point in points], apart)
+        return self._encoded(self._translated(axes, points), len(points), apart)
 
     def groups(self) -> list[slice]:
         """Columns of each parameter, and one for each other candidate."""
         widths = [
-            len(_choice(axis, None)) if isinstance(axis, Choice) else 2
+            len(_choice_row(axis, None)) if isinstance(axis, Choice) else 2
             for axis in self.axes.values()
         ]
         widths += [1] * self.others
@@ -75,41 +77,55 @@ class Rows:
         return [slice(int(end) - width, int(end)) for end, width in zip(ends, widths, strict=True)]
 
     def _matrix(self, points: Sequence[Mapping[str, Scalar]], apart: list[float]) -> Matrix:
-        return np.asarray([self._row(point) + apart for point in points], dtype=float)
+        values = {name: [point.get(name) for point in points] for name in self.axes}
+        return self._encoded(values, len(points), apart)
 
-    def _row(self, point: Mapping[str, Scalar]) -> list[float]:
-        row: list[float] = []
-        for name, axis in self.axes.items():
-            if isinstance(axis, Choice):
-                row += _choice(axis, point.get(name))
-            elif name in point:
-                row += [axis.unit(point[name]) / axis.length, 0.0]
-            else:  # its condition does not hold there: the centre, and apart from all that have it
-                row += [axis.prior[0] / axis.length, CHOICE_DISTANCE]
-        return row
+    def _encoded(self, values: Mapping[str, Values], count: int, apart: list[float]) -> Matrix:
+        columns = [
+            _choices(axis, values[name])
+            if isinstance(axis, Choice)
+            else _numbers(axis, values[name])
+            for name, axis in self.axes.items()
+        ]
+        return np.hstack([np.empty((count, 0)), *columns, np.tile(apart, (count, 1))])
 
-    def _translated(self, axes: Axes, point: Mapping[str, Scalar]) -> Point:
-        moved: Point = {}
+    def _translated(self, axes: Axes, points: Sequence[Mapping[str, Scalar]]) -> dict[str, Values]:
+        moved: dict[str, Values] = {}
         for name, axis in self.axes.items():
-            there = axes.get(name)
-            if there is not None and name not in point:
-                continue  # its condition does not hold there
-            moved[name] = axis.parameter.default
-            if isinstance(axis, Choice):
-                moved[name] = point.get(name, axis.parameter.default)
+            there, default = axes.get(name), axis.parameter.default
+            if there is None:
+                moved[name] = [default] * len(points)
+            elif isinstance(axis, Choice):
+                moved[name] = [point.get(name) for point in points]
             elif isinstance(there, Axis) and there.parameter.log == axis.parameter.log:
-                moved[name] = axis.away_from_default(there.from_default(point[name]))
+                away = there.from_default(numbers([point.get(name) for point in points]))
+                moved[name] = axis.away_from_default(away).tolist()
+            else:
+                moved[name] = [default if name in point else None for point in points]
         return moved
 
 
-def _choice(axis: Choice, value: Scalar | None) -> list[float]:
+def _numbers(axis: Axis, values: Values) -> Matrix:
+    known = numbers(values)
+    # Where its condition does not hold: the centre, and apart from all that have it.
+    without = np.isnan(known)
+    units = np.where(without, axis.prior[0], axis.units(known))
+    return np.column_stack([units / axis.length, CHOICE_DISTANCE * without])
+
+
+def _choices(axis: Choice, values: Values) -> Matrix:
+    known = {value: _choice_row(axis, value) for value in {*values}}
+    width = len(_choice_row(axis, None))
+    return np.asarray([known[value] for value in values], dtype=float).reshape(-1, width)
+
+
+def _choice_row(axis: Choice, value: Scalar | None) -> list[float]:
     if all(isinstance(one, int | float) and one > 0 for one in axis.choices):
         octave = LENGTH_DISTANCE if axis.name == EPOCHS else OCTAVE_DISTANCE
         return [octave * math.log2(float(value or axis.parameter.default))]
     return [CHOICE_DISTANCE * (value == choice) for choice in axis.choices]
 
 
-def repeats(rows: Matrix, points: Matrix) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Which rows are the same configuration as one of the points; shape ``(len(rows),)``."""
-    apart = np.abs(rows[:, None, :] - points[None, :, :]).max(axis=2)
-    return np.asarray((apart < SAME).any(axis=1))
+def is_repeat(row: Vector, points: Matrix) -> bool:
+    """Whether a row is the same configuration as one of the points."""
+    return bool((np.abs(points - row).max(axis=1) < SAME).any())

@@ -120,14 +120,15 @@ def suggest(
     Returns:
         The candidate's key, and every parameter of it whose condition holds, by plain name.
     """
-    known = distributions(plan)
-    key = str(_ask(trial, STRATEGY, known[STRATEGY]))
+    keyed = candidates(plan)
+    key = str(_ask(trial, STRATEGY, CategoricalDistribution(tuple(keyed))))
     chosen: dict[str, Scalar] = {}
-    for name, parameter in candidates(plan)[key].parameters.items():
+    for name, parameter in keyed[key].parameters.items():
         if not holds(parameter, chosen):
             continue
         if parameter.searched:
-            chosen[name] = _ask(trial, f"{key}.{name}", known[f"{key}.{name}"])
+            known = distribution(parameter, _own_values(plan, keyed[key].strategy, name))
+            chosen[name] = _ask(trial, f"{key}.{name}", known)
         else:
             chosen[name] = (overrides or {}).get(name, parameter.default)
     return key, chosen

@@ -6,15 +6,12 @@ Pure; reads a study's trials. Knows nothing about who would stop.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from optuna.trial import FrozenTrial
 
 from sweeper.search.curves import jitter
 from sweeper.search.model import LEAST_NOISE
-from sweeper.search.observations import observe
-from sweeper.search.problem import Arm, Problem
+from sweeper.search.observations import Observation
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.untrained import NOTHING, Untrained
 
@@ -53,23 +50,21 @@ class Outlook:
 
 
 def outlook(
-    problem: Problem[Arm], trials: Iterable[FrozenTrial], untrained: Untrained = NOTHING
+    sampler: SweeperSampler, seen: Sequence[Observation], untrained: Untrained = NOTHING
 ) -> Outlook | None:
     """What more trials promise; None while there are too few to say.
 
     Args:
-        problem: The plan, or a space.
-        trials: All trials of the study.
+        sampler: Of the study.
+        seen: All trials of the study.
         untrained: What the sampler knows of models that were not trained.
     """
-    seen = observe(trials, problem.budget)
     ended = [one for one in seen if one.loss is not None]
     kept = [one.loss for one in seen if one.complete and one.keeps and one.loss is not None]
     if len(ended) < FEWEST_TRIALS or not kept:
         return None
     # Where trials report too seldom for their curves to tell, noise is what the model takes it for.
     noise = jitter(seen) or LEAST_NOISE * min(kept)
-    sampler = SweeperSampler(problem)
     promises = sampler.promises(seen, len(seen), untrained)
     if not promises or sampler.untried(seen):
         return None

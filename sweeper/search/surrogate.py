@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, special
+from scipy.spatial.distance import cdist
 
 Vector = NDArray[np.float64]
 Whose = NDArray[np.int64]
@@ -44,9 +45,22 @@ def matern(first: Matrix, second: Matrix) -> Matrix:
 
     Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, equation 4.17.
     """
-    squares = ((first[:, None, :] - second[None, :, :]) ** 2).sum(axis=2)
-    scaled = np.sqrt(5 * squares)
-    kernel: Matrix = (1 + scaled + 5 * squares / 3) * np.exp(-scaled)
+    return _matern(_squares(first, second))
+
+
+def _squares(first: Matrix, second: Matrix) -> Matrix:
+    return np.asarray(cdist(first, second, "sqeuclidean"))
+
+
+def _matern(squares: Matrix) -> Matrix:
+    # In place, as temporary matrices take longer than the arithmetic.
+    scaled: Matrix = 5 * squares
+    kernel: Matrix = scaled / 3
+    np.sqrt(scaled, out=scaled)
+    kernel += scaled
+    kernel += 1
+    np.negative(scaled, out=scaled)
+    kernel *= np.exp(scaled, out=scaled)
     return kernel
 
 
@@ -70,7 +84,6 @@ class Surrogate:
         level: How much candidates' levels vary, as a variance; 0 where there is one.
         factor: Cholesky factor of the kernel matrix with its noise.
         weights: Kernel matrix inverse times (losses - mean).
-        evidence: Log likelihood of the losses, up to a constant.
     """
 
     points: Matrix
@@ -81,7 +94,6 @@ class Surrogate:
     level: float
     factor: tuple[Matrix, bool]
     weights: Vector
-    evidence: float
 
     @classmethod
     def fit(
@@ -106,43 +118,20 @@ class Surrogate:
                 its own if not given.
         """
         of = np.zeros(len(losses), dtype=np.int64) if whose is None else whose
-        scales = np.ones(points.shape[1])
-        fitted = cls._fit(points, losses, noise, spread, scales, of)
-        if len(losses) < FEWEST_FOR_SCALES:
-            return fitted
-        for group in groups:
-            for scale in SCALES:
-                other = scales.copy()
-                other[group] *= scale
-                tried = cls._fit(points, losses, noise, spread, other, of)
-                doubt = SCALE_DOUBT * abs(math.log2(scale))
-                if tried.evidence - doubt > fitted.evidence:
-                    fitted = replace(tried, evidence=tried.evidence - doubt)
-            scales = fitted.scales
-        return fitted
-
-    @classmethod
-    def _fit(
-        cls,
-        points: Matrix,
-        losses: Vector,
-        noise: float,
-        spread: float,
-        scales: Vector,
-        whose: Whose,
-    ) -> Surrogate:
-        own = losses[whose == 0]
-        mean = float(np.median(own))
+        own = losses[of == 0]
         variance = max(float(np.var(own)), (2 * noise) ** 2, spread**2, 1e-10)
-        level = _level(losses, whose, variance)
+        level = _level(losses, of, variance)
+        told = _Losses(
+            losses - float(np.median(own)),
+            variance,
+            noise**2 + 1e-8 * variance,
+            level * (of[:, None] == of[None, :]),
+        )
+        scales = told.scales(points, groups)
         scaled = points * scales
-        kernel = variance * matern(scaled, scaled) + level * (whose[:, None] == whose[None, :])
-        kernel[np.diag_indices_from(kernel)] += noise**2 + 1e-8 * variance
-        factor = linalg.cho_factor(kernel, lower=True)
-        weights = linalg.cho_solve(factor, losses - mean)
-        evidence = -0.5 * float((losses - mean) @ weights)
-        evidence -= float(np.log(np.diag(factor[0])).sum())
-        return cls(scaled, scales, whose, mean, variance, level, factor, weights, evidence)
+        factor, weights = told.solved(_squares(scaled, scaled))
+        mean = float(np.median(own))
+        return cls(scaled, scales, of, mean, variance, level, (factor, True), weights)
 
     def predict(self, at: Matrix) -> tuple[Vector, Vector]:
         """Mean and standard deviation of the loss, shape ``(m,)`` each."""
@@ -163,3 +152,70 @@ class Surrogate:
         density = np.exp(-0.5 * score**2) / math.sqrt(2 * math.pi)
         improvement: Vector = deviation * (score * special.ndtr(score) + density)
         return improvement
+
+
+@dataclass(frozen=True)
+class _Losses:
+    """Losses about their mean, and how they are taken to vary.
+
+    Args:
+        losses: Shape ``(n,)``.
+        variance: Over the space.
+        noise: Variance of each loss by itself.
+        levels: Covariance by candidates' levels, shape ``(n, n)``.
+    """
+
+    losses: Vector
+    variance: float
+    noise: float
+    levels: Matrix
+
+    def scales(self, points: Matrix, groups: Sequence[slice]) -> Vector:
+        """What the distances along each column are multiplied by, as the losses ask for it.
+
+        One parameter after the other; its scales are tried side by side.
+        """
+        scales = np.ones(points.shape[1])
+        if len(points) < FEWEST_FOR_SCALES or not groups:
+            return scales
+        alone = [_squares(points[:, group], points[:, group]) for group in groups]
+        squares = np.sum(alone, axis=0)
+        best = evidence = float(self._evidences(squares[None])[0])
+        factors = np.asarray(SCALES)[:, None, None] ** 2 - 1
+        doubts = SCALE_DOUBT * np.abs(np.log2(SCALES))
+        for group, one in zip(groups, alone, strict=True):
+            # Where all have the same value, nothing depends on the scale.
+            tried = squares + factors * one
+            evidences = self._evidences(tried) if one.any() else np.full(len(SCALES), evidence)
+            which = int((evidences - doubts).argmax())
+            if evidences[which] - doubts[which] > best:
+                evidence, squares = float(evidences[which]), tried[which]
+                best = evidence - doubts[which]
+                scales[group] = SCALES[which]
+        return scales
+
+    def solved(self, squares: Matrix) -> tuple[Matrix, Vector]:
+        """The kernel's lower Cholesky factor, and its inverse times the losses."""
+        return self._solved(self._kernels(squares))
+
+    def _evidences(self, squares: Matrix) -> Vector:
+        """Log likelihoods of the losses under several distances, up to a constant."""
+        solved = [self._solved(kernel) for kernel in self._kernels(squares)]
+        logs = [float(np.log(factor.diagonal()).sum()) for factor, _ in solved]
+        fits = [float(self.losses @ weights) for _, weights in solved]
+        return np.asarray([-0.5 * fit - log for fit, log in zip(fits, logs, strict=True)])
+
+    def _kernels(self, squares: Matrix) -> Matrix:
+        kernels: Matrix = _matern(squares)
+        kernels *= self.variance
+        kernels += self.levels
+        diagonal = np.arange(len(self.losses))
+        kernels[..., diagonal, diagonal] += self.noise
+        return kernels
+
+    def _solved(self, kernel: Matrix) -> tuple[Matrix, Vector]:
+        # The matrix is symmetric: LAPACK takes its transpose without a copy.
+        factor, failed = linalg.lapack.dpotrf(kernel.T, lower=1, overwrite_a=1)
+        if failed:
+            raise np.linalg.LinAlgError("the kernel matrix is not positive definite")
+        return factor, linalg.lapack.dpotrs(factor, self.losses, lower=1)[0]

@@ -29,10 +29,10 @@ def searched_range(axis: Axis, seen: Sequence[Observation]) -> Range:
     """
     low, high = axis.practice
     having = [one for one in seen if axis.name in one.parameters]
-    ended = sorted((one for one in having if one.loss is not None), key=lambda one: one.rank)
+    ended = [one for one in having if one.loss is not None]
     if len(ended) < FEWEST_TRIALS:
         return low, high
-    best = axis.unit(ended[0].parameters[axis.name])
+    best = axis.unit(min(ended, key=lambda one: one.rank).parameters[axis.name])
     failed = [axis.unit(one.parameters[axis.name]) for one in having if one.failed]
     margin = EDGE_SHARE * axis.width
     if best >= high - margin:

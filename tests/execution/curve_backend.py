@@ -153,6 +153,25 @@ def make_plan(trials: int = 20, *, seed: int = 0, strategies: str = "lora,full,h
     )
 
 
+def on_gpus(count: int, per_trial: int, weights: float = 1.5) -> Plan:
+    """A plan for GPUs of 8 GiB, with trials that may need 2."""
+    plan = make_plan()
+    hardware = plan.facts.hardware.model_copy(
+        update={"device": "cuda", "gpus": count, "cpu_cores": 16}
+    )
+    candidates = [
+        each.model_copy(
+            update={
+                "gpus_per_trial": per_trial,
+                "memory": each.memory.model_copy(update={"parts": {"weights": weights}}),
+            }
+        )
+        for each in plan.candidates
+    ]
+    facts = plan.facts.model_copy(update={"hardware": hardware})
+    return plan.model_copy(update={"facts": facts, "candidates": tuple(candidates)})
+
+
 def facts() -> Facts:
     splits = (("train", 200), ("validation", ITEMS), ("test", ITEMS))
     model = ModelFacts(

@@ -17,10 +17,10 @@ from sweeper.search.engine import (
     search,
 )
 from sweeper.search.feasible import log_chance
-from sweeper.search.model import Model
+from sweeper.search.model import Model, Trials
 from sweeper.search.observations import Observation, observation
 from sweeper.search.pruner import View
-from sweeper.search.sampler import known_of
+from sweeper.search.sampler import SweeperSampler, known_of
 from sweeper.search.stopping import outlook
 from sweeper.search.study import CONSTRAINT
 
@@ -129,7 +129,8 @@ def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
 
 
 def test_without_a_limit_nothing_is_weighed() -> None:
-    model = Model({}, [observed(1, 0.3, None), observed(2, 0.5, -0.1)], lambda point: 0.0)
+    seen = [observed(1, 0.3, None), observed(2, 0.5, -0.1)]
+    model = Model(Trials({}, seen, RungCount()), lambda points: np.zeros(len(points)))
     rows = np.zeros((3, 0))
     assert (model._log_chances([observed(2, 0.5, -0.1)], rows) == 0.0).all()
     assert (model._log_chances([], rows) == 0.0).all()
@@ -139,6 +140,5 @@ def test_a_search_in_which_nothing_keeps_to_the_limit_is_not_called_settled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     many = [observed(number, 0.5 + 0.01 * number, 0.1) for number in range(12)]
-    monkeypatch.setattr("sweeper.search.stopping.observe", lambda trials, full: many)
     monkeypatch.setattr("sweeper.search.stopping.jitter", lambda seen: 0.01)
-    assert outlook(space(0), []) is None
+    assert outlook(SweeperSampler(space(0)), many) is None

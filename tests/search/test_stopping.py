@@ -8,6 +8,8 @@ from spaces import RATE
 
 from sweeper.search import space
 from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
+from sweeper.search.observations import observe
+from sweeper.search.sampler import SweeperSampler
 from sweeper.search.stopping import FEWEST_TRIALS, Outlook, outlook
 from sweeper.search.untrained import Untrained
 
@@ -73,7 +75,7 @@ def test_it_does_not_end_before_every_strategy_had_a_turn() -> None:
 
 def test_few_trials_say_nothing() -> None:
     study = optuna.create_study()
-    assert outlook(SPACE, study.trials) is None
+    assert outlook(SweeperSampler(SPACE), observe(study.trials, SPACE.budget)) is None
 
 
 def test_it_expects_what_the_sampler_expects_that_knows_untrained_models() -> None:
@@ -83,8 +85,10 @@ def test_it_expects_what_the_sampler_expects_that_knows_untrained_models() -> No
         params = {space.STRATEGY: "lora", "lora.learning_rate": 2e-4 * 1.2**step}
         loss = 0.5 - 0.01 * step
         study.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=loss))
-    plain = outlook(SPACE, study.trials)
-    told = outlook(SPACE, study.trials, Untrained(bases={"": 3.0}))
+    plain = outlook(SweeperSampler(SPACE), observe(study.trials, SPACE.budget))
+    told = outlook(
+        SweeperSampler(SPACE), observe(study.trials, SPACE.budget), Untrained(bases={"": 3.0})
+    )
     assert plain is not None
     assert told is not None
     assert told.gain != plain.gain

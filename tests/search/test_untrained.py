@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from curve_backend import make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -22,8 +21,8 @@ from sweeper.search.engine import (
     StrategySpace,
     search,
 )
+from sweeper.search.model import Trials
 from sweeper.search.observations import Observation
-from sweeper.search.proposals import Proposals
 from sweeper.search.search import Search
 from sweeper.search.untrained import NUMBER, Untrained, noted, of_baseline
 from sweeper.trials import BaselineResult
@@ -148,8 +147,7 @@ def test_the_untrained_model_is_gone_out_from_once() -> None:
         return Observation(number, "lora", parameters, loss, True, False, False, "search")
 
     def best(*seen: Observation) -> list[int]:
-        made = Proposals(AXES, seen, np.random.default_rng(0))
-        return [one.number for one in made.incumbents]
+        return [one.number for one in Trials(AXES, seen, RungCount()).incumbents]
 
     untrained = unmoved(Untrained({"": PROBE}))
     assert untrained is not None

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from sweeper.errors import RunError
 # node group that it may start more of. Ray documents the label; whether an autoscaler runs it tells
 # nobody: its own status and configuration are private, and are there without one too.
 _GROUP = "ray.io/node-group"
+_REACH_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,9 @@ def join(asked: str | None) -> None:
             if address is None:
                 _start()
             else:
+                _reach(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise RunError(
             f"cannot reach the Ray cluster at {address or 'this machine'}",
             why=str(error).strip().splitlines()[0],
@@ -84,6 +87,15 @@ def join(asked: str | None) -> None:
             "use this machine alone.",
             where="--ray-address",
         ) from error
+
+
+def _reach(address: str) -> None:
+    # Where nothing listens Ray tries for more than two minutes, and writes into the terminal.
+    if address.startswith("ray://"):
+        raise ValueError("Ray Client is not supported: give the command on a node of the cluster.")
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
 
 
 def _start() -> None:
