@@ -4,9 +4,9 @@
     python -m benchmarks.execution.fleet --threads --workers 500 --trials 2000 --seconds 300
     python -m benchmarks.execution.fleet --scale 0.05 --json      a quick look
 
-Workers run ``sweeper.execution.worker``'s own loop over pipes. They are forked from one process that
-has everything loaded, or, with ``--threads``, are threads of one such process. Exits with 1 if a
-trial was lost, trained twice or not ended.
+Workers run ``sweeper.execution.worker``'s own loop over pipes. They are forked from one process
+that has everything loaded, or, with ``--threads``, are threads of one such process. Exits with 1 if
+a trial was lost, trained twice or not ended.
 """
 
 from __future__ import annotations
@@ -200,6 +200,9 @@ class Measured:
         wall_seconds: From the first worker's being ready to the end of the last trial.
         slept_seconds: All that trials slept: the work itself.
         active_seconds: Over all workers, from a worker's being ready to the end of its last trial.
+        idle_seconds: Of these, without a trial.
+        waited_seconds: Of these, until a verdict came. What is then left is the machine's: workers
+            that sleep too long because others have the processor.
         owner_cpu_seconds: Processor time of the command's process, whole run.
         verdict_seconds: The median, 99th percentile and longest wait of a worker for a verdict.
         load: Of the machine at the end, one-minute average.
@@ -213,6 +216,8 @@ class Measured:
     wall_seconds: float
     slept_seconds: float
     active_seconds: float
+    idle_seconds: float
+    waited_seconds: float
     owner_cpu_seconds: float
     verdict_seconds: tuple[float, float, float]
     load: float
@@ -298,6 +303,9 @@ def _measured(
     faults = [] if outcome == "complete" else [f"the run ended as {outcome}"]
     if len(read) < min(workers, trials):
         faults.append(f"{len(read)} of {workers} workers came to be ready")
+    active = math.fsum(
+        lines[-1]["ended"] - began for began, lines in zip(ready, trained, strict=True) if lines
+    )
     return Measured(
         kind="threads" if threads else "processes",
         workers=workers,
@@ -305,9 +313,9 @@ def _measured(
         trial_seconds=trial_seconds,
         wall_seconds=max(one["ended"] for one in every) - min(ready),
         slept_seconds=math.fsum(one["slept"] for one in every),
-        active_seconds=math.fsum(
-            lines[-1]["ended"] - began for began, lines in zip(ready, trained, strict=True) if lines
-        ),
+        active_seconds=active,
+        idle_seconds=active - math.fsum(one["ended"] - one["began"] for one in every),
+        waited_seconds=math.fsum(waited),
         owner_cpu_seconds=used,
         verdict_seconds=(cuts[49], cuts[98], waited[-1]),
         load=os.getloadavg()[0],
@@ -337,7 +345,7 @@ def _faults(run: RunFolder, trials: int) -> list[str]:
 
 
 HEADER = (
-    "workers   kind       trials  trial s   wall s  efficiency  overhead s/trial  "
+    "workers   kind       trials  trial s   wall s  efficiency  overhead s/trial (idle  verdicts)  "
     "owner CPU s/trial  verdict p50   p99    max s  faults  load"
 )
 
@@ -347,6 +355,7 @@ def row(found: Measured) -> str:
     return (
         f"{found.workers:7}   {found.kind:9} {found.trials:7} {found.trial_seconds:8.1f} "
         f"{found.wall_seconds:8.1f} {found.efficiency:11.1%} {found.overhead_seconds:17.3f} "
+        f"{found.idle_seconds / found.trials:6.3f} {found.waited_seconds / found.trials:10.3f} "
         f"{found.owner_cpu_seconds / found.trials:18.4f} {p50:12.4f} {p99:6.3f} {longest:7.3f} "
         f"{len(found.faults):7} {found.load:5.1f}"
     )
