@@ -184,7 +184,8 @@ class Budget(Record):
     search: Duration
     confirmation: Duration
     beside: Duration | None = Field(
-        None, description="start of the workers, baselines, and scoring on the test split"
+        None,
+        description="start of the workers, baselines, own general text, and the test split",
     )
     sweep: Duration | None = Field(None, description="all of it, on the clock")
     finalists: int

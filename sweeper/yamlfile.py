@@ -151,7 +151,7 @@ def _mapping(loader: Any, node: yaml.MappingNode, path: Path_, document: Documen
         if key in result:
             document.problems.append(
                 Problem(
-                    f"the key {key!r} stands here twice",
+                    f"duplicate key {key!r}",
                     fix=f"Remove one; the first is on line {document.lines[child]}.",
                     where=f"{document.name}:{key_node.start_mark.line + 1} {key}",
                 )

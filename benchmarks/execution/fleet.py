@@ -4,14 +4,15 @@
     python -m benchmarks.execution.fleet --threads --workers 500 --trials 2000 --seconds 300
     python -m benchmarks.execution.fleet --scale 0.05 --json      a quick look
 
-Workers run ``sweeper.execution.worker``'s own loop over pipes. They are forked from one process
-that has everything loaded, or, with ``--threads``, are threads of one such process. Exits with 1 if
-a trial was lost, trained twice or not ended.
+Workers run the loop of ``sweeper.execution.worker`` over pipes. They are forked from a process that
+has everything loaded, or, with ``--threads``, are threads of one such process. Exits with 1 if a
+trial was lost, trained twice or not ended.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import json
 import math
@@ -39,7 +40,7 @@ from sweeper.execution import coordinator
 from sweeper.execution.attempts import RESULT
 from sweeper.execution.pools import local_pool
 from sweeper.execution.pools.local_pool import LocalPool, Process, log_of
-from sweeper.execution.study_mirror import default_url
+from sweeper.execution.storages import default_url
 from sweeper.execution.worker.__main__ import main as worker_main
 from sweeper.execution.worker.__main__ import work
 from sweeper.execution.worker.link import Link
@@ -135,7 +136,7 @@ def forked(run: RunFolder, workers: int) -> list[Piped]:
             for own, handle in enumerate((pipes.orders_out, pipes.messages_in, log)):
                 os.dup2(handle, own)
             words = ["--run", str(run.path), "--worker-id", name, "--parent", str(parent)]
-            _leave(lambda words=words: worker_main(words))
+            _leave(functools.partial(worker_main, words))
         started.append(pipes.piped(Piped, child))
     return started
 

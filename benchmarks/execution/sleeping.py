@@ -18,7 +18,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[2] / "tests" / "execution"
 sys.path.insert(0, str(TESTS))
 
-import curve_backend  # noqa: E402
+import curve_backend as curve_backend  # noqa: E402
 
 from sweeper.backend import Decision  # noqa: E402
 from sweeper.plan import Plan  # noqa: E402

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.search.replay import seeded
 from benchmarks.search.table import TABLES, read
 from sweeper.plan import Candidate, Plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.axis import Axis, axis_of
 from sweeper.search.search import Asked, End, Restored, Rung, Search
 from sweeper.search.starts import known_starts
@@ -50,8 +50,8 @@ class Task:
 
     def __init__(self, plan: Plan, seed: int = 0) -> None:
         self.plan = plan
-        self.keyed = space.candidates(plan)
-        self.known = space.distributions(plan)
+        self.keyed = optuna_space.candidates(plan)
+        self.known = optuna_space.distributions(plan)
         self.generator = np.random.default_rng(seed)
         self.pattern = np.exp(self.generator.normal(size=ITEMS))
 
@@ -59,7 +59,7 @@ class Task:
         """A configuration from the allowed ranges."""
         chosen: dict[str, Scalar] = {}
         for name, one in self.keyed[key].parameters.items():
-            if not space.holds(one, chosen):
+            if not optuna_space.holds(one, chosen):
                 continue
             chosen[name] = one.default
             if one.searched:
@@ -90,11 +90,11 @@ class Task:
     def earlier(self, count: int) -> list[Restored]:
         """The starts, then so many trials less that were drawn at random."""
         starts = list(known_starts(self.plan, count))
-        keys = [key for key, one in self.keyed.items() if space.searchable(one)]
+        keys = [key for key, one in self.keyed.items() if optuna_space.searchable(one)]
         trials = []
         for number in range(count):
             if number < len(starts):
-                key = str(starts[number].fixed[space.STRATEGY])
+                key = str(starts[number].fixed[optuna_space.STRATEGY])
                 asked = Asked(number, key, _started(self.keyed[key], key, starts[number].fixed),
                               starts[number].origin)  # fmt: skip
             else:
@@ -116,7 +116,7 @@ class Task:
 def _started(candidate: Candidate, key: str, fixed: Mapping[str, Scalar]) -> dict[str, Scalar]:
     chosen: dict[str, Scalar] = {}
     for name, one in candidate.parameters.items():
-        if space.holds(one, chosen):
+        if optuna_space.holds(one, chosen):
             chosen[name] = fixed.get(f"{key}.{name}", one.default)
     return chosen
 

@@ -16,10 +16,9 @@ from pathlib import Path
 import typer
 
 from sweeper.artifact import write_text
-from sweeper.cli.calibrate_process import calibrated
 from sweeper.cli.console import err, out
 from sweeper.cli.evaluate_steps import gate, open_suite, recommended, score_finalists
-from sweeper.cli.probed_plan import with_probes
+from sweeper.cli.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.cli.progress import ProgressView
 from sweeper.cli.report_maker import ReportMaker, lost_charts
 from sweeper.cli.work_progress import Hidden, WorkProgress, followed
@@ -36,17 +35,17 @@ from sweeper.execution.coordinator import Outcome, run_sweep
 from sweeper.execution.events import Event, make_event
 from sweeper.execution.identity import frozen_plan
 from sweeper.execution.repair import copy_of, write_twice
+from sweeper.execution.second_command import refuse_second
 from sweeper.execution.status import Status
 from sweeper.facts.gather import gather
 from sweeper.facts.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.findings.record import Findings
 from sweeper.plan import Plan
-from sweeper.planning.planner import make_plan
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
-from sweeper.search import warmstart
+from sweeper.search import warm_start
 from sweeper.search.named import check_named
-from sweeper.spec import ModelSpec, Spec
+from sweeper.spec import HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import to_yaml
 
 _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
@@ -103,9 +102,10 @@ def prepare(
 
     Args:
         spec: The request.
-        check_model: Fetch what training needs, and measure what this machine can do.
+        check_model: Fetch what training needs, and measure what the machine can do.
         quiet: Say nothing on the way.
-        probe: Train a few steps of each candidate first; if None, where trials run on a GPU here.
+        probe: Train a few steps of each candidate first; if None, where trials run on a
+            GPU that is at hand.
         work: Shows how far downloads and conversions are; nothing if None.
     """
     if spec.data.path is None and (spec.data.corpus is None or spec.task != "domain"):
@@ -134,15 +134,12 @@ def prepare(
                 _convert(model.id, work, quiet=quiet)
             elif needs_download(model):
                 _download(model, work, quiet=quiet)
-    facts = gather(spec)
-    plan = make_plan(spec, facts)
-    if check_model and (known := calibrated(spec, facts, quiet=quiet)) is not facts:
-        plan = make_plan(spec, known)
-    machine = plan.facts.hardware
-    if probe or (probe is None and check_model and machine.detected and machine.device == "cuda"):
-        plan = with_probes(spec, plan, quiet=quiet)
+    elsewhere = trains_elsewhere(spec)
+    facts = gather(spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec)
+    make = plan_elsewhere if elsewhere else plan_here
+    plan = make(spec, facts, measure=check_model, probe=probe, quiet=quiet)
     if spec.search.warm_start:
-        plan = plan.model_copy(update={"hints": warmstart.recall(plan)})
+        plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
     return Prepared(folder, spec, plan)
 
 
@@ -202,7 +199,7 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: ProgressView) ->
             if outcome.kind == "complete":
                 with contextlib.suppress(OSError):  # a later study does without
                     limit = prepared.spec.aim.max_forgetting_points
-                    warmstart.remember(folder, plan, limit, outcome.status.ended_at)
+                    warm_start.remember(folder, plan, limit, outcome.status.ended_at)
             outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
             # From a Ctrl-C to the last line is no time to try again what did not work.
             findings = maker.finish(try_charts=outcome.signal is None)
@@ -254,6 +251,7 @@ def set_aside(folder: RunFolder) -> None:
     if not folder.plan.is_file():
         return
     with folder.lock():
+        refuse_second(folder)
         number = 1
         while (aside := folder.path.with_name(f"{folder.path.name}.{number}")).exists():
             number += 1

@@ -47,7 +47,6 @@ from sweeper.execution.strikes import Strikes
 from sweeper.execution.study_mirror import StudyMirror
 from sweeper.execution.tasks import Task
 from sweeper.search.search import Search
-from sweeper.search.study import FORGETTING, GENERAL_LOSS
 from sweeper.search.untrained import of_baseline
 from sweeper.trials import (
     AttemptEndKind,
@@ -57,6 +56,8 @@ from sweeper.trials import (
     TrialResult,
 )
 
+# What dashboards may show of forgetting: attributes of a trial.
+GENERAL_LOSS, FORGETTING = "sweeper:general_loss", "sweeper:forgetting_points"
 # From the first Ctrl-C a run has ten seconds to its last line: workers get half of them to end
 # what they do, the report the other half.
 STOP_SECONDS = 5.0
@@ -181,8 +182,7 @@ class Owner:
         for worker in self.silence.look(self.pool.workers):
             self._silenced.add(worker)
             self.pool.kill(worker)
-        while not self.notices.empty():
-            self.say("warning", text=self.notices.get())
+        self._tell_notices()
         for text in self.pool.notices():
             self.warn(text)
         self.on_tick()
@@ -192,6 +192,10 @@ class Owner:
                 raise disk.NoRoom("too little is free")
         if not self._stopping:
             self.mirror.check()
+
+    def _tell_notices(self) -> None:
+        while not self.notices.empty():
+            self.say("warning", text=self.notices.get())
 
     # Handing out
 
@@ -531,6 +535,18 @@ class Owner:
         while (self.pool.workers or self._heard) and time.monotonic() < limit:
             self._tick()
         self.kill_workers()
+
+    def finish_mirror(self) -> None:
+        """Wait until the storage holds all that it should.
+
+        Raises:
+            RunError: It never will.
+        """
+        while self.mirror.behind:
+            self._tick()
+        self.mirror.close()
+        self._tell_notices()
+        self.mirror.check()
 
     def kill_workers(self) -> None:
         """End all workers at once, and take in what they leave."""

@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.search.items import noted_items
-from sweeper.search.length import Full, rungs_of
-from sweeper.search.space import STRATEGY
-from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
+from sweeper.search.optuna_space import STRATEGY
+from sweeper.search.problem import Full, rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 
 START = "head_init"
+
+# Trial attributes. Plain Optuna code and dashboards show them as they are.
+ORIGIN = "sweeper:origin"
+FAILURE = "sweeper:failure"
+SECONDS = "sweeper:seconds"
+# A system attribute, as Optuna's `set_constraint` writes it. Up to 0 a trial keeps to the limit;
+# `best_trial` and Optuna's samplers see it.
+CONSTRAINT = "constraints:forgetting"
+_ITEMS = "sweeper:items:"
 
 # Failures that say something about the configuration; the others are the machine's.
 _TELLING = frozenset({"diverged", "out-of-memory"})
@@ -208,3 +216,20 @@ def best_so_far(losses: dict[int, float]) -> dict[int, float]:
         if math.isfinite(lowest):
             curve[rung] = lowest
     return curve
+
+
+def attribute(rung: int, items: FirstItems) -> tuple[str, dict[str, Any]]:
+    """The trial attribute that keeps a rung's items."""
+    return f"{_ITEMS}{rung}", items.model_dump(mode="json")
+
+
+def noted_items(attributes: Mapping[str, Any]) -> dict[int, FirstItems]:
+    """What a trial's attributes keep, by rung."""
+    # Read at every look at the study, so what was written from the same type is not checked again.
+    return {
+        int(name.removeprefix(_ITEMS)): FirstItems.model_construct(
+            **{**kept, "each": tuple(kept["each"])}
+        )
+        for name, kept in attributes.items()
+        if name.startswith(_ITEMS)
+    }

@@ -15,13 +15,12 @@ from functools import cached_property
 import numpy as np
 
 from sweeper.plan import Parameter
-from sweeper.search.axis import Axis, Choice, Vector, cumulated, drawn, truncated
-from sweeper.search.earlier import OTHER_CHOICE, Earlier
-from sweeper.search.model import Known, Model, Promise, Trials
+from sweeper.search.axis import Axis, Choice, Vector, cumulated, drawn, numbers, truncated
+from sweeper.search.candidate_trials import Trials, enough
+from sweeper.search.loss_model import Known, Model, Promise
+from sweeper.search.model_inputs import Point
 from sweeper.search.observations import Observation
-from sweeper.search.rows import Point
-from sweeper.search.shorter import enough
-from sweeper.search.space import holds
+from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 
 # Shares of the draws from the searched and from the allowed range, whatever the rest says.
@@ -41,6 +40,49 @@ WIDE_SHARE = 0.5
 RATE_TRIALS = 3
 RATE_STEPS = (-1.0, -0.5, 0.5, 1.0)
 EARLY_DRAWS, DRAWS = 8, 128
+# How likely a good configuration makes another choice than one that is known to be good.
+OTHER_CHOICE = 0.3
+# What an earlier study on the very same facts counts against the rules' prior. As that does, it
+# fades as trials come in, and its tails are long.
+EARLIER_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class TransferredPrior:
+    """What an earlier study found best.
+
+    Args:
+        parameters: Of its best trial.
+        similarity: Of its facts to this study's, 0 to 1.
+    """
+
+    parameters: Mapping[str, Scalar]
+    similarity: float
+
+    @property
+    def share(self) -> float:
+        """Its weight beside the rules' prior."""
+        return EARLIER_SHARE * self.similarity
+
+    def log_densities(
+        self, axes: Mapping[str, Axis | Choice], points: Sequence[Mapping[str, Scalar]]
+    ) -> Vector:
+        """Log density of configurations about the earlier best, as wide as the rules' prior."""
+        total = np.zeros(len(points))
+        for name, axis in axes.items():
+            values = [point.get(name) for point in points]
+            if name not in self.parameters:
+                densities = axis.log_priors(values)
+            elif isinstance(axis, Choice):
+                same = np.asarray([value == self.parameters[name] for value in values])
+                densities = np.log(np.where(same, 1 - OTHER_CHOICE, OTHER_CHOICE))
+            else:
+                known, spread = numbers(values), axis.prior[1]
+                away = axis.units(known) - axis.unit(self.parameters[name])
+                densities = -np.log(math.pi * spread * (1 + (away / spread) ** 2))
+            held = np.asarray([value is not None for value in values])
+            total += np.where(held, densities, 0.0)
+        return total
 
 
 @dataclass(frozen=True)
@@ -60,7 +102,7 @@ class Proposals:
     generator: np.random.Generator
     constants: Mapping[str, Scalar] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
-    earlier: Earlier | None = None
+    earlier: TransferredPrior | None = None
     others: Sequence[Trials] = ()
 
     def best(self) -> Promise:
@@ -91,7 +133,7 @@ class Proposals:
             rate.name: rate.value(rate.unit(around.get(rate.name, rate.parameter.default)) + step)
         }
         rest = {name: self._believed(name, axis) for name, axis in self.own.axes.items()}
-        moved |= enough(self.own.incumbents[0], self.own.axes, self.known)
+        moved |= enough(self.own.incumbents[0], self.own.axes, self.own.full)
         return self._existing({**rest, **around, **moved})
 
     def log_priors(self, points: Sequence[Mapping[str, Scalar]]) -> Vector:

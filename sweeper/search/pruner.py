@@ -16,14 +16,12 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
-from sweeper.hyperparameters import CLASS_WEIGHT
-from sweeper.hyperparameters import CLASS_WEIGHT_POWERS as POWERS
+from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
 from sweeper.plan import Plan
-from sweeper.search.curves import ends, forecast, jitter, move, prior_doubt
-from sweeper.search.items import luck
+from sweeper.search.learning_curves import ends, forecast, jitter, luck, move, prior_doubt
 from sweeper.search.observations import History, Observation, observation
-from sweeper.search.problem import Arm, Problem
-from sweeper.search.space import STRATEGY, candidates, has_one_trial
+from sweeper.search.optuna_space import STRATEGY, candidates, has_one_trial
+from sweeper.search.problem import Problem
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is
 # expected to end. In replays of 300 recorded trials of 24 intents (benchmarks/search) 1.5 and two
@@ -85,12 +83,14 @@ class SweeperPruner(BasePruner):
         first_rung: In place of the plan's.
     """
 
-    def __init__(self, plan: Problem[Arm], first_rung: int | None = None) -> None:
+    def __init__(self, plan: Problem, first_rung: int | None = None) -> None:
         self._budget = plan.budget
         self._history = History(plan.budget)
         self._first = plan.budget.first_rung if first_rung is None else first_rung
         self._classes = isinstance(plan, Plan) and plan.facts.task == "classification"
-        self._chance = {weight: chance(plan, power) for weight, power in POWERS.items()}
+        self._chance = {
+            weight: chance(plan, power) for weight, power in CLASS_WEIGHT_POWERS.items()
+        }
         self._weight = {
             key: one.parameters[CLASS_WEIGHT].default
             for key, one in candidates(plan).items()
@@ -134,7 +134,7 @@ def _last(trials: Sequence[Observation], holds: Callable[[Observation], bool]) -
     return list(islice(filter(holds, reversed(trials)), MOST_PEERS))[::-1]
 
 
-def chance(plan: Problem[Arm], power: float = 0.0) -> float:
+def chance(plan: Problem, power: float = 0.0) -> float:
     """The loss of knowing nothing: of the class frequencies, or of any token being as likely.
 
     Infinite where it is not known, as without a plan.

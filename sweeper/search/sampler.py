@@ -19,15 +19,14 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from sweeper.search import bandit, space
+from sweeper.search import fair_share, optuna_space
 from sweeper.search.axis import Axis, Choice, axis_of
-from sweeper.search.curves import jitter
-from sweeper.search.earlier import Earlier
-from sweeper.search.length import Full
-from sweeper.search.model import Known, Promise, Trials
+from sweeper.search.candidate_trials import Trials
+from sweeper.search.learning_curves import jitter
+from sweeper.search.loss_model import Known, Promise
 from sweeper.search.observations import History, Observation
-from sweeper.search.problem import Arm, Problem
-from sweeper.search.proposals import Proposals
+from sweeper.search.problem import Problem
+from sweeper.search.proposals import Proposals, TransferredPrior
 from sweeper.search.untrained import Untrained, noted
 from sweeper.spec import Scalar
 
@@ -39,19 +38,19 @@ class SweeperSampler(BaseSampler):
         plan: The frozen plan, or a space: candidates, ranges, priors, seed.
     """
 
-    def __init__(self, plan: Problem[Arm]) -> None:
+    def __init__(self, plan: Problem) -> None:
         self._plan = plan
         self._history = History(plan.budget)
-        self._candidates = space.candidates(plan)
-        self._known = space.distributions(plan)
+        self._candidates = optuna_space.candidates(plan)
+        self._known = optuna_space.distributions(plan)
         self._axes = {key: self._axes_of(key) for key in self._candidates}
         self._trials: dict[str, Trials] = {}
-        searchable = [key for key, one in self._candidates.items() if space.searchable(one)]
+        searchable = [key for key, one in self._candidates.items() if optuna_space.searchable(one)]
         self._searchable = searchable or list(self._candidates)
-        self._hints = space.hints(plan)
+        self._hints = optuna_space.hints(plan)
 
     @property
-    def problem(self) -> Problem[Arm]:
+    def problem(self) -> Problem:
         """What it searches."""
         return self._plan
 
@@ -65,20 +64,22 @@ class SweeperSampler(BaseSampler):
     ) -> dict[str, Any]:
         study = _whole(study)
         key, point = self._choose(trial, self._others(study, trial), noted(study))
-        return {space.STRATEGY: key} | {f"{key}.{name}": value for name, value in point.items()}
+        return {optuna_space.STRATEGY: key} | {
+            f"{key}.{name}": value for name, value in point.items()
+        }
 
     def _choose(
         self, trial: FrozenTrial, seen: Sequence[Observation], untrained: Untrained
     ) -> tuple[str, dict[str, Scalar]]:
-        standing = self._standing(seen, self._generator(trial), untrained)
-        keys = bandit.alive(self._searchable, seen)
+        situation = self._situation(seen, self._generator(trial), untrained)
+        keys = fair_share.alive(self._searchable, seen)
         scores = {key: one.score for key, one in self._candidates.items()}
-        turn = self._given(trial) or bandit.in_turn(keys, seen, scores)
+        turn = self._given(trial) or fair_share.in_turn(keys, seen, scores)
         if turn is not None:
-            return turn, self._point(turn, standing)
-        promises = {key: self._promise(key, standing) for key in keys}
+            return turn, self._point(turn, situation)
+        promises = {key: self._promise(key, situation) for key in keys}
         best = max(keys, key=lambda key: promises[key].score)
-        return best, self._hinted(best, standing.of(best)) or promises[best].point
+        return best, self._hinted(best, situation.of(best)) or promises[best].point
 
     def untried(self, seen: Sequence[Observation]) -> list[str]:
         """The candidates that have a turn to come before any promise counts."""
@@ -96,14 +97,14 @@ class SweeperSampler(BaseSampler):
             untrained: What is known of models that were not trained.
         """
         generator = np.random.default_rng([self._plan.seed, seed])
-        standing = self._standing(seen, generator, untrained)
+        situation = self._situation(seen, generator, untrained)
         tried = {one.key for one in seen if one.loss is not None}
-        keys = [key for key in bandit.alive(self._searchable, seen) if key in tried]
-        return {key: self._promise(key, standing) for key in keys}
+        keys = [key for key in fair_share.alive(self._searchable, seen) if key in tried]
+        return {key: self._promise(key, situation) for key in keys}
 
     def _given(self, trial: FrozenTrial) -> str | None:
         fixed = trial.system_attrs.get("fixed_params", {})
-        given = trial.params.get(space.STRATEGY, fixed.get(space.STRATEGY))
+        given = trial.params.get(optuna_space.STRATEGY, fixed.get(optuna_space.STRATEGY))
         return None if given is None else str(given)
 
     def _generator(self, trial: FrozenTrial) -> np.random.Generator:
@@ -116,15 +117,15 @@ class SweeperSampler(BaseSampler):
     def _others(self, study: optuna.Study, trial: FrozenTrial) -> list[Observation]:
         return [one for one in self.seen(study) if one.number != trial.number]
 
-    def _standing(
+    def _situation(
         self, seen: Sequence[Observation], generator: np.random.Generator, untrained: Untrained
-    ) -> _Standing:
+    ) -> _Situation:
         by_key: dict[str, list[Observation]] = defaultdict(list)
         for one in seen:
             by_key[one.key].append(one)
         before = untrained.with_heads(self._candidates, seen)
         trials = {key: self._trials_of(key, by_key[key], before) for key in self._searchable}
-        return _Standing(by_key, trials, known_of(seen, self._plan.budget), generator)
+        return _Situation(by_key, trials, known_of(seen), generator)
 
     def _trials_of(self, key: str, seen: Sequence[Observation], untrained: Untrained) -> Trials:
         own, candidate = list(seen), self._candidates[key]
@@ -148,13 +149,13 @@ class SweeperSampler(BaseSampler):
             if parameter.searched
         }
 
-    def _point(self, key: str, standing: _Standing) -> dict[str, Scalar]:
-        own = standing.of(key)
+    def _point(self, key: str, situation: _Situation) -> dict[str, Scalar]:
+        own = situation.of(key)
         if not self._axes[key] or not own:
             # The rule book's best guess is tried before anything is searched.
             parameters = self._candidates[key].parameters
             return {name: parameters[name].default for name in self._axes[key]}
-        return self._hinted(key, own) or self._promise(key, standing).point
+        return self._hinted(key, own) or self._promise(key, situation).point
 
     def _hinted(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
         """What an earlier study found best, once: it is this candidate's first draw."""
@@ -166,11 +167,11 @@ class SweeperSampler(BaseSampler):
         hint, candidate = self._hints.get(key), self._candidates[key]
         if hint is None:
             return {}
-        chosen = space.fixed(key, candidate, hint.parameters)
+        chosen = optuna_space.fixed(key, candidate, hint.parameters)
         names = [name for name in candidate.parameters if f"{key}.{name}" in chosen]
         return {name: chosen[f"{key}.{name}"] for name in names}
 
-    def _earlier(self, key: str, own: Sequence[Observation]) -> Earlier | None:
+    def _earlier(self, key: str, own: Sequence[Observation]) -> TransferredPrior | None:
         """The earlier study as a belief: until its best turns out worse than the default here."""
         hint, point = self._hints.get(key), self._hint_point(key)
         if hint is None:
@@ -180,16 +181,16 @@ class SweeperSampler(BaseSampler):
         default = min((one.rank for one in ended if one.origin == "default"), default=None)
         if tried and (tried[0].failed or (default is not None and tried[0].rank > default)):
             return None
-        return Earlier(hint.parameters, hint.similarity)
+        return TransferredPrior(hint.parameters, hint.similarity)
 
-    def _promise(self, key: str, standing: _Standing) -> Promise:
+    def _promise(self, key: str, situation: _Situation) -> Promise:
         return Proposals(
-            standing.trials[key],
-            standing.generator,
+            situation.trials[key],
+            situation.generator,
             self._constants(key),
-            standing.known,
-            self._earlier(key, standing.of(key)),
-            [one for other, one in standing.trials.items() if other != key],
+            situation.known,
+            self._earlier(key, situation.of(key)),
+            [one for other, one in situation.trials.items() if other != key],
         ).best()
 
     def sample_independent(
@@ -201,7 +202,7 @@ class SweeperSampler(BaseSampler):
     ) -> Any:
         # Asked only where a trial that was interrupted half suggested meets another condition
         # than was drawn now.
-        if param_name == space.STRATEGY:
+        if param_name == optuna_space.STRATEGY:
             study = _whole(study)
             return self._choose(trial, self._others(study, trial), noted(study))[0]
         key, _, name = param_name.rpartition(".")  # a model's name may hold dots
@@ -213,7 +214,7 @@ class SweeperSampler(BaseSampler):
 
 
 @dataclass(frozen=True)
-class _Standing:
+class _Situation:
     """What one choice is made from.
 
     Args:
@@ -239,7 +240,7 @@ def _whole(study: optuna.Study) -> optuna.Study:
     return whole
 
 
-def known_of(seen: Sequence[Observation], full: Full) -> Known:
+def known_of(seen: Sequence[Observation]) -> Known:
     """What all candidates' trials say together."""
     complete = [one for one in seen if one.complete and one.loss is not None]
     done = sorted(one.loss for one in complete if one.loss is not None)
@@ -248,4 +249,4 @@ def known_of(seen: Sequence[Observation], full: Full) -> Known:
     best = min(
         (one.loss for one in complete if one.loss is not None and one.keeps), default=math.inf
     )
-    return Known(jitter(seen), spread, best, full.rungs, full.epochs)
+    return Known(jitter(seen), spread, best)

@@ -15,16 +15,14 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeper.search import space
-from sweeper.search.items import attribute
+from sweeper.search import optuna_space
+from sweeper.search.expected_gain import ExpectedGain, expected_gain
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.observations import Observation
-from sweeper.search.problem import Arm, Problem
+from sweeper.search.observations import CONSTRAINT, FAILURE, ORIGIN, SECONDS, Observation, attribute
+from sweeper.search.problem import AnyCandidate, Problem
 from sweeper.search.pruner import Judgement, judge
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.starts import Start
-from sweeper.search.stopping import Outlook, outlook
-from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
 from sweeper.search.untrained import NOTHING, Untrained, note, noted
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems, Origin, State
@@ -36,7 +34,7 @@ class Asked:
 
     Args:
         number: Its number in the study, from 0.
-        key: What the study calls the candidate (``space.candidate_key``).
+        key: What the study calls the candidate (``optuna_space.candidate_key``).
         parameters: Every parameter whose condition holds, searched or not, by plain name.
         origin: ``default``, ``user`` or ``search``.
     """
@@ -115,14 +113,14 @@ class Search:
         SpecError: Sampler or pruner cannot be made.
     """
 
-    problem: Problem[Arm]
+    problem: Problem
     starts: Sequence[Start] = ()
     sampler: str = "sweeper"
     pruner: str = "sweeper"
     untrained: Untrained = NOTHING
     study: optuna.Study = field(init=False)
     untried: list[Start] = field(init=False)
-    _candidates: Mapping[str, Arm] = field(init=False)
+    _candidates: Mapping[str, AnyCandidate] = field(init=False)
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _ours: SweeperSampler = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
@@ -130,8 +128,8 @@ class Search:
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.untried = list(self.starts)
-        self._candidates = space.candidates(self.problem)
-        self._distributions = space.distributions(self.problem)
+        self._candidates = optuna_space.candidates(self.problem)
+        self._distributions = optuna_space.distributions(self.problem)
         self._ours = SweeperSampler(self.problem)
         # Hyperband deals out its brackets by the study's name.
         name = f"seed {self.problem.seed}"
@@ -162,7 +160,9 @@ class Search:
         number = len(self.study.get_trials(deepcopy=False)) - 1
         self.study.sampler = self._samplers[number] = self._sampler(number)
         trial = self.study.ask()
-        key, parameters = space.suggest(trial, self.problem, start.overrides if start else None)
+        key, parameters = optuna_space.suggest(
+            trial, self.problem, start.overrides if start else None
+        )
         if start is None and self._is_default(key, trial.params):
             # Too few trials for all defaults: the sampler begins with them, too.
             origin = "default"
@@ -198,9 +198,9 @@ class Search:
         """All trials by number, as sampler and pruner see them."""
         return self._ours.seen(self.study)
 
-    def outlook(self) -> Outlook | None:
+    def expected_gain(self) -> ExpectedGain | None:
         """What more trials promise; None while there are too few to say."""
-        return outlook(self._ours, self.seen(), noted(self.study))
+        return expected_gain(self._ours, self.seen(), noted(self.study))
 
     def _note(self, number: int, rung: Rung) -> None:
         storage, trial_id = self.study._storage, self.trial(number)._trial_id
@@ -228,11 +228,11 @@ class Search:
         candidate = self._candidates[asked.key]
         names = [name for name, one in candidate.parameters.items() if one.searched]
         chosen = {f"{asked.key}.{n}": asked.parameters[n] for n in names if n in asked.parameters}
-        return {space.STRATEGY: asked.key, **chosen}
+        return {optuna_space.STRATEGY: asked.key, **chosen}
 
     def _is_default(self, key: str, params: Mapping[str, Scalar]) -> bool:
         candidate = self._candidates[key]
-        return params == space.fixed(key, candidate, {})
+        return params == optuna_space.fixed(key, candidate, {})
 
 
 def _frozen(

@@ -1,8 +1,9 @@
 """``python -m sweeper.suite.evaluate``: scores base and tuned models on a suite's tasks.
 
 Reads a request on standard input, writes scores into files after each task, and says one line of
-JSON for each task on standard output. What is scored already is not scored again, so that it can
-be ended at any time. How models are loaded and tasks are scored is said elsewhere.
+JSON for each task on standard output; lines of ``PROGRESS <what> <done> <of>`` between them say how
+far a task is. What is scored already is not scored again, so that it can be ended at any time. How
+models are loaded and tasks are scored is said elsewhere.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sweeper.suite.items import SuiteItems, load_items
 from sweeper.suite.lm_eval_tasks import Scored, local_task, named_tasks, score_local, score_named
 from sweeper.suite.models import Subject, harnessed, subjects
 from sweeper.suite.scores import EvaluationRequest, TaskScores, harness, read_scores, task_digest
+from sweeper.underway import Underway, print_progress
 
 
 class _Evaluation:
@@ -31,6 +33,7 @@ class _Evaluation:
     def __init__(self, request: EvaluationRequest) -> None:
         self._request = request
         self._kept = Path(request.folder)
+        self._underway = Underway(print_progress)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         suite = request.suite
         self._items: dict[str, SuiteItems | None] = {
@@ -48,9 +51,11 @@ class _Evaluation:
             missing = self._missing(subject)
             if not missing:
                 continue
-            model = harnessed(subject, self._device)
+            self._underway(f"loading {subject.name}", 0, 0)
+            model = harnessed(subject, self._device, self._underway)
             for name in missing:
                 _say(event="started", model=subject.name, task=name, items=self._count(name))
+                model.underway = self._underway.steps(f"scoring {subject.name} on {name}")
                 scores = self._score(model, name)
                 self._keep(subject, scores)
                 _say(

@@ -5,13 +5,16 @@ Knows bases, adapters and dtypes; knows nothing of tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lm_eval.api.model import CacheHook
 from lm_eval.models.huggingface import HFLM
+from peft import PeftModel
 from torch import nn
 from transformers import AutoTokenizer
 
@@ -33,6 +36,7 @@ from sweeper.training.base_model.first_stage import folder_of
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import TrainedRecord, load_trained, record_of
+from sweeper.underway import Steps, Underway, nothing
 
 # lm-eval's own default for models that do not say how much they can read.
 _MOST_TOKENS = 2048
@@ -109,11 +113,62 @@ def _load(subject: Subject, device: torch.device) -> nn.Module:
     return base if trial is None else load_trained(Path(trial.weights), base)
 
 
+class _Answers(CacheHook):
+    """Counts the answers that a model gave: lm-eval hands each one to its cache.
+
+    Those to whole texts come at the end of all; their ``windows`` come as they are read.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.answers = self.windows = 0
+
+    def add_partial(self, attr: str, req: Iterable[Any], res: Any) -> None:
+        self.answers += 1
+
+    def count(self, of: int) -> int:
+        """Answers so far, of so many in all."""
+        return min(max(self.answers, self.windows), of)
+
+
 class _Asked(HFLM):
     """A model under lm-eval whose output may be so many tokens long, whatever lies before it.
 
     lm-eval bounds question and output together, where virtual tokens would be counted as well.
+    ``underway`` is told at each forward pass how many requests are answered.
     """
+
+    underway: Steps = staticmethod(nothing)
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> Any:
+        with self._counting(len(requests)):
+            return super().loglikelihood(requests, disable_tqdm)
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> Any:
+        with self._counting(len(requests)):
+            return super().loglikelihood_rolling(requests, disable_tqdm)
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> Any:
+        with self._counting(len(requests)):
+            return super().generate_until(requests, disable_tqdm)
+
+    def _loglikelihood_tokens(self, requests: Any, *args: Any, **options: Any) -> Any:
+        found = super()._loglikelihood_tokens(requests, *args, **options)
+        self._answers.windows += len(requests)
+        return found
+
+    @contextmanager
+    def _counting(self, of: int) -> Iterator[None]:
+        self._answers = answers = _Answers()
+        self.set_cache_hook(answers)
+        # Whatever wraps the model, each pass ends in its output layer, that of a token as well.
+        base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        output = base.get_output_embeddings()
+        hook = output.register_forward_hook(lambda *_: self.underway(answers.count(of), of))
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any
@@ -122,14 +177,14 @@ class _Asked(HFLM):
         return super()._model_generate(context, None, stop, max_new_tokens=room, **options)
 
 
-def harnessed(subject: Subject, device: torch.device) -> Any:
+def harnessed(subject: Subject, device: torch.device, underway: Underway) -> Any:
     """A model as lm-eval asks it, in evaluation mode.
 
     Raises:
         UsageError: Its tokenizer cannot end a text.
     """
     # The model's own folder: one that had read a corpus holds weights only.
-    folder = weights_folder(subject.spec, subject.facts)
+    folder = weights_folder(subject.spec, subject.facts, underway)
     tokenizer = AutoTokenizer.from_pretrained(
         folder, trust_remote_code=subject.spec.trust_remote_code, local_files_only=True
     )

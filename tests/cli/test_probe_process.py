@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sweeper.cli import run_steps
+from sweeper.cli import plan_where, run_steps
 from sweeper.cli.main import app
 from sweeper.cli.probe_process import line, probe
 from sweeper.cli.probed_plan import with_probes
@@ -231,7 +231,7 @@ def test_a_run_probes_by_itself_on_the_gpu_at_hand(
         return plan
 
     monkeypatch.setattr(run_steps, "gather", lambda spec: facts)
-    monkeypatch.setattr(run_steps, "with_probes", with_them)
+    monkeypatch.setattr(plan_where, "with_probes", with_them)
     for name in ("must_be_trainable", "needs_conversion", "needs_download"):
         monkeypatch.setattr(run_steps, name, lambda model: False)
     given = SPEC.model_copy(update={"data": DataSpec(path="rows.jsonl")})

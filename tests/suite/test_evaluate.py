@@ -141,13 +141,36 @@ def test_base_and_every_kind_of_adapter_are_scored_on_the_same_items(
         # What was trained is in it: another loss on the same text.
         assert scores.tasks[4].scores != base.tasks[4].scores
 
+    said = capfd.readouterr().out.splitlines()
+    for name in ("choice", "letters", "writing", "program", "reading"):
+        assert any(line.startswith(f"PROGRESS scoring trial 0 on {name} 0 ") for line in said)
+
     # Nothing is scored twice, and another run takes the base's scores over.
-    capfd.readouterr()
     _Evaluation(request_for(*trials)).run()
     other = request_for().model_copy(update={"folder": str(tmp_path / "other")})
     _Evaluation(other).run()
     assert capfd.readouterr().out == ""
     assert ModelScores.read(next((tmp_path / "other").glob("base-*.json"))).tasks == base.tasks
+
+
+@pytest.mark.parametrize("name", [None, "lora", "prefix"])
+def test_requests_are_counted_as_they_are_answered(
+    request_for, trained_llama, model_folders, heard, tmp_path, monkeypatch, name
+):
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))  # no other test has scored the base
+    model = str(model_folders["llama"])
+    trials = [] if name is None else [_trial(0, name, model, trained_llama(name))]
+    evaluation = _Evaluation(request_for(*trials))
+    evaluation._underway = heard.underway
+    evaluation.run()
+    subject = "base" if name is None else "trial 0"
+    requests = {"choice": 12, "letters": 18, "writing": 2, "program": 1, "reading": 2}
+    for task, count in requests.items():
+        what = f"scoring {subject} on {task}"
+        steps = heard.of(what)
+        assert steps == sorted(steps)
+        assert (steps[0], {of for said, _, of in heard if said == what}) == (0, {count})
+        assert steps[-1] == 0 if count == 1 else 0 < steps[-1] < count
 
 
 def test_the_loss_of_a_text_is_the_models_own(request_for, model_folders, tmp_path, suite):

@@ -43,12 +43,14 @@ class WorkerActor:
         folder: The run's folder, as every machine sees it.
         briefing: What the worker is told first, as JSON.
         name: The worker's name.
-        threads: Its environment. Its GPUs are in this process's environment already.
+        environment: What the worker gets besides the GPUs that Ray gave to this process.
     """
 
-    def __init__(self, folder: str, briefing: str, name: str, threads: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: str, briefing: str, name: str, environment: Mapping[str, str]
+    ) -> None:
         # Ray sets the thread count too, by the CPUs it was asked for, but not how threads wait.
-        os.environ.update(threads)
+        os.environ.update(environment)
         self._run, self._briefing, self._name = RunFolder(Path(folder)), briefing, name
         self._pool: LocalPool | None = None
         self._refusal: Hello | None = None

@@ -14,7 +14,10 @@ import ray
 from ray._private import ray_constants
 
 from sweeper.errors import RunError
+from sweeper.execution.pools.ray_request import Request, words_of
 
+# People hear of what has no place after so long.
+WAIT_SECONDS = 30.0
 # A node that a cluster launcher or KubeRay has started has this label, which is the name of the
 # node group that it may start more of. Ray documents the label; whether an autoscaler runs it tells
 # nobody: its own status and configuration are private, and are there without one too.
@@ -56,6 +59,33 @@ def nodes() -> list[Node]:
 def has_autoscaler() -> bool:
     """Whether the cluster may start nodes by itself when something does not fit."""
     return any(node.group for node in nodes())
+
+
+def carried(request: Request, what: str) -> int:
+    """How many of these the nodes that are alive carry, if others do not use them.
+
+    Args:
+        request: What each asks for.
+        what: They are, in a word or two.
+
+    Raises:
+        RunError: None, and no autoscaler starts larger nodes.
+    """
+    alive = nodes()
+    count = sum(request.fitting(node.resources) for node in alive)
+    if count or has_autoscaler():
+        return count
+    largest = max(
+        (node.resources for node in alive),
+        key=lambda has: [has.get(name, 0.0) for name in ("GPU", "CPU", "memory")],
+        default={},
+    )
+    raise RunError(
+        f"no node of the Ray cluster can carry {what}, and no autoscaler starts others",
+        why=f"It asks for {request}; the largest node has {words_of(largest)}.",
+        fix="Add a node, or choose fewer or cheaper strategies (--strategies).",
+        where="--executor ray",
+    )
 
 
 def address_of(asked: str | None) -> str | None:

@@ -21,18 +21,15 @@ from sweeper.errors import RunError
 from sweeper.execution.job import Hello, Order, line_of, read_message
 from sweeper.execution.pools import ray_cluster
 from sweeper.execution.pools.local_pool import last_lines, log_of
-from sweeper.execution.pools.placement import quiet_threads
+from sweeper.execution.pools.placement import GPUS, quiet_threads
 from sweeper.execution.pools.pool import Gone, Said
 from sweeper.execution.pools.ray_actor import WorkerActor
-from sweeper.execution.pools.ray_cluster import Node
-from sweeper.execution.pools.ray_request import Request, request_for, words_of
+from sweeper.execution.pools.ray_request import Request, request_for
 from sweeper.execution.worker.run_check import Briefing
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 
-# People hear of a worker that has no place after so long.
-WAIT_SECONDS = 30.0
 # An actor answers when its worker speaks, and else this often.
 _ANSWER_SECONDS = 5.0
 # An actor that was told to end its worker and does not answer within this time is ended itself.
@@ -54,36 +51,15 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
     """
     ours = not ray.is_initialized()
     ray_cluster.join(spec.search.ray_address)
-    nodes = ray_cluster.nodes()
     asked = spec.search.workers
-    request = request_for(plan, asked, [node.resources for node in nodes])
+    request = request_for(plan, asked, [node.resources for node in ray_cluster.nodes()])
+    carried = ray_cluster.carried(request, "a worker")
     pool = RayPool(run, briefing, asked, request, ours=ours)
-    carried = sum(request.fitting(node.resources) for node in nodes)
-    if ray_cluster.has_autoscaler():
-        return pool, ""
-    if carried == 0:
-        pool.close()
-        raise _nothing_fits(request, nodes)
-    if carried >= asked:
+    if carried >= asked or ray_cluster.has_autoscaler():
         return pool, ""
     return pool, (
         f"{carried} workers instead of {asked} for now: that is what the Ray cluster carries, at "
         f"{request} each; others start when nodes join it"
-    )
-
-
-def _nothing_fits(request: Request, nodes: list[Node]) -> RunError:
-    largest = max(
-        (node.resources for node in nodes),
-        key=lambda has: [has.get(name, 0.0) for name in ("GPU", "CPU", "memory")],
-        default={},
-    )
-    return RunError(
-        "no node of the Ray cluster can carry a worker, and nothing starts larger ones",
-        why=f"A worker asks for {request}, from what the plan predicts; the largest node has "
-        f"{words_of(largest)}.",
-        fix="Add a node, or choose fewer or cheaper strategies (--strategies).",
-        where="--executor ray",
     )
 
 
@@ -165,13 +141,16 @@ class RayPool:
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, 0)
         else:
             options |= {"scheduling_strategy": "SPREAD", "label_selector": avoid or None}
+        environment = quiet_threads(self.request.cpus)
+        if not self.request.gpus:
+            environment[GPUS] = ""  # who asks Ray for no GPU is still shown all of them
         # Ray does not restart an actor: the command asks for another.
         handle: Any = ray.remote(WorkerActor).options(max_restarts=0, **options)
         handle = handle.remote(
             str(self.run.path.resolve()),
             self.briefing.model_dump_json(),
             name,
-            quiet_threads(self.request.cpus),
+            environment,
         )
         return _Actor(name, handle, group, handle.begin.remote(), time.monotonic())
 
@@ -284,7 +263,7 @@ class RayPool:
         pending = [actor for actor in self._actors.values() if not actor.node]
         if not pending or self._told_to_wait:
             return
-        if time.monotonic() - min(actor.asked_at for actor in pending) < WAIT_SECONDS:
+        if time.monotonic() - min(actor.asked_at for actor in pending) < ray_cluster.WAIT_SECONDS:
             return
         self._told_to_wait = True
         # What a cluster of fixed size does not carry was said at the start.

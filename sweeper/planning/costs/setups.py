@@ -16,6 +16,9 @@ from sweeper.memory.setup import Quantization
 from sweeper.plan import Candidate
 from sweeper.spec import Scalar
 
+# DDP is tested over gloo on a CPU, FSDP is not tested anywhere.
+FSDP = "FSDP, not tested on GPUs"
+
 
 def candidate_setup(
     candidate: Candidate, parameters: Mapping[str, Scalar], length: int, classes: int, device: str

@@ -10,6 +10,7 @@ from typing import Any
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Rejected
+from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.fitting.fit import Fit
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 
@@ -101,7 +102,7 @@ def _more_gpus(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list
     while gpus <= 64:
         more = replace(one, gpus=gpus, sharding="fsdp")
         if estimate(model, more, hardware.memory_gib).high_gib <= hardware.memory_gib:
-            return [f"{gpus} such GPUs, sharded, would fit"]
+            return [f"{gpus} such GPUs ({FSDP}) would fit"]
         gpus *= 2
     return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -15,7 +16,9 @@ import psutil
 import pytest
 from commands import PATHS, Commands
 from curve_backend import make_plan, make_spec, on_gpus
+from typer.testing import CliRunner
 
+from sweeper.cli.main import app
 from sweeper.errors import RunError
 from sweeper.execution.attempts import attempt_folder, attempts_of, read_end
 from sweeper.execution.job import Close, Hello, Ready, line_of
@@ -221,7 +224,7 @@ def test_what_fits_on_no_node_is_an_error_or_waited_for_where_nodes_may_be_start
     assert "1 CPU, 0 GPUs and 500.0 GiB of memory" in text
     assert "the largest node has 1 CPU, 0 GPUs and 3.0 GiB of memory" in text
     monkeypatch.setattr(ray_cluster, "has_autoscaler", lambda: True)
-    monkeypatch.setattr(ray_pool, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(ray_cluster, "WAIT_SECONDS", 0.2)
     pool = asked(plan, 2)
     pool.start(2)
     assert pool.notices() == []
@@ -271,14 +274,27 @@ def test_a_node_that_does_not_see_the_run_gets_no_work(
         nodes.remove(third)
 
 
-@pytest.mark.slow
-def test_a_trial_on_several_gpus_has_them_on_one_node_and_others_share_one(
-    asked: Callable[..., RayPool], nodes: TwoNodes
-) -> None:
-    node = nodes.add(num_cpus=4, num_gpus=2, memory=2 * GIB)
+@pytest.fixture(scope="module")
+def gpus(nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A node that says it has two GPUs, and too little main memory for other workers."""
+    tools = tmp_path_factory.mktemp("tools")
+    driver = tools / "nvidia-smi"
+    card = "NVIDIA A100-SXM4-80GB, 81920, 8.0"
+    driver.write_text(f"#!/bin/sh\necho '{card}'\necho '{card}'\n")
+    driver.chmod(0o755)
+    path = os.pathsep.join([str(tools), os.environ["PATH"]])
+    node = nodes.add(num_cpus=4, num_gpus=2, memory=1 * GIB, env_vars={"PATH": path})
+    yield
+    nodes.remove(node)
 
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gpus")
+def test_a_trial_on_several_gpus_has_them_on_one_node_and_others_share_one(
+    asked: Callable[..., RayPool],
+) -> None:
     def shown(workers: int, per_trial: int) -> list[str]:
-        pool = asked(on_gpus(2, per_trial, weights=0.5), workers)
+        pool = asked(on_gpus(2, per_trial, weights=0.25), workers)
         pool.start(workers)
         said = heard(pool, lambda said: len(ready(said)) == workers)
         hellos = [each.message for each in said if isinstance(getattr(each, "message", 0), Hello)]
@@ -289,7 +305,22 @@ def test_a_trial_on_several_gpus_has_them_on_one_node_and_others_share_one(
 
     assert shown(1, per_trial=2) in (["0,1"], ["1,0"])
     assert shown(4, per_trial=1) == ["0", "0", "1", "1"]
-    nodes.remove(node)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gpus")
+def test_the_plan_is_for_the_hardware_of_a_node(
+    nodes: TwoNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    texts = [{"text": f"number {n} of {n % 3}", "label": "abc"[n % 3]} for n in range(120)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in texts))
+    flags = "--task classification --model packaged:minilm --executor ray --dry-run"
+    command = ["run", "--data", str(rows), *flags.split(), "--backend", "curve_backend:make"]
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 0, told.output
+    assert "2 x NVIDIA A100-SXM4-80GB" in told.output
 
 
 ELSEWHERE = Hello(host="elsewhere", process=1, problems=(("it sees no data", "", "data"),))

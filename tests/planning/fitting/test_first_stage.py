@@ -15,7 +15,7 @@ from sweeper.plan import Candidate
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.identity import identity
 from sweeper.planning.planner import make_plan
-from sweeper.search.space import holds
+from sweeper.search.optuna_space import holds
 
 CORPUS = {"corpus": "corpus.txt"}
 TEXT = CorpusFacts(path="corpus.txt", documents=449, words=100_000, tokens=160_000, sha256="a")

@@ -121,7 +121,7 @@ def test_every_problem_is_reported_at_once_with_file_and_line(tmp_path: Path) ->
     [
         (RULE + RULE, "two rules are called 'my-rule'"),
         (RULE.replace("  why: Because.\n", ""), "why is missing"),
-        (RULE.replace("  title: Mine\n", "  title: Mine\n  title: Twice\n"), "stands here twice"),
+        (RULE.replace("  title: Mine\n", "  title: Mine\n  title: Twice\n"), "duplicate key"),
         ("id: my-rule\n", "not a list of rules"),
         ("- just words\n", "is not a mapping"),
         (RULE.replace("{examples: {min: 10}}", "!!python/name:os.system"), "is not allowed"),

@@ -1,4 +1,4 @@
-"""Every statement of best practice is a rule, and every rule changes a plan."""
+"""Every statement of common practice is a rule, and every rule changes a plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.spec import Spec
 
-# What "Fine-Tuning Strategies & Best Practices" says, in short, and the rules that say it here.
+# Statements of common practice, in short, and the rules that say them here.
 STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("full updates every parameter and has the highest quality", ("full-highest-quality",)),
     ("full is the most expensive", ("full-most-expensive",)),
