@@ -233,8 +233,9 @@ class StudyMirror:
         if trial.number in self._ids:
             return
         known = self._unheard(trial.number) if self._again else None
-        made = known or self._storage.create_new_trial(self._study, trial)
-        self._ids[trial.number] = made
+        if known is None:  # 0 is the first one's in a journal
+            known = self._storage.create_new_trial(self._study, trial)
+        self._ids[trial.number] = known
         self._rungs[trial.number] = dict(trial.intermediate_values)
 
     def _unheard(self, number: int) -> int | None:
