@@ -201,6 +201,9 @@ class Measured:
         wall_seconds: From the first worker's being ready to the end of the last trial.
         slept_seconds: All that trials slept: the work itself.
         active_seconds: Over all workers, from a worker's being ready to the end of its last trial.
+        idle_seconds: Of these, without a trial.
+        waited_seconds: Of these, until a verdict came. What is then left is the machine's: workers
+            that sleep too long because others have the processor.
         owner_cpu_seconds: Processor time of the command's process, whole run.
         verdict_seconds: The median, 99th percentile and longest wait of a worker for a verdict.
         load: Of the machine at the end, one-minute average.
@@ -214,6 +217,8 @@ class Measured:
     wall_seconds: float
     slept_seconds: float
     active_seconds: float
+    idle_seconds: float
+    waited_seconds: float
     owner_cpu_seconds: float
     verdict_seconds: tuple[float, float, float]
     load: float
@@ -299,6 +304,9 @@ def _measured(
     faults = [] if outcome == "complete" else [f"the run ended as {outcome}"]
     if len(read) < min(workers, trials):
         faults.append(f"{len(read)} of {workers} workers came to be ready")
+    active = math.fsum(
+        lines[-1]["ended"] - began for began, lines in zip(ready, trained, strict=True) if lines
+    )
     return Measured(
         kind="threads" if threads else "processes",
         workers=workers,
@@ -306,9 +314,9 @@ def _measured(
         trial_seconds=trial_seconds,
         wall_seconds=max(one["ended"] for one in every) - min(ready),
         slept_seconds=math.fsum(one["slept"] for one in every),
-        active_seconds=math.fsum(
-            lines[-1]["ended"] - began for began, lines in zip(ready, trained, strict=True) if lines
-        ),
+        active_seconds=active,
+        idle_seconds=active - math.fsum(one["ended"] - one["began"] for one in every),
+        waited_seconds=math.fsum(waited),
         owner_cpu_seconds=used,
         verdict_seconds=(cuts[49], cuts[98], waited[-1]),
         load=os.getloadavg()[0],
@@ -338,7 +346,7 @@ def _faults(run: RunFolder, trials: int) -> list[str]:
 
 
 HEADER = (
-    "workers   kind       trials  trial s   wall s  efficiency  overhead s/trial  "
+    "workers   kind       trials  trial s   wall s  efficiency  overhead s/trial (idle  verdicts)  "
     "owner CPU s/trial  verdict p50   p99    max s  faults  load"
 )
 
@@ -348,6 +356,7 @@ def row(found: Measured) -> str:
     return (
         f"{found.workers:7}   {found.kind:9} {found.trials:7} {found.trial_seconds:8.1f} "
         f"{found.wall_seconds:8.1f} {found.efficiency:11.1%} {found.overhead_seconds:17.3f} "
+        f"{found.idle_seconds / found.trials:6.3f} {found.waited_seconds / found.trials:10.3f} "
         f"{found.owner_cpu_seconds / found.trials:18.4f} {p50:12.4f} {p99:6.3f} {longest:7.3f} "
         f"{len(found.faults):7} {found.load:5.1f}"
     )

@@ -164,7 +164,12 @@ class Owner:
     def _tick(self) -> None:
         # Rungs are answered as they come: their workers wait. All else is done one thing at a time
         # in between, work handed out once nothing is left to take in.
-        for heard in self.pool.poll(0.0 if self._heard or self._can_hand_out else _TICK_SECONDS):
+        wait = 0.0 if self._heard or self._can_hand_out else _TICK_SECONDS
+        if wait:
+            self.mirror.owner_waits.set()
+        else:
+            self.mirror.owner_waits.clear()
+        for heard in self.pool.poll(wait):
             self._heard.append(heard)
             if isinstance(heard, Said):
                 self.silence.heard(heard.worker)

@@ -41,6 +41,8 @@ from sweeper.execution.storages import (
 PATIENCE_SECONDS = float(os.environ.get("SWEEPER_STORAGE_PATIENCE", "300"))
 # Told to stop, the command has ten seconds to its last line: these are for one more try.
 HURRIED_SECONDS = 2.0
+# How far writes are apart while the owner has work: both run under one interpreter lock.
+_BUSY_SECONDS = 0.02
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 # A study attribute: the identity of the run that the study belongs to.
 IDENTITY = "sweeper:identity"
@@ -64,6 +66,7 @@ class StudyMirror:
             whatever thread meets that.
         hurried: Whether the command was told to stop, and cannot wait any more.
         patience: Seconds until it gives up.
+        owner_waits: Set while the command's own thread has nothing to do; writes go on fast then.
     """
 
     url: str
@@ -74,6 +77,7 @@ class StudyMirror:
     patience: float = PATIENCE_SECONDS
     clock: Callable[[], float] = time.monotonic
     gone: BaseException | None = field(default=None, init=False)
+    owner_waits: threading.Event = field(default_factory=threading.Event, init=False)
     _storage: BaseStorage | None = field(default=None, init=False)
     _study: int = field(default=0, init=False)
     _ids: dict[int, int] = field(default_factory=dict, init=False)
@@ -229,8 +233,9 @@ class StudyMirror:
         if trial.number in self._ids:
             return
         known = self._unheard(trial.number) if self._again else None
-        made = known or self._storage.create_new_trial(self._study, trial)
-        self._ids[trial.number] = made
+        if known is None:  # 0 is the first one's in a journal
+            known = self._storage.create_new_trial(self._study, trial)
+        self._ids[trial.number] = known
         self._rungs[trial.number] = dict(trial.intermediate_values)
 
     def _unheard(self, number: int) -> int | None:
@@ -257,6 +262,7 @@ class StudyMirror:
 
     def _write(self) -> None:
         while (write := self._left.get()) is not None:
+            self.owner_waits.wait(_BUSY_SECONDS)
             if self.gone is None:
                 try:
                     self._patiently(write)
@@ -293,6 +299,7 @@ class StudyMirror:
     def close(self) -> None:
         """Write what is left, and stop."""
         if self._thread is not None:
+            self.owner_waits.set()
             self._left.put(None)
             self._thread.join()
             self._thread = None
