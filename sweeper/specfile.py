@@ -15,7 +15,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sweeper import resources
+from sweeper.declared.files import known_strategies
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.spec import TASKS, Spec
 from sweeper.yamlfile import Document, Path_, read
@@ -74,12 +74,6 @@ FLAGS: dict[Path_, str] = {
     ("search", "confirmation_seeds"): "--confirmation-seeds",
     ("rules",): "--rules",
 }
-
-
-def known_strategies() -> tuple[str, ...]:
-    """Names of all strategies that a space is declared for."""
-    folder = resources.search_spaces() / "strategies"
-    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
 
 
 def resolve(flags: Mapping[Path_, Any], file: Path | None = None) -> Spec:

@@ -15,9 +15,7 @@ def memory(
         str | None,
         typer.Option("--model", help="Hub id, folder, packaged:NAME or a size such as 7B."),
     ] = None,
-    strategy: Annotated[
-        str, typer.Option(help="full, lora, qlora, prefix, ptuning, adapter or head.")
-    ] = "lora",
+    strategy: Annotated[str, typer.Option(help="As --strategies of a plan spells it.")] = "lora",
     rank: Annotated[int, typer.Option("--rank", "-r", help="LoRA rank.")] = 16,
     target_modules: Annotated[
         str, typer.Option(help="all-linear, or names with commas: q_proj,v_proj.")
@@ -32,7 +30,7 @@ def memory(
     ] = "adamw_torch",
     precision: Annotated[str, typer.Option(help="fp32, bf16-mixed or bf16-pure.")] = "bf16-mixed",
     quantization: Annotated[
-        str | None, typer.Option(help="nf4, nf4-dq, int8 or int4; qlora means nf4-dq.")
+        str | None, typer.Option(help="nf4, nf4-dq, int8 or int4; else as the strategy has it.")
     ] = None,
     attention: Annotated[str, typer.Option(help="eager, sdpa or flash.")] = "sdpa",
     loss: Annotated[str, typer.Option(help="full, kernel, chunked or fused.")] = "full",
@@ -68,11 +66,13 @@ def memory(
 ) -> None:
     """Predict the peak memory of one training set-up, with its parts."""
     from sweeper.cli import memory_table
+    from sweeper.declared.traits import find
     from sweeper.memory.checks import checked_setup
 
     if records is not None:
         memory_table.print_records(records)
         return
+    traits = find(strategy)
     setup = checked_setup(
         strategy=strategy,
         r=rank,
@@ -82,7 +82,7 @@ def memory(
         gradient_checkpointing=gradient_checkpointing,
         optimizer=optimizer,
         precision=precision,
-        quantization=quantization or ("nf4-dq" if strategy == "qlora" else None),
+        quantization=quantization or (traits.quantization if traits else None),
         attention=attention,
         loss=loss,
         classes=classes,

@@ -41,6 +41,7 @@ class Strategy:
         model: Told apart by this where two share a name.
         begins_as_base: Whether a trial that has not moved yet is the base model, of which
             ``Untrained`` may know the loss.
+        one_trial: Whether one trial is all of it: a head on the frozen base, in closed form.
     """
 
     strategy: str
@@ -49,6 +50,7 @@ class Strategy:
     seconds_per_trial: float = 1.0
     model: str = ""
     begins_as_base: bool = False
+    one_trial: bool = False
 
 
 @dataclass(frozen=True)
@@ -275,7 +277,11 @@ class _Search:
                 trial.report(rung.loss, rung.rung)
                 if rung.items is not None:
                     trial.set_user_attr(*attribute(rung.rung, rung.items))
-                judgement = judge(self.study, storage.get_trial(trial._trial_id))
+                judgement = judge(
+                    self.study,
+                    storage.get_trial(trial._trial_id),
+                    space.one_trial_keys(self.problem),
+                )
                 if judgement.prune:
                     return "PRUNED", rung.loss, judgement.because
         except StopIteration as end:

@@ -17,7 +17,8 @@ class Arm(Protocol):
     """One strategy that competes.
 
     ``score`` is what the rules think of it. With ``begins_as_base``, a model that it has not
-    trained yet is the base model.
+    trained yet is the base model. With ``one_trial``, a second trial could not differ from the
+    first: it fits a head in closed form on the frozen base.
     """
 
     @property
@@ -30,6 +31,8 @@ class Arm(Protocol):
     def seconds_per_trial(self) -> float: ...
     @property
     def begins_as_base(self) -> bool: ...
+    @property
+    def one_trial(self) -> bool: ...
     @property
     def parameters(self) -> Mapping[str, Parameter]: ...
 

@@ -39,8 +39,8 @@ def facts(kind: str, base: Any) -> ModelFacts:
 SETTINGS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("full", {}, {}),
     ("lora", {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"}, {"r": 8}),
-    ("adapter", {"reduction_factor": 8, "placement": "houlsby"}, {"adapter_placement": "both"}),
-    ("adapter", {"reduction_factor": 16, "placement": "pfeiffer"}, {"adapter_placement": "mlp"}),
+    ("adapter", {"reduction_factor": 8, "placement": "houlsby"}, {"placement": "houlsby"}),
+    ("adapter", {"reduction_factor": 16, "placement": "pfeiffer"}, {"placement": "pfeiffer"}),
     ("prefix", {"num_virtual_tokens": 6}, {}),
     (
         "prefix",

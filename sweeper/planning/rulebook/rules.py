@@ -9,21 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from sweeper import resources
+from sweeper.declared.files import installed_folders, strategy_files
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.planning.rulebook.conditions import Condition, parse_condition
 from sweeper.planning.rulebook.effect_reader import parse_effects
 from sweeper.planning.rulebook.effects import Effects
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
 from sweeper.yamlfile import Document, Path_, read
-
-# The entry points through which other packages add rules and strategy files.
-GROUP = "sweeper.search_spaces"
 
 RULE_KEYS = ("id", "title", "when", "then", "why", "source")
 _REQUIRED = ("id", "title", "then", "why", "source")
@@ -78,35 +74,30 @@ def rule_book(own: tuple[str, ...] = ()) -> RuleBook:
         RuleError: With every problem of every file.
     """
     shipped = resources.search_spaces()
-    return _load(shipped, (*_installed(), *own)) if own else _shipped(shipped)
+    return _load(shipped, own) if own else _shipped(shipped)
 
 
 @lru_cache(maxsize=1)
 def _shipped(folder: Path) -> RuleBook:
-    return _load(folder, _installed())
-
-
-def _installed() -> tuple[str, ...]:
-    """Folders that other packages bring, through entry points that name such a package.
-
-    The package is found, not imported: reading its YAML must not run its code.
-    """
-    folders = []
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        found = find_spec(entry.module)
-        folders += list(found.submodule_search_locations or ()) if found else []
-    return tuple(folders)
+    return _load(folder, ())
 
 
 def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
-    problems: list[Problem] = []
-    folders = [Path(folder).expanduser() for folder in own]
+    installed = strategy_files()
+    problems = list(installed.problems)
+    folders = [*installed_folders(), *(Path(folder).expanduser() for folder in own)]
     for folder in folders:
         if not folder.is_dir():
             problems.append(Problem("this folder of rules does not exist", where=str(folder)))
-    strategies = load_strategies(
-        (shipped / "strategies", *(folder / "strategies" for folder in folders)), problems
-    )
+    laid_out = (shipped / "strategies", *(folder / "strategies" for folder in folders))
+    beside = tuple(path for path in installed.paths.values() if path.parent not in laid_out)
+    strategies = load_strategies(laid_out, problems, beside)
+    for strategy in strategies.values():
+        if strategy.name not in installed.paths:
+            what = f"no installed package brings the strategy {strategy.name!r}"
+            why = "A folder of rules changes the parameters of strategies that are installed."
+            fix = near_match(strategy.name, installed.paths)
+            problems.append(Problem(what, why, fix, strategy.where))
     rules: dict[str, Rule] = {}
     for folder in (shipped, *folders):
         found = _rules_in(folder, strategies, problems)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from sweeper.declared.traits import traits_schema
 from sweeper.planning.rulebook.effects import CHANGE_KEYS, EVERY, QUESTIONS, THEN_KEYS
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.named_facts import Fact
@@ -57,6 +58,7 @@ def strategy_schema() -> dict[str, Any]:
         "strategy": _TEXT,
         "title": _TEXT,
         "what": _TEXT,
+        **traits_schema(),
         "order": {"type": "integer"},
         "begins_as_base": {"type": "boolean"},
         "extends": _TEXT,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sweeper.declared.files import strategy_files
+from sweeper.declared.traits import TRAIT_KEYS, Traits, find, read_traits
 from sweeper.errors import Problem, near_match
 from sweeper.plan import Parameter
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition, parse_condition
@@ -20,6 +22,7 @@ STRATEGY_KEYS = (
     "strategy",
     "title",
     "what",
+    *TRAIT_KEYS,
     "order",
     "begins_as_base",
     "extends",
@@ -63,6 +66,7 @@ class DeclaredStrategy:
         quantization: Of the frozen base, as ``memory.Setup`` names it.
         gradient_checkpointing: Whether the method works with it.
         extends: The strategy whose parameters it has, besides its own.
+        traits: What the strategy is, whatever its ranges.
     """
 
     name: str
@@ -77,14 +81,17 @@ class DeclaredStrategy:
     optimizers: tuple[tuple[Condition, str], ...]
     gradient_checkpointing: bool
     extends: str | None
+    traits: Traits
     parameters: Mapping[str, DeclaredParameter]
     where: str
 
 
 def load_strategies(
-    folders: tuple[Path, ...], problems: list[Problem]
+    folders: tuple[Path, ...], problems: list[Problem], files: tuple[Path, ...] = ()
 ) -> dict[str, DeclaredStrategy]:
     """Every strategy file in these folders; a later folder's file replaces an earlier one's.
+
+    ``files`` are single files of installed packages, which count as the first folder.
 
     A folder ``parameters`` beside one of strategies holds parameters that every strategy has
     which trains for epochs. Problems are appended; a file that holds one is still read as far as
@@ -97,12 +104,12 @@ def load_strategies(
             document = read(path)
             problems += document.problems
             shared |= _parameters(document.data, document, problems, ())
-        for path in sorted(folder.glob("*.yaml")):
-            document = read(path)
-            problems += document.problems
-            strategy = _strategy(document, path, problems)
-            if strategy is not None:
-                found[strategy.name] = strategy
+    for path in (*files, *(path for folder in folders for path in sorted(folder.glob("*.yaml")))):
+        document = read(path)
+        problems += document.problems
+        strategy = _strategy(document, path, problems)
+        if strategy is not None:
+            found[strategy.name] = strategy
     whole = {
         name: _with_shared(_extended(strategy, found, problems), shared)
         for name, strategy in found.items()
@@ -171,9 +178,28 @@ def _strategy(document: Document, path: Path, problems: list[Problem]) -> Declar
         optimizers=_optimizers(data.get("optimizers"), document, problems),
         gradient_checkpointing=_switch(data, "gradient_checkpointing", True, document, problems),
         extends=data.get("extends"),
+        traits=_traits(data, document, path, problems),
         parameters=_parameters(data.get("parameters"), document, problems),
         where=document.where(("strategy",)),
     )
+
+
+def _traits(
+    data: Mapping[str, Any], document: Document, path: Path, problems: list[Problem]
+) -> Traits:
+    """The traits of a strategy. A file that lays other ranges over an installed one states none."""
+    name = str(data.get("strategy", path.stem))
+    installed = strategy_files().paths.get(name)
+    if installed in (None, path) or any(key in data for key in TRAIT_KEYS):
+        made = read_traits(data, document, problems)
+        if made is None:
+            return Traits(name)
+        if installed in (None, path) or made == find(name):
+            return made
+        what = f"{name} is described otherwise in {installed}"
+        why = f"A file of another folder may change its parameters, not {', '.join(TRAIT_KEYS)}."
+        problems.append(Problem(what, why, "Leave them out.", document.where(("strategy",))))
+    return find(name) or Traits(name)
 
 
 def _check_keys(
