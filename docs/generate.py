@@ -2,6 +2,9 @@
 
 python docs/generate.py            write the pages
 python docs/generate.py --check    exit with 1 if one of them is out of date
+python docs/generate.py --to DIR   write the pages into another folder
+
+Strategies of installed packages are part of the pages; ``make docs`` runs without any.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typer.main import get_command
 from sweeper import resources
 from sweeper.cli.main import app
 from sweeper.cli.planview import scalar
+from sweeper.declared.files import strategy_files
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 
@@ -57,9 +61,9 @@ def strategies_page() -> str:
         "",
         "# Strategies and their parameters",
     ]
-    for path in sorted((resources.search_spaces() / "strategies").glob("*.yaml")):
+    for name, path in sorted(strategy_files().paths.items()):
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))
-        lines += ["", f"## {path.stem}", "", str(declared.get("title", "")).strip()]
+        lines += ["", f"## {name}", "", str(declared.get("title", "")).strip()]
         lines += _parameters(declared.get("parameters") or {})
     for path in sorted((resources.search_spaces() / "parameters").glob("*.yaml")):
         lines += ["", f"## {path.stem}", "", "Of every strategy that trains by gradient."]
@@ -105,8 +109,9 @@ def main() -> int:
         "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
     }
     stale = []
+    folder = Path(sys.argv[sys.argv.index("--to") + 1]) if "--to" in sys.argv else DOCS
     for name, text in pages.items():
-        path = DOCS / name
+        path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in sys.argv:

@@ -56,9 +56,10 @@ class Recorder:
         """A linear layer, with its LoRA branch if it has one."""
         source = self.cast(x, 2) if self.autocast else x
         if role in self._rescaled_inputs:
-            scaled = Value(source.elements, source.item)
-            self.tape.record([scaled], [source], [source])
-            source = scaled
+            wide = self.cast(source, self.setup.trained_bytes)
+            scaled = Value(source.elements, wide.item)
+            self.tape.record([scaled], [wide], [wide])
+            source = self.cast(scaled, source.item)
         y = Value(outputs, source.item)
         self.tape.record([y], [source], [source] if self.trains_base else self._kept(x))
         if role in self._rescaled:

@@ -14,6 +14,7 @@ from sweeper.memory.states import (
     largest_linear,
     layer_parameters,
     optimizer_cost,
+    projection_weights,
     trainable_parameters,
 )
 
@@ -97,7 +98,10 @@ class _Step:
             return 2.0 * layer * (self.model.layers if setup.sharding != "fsdp" else 2)
         if setup.base_bytes == 4 and setup.quantization is None:
             return 2.0 * layer * (1 if setup.gradient_checkpointing else self.model.layers)
-        return 2.0 * self.trainable
+        # Autocast keeps no copies of frozen slices for the next layer, but the tape keeps each.
+        kept = 1 if setup.gradient_checkpointing else self.model.layers
+        projections = projection_weights(self.model, setup) * kept / self.model.layers
+        return 2.0 * (self.trainable + projections)
 
     def _earlier(self) -> float:
         """Gradients that exist before the backward pass: those of earlier micro-batches."""

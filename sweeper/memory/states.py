@@ -81,6 +81,14 @@ def frozen_parameters(model: ModelFacts, setup: Setup) -> int:
     return counted_parameters(setup.traits.frozen, model, setup)
 
 
+def projection_weights(model: ModelFacts, setup: Setup) -> int:
+    """Weights of the frozen projections that each target layer computes with, shared or not."""
+    if setup.traits.adds != "scaled-projections":
+        return 0
+    found = targeted(model, setup.target_modules, setup.experts_are_linear)
+    return setup.r * sum(one.count * (one.inputs + one.outputs) for one in found)
+
+
 def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int:
     """The number of parameters that a strategy's formula gives for a model."""
     if not formula.terms:
@@ -154,5 +162,5 @@ def layer_parameters(model: ModelFacts) -> int:
 __all__ = [
     "QUANTIZED_BYTES", "Linear", "OptimizerCost", "base_weights", "counted_parameters",
     "frozen_parameters", "largest_linear", "layer_parameters", "optimizer_cost",
-    "quantized_parameters", "trainable_parameters",
+    "projection_weights", "quantized_parameters", "trainable_parameters",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from sweeper.memory.setup import Setup
 from sweeper.memory.states import (
     base_weights,
     optimizer_cost,
+    projection_weights,
     quantized_parameters,
     trainable_parameters,
 )
@@ -146,8 +147,7 @@ def _adapter_flops(model: ModelFacts, setup: Setup) -> float:
     if adds in ("low-rank", "bottlenecks"):
         return 6.0 * trainable_parameters(model, setup)
     if adds == "scaled-projections":  # as low-rank matrices, without gradients of their weights
-        found = targeted(model, setup.target_modules)
-        return 4.0 * setup.r * sum(one.count * (one.inputs + one.outputs) for one in found)
+        return 4.0 * projection_weights(model, setup)
     return 0.0
 
 

@@ -83,9 +83,9 @@ def fit(
         classes=work.classes,
         evaluation_length=work.sequence_length,
         device=hardware.device,
-        **_adapter_fields(strategy.traits, parameters, model, heaviest=False),
+        **setup_fields(strategy.traits, parameters, model, heaviest=False),
     )
-    heavy = _adapter_fields(strategy.traits, parameters, model, heaviest=True)
+    heavy = setup_fields(strategy.traits, parameters, model, heaviest=True)
     heavy |= _further(base, heavy, parameters, model)
     smallest: Fit | None = None
     for shape in _shapes(base, strategy, training, hardware):
@@ -212,7 +212,7 @@ def _with_evaluation(
     return found
 
 
-def _adapter_fields(
+def setup_fields(
     traits: Traits, parameters: Mapping[str, Parameter], model: ModelFacts, *, heaviest: bool
 ) -> dict[str, Any]:
     """The fields of a set-up that a strategy's parameters decide."""
