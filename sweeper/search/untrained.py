@@ -22,7 +22,7 @@ from sweeper.search.problem import AnyCandidate
 from sweeper.spec import Scalar
 from sweeper.trials import BaselineResult
 
-HEAD, PROBE, BASE = "head", "probe", "zero_shot"
+PROBE, BASE = "probe", "zero_shot"
 # At its lowest it is as near to nought as the space goes. The head's own rate may be whatever it
 # is, since the probe is where a head on frozen features ends.
 RATE = "learning_rate"
@@ -52,7 +52,7 @@ class Untrained:
             candidates: Of the study, by key.
             seen: Its trials.
         """
-        heads = {key: one.model for key, one in candidates.items() if one.strategy == HEAD}
+        heads = {key: one.model for key, one in candidates.items() if one.one_trial}
         ended = {
             heads[one.key]: one.loss
             for one in seen
