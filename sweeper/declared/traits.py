@@ -164,7 +164,8 @@ def read_traits(
             what = f"{key} is missing"
             why = "Without it the strategy cannot be planned or drawn."
             problems.append(Problem(what, why, "", document.where(("strategy",))))
-    parameters = {str(name) for name in data.get("parameters") or ()}
+    stated = data.get("parameters")
+    parameters = {str(name) for name in stated} if isinstance(stated, Mapping) else set[str]()
     parameters |= _parameters_of(str(extends)) if parent else set()
     fields: dict[str, Any] = {}
     if parent:

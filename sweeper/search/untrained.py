@@ -44,19 +44,22 @@ class Untrained:
     bases: Mapping[str, float] = field(default_factory=dict)
 
     def with_heads(
-        self, candidates: Mapping[str, AnyCandidate], seen: Sequence[Observation]
+        self,
+        candidates: Mapping[str, AnyCandidate],
+        seen: Mapping[str, Sequence[Observation]],
     ) -> Untrained:
         """With the losses of heads that were trials, as those are what the study compares.
 
         Args:
             candidates: Of the study, by key.
-            seen: Its trials.
+            seen: The trials of each.
         """
-        heads = {key: one.model for key, one in candidates.items() if one.one_trial}
+        heads = [(key, one.model) for key, one in candidates.items() if one.one_trial]
         ended = {
-            heads[one.key]: one.loss
-            for one in seen
-            if one.key in heads and one.complete and one.loss is not None
+            model: one.loss
+            for key, model in heads
+            for one in seen.get(key, ())
+            if one.complete and one.loss is not None
         }
         return Untrained({**self.probes, **ended}, self.bases)
 

@@ -89,6 +89,7 @@ class DeclaredStrategy(FileModel):
     @property
     def traits(self) -> Traits:
         """What the strategy is, whatever its ranges."""
+        assert self._file.traits is not None  # else there is no strategy
         return self._file.traits
 
     @property
@@ -181,11 +182,12 @@ def load_strategies(
     # those that extend no other first, so that they are whole where another extends them
     for file in sorted(files.values(), key=lambda file: "extends" in file.document.data):
         _include(file, files, shared, problems)
-        found[file.document.stem] = checked(STRATEGY, file.document, (), problems, file)
+        strategy = checked(STRATEGY, file.document, (), problems, file)
+        found[file.document.stem] = strategy if file.traits is not None else None
     return dict(sorted(found.items(), key=_place))
 
 
-def _traits(file: StrategyFile, problems: list[Problem]) -> Traits:
+def _traits(file: StrategyFile, problems: list[Problem]) -> Traits | None:
     """The traits of a strategy. A file that lays other ranges over an installed one states none."""
     document, data = file.document, file.document.data
     name = str(data.get("strategy", document.stem))
@@ -196,11 +198,11 @@ def _traits(file: StrategyFile, problems: list[Problem]) -> Traits:
     for key in stated:  # checked above, and no field of the model below
         del data[key]
     if own or not stated or made in (None, find(name)):
-        return made or Traits(name)
+        return made
     what = f"{name} is described otherwise in {installed}"
     why = f"A file of another folder may change its parameters, not {', '.join(TRAIT_KEYS)}."
     problems.append(Problem(what, why, "Leave them out.", document.where(("strategy",))))
-    return find(name) or Traits(name)
+    return None
 
 
 def _place(item: tuple[str, DeclaredStrategy | None]) -> tuple[int, str]:
