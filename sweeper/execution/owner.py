@@ -351,8 +351,8 @@ class Owner:
         if worker in self._busy:
             task, job = self._busy.pop(worker)
             kind: AttemptEndKind = "interrupted" if excused else "crash"
-            if gone.out_of_memory and not self._stopping:
-                kind = "out-of-memory"
+            if gone.out_of_memory and job.config is not None and not self._stopping:
+                kind = "out-of-memory"  # without batches to halve it is a crash like any other
             if self._is_whole(task, job):
                 self._take(worker, task, job)
             else:

@@ -170,6 +170,13 @@ def test_a_trial_that_does_not_fit_one_example_has_failed_for_want_of_memory(
     assert found.kind == "out-of-memory"
 
 
+def test_baselines_that_the_system_kills_for_memory_end_after_three_times(sweep: Sweep) -> None:
+    sweep.pool.parts = {"baselines": dies(out_of_memory=True)}
+    assert sweep.go(1).kind == "complete"
+    why = "the system killed worker 0 because memory ran out"
+    assert sweep.ends("jobs/baselines") == [("crash", why)] * 3
+
+
 def test_baselines_confirmations_and_scores_end_after_three_crashes_too(sweep: Sweep) -> None:
     sweep.pool.parts = {"baselines": dies(), "score-trial-0": dies()}
     assert sweep.go(1).kind == "complete"
@@ -180,15 +187,18 @@ def test_baselines_confirmations_and_scores_end_after_three_crashes_too(sweep: S
     assert TestSeal.read(sweep.run.test_seal).scores == ()
 
 
-def test_a_damaged_result_costs_the_attempt_and_is_no_crash(sweep: Sweep) -> None:
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_damaged_result_costs_the_attempt_and_three_of_them_the_trial(
+    sweep: Sweep, times: int
+) -> None:
     def damaged(run: RunFolder, job: Job) -> Part:
         (folder(run, job) / attempts.RESULT).write_text('{"number": ')
         yield JobEnded(name=job.name, done=True)
 
-    sweep.pool.parts = {"trial-1/1": damaged}
+    sweep.pool.parts = {f"trial-1/{attempt}": damaged for attempt in range(1, times + 1)}
     sweep.go(2)
-    assert sweep.ends("trials/1") == [("damaged", "result.json is damaged")]
-    assert sweep.result(1).attempt == 2
+    assert sweep.ends("trials/1") == [("damaged", "result.json is damaged")] * times
+    assert sweep.result(1).state == ("COMPLETE" if times == 1 else "FAIL")
 
 
 def test_the_rungs_of_an_attempt_that_broke_off_count_neither_in_search_nor_in_state(
