@@ -25,7 +25,8 @@ HEAD = """
 Instruction tuning on 10,000 examples of up to 512 tokens, each strategy at its best-practice
 range. Memory is that of the defaults on one GPU, in GiB; the upper end of the heaviest
 configuration of the range must fit, and is given for what does not. "Micro-batch" is what one GPU
-sees at a time, times the steps that are accumulated.
+sees at a time, times the steps that are accumulated. Several GPUs a trial mean FSDP, which is not
+tested on GPUs.
 
 `sweeper plan --task instruction --examples 10000 --model 7B --gpu-memory 24` says the same with
 times and reasons; `--gpus 8` and `--nodes 2` say how many there are, and `--budget 8gpuh`, `30usd`

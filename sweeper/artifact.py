@@ -107,13 +107,25 @@ class Artifact(Record):
         """Stable, indented JSON: fields in their declared order, made to be diffed."""
         return self.model_dump_json(indent=2) + "\n"
 
-    def write(self, path: Path) -> None:
-        """Write the artifact so that a reader sees the old file or the new one, never a part."""
-        write_text(path, self.to_json())
+    def write(self, path: Path, *, synced: bool = True) -> None:
+        """Write the artifact so that a reader sees the old file or the new one, never a part.
+
+        Args:
+            path: Of the file.
+            synced: See ``write_text``.
+        """
+        write_text(path, self.to_json(), synced=synced)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file's text in one step, flushed to disk before the old text is gone.
+def write_text(path: Path, text: str, *, synced: bool = True) -> None:
+    """Replace a file's text in one step.
+
+    Args:
+        path: Of the file.
+        text: All of it.
+        synced: Whether it is on the disk before the old text is gone. Else a power cut may leave
+            an empty file, though the end of this process cannot; that is for files that their
+            reader makes again, since a sync takes milliseconds.
 
     Raises:
         OSError: The folder is not writable or the disk is full; the old file is still whole.
@@ -124,8 +136,9 @@ def write_text(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:

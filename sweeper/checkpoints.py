@@ -1,14 +1,168 @@
-"""Checkpoints of long trials."""
+"""Checkpoints of one attempt at a trial: where they lie, which one is whole, what they take.
+
+Knows files and sizes, not what training keeps in them. Imports no torch.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import zlib
 from pathlib import Path
+
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
+from sweeper.errors import UsageError
+from sweeper.memory.states import optimizer_cost
+from sweeper.trials import FirstStageResult, RungReport, TrialConfig
+
+MANIFEST = "checkpoint.json"
+# Where a checkpoint is written until it is whole.
+UNFINISHED = ".unfinished-checkpoint"
+
+_NAME = re.compile(r"checkpoint-(?P<rung>\d+)")
+_CHUNK_BYTES = 1 << 20
+
+
+class CheckpointFile(Record):
+    """Size and checksum of one file."""
+
+    bytes: int
+    crc32: int
+
+    @classmethod
+    def of(cls, path: Path) -> CheckpointFile:
+        """Those of a file, whose content is flushed to disk first."""
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        return cls(bytes=path.stat().st_size, crc32=_crc32(path))
+
+    def has_size(self, path: Path) -> bool:
+        """Whether a file is there and has this size."""
+        return path.is_file() and path.stat().st_size == self.bytes
+
+    def is_that_of(self, path: Path) -> bool:
+        """Whether a file has this size and this content."""
+        return self.has_size(path) and _crc32(path) == self.crc32
+
+
+class Checkpoint(Artifact):
+    """``checkpoint.json``: the manifest of a checkpoint. It is written after all other files.
+
+    ``reports`` are those of all rungs so far. The last one may not have reached the worker, since
+    a checkpoint is written before its rung is reported.
+    """
+
+    rung: int
+    optimizer_steps: int
+    config: TrialConfig
+    data_fingerprint: str
+    micro_batch: int
+    gradient_accumulation_steps: int
+    evaluation_batch: int
+    reports: tuple[RungReport, ...]
+    first_stage: FirstStageResult | None = None
+    files: dict[str, CheckpointFile] = Field(default_factory=dict)
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether every file in ``folder`` has its recorded size."""
+        return all(file.has_size(folder / name) for name, file in self.files.items())
+
+    def damaged(self, folder: Path) -> str:
+        """The first file in ``folder`` whose size or content is not as recorded, if any."""
+        files = self.files.items()
+        return next((name for name, file in files if not file.is_that_of(folder / name)), "")
+
+
+def checkpoint_folder(attempt: Path, rung: int) -> Path:
+    """Where the checkpoint of a rung lies in an attempt's folder."""
+    return attempt / f"checkpoint-{rung}"
 
 
 def newest_checkpoint(attempt: Path) -> tuple[Path, int] | None:
-    """The newest."""
+    """The last whole checkpoint of an attempt and its rung; None if there is none.
+
+    Whole means that every file has its recorded size. Training also compares the checksums, and
+    starts from clean weights where one differs.
+    """
+    for rung, folder in sorted(_checkpoints(attempt), reverse=True):
+        try:
+            manifest = Checkpoint.read(folder / MANIFEST)
+        except UsageError:
+            continue
+        if manifest.is_whole(folder):
+            return folder, rung
     return None
 
 
-def drop_checkpoints(attempt: Path) -> None:
-    """Delete."""
+def drop_checkpoints(attempt: Path, keep: int | None = None) -> None:
+    """Delete all checkpoints of an attempt, unfinished ones included.
+
+    Args:
+        attempt: The attempt's folder.
+        keep: The rung of a checkpoint that stays.
+    """
+    for rung, folder in _checkpoints(attempt):
+        if rung != keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(attempt / UNFINISHED, ignore_errors=True)
+
+
+def checkpoint_bytes(
+    trainable_parameters: int, weight_bytes: int = 4, optimizer: str = "adamw_torch"
+) -> int:
+    """The largest size of one checkpoint: weights, the best rung's weights, optimizer states.
+
+    A trial needs twice this much for a moment: the old checkpoint is deleted once the new one is
+    whole.
+
+    Args:
+        trainable_parameters: Number of weights that train.
+        weight_bytes: Bytes of one of them; 2 in bf16-pure, else 4.
+        optimizer: Its name, as ``TrainingArguments.optim`` spells it.
+
+    >>> checkpoint_bytes(1_000_000)
+    16000000
+    """
+    # The states of a paged optimizer lie in main memory, but are saved like any other.
+    states = optimizer_cost(optimizer.replace("paged_", ""), weight_bytes).states
+    return round(trainable_parameters * (2 * weight_bytes + states))
+
+
+def seal(folder: Path, manifest: Checkpoint, to: Path) -> None:
+    """Make a checkpoint whole: flush its files, write the manifest, rename the folder.
+
+    Args:
+        folder: Holds the files of the checkpoint and nothing else.
+        manifest: Without files; those in ``folder`` are added.
+        to: The final name; replaced if it exists.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written.
+    """
+    files = {path.name: CheckpointFile.of(path) for path in sorted(folder.iterdir())}
+    manifest.model_copy(update={"files": files}).write(folder / MANIFEST)
+    shutil.rmtree(to, ignore_errors=True)
+    folder.rename(to)
+    handle = os.open(to.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _crc32(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            found = zlib.crc32(chunk, found)
+    return found
+
+
+def _checkpoints(attempt: Path) -> list[tuple[int, Path]]:
+    if not attempt.is_dir():
+        return []
+    named = ((_NAME.fullmatch(path.name), path) for path in attempt.iterdir())
+    return [(int(name["rung"]), path) for name, path in named if name is not None]

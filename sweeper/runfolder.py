@@ -21,6 +21,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -149,7 +150,7 @@ class RunFolder:
             try:
                 _lock(handle)
             except OSError as error:
-                owner = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+                owner = os.pread(handle, 300, 0).decode(errors="replace").strip() or "unknown"
                 raise RunError(
                     f"another sweeper command is running this sweep (process {owner})",
                     why="Two commands on one run folder would undo each other's work.",
@@ -158,7 +159,7 @@ class RunFolder:
                     where=str(self.path),
                 ) from error
             os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
             yield
         finally:
             os.close(handle)

@@ -127,7 +127,7 @@ class EvaluationSpec(Record):
             none, None for 16 on a CPU and 256 on a GPU.
         run_generated_code: Whether answers may be run against the items' tests.
         code_samples: Sampled answers to each item for pass@k; one greedy answer if 1.
-        suite: YAML file with tasks by which the general capability of base and finalists is scored.
+        suite: Folder or YAML file of lm-eval tasks that the base and the finalists are scored by.
     """
 
     generate_items: Annotated[int, Field(ge=0)] | None = None

@@ -7,6 +7,7 @@ Only plain data is built: a tag that would run code is a problem like any other.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     included: dict[Path_, tuple[Document, Path_]] = field(default_factory=dict)
 
+    @property
+    def stem(self) -> str:
+        """The file's name without folder and suffix."""
+        return Path(self.name).stem
+
     def where(self, path: Path_) -> str:
         """``file:line key``, falling back to the nearest enclosing value that has a line.
 
@@ -86,6 +92,18 @@ def read(path: Path) -> Document:
     except OSError as error:
         raise UsageError(f"cannot read this file ({error.strerror})", where=str(path)) from error
     return parse(text, str(path))
+
+
+def read_all(paths: Iterable[Path], problems: list[Problem]) -> Iterator[Document]:
+    """Read several YAML files; what cannot be read is appended to ``problems`` and left out."""
+    for path in paths:
+        try:
+            document = read(path)
+        except UsageError as error:
+            problems += error.problems
+            continue
+        problems += document.problems
+        yield document
 
 
 def parse(text: str, name: str) -> Document:
@@ -151,7 +169,7 @@ def _mapping(loader: Any, node: yaml.MappingNode, path: Path_, document: Documen
         if key in result:
             document.problems.append(
                 Problem(
-                    f"the key {key!r} stands here twice",
+                    f"duplicate key {key!r}",
                     fix=f"Remove one; the first is on line {document.lines[child]}.",
                     where=f"{document.name}:{key_node.start_mark.line + 1} {key}",
                 )

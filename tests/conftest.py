@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import subprocess
-import sys
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,16 +45,14 @@ def shared_data() -> Path:
 # The longest first: whoever comes last with a minute of work would keep the other process waiting.
 LONGEST = (
     "test_fifty_kills",
-    "test_patience",
+    "test_study_mirror",
     "test_ending",
     "test_kills",
     "test_bad_night",
     "test_gpus",
     "test_interrupts",
     "test_warm_start",
-    "test_join",
     "test_ray_pool",
-    "test_watchdog",
     "test_repair",
     "test_ranks",
 )
@@ -88,80 +79,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if skipped and exitstatus == 0:
         reporter.write_line(f"{len(skipped)} tests were skipped, and none may be here")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-@pytest.fixture(scope="session")
-def _postgresql_server() -> Iterator[str]:
-    pytest.importorskip("psycopg", reason="no PostgreSQL driver: pip install 'sweeper[postgres]'")
-    from benchmarks.execution import postgresql  # needs the driver
-
-    folder = postgresql.programs()
-    if folder is None:
-        pytest.skip("no PostgreSQL server here: install Debian's postgresql, or put initdb on PATH")
-    with postgresql.server(folder) as template:
-        yield template
-
-
-@pytest.fixture
-def postgresql_url(_postgresql_server: str) -> str:
-    """An empty database on a real PostgreSQL server."""
-    from benchmarks.execution import postgresql  # needs the driver
-
-    return postgresql.make_database(_postgresql_server, f"t{uuid.uuid4().hex}")
-
-
-@pytest.fixture(scope="session")
-def _grpc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    pytest.importorskip("grpc", reason="no grpcio: pip install 'sweeper[grpc]'")
-    with proxy(f"sqlite:///{tmp_path_factory.mktemp('proxy')}/behind.db") as url:
-        yield url
-
-
-@pytest.fixture
-def grpc_url(_grpc_server: str) -> Iterator[str]:
-    """Optuna's own storage proxy, in a process of its own, over an SQLite file; empty."""
-    yield _grpc_server
-    from sweeper.search.storage import open_storage  # loads optuna, which few tests need
-
-    storage = open_storage(_grpc_server).optuna
-    for study in storage.get_all_studies():
-        storage.delete_study(study._study_id)
-
-
-@contextmanager
-def proxy(url: str) -> Iterator[str]:
-    """Optuna's storage proxy over ``url``, just as its documentation starts it."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    code = (
-        "import sys, optuna; from optuna.storages import get_storage, run_grpc_proxy_server; "
-        "run_grpc_proxy_server(get_storage(sys.argv[1]), port=int(sys.argv[2]))"
-    )
-    server = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, url, str(port)])
-    try:
-        _wait_for_port(port)
-        yield f"grpc://localhost:{port}"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _wait_for_port(port: int, seconds: float = 60.0) -> None:
-    # On a busy machine the server is later than what a client waits for it.
-    limit = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1.0):
-            return
-        assert time.monotonic() < limit, "the storage proxy did not start"
-        time.sleep(0.05)
-
-
-@pytest.fixture(params=["sqlite", "journal", "postgresql", "grpc"])
-def any_storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A fresh storage of each kind that a run can have."""
-    files = {"sqlite": f"sqlite:///{tmp_path}/s.db", "journal": f"journal:{tmp_path}/s.log"}
-    return files.get(request.param) or request.getfixturevalue(f"{request.param}_url")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import fcntl
 import multiprocessing
 import os
+import socket
 import threading
 
 import pytest
@@ -36,7 +37,7 @@ def test_a_second_command_is_refused_and_told_who_holds_the_run(tmp_path):
         done.set()
         holder.join()
     with RunFolder(tmp_path).lock():
-        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+        assert (tmp_path / ".lock").read_text() == f"{os.getpid()} on {socket.gethostname()}"
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_of_usage(tmp_path):

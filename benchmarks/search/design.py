@@ -13,7 +13,7 @@ from scipy.stats import qmc
 
 from benchmarks.search.table import Floats
 from sweeper.plan import Plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.axis import Axis, Choice, axis_of
 from sweeper.spec import Scalar
 
@@ -48,9 +48,11 @@ class Design:
 
     def __init__(self, plan: Plan, name: str) -> None:
         self._plan = plan
-        self._candidates = space.candidates(plan)
-        self._known = space.distributions(plan)
-        self._searched = [key for key, one in self._candidates.items() if space.searchable(one)]
+        self._candidates = optuna_space.candidates(plan)
+        self._known = optuna_space.distributions(plan)
+        self._searched = [
+            key for key, one in self._candidates.items() if optuna_space.searchable(one)
+        ]
         self._seed = zlib.crc32(name.encode())
 
     def planned(self, index: int) -> Planned:
@@ -79,7 +81,7 @@ class Design:
         chosen: dict[str, Scalar] = {}
         position = 2
         for name, parameter in candidate.parameters.items():
-            if not space.holds(parameter, chosen):
+            if not optuna_space.holds(parameter, chosen):
                 continue
             if not parameter.searched:
                 chosen[name] = parameter.default

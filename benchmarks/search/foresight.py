@@ -18,9 +18,8 @@ from dataclasses import dataclass
 import optuna
 
 from benchmarks.search.methods import OURS
-from benchmarks.search.replay import answered_by, seeded
+from benchmarks.search.replay import answered_by, seeded, worlds
 from benchmarks.search.score import mean
-from benchmarks.search.thaw import worlds
 from benchmarks.search.world import World
 from sweeper.search.engine import StopCondition, Tried, search
 from sweeper.search.starts import known_starts

@@ -13,12 +13,11 @@ import argparse
 import optuna
 
 from benchmarks.search.formula import KINDS, FormulaWorld
-from benchmarks.search.replay import answered_by, seeded
+from benchmarks.search.replay import answered_by, seeded, worlds
 from benchmarks.search.score import Replay, mean, mean_seconds
-from benchmarks.search.thaw import worlds
 from benchmarks.search.world import Realised, TableWorld
 from sweeper.plan import Plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.engine import StopCondition, search
 from sweeper.search.starts import known_starts
 
@@ -30,7 +29,10 @@ def told_the_optimum(
     realised: list[Realised] = []
     objective = answered_by(world, plan, realised)
     key, parameters = world.optimum
-    optimum = {space.STRATEGY: key, **{f"{key}.{name}": one for name, one in parameters.items()}}
+    optimum = {
+        optuna_space.STRATEGY: key,
+        **{f"{key}.{name}": one for name, one in parameters.items()},
+    }
     starts = [*(slot.fixed for slot in known_starts(plan, plan.budget.trials)), optimum]
     never = "optuna:NopPruner"
     searched = search(plan, objective, StopCondition(len(starts)), starts=starts, pruner=never)

@@ -17,7 +17,7 @@ from neps.space import HPOCategorical, HPOFloat, HPOInteger, SearchSpace
 from benchmarks.search.score import Replay
 from benchmarks.search.world import Realised, World
 from sweeper.plan import Parameter, Plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.spec import Scalar
 
 RUNG = "rung"
@@ -36,15 +36,19 @@ def _parameter(name: str, parameter: Parameter, known: Any) -> Any:
 
 def flat_space(plan: Plan) -> SearchSpace:
     """The study's space without conditions, with the defaults as priors."""
-    known = space.distributions(plan)
-    keyed = {key: one for key, one in space.candidates(plan).items() if space.searchable(one)}
+    known = optuna_space.distributions(plan)
+    keyed = {
+        key: one
+        for key, one in optuna_space.candidates(plan).items()
+        if optuna_space.searchable(one)
+    }
     flat: dict[str, Any] = {
         f"{key}.{name}": _parameter(name, parameter, known[f"{key}.{name}"])
         for key, one in keyed.items()
         for name, parameter in one.parameters.items()
         if parameter.searched
     }
-    flat[space.STRATEGY] = HPOCategorical(choices=list(keyed), prior=next(iter(keyed)))
+    flat[optuna_space.STRATEGY] = HPOCategorical(choices=list(keyed), prior=next(iter(keyed)))
     flat[RUNG] = HPOInteger(lower=1, upper=plan.budget.rungs, is_fidelity=True)
     return SearchSpace(flat)
 
@@ -57,8 +61,8 @@ def run(world: World, seed: int, budgets: float, unit: float) -> Replay:
     asking = AskAndTell(algorithms.priorband(flat_space(plan), eta=3, sample_prior_first=True))
     limit, spent = budgets * unit, 0.0
     ended: list[tuple[float, Realised]] = []
-    for key, one in space.candidates(plan).items():
-        if not space.searchable(one):
+    for key, one in optuna_space.candidates(plan).items():
+        if not optuna_space.searchable(one):
             head = world.trial(key, one.defaults())
             spent += head.seconds[-1]
             ended.append((spent, head))
@@ -83,10 +87,10 @@ def run(world: World, seed: int, budgets: float, unit: float) -> Replay:
 
 
 def _chosen(plan: Plan, config: dict[str, Any]) -> tuple[str, dict[str, Scalar]]:
-    key = str(config[space.STRATEGY])
+    key = str(config[optuna_space.STRATEGY])
     chosen: dict[str, Scalar] = {}
-    for name, parameter in space.candidates(plan)[key].parameters.items():
-        if space.holds(parameter, chosen):
+    for name, parameter in optuna_space.candidates(plan)[key].parameters.items():
+        if optuna_space.holds(parameter, chosen):
             value = config[f"{key}.{name}"] if parameter.searched else parameter.default
             chosen[name] = value
     return key, chosen

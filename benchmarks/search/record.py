@@ -30,7 +30,7 @@ from benchmarks.search.tasks import RecordedTask, plan_of, tasks_named
 from sweeper.backend import Decision
 from sweeper.facts.machine import processor
 from sweeper.plan import Plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.configure import configure
 from sweeper.search.untrained import BASE
 from sweeper.tasks.base import Evaluation
@@ -73,16 +73,16 @@ class RecordedJob(Job):
 
     curve: Curve = field(default_factory=Curve)
 
-    def tell(
+    def rung_report(
         self,
         rung: int,
         evaluation: Evaluation,
         train_loss: float | None,
         epochs: float,
         general_loss: float | None = None,
-    ) -> Decision:
+    ) -> RungReport:
         self.curve.items.append(np.asarray(evaluation.losses, dtype=np.float32))
-        return super().tell(rung, evaluation, train_loss, epochs, general_loss)
+        return super().rung_report(rung, evaluation, train_loss, epochs, general_loss)
 
 
 class RecordedBackend(TorchBackend):
@@ -165,7 +165,7 @@ class Recorder:
             return self._backend.record(self._config(planned), Path(scratch))[0]
 
     def _config(self, planned: Planned) -> TrialConfig:
-        candidate = space.candidates(self.plan)[planned.strategy]
+        candidate = optuna_space.candidates(self.plan)[planned.strategy]
         config = configure(
             self.plan,
             candidate,

@@ -13,7 +13,7 @@ import argparse
 import importlib
 import json
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -135,6 +135,14 @@ def _replay(
     return replay(
         world, method, seed, chosen.budgets, unit, starts, chosen.first_rung, chosen.trials
     )
+
+
+def worlds(task: str, strategies: Sequence[str]) -> Callable[[int], FormulaWorld | TableWorld]:
+    """What makes a formula or a table by that name, from a seed."""
+    if task in KINDS:
+        return partial(FormulaWorld, read(PLANNED_LIKE, TABLES).plan, KINDS[task])
+    table = read(task, TABLES)
+    return partial(TableWorld, Ground.of(table.only(strategies) if strategies else table))
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from benchmarks.search.design import Design
 from benchmarks.search.table import Baseline, Floats, Recorded, Table
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plan import Plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.axis import Axis, Choice, axis_of
-from sweeper.search.length import rungs_of
+from sweeper.search.problem import rungs_of
 from sweeper.search.pruner import chance
 from sweeper.search.untrained import NOTHING, Untrained
 from sweeper.spec import Scalar
@@ -112,8 +112,8 @@ def is_scored(plan: Plan, rung: int) -> bool:
 
 def axes_of(plan: Plan, key: str) -> dict[str, Axis | Choice]:
     """The searched parameters of a strategy."""
-    known = space.distributions(plan)
-    parameters = space.candidates(plan)[key].parameters
+    known = optuna_space.distributions(plan)
+    parameters = optuna_space.candidates(plan)[key].parameters
     return {
         name: axis_of(name, parameter, known[f"{key}.{name}"])
         for name, parameter in parameters.items()
@@ -139,8 +139,8 @@ def too_few(table: Table) -> dict[str, int]:
     """Recorded trials of each strategy that has too few to be modelled."""
     counts = {
         key: len(table.of(key))
-        for key, one in space.candidates(table.plan).items()
-        if space.searchable(one)
+        for key, one in optuna_space.candidates(table.plan).items()
+        if optuna_space.searchable(one)
     }
     return {key: count for key, count in counts.items() if count < FEWEST_TRIALS}
 
@@ -161,9 +161,9 @@ class Ground:
     def models(self) -> dict[str, CurveModel]:
         """One of each searched strategy. They know trials of one length only."""
         table, models = self.table, {}
-        for key, one in space.candidates(table.plan).items():
+        for key, one in optuna_space.candidates(table.plan).items():
             trials = table.of(key)
-            if space.searchable(one) and len(trials) >= FEWEST_TRIALS:
+            if optuna_space.searchable(one) and len(trials) >= FEWEST_TRIALS:
                 curves = log_curves(table, trials)
                 models[key] = CurveModel.fit(trials, curves, axes_of(table.plan, key))
         return models
@@ -190,7 +190,7 @@ class Ground:
         pool = [(one.strategy, one.parameters) for one in planned]
         pool += [(one.strategy, one.parameters) for one in self.table.trials if one.complete]
         found: tuple[float, str, dict[str, Scalar]] | None = None
-        for key in space.candidates(self.table.plan):
+        for key in optuna_space.candidates(self.table.plan):
             mine = [parameters for strategy, parameters in pool if strategy == key]
             ends = self.truths(key, mine)
             position = int(np.argmin(ends))

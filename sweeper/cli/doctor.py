@@ -25,7 +25,6 @@ import typer
 
 from sweeper import cache
 from sweeper.cli.console import out
-from sweeper.facts import hub
 from sweeper.facts.machine import processor
 
 State = Literal["works", "does not work", "not installed", "off"]
@@ -119,11 +118,13 @@ def _package(name: str, module: str, needed_for: str) -> Check:
 
 def hub_access() -> Check:
     """Whether models can be downloaded. A token is seen, and never shown."""
-    token = "a token is there" if hub.token() else "no token: gated models stay closed"
-    if hub.is_offline():
+    from huggingface_hub import constants, get_token
+
+    token = "a token is there" if get_token() else "no token: gated models stay closed"
+    if constants.HF_HUB_OFFLINE:
         return Check("hub", "off", f"HF_HUB_OFFLINE is set; {token}")
     # An address that names no model costs the hub next to nothing; any answer shows it is there.
-    request = urllib.request.Request(hub.endpoint(), method="HEAD")
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=HUB_SECONDS).close()
     except urllib.error.HTTPError:
@@ -132,11 +133,11 @@ def hub_access() -> Check:
         return Check(
             "hub",
             "does not work",
-            f"{hub.endpoint()} cannot be reached ({error}); {token}",
+            f"{constants.ENDPOINT} cannot be reached ({error}); {token}",
             "Models that were downloaded before work; so do folders and packaged:NAME. Set "
             "HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 to stop trying.",
         )
-    return Check("hub", "works", f"{hub.endpoint()} answers; {token}")
+    return Check("hub", "works", f"{constants.ENDPOINT} answers; {token}")
 
 
 def disk(folder: Path, name: str) -> Check:

@@ -15,7 +15,8 @@ from sweeper.findings.record import Findings
 def evaluate(
     run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
     suite: Annotated[
-        Path | None, typer.Option("--suite", help="Tasks (YAML); those of the run if not given.")
+        Path | None,
+        typer.Option("--suite", help="Folder or YAML of lm-eval tasks; the run's if not given."),
     ] = None,
     trial: Annotated[
         list[int] | None, typer.Option("--trial", help="This trial; the winner if not given.")
@@ -59,13 +60,12 @@ def evaluate(
     if path is None:
         raise UsageError(
             "no suite is given",
-            why="A suite says in a few lines which tasks the models are scored by.",
+            why="A suite is a folder of lm-eval's task files that the models are scored by.",
             fix="Name one with --suite; examples/suites/ has some to start from.",
         )
-    permitted = spec.evaluation.run_generated_code
-    opened = evaluate_steps.open_suite(path, run_generated_code=permitted)
+    tasks = evaluate_steps.require_suite(path)
     numbers = [] if base else list(trial or [evaluate_steps.recommended(compute(folder))])
-    request = evaluate_steps.request_for(folder, plan, spec, opened, numbers)
+    request = evaluate_steps.request_for(folder, plan, spec, tasks, numbers)
     with folder.lock():
 
         def tell(line: str) -> None:

@@ -7,14 +7,14 @@ happens in a process of its own.
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sweeper.cli.suite_process import score
 from sweeper.cli.work_progress import Lines, sentence
-from sweeper.errors import GateFailed, Problem, SpecError, SweeperError, UsageError
-from sweeper.evaluation.code_execution import can_isolate
+from sweeper.errors import GateFailed, Problem, SpecError, UsageError
 from sweeper.execution.coordinator import Outcome
 from sweeper.execution.events import Event, make_event
 from sweeper.execution.status import Status
@@ -26,19 +26,16 @@ from sweeper.findings.record import Findings
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
-from sweeper.suite.definition import Suite, read_suite
-from sweeper.suite.items import load_items
 from sweeper.suite.scores import HARNESS, EvaluationRequest, TrialToScore, evaluations
 from sweeper.trials import TestSeal, TrialConfig
 
 
-def open_suite(path: Path, *, run_generated_code: bool) -> Suite:
-    """Read a suite and look at all that can be wrong before a model is loaded.
+def require_suite(path: Path) -> str:
+    """The whole path of a suite, for the evaluating process, which reads it.
 
     Raises:
-        UsageError: The suite, a file of it, a permission or lm-eval is missing or wrong.
+        UsageError: There is no such file or folder, or lm-eval is not installed.
     """
-    suite = read_suite(path)
     problems: list[Problem] = []
     if importlib.util.find_spec(HARNESS) is None:
         problems.append(
@@ -48,41 +45,33 @@ def open_suite(path: Path, *, run_generated_code: bool) -> Suite:
                 fix="pip install 'sweeper[lm-eval]'",
             )
         )
-    for name, task in suite.tasks.items():
-        if task.file is not None:
-            try:
-                load_items(suite, name)
-            except SweeperError as error:
-                problems += error.problems
-    if any(task.kind == "code" for task in suite.tasks.values()):
-        problems += _permission(path, run_generated_code=run_generated_code)
+    if not path.exists():
+        fix = "Name a folder of lm-eval's task files, or one such file."
+        problems.append(Problem("there is no such suite", fix=fix, where=str(path)))
     if problems:
         raise SpecError(problems)
-    return suite
+    return str(path.resolve())
 
 
-def _permission(path: Path, *, run_generated_code: bool) -> list[Problem]:
-    if not run_generated_code:
-        return [
-            Problem(
-                "this suite runs code that a model wrote, which needs permission",
-                why="Such code was read by nobody; it runs with limits, but on this machine.",
-                fix="Allow it with --run-generated-code, or leave its code tasks out.",
-                where=str(path),
-            )
-        ]
-    refused = can_isolate()
-    if refused is None:
-        return []
-    fix = "Leave the suite's code tasks out, or run it where user namespaces are allowed."
-    return [Problem("this machine cannot run unread code safely", refused, fix, str(path))]
+def check_suite(path: Path, *, run_generated_code: bool) -> None:
+    """Load a suite's tasks and data without a model, before a sweep of hours.
+
+    Raises:
+        UsageError: The suite or its data cannot be used, or it runs code without permission.
+    """
+    suite = require_suite(path)
+    with tempfile.TemporaryDirectory(prefix="sweeper-suite-") as folder:
+        request = EvaluationRequest(
+            suite=suite, folder=folder, models=(), facts=(), run_generated_code=run_generated_code
+        )
+        score(request, lambda _line: None)
 
 
 def request_for(
     run: RunFolder,
     plan: Plan,
     spec: Spec,
-    suite: Suite,
+    suite: str,
     trials: Sequence[int],
 ) -> EvaluationRequest:
     """What is to be scored: these trials, each with its base; without trials the first base.
@@ -158,8 +147,7 @@ def score_finalists(
         text = "no finalist writes text: their general capability cannot be scored"
         show(make_event("warning", text=text), outcome.status)
         return outcome
-    permitted = spec.evaluation.run_generated_code
-    suite = open_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
+    suite = require_suite(Path(spec.evaluation.suite))
 
     def tell(line: str) -> None:
         show(make_event("phase", text=line), outcome.status)

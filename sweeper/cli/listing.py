@@ -26,7 +26,9 @@ def list_runs(
     from sweeper.cli.console import out
     from sweeper.runfolder import RunFolder
 
-    rows = [_row(RunFolder(plan.parent)) for plan in sorted(root.glob("*/plan.json"))]
+    runs = [RunFolder(plan.parent) for plan in sorted(root.glob("*/plan.json"))]
+    rows = [_row(run) for run in runs]
+    _mark_abandoned(rows, runs)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -53,9 +55,22 @@ def _row(run: RunFolder) -> dict[str, str]:
     except UsageError:  # one damaged run hides no other
         return row | {"status": "unreadable", "verdict": f"sweeper report {run.path.name}"}
     told = findings.run
-    alone = told.status == "running" and not run.held
     return row | {
-        "status": "interrupted" if alone else told.status,
+        "status": told.status,
         "trials": f"{told.ended}/{told.trials_asked}",
         "verdict": findings.verdict.sentence,
     }
+
+
+def _mark_abandoned(rows: list[dict[str, str]], runs: list[RunFolder]) -> None:
+    """Call what nobody runs any more interrupted."""
+    doubtful = {run.path: row for run, row in zip(runs, rows, strict=True)}
+    doubtful = {path: row for path, row in doubtful.items() if row["status"] == "running"}
+    if not doubtful:
+        return
+    from sweeper.execution.second_command import run_now  # loads optuna
+
+    alive = run_now(run for run in runs if run.path in doubtful)
+    for path, row in doubtful.items():
+        if path not in alive:
+            row["status"] = "interrupted"

@@ -198,7 +198,7 @@ _RUN_FLAGS = (
         _TEST,
     ),
     _Flag(("evaluation", "code_samples"), int, "Answers to each item for pass@k.", _TEST),
-    _Flag(("evaluation", "suite"), str, "YAML: score base and finalists by its tasks.", _TEST),
+    _Flag(("evaluation", "suite"), str, "lm-eval tasks to score base and finalists by.", _TEST),
     _Flag(
         ("search", "timeout_seconds"), str, "End the search after 90s, 15m or 2h.", _SEARCH, seconds
     ),

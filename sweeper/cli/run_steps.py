@@ -17,7 +17,7 @@ import typer
 
 from sweeper.artifact import write_text
 from sweeper.cli.console import err, out
-from sweeper.cli.evaluate_steps import gate, open_suite, recommended, score_finalists
+from sweeper.cli.evaluate_steps import check_suite, gate, recommended, score_finalists
 from sweeper.cli.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.cli.progress import ProgressView
 from sweeper.cli.report_maker import ReportMaker, lost_charts
@@ -35,6 +35,7 @@ from sweeper.execution.coordinator import Outcome, run_sweep
 from sweeper.execution.events import Event, make_event
 from sweeper.execution.identity import frozen_plan
 from sweeper.execution.repair import copy_of, write_twice
+from sweeper.execution.second_command import refuse_second
 from sweeper.execution.status import Status
 from sweeper.facts.gather import gather
 from sweeper.facts.model import must_be_trainable, needs_conversion, needs_download
@@ -42,7 +43,7 @@ from sweeper.findings.record import Findings
 from sweeper.plan import Plan
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
-from sweeper.search import warmstart
+from sweeper.search import warm_start
 from sweeper.search.named import check_named
 from sweeper.spec import HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import to_yaml
@@ -122,7 +123,7 @@ def prepare(
         raise SpecError([problem])
     if spec.evaluation.suite is not None:
         permitted = spec.evaluation.run_generated_code
-        open_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
+        check_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
     work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = RunFolder.named(str(spec.name))
@@ -138,7 +139,7 @@ def prepare(
     make = plan_elsewhere if elsewhere else plan_here
     plan = make(spec, facts, measure=check_model, probe=probe, quiet=quiet)
     if spec.search.warm_start:
-        plan = plan.model_copy(update={"hints": warmstart.recall(plan)})
+        plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
     return Prepared(folder, spec, plan)
 
 
@@ -198,7 +199,7 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: ProgressView) ->
             if outcome.kind == "complete":
                 with contextlib.suppress(OSError):  # a later study does without
                     limit = prepared.spec.aim.max_forgetting_points
-                    warmstart.remember(folder, plan, limit, outcome.status.ended_at)
+                    warm_start.remember(folder, plan, limit, outcome.status.ended_at)
             outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
             # From a Ctrl-C to the last line is no time to try again what did not work.
             findings = maker.finish(try_charts=outcome.signal is None)
@@ -250,6 +251,7 @@ def set_aside(folder: RunFolder) -> None:
     if not folder.plan.is_file():
         return
     with folder.lock():
+        refuse_second(folder)
         number = 1
         while (aside := folder.path.with_name(f"{folder.path.name}.{number}")).exists():
             number += 1

@@ -30,6 +30,7 @@ def show(
 
     from sweeper.cli import progress
     from sweeper.cli.console import is_live, out
+    from sweeper.execution.second_command import run_now
     from sweeper.execution.status import Status
 
     folder = RunFolder(find_run(run))
@@ -53,7 +54,7 @@ def show(
         status = Status.read(folder.status)
     for line in progress.view(status, console.width):
         console.print(line, markup=False, soft_wrap=True)
-    if status.phase not in ENDED and not folder.held:
+    if status.phase not in ENDED and not run_now([folder]):
         text = f"No command runs this sweep now; the last sign of one is of {status.updated_at}."
         resume = f"Resume with: sweeper run {folder.spec}"
         console.print(f"{text}\n{resume}", markup=False, soft_wrap=True)
@@ -61,7 +62,9 @@ def show(
 
 
 def _goes_on(folder: RunFolder, status: Status) -> bool:
-    return status.phase not in ENDED and folder.held
+    from sweeper.execution.second_command import run_now
+
+    return status.phase not in ENDED and bool(run_now([folder]))
 
 
 def _follow_plainly(folder: RunFolder) -> None:

@@ -19,6 +19,9 @@ from sweeper.spec import DataSpec
 HELD_BACK = 32
 # What is held back is cut there: 32 texts of this length cost a 135M model seconds on a CPU.
 HELD_BACK_TOKENS = 128
+# Where no general text is given, the base model writes it: so many texts (and an answer to each,
+# where it has a chat template) of at most so many tokens, so many at a time.
+OWN_TEXTS, OWN_TOKENS, OWN_BATCH = 160, 128, 16
 # Of a small set no more than this share is held back.
 _SHARE = 5
 # Replay takes about one general text for every few examples of the task; of a large set no more

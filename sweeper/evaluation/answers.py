@@ -16,6 +16,7 @@ from sweeper.evaluation.generation import Sampling, generate
 from sweeper.evaluation.pass_at_k import code_of, pass_at_k
 from sweeper.metrics.base import computed
 from sweeper.tasks.instruction import Instruction
+from sweeper.underway import Steps, Underway
 
 # No answer is longer than this, whatever the references are: a model that does not stop would
 # otherwise write on at the cost of minutes.
@@ -46,6 +47,7 @@ def answer(
     sampling: Sampling | None = None,
     run_code: bool = False,
     limits: Limits | None = None,
+    underway: Underway | None = None,
 ) -> Answered:
     """Let a model answer, and compare with the references.
 
@@ -58,10 +60,12 @@ def answer(
             power of ten or their number.
         run_code: The user's explicit permission to run answers against the items' tests.
         limits: Of each program.
+        underway: Told how far this is.
 
     Raises:
         RunError: Code is to be run, but cannot be cut off from network and files here.
     """
+    underway = underway or Underway()
     most = _longest_reference(task, examples)
     written = generate(
         model,
@@ -71,11 +75,12 @@ def answer(
         max_new_tokens=most,
         batch_size=batch_size,
         sampling=sampling,
+        underway=underway.steps("writing answers"),
     )
     references = [example.references or (example.answer,) for example in examples]
     metrics = computed("answers", [texts[0] for texts in written], references)
     if run_code:
-        metrics |= _passes(written, examples, limits)
+        metrics |= _passes(written, examples, limits, underway.steps("running programs"))
     return Answered(tuple(map(tuple, written)), metrics, most)
 
 
@@ -85,15 +90,21 @@ def _longest_reference(task: Instruction, examples: Sequence[Example]) -> int:
 
 
 def _passes(
-    written: Sequence[Sequence[str]], examples: Sequence[Example], limits: Limits | None
+    written: Sequence[Sequence[str]],
+    examples: Sequence[Example],
+    limits: Limits | None,
+    underway: Steps,
 ) -> dict[str, float]:
     tested = [pair for pair in zip(written, examples, strict=True) if pair[1].tests]
     if not tested:
         return {}
-    passed = [
-        [run_program(code_of(t), e.tests, permitted=True, limits=limits).passed for t in texts]
-        for texts, e in tested
-    ]
+    passed: list[list[bool]] = []
+    for texts, example in tested:
+        underway(len(passed), len(tested))
+        runs = (
+            run_program(code_of(t), example.tests, permitted=True, limits=limits) for t in texts
+        )
+        passed.append([run.passed for run in runs])
     samples = len(passed[0])
     ks = sorted({samples, *(10**n for n in range(4) if 10**n <= samples)})
     return {f"pass@{k}": pass_at_k(passed, k) for k in ks}

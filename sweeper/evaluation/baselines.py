@@ -20,6 +20,7 @@ from sweeper.evaluation.linear_probe import Array, Probe, nll
 from sweeper.facts.record import Split
 from sweeper.tasks.base import Baseline, Evaluation, Floats
 from sweeper.tasks.classification import Classification, class_metrics, confused
+from sweeper.underway import Steps, nothing
 
 _TFIDF_PATH = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -72,6 +73,10 @@ class Tfidf(_Classifying):
     name = "tfidf"
     title = "TF-IDF with logistic regression"
 
+    def __init__(self, task: Classification, underway: Steps = nothing) -> None:
+        super().__init__(task)
+        self._underway = underway
+
     @property
     def note(self) -> str:
         """Which regularisation validation chose."""
@@ -84,7 +89,8 @@ class Tfidf(_Classifying):
         validation = vectorizer.transform(self._texts("validation"))
         targets = self._targets("train")
         best: tuple[float, LogisticRegression] | None = None
-        for strength in _TFIDF_PATH:
+        for number, strength in enumerate(_TFIDF_PATH):
+            self._underway(number, len(_TFIDF_PATH))
             model = LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(train, targets)
             loss = nll(self._spread(model, validation), self._targets("validation")).mean()
             if best is None or loss < best[0]:
@@ -137,7 +143,10 @@ class FrozenProbe(_Classifying):
 
 
 def classification_baselines(
-    task: Classification, probe: Callable[[], Probe], features: Callable[[Split], Array]
+    task: Classification,
+    probe: Callable[[], Probe],
+    features: Callable[[Split], Array],
+    underway: Steps = nothing,
 ) -> Sequence[Baseline]:
     """Majority class, TF-IDF and the frozen probe, cheapest first."""
-    return (Majority(task), Tfidf(task), FrozenProbe(task, probe, features))
+    return (Majority(task), Tfidf(task, underway), FrozenProbe(task, probe, features))

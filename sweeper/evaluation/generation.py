@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import GenerationConfig
+from transformers.generation import StoppingCriteria
+
+from sweeper.underway import Steps, nothing
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def generate(
     max_new_tokens: int,
     batch_size: int = 8,
     sampling: Sampling | None = None,
+    underway: Steps = nothing,
 ) -> list[list[str]]:
     """What the model answers to each prompt.
 
@@ -51,6 +55,8 @@ def generate(
         max_new_tokens: An answer that has not ended by then is cut.
         batch_size: Prompts at a time, longest first.
         sampling: Greedy, one answer each, if None.
+        underway: Told after each token how many prompts are answered; one that is under way counts
+            as the share of ``max_new_tokens`` that is written.
 
     Returns:
         For each prompt, in its order, ``samples`` texts.
@@ -69,12 +75,30 @@ def generate(
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(chosen.seed + start)
             written = writer.generate(
-                input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                generation_config=settings,
+                stopping_criteria=[
+                    _Watched(underway, start, len(rows), len(order), max_new_tokens)
+                ],
             )
         texts = [_text(tokenizer, row[ids.shape[1] :].tolist(), stops) for row in written]
         for number, row in enumerate(rows):
             answers[row] = texts[number * chosen.samples : (number + 1) * chosen.samples]
     return [answers[number] for number in range(len(prompts))]
+
+
+class _Watched(StoppingCriteria):
+    """Tells of each token of a batch; ends nothing."""
+
+    def __init__(self, underway: Steps, before: int, rows: int, of: int, most: int) -> None:
+        self._underway, self._before, self._rows, self._of = underway, before, rows, of
+        self._written, self._most = 0, most
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Any:
+        self._written += 1
+        self._underway(self._before + self._rows * self._written // self._most, self._of)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def _settings(

@@ -12,6 +12,7 @@ from torch import nn
 from sweeper.backend import Interrupted
 from sweeper.evaluation.tokenized_items import TokenizedSplit, to_device
 from sweeper.tasks.base import Evaluation, ItemScores, Task, in_item_order
+from sweeper.underway import Steps, nothing
 
 
 def never() -> bool:
@@ -37,6 +38,7 @@ class Judge:
         batch_size: Items at a time; longest first, so that too little memory shows at once.
         mixed: Whether to compute in bf16 under autocast.
         should_stop: Asked before each batch.
+        underway: Told before each batch how many items are scored.
     """
 
     task: Task
@@ -44,6 +46,7 @@ class Judge:
     batch_size: int
     mixed: bool = False
     should_stop: Callable[[], bool] = never
+    underway: Steps = nothing
 
     def evaluate(self, model: nn.Module, count: int | None = None) -> Evaluation:
         """Score the first ``count`` items (all if None), in item order.
@@ -64,6 +67,7 @@ class Judge:
             for part, batch in self.items.kept_batches(count, self.batch_size):
                 if self.should_stop():
                     raise Interrupted
+                self.underway(len(positions), count)
                 parts.append(self.task.score(model, to_device(batch, device)))
                 positions += part
         joined = in_item_order(parts, positions)

@@ -15,6 +15,8 @@ from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from sweeper.underway import Steps, nothing
+
 Array = NDArray[np.float32]
 
 # Inverse regularisation strengths, weakest last; the path stops once the validation loss rises.
@@ -63,6 +65,7 @@ def fit_path(
     classes: int,
     path: Sequence[float] = PATH,
     class_weights: NDArray[np.float64] | None = None,
+    underway: Steps = nothing,
 ) -> Probe:
     """Fit from strong to weak regularisation, each from the last one's solution; keep the best.
 
@@ -79,6 +82,7 @@ def fit_path(
         path: Inverse strengths, ascending.
         class_weights: ``(classes,)`` what each class counts in the fit, never in validation; all
             alike if None.
+        underway: Told how many strengths were tried.
     """
     mean, scale = train.mean(0), train.std(0)
     # What does not vary on the frozen model says nothing; standardised, its rounding noise would
@@ -89,7 +93,8 @@ def fit_path(
     weights = None if class_weights is None else class_weights[np.asarray(targets)]
     best: Probe | None = None
     losses: dict[float, float] = {}
-    for strength in path:
+    for number, strength in enumerate(path):
+        underway(number, len(path))
         model.set_params(C=strength)
         with warnings.catch_warnings():
             # Where the iterations run out, validation judges the unfinished solution.

@@ -8,7 +8,11 @@ from functools import cached_property
 import torch
 
 from sweeper.data.examples import Example
+from sweeper.errors import DataError, Problem
 from sweeper.tasks.base import Batch, Feature, Task
+from sweeper.underway import Steps, nothing
+
+_TOKENISED_TOGETHER = 512
 
 Positioned = tuple[list[int], Batch]
 """Items padded together, and where they stand in the split."""
@@ -20,10 +24,12 @@ class TokenizedSplit:
     Args:
         task: Tokenises and pads.
         examples: In the split's own order.
+        underway: Told how many are tokenised.
     """
 
-    def __init__(self, task: Task, examples: Sequence[Example]) -> None:
+    def __init__(self, task: Task, examples: Sequence[Example], underway: Steps = nothing) -> None:
         self._task = task
+        self._underway = underway
         self.examples = tuple(examples)
         self._kept: dict[tuple[int, int], list[Positioned]] = {}
 
@@ -32,7 +38,22 @@ class TokenizedSplit:
 
     @cached_property
     def features(self) -> list[Feature]:
-        return self._task.encode(self.examples)
+        """Each item tokenised.
+
+        Raises:
+            DataError: Some cannot be; all of them are named.
+        """
+        features: list[Feature] = []
+        problems: list[Problem] = []
+        for start in range(0, len(self.examples), _TOKENISED_TOGETHER):
+            self._underway(start, len(self.examples))
+            try:
+                features += self._task.encode(self.examples[start : start + _TOKENISED_TOGETHER])
+            except DataError as error:
+                problems += error.problems
+        if problems:
+            raise DataError(problems)
+        return features
 
     @cached_property
     def lengths(self) -> list[int]:

@@ -78,9 +78,11 @@ def begin(home: Path, config: TrialConfig, rungs: Iterable[RungReport] = ()) -> 
         config: With the attempt's number; its folder exists.
         rungs: Those that it takes over from the checkpoint of an earlier attempt.
     """
+    text = "".join(report.model_dump_json() + "\n" for report in rungs)
     for folder in (attempt_folder(home, config.attempt), home):
-        config.write(folder / CONFIG)
-        write_text(folder / RUNGS, "".join(report.model_dump_json() + "\n" for report in rungs))
+        # What a power cut takes of an attempt that has not ended is made again.
+        config.write(folder / CONFIG, synced=False)
+        write_text(folder / RUNGS, text, synced=False)
 
 
 def add_rung(home: Path, report: RungReport) -> None:
@@ -121,14 +123,19 @@ def promote(home: Path, attempt: int) -> TrialResult:
     for name in (CONFIG, RUNGS, ITEM_LOSSES, GENERAL_LOSSES):
         if (folder / name).exists():
             text = (folder / name).read_text(encoding="utf-8", errors="replace")
-            write_text(home / name, text)
+            if not _holds(home / name, text):
+                write_text(home / name, text)
     if (folder / WEIGHTS).exists():
         if (home / WEIGHTS).exists():
             shutil.rmtree(home / WEIGHTS)
         (folder / WEIGHTS).rename(home / WEIGHTS)
     result = TrialResult.read(folder / RESULT)
-    result.write(home / RESULT)
+    result.write(home / RESULT, synced=False)  # a damaged one is restored from the attempt's
     return result
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8", errors="replace") == text
 
 
 def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult:
@@ -194,7 +201,7 @@ def drop_weights(home: Path) -> None:
     """Delete the weights of a trial that is no longer worth them, and say so in its result."""
     with contextlib.suppress(UsageError):  # damaged since: whoever reads it next repairs it
         result = TrialResult.read(home / RESULT)
-        result.model_copy(update={"weights": None}).write(home / RESULT)
+        result.model_copy(update={"weights": None}).write(home / RESULT, synced=False)
     shutil.rmtree(home / WEIGHTS, ignore_errors=True)
 
 

@@ -28,11 +28,12 @@ from sweeper.execution.progress import RunProgress
 from sweeper.execution.restore import restore
 from sweeper.execution.run_state import RunState, homes_of_jobs
 from sweeper.execution.status import Phase, Status
-from sweeper.execution.study_mirror import StorageGone, StudyMirror, default_url
+from sweeper.execution.storages import default_url
+from sweeper.execution.study_mirror import StorageGone, StudyMirror
 from sweeper.execution.worker.run_check import Briefing, brief
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search import study_end, warmstart
+from sweeper.search import study_end, warm_start
 from sweeper.search.search import Search
 from sweeper.search.starts import known_starts, useful_total
 from sweeper.spec import Spec
@@ -104,9 +105,7 @@ def run_sweep(
             search=Search(
                 plan, tuple(known_starts(plan, total)), spec.search.sampler, spec.search.pruner
             ),
-            mirror=StudyMirror(
-                spec.search.storage or default_url(run.study), run.path.resolve().name
-            ),
+            mirror=_mirror(run, spec),
             pool=pool,
             progress=_progress(state, spec, total),
             signals=signals,
@@ -117,7 +116,6 @@ def run_sweep(
             least_bytes=disk_budget(plan, spec.search.workers).least,
         )
         owner.mirror.hurried = lambda: signals.count > 0
-        owner.mirror.say = owner.notices.put
         if fewer:
             owner.warn(fewer)
         return Coordinator(run, spec, plan, owner).run_all()
@@ -153,6 +151,12 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
             where="--executor ray",
         ) from error
     return connect(run, spec, plan, briefing)
+
+
+def _mirror(run: RunFolder, spec: Spec) -> StudyMirror:
+    own = None if spec.search.storage else run.study
+    url = spec.search.storage or default_url(run.study)
+    return StudyMirror(url, run.path.resolve().name, own)
 
 
 def _progress(state: RunState, spec: Spec, total: int) -> RunProgress:
@@ -236,12 +240,14 @@ class Coordinator:
         owner, identity = self.owner, {}
         if self.plan.identity is not None:
             identity = self.plan.identity.model_dump()
+        owner.mirror.say = lambda text: owner.say("warning", text=text)  # nobody else waits yet
         stored = owner.mirror.open(identity)
         for known in repair.baselines(self.run).values():
             if known is not None:
                 owner.learn(known)
         repaired: list[str] = []
         unfinished = restore(owner.state, owner.search, stored, repaired.append)
+        owner.mirror.say = owner.notices.put
         owner.mirror.start(owner.search.study.get_trials(deepcopy=False), stored, identity)
         for number in owner.state.asked:
             owner.fitted.read(tasks.trial(number).title, self.run.trial(number))
@@ -255,7 +261,7 @@ class Coordinator:
         owner.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
         for text in repaired:
             owner.warn(text)
-        for text in warmstart.first_lines(self.plan, asked=self.spec.search.warm_start):
+        for text in warm_start.first_lines(self.plan, asked=self.spec.search.warm_start):
             owner.say("warm-start", text=text)
         self._note_total()
 
@@ -335,7 +341,6 @@ class Coordinator:
 
     def _end(self, kind: OutcomeKind, phase: Phase) -> Outcome:
         self.owner.dismiss_workers()
-        self.owner.mirror.close()
-        self.owner.mirror.check()
+        self.owner.finish_mirror()
         status = self.owner.end(kind, phase)
         return Outcome(kind, status, self.owner.signals.number)

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.cache import home
+from sweeper.checkpoints import checkpoint_bytes
 from sweeper.execution.disk import RESERVE_BYTES, free_bytes, size
 from sweeper.hyperparameters import FIRST_STAGE as NAME
 from sweeper.hyperparameters import NO_FIRST_STAGE as NONE
 from sweeper.plan import Candidate, Parameter, Plan
+from sweeper.search.configure import LONG_TRIAL_SECONDS
 from sweeper.spec import Scalar
 
 # A base that has read a corpus is written whole and in fp32, whichever way it read.
@@ -24,7 +26,22 @@ _STAGE_BYTES = 4
 
 def weights_bytes(candidate: Candidate) -> int:
     """How large the weights of one trial are: what trains, at the width that it is stored in."""
-    return candidate.trainable_parameters * (2 if candidate.precision == "bf16-pure" else 4)
+    return candidate.trainable_parameters * _width(candidate)
+
+
+def _width(candidate: Candidate) -> int:
+    return 2 if candidate.precision == "bf16-pure" else 4
+
+
+def _in_flight_bytes(candidate: Candidate) -> int:
+    """What one trial under way may hold: its weights, and two checkpoints where it is long.
+
+    The earlier checkpoint is deleted once the later one is whole.
+    """
+    if candidate.duration.seconds <= LONG_TRIAL_SECONDS:
+        return weights_bytes(candidate)
+    trained, optimizer = candidate.trainable_parameters, candidate.optimizer
+    return weights_bytes(candidate) + 2 * checkpoint_bytes(trained, _width(candidate), optimizer)
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,7 @@ def disk_budget(plan: Plan, workers: int) -> DiskBudget:
     return DiskBudget(
         kept=2 * sum(sizes) + budget.finalists * largest,
         confirmation=budget.finalists * max(0, budget.confirmation_seeds - 1) * largest,
-        in_flight=workers * largest,
+        in_flight=workers * max(map(_in_flight_bytes, plan.candidates)),
         first_stages=sum(bases),
         stage_copies=sum(bases[:kept]),
     )

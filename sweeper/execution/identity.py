@@ -1,4 +1,4 @@
-"""Whether a call continues a run or would be another one: identities compared, plan frozen.
+"""Whether a call may continue a run: no other command does, identities compared, plan frozen.
 
 Knows which parts make an identity and what to say about them; not how a plan is made.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sweeper.errors import Problem, RunError, UsageError
 from sweeper.execution.repair import copy_of, read_either
+from sweeper.execution.second_command import refuse_second
 from sweeper.plan import Identity, Plan
 from sweeper.runfolder import RunFolder
 
@@ -31,12 +32,14 @@ def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:
     """The plan that the run obeys: its own where it has one, else the one just made.
 
     Args:
-        run: The folder of the run; the caller holds its lock.
+        run: The folder of the run; the caller holds its lock, and has written nothing yet.
         fresh: The plan that this call would make.
 
     Raises:
-        RunError: The run has another identity, or a plan that cannot be run.
+        RunError: The run has another identity, or a plan that cannot be run, or a command on
+            another machine runs it.
     """
+    refuse_second(run)
     if fresh.identity is None:
         raise RunError(
             "this plan cannot be run",

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.checkpoints import newest_checkpoint
+from sweeper.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
 from sweeper.execution import attempts
 from sweeper.execution.attempts import CONFIG, attempt_folder, attempts_of
 from sweeper.execution.fitted_batches import FittedBatches
 from sweeper.execution.job import Job
 from sweeper.execution.run_state import RunState
 from sweeper.execution.tasks import Task
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.configure import configure
 from sweeper.trials import RungReport, TrialConfig
 
@@ -73,7 +73,7 @@ def _config(state: RunState, task: Task, attempt: int) -> TrialConfig:
     asked = state.asked[task.trial]
     config = configure(
         state.plan,
-        space.candidates(state.plan)[asked.key],
+        optuna_space.candidates(state.plan)[asked.key],
         asked.parameters,
         number=task.trial,
         attempt=attempt,
@@ -96,8 +96,6 @@ def _checkpoint(home: Path) -> _Checkpoint | None:
 
 
 def _carried(found: _Checkpoint, attempt: int) -> tuple[RungReport, ...]:
-    return tuple(
-        report.model_copy(update={"attempt": attempt})
-        for report in attempts.read_rungs(found.attempt)
-        if report.rung <= found.rung
-    )
+    # The checkpoint's own reports: it was written before the last of them was sent.
+    reports = Checkpoint.read(found.folder / MANIFEST).reports
+    return tuple(report.model_copy(update={"attempt": attempt}) for report in reports)

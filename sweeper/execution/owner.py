@@ -37,7 +37,7 @@ from sweeper.execution.job import (
     Verdict,
 )
 from sweeper.execution.next_attempt import next_attempt
-from sweeper.execution.pools.pool import Gone, Pool
+from sweeper.execution.pools.pool import Gone, Pool, Said
 from sweeper.execution.progress import RunProgress
 from sweeper.execution.restore import end_of, rung_of
 from sweeper.execution.run_state import RunState
@@ -47,7 +47,6 @@ from sweeper.execution.strikes import Strikes
 from sweeper.execution.study_mirror import StudyMirror
 from sweeper.execution.tasks import Task
 from sweeper.search.search import Search
-from sweeper.search.study import FORGETTING, GENERAL_LOSS
 from sweeper.search.untrained import of_baseline
 from sweeper.trials import (
     AttemptEndKind,
@@ -57,6 +56,8 @@ from sweeper.trials import (
     TrialResult,
 )
 
+# What dashboards may show of forgetting: attributes of a trial.
+GENERAL_LOSS, FORGETTING = "sweeper:general_loss", "sweeper:forgetting_points"
 # From the first Ctrl-C a run has ten seconds to its last line: workers get half of them to end
 # what they do, the report the other half.
 STOP_SECONDS = 5.0
@@ -107,6 +108,7 @@ class Owner:
     silence: Silence = field(default_factory=Silence)
     notices: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _todo: deque[Task] = field(default_factory=deque)
+    _heard: deque[Said | Gone] = field(default_factory=deque)
     _busy: dict[str, tuple[Task, Job]] = field(default_factory=dict)
     _idle: dict[str, None] = field(default_factory=dict)
     _strikes: Strikes = field(default_factory=Strikes)
@@ -155,25 +157,32 @@ class Owner:
             if self.signals.count or time.monotonic() > self.deadline:
                 raise Stopped
             self.pool.start(len(self._busy) + len(self._todo) + self.askable)
-            self._hand_out()
             self._tick()
             if self._strikes.out():
                 raise self._broken()
 
     def _tick(self) -> None:
-        for heard in self.pool.poll(_TICK_SECONDS):
-            if isinstance(heard, Gone):
-                self._worker_gone(heard)
-            else:
+        # Rungs are answered as they come: their workers wait. All else is done one thing at a time
+        # in between, work handed out once nothing is left to take in.
+        wait = 0.0 if self._heard or self._can_hand_out else _TICK_SECONDS
+        if wait:
+            self.mirror.owner_waits.set()
+        else:
+            self.mirror.owner_waits.clear()
+        for heard in self.pool.poll(wait):
+            self._heard.append(heard)
+            if isinstance(heard, Said):
                 self.silence.heard(heard.worker)
-                self._hear(heard.worker, heard.message)
-                if heard.worker in self._idle and not self._stopping:
-                    self._hand_out()  # nobody waits for what others have to say
+                if isinstance(heard.message, RungSaid):
+                    self._answer(heard.worker, heard.message.report)
+        if self._heard:
+            self._take_in(self._heard.popleft())
+        elif self._can_hand_out:
+            self._hand_out()
         for worker in self.silence.look(self.pool.workers):
             self._silenced.add(worker)
             self.pool.kill(worker)
-        while not self.notices.empty():
-            self.say("warning", text=self.notices.get())
+        self._tell_notices()
         for text in self.pool.notices():
             self.warn(text)
         self.on_tick()
@@ -184,6 +193,10 @@ class Owner:
         if not self._stopping:
             self.mirror.check()
 
+    def _tell_notices(self) -> None:
+        while not self.notices.empty():
+            self.say("warning", text=self.notices.get())
+
     # Handing out
 
     @property
@@ -192,13 +205,16 @@ class Owner:
         left = self.progress.total - len(self.state.asked)
         return left if left > 0 and self.may_ask() else 0
 
+    @property
+    def _can_hand_out(self) -> bool:
+        return not self._stopping and bool(self._idle) and bool(self._todo or self.askable)
+
     def _hand_out(self) -> None:
-        while self._idle and (self._todo or self.askable):
-            if disk.free_bytes(self.run.path) < self.least_bytes:
-                raise disk.NoRoom("too little is free to keep the weights of one more trial")
-            worker = next(iter(self._idle))
-            del self._idle[worker]
-            self._give(worker, self._todo.popleft() if self._todo else self._ask())
+        if disk.free_bytes(self.run.path) < self.least_bytes:
+            raise disk.NoRoom("too little is free to keep the weights of one more trial")
+        worker = next(iter(self._idle))
+        del self._idle[worker]
+        self._give(worker, self._todo.popleft() if self._todo else self._ask())
 
     def _ask(self) -> Task:
         asked = self.search.ask()
@@ -231,6 +247,12 @@ class Owner:
 
     # Hearing
 
+    def _take_in(self, heard: Said | Gone) -> None:
+        if isinstance(heard, Gone):
+            self._worker_gone(heard)
+        else:
+            self._hear(heard.worker, heard.message)
+
     def _hear(self, worker: str, message: Message) -> None:
         if isinstance(message, Hello):
             self._greeted(message)
@@ -252,17 +274,22 @@ class Owner:
             fix = "Share it between the machines under the same path, or install it on each."
             raise RunError([Problem(what, why, fix, where) for what, why, where in hello.problems])
 
-    def _rung(self, worker: str, report: RungReport) -> None:
+    def _answer(self, worker: str, report: RungReport) -> None:
+        """Let a trial go on or end, before anything is written."""
         if worker not in self._busy:
             return
-        task, job = self._busy[worker]
         decision, because = Decision.CONTINUE, ""
-        if task.kind == "trial":
+        if self._busy[worker][0].kind == "trial":
             judgement = self.search.report(report.number, rung_of(report))
             if judgement.prune:
                 decision, because = Decision.PRUNE, judgement.because
-        # The worker goes on before anything is written.
         self.pool.send(worker, Verdict(decision=decision, because=because))
+
+    def _rung(self, worker: str, report: RungReport) -> None:
+        """Write down a rung that was answered."""
+        if worker not in self._busy:
+            return
+        task, job = self._busy[worker]
         self._strikes.got_on(worker)
         attempts.add_rung(self._home(job), report)
         median = None
@@ -476,7 +503,9 @@ class Owner:
 
     def write_status(self) -> None:
         """Let whoever looks know how far the run is."""
-        self.progress.status().write(self.run.status)
+        self.progress.status().write(
+            self.run.status, synced=False
+        )  # worth nothing after a power cut
         self._wrote = time.monotonic()
 
     # Ending
@@ -488,7 +517,11 @@ class Owner:
         for worker in self.pool.workers:
             self.pool.send(worker, Stop() if worker in self._busy else Close())
         limit = time.monotonic() + STOP_SECONDS
-        while self.pool.workers and time.monotonic() < limit and self.signals.count < 2:
+        while (
+            (self.pool.workers or self._heard)
+            and time.monotonic() < limit
+            and self.signals.count < 2
+        ):
             self._tick()
         self.kill_workers()
 
@@ -499,15 +532,27 @@ class Owner:
         for worker in self.pool.workers:
             self.pool.send(worker, Close())
         limit = time.monotonic() + STOP_SECONDS
-        while self.pool.workers and time.monotonic() < limit:
+        while (self.pool.workers or self._heard) and time.monotonic() < limit:
             self._tick()
         self.kill_workers()
+
+    def finish_mirror(self) -> None:
+        """Wait until the storage holds all that it should.
+
+        Raises:
+            RunError: It never will.
+        """
+        while self.mirror.behind:
+            self._tick()
+        self.mirror.close()
+        self._tell_notices()
+        self.mirror.check()
 
     def kill_workers(self) -> None:
         """End all workers at once, and take in what they leave."""
         self._stopping = True
         self.pool.kill()
-        while self.pool.workers:
+        while self.pool.workers or self._heard:
             self._tick()
 
     def give_up(self) -> None:

@@ -11,12 +11,13 @@ import time
 from dataclasses import dataclass, field
 
 from sweeper.execution.events import Event, now
-from sweeper.execution.remaining import Pace, pace, remaining
+from sweeper.execution.remaining import Pace, Took, pace, remaining
 from sweeper.execution.run_state import RunState
 from sweeper.execution.status import Eta, Phase, Running, Status
 from sweeper.plan import Plan
 from sweeper.search.study_end import Ending
 
+_HOST = socket.gethostname()
 _FREED = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
 
 
@@ -41,6 +42,7 @@ class RunProgress:
     _worked: bool = False
     _beat: int = 0
     _pace: Pace | None = None
+    _took: dict[int, Took | None] = field(default_factory=dict)
     _paced: int = -1
 
     def hear(self, event: Event, median: float | None = None) -> None:
@@ -112,7 +114,7 @@ class RunProgress:
             ended_at=now() if ended else "",
             seconds=self._seconds(ended),
             process=None if ended else os.getpid(),
-            host=socket.gethostname(),
+            host=_HOST,
             beat=self._beat,
             message=self.message,
             search_ended=self.search_ended,
@@ -128,7 +130,7 @@ class RunProgress:
     def _eta(self) -> Eta | None:
         if self._paced != len(self.state.results):
             self._paced = len(self.state.results)
-            self._pace = pace(self.plan, self.state.results, self.state.configs)
+            self._pace = pace(self.plan, self.state.results, self.state.configs, self._took)
         return remaining(
             self.plan,
             self._pace,

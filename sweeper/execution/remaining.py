@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.execution.status import Eta, Phase
@@ -35,32 +35,62 @@ class Pace:
     trial_error: float
 
 
+@dataclass(frozen=True)
+class Took:
+    """What one ended trial took.
+
+    Args:
+        log_factor: Logarithm of its seconds over those that the plan gives for as much of a budget.
+        seconds: With what came before its first step.
+    """
+
+    log_factor: float
+    seconds: float
+
+
 def pace(
-    plan: Plan, results: Mapping[int, TrialResult], configs: Mapping[int, TrialConfig]
+    plan: Plan,
+    results: Mapping[int, TrialResult],
+    configs: Mapping[int, TrialConfig],
+    known: dict[int, Took | None] | None = None,
 ) -> Pace | None:
     """What the ended trials tell; None until two have.
 
     A frozen model's trial is left out: its features were made for a baseline.
+
+    Args:
+        plan: Frozen.
+        results: Of the trials that have ended.
+        configs: Of all trials that were begun.
+        known: What earlier calls worked out of each trial; takes what this one does.
     """
-    factors, seconds = [], []
+    known = {} if known is None else known
     for number, result in results.items():
-        config = configs.get(number)
-        if result.state == "FAIL" or config is None or not result.optimizer_steps:
-            continue
-        took = result.training_seconds + result.evaluation_seconds
-        planned = _planned(plan, config, result)
-        if took > 0 and planned > 0:
-            factors.append(math.log(took / planned))
-            seconds.append(took + result.setup_seconds)
-    if len(factors) < FEWEST:
+        if number not in known and number in configs:
+            known[number] = _took(plan, configs[number], result)
+    trials = [one for one in known.values() if one is not None]
+    if len(trials) < FEWEST:
         return None
-    root = math.sqrt(len(factors))
-    return Pace(
-        factor=math.exp(statistics.mean(factors)),
-        error=statistics.stdev(factors) / root,
-        trial=statistics.mean(seconds),
-        trial_error=statistics.stdev(seconds) / root,
-    )
+    factor, error = _mean([one.log_factor for one in trials])
+    trial, trial_error = _mean([one.seconds for one in trials])
+    return Pace(math.exp(factor), error, trial, trial_error)
+
+
+def _took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
+    if result.state == "FAIL" or not result.optimizer_steps:
+        return None
+    seconds = result.training_seconds + result.evaluation_seconds
+    planned = _planned(plan, config, result)
+    if seconds <= 0 or planned <= 0:
+        return None
+    return Took(math.log(seconds / planned), seconds + result.setup_seconds)
+
+
+def _mean(numbers: Sequence[float]) -> tuple[float, float]:
+    """With its standard error."""
+    mean = statistics.fmean(numbers)
+    squares = math.fsum((one - mean) ** 2 for one in numbers)
+    return mean, math.sqrt(squares / (len(numbers) - 1) / len(numbers))
 
 
 def _planned(plan: Plan, config: TrialConfig, result: TrialResult) -> float:

@@ -24,10 +24,10 @@ from sweeper.execution.attempts import (
 from sweeper.execution.run_state import RunState
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.configure import configure
+from sweeper.search.observations import FAILURE, ORIGIN
 from sweeper.search.search import Asked, End, Restored, Rung, Search
-from sweeper.search.study import FAILURE, ORIGIN
 from sweeper.spec import Scalar
 from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
 
@@ -80,7 +80,7 @@ def _count(run: RunFolder, begun: Sequence[FrozenTrial]) -> int:
 
 
 def _key(plan: Plan, config: TrialConfig) -> str:
-    return space.candidate_key(plan, plan.candidate(config.strategy, config.model))
+    return optuna_space.candidate_key(plan, plan.candidate(config.strategy, config.model))
 
 
 def _config(
@@ -90,19 +90,19 @@ def _config(
     known = readable(TrialConfig, home / CONFIG)
     for attempt in reversed(attempts_of(home)):
         known = known or readable(TrialConfig, attempt_folder(home, attempt) / CONFIG)
-    if known is None and stored is not None and space.STRATEGY in stored.params:
+    if known is None and stored is not None and optuna_space.STRATEGY in stored.params:
         known = _from_params(plan, stored)
-    if known is not None and not (home / CONFIG).is_file():
+    if known is not None and readable(TrialConfig, home / CONFIG) is None:
         known.write(home / CONFIG)
     return known
 
 
 def _from_params(plan: Plan, stored: FrozenTrial) -> TrialConfig:
-    key = str(stored.params[space.STRATEGY])
-    candidate = space.candidates(plan)[key]
+    key = str(stored.params[optuna_space.STRATEGY])
+    candidate = optuna_space.candidates(plan)[key]
     chosen: dict[str, Scalar] = {}
     for name, parameter in candidate.parameters.items():
-        if space.holds(parameter, chosen):
+        if optuna_space.holds(parameter, chosen):
             chosen[name] = stored.params.get(f"{key}.{name}", parameter.default)
     origin = stored.user_attrs.get(ORIGIN, "search")
     return configure(plan, candidate, chosen, number=stored.number, attempt=0, origin=origin)
@@ -112,23 +112,25 @@ def _result(
     run: RunFolder, number: int, stored: FrozenTrial | None, say: Say
 ) -> TrialResult | None:
     home = run.trial(number)
-    damaged = (home / RESULT).exists() and readable(TrialResult, home / RESULT) is None
+    missing = not (home / RESULT).exists()
+    damaged = not missing and readable(TrialResult, home / RESULT) is None
     tasks.take_over(run, tasks.trial(number))
     known = readable(TrialResult, home / RESULT)
     if known is not None:
         if damaged:
-            say(_restored(number, "its attempt's copy"))
+            say(_restored(number, "damaged", "its attempt's copy"))
         return known
     if stored is None or not stored.state.is_finished():
         return None
     result = _from_study(run, stored)
     result.write(home / RESULT)
-    say(_restored(number, "the study, which knows its loss alone"))
+    what = "missing" if missing else "damaged"
+    say(_restored(number, what, "the study, which knows its loss alone"))
     return result
 
 
-def _restored(number: int, source: str) -> str:
-    return f"trial {number}: {RESULT} was damaged and has been restored from {source}"
+def _restored(number: int, what: str, source: str) -> str:
+    return f"trial {number}: {RESULT} was {what} and has been restored from {source}"
 
 
 def _from_study(run: RunFolder, trial: FrozenTrial) -> TrialResult:
@@ -137,7 +139,7 @@ def _from_study(run: RunFolder, trial: FrozenTrial) -> TrialResult:
     complete = trial.state.name == "COMPLETE"
     rungs = attempts.read_rungs(home)
     failure = Failure.model_validate(
-        {"kind": trial.user_attrs.get(FAILURE, "error"), "detail": "its result file was damaged"}
+        {"kind": trial.user_attrs.get(FAILURE, "error"), "detail": "its result file was lost"}
     )
     return TrialResult.model_validate(
         {

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from huggingface_hub import constants
+
 from sweeper.errors import ModelError, Problem
 from sweeper.facts import catalogue
 from sweeper.facts.architecture import Config, architecture
@@ -57,7 +59,8 @@ def model_folder(model_id: str, revision: str | None = None) -> Path | None:
     folder = Path(model_id).expanduser()
     if (folder / "config.json").is_file():
         return folder
-    return cached_snapshot(model_id, revision) if is_hub_id(model_id) else None
+    snapshot = cached_snapshot(model_id, revision) if is_hub_id(model_id) else None
+    return snapshot if snapshot is not None and has_weights(snapshot) else None
 
 
 def why_not_trainable(facts: ModelFacts) -> Problem | None:
@@ -154,32 +157,27 @@ def _hub_facts(spec: ModelSpec) -> ModelFacts:
     if not is_hub_id(spec.id):
         raise ModelError(f"{spec.id!r} is not a model id", fix=_what_would_work(spec.id))
     entry = catalogue.find(spec.id)
-    snapshot = cached_snapshot(spec.id, spec.revision)
-    if snapshot is not None:
-        pinned = spec.model_copy(update={"revision": snapshot.name})
-        return _folder_facts(pinned, snapshot, "hub", entry)
-    fetched = _fetch(spec)
-    if not isinstance(fetched, Problem):
-        config, commit = fetched
-        pinned = spec.model_copy(update={"revision": commit or spec.revision})
-        return _facts(pinned, "hub", config, entry=entry)
+    found = cached_snapshot(spec.id, spec.revision) or _fetch(spec)
+    if isinstance(found, Path):
+        pinned = spec.model_copy(update={"revision": found.name})
+        return _folder_facts(pinned, found, "hub", entry)
     if entry is not None:
         return _facts(spec, "catalogue", entry.config, entry=entry)
     raise ModelError(
-        f"{spec.id} is not on this machine: {fetched.what}",
-        why=fetched.why,
-        fix=" ".join(part for part in (fetched.fix, _what_would_work(spec.id)) if part),
+        f"{spec.id} is not on this machine: {found.what}",
+        why=found.why,
+        fix=" ".join(part for part in (found.fix, _what_would_work(spec.id)) if part),
         where="model",
     )
 
 
-def _fetch(spec: ModelSpec) -> tuple[Config, str | None] | Problem:
-    # Here, since the network modules take a third of the time that a plan may take, and most
-    # plans do not need them.
-    from sweeper.facts.hub_config import fetch_config
+def _fetch(spec: ModelSpec) -> Path | Problem:
+    if constants.HF_HUB_OFFLINE:
+        why = "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set."
+        return Problem("the hub is switched off", why, where=spec.id)
+    from sweeper.facts.hubdownload import fetch_config  # loads the hub's client
 
-    answer = fetch_config(spec.id, spec.revision)
-    return answer if isinstance(answer, Problem) else (answer.config, answer.commit)
+    return fetch_config(spec.id, spec.revision)
 
 
 def _what_would_work(model_id: str) -> str:

@@ -13,6 +13,7 @@ from sweeper.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejecte
 from sweeper.planning.budget.epochs import with_epochs
 from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
+from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.fitting.allowed_ranges import widened_within, within
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, TrialTokens, fit
@@ -166,6 +167,7 @@ def _candidate(
         sequence_length=setup.sequence_length,
         optimizer=setup.optimizer,
         begins_as_base=strategy.begins_as_base,
+        one_trial=strategy.traits.one_trial,
         quantization=setup.quantization,
         gpus_per_trial=setup.gpus,
         trainable_parameters=found.trainable,
@@ -190,10 +192,13 @@ def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
 def _setup_notes(scene: Outlook, found: Fit) -> tuple[str, ...]:
     heaviest = found.heaviest
     pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()
+    gpus = found.setup.gpus
+    spread = (f"the model is spread over {gpus} GPUs ({FSDP})",) if gpus > 1 else ()
     return (
         f"sequence cap of {scene.cap.tokens} tokens: {scene.cap.why}"
         f"{f'; {scene.cap.cuts} of them {scene.cap.fate}' if scene.cap.cuts else ''}",
         f"margin: {MARGIN}; the heaviest configuration of the range needs "
         f"{heaviest.peak_gib:.1f} GiB (up to {heaviest.high_gib:.1f}) of {heaviest.limit_gib:g}",
         *pure,
+        *spread,
     )

@@ -66,7 +66,7 @@ def counterfactuals(
 
 @dataclass(frozen=True, slots=True)
 class _Knob:
-    """One fact that can be turned, and how the others follow it."""
+    """One fact that is varied, and how the other facts change with it."""
 
     fact: str
     whole: bool
@@ -173,7 +173,7 @@ def _nearest(
     strategy: str,
     outcome: str,
 ) -> float | None:
-    """The nearest value, up or down, that grants the wish."""
+    """The nearest value, up or down, with which the outcome is reached."""
 
     def granted(value: float) -> bool:
         turned = knob.turn(facts, value)
@@ -193,7 +193,7 @@ def _nearest(
 
 
 def _bisected(granted: Callable[[float], bool], without: float, with_: float, whole: bool) -> float:
-    """The value nearest to ``without`` that still grants the wish."""
+    """The value nearest to ``without`` with which the outcome is still reached."""
     precision = 1.0 if whole else abs(with_) * 0.005
     while abs(with_ - without) > precision:
         middle = (without + with_) / 2

@@ -1,4 +1,4 @@
-"""The user's own configurations, checked against the plan that they shall compete in."""
+"""Checks the user's own configurations against the plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def checked_own_trials(
     """The own configurations, each value written as the plan writes it (2 epochs as 2.0).
 
     Every one must name a competing strategy and parameters that it has. A number outside of the
-    allowed range is the user's right and is not refused.
+    allowed range is accepted.
 
     Raises:
         SpecError: With all problems of all configurations.

@@ -1,6 +1,6 @@
 """From a request and its facts to a plan. Pure: the same input gives the same plan, to the byte.
 
-Knows nothing of torch, files other than the rule book, or how trials are run.
+Reads no files but the rule book.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
 
 
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
-    """``make_plan`` with a rule book of one's own."""
+    """``make_plan`` with a given rule book."""
     scenes = [outlook_of(book, spec, facts, model) for model in facts.models]
     epochs = _epochs(spec, scenes[0])
     candidates, rejected = _ranked(book, spec, facts, scenes, epochs)
@@ -81,7 +81,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
 
 
 def outlook(book: RuleBook, spec: Spec, facts: Facts) -> tuple[list[Candidate], list[Rejected]]:
-    """Only the candidates in order and the rejected: what a plan decides, without its texts.
+    """The candidates in order and the rejected strategies, without the plan's texts.
 
     Raises:
         NothingFits: No strategy can be used.
@@ -146,7 +146,7 @@ def _cut(cap: Cap) -> tuple[Reason, ...]:
 
 
 def _problems(rejected: Sequence[Rejected]) -> list[Problem]:
-    """One problem a reason; strategies that nobody asked for are none."""
+    """One problem for each reason, without strategies that were not asked for."""
     strategies: dict[tuple[str, str, str], list[str]] = {}
     for item in rejected:
         if item.reason != NOT_ASKED_FOR:

@@ -5,11 +5,14 @@ Pure numbers: values in, values out. Knows nothing about trials.
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from scipy import special
 
@@ -17,6 +20,7 @@ from sweeper.plan import Parameter
 from sweeper.spec import Scalar
 
 Range = tuple[float, float]
+Vector = NDArray[np.float64]
 
 # Without a prior of its own a parameter's best-practice range is taken as two standard
 # deviations of one.
@@ -39,27 +43,38 @@ class Axis:
     def _scale(self, value: float) -> float:
         return math.log(value) if self.parameter.log else value
 
+    @cached_property
+    def _ends(self) -> Range:
+        return self._scale(self.low), self._scale(self.high)
+
     def unit(self, value: Scalar) -> float:
         """Where a value lies."""
-        low, high = self._scale(self.low), self._scale(self.high)
+        low, high = self._ends
         return 0.0 if high == low else (self._scale(float(value)) - low) / (high - low)
+
+    def units(self, values: Vector) -> Vector:
+        """Where many values lie; not a number where one is not."""
+        low, high = self._ends
+        scaled = np.log(values) if self.parameter.log else values
+        return (scaled - low) / (high - low) if high != low else 0.0 * values
 
     def value(self, unit: float) -> Scalar:
         """The value that lies there, whole where the parameter is."""
-        low, high = self._scale(self.low), self._scale(self.high)
+        low, high = self._ends
         raw = low + min(1.0, max(0.0, unit)) * (high - low)
         number = math.exp(raw) if self.parameter.log else raw
         number = min(self.high, max(self.low, number))
         return round(number) if self.parameter.kind == "int" else number
 
-    def from_default(self, value: Scalar) -> float:
-        """How far a value lies from the default: in powers of e on a logarithmic scale."""
-        return self._scale(float(value)) - self._scale(float(self.parameter.default))
+    def from_default(self, values: Vector) -> Vector:
+        """How far values lie from the default: in powers of e on a logarithmic scale."""
+        scaled = np.log(values) if self.parameter.log else values
+        return scaled - self._scale(float(self.parameter.default))
 
-    def away_from_default(self, distance: float) -> float:
-        """The value that lies so far from the default, within the bounds or not."""
-        raw = self._scale(float(self.parameter.default)) + distance
-        return math.exp(raw) if self.parameter.log else raw
+    def away_from_default(self, distances: Vector) -> Vector:
+        """The values that lie so far from the default, within the bounds or not."""
+        raw = self._scale(float(self.parameter.default)) + distances
+        return np.exp(raw) if self.parameter.log else raw
 
     @cached_property
     def practice(self) -> Range:
@@ -68,19 +83,19 @@ class Axis:
         high = self.high if self.parameter.high is None else self.parameter.high
         return self.unit(low), self.unit(high)
 
-    @property
+    @cached_property
     def width(self) -> float:
         """Width of the best-practice range, never nothing."""
         return max(self.practice[1] - self.practice[0], 1e-3)
 
-    @property
+    @cached_property
     def length(self) -> float:
         """How far apart losses are still related: the best-practice range, or half a decade."""
-        scale = self._scale(self.high) - self._scale(self.low)
+        scale = self._ends[1] - self._ends[0]
         half_decade = 0.5 * math.log(10) / max(scale, 1e-9) if self.parameter.log else 0.0
         return max(self.width, half_decade) * (1.0 if self.is_rate else OTHERS_FACTOR)
 
-    @property
+    @cached_property
     def is_rate(self) -> bool:
         """Whether it is a rate: a real number on a logarithmic scale."""
         return self.parameter.log and self.parameter.kind == "float"
@@ -93,18 +108,24 @@ class Axis:
         center = self.unit(self.parameter.default if given is None else given)
         if prior is None or prior.spread is None:
             return center, self.width / SPREADS_IN_PRACTICE
-        low, high = self._scale(self.low), self._scale(self.high)
+        low, high = self._ends
         decades = prior.spread * math.log(10) if self.parameter.log else prior.spread
         return center, max(decades / max(high - low, 1e-9), 1e-3)
 
-    def log_prior(self, unit: float) -> float:
+    def log_priors(self, values: Sequence[Scalar | None]) -> Vector:
         """Log density of the prior with Cauchy tails, so that a wrong one can be overruled."""
         center, spread = self.prior
-        return -math.log(math.pi * spread * (1 + ((unit - center) / spread) ** 2))
+        units = self.units(numbers(values))
+        return -np.log(math.pi * spread * (1 + ((units - center) / spread) ** 2))
 
     def draw_prior(self, within: Range, generator: np.random.Generator) -> float:
         """A draw from the prior, cut to a range."""
         return truncated(self.prior, within, generator)
+
+
+def numbers(values: Sequence[Scalar | None]) -> Vector:
+    """Values of one parameter; not a number for None."""
+    return np.asarray(values, dtype=float)
 
 
 def truncated(normal: tuple[float, float], within: Range, generator: np.random.Generator) -> float:
@@ -113,11 +134,11 @@ def truncated(normal: tuple[float, float], within: Range, generator: np.random.G
     low, high = within
     if high <= low:
         return low
-    bounds = special.ndtr([(low - center) / spread, (high - center) / spread])
-    if bounds[1] - bounds[0] < 1e-9:  # the range lies far in a tail
+    first, last = (float(special.ndtr((end - center) / spread)) for end in within)
+    if last - first < 1e-9:  # the range lies far in a tail
         return float(generator.uniform(low, high))
-    quantile = generator.uniform(bounds[0], bounds[1])
-    return float(np.clip(center + spread * special.ndtri(quantile), low, high))
+    drawn = center + spread * float(special.ndtri(generator.uniform(first, last)))
+    return min(high, max(low, drawn))
 
 
 @dataclass(frozen=True)
@@ -142,24 +163,35 @@ class Choice:
         total = sum(given.values())
         return {choice: weight / total for choice, weight in given.items()}
 
-    def log_prior(self, value: Scalar) -> float:
-        """Log weight of a choice; small for one outside of best practice."""
-        return math.log(max(self.weights.get(value, 0.0), 0.01))
+    def log_priors(self, values: Sequence[Scalar | None]) -> Vector:
+        """Log weights of choices, small outside of best practice; not a number for None."""
+        logs: dict[Scalar | None, float] = {None: math.nan}
+        for one in self.choices:
+            logs[one] = math.log(max(self.weights.get(one, 0.0), 0.01))
+        return np.asarray([logs[value] for value in values])
+
+    @cached_property
+    def _cumulated(self) -> list[float]:
+        return cumulated(list(self.weights.values()))
 
     def draw_prior(self, generator: np.random.Generator) -> Scalar:
         """A draw from the prior."""
-        return self.pick(list(self.weights), list(self.weights.values()), generator)
+        return list(self.weights)[drawn(self._cumulated, generator)]
 
     def draw_any(self, generator: np.random.Generator) -> Scalar:
         """A draw from all allowed choices alike."""
-        return self.pick(list(self.choices), None, generator)
+        return self.choices[int(generator.integers(len(self.choices)))]
 
-    @staticmethod
-    def pick(
-        choices: list[Scalar], weights: list[float] | None, generator: np.random.Generator
-    ) -> Scalar:
-        """One of them; kept apart from numpy's own choice, which would change their types."""
-        return choices[int(generator.choice(len(choices), p=weights))]
+
+def cumulated(weights: Sequence[float]) -> list[float]:
+    """Weights added up, to 1."""
+    sums = np.cumsum(weights)
+    return [float(one) for one in sums / sums[-1]]
+
+
+def drawn(sums: Sequence[float], generator: np.random.Generator) -> int:
+    """A place drawn by cumulated weights, as numpy's own ``choice`` does in ten times the time."""
+    return bisect.bisect_right(sums, generator.random())
 
 
 def axis_of(name: str, parameter: Parameter, known: BaseDistribution) -> Axis | Choice:

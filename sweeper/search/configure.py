@@ -9,9 +9,13 @@ from collections.abc import Mapping
 
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plan import Candidate, Plan
-from sweeper.search.length import rungs_of
+from sweeper.search.problem import rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import Origin, TrialBudget, TrialConfig
+
+# A trial that is expected to take longer saves checkpoints, and continues from the last one when
+# it was interrupted. A shorter one starts again.
+LONG_TRIAL_SECONDS = 30 * 60
 
 BATCH = "per_device_train_batch_size"
 
@@ -32,6 +36,7 @@ def configure(
     """
     batch = int(parameters.get(BATCH, candidate.micro_batch * _accumulation(candidate)))
     micro, accumulation = split_batch(batch, candidate.micro_batch, candidate.gpus_per_trial)
+    budget = trial_budget(plan, parameters)
     return TrialConfig(
         number=number,
         attempt=attempt,
@@ -41,7 +46,7 @@ def configure(
         strategy=candidate.strategy,
         model=candidate.model,
         parameters=dict(parameters),
-        budget=trial_budget(plan, parameters),
+        budget=budget,
         micro_batch=micro,
         gradient_accumulation_steps=accumulation,
         evaluation_batch=candidate.evaluation_batch,
@@ -54,8 +59,14 @@ def configure(
         # The plan takes several GPUs for a trial only where one does not hold the model.
         sharding="fsdp" if candidate.gpus_per_trial > 1 else "none",
         keep_weights=True,
+        checkpoints=_seconds(plan, candidate, budget) > LONG_TRIAL_SECONDS,
         forgetting_limit=_forgetting_limit(candidate),
     )
+
+
+def _seconds(plan: Plan, candidate: Candidate, budget: TrialBudget) -> float:
+    """How long the plan expects a trial of this budget to take."""
+    return candidate.duration.seconds * budget.epochs / plan.budget.epochs
 
 
 def _forgetting_limit(candidate: Candidate) -> float | None:

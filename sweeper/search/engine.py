@@ -11,14 +11,13 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeper.plan import Hint, Parameter
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.observations import best_so_far
-from sweeper.search.problem import Arm, Problem
+from sweeper.search.problem import Problem, RungCount, Space, StrategySpace
 from sweeper.search.search import End, Rung, Search
 from sweeper.search.starts import Start
 from sweeper.search.untrained import NOTHING, Untrained
-from sweeper.spec import OwnTrial, Scalar
+from sweeper.spec import Scalar
 from sweeper.trials import State
 
 __all__ = [
@@ -33,60 +32,6 @@ __all__ = [
     "Tried",
     "search",
 ]
-
-
-@dataclass(frozen=True)
-class StrategySpace:
-    """One way to train, with what can be chosen about it.
-
-    Args:
-        strategy: Its name.
-        parameters: By name. A parameter with a condition comes after the one that it names.
-        score: What is thought of it beforehand; breaks ties between strategies.
-        seconds_per_trial: What a full trial is expected to cost.
-        model: Told apart by this where two share a name.
-        begins_as_base: Whether a trial that has not moved yet is the base model, of which
-            ``Untrained`` may know the loss.
-    """
-
-    strategy: str
-    parameters: Mapping[str, Parameter]
-    score: float = 0.0
-    seconds_per_trial: float = 1.0
-    model: str = ""
-    begins_as_base: bool = False
-
-
-@dataclass(frozen=True)
-class RungCount:
-    """How often a trial reports, and the first report at which it may be pruned.
-
-    Where a parameter ``num_train_epochs`` is searched, ``epochs`` is what takes all rungs: a trial
-    with half of them has half of the rungs.
-    """
-
-    rungs: int = 8
-    first_rung: int = 2
-    epochs: float | None = None
-
-
-@dataclass(frozen=True)
-class Space:
-    """What is searched.
-
-    Args:
-        candidates: The strategies.
-        budget: Rungs of a full trial.
-        seed: Of the search.
-        own_trials: Configurations whose values may lie outside of the allowed ranges.
-        hints: What earlier searches found best, one for each candidate at most.
-    """
-
-    candidates: Sequence[StrategySpace]
-    budget: RungCount = RungCount()
-    seed: int = 0
-    own_trials: Sequence[OwnTrial] = ()
-    hints: Sequence[Hint] = ()
 
 
 @dataclass(frozen=True)
@@ -153,7 +98,7 @@ class Searched:
 
 
 def search(
-    problem: Problem[Arm],
+    problem: Problem,
     objective: Objective,
     limit: StopCondition | None = None,
     *,
@@ -171,8 +116,8 @@ def search(
             the excess of the last rung are those of the trial. It is closed where the pruner ends
             the trial, and may raise ``Diverged``.
         limit: Twenty trials by default.
-        starts: What is tried first, as ``space.fixed`` makes it; the strategies' defaults where
-            this is None.
+        starts: What is tried first, as ``optuna_space.fixed`` makes it; the strategies' defaults
+            where this is None.
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
@@ -184,8 +129,8 @@ def search(
         SpecError: Sampler or pruner cannot be made.
     """
     if starts is None:
-        keyed = space.candidates(problem)
-        starts = [space.fixed(key, one, {}) for key, one in keyed.items()]
+        keyed = optuna_space.candidates(problem)
+        starts = [optuna_space.fixed(key, one, {}) for key, one in keyed.items()]
     known = [Start("start", "default", fixed) for fixed in starts]
     running = Search(problem, known, sampler, pruner, untrained)
     stop, tried = limit or StopCondition(), list[Tried]()
@@ -203,7 +148,7 @@ def _ended(running: Search, stop: StopCondition, tried: Sequence[Tried]) -> str:
         return f"{stop.seconds:g} seconds are spent"
     if min(losses, default=math.inf) <= stop.target_loss:
         return f"the loss of {stop.target_loss:g} is reached"
-    coming = running.outlook() if stop.while_worth_it else None
+    coming = running.expected_gain() if stop.while_worth_it else None
     return "" if coming is None or coming.worth_it else str(coming)
 
 

@@ -23,15 +23,15 @@ from optuna.trial import FrozenTrial
 
 from sweeper.errors import Problem as Mistake
 from sweeper.errors import SpecError, near_match
-from sweeper.search import space
-from sweeper.search.problem import Arm, Problem
+from sweeper.search import optuna_space
+from sweeper.search.problem import Problem
 from sweeper.search.pruner import SweeperPruner
 from sweeper.search.sampler import SweeperSampler
 
 OURS = "sweeper"
 
 
-def make_sampler(name: str, plan: Problem[Arm], number: int) -> BaseSampler:
+def make_sampler(name: str, plan: Problem, number: int) -> BaseSampler:
     """The sampler for one trial.
 
     A third-party sampler is made anew for each trial, seeded by the study's seed and the trial's
@@ -48,7 +48,7 @@ def make_sampler(name: str, plan: Problem[Arm], number: int) -> BaseSampler:
     return OnlySearchable(made, plan)
 
 
-def check_named(sampler: str, pruner: str, plan: Problem[Arm]) -> None:
+def check_named(sampler: str, pruner: str, plan: Problem) -> None:
     """Find out before any trial whether a sampler and a pruner work on this space.
 
     Both are made and asked once, of a study that is thrown away.
@@ -69,10 +69,10 @@ def check_named(sampler: str, pruner: str, plan: Problem[Arm]) -> None:
         raise SpecError(problems)
 
 
-def _draw_once(name: str, plan: Problem[Arm]) -> None:
+def _draw_once(name: str, plan: Problem) -> None:
     study = optuna.create_study(sampler=make_sampler(name, plan, 0))
     try:
-        space.suggest(study.ask(), plan)
+        optuna_space.suggest(study.ask(), plan)
     except Exception as error:  # it may be anybody's class
         why = f"Asked for one configuration it says: {_said(error)}"
         raise SpecError(
@@ -80,11 +80,11 @@ def _draw_once(name: str, plan: Problem[Arm]) -> None:
         ) from error
 
 
-def _judge_once(name: str, plan: Problem[Arm]) -> None:
+def _judge_once(name: str, plan: Problem) -> None:
     study = optuna.create_study(sampler=SweeperSampler(plan), pruner=make_pruner(name, plan))
     try:
         trial = study.ask()
-        space.suggest(trial, plan)
+        optuna_space.suggest(trial, plan)
         trial.report(1.0, 1)
         study.pruner.prune(study, study.trials[0])
     except Exception as error:  # it may be anybody's class
@@ -92,12 +92,12 @@ def _judge_once(name: str, plan: Problem[Arm]) -> None:
         raise SpecError(f"{name} cannot judge a trial", why, where="search.pruner") from error
 
 
-def problem_of(sampler: BaseSampler) -> Problem[Arm] | None:
+def problem_of(sampler: BaseSampler) -> Problem | None:
     """What a sampler that was made here searches; None for any other one."""
     return sampler.problem if isinstance(sampler, SweeperSampler | OnlySearchable) else None
 
 
-def make_pruner(name: str, plan: Problem[Arm]) -> BasePruner:
+def make_pruner(name: str, plan: Problem) -> BasePruner:
     """The pruner of a study.
 
     Raises:
@@ -110,7 +110,7 @@ def make_pruner(name: str, plan: Problem[Arm]) -> BasePruner:
     return made
 
 
-def _ours(name: str, plan: Problem[Arm]) -> SweeperPruner:
+def _ours(name: str, plan: Problem) -> SweeperPruner:
     _, options = _parse(name, "search.pruner")
     first, rungs = options.pop("first_rung", plan.budget.first_rung), plan.budget.rungs
     number = isinstance(first, int) and not isinstance(first, bool)
@@ -191,12 +191,14 @@ def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
 class OnlySearchable(BaseSampler):
     """Another sampler, kept from strategies of which a second trial would be the first again."""
 
-    def __init__(self, inner: BaseSampler, plan: Problem[Arm]) -> None:
+    def __init__(self, inner: BaseSampler, plan: Problem) -> None:
         self._inner = inner
         self.problem = plan
         self._keys = [
-            key for key, one in space.candidates(plan).items() if space.searchable(one)
-        ] or list(space.candidates(plan))
+            key
+            for key, one in optuna_space.candidates(plan).items()
+            if optuna_space.searchable(one)
+        ] or list(optuna_space.candidates(plan))
 
     def _mend(self, key: object, number: int) -> object:
         return key if key in self._keys else self._keys[number % len(self._keys)]
@@ -210,8 +212,8 @@ class OnlySearchable(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         drawn = dict(self._inner.sample_relative(study, trial, search_space))
-        if space.STRATEGY in drawn:
-            drawn[space.STRATEGY] = self._mend(drawn[space.STRATEGY], trial.number)
+        if optuna_space.STRATEGY in drawn:
+            drawn[optuna_space.STRATEGY] = self._mend(drawn[optuna_space.STRATEGY], trial.number)
         return drawn
 
     def sample_independent(
@@ -222,7 +224,7 @@ class OnlySearchable(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         drawn = self._inner.sample_independent(study, trial, param_name, param_distribution)
-        return self._mend(drawn, trial.number) if param_name == space.STRATEGY else drawn
+        return self._mend(drawn, trial.number) if param_name == optuna_space.STRATEGY else drawn
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self._inner.before_trial(study, trial)

@@ -6,19 +6,29 @@ Reads Optuna's trials; knows nothing about storage or files.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.search.items import noted_items
-from sweeper.search.length import Full, rungs_of
-from sweeper.search.space import STRATEGY
-from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
+from sweeper.search.optuna_space import STRATEGY
+from sweeper.search.problem import Full, rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 
 START = "head_init"
+
+# Trial attributes. Plain Optuna code and dashboards show them as they are.
+ORIGIN = "sweeper:origin"
+FAILURE = "sweeper:failure"
+SECONDS = "sweeper:seconds"
+# A system attribute, as Optuna's `set_constraint` writes it. Up to 0 a trial keeps to the limit;
+# `best_trial` and Optuna's samplers see it.
+CONSTRAINT = "constraints:forgetting"
+_ITEMS = "sweeper:items:"
 
 # Failures that say something about the configuration; the others are the machine's.
 _TELLING = frozenset({"diverged", "out-of-memory"})
@@ -61,17 +71,29 @@ class Observation:
     items: dict[int, FirstItems] = field(default_factory=dict)
     rungs: int = 8
 
+    @cached_property
+    def steady(self) -> list[float]:
+        """The losses, as reported, by which its noise can be told; not a number if not finite.
+
+        A trial's last rung is scored on more items than the others. After its best rung a trial
+        that overfits and ends early jumps about, and its loss is that of before.
+        """
+        turned = self.complete and max(self.reported, default=0) < self.rungs
+        last = (self.best_rung or 0) if turned else self.rungs - 1
+        seen = [self.reported[rung] for rung in sorted(self.reported) if rung <= last]
+        return [loss if math.isfinite(loss) else math.nan for loss in seen]
+
     @property
     def keeps(self) -> bool:
         """Whether it keeps to the limit, as far as that is known."""
         return self.excess is None or self.excess <= 0
 
-    @property
+    @cached_property
     def group(self) -> tuple[str, Scalar | None]:
         """Strategy and start: curves are compared within these, as those of others cross them."""
         return self.key, self.parameters.get(START)
 
-    @property
+    @cached_property
     def best_rung(self) -> int | None:
         """Where its loss was lowest, all rungs judged by the same items; None without a rung."""
         losses = {
@@ -81,7 +103,7 @@ class Observation:
         }
         return min(losses, key=lambda rung: (losses[rung], rung)) if losses else None
 
-    @property
+    @cached_property
     def easier(self) -> float | None:
         """What its loss on all items lies above that on the rungs' items, where that is known."""
         if not self.complete or self.loss is None or not self.items:
@@ -91,7 +113,7 @@ class Observation:
         # It completed before its last rung, with the weights of its best one.
         return self.loss - min(one.loss for one in self.items.values())
 
-    @property
+    @cached_property
     def rank(self) -> tuple[bool, int, float]:
         """Sorts best first: completed trials by loss, then pruned ones by how far they came.
 
@@ -105,7 +127,44 @@ class Observation:
 
 def observe(trials: Iterable[FrozenTrial], full: Full) -> list[Observation]:
     """All trials that have a strategy, by number."""
-    return [observation(trial, full) for trial in trials if STRATEGY in trial.params]
+    return History(full).of(list(trials))
+
+
+@dataclass
+class History:
+    """Observations of a study that grows. A trial that has not changed is not read again.
+
+    Args:
+        full: The study's full budget.
+    """
+
+    full: Full
+    _trials: list[FrozenTrial] = field(default_factory=list)
+    _seen: dict[int, Observation] = field(default_factory=dict)
+    _by_key: dict[str, dict[int, Observation]] = field(default_factory=dict)
+
+    def of(self, trials: Sequence[FrozenTrial]) -> list[Observation]:
+        """All trials of the study that have a strategy, in the order in which they got it.
+
+        Args:
+            trials: From number 0 on. Storages replace a trial that changes by another object.
+        """
+        same = map(operator.is_, trials, self._trials)
+        changed = [number for number, is_same in enumerate(same) if not is_same]
+        ended = any(self._trials[number].state.is_finished() for number in changed)
+        if ended or len(trials) < len(self._trials):  # of another study
+            self._trials, self._seen, self._by_key, changed = [], {}, {}, []
+        for number in (*changed, *range(len(self._trials), len(trials))):
+            if STRATEGY in trials[number].params:
+                one = observation(trials[number], self.full)
+                self._seen[number] = self._by_key.setdefault(one.key, {})[number] = one
+        self._trials = list(trials)
+        return list(self._seen.values())
+
+    def beside(self, own: Observation) -> list[Observation]:
+        """The other trials of a candidate, of those that were given last."""
+        known = self._by_key.get(own.key, {}).items()
+        return [one for number, one in known if number != own.number]
 
 
 def observation(trial: FrozenTrial, full: Full) -> Observation:
@@ -157,3 +216,20 @@ def best_so_far(losses: dict[int, float]) -> dict[int, float]:
         if math.isfinite(lowest):
             curve[rung] = lowest
     return curve
+
+
+def attribute(rung: int, items: FirstItems) -> tuple[str, dict[str, Any]]:
+    """The trial attribute that keeps a rung's items."""
+    return f"{_ITEMS}{rung}", items.model_dump(mode="json")
+
+
+def noted_items(attributes: Mapping[str, Any]) -> dict[int, FirstItems]:
+    """What a trial's attributes keep, by rung."""
+    # Read at every look at the study, so what was written from the same type is not checked again.
+    return {
+        int(name.removeprefix(_ITEMS)): FirstItems.model_construct(
+            **{**kept, "each": tuple(kept["each"])}
+        )
+        for name, kept in attributes.items()
+        if name.startswith(_ITEMS)
+    }

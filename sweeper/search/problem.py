@@ -1,59 +1,85 @@
-"""What the search must know of a study: strategies with their parameters, rungs and a seed.
+"""What is searched: a frozen plan, or the space of whoever searches without one.
 
-Only types. A ``Plan`` is one of these, and so is the ``Space`` of whoever searches without a plan.
+Also how long a trial trains: the whole budget, or so many of its rungs as its epochs take. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
 
-from sweeper.plan import Hint, Parameter
-from sweeper.search.length import Full
-from sweeper.spec import OwnTrial
+from sweeper.hyperparameters import EPOCHS
+from sweeper.plan import Budget, Candidate, Hint, Parameter, Plan
+from sweeper.spec import OwnTrial, Scalar
 
 
-class Arm(Protocol):
-    """One strategy that competes.
+@dataclass(frozen=True)
+class StrategySpace:
+    """One way to train, with what can be chosen about it.
 
-    ``score`` is what the rules think of it. With ``begins_as_base``, a model that it has not
-    trained yet is the base model.
+    Args:
+        strategy: Its name.
+        parameters: By name. A parameter with a condition comes after the one that it names.
+        score: What is thought of it beforehand; breaks ties between strategies.
+        seconds_per_trial: What a full trial is expected to cost.
+        model: Told apart by this where two share a name.
+        begins_as_base: Whether a trial that has not moved yet is the base model, of which
+            ``Untrained`` may know the loss.
+        one_trial: Whether one trial is all of it: a head on the frozen base, in closed form.
     """
 
-    @property
-    def strategy(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def score(self) -> float: ...
-    @property
-    def seconds_per_trial(self) -> float: ...
-    @property
-    def begins_as_base(self) -> bool: ...
-    @property
-    def parameters(self) -> Mapping[str, Parameter]: ...
+    strategy: str
+    parameters: Mapping[str, Parameter]
+    score: float = 0.0
+    seconds_per_trial: float = 1.0
+    model: str = ""
+    begins_as_base: bool = False
+    one_trial: bool = False
 
 
-class Rungs(Full, Protocol):
-    """A full budget, and the first report at which a trial may be pruned."""
+@dataclass(frozen=True)
+class RungCount:
+    """How often a trial reports, and the first report at which it may be pruned.
 
-    @property
-    def first_rung(self) -> int: ...
+    Where a parameter ``num_train_epochs`` is searched, ``epochs`` is what takes all rungs: a trial
+    with half of them has half of the rungs.
+    """
+
+    rungs: int = 8
+    first_rung: int = 2
+    epochs: float | None = None
 
 
-A_co = TypeVar("A_co", bound=Arm, covariant=True)
+@dataclass(frozen=True)
+class Space:
+    """What is searched.
+
+    Args:
+        candidates: The strategies.
+        budget: Rungs of a full trial.
+        seed: Of the search.
+        own_trials: Configurations whose values may lie outside of the allowed ranges.
+        hints: What earlier searches found best, one for each candidate at most.
+    """
+
+    candidates: Sequence[StrategySpace]
+    budget: RungCount = RungCount()
+    seed: int = 0
+    own_trials: Sequence[OwnTrial] = ()
+    hints: Sequence[Hint] = ()
 
 
-class Problem(Protocol[A_co]):
-    """A study's question."""
+Problem = Plan | Space
+AnyCandidate = Candidate | StrategySpace
+Full = Budget | RungCount
 
-    @property
-    def candidates(self) -> Sequence[A_co]: ...
-    @property
-    def own_trials(self) -> Sequence[OwnTrial]: ...
-    @property
-    def hints(self) -> Sequence[Hint]: ...
-    @property
-    def budget(self) -> Rungs: ...
-    @property
-    def seed(self) -> int: ...
+
+def rungs_of(parameters: Mapping[str, Scalar], full: Full) -> int:
+    """How many rungs of a full budget a trial with these parameters has.
+
+    At least one, and no more than there are.
+    """
+    epochs = parameters.get(EPOCHS)
+    if epochs is None or not full.epochs:
+        return full.rungs
+    return min(full.rungs, max(1, round(full.rungs * float(epochs) / full.epochs)))

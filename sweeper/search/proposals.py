@@ -13,24 +13,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from scipy import special
 
-from sweeper.search.axis import Axis, Choice, Range, truncated
-from sweeper.search.earlier import OTHER_CHOICE, Earlier, place
-from sweeper.search.model import Beside, Known, Model, Promise
-from sweeper.search.observations import START, Observation
-from sweeper.search.rows import Point
-from sweeper.search.shorter import enough
-from sweeper.search.space import holds
-from sweeper.search.untrained import ORIGIN as UNTRAINED
-from sweeper.search.widening import searched_range
+from sweeper.plan import Parameter
+from sweeper.search.axis import Axis, Choice, Vector, cumulated, drawn, numbers, truncated
+from sweeper.search.candidate_trials import Trials, enough
+from sweeper.search.loss_model import Known, Model, Promise
+from sweeper.search.model_inputs import Point
+from sweeper.search.observations import Observation
+from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 
 # Shares of the draws from the searched and from the allowed range, whatever the rest says.
 SEARCHED_SHARE, ALLOWED_SHARE = 0.2, 0.05
 # How much of the rest the prior has at most: it also weighs in when the model picks.
 PRIOR_SHARE = 0.5
-INCUMBENTS = 3
 # About an incumbent one parameter is moved, and each other one with this probability: with few
 # trials, moves of many parameters at once say little about any (replays of formulas).
 MOVE_PROBABILITY = 0.2
@@ -44,6 +40,49 @@ WIDE_SHARE = 0.5
 RATE_TRIALS = 3
 RATE_STEPS = (-1.0, -0.5, 0.5, 1.0)
 EARLY_DRAWS, DRAWS = 8, 128
+# How likely a good configuration makes another choice than one that is known to be good.
+OTHER_CHOICE = 0.3
+# What an earlier study on the very same facts counts against the rules' prior. As that does, it
+# fades as trials come in, and its tails are long.
+EARLIER_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class TransferredPrior:
+    """What an earlier study found best.
+
+    Args:
+        parameters: Of its best trial.
+        similarity: Of its facts to this study's, 0 to 1.
+    """
+
+    parameters: Mapping[str, Scalar]
+    similarity: float
+
+    @property
+    def share(self) -> float:
+        """Its weight beside the rules' prior."""
+        return EARLIER_SHARE * self.similarity
+
+    def log_densities(
+        self, axes: Mapping[str, Axis | Choice], points: Sequence[Mapping[str, Scalar]]
+    ) -> Vector:
+        """Log density of configurations about the earlier best, as wide as the rules' prior."""
+        total = np.zeros(len(points))
+        for name, axis in axes.items():
+            values = [point.get(name) for point in points]
+            if name not in self.parameters:
+                densities = axis.log_priors(values)
+            elif isinstance(axis, Choice):
+                same = np.asarray([value == self.parameters[name] for value in values])
+                densities = np.log(np.where(same, 1 - OTHER_CHOICE, OTHER_CHOICE))
+            else:
+                known, spread = numbers(values), axis.prior[1]
+                away = axis.units(known) - axis.unit(self.parameters[name])
+                densities = -np.log(math.pi * spread * (1 + (away / spread) ** 2))
+            held = np.asarray([value is not None for value in values])
+            total += np.where(held, densities, 0.0)
+        return total
 
 
 @dataclass(frozen=True)
@@ -51,8 +90,7 @@ class Proposals:
     """Where to look next for one candidate.
 
     Args:
-        axes: Its searched parameters, in the plan's order.
-        seen: Its trials.
+        own: Its trials, and its searched parameters in the plan's order.
         generator: The only source of chance.
         constants: Values of the parameters that are not searched, which conditions may name.
         known: What all candidates' trials say about losses and costs.
@@ -60,142 +98,110 @@ class Proposals:
         others: Other candidates of the study.
     """
 
-    axes: Mapping[str, Axis | Choice]
-    seen: Sequence[Observation]
+    own: Trials
     generator: np.random.Generator
     constants: Mapping[str, Scalar] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
-    earlier: Earlier | None = None
-    others: Sequence[Beside] = ()
+    earlier: TransferredPrior | None = None
+    others: Sequence[Trials] = ()
 
     def best(self) -> Promise:
         """The configuration to try next."""
-        model = Model(self.axes, self.seen, self.log_prior, self.known, self.others)
-        if any(one.loss is not None or one.failed for one in self.seen):
-            scanning = self._rate is not None and len(self._trained) < RATE_TRIALS
-            draw = self._rate_step if scanning and self.incumbents else self._draw
+        model = Model(self.own, self.log_priors, self.known, self.others)
+        if self.own.ended:
+            scanning = self._rate is not None and self.own.trained < RATE_TRIALS
+            draw = self._rate_step if scanning and self.own.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
         believed = [
-            {name: self._believed(name, axis) for name, axis in self.axes.items()}
+            {name: self._believed(name, axis) for name, axis in self.own.axes.items()}
             for _ in range(EARLY_DRAWS)
         ]
         point = model.furthest([self._existing(point) for point in believed])
         return Promise(point, 0.0, 0.0)
 
-    @property
-    def _ended(self) -> list[Observation]:
-        return [one for one in self.seen if one.loss is not None]
-
-    @property
-    def _trained(self) -> list[Observation]:
-        return [one for one in self._ended if one.origin != UNTRAINED]
-
-    @property
+    @cached_property
     def _rate(self) -> Axis | None:
         # The first rate: strategies list what decides most first.
-        rates = (one for one in self.axes.values() if isinstance(one, Axis) and one.is_rate)
+        rates = (one for one in self.own.axes.values() if isinstance(one, Axis) and one.is_rate)
         return next(rates, None)
 
     def _rate_step(self) -> Point:
-        around, rate = self.incumbents[0].parameters, self._rate
+        around, rate = self.own.incumbents[0].parameters, self._rate
         assert rate is not None
         step = rate.length * float(self.generator.choice(RATE_STEPS))
         moved = {
             rate.name: rate.value(rate.unit(around.get(rate.name, rate.parameter.default)) + step)
         }
-        rest = {name: self._believed(name, axis) for name, axis in self.axes.items()}
-        moved |= enough(self.incumbents[0], self.axes, self.known)
+        rest = {name: self._believed(name, axis) for name, axis in self.own.axes.items()}
+        moved |= enough(self.own.incumbents[0], self.own.axes, self.own.full)
         return self._existing({**rest, **around, **moved})
 
-    @cached_property
-    def ranges(self) -> dict[str, Range]:
-        """The range of each numeric parameter that is searched now."""
-        return {
-            name: searched_range(axis, self.seen)
-            for name, axis in self.axes.items()
-            if isinstance(axis, Axis)
-        }
-
-    @cached_property
-    def incumbents(self) -> list[Observation]:
-        """The best trials, best first.
-
-        An untrained model is one of them until a trial went out from it: what is known then about
-        moving from there is better than what is known about not moving.
-        """
-        starts = {one.parameters.get(START) for one in self._trained}
-        unmoved = [
-            one
-            for one in self._ended
-            if one.origin == UNTRAINED and one.parameters.get(START) not in starts
-        ]
-        return sorted([*self._trained, *unmoved], key=lambda one: one.rank)[:INCUMBENTS]
-
-    def log_prior(self, point: Mapping[str, Scalar]) -> float:
-        """Log density of a configuration under the rules' prior and what earlier studies found."""
-        total = 0.0
-        for name, axis in self.axes.items():
-            if name in point:
-                total += axis.log_prior(place(axis, point[name]))  # type: ignore[arg-type]
+    def log_priors(self, points: Sequence[Mapping[str, Scalar]]) -> Vector:
+        """Log densities under the rules' prior and what earlier studies found; shape ``(n,)``."""
+        total = np.zeros(len(points))
+        for name, axis in self.own.axes.items():
+            # Not a number where the parameter's condition does not hold.
+            total += np.nan_to_num(axis.log_priors([point.get(name) for point in points]))
         if self.earlier is None:
             return total
         share = self.earlier.share
-        about = math.log(share) + self.earlier.log_density(self.axes, point)
-        return float(np.logaddexp(math.log(1 - share) + total, about))
+        about = math.log(share) + self.earlier.log_densities(self.own.axes, points)
+        return np.logaddexp(math.log(1 - share) + total, about)
 
     @cached_property
     def trust(self) -> float:
         """The share of the prior against the incumbents: how well it foretells the best trials."""
-        if len(self.incumbents) < 2:
+        if len(self.own.incumbents) < 2:
             return 1.0
-        ranks = np.arange(len(self.incumbents), 0, -1, dtype=float)
-        believed = [math.exp(self.log_prior(one.parameters)) for one in self.incumbents]
-        around = [math.exp(self._log_near(one)) for one in self.incumbents]
+        ranks = np.arange(len(self.own.incumbents), 0, -1, dtype=float)
+        believed = np.exp(self.log_priors([one.parameters for one in self.own.incumbents]))
+        around = [math.exp(self._log_near(one)) for one in self.own.incumbents]
         prior, near = float(ranks @ believed), float(ranks @ around)
         return prior / (prior + near) if prior + near > 0 else 0.0
 
     def _log_near(self, one: Observation) -> float:
         # How likely this incumbent is from the neighbourhoods of the others.
-        others = [other for other in self.incumbents if other is not one]
+        others = [other for other in self.own.incumbents if other is not one]
         rows = [self._log_kernel(one.parameters, other.parameters) for other in others]
-        return float(special.logsumexp(rows)) - math.log(len(rows))
+        return float(np.logaddexp.reduce(rows)) - math.log(len(rows))
 
     def _log_kernel(self, point: Mapping[str, Scalar], around: Mapping[str, Scalar]) -> float:
         total = 0.0
-        for name, axis in self.axes.items():
+        for name, axis in self.own.axes.items():
             if name not in point or name not in around:
                 continue
             if isinstance(axis, Choice):
                 same = point[name] == around[name]
                 total += math.log(1 - OTHER_CHOICE if same else OTHER_CHOICE)
             else:
-                spread = self._spread(name)
+                spread = self._spreads[name]
                 distance = (axis.unit(point[name]) - axis.unit(around[name])) / spread
                 total -= 0.5 * distance**2 + math.log(spread * math.sqrt(2 * math.pi))
         return total
 
-    def _spread(self, name: str) -> float:
-        low, high = self.ranges[name]
-        return max(NEAR_SPREAD * (high - low), 1e-3)
+    @cached_property
+    def _spreads(self) -> dict[str, float]:
+        ranges = self.own.ranges.items()
+        return {name: max(NEAR_SPREAD * (high - low), 1e-3) for name, (low, high) in ranges}
 
     def _draw(self) -> Point:
         chance = self.generator.random()
         if chance < ALLOWED_SHARE:
-            point = {name: self._anywhere(axis) for name, axis in self.axes.items()}
+            point = {name: self._anywhere(axis) for name, axis in self.own.axes.items()}
         elif chance < ALLOWED_SHARE + SEARCHED_SHARE:
-            point = {name: self._within(name, axis) for name, axis in self.axes.items()}
-        elif not self.incumbents or self.generator.random() < PRIOR_SHARE * self.trust:
+            point = {name: self._within(name, axis) for name, axis in self.own.axes.items()}
+        elif not self.own.incumbents or self.generator.random() < PRIOR_SHARE * self.trust:
             point = self._believed_point()
         else:
             point = self._near_incumbent()
         return self._existing(point)
 
     def _believed_point(self) -> Point:
-        point = {name: self._believed(name, axis) for name, axis in self.axes.items()}
+        point = {name: self._believed(name, axis) for name, axis in self.own.axes.items()}
         if self.earlier is None or self.generator.random() >= self.earlier.share:
             return point
         for name, value in self.earlier.parameters.items():
-            axis = self.axes.get(name)
+            axis = self.own.axes.get(name)
             if isinstance(axis, Axis):
                 around = (axis.unit(value), axis.prior[1])
                 point[name] = axis.value(truncated(around, (0.0, 1.0), self.generator))
@@ -203,12 +209,17 @@ class Proposals:
                 point[name] = value
         return point
 
+    @cached_property
+    def _conditional(self) -> list[tuple[str, Parameter]]:
+        named = [(name, axis.parameter) for name, axis in self.own.axes.items()]
+        return [(name, parameter) for name, parameter in named if parameter.condition is not None]
+
     def _existing(self, point: Point) -> Point:
-        kept: Point = dict(self.constants)
-        for name, axis in self.axes.items():
-            if holds(axis.parameter, kept):
-                kept[name] = point[name]
-        return {name: kept[name] for name in self.axes if name in kept}
+        kept: Point = {**self.constants, **point}
+        for name, parameter in self._conditional:
+            if not holds(parameter, kept):
+                del kept[name]
+        return {name: kept[name] for name in self.own.axes if name in kept}
 
     def _anywhere(self, axis: Axis | Choice) -> Scalar:
         if isinstance(axis, Choice):
@@ -218,37 +229,38 @@ class Proposals:
     def _within(self, name: str, axis: Axis | Choice) -> Scalar:
         if isinstance(axis, Choice):
             return axis.draw_prior(self.generator)
-        return axis.value(float(self.generator.uniform(*self.ranges[name])))
+        return axis.value(float(self.generator.uniform(*self.own.ranges[name])))
 
     def _believed(self, name: str, axis: Axis | Choice) -> Scalar:
         if isinstance(axis, Choice):
             return axis.draw_prior(self.generator)
-        return axis.value(axis.draw_prior(self.ranges[name], self.generator))
+        return axis.value(axis.draw_prior(self.own.ranges[name], self.generator))
+
+    @cached_property
+    def _by_rank(self) -> list[float]:
+        return cumulated(range(len(self.own.incumbents), 0, -1))
 
     def _near_incumbent(self) -> Point:
-        ranks = np.arange(len(self.incumbents), 0, -1, dtype=float)
-        chosen = int(self.generator.choice(len(self.incumbents), p=ranks / ranks.sum()))
-        around = self.incumbents[chosen].parameters
-        names = list(self.axes)
+        around = self.own.incumbents[drawn(self._by_rank, self.generator)].parameters
+        names = list(self.own.axes)
         count = 1 + int(self.generator.binomial(len(names) - 1, MOVE_PROBABILITY))
         moved = {names[k] for k in self.generator.permutation(len(names))[:count]}
-        return {
-            name: self._near(name, axis, around, name in moved) for name, axis in self.axes.items()
+        fresh = {
+            name: self._near(name, axis, around)
+            for name, axis in self.own.axes.items()
+            if name in moved or name not in around
         }
+        return {**around, **fresh}
 
-    def _near(
-        self, name: str, axis: Axis | Choice, around: Mapping[str, Scalar], moved: bool
-    ) -> Scalar:
+    def _near(self, name: str, axis: Axis | Choice, around: Mapping[str, Scalar]) -> Scalar:
         if name not in around:  # its condition did not hold there
             return self._believed(name, axis)
-        if not moved:
-            return around[name]
         if isinstance(axis, Choice):
             return axis.draw_prior(self.generator)
-        low, high = self.ranges[name]
+        low, high = self.own.ranges[name]
         center = axis.unit(around[name])
         if self.generator.random() < WIDE_SHARE:
             step = axis.width * self.generator.normal()
             return axis.value(min(1.0, max(0.0, center + step)))
         within = (min(low, center), max(high, center))
-        return axis.value(truncated((center, self._spread(name)), within, self.generator))
+        return axis.value(truncated((center, self._spreads[name]), within, self.generator))

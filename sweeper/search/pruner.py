@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
-from sweeper.hyperparameters import CLASS_WEIGHT
-from sweeper.hyperparameters import CLASS_WEIGHT_POWERS as POWERS
+from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
 from sweeper.plan import Plan
-from sweeper.search.curves import ends, forecast, jitter, move, prior_doubt
-from sweeper.search.items import luck
-from sweeper.search.observations import Observation, observation, observe
-from sweeper.search.problem import Arm, Problem
-from sweeper.search.space import STRATEGY, candidates, has_one_trial
+from sweeper.search.learning_curves import ends, forecast, jitter, luck, move, prior_doubt
+from sweeper.search.observations import History, Observation, observation
+from sweeper.search.optuna_space import STRATEGY, candidates
+from sweeper.search.problem import Problem
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is
 # expected to end. In replays of 300 recorded trials of 24 intents (benchmarks/search) 1.5 and two
@@ -31,6 +30,8 @@ from sweeper.search.space import STRATEGY, candidates, has_one_trial
 CONFIDENCE = 2.0
 # Fewer trials are no measure of how others go on: the best of a strategy died of it in replays.
 FEWEST_PEERS = 3
+# More than these, the most recent ones, tell no more.
+MOST_PEERS = 64
 # A trial that is expected to end as others did is kept, within this share of the doubt.
 AS_USUAL = 0.25
 # A loss that doubled and rose by a nat over the trial's own best does not come back. Where classes
@@ -49,19 +50,20 @@ class Judgement:
 GO_ON = Judgement(False)
 
 
-def judge(study: optuna.Study, trial: FrozenTrial) -> Judgement:
+def judge(study: optuna.Study, trial: FrozenTrial, one_trial: Collection[str] = ()) -> Judgement:
     """Ask the study's pruner, whoever made it, with a reason in words.
 
     Args:
         study: With its pruner set.
         trial: The running trial with the losses that it reported, by rung.
+        one_trial: Candidates that have one trial each, by key.
     """
     pruner = study.pruner
     if isinstance(pruner, SweeperPruner):
         return pruner.judge(study, trial)
     # The only rung of a one-trial strategy is its end. Halving pruners would hold its loss against
     # the first rungs of all trials after it.
-    whole_at_once = has_one_trial(str(trial.params.get(STRATEGY, "")))
+    whole_at_once = trial.params.get(STRATEGY) in one_trial
     if whole_at_once or not pruner.prune(study, trial):
         return GO_ON
     rung = max(trial.intermediate_values)
@@ -82,11 +84,14 @@ class SweeperPruner(BasePruner):
         first_rung: In place of the plan's.
     """
 
-    def __init__(self, plan: Problem[Arm], first_rung: int | None = None) -> None:
+    def __init__(self, plan: Problem, first_rung: int | None = None) -> None:
         self._budget = plan.budget
+        self._history = History(plan.budget)
         self._first = plan.budget.first_rung if first_rung is None else first_rung
         self._classes = isinstance(plan, Plan) and plan.facts.task == "classification"
-        self._chance = {weight: chance(plan, power) for weight, power in POWERS.items()}
+        self._chance = {
+            weight: chance(plan, power) for weight, power in CLASS_WEIGHT_POWERS.items()
+        }
         self._weight = {
             key: one.parameters[CLASS_WEIGHT].default
             for key, one in candidates(plan).items()
@@ -115,15 +120,22 @@ class SweeperPruner(BasePruner):
         diverging = _diverging(trial.intermediate_values, rung, guessing, searched, overfits)
         if diverging.prune or not searched or rung not in own.curve:
             return diverging  # defaults and the user's own are what others are measured by
-        others = observe(study.get_trials(deepcopy=False), self._budget)
-        strategy = [one for one in others if one.key == own.key and one.number != own.number]
-        alike = [one for one in strategy if one.rungs == own.rungs]
-        peers = [one for one in alike if one.group == own.group and rung in one.curve]
+        others = self._history.of(study.get_trials(deepcopy=False))
+        strategy = self._history.beside(own)
+        alike = _last(strategy, lambda one: one.rungs == own.rungs)
+        peers = _last(
+            strategy,
+            lambda one: one.rungs == own.rungs and one.group == own.group and rung in one.curve,
+        )
         noise = jitter([*others, own])
         return View(own, rung, strategy, alike, peers, noise).judge()
 
 
-def chance(plan: Problem[Arm], power: float = 0.0) -> float:
+def _last(trials: Sequence[Observation], holds: Callable[[Observation], bool]) -> list[Observation]:
+    return list(islice(filter(holds, reversed(trials)), MOST_PEERS))[::-1]
+
+
+def chance(plan: Problem, power: float = 0.0) -> float:
     """The loss of knowing nothing: of the class frequencies, or of any token being as likely.
 
     Infinite where it is not known, as without a plan.

@@ -8,7 +8,9 @@ number and the trials before it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,15 +19,15 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from sweeper.search import bandit, space
+from sweeper.search import fair_share, optuna_space
 from sweeper.search.axis import Axis, Choice, axis_of
-from sweeper.search.curves import jitter
-from sweeper.search.earlier import Earlier
-from sweeper.search.length import Full
-from sweeper.search.model import Beside, Known, Promise
-from sweeper.search.observations import Observation, observe
-from sweeper.search.problem import Arm, Problem
-from sweeper.search.proposals import Proposals
+from sweeper.search.candidate_trials import Trials
+from sweeper.search.gaussian_process import one_thread
+from sweeper.search.learning_curves import jitter
+from sweeper.search.loss_model import Known, Promise
+from sweeper.search.observations import History, Observation
+from sweeper.search.problem import Problem
+from sweeper.search.proposals import Proposals, TransferredPrior
 from sweeper.search.untrained import Untrained, noted
 from sweeper.spec import Scalar
 
@@ -37,16 +39,19 @@ class SweeperSampler(BaseSampler):
         plan: The frozen plan, or a space: candidates, ranges, priors, seed.
     """
 
-    def __init__(self, plan: Problem[Arm]) -> None:
+    def __init__(self, plan: Problem) -> None:
         self._plan = plan
-        self._candidates = space.candidates(plan)
-        self._known = space.distributions(plan)
-        searchable = [key for key, one in self._candidates.items() if space.searchable(one)]
+        self._history = History(plan.budget)
+        self._candidates = optuna_space.candidates(plan)
+        self._known = optuna_space.distributions(plan)
+        self._axes = {key: self._axes_of(key) for key in self._candidates}
+        self._trials: dict[str, Trials] = {}
+        searchable = [key for key, one in self._candidates.items() if optuna_space.searchable(one)]
         self._searchable = searchable or list(self._candidates)
-        self._hints = space.hints(plan)
+        self._hints = optuna_space.hints(plan)
 
     @property
-    def problem(self) -> Problem[Arm]:
+    def problem(self) -> Problem:
         """What it searches."""
         return self._plan
 
@@ -58,27 +63,25 @@ class SweeperSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        generator, study = self._generator(trial), _whole(study)
-        seen = self._seen(study, trial)
-        key, point = self._choose(trial, seen, generator, noted(study))
-        return {space.STRATEGY: key} | {f"{key}.{name}": value for name, value in point.items()}
+        study = _whole(study)
+        with one_thread():
+            key, point = self._choose(trial, self._others(study, trial), noted(study))
+        return {optuna_space.STRATEGY: key} | {
+            f"{key}.{name}": value for name, value in point.items()
+        }
 
     def _choose(
-        self,
-        trial: FrozenTrial,
-        seen: list[Observation],
-        generator: np.random.Generator,
-        untrained: Untrained,
+        self, trial: FrozenTrial, seen: Sequence[Observation], untrained: Untrained
     ) -> tuple[str, dict[str, Scalar]]:
-        given = self._given(trial)
-        keys = bandit.alive(self._searchable, seen)
+        situation = self._situation(seen, self._generator(trial), untrained)
+        keys = fair_share.alive(self._searchable, seen)
         scores = {key: one.score for key, one in self._candidates.items()}
-        turn = given or bandit.in_turn(keys, seen, scores)
+        turn = self._given(trial) or fair_share.in_turn(keys, seen, scores)
         if turn is not None:
-            return turn, self._point(turn, seen, generator, untrained)
-        promises = {key: self._promise(key, seen, generator, untrained) for key in keys}
+            return turn, self._point(turn, situation)
+        promises = {key: self._promise(key, situation) for key in keys}
         best = max(keys, key=lambda key: promises[key].score)
-        return best, self._hinted(best, seen) or promises[best].point
+        return best, self._hinted(best, situation.of(best)) or promises[best].point
 
     def untried(self, seen: Sequence[Observation]) -> list[str]:
         """The candidates that have a turn to come before any promise counts."""
@@ -96,23 +99,52 @@ class SweeperSampler(BaseSampler):
             untrained: What is known of models that were not trained.
         """
         generator = np.random.default_rng([self._plan.seed, seed])
+        situation = self._situation(seen, generator, untrained)
         tried = {one.key for one in seen if one.loss is not None}
-        keys = [key for key in bandit.alive(self._searchable, seen) if key in tried]
-        return {key: self._promise(key, seen, generator, untrained) for key in keys}
+        keys = [key for key in fair_share.alive(self._searchable, seen) if key in tried]
+        with one_thread():
+            return {key: self._promise(key, situation) for key in keys}
 
     def _given(self, trial: FrozenTrial) -> str | None:
         fixed = trial.system_attrs.get("fixed_params", {})
-        given = trial.params.get(space.STRATEGY, fixed.get(space.STRATEGY))
+        given = trial.params.get(optuna_space.STRATEGY, fixed.get(optuna_space.STRATEGY))
         return None if given is None else str(given)
 
     def _generator(self, trial: FrozenTrial) -> np.random.Generator:
         return np.random.default_rng([self._plan.seed, trial.number])
 
-    def _seen(self, study: optuna.Study, trial: FrozenTrial) -> list[Observation]:
-        trials = study.get_trials(deepcopy=False)
-        return [one for one in observe(trials, self._plan.budget) if one.number != trial.number]
+    def seen(self, study: optuna.Study) -> list[Observation]:
+        """All trials of a study that have a strategy."""
+        return self._history.of(study.get_trials(deepcopy=False))
 
-    def _axes(self, key: str) -> dict[str, Axis | Choice]:
+    def _others(self, study: optuna.Study, trial: FrozenTrial) -> list[Observation]:
+        return [one for one in self.seen(study) if one.number != trial.number]
+
+    def _situation(
+        self, seen: Sequence[Observation], generator: np.random.Generator, untrained: Untrained
+    ) -> _Situation:
+        by_key: dict[str, list[Observation]] = defaultdict(list)
+        for one in seen:
+            by_key[one.key].append(one)
+        before = untrained.with_heads(self._candidates, seen)
+        trials = {key: self._trials_of(key, by_key[key], before) for key in self._searchable}
+        return _Situation(by_key, trials, known_of(seen), generator)
+
+    def _trials_of(self, key: str, seen: Sequence[Observation], untrained: Untrained) -> Trials:
+        own, candidate = list(seen), self._candidates[key]
+        if any(one.loss is not None for one in seen):
+            unmoved = untrained.as_trial(key, candidate, self._axes[key], self._constants(key))
+            own += [] if unmoved is None else [unmoved]
+        # Between two choices most candidates have no new trial, and what follows from theirs stays.
+        if key not in self._trials or self._trials[key].seen != own:
+            self._trials[key] = Trials(self._axes[key], own, self._plan.budget)
+        return self._trials[key]
+
+    def _constants(self, key: str) -> dict[str, Scalar]:
+        parameters = self._candidates[key].parameters
+        return {name: one.default for name, one in parameters.items() if not one.searched}
+
+    def _axes_of(self, key: str) -> dict[str, Axis | Choice]:
         parameters = self._candidates[key].parameters
         return {
             name: axis_of(name, parameter, self._known[f"{key}.{name}"])
@@ -120,36 +152,29 @@ class SweeperSampler(BaseSampler):
             if parameter.searched
         }
 
-    def _point(
-        self,
-        key: str,
-        seen: list[Observation],
-        generator: np.random.Generator,
-        untrained: Untrained,
-    ) -> dict[str, Scalar]:
-        axes = self._axes(key)
-        if not axes or all(one.key != key for one in seen):
+    def _point(self, key: str, situation: _Situation) -> dict[str, Scalar]:
+        own = situation.of(key)
+        if not self._axes[key] or not own:
             # The rule book's best guess is tried before anything is searched.
             parameters = self._candidates[key].parameters
-            return {name: parameters[name].default for name in axes}
-        return self._hinted(key, seen) or self._promise(key, seen, generator, untrained).point
+            return {name: parameters[name].default for name in self._axes[key]}
+        return self._hinted(key, own) or self._promise(key, situation).point
 
-    def _hinted(self, key: str, seen: Sequence[Observation]) -> dict[str, Scalar]:
+    def _hinted(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
         """What an earlier study found best, once: it is this candidate's first draw."""
-        drawn = [one for one in seen if one.key == key and one.origin == "search"]
+        drawn = [one for one in own if one.origin == "search"]
         point = self._hint_point(key) if not drawn else {}
-        tried = any(one.key == key and one.parameters == point for one in seen)
-        return {} if tried else point
+        return {} if any(one.parameters == point for one in own) else point
 
     def _hint_point(self, key: str) -> dict[str, Scalar]:
         hint, candidate = self._hints.get(key), self._candidates[key]
         if hint is None:
             return {}
-        chosen = space.fixed(key, candidate, hint.parameters)
+        chosen = optuna_space.fixed(key, candidate, hint.parameters)
         names = [name for name in candidate.parameters if f"{key}.{name}" in chosen]
         return {name: chosen[f"{key}.{name}"] for name in names}
 
-    def _earlier(self, key: str, own: Sequence[Observation]) -> Earlier | None:
+    def _earlier(self, key: str, own: Sequence[Observation]) -> TransferredPrior | None:
         """The earlier study as a belief: until its best turns out worse than the default here."""
         hint, point = self._hints.get(key), self._hint_point(key)
         if hint is None:
@@ -159,31 +184,17 @@ class SweeperSampler(BaseSampler):
         default = min((one.rank for one in ended if one.origin == "default"), default=None)
         if tried and (tried[0].failed or (default is not None and tried[0].rank > default)):
             return None
-        return Earlier(hint.parameters, hint.similarity)
+        return TransferredPrior(hint.parameters, hint.similarity)
 
-    def _promise(
-        self,
-        key: str,
-        seen: Sequence[Observation],
-        generator: np.random.Generator,
-        untrained: Untrained,
-    ) -> Promise:
-        parameters = self._candidates[key].parameters
-        constants = {name: one.default for name, one in parameters.items() if not one.searched}
-        own = [one for one in seen if one.key == key]
-        known = known_of(seen, self._plan.budget)
-        earlier = self._earlier(key, own)
-        others = [
-            Beside(self._axes(other), [one for one in seen if one.key == other])
-            for other in self._searchable
-            if other != key
-        ]
-        axes = self._axes(key)
-        if any(one.loss is not None for one in own):
-            known_before = untrained.with_heads(self._candidates, seen)
-            unmoved = known_before.as_trial(key, self._candidates[key], axes, constants)
-            own += [] if unmoved is None else [unmoved]
-        return Proposals(axes, own, generator, constants, known, earlier, others).best()
+    def _promise(self, key: str, situation: _Situation) -> Promise:
+        return Proposals(
+            situation.trials[key],
+            situation.generator,
+            self._constants(key),
+            situation.known,
+            self._earlier(key, situation.of(key)),
+            [one for other, one in situation.trials.items() if other != key],
+        ).best()
 
     def sample_independent(
         self,
@@ -194,16 +205,36 @@ class SweeperSampler(BaseSampler):
     ) -> Any:
         # Asked only where a trial that was interrupted half suggested meets another condition
         # than was drawn now.
-        if param_name == space.STRATEGY:
+        if param_name == optuna_space.STRATEGY:
             study = _whole(study)
-            seen, generator = self._seen(study, trial), self._generator(trial)
-            return self._choose(trial, seen, generator, noted(study))[0]
+            return self._choose(trial, self._others(study, trial), noted(study))[0]
         key, _, name = param_name.rpartition(".")  # a model's name may hold dots
-        axis = self._axes(key)[name]
+        axis = self._axes[key][name]
         generator = self._generator(trial)
         if isinstance(axis, Choice):
             return axis.draw_prior(generator)
         return axis.value(axis.draw_prior(axis.practice, generator))
+
+
+@dataclass(frozen=True)
+class _Situation:
+    """What one choice is made from.
+
+    Args:
+        by_key: The trials of each candidate.
+        trials: Those of searched candidates, as models are told of them.
+        known: What all trials say together.
+        generator: The only source of chance.
+    """
+
+    by_key: Mapping[str, Sequence[Observation]]
+    trials: Mapping[str, Trials]
+    known: Known
+    generator: np.random.Generator
+
+    def of(self, key: str) -> Sequence[Observation]:
+        """The candidate's trials."""
+        return self.by_key.get(key, ())
 
 
 def _whole(study: optuna.Study) -> optuna.Study:
@@ -212,11 +243,13 @@ def _whole(study: optuna.Study) -> optuna.Study:
     return whole
 
 
-def known_of(seen: Sequence[Observation], full: Full) -> Known:
+def known_of(seen: Sequence[Observation]) -> Known:
     """What all candidates' trials say together."""
-    done = sorted(one.loss for one in seen if one.complete and one.loss is not None)
+    complete = [one for one in seen if one.complete and one.loss is not None]
+    done = sorted(one.loss for one in complete if one.loss is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
-    kept = (one.loss for one in seen if one.complete and one.keeps and one.loss is not None)
-    best = min(kept, default=math.inf)
-    return Known(jitter(seen), spread, best, full.rungs, full.epochs)
+    best = min(
+        (one.loss for one in complete if one.loss is not None and one.keeps), default=math.inf
+    )
+    return Known(jitter(seen), spread, best)

@@ -15,15 +15,14 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeper.search import space
-from sweeper.search.items import attribute
-from sweeper.search.named import make_pruner, make_sampler
-from sweeper.search.observations import Observation, observe
-from sweeper.search.problem import Arm, Problem
+from sweeper.search import optuna_space
+from sweeper.search.expected_gain import ExpectedGain, expected_gain
+from sweeper.search.named import OURS, make_pruner, make_sampler
+from sweeper.search.observations import CONSTRAINT, FAILURE, ORIGIN, SECONDS, Observation, attribute
+from sweeper.search.problem import AnyCandidate, Problem
 from sweeper.search.pruner import Judgement, judge
+from sweeper.search.sampler import SweeperSampler
 from sweeper.search.starts import Start
-from sweeper.search.stopping import Outlook, outlook
-from sweeper.search.study import CONSTRAINT, FAILURE, ORIGIN, SECONDS
 from sweeper.search.untrained import NOTHING, Untrained, note, noted
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems, Origin, State
@@ -35,7 +34,7 @@ class Asked:
 
     Args:
         number: Its number in the study, from 0.
-        key: What the study calls the candidate (``space.candidate_key``).
+        key: What the study calls the candidate (``optuna_space.candidate_key``).
         parameters: Every parameter whose condition holds, searched or not, by plain name.
         origin: ``default``, ``user`` or ``search``.
     """
@@ -106,21 +105,32 @@ class Search:
         pruner: Likewise.
         untrained: Losses that are known before any trial.
 
+    Attributes:
+        study: In memory; may be looked at, and is changed by this object alone.
+        untried: The starts that are still to be tried, in order.
+
     Raises:
         SpecError: Sampler or pruner cannot be made.
     """
 
-    problem: Problem[Arm]
+    problem: Problem
     starts: Sequence[Start] = ()
     sampler: str = "sweeper"
     pruner: str = "sweeper"
     untrained: Untrained = NOTHING
     study: optuna.Study = field(init=False)
-    _tried: list[Asked] = field(default_factory=list)
+    untried: list[Start] = field(init=False)
+    _candidates: Mapping[str, AnyCandidate] = field(init=False)
+    _distributions: Mapping[str, BaseDistribution] = field(init=False)
+    _ours: SweeperSampler = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.untried = list(self.starts)
+        self._candidates = optuna_space.candidates(self.problem)
+        self._distributions = optuna_space.distributions(self.problem)
+        self._ours = SweeperSampler(self.problem)
         # Hyperband deals out its brackets by the study's name.
         name = f"seed {self.problem.seed}"
         pruner = make_pruner(self.pruner, self.problem)
@@ -133,39 +143,43 @@ class Search:
 
     def restore(self, trials: Iterable[Restored]) -> None:
         """Take in the trials of earlier calls, by number and without gaps, before any ``ask``."""
-        known = space.distributions(self.problem)
         for one in trials:
-            self.study.add_trial(_frozen(one, self._searched(one.asked), known))
-            self._tried.append(one.asked)
-            self._samplers[one.asked.number] = self._sampler(one.asked.number)
+            number = one.asked.number
+            self.study.add_trial(_frozen(one, self._searched(one.asked), self._distributions))
+            began = (start for start in self.untried if self._began_as(one.asked, start))
+            if (start := next(began, None)) is not None:
+                self.untried.remove(start)
+            if one.end is None:
+                self._samplers[number] = self._sampler(number)
 
     def ask(self) -> Asked:
         """The next trial: the first start that was not tried, else what the sampler chooses."""
-        start = next(iter(self.untried), None)
+        start = self.untried.pop(0) if self.untried else None
         origin: Origin = start.origin if start else "search"
         self.study.enqueue_trial(dict(start.fixed) if start else {}, user_attrs={ORIGIN: origin})
         number = len(self.study.get_trials(deepcopy=False)) - 1
         self.study.sampler = self._samplers[number] = self._sampler(number)
         trial = self.study.ask()
-        key, parameters = space.suggest(trial, self.problem, start.overrides if start else None)
+        key, parameters = optuna_space.suggest(
+            trial, self.problem, start.overrides if start else None
+        )
         if start is None and self._is_default(key, trial.params):
             # Too few trials for all defaults: the sampler begins with them, too.
             origin = "default"
             trial.set_user_attr(ORIGIN, origin)
-        asked = Asked(trial.number, key, parameters, origin)
-        self._tried.append(asked)
-        return asked
+        return Asked(trial.number, key, parameters, origin)
 
     def report(self, number: int, rung: Rung) -> Judgement:
         """Take in one rung of a trial that runs, and say whether it goes on."""
         self._note(number, rung)
-        return judge(self.study, self.trial(number))
+        return judge(self.study, self.trial(number), optuna_space.one_trial_keys(self.problem))
 
     def restart(self, number: int, rungs: Sequence[Rung] = ()) -> None:
         """Begin a trial again that was cut off; of its rungs only these count."""
         trial = self.trial(number)  # in memory, this is the trial itself
-        trial.intermediate_values = {}
-        trial.user_attrs = {ORIGIN: trial.user_attrs[ORIGIN]}
+        origin = trial.user_attrs[ORIGIN]
+        trial.intermediate_values, trial.user_attrs = {}, {}
+        self.study._storage.set_trial_user_attr(trial._trial_id, ORIGIN, origin)
         for rung in rungs:
             self._note(number, rung)
 
@@ -182,24 +196,11 @@ class Search:
 
     def seen(self) -> list[Observation]:
         """All trials by number, as sampler and pruner see them."""
-        return observe(self.study.get_trials(deepcopy=False), self.problem.budget)
+        return self._ours.seen(self.study)
 
-    @property
-    def untried(self) -> list[Start]:
-        """The starts that are still to be tried, in order."""
-        left, untried = list(self._tried), []
-        for start in self.starts:
-            of_it = next((one for one in left if self._began_as(one, start)), None)
-            if of_it is None:
-                untried.append(start)
-            else:
-                left.remove(of_it)
-        return untried
-
-    def outlook(self) -> Outlook | None:
+    def expected_gain(self) -> ExpectedGain | None:
         """What more trials promise; None while there are too few to say."""
-        trials = self.study.get_trials(deepcopy=False)
-        return outlook(self.problem, trials, noted(self.study))
+        return expected_gain(self._ours, self.seen(), noted(self.study))
 
     def _note(self, number: int, rung: Rung) -> None:
         storage, trial_id = self.study._storage, self.trial(number)._trial_id
@@ -214,7 +215,9 @@ class Search:
         return storage.get_trial(trial_id)
 
     def _sampler(self, number: int) -> BaseSampler:
-        return make_sampler(self.sampler, self.problem, number)
+        # Ours is good for all trials.
+        ours = self.sampler == OURS
+        return self._ours if ours else make_sampler(self.sampler, self.problem, number)
 
     def _began_as(self, asked: Asked, start: Start) -> bool:
         same = start.fixed.items() <= self._searched(asked).items()
@@ -222,14 +225,14 @@ class Search:
         return same and asked.origin == start.origin
 
     def _searched(self, asked: Asked) -> dict[str, Scalar]:
-        candidate = space.candidates(self.problem)[asked.key]
+        candidate = self._candidates[asked.key]
         names = [name for name, one in candidate.parameters.items() if one.searched]
         chosen = {f"{asked.key}.{n}": asked.parameters[n] for n in names if n in asked.parameters}
-        return {space.STRATEGY: asked.key, **chosen}
+        return {optuna_space.STRATEGY: asked.key, **chosen}
 
     def _is_default(self, key: str, params: Mapping[str, Scalar]) -> bool:
-        candidate = space.candidates(self.problem)[key]
-        return params == space.fixed(key, candidate, {})
+        candidate = self._candidates[key]
+        return params == optuna_space.fixed(key, candidate, {})
 
 
 def _frozen(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sweeper.hyperparameters import FIRST_STAGE, NO_FIRST_STAGE
 from sweeper.plan import Candidate, Plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.spec import Scalar
 from sweeper.trials import Origin
 
@@ -29,7 +29,7 @@ class Start:
     Args:
         name: For people.
         origin: ``default`` or ``user``.
-        fixed: Searched parameters by the study's names, as ``space.fixed`` makes them.
+        fixed: Searched parameters by the study's names, as ``optuna_space.fixed`` makes them.
         overrides: The user's values of parameters that are not searched, by plain name.
     """
 
@@ -41,36 +41,38 @@ class Start:
 
 def default_start(key: str, candidate: Candidate) -> Start:
     """The rule book's default of a candidate."""
-    return Start(f"default {key}", "default", space.fixed(key, candidate, {}))
+    return Start(f"default {key}", "default", optuna_space.fixed(key, candidate, {}))
 
 
 def known_starts(plan: Plan, total: int) -> Iterator[Start]:
     """The trials whose parameters are known beforehand, in their order."""
-    keyed = space.candidates(plan)
+    keyed = optuna_space.candidates(plan)
     # What has one trial only is cheap, and what the others are to be better than. Order is kept.
-    cheap_first = sorted(_defaults(plan, total), key=lambda key: space.searchable(keyed[key]))
+    cheap_first = sorted(
+        _defaults(plan, total), key=lambda key: optuna_space.searchable(keyed[key])
+    )
     for key in cheap_first:
         yield default_start(key, keyed[key])
     yield from _skipping(plan, total)
     for number, own in enumerate(plan.own_trials):
         candidate = plan.candidate(own.strategy, own.model)
-        key = space.candidate_key(plan, candidate)
+        key = optuna_space.candidate_key(plan, candidate)
         overrides = {
             name: value
             for name, value in own.parameters.items()
             if name in candidate.parameters and not candidate.parameters[name].searched
         }
-        fixed = space.fixed(key, candidate, own.parameters)
+        fixed = optuna_space.fixed(key, candidate, own.parameters)
         yield Start(f"user {number}", "user", fixed, overrides)
 
 
 def _skipping(plan: Plan, total: int) -> Iterator[Start]:
     """The first default again without its first stage: what that brings can only be seen so."""
     key = _defaults(plan, total)[0]
-    candidate = space.candidates(plan)[key]
+    candidate = optuna_space.candidates(plan)[key]
     stage = candidate.parameters.get(FIRST_STAGE)
     if stage is not None and stage.searched and total > 1 and stage.default != NO_FIRST_STAGE:
-        without = space.fixed(key, candidate, {FIRST_STAGE: NO_FIRST_STAGE})
+        without = optuna_space.fixed(key, candidate, {FIRST_STAGE: NO_FIRST_STAGE})
         yield Start(f"default {key} without first stage", "default", without)
 
 
@@ -79,13 +81,14 @@ def _defaults(plan: Plan, total: int) -> list[str]:
 
     A third of the trials, beside what is nearly free and what has no other trial than this one.
     """
-    keyed = space.candidates(plan)
+    keyed = optuna_space.candidates(plan)
     seconds = {key: candidate.seconds_per_trial for key, candidate in keyed.items()}
     dearest = max(seconds.values())
     free = {
         key
         for key, candidate in keyed.items()
-        if candidate.seconds_per_trial <= NEARLY_FREE * dearest or not space.searchable(candidate)
+        if candidate.seconds_per_trial <= NEARLY_FREE * dearest
+        or not optuna_space.searchable(candidate)
     }
     allowed = max(1, int(total * DEFAULTS_SHARE))
     paid = [key for key in seconds if key not in free][:allowed]
@@ -95,6 +98,6 @@ def _defaults(plan: Plan, total: int) -> list[str]:
 
 def useful_total(plan: Plan, total: int) -> int:
     """The total, or fewer where nothing is left to search once every configuration ran."""
-    if any(space.searchable(candidate) for candidate in plan.candidates):
+    if any(optuna_space.searchable(candidate) for candidate in plan.candidates):
         return total
     return min(total, sum(1 for _ in known_starts(plan, total)))

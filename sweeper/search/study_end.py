@@ -64,5 +64,5 @@ def _settled(search: Search) -> str:
     running = (one for one in search.seen() if one.running)
     if search.untried or any(one.origin != "search" for one in running):
         return ""
-    coming = search.outlook()
+    coming = search.expected_gain()
     return "" if coming is None or coming.worth_it else str(coming)

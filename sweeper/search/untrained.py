@@ -15,14 +15,14 @@ import optuna
 
 from sweeper.plan import Plan
 from sweeper.search.axis import Axis, Choice
+from sweeper.search.model_inputs import Axes
 from sweeper.search.observations import START, Observation
-from sweeper.search.problem import Arm
-from sweeper.search.rows import Axes
-from sweeper.search.space import holds
+from sweeper.search.optuna_space import holds
+from sweeper.search.problem import AnyCandidate
 from sweeper.spec import Scalar
 from sweeper.trials import BaselineResult
 
-HEAD, PROBE, BASE = "head", "probe", "zero_shot"
+PROBE, BASE = "probe", "zero_shot"
 # At its lowest it is as near to nought as the space goes. The head's own rate may be whatever it
 # is, since the probe is where a head on frozen features ends.
 RATE = "learning_rate"
@@ -43,14 +43,16 @@ class Untrained:
     probes: Mapping[str, float] = field(default_factory=dict)
     bases: Mapping[str, float] = field(default_factory=dict)
 
-    def with_heads(self, candidates: Mapping[str, Arm], seen: Sequence[Observation]) -> Untrained:
+    def with_heads(
+        self, candidates: Mapping[str, AnyCandidate], seen: Sequence[Observation]
+    ) -> Untrained:
         """With the losses of heads that were trials, as those are what the study compares.
 
         Args:
             candidates: Of the study, by key.
             seen: Its trials.
         """
-        heads = {key: one.model for key, one in candidates.items() if one.strategy == HEAD}
+        heads = {key: one.model for key, one in candidates.items() if one.one_trial}
         ended = {
             heads[one.key]: one.loss
             for one in seen
@@ -59,7 +61,7 @@ class Untrained:
         return Untrained({**self.probes, **ended}, self.bases)
 
     def as_trial(
-        self, key: str, candidate: Arm, axes: Axes, constants: Mapping[str, Scalar]
+        self, key: str, candidate: AnyCandidate, axes: Axes, constants: Mapping[str, Scalar]
     ) -> Observation | None:
         """What a candidate's trial at the lowest rate ends with; None where that is not known.
 

@@ -5,12 +5,14 @@ Knows bases, adapters and dtypes; knows nothing of tasks.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lm_eval.api.model import CacheHook
 from lm_eval.models.huggingface import HFLM
 from torch import nn
 from transformers import AutoTokenizer
@@ -36,6 +38,7 @@ from sweeper.training.trial.artifacts import TrainedRecord, load_trained, record
 
 # lm-eval's own default for models that do not say how much they can read.
 _MOST_TOKENS = 2048
+_PROGRESS_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,47 @@ def _load(subject: Subject, device: torch.device) -> nn.Module:
     return base if trial is None else load_trained(Path(trial.weights), base)
 
 
-class _Asked(HFLM):
-    """A model under lm-eval whose output may be so many tokens long, whatever lies before it.
+class _Progress(CacheHook):
+    """Prints how many items are scored, at most twice a second.
 
-    lm-eval bounds question and output together, where virtual tokens would be counted as well.
+    lm-eval tells its cache of every answer. This is such a cache, one that keeps nothing.
     """
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.begin("", 1, 1)
+
+    def begin(self, what: str, items: int, requests: int) -> None:
+        """Say what is scored next, how many items it has, and how many requests they make."""
+        self._what, self._items, self._requests = what, items, requests
+        self._answers, self._said = 0, time.monotonic()
+
+    def add_partial(self, attr: str, req: Any, res: Any) -> None:
+        """Count an answer."""
+        self._answers += 1
+        if time.monotonic() - self._said >= _PROGRESS_SECONDS:
+            self._said = time.monotonic()
+            done = self._items * min(self._answers, self._requests) // self._requests
+            print("PROGRESS", self._what, done, self._items, flush=True)
+
+
+class _Asked(HFLM):
+    """A model under lm-eval that tells its progress.
+
+    An output may be so many tokens long, whatever lies before it. lm-eval bounds question and
+    output together, where virtual tokens would be counted as well.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.progress = self.cache_hook = _Progress()
+
+    def _loglikelihood_tokens(self, requests: list[Any], **options: Any) -> Any:
+        answers = super()._loglikelihood_tokens(requests, **options)
+        for (text, *_), answer in zip(requests, answers, strict=True):
+            if text is None:  # a window of a text, of which lm-eval tells its cache at the end only
+                self.progress.add_partial("loglikelihood_rolling", text, answer)
+        return answers
 
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -22,8 +21,6 @@ from sweeper.facts.record import ModelFacts
 from sweeper.plan import Precision
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec
-from sweeper.suite.definition import Suite, SuiteTask
-from sweeper.suite.items import SuiteItems
 
 FOLDER = "evaluations"
 HARNESS = "lm_eval"
@@ -45,7 +42,7 @@ class TaskScores(Record):
     metric: str
     unit: Unit
     higher_is_better: bool
-    shots: int | None = Field(None, description="None where a task of lm-eval decides it")
+    shots: int | None = Field(None, description="None where the tasks of a group differ")
     total_items: int
     keys: tuple[str, ...]
     scores: tuple[float, ...]
@@ -88,16 +85,16 @@ class EvaluationRequest(Artifact):
     """What the evaluating process is told on its standard input.
 
     Args:
-        suite: The tasks, read from their file.
+        suite: Folder or file with the tasks.
         folder: Where the scores are kept.
         models: Base models, with the facts that say where they lie.
         trials: Trained models to score; each one's base is scored in the same dtype before it.
         bases: Ids of base models to score also where no trial asks for it.
         precision: Of these.
-        run_generated_code: Whether the user allowed to run code that a model wrote.
+        run_generated_code: Whether the user allowed running code that a model wrote.
     """
 
-    suite: Suite
+    suite: str
     folder: str
     models: tuple[ModelSpec, ...]
     facts: tuple[ModelFacts, ...]
@@ -138,14 +135,6 @@ def model_key(facts: ModelFacts, folder: Path, dtype: str) -> str:
     files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
     state = facts.revision or files
     return _digest([facts.id, state, dtype])[:16]
-
-
-def task_digest(task: SuiteTask, items: SuiteItems | None, *, chat_template: bool) -> str:
-    """What must be equal for two scores to be of the same task: words, items, way of scoring."""
-    paths = {"file", "fewshot_file", "columns"}
-    asked = task.model_dump(mode="json", exclude=paths if items is not None else set())
-    docs: Sequence[object] = [items.docs, items.shots] if items is not None else []
-    return _digest([asked, docs, chat_template, harness()])[:16]
 
 
 def harness() -> str:

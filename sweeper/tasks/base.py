@@ -22,6 +22,7 @@ from sweeper.data.examples import Dataset, Example
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.spec import Scalar, Spec
 from sweeper.trials import EncodingNote, Fate
+from sweeper.underway import Underway
 
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Feature = dict[str, Any]
@@ -123,6 +124,7 @@ class BaselineContext(Protocol):
     """What a task may use to build its baselines; the training backend is one."""
 
     dataset: Dataset
+    underway: Underway
 
     def base(self) -> nn.Module:
         """The untrained base model, frozen, in evaluation mode."""

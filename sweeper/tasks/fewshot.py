@@ -91,6 +91,7 @@ class FewShot:
         order = sorted(range(len(examples)), key=lambda i: -len(features[i]["input_ids"]))
         scores: list[ItemScores] = []
         for start in range(0, len(order), _BATCH):
+            self.context.underway(f"scoring {split}", start, len(order))
             batch = self.task.collate([features[i] for i in order[start : start + _BATCH]])
             scores.append(self._score(model, prefix, batch))
         return self.task.evaluation([in_item_order(scores, order)], examples)

@@ -37,6 +37,7 @@ from sweeper.trials import (
     TrialConfig,
     TrialResult,
 )
+from sweeper.underway import Underway
 
 
 def make(run: RunFolder, plan: Plan, spec: Spec, tell: Tell) -> TorchBackend:
@@ -63,7 +64,7 @@ class TorchBackend:
         device: torch.device | None = None,
         tell: Tell = lambda _what, _done, _of: None,
     ) -> None:
-        self._tell = tell
+        self._underway = Underway(tell)
         self._run = run
         self._plan = plan
         self._spec = spec
@@ -78,6 +79,7 @@ class TorchBackend:
         if model not in self._shared:
             if self._device.type == "cuda":
                 self.close()
+            self._underway(f"loading {model}", 0, 0)
             self._shared[model] = self._open(model)
             # What is loaded now stays; leaving it out of garbage collection makes each of the
             # collections that Trainer asks for cheap (measured: 24 steps of a tiny model take
@@ -93,13 +95,14 @@ class TorchBackend:
         context = ModelContext(
             named,
             facts,
-            weights_folder(named, facts),
+            weights_folder(named, facts, self._underway),
             self._dataset,
             self._spec,
             candidate.sequence_length,
             candidate.evaluation_batch,
             self._device,
             mixed=candidate.precision == "bf16-mixed",
+            underway=self._underway,
         )
         return SharedModel(context)
 
@@ -107,7 +110,11 @@ class TorchBackend:
         """Score the models to beat on validation, one after the other."""
         for baseline in self.shared(self._plan.candidates[0].model).baselines:
             start = time.perf_counter()
-            evaluation = baseline.evaluate("validation")
+            self._underway.title = baseline.title
+            try:
+                evaluation = baseline.evaluate("validation")
+            finally:
+                self._underway.title = ""
             yield BaselineResult(
                 name=baseline.name,
                 title=baseline.title,
@@ -129,7 +136,7 @@ class TorchBackend:
     ) -> TrialResult:
         """Train one trial from the base weights; see ``Backend.train``."""
         shared = self.shared(config.model)
-        shared.context.should_stop = should_stop
+        self._underway.should_stop = should_stop
         rungs: list[RungReport] = []
 
         def tell(rung: RungReport) -> Decision:
@@ -137,17 +144,26 @@ class TorchBackend:
             return report(rung)
 
         try:
-            job = Job(shared, config, folder, tell, should_stop, self._run)
+            job = Job(shared, config, folder, tell, should_stop, self._run, checkpoint)
             if config.gpus > 1:
                 job.ranks = Ranks(
-                    self._plan, self._spec, config, folder, tell, should_stop, self._run
+                    self._plan,
+                    self._spec,
+                    config,
+                    folder,
+                    tell,
+                    should_stop,
+                    self._run,
+                    underway=self._underway,
                 )
             result = train_trial(job, self._guard)
-            whole = len(shared.context.dataset.splits["validation"])
-            keep(config, result, shared.context.facts, shared.context.head_classes, rungs, whole)
+            context = shared.context
+            whole = len(context.dataset.splits["validation"])
+            all_rungs = [*job.earlier, *rungs]
+            keep(config, result, context.facts, context.head_classes, all_rungs, whole)
             return result
         finally:
-            shared.context.should_stop = never
+            self._underway.should_stop = never
 
     def score_test(self, name: str, config: TrialConfig | None, folder: Path | None) -> TestScore:
         """Score a trial's saved weights, or a baseline by name, on the sealed test split.
@@ -168,7 +184,11 @@ class TorchBackend:
             shared = self.shared(config.model)
             mixed = config.precision == "bf16-mixed"
             judge = Judge(
-                shared.context.task, shared.context.items("test"), config.evaluation_batch, mixed
+                shared.context.task,
+                shared.context.items("test"),
+                config.evaluation_batch,
+                mixed,
+                underway=self._underway.steps("scoring test"),
             )
             with trained(shared, folder / WEIGHTS) as model:
                 score = scored(name, config, shared, judge.evaluate(model))

@@ -2,26 +2,30 @@
 
 ``python -m sweeper.training.rank FOLDER PARENT``, PARENT being the process that it ends with.
 
-Knows its place from the environment that torch.distributed reads. The first rank speaks for all:
-it prints reports, reads decisions and saves weights. Knows nothing of who started it.
+Knows its place from the environment that torch's launcher gives it. The first rank speaks for
+all: it reports, reads decisions and saves weights.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
+from sweeper.artifact import write_text
 from sweeper.backend import Decision
 from sweeper.die_with_parent import die_with
 from sweeper.evaluation.judge import never
 from sweeper.training.backend import TorchBackend
+from sweeper.training.checkpointing import Saved
 from sweeper.training.loop.out_of_memory import (
     Batching,
     MemoryGuard,
@@ -30,7 +34,16 @@ from sweeper.training.loop.out_of_memory import (
     shortage,
 )
 from sweeper.training.trial.job import Job
-from sweeper.training.trial.ranks import REQUEST, RankRequest, own_folder, result_file
+from sweeper.training.trial.ranks import (
+    LOOK_EVERY_SECONDS,
+    PROGRESS,
+    REQUEST,
+    RankRequest,
+    decision_file,
+    own_folder,
+    report_file,
+    result_file,
+)
 from sweeper.training.trial.run import train_trial
 from sweeper.trials import RungReport
 
@@ -41,7 +54,11 @@ class OneTry(MemoryGuard):
     """Tries once: a rank that began again by itself would leave the others waiting."""
 
     def run(
-        self, setup: str, planned: Batching, attempt: Callable[[Batching, TrialPhase], Result]
+        self,
+        setup: str,
+        planned: Batching,
+        attempt: Callable[[Batching, TrialPhase], Result],
+        first: Batching | None = None,
     ) -> Result:
         try:
             return attempt(planned, TrialPhase())
@@ -51,30 +68,26 @@ class OneTry(MemoryGuard):
             raise shortage(error) from error
 
 
-def tell(pipe: TextIO, report: RungReport) -> Decision:
-    """Report for all ranks, with the tokens of all, and hear the same answer on each.
+def tell(folder: Path, report: RungReport) -> Decision:
+    """Report for all ranks, and hear the same answer on each.
 
     Args:
-        pipe: Takes reports of the first rank; answers come on standard input.
+        folder: Takes the first rank's report and holds the answer.
         report: This rank's.
     """
-    tokens = torch.tensor([float(report.tokens), float(report.replay_tokens)], device=_device())
-    dist.all_reduce(tokens)
     answer: list[Any] = [None]
     if dist.get_rank() == 0:
-        read, replayed = (int(count) for count in tokens)
-        whole = report.model_copy(update={"tokens": read, "replay_tokens": replayed})
-        pipe.write(whole.model_dump_json() + "\n")
-        answer = [sys.stdin.readline().strip()]
+        report.write(report_file(folder, report.rung))
+        decided = decision_file(folder, report.rung)
+        while not decided.exists():
+            time.sleep(LOOK_EVERY_SECONDS)
+        answer = [decided.read_text(encoding="utf-8")]
     dist.broadcast_object_list(answer, src=0)
     return Decision(answer[0])
 
 
-def _report_pipe() -> TextIO:
-    # Reports keep the pipe that was standard output; whatever libraries print goes to the log.
-    pipe = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
-    return pipe
+def _keep_progress(folder: Path, what: str, done: int, of: int) -> None:
+    write_text(folder / PROGRESS, json.dumps([what, done, of]))
 
 
 def _device() -> torch.device:
@@ -87,7 +100,6 @@ def _device() -> torch.device:
 def main(arguments: list[str]) -> int:
     """Train this rank's part; 0 if the trial completed or was pruned."""
     die_with(int(arguments[1]))
-    pipe = _report_pipe()
     folder, rank = Path(arguments[0]), int(os.environ["RANK"])
     request = RankRequest.read(folder / REQUEST)
     device = _device()
@@ -96,10 +108,15 @@ def main(arguments: list[str]) -> int:
     saves = request.config.keep_weights and rank == 0
     config = request.config.model_copy(update={"keep_weights": saves})
     run = Path(request.run) if request.run else None
-    backend = TorchBackend(request.plan, request.spec, run, device)
+    speaks: dict[str, Any] = {"tell": partial(_keep_progress, folder)} if rank == 0 else {}
+    backend = TorchBackend(request.plan, request.spec, run, device, **speaks)
     own = own_folder(folder, rank)
     own.mkdir(parents=True, exist_ok=True)
-    job = Job(backend.shared(config.model), config, own, partial(tell, pipe), never, run)
+    shared = backend.shared(config.model)
+    job = Job(shared, config, own, partial(tell, folder), never, run)
+    job.attempt, job.planned = Path(request.attempt), request.planned
+    if request.checkpoint is not None:
+        job.continue_from(Saved.at(Path(request.checkpoint)))
     result = train_trial(job, OneTry())
     result.write(result_file(folder, rank))
     if result.state == "FAIL":
@@ -110,6 +127,7 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     status = main(sys.argv[1:])
+    sys.stdout.flush()
     sys.stderr.flush()
     # Other ranks may have ended already; taking the process group apart would wait for them.
     os._exit(status)

@@ -69,13 +69,21 @@ def answers(
     if not isinstance(task, Instruction) or not items:
         return None
     start = time.perf_counter()
-    run_code = wanted.run_generated_code
+    run_code, told = wanted.run_generated_code, shared.context.underway
     with torch.no_grad(), autocast(device, mixed):
-        said = answer(task, model, items, batch_size=_BATCH, run_code=run_code)
+        said = answer(task, model, items, batch_size=_BATCH, run_code=run_code, underway=told)
         metrics = said.metrics
         if run_code and wanted.code_samples > 1:
             sampling = Sampling(_TEMPERATURE, _TOP_P, wanted.code_samples)
-            tried = answer(task, model, items, batch_size=_BATCH, sampling=sampling, run_code=True)
+            tried = answer(
+                task,
+                model,
+                items,
+                batch_size=_BATCH,
+                sampling=sampling,
+                run_code=True,
+                underway=told,
+            )
             metrics |= {k: v for k, v in tried.metrics.items() if k.startswith("pass@")}
     return GeneratedAnswers(
         items=len(items),

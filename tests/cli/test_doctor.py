@@ -8,6 +8,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from sweeper.cli import doctor
@@ -63,7 +64,7 @@ def test_only_what_training_needs_decides(states: dict[str, tuple[str, bool]], a
 
 def test_a_token_is_seen_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     check = doctor.hub_access()
     assert check.state == "off"
     assert "a token is there" in check.detail
@@ -81,8 +82,8 @@ def test_a_token_is_seen_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_any_answer_of_the_hub_shows_that_it_is_there(
     monkeypatch: pytest.MonkeyPatch, answer: Exception, state: str
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
 
     def refuse(*_arguments: object, timeout: float) -> None:
         assert timeout <= 5

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.cli import evaluate_steps, run_steps, suite_process, work_progress
-from sweeper.errors import GateFailed
+from sweeper.errors import GateFailed, UsageError
 from sweeper.findings.compute import compute
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
@@ -22,18 +22,21 @@ from sweeper.specfile import resolve
 WORKER = """
 import json, sys, time
 from pathlib import Path
-from sweeper.suite.items import load_items
 from sweeper.suite.scores import *
 request = EvaluationRequest.from_json(sys.stdin.read())
 folder = Path(request.folder)
-def scores(name, wrong):
-    items = load_items(request.suite, name)
-    task = request.suite.tasks[name]
-    values = [float(i >= wrong * len(items.docs)) for i in range(len(items.docs))]
-    return TaskScores(task=name, digest=task_digest(task, items, chat_template=False),
-        kind=task.kind, metric="acc", unit="points", higher_is_better=True, shots=0,
-        total_items=items.total, keys=[d["key"] for d in items.docs], scores=values,
-        harness="fake 1")
+def refuse(what):
+    problem = {"what": what, "why": "", "fix": "", "where": "facts"}
+    print(json.dumps({"event": "failed", "exit_code": 2, "problems": [problem]}))
+    sys.exit(2)
+if "mistake" in Path(request.suite).read_text():
+    refuse("this is not a task file")
+def scores(wrong):
+    keys = Path(request.suite).with_name("facts.txt").read_text().split()
+    values = [float(i >= wrong * len(keys)) for i in range(len(keys))]
+    return TaskScores(task="facts", digest="d", kind="multiple_choice", metric="acc",
+        unit="points", higher_is_better=True, shots=0, total_items=len(keys), keys=keys,
+        scores=values, harness="fake 1")
 def score(path, wrong, trial=None):
     print(json.dumps({"event": "started", "model": path.stem, "task": "facts", "items": 60}))
     print("PROGRESS", "facts of", path.stem, 20, 60, flush=True)
@@ -43,14 +46,13 @@ def score(path, wrong, trial=None):
     if wrong == "broken":
         sys.exit("CUDA went away")
     if wrong == "refused":
-        problem = {"what": "no such task", "why": "", "fix": "", "where": "tasks.facts"}
-        print(json.dumps({"event": "failed", "exit_code": 2, "problems": [problem]}))
-        sys.exit(2)
-    tasks = tuple(scores(name, float(wrong)) for name in request.suite.tasks)
+        refuse("no such task")
+    tasks = (scores(float(wrong)),)
     ModelScores(model="m", dtype="float32", trial=trial, strategy="lora", tasks=tasks).write(path)
     print(json.dumps({"event": "scored", "model": path.stem, "task": "facts", "items": 60,
                       "seconds": 0.1}), flush=True)
-score(base_file(folder, "k"), 0.0)
+if request.models:
+    score(base_file(folder, "k"), 0.0)
 for trial in request.trials:
     wrong = (Path(trial.weights) / "wrong").read_text()
     score(trial_file(folder, trial.number), wrong, trial.number)
@@ -79,9 +81,8 @@ def run(here, monkeypatch) -> RunFolder:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here / "scorer"), str(root)]))
     monkeypatch.setattr(suite_process, "WORKER", "fake_scorer")
     monkeypatch.setattr(evaluate_steps, "HARNESS", "json")
-    rows = [{"question": f"q{n}", "choices": ["a", "b"], "answer": 0} for n in range(60)]
-    (here / "facts.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (here / "suite.yaml").write_text("tasks: {facts: {file: facts.jsonl, kind: multiple-choice}}")
+    (here / "facts.txt").write_text(" ".join(f"q{n}" for n in range(60)))
+    (here / "suite.yaml").write_text("task: facts")
     made = maker.make_run(here / "runs", maker.Shape(name="mine"), trials=6, prune=False)
     model = Plan.read(made.plan).candidates[0].model
     made.spec.write_text(f"name: mine\ntask: classification\nmodels: [{{id: {model}}}]\n")
@@ -158,22 +159,20 @@ def test_the_base_alone_needs_no_trial_but_a_model_that_writes(sweeper, run):
     assert "facts: 100.0% (acc, 60 items)" in ran.out
 
 
-def test_what_is_wrong_is_said_before_anything_is_loaded(sweeper, run, monkeypatch):
+def test_without_lm_eval_the_remedy_is_named(sweeper, run, monkeypatch):
     monkeypatch.setattr(evaluate_steps, "HARNESS", "no_such_package")
-    Path("facts.jsonl").write_text('{"question": "q", "options": ["a"], "answer": 0}')
-    ran = sweeper("evaluate", "mine", "--suite", "suite.yaml")
+    ran = sweeper("evaluate", "mine", "--suite", "none.yaml")
     assert ran.code == 2
     assert "lm-eval is not installed" in ran.err
     assert "sweeper[lm-eval]" in ran.err
-    assert "no column 'choices'" in ran.err
+    assert "there is no such suite" in ran.err
 
 
-def test_running_code_needs_permission(sweeper, run):
-    Path("code.jsonl").write_text('{"prompt": "x = 1", "tests": "assert x"}')
-    Path("code.yaml").write_text("tasks: {code: {file: code.jsonl, kind: code}}")
-    ran = sweeper("evaluate", "mine", "--suite", "code.yaml")
-    assert ran.code == 2
-    assert "--run-generated-code" in ran.err
+def test_a_suite_is_checked_before_a_sweep(run, here):
+    evaluate_steps.check_suite(Path("suite.yaml"), run_generated_code=False)
+    Path("suite.yaml").write_text("a mistake")
+    with pytest.raises(UsageError, match="not a task file"):
+        evaluate_steps.check_suite(Path("suite.yaml"), run_generated_code=False)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,7 @@ def test_running_code_needs_permission(sweeper, run):
     [
         (("--suite", "suite.yaml", "--trial", "5"), "trial 5 has no weights"),
         ((), "no suite is given"),
-        (("--suite", "none.yaml"), "cannot read this file"),
+        (("--suite", "none.yaml"), "there is no such suite"),
     ],
 )
 def test_usage_errors_exit_with_two(sweeper, run, arguments, message):

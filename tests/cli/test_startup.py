@@ -7,7 +7,8 @@ import pytest
 
 HEAVY = (
     "torch", "transformers", "peft", "datasets", "optuna", "pandas", "sqlalchemy", "numpy", "scipy",
-    "sklearn", "altair", "pyarrow",
+    "sklearn", "altair", "pyarrow", "huggingface_hub.file_download", "huggingface_hub.hf_api",
+    "httpx", "httpx2", "requests",
 )  # fmt: skip
 PLAN = [
     "plan",
@@ -20,10 +21,13 @@ PLAN = [
     "--model",
     "7B",
 ]
+HUB_PLAN = [*PLAN[:-1], "Qwen/Qwen2.5-0.5B"]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], PLAN], ids=["help", "run", "plan"]
+    "arguments",
+    [["--help"], ["run", "--help"], PLAN, HUB_PLAN],
+    ids=["help", "run", "plan", "plan of a hub model"],
 )
 def test_nothing_heavy_is_loaded(arguments):
     code = (

@@ -18,7 +18,7 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.execution.attempts import RESULT, attempts_of
-from sweeper.execution.study_mirror import default_url, open_storage
+from sweeper.execution.storages import default_url, open_storage
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TrialResult
 

@@ -20,8 +20,6 @@ from pathlib import Path
 import faults
 
 from sweeper.backend import Decision, Interrupted
-from sweeper.execution.coordinator import run_sweep
-from sweeper.execution.identity import frozen_plan
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts, SplitFacts
 from sweeper.plan import (
     Budget,
@@ -121,6 +119,7 @@ def candidate(strategy: str, parameters: dict[str, Parameter]) -> Candidate:
         gradient_checkpointing=False,
         precision="fp32",
         sequence_length=64,
+        one_trial=strategy == "head",
         trainable_parameters=1000,
         parameters=parameters,
     )
@@ -244,7 +243,6 @@ class CurveBackend:
     def baselines(self) -> Iterator[BaselineResult]:
         for name, loss in (("majority", 1.9), ("tfidf", 0.8)):
             time.sleep(STEP_SECONDS)
-            faults.at_job(self._run, name)
             yield BaselineResult(
                 name=name, title=name.title(), validation_loss=loss, metrics={"accuracy": 0.5}
             )
@@ -269,7 +267,6 @@ class CurveBackend:
         report: Callable[[RungReport], Decision],
         should_stop: Callable[[], bool],
     ) -> TrialResult:
-        faults.oom_killer(config)
         config = faults.memory(config)
         best = math.inf
         for rung in range(1, config.budget.rungs + 1):
@@ -336,7 +333,6 @@ class CurveBackend:
     def score_test(self, name: str, config: TrialConfig | None, folder: Path | None) -> TestScore:
         with (self._run.path / "tested.log").open("a") as file:
             file.write(f"{name}\n")
-        faults.at_job(self._run, name)
         if folder is not None:
             assert (folder / "weights" / "adapter.bin").exists()
         loss = 1.0 if config is None else final_loss(config)
@@ -383,6 +379,9 @@ def make(run: RunFolder, plan: Plan, spec: Spec, tell: object = None) -> CurveBa
 
 def main() -> int:
     """``curve_backend.py FOLDER TRIALS WORKERS [SEED]``: the command that kill tests kill."""
+    from sweeper.execution.coordinator import run_sweep  # loads optuna, which workers must not
+    from sweeper.execution.identity import frozen_plan
+
     folder, trials, workers, seed = (*sys.argv[1:5], "0")[:4]
     run = RunFolder(Path(folder))
     spec = make_spec(

@@ -1,5 +1,5 @@
 """Faults inside a worker, asked for by environment variables: kills at every moment of a trial's
-life, hangs, stops, exceptions, divergence, too little memory, the system's killer, a full disk.
+life, hangs, stops, exceptions, divergence, too little memory, a full disk.
 """
 
 from __future__ import annotations
@@ -37,11 +37,6 @@ AT_RUNG = os.environ.get("CURVE_AT_RUNG", "")
 DIVERGES = os.environ.get("CURVE_DIVERGES", "")
 # "micro:evaluation": larger batches do not fit.
 MEMORY = os.environ.get("CURVE_MEMORY", "")
-# "trial:micro:file": the system kills a worker that trains this trial with a larger micro-batch,
-# and counts it in the file.
-OOM_KILLER = os.environ.get("CURVE_OOM_KILLER", "")
-# "name,...": baselines or test scores that hang when they are scored for the first time.
-JOBS_HANG = os.environ.get("CURVE_JOBS_HANG", "")
 # A file: while it exists, weights cannot be written.
 FULL = os.environ.get("CURVE_FULL", "")
 
@@ -138,25 +133,6 @@ def memory(config: TrialConfig) -> TrialConfig:
             "evaluation_batch": min(evaluation, config.evaluation_batch),
         }
     )
-
-
-def oom_killer(config: TrialConfig) -> None:
-    """What the kernel does to a process that took more than there is."""
-    if not OOM_KILLER:
-        return
-    number, micro, counter = OOM_KILLER.split(":")
-    if config.number == int(number) and config.micro_batch > int(micro):
-        kills = int(Path(counter).read_text().split()[-1])
-        Path(counter).write_text(f"oom 7\noom_kill {kills + 1}\n")
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def at_job(run: RunFolder, name: str) -> None:
-    """Hang once, if it was asked for."""
-    hung = run.path / f"{name}.hung"
-    if name in JOBS_HANG.split(",") and not hung.exists():
-        hung.touch()
-        time.sleep(1000)
 
 
 def disk(run: RunFolder, config: TrialConfig) -> None:

@@ -14,7 +14,7 @@ from sweeper.errors import NoTrialCompleted, RunError
 from sweeper.execution.coordinator import Outcome, run_sweep
 from sweeper.execution.events import Event
 from sweeper.execution.status import Status
-from sweeper.execution.study_mirror import default_url
+from sweeper.execution.storages import default_url
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TestSeal, TrialConfig, TrialResult
 

@@ -92,7 +92,7 @@ def test_a_signal_while_it_still_plans_ends_with_the_same_code(sweeper: Sweeper)
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
         program = (
             "import os, sys; from sweeper.cli import run_steps; "
-            f"run_steps.make_plan = lambda *_: os.kill(os.getpid(), {int(number)}); "
+            f"run_steps.plan_here = lambda *_, **_kw: os.kill(os.getpid(), {int(number)}); "
             "from sweeper.cli.main import main; main()"
         )
         words = sweeper.command(6, 1, 0)[3:]

@@ -10,7 +10,7 @@ from commands import Sweeper, ended_after
 
 from sweeper.execution.status import Status
 from sweeper.findings.record import Findings
-from sweeper.search.study import CONSTRAINT
+from sweeper.search.observations import CONSTRAINT
 from sweeper.trials import TrialResult
 
 

@@ -29,8 +29,8 @@ from sweeper.execution import attempts, coordinator, owner
 from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, RungSaid
 from sweeper.execution.silence import Silence
 from sweeper.execution.status import Status
+from sweeper.execution.storages import open_storage
 from sweeper.execution.strikes import STRIKES_ALLOWED
-from sweeper.execution.study_mirror import open_storage
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialConfig
 

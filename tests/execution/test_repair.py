@@ -7,22 +7,19 @@ from pathlib import Path
 import pytest
 from commands import Commands, Sweeper, check_whole
 from curve_backend import make_plan
+from fake_pool import make_sweep
 from optuna.trial import TrialState
-from sweeper.execution.claims import Queue, lease_of
-from sweeper.execution.jobqueue import JobQueue
-from sweeper.execution.jobs import Job, confirm
-from sweeper.execution.records import RESULT, read_rungs, write_score
-from sweeper.search.storage import open_storage
 
 from sweeper.errors import RunError
+from sweeper.execution import tasks
+from sweeper.execution.attempts import RESULT, attempts_of, read_rungs
 from sweeper.execution.events import Event
 from sweeper.execution.identity import frozen_plan
 from sweeper.execution.repair import copy_of, cut_half_line, read_either, write_twice
 from sweeper.execution.status import Status
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search.study import create_study
-from sweeper.trials import BaselineResult, TestScore, TrialResult
+from sweeper.trials import BaselineResult, TrialResult
 
 SLOW, FAST = {"CURVE_STEP_SECONDS": "0.05"}, {"CURVE_STEP_SECONDS": "0.01"}
 
@@ -50,9 +47,8 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
     cut(run.trial(first) / RESULT)  # its attempt has a copy
     for folder in (run.trial(second), run.attempt(second, 1)):
         cut(folder / RESULT)  # only the study knows
-    (running,) = [t for t in trials if t.state == TrialState.RUNNING]
-    attempt = run.attempt(running.number, lease_of(running).attempt)
-    attempt.mkdir(parents=True, exist_ok=True)
+    running = 3
+    attempt = run.attempt(running, attempts_of(run.trial(running))[-1])
     (attempt / RESULT).write_text('{"number": ')
     with (run.trial(first) / "rungs.jsonl").open("ab") as file:
         file.write(b"\0\0\0\n{}\n" + b'{"number": 1, "atte')
@@ -63,7 +59,7 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
     check_whole(sweeper, 6)
     now = sweeper.trials()
     assert {number: now[number].value for number in done} == losses
-    assert now[running.number].value != 0
+    assert now[running].value != 0
     said = "\n".join(sweeper.events("warning"))
     assert f"trial {first}: result.json was damaged and has been restored from its attempt" in said
     assert f"trial {second}: result.json was damaged and has been restored from the study" in said
@@ -71,7 +67,7 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
     assert TrialResult.read(run.trial(first) / RESULT).metrics is not None
     assert Status.read(run.status).done == 6
     assert Plan.read(run.plan) == Plan.read(copy_of(run.plan))
-    row = sweeper.table()[running.number]
+    row = sweeper.table()[running]
     assert "damaged (result.json is damaged" in row["ended_attempts"]
     trained = [line.split()[0] for line in sweeper.lines("trained.log")]
     assert all(trained.count(str(number)) == 1 for number in done)
@@ -107,28 +103,31 @@ def test_damaged_baselines_are_made_again_and_nothing_else_is(commands: Commands
     check_whole(commands, 3)
 
 
-def test_scores_and_confirmation_runs_that_are_damaged_are_queued_again(tmp_path: Path) -> None:
-    storage = open_storage(f"journal:{tmp_path}/s.log")
-    queue = JobQueue(RunFolder(tmp_path), Queue(storage, create_study(storage, "s")))
-    jobs = [Job("test", "tfidf"), confirm(1, 5)]
-    score = TestScore(name="tfidf", metrics={}, item_scores=())
-    result = TrialResult(number=1, attempt=1, seed=5, state="COMPLETE", validation_loss=0.5)
-    files = (tmp_path / "scores" / "tfidf.json", tmp_path / "trials/1/seeds/5" / RESULT)
-    write_score(files[0], score)
-    result.write(files[1])
+def test_scores_and_confirmation_runs_that_are_damaged_are_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = make_sweep(tmp_path, monkeypatch)
+    plan = make_plan(2)
+    sweep.go(2, plan)
+    run, scored = sweep.run, tasks.scoring(0)
+    assert tasks.is_done(run, scored)
+    cut(tasks.score_file(run, scored))
+    assert not tasks.is_done(run, scored)
+    tasks.take_over(run, scored)  # its attempt has a copy
+    assert tasks.is_done(run, scored)
+    cut(tasks.score_file(run, scored))
+    cut(run.path / scored.home / "attempts" / "1" / "score.json")
+    tasks.take_over(run, scored)
+    assert not tasks.is_done(run, scored)
 
-    def waiting_after_a_look() -> list[str]:
-        queue.ensure(jobs)
-        return [Job.of(t).name for t in queue.trials if t.state == TrialState.WAITING]
-
-    assert waiting_after_a_look() == [job.name for job in jobs]
-    while claim := queue.queue.claim("h/1/0"):
-        claim.finish(TrialState.COMPLETE, 0.0)
-    assert waiting_after_a_look() == []
-    for file in files:
-        cut(file)
-    assert waiting_after_a_look() == [job.name for job in jobs]
-    assert waiting_after_a_look() == [job.name for job in jobs]
+    confirmed = tasks.confirm(0, 1)
+    result = TrialResult(number=0, attempt=1, seed=1, state="COMPLETE", validation_loss=0.5)
+    for folder in (run.seed(0, 1), run.seed(0, 1) / "attempts" / "1"):
+        result.write(folder / RESULT)
+    cut(run.seed(0, 1) / RESULT)
+    assert not tasks.is_done(run, confirmed)
+    tasks.take_over(run, confirmed)
+    assert tasks.is_done(run, confirmed)
 
 
 def test_a_line_that_was_cut_off_spoils_no_later_one(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.errors import SpecError
 from sweeper.planning.planner import make_plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.spec import Spec
 
 
@@ -73,6 +73,6 @@ def test_a_value_is_one_of_the_plans_choices_however_it_is_written(scene: Any) -
     own = plan(scene, {"strategy": "lora", "parameters": {"num_train_epochs": 3, "r": 8.0}})
     values = own.own_trials[0].parameters
     assert repr(values) == "{'num_train_epochs': 3.0, 'r': 8}"
-    assert space.distributions(own) == space.distributions(base)
+    assert optuna_space.distributions(own) == optuna_space.distributions(base)
     with pytest.raises(SpecError, match="use_rslora = 1 is not known"):
         plan(scene, {"strategy": "lora", "parameters": {"use_rslora": 1}})

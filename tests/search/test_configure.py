@@ -7,7 +7,7 @@ from curve_backend import ITEMS, make_plan
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.plan import Parameter
+from sweeper.plan import Duration, Parameter
 from sweeper.search.configure import configure, rung_items, split_batch
 
 
@@ -81,3 +81,20 @@ def test_a_rung_scores_what_the_plan_says_or_the_whole_split() -> None:
     assert rung_items(plan) == ITEMS
     budget = plan.budget.model_copy(update={"rung_items": 12})
     assert rung_items(plan.model_copy(update={"budget": budget})) == 12
+
+
+@pytest.mark.parametrize(
+    ("hours", "epochs", "saves"),
+    [(0.4, 2.0, False), (1.0, 2.0, True), (1.0, 0.5, False), (3.0, 0.5, True)],
+)
+def test_a_trial_of_more_than_half_an_hour_saves_checkpoints(
+    hours: float, epochs: float, saves: bool
+) -> None:
+    plan = make_plan()
+    assert plan.budget.epochs == 2.0
+    seconds = 3600 * hours
+    long = Duration(seconds=seconds, low=seconds / 2, high=2 * seconds)
+    candidate = plan.candidate("lora").model_copy(update={"duration": long})
+    parameters = {"num_train_epochs": epochs}
+    config = configure(plan, candidate, parameters, number=0, attempt=1, origin="search")
+    assert config.checkpoints is saves

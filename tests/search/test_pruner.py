@@ -10,11 +10,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.facts.record import LabelCount
 from sweeper.plan import Parameter
-from sweeper.search.items import attribute
-from sweeper.search.observations import observation
+from sweeper.search.observations import ORIGIN, attribute, observation
+from sweeper.search.optuna_space import distributions
 from sweeper.search.pruner import SweeperPruner, chance, judge
-from sweeper.search.space import distributions
-from sweeper.search.study import ORIGIN
 from sweeper.trials import FirstItems
 
 PLAN = make_plan()

@@ -21,7 +21,6 @@ from benchmarks.search.methods import METHODS
 from benchmarks.search.replay import answered_by, replay, seeded
 from benchmarks.search.score import Replay, mean
 from benchmarks.search.table import Table, pack, read, unpack, write_trial
-from benchmarks.search.thaw import stopped_in
 from benchmarks.search.world import (
     Ground,
     ModelWorld,
@@ -274,18 +273,6 @@ def test_every_method_replays_and_pays_for_what_it_does(ground: Ground, name: st
     head = world.trial("head", {}).seconds[-1]
     assert shown.ended[0][0] == pytest.approx(head)
     assert shown.regret(6.0) < shown.regret(0.5 * head / unit)
-
-
-def test_what_stopped_trials_would_have_come_to_is_known_of_recorded_ones(ground: Ground) -> None:
-    world = TableWorld(ground, 0)
-    unit = world.trial("lora", table_default(ground)).seconds[-1]
-    found = stopped_in(seeded(ground.table.plan, 0, 1), TableWorld(ground, 0), 20.0, unit)
-    assert found.stopped
-    assert all(0 < left < 20 for _, left in found.stopped)
-    truths = {one.loss for one in ground.table.trials}
-    assert {one.truth for one, _ in found.stopped} <= truths
-    bettered = [one for one, _ in found.stopped if one.first_half < found.incumbent.first_half]
-    assert (found.thawed is None) == (not bettered)
 
 
 def test_half_a_chooses_and_half_b_judges() -> None:

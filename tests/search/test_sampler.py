@@ -10,10 +10,10 @@ from curve_backend import make_plan
 from optuna.trial import TrialState
 
 from sweeper.plan import Plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.named import make_sampler
+from sweeper.search.observations import FAILURE, ORIGIN
 from sweeper.search.starts import known_starts
-from sweeper.search.study import FAILURE, ORIGIN
 
 
 def replay(plan: Plan, loss, trials: int = 20, sampler: str = "sweeper"):
@@ -30,7 +30,7 @@ def replay(plan: Plan, loss, trials: int = 20, sampler: str = "sweeper"):
     for number in range(trials):
         study.sampler = make_sampler(sampler, plan, number)
         trial = study.ask()
-        key, parameters = space.suggest(trial, plan)
+        key, parameters = optuna_space.suggest(trial, plan)
         value = loss(key, parameters)
         seen.append((key, parameters, value))
         if math.isfinite(value):
@@ -133,14 +133,14 @@ def test_a_half_suggested_trial_goes_on_with_what_it_has() -> None:
     plan = make_plan()
     study = optuna.create_study(sampler=make_sampler("sweeper", plan, 0))
     trial = study.ask()
-    known = space.distributions(plan)
+    known = optuna_space.distributions(plan)
     trial.suggest_categorical("strategy", known["strategy"].choices)
     for name, value in (("strategy", "lora"), ("lora.head_init", "random")):
         internal = known[name].to_internal_repr(value)
         if name not in trial.params:
             study._storage.set_trial_param(trial._trial_id, name, internal, known[name])
     again = optuna.Trial(study, trial._trial_id)
-    key, parameters = space.suggest(again, plan)
+    key, parameters = optuna_space.suggest(again, plan)
     assert key == trial.params["strategy"]
     if key == "lora":
         assert parameters["head_init"] == "random"

@@ -60,7 +60,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
         def __str__(self) -> str:
             return "nothing is left"
 
-    monkeypatch.setattr(Search, "outlook", lambda search: Nothing())
+    monkeypatch.setattr(Search, "expected_gain", lambda search: Nothing())
 
 
 @pytest.mark.usefixtures("settled")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from curve_backend import make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from sweeper.facts.record import CorpusFacts
 from sweeper.plan import Parameter, Plan
-from sweeper.search import space
+from sweeper.search import optuna_space
 from sweeper.search.axis import axis_of
+from sweeper.search.candidate_trials import Trials
 from sweeper.search.engine import (
     Rung,
     RungCount,
@@ -23,7 +23,6 @@ from sweeper.search.engine import (
     search,
 )
 from sweeper.search.observations import Observation
-from sweeper.search.proposals import Proposals
 from sweeper.search.search import Search
 from sweeper.search.untrained import NUMBER, Untrained, noted, of_baseline
 from sweeper.trials import BaselineResult
@@ -108,8 +107,8 @@ def test_nothing_follows_from_losses_of_models_that_trials_do_not_begin_as() -> 
 
 def test_parameters_that_do_not_exist_beside_the_probe_are_left_out() -> None:
     plan = make_plan()
-    known = space.distributions(plan)
-    lora = space.candidates(plan)["lora"]
+    known = optuna_space.distributions(plan)
+    lora = optuna_space.candidates(plan)["lora"]
     axes = {
         name: axis_of(name, one, known[f"lora.{name}"])
         for name, one in lora.parameters.items()
@@ -123,7 +122,7 @@ def test_parameters_that_do_not_exist_beside_the_probe_are_left_out() -> None:
 
 
 def test_the_heads_own_trial_counts_before_what_the_baseline_said() -> None:
-    candidates = space.candidates(make_plan())
+    candidates = optuna_space.candidates(make_plan())
     model = candidates["head"].model
     ended = Observation(0, "head", {}, 0.4, True, False, False, "default")
     running = Observation(0, "head", {}, None, False, True, False, "default")
@@ -148,8 +147,7 @@ def test_the_untrained_model_is_gone_out_from_once() -> None:
         return Observation(number, "lora", parameters, loss, True, False, False, "search")
 
     def best(*seen: Observation) -> list[int]:
-        made = Proposals(AXES, seen, np.random.default_rng(0))
-        return [one.number for one in made.incumbents]
+        return [one.number for one in Trials(AXES, seen, RungCount()).incumbents]
 
     untrained = unmoved(Untrained({"": PROBE}))
     assert untrained is not None

@@ -8,25 +8,69 @@ import torch
 
 lm_eval = pytest.importorskip("lm_eval", reason="pip install 'sweeper[lm-eval]'")
 
-from sweeper.errors import SpecError, UsageError  # noqa: E402
+from sweeper.errors import UsageError  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402
 from sweeper.strategies.base import Setting  # noqa: E402
 from sweeper.strategies.discovery import strategy as strategy_named  # noqa: E402
-from sweeper.suite.definition import read_suite  # noqa: E402
+from sweeper.suite import models  # noqa: E402
+from sweeper.suite.code_metric import PERMISSION  # noqa: E402
 from sweeper.suite.evaluate import _Evaluation  # noqa: E402
-from sweeper.suite.lm_eval_tasks import _matches, _prepare, named_tasks  # noqa: E402
 from sweeper.suite.scores import EvaluationRequest, ModelScores, TrialToScore  # noqa: E402
 from sweeper.training.base_model.keeper import load_base  # noqa: E402
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained  # noqa: E402
 
-SUITE = """
-tasks:
-  choice: {file: choice.jsonl, kind: multiple-choice, fewshot: 1, limit: 6, prompt: "{question}"}
-  letters: {file: choice.jsonl, kind: multiple-choice, letters: true, prompt: "{question}"}
-  writing: {file: writing.csv, kind: generation, max_new_tokens: 4, prompt: "{question}"}
-  program: {file: program.jsonl, kind: code, max_new_tokens: 2}
-  reading: {file: reading.txt, kind: text}
+CHOICE = """
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: choice.jsonl}}
+test_split: train
+fewshot_split: train
+fewshot_config: {{sampler: first_n}}
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_target: answer
+metric_list: [{{metric: {metric}, aggregation: mean, higher_is_better: true}}]
 """
+WRITING = """
+task: {name}
+dataset_path: {format}
+dataset_kwargs: {{data_files: {file}}}
+test_split: train
+output_type: generate_until
+doc_to_text: "{text}"
+doc_to_target: "{target}"
+generation_kwargs: {{until: ["\\n\\n"], max_gen_toks: {tokens}, do_sample: false}}
+metric_list: [{{metric: {metric}, aggregation: mean, higher_is_better: true}}]
+"""
+CODE = """
+unsafe_code: true
+filter_list:
+  - name: create_test
+    filter: [{function: custom, filter_fn: !function sweeper.suite.code_metric.build_predictions}]
+"""
+TASKS = {
+    "choice": CHOICE.format(name="choice", metric="acc_norm")
+    + "doc_to_choice: choices\nnum_fewshot: 1\nmetadata: {limit: 6}\n",
+    "letters": CHOICE.format(name="letters", metric="acc") + "doc_to_choice: [A, B]\n",
+    "program": WRITING.format(
+        name="program", format="json", file="program.jsonl", text="{{prompt}}", target="{{tests}}",
+        tokens=2, metric="!function sweeper.suite.code_metric.pass_at_1",
+    ) + CODE,
+    "reading": """
+task: reading
+dataset_path: json
+dataset_kwargs: {data_files: reading.jsonl}
+test_split: train
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{text}}"
+metric_list: [{metric: bits_per_byte, aggregation: bits_per_byte, higher_is_better: false}]
+""",
+    "writing": WRITING.format(
+        name="writing", format="csv", file="writing.csv", text="{{question}}",
+        target="{{answer}}", tokens=4, metric="exact_match",
+    ),
+}  # fmt: skip
 PARAMETERS = {
     "lora": {"r": 4, "lora_alpha": 8, "target_modules": "qkvo", "learning_rate": 1e-3},
     "prefix": {"num_virtual_tokens": 3, "learning_rate": 1e-2, "prefix_init": "random"},
@@ -35,22 +79,31 @@ PARAMETERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _permission(monkeypatch):
+    monkeypatch.setenv(PERMISSION, "1")
+
+
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
+    """A folder of tasks over local files."""
+    folder = tmp_path / "suite"
+    folder.mkdir()
     rows = [
         {"question": f"the {word}", "choices": ["apple iron", "nile"], "answer": index % 2}
         for index, word in enumerate(
             ("apple", "pear", "plum", "iron", "zinc", "gold", "nile", "rhine", "volga")
         )
     ]
-    (tmp_path / "choice.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (tmp_path / "writing.csv").write_text("question,answer\nold apple,pear\nnew iron,zinc\n")
+    (folder / "choice.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "writing.csv").write_text("question,answer\nold apple,pear\nnew iron,zinc\n")
     program = {"prompt": "x = 1\n", "tests": "assert x == 1"}
-    (tmp_path / "program.jsonl").write_text(json.dumps(program))
-    (tmp_path / "reading.txt").write_text("the old nile\n\na big pear near the new iron\n")
-    path = tmp_path / "suite.yaml"
-    path.write_text(SUITE)
-    return path
+    (folder / "program.jsonl").write_text(json.dumps(program))
+    texts = [{"text": "the old nile"}, {"text": "a big pear near the new iron"}]
+    (folder / "reading.jsonl").write_text("\n".join(map(json.dumps, texts)))
+    for name, content in TASKS.items():
+        (folder / f"{name}.yaml").write_text(content)
+    return folder
 
 
 @pytest.fixture
@@ -89,10 +142,10 @@ def _tokenizer_that_ends_texts(model_folders):
 
 @pytest.fixture
 def request_for(suite, model_folders, tmp_path, facts_of_llama):
-    def make(*trials: TrialToScore, **changes) -> EvaluationRequest:
+    def make(*trials: TrialToScore, task: str = "", **changes) -> EvaluationRequest:
         folder = model_folders["llama"]
         return EvaluationRequest(
-            suite=read_suite(suite),
+            suite=str(suite / f"{task}.yaml" if task else suite),
             folder=str(tmp_path / "evaluations"),
             models=(ModelSpec(id=str(folder)),),
             facts=(facts_of_llama,),
@@ -120,39 +173,40 @@ def test_base_and_every_kind_of_adapter_are_scored_on_the_same_items(
     model = str(model_folders["llama"])
     names = list(PARAMETERS)
     trials = [_trial(i, name, model, trained_llama(name)) for i, name in enumerate(names)]
-    _Evaluation(request_for(*trials)).run()
+    _Evaluation(request_for(*trials), tmp_path).run()
 
     kept = tmp_path / "evaluations"
     base = ModelScores.read(next(kept.glob("base-*.json")))
     tuned = [ModelScores.read(kept / f"trial-{i}.json") for i in range(len(names))]
     assert [task.task for task in base.tasks] == [
-        "choice", "letters", "writing", "program", "reading",
+        "choice", "letters", "program", "reading", "writing",
     ]  # fmt: skip
-    assert [len(task.scores) for task in base.tasks] == [6, 9, 2, 1, 2]
-    assert [task.total_items for task in base.tasks] == [9, 9, 2, 1, 2]
-    assert base.tasks[0].shots == 1
-    assert base.tasks[4].unit == "nats/token"
-    assert base.tasks[4].weights == (3.0, 7.0)
+    assert [len(task.scores) for task in base.tasks] == [6, 9, 1, 2, 2]
+    assert [task.total_items for task in base.tasks] == [9, 9, 1, 2, 2]
+    metrics = ["acc_norm", "acc", "pass@1", "loss", "exact_match"]
+    assert [task.metric for task in base.tasks] == metrics
+    assert [task.shots for task in base.tasks] == [1, 0, 0, 0, 0]
+    assert base.tasks[3].unit == "nats/token"
+    assert base.tasks[3].weights == (3.0, 7.0)
     for scores in tuned:
         for task in scores.tasks:
             same = base.task(task.task, task.digest)
             assert same is not None
             assert same.keys == task.keys
         # What was trained is in it: another loss on the same text.
-        assert scores.tasks[4].scores != base.tasks[4].scores
+        assert scores.tasks[3].scores != base.tasks[3].scores
 
     # Nothing is scored twice, and another run takes the base's scores over.
     capfd.readouterr()
-    _Evaluation(request_for(*trials)).run()
+    _Evaluation(request_for(*trials), tmp_path).run()
     other = request_for().model_copy(update={"folder": str(tmp_path / "other")})
-    _Evaluation(other).run()
+    _Evaluation(other, tmp_path).run()
     assert capfd.readouterr().out == ""
     assert ModelScores.read(next((tmp_path / "other").glob("base-*.json"))).tasks == base.tasks
 
 
-def test_the_loss_of_a_text_is_the_models_own(request_for, model_folders, tmp_path, suite):
-    suite.write_text("tasks: {reading: {file: reading.txt, kind: text}}")
-    _Evaluation(request_for()).run()
+def test_the_loss_of_a_text_is_the_models_own(request_for, model_folders, tmp_path):
+    _Evaluation(request_for(task="reading"), tmp_path).run()
     (task,) = ModelScores.read(next((tmp_path / "evaluations").glob("base-*.json"))).tasks
     model = load_base(model_folders["llama"], "CAUSAL_LM", torch.float32, torch.device("cpu"))
     words = ["[CLS]", "the", "old", "nile"]
@@ -164,71 +218,47 @@ def test_the_loss_of_a_text_is_the_models_own(request_for, model_folders, tmp_pa
     assert task.scores[0] == pytest.approx(float(loss), rel=1e-4)
 
 
-def test_code_is_judged_by_its_tests_behind_walls(request_for, tmp_path, suite):
+def test_code_is_judged_by_its_tests_in_the_sandbox(request_for, tmp_path, suite):
     rows = [
-        {"prompt": "x = 1\n", "tests": "assert True"},
-        {"prompt": "x = 1\n", "tests": "assert False"},
+        {"prompt": "x = 1\n#", "tests": "assert x == 1"},
+        {"prompt": "x = 1\n#", "tests": "assert x == 2"},
     ]
-    (tmp_path / "program.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    suite.write_text("tasks: {p: {file: program.jsonl, kind: code, max_new_tokens: 1}}")
-    _Evaluation(request_for()).run()
-    task = ModelScores.read(next((tmp_path / "evaluations").glob("base-*.json"))).tasks[0]
+    (suite / "program.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    _Evaluation(request_for(task="program"), tmp_path).run()
+    (task,) = ModelScores.read(next((tmp_path / "evaluations").glob("base-*.json"))).tasks
     assert task.metric == "pass@1"
-    assert task.scores[1] == 0.0
+    assert task.scores == (1.0, 0.0)
 
 
-@pytest.mark.parametrize(
-    ("keys", "output", "right"),
-    [
-        ({"answer_pattern": r"#### (\S+)"}, "so 9 + 9\n#### 18", True),
-        ({"answer_pattern": r"#### (\S+)"}, "so 9 + 9 is 18", False),
-        ({"answer_pattern": r"#### (\S+)", "output_pattern": r"\d[\d,.]*"}, "it is $18.00.", True),
-        ({}, " 2 * 9\n#### 18 ", True),
-        ({}, "#### 18", False),
-    ],
-)
-def test_an_answer_matches_as_number_or_as_text(suite, keys, output, right):
-    task = read_suite(suite).tasks["writing"].model_copy(update=keys)
-    assert _matches(task, {"answer": "2 * 9\n#### 18"}, output) is right
+def test_progress_is_counted_in_items(request_for, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))  # nothing is scored there yet
+    monkeypatch.setattr(models, "_PROGRESS_SECONDS", 0.0)
+    _Evaluation(request_for(), tmp_path).run()
+    told = [line for line in capfd.readouterr().out.splitlines() if line.startswith("PROGRESS")]
+    assert "PROGRESS letters of base 4 9" in told
+    for name, items in {"choice": 6, "letters": 9, "reading": 2, "writing": 2}.items():
+        mine = [line for line in told if line.startswith(f"PROGRESS {name} of base")]
+        assert mine[-1] == f"PROGRESS {name} of base {items} {items}"
 
 
-class _CodeTask:
-    """What the replacement of lm-eval's own running of code relies on."""
-
-    UNSAFE_CODE = True
-
-    def __init__(self):
-        self.config = {"num_fewshot": 0}
-
-    def get_config(self, key):
-        return self.config.get(key)
-
-    def set_config(self, key, value):
-        self.config[key] = value
-
-    def set_fewshot_seed(self, seed):
-        self.seed = seed
-
-    def doc_to_target(self, doc):
-        return doc["test"]
+def test_a_request_without_models_checks_the_suite(request_for, tmp_path, suite, capfd):
+    request = request_for().model_copy(update={"bases": ()})
+    _Evaluation(request, tmp_path).run()
+    assert capfd.readouterr().out == ""
+    (suite / "choice.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"choice\.jsonl"):
+        _Evaluation(request, tmp_path)
 
 
-def test_code_tasks_by_name_run_behind_walls_and_with_permission_only(suite):
-    asked, task = read_suite(suite).tasks["writing"], _CodeTask()
-    with pytest.raises(UsageError, match="--run-generated-code"):
-        _prepare(task, asked, "humaneval", run_generated_code=False)
-    _prepare(task, asked, "humaneval", run_generated_code=True)
-    judge = task.config["process_results"]
-    assert judge({"test": "assert x == 1"}, [["x = 1"]]) == {"score": 1.0}
-    assert judge({"test": "assert x == 1"}, ["x = 2"]) == {"score": 0.0}
+def test_a_task_without_a_score_of_single_items_is_refused(request_for, tmp_path, suite):
+    path = suite / "letters.yaml"
+    path.write_text(path.read_text().replace("acc, aggregation: mean", "f1, aggregation: f1"))
+    with pytest.raises(UsageError, match="no score of single items"):
+        _Evaluation(request_for(task="letters"), tmp_path).run()
 
 
-def test_names_need_the_hub_and_are_checked(suite):
-    task = read_suite(suite).tasks["writing"]
-    named = task.model_copy(update={"lm_eval": "arc_easi", "file": None})
-    with pytest.raises(SpecError, match="Did you mean 'arc_easy'"):
-        named_tasks("arc", named, run_generated_code=False)
-    known = task.model_copy(update={"lm_eval": "arc_easy", "file": None})
-    with pytest.raises(UsageError, match="cannot be reached") as caught:
-        named_tasks("arc", known, run_generated_code=False)
-    assert "describe a local file" in caught.value.problems[0].fix
+def test_outputs_must_fit_the_model(request_for, tmp_path, suite):
+    path = suite / "writing.yaml"
+    path.write_text(path.read_text().replace("max_gen_toks: 4", "max_gen_toks: 4000"))
+    with pytest.raises(UsageError, match="4000 new tokens"):
+        _Evaluation(request_for(task="writing"), tmp_path).run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from sweeper.data.examples import SPLITS, Dataset, Example
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.base import Evaluation
+from sweeper.underway import Underway
 
 SPECIAL = [
     "<unk>",
@@ -177,6 +178,7 @@ class TinyContext:
 
     task: Any
     model: Any
+    underway: Underway = field(default_factory=Underway)
 
     @property
     def dataset(self) -> Dataset:

@@ -31,6 +31,7 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.job import Job
 from sweeper.trials import RungReport, TrialBudget, TrialConfig
+from sweeper.underway import Underway
 
 TOPICS = {
     "fruit": ("apple", "pear", "plum", "cherry"),
@@ -217,6 +218,29 @@ def make_config() -> Callable[..., TrialConfig]:
     return make
 
 
+class Heard(list[tuple[str, int, int]]):
+    """All that long work tells: a second seems to lie between any two messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seconds = 0.0
+        self.underway = Underway(lambda *message: self.append(message), self._clock)
+
+    def _clock(self) -> float:
+        self._seconds += 1.0
+        return self._seconds
+
+    def of(self, what: str) -> list[int]:
+        """The steps that were told of one piece of work."""
+        return [done for said, done, _ in self if said == what]
+
+
+@pytest.fixture
+def heard() -> Heard:
+    """Collects what is told to its ``underway``."""
+    return Heard()
+
+
 class Reports(list[RungReport]):
     """Collects reports and answers them."""
 
@@ -262,8 +286,14 @@ TIME = Duration(seconds=1, low=1, high=1)
 
 
 @pytest.fixture
-def backend(make_shared, topics, tmp_path):
-    shared: SharedModel = make_shared()
+def kind() -> str:
+    """Which of the tiny models the backend trains."""
+    return "bert"
+
+
+@pytest.fixture
+def backend(make_shared, topics, tmp_path, kind):
+    shared: SharedModel = make_shared(kind)
     data = tmp_path / "data"
     data.mkdir()
     for split, rows in topics.splits.items():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from sweeper.backend import Interrupted
 from sweeper.data.examples import SPLITS, Dataset, Example, Message, digest
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
@@ -210,3 +211,29 @@ def test_the_base_writes_general_text_once_where_none_is_given(
         shared.context.keeper, "lend", lambda *_, **__: pytest.fail("sampled again")
     )
     assert GeneralSet(shared.context, sampling).text == first.text
+
+
+def test_text_that_the_base_writes_is_told_token_by_token(
+    make: Any, home: Path, heard: Any
+) -> None:
+    context = make(general=False).context
+    context.underway = heard.underway
+    assert GeneralSet(context, SelfSampling(texts=6, tokens=8, batch=3)).text.replay
+    steps = heard.of("writing general text")
+    assert steps == sorted(steps)
+    assert {0, 3, 6} <= set(steps)
+    assert len(steps) > 8
+
+
+def test_text_that_the_base_writes_stops_at_a_token(make: Any, home: Path) -> None:
+    context, asked = make(general=False).context, []
+
+    def stop() -> bool:
+        asked.append(True)
+        return len(asked) > 4
+
+    context.underway.should_stop = stop
+    with pytest.raises(Interrupted):
+        _ = GeneralSet(context, SelfSampling(texts=6, tokens=8, batch=3)).text
+    assert len(asked) == 5
+    assert not list((home / "general").glob("[0-9a-f]*"))

@@ -26,6 +26,7 @@ from sweeper.planning.budget.study_phases import (
     timing,
     together,
 )
+from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.costs.trial_seconds import Course
 from sweeper.spec import Spec
 
@@ -153,8 +154,19 @@ def make_budget(
         energy_high_kwh=cost.get("energy_high_kwh"),
         timing=timing(facts.hardware, candidates),
         purchases=tuple(_purchase(c, facts, limit, at_once) for c in candidates),
-        notes=(*_looks(course), *_notes(stops, course.epochs, limit, price), *trial_notes),
+        notes=(
+            *_looks(course),
+            *_notes(stops, course.epochs, limit, price),
+            *_several_gpus(candidates),
+            *trial_notes,
+        ),
     )
+
+
+def _several_gpus(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """A caution where a trial takes several GPUs."""
+    names = [candidate.strategy for candidate in candidates if candidate.gpus_per_trial > 1]
+    return (f"Several GPUs a trial for {', '.join(names)}: {FSDP}.",) if names else ()
 
 
 def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:

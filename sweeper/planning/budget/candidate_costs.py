@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sweeper.data.general import OWN_BATCH, OWN_TEXTS, OWN_TOKENS
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import BATCH, CLASS_WEIGHT, KL, REPLAY, TARGET_MODULES
 from sweeper.plan import Candidate, Duration, Parameter
@@ -90,6 +91,7 @@ def course_of(
         written_items=0 if classes else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
         general_tokens=general_tokens(spec, cap.tokens, looks.below + 1),
+        own_texts=0 if head or spec.data.general else OWN_TEXTS * (1 + model.chat_template),
     )
 
 
@@ -120,7 +122,7 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         * usual_share(candidate.parameters),
         scoring=default.judging(course, course.test_rows),
         writing=default.writing(course),
-        free=candidate.strategy == "head" and bool(course.classes) and _as_baseline(candidate),
+        free=candidate.one_trial and bool(course.classes) and _as_baseline(candidate),
     )
 
 
@@ -173,6 +175,25 @@ def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
         features = clock.judging(course, course.train_rows + course.validation_rows)
         return features + fit_seconds(course)
     return 2 * clock.judging(course, course.validation_rows)
+
+
+def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> float:
+    """General text that the base writes before the first trial that replays or watches it.
+
+    A base that has written some for an earlier run takes it from the cache, which no plan sees.
+    """
+    lead = costs[0].candidate
+    wanted = course.general_tokens > 0 or any(_replays(cost.candidate) for cost in costs)
+    if not wanted or not course.own_texts:
+        return 0.0
+    model = next(m for m in facts.models if m.id == lead.model)
+    clock = _clock(lead, facts, model, course, lead.defaults())
+    return clock.generating(course.own_texts, OWN_TOKENS, OWN_BATCH)
+
+
+def _replays(candidate: Candidate) -> bool:
+    """Whether any trial of a candidate replays general text."""
+    return any(share for _, _, share in _weighted(REPLAY, candidate.parameters.get(REPLAY)))
 
 
 def baseline_scoring(facts: Facts, lead: Candidate, course: Course) -> float:

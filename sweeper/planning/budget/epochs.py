@@ -1,7 +1,4 @@
-"""How many epochs a trial may have: the study's full budget, or a part of it.
-
-Knows one parameter; knows nothing of costs.
-"""
+"""How many epochs a trial may have: the study's full budget, or a part of it."""
 
 from __future__ import annotations
 
@@ -34,9 +31,9 @@ def lengths(epochs: float) -> tuple[float, ...]:
 def with_epochs(
     parameters: dict[str, Parameter], epochs: float, spec: Spec
 ) -> dict[str, Parameter]:
-    """The study's epochs are every candidate's, whatever its own rules say of the range.
+    """The parameters with the study's number of epochs, whatever the strategy's own range.
 
-    They are searched up to there, unless the user said how many.
+    Fewer epochs are searched too, unless the user set the number.
     """
     old = parameters.get(EPOCHS)
     if old is None:
@@ -54,7 +51,7 @@ def with_epochs(
 
 
 def usual_share(parameters: Mapping[str, Parameter]) -> float:
-    """What share of a full budget trials have before any of them is stopped, by the prior."""
+    """Mean share of a full budget that trials are given, by the prior and before pruning."""
     found = parameters.get(EPOCHS)
     if found is None or not found.searched or found.choices is None:
         return 1.0

@@ -1,6 +1,6 @@
 """When a trial is looked at before its end, and on how much validation, so that looking is cheap.
 
-Knows shares of a trial's work; knows nothing of seconds, devices or of what is decided at a look.
+Works with shares of a trial's work, not with seconds.
 """
 
 from __future__ import annotations

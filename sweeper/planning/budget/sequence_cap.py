@@ -1,6 +1,6 @@
 """The sequence cap: how many tokens of an example a model will see, and why that many.
 
-Knows nothing about memory; a cap that does not fit is the fitting's business.
+Memory is not considered here; ``fitting`` rejects a cap that does not fit.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ANSWERED = "lose the beginning of their prompt, or are left out where the answe
 
 
 def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
-    """Long enough for 99% of the examples, within the model's context; the user's word wins."""
+    """The user's cap, else the length that 99% of the examples fit into, within the context."""
     lengths = facts.data.lengths
     context = model.context_length
     wanted = spec.training.max_length
@@ -63,7 +63,7 @@ def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
 
 
 def _cuts(lengths: LengthFacts, tokens: int) -> str:
-    """Which share of the examples is longer, as far as the percentiles tell."""
+    """The share of examples that are longer, estimated from the percentiles."""
     if lengths.longest <= tokens:
         return ""
     if lengths.p99 <= tokens:

@@ -1,6 +1,6 @@
-"""What the parts of a study take, as ranges: search, confirmation, all beside them, and the bill.
+"""Seconds of a study's parts as ranges (search, confirmation, the rest), and its cost.
 
-Knows the costs of candidates; the user's budget is ``budget``'s.
+The user's budget is applied in ``budget``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from sweeper.planning.budget.candidate_costs import (
     Priced,
     baseline_scoring,
     baseline_seconds,
+    own_text_seconds,
 )
 from sweeper.planning.costs.trial_seconds import Course
 from sweeper.spec import SearchSpec
 
 
 def timing(hardware: HardwareFacts, candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """What the plan's seconds rest on, in words."""
+    """What the plan's seconds are estimated from, in words."""
     learned = [
         f"{candidate.strategy}: {note.removeprefix('time: ')}"
         for candidate in candidates
@@ -38,7 +39,7 @@ def timing(hardware: HardwareFacts, candidates: Sequence[Candidate]) -> tuple[st
 
 
 def spread_of(candidates: Sequence[Candidate]) -> tuple[float, float]:
-    """Factors from the middle to the ends, the widest of the candidates'."""
+    """The widest range of any candidate, as factors of its expected seconds."""
     whole = [c.duration for c in candidates if c.duration.seconds > 0]
     if not whole:
         return 1.0, 1.0
@@ -54,7 +55,7 @@ def _range(least: float, middle: float, most: float, spread: tuple[float, float]
 
 
 def together(*parts: Duration) -> Duration:
-    """One after the other: the machine is slow or fast in all of them."""
+    """The sum of ranges; low ends are added to low ends, since one machine runs all parts."""
     return Duration(
         seconds=round(sum(part.seconds for part in parts), 3),
         low=round(sum(part.low for part in parts), 3),
@@ -121,7 +122,8 @@ def beside_seconds(
     side_by_side: int,
     spread: tuple[float, float],
 ) -> Duration:
-    """What is neither search nor confirmation: the start, baselines, and the test split."""
+    """What is neither search nor confirmation: the start, baselines, the test split, and general
+    text that the base writes itself."""
     lead = costs[0].candidate
     trainings = search.finalists * search.confirmation_seeds
     scoring = sum(cost.scoring + BETWEEN_SECONDS for cost in costs) / len(costs)
@@ -130,15 +132,16 @@ def beside_seconds(
         START_SECONDS
         + baseline_seconds(facts, lead, course)
         + baseline_scoring(facts, lead, course)
+        + own_text_seconds(facts, costs, course)
         + (trainings * scoring + search.finalists * writing) / side_by_side
     )
     return _range(seconds, seconds, seconds, spread)
 
 
 def bill(sweep: Duration, devices: float, hardware: HardwareFacts) -> dict[str, float]:
-    """Money and energy of all devices over the sweep, as ranges; empty where nothing is known.
+    """Cost and energy of all devices over the sweep, as ranges; empty if unknown.
 
-    Cards are counted at their board power, which is what they are limited to: less is likely.
+    Energy uses each card's power limit, so the true value is likely lower.
     """
     found: dict[str, float] = {}
     low, high = sweep.low * devices / 3600, sweep.high * devices / 3600

@@ -42,6 +42,8 @@ class Course:
         written_tokens: Tokens of an answer.
         general_tokens: Of general text that is scored at rungs and at the end.
         rung_every: Rungs from one look to the next.
+        own_texts: General texts that the base writes if a trial needs some; 0 where the user gave
+            them or no trial can use them.
     """
 
     train_rows: int
@@ -57,6 +59,7 @@ class Course:
     written_tokens: float = 0.0
     general_tokens: int = 0
     rung_every: int = 1
+    own_texts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Clock:
 
     def training(self, course: Course) -> float:
         """A full budget's optimizer steps; for a frozen model its one pass over the examples."""
-        if self.setup.strategy == "head":
+        if not self.setup.traits.gradients_through_base:
             return self.judging(course, course.train_rows) + fit_seconds(course)
         batch = self.setup.micro_batch * self.setup.gradient_accumulation_steps * self.setup.gpus
         steps = max(1, math.ceil(course.epochs * math.ceil(course.train_rows / batch)))
@@ -95,7 +98,7 @@ class Clock:
 
     def rungs(self, course: Course) -> float:
         """All validation of a full budget."""
-        if self.setup.strategy == "head":
+        if not self.setup.traits.gradients_through_base:
             return self.judging(course, course.validation_rows)
         looks = course.rungs // course.rung_every
         below = (looks - 1) * self.judging(course, course.rung_items)
@@ -120,9 +123,12 @@ class Clock:
         """Answers to the first test items, token by token."""
         if not course.written_items or course.classes:
             return 0.0
-        work = evaluation(self.model, self.setup, _WRITING_BATCH, 1)
-        parts = math.ceil(course.written_items / _WRITING_BATCH)
-        return parts * course.written_tokens * self.speed.seconds(work)
+        return self.generating(course.written_items, course.written_tokens, _WRITING_BATCH)
+
+    def generating(self, texts: int, tokens: float, batch: int) -> float:
+        """So many texts of so many tokens, token by token, so many texts at a time."""
+        work = evaluation(self.model, self.setup, batch, 1)
+        return math.ceil(texts / batch) * tokens * self.speed.seconds(work)
 
 
 def fit_seconds(course: Course) -> float:

@@ -1,4 +1,4 @@
-"""What the rules make of each strategy for one model: its score, its reasons, its parameters.
+"""The score, reasons and parameters of each strategy after the rules, for one model.
 
 Knows nothing about memory and time.
 """
@@ -63,7 +63,7 @@ def notes(rules: Iterable[Rule], values: Values, kind: str) -> tuple[Reason, ...
 
 
 def reason(rule: Rule, why: str, effect: str = "", weight: float = 0.0) -> Reason:
-    """A rule as a plan shows it."""
+    """The rule as an entry of a plan's reasons."""
     return Reason(
         rule=rule.id, title=rule.title, why=why, source=rule.source, effect=effect, weight=weight
     )
@@ -135,9 +135,9 @@ def _apply(
 
 
 def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
-    """A default that is computed from a fact becomes a number.
+    """The change with a default that was computed from a fact.
 
-    A range that does not hold it moves there, at its old width.
+    A range that does not contain it is moved there and keeps its width.
     """
     if change.default_from is None:
         return change
@@ -158,16 +158,16 @@ def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
 
 
 def _refines(new: Parameter, old: Parameter) -> bool:
-    """The new range lies within the old one: a refinement, not a disagreement."""
+    """Whether the new range lies within the old one, which is no disagreement."""
     if new.choices is not None:
         return set(new.choices) <= set(old.choices or ())
     return _number(old.low) <= _number(new.low) and _number(new.high) <= _number(old.high)
 
 
 def _disagreements(settings: _Settings) -> Iterator[Reason]:
-    """Where what the plan follows lies outside of what a rule before it says: one a parameter.
+    """Cautions where the final range of a parameter leaves that of an earlier rule, one each.
 
-    What overruled that rule only for a time is not told, since the plan does not follow it.
+    Rules between the two are not mentioned, since the plan does not follow them.
     """
     for parameter, said in settings.items():
         rule, new = said[-1]
@@ -178,7 +178,7 @@ def _disagreements(settings: _Settings) -> Iterator[Reason]:
 
 
 def _kept(standing: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
-    """Where rules would change what a strategy file of a later folder states: one a parameter."""
+    """Cautions where a user's strategy file kept rules from changing a parameter, one each."""
     for parameter, said in held_back.items():
         rule, other = said[-1]
         kept, given = describe(standing.parameters[parameter]), describe(other)
@@ -195,7 +195,7 @@ def _kept(standing: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
 def _disagreement(
     rule: Rule, parameter: str, new: Parameter, earlier: Rule, old: Parameter
 ) -> Reason:
-    """A caution that shows both sides where a rule overrules what another has set."""
+    """The caution with both ranges and their sources."""
     text = (
         f"{parameter}: {earlier.title} gives {describe(old)} ({earlier.source}); {rule.title} "
         f"gives {describe(new)} ({rule.source}). The plan follows the second."
@@ -257,7 +257,7 @@ def _number(value: object) -> float:
 
 
 def describe(parameter: Parameter) -> str:
-    """The range and the default in one phrase."""
+    """The range and the default, as in ``1e-4 to 3e-4 (2e-4)``."""
     if parameter.choices is not None:
         choices = "|".join(str(choice) for choice in parameter.choices)
         return (
@@ -270,7 +270,7 @@ def describe(parameter: Parameter) -> str:
 
 
 def written(value: float) -> str:
-    """A number of a range: small ones in scientific form, as learning rates are written."""
+    """A number as text; numbers below 0.01 in scientific notation."""
     return units.rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"
 
 

@@ -70,7 +70,7 @@ class Group:
     parts: tuple[Comparison | Group, ...]
 
     def holds(self, values: Values) -> bool | None:
-        """Three-valued: an unknown part decides nothing that the known parts do not decide."""
+        """True, false, or None where unknown parts could change the result."""
         return self.join(tuple(part.holds(values) for part in self.parts))
 
     def join(self, results: tuple[bool | None, ...]) -> bool | None:

@@ -26,7 +26,7 @@ NEAR_FACTOR = 4.0
 
 @dataclass(frozen=True, slots=True)
 class FiredRule:
-    """A rule that fired for a model: when it does, and what it did."""
+    """A rule that fired for a model, with its condition and effects."""
 
     rule: str
     title: str
@@ -59,7 +59,7 @@ class NearMiss:
 
 
 def request_of(plan: Plan) -> Spec:
-    """A request that leads to the facts of a plan, for plans whose request is not at hand."""
+    """The request that a plan's facts imply, for a plan without its sweep.yaml."""
     facts = plan.facts
     return Spec(
         task=facts.task,
@@ -92,8 +92,8 @@ def fired_rules(spec: Spec, facts: Facts, book: RuleBook | None = None) -> tuple
 def near_misses(spec: Spec, facts: Facts, book: RuleBook | None = None) -> tuple[NearMiss, ...]:
     """Rules that one comparison keeps from firing, the nearest first.
 
-    Counts a number within a factor of four of its bound, and what the user could state or choose.
-    What cannot be otherwise (the task, the model's kind) is no near miss.
+    Counts numbers within a factor of four of their bound, and facts that the user can set.
+    Facts that the user cannot change (the task, the model's kind) do not count.
     """
     found: list[tuple[float, NearMiss]] = []
     for model, values, rule in _rules(spec, facts, book):
@@ -121,7 +121,7 @@ def _near_miss(model: str, rule: Rule, test: Comparison, values: Values) -> Near
 
 
 def _distance(test: Comparison, values: Values) -> float | None:
-    """Doublings between a number and its bound; None where the fact is not near it."""
+    """Number of doublings between a fact and its bound; None if the fact is not near it."""
     value = values[test.fact]
     far = math.log2(NEAR_FACTOR)
     if value is not None and test.operator in ("min", "max", "above", "below"):
@@ -177,7 +177,7 @@ def _rules(spec: Spec, facts: Facts, book: RuleBook | None) -> Iterator[tuple[st
 
 
 def _with(condition: Condition, flipped: Comparison, values: Values) -> bool | None:
-    """The condition's value if one comparison came out the other way."""
+    """The condition's value with the result of one comparison reversed."""
     if isinstance(condition, Comparison):
         result = condition.holds(values)
         return not result if condition is flipped else result

@@ -1,6 +1,6 @@
-"""The table of named facts that rules may ask about: what each one means, and its value.
+"""The table of named facts that rules may use, with their descriptions and values.
 
-A fact that is not known is None. Knows nothing of rules and strategies.
+The value of an unknown fact is None.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _train_tokens(data: DataFacts) -> float | None:
 
 
 def _output_tokens_per_parameter(scene: Scene) -> Value:
-    """What there is to learn: one label a row, or the answer's tokens (all, if not told apart)."""
+    """Labels, or tokens of answers (of whole texts if unknown), over parameters of the model."""
     data = scene.facts.data
     if scene.facts.task == "classification":
         return data.train_rows / scene.model.parameters

@@ -1,6 +1,6 @@
-"""What a named fact is, what it is computed from, and how its value is written.
+"""The type of a named fact: its value, what it is computed from, and its text.
 
-Knows no fact by name; the table of them is ``fact_table``.
+The facts themselves are in ``fact_table``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Fact:
         description: What it is and how it is computed.
         compute: Its value in a scene; None where it is not known.
         unit: Of a number.
-        chosen: The user decides it and could decide otherwise.
+        chosen: Whether the user sets it.
     """
 
     name: str
@@ -60,7 +60,7 @@ def number(
 
 
 def flag(name: str, description: str, compute: Compute, *, chosen: bool = False) -> Fact:
-    """A fact that holds or does not."""
+    """A fact that is true or false."""
     return Fact(name, "flag", description, compute, chosen=chosen)
 
 
@@ -72,7 +72,7 @@ def word(
     *,
     chosen: bool = False,
 ) -> Fact:
-    """A fact that is one word, of a list if it has one."""
+    """A fact that is one word, from a fixed list if there is one."""
     return Fact(name, "word", description, compute, words=words, chosen=chosen)
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweeper.declared.traits import Traits
 from sweeper.errors import Problem, near_match
-from sweeper.yamlfile import Document, Path_, read
+from sweeper.yamlfile import Document, Path_, read_all
 
 SHARED = "shared"
 
@@ -23,17 +24,17 @@ class StrategyFile:
     """A strategy file and where it stands among the folders.
 
     Args:
-        stem: Its name without the suffix.
         layer: The place of its folder: 0 is what ships, a later folder wins over an earlier one.
         layers: For each parameter the place of the last folder that states something of it.
         parent: The file of the strategy that it extends.
+        traits: What the strategy is, whatever its ranges.
     """
 
-    stem: str
-    layer: int
     document: Document
+    layer: int
     layers: dict[str, int] = field(default_factory=dict)
     parent: StrategyFile | None = None
+    traits: Traits = field(default_factory=lambda: Traits(""))
 
 
 @dataclass
@@ -51,17 +52,16 @@ class SharedParameters:
     def add(self, folder: Path, layer: int, problems: list[Problem]) -> list[Document]:
         """Read every file of a folder; returns these files."""
         documents = []
-        for path in sorted(folder.glob("*.yaml")):
-            document = read(path)
-            problems += document.problems
+        for document in read_all(sorted(folder.glob("*.yaml")), problems):
             if not isinstance(document.data, Mapping):
                 what = "this file does not declare parameters"
                 problems.append(Problem(what, where=document.name))
                 continue
             documents.append(document)
-            names = self.files.setdefault(path.stem, [])
-            names += [name for name in document.data if name not in names]
-            self.documents |= dict.fromkeys(document.data, (document, layer))
+            declared = [name for name, item in document.data.items() if isinstance(item, Mapping)]
+            names = self.files.setdefault(document.stem, [])
+            names += [name for name in declared if name not in names]
+            self.documents |= dict.fromkeys(declared, (document, layer))
         return documents
 
     def include(self, file: StrategyFile, problems: list[Problem]) -> None:
@@ -90,7 +90,7 @@ class SharedParameters:
                 continue
             known = [*self.documents, *(() if changed else self.files)]
             if name not in known:
-                what, fix = f"there is no shared parameter {name!r}", near_match(name, known)
+                what, fix = f"there is no shared parameter {name!r}", near_match(str(name), known)
                 where = file.document.where(("parameters", name))
                 problems.append(Problem(what, "", fix, where))
                 continue

@@ -5,7 +5,6 @@ Made once for each model and worker; knows no trial and no first stage.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from sweeper.data.examples import Dataset
-from sweeper.evaluation.judge import Judge, autocast, never
+from sweeper.evaluation.judge import Judge, autocast
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.spec import ModelSpec, Spec
@@ -23,12 +22,11 @@ from sweeper.tasks.classification import Classification
 from sweeper.tasks.discovery import task_of
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.trials import EncodingNote
+from sweeper.underway import Underway
 
 
 class ModelContext:
     """A base model and a data set, ready for use; satisfies ``tasks.base.BaselineContext``.
-
-    ``should_stop`` says whether long work here is to end; a trial sets it for its duration.
 
     Args:
         model: As the spec names it.
@@ -40,6 +38,7 @@ class ModelContext:
         evaluation_batch: For baselines; trials bring their own.
         device: Where the model computes.
         mixed: Whether the base itself is scored in bf16 under autocast, as trials are.
+        underway: Told how far long work is; ends it when that is wanted.
     """
 
     def __init__(
@@ -53,7 +52,9 @@ class ModelContext:
         evaluation_batch: int,
         device: torch.device,
         mixed: bool = False,
+        underway: Underway | None = None,
     ) -> None:
+        self.underway = underway or Underway()
         self.facts = facts
         self.folder = folder
         self.dataset = dataset
@@ -67,13 +68,13 @@ class ModelContext:
         self.keeper = BaseKeeper(
             folder, self.task.task_type, device, model.trust_remote_code, name=model.id
         )
-        self.should_stop: Callable[[], bool] = never
         self._items: dict[Split, TokenizedSplit] = {}
 
     def items(self, split: Split) -> TokenizedSplit:
         """The tokenised items of a split, made when first asked for."""
         if split not in self._items:
-            self._items[split] = TokenizedSplit(self.task, self.dataset.splits[split])
+            told = self.underway.steps(f"tokenising {split}")
+            self._items[split] = TokenizedSplit(self.task, self.dataset.splits[split], told)
         return self._items[split]
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
@@ -93,8 +94,9 @@ class ModelContext:
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
         """Score an assembled model on a whole split."""
-        items = self.items(split)
-        return Judge(self.task, items, self.evaluation_batch, self.mixed).evaluate(model)
+        told = self.underway.steps(f"scoring {split}")
+        items, batch = self.items(split), self.evaluation_batch
+        return Judge(self.task, items, batch, self.mixed, underway=told).evaluate(model)
 
     def computing(self) -> AbstractContextManager[None]:
         """In the precision in which the base itself is scored."""

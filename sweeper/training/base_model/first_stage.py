@@ -41,6 +41,7 @@ from sweeper.training.loop.progress import TrainingProgress, finite
 from sweeper.training.loop.schedule import optimizer_steps, schedule
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.trials import FirstStageResult
+from sweeper.underway import Underway
 
 RECORD = "first_stage.json"
 FOLDER = "first_stages"
@@ -192,6 +193,7 @@ class FirstStages:
         def waiting() -> None:
             if should_stop():
                 raise Interrupted
+            self._context.underway("waiting for a base that another process trains", 0, 0)
 
         place = home() / FOLDER / self._digest(stage)
         return made_once(
@@ -262,17 +264,12 @@ class FirstStages:
         start = time.perf_counter()
         base = load_base(context.folder, "CAUSAL_LM", torch.float32, context.device)
         mixed = stage.precision == "bf16-mixed"
-        judge = Judge(
-            task,
-            TokenizedSplit(task, documents[:held]),
-            context.evaluation_batch,
-            mixed,
-            should_stop,
-        )
+        told = context.underway.steps("scoring the corpus")
+        items, batch = TokenizedSplit(task, documents[:held]), context.evaluation_batch
+        judge = Judge(task, items, batch, mixed, should_stop, told)
         before = judge.evaluate(base).loss if held else None
-        base, progress = _read(
-            stage, task, task.blocks(documents[held:]), base, folder, should_stop
-        )
+        blocks = task.blocks(documents[held:])
+        base, progress = _read(stage, task, blocks, base, folder, should_stop, context.underway)
         after = finite(judge.evaluate(base).loss, "held-out loss") if held else None
         base.save_pretrained(str(folder))
         context.tokenizer.save_pretrained(str(folder))
@@ -327,6 +324,7 @@ def _read(
     base: nn.Module,
     folder: Path,
     should_stop: Callable[[], bool],
+    underway: Underway,
 ) -> tuple[Any, TrainingProgress]:
     """The base after training on all blocks, and how much that was."""
     strategy = strategy_named(stage.strategy)
@@ -357,7 +355,7 @@ def _read(
         progress=progress,
         mixed=stage.precision == "bf16-mixed",
         settings=settings,
-        callbacks=[_Steps(progress, should_stop)],
+        callbacks=[_Steps(progress, steps, should_stop, underway)],
     ).train()
     checkpoint(base, False)
     merged: Any = adapted.merge_and_unload() if hasattr(adapted, "merge_and_unload") else adapted
@@ -365,13 +363,22 @@ def _read(
 
 
 class _Steps(TrainerCallback):
-    """Counts optimizer steps and stops when told to."""
+    """Counts optimizer steps, tells of them, and stops when told to."""
 
-    def __init__(self, progress: TrainingProgress, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        progress: TrainingProgress,
+        of: int,
+        should_stop: Callable[[], bool],
+        underway: Underway,
+    ) -> None:
         self._progress = progress
+        self._of = of
         self._should_stop = should_stop
+        self._underway = underway
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self._progress.step()
         if self._should_stop():
             raise Interrupted
+        self._underway("reading the corpus", self._progress.steps, self._of)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sweeper.backend import Interrupted
 from sweeper.errors import UsageError
 from sweeper.evaluation.linear_probe import Array, Probe, fit_path
 from sweeper.evaluation.tokenized_items import TokenizedSplit, to_device
@@ -80,7 +79,7 @@ class FrozenFeatures:
         """Frozen pooled features ``(items, width)`` of a split, computed once.
 
         Raises:
-            Interrupted: The context's ``should_stop`` said True.
+            Interrupted: The current trial was told to stop.
         """
         if split not in self._pooled:
             start = time.perf_counter()
@@ -95,13 +94,14 @@ class FrozenFeatures:
         states = base.base_model if context.task.task_type == "CAUSAL_LM" else base
         model = Classifier(states, task.pooling, context.facts.hidden_size, 1)
         features = np.empty((count, context.facts.hidden_size), dtype=np.float32)
+        done = 0
         with torch.no_grad():
             for part, batch in items.batches(count, context.evaluation_batch):
-                if context.should_stop():
-                    raise Interrupted
+                context.underway(f"computing features of {split}", done, count)
                 inputs = to_device(batch, context.device)
                 inputs.pop("labels")
                 features[part] = model.features(inputs).cpu().numpy()
+                done += len(part)
         return features
 
     @cached_property
@@ -141,6 +141,7 @@ class FrozenFeatures:
             task.targets(context.dataset.splits["validation"]),
             len(context.dataset.labels),
             class_weights=class_weights,
+            underway=context.underway.steps("fitting the frozen probe"),
         )
         seconds = time.perf_counter() - start
         seconds += self._pooled_seconds["train"] + self._pooled_seconds["validation"]

@@ -72,7 +72,7 @@ class GeneralSet:
             return general_text(context.task.spec.data, context.dataset)
         place = home() / FOLDER / self._digest()
         written = sampled_texts(
-            place, context.base, context.tokenizer, self._sampling, context.should_stop
+            place, context.base, context.tokenizer, self._sampling, context.underway
         )
         clean = unquoted(written, held_out(context.dataset))
         if len({example.key for example in clean}) < _LEAST:
@@ -154,7 +154,8 @@ class GeneralSet:
             UsageError: See ``text``.
         """
         task, items = self._held_back
-        return Judge(task, items, batch, mixed, should_stop).evaluate(model, count)
+        told = self._context.underway.steps("scoring general text")
+        return Judge(task, items, batch, mixed, should_stop, told).evaluate(model, count)
 
     def of_base(self, dtype: torch.dtype, mixed: bool, batch: int) -> Evaluation:
         """The untrained base on what was held back; scored once for each precision.
@@ -170,5 +171,5 @@ class GeneralSet:
         key = dtype, mixed
         if key not in self._of_base:
             base = self._context.keeper.lend(dtype)
-            self._of_base[key] = self.measure(base, batch, mixed, self._context.should_stop)
+            self._of_base[key] = self.measure(base, batch, mixed)
         return self._of_base[key]

@@ -17,11 +17,12 @@ from typing import Any
 
 from torch import nn
 
-from sweeper.backend import Interrupted
 from sweeper.cache import made_once
 from sweeper.data.examples import Example, Message, input_key
+from sweeper.data.general import OWN_BATCH, OWN_TEXTS, OWN_TOKENS
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.tasks.chat import Chat
+from sweeper.underway import Underway
 
 TEXTS, RECORD = "texts.json", "sampling.json"
 
@@ -38,10 +39,10 @@ class SelfSampling:
         seed: Of the sampling.
     """
 
-    texts: int = 160
-    tokens: int = 128
+    texts: int = OWN_TEXTS
+    tokens: int = OWN_TOKENS
     temperature: float = 1.0
-    batch: int = 16
+    batch: int = OWN_BATCH
     seed: int = 0
 
 
@@ -50,7 +51,7 @@ def sampled_texts(
     base: Callable[[], nn.Module],
     tokenizer: Any,
     sampling: SelfSampling,
-    should_stop: Callable[[], bool],
+    underway: Underway,
 ) -> tuple[Example, ...]:
     """What the base wrote, from the cache or written now.
 
@@ -59,19 +60,18 @@ def sampled_texts(
         base: Gives the untrained base.
         tokenizer: Of the base.
         sampling: How much, and how.
-        should_stop: Asked before each batch, and while another process writes.
+        underway: Told of each token, and while another process writes.
 
     Raises:
-        Interrupted: ``should_stop`` said True.
+        Interrupted: It was told to stop.
     """
 
     def waiting() -> None:
-        if should_stop():
-            raise Interrupted
+        underway("waiting for general text that another process writes", 0, 0)
 
     def write(folder: Path) -> None:
         start = time.perf_counter()
-        rows = _written(base(), tokenizer, sampling, waiting)
+        rows = _written(base(), tokenizer, sampling, underway)
         seconds = {"seconds": time.perf_counter() - start}
         (folder / TEXTS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
         (folder / RECORD).write_text(json.dumps(asdict(sampling) | seconds), encoding="utf-8")
@@ -90,16 +90,19 @@ def _example(line: int, row: Sequence[str]) -> Example:
 
 
 def _written(
-    base: nn.Module, tokenizer: Any, sampling: SelfSampling, waiting: Callable[[], None]
+    base: nn.Module, tokenizer: Any, sampling: SelfSampling, underway: Underway
 ) -> list[list[str]]:
     """Texts, or questions with answers, without empty and repeated ones."""
     chat = Chat(tokenizer)
     stops = chat.stop_tokens or (0,)
 
-    def say(prompts: list[list[int]]) -> list[str]:
+    def say(prompts: list[list[int]], what: str) -> list[str]:
+        def told(done: int, _: int) -> None:
+            underway(what, start + done, len(prompts))
+
         said: list[str] = []
         for start in range(0, len(prompts), sampling.batch):
-            waiting()
+            told(0, 0)
             part = prompts[start : start + sampling.batch]
             how = Sampling(sampling.temperature, seed=sampling.seed + start)
             answers = generate(
@@ -110,6 +113,7 @@ def _written(
                 max_new_tokens=sampling.tokens,
                 batch_size=sampling.batch,
                 sampling=how,
+                underway=told,
             )
             said += [texts[0] for texts in answers]
         return said
@@ -120,11 +124,12 @@ def _written(
         return 0 < length < sampling.tokens
 
     if not chat.has_template:
-        texts = say([_beginning(tokenizer, stops)] * sampling.texts)
+        texts = say([_beginning(tokenizer, stops)] * sampling.texts, "writing general text")
         return [[text] for text in dict.fromkeys(filter(None, texts))]
-    said = say([chat.opening()] * sampling.texts)
+    said = say([chat.opening()] * sampling.texts, "writing general questions")
     questions = [text for text in dict.fromkeys(said) if whole(text)]
-    answers = say([chat.prompt([Message("user", question)]) for question in questions])
+    prompts = [chat.prompt([Message("user", question)]) for question in questions]
+    answers = say(prompts, "answering general questions")
     return [[q, a] for q, a in zip(questions, answers, strict=True) if whole(a)]
 
 

@@ -33,8 +33,9 @@ class SharedModel:
         heads: tuple[Baseline, ...] = ()
         task, features = self.context.task, self.features
         if isinstance(task, Classification | GenerateLabel):
+            told = self.context.underway.steps("fitting a logistic regression")
             made = classification_baselines(
-                features.classification, lambda: features.probe, features.pooled
+                features.classification, lambda: features.probe, features.pooled, told
             )
             heads = tuple(made)
         return (*heads, *task.baselines(self.context))

@@ -34,14 +34,17 @@ class LengthGroupedBatches(Sampler[int]):
         batch: The effective batch.
         seed: Of the trial; epoch e is shuffled with ``seed + e``.
         least: Batches of a pool, as far as half of an epoch holds them.
+        epoch: The first one, counted from 0.
     """
 
-    def __init__(self, lengths: Sequence[int], batch: int, seed: int, least: int = LEAST) -> None:
+    def __init__(
+        self, lengths: Sequence[int], batch: int, seed: int, least: int = LEAST, epoch: int = 0
+    ) -> None:
         self._lengths = lengths
         self._batch = batch
         self._seed = seed
         self._least = least
-        self._epoch = 0
+        self._epoch = epoch
 
     def __len__(self) -> int:
         return len(self._lengths)

@@ -127,19 +127,25 @@ class MemoryGuard:
         return batching
 
     def run(
-        self, setup: str, planned: Batching, attempt: Callable[[Batching, TrialPhase], Result]
+        self,
+        setup: str,
+        planned: Batching,
+        attempt: Callable[[Batching, TrialPhase], Result],
+        first: Batching | None = None,
     ) -> Result:
         """Call ``attempt`` with ever smaller batches until one fits.
 
         Args:
             setup: See ``start``.
             planned: By the trial's configuration.
-            attempt: Trains from clean weights; leaves none of its memory behind when it raises.
+            attempt: Trains; leaves none of its memory behind when it raises. Every call but the
+                first one starts from clean weights.
+            first: Batches of the first call, where that continues a checkpoint.
 
         Raises:
             TooLarge: It does not fit at one example either.
         """
-        batching = self.start(setup, planned)
+        batching = first or self.start(setup, planned)
         while True:
             phase = TrialPhase()
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ class TrainingProgress:
         check_every: Optimizer steps between two looks at the loss; on a GPU every look waits for
             the device.
         earlier: Seconds of training work that was done before this was made.
+        interrupted: Seconds of the attempts that this one continues, evaluation included.
     """
 
     check_every: int = 1
@@ -29,11 +31,27 @@ class TrainingProgress:
     tokens: int = 0
     replay_tokens: int = 0
     earlier: float = 0.0
+    interrupted: float = 0.0
     evaluation_seconds: float = 0.0
     _started: float = field(default_factory=time.perf_counter)
     _loss: Tensor | None = None
     _norm: Tensor | None = None
     _terms: int = 0
+
+    def state(self) -> dict[str, Any]:
+        """All counts at a rung, where the training loss was just taken."""
+        return {
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "replay_tokens": self.replay_tokens,
+            "interrupted": self.training_seconds + self.evaluation_seconds,
+            "evaluation_seconds": self.evaluation_seconds,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Count on from a saved state."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
     def add(self, loss_sum: Tensor, terms: int, tokens: int) -> None:
         """One micro-batch: its summed loss, over how many terms, from how many tokens."""
@@ -78,7 +96,8 @@ class TrainingProgress:
 
     @property
     def training_seconds(self) -> float:
-        return self.earlier + time.perf_counter() - self._started - self.evaluation_seconds
+        before = self.earlier + self.interrupted
+        return before + time.perf_counter() - self._started - self.evaluation_seconds
 
 
 def finite(loss: float, what: str) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 
@@ -70,6 +71,22 @@ class Replay:
         first, self._debt = self._anywhere()
         self._endless = self._shuffled(first)
         self._next = next(self._endless)
+        self._drawn = 0
+
+    def state(self) -> dict[str, Any]:
+        """How much was drawn so far, and the debt."""
+        return {"drawn": self._drawn, "debt": self._debt}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to a saved state. Only for a new object: the draws are repeated."""
+        while self._drawn < state["drawn"]:
+            self._draw()
+        self._debt = state["debt"]
+
+    def _draw(self) -> Feature:
+        drawn, self._next = self._next, next(self._endless)
+        self._drawn += 1
+        return drawn
 
     def _permuted(self) -> list[Feature]:
         order = torch.randperm(len(self._features), generator=self._generator).tolist()
@@ -104,8 +121,7 @@ class Replay:
         drawn: list[Feature] = []
         while self._debt >= len(self._next["input_ids"]):
             self._debt -= len(self._next["input_ids"])
-            drawn.append(self._next)
-            self._next = next(self._endless)
+            drawn.append(self._draw())
         each = -(-len(drawn) // self._ranks)
         weight = (1 - self.share) / max(1.0, task_tokens * self._terms_per_token)
         mine = sorted(drawn[self._rank :: self._ranks], key=lambda f: -len(f["input_ids"]))

@@ -41,6 +41,24 @@ def as_first_rank_says(text: str) -> str:
     return str(said[0])
 
 
+def all_ranks_say(text: str) -> list[str]:
+    """What each rank says, in their order. All of them must call it at the same point."""
+    if ranks_in_all() == 1:
+        return [text]
+    said: list[Any] = [None] * ranks_in_all()
+    dist.all_gather_object(said, text)
+    return [str(one) for one in said]
+
+
+def sum_over_ranks(*counts: int) -> list[int]:
+    """The sum over all ranks of each count. All of them must call it at the same point."""
+    if ranks_in_all() == 1:
+        return list(counts)
+    each: list[Any] = [None] * ranks_in_all()
+    dist.all_gather_object(each, counts)
+    return [sum(column) for column in zip(*each, strict=True)]
+
+
 def check_wrapped(model: nn.Module, *, sharded: bool) -> None:
     """Check that the Trainer wrapped the model as was asked for, and say so in the trial's log.
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from sweeper.evaluation.judge import autocast
 from sweeper.tasks.base import Feature, Task
+from sweeper.training.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.kl_to_base import NearBase
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.replay import Due, Replay
@@ -262,6 +265,25 @@ class TrialTrainer(Trainer):
         norm = super()._clip_grad_norm(model)
         self._progress.saw_gradient(norm)
         return norm
+
+    def write_checkpoint(self) -> Path:
+        """Write a checkpoint as Trainer does; gives its folder in ``output_dir``."""
+        self._save_checkpoint(self.model, None)
+        return Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
+        """What trains, and nothing else: Trainer would write all of the base."""
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_weights(trained_weights(self.model), folder / WEIGHTS)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
+        set_weights(model or self.model, load_file(str(Path(resume_from_checkpoint) / WEIGHTS)))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """None are counted: walking over all parameters at each step costs host time."""

@@ -33,5 +33,5 @@ def fit_head(job: Job, strategy: Strategy) -> TrialResult:
         start = time.perf_counter()
         evaluation = job.judge().evaluate(model)
         job.progress.evaluation_seconds = time.perf_counter() - start
-        job.tell(job.config.budget.rungs, evaluation, None, epochs=1.0)
+        job.tell(job.rung_report(job.config.budget.rungs, evaluation, None, epochs=1.0))
         return job.completed(strategy, model, Final(job.config.budget.rungs, evaluation))

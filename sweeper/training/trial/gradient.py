@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 from torch import nn
 
+from sweeper.checkpoints import UNFINISHED, drop_checkpoints
 from sweeper.strategies.base import Strategy
 from sweeper.training.base_model.first_stage import FirstStage
+from sweeper.training.checkpointing import Saved, Saver
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches
 from sweeper.training.loop.fast_steps import quick_steps
 from sweeper.training.loop.out_of_memory import Batching, TrialPhase, release_memory
 from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
 from sweeper.training.loop.progress import TrainingProgress
+from sweeper.training.loop.replay import Replay
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
-from sweeper.training.loop.sharding import gather_trained, layer_classes
+from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_here
 from sweeper.training.loop.trainer import Guards, TrialTrainer, arguments
 from sweeper.training.trial.assembly import assembled, head_names
 from sweeper.training.trial.guards import look_at_general, prepared
@@ -20,12 +29,16 @@ from sweeper.training.trial.job import Job
 from sweeper.training.trial.rungs import RungWatch
 from sweeper.trials import TrialResult
 
+log = logging.getLogger(__name__)
+
 # On a GPU each look at the loss waits for the device; this many steps lie between two of them.
 _CUDA_CHECK_EVERY = 10
 
 
-def train_once(job: Job, strategy: Strategy, batching: Batching, phase: TrialPhase) -> TrialResult:
-    """Train from clean weights with this batching.
+def train_once(
+    job: Job, strategy: Strategy, batching: Batching, phase: TrialPhase, saved: Saved | None = None
+) -> TrialResult:
+    """Train with this batching, from clean weights or from a checkpoint that had it, too.
 
     Raises:
         Diverged: A loss is not finite.
@@ -37,6 +50,8 @@ def train_once(job: Job, strategy: Strategy, batching: Batching, phase: TrialPha
     # this one's base, and count in its peak.
     release_memory()
     job.batching = batching
+    if saved is None and rank_here() == 0:
+        drop_checkpoints(job.attempt or job.folder)  # of a try at larger batches
     look_at_general(job, strategy, phase)
     read_corpus(job)
     keeper = job.read_base.keeper if job.read_base else None
@@ -46,10 +61,22 @@ def train_once(job: Job, strategy: Strategy, batching: Batching, phase: TrialPha
         job.progress = TrainingProgress(
             check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
         )
-        watch, trainer = _trainer(job, strategy, model, phase, ready.beside(model))
+        guards = ready.beside(model)
+        place, saves = job.attempt or job.folder, _saves(job)
+        output = place / UNFINISHED if saves else place
+        watch, trainer = _trainer(job, strategy, model, phase, guards, output, saved)
+        state = _State(job.progress, watch, guards.replay, lambda: peak.gib(loaded))
+        if saved is not None:
+            state.restore(saved)
+            log.info("continues from %s, step %d", saved.folder.name, job.progress.steps)
+        if saves:
+            saver = Saver(
+                place, trainer.write_checkpoint, state.all, watch.best_weights, job.manifest
+            )
+            watch.save = saver.save
         with quick_steps(model):
-            trainer.train()
-        job.peak_memory_gib = peak.gib(loaded)
+            trainer.train(resume_from_checkpoint=str(saved.folder) if saved else None)
+        job.peak_memory_gib = state.peak_gib()
         if watch.pruned_at is not None:
             return job.pruned(model, watch.pruned_at)
         final = watch.finish()
@@ -57,6 +84,53 @@ def train_once(job: Job, strategy: Strategy, batching: Batching, phase: TrialPha
             watch.score_general()
         gather_trained(model)
         return job.completed(strategy, model, final)
+
+
+@dataclass
+class _State:
+    """What a checkpoint keeps besides the Trainer's own: the state of this rank.
+
+    Args:
+        progress: Of the trial.
+        watch: Of the trial.
+        replay: None where nothing is replayed.
+        peak: Memory peak since this attempt began, in GiB.
+    """
+
+    progress: TrainingProgress
+    watch: RungWatch
+    replay: Replay | None
+    peak: Callable[[], float]
+    earlier_peak: float = 0.0
+
+    def peak_gib(self) -> float:
+        """The peak over all attempts that this trial was continued in."""
+        return max(self.peak(), self.earlier_peak)
+
+    def all(self) -> dict[str, Any]:
+        """As it is at a rung."""
+        return {
+            "progress": self.progress.state(),
+            "rungs": self.watch.state(),
+            "replay": self.replay.state() if self.replay else None,
+            "peak_gib": self.peak_gib(),
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from a checkpoint."""
+        state = saved.state()
+        self.progress.restore(state["progress"])
+        self.watch.restore(state["rungs"], saved.best_weights())
+        if self.replay is not None:
+            self.replay.restore(state["replay"])
+        self.earlier_peak = state["peak_gib"]
+
+
+def _saves(job: Job) -> bool:
+    """Whether the trial writes checkpoints. Those of a model that FSDP spreads are not tested."""
+    if job.config.checkpoints and job.config.sharding == "fsdp":
+        log.warning("no checkpoints are written where FSDP spreads the model over GPUs")
+    return job.config.checkpoints and job.config.sharding != "fsdp"
 
 
 def read_corpus(job: Job) -> None:
@@ -76,7 +150,13 @@ def read_corpus(job: Job) -> None:
 
 
 def _trainer(
-    job: Job, strategy: Strategy, model: nn.Module, phase: TrialPhase, guards: Guards
+    job: Job,
+    strategy: Strategy,
+    model: nn.Module,
+    phase: TrialPhase,
+    guards: Guards,
+    output: Path,
+    saved: Saved | None,
 ) -> tuple[RungWatch, TrialTrainer]:
     config, batching = job.config, job.batching
     train = job.context.items("train")
@@ -89,7 +169,7 @@ def _trainer(
     emphasis = task.emphasis(job.context.items("validation").examples)
     watch = RungWatch(job, model, at, per_epoch, phase, emphasis)
     settings = arguments(
-        job.folder,
+        output,
         steps=steps,
         micro_batch=batching.micro,
         accumulation=batching.accumulation,
@@ -104,7 +184,13 @@ def _trainer(
         model=model,
         task=task,
         features=train.features,
-        order=LengthGroupedBatches(train.lengths, effective, config.seed, least),
+        order=LengthGroupedBatches(
+            train.lengths,
+            effective,
+            config.seed,
+            least,
+            epoch=saved.manifest.optimizer_steps // per_epoch if saved else 0,
+        ),
         # Later, since spreading a model over devices makes other tensors of its weights.
         groups=lambda: strategy.parameter_groups(model, config.parameters, head_names(model)),
         progress=job.progress,

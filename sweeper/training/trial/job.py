@@ -6,6 +6,7 @@ Knows what a result holds; knows nothing of how a model is trained.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from torch import nn
 
 from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
+from sweeper.checkpoints import Checkpoint
 from sweeper.evaluation.judge import Judge
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
@@ -24,8 +26,10 @@ from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import ReadBase
 from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.checkpointing import Saved, usable
 from sweeper.training.loop.out_of_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
+from sweeper.training.loop.sharding import sum_over_ranks
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained
 from sweeper.training.trial.library_versions import versions
 from sweeper.training.trial.ranks import Ranks
@@ -39,6 +43,8 @@ from sweeper.trials import (
     TrialConfig,
     TrialResult,
 )
+
+log = logging.getLogger(__name__)
 
 ITEM_LOSSES = "item_losses.json"
 GENERAL_LOSSES = "general_item_losses.json"
@@ -67,6 +73,9 @@ class Job:
         should_stop: Asked at each step.
         run: The run's folder, where a base that read a corpus is kept for its adapters; None
             leaves it in the cache alone.
+        checkpoint: Of an interrupted attempt, to be continued.
+        attempt: Where checkpoints are written; ``folder`` if None. Several ranks share it.
+        planned: The configuration as planned, where ``config`` has smaller batches.
     """
 
     shared: SharedModel
@@ -75,6 +84,12 @@ class Job:
     report: Callable[[RungReport], Decision]
     should_stop: Callable[[], bool]
     run: Path | None = None
+    checkpoint: Path | None = None
+    attempt: Path | None = None
+    planned: TrialConfig | None = None
+    saved: Saved | None = None
+    earlier: tuple[RungReport, ...] = ()
+    reports: list[RungReport] = field(default_factory=list)
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     batching: Batching = field(init=False)
     peak_memory_gib: float | None = None
@@ -111,6 +126,7 @@ class Job:
             self.batching.evaluation,
             self.mixed,
             self.should_stop,
+            self.context.underway.steps("scoring validation"),
         )
 
     def take_read_base(self, read: ReadBase) -> None:
@@ -136,41 +152,84 @@ class Job:
             model, self.batching.evaluation, self.mixed, self.should_stop, count
         )
 
-    def tell(
+    def open_checkpoint(self) -> None:
+        """Find out whether training can continue from the checkpoint that was named."""
+        if self.checkpoint is None:
+            return
+        config, data = self.planned or self.config, self.context.dataset.fingerprint
+        found = usable(self.checkpoint, config, data)
+        if isinstance(found, str):
+            log.warning(
+                "%s is not used (%s); training starts from clean weights",
+                self.checkpoint.name,
+                found,
+            )
+            return
+        self.continue_from(found)
+
+    def continue_from(self, saved: Saved) -> None:
+        """Let training continue from a checkpoint that can be used."""
+        self.saved = saved
+        self.earlier = saved.manifest.reports
+        self.reports = list(self.earlier)
+        self.first_stage = saved.manifest.first_stage
+        self._reported = saved.manifest.rung
+
+    def manifest(self, rung: int) -> Checkpoint:
+        """What a checkpoint at this rung says about itself."""
+        return Checkpoint(
+            rung=rung,
+            optimizer_steps=self.progress.steps,
+            config=self.planned or self.config,
+            data_fingerprint=self.context.dataset.fingerprint,
+            micro_batch=self.batching.micro,
+            gradient_accumulation_steps=self.batching.accumulation,
+            evaluation_batch=self.batching.evaluation,
+            reports=tuple(self.reports),
+            first_stage=self.first_stage,
+        )
+
+    def rung_report(
         self,
         rung: int,
         evaluation: Evaluation,
         train_loss: float | None,
         epochs: float,
         general_loss: float | None = None,
-    ) -> Decision:
+    ) -> RungReport:
+        """What is known at a rung. Tokens are those of all ranks, which must call this together."""
+        progress = self.progress
+        tokens, replayed = sum_over_ranks(progress.tokens, progress.replay_tokens)
+        report = RungReport(
+            number=self.config.number,
+            attempt=self.config.attempt,
+            rung=rung,
+            validation_loss=evaluation.loss,
+            items=len(evaluation.losses),
+            first_items=self._first(evaluation),
+            general_loss=general_loss,
+            train_loss=train_loss,
+            optimizer_steps=progress.steps,
+            epochs=epochs,
+            tokens=tokens,
+            replay_tokens=replayed,
+            training_seconds=progress.training_seconds,
+            evaluation_seconds=progress.evaluation_seconds,
+            metrics=evaluation.metrics,
+        )
+        self.reports = [*(earlier for earlier in self.reports if earlier.rung < rung), report]
+        return report
+
+    def tell(self, report: RungReport) -> Decision:
         """Report a rung, unless an earlier try of the same trial has.
 
         Raises:
             Interrupted: The answer was to stop.
         """
-        if rung <= self._reported:
+        if report.rung <= self._reported:
             return Decision.CONTINUE
-        self._reported = rung
-        decision = self.report(
-            RungReport(
-                number=self.config.number,
-                attempt=self.config.attempt,
-                rung=rung,
-                validation_loss=evaluation.loss,
-                items=len(evaluation.losses),
-                first_items=self._first(evaluation),
-                general_loss=general_loss,
-                train_loss=train_loss,
-                optimizer_steps=self.progress.steps,
-                epochs=epochs,
-                tokens=self.progress.tokens,
-                replay_tokens=self.progress.replay_tokens,
-                training_seconds=self.progress.training_seconds,
-                evaluation_seconds=self.progress.evaluation_seconds,
-                metrics=evaluation.metrics,
-            )
-        )
+        self._reported = report.rung
+        decision = self.report(report)
         if decision is Decision.STOP:
             raise Interrupted
         return decision
@@ -224,7 +283,7 @@ class Job:
         progress, config = self.progress, self.config
         training, evaluation = progress.training_seconds, progress.evaluation_seconds
         read = self.first_stage.seconds if self.first_stage and self.first_stage.ran_here else 0.0
-        spent = training + evaluation + read
+        spent = training + evaluation + read - progress.interrupted
         return TrialResult(
             number=config.number,
             attempt=config.attempt,

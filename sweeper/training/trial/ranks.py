@@ -1,49 +1,57 @@
-"""Starts the processes that train one trial together, and ends all of them when one ends badly.
+"""One trial on several devices: has torch's launcher start a rank for each, and listens to them.
 
-Each has one GPU; on a CPU they speak through gloo. Passes reports on and decisions back. Knows
-processes and files; how a rank trains is ``rank``.
+Each rank has one GPU; on a CPU they speak through gloo. Reports and decisions are files in the
+attempt's folder. How a rank trains is ``rank``, how ranks are started and ended is ``launch``.
 """
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
-import queue
 import shutil
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import torch
 
-from sweeper.artifact import Artifact
+from sweeper.artifact import Artifact, write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.errors import UsageError
 from sweeper.plan import Plan
 from sweeper.spec import Spec
+from sweeper.training.checkpointing import Saved
+from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, RankFailure
 from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TrialPhase
 from sweeper.trials import RungReport, TrialConfig, TrialResult
+from sweeper.underway import Underway
 
-REQUEST = "request.json"
+REQUEST, REPORT, PROGRESS = "request.json", "report-", "progress.json"
 
-_LOOK_EVERY_SECONDS = 0.1
-# How long a process may take to end by itself once it was told to.
-_PATIENCE_SECONDS = 5.0
+# How often reports and decisions are looked for.
+LOOK_EVERY_SECONDS = 0.1
+
+TRAINER_LOG = "trainer.log"
+_LAUNCHER_LOG = "launcher.log"
 
 
 class RankRequest(Artifact):
-    """What the ranks are to train, and in which run."""
+    """What the ranks are to train, and in which run.
+
+    ``planned`` is the configuration with the batches of the plan, ``attempt`` the folder for
+    checkpoints, ``checkpoint`` one to continue from.
+    """
 
     plan: Plan
     spec: Spec
     config: TrialConfig
+    planned: TrialConfig
+    attempt: str
     run: str | None = None
+    checkpoint: str | None = None
 
 
 def own_folder(folder: Path, rank: int) -> Path:
@@ -54,6 +62,16 @@ def own_folder(folder: Path, rank: int) -> Path:
 def result_file(folder: Path, rank: int) -> Path:
     """Where a rank writes how its part ended."""
     return folder / f"result-{rank}.json"
+
+
+def report_file(folder: Path, rung: int) -> Path:
+    """Where the first rank writes what is known at a rung."""
+    return folder / f"{REPORT}{rung}.json"
+
+
+def decision_file(folder: Path, rung: int) -> Path:
+    """Where it finds the answer."""
+    return folder / f"decision-{rung}"
 
 
 def read_result(folder: Path, rank: int) -> TrialResult | None:
@@ -94,6 +112,8 @@ class Ranks:
         report: Told of each rung once.
         should_stop: Asked all the time.
         run: The run's folder, if it has one.
+        saved: A checkpoint that the first try continues from.
+        underway: Told how far the first rank is.
     """
 
     plan: Plan
@@ -103,8 +123,8 @@ class Ranks:
     report: Callable[[RungReport], Decision]
     should_stop: Callable[[], bool]
     run: Path | None = None
-    _processes: list[subprocess.Popen[str]] = field(default_factory=list)
-    _listener: threading.Thread | None = None
+    saved: Saved | None = None
+    underway: Underway = field(default_factory=Underway)
     _reported: int = 0
 
     def train(self, config: TrialConfig) -> TrialResult:
@@ -124,92 +144,69 @@ class Ranks:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         run = None if self.run is None else str(self.run.resolve())
-        request = RankRequest(plan=self.plan, spec=self.spec, config=config, run=run)
+        saved, self.saved = self.saved, None
+        if saved is not None:
+            self._reported = saved.manifest.rung
+        request = RankRequest(
+            plan=self.plan,
+            spec=self.spec,
+            config=config,
+            planned=self.config,
+            attempt=str(self.folder.resolve()),
+            run=run,
+            checkpoint=str(saved.folder.resolve()) if saved else None,
+        )
         request.write(place / REQUEST)
-        self._processes.clear()
+        launcher = self._start(place)
         try:
-            self._start(place)
-            self._watch(place)
+            self._watch(launcher, place)
         finally:
-            self._end_all()
-        return self._result(place)
+            _end(launcher)
+            self._gather_logs(place)
+        return self._result(place, launcher.returncode)
 
-    def _start(self, place: Path) -> None:
-        port, command = _free_port(), [sys.executable, "-m", "sweeper.training.rank"]
-        for rank in range(self.config.gpus):
-            with (place / f"rank-{rank}.log").open("w", encoding="utf-8") as log:
-                self._processes.append(
-                    subprocess.Popen(
-                        [*command, str(place.resolve()), str(os.getpid())],
-                        env=_environment(rank, self.config.gpus, port),
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE if rank == 0 else log,
-                        stderr=log,
-                        text=True,
-                    )
-                )
+    def _start(self, place: Path) -> subprocess.Popen[bytes]:
+        ranks, folder = self.config.gpus, str(place.resolve())
+        launch = [sys.executable, "-m", "sweeper.training.launch", str(ranks), str(os.getpid())]
+        with (place / _LAUNCHER_LOG).open("wb") as log:
+            return subprocess.Popen(
+                [*launch, folder, *rank_command(folder)],
+                env=_environment(ranks),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C is for the worker to handle
+            )
 
-    def _watch(self, place: Path) -> None:
-        lines: queue.Queue[str] = queue.Queue()
-        first = self._processes[0]
-        assert first.stdout is not None
-        self._listener = threading.Thread(target=_listen, args=(first.stdout, lines), daemon=True)
-        self._listener.start()
-        while any(process.poll() is None for process in self._processes):
+    def _watch(self, launcher: subprocess.Popen[bytes], place: Path) -> None:
+        while launcher.poll() is None:
             if self.should_stop():
                 raise Interrupted
-            with contextlib.suppress(queue.Empty):
-                self._answer(lines.get(timeout=_LOOK_EVERY_SECONDS))
-            bad = [n for n, process in enumerate(self._processes) if process.poll()]
-            if bad:
-                self._blame(place, bad)
-                return
+            if (progress := place / PROGRESS).is_file():
+                self.underway(*json.loads(progress.read_text(encoding="utf-8")))
+            for path in place.glob(f"{REPORT}*.json"):
+                self._answer(RungReport.read(path), place)
+                path.unlink()
+            time.sleep(LOOK_EVERY_SECONDS)
 
-    def _answer(self, line: str) -> None:
-        report = RungReport.from_json(line)
+    def _answer(self, report: RungReport, place: Path) -> None:
         decision = Decision.CONTINUE
         if report.rung > self._reported:
             self._reported = report.rung
             decision = self.report(report)
         if decision is Decision.STOP:
             raise Interrupted
-        pipe = self._processes[0].stdin
-        assert pipe is not None
-        with contextlib.suppress(BrokenPipeError):
-            pipe.write(decision.value + "\n")
-            pipe.flush()
+        write_text(decision_file(place, report.rung), decision.value)
 
-    def _blame(self, place: Path, bad: list[int]) -> None:
-        """Raise for a rank that ended without a result; those with one say why themselves."""
-        if any(read_result(place, rank) is not None for rank in bad):
-            return
-        rank = bad[0]
-        log = (place / f"rank-{rank}.log").read_text(encoding="utf-8", errors="replace")
-        last = (log.strip().splitlines() or ["no message"])[-1]
-        status = self._processes[rank].returncode
-        raise RuntimeError(f"rank {rank} of {self.config.gpus} ended with status {status}: {last}")
+    def _gather_logs(self, place: Path) -> None:
+        """All that the ranks wrote becomes part of the attempt's log."""
+        with (self.folder / TRAINER_LOG).open("a", encoding="utf-8") as log:
+            for rank in range(self.config.gpus):
+                for path in (own_folder(place, rank) / TRAINER_LOG, *_output(place, rank)):
+                    log.writelines(f"rank {rank}: {line}\n" for line in _lines(path))
+            log.writelines(f"launcher: {line}\n" for line in _lines(place / _LAUNCHER_LOG))
 
-    def _end_all(self) -> None:
-        """No rank outlives the trial: the others would wait for the one that is gone."""
-        for process in self._processes:
-            if process.poll() is None:
-                process.terminate()
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        for process in self._processes:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        if self._listener is not None:
-            self._listener.join()  # the first rank is gone, so its pipe has an end
-        for process in self._processes:
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        pipe.close()
-
-    def _result(self, place: Path) -> TrialResult:
+    def _result(self, place: Path, status: int) -> TrialResult:
         found = [read_result(place, rank) for rank in range(self.config.gpus)]
         results = [result for result in found if result is not None]
         failed = next((result for result in results if result.state == "FAIL"), None)
@@ -217,8 +214,11 @@ class Ranks:
             if failed.failure is not None and failed.failure.kind == "out-of-memory":
                 raise torch.OutOfMemoryError(f"CUDA out of memory: {failed.failure.detail}")
             return failed
+        if status != 0:
+            raise RuntimeError(self._last_words(place, status))
         peaks = [r.peak_memory_gib for r in results if r.peak_memory_gib is not None]
         self._take(own_folder(place, 0))
+        shutil.rmtree(place)
         return results[0].model_copy(
             update={
                 "tokens": sum(result.tokens for result in results),
@@ -227,36 +227,55 @@ class Ranks:
             }
         )
 
+    def _last_words(self, place: Path, status: int) -> str:
+        """Which rank ended first without a result, and the last line that it wrote."""
+        ranks = self.config.gpus
+        if not (place / FAILURE).is_file():
+            last = (_lines(place / _LAUNCHER_LOG) or ["no message"])[-1]
+            return f"the launcher of {ranks} ranks ended with status {status}: {last}"
+        first = RankFailure.read(place / FAILURE)
+        said = [line for path in _output(place, first.rank) for line in _lines(path)]
+        last = (said or ["no message"])[-1]
+        return f"rank {first.rank} of {ranks} ended with status {first.status}: {last}"
+
     def _take(self, first: Path) -> None:
         """What the first rank left becomes the attempt's."""
         for path in first.iterdir():
-            if path.name != "trainer.log":
+            if path.name != TRAINER_LOG:
                 shutil.move(str(path), str(self.folder / path.name))
 
 
-def _listen(pipe: IO[str], lines: queue.Queue[str]) -> None:
-    for line in pipe:
-        lines.put(line)
+def rank_command(folder: str) -> list[str]:
+    """What each rank runs, as arguments of Python."""
+    return ["-m", "sweeper.training.rank", folder]
 
 
-def _environment(rank: int, world: int, port: int) -> dict[str, str]:
-    """As torch.distributed reads it; the machine's threads are divided between the ranks."""
-    return os.environ | {
-        "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // world)),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(world),
-        "LOCAL_WORLD_SIZE": str(world),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+def _end(launcher: subprocess.Popen[bytes]) -> None:
+    """No rank outlives the trial. The launcher ends its ranks; without it the kernel does."""
+    if launcher.poll() is None:
+        launcher.terminate()
+    try:
+        launcher.wait(2 * SHUTDOWN_SECONDS)
+    except subprocess.TimeoutExpired:
+        launcher.kill()
+        launcher.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+def _output(place: Path, rank: int) -> list[Path]:
+    """What a rank wrote to standard output and standard error."""
+    return sorted((place / LOGS).glob(f"*/attempt_0/{rank}/std*.log"), reverse=True)
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    return path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+
+
+def _environment(ranks: int) -> dict[str, str]:
+    """The machine's threads are divided between the ranks."""
+    threads = max(1, torch.get_num_threads() // ranks)
+    return os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def train_in_ranks(ranks: Ranks, guard: MemoryGuard, setup: str) -> TrialResult:
@@ -287,4 +306,4 @@ def train_in_ranks(ranks: Ranks, guard: MemoryGuard, setup: str) -> TrialResult:
     planned = Batching(
         config.micro_batch, config.gradient_accumulation_steps, config.evaluation_batch
     )
-    return guard.run(setup, planned, attempt)
+    return guard.run(setup, planned, attempt, ranks.saved.batching if ranks.saved else None)

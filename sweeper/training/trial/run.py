@@ -13,12 +13,12 @@ from pathlib import Path
 
 from sweeper.errors import SweeperError
 from sweeper.strategies.discovery import strategy as strategy_named
-from sweeper.training.loop.out_of_memory import MemoryGuard, TooLarge
+from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TooLarge, TrialPhase
 from sweeper.training.loop.progress import Diverged
 from sweeper.training.trial.closed_form import fit_head
 from sweeper.training.trial.gradient import read_corpus, train_once
 from sweeper.training.trial.job import Job
-from sweeper.training.trial.ranks import Ranks, train_in_ranks
+from sweeper.training.trial.ranks import TRAINER_LOG, Ranks, train_in_ranks
 from sweeper.trials import TrialResult
 
 _LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
@@ -34,7 +34,7 @@ def train_trial(job: Job, guard: MemoryGuard) -> TrialResult:
     Raises:
         Interrupted: It was told to stop.
     """
-    with trial_log(job.folder / "trainer.log") as log:
+    with trial_log(job.folder / TRAINER_LOG) as log:
         log.info("%s %s", job.config.strategy, job.config.parameters)
         try:
             result = _train(job, guard)
@@ -56,13 +56,16 @@ def _train(job: Job, guard: MemoryGuard) -> TrialResult:
     strategy = strategy_named(job.config.strategy)
     if not strategy.gradient_trained:
         return fit_head(job, strategy)
+    job.open_checkpoint()
     if job.ranks is not None:
         return _together(job, job.ranks, guard)
-    return guard.run(
-        job.config.memory_setup(),
-        job.batching,
-        lambda batching, phase: train_once(job, strategy, batching, phase),
-    )
+
+    def attempt(batching: Batching, phase: TrialPhase) -> TrialResult:
+        saved, job.saved = job.saved, None  # for the first try alone
+        return train_once(job, strategy, batching, phase, saved)
+
+    first = job.saved.batching if job.saved else None
+    return guard.run(job.config.memory_setup(), job.batching, attempt, first)
 
 
 def _together(job: Job, ranks: Ranks, guard: MemoryGuard) -> TrialResult:
@@ -70,6 +73,7 @@ def _together(job: Job, ranks: Ranks, guard: MemoryGuard) -> TrialResult:
     read_corpus(job)
     job.shared.first_stages.forget()
     job.context.keeper.forget()
+    ranks.saved = job.saved
     result = train_in_ranks(ranks, guard, job.config.memory_setup())
     return result.model_copy(update={"first_stage": job.first_stage})
 

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sweeper.backend import Decision, Interrupted
 from sweeper.tasks.base import Evaluation, Floats
+from sweeper.training.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.out_of_memory import TrialPhase
 from sweeper.training.loop.progress import finite
 from sweeper.training.loop.sharding import as_first_rank_says
@@ -79,6 +80,7 @@ class RungWatch(TrainerCallback):
         self._stopped: tuple[int, str] | None = None
         self._last_forgets = False
         self.pruned_at: int | None = None
+        self.save: Callable[[int], None] | None = None
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -87,27 +89,54 @@ class RungWatch(TrainerCallback):
         progress.step()
         if self._job.should_stop():
             raise Interrupted
+        self._job.context.underway("training", progress.steps, max(self._at))
         rungs = self._at.get(progress.steps)
         if rungs is None:
             return
         progress.check()
-        evaluation = self._evaluate(whole=self._budget.rungs in rungs)
+        last = self._budget.rungs in rungs
+        evaluation = self._evaluate(whole=last)
         general, lost = self._lost()
         train_loss = progress.take_train_loss()
         epochs = progress.steps / self._steps_per_epoch
-        for rung in rungs:
-            told = self._job.tell(rung, evaluation, train_loss, epochs, general)
-            if told is Decision.PRUNE:
-                self.pruned_at = rung
-                control.should_training_stop = True
-                return
         limit = self._stopping.limit
         forgets = limit is not None and lost is not None and lost.mean > limit
         items = self._remember(rungs[-1], evaluation, forgets)
         why = as_first_rank_says(self._stopping.saw(Look(items, train_loss, epochs, lost)))
-        if why and rungs[-1] < self._budget.rungs:
+        reports = [
+            self._job.rung_report(rung, evaluation, train_loss, epochs, general) for rung in rungs
+        ]
+        if self.save is not None and not (why or last):
+            self.save(rungs[-1])
+        for report in reports:
+            if self._job.tell(report) is Decision.PRUNE:
+                self.pruned_at = report.rung
+                control.should_training_stop = True
+                return
+        if why and not last:
             self._stopped = rungs[-1], why
             control.should_training_stop = True
+
+    def state(self) -> dict[str, Any]:
+        """All that later rungs depend on, without the weights of the best one."""
+        best = self._best
+        assert best is not None
+        return {
+            "best": {"rung": best.rung, "subset_loss": best.subset_loss, "forgets": best.forgets},
+            "last_forgets": self._last_forgets,
+            "stopping": self._stopping.state(),
+        }
+
+    def restore(self, state: dict[str, Any], best_weights: dict[str, Tensor]) -> None:
+        """Go on from a saved state."""
+        self._best = RungWeights(weights=best_weights, **state["best"])
+        self._last_forgets = state["last_forgets"]
+        self._stopping.restore(state["stopping"])
+
+    def best_weights(self) -> dict[str, Tensor] | None:
+        """Those of the best rung; None at that rung itself."""
+        best = self._best
+        return None if best is None or best.rung == self._job.reports[-1].rung else best.weights
 
     def _lost(self) -> tuple[float | None, Rise | None]:
         """Loss on general text and what was lost since the base, where the trial has a limit."""
@@ -198,19 +227,3 @@ class RungWatch(TrainerCallback):
 
 def _items(evaluation: Evaluation) -> ItemLosses:
     return ItemLosses(evaluation.losses, evaluation.weights)
-
-
-def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy in main memory of everything that trains."""
-    return {
-        name: weight.detach().to("cpu", copy=True)
-        for name, weight in model.named_parameters()
-        if weight.requires_grad
-    }
-
-
-def set_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put copied weights back."""
-    named = dict(model.named_parameters())
-    for name, weight in weights.items():
-        named[name].data.copy_(weight)

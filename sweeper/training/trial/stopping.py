@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -108,6 +109,26 @@ class Stopping:
             None if limit is None else float(limit),
             overfitting,
         )
+
+    def state(self) -> dict[str, Any]:
+        """The best look so far, and how many came after it."""
+        best = self._best
+        if best is None:
+            return {"best": None, "waited": self._waited}
+        look = {
+            "losses": best.items.losses.tolist(),
+            "weights": best.items.weights.tolist(),
+            "train_loss": best.train_loss,
+            "epochs": best.epochs,
+        }
+        return {"best": look, "waited": self._waited}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self._waited, best = state["waited"], state["best"]
+        if best is not None:
+            items = ItemLosses(np.array(best["losses"]), np.array(best["weights"]))
+            self._best = Look(items, best["train_loss"], best["epochs"])
 
     def saw(self, look: Look) -> str:
         """Why to stop at this rung, in words; empty to go on."""

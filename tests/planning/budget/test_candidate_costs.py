@@ -7,8 +7,9 @@ import pytest
 
 from sweeper.hyperparameters import BATCH
 from sweeper.memory.estimate import Setup
-from sweeper.planning.budget.candidate_costs import course_of, priced
+from sweeper.planning.budget.candidate_costs import course_of, own_text_seconds, priced
 from sweeper.planning.budget.rung_schedule import Looks
+from sweeper.planning.budget.study_phases import beside_seconds
 from sweeper.planning.candidates import validation_rows
 from sweeper.planning.costs.trial_seconds import Course, clock_of
 from sweeper.planning.planner import make_plan
@@ -104,3 +105,38 @@ def test_the_plan_says_whether_its_times_are_calibrated(scene: Any) -> None:
     hardware = facts.hardware.model_copy(update={"calibrated": "2026-01-31"})
     known = make_plan(spec, facts.model_copy(update={"hardware": hardware})).budget
     assert "calibrated on 2026-01-31" in known.timing[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "texts", "writes"),
+    [
+        ({"aim": {"max_forgetting_points": 3.0}}, 320, True),
+        ({"training": {"replay_share": 0.2}}, 320, True),
+        (
+            {"aim": {"max_forgetting_points": 3.0}, "model_changes": {"chat_template": False}},
+            160,
+            True,
+        ),
+        ({}, 320, False),
+        ({"aim": {"max_forgetting_points": 3.0}, "spec": {"general": "general.jsonl"}}, 0, False),
+    ],
+)
+def test_text_that_the_base_writes_itself_takes_its_time_once(
+    scene: Any, changes: dict[str, Any], texts: int, writes: bool
+) -> None:
+    spec, facts = scene(gpu_gib=80.0, **changes)
+    run = course(spec, facts)
+    costs = [priced(candidate, facts, run) for candidate in make_plan(spec, facts).candidates]
+    assert run.own_texts == texts
+    seconds = own_text_seconds(facts, costs, run)
+    assert (seconds > 0) == writes
+    spread = (1.0, 1.0)
+    whole, without = (
+        beside_seconds(facts, costs, one, spec.search, 1, spread)
+        for one in (run, replace(run, own_texts=0))
+    )
+    assert whole.seconds - without.seconds == pytest.approx(seconds, abs=0.01)
+
+
+def test_a_head_writes_no_text(scene: Any) -> None:
+    assert course(*small(scene)).own_texts == 0

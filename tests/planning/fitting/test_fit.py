@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.declared.files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Candidate, Plan
@@ -12,7 +13,7 @@ from sweeper.planning.planner import make_plan
 from sweeper.spec import TrainingSpec
 
 MACHINES = [(24.0, 1), (80.0, 1), (80.0, 8)]
-EVERY = {"aim": {"strategies": ("lora", "full", "qlora", "prefix", "ptuning", "adapter")}}
+EVERY = {"aim": {"strategies": known_strategies()}}
 
 
 def plan(scene: Any, **facts: Any) -> Plan:
@@ -141,3 +142,21 @@ def test_a_strategy_left_out_by_rule_competes_if_nothing_else_fits(scene: Any) -
     lengths = {"mean": 3000.0, "p50": 3000, "p90": 4000, "p99": 4090, "longest": 4096}
     made = plan(scene, model="smollm2", gpu_gib=24.0, lengths=lengths)
     assert made.candidates
+
+
+def test_several_gpus_a_trial_are_said_to_be_untested(scene: Any) -> None:
+    made = plan(scene, model="13B", gpu_gib=80.0, gpus=8, **EVERY)
+    several = [c.strategy for c in made.candidates if c.gpus_per_trial > 1]
+    assert several
+    for candidate in made.candidates:
+        said = any("FSDP, not tested on GPUs" in note for note in candidate.setup_notes)
+        assert said == (candidate.gpus_per_trial > 1)
+    note = f"Several GPUs a trial for {', '.join(several)}: FSDP, not tested on GPUs."
+    assert note in made.budget.notes
+
+
+def test_more_gpus_as_a_remedy_are_said_to_be_untested(scene: Any) -> None:
+    made = plan(scene, model="13B", gpu_gib=24.0, gpus=1, **EVERY)
+    remedies = [item.remedy for item in made.rejected if "such GPUs" in item.remedy]
+    assert remedies
+    assert all("such GPUs (FSDP, not tested on GPUs) would fit" in text for text in remedies)

@@ -1,4 +1,4 @@
-"""Every statement of best practice is a rule, and every rule changes a plan."""
+"""Every statement of common practice is a rule, and every rule changes a plan."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from sweeper.data.examples import Example
 from sweeper.data.splits import carve
+from sweeper.declared.files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts, LabelCount, MixtureOfExperts
 from sweeper.planning.planner import plan_with
@@ -18,7 +19,7 @@ from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.spec import Spec
 
-# What "Fine-Tuning Strategies & Best Practices" says, in short, and the rules that say it here.
+# Statements of common practice, in short, and the rules that say them here.
 STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("full updates every parameter and has the highest quality", ("full-highest-quality",)),
     ("full is the most expensive", ("full-most-expensive",)),
@@ -113,8 +114,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "quality-over-quantity": ("thousand",),
 }
 
-ALL = ("lora", "full", "qlora", "prefix", "ptuning", "adapter", "head")
-NAMED: dict[str, Any] = {"aim": {"strategies": ALL}}
+NAMED: dict[str, Any] = {"aim": {"strategies": known_strategies()}}
 MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 4, "gpu_gib": None}
 CORPUS: dict[str, Any] = {"task": "domain", "spec": {"corpus": "corpus.txt"}}
 FORGET: dict[str, Any] = {"aim": {"max_forgetting_points": 1.0}}

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweeper import resources
-from sweeper.errors import Problem, UsageError
+from sweeper.declared.files import known_strategies
+from sweeper.errors import Problem
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
 
@@ -14,12 +18,28 @@ GOOD = """\
 strategy: mine
 title: Mine
 what: Trains something.
+label: mine
+chart: {color: 1, shape: circle}
+gradients_through_base: true
+adds: low-rank
+trained_parameters:
+  let:
+    width: {divide: [hidden_size, reduction]}
+  sum:
+    - {each: target_layer, product: [width, inputs]}
+    - {each: [query, value], product: [2, outputs], when: {head_init: probe}}
 quality: {text: good, source: me}
 requires:
   - when: {model_kind: decoder}
     otherwise: it needs a decoder
     source: me
 parameters:
+  reduction:
+    kind: int
+    range: [4, 16]
+    default: 8
+    source: me
+    why: Because.
   head_init:
     kind: categorical
     choices: [random, probe]
@@ -37,6 +57,7 @@ parameters:
     why: Because.
 """
 
+NAMES = known_strategies()
 PATHS = sorted((resources.search_spaces() / "strategies").glob("**/*.yaml"))
 
 
@@ -46,15 +67,14 @@ def load(tmp_path: Path, text: str) -> tuple[DeclaredStrategy | None, list[Probl
     return load_strategies((tmp_path,), problems).get("mine"), problems
 
 
-def test_there_are_seven_strategies() -> None:
-    names = {"full", "lora", "qlora", "prefix", "ptuning", "adapter", "head"}
-    assert {path.stem for path in PATHS} == names
-    assert set(rule_book().strategies) == names
+def test_every_strategy_file_is_in_the_rule_book() -> None:
+    paths = (resources.search_spaces() / "strategies").glob("**/*.yaml")
+    assert {path.stem for path in paths} <= set(NAMES) == set(rule_book().strategies)
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_every_parameter_is_complete(path: Path) -> None:
-    for name, declared in rule_book().strategies[path.stem].parameters.items():
+@pytest.mark.parametrize("strategy", NAMES)
+def test_every_parameter_is_complete(strategy: str) -> None:
+    for name, declared in rule_book().strategies[strategy].parameters.items():
         parameter = declared.parameter
         assert parameter.source, name
         assert parameter.why.endswith("."), name
@@ -116,6 +136,21 @@ def test_a_good_file_is_read_whole(tmp_path: Path) -> None:
         ("requires:", "order: first\nrequires:", "It must be a whole number."),
         ("requires:", "begins_as_base: maybe\nrequires:", "It must be true or false."),
         ("requires:", "gradient_checkpointing: 1\nrequires:", "It must be true or false."),
+        ("gradients_through_base: true\n", "", "gradients_through_base is missing"),
+        ("adds: low-rank\n", "", "adds is missing"),
+        ("adds: low-rank", "adds: low-rnak", "Did you mean 'low-rank'?"),
+        ("label: mine\n", "", "label is missing"),
+        ("color: 1", "color: 7", "numbered 0 (neutral) to 6"),
+        ("shape: circle", "shape: cricle", "Did you mean 'circle'?"),
+        (", shape: circle", "", "chart needs a color and a shape"),
+        ("trained_parameters:\n  let:", "trained_parameters: some\nunused:\n  let:", "'base'"),
+        ("[width, inputs]", "[widht, inputs]", "Did you mean 'width'?"),
+        ("[width, inputs]", "[1.5, inputs]", "unknown factor 1.5"),
+        ("each: target_layer", "each: target_layers", "Did you mean 'target_layer'?"),
+        ("[query, value]", "[query, valeu]", "Did you mean 'value'?"),
+        ("when: {head_init", "when: {head_inti", "no parameter 'head_inti'"),
+        ("{divide: [hidden_size, reduction]}", "hidden_size / 8", "Write {divide: [a, b]}"),
+        ("{divide: [hidden_size, reduction]}", "{divide: [hidden_size, r]}", "unknown factor 'r'"),
     ],
 )
 def test_a_mistake_in_a_strategy_file_is_named_with_its_line(
@@ -186,10 +221,9 @@ def test_a_strategy_includes_a_shared_parameter_with_what_differs(
     assert strategy.parameters["weight_decay"].parameter.default == default
 
 
-def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("a: [", encoding="utf-8")
-    with pytest.raises(UsageError, match="not YAML"):
-        load_strategies((tmp_path,), [])
+def test_a_file_that_is_not_yaml_is_a_problem_like_any_other(tmp_path: Path) -> None:
+    _, problems = load(tmp_path, "a: [")
+    assert "this is not YAML" in str(problems[0])
 
 
 def test_a_file_of_shared_parameters_adds_to_the_one_that_ships(tmp_path: Path) -> None:
@@ -204,3 +238,22 @@ def test_a_file_of_shared_parameters_adds_to_the_one_that_ships(tmp_path: Path) 
     assert full.parameters["weight_decay"].why == "A small pull."
     assert full.layer("weight_decay") == 1
     assert full.layer("num_train_epochs") == 0
+
+
+@given(st.data())
+def test_any_value_anywhere_is_a_problem_and_never_an_exception(data: st.DataObject) -> None:
+    junk = st.sampled_from(
+        [None, True, 3, -1.5, "x", "", "shared", [], {}, [1], {"a": 1}, {"shared": True}, {1: 2}]
+    )
+    declared = yaml.safe_load(GOOD)
+    target = declared
+    while data.draw(st.booleans()) and isinstance(target, dict) and target:
+        key = data.draw(st.sampled_from([*target]))
+        if not isinstance(target[key], dict):
+            break
+        target = target[key]
+    target[data.draw(st.sampled_from([*target, "kind", 1]))] = data.draw(junk)
+    with TemporaryDirectory() as folder:
+        strategy, problems = load(Path(folder), yaml.safe_dump(declared))
+    assert (strategy is None) == bool(problems)
+    assert all(problem.what and ".yaml" in problem.where for problem in problems)

@@ -132,6 +132,15 @@ def test_another_corpus_is_another_stage(
     )
 
 
+def test_reading_is_told_step_by_step(stages: Callable[..., FirstStages], heard: Any) -> None:
+    first = stages()
+    first._context.underway = heard.underway
+    folder = first.folder(STAGE, never)
+    steps = json.loads((folder / "first_stage.json").read_text())["optimizer_steps"]
+    assert heard.of("reading the corpus") == list(range(1, steps + 1))
+    assert ("scoring the corpus", 0, 5) in heard
+
+
 def test_a_stage_that_is_stopped_leaves_nothing_behind(
     stages: Callable[..., FirstStages], tmp_path: Path
 ) -> None:

@@ -199,7 +199,9 @@ def test_the_command_prints_the_folder(
     tiny: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["tiny"]) == 0
-    assert capsys.readouterr().out.strip() == str(packaged_folder("tiny"))
+    *progress, last = capsys.readouterr().out.splitlines()
+    assert last == str(packaged_folder("tiny"))
+    assert progress[0] == "PROGRESS converting tiny 0 11"
 
 
 def test_the_command_ends_with_a_message_for_an_unknown_name(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from sweeper.tasks.classification import Classification
 from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TooLarge, is_out_of_memory
@@ -114,6 +115,11 @@ def small_memory(monkeypatch):
     return limit
 
 
+def trained_files(folder):
+    files = sorted((folder / "weights").glob("*.safetensors"))
+    return {(f.name, name): weight for f in files for name, weight in load_file(f).items()}
+
+
 @pytest.mark.parametrize("strategy", ["lora", "full"])
 def test_a_retry_ends_with_the_weights_of_a_run_that_began_smaller(
     make_job, make_shared, make_config, answering, small_memory, strategy
@@ -121,9 +127,10 @@ def test_a_retry_ends_with_the_weights_of_a_run_that_began_smaller(
     shared = make_shared()
     parameters = make_config().parameters
     asked = {"strategy": strategy, "parameters": parameters}
-    asked["budget"] = {"epochs": 0.5}
+    asked |= {"budget": {"epochs": 0.5}, "keep_weights": True}
     batches = {"micro_batch": 2, "gradient_accumulation_steps": 4, "evaluation_batch": 4}
-    smaller = train_trial(make_job(shared, **asked, **batches), MemoryGuard())
+    clean = make_job(shared, **asked, **batches)
+    smaller = train_trial(clean, MemoryGuard())
     small_memory(training=2, evaluation=4)
     told = answering()
     job = make_job(shared, told, **asked)
@@ -131,6 +138,9 @@ def test_a_retry_ends_with_the_weights_of_a_run_that_began_smaller(
     assert retried.micro_batch == 2
     assert job.batching == Batching(2, 4, 4)
     assert retried.validation_loss == smaller.validation_loss
+    mine, others = (trained_files(one.folder) for one in (job, clean))
+    assert mine.keys() == others.keys()
+    assert all(torch.equal(mine[name], others[name]) for name in mine)
     assert retried.optimizer_steps == smaller.optimizer_steps == 6
     assert [report.rung for report in told] == [1, 2, 3, 4]
 

@@ -9,6 +9,7 @@ import torch
 
 from sweeper.backend import Decision, Interrupted
 from sweeper.tasks.classification import Classification
+from sweeper.training.checkpointing import trained_weights
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial import rungs
 from sweeper.training.trial.run import train_trial
@@ -210,7 +211,7 @@ def test_the_best_rung_wins_over_the_last_one(make_job, answering, monkeypatch):
 
     def shifted(self, whole):
         evaluation = evaluate(self, whole)
-        seen.append({n: w.clone() for n, w in rungs.trained_weights(self._model).items()})
+        seen.append({n: w.clone() for n, w in trained_weights(self._model).items()})
         evaluation.losses.__iadd__(next(shifts))
         return evaluation
 

@@ -1,0 +1,204 @@
+"""Opens an Optuna storage by its URL, and says what an error of one means.
+
+Knows nothing about studies or trials.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import sqlite3
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from sweeper.errors import RunError
+from sweeper.execution.disk import no_room
+
+# Readers of one SQLite file may lock it for a moment; whoever needs longer is tried again.
+_SQLITE_TIMEOUT_SECONDS = 5
+_GRPC_TIMEOUT_SECONDS = 10
+
+JOURNAL, GRPC = "journal:", "grpc://"
+
+
+def default_url(database: Path) -> str:
+    """The URL of a run's own SQLite file."""
+    return f"sqlite:///{database.resolve()}"
+
+
+def open_storage(url: str) -> BaseStorage:
+    """Open a storage by URL.
+
+    Args:
+        url: ``sqlite:///PATH`` or any URL that SQLAlchemy knows, ``journal:PATH`` for Optuna's
+            journal file, ``grpc://HOST:PORT`` for its gRPC proxy.
+
+    Raises:
+        RunError: It cannot be opened, or what it needs is not installed.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # The mirror says in one line what Optuna would say with a stack.
+    logging.getLogger("optuna.storages").setLevel(logging.ERROR)
+    try:
+        return _opened(url)
+    except ImportError as error:
+        missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+        fix = f"Install what the URL needs: pip install {missing.name or 'its driver'}."
+        raise _not_opened(url, missing, fix) from error
+    except (OSError, ValueError, sqlite3.Error, sqlalchemy.exc.SQLAlchemyError) as error:
+        fix = (
+            "Give --storage sqlite:///PATH, postgresql+psycopg://... or any other URL that "
+            "SQLAlchemy knows, journal:PATH or grpc://HOST:PORT."
+        )
+        raise _not_opened(url, error, fix) from error
+
+
+def _not_opened(url: str, error: BaseException, fix: str) -> RunError:
+    what = f"cannot open the storage {without_password(url)}"
+    return RunError(what, why=first_line(error), fix=fix, where="--storage")
+
+
+def _opened(url: str) -> BaseStorage:
+    if url.startswith(JOURNAL):
+        path = Path(url.removeprefix(JOURNAL)).expanduser().resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path), JournalLock(path)))
+    if url.startswith(GRPC):
+        host, _, port = url.removeprefix(GRPC).partition(":")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            proxy = GrpcStorageProxy(host=host or "localhost", port=int(port or 13000))
+        proxy.wait_server_ready(timeout=_GRPC_TIMEOUT_SECONDS)
+        return proxy
+    parsed = sqlalchemy.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    if not parsed.database or parsed.database == ":memory:":
+        raise ValueError("an SQLite storage needs a file, for others to read")
+    return _sqlite(url, Path(parsed.database))
+
+
+class JournalLock(JournalFileOpenLock):
+    """Optuna's lock for its journal, held by the process and not by a file.
+
+    Optuna's own locks outlive a killed process by their grace period of 30 s. This one also cuts
+    off the half line that a killed or full-disk write leaves, which would make the journal
+    unreadable for good, and does not let a journal that is away be begun anew.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal))
+        self._journal = journal
+        self._file = journal.with_name(journal.name + ".flock")
+        self._handle: int | None = None
+
+    def acquire(self) -> bool:
+        """Wait for the lock.
+
+        Raises:
+            OSError: The journal is away.
+        """
+        handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            _cut_half_line(self._journal)
+        except OSError:  # whoever tries again must get the lock
+            os.close(handle)
+            raise
+        self._handle = handle
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def _cut_half_line(path: Path) -> None:
+    with path.open("rb+") as file:
+        end = position = file.seek(0, os.SEEK_END)
+        while position > 0:
+            file.seek(position - 1)
+            if file.read(1) == b"\n":
+                break
+            position -= 1
+        if position < end:
+            file.truncate(position)
+
+
+def _sqlite(url: str, path: Path) -> RDBStorage:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Kept in the file: readers never wait for the writer. Set before the tables are made.
+    with contextlib.closing(sqlite3.connect(path, _SQLITE_TIMEOUT_SECONDS)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        # Pages in the middle may be lost: that would else be seen when they are next needed.
+        if (found := connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
+            raise sqlite3.DatabaseError(*found)
+    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}})
+    sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
+    storage.engine.dispose()
+    return storage
+
+
+def _tune_sqlite(connection: Any, _record: object) -> None:
+    # A power cut may lose the last commits, which the run's files bring back.
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def without_password(url: str) -> str:
+    """A URL for people to read."""
+    try:
+        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.SQLAlchemyError:
+        return url.split("@")[-1]
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the statement that it came from."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else None
+    original = getattr(cause or error, "orig", None) or cause or error
+    return (str(original).strip() or type(original).__name__).splitlines()[0]
+
+
+_PASSING = (
+    sqlite3.OperationalError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.TimeoutError,
+    sqlalchemy.exc.PendingRollbackError,  # of a session whose connection broke
+)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error of a storage may be gone at the next try."""
+    if no_room(error) or isinstance(error, PermissionError):
+        return False
+    if isinstance(error, StorageInternalError):
+        return error.__cause__ is None or passes(error.__cause__)
+    if isinstance(error, RunError):  # could not be opened
+        return error.__cause__ is not None and passes(error.__cause__)
+    from_proxy = type(error).__module__.partition(".")[0] == "grpc"
+    return from_proxy or isinstance(error, (*_PASSING, OSError))
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether an error says that an SQLite or journal file does not hold what it should."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, sqlite3.DatabaseError):
+        return not isinstance(original, sqlite3.OperationalError)
+    return isinstance(original, json.JSONDecodeError)

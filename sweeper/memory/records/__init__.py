@@ -1,0 +1,1 @@
+"""Predictions for files of measured runs, whatever their records call their fields."""

@@ -1,0 +1,86 @@
+"""Whose turn it is whatever it promises, so that one bad start is not the end of a strategy.
+
+Pure and deterministic: the same trials give the same choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sweeper.search.observations import Observation
+
+# What all candidates together are given whatever they promise, as a share of the time spent.
+FLOOR_SHARE = 0.3
+# A candidate is not judged by fewer trials than these: its default is one draw, and seeds of one
+# configuration may differ by more than strategies do. Candidates that have fewer get a part of the
+# searched trials at least, which all of them together do not exceed.
+JUDGED_FROM = 3
+YOUNG_SHARE = 0.5
+# A candidate that failed this often and never ended well is left out.
+FAILURES_ALLOWED = 3
+
+
+def alive(keys: Sequence[str], seen: Iterable[Observation]) -> list[str]:
+    """The candidates that did not only ever fail; all of them where every one did."""
+    by_key = _by_key(keys, seen)
+    return [key for key in keys if not _hopeless(by_key[key])] or [*keys]
+
+
+def _by_key(keys: Sequence[str], seen: Iterable[Observation]) -> dict[str, list[Observation]]:
+    by_key: dict[str, list[Observation]] = {key: [] for key in keys}
+    for one in seen:
+        if one.key in by_key:
+            by_key[one.key].append(one)
+    return by_key
+
+
+def _hopeless(trials: Sequence[Observation]) -> bool:
+    if any(one.complete for one in trials):
+        return False
+    return sum(1 for one in trials if one.failed) >= FAILURES_ALLOWED
+
+
+def in_turn(
+    keys: Sequence[str], seen: Iterable[Observation], scores: Mapping[str, float]
+) -> str | None:
+    """The candidate that was never tried, or seldom, or that had less than the least share.
+
+    None where no candidate has a turn to come.
+
+    Shares are of seconds, where all trials were timed: an hour of one strategy is not an hour of
+    another. Else they are of trials.
+
+    Args:
+        keys: Candidates that can be searched, in the plan's order.
+        seen: All trials.
+        scores: The rules' weights, which decide between untried ones.
+    """
+    by_key = _by_key(keys, seen)
+    untried = [key for key in keys if not by_key[key]]
+    if untried:
+        return max(untried, key=lambda key: scores[key])
+    young = _young(keys, by_key)
+    if young is not None:
+        return young
+    timed = all(one.seconds > 0 for trials in by_key.values() for one in trials)
+    spent = {key: sum(one.seconds if timed else 1.0 for one in by_key[key]) for key in keys}
+    least = FLOOR_SHARE / len(keys) * sum(spent.values())
+    behind = [key for key in keys if spent[key] < least]
+    return min(behind, key=lambda key: spent[key], default=None)
+
+
+def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> str | None:
+    """The candidate with the fewest searched trials of those that have too few to be judged by.
+
+    None where others have not had so many in between that it is due.
+    """
+    searched = {key: sum(one.origin == "search" for one in by_key[key]) for key in keys}
+    due = YOUNG_SHARE / len(keys) * sum(searched.values()) - 0.5
+    behind = [
+        key
+        for key in keys
+        if searched[key] < due
+        and sum(one.loss is not None or one.failed or one.running for one in by_key[key])
+        < JUDGED_FROM
+    ]
+    return min(behind, key=lambda key: searched[key], default=None)

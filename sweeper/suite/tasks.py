@@ -1,0 +1,469 @@
+"""The tasks of a suite: lm-eval task files, checked before a model is loaded, and their scores.
+
+Prompts, solved examples, filters and likelihoods are lm-eval's business. This module picks the
+items by content, and refuses tasks that would run generated code outside the sandbox.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._index import Entry, Kind, TaskIndex
+from lm_eval.tasks._yaml_loader import load_yaml
+from lm_eval.utils import handle_non_serializable
+
+from sweeper.errors import DataError, Problem, SpecError, UsageError, near_match
+from sweeper.evaluation.code_execution import can_isolate
+from sweeper.suite import code_metric
+from sweeper.suite.scores import Unit, harness
+
+# One figure an item: the first of these that a task has, else its first one from 0 to 1.
+_METRICS = ("acc_norm", "acc", "exact_match", "pass@1")
+# lm-eval's own default where a task does not say how long an output may be.
+_MAX_GEN_TOKS = 256
+# A file that is read wrongly has as many mistakes as rows; more than this would hide the first.
+_MOST_PROBLEMS = 5
+_GUIDE = "docs/forgetting.md shows how a suite is written."
+
+Task = Any
+"""lm-eval's tasks have no types."""
+Config = dict[str, Any]
+Doc = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SuiteTask:
+    """One task of lm-eval, or a group whose items count together.
+
+    Args:
+        name: Of the task or group.
+        tasks: lm-eval's task objects by name.
+        rows: The rows of each task that are scored, in ascending order.
+        total: How many different items the data has.
+        apply_chat_template: Whether prompts go through the model's chat template.
+        digest: A hash of what is asked, what is expected and how outputs are scored. Scores of
+            equal digests are of the same task.
+    """
+
+    name: str
+    tasks: Mapping[str, Task]
+    rows: Mapping[str, list[int]]
+    total: int
+    apply_chat_template: bool
+    digest: str
+
+    @property
+    def items(self) -> int:
+        return sum(len(rows) for rows in self.rows.values())
+
+    @property
+    def requests(self) -> int:
+        """How often the model is asked for all of them."""
+        return sum(len(task.instances) for task in self.tasks.values())
+
+    @property
+    def kind(self) -> str:
+        """The output type (``multiple_choice``, ...), or all of a group's."""
+        return ", ".join(sorted({task.OUTPUT_TYPE for task in self.tasks.values()}))
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it measures the loss on texts."""
+        return self.kind == "loglikelihood_rolling"
+
+    @property
+    def shots(self) -> int | None:
+        """Solved examples before each item; None where the tasks of a group differ."""
+        counts = {task.config.num_fewshot for task in self.tasks.values()}
+        return counts.pop() if len(counts) == 1 else None
+
+    @property
+    def max_new_tokens(self) -> int:
+        """The longest output that it asks for; 0 if nothing is generated."""
+        writing = [t.config for t in self.tasks.values() if t.OUTPUT_TYPE == "generate_until"]
+        return max(
+            (c.generation_kwargs.get("max_gen_toks", _MAX_GEN_TOKS) for c in writing), default=0
+        )
+
+
+def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[SuiteTask]:
+    """The tasks of a suite, with their templates tried on every item that will be scored.
+
+    Args:
+        path: A folder of task files; or one file, which describes a task or a group.
+        run_generated_code: Whether the user allows it.
+        cache: Where lm-eval's copies of local data files go.
+
+    Raises:
+        UsageError: The suite or its data cannot be used, or it runs code without permission.
+    """
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    path = path.resolve()
+    files = _files(path)
+    index = _index(path, files, with_defaults=False)
+    names = _names(path, files)
+    if _unknown(names, index.task_index):
+        index = _index(path, files, with_defaults=True)
+        if unknown := _unknown(names, index.task_index):
+            fix = near_match(unknown[0], index.all_tasks)
+            fix = fix if fix.startswith("Did") else "See 'lm-eval ls tasks'."
+            raise SpecError(f"there is no task {unknown[0]!r}", fix=fix, where=str(path))
+    _require_sandbox(names, index.task_index, path, run_generated_code=run_generated_code)
+    folder = path if path.is_dir() else path.parent
+    return [
+        _prepared(child, tasks, path)
+        for name in names
+        for child, tasks in _loaded(name, index, folder, cache, apart=path.is_file())
+    ]
+
+
+def _files(path: Path) -> dict[Path, Config]:
+    """Every task or group file of the suite, as plain data."""
+    if not path.exists():
+        raise UsageError("there is no such suite", fix=_GUIDE, where=str(path))
+    found: dict[Path, Config] = {}
+    problems: list[Problem] = []
+    for file in [path] if path.is_file() else sorted(path.rglob("*.yaml")):
+        try:
+            content = load_yaml(file, resolve_func=False)
+        except (yaml.YAMLError, ValueError, OSError) as error:
+            problems.append(Problem("this is not a task file", str(error), _GUIDE, str(file)))
+            continue
+        if "task" in content or "group" in content:
+            found[file] = content
+        elif isinstance(content.get("tasks"), dict):
+            problems.append(
+                Problem(
+                    "this suite is in a format that sweeper no longer reads",
+                    why="Suites are now made of lm-eval's own task files, one YAML for each task.",
+                    fix="Write a file with 'task: NAME', 'dataset_path: json' and so on for each "
+                    f"of {', '.join(map(str, content['tasks']))}. {_GUIDE}",
+                    where=str(file),
+                )
+            )
+    if problems:
+        raise SpecError(problems)
+    if not found:
+        raise SpecError("there are no task files here", fix=_GUIDE, where=str(path))
+    return found
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    return str(config.get("group") or config["task"])
+
+
+def _members(config: Mapping[str, Any]) -> list[Any]:
+    """What a group lists; a task lists nothing."""
+    listed = config.get("task")
+    return listed if isinstance(listed, list) else []
+
+
+def _index(path: Path, files: Mapping[Path, Config], *, with_defaults: bool) -> TaskManager:
+    """Task files by name: the suite's, and lm-eval's own if asked for (it takes seconds)."""
+    listed = any(_members(config) for config in files.values())
+    # Beside a single task nothing else is looked for: its folder may hold a whole project.
+    folder = path if path.is_dir() else path.parent if listed else None
+    manager = TaskManager(include_path=folder, include_defaults=with_defaults)
+    for file, config in files.items() if path.is_file() else ():
+        # Of two files that describe one name lm-eval keeps the first; the user named this one.
+        kind = TaskIndex._kind_of(config)
+        manager.task_index[_name(config)] = Entry(_name(config), kind, file, config)
+    return manager
+
+
+def _names(path: Path, files: Mapping[Path, Config]) -> list[str]:
+    """What to load: the one file's task or group, or a folder's except for members of groups."""
+    members = [m for config in files.values() for m in _members(config)]
+    inner = {m if isinstance(m, str) else _name(m) for m in members}
+    return [name for config in files.values() if (name := _name(config)) not in inner]
+
+
+def _leaves(index: Mapping[str, Entry], member: Any) -> Iterator[tuple[str, Config | None]]:
+    """The tasks below a name or a member of a group; without a description if unknown."""
+    inline = member if isinstance(member, dict) else {}
+    name = _name(inline) if inline else str(member)
+    entry = index.get(name)
+    config = inline if entry is None else entry.cfg or {}
+    if entry is not None and entry.kind is Kind.TAG:
+        for tagged in sorted(entry.tags):
+            yield from _leaves(index, tagged)
+    elif _members(config):
+        for child in _members(config):
+            yield from _leaves(index, child)
+    elif entry is not None or {"dataset_path", "custom_dataset"} & inline.keys():
+        yield name, config
+    else:
+        yield name, None
+
+
+def _unknown(names: Sequence[str], index: Mapping[str, Entry]) -> list[str]:
+    return [leaf for name in names for leaf, config in _leaves(index, name) if config is None]
+
+
+def _require_sandbox(
+    names: Sequence[str], index: Mapping[str, Entry], path: Path, *, run_generated_code: bool
+) -> None:
+    """Refuse what runs generated code without permission, or outside the sandbox.
+
+    It looks at files only: lm-eval's own code tasks download and import code when they are loaded.
+    """
+    problems: list[Problem] = []
+    writing = False
+    for name in names:
+        for leaf, config in _leaves(index, name):
+            ours = code_metric.__name__ in str((config or {}).get("metric_list"))
+            if not ours and (config or {}).get("unsafe_code"):
+                problems.append(
+                    Problem(
+                        f"{leaf} would run generated code outside the sandbox",
+                        why="Its metric is not sweeper's.",
+                        fix="Copy its file into the suite and score it by 'metric: !function "
+                        f"{code_metric.__name__}.pass_at_1'; examples/suites/local/code.yaml does.",
+                        where=str(path),
+                    )
+                )
+            writing = writing or ours
+    if writing and not run_generated_code:
+        problems.append(
+            Problem(
+                "this suite runs code that a model wrote, which needs permission",
+                why="Such code was read by nobody; it runs with limits, but on this machine.",
+                fix="Allow it with --run-generated-code, or leave its code tasks out.",
+                where=str(path),
+            )
+        )
+    elif writing and (refused := can_isolate()) is not None:
+        fix = "Leave the suite's code tasks out, or run it where user namespaces are allowed."
+        problems.append(
+            Problem("this machine cannot run unread code safely", refused, fix, str(path))
+        )
+    if problems:
+        raise SpecError(problems)
+
+
+def _loaded(
+    name: str, manager: TaskManager, folder: Path, cache: Path, *, apart: bool
+) -> list[tuple[str, dict[str, Task]]]:
+    """The tasks of a name. The members of a group are one entry, or one each if ``apart``."""
+    try:
+        for entry in manager.task_index.values():
+            if entry.yaml_path is not None and entry.yaml_path.is_relative_to(folder):
+                _keep_data_here(entry, cache)
+        loaded = manager.load([name])
+    except OSError as error:  # also what datasets and the hub's client raise without a network
+        raise DataError(
+            f"the data of {name} cannot be read",
+            why=str(error).splitlines()[0],
+            fix="Data on the hub needs a network once. Paths in data_files are relative to the "
+            "task file.",
+            where=str(folder),
+        ) from error
+    except Exception as error:  # a task file may name any function
+        raise SpecError(
+            f"lm-eval cannot load {name}", f"{type(error).__name__}: {error}", where=str(folder)
+        ) from error
+    if not loaded["groups"]:
+        return [(child, {child: task}) for child, task in loaded["tasks"].items()]
+    if not apart:
+        return [(name, loaded["tasks"])]
+    found = []
+    for child in loaded["group_map"][name]:
+        group = loaded["groups"].get(child)
+        tasks = group.get_all_tasks() if group else [loaded["tasks"][child]]
+        found.append((child, {task.task_name: task for task in tasks}))
+    return found
+
+
+def _keep_data_here(entry: Entry, cache: Path) -> None:
+    """Read a task file's local data from beside it, without a copy in the hub's cache."""
+    if "data_files" not in str(entry.cfg):
+        return
+    assert entry.yaml_path is not None
+    config = load_yaml(entry.yaml_path)
+    for task in [config, *(m for m in _members(config) if isinstance(m, dict))]:
+        options = task.get("dataset_kwargs") or {}
+        if "data_files" in options:
+            files = _absolute(options["data_files"], entry.yaml_path.parent)
+            task["dataset_kwargs"] = {"cache_dir": str(cache), **options, "data_files": files}
+    entry.cfg, entry.yaml_path = config, None
+
+
+def _absolute(files: Any, folder: Path) -> Any:
+    """``data_files`` with paths that do not depend on where the command was started."""
+    if isinstance(files, dict):
+        return {split: _absolute(part, folder) for split, part in files.items()}
+    if isinstance(files, list):
+        return [_absolute(part, folder) for part in files]
+    return files if "://" in str(files) else str(folder / str(files))
+
+
+def _prepared(name: str, tasks: Mapping[str, Task], path: Path) -> SuiteTask:
+    """A task with its items, after every request has been built once."""
+    rows: dict[str, list[int]] = {}
+    content: list[Any] = [harness()]
+    total, chat = 0, False
+    for one, task in tasks.items():
+        options = task.config.metadata or {}
+        limit = options.get("limit")
+        if limit is not None and (not isinstance(limit, int) or limit < 1):
+            fix = "Write a number of items, as in 'metadata: {limit: 100}'."
+            raise SpecError(f"limit = {limit!r} of {one} is not valid", fix=fix, where=str(path))
+        if task.config.num_fewshot is None:
+            task.set_config(key="num_fewshot", value=0)
+        docs = list(task.eval_docs)
+        rows[one], different = _chosen(docs, limit)
+        total, chat = total + different, chat or bool(options.get("apply_chat_template"))
+        if problems := _mistakes(one, task, docs, rows[one], path):
+            raise DataError(problems[:_MOST_PROBLEMS])
+        task.set_fewshot_seed(0)
+        try:
+            task.build_all_requests(samples=rows[one])
+        except Exception as error:  # a sampler may raise anything
+            raise DataError(
+                f"the requests of {one} cannot be built",
+                why=f"{type(error).__name__}: {error}",
+                where=str(path),
+            ) from error
+        keys = ("output_type", "metric_list", "filter_list", "process_results", "repeats")
+        content += [one, chat, [task.config[key] for key in keys]]
+        content += [instance.args for instance in task.instances]
+        content += [task.doc_to_target(docs[row]) for row in rows[one]]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=_source).encode())
+    return SuiteTask(name, tasks, rows, total, chat, digest.hexdigest()[:16])
+
+
+def _chosen(docs: Sequence[Doc], limit: int | None) -> tuple[list[int], int]:
+    """So many rows, by content and not by place: files are often sorted by subject.
+
+    Returns:
+        The rows, and how many different items there are. The same item twice counts once.
+    """
+    places: dict[str, int] = {}
+    for row, doc in enumerate(docs):
+        places.setdefault(_key(doc), row)
+    return sorted(places[key] for key in sorted(places)[:limit]), len(places)
+
+
+def _key(doc: Doc) -> str:
+    content = json.dumps(doc, sort_keys=True, default=handle_non_serializable)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _source(value: Any) -> str:
+    """A function in a task file, by what it does and not by where it lies."""
+    try:
+        return inspect.getsource(value)
+    except (TypeError, OSError):
+        return repr(value)
+
+
+def _mistakes(
+    name: str, task: Task, docs: Sequence[Doc], rows: Sequence[int], path: Path
+) -> list[Problem]:
+    """Rows that do not hold what the task's templates need."""
+    problems = []
+    for row in rows:
+        try:
+            task.doc_to_text(docs[row])
+            why = _wrong_answer(task, docs[row])
+        except Exception as error:  # noqa: BLE001 - a template may call anything
+            why = f"{type(error).__name__}: {error}"
+        if why:
+            what = f"row {row + 1} of {name} does not fit the task's templates"
+            problems.append(Problem(what, why, where=str(path)))
+    return problems
+
+
+def _wrong_answer(task: Task, doc: Doc) -> str:
+    """Why lm-eval would count an item as wrong whatever the model says; empty if it would not."""
+    target = task.doc_to_target(doc)
+    if task.OUTPUT_TYPE == "loglikelihood_rolling" and not target:
+        return "The text is empty."
+    if task.OUTPUT_TYPE != "multiple_choice" or task.multiple_input or isinstance(target, list):
+        return ""
+    choices = task.doc_to_choice(doc)
+    if target in (choices if isinstance(target, str) else range(len(choices))):
+        return ""
+    return f"The answer {target!r} is neither one of the choices nor the index of one from 0."
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of single items, in one order for every model.
+
+    Args:
+        metric: What was measured.
+        unit: Of the scores.
+        keys: Which item a score belongs to.
+        scores: One each.
+        weights: The tokens of each text; empty where every item counts alike.
+    """
+
+    metric: str
+    unit: Unit
+    keys: tuple[str, ...]
+    scores: tuple[float, ...]
+    weights: tuple[float, ...] = ()
+
+
+def score(model: HFLM, task: SuiteTask) -> Scored:
+    """Score a model on a task, or on all items of a group together.
+
+    Raises:
+        UsageError: The task has no figure of single items that is better when higher.
+    """
+    for one in task.tasks.values():
+        one.set_fewshot_seed(0)  # the same solved examples for every model
+    found = evaluate(
+        lm=model,
+        task_dict={"tasks": dict(task.tasks), "groups": {}},
+        samples=dict(task.rows),
+        bootstrap_iters=0,
+        log_samples=True,
+        apply_chat_template=task.apply_chat_template,
+        fewshot_as_multiturn=task.apply_chat_template,
+        confirm_run_unsafe_code=True,  # the suite was refused if it runs outside the sandbox
+    )
+    samples: list[Mapping[str, Any]] = []
+    for name in sorted(task.tasks):
+        # Some tasks read the same output in several ways: the first is the strict one.
+        first = found["samples"][name][0]["filter"]
+        samples += [sample for sample in found["samples"][name] if sample["filter"] == first]
+    keys = tuple(_key(sample["doc"]) for sample in samples)
+    if task.reads_text:
+        tokens = [len(model.tok_encode(sample["arguments"][0][0])) for sample in samples]
+        losses = [-s["resps"][0][0] / count for s, count in zip(samples, tokens, strict=True)]
+        return Scored("loss", "nats/token", keys, tuple(losses), tuple(map(float, tokens)))
+    metric = _metric(task, samples)
+    return Scored(metric, "points", keys, tuple(float(sample[metric]) for sample in samples))
+
+
+def _metric(task: SuiteTask, samples: Sequence[Mapping[str, Any]]) -> str:
+    lower = {m for one in task.tasks.values() for m, up in one.higher_is_better().items() if not up}
+    metric: str
+    for metric in (*_METRICS, *samples[0]["metrics"]):
+        if metric not in lower and all(_is_share(sample.get(metric)) for sample in samples):
+            return metric
+    raise UsageError(
+        f"{task.name} has no score of single items",
+        why=f"It has {', '.join(samples[0]['metrics'])}; a score is from 0 to 1, higher is better.",
+        fix="For the loss on text, use 'output_type: loglikelihood_rolling'.",
+    )
+
+
+def _is_share(value: Any) -> bool:
+    try:
+        return 0 <= float(value) <= 1
+    except (TypeError, ValueError):
+        return False

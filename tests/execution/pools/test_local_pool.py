@@ -1,0 +1,225 @@
+"""Processes of this machine: what they get, how their ends are told, what ends with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from curve_backend import make_plan, make_spec
+
+from sweeper.execution.job import Close, Do, Hello, Job, JobEnded, Message, Ready, Stop
+from sweeper.execution.pools.local_pool import LocalPool, Process, last_lines, log_of
+from sweeper.execution.pools.oom_killer import OomKills
+from sweeper.execution.pools.pool import Gone, Said
+from sweeper.execution.worker.run_check import Briefing, brief
+from sweeper.runfolder import RunFolder
+from sweeper.trials import BaselineResult
+
+
+def a_briefing(run: RunFolder) -> Briefing:
+    return brief(run, make_spec(1), "curve_backend:make")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    made = RunFolder(tmp_path / "run")
+    make_plan(1).write(made.plan)
+    return made
+
+
+@pytest.fixture
+def pool(run: RunFolder) -> Iterator[LocalPool]:
+    made = LocalPool(run, a_briefing(run), [{}, {}], oom_kills=OomKills(None))
+    yield made
+    made.close()
+
+
+def hear(pool: LocalPool, until: Callable[[Said | Gone], bool], seconds: float = 60.0) -> list:
+    """All that happens up to and with that."""
+    heard: list[Said | Gone] = []
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        for one in pool.poll(0.1):
+            heard.append(one)
+            if until(one):
+                return heard
+    raise AssertionError(f"it did not happen; heard {heard}")
+
+
+def is_a(kind: type[Message]) -> Callable[[Said | Gone], bool]:
+    return lambda heard: isinstance(heard, Said) and isinstance(heard.message, kind)
+
+
+def is_gone(heard: Said | Gone) -> bool:
+    return isinstance(heard, Gone)
+
+
+def test_a_worker_says_hello_does_a_job_and_ends_when_it_is_told(
+    pool: LocalPool, run: RunFolder
+) -> None:
+    pool.start(1)
+    hello = hear(pool, is_a(Hello))[0].message
+    assert hello.process in [process.popen.pid for process in pool._processes.values()]
+    assert hello.problems == ()
+    hear(pool, is_a(Ready))
+    pool.send("0", Do(job=Job(kind="baselines", name="baselines", home="jobs/baselines")))
+    heard = hear(pool, is_a(JobEnded))
+    assert heard[-1].message == JobEnded(name="baselines", done=True)
+    said = [one.message.result for one in heard if hasattr(one.message, "result")]
+    assert all(isinstance(one, BaselineResult) for one in said)
+    assert [one.name for one in said] == ["majority", "tfidf"]
+    pool.send("0", Close())
+    assert hear(pool, is_gone)[-1] == Gone("0", 0)
+    assert not pool.workers
+    pool.send("0", Stop())  # nobody is there: that is no error
+
+
+def test_a_killed_worker_is_told_of_after_its_last_message(pool: LocalPool) -> None:
+    pool.start(1)
+    hear(pool, is_a(Ready))
+    pool.kill("0")
+    assert hear(pool, is_gone) == [Gone("0", -signal.SIGKILL)]
+
+
+def test_a_backend_that_cannot_load_leaves_its_reason_in_the_log(run: RunFolder) -> None:
+    briefing = a_briefing(run).model_copy(update={"backend": "no_such_module:make"})
+    pool = LocalPool(run, briefing, [{}], oom_kills=OomKills(None))
+    pool.start(1)
+    assert hear(pool, is_gone)[-1] == Gone("0", 1)
+    assert "no_such_module" in pool.log("0")
+    pool.close()
+
+
+def test_the_log_is_that_of_the_latest_worker_at_its_end(run: RunFolder) -> None:
+    log_of(run, "0").write_text("one\n\ntwo\n  \nthree\n")
+    assert last_lines(log_of(run, "0"), 2) == "two\nthree"
+    assert last_lines(log_of(run, "1"), 2) == ""
+
+
+def launches(monkeypatch: pytest.MonkeyPatch, pool: LocalPool) -> list[str]:
+    """Which workers are launched; none of them really is."""
+    started: list[str] = []
+    monkeypatch.setattr(pool, "_launch", lambda name: started.append(name))
+    monkeypatch.setattr(pool, "_add", lambda name, _none: pool._processes.setdefault(name, None))
+    return started
+
+
+def test_there_are_never_more_workers_than_work_or_places(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = LocalPool(run, a_briefing(run), [{}] * 3, oom_kills=OomKills(None))
+    started = launches(monkeypatch, pool)
+    pool.start(2)
+    pool.start(1)
+    assert started == ["0", "1"]
+    pool.start(9)
+    assert started == ["0", "1", "2"]
+    del pool._processes["0"], pool._processes["1"]
+    pool.start(1)  # worker 2 has the last job
+    assert started == ["0", "1", "2"]
+    pool.start(2)
+    assert started == ["0", "1", "2", "0"]
+    pool._processes.clear()
+
+
+def test_each_worker_gets_what_it_was_placed_with_but_the_users_threads_stay(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    placed = [
+        {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": gpu}
+        for gpu in ("4", "5")
+    ]
+    environment = LocalPool(run, a_briefing(run), placed)._environment("1")
+    assert environment["CUDA_VISIBLE_DEVICES"] == "5"
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_an_end_says_how_the_worker_died() -> None:
+    assert str(Gone("0", -9)) == "worker 0 was killed by SIGKILL"
+    assert str(Gone("1", 70)) == "worker 1 ended with status 70"
+    assert str(Gone("1", None, lost=True)) == "the machine of worker 1 is gone"
+    starved = Gone("0", -9, out_of_memory=True)
+    assert str(starved) == "the system killed worker 0 because memory ran out"
+
+
+@pytest.mark.parametrize("kills", [3, 4])
+def test_a_kill_that_the_counter_knows_of_is_one_for_memory(run: RunFolder, kills: int) -> None:
+    counter = run.path / "memory.events"
+    counter.write_text("oom_kill 3\n")
+    pool = LocalPool(run, a_briefing(run), [{}], oom_kills=OomKills(counter))
+    popen = sleeps("stays")
+    pool._add("0", Process(popen))
+    counter.write_text(f"oom_kill {kills}\n")
+    popen.kill()
+    assert hear(pool, is_gone) == [Gone("0", -9, out_of_memory=kills == 4)]
+    pool.close()
+
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+print(child.pid, flush=True)
+time.sleep(1000 if sys.argv[1] == "stays" else 0)
+"""
+
+
+def sleeps(how: str) -> subprocess.Popen[bytes]:
+    """A process that has started another one, and stays or ends."""
+    return subprocess.Popen(
+        [sys.executable, "-c", PARENT, how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("how", ["stays", "ends"])
+def test_what_a_worker_has_started_ends_with_it(pool: LocalPool, how: str) -> None:
+    """As the processes on single GPUs, which a worker that is killed cannot end any more."""
+    popen = sleeps(how)
+    assert popen.stdout is not None
+    child = psutil.Process(int(popen.stdout.readline()))
+    pool._add("0", Process(popen))
+    if how == "stays":
+        popen.send_signal(signal.SIGKILL)
+    assert hear(pool, is_gone) == [Gone("0", -signal.SIGKILL if how == "stays" else 0)]
+    child.wait(10)
+
+
+def test_a_pool_that_is_closed_leaves_nothing_that_its_workers_have_started(
+    pool: LocalPool,
+) -> None:
+    popen = sleeps("stays")
+    assert popen.stdout is not None
+    child = psutil.Process(int(popen.stdout.readline()))
+    pool._add("0", Process(popen))
+    pool.close()
+    child.wait(10)
+    assert not pool.workers
+
+
+def test_half_a_line_and_noise_of_a_killed_worker_say_nothing(pool: LocalPool) -> None:
+    words = 'print("noise"); print(\'{"kind": "ready"}\'); print(\'{"kind": "rea\', end="")'
+    popen = subprocess.Popen(
+        [sys.executable, "-c", words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    pool._add("0", Process(popen))
+    heard = hear(pool, is_gone)
+    assert heard == [Said("0", Ready()), Gone("0", 0)]
+
+
+def test_the_parents_signals_are_not_the_workers(pool: LocalPool) -> None:
+    pool.start(1)
+    hello = hear(pool, is_a(Hello))[0].message
+    assert os.getpgid(hello.process) != os.getpgid(0)

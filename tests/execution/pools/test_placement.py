@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+from curve_backend import make_plan
+
+from sweeper.execution.pools import placement
+from sweeper.execution.pools.placement import (
+    Demand,
+    Machine,
+    demand_of,
+    machine_of,
+    place,
+    quiet_threads,
+)
+from sweeper.facts.machine import DetectedGpu
+
+
+def machine(gpus: int = 0, gpu_gib: float = 24.0, cores: int = 8, ram_gib: float = 32.0) -> Machine:
+    return Machine(tuple(map(str, range(gpus))), gpu_gib, cores, ram_gib)
+
+
+@pytest.mark.parametrize(
+    ("workers", "on", "demand", "gpus", "threads"),
+    [
+        # On a processor: cores are divided, and never less than one.
+        (1, machine(), Demand(2.0), [None], 8),
+        (3, machine(), Demand(2.0), [None] * 3, 2),
+        (12, machine(), Demand(2.0), [None] * 12, 1),
+        # Workers are spread over the GPUs before two share one.
+        (2, machine(2), Demand(10.0), ["0", "1"], 4),
+        (3, machine(2), Demand(10.0), ["0", "1", "0"], 2),
+        (4, machine(1, 80.0), Demand(20.0), ["0"] * 4, 2),
+        # A trial on several GPUs has them to itself.
+        (2, machine(4), Demand(20.0, gpus=2), ["0,1", "2,3"], 4),
+        # One worker is started whatever the prediction says.
+        (1, machine(1, 8.0), Demand(9.0), ["0"], 8),
+        # Fewer GPUs here than the plan was made for: what is there is used.
+        (1, machine(1), Demand(20.0, gpus=2), ["0"], 8),
+    ],
+)
+def test_every_worker_gets_its_gpus_and_threads(
+    workers: int, on: Machine, demand: Demand, gpus: list[str | None], threads: int
+) -> None:
+    placed = place(workers, on, demand)
+    assert [each.get("CUDA_VISIBLE_DEVICES") for each in placed.environments] == gpus
+    assert {each["OMP_NUM_THREADS"] for each in placed.environments} == {str(threads)}
+    assert placed.note == ""
+
+
+@pytest.mark.parametrize(
+    ("workers", "on", "demand", "started", "note"),
+    [
+        (
+            4,
+            machine(1),
+            Demand(9.0, strategy="full"),
+            2,
+            "2 workers instead of 4: a full trial may need 9.0 GiB, and the GPU has 24.0 GiB for "
+            "training",
+        ),
+        (
+            8,
+            machine(2, 16.0),
+            Demand(15.0, strategy="qlora"),
+            2,
+            "2 workers instead of 8: a qlora trial may need 15.0 GiB, and each of the 2 GPUs has "
+            "16.0 GiB for training",
+        ),
+        (
+            3,
+            machine(0, ram_gib=7.0),
+            Demand(6.5, strategy="full"),
+            1,
+            "1 worker instead of 3: a full trial may need 6.5 GiB, and the machine has 7.0 GiB "
+            "for training",
+        ),
+        (
+            3,
+            machine(4),
+            Demand(20.0, gpus=2, strategy="full"),
+            2,
+            "2 workers instead of 3: a full trial takes 2 GPUs, and there are 4",
+        ),
+    ],
+)
+def test_fewer_workers_than_asked_for_are_explained_in_numbers(
+    workers: int, on: Machine, demand: Demand, started: int, note: str
+) -> None:
+    placed = place(workers, on, demand)
+    assert len(placed.environments) == started
+    assert placed.note == note
+
+
+def test_the_dearest_candidate_decides() -> None:
+    plan = make_plan()
+    dear = plan.candidates[1].model_copy(
+        update={"memory": plan.candidates[1].memory.model_copy(update={"high_gib": 7.5})}
+    )
+    plan = plan.model_copy(update={"candidates": (*plan.candidates, dear)})
+    assert demand_of(plan) == Demand(7.5, 1, dear.strategy)
+
+
+def test_the_gpus_are_those_that_the_user_left_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan()
+    monkeypatch.setattr(placement, "detected_gpus", lambda: (DetectedGpu("A100", 80.0, True),) * 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert machine_of(plan).gpus == ()
+    hardware = plan.facts.hardware.model_copy(update={"device": "cuda", "gpus": 4})
+    facts = plan.facts.model_copy(update={"hardware": hardware})
+    plan = plan.model_copy(update={"facts": facts})
+    assert machine_of(plan).gpus == ("5", "7")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert machine_of(plan).gpus == ("0", "1")
+    assert machine_of(plan).gpu_memory_gib == plan.candidates[0].memory.limit_gib
+
+
+def test_threads_wait_without_spinning() -> None:
+    environment = quiet_threads(4)
+    assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "4"
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert environment["TOKENIZERS_PARALLELISM"] == "false"

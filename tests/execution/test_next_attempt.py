@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from curve_backend import make_plan
+
+from sweeper.execution import attempts, next_attempt, tasks
+from sweeper.execution.attempts import attempt_folder
+from sweeper.execution.fitted_batches import FittedBatches, Lesson
+from sweeper.execution.next_attempt import NextAttempt
+from sweeper.execution.run_state import RunState
+from sweeper.runfolder import RunFolder
+from sweeper.search.search import Search
+from sweeper.search.starts import known_starts
+from sweeper.trials import AttemptEndKind, RungReport, TrialConfig
+
+TRIAL = tasks.trial(1)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> RunState:
+    plan = make_plan(9)
+    made, search = RunState(RunFolder(tmp_path), plan), Search(plan, tuple(known_starts(plan, 9)))
+    for number in range(2):
+        made.asked[number] = search.ask()
+    return made
+
+
+@pytest.fixture
+def newest(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Path, int]]:
+    """The newest checkpoint in each attempt's folder."""
+    found: dict[str, tuple[Path, int]] = {}
+    monkeypatch.setattr(next_attempt, "newest_checkpoint", lambda a: found.get(str(a)))
+    return found
+
+
+def begin(state: RunState, task: tasks.Task = TRIAL) -> NextAttempt:
+    return next_attempt.next_attempt(state, FittedBatches(), task)
+
+
+def breaks_off(
+    state: RunState, number: int, rungs: int, end: AttemptEndKind = "interrupted"
+) -> Path:
+    """Attempt ``number`` reports, and ends without a result."""
+    home = state.run.trial(1)
+    for rung in range(1, rungs + 1):
+        report = RungReport(
+            number=1, attempt=number, rung=rung, validation_loss=number + rung / 10, items=1,
+            optimizer_steps=rung, epochs=1, tokens=1, training_seconds=1, evaluation_seconds=1,
+        )  # fmt: skip
+        attempts.add_rung(home, report)
+    folder = attempt_folder(home, number)
+    attempts.note_end(folder, end, "why")
+    return folder
+
+
+def test_the_first_attempt_is_what_was_asked_for(state: RunState) -> None:
+    made = begin(state)
+    assert made.rungs == ()
+    assert made.job.folder == "trials/1/attempts/1"
+    config = made.job.config
+    assert config is not None
+    assert (config.number, config.attempt, config.seed) == (1, 1, state.plan.seed)
+    assert config.parameters == state.asked[1].parameters
+    assert TrialConfig.read(state.run.trial(1) / "config.json") == config
+    assert state.configs[1] == config
+
+
+def test_without_a_checkpoint_the_next_attempt_begins_from_clean_weights(state, newest) -> None:
+    begin(state)
+    breaks_off(state, 1, 3)
+    made = begin(state)
+    assert (made.job.attempt, made.job.checkpoint, made.rungs) == (2, None, ())
+    assert attempts.read_rungs(state.run.trial(1)) == []
+
+
+def test_an_interrupted_attempt_is_continued_with_the_rungs_up_to_its_checkpoint(
+    state: RunState, newest: dict[str, tuple[Path, int]]
+) -> None:
+    begin(state)
+    folder = breaks_off(state, 1, 5)
+    changed = TrialConfig.read(folder / "config.json").model_copy(update={"micro_batch": 4})
+    changed.write(folder / "config.json")
+    newest[str(folder)] = (folder / "checkpoint-4", 4)
+    made = begin(state)
+    assert made.job.checkpoint == "trials/1/attempts/1/checkpoint-4"
+    assert [(one.rung, one.attempt) for one in made.rungs] == [(n, 2) for n in (1, 2, 3, 4)]
+    assert [one.validation_loss for one in made.rungs] == [1.1, 1.2, 1.3, 1.4]
+    assert attempts.read_rungs(state.run.trial(1)) == list(made.rungs)
+    assert made.job.config == changed.model_copy(update={"attempt": 2})
+
+    # The next one broke off before it saved one of its own: the first one's still counts.
+    breaks_off(state, 2, 0)
+    assert begin(state).job.checkpoint == "trials/1/attempts/1/checkpoint-4"
+    # It saved one.
+    folder = breaks_off(state, 3, 6)
+    newest[str(folder)] = (folder / "checkpoint-6", 6)
+    made = begin(state)
+    assert made.job.checkpoint == "trials/1/attempts/3/checkpoint-6"
+    assert {one.attempt for one in made.rungs} == {4}
+
+
+@pytest.mark.parametrize("end", ["crash", "hang", "error", "out-of-memory", "damaged"])
+def test_what_was_not_only_interrupted_begins_from_clean_weights(
+    state: RunState, newest: dict[str, tuple[Path, int]], end: AttemptEndKind
+) -> None:
+    begin(state)
+    folder = breaks_off(state, 1, 5, end)
+    newest[str(folder)] = (folder / "checkpoint-4", 4)
+    assert begin(state).job.checkpoint is None
+
+
+def test_a_checkpoint_whose_configuration_is_lost_is_not_continued(
+    state: RunState, newest: dict[str, tuple[Path, int]]
+) -> None:
+    begin(state)
+    folder = breaks_off(state, 1, 5)
+    newest[str(folder)] = (folder / "checkpoint-4", 4)
+    (folder / "config.json").write_text("{")
+    assert begin(state).job.checkpoint is None
+
+
+def test_batches_that_fitted_are_used(state: RunState) -> None:
+    config = begin(state).job.config
+    assert config is not None
+    fitted = FittedBatches({"trial 0": [Lesson(config.memory_setup(), 2, 16)]})
+    smaller = next_attempt.next_attempt(state, fitted, tasks.trial(1)).job.config
+    assert smaller is not None
+    assert (smaller.micro_batch, smaller.evaluation_batch) == (2, 16)
+
+
+def test_a_confirmation_run_is_the_same_configuration_with_another_seed(state: RunState) -> None:
+    trial = begin(state).job.config
+    job = begin(state, tasks.confirm(1, 7)).job
+    assert trial is not None
+    assert job.config == trial.model_copy(update={"seed": 7})
+    assert (state.run.seed(1, 7) / "config.json").exists()
+    assert state.configs[1] == trial
+
+
+def test_a_score_is_of_the_configuration_that_was_trained(state: RunState) -> None:
+    begin(state)
+    home = state.run.trial(1)
+    trained = TrialConfig.read(home / "config.json").model_copy(update={"micro_batch": 1})
+    trained.write(home / "config.json")
+    job = begin(state, tasks.scoring(1)).job
+    assert (job.weights, job.folder) == ("trials/1", "jobs/trial-1/attempts/1")
+    assert job.config == trained
+    assert begin(state, tasks.Task("test", "tfidf")).job.config is None
+    assert begin(state, tasks.BASELINES).job.folder == "jobs/baselines/attempts/1"

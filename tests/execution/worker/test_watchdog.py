@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import threading
+import time
+
+from curve_backend import make_plan
+
+from sweeper.execution.worker.watchdog import (
+    HANG_SECONDS,
+    Patience,
+    Pulse,
+    Watchdog,
+    patience_for,
+    patience_for_jobs,
+)
+from sweeper.plan import Duration
+from sweeper.search.configure import configure
+
+
+def watched(pulse: Pulse, patience: Patience, seconds: float, every: float) -> list[str]:
+    """What a watchdog says of training that beats so often and then ends."""
+    said: list[str] = []
+    with Watchdog(pulse, patience, said.append):
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit and not said:
+            time.sleep(every)
+            pulse.beat()
+    return said
+
+
+def test_training_that_goes_on_is_left_alone() -> None:
+    assert watched(Pulse(), Patience(setup=5.0, step=5.0), 0.3, 0.01) == []
+
+
+def test_training_that_stands_still_is_ended_with_the_reason() -> None:
+    heard = threading.Event()
+    said: list[str] = []
+
+    def on_hang(why: str) -> None:
+        said.append(why)
+        heard.set()
+
+    pulse = Pulse()
+    with Watchdog(pulse, Patience(setup=0.2, step=9.0), on_hang):
+        assert heard.wait(20)
+    assert "did not begin" in said[0]
+
+
+def test_a_process_that_was_stopped_for_long_is_not_taken_for_one_that_hangs() -> None:
+    times = iter([0.0, 1000.0, 1000.0])
+    pulse, said = Pulse(), []
+    with Watchdog(
+        pulse, Patience(setup=1.0, step=1.0), said.append, clock=lambda: next(times, 1000.0)
+    ):
+        time.sleep(0.5)
+    assert said == []
+
+
+def test_patience_follows_the_prediction_above_a_floor() -> None:
+    plan = make_plan()
+    candidate = plan.candidate("lora")
+    config = configure(plan, candidate, candidate.defaults(), number=0, attempt=1, origin="search")
+    assert patience_for(plan, config) == Patience(setup=3 * HANG_SECONDS, step=HANG_SECONDS)
+    slow = candidate.duration.model_copy(update={"high": 400_000.0})
+    longer = plan.model_copy(
+        update={"candidates": (candidate.model_copy(update={"duration": slow}),)}
+    )
+    assert patience_for(longer, config) == Patience(setup=400_000.0, step=10 * 1000.0)
+    half = config.budget.model_copy(update={"epochs": config.budget.epochs / 2, "rungs": 4})
+    shorter = config.model_copy(update={"budget": half})
+    assert patience_for(longer, shorter) == Patience(setup=200_000.0, step=10 * 1000.0)
+
+
+def test_patience_with_baselines_and_scores_follows_what_the_plan_says_of_all_of_them() -> None:
+    plan = make_plan()
+    floor = 3 * HANG_SECONDS
+    assert patience_for_jobs(plan) == Patience(setup=floor, step=floor)
+    beside = Duration(seconds=400.0, low=300.0, high=500.0)
+    longer = plan.model_copy(update={"budget": plan.budget.model_copy(update={"beside": beside})})
+    assert patience_for_jobs(longer) == Patience(setup=5000.0, step=5000.0)

@@ -1,0 +1,127 @@
+"""A worker as the process that it is: what it loads, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from curve_backend import make_plan, make_spec
+
+from sweeper.errors import RunError
+from sweeper.execution.job import Close, Do, Job, line_of
+from sweeper.execution.worker.__main__ import load_backend
+from sweeper.execution.worker.run_check import brief
+from sweeper.runfolder import RunFolder
+
+# A backend that leaves word of what its process has loaded by the end of its first job.
+LOOKING = """
+import json, sys
+from pathlib import Path
+import curve_backend
+
+
+class Looking(curve_backend.CurveBackend):
+    def close(self):
+        Path(self._run.path / "modules.json").write_text(json.dumps(sorted(sys.modules)))
+
+
+def make(run, plan, spec, tell):
+    return Looking(run)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    made = RunFolder(tmp_path / "run")
+    make_plan(1).write(made.plan)
+    return made
+
+
+def start(run: RunFolder, backend: str, **briefing: str) -> subprocess.Popen[bytes]:
+    program = [sys.executable, "-m", "sweeper.execution.worker", "--run", str(run.path)]
+    popen = subprocess.Popen(
+        [*program, "--parent", str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    told = brief(run, make_spec(1), backend).model_copy(update=briefing)
+    assert popen.stdin is not None
+    popen.stdin.write(told.model_dump_json().encode() + b"\n")
+    popen.stdin.flush()
+    return popen
+
+
+def said(popen: subprocess.Popen[bytes]) -> dict[str, object]:
+    assert popen.stdout is not None
+    return json.loads(popen.stdout.readline())
+
+
+def order(popen: subprocess.Popen[bytes], line: bytes) -> None:
+    assert popen.stdin is not None
+    popen.stdin.write(line)
+    popen.stdin.flush()
+
+
+BASELINES = Do(job=Job(kind="baselines", name="baselines", home="jobs/baselines"))
+
+
+def test_a_worker_loads_neither_optuna_nor_a_database_nor_torch(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "looking.py").write_text(LOOKING)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ['PYTHONPATH']}")
+    popen = start(run, "looking:make")
+    order(popen, line_of(BASELINES) + line_of(Close()))
+    _, errors = popen.communicate(timeout=60)
+    assert popen.returncode == 0, errors
+    loaded = set(json.loads((run.path / "modules.json").read_text()))
+    assert "sweeper.execution.worker.session" in loaded
+    assert not loaded & {"optuna", "sqlalchemy", "torch", "ray", "sweeper.search"}
+
+
+@pytest.mark.parametrize("how", ["closed pipe", "TERM"])
+def test_a_worker_ends_well_when_its_command_is_gone_or_somebody_ends_it(
+    run: RunFolder, how: str
+) -> None:
+    popen = start(run, "curve_backend:make")
+    assert [said(popen)["kind"], said(popen)["kind"]] == ["hello", "ready"]
+    if how == "TERM":
+        popen.send_signal(signal.SIGTERM)
+        assert popen.wait(20) == 0
+    popen.communicate(timeout=20)
+    assert popen.returncode == 0
+
+
+def test_a_worker_that_cannot_see_the_run_says_what_and_ends(run: RunFolder) -> None:
+    popen = start(run, "curve_backend:make", mark="of another folder", version="0.0.1")
+    hello = said(popen)
+    popen.communicate(timeout=20)
+    assert popen.returncode == 0
+    problems = [what for what, _why, _where in hello["problems"]]  # type: ignore[union-attr]
+    assert "has sweeper" in problems[0]
+    assert "this folder is a copy of the run's folder" in problems[1]
+
+
+def test_a_backend_that_is_not_there_is_named() -> None:
+    with pytest.raises(RunError, match=r"pip install 'sweeper\[train\]'"):
+        load_backend("no_such_module:make")
+    with pytest.raises(RunError, match="Did you mean 'make_spec'"):
+        load_backend("curve_backend:make_spek")
+
+
+def test_what_libraries_print_goes_to_the_log(run: RunFolder, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "loud.py").write_text(
+        "print('hello', flush=True)\nfrom curve_backend import make\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ['PYTHONPATH']}")
+    popen = start(run, "loud:make")
+    order(popen, line_of(Close()))
+    out, errors = popen.communicate(timeout=60)
+    assert [json.loads(line)["kind"] for line in out.splitlines()] == ["hello", "ready"]
+    assert b"hello" in errors

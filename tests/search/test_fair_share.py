@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sweeper.search.fair_share import FLOOR_SHARE, JUDGED_FROM, alive, in_turn
+from sweeper.search.observations import Observation
+
+SCORES = {"a": 1.0, "b": 2.0}
+
+
+def trials(
+    key: str, *losses: float | None, seconds: float = 0.0, origin: str = "search"
+) -> list[Observation]:
+    return [
+        Observation(
+            0, key, {}, loss, loss is not None, False, loss is None, origin, {}, {}, seconds
+        )
+        for loss in losses
+    ]
+
+
+def test_what_was_never_tried_comes_first_as_the_rules_rank_it() -> None:
+    assert in_turn(["a", "b"], [], SCORES) == "b"
+    assert in_turn(["a", "b"], trials("b", 0.3), SCORES) == "a"
+
+
+def test_a_candidate_under_the_least_share_has_its_turn_and_else_promises_decide() -> None:
+    judged = trials("a", *[0.3] * JUDGED_FROM)
+    few = judged + trials("b", *[0.2] * 27)
+    assert JUDGED_FROM / len(few) < FLOOR_SHARE / 2
+    assert in_turn(["a", "b"], few, SCORES) == "a"
+    assert in_turn(["a", "b"], judged + trials("b", *[0.2] * 9), SCORES) is None
+
+
+def test_shares_are_of_seconds_where_they_are_known() -> None:
+    judged = trials("a", *[0.3] * JUDGED_FROM, seconds=1.0)
+    seen = judged + trials("b", *[0.2] * 9, seconds=10.0)
+    assert in_turn(["a", "b"], seen, SCORES) == "a"
+    untimed = judged + trials("b", *[0.2] * 9)
+    assert in_turn(["a", "b"], untimed, SCORES) is None
+
+
+def test_a_candidate_that_only_failed_is_left_out_unless_nothing_else_is_there() -> None:
+    seen = trials("a", None, None, None) + trials("b", *[0.3] * 9)
+    assert alive(["a", "b"], seen) == ["b"]
+    assert alive(["a"], seen) == ["a"]
+    assert alive(["a", "b"], seen + trials("a", 0.4)) == ["a", "b"]
+
+
+def test_no_candidate_is_judged_by_its_default_alone() -> None:
+    defaults = trials("a", 0.9, origin="default") + trials("b", 0.2, origin="default")
+    turns = []
+    seen = list(defaults)
+    for _ in range(12):
+        turn = in_turn(["a", "b"], seen, SCORES) or "b"  # all promises speak for b
+        turns.append(turn)
+        seen += trials(turn, 0.5)
+    assert turns == ["b", "b", "b", "a", "b", "b", "b", "a", "b", "b", "b", "b"]
+
+
+def test_many_candidates_that_are_young_take_turns_and_no_more_than_their_share() -> None:
+    keys = ["a", "b", "c", "d"]
+    seen = [one for key in keys for one in trials(key, 0.5, origin="default")]
+    turns = []
+    for _ in range(20):
+        turn = in_turn(keys, seen, dict.fromkeys(keys, 1.0)) or "d"
+        turns.append(turn)
+        seen += trials(turn, 0.5)
+    assert turns[:8] == ["d", "d", "d", "d", "d", "a", "b", "c"]
+    assert {key: turns.count(key) for key in "abc"} == {"a": 2, "b": 2, "c": 2}
+
+
+def test_a_candidate_whose_trial_still_runs_is_not_given_another_one() -> None:
+    running = [replace(one, running=True) for one in trials("a", 0.0)]
+    seen = trials("a", 0.9, origin="default") + trials("b", *[0.2] * 4)
+    assert in_turn(["a", "b"], seen, SCORES) == "a"
+    assert in_turn(["a", "b"], seen + running, SCORES) is None

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+from curve_backend import make_plan
+
+from sweeper.plan import Parameter, Plan
+from sweeper.search.search import Asked, End, Restored, Search
+from sweeper.search.starts import known_starts, useful_total
+from sweeper.spec import OwnTrial
+
+
+def names(plan: Plan, total: int) -> list[str]:
+    return [start.name for start in known_starts(plan, total)]
+
+
+def asked(plan: Plan, total: int) -> list[Asked]:
+    """All trials of a search, each told before the next is asked for."""
+    search = Search(plan, tuple(known_starts(plan, total)))
+    trials = []
+    for _ in range(total):
+        trials.append(search.ask())
+        search.tell(trials[-1].number, End("COMPLETE", 0.5))
+    return trials
+
+
+def test_the_head_comes_first_then_defaults_in_plan_order_then_own_trials_then_search() -> None:
+    own = OwnTrial(strategy="lora", parameters={"learning_rate": 0.5, "lora_dropout": 0.2})
+    plan = make_plan().model_copy(update={"own_trials": (own,)})
+    assert names(plan, 10) == ["default head", "default lora", "default full", "user 0"]
+    start = list(known_starts(plan, 10))[3]
+    assert start.fixed["lora.learning_rate"] == 0.5
+    assert "lora.lora_dropout" not in start.fixed
+    assert start.overrides == {"lora_dropout": 0.2}
+
+    trials = asked(plan, 6)
+    assert [one.key for one in trials[:4]] == ["head", "lora", "full", "lora"][: len(trials[:4])]
+    assert [one.origin for one in trials] == ["default"] * 3 + ["user"] + ["search"] * 2
+    assert trials[3].parameters["learning_rate"] == 0.5
+    assert trials[3].parameters["lora_dropout"] == 0.2
+
+
+def test_defaults_use_at_most_a_third_of_the_trials_and_catch_up_with_a_larger_total() -> None:
+    plan = make_plan()
+    assert names(plan, 4) == ["default head", "default lora"]
+    few = Search(plan, tuple(known_starts(plan, 4)))
+    tried = [few.ask() for _ in range(2)]
+    more = Search(plan, tuple(known_starts(plan, 9)))
+    more.restore(Restored(one, end=End("COMPLETE", 0.5)) for one in tried)
+    assert (more.ask().key, more.ask().origin) == ("full", "search")
+
+
+@pytest.mark.parametrize("total", [1, 3, 20])
+def test_there_are_never_more_starts_than_half_of_the_trials(total: int) -> None:
+    assert 1 <= len(names(make_plan(), total)) <= max(1, total // 2)
+
+
+def test_a_start_that_was_tried_is_not_tried_again() -> None:
+    plan = make_plan()
+    starts = tuple(known_starts(plan, 9))
+    first = Search(plan, starts)
+    tried = [first.ask() for _ in range(3)]
+    again = Search(plan, starts)
+    again.restore(Restored(one) for one in tried)
+    assert again.ask().origin == "search"
+
+
+def test_a_plan_with_nothing_to_search_gets_no_trials_that_would_repeat_themselves() -> None:
+    assert useful_total(make_plan(strategies="head"), 20) == 1
+    assert useful_total(make_plan(), 20) == 20
+
+
+def test_a_default_that_is_nearly_free_does_not_use_up_the_share_of_the_others() -> None:
+    plan = make_plan()
+    dearest = max(candidate.seconds_per_trial for candidate in plan.candidates)
+    assert dearest > 0
+    candidates = tuple(
+        candidate.model_copy(update={"seconds_per_trial": dearest * 0.1})
+        if candidate.strategy == "head"
+        else candidate
+        for candidate in plan.candidates
+    )
+    plan = plan.model_copy(update={"candidates": candidates})
+    assert names(plan, 6) == ["default head", "default lora", "default full"]
+
+
+def test_the_first_default_runs_again_without_its_first_stage() -> None:
+    stage = Parameter(
+        kind="categorical",
+        choices=("none", "full"),
+        allowed_choices=("none", "full"),
+        default="full",
+        source="a test",
+    )
+    plan = make_plan()
+    first, *rest = plan.candidates
+    first = first.model_copy(update={"parameters": {**first.parameters, "first_stage": stage}})
+    plan = plan.model_copy(update={"candidates": (first, *rest)})
+    with_stage, without = known_starts(plan, 3)
+    assert (with_stage.name, without.name) == (
+        "default lora",
+        "default lora without first stage",
+    )
+    stages = [one.fixed["lora.first_stage"] for one in (with_stage, without)]
+    assert stages == ["full", "none"]
+    assert {k: v for k, v in with_stage.fixed.items() if k != "lora.first_stage"} == {
+        k: v for k, v in without.fixed.items() if k != "lora.first_stage"
+    }
