@@ -27,6 +27,9 @@ from sweeper.runfolder import RunFolder
 
 # How often a worker is looked at that keeps its pipe open and says nothing.
 _LOOK_SECONDS = 0.1
+# The command asks for messages without a pause, and each answer takes seconds at most. Where its
+# node is gone, and the cluster's head with it, Ray itself notices after a minute or later.
+_ALONE_SECONDS = 40.0
 
 # Lines of messages, and how the worker's process ended once it has: its status, and whether the
 # system killed it for its memory.
@@ -54,6 +57,7 @@ class WorkerActor:
         self._run, self._briefing, self._name = RunFolder(Path(folder)), briefing, name
         self._pool: LocalPool | None = None
         self._refusal: Hello | None = None
+        self._asked = time.monotonic()
 
     async def begin(self) -> str:
         """Start the worker, if this machine sees the run.
@@ -61,6 +65,8 @@ class WorkerActor:
         Returns:
             Ray's name of this node.
         """
+        self._asked = time.monotonic()
+        self._alone = asyncio.create_task(self._end_when_alone())
         problems = self._problems()
         if problems:
             # Without the folder there is no log, so the worker itself cannot say it.
@@ -86,13 +92,19 @@ class WorkerActor:
         if self._refusal is not None:
             return [line_of(self._refusal)], (0, False)
         assert self._pool is not None
-        limit = time.monotonic() + seconds
+        self._asked = time.monotonic()
+        limit = self._asked + seconds
         while True:
             heard = self._heard(self._pool)
             left = limit - time.monotonic()
             if heard[0] or heard[1] or left <= 0:
                 return heard
             await _readable(self._pool, min(left, _LOOK_SECONDS))
+
+    async def _end_when_alone(self) -> None:
+        while time.monotonic() - self._asked < _ALONE_SECONDS:
+            await asyncio.sleep(1.0)
+        os._exit(1)  # the worker, tied to this process, ends with it
 
     def _heard(self, pool: LocalPool) -> Heard:
         lines: list[bytes] = []
