@@ -1,8 +1,7 @@
-"""The one loop of a run: hands out work, answers rungs, takes in results, keeps the books.
+"""The main loop of a run: hands out jobs, answers rungs, takes in results, writes the records.
 
-It alone asks and tells the search, and alone writes what does not lie in an attempt's folder. It
-never trains and holds no torch. Knows nothing about phases: it runs until whoever called is
-content.
+Only this loop asks and tells the search, and only it writes outside of attempts' folders. It does
+not train, and knows nothing about the phases of a run: it runs until its caller's condition holds.
 """
 
 from __future__ import annotations
