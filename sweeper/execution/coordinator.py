@@ -156,9 +156,10 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
 
 
 def _mirror(run: RunFolder, spec: Spec) -> StudyMirror:
-    own = None if spec.search.storage else run.study
-    url = spec.search.storage or default_url(run.study)
-    return StudyMirror(url, run.path.resolve().name, _own_name(run), own)
+    name = run.path.resolve().name
+    if spec.search.storage is None:
+        return StudyMirror(default_url(run.study), name, own=run.study)
+    return StudyMirror(spec.search.storage, name, _own_name(run))
 
 
 def _own_name(run: RunFolder) -> str:

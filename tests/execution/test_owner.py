@@ -21,6 +21,8 @@ from fake_pool import (
     make_sweep,
     reports,
     result_of,
+    saves_and_stops,
+    starts_anew,
     write_result,
 )
 
@@ -220,6 +222,30 @@ def test_the_rungs_of_an_attempt_that_broke_off_count_neither_in_search_nor_in_s
         assert {report.attempt for report in rungs} == {sweep.result(number).attempt}
     medians = [one.median_here for status in seen for one in status.running if one.trial != 1]
     assert all(median is None or median < 3 for median in medians)
+
+
+@pytest.mark.parametrize("again", [does_well, starts_anew])
+def test_a_trial_goes_on_from_its_checkpoint_and_counts_each_rung_once(sweep: Sweep, again) -> None:
+    sweep.pool.parts = {"trial-0/1": saves_and_stops(3), "trial-0/2": again}
+    sweep.go(1)
+    job = next(job for job in sweep.pool.jobs if (job.name, job.attempt) == ("trial-0", 2))
+    assert job.checkpoint == "trials/0/attempts/1/checkpoint-3"
+    for home in (sweep.run.trial(0), sweep.run.attempt(0, 2)):
+        rungs = attempts.read_rungs(home)
+        assert [(one.rung, one.attempt) for one in rungs] == [(n, 2) for n in range(1, 9)]
+    (trial,) = stored(sweep)
+    assert trial.intermediate_values == {one.rung: one.validation_loss for one in rungs}
+    reported = [event.rung for event in sweep.events if event.kind == "rung"][3:]
+    assert reported == list(range(4 if again is does_well else 1, 9))
+    assert not (sweep.run.attempt(0, 1) / "checkpoint-3").exists()
+
+
+def test_a_crash_takes_the_checkpoint_with_it(sweep: Sweep) -> None:
+    sweep.pool.parts = {"trial-0/1": saves_and_stops(3), "trial-0/2": dies(4)}
+    sweep.go(1)
+    third = next(job for job in sweep.pool.jobs if (job.name, job.attempt) == ("trial-0", 3))
+    assert third.checkpoint is None
+    assert [one.rung for one in attempts.read_rungs(sweep.run.trial(0))] == list(range(1, 9))
 
 
 def test_an_attempt_number_is_never_used_again(sweep: Sweep) -> None:
