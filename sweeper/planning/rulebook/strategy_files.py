@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sweeper.declared.files import document as document_of
 from sweeper.declared.files import strategy_files
 from sweeper.declared.traits import TRAIT_KEYS, Traits, find, read_traits
-from sweeper.errors import Problem, near_match
+from sweeper.errors import Problem, RuleError, near_match
 from sweeper.plan import Parameter
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition, parse_condition
 from sweeper.planning.rulebook.parameter_reader import PARAMETER_KEYS, parse_parameter
@@ -97,6 +98,7 @@ def load_strategies(
     which trains for epochs. Problems are appended; a file that holds one is still read as far as
     it goes.
     """
+    installed = set(strategy_files().paths.values())
     found: dict[str, DeclaredStrategy] = {}
     shared: dict[str, DeclaredParameter] = {}
     for folder in folders:
@@ -105,7 +107,7 @@ def load_strategies(
             problems += document.problems
             shared |= _parameters(document.data, document, problems, ())
     for path in (*files, *(path for folder in folders for path in sorted(folder.glob("*.yaml")))):
-        document = read(path)
+        document = document_of(path) if path in installed else read(path)
         problems += document.problems
         strategy = _strategy(document, path, problems)
         if strategy is not None:
@@ -190,11 +192,17 @@ def _traits(
     """The traits of a strategy. A file that lays other ranges over an installed one states none."""
     name = str(data.get("strategy", path.stem))
     installed = strategy_files().paths.get(name)
-    if installed in (None, path) or any(key in data for key in TRAIT_KEYS):
+    if installed == path:
+        try:
+            return find(name) or Traits(name)
+        except RuleError as error:
+            problems += error.problems
+            return Traits(name)
+    if installed is None or any(key in data for key in TRAIT_KEYS):
         made = read_traits(data, document, problems)
         if made is None:
             return Traits(name)
-        if installed in (None, path) or made == find(name):
+        if installed is None or made == find(name):
             return made
         what = f"{name} is described otherwise in {installed}"
         why = f"A file of another folder may change its parameters, not {', '.join(TRAIT_KEYS)}."
