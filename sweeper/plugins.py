@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sweeper.errors import UsageError, near_match
 
@@ -18,7 +19,13 @@ Part = TypeVar("Part")
 
 def entries(group: str) -> list[EntryPoint]:
     """The entry points of a group, by name."""
-    return sorted(entry_points(group=group), key=lambda entry: entry.name)
+    return sorted(_installed().select(group=group), key=lambda entry: entry.name)
+
+
+@lru_cache(maxsize=1)
+def _installed() -> Any:
+    """All entry points; finding them takes 20 ms, so it is done once."""
+    return entry_points()  # SelectableGroups before Python 3.12, EntryPoints since
 
 
 def _part_of(module: ModuleType, kind: type[Part]) -> type[Part] | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sweeper import plugins, resources
 from sweeper.errors import Problem
+from sweeper.yamlfile import Document, read
 
 #: Entry points that name a strategy's class; its YAML lies beside the class's module.
 STRATEGIES = "sweeper.strategies"
@@ -54,6 +55,16 @@ def strategy_files() -> StrategyFiles:
             fix = f"Put {name} beside the module {entry.module}, as package data."
             problems.append(Problem(what, why, fix, f"entry point {entry.value}"))
     return StrategyFiles(paths, tuple(problems))
+
+
+@lru_cache(maxsize=128)
+def document(path: Path) -> Document:
+    """The file of an installed strategy, read once in a process.
+
+    Raises:
+        UsageError: It cannot be read, or it is not YAML.
+    """
+    return read(path)
 
 
 @lru_cache(maxsize=1)

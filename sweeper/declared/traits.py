@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
+from sweeper.declared.files import document as document_of
 from sweeper.declared.files import known_strategies, strategy_files
 from sweeper.declared.formula import NOTHING, ROLES, Formula, read_formula
 from sweeper.errors import Problem, RuleError, UsageError, near_match
-from sweeper.yamlfile import Document, read
+from sweeper.yamlfile import Document
 
 #: What a strategy puts into the base model, as far as activations and time depend on it.
 #:
@@ -134,10 +135,9 @@ def find(name: str) -> Traits | None:
     path = strategy_files().paths.get(name)
     if path is None:
         return None
-    document = read(path)
-    data = document.data if isinstance(document.data, Mapping) else {}
+    file = document_of(path)
     problems: list[Problem] = []
-    found = read_traits(data, document, problems)
+    found = read_traits(file.data if isinstance(file.data, Mapping) else {}, file, problems)
     if problems:
         raise RuleError(problems)
     return found
@@ -196,7 +196,7 @@ def read_traits(
 
 def _parameters_of(name: str) -> set[str]:
     path = strategy_files().paths.get(name)
-    data = read(path).data if path else None
+    data = document_of(path).data if path else None
     return set(data.get("parameters") or ()) if isinstance(data, Mapping) else set()
 
 

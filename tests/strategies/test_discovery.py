@@ -47,7 +47,7 @@ def entry(monkeypatch):
         def points(group: str) -> list[EntryPoint]:
             return [point] if group == point.group else []
 
-        monkeypatch.setattr(plugins, "entry_points", points)
+        monkeypatch.setattr(plugins, "entries", points)
         monkeypatch.setattr(EntryPoint, "load", lambda self: Other if "Other" in value else object)
 
     return add
