@@ -18,6 +18,7 @@ from typer.main import get_command
 from sweeper import resources
 from sweeper.cli.main import app
 from sweeper.cli.planview import scalar
+from sweeper.declared.files import strategy_files
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.rulebook.shared_parameters import SHARED
@@ -59,9 +60,9 @@ def strategies_page() -> str:
         "",
         "# Strategies and their parameters",
     ]
-    for path in sorted((resources.search_spaces() / "strategies").glob("*.yaml")):
+    for name, path in sorted(strategy_files().paths.items()):
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))
-        lines += ["", f"## {path.stem}", "", str(declared.get("title", "")).strip()]
+        lines += ["", f"## {name}", "", str(declared.get("title", "")).strip()]
         if "extends" in declared:
             lines += ["", f"With the parameters of {declared['extends']}."]
         lines += _parameters(declared.get("parameters") or {})

@@ -14,6 +14,17 @@ TARGETS: Mapping[str, tuple[str, ...] | str] = {
     "qkvo": ("q_proj", "k_proj", "v_proj", "o_proj"),
     "all-linear": "all-linear",
 }
+
+
+def modules_of(choice: str) -> tuple[str, ...] | str:
+    """The layers that a choice of ``target_modules`` names: one of ``TARGETS``, or names.
+
+    >>> modules_of("qv"), modules_of("key,value")
+    (('q_proj', 'v_proj'), ('key', 'value'))
+    """
+    return TARGETS.get(choice) or tuple(choice.split(","))
+
+
 REPLAY, KL, PATIENCE = "replay_share", "kl_weight", "early_stopping_patience"
 
 CLASS_WEIGHT = "class_weight"

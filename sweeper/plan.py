@@ -6,7 +6,7 @@ resume, whatever has become of the rules since.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -117,6 +117,7 @@ class Candidate(Record):
     quantization: str | None = None
     gpus_per_trial: int = 1
     begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
+    one_trial: bool = Field(False, description="a second trial could not differ from the first")
     trainable_parameters: int
     expected_quality: str = ""
     setup_notes: tuple[str, ...] = Field((), description="why this cap, and the stated margin")
@@ -254,6 +255,17 @@ class Plan(Artifact):
     budget: Budget
     seed: int
     identity: Identity | None = Field(None, description="None for a plan that cannot be run")
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Plans from before ``one_trial``: what does not train for epochs had one trial."""
+        candidates = [
+            {"one_trial": "num_train_epochs" not in one.get("parameters", {}), **one}
+            if isinstance(one, dict)
+            else one
+            for one in fields.get("candidates", ())
+        ]
+        return {**fields, "candidates": candidates}
 
     def candidate(self, strategy: str, model: str | None = None) -> Candidate:
         """The candidate of that strategy (and model, where several compete).

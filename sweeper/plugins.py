@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sweeper.errors import UsageError, near_match
 
 Part = TypeVar("Part")
+
+
+def entries(group: str) -> list[EntryPoint]:
+    """The entry points of a group, by name."""
+    return sorted(_installed().select(group=group), key=lambda entry: entry.name)
+
+
+@lru_cache(maxsize=1)
+def _installed() -> Any:
+    """All entry points; finding them takes 20 ms, so it is done once."""
+    return entry_points()  # SelectableGroups before Python 3.12, EntryPoints since
 
 
 def _part_of(module: ModuleType, kind: type[Part]) -> type[Part] | None:
@@ -41,7 +53,7 @@ def find(package: ModuleType, kind: type[Part], group: str, name: str) -> type[P
         part = _part_of(importlib.import_module(f"{package.__name__}.{name}"), kind)
         if part is not None:
             return part
-    for entry in entry_points(group=group, name=name):
+    for entry in (entry for entry in entries(group) if entry.name == name):
         loaded = entry.load()
         if not (isinstance(loaded, type) and issubclass(loaded, kind)):
             raise UsageError(
@@ -60,6 +72,6 @@ def find_all(package: ModuleType, kind: type[Part], group: str) -> dict[str, typ
         part = _part_of(importlib.import_module(f"{package.__name__}.{info.name}"), kind)
         if part is not None:
             parts[info.name] = part
-    for entry in entry_points(group=group):
+    for entry in entries(group):
         parts.setdefault(entry.name, find(package, kind, group, entry.name))
     return parts

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from sweeper import resources
+from sweeper.declared.files import known_strategies
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.spec import TASKS, Spec
 from sweeper.yaml_models import problem_of
@@ -77,12 +77,6 @@ FLAGS: dict[Path_, str] = {
     ("search", "confirmation_seeds"): "--confirmation-seeds",
     ("rules",): "--rules",
 }
-
-
-def known_strategies() -> tuple[str, ...]:
-    """Names of all strategies that a space is declared for."""
-    folder = resources.search_spaces() / "strategies"
-    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
 
 
 def resolve(flags: Mapping[Path_, Any], file: Path | None = None) -> Spec:

@@ -106,7 +106,7 @@ def _linear_experts(record: Record, model: ModelFacts, setup: Setup) -> bool:
     The number of trained parameters tells; else a version of 5 in the record's words.
     """
     stated = number_of(record, "trainable_params")
-    if stated is not None and setup.strategy in ("lora", "qlora"):
+    if stated is not None and setup.traits.adds == "low-rank":
         off = {
             linear: abs(math.log(trainable_parameters(model, trial) / stated))
             for linear in (True, False)

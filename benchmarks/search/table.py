@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeper.plan import Plan
-from sweeper.search.untrained import HEAD
 from sweeper.spec import Scalar
 
 Floats = NDArray[np.float64]
 
+# The strategy whose trial is the probe.
+HEAD = "head"
 # Beside the trials of a recorder's folder: the base model as it is.
 BASE_FILE = "base.npz"
 TABLES = Path(__file__).parent / "tables"

@@ -59,8 +59,10 @@ def memory(
 ) -> None:
     """Predict the peak memory of one training set-up, with its parts."""
     from sweeper.cli import memory_table
+    from sweeper.declared.traits import find
     from sweeper.memory.checks import checked_setup
 
+    traits = find(strategy)
     setup = checked_setup(
         strategy=strategy,
         r=rank,
@@ -70,7 +72,7 @@ def memory(
         gradient_checkpointing=gradient_checkpointing,
         optimizer=optimizer,
         precision=precision,
-        quantization=quantization or ("nf4-dq" if strategy == "qlora" else None),
+        quantization=quantization or (traits.quantization if traits else None),
         attention=attention,
         loss=loss,
         classes=classes,

@@ -12,6 +12,7 @@ from rich.table import Table
 from sweeper.cli import probe_process
 from sweeper.cli.console import out
 from sweeper.cli.dry_run_process import dry_run
+from sweeper.declared.traits import TARGETED
 from sweeper.errors import UsageError
 from sweeper.facts import gpus
 from sweeper.facts.model import model_facts
@@ -40,7 +41,7 @@ def print_setup(
     if model_id is None:
         raise UsageError("no model is named", fix="Give --model ID.")
     model = model_facts(ModelSpec(id=model_id))
-    if setup.strategy in ("lora", "qlora"):
+    if setup.traits.adds in TARGETED:
         check_targets(model, setup)
     limit = gpu_memory if gpu_memory is not None else gpus.named(gpu).memory_gib if gpu else None
     found = estimate(model, setup, limit or 0.0)

@@ -18,6 +18,7 @@ from typing import Any
 
 from sweeper.cli.calibrate_process import busy
 from sweeper.cli.console import err
+from sweeper.declared.traits import TARGETED
 from sweeper.errors import UsageError
 from sweeper.execution.pools.placement import quiet_threads
 from sweeper.facts import measured
@@ -140,7 +141,7 @@ def _failed(why: str) -> UsageError:
 
 
 def _record(model: ModelFacts, setup: Setup, mean: int, answer: dict[str, Any]) -> Measured:
-    low_rank = setup.strategy in ("lora", "qlora")
+    targeted = setup.traits.adds in TARGETED
     targets = setup.target_modules
     return Measured(
         shape=shape_of(model),
@@ -154,9 +155,9 @@ def _record(model: ModelFacts, setup: Setup, mean: int, answer: dict[str, Any]) 
         mean_length=mean,
         sequence_length=setup.sequence_length,
         evaluation_batch=1,
-        r=setup.r if low_rank else None,
+        r=setup.r if targeted else None,
         target_modules=(targets if isinstance(targets, str) else ",".join(targets))
-        if low_rank
+        if targeted
         else None,
         lora_dropout=setup.lora_dropout,
         classes=setup.classes,

@@ -11,6 +11,7 @@ from typing import Any
 
 from sweeper.cli.console import err
 from sweeper.cli.probe_process import digest, known, probe
+from sweeper.declared.traits import traits_of
 from sweeper.errors import SweeperError, UsageError
 from sweeper.facts.measured import shape_of, with_measured
 from sweeper.facts.record import Facts, ModelFacts
@@ -71,7 +72,8 @@ def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
     """The defaults of each candidate that takes steps on one device, with the mean length."""
     models = {model.id: model for model in plan.facts.models}
     for candidate in plan.candidates:
-        if candidate.strategy != "head" and candidate.gpus_per_trial == 1:
+        traits = traits_of(candidate.strategy)
+        if traits.gradients_through_base and candidate.gpus_per_trial == 1:
             model = models[candidate.model]
             mean = max(1, round(sequence_cap(spec, plan.facts, model).mean))
             yield model, _setup_of(candidate, plan.facts), mean

@@ -37,7 +37,7 @@ ENDED, SCORE = "ended.json", "score.json"
 # Attempts that may end in a crash before the trial itself is held to be the cause.
 CRASHES_ALLOWED = 3
 # Ends that count as one. A lost machine, a preemption or a killed command is no fault of the trial.
-CRASHES: frozenset[AttemptEndKind] = frozenset({"crash", "hang", "error"})
+CRASHES: frozenset[AttemptEndKind] = frozenset({"crash", "hang", "error", "damaged"})
 
 A = TypeVar("A", bound=Artifact)
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from optuna.exceptions import StorageInternalError
 
+from sweeper.artifact import write_text
 from sweeper.backend import TRAINING
 from sweeper.errors import NoTrialCompleted, RunError, near_match
 from sweeper.execution import disk, repair, seal, tasks
@@ -154,9 +156,20 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
 
 
 def _mirror(run: RunFolder, spec: Spec) -> StudyMirror:
-    own = None if spec.search.storage else run.study
-    url = spec.search.storage or default_url(run.study)
-    return StudyMirror(url, run.path.resolve().name, own)
+    name = run.path.resolve().name
+    if spec.search.storage is None:
+        return StudyMirror(default_url(run.study), name, own=run.study)
+    return StudyMirror(spec.search.storage, name, _own_name(run))
+
+
+def _own_name(run: RunFolder) -> str:
+    """A name that no other folder has; empty for a run of a version that gave none."""
+    path = run.path / ".study"
+    if not path.is_file():
+        if any(run.trials.glob("*")):
+            return ""
+        write_text(path, uuid.uuid4().hex)
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _progress(state: RunState, spec: Spec, total: int) -> RunProgress:

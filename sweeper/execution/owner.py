@@ -1,8 +1,7 @@
-"""The one loop of a run: hands out work, answers rungs, takes in results, keeps the books.
+"""The main loop of a run: hands out jobs, answers rungs, takes in results, writes the records.
 
-It alone asks and tells the search, and alone writes what does not lie in an attempt's folder. It
-never trains and holds no torch. Knows nothing about phases: it runs until whoever called is
-content.
+Only this loop asks and tells the search, and only it writes outside of attempts' folders. It does
+not train, and knows nothing about the phases of a run: it runs until its caller's condition holds.
 """
 
 from __future__ import annotations
@@ -111,6 +110,8 @@ class Owner:
     _heard: deque[Said | Gone] = field(default_factory=deque)
     _busy: dict[str, tuple[Task, Job]] = field(default_factory=dict)
     _idle: dict[str, None] = field(default_factory=dict)
+    _carried: dict[str, int] = field(default_factory=dict)
+    _anew: set[str] = field(default_factory=set)
     _strikes: Strikes = field(default_factory=Strikes)
     _silenced: set[str] = field(default_factory=set)
     _stopping: bool = False
@@ -226,6 +227,8 @@ class Owner:
         job = made.job
         self.pool.send(worker, Do(job=job))
         self._busy[worker] = (task, job)
+        self._carried[worker] = made.rungs[-1].rung if made.rungs else 0
+        self._anew.discard(worker)
         self._strikes.got_job(worker)
         if task.kind != "trial":
             self._say(worker, "job-started", job)
@@ -279,7 +282,13 @@ class Owner:
         if worker not in self._busy:
             return
         decision, because = Decision.CONTINUE, ""
-        if self._busy[worker][0].kind == "trial":
+        trains = self._busy[worker][0].kind == "trial"
+        if report.rung <= self._carried.pop(worker, 0):
+            # Its checkpoint was of no use: it trains from clean weights.
+            self._anew.add(worker)
+            if trains:
+                self.search.restart(report.number)
+        if trains:
             judgement = self.search.report(report.number, rung_of(report))
             if judgement.prune:
                 decision, because = Decision.PRUNE, judgement.because
@@ -291,6 +300,10 @@ class Owner:
             return
         task, job = self._busy[worker]
         self._strikes.got_on(worker)
+        if worker in self._anew and job.config is not None:
+            self._anew.discard(worker)
+            attempts.begin(self._home(job), job.config)
+            self.state.restart(report.number)
         attempts.add_rung(self._home(job), report)
         median = None
         if task.kind == "trial":
@@ -351,8 +364,8 @@ class Owner:
         if worker in self._busy:
             task, job = self._busy.pop(worker)
             kind: AttemptEndKind = "interrupted" if excused else "crash"
-            if gone.out_of_memory and not self._stopping:
-                kind = "out-of-memory"
+            if gone.out_of_memory and job.config is not None and not self._stopping:
+                kind = "out-of-memory"  # without batches to halve it is a crash like any other
             if self._is_whole(task, job):
                 self._take(worker, task, job)
             else:

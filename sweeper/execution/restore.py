@@ -1,8 +1,8 @@
-"""What earlier calls left of a run's trials, brought back into the search from files and storage.
+"""Brings the trials of earlier calls back into the search, from the run's files and the storage.
 
-The files count. A result that lies there whole and that the storage does not know is taken; a
-trial whose files are gone or damaged is taken from the storage; one of which neither knows
-anything is asked for again, which gives the same configuration.
+The files decide. A whole result that the storage does not know is taken. A trial whose files are
+gone or damaged is taken from the storage. A trial that neither of them knows is asked for again,
+which gives the same configuration.
 """
 
 from __future__ import annotations

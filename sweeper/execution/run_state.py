@@ -1,6 +1,6 @@
-"""What a run has come to, as the command knows it: each trial's configuration and end, and counts.
+"""The trials of a run in the command's memory: configurations, results, and what follows from them.
 
-Read back from the run's files when the command starts, kept up to date while it runs.
+Read from the run's files when the command starts, kept up to date while it runs.
 """
 
 from __future__ import annotations

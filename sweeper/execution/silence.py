@@ -1,7 +1,6 @@
-"""How long each worker has given no sign of life, and which have done so for too long.
+"""Measures how long each worker has been silent, with the command's monotonic clock.
 
-Time is measured with the command's monotonic clock; time in which the command itself did not look
-counts little.
+Time in which the command itself did not look counts little.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ _SQLITE_TIMEOUT_SECONDS = 5
 _GRPC_TIMEOUT_SECONDS = 10
 
 JOURNAL, GRPC = "journal:", "grpc://"
+# Packages that are not called as the modules in them.
+_PACKAGES = {"grpc": "grpcio protobuf", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 
 
 def default_url(database: Path) -> str:
@@ -53,7 +55,8 @@ def open_storage(url: str) -> BaseStorage:
         return _opened(url)
     except ImportError as error:
         missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error
-        fix = f"Install what the URL needs: pip install {missing.name or 'its driver'}."
+        name = missing.name or "its driver"
+        fix = f"Install what the URL needs: pip install {_PACKAGES.get(name, name)}."
         raise _not_opened(url, missing, fix) from error
     except (OSError, ValueError, sqlite3.Error, sqlalchemy.exc.SQLAlchemyError) as error:
         fix = (

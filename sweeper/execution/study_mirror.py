@@ -44,8 +44,8 @@ HURRIED_SECONDS = 2.0
 # How far writes are apart while the owner has work: both run under one interpreter lock.
 _BUSY_SECONDS = 0.02
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
-# A study attribute: the identity of the run that the study belongs to.
-IDENTITY = "sweeper:identity"
+# Study attributes: the identity of the run that the study belongs to, and its folder's own name.
+IDENTITY, RUN = "sweeper:identity", "sweeper:run"
 
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ class StudyMirror:
     Args:
         url: The storage; may hold a password, never shown.
         name: Of the study.
+        run: Name that no other run's folder has; empty if it is not known.
         own: The run's own SQLite file, if ``url`` is that: a damaged one is made anew.
         say: Takes one line when the storage went away and one when it came back; called from
             whatever thread meets that.
@@ -71,6 +72,7 @@ class StudyMirror:
 
     url: str
     name: str
+    run: str = ""
     own: Path | None = None
     say: Callable[[str], None] = lambda _text: None
     hurried: Callable[[], bool] = lambda: False
@@ -127,25 +129,36 @@ class StudyMirror:
             self._create(identity)
             return []
         self._study = known[self.name]._study_id
-        stored = known[self.name].user_attrs.get(IDENTITY)
-        if stored is None:
-            storage.set_study_user_attr(self._study, IDENTITY, identity)
-        elif stored != identity:
-            raise RunError(
-                f"the storage holds another study named {self.name!r}",
-                why="Its model, data or space differ from this run's.",
-                fix="Choose another --name or another --storage.",
-            )
+        attributes = known[self.name].user_attrs
         trials = storage.get_all_trials(self._study, deepcopy=False)
+        if attributes.get(IDENTITY, identity) != identity:
+            raise self._another("Its model, data or space differ from this run's.")
+        if self.run and trials and attributes.get(RUN) != self.run:
+            raise self._another("It asks the same question, from another run's folder.")
+        self._sign(identity)
         self._ids = {one.number: one._trial_id for one in trials}
         self._rungs = {one.number: dict(one.intermediate_values) for one in trials}
         return trials
+
+    def _another(self, why: str) -> RunError:
+        return RunError(
+            f"the storage holds another study named {self.name!r}",
+            why=why,
+            fix="Choose another --name or another --storage, or delete that study from it.",
+            where="--storage",
+        )
+
+    def _sign(self, identity: dict[str, Any]) -> None:
+        assert self._storage is not None
+        self._storage.set_study_user_attr(self._study, IDENTITY, identity)
+        if self.run:
+            self._storage.set_study_user_attr(self._study, RUN, self.run)
 
     def _create(self, identity: dict[str, Any]) -> None:
         assert self._storage is not None
         # Validation loss: lower is better.
         self._study = self._storage.create_new_study([StudyDirection.MINIMIZE], self.name)
-        self._storage.set_study_user_attr(self._study, IDENTITY, identity)
+        self._sign(identity)
         self._ids, self._rungs = {}, {}
 
     def start(
@@ -232,10 +245,10 @@ class StudyMirror:
         assert self._storage is not None
         if trial.number in self._ids:
             return
-        known = self._unheard(trial.number) if self._again else None
-        if known is None:  # 0 is the first one's in a journal
-            known = self._storage.create_new_trial(self._study, trial)
-        self._ids[trial.number] = known
+        made = self._unheard(trial.number) if self._again else None
+        if made is None:  # a storage may count from 0
+            made = self._storage.create_new_trial(self._study, trial)
+        self._ids[trial.number] = made
         self._rungs[trial.number] = dict(trial.intermediate_values)
 
     def _unheard(self, number: int) -> int | None:

@@ -16,7 +16,11 @@ from sweeper.runfolder import RunFolder
 from sweeper.trials import AttemptEndKind, Failure, FailureKind, TrialConfig, TrialResult
 
 # What a task has failed of, by the end of its last attempt; a crash if it is not named here.
-_FAILURES: dict[AttemptEndKind, FailureKind] = {"hang": "timeout", "error": "error"}
+_FAILURES: dict[AttemptEndKind, FailureKind] = {
+    "hang": "timeout",
+    "error": "error",
+    "damaged": "error",
+}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections import Counter
 
+from sweeper.declared.traits import find
 from sweeper.evaluation.significance import Scores, ratio
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.finalists import finalists
@@ -73,14 +74,21 @@ def _trainable_share(best: TrialFiles | None) -> float | None:
     return result.trainable_parameters / result.total_parameters
 
 
-def quality_share(run: RunFiles, first: str = "lora", second: str = "full") -> QualityShare | None:
+def quality_share(run: RunFiles) -> QualityShare | None:
     """LoRA's share of full fine-tuning's quality on the same items, with its interval.
 
+    More exactly: of the first strategy of the plan with low-rank updates on a base that is not
+    quantised, against the first that trains the base.
     Best against best of each: on the test split where both were scored there, else on validation.
     For a loss, quality is how far it lies under the untrained model's; without that model's loss
     on the same items no share is stated.
     """
-    one, other = best_of(run, first), best_of(run, second)
+    known = [traits for one in run.plan.candidates if (traits := find(one.strategy))]
+    low_rank = [one.name for one in known if one.adds == "low-rank" and one.quantization is None]
+    full = [one.name for one in known if one.trains_base]
+    if not low_rank or not full:
+        return None
+    one, other = best_of(run, low_rank[0]), best_of(run, full[0])
     if one is None or other is None:
         return None
     tests = test_scores(run)

@@ -5,20 +5,11 @@ from __future__ import annotations
 import math
 
 from sweeper import units
+from sweeper.declared.traits import find
 from sweeper.findings.figures import Interval, Metric, Outcome
 
 DASH = "–"
 
-# As the papers spell them; every other strategy is written as its file names it.
-_STRATEGIES = {
-    "full": "full fine-tuning",
-    "lora": "LoRA",
-    "qlora": "QLoRA",
-    "prefix": "prefix tuning",
-    "ptuning": "P-tuning",
-    "adapter": "bottleneck adapter",
-    "head": "frozen model + head",
-}
 _FAILURES = {
     "out-of-memory": "out of memory",
     "diverged": "diverged",
@@ -33,11 +24,14 @@ _FAILURES = {
 def strategy(name: str) -> str:
     """A strategy's name in a sentence; with its base model where several compete.
 
+    One that is not installed here keeps the name that the run knows it by.
+
     >>> strategy("lora"), strategy("my-method"), strategy("full@packaged:minilm")
     ('LoRA', 'my-method', 'full fine-tuning of minilm')
     """
     plain, _, model = name.partition("@")
-    told = _STRATEGIES.get(plain, plain)
+    traits = find(plain)
+    told = traits.in_a_sentence if traits else plain
     return f"{told} of {base_model(model)}" if model else told
 
 
@@ -57,7 +51,8 @@ def short(name: str) -> str:
     ('full', 'QLoRA', 'LoRA minilm')
     """
     plain, _, model = name.partition("@")
-    told = {"lora": "LoRA", "qlora": "QLoRA", "ptuning": "P-tuning"}.get(plain, plain)
+    traits = find(plain)
+    told = traits.label if traits else plain
     return f"{told} {base_model(model)}" if model else told
 
 

@@ -72,7 +72,7 @@ def _kernel(recorder: Recorder, query: Value, key: Value, value: Value) -> Value
     unfused = setup.device == "cpu" and recorder.traits.dropout
     eager = setup.attention == "eager" or unfused or not recorder.traits.fused_attention
     # With a mask, transformers repeats shared keys and values itself; prefixes need a mask.
-    masked = setup.attention == "sdpa" and (setup.padded or setup.strategy == "prefix")
+    masked = setup.attention == "sdpa" and (setup.padded or setup.traits.adds == "prefix")
     if grouped and (eager or masked):
         inputs = [query, *(_repeat(recorder, part, out.elements) for part in (key, value))]
         grouped = False

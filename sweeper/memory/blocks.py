@@ -24,13 +24,25 @@ class Recorder:
         self.tape = Tape()
         self.dropped = 0.0  # random numbers a token
         self.autocast = setup.precision == "bf16-mixed"
-        self.trains_base = setup.strategy == "full"
+        self.trains_base = setup.traits.trains_base
         self.keeps_wide_inputs = setup.quantization is not None and setup.keeps_quantized_inputs
-        found = targeted(model, setup.target_modules, setup.experts_are_linear)
-        roles = frozenset(linear.role for linear in found)
-        low_rank = setup.strategy in ("lora", "qlora")
-        self._lora: frozenset[Role] = roles if low_rank else frozenset()
-        self._rescaled: frozenset[Role] = roles if setup.rescales_outputs else frozenset()
+        roles = self._roles(setup.target_modules)
+        adds = setup.traits.adds
+        nowhere: frozenset[Role] = frozenset()
+        self._lora = roles if adds == "low-rank" else nowhere
+        self._projected = roles if adds == "scaled-projections" else nowhere
+        self._rescaled = roles if setup.rescales_outputs else nowhere
+        self._rescaled_inputs = nowhere
+        for term in setup.traits.trained.terms if adds == "scaling" else ():
+            each = setup.target_modules if term.each == "target_layer" else term.each
+            if "inputs" in term.factors:
+                self._rescaled_inputs |= self._roles(each)
+            else:
+                self._rescaled |= self._roles(each)
+
+    def _roles(self, modules: tuple[str, ...] | str) -> frozenset[Role]:
+        found = targeted(self.model, modules, self.setup.experts_are_linear)
+        return frozenset(linear.role for linear in found)
 
     def cast(self, x: Value, item: float, holds: Sequence[Value] = ()) -> Value:
         """``x`` in another width; itself if it has it already."""
@@ -43,12 +55,19 @@ class Recorder:
     def linear(self, role: Role, x: Value, outputs: float) -> Value:
         """A linear layer, with its LoRA branch if it has one."""
         source = self.cast(x, 2) if self.autocast else x
+        if role in self._rescaled_inputs:
+            wide = self.cast(source, self.setup.trained_bytes)
+            scaled = Value(source.elements, wide.item)
+            self.tape.record([scaled], [wide], [wide])
+            source = self.cast(scaled, source.item)
         y = Value(outputs, source.item)
         self.tape.record([y], [source], [source] if self.trains_base else self._kept(x))
         if role in self._rescaled:
             scaled = Value(outputs, y.item)
             self.tape.record([scaled], [y], [y])
             y = scaled
+        if role in self._projected:
+            return self._scaled_projections(x, y)
         return self._low_rank(x, y) if role in self._lora else y
 
     def carries_adapter(self, role: Role) -> bool:
@@ -76,6 +95,20 @@ class Recorder:
         else:
             self.tape.record([y], [base, delta], aliases=True)
         return y
+
+    def _scaled_projections(self, x: Value, base: Value) -> Value:
+        """Frozen products keep nothing; each vector keeps what it multiplies."""
+        source = self.cast(x, self.setup.trained_bytes)
+        low = self.cast(source, 2, holds=[x, base]) if self.autocast else source
+        middle = Value(self.setup.r, low.item)
+        self.tape.record([middle], [low])
+        scaled = Value(self.setup.r, max(low.item, self.setup.trained_bytes))
+        self.tape.record([scaled], [middle], [middle])
+        wide = Value(base.elements, low.item)
+        self.tape.record([wide], [scaled])
+        delta = Value(base.elements, max(low.item, self.setup.trained_bytes))
+        self.tape.record([delta], [wide], [wide])
+        return self.add(base, self.cast(delta, base.item))
 
     def dropout(self, x: Value) -> Value:
         """Dropout: a mask of one byte an element, or of x's own dtype on a CPU."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
+from sweeper.declared.files import known_strategies
 from sweeper.errors import Problem, UsageError, near_match
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import linears, targeted, words
 from sweeper.memory.setup import (
     OPTIMIZERS,
-    STRATEGIES,
     Attention,
     Loss,
     Quantization,
@@ -20,7 +20,6 @@ from sweeper.memory.setup import (
 from sweeper.plan import Precision
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
-    "strategy": STRATEGIES,
     "precision": get_args(Precision),
     "quantization": get_args(Quantization),
     "attention": get_args(Attention),
@@ -37,7 +36,10 @@ def checked_setup(**fields: Any) -> Setup:
     Raises:
         UsageError: A choice is unknown or a number out of bounds; all of them are listed.
     """
-    problems = [_unknown(name, fields[name]) for name in _CHOICES if name in fields]
+    choices = {"strategy": known_strategies(), **_CHOICES}
+    problems = [
+        _unknown(name, fields[name], known) for name, known in choices.items() if name in fields
+    ]
     problems += [_too_small(name, fields[name]) for name in _POSITIVE if name in fields]
     if fields.get("classes", 0) < 0:
         problems.append(Problem(f"classes is {fields['classes']}", where="--classes"))
@@ -77,10 +79,10 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}" if name != "r" else "--rank"
 
 
-def _unknown(name: str, value: str | None) -> Problem | None:
-    if value is None or value in _CHOICES[name]:
+def _unknown(name: str, value: str | None, known: Collection[str]) -> Problem | None:
+    if value is None or value in known:
         return None
-    hint = near_match(str(value), _CHOICES[name])
+    hint = near_match(str(value), known)
     return Problem(f"{value!r} is not a known {name}", fix=hint, where=_flag(name))
 
 

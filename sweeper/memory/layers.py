@@ -63,7 +63,7 @@ def _layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
 
 def embedding_kept(model: ModelFacts, setup: Setup) -> float:
     """Bytes a token that embeddings keep when they train: a norm's input, a dropout mask."""
-    if setup.strategy != "full":
+    if not setup.traits.trains_base:
         return 0.0
     recorder = Recorder(model, setup)
     x = Value(model.hidden_size, setup.residual_bytes)
@@ -116,7 +116,7 @@ def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bo
 
 def _attend(recorder: Recorder, x: Value) -> Value:
     y = attention(recorder, x)
-    y = _bottleneck(recorder, y) if recorder.setup.adapter_placement == "both" else y
+    y = _bottleneck(recorder, y) if recorder.setup.placement == "houlsby" else y
     return recorder.norm(y) if recorder.traits.norms > 2 else y
 
 
@@ -187,7 +187,7 @@ def _grouped(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Valu
 def _bottleneck(recorder: Recorder, x: Value) -> Value:
     """A Houlsby-style adapter after a sublayer: down, activation, up, residual."""
     setup = recorder.setup
-    if setup.strategy != "adapter":
+    if setup.traits.adds != "bottlenecks":
         return x
     source = recorder.cast(recorder.cast(x, 4), 2) if recorder.autocast else x
     width = max(1, recorder.model.hidden_size // setup.reduction_factor)

@@ -132,6 +132,9 @@ _GENERIC: dict[str, frozenset[Role]] = {
     "value": frozenset({"v"}),
     "qkv": frozenset({"q", "k", "v"}),
     "projection": frozenset({"o"}),
+    "gate": frozenset({"gate", "gate_up"}),
+    "up": frozenset({"up", "gate_up"}),
+    "down": frozenset({"down"}),
     "output_proj": frozenset({"o"}),
     "mlp": frozenset({"gate", "up", "gate_up", "down"}),
     "attention": frozenset({"q", "k", "v", "qkv", "o", "q_a", "q_b", "kv_a", "kv_b"}),
@@ -149,7 +152,8 @@ def targeted(
     """The linear layers that ``target_modules`` names: module names, or words for a role.
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
-    ``projection``. Names of another family's layout are understood by their role.
+    ``projection``, ``gate``, ``up``, ``down``. Names of another family's layout are understood by
+    their role.
 
     Args:
         experts: As for ``linears``.

@@ -10,9 +10,11 @@ from sweeper.memory.linear_layers import embedding_parameters
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import (
     base_weights,
+    frozen_parameters,
     largest_linear,
     layer_parameters,
     optimizer_cost,
+    projection_weights,
     trainable_parameters,
 )
 
@@ -46,7 +48,7 @@ def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
 class _Step:
     def __init__(self, model: ModelFacts, setup: Setup) -> None:
         self.model, self.setup = model, setup
-        self.full = setup.strategy == "full"
+        self.full = setup.traits.trains_base
         self.trainable = trainable_parameters(model, setup)
         self.shard = 1.0 / setup.gpus if setup.sharding == "fsdp" else 1.0
         self.gradients = self.trainable * setup.trained_bytes * self.shard
@@ -63,6 +65,9 @@ class _Step:
         else:
             parts = base_weights(self.model, setup)
             parts["trained weights"] = float(self.trainable * setup.trained_bytes)
+            frozen = frozen_parameters(self.model, setup)
+            if frozen:
+                parts["frozen adapter weights"] = float(frozen * setup.trained_bytes)
         parts["optimizer states"] = self.trainable * self.optimizer_cost.states
         parts = {name: size * self.shard for name, size in parts.items()}
         if self.full and setup.near_base:
@@ -78,7 +83,7 @@ class _Step:
 
     def _kept(self) -> float:
         """Bytes that all layers hold at the end of the forward pass."""
-        if self.setup.strategy == "head":
+        if not self.setup.traits.gradients_through_base:
             return 0.0
         checkpointing = self.setup.gradient_checkpointing
         each = [(cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers]
@@ -93,7 +98,10 @@ class _Step:
             return 2.0 * layer * (self.model.layers if setup.sharding != "fsdp" else 2)
         if setup.base_bytes == 4 and setup.quantization is None:
             return 2.0 * layer * (1 if setup.gradient_checkpointing else self.model.layers)
-        return 2.0 * self.trainable
+        # Autocast keeps no copies of frozen slices for the next layer, but the tape keeps each.
+        kept = 1 if setup.gradient_checkpointing else self.model.layers
+        projections = projection_weights(self.model, setup) * kept / self.model.layers
+        return 2.0 * (self.trainable + projections)
 
     def _earlier(self) -> float:
         """Gradients that exist before the backward pass: those of earlier micro-batches."""
@@ -112,7 +120,9 @@ class _Step:
         parts["activations"] = self._kept()
         last = self.layers[-1]
         kept = last.entry if self.setup.gradient_checkpointing else last.kept
-        if self.setup.strategy == "head":  # features are computed once, without gradients
+        if (
+            not self.setup.traits.gradients_through_base
+        ):  # features are computed once, without gradients
             once = replace(self.setup, evaluation_batch=self.setup.micro_batch)
             return StepPhase("forward pass", parts | evaluation_parts(self.model, once))
         # BERT's model code has the embeddings in hand until its encoder is through.
@@ -147,7 +157,7 @@ class _Step:
         parts["autocast copies"] = self._copies()
         parts["activations"] = self._kept()
         parts["backward of one layer"] = 0.0
-        if setup.strategy != "head":
+        if setup.traits.gradients_through_base:
             # with checkpointing the layer's forward runs again first
             worst = max(last.peak, last.forward) if setup.gradient_checkpointing else last.peak
             extra = worst - (0.0 if setup.gradient_checkpointing else last.kept)
@@ -158,7 +168,7 @@ class _Step:
         setup, first = self.setup, self.layers[0]
         parts = dict(self.held)
         parts["gradients"] = self._released(self.gradients)
-        if setup.strategy != "head":
+        if setup.traits.gradients_through_base:
             parts["activations"] = setup.tokens * first.entry
             worst = max(first.peak, first.forward) if setup.gradient_checkpointing else first.peak
             parts["backward of one layer"] = setup.tokens * worst + self._dequantized()

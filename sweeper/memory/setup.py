@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
+from sweeper.declared.traits import Traits, traits_of
 from sweeper.plan import Precision
+from sweeper.spec import Scalar
 
 Sharding = Literal["none", "ddp", "fsdp"]
 Attention = Literal["eager", "sdpa", "flash"]
@@ -19,7 +21,14 @@ OPTIMIZERS = (
     "paged_adamw_8bit", "sgd", "adafactor", "lion", "lion_32bit", "lion_8bit",
     "paged_lion_32bit", "paged_lion_8bit",
 )  # fmt: skip
-STRATEGIES = ("full", "lora", "qlora", "prefix", "ptuning", "adapter", "head")
+#: Stands for methods that are no strategy here: they train ``trainable`` weights beside a frozen
+#: base.
+OTHER = Traits("other")
+
+
+def further_parameters(traits: Traits) -> frozenset[str]:
+    """Parameters that a strategy's numbers depend on and that are no field of a set-up."""
+    return traits.parameters() - {field.name for field in fields(Setup)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +36,7 @@ class Setup:
     """One training set-up.
 
     Args:
-        strategy: A name from ``STRATEGIES``; any other trains what ``trainable`` says, beside a
-            frozen base.
+        strategy: A strategy's name, or that of ``OTHER``.
         micro_batch: Examples that a device sees at a time.
         sequence_length: Tokens of an example after padding or packing.
         padded: Whether attention gets a mask, because examples of unequal length are padded to one
@@ -47,6 +55,8 @@ class Setup:
             LLaMA-Adapter v2), which keeps them.
         releases_gradients: The optimizer steps inside the backward pass, a tensor at a time.
         target_modules: PEFT's names, words for a role, or ``all-linear``.
+        placement: Bottlenecks after both sublayers of a block, or after the second one.
+        parameters: Further parameters that the number of trained parameters depends on.
         trainable: Trained parameters where the strategy does not tell.
         classes: Above 0, a classification head stands in for the vocabulary.
         answer_fraction: Share of the tokens whose logits are computed: only those of the answers
@@ -85,7 +95,8 @@ class Setup:
     prefix_projection: bool = False
     encoder_hidden_size: int | None = None
     reduction_factor: int = 16
-    adapter_placement: Literal["both", "mlp"] = "both"
+    placement: Literal["houlsby", "pfeiffer"] = "houlsby"
+    parameters: tuple[tuple[str, Scalar], ...] = ()
     trainable: int | None = None
     classes: int = 0
     answer_fraction: float = 1.0
@@ -99,14 +110,33 @@ class Setup:
     near_base: bool = False
 
     @property
+    def traits(self) -> Traits:
+        """What the strategy is.
+
+        Raises:
+            UsageError: No such strategy is installed.
+        """
+        return OTHER if self.strategy == OTHER.name else traits_of(self.strategy)
+
+    def value(self, name: str) -> Scalar | None:
+        """The value of one of the strategy's parameters; None where it has none.
+
+        >>> setup = Setup(strategy="lora", r=8, parameters=(("beta", 2),))
+        >>> setup.value("r"), setup.value("beta"), setup.value("gamma")
+        (8, 2, None)
+        """
+        found: Scalar | None = dict(self.parameters).get(name, getattr(self, name, None))
+        return found
+
+    @property
     def tokens(self) -> int:
         """Tokens that pass through the blocks at a time."""
         return self.micro_batch * (self.sequence_length + self.virtual_tokens)
 
     @property
     def virtual_tokens(self) -> int:
-        """Tokens that P-tuning puts before each example."""
-        return self.num_virtual_tokens if self.strategy == "ptuning" else 0
+        """Tokens that the strategy puts before each example."""
+        return self.num_virtual_tokens if self.traits.adds == "virtual-tokens" else 0
 
     @property
     def compute_bytes(self) -> int:
@@ -116,14 +146,14 @@ class Setup:
     @property
     def trained_bytes(self) -> int:
         """Bytes of a trained parameter: master weights are float32 unless all is bfloat16."""
-        if self.adapter_bytes is not None and self.strategy != "full":
+        if self.adapter_bytes is not None and not self.traits.trains_base:
             return self.adapter_bytes
         return 2 if self.precision == "bf16-pure" else 4
 
     @property
     def base_bytes(self) -> int:
         """Bytes of a base weight that is not quantised."""
-        if self.strategy == "full":
+        if self.traits.trains_base:
             return self.trained_bytes
         if self.base_dtype is not None:
             return 4 if self.base_dtype == "float32" else 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from sweeper.declared.formula import Formula
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import (
     Linear,
@@ -14,6 +15,7 @@ from sweeper.memory.linear_layers import (
     targeted,
 )
 from sweeper.memory.setup import Setup
+from sweeper.spec import Scalar
 
 #: Bytes a quantised weight takes: NF4 holds 4 bits and one float32 for 64 weights; double
 #: quantisation holds that float in 8 bits with one float32 for 256 of them (Dettmers et al.,
@@ -64,50 +66,62 @@ def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
     return OptimizerCost(2.0 * trained_bytes, 0.0 if fused else float(trained_bytes))
 
 
-def _low_rank_parameters(model: ModelFacts, setup: Setup) -> int:
-    total = 0
-    for linear in targeted(model, setup.target_modules, setup.experts_are_linear):
-        total += linear.count * setup.r * (linear.inputs + linear.outputs)
-        total += linear.count * linear.outputs if setup.use_dora else 0
-    return total
-
-
-def _prompt_parameters(model: ModelFacts, setup: Setup) -> int:
-    """Of the encoder that makes the prompt, which is trained, not of its output."""
-    tokens, hidden = setup.num_virtual_tokens, model.hidden_size
-    if setup.strategy == "ptuning":  # embedding, then an MLP of three layers with biases
-        inner = setup.encoder_hidden_size or hidden
-        return (
-            tokens * hidden + hidden * inner + inner * inner + inner * hidden + 2 * inner + hidden
-        )
-    each = model.key_value_heads * model.head_dim
-    width = 2 * model.layers * each
-    if not setup.prefix_projection:
-        return tokens * width
-    inner = setup.encoder_hidden_size or each
-    return tokens * each + each * inner + inner + inner * width + width
-
-
-def _bottleneck_parameters(model: ModelFacts, setup: Setup) -> int:
-    places = 2 if setup.adapter_placement == "both" else 1
-    width = max(1, model.hidden_size // setup.reduction_factor)
-    return model.layers * places * (2 * model.hidden_size * width + width + model.hidden_size)
-
-
 def trainable_parameters(model: ModelFacts, setup: Setup) -> int:
     """How many parameters a set-up trains, the classification head included."""
-    head = (model.hidden_size + 1) * setup.classes
     if setup.trainable is not None:
         return setup.trainable
-    if setup.strategy == "full":
+    if setup.traits.trains_base:
         return model.parameters
-    if setup.strategy in ("lora", "qlora"):
-        return _low_rank_parameters(model, setup) + head
-    if setup.strategy in ("prefix", "ptuning"):
-        return _prompt_parameters(model, setup) + head
-    if setup.strategy == "adapter":
-        return _bottleneck_parameters(model, setup) + head
-    return head
+    head = (model.hidden_size + 1) * setup.classes
+    return counted_parameters(setup.traits.trained, model, setup) + head
+
+
+def frozen_parameters(model: ModelFacts, setup: Setup) -> int:
+    """How many parameters the strategy adds and does not train."""
+    return counted_parameters(setup.traits.frozen, model, setup)
+
+
+def projection_weights(model: ModelFacts, setup: Setup) -> int:
+    """Weights of the frozen projections that each target layer computes with, shared or not."""
+    if setup.traits.adds != "scaled-projections":
+        return 0
+    found = targeted(model, setup.target_modules, setup.experts_are_linear)
+    return setup.r * sum(one.count * (one.inputs + one.outputs) for one in found)
+
+
+def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int:
+    """The number of parameters that a strategy's formula gives for a model."""
+    if not formula.terms:
+        return 0
+    targets = targeted(model, setup.target_modules, setup.experts_are_linear)
+    values: dict[str, Scalar | None] = {
+        name: setup.value(name) for name in formula.parameters()
+    } | {
+        "hidden_size": model.hidden_size,
+        "layers": model.layers,
+        "key_value_width": model.key_value_heads * model.head_dim,
+        "vocabulary_size": model.vocabulary_size,
+        "largest_inputs": max((linear.inputs for linear in targets), default=0),
+        "largest_outputs": max((linear.outputs for linear in targets), default=0),
+    }
+    total = 0
+    for term in formula.terms:
+        if term.each == "model":
+            total += formula.product(term, values)
+        elif term.each == "layer":
+            total += model.layers * formula.product(term, values)
+        else:
+            chosen = targets
+            if term.each != "target_layer":
+                chosen = targeted(model, term.each, setup.experts_are_linear)
+            total += sum(
+                linear.count
+                * formula.product(
+                    term, {**values, "inputs": linear.inputs, "outputs": linear.outputs}
+                )
+                for linear in chosen
+            )
+    return total
 
 
 def quantized_parameters(model: ModelFacts, setup: Setup) -> int:
@@ -146,6 +160,7 @@ def layer_parameters(model: ModelFacts) -> int:
 
 
 __all__ = [
-    "QUANTIZED_BYTES", "Linear", "OptimizerCost", "base_weights", "largest_linear",
-    "layer_parameters", "optimizer_cost", "quantized_parameters", "trainable_parameters",
+    "QUANTIZED_BYTES", "Linear", "OptimizerCost", "base_weights", "counted_parameters",
+    "frozen_parameters", "largest_linear", "layer_parameters", "optimizer_cost",
+    "projection_weights", "quantized_parameters", "trainable_parameters",
 ]  # fmt: skip

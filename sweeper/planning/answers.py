@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sweeper import units
+from sweeper.declared.files import known_strategies
+from sweeper.declared.traits import find
 from sweeper.facts.record import Facts
 from sweeper.plan import Answer, Candidate, Rejected
 from sweeper.planning.rulebook.effects import QUESTIONS, fill
@@ -50,16 +52,21 @@ def _cost(candidate: Candidate) -> str:
 
 
 def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected]) -> str:
+    """Strategies with low-rank updates first, then those that train the base."""
+    known = [find(name) for name in known_strategies()]
+    asked = [one for one in known if one and (one.adds == "low-rank" or one.trains_base)]
+    asked.sort(key=lambda one: one.trains_base)
     found = {c.strategy: c for c in reversed(candidates)}
     parts = [
-        f"{name}: {_cost(found[name])}, score {found[name].score:+.3g}."
-        for name in ("lora", "qlora", "full")
-        if name in found
+        f"{one.name}: {_cost(found[one.name])}, score {found[one.name].score:+.3g}."
+        for one in asked
+        if one.name in found
     ]
+    plain = [one.name for one in asked if one.quantization is None]
     parts += [
         f"{item.strategy}: left out, {item.reason}."
         for item in rejected
-        if item.strategy in ("lora", "full") and item.strategy not in found
+        if item.strategy in plain and item.strategy not in found
     ]
     return " ".join([f"Begin with {candidates[0].strategy}.", *parts])
 

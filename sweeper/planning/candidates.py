@@ -167,6 +167,7 @@ def _candidate(
         sequence_length=setup.sequence_length,
         optimizer=setup.optimizer,
         begins_as_base=strategy.begins_as_base,
+        one_trial=strategy.traits.one_trial,
         quantization=setup.quantization,
         gpus_per_trial=setup.gpus,
         trainable_parameters=found.trainable,

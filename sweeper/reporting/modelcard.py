@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sweeper import units
+from sweeper.declared.traits import find
 from sweeper.findings import words
 from sweeper.findings.record import TrialRow
 from sweeper.reporting.document import Report
@@ -77,7 +78,8 @@ def _first_stage(row: TrialRow) -> list[str]:
     if stage is None:
         return []
     read = f"{stage.documents:,} documents, {stage.tokens:,} tokens, by {plain(stage.strategy)}"
-    if row.strategy.partition("@")[0] == "full":
+    traits = find(row.strategy.partition("@")[0])
+    if traits is not None and traits.trains_base:
         return [f"- Before the task it read a corpus: {read}; the weights below hold all of it."]
     return [
         f"- The weights below are an adapter on first_stages/{plain(stage.id)} in the run folder: "

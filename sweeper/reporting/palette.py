@@ -1,13 +1,27 @@
 """How a strategy looks: colour, shape and dash, so that no mark speaks by colour alone.
 
-Six colours were chosen to differ under three types of colour vision; the stylesheet holds their
-values for both themes. P-tuning shares prefix tuning's colour with another shape and dash, and a
-strategy that is not known here gets the neutral colour.
+A strategy's file chooses among six colours, which differ under three types of colour vision, and a
+neutral one; the stylesheet holds their values for both themes, and the sign of every shape.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from sweeper.declared.traits import UNKNOWN, Shape, find
+
+#: The sign that stands for a shape in text; the stylesheet has the same.
+GLYPHS: dict[Shape, str] = {
+    "circle": "●",
+    "square": "■",
+    "diamond": "◆",
+    "triangle-up": "▲",
+    "triangle-down": "▼",
+    "triangle-left": "◀",
+    "triangle-right": "▶",
+    "cross": "✚",
+    "stroke": "◇",
+}
 
 
 @dataclass(frozen=True)
@@ -21,18 +35,14 @@ class Look:
     dash: tuple[int, ...] = (1, 0)
 
 
-_LOOKS = {
-    "full": Look("s-full", "var(--full)", "circle", "●"),
-    "lora": Look("s-lora", "var(--lora)", "square", "■"),
-    "qlora": Look("s-qlora", "var(--qlora)", "diamond", "◆"),
-    "prefix": Look("s-prefix", "var(--prefix)", "triangle-up", "▲"),
-    "ptuning": Look("s-ptuning", "var(--prefix)", "triangle-down", "▼", (8, 3, 2, 3)),
-    "adapter": Look("s-adapter", "var(--adapter)", "cross", "✚"),
-    "head": Look("s-head", "var(--head)", "triangle-right", "▶"),
-}
-_OTHER = Look("s-other", "var(--other)", "stroke", "◇", (4, 2))
-
-
 def look(strategy: str) -> Look:
     """How that strategy looks everywhere in a report, on whichever base model."""
-    return _LOOKS.get(strategy.partition("@")[0], _OTHER)
+    traits = find(strategy.partition("@")[0])
+    mark = traits.mark if traits else UNKNOWN
+    return Look(
+        css=f"s-{mark.shape} c-{mark.color}",
+        color=f"var(--mark-{mark.color})",
+        shape=mark.shape,
+        glyph=GLYPHS[mark.shape],
+        dash=mark.dash,
+    )

@@ -5,7 +5,7 @@ Pure and deterministic: the same trials give the same choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from sweeper.search.observations import Observation
 
@@ -20,18 +20,14 @@ YOUNG_SHARE = 0.5
 FAILURES_ALLOWED = 3
 
 
-def alive(keys: Sequence[str], seen: Iterable[Observation]) -> list[str]:
-    """The candidates that did not only ever fail; all of them where every one did."""
-    by_key = _by_key(keys, seen)
-    return [key for key in keys if not _hopeless(by_key[key])] or [*keys]
+def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
+    """The candidates that did not only ever fail; all of them where every one did.
 
-
-def _by_key(keys: Sequence[str], seen: Iterable[Observation]) -> dict[str, list[Observation]]:
-    by_key: dict[str, list[Observation]] = {key: [] for key in keys}
-    for one in seen:
-        if one.key in by_key:
-            by_key[one.key].append(one)
-    return by_key
+    Args:
+        keys: Candidates that can be searched, in the plan's order.
+        seen: The trials of each.
+    """
+    return [key for key in keys if not _hopeless(seen.get(key, ()))] or [*keys]
 
 
 def _hopeless(trials: Sequence[Observation]) -> bool:
@@ -41,7 +37,7 @@ def _hopeless(trials: Sequence[Observation]) -> bool:
 
 
 def in_turn(
-    keys: Sequence[str], seen: Iterable[Observation], scores: Mapping[str, float]
+    keys: Sequence[str], seen: Mapping[str, Sequence[Observation]], scores: Mapping[str, float]
 ) -> str | None:
     """The candidate that was never tried, or seldom, or that had less than the least share.
 
@@ -52,10 +48,10 @@ def in_turn(
 
     Args:
         keys: Candidates that can be searched, in the plan's order.
-        seen: All trials.
+        seen: The trials of each.
         scores: The rules' weights, which decide between untried ones.
     """
-    by_key = _by_key(keys, seen)
+    by_key = {key: seen.get(key, ()) for key in keys}
     untried = [key for key in keys if not by_key[key]]
     if untried:
         return max(untried, key=lambda key: scores[key])

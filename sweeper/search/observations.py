@@ -6,7 +6,6 @@ Reads Optuna's trials; knows nothing about storage or files.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -139,7 +138,8 @@ class History:
     """
 
     full: Full
-    _trials: list[FrozenTrial] = field(default_factory=list)
+    _trials: Sequence[FrozenTrial] = ()
+    _open: Sequence[int] = ()
     _seen: dict[int, Observation] = field(default_factory=dict)
     _by_key: dict[str, dict[int, Observation]] = field(default_factory=dict)
 
@@ -147,19 +147,29 @@ class History:
         """All trials of the study that have a strategy, in the order in which they got it.
 
         Args:
-            trials: From number 0 on. Storages replace a trial that changes by another object.
+            trials: From number 0 on. Storages replace a trial that changes by another object, and
+                change none that has ended.
         """
-        same = map(operator.is_, trials, self._trials)
-        changed = [number for number, is_same in enumerate(same) if not is_same]
-        ended = any(self._trials[number].state.is_finished() for number in changed)
-        if ended or len(trials) < len(self._trials):  # of another study
-            self._trials, self._seen, self._by_key, changed = [], {}, {}, []
-        for number in (*changed, *range(len(self._trials), len(trials))):
+        if self._is_other(trials):
+            self._trials, self._open, self._seen, self._by_key = (), (), {}, {}
+        known = len(self._trials)
+        changed = [number for number in self._open if trials[number] is not self._trials[number]]
+        for number in (*changed, *range(known, len(trials))):
             if STRATEGY in trials[number].params:
                 one = observation(trials[number], self.full)
                 self._seen[number] = self._by_key.setdefault(one.key, {})[number] = one
-        self._trials = list(trials)
+        still = (*self._open, *range(known, len(trials)))
+        self._open = [number for number in still if not trials[number].state.is_finished()]
+        self._trials = trials
         return list(self._seen.values())
+
+    def _is_other(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether these are trials of another study than those that were given last."""
+        if len(trials) < len(self._trials):
+            return True
+        ended = (number for number in range(len(self._trials)) if number not in self._open)
+        first = next(ended, None)
+        return first is not None and trials[first] is not self._trials[first]
 
     def beside(self, own: Observation) -> list[Observation]:
         """The other trials of a candidate, of those that were given last."""

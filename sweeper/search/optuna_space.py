@@ -23,20 +23,11 @@ from sweeper.spec import Scalar
 
 STRATEGY = "strategy"
 
-# A frozen model with a linear head walks its whole regularisation path in one trial: a second
-# trial would compute the same path again.
-ONE_TRIAL_STRATEGIES = frozenset({"head"})
-
 
 def candidate_key(plan: Problem, candidate: AnyCandidate) -> str:
     """What the study calls a candidate: its strategy, with the model where several compete."""
     same = [other for other in plan.candidates if other.strategy == candidate.strategy]
     return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
-
-
-def has_one_trial(key: str) -> bool:
-    """Whether the candidate that a study calls so never has a second trial."""
-    return key.partition("@")[0] in ONE_TRIAL_STRATEGIES
 
 
 @overload
@@ -46,6 +37,11 @@ def candidates(plan: Space) -> dict[str, StrategySpace]: ...
 def candidates(plan: Problem) -> Mapping[str, AnyCandidate]:
     """Every candidate by its key, in the plan's order."""
     return {candidate_key(plan, candidate): candidate for candidate in plan.candidates}
+
+
+def one_trial_keys(plan: Problem) -> tuple[str, ...]:
+    """Keys of the candidates that never have a second trial."""
+    return tuple(key for key, candidate in candidates(plan).items() if candidate.one_trial)
 
 
 def hints(plan: Problem) -> dict[str, Hint]:
@@ -59,7 +55,7 @@ def hints(plan: Problem) -> dict[str, Hint]:
 
 def searchable(candidate: AnyCandidate) -> bool:
     """Whether a second trial of the candidate could differ from the first."""
-    return candidate.strategy not in ONE_TRIAL_STRATEGIES and any(
+    return not candidate.one_trial and any(
         parameter.searched for parameter in candidate.parameters.values()
     )
 

@@ -25,6 +25,7 @@ class StrategySpace:
         model: Told apart by this where two share a name.
         begins_as_base: Whether a trial that has not moved yet is the base model, of which
             ``Untrained`` may know the loss.
+        one_trial: Whether one trial is all of it: a head on the frozen base, in closed form.
     """
 
     strategy: str
@@ -33,6 +34,7 @@ class StrategySpace:
     seconds_per_trial: float = 1.0
     model: str = ""
     begins_as_base: bool = False
+    one_trial: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -20,7 +20,7 @@ from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
 from sweeper.plan import Plan
 from sweeper.search.learning_curves import ends, forecast, jitter, luck, move, prior_doubt
 from sweeper.search.observations import History, Observation, observation
-from sweeper.search.optuna_space import STRATEGY, candidates, has_one_trial
+from sweeper.search.optuna_space import STRATEGY, candidates
 from sweeper.search.problem import Problem
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is
@@ -50,19 +50,20 @@ class Judgement:
 GO_ON = Judgement(False)
 
 
-def judge(study: optuna.Study, trial: FrozenTrial) -> Judgement:
+def judge(study: optuna.Study, trial: FrozenTrial, one_trial: Collection[str] = ()) -> Judgement:
     """Ask the study's pruner, whoever made it, with a reason in words.
 
     Args:
         study: With its pruner set.
         trial: The running trial with the losses that it reported, by rung.
+        one_trial: Candidates that have one trial each, by key.
     """
     pruner = study.pruner
     if isinstance(pruner, SweeperPruner):
         return pruner.judge(study, trial)
     # The only rung of a one-trial strategy is its end. Halving pruners would hold its loss against
     # the first rungs of all trials after it.
-    whole_at_once = has_one_trial(str(trial.params.get(STRATEGY, "")))
+    whole_at_once = trial.params.get(STRATEGY) in one_trial
     if whole_at_once or not pruner.prune(study, trial):
         return GO_ON
     rung = max(trial.intermediate_values)

@@ -74,9 +74,9 @@ class SweeperSampler(BaseSampler):
         self, trial: FrozenTrial, seen: Sequence[Observation], untrained: Untrained
     ) -> tuple[str, dict[str, Scalar]]:
         situation = self._situation(seen, self._generator(trial), untrained)
-        keys = fair_share.alive(self._searchable, seen)
+        keys = fair_share.alive(self._searchable, situation.by_key)
         scores = {key: one.score for key, one in self._candidates.items()}
-        turn = self._given(trial) or fair_share.in_turn(keys, seen, scores)
+        turn = self._given(trial) or fair_share.in_turn(keys, situation.by_key, scores)
         if turn is not None:
             return turn, self._point(turn, situation)
         promises = {key: self._promise(key, situation) for key in keys}
@@ -100,8 +100,8 @@ class SweeperSampler(BaseSampler):
         """
         generator = np.random.default_rng([self._plan.seed, seed])
         situation = self._situation(seen, generator, untrained)
-        tried = {one.key for one in seen if one.loss is not None}
-        keys = [key for key in fair_share.alive(self._searchable, seen) if key in tried]
+        alive = fair_share.alive(self._searchable, situation.by_key)
+        keys = [key for key in alive if any(one.loss is not None for one in situation.of(key))]
         with one_thread():
             return {key: self._promise(key, situation) for key in keys}
 
@@ -126,7 +126,7 @@ class SweeperSampler(BaseSampler):
         by_key: dict[str, list[Observation]] = defaultdict(list)
         for one in seen:
             by_key[one.key].append(one)
-        before = untrained.with_heads(self._candidates, seen)
+        before = untrained.with_heads(self._candidates, by_key)
         trials = {key: self._trials_of(key, by_key[key], before) for key in self._searchable}
         return _Situation(by_key, trials, known_of(seen), generator)
 

@@ -172,7 +172,7 @@ class Search:
     def report(self, number: int, rung: Rung) -> Judgement:
         """Take in one rung of a trial that runs, and say whether it goes on."""
         self._note(number, rung)
-        return judge(self.study, self.trial(number))
+        return judge(self.study, self.trial(number), optuna_space.one_trial_keys(self.problem))
 
     def restart(self, number: int, rungs: Sequence[Rung] = ()) -> None:
         """Begin a trial again that was cut off; of its rungs only these count."""

@@ -22,7 +22,7 @@ from sweeper.search.problem import AnyCandidate
 from sweeper.spec import Scalar
 from sweeper.trials import BaselineResult
 
-HEAD, PROBE, BASE = "head", "probe", "zero_shot"
+PROBE, BASE = "probe", "zero_shot"
 # At its lowest it is as near to nought as the space goes. The head's own rate may be whatever it
 # is, since the probe is where a head on frozen features ends.
 RATE = "learning_rate"
@@ -44,19 +44,22 @@ class Untrained:
     bases: Mapping[str, float] = field(default_factory=dict)
 
     def with_heads(
-        self, candidates: Mapping[str, AnyCandidate], seen: Sequence[Observation]
+        self,
+        candidates: Mapping[str, AnyCandidate],
+        seen: Mapping[str, Sequence[Observation]],
     ) -> Untrained:
         """With the losses of heads that were trials, as those are what the study compares.
 
         Args:
             candidates: Of the study, by key.
-            seen: Its trials.
+            seen: The trials of each.
         """
-        heads = {key: one.model for key, one in candidates.items() if one.strategy == HEAD}
+        heads = [(key, one.model) for key, one in candidates.items() if one.one_trial]
         ended = {
-            heads[one.key]: one.loss
-            for one in seen
-            if one.key in heads and one.complete and one.loss is not None
+            model: one.loss
+            for key, model in heads
+            for one in seen.get(key, ())
+            if one.complete and one.loss is not None
         }
         return Untrained({**self.probes, **ended}, self.bases)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sweeper.strategies as folder
+from sweeper.declared.files import STRATEGIES
 from sweeper.plugins import find, find_all
 from sweeper.strategies.base import Strategy
-
-ENTRY_POINTS = "sweeper.strategies"
 
 
 def strategy(name: str) -> Strategy:
@@ -15,9 +14,9 @@ def strategy(name: str) -> Strategy:
     Raises:
         UsageError: There is none; the nearest name is given.
     """
-    return find(folder, Strategy, ENTRY_POINTS, name)()
+    return find(folder, Strategy, STRATEGIES, name)()
 
 
 def strategies() -> dict[str, Strategy]:
     """All strategies by name."""
-    return {name: kind() for name, kind in find_all(folder, Strategy, ENTRY_POINTS).items()}
+    return {name: kind() for name, kind in find_all(folder, Strategy, STRATEGIES).items()}

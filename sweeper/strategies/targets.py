@@ -26,6 +26,12 @@ GROUPS: dict[str, frozenset[str]] = {
     "qkvo": frozenset(_QUERY | _KEY | _VALUE | _FUSED | _OUTPUT),
 }
 ALL_LINEAR = "all-linear"
+_ATTENTION = {
+    "query": _QUERY | _FUSED,
+    "key": _KEY | _FUSED,
+    "value": _VALUE | _FUSED,
+    "projection": _OUTPUT,
+}
 
 _LAYER_NUMBER = re.compile(r"(^|\.)\d+\.")
 
@@ -92,6 +98,47 @@ def target_modules(model: nn.Module, wish: str) -> list[str]:
             fix="Use all-linear, or name some of these layers with commas between them.",
         )
     return _shortest_suffixes(chosen, set(dict(model.named_modules())) - set(chosen))
+
+
+def role_modules(model: nn.Module, roles: Iterable[str]) -> list[str]:
+    """The names of linear layers that do something, to give PEFT as ``target_modules``.
+
+    Where query, key and value are one fused layer, each of them means that layer.
+
+    Args:
+        model: The base model.
+        roles: ``query``, ``key``, ``value``, ``projection``; outside of attention ``down``, the
+            layer that a feed-forward part ends with.
+
+    Returns:
+        Endings of module names, sorted.
+
+    Raises:
+        ModelError: The model has no such layers.
+    """
+    width = int(model.config.get_text_config().hidden_size)
+    wanted = list(roles)
+    names = frozenset().union(*(_ATTENTION.get(role, ()) for role in wanted))
+    chosen = [
+        name
+        for name, layer in linear_layers(model).items()
+        if (
+            name.rpartition(".")[2] in names
+            if _in_attention(name)
+            else "down" in wanted and _outputs(layer) == width != _inputs(layer)
+        )
+    ]
+    if not chosen:
+        raise ModelError(f"{type(model).__name__} has no layers for {', '.join(wanted)}")
+    return _shortest_suffixes(chosen, set(dict(model.named_modules())) - set(chosen))
+
+
+def _inputs(layer: nn.Module) -> int:
+    return int(layer.weight.shape[0] if isinstance(layer, Conv1D) else layer.in_features)
+
+
+def _outputs(layer: nn.Module) -> int:
+    return int(layer.weight.shape[1] if isinstance(layer, Conv1D) else layer.out_features)
 
 
 def needs_transpose(model: nn.Module, targets: Iterable[str]) -> bool:

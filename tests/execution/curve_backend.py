@@ -119,6 +119,7 @@ def candidate(strategy: str, parameters: dict[str, Parameter]) -> Candidate:
         gradient_checkpointing=False,
         precision="fp32",
         sequence_length=64,
+        one_trial=strategy == "head",
         trainable_parameters=1000,
         parameters=parameters,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 from curve_backend import loss_at, make_plan, make_spec
 
 from sweeper.backend import Decision
+from sweeper.checkpoints import UNFINISHED, Checkpoint, checkpoint_folder, seal
 from sweeper.execution import attempts, coordinator
 from sweeper.execution.coordinator import Outcome, run_sweep
 from sweeper.execution.events import Event
@@ -224,6 +225,41 @@ def _some_rungs(
     if whole:
         write_result(run, job)
     yield end(job)
+
+
+def saves_and_stops(rung: int) -> Plays:
+    """A part that is interrupted after a rung of which it has a checkpoint."""
+
+    def part(run: RunFolder, job: Job) -> Part:
+        said = []
+        for report in reports(job, rung):
+            said.append(report)
+            yield RungSaid(report=report)
+        make_checkpoint(run, job, said)
+        yield JobEnded(name=job.name, done=False, end="interrupted", detail="told to stop")
+
+    return part
+
+
+def make_checkpoint(run: RunFolder, job: Job, said: Sequence[RungReport]) -> None:
+    """What training saves after these rungs."""
+    assert job.config is not None
+    unfinished = folder(run, job) / UNFINISHED
+    unfinished.mkdir()
+    (unfinished / "weights.bin").write_text("x")
+    last = said[-1]
+    manifest = Checkpoint(
+        rung=last.rung, optimizer_steps=last.optimizer_steps, config=job.config,
+        data_fingerprint="d", micro_batch=1, gradient_accumulation_steps=1, evaluation_batch=1,
+        reports=tuple(said),
+    )  # fmt: skip
+    seal(unfinished, manifest, checkpoint_folder(folder(run, job), last.rung))
+
+
+def starts_anew(run: RunFolder, job: Job) -> Part:
+    """A part whose checkpoint is of no use."""
+    assert job.checkpoint is not None
+    yield from does_well(run, job.model_copy(update={"checkpoint": None}))
 
 
 def reports(job: Job, until: int = RUNGS) -> Iterator[RungReport]:

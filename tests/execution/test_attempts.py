@@ -130,7 +130,8 @@ def test_a_failed_trial_keeps_what_its_last_attempt_had_done(tmp_path: Path) -> 
     [
         ([], None),
         (["crash", "hang"], None),
-        (["crash", "interrupted", "damaged", "disk-full", "error"], None),
+        (["crash", "interrupted", "out-of-memory", "disk-full", "error"], None),
+        (["damaged", "damaged", "damaged"], "error"),
         (["crash", "hang", "error"], "error"),
         (["error", "crash", "hang"], "timeout"),
         (["hang", "error", "interrupted", "crash"], "crash"),

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 from curve_backend import make_plan
+from fake_pool import make_checkpoint
 
 from sweeper.execution import attempts, next_attempt, tasks
 from sweeper.execution.attempts import attempt_folder
 from sweeper.execution.fitted_batches import FittedBatches, Lesson
+from sweeper.execution.job import Job
 from sweeper.execution.next_attempt import NextAttempt
 from sweeper.execution.run_state import RunState
 from sweeper.runfolder import RunFolder
@@ -27,12 +29,12 @@ def state(tmp_path: Path) -> RunState:
     return made
 
 
-@pytest.fixture
-def newest(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Path, int]]:
-    """The newest checkpoint in each attempt's folder."""
-    found: dict[str, tuple[Path, int]] = {}
-    monkeypatch.setattr(next_attempt, "newest_checkpoint", lambda a: found.get(str(a)))
-    return found
+def saves(folder: Path, rung: int) -> None:
+    """Training saved a checkpoint in an attempt's folder."""
+    config = TrialConfig.read(folder / "config.json")
+    job = Job(kind="trial", name="trial-1", home="trials/1", attempt=config.attempt, config=config)
+    said = attempts.read_rungs(folder)[:rung]
+    make_checkpoint(RunFolder(folder.parents[3]), job, said)
 
 
 def begin(state: RunState, task: tasks.Task = TRIAL) -> NextAttempt:
@@ -44,7 +46,8 @@ def breaks_off(
 ) -> Path:
     """Attempt ``number`` reports, and ends without a result."""
     home = state.run.trial(1)
-    for rung in range(1, rungs + 1):
+    known = attempts.read_rungs(attempt_folder(home, number))
+    for rung in range(len(known) + 1, rungs + 1):
         report = RungReport(
             number=1, attempt=number, rung=rung, validation_loss=number + rung / 10, items=1,
             optimizer_steps=rung, epochs=1, tokens=1, training_seconds=1, evaluation_seconds=1,
@@ -67,7 +70,9 @@ def test_the_first_attempt_is_what_was_asked_for(state: RunState) -> None:
     assert state.configs[1] == config
 
 
-def test_without_a_checkpoint_the_next_attempt_begins_from_clean_weights(state, newest) -> None:
+def test_without_a_checkpoint_the_next_attempt_begins_from_clean_weights(
+    state: RunState,
+) -> None:
     begin(state)
     breaks_off(state, 1, 3)
     made = begin(state)
@@ -76,13 +81,13 @@ def test_without_a_checkpoint_the_next_attempt_begins_from_clean_weights(state, 
 
 
 def test_an_interrupted_attempt_is_continued_with_the_rungs_up_to_its_checkpoint(
-    state: RunState, newest: dict[str, tuple[Path, int]]
+    state: RunState,
 ) -> None:
     begin(state)
     folder = breaks_off(state, 1, 5)
     changed = TrialConfig.read(folder / "config.json").model_copy(update={"micro_batch": 4})
     changed.write(folder / "config.json")
-    newest[str(folder)] = (folder / "checkpoint-4", 4)
+    saves(folder, 4)
     made = begin(state)
     assert made.job.checkpoint == "trials/1/attempts/1/checkpoint-4"
     assert [(one.rung, one.attempt) for one in made.rungs] == [(n, 2) for n in (1, 2, 3, 4)]
@@ -95,7 +100,7 @@ def test_an_interrupted_attempt_is_continued_with_the_rungs_up_to_its_checkpoint
     assert begin(state).job.checkpoint == "trials/1/attempts/1/checkpoint-4"
     # It saved one.
     folder = breaks_off(state, 3, 6)
-    newest[str(folder)] = (folder / "checkpoint-6", 6)
+    saves(folder, 6)
     made = begin(state)
     assert made.job.checkpoint == "trials/1/attempts/3/checkpoint-6"
     assert {one.attempt for one in made.rungs} == {4}
@@ -103,20 +108,20 @@ def test_an_interrupted_attempt_is_continued_with_the_rungs_up_to_its_checkpoint
 
 @pytest.mark.parametrize("end", ["crash", "hang", "error", "out-of-memory", "damaged"])
 def test_what_was_not_only_interrupted_begins_from_clean_weights(
-    state: RunState, newest: dict[str, tuple[Path, int]], end: AttemptEndKind
+    state: RunState, end: AttemptEndKind
 ) -> None:
     begin(state)
     folder = breaks_off(state, 1, 5, end)
-    newest[str(folder)] = (folder / "checkpoint-4", 4)
+    saves(folder, 4)
     assert begin(state).job.checkpoint is None
 
 
 def test_a_checkpoint_whose_configuration_is_lost_is_not_continued(
-    state: RunState, newest: dict[str, tuple[Path, int]]
+    state: RunState,
 ) -> None:
     begin(state)
     folder = breaks_off(state, 1, 5)
-    newest[str(folder)] = (folder / "checkpoint-4", 4)
+    saves(folder, 4)
     (folder / "config.json").write_text("{")
     assert begin(state).job.checkpoint is None
 

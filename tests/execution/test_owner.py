@@ -21,6 +21,8 @@ from fake_pool import (
     make_sweep,
     reports,
     result_of,
+    saves_and_stops,
+    starts_anew,
     write_result,
 )
 
@@ -170,6 +172,13 @@ def test_a_trial_that_does_not_fit_one_example_has_failed_for_want_of_memory(
     assert found.kind == "out-of-memory"
 
 
+def test_baselines_that_the_system_kills_for_memory_end_after_three_times(sweep: Sweep) -> None:
+    sweep.pool.parts = {"baselines": dies(out_of_memory=True)}
+    assert sweep.go(1).kind == "complete"
+    why = "the system killed worker 0 because memory ran out"
+    assert sweep.ends("jobs/baselines") == [("crash", why)] * 3
+
+
 def test_baselines_confirmations_and_scores_end_after_three_crashes_too(sweep: Sweep) -> None:
     sweep.pool.parts = {"baselines": dies(), "score-trial-0": dies()}
     assert sweep.go(1).kind == "complete"
@@ -180,15 +189,18 @@ def test_baselines_confirmations_and_scores_end_after_three_crashes_too(sweep: S
     assert TestSeal.read(sweep.run.test_seal).scores == ()
 
 
-def test_a_damaged_result_costs_the_attempt_and_is_no_crash(sweep: Sweep) -> None:
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_damaged_result_costs_the_attempt_and_three_of_them_the_trial(
+    sweep: Sweep, times: int
+) -> None:
     def damaged(run: RunFolder, job: Job) -> Part:
         (folder(run, job) / attempts.RESULT).write_text('{"number": ')
         yield JobEnded(name=job.name, done=True)
 
-    sweep.pool.parts = {"trial-1/1": damaged}
+    sweep.pool.parts = {f"trial-1/{attempt}": damaged for attempt in range(1, times + 1)}
     sweep.go(2)
-    assert sweep.ends("trials/1") == [("damaged", "result.json is damaged")]
-    assert sweep.result(1).attempt == 2
+    assert sweep.ends("trials/1") == [("damaged", "result.json is damaged")] * times
+    assert sweep.result(1).state == ("COMPLETE" if times == 1 else "FAIL")
 
 
 def test_the_rungs_of_an_attempt_that_broke_off_count_neither_in_search_nor_in_state(
@@ -210,6 +222,30 @@ def test_the_rungs_of_an_attempt_that_broke_off_count_neither_in_search_nor_in_s
         assert {report.attempt for report in rungs} == {sweep.result(number).attempt}
     medians = [one.median_here for status in seen for one in status.running if one.trial != 1]
     assert all(median is None or median < 3 for median in medians)
+
+
+@pytest.mark.parametrize("again", [does_well, starts_anew])
+def test_a_trial_goes_on_from_its_checkpoint_and_counts_each_rung_once(sweep: Sweep, again) -> None:
+    sweep.pool.parts = {"trial-0/1": saves_and_stops(3), "trial-0/2": again}
+    sweep.go(1)
+    job = next(job for job in sweep.pool.jobs if (job.name, job.attempt) == ("trial-0", 2))
+    assert job.checkpoint == "trials/0/attempts/1/checkpoint-3"
+    for home in (sweep.run.trial(0), sweep.run.attempt(0, 2)):
+        rungs = attempts.read_rungs(home)
+        assert [(one.rung, one.attempt) for one in rungs] == [(n, 2) for n in range(1, 9)]
+    (trial,) = stored(sweep)
+    assert trial.intermediate_values == {one.rung: one.validation_loss for one in rungs}
+    reported = [event.rung for event in sweep.events if event.kind == "rung"][3:]
+    assert reported == list(range(4 if again is does_well else 1, 9))
+    assert not (sweep.run.attempt(0, 1) / "checkpoint-3").exists()
+
+
+def test_a_crash_takes_the_checkpoint_with_it(sweep: Sweep) -> None:
+    sweep.pool.parts = {"trial-0/1": saves_and_stops(3), "trial-0/2": dies(4)}
+    sweep.go(1)
+    third = next(job for job in sweep.pool.jobs if (job.name, job.attempt) == ("trial-0", 3))
+    assert third.checkpoint is None
+    assert [one.rung for one in attempts.read_rungs(sweep.run.trial(0))] == list(range(1, 9))
 
 
 def test_an_attempt_number_is_never_used_again(sweep: Sweep) -> None:

@@ -11,6 +11,7 @@ from curve_backend import make_plan, make_spec
 from fake_pool import Sweep, dies, does_well, folder, make_sweep, write_result
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.errors import RunError
 from sweeper.execution import attempts, tasks
 from sweeper.execution.fitted_batches import FittedBatches
 from sweeper.execution.job import Job
@@ -233,6 +234,24 @@ def test_an_old_runs_folder_goes_on(sweep: Sweep) -> None:
     assert {number: sweep.result(number) for number in range(3)} == kept
     assert len(stored(sweep)) == 6
     assert all(trial.state.is_finished() for trial in stored(sweep))
+
+
+def test_a_new_run_does_not_take_over_the_study_of_an_earlier_one_of_its_name(
+    sweep: Sweep,
+) -> None:
+    url = f"journal:{sweep.run.path.parent}/shared.log"
+    sweep.go(2, storage=url)
+    sweep.run.path.rename(sweep.run.path.with_name("run.1"))  # as --new does
+    sweep.run.path.mkdir()
+    with pytest.raises(RunError, match="another study named 'run'") as caught:
+        sweep.go(2, storage=url)
+    assert "from another run's folder" in str(caught.value)
+    assert sweep.go(2).kind == "complete"  # in a storage of its own
+    shutil.rmtree(sweep.run.path)
+    sweep.run.path.with_name("run.1").rename(sweep.run.path)
+    assert sweep.go(3, storage=url).status.done == 3
+    (sweep.run.path / ".study").unlink()  # of an earlier version, or lost
+    assert sweep.go(4, storage=url).status.done == 4
 
 
 def test_a_spec_and_a_plan_of_the_run_need_not_agree_on_the_total(sweep: Sweep) -> None:

@@ -88,7 +88,17 @@ def test_a_storage_that_cannot_be_opened_says_what_to_give_and_no_password(
     assert "secret" not in str(caught.value)
 
 
-def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(RunError, match="pip install psycopg"):
-        open_storage("postgresql+psycopg://h/d")
+@pytest.mark.parametrize(
+    ("module", "url", "package"),
+    [
+        ("psycopg", "postgresql+psycopg://h/d", "psycopg"),
+        ("psycopg2", "postgresql+psycopg2://h/d", "psycopg2-binary"),
+        ("MySQLdb", "mysql://h/d", "mysqlclient"),
+    ],
+)
+def test_a_driver_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, module: str, url: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(RunError, match=rf"pip install {package}\."):
+        open_storage(url)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.declared.files import known_strategies
 from sweeper.facts.model import model_facts
 from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelFacts
 from sweeper.memory.estimate import (
@@ -218,11 +219,12 @@ MLA = LatentAttention(
     ],
     ids=["mla-moe", "parallel", "encoder-decoder", "unknown", "unknown-encoder", "minilm"],
 )
-@pytest.mark.parametrize("strategy", ["full", "lora", "prefix", "ptuning", "adapter", "head"])
+@pytest.mark.parametrize("strategy", known_strategies())
 def test_every_family_and_strategy_has_an_estimate(facts: ModelFacts, strategy: str) -> None:
     setup = Setup(strategy=strategy, classes=3 if facts.kind == "encoder" else 0)
+    setup = replace(setup, quantization=setup.traits.quantization)
     found = estimate(facts, setup, 80)
-    assert found.peak_gib > facts.parameters * 2 / 2**30
+    assert found.peak_gib > facts.parameters * (0.5 if setup.quantization else 2) / 2**30
 
 
 def test_what_a_trial_measures_of_itself_leaves_out_what_it_cannot_see() -> None:

@@ -10,6 +10,7 @@ import pytest
 from sweeper.hyperparameters import KL, PATIENCE, REPLAY
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.memory.phases import phases
+from sweeper.memory.setup import OTHER
 from sweeper.planning.budget.rung_schedule import general_tokens
 from sweeper.planning.costs.step_work import evaluation, training_step
 from sweeper.planning.fitting.fixed_parameters import without_shards
@@ -72,7 +73,7 @@ def test_the_limit_in_nats_is_a_hundredth_of_the_points(scene: Any) -> None:
 def test_replay_and_a_second_forward_pass_take_their_time(scene: Any) -> None:
     _, facts = scene("instruction", "smollm2")
     model = facts.models[0]
-    setup = Setup(strategy="sgd-free", trainable=0, micro_batch=4, sequence_length=64)
+    setup = Setup(strategy=OTHER.name, trainable=0, micro_batch=4, sequence_length=64)
     plain = training_step(model, setup)
     again = training_step(model, replace(setup, replay_share=0.2))
     near = training_step(model, replace(setup, near_base=True))

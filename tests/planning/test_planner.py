@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.declared.files import known_strategies
 from sweeper.plan import Plan
 from sweeper.planning.planner import make_plan
 from sweeper.spec import Spec
@@ -35,9 +36,7 @@ def test_a_plan_survives_its_json(scene: Any, facts: dict[str, Any]) -> None:
 def test_every_strategy_competes_or_is_left_out_with_a_reason(scene: Any, facts: Any) -> None:
     plan = make_plan(*scene(**facts))
     names = [c.strategy for c in plan.candidates] + [r.strategy for r in plan.rejected]
-    assert sorted(names) == sorted(
-        ["adapter", "full", "head", "lora", "prefix", "ptuning", "qlora"]
-    )
+    assert sorted(names) == sorted(known_strategies())
     assert all(item.reason and item.source for item in plan.rejected)
     assert not [item for item in plan.rejected if "{" in item.reason]
     assert plan.recommended == plan.candidates[0].strategy

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.declared.files import known_strategies
 from sweeper.findings.compute import compute
 from sweeper.plan import Plan
 from sweeper.reporting.document import document
@@ -25,6 +26,7 @@ maker = _load("make_run")
 browsing = _load("page_browser")
 parse = _load("page_tree").parse
 
+FIRST = ("lora", "full", "head")
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u2028&amp;"
 # Every row of the table of empty states, and what else a page must survive.
 SHAPES = {
@@ -48,7 +50,7 @@ SHAPES = {
     },
     "mixed": {
         "trials": 24,
-        "strategies": ("lora", "full", "head", "qlora", "prefix", "ptuning", "adapter"),
+        "strategies": FIRST + tuple(name for name in known_strategies() if name not in FIRST),
         "ends": {4: "FAIL", 11: "FAIL"},
         "kinds": {11: "out-of-memory"},
         "device": "cuda",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sweeper.declared.files import known_strategies
 from sweeper.facts.record import (
     DataFacts,
     Facts,
@@ -27,7 +28,7 @@ from sweeper.plan import (
 from sweeper.spec import AimSpec
 
 # strategy: best learning rate, floor of the loss, GiB, seconds a trial, trained parameters
-STRATEGIES = {
+STRATEGIES = dict.fromkeys(known_strategies(), (1e-3, 0.35, 0.8, 35.0, 50_000)) | {
     "head": (1e-2, 0.30, 0.4, 6.0, 2_700),
     "lora": (8e-4, 0.20, 0.9, 40.0, 300_000),
     "full": (6e-5, 0.19, 1.6, 60.0, 22_700_000),

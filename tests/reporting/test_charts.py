@@ -3,17 +3,21 @@
 import doctest
 import itertools
 import json
+from typing import get_args
 
 import altair as alt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweeper import resources
+from sweeper.declared.files import known_strategies
+from sweeper.declared.traits import COLORS, Shape
 from sweeper.findings.record import CurvePoint
 from sweeper.reporting.charts import curves, draw, parameters, paths, scales, strategies, svg
 from sweeper.reporting.charts.scales import dodge, fit
 from sweeper.reporting.page import page
-from sweeper.reporting.palette import look
+from sweeper.reporting.palette import GLYPHS, look
 
 
 @pytest.mark.parametrize("module", [paths, scales, parameters, strategies])
@@ -136,9 +140,17 @@ def test_svg_keeps_marks_and_loses_what_a_page_does_not_need():
 
 
 def test_strategies_look_different_by_shape_and_unknown_ones_are_neutral():
-    names = ("full", "lora", "qlora", "prefix", "ptuning", "adapter", "head")
-    assert len({look(name).shape for name in names}) == 7
-    assert len({look(name).color for name in names}) == 6
-    assert look("ptuning").color == look("prefix").color
-    assert look("ptuning").dash != look("prefix").dash
-    assert look("someone-elses").css == "s-other"
+    looks = [look(name) for name in known_strategies()]
+    assert len({one.shape for one in looks}) == len(looks)
+    lines = [(one.color, one.dash) for one in looks]
+    assert len(set(lines)) == len(lines)
+    assert look("someone-elses").css == "s-stroke c-0"
+
+
+def test_every_shape_has_a_sign_and_every_colour_a_value_in_the_stylesheet():
+    css = (resources.reports() / "assets" / "report.css").read_text()
+    assert set(GLYPHS) == set(get_args(Shape))
+    for shape, glyph in GLYPHS.items():
+        assert f'.s-{shape}::before {{ content: "{glyph}"; }}' in css
+    for color in COLORS:
+        assert f".c-{color}::before {{ color: var(--mark-{color}); }}" in css

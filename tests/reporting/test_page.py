@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+from sweeper.declared.files import known_strategies
 from sweeper.findings.record import ClassFindings, ClassRow, Sample
+from sweeper.reporting.palette import look
 from sweeper.reporting.sections.discovery import sections
 from sweeper.reporting.sections.verdict import verdict_section
 from sweeper.reporting.write import html
@@ -225,7 +227,7 @@ def test_marks_of_a_trial_are_in_every_chart_of_trials(pages):
 def test_strategies_differ_by_sign_and_ptuning_from_prefix_by_shape(pages):
     legend = pages["mixed"].one("figure", data_chart="learning-curves").one("ul", class_="legend")
     looks = {li.attributes.get("class") for li in legend.all("li")}
-    assert {"s-full", "s-lora", "s-qlora", "s-prefix", "s-ptuning", "s-adapter", "s-head"} <= looks
+    assert {look(name).css for name in known_strategies()} <= looks
 
 
 def test_on_a_gpu_time_is_gpu_minutes_and_on_a_cpu_minutes(pages):

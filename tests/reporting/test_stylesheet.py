@@ -5,16 +5,17 @@ import re
 import pytest
 
 from sweeper import resources
+from sweeper.declared.traits import COLORS
 
 LIGHT = ("585ff6", "823505", "1a4a48", "a441b2", "9a910b", "df6663")
 DARK = ("4f57fd", "ffa223", "8fcfc0", "d914b0", "c5c17c", "d5021a")
-STRATEGIES = ("full", "lora", "qlora", "prefix", "adapter", "head")
+MARKS = tuple(f"mark-{number}" for number in COLORS if number)
 CSS = (resources.reports() / "assets" / "report.css").read_text()
 
 
 def variables(selector):
     block = re.search(re.escape(selector) + r"\s*\{([^}]*)\}", CSS)[1]
-    return dict(re.findall(r"--(\w+):\s*(#[0-9a-f]{6})", block))
+    return dict(re.findall(r"--([\w-]+):\s*(#[0-9a-f]{6})", block))
 
 
 THEMES = {"light": variables(":root"), "dark": variables(':root[data-theme="dark"]')}
@@ -32,8 +33,8 @@ def contrast(one, other):
 
 
 @pytest.mark.parametrize(("theme", "palette"), [("light", LIGHT), ("dark", DARK)])
-def test_strategies_have_the_tested_palette(theme, palette):
-    assert tuple(THEMES[theme][name].lstrip("#") for name in STRATEGIES) == palette
+def test_marks_have_the_tested_palette(theme, palette):
+    assert tuple(THEMES[theme][name].lstrip("#") for name in MARKS) == palette
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -42,7 +43,7 @@ def test_text_has_4_5_to_1_and_marks_3_to_1(theme):
     for ground in ("paper", "ground", "mark"):
         for text in ("ink", "accent") if ground == "mark" else ("ink", "muted", "accent"):
             assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
-    for name in (*STRATEGIES, "other"):
+    for name in (*MARKS, "mark-0"):
         assert contrast(colors[name], colors["paper"]) >= 3.0, name
 
 
@@ -53,9 +54,9 @@ def test_the_system_theme_and_the_button_give_the_same_colours():
 
 def test_print_is_light_whatever_the_theme():
     block = CSS[CSS.index("@media print") :]
-    printed = dict(re.findall(r"--(\w+):\s*(#[0-9a-f]{6})", block))
-    assert {name: printed[name] for name in STRATEGIES} == {
-        name: THEMES["light"][name] for name in STRATEGIES
+    printed = dict(re.findall(r"--([\w-]+):\s*(#[0-9a-f]{6})", block))
+    assert {name: printed[name] for name in MARKS} == {
+        name: THEMES["light"][name] for name in MARKS
     }
     assert printed["paper"] == "#ffffff"
 

@@ -137,7 +137,8 @@ def test_other_samplers_and_pruners_search_the_same_space(sampler: str, pruner: 
     ],
 )
 def test_others_pruners_do_not_hold_the_heads_end_against_first_rungs(pruner: str) -> None:
-    space = replace(SPACE, candidates=(*SPACE.candidates, StrategySpace("head", {})))
+    head = StrategySpace("head", {}, one_trial=True)
+    space = replace(SPACE, candidates=(*SPACE.candidates, head))
     head = {"strategy": "head"}
 
     def objective(strategy, parameters):

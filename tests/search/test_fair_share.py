@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sweeper.search.fair_share import FLOOR_SHARE, JUDGED_FROM, alive, in_turn
+from sweeper.search import fair_share
+from sweeper.search.fair_share import FLOOR_SHARE, JUDGED_FROM
 from sweeper.search.observations import Observation
 
 SCORES = {"a": 1.0, "b": 2.0}
@@ -17,6 +18,18 @@ def trials(
         )
         for loss in losses
     ]
+
+
+def by_key(seen: list[Observation]) -> dict[str, list[Observation]]:
+    return {key: [one for one in seen if one.key == key] for key in {one.key for one in seen}}
+
+
+def alive(keys: list[str], seen: list[Observation]) -> list[str]:
+    return fair_share.alive(keys, by_key(seen))
+
+
+def in_turn(keys: list[str], seen: list[Observation], scores: dict[str, float]) -> str | None:
+    return fair_share.in_turn(keys, by_key(seen), scores)
 
 
 def test_what_was_never_tried_comes_first_as_the_rules_rank_it() -> None:

@@ -88,5 +88,6 @@ def test_several_models_make_candidates_of_their_own() -> None:
 
 def test_a_head_path_or_a_strategy_without_searched_parameters_is_searched_no_further() -> None:
     assert optuna_space.searchable(candidate("full", FULL))
-    assert not optuna_space.searchable(candidate("head", FULL))
+    once = candidate("head", FULL).model_copy(update={"one_trial": True})
+    assert not optuna_space.searchable(once)
     assert not optuna_space.searchable(candidate("other", HEAD))

@@ -127,10 +127,10 @@ def test_the_heads_own_trial_counts_before_what_the_baseline_said() -> None:
     ended = Observation(0, "head", {}, 0.4, True, False, False, "default")
     running = Observation(0, "head", {}, None, False, True, False, "default")
     said = Untrained({model: 0.5})
-    assert said.with_heads(candidates, []).probes == {model: 0.5}
-    assert said.with_heads(candidates, [running]).probes == {model: 0.5}
-    assert said.with_heads(candidates, [ended]).probes == {model: 0.4}
-    assert Untrained().with_heads(candidates, [ended]).probes == {model: 0.4}
+    assert said.with_heads(candidates, {}).probes == {model: 0.5}
+    assert said.with_heads(candidates, {running.key: [running]}).probes == {model: 0.5}
+    assert said.with_heads(candidates, {ended.key: [ended]}).probes == {model: 0.4}
+    assert Untrained().with_heads(candidates, {ended.key: [ended]}).probes == {model: 0.4}
 
 
 def test_a_good_probe_is_started_from_at_once_and_a_bad_one_is_not() -> None:

@@ -147,6 +147,8 @@ class Contract:
 
         returned = tuning.remove(adapted)
         assert returned is base
+        if tuning.changes_base(parameters):  # the caller restores its weights
+            returned.load_state_dict(self.base(name, kind, task_type).state_dict())
         assert hashes(base) == weights
         assert self.outputs(base).equal(outputs)
         assert not any(weight.requires_grad for weight in base.parameters())

@@ -78,9 +78,7 @@ class Session:
             with watchdog:
                 ended = self._do(backend, job, folder)
         except Interrupted:
-            ended = JobEnded(
-                name=job.name, done=False, end="interrupted", detail="the worker was told to stop"
-            )
+            ended = self._interrupted(job)
         except Exception as error:  # noqa: BLE001 - whatever it was, the command is told
             traceback.print_exc()
             kind, detail = "disk-full" if no_room(error) else "error", _last_line(error)
@@ -89,6 +87,14 @@ class Session:
             )
         self._link.say(ended)
         return ended.end not in ("error", "disk-full")
+
+    def _interrupted(self, job: Job) -> JobEnded:
+        if self._link.stopping():
+            detail = "the worker was told to stop"
+            return JobEnded(name=job.name, done=False, end="interrupted", detail=detail)
+        # As an interruption it would be tried again for ever.
+        detail = "the backend stopped though nobody told it to"
+        return JobEnded(name=job.name, done=False, end="error", detail=detail)
 
     def _patience(self, job: Job) -> Patience:
         if job.config is not None and job.kind != "test":

@@ -122,7 +122,7 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         * usual_share(candidate.parameters),
         scoring=default.judging(course, course.test_rows),
         writing=default.writing(course),
-        free=candidate.strategy == "head" and bool(course.classes) and _as_baseline(candidate),
+        free=candidate.one_trial and bool(course.classes) and _as_baseline(candidate),
     )
 
 

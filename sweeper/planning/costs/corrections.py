@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from sweeper.declared.traits import Traits, find
 from sweeper.facts.measured import shape_of
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
 from sweeper.memory.estimate import Setup, estimate, trial_gib
@@ -40,11 +41,11 @@ def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Spee
         return Correction()
     guards = _guards(setup)
     told = tuple(m for m in hardware.measured if _guards(m) == guards)
-    found = _lesson(model, setup.strategy, setup.precision, setup.classes, speed, told)
+    found = _lesson(model, setup.traits, setup.precision, setup.classes, speed, told)
     if found.source or not any(guards):
         return found
     plain = tuple(m for m in hardware.measured if not any(_guards(m)))
-    return _lesson(model, setup.strategy, setup.precision, setup.classes, speed, plain)
+    return _lesson(model, setup.traits, setup.precision, setup.classes, speed, plain)
 
 
 def _guards(one: Setup | Measured) -> tuple[bool, bool]:
@@ -55,15 +56,15 @@ def _guards(one: Setup | Measured) -> tuple[bool, bool]:
 @lru_cache(maxsize=256)
 def _lesson(
     model: ModelFacts,
-    strategy: str,
+    strategy: Traits,
     precision: str,
     classes: int,
     speed: Speed,
     measured: tuple[Measured, ...],
 ) -> Correction:
     alike = [m for m in measured if _alike(m, model, classes) and m.precision == precision]
-    same = _trials_first(m for m in alike if m.strategy == strategy)
-    trained = _timed(same) or ([] if strategy == "head" else _timed(alike))
+    same = _trials_first(m for m in alike if m.strategy == strategy.name)
+    trained = _timed(same) or (_timed(alike) if strategy.gradients_through_base else [])
     judged = [m for m in same if m.seconds_per_item] or [m for m in alike if m.seconds_per_item]
     device = "cpu" if math.isinf(speed.bandwidth) else "cuda"
     steps = [
@@ -77,14 +78,16 @@ def _lesson(
     return Correction(
         training=_mean(steps, trained),
         evaluation=_mean(items, judged),
-        source=_source(trained, strategy),
+        source=_source(trained, strategy.name),
     )
 
 
 def _alike(measured: Measured, model: ModelFacts, classes: int) -> bool:
     """Of this architecture, with a head of classes or the vocabulary as here, if that was noted."""
     noted = measured.classes
-    return measured.shape == shape_of(model) and (noted is None or bool(noted) == bool(classes))
+    same = measured.shape == shape_of(model) and (noted is None or bool(noted) == bool(classes))
+    # What was measured with a package that is no longer installed has no formula to compare with.
+    return same and find(measured.strategy) is not None
 
 
 def _trials_first(measured: Iterable[Measured]) -> list[Measured]:

@@ -157,7 +157,7 @@ def _trial(
     judged = evaluation(model, setup, batch, setup.evaluation_length or length)
     per_batch = batch * (setup.evaluation_length or length)
     seconds = speed.seconds(judged) * evaluation_tokens / per_batch
-    if setup.strategy == "head":  # features once, then a fit in closed form
+    if not setup.traits.gradients_through_base:  # features once, then a fit in closed form
         once = evaluation(model, setup, setup.micro_batch, length)
         seconds += speed.seconds(once) * train_tokens / (setup.micro_batch * length)
     else:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.facts.record import Measured
-from sweeper.hyperparameters import BATCH, KL, REPLAY, TARGET_MODULES, TARGETS
+from sweeper.hyperparameters import BATCH, KL, REPLAY, TARGET_MODULES, modules_of
 from sweeper.memory.estimate import Setup
-from sweeper.memory.setup import Quantization
+from sweeper.memory.setup import Quantization, further_parameters
 from sweeper.plan import Candidate
 from sweeper.spec import Scalar
 
@@ -52,7 +52,9 @@ def candidate_setup(
         classes=classes,
         device="cuda" if device == "cuda" else "cpu",
     )
-    return replace(base, **_adapter_fields(parameters))
+    further = sorted(further_parameters(base.traits) & parameters.keys())
+    more = tuple((name, parameters[name]) for name in further)
+    return replace(base, parameters=more, **_adapter_fields(parameters))
 
 
 def measured_setup(measured: Measured, classes: int, device: str) -> Setup:
@@ -91,8 +93,7 @@ def _adapter_fields(parameters: Mapping[str, Scalar]) -> dict[str, Any]:
         if name in parameters:
             fields[name] = int(parameters[name])
     if TARGET_MODULES in parameters:
-        named = str(parameters[TARGET_MODULES])
-        fields["target_modules"] = TARGETS.get(named) or tuple(named.split(","))
+        fields["target_modules"] = modules_of(str(parameters[TARGET_MODULES]))
     if "lora_dropout" in parameters:
         fields["lora_dropout"] = float(parameters["lora_dropout"])
     if "use_dora" in parameters:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sweeper.declared.traits import TARGETED
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.layers import layer_costs
 from sweeper.memory.linear_layers import expert_parameters, linears, targeted
@@ -14,6 +15,7 @@ from sweeper.memory.setup import Setup
 from sweeper.memory.states import (
     base_weights,
     optimizer_cost,
+    projection_weights,
     quantized_parameters,
     trainable_parameters,
 )
@@ -86,10 +88,9 @@ def training_step(model: ModelFacts, setup: Setup) -> StepWork:
     """One optimizer step of ``gradient_accumulation_steps`` micro-batches on one device."""
     tokens = float(setup.tokens)
     blocks, head = forward_flops(model, setup, setup.sequence_length)
-    beside = setup.strategy in ("lora", "qlora", "adapter")
-    adapters = 6.0 * trainable_parameters(model, setup) if beside else 0.0
+    adapters = _adapter_flops(model, setup)
     # Gradients of the inputs cost one forward pass, those of trained weights another.
-    backward = 2.0 if setup.strategy == "full" else 1.0
+    backward = 2.0 if setup.traits.trains_base else 1.0
     again = 1.0 if setup.gradient_checkpointing else 0.0
     flops = tokens * (blocks * (1 + again + backward) + head * (1 + backward) + adapters)
     costs = layer_costs(model, setup)
@@ -132,11 +133,22 @@ def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
 
 def _adapted(model: ModelFacts, setup: Setup) -> int:
     """Frozen layers that have a trained one beside them."""
-    if setup.strategy in ("lora", "qlora"):
+    adds = setup.traits.adds
+    if adds in TARGETED:
         return sum(linear.count for linear in targeted(model, setup.target_modules))
-    if setup.strategy == "adapter":
-        return model.layers * (2 if setup.adapter_placement == "both" else 1)
+    if adds == "bottlenecks":
+        return model.layers * (2 if setup.placement == "houlsby" else 1)
     return 0
+
+
+def _adapter_flops(model: ModelFacts, setup: Setup) -> float:
+    """Of what stands beside frozen layers, for each token, there and back."""
+    adds = setup.traits.adds
+    if adds in ("low-rank", "bottlenecks"):
+        return 6.0 * trainable_parameters(model, setup)
+    if adds == "scaled-projections":  # as low-rank matrices, without gradients of their weights
+        return 4.0 * projection_weights(model, setup)
+    return 0.0
 
 
 def _optimizer_step(model: ModelFacts, setup: Setup) -> StepWork:

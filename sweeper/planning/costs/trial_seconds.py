@@ -73,7 +73,7 @@ class Clock:
 
     def training(self, course: Course) -> float:
         """A full budget's optimizer steps; for a frozen model its one pass over the examples."""
-        if self.setup.strategy == "head":
+        if not self.setup.traits.gradients_through_base:
             return self.judging(course, course.train_rows) + fit_seconds(course)
         batch = self.setup.micro_batch * self.setup.gradient_accumulation_steps * self.setup.gpus
         steps = max(1, math.ceil(course.epochs * math.ceil(course.train_rows / batch)))
@@ -98,7 +98,7 @@ class Clock:
 
     def rungs(self, course: Course) -> float:
         """All validation of a full budget."""
-        if self.setup.strategy == "head":
+        if not self.setup.traits.gradients_through_base:
             return self.judging(course, course.validation_rows)
         looks = course.rungs // course.rung_every
         below = (looks - 1) * self.judging(course, course.rung_items)

@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sweeper.declared.traits import Traits
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.hyperparameters import KL, REPLAY, TARGETS
+from sweeper.hyperparameters import KL, REPLAY, modules_of
 from sweeper.memory.estimate import Setup, estimate, trainable_parameters
+from sweeper.memory.linear_layers import targeted
+from sweeper.memory.setup import further_parameters
 from sweeper.plan import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.planning.costs.corrections import ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import trial_duration
@@ -26,7 +29,6 @@ MARGIN = "the upper end of the 90% interval must fit the device"
 # Evaluation keeps no gradients, so its batch may be larger; beyond this factor little is gained.
 EVALUATION_FACTOR = 4
 
-PLACEMENTS = {"houlsby": "both", "pfeiffer": "mlp"}
 # Parameters whose effect on memory grows with their value: the fit is checked at the largest.
 _HEAVY = ("r", "num_virtual_tokens", "encoder_hidden_size")
 
@@ -81,9 +83,10 @@ def fit(
         classes=work.classes,
         evaluation_length=work.sequence_length,
         device=hardware.device,
-        **_adapter_fields(parameters, heaviest=False),
+        **setup_fields(strategy.traits, parameters, model, heaviest=False),
     )
-    heavy = _adapter_fields(parameters, heaviest=True)
+    heavy = setup_fields(strategy.traits, parameters, model, heaviest=True)
+    heavy |= _further(base, heavy, parameters, model)
     smallest: Fit | None = None
     for shape in _shapes(base, strategy, training, hardware):
         best: Fit | None = None
@@ -209,9 +212,14 @@ def _with_evaluation(
     return found
 
 
-def _adapter_fields(parameters: Mapping[str, Parameter], *, heaviest: bool) -> dict[str, Any]:
+def setup_fields(
+    traits: Traits, parameters: Mapping[str, Parameter], model: ModelFacts, *, heaviest: bool
+) -> dict[str, Any]:
     """The fields of a set-up that a strategy's parameters decide."""
+    further = sorted(further_parameters(traits) & parameters.keys())
     fields: dict[str, Any] = {}
+    if further:
+        fields["parameters"] = tuple((name, parameters[name].default) for name in further)
     for name in _HEAVY:
         if name in parameters:
             fields[name] = int(_value(parameters[name], heaviest))
@@ -221,11 +229,11 @@ def _adapter_fields(parameters: Mapping[str, Parameter], *, heaviest: bool) -> d
         lightest = parameter.default if not heaviest else min(choices)
         fields["reduction_factor"] = int(lightest)
     if "target_modules" in parameters:
-        fields["target_modules"] = TARGETS[_widest(parameters["target_modules"], heaviest)]
+        fields["target_modules"] = _widest(parameters["target_modules"], model, heaviest)
     if "placement" in parameters:
         placement = parameters["placement"]
         both = heaviest and "houlsby" in (placement.choices or ())
-        fields["adapter_placement"] = PLACEMENTS["houlsby" if both else str(placement.default)]
+        fields["placement"] = "houlsby" if both else str(placement.default)
     for name in ("use_dora", "prefix_projection"):
         if name in parameters:
             parameter = parameters[name]
@@ -249,7 +257,26 @@ def _value(parameter: Parameter, heaviest: bool) -> Scalar:
     return parameter.default if parameter.high is None else parameter.high
 
 
-def _widest(parameter: Parameter, heaviest: bool) -> str:
-    names = list(TARGETS)
-    choices = [str(choice) for choice in parameter.choices or ()] if heaviest else []
-    return max([str(parameter.default), *choices], key=names.index)
+def _widest(parameter: Parameter, model: ModelFacts, heaviest: bool) -> tuple[str, ...] | str:
+    """The target modules of the default, or of the choice that reaches most of the model."""
+    choices = parameter.choices or () if heaviest else ()
+    named = [modules_of(str(choice)) for choice in (*choices, parameter.default)]
+    return max(named, key=lambda one: sum(linear.parameters for linear in targeted(model, one)))
+
+
+def _further(
+    base: Setup, heavy: Mapping[str, Any], parameters: Mapping[str, Parameter], model: ModelFacts
+) -> dict[str, Any]:
+    """Of parameters that only the strategy's formula knows, the values that train most."""
+    setup = replace(base, **heavy)
+    for name, default in base.parameters:
+        parameter = parameters[name]
+        if not parameter.searched:
+            continue
+        ends = [end for end in (parameter.low, parameter.high) if end is not None]
+        tried = [
+            replace(setup, parameters=tuple({**dict(setup.parameters), name: value}.items()))
+            for value in (default, *(parameter.choices or ends))
+        ]
+        setup = max(tried, key=lambda one: trainable_parameters(model, one))
+    return {"parameters": setup.parameters}

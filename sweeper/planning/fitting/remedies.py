@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from sweeper.declared.traits import quantized
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Rejected
@@ -15,6 +16,7 @@ from sweeper.planning.fitting.fit import Fit
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 
 SHORTEST = 64
+BITS = {"nf4": 4, "nf4-dq": 4, "int8": 8, "int4": 4}
 # Memory of GPUs that can be bought or rented, GiB as the vendors print it.
 CARDS_GIB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 180)
 
@@ -58,8 +60,9 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[s
     length = _shorter(setup, fits)
     if length:
         found.append(f"texts cut at {length} tokens would fit")
-    if setup.strategy == "lora" and fits(strategy="qlora", quantization="nf4-dq"):
-        found.append("a base in 4 bits (qlora) would fit")
+    for other in quantized(setup.strategy):
+        if fits(strategy=other.name, quantization=other.quantization):
+            found.append(f"a base in {BITS[str(other.quantization)]} bits ({other.name}) would fit")
     need = estimate(model, setup, limit).high_gib
     devices = "GPUs" if setup.gpus > 1 else "a GPU"
     card = next((size for size in CARDS_GIB if size >= need), None)
@@ -74,7 +77,7 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[s
 
 def _smaller_rank(setup: Setup, fits: Any) -> int | None:
     rank = setup.r // 2
-    if setup.strategy not in ("lora", "qlora"):
+    if "r" not in setup.traits.parameters():
         return None
     while rank >= 1:
         if fits(r=rank):
@@ -98,7 +101,7 @@ def _more_gpus(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list
         return []
     gpus = max(setup.gpus, 1) * 2
     one = replace(setup, micro_batch=1, evaluation_batch=1)
-    one = replace(one, gradient_checkpointing=setup.strategy != "prefix")
+    one = replace(one, gradient_checkpointing=setup.traits.gradient_checkpointing)
     while gpus <= 64:
         more = replace(one, gpus=gpus, sharding="fsdp")
         if estimate(model, more, hardware.memory_gib).high_gib <= hardware.memory_gib:

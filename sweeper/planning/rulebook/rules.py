@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import Field, PrivateAttr, TypeAdapter
 
 from sweeper import resources
+from sweeper.declared.files import installed_folders, strategy_files
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.planning.rulebook.effects import Effects, Filled, Known
@@ -23,9 +22,6 @@ from sweeper.planning.rulebook.parameters import Text
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
 from sweeper.yaml_models import FileModel, checked
 from sweeper.yamlfile import Document, read_all
-
-# The entry points through which other packages add rules and strategy files.
-GROUP = "sweeper.search_spaces"
 
 
 class Rule(FileModel):
@@ -90,35 +86,30 @@ def rule_book(own: tuple[str, ...] = ()) -> RuleBook:
         RuleError: With every problem of every file.
     """
     shipped = resources.search_spaces()
-    return _load(shipped, (*_installed(), *own)) if own else _shipped(shipped)
+    return _load(shipped, own) if own else _shipped(shipped)
 
 
 @lru_cache(maxsize=1)
 def _shipped(folder: Path) -> RuleBook:
-    return _load(folder, _installed())
-
-
-def _installed() -> tuple[str, ...]:
-    """Folders that other packages bring, through entry points that name such a package.
-
-    The package is found, not imported: reading its YAML must not run its code.
-    """
-    folders = []
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        found = find_spec(entry.module)
-        folders += list(found.submodule_search_locations or ()) if found else []
-    return tuple(folders)
+    return _load(folder, ())
 
 
 def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
-    problems: list[Problem] = []
-    folders = [Path(folder).expanduser() for folder in own]
+    installed = strategy_files()
+    problems = list(installed.problems)
+    folders = [*installed_folders(), *(Path(folder).expanduser() for folder in own)]
     for folder in folders:
         if not folder.is_dir():
             problems.append(Problem("this folder of rules does not exist", where=str(folder)))
-    strategies = load_strategies(
-        (shipped / "strategies", *(folder / "strategies" for folder in folders)), problems
-    )
+    laid_out = (shipped / "strategies", *(folder / "strategies" for folder in folders))
+    beside = tuple(path for path in installed.paths.values() if path.parent not in laid_out)
+    strategies = load_strategies(laid_out, problems, beside)
+    for name, strategy in strategies.items():
+        if name not in installed.paths:
+            what = f"no installed package brings the strategy {name!r}"
+            why = "A folder of rules changes the parameters of strategies that are installed."
+            fix = near_match(name, installed.paths)
+            problems.append(Problem(what, why, fix, strategy.where if strategy else ""))
     rules: dict[str, Rule] = {}
     for layer, folder in enumerate((shipped, *folders)):
         if folder.is_dir() and not (_rule_files(folder) or (folder / "strategies").is_dir()):

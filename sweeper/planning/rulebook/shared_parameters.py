@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweeper.declared.traits import Traits
 from sweeper.errors import Problem, near_match
 from sweeper.yamlfile import Document, Path_, read_all
 
@@ -26,12 +27,14 @@ class StrategyFile:
         layer: The place of its folder: 0 is what ships, a later folder wins over an earlier one.
         layers: For each parameter the place of the last folder that states something of it.
         parent: The file of the strategy that it extends.
+        traits: What the strategy is, whatever its ranges; None where its file is wrong about it.
     """
 
     document: Document
     layer: int
     layers: dict[str, int] = field(default_factory=dict)
     parent: StrategyFile | None = None
+    traits: Traits | None = None
 
 
 @dataclass

@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from sweeper.declared.files import strategy_files
+from sweeper.declared.traits import TRAIT_KEYS, Traits, find, read_traits
 from sweeper.errors import Problem, near_match
 from sweeper.planning.rulebook.conditions import Condition
 from sweeper.planning.rulebook.named_facts import Values
@@ -84,6 +86,17 @@ class DeclaredStrategy(FileModel):
         if isinstance(context, StrategyFile):
             self._file = context
 
+    @property
+    def traits(self) -> Traits:
+        """What the strategy is, whatever its ranges."""
+        assert self._file.traits is not None  # else there is no strategy
+        return self._file.traits
+
+    @property
+    def where(self) -> str:
+        """File and line."""
+        return self._file.document.where(("strategy",))
+
     def layer(self, parameter: str) -> int:
         """The place of the last folder that states something of a parameter, or leaves it out.
 
@@ -142,9 +155,11 @@ STRATEGY: TypeAdapter[DeclaredStrategy] = TypeAdapter(DeclaredStrategy)
 
 
 def load_strategies(
-    folders: tuple[Path, ...], problems: list[Problem]
+    folders: tuple[Path, ...], problems: list[Problem], beside: tuple[Path, ...] = ()
 ) -> dict[str, DeclaredStrategy | None]:
     """Every strategy file in these folders; a later folder's file replaces an earlier one's.
+
+    ``beside`` are single files of installed packages, which count as the first folder.
 
     A folder ``parameters`` beside one of strategies holds parameters that they include by name.
     Problems are appended, and a strategy whose file holds one is None.
@@ -155,9 +170,11 @@ def load_strategies(
         for document in shared.add(folder.with_name("parameters"), layer, problems):
             for name in document.data:
                 checked(PARAMETER, document, (name,), problems)
-        for document in read_all(sorted(folder.glob("*.yaml")), problems):
+        single = beside if layer == 0 else ()
+        for document in read_all([*single, *sorted(folder.glob("*.yaml"))], problems):
             if isinstance(document.data, Mapping):
-                files[document.stem] = StrategyFile(document, layer)
+                file = files[document.stem] = StrategyFile(document, layer)
+                file.traits = _traits(file, problems)
             else:
                 what = "this file does not describe a strategy"
                 problems.append(Problem(what, where=document.name))
@@ -165,8 +182,27 @@ def load_strategies(
     # those that extend no other first, so that they are whole where another extends them
     for file in sorted(files.values(), key=lambda file: "extends" in file.document.data):
         _include(file, files, shared, problems)
-        found[file.document.stem] = checked(STRATEGY, file.document, (), problems, file)
+        strategy = checked(STRATEGY, file.document, (), problems, file)
+        found[file.document.stem] = strategy if file.traits is not None else None
     return dict(sorted(found.items(), key=_place))
+
+
+def _traits(file: StrategyFile, problems: list[Problem]) -> Traits | None:
+    """The traits of a strategy. A file that lays other ranges over an installed one states none."""
+    document, data = file.document, file.document.data
+    name = str(data.get("strategy", document.stem))
+    installed = strategy_files().paths.get(name)
+    own = installed is None or str(installed) == document.name
+    stated = {key: data[key] for key in TRAIT_KEYS if key in data}
+    made = read_traits(data, document, problems) if own or stated else find(name)
+    for key in stated:  # checked above, and no field of the model below
+        del data[key]
+    if own or not stated or made in (None, find(name)):
+        return made
+    what = f"{name} is described otherwise in {installed}"
+    why = f"A file of another folder may change its parameters, not {', '.join(TRAIT_KEYS)}."
+    problems.append(Problem(what, why, "Leave them out.", document.where(("strategy",))))
+    return None
 
 
 def _place(item: tuple[str, DeclaredStrategy | None]) -> tuple[int, str]:

@@ -66,7 +66,7 @@ def dressed(
     device: torch.device,
 ) -> nn.Module:
     """The base with the strategy's weights and, for classes, a head, in training mode."""
-    strategy = strategy_named("lora" if setup.strategy == "qlora" else setup.strategy)
+    strategy = strategy_named(setup.strategy)
     with torch.device(device), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         adapted = _adapted(strategy, base, model, setup)
@@ -79,7 +79,7 @@ def dressed(
 def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     """The base of a set-up on the meta device: in its dtype, frozen, not quantised."""
     dtype = torch.float32 if setup.base_bytes == 4 else torch.bfloat16
-    config.use_cache = setup.strategy == "prefix"
+    config.use_cache = setup.traits.adds == "prefix"
     text = config.get_text_config()
     if hasattr(text, "num_experts") or hasattr(text, "num_local_experts"):
         config._experts_implementation = "grouped_mm"
@@ -125,5 +125,6 @@ def _parameters(model: ModelFacts, setup: Setup) -> dict[str, Any]:
         "prefix_projection": setup.prefix_projection,
         "encoder_hidden_size": setup.encoder_hidden_size or 0,
         "reduction_factor": setup.reduction_factor,
-        "placement": "houlsby" if setup.adapter_placement == "both" else "pfeiffer",
+        "placement": setup.placement,
+        **dict(setup.parameters),
     }

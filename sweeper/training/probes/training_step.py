@@ -99,7 +99,7 @@ def _memory(device: torch.device) -> tuple[int, int]:
 
 
 def _check(setup: Setup) -> None:
-    if setup.strategy == "head":
+    if not setup.traits.gradients_through_base:
         raise UsageError("a head on frozen features takes no steps that could be probed")
     if setup.quantization is not None and setup.quantization not in FOUR_BITS:
         raise UsageError(f"weights in {setup.quantization} cannot be probed, only nf4 and nf4-dq")

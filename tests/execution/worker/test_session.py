@@ -177,6 +177,15 @@ def test_a_stop_ends_the_job_as_interrupted_and_the_process_well(
     assert kept(run) is None
 
 
+def test_a_backend_that_stops_unasked_has_failed(link: FakeLink, run: RunFolder) -> None:
+    def trains(*_arguments):
+        raise Interrupted
+
+    goes_on, ended = done(link, run, trains)
+    assert not goes_on
+    assert (ended.end, ended.detail) == ("error", "the backend stopped though nobody told it to")
+
+
 def test_an_exception_is_told_with_its_last_line_and_ends_the_process(
     link: FakeLink, run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sweeper.declared.files import known_strategies
+from sweeper.declared.traits import traits_of
 from sweeper.errors import NothingFits
 from sweeper.facts.record import CorpusFacts
 from sweeper.hyperparameters import first_stage_rate
@@ -36,7 +38,7 @@ def test_reading_a_corpus_and_skipping_it_are_configurations_of_every_trained_st
         assert set(rates.choices or ()) <= {2e-5, 5e-5}
 
 
-STRATEGIES = ("full", "lora", "qlora", "prefix", "ptuning", "adapter")
+STRATEGIES = [name for name in known_strategies() if traits_of(name).gradients_through_base]
 WITHIN = {"lora": (1e-4, 3e-4), "full": (1e-5, 5e-5)}
 
 

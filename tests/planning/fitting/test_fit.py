@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.declared.files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Candidate, Plan
@@ -12,7 +13,7 @@ from sweeper.planning.planner import make_plan
 from sweeper.spec import TrainingSpec
 
 MACHINES = [(24.0, 1), (80.0, 1), (80.0, 8)]
-EVERY = {"aim": {"strategies": ("lora", "full", "qlora", "prefix", "ptuning", "adapter")}}
+EVERY = {"aim": {"strategies": known_strategies()}}
 
 
 def plan(scene: Any, **facts: Any) -> Plan:

@@ -7,16 +7,17 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sweeper.declared.files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.facts.record import LatentAttention, MixtureOfExperts
+from sweeper.hyperparameters import modules_of
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Candidate, Parameter
-from sweeper.planning.fitting.fit import PLACEMENTS, TARGETS
 from sweeper.planning.planner import outlook
 from sweeper.planning.rulebook.rules import rule_book
 
 BOOK = rule_book()
-NAMES = ("lora", "full", "qlora", "prefix", "ptuning", "adapter", "head")
+NAMES = known_strategies()
 MOE = MixtureOfExperts(experts=16, experts_per_token=2, intermediate_size=2048, layers=30)
 MLA = LatentAttention(
     q_lora_rank=None, kv_lora_rank=512, qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128
@@ -60,9 +61,9 @@ def setup_of(draw: Any, candidate: Candidate, device: str, classes: int) -> Setu
         elif name == "lora_dropout":
             fields[name] = float(value)
         elif name == "target_modules":
-            fields[name] = TARGETS[str(value)]
+            fields[name] = modules_of(str(value))
         elif name == "placement":
-            fields["adapter_placement"] = PLACEMENTS[str(value)]
+            fields[name] = str(value)
     return Setup(
         strategy=candidate.strategy,
         micro_batch=candidate.micro_batch,

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from sweeper import plugins
+from sweeper.declared import files
 from sweeper.errors import RuleError, UsageError
 from sweeper.planning.rulebook.effects import Effects
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.rules import GROUP, _shipped, rule_book
+from sweeper.planning.rulebook.rules import _shipped, rule_book
 
 RULE = """\
 - id: my-rule
@@ -59,20 +61,49 @@ def test_users_override_a_rule_by_its_id_and_theirs_is_applied_last(tmp_path: Pa
     assert book.rule("lora-rank").title == "Mine"
 
 
-def test_users_add_a_strategy_file(tmp_path: Path) -> None:
+QLORA = """\
+strategy: qlora
+title: QLoRA
+what: As our house does it.
+extends: lora
+quality: {text: like LoRA, source: me}
+parameters:
+  use_dora:
+    kind: categorical
+    choices: [true]
+    default: true
+    source: me
+    why: Our house wants it.
+"""
+
+
+def strategy_file(tmp_path: Path, name: str, text: str) -> tuple[str, ...]:
     folders = own(tmp_path, RULE)
     extra = Path(folders[0]) / "strategies"
     extra.mkdir()
-    (extra / "dora.yaml").write_text(
-        "strategy: dora\ntitle: DoRA\nwhat: LoRA with its magnitude apart.\nextends: lora\n"
-        "quality: {text: like LoRA, source: me}\n"
-        "parameters:\n  use_dora:\n    kind: categorical\n    choices: [true]\n"
-        "    default: true\n    source: me\n    why: It is DoRA.\n",
-        encoding="utf-8",
-    )
-    strategy = rule_book(folders).strategies["dora"]
+    (extra / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return folders
+
+
+def test_users_change_the_parameters_of_a_strategy(tmp_path: Path) -> None:
+    strategy = rule_book(strategy_file(tmp_path, "qlora", QLORA)).strategies["qlora"]
     assert strategy.parameters["use_dora"].parameter.default is True
     assert "learning_rate" in strategy.parameters
+    assert strategy.traits == rule_book().strategies["qlora"].traits
+
+
+def test_users_do_not_change_what_a_strategy_is(tmp_path: Path) -> None:
+    text = QLORA.replace("extends", "label: Q\nchart: {color: 1, shape: circle}\nextends")
+    with pytest.raises(RuleError, match=r"qlora.yaml:1 [\s\S]*is described otherwise"):
+        rule_book(strategy_file(tmp_path, "qlora", text))
+
+
+def test_a_strategy_that_no_package_brings_is_refused(tmp_path: Path) -> None:
+    text = QLORA.replace("qlora", "dora", 1).replace(
+        "extends", "label: DoRA\nchart: {color: 1, shape: circle}\nextends"
+    )
+    with pytest.raises(RuleError, match=r"no installed package brings the strategy 'dora'"):
+        rule_book(strategy_file(tmp_path, "dora", text))
 
 
 def test_every_problem_is_reported_at_once_with_file_and_line(tmp_path: Path) -> None:
@@ -172,9 +203,13 @@ def test_another_package_adds_rules_by_an_entry_point_without_being_imported(
     (package / "__init__.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
     (package / "theirs.yaml").write_text(RULE, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    entry = EntryPoint("theirs", "their_rules", GROUP)
-    monkeypatch.setattr("sweeper.planning.rulebook.rules.entry_points", lambda group: [entry])
-    _shipped.cache_clear()
+    entry = EntryPoint("theirs", "their_rules", files.SEARCH_SPACES)
+    monkeypatch.setattr(
+        plugins, "entries", lambda group: [entry] if group == files.SEARCH_SPACES else []
+    )
+    for cached in (_shipped, files.installed_folders, files.strategy_files):
+        cached.cache_clear()
     assert rule_book().rules[-1].id == "my-rule"
     monkeypatch.undo()
-    _shipped.cache_clear()
+    for cached in (_shipped, files.installed_folders, files.strategy_files):
+        cached.cache_clear()

@@ -9,6 +9,7 @@ import pytest
 
 from sweeper.data.examples import Example
 from sweeper.data.splits import carve
+from sweeper.declared.files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts, LabelCount, MixtureOfExperts
 from sweeper.planning.planner import plan_with
@@ -113,8 +114,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "quality-over-quantity": ("thousand",),
 }
 
-ALL = ("lora", "full", "qlora", "prefix", "ptuning", "adapter", "head")
-NAMED: dict[str, Any] = {"aim": {"strategies": ALL}}
+NAMED: dict[str, Any] = {"aim": {"strategies": known_strategies()}}
 MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 4, "gpu_gib": None}
 CORPUS: dict[str, Any] = {"task": "domain", "spec": {"corpus": "corpus.txt"}}
 FORGET: dict[str, Any] = {"aim": {"max_forgetting_points": 1.0}}

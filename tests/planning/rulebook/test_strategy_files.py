@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper import resources
+from sweeper.declared.files import known_strategies
 from sweeper.errors import Problem
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy, load_strategies
@@ -17,12 +18,28 @@ GOOD = """\
 strategy: mine
 title: Mine
 what: Trains something.
+label: mine
+chart: {color: 1, shape: circle}
+gradients_through_base: true
+adds: low-rank
+trained_parameters:
+  let:
+    width: {divide: [hidden_size, reduction]}
+  sum:
+    - {each: target_layer, product: [width, inputs]}
+    - {each: [query, value], product: [2, outputs], when: {head_init: probe}}
 quality: {text: good, source: me}
 requires:
   - when: {model_kind: decoder}
     otherwise: it needs a decoder
     source: me
 parameters:
+  reduction:
+    kind: int
+    range: [4, 16]
+    default: 8
+    source: me
+    why: Because.
   head_init:
     kind: categorical
     choices: [random, probe]
@@ -40,6 +57,7 @@ parameters:
     why: Because.
 """
 
+NAMES = known_strategies()
 PATHS = sorted((resources.search_spaces() / "strategies").glob("**/*.yaml"))
 
 
@@ -49,15 +67,14 @@ def load(tmp_path: Path, text: str) -> tuple[DeclaredStrategy | None, list[Probl
     return load_strategies((tmp_path,), problems).get("mine"), problems
 
 
-def test_there_are_seven_strategies() -> None:
-    names = {"full", "lora", "qlora", "prefix", "ptuning", "adapter", "head"}
-    assert {path.stem for path in PATHS} == names
-    assert set(rule_book().strategies) == names
+def test_every_strategy_file_is_in_the_rule_book() -> None:
+    paths = (resources.search_spaces() / "strategies").glob("**/*.yaml")
+    assert {path.stem for path in paths} <= set(NAMES) == set(rule_book().strategies)
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_every_parameter_is_complete(path: Path) -> None:
-    for name, declared in rule_book().strategies[path.stem].parameters.items():
+@pytest.mark.parametrize("strategy", NAMES)
+def test_every_parameter_is_complete(strategy: str) -> None:
+    for name, declared in rule_book().strategies[strategy].parameters.items():
         parameter = declared.parameter
         assert parameter.source, name
         assert parameter.why.endswith("."), name
@@ -119,6 +136,21 @@ def test_a_good_file_is_read_whole(tmp_path: Path) -> None:
         ("requires:", "order: first\nrequires:", "It must be a whole number."),
         ("requires:", "begins_as_base: maybe\nrequires:", "It must be true or false."),
         ("requires:", "gradient_checkpointing: 1\nrequires:", "It must be true or false."),
+        ("gradients_through_base: true\n", "", "gradients_through_base is missing"),
+        ("adds: low-rank\n", "", "adds is missing"),
+        ("adds: low-rank", "adds: low-rnak", "Did you mean 'low-rank'?"),
+        ("label: mine\n", "", "label is missing"),
+        ("color: 1", "color: 7", "numbered 0 (neutral) to 6"),
+        ("shape: circle", "shape: cricle", "Did you mean 'circle'?"),
+        (", shape: circle", "", "chart needs a color and a shape"),
+        ("trained_parameters:\n  let:", "trained_parameters: some\nunused:\n  let:", "'base'"),
+        ("[width, inputs]", "[widht, inputs]", "Did you mean 'width'?"),
+        ("[width, inputs]", "[1.5, inputs]", "unknown factor 1.5"),
+        ("each: target_layer", "each: target_layers", "Did you mean 'target_layer'?"),
+        ("[query, value]", "[query, valeu]", "Did you mean 'value'?"),
+        ("when: {head_init", "when: {head_inti", "no parameter 'head_inti'"),
+        ("{divide: [hidden_size, reduction]}", "hidden_size / 8", "Write {divide: [a, b]}"),
+        ("{divide: [hidden_size, reduction]}", "{divide: [hidden_size, r]}", "unknown factor 'r'"),
     ],
 )
 def test_a_mistake_in_a_strategy_file_is_named_with_its_line(
@@ -185,7 +217,7 @@ def test_a_strategy_includes_a_shared_parameter_with_what_differs(
         return
     assert not problems
     assert strategy is not None
-    assert [*strategy.parameters] == ["head_init", "learning_rate", "weight_decay"]
+    assert [*strategy.parameters][-3:] == ["head_init", "learning_rate", "weight_decay"]
     assert strategy.parameters["weight_decay"].parameter.default == default
 
 

@@ -1,0 +1,1 @@
+"""Strategies that train vectors alone: VeRA and (IA)3."""
