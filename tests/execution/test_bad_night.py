@@ -95,7 +95,7 @@ def test_too_little_memory_teaches_the_trials_that_come_after(night: Sweeper) ->
         number: TrialConfig.read(night.run.trial(number) / "config.json") for number in table
     }
     full = [number for number in table if table[number]["strategy"] == "full"]
-    found_out = [n for n in full if "memory ran out at micro-batch" in table[n]["memory_note"]]
+    found_out = [n for n in full if "tried again down to" in table[n]["memory_note"]]
     taught = [n for n in full if "memory ran out in trial" in table[n]["memory_note"]]
     assert found_out
     assert taught
