@@ -2,6 +2,9 @@
 
 python docs/generate.py            write the pages
 python docs/generate.py --check    exit with 1 if one of them is out of date
+python docs/generate.py --to DIR   write the pages into another folder
+
+Strategies of installed packages are part of the pages.
 """
 
 from __future__ import annotations
@@ -123,8 +126,9 @@ def main() -> int:
         "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
     }
     stale = []
+    folder = Path(sys.argv[sys.argv.index("--to") + 1]) if "--to" in sys.argv else DOCS
     for name, text in pages.items():
-        path = DOCS / name
+        path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in sys.argv:
