@@ -24,7 +24,7 @@ def measured(name: str, *words: str) -> str:
 
 @pytest.mark.parametrize("threads", [[], ["--threads"]])
 def test_a_small_fleet_loses_nothing(threads: list[str]) -> None:
-    words = "--json --workers 2 --trials 6 --seconds 0.4".split()
+    words = ["--json", "--workers", "2", "--trials", "6", "--seconds", "0.4"]
     found = json.loads(measured("fleet", *words, *threads))
     assert found["faults"] == []
     assert (found["workers"], found["trials"]) == (2, 6)
@@ -36,7 +36,7 @@ def test_a_small_fleet_loses_nothing(threads: list[str]) -> None:
 
 def test_the_cost_of_a_trial_is_shown_by_its_parts() -> None:
     (names, *rows) = measured("cost", "--earlier", "4,8", "--trials", "2").splitlines()
-    assert names.split() == "earlier ask verdicts tell mirror together dearest".split()
+    assert names.split() == ["earlier", "ask", "verdicts", "tell", "mirror", "together", "dearest"]
     for row in rows:
         _, *parts, together, dearest = map(float, row.split())
         assert sum(parts) == pytest.approx(together, abs=0.001)
