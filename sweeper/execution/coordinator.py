@@ -157,7 +157,7 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
 
 def _mirror(run: RunFolder, spec: Spec) -> StudyMirror:
     name = run.path.resolve().name
-    if spec.search.storage is None:
+    if not spec.search.storage:
         return StudyMirror(default_url(run.study), name, own=run.study)
     return StudyMirror(spec.search.storage, name, _own_name(run))
 

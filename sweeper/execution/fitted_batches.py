@@ -19,22 +19,27 @@ from sweeper.trials import TrialConfig, TrialResult
 class Lesson:
     """The batches with which a set-up fitted, or is to be tried, after it ran out of memory.
 
-    ``killed``: no error said so; the system killed the worker.
+    None: nothing was learned about this batch. ``killed``: no error said so; the system killed the
+    worker.
     """
 
     setup: str
-    micro: int
-    evaluation: int
+    micro: int | None
+    evaluation: int | None
     killed: bool = False
 
 
 def after_result(config: TrialConfig, result: TrialResult) -> Lesson | None:
     """What a result says about its set-up; None if it fitted as it was set up."""
-    micro = result.micro_batch or config.micro_batch
-    evaluation = result.evaluation_batch or config.evaluation_batch
-    if micro >= config.micro_batch and evaluation >= config.evaluation_batch:
+    micro = _smaller(result.micro_batch, config.micro_batch)
+    evaluation = _smaller(result.evaluation_batch, config.evaluation_batch)
+    if micro is None and evaluation is None:
         return None
     return Lesson(config.memory_setup(), micro, evaluation)
+
+
+def _smaller(fitted: int | None, tried: int) -> int | None:
+    return fitted if fitted is not None and fitted < tried else None
 
 
 def after_kill(config: TrialConfig) -> Lesson | None:
@@ -86,8 +91,11 @@ class FittedBatches:
             for one in learned
             if one.setup == setup
         ]
-        micro = min([config.micro_batch, *(one.micro for _, one in known)])
-        evaluation = min([config.evaluation_batch, *(one.evaluation for _, one in known)])
+        lessons = [one for _, one in known]
+        micro = min([config.micro_batch, *(one.micro for one in lessons if one.micro)])
+        evaluation = min(
+            [config.evaluation_batch, *(one.evaluation for one in lessons if one.evaluation)]
+        )
         share = config.micro_batch * config.gradient_accumulation_steps
         micro = next(size for size in range(micro, 0, -1) if share % size == 0)
         changed = [

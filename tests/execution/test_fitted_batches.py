@@ -64,6 +64,23 @@ def test_the_next_attempt_at_a_set_up_starts_where_an_earlier_one_fitted(
     assert bool(config.memory_note) == bool(note)
 
 
+def test_evaluation_that_ran_out_says_nothing_about_the_micro_batch(tmp_path: Path) -> None:
+    home = tmp_path / "small"
+    attempts.begin(home, a_config(attempt=attempts.new_attempt(home), micro_batch=4))
+    result = TrialResult(
+        number=0,
+        attempt=1,
+        seed=0,
+        state="COMPLETE",
+        validation_loss=0.5,
+        micro_batch=4,
+        evaluation_batch=8,
+    )
+    result.write(attempts.attempt_folder(home, 1) / "result.json")
+    config = taught_by(home).apply(a_config())
+    assert (config.micro_batch, config.evaluation_batch) == (8, 8)
+
+
 def test_another_set_up_learns_nothing_from_it(tmp_path: Path) -> None:
     fitted = taught_by(tried(tmp_path, micro_batch=1))
     other = a_config(parameters={**a_config().parameters, "r": 128})

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from sweeper.execution.attempts import attempts_of, crashes
 from sweeper.execution.status import Status
-from sweeper.trials import TestSeal, TrialResult
+from sweeper.trials import TestSeal
 
 FAST = {"CURVE_STEP_SECONDS": "0.001", "CURVE_QUICK": "1"}
 SLOW = {"CURVE_STEP_SECONDS": "0.03", "CURVE_QUICK": "1"}
@@ -107,17 +107,3 @@ def test_a_second_signal_ends_the_run_at_once_and_still_leaves_none_running(comm
     assert popen.returncode == 130
     assert TrialState.RUNNING not in commands.states()
     assert not commands.workers()
-
-
-def test_a_crash_costs_an_attempt_and_the_third_one_the_trial_but_never_the_study(
-    commands, assert_whole: Callable[[int], None]
-) -> None:
-    commands.finish(4, 1, CURVE_CRASH="1:5:1,3:2:9", **FAST)
-    assert_whole(4)
-    made = [attempts_of(commands.run.trial(number)) for number in range(4)]
-    assert made == [[1], [1, 2], [1], [1, 2, 3]]
-    assert commands.states().count(TrialState.FAIL) == 1
-    result = TrialResult.read(commands.run.trial(3) / "result.json")
-    assert (result.state, result.attempt) == ("FAIL", 3)
-    assert result.failure is not None
-    assert result.failure.kind == "crash"
