@@ -5,7 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALONE = ("startup", "execution", "throughput")
+ALONE = (
+    "startup",
+    "execution.cost",
+    "execution.fixed_cost",
+    "execution.fleet",
+    "execution.kills",
+    "throughput",
+)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import os
 import random
 import subprocess
@@ -288,6 +289,7 @@ class Nodes:
     def __init__(self, mark: str) -> None:
         from ray.cluster_utils import Cluster  # takes seconds, and only some kills need it
 
+        logging.getLogger("ray").setLevel(logging.WARNING)
         self._environment = {**surroundings(), _NODE_MARK: mark}
         os.environ.update(surroundings())
         head = {"num_cpus": 0, "include_dashboard": False}
