@@ -23,6 +23,7 @@ from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.training.trial.job import WEIGHTS, Job
 from sweeper.training.trial.run import train_trial
 from sweeper.trials import TestSeal
+from sweeper.underway import Underway
 
 CLASSES = {"fruit": "apple", "metal": "zinc", "river": "rhine"}
 
@@ -178,6 +179,7 @@ def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
     backend._spec = Spec(task="instruction", models=(ModelSpec(id="x"),))
     backend._plan = SimpleNamespace(seed=0)
     backend._run = tmp_path
+    backend._underway = Underway()
     TestSeal(
         order=(3,),
         opened_at="now",
