@@ -18,6 +18,7 @@ from rich.text import Text
 from sweeper import units
 from sweeper.cli.console import err, is_live
 from sweeper.cli.planview import scalar
+from sweeper.cli.work_progress import sentence
 from sweeper.execution.events import Event, now
 from sweeper.execution.status import Running, Status
 
@@ -83,7 +84,7 @@ class PlainProgress:
 
     def __call__(self, event: Event, status: Status) -> None:
         self._status = status
-        if event.kind != "rung":
+        if event.kind not in ("rung", "progress"):
             self._changed.set()
             print(plain_line(event, status), file=sys.stderr, flush=True)
 
@@ -93,7 +94,7 @@ class PlainProgress:
             quiet = not self._changed.wait(self._seconds)
             self._changed.clear()
             if quiet and self._status is not None and not self._closed.is_set():
-                print(f"{now()} heartbeat {_counts(self._status)}", file=sys.stderr, flush=True)
+                print(f"{now()} heartbeat {_alive(self._status)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         self._closed.set()
@@ -127,6 +128,18 @@ def _counts(status: Status) -> str:
     return f"{best}done={status.done}/{status.trials}"
 
 
+def _alive(status: Status) -> str:
+    """How far the run is, and the work without rungs that is under way."""
+    return " ".join([_counts(status), *filter(None, map(_doing, status.running))])
+
+
+def _doing(running: Running) -> str:
+    """Work without rungs: ``scoring validation: 3 of 12``; empty if there is none."""
+    if not running.doing or not running.of:
+        return running.doing
+    return sentence(running.doing, running.done, running.of)
+
+
 class LiveProgress:
     """At most twelve lines, redrawn at most four times a second; ended trials scroll away."""
 
@@ -139,7 +152,7 @@ class LiveProgress:
         self._drawn = 0.0
 
     def __call__(self, event: Event, status: Status) -> None:
-        if event.kind not in ("rung", "trial-started", "job-started"):
+        if event.kind not in ("rung", "progress", "trial-started", "job-started"):
             self._console.print(Text(ended_line(event)), soft_wrap=True)
         if time.monotonic() - self._drawn >= 0.25:
             self._drawn = time.monotonic()
@@ -213,6 +226,8 @@ def _running_line(running: Running, width: int) -> str:
             f" (median here {units.number(median)})" if median is not None and width >= 80 else ""
         )
         parts.append(f"val {units.number(running.validation_loss)}{here}")
+    if doing := _doing(running):
+        parts.append(doing)
     return "  ".join(parts)
 
 

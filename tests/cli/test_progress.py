@@ -105,6 +105,10 @@ def test_a_machine_reads_events_and_nothing_else(capsys):
 def test_a_quiet_run_says_that_it_is_alive_and_rungs_are_not_told(capsys):
     plain = PlainProgress(heartbeat_seconds=0.02)
     plain(event("rung", trial=3, rung=1), STATUS)
+    at_work = {"worker": "0", "job": "baselines", "doing": "writing text", "done": 3, "of": 12}
+    status = STATUS.model_copy(update={"running": (Running(**at_work),)})
+    plain(event("progress", text="writing text", done=3, of=12), status)
+    assert "baselines  writing text: 3 of 12" in view(status, 100)
     said = ""
     for _ in range(500):
         said += capsys.readouterr().err
@@ -112,7 +116,8 @@ def test_a_quiet_run_says_that_it_is_alive_and_rungs_are_not_told(capsys):
             break
         time.sleep(0.01)
     plain.close()
-    assert "heartbeat best=3 done=8/20" in said
+    assert "heartbeat best=3 done=8/20 writing text: 3 of 12" in said
+    assert "progress" not in said
     assert "trial=3" not in said
 
 
