@@ -90,6 +90,7 @@ def test_a_status_that_cannot_be_read_keeps_nobody_from_starting(tmp_path: Path)
     run = RunFolder(tmp_path)
     run.status.write_text("{")
     refuse_second(run)
+    assert run_now([run]) == set()
 
 
 def test_it_is_known_which_of_many_runs_somebody_runs(tmp_path: Path) -> None:

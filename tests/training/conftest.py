@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from sweeper.backend import Decision
-from sweeper.data.examples import Dataset, Example, digest
+from sweeper.data.examples import Dataset, Example, Message, digest
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts
 from sweeper.plan import Budget, Candidate, Duration, MemoryEstimate, Plan
 from sweeper.runfolder import RunFolder
@@ -352,3 +352,21 @@ def config(backend, make_config):
     return lambda **changes: make_config(
         model=backend._plan.candidates[0].model, keep_weights=True, **changes
     )
+
+
+@pytest.fixture
+def turns() -> Callable[[int, int], tuple[Example, ...]]:
+    """Makes so many short conversations; another offset gives other digests."""
+
+    def made(count: int, offset: int) -> tuple[Example, ...]:
+        said = [f"{n % 5}" * 3 for n in range(count)]
+        return tuple(
+            Example(
+                digest(f"{offset} {n}"),
+                n + 1,
+                messages=(Message("user", f"say {answer} {n}"), Message("assistant", answer)),
+            )
+            for n, answer in enumerate(said)
+        )
+
+    return made

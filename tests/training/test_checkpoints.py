@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import MANIFEST, UNFINISHED, Checkpoint, newest_checkpoint
-from sweeper.data.examples import SPLITS, Dataset, Example, Message, digest
+from sweeper.data.examples import SPLITS, Dataset
 from sweeper.spec import DataSpec, ModelSpec, Spec
 from sweeper.tasks.classification import Classification
 from sweeper.training import checkpointing
@@ -39,20 +39,8 @@ STRATEGIES = {"full": FULL, "lora": LORA, "ptuning": PTUNING, "adapter": BOTTLEN
 CAP = 48
 
 
-def turns(count: int, offset: int) -> tuple[Example, ...]:
-    said = [f"{n % 5}" * 3 for n in range(count)]
-    return tuple(
-        Example(
-            digest(f"{offset} {n}"),
-            n + 1,
-            messages=(Message("user", f"say {answer} {n}"), Message("assistant", answer)),
-        )
-        for n, answer in enumerate(said)
-    )
-
-
 @pytest.fixture
-def written(byte_llama: Path, tmp_path_factory: Any, tiny_facts: Any) -> SharedModel:
+def written(byte_llama: Path, tmp_path_factory: Any, tiny_facts: Any, turns: Any) -> SharedModel:
     """A shared model for a task whose answers are written, with general text beside it."""
     file = tmp_path_factory.mktemp("general") / "general.jsonl"
     texts = [f"{word} and {other}" for word in ("cat", "dog", "cow") for other in "abcdefgh"]

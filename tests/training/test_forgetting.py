@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sweeper.backend import Interrupted
-from sweeper.data.examples import SPLITS, Dataset, Example, Message, digest
+from sweeper.data.examples import SPLITS, Dataset
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.general_text import FOLDER, GeneralSet
@@ -24,20 +24,8 @@ GENERAL = [f"{word} and {other}" for word in ("cat", "dog", "cow") for other in 
 CAP = 48
 
 
-def turns(count: int, offset: int) -> tuple[Example, ...]:
-    said = [f"{n % 5}" * 3 for n in range(count)]
-    return tuple(
-        Example(
-            digest(f"{offset} {n}"),
-            n + 1,
-            messages=(Message("user", f"say {answer} {n}"), Message("assistant", answer)),
-        )
-        for n, answer in enumerate(said)
-    )
-
-
 @pytest.fixture
-def make(byte_llama: Path, tmp_path: Path, tiny_facts: Any) -> Any:
+def make(byte_llama: Path, tmp_path: Path, tiny_facts: Any, turns: Any) -> Any:
     """A shared model on short conversations, with or without general texts and a limit."""
 
     def shared(*, general: bool = True, limit: float | None = None) -> SharedModel:
