@@ -114,16 +114,6 @@ def embedding_parameters(model: ModelFacts) -> int:
     return tables * model.vocabulary_size * model.hidden_size
 
 
-def active_parameters(model: ModelFacts) -> int:
-    """Weights that one token passes through, the output head included, the embedding not."""
-    experts = expert_parameters(model)
-    active = sum(linear.parameters for linear in linears(model))
-    if model.moe is not None:
-        active += experts * model.moe.experts_per_token // model.moe.experts
-    head = 0 if model.kind == "encoder" else model.vocabulary_size * model.hidden_size
-    return active + head
-
-
 #: What Mixtral's experts were called while they were linear layers.
 _MIXTRAL: dict[Role, str] = {"gate": "w1", "up": "w3", "down": "w2"}
 _GENERIC: dict[str, frozenset[Role]] = {

@@ -6,7 +6,7 @@ Reads Optuna's trials; knows nothing about storage or files.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -122,11 +122,6 @@ class Observation:
             return False, 1, self.excess or 0.0
         reached = max(self.curve, default=0)
         return not self.complete, 0 if self.complete else -reached, self.loss or math.inf
-
-
-def observe(trials: Iterable[FrozenTrial], full: Full) -> list[Observation]:
-    """All trials that have a strategy, by number."""
-    return History(full).of(list(trials))
 
 
 @dataclass

@@ -9,7 +9,7 @@ from spaces import RATE
 from sweeper.search import optuna_space
 from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
 from sweeper.search.expected_gain import FEWEST_TRIALS, ExpectedGain, expected_gain
-from sweeper.search.observations import observe
+from sweeper.search.observations import History
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.untrained import Untrained
 
@@ -75,7 +75,7 @@ def test_it_does_not_end_before_every_strategy_had_a_turn() -> None:
 
 def test_few_trials_say_nothing() -> None:
     study = optuna.create_study()
-    assert expected_gain(SweeperSampler(SPACE), observe(study.trials, SPACE.budget)) is None
+    assert expected_gain(SweeperSampler(SPACE), History(SPACE.budget).of(study.trials)) is None
 
 
 def test_it_expects_what_the_sampler_expects_that_knows_untrained_models() -> None:
@@ -85,9 +85,9 @@ def test_it_expects_what_the_sampler_expects_that_knows_untrained_models() -> No
         params = {optuna_space.STRATEGY: "lora", "lora.learning_rate": 2e-4 * 1.2**step}
         loss = 0.5 - 0.01 * step
         study.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=loss))
-    plain = expected_gain(SweeperSampler(SPACE), observe(study.trials, SPACE.budget))
+    plain = expected_gain(SweeperSampler(SPACE), History(SPACE.budget).of(study.trials))
     told = expected_gain(
-        SweeperSampler(SPACE), observe(study.trials, SPACE.budget), Untrained(bases={"": 3.0})
+        SweeperSampler(SPACE), History(SPACE.budget).of(study.trials), Untrained(bases={"": 3.0})
     )
     assert plain is not None
     assert told is not None

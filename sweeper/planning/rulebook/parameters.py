@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -77,8 +78,9 @@ class _Parameter(FileModel):
         fields = {name: getattr(self, name) for name in names}
         self._parameter = plan.Parameter(**fields, **self._space())
 
+    @abstractmethod
     def _space(self) -> dict[str, object]:
-        raise NotImplementedError
+        """The fields of ``plan.Parameter`` that say which values there are."""
 
 
 class NumberParameter(_Parameter):
