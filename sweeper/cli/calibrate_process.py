@@ -9,8 +9,8 @@ import os
 import subprocess
 import sys
 
+from sweeper.child_process import quiet_threads
 from sweeper.cli.console import err
-from sweeper.execution.pools.placement import quiet_threads
 from sweeper.facts.hardware import hardware_facts, needs_calibration
 from sweeper.facts.measured import with_measured
 from sweeper.facts.record import Facts, HardwareFacts

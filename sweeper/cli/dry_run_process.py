@@ -6,12 +6,10 @@ Knows nothing of torch itself: the command line never imports it.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import asdict
 from typing import Any
 
+from sweeper.child_process import NoAnswer, ask
 from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
@@ -32,22 +30,14 @@ def dry_run(model: ModelFacts, setup: Setup) -> dict[str, Any]:
         UsageError: The model class cannot be followed, or torch is not installed.
     """
     request = json.dumps({"model": model.model_dump(), "setup": asdict(setup)})
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run(
-        [sys.executable, "-m", MODULE, "--json"],
-        input=request,
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_SECONDS,
-        env=environment,
-        check=False,
-    )
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
+    try:
+        answer: dict[str, Any] = json.loads(
+            ask(MODULE, request, seconds=_TIMEOUT_SECONDS, threads=1)
+        )
+    except NoAnswer as error:
         raise UsageError(
-            f"the dry run failed: {lines[-1] if lines else 'no message'}",
+            f"the dry run failed: {error}",
             fix="The formula's estimate stands without --dry-run.",
             where="--dry-run",
-        )
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        ) from error
     return answer

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from sweeper.child_process import NoAnswer, ask
 from sweeper.cli.calibrate_process import busy
 from sweeper.cli.console import err
 from sweeper.declared.traits import TARGETED
 from sweeper.errors import UsageError
-from sweeper.execution.pools.placement import quiet_threads
 from sweeper.facts import measured
 from sweeper.facts.calibration import versions
 from sweeper.facts.hardware import hardware_facts
@@ -116,28 +113,19 @@ def known(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -
 def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> dict[str, Any]:
     request = {"model": model.model_dump(), "setup": asdict(setup), "mean_length": mean}
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", MODULE],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            env={**os.environ, **quiet_threads(hardware.cpu_cores)},
-            check=False,
+        answer: dict[str, Any] = json.loads(
+            ask(
+                MODULE,
+                json.dumps(request),
+                seconds=_TIMEOUT_SECONDS,
+                threads=hardware.cpu_cores,
+            )
         )
-    except subprocess.TimeoutExpired:
-        raise _failed(f"it took longer than {_TIMEOUT_SECONDS} s") from None
-    if done.returncode == -signal.SIGKILL and setup.device == "cpu":
-        return {"out_of_memory": True}  # the system ends what takes more than there is
-    lines = [text for text in done.stderr.splitlines() if text.strip()]
-    if done.returncode != 0:
-        raise _failed(lines[-1] if lines else f"it ended with {done.returncode}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except NoAnswer as error:
+        if error.status == -signal.SIGKILL and setup.device == "cpu":
+            return {"out_of_memory": True}  # the system ends what takes more than there is
+        raise UsageError(f"the probe failed: {error}", fix=_UNCHANGED, where="--probe") from error
     return answer
-
-
-def _failed(why: str) -> UsageError:
-    return UsageError(f"the probe failed: {why}", fix=_UNCHANGED, where="--probe")
 
 
 def _record(model: ModelFacts, setup: Setup, mean: int, answer: dict[str, Any]) -> Measured:

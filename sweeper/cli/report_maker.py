@@ -22,8 +22,8 @@ from typing import IO
 from pydantic import ValidationError
 
 from sweeper.artifact import Record, write_text
+from sweeper.child_process import quiet_threads
 from sweeper.errors import SweeperError
-from sweeper.execution.pools.placement import quiet_threads
 from sweeper.findings.record import Findings
 from sweeper.runfolder import RunFolder
 

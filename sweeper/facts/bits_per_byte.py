@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from sweeper.artifact import Record, write_text
 from sweeper.cache import home
+from sweeper.child_process import NoAnswer, ask
 from sweeper.data.examples import Dataset
 from sweeper.errors import UsageError
 from sweeper.facts.domain import decided, general_text, language
@@ -149,23 +147,15 @@ def _folder_of(model: ModelFacts) -> Path:
 
 def _measure(folder: Path, texts: list[str]) -> Bits:
     request = {"folder": str(folder), "texts": texts, "general": general_pieces(texts)}
-    done = subprocess.run(
-        [sys.executable, "-m", MODULE],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_SECONDS,
-        env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"},
-        check=False,
-    )
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
+    try:
+        answer = ask(MODULE, json.dumps(request), seconds=_TIMEOUT_SECONDS)
+    except NoAnswer as error:
         raise UsageError(
-            f"bits per byte could not be measured: {lines[-1] if lines else 'no message'}",
+            f"bits per byte could not be measured: {error}",
             fix="Leave out --measure-domain: tokens per word are compared without it.",
             where="--measure-domain",
-        )
-    return Bits.model_validate_json(done.stdout.splitlines()[-1])
+        ) from error
+    return Bits.model_validate_json(answer)
 
 
 def _joined(data: DataFacts, found: Bits, aim: AimSpec) -> DomainFacts:

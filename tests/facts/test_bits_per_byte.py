@@ -52,7 +52,7 @@ def answered(monkeypatch: Any) -> list[dict[str, Any]]:
         answer = {"bits_per_byte": 2.0, "general_bits_per_byte": 1.0, "bytes": 9, "seconds": 1}
         return subprocess.CompletedProcess(command, 0, f"noise\n{json.dumps(answer)}\n", "")
 
-    monkeypatch.setattr(bits_per_byte.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return asked
 
 
@@ -115,7 +115,7 @@ def test_without_data_there_is_nothing_to_measure(tmp_path: Any) -> None:
 
 def test_a_process_that_fails_is_said(tmp_path: Any, dataset: Dataset, monkeypatch: Any) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "Traceback\nno torch here\n")
-    monkeypatch.setattr(bits_per_byte.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(UsageError, match="no torch here"):
         bits_per_byte.measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
 

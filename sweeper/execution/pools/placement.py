@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from sweeper.child_process import quiet_threads
 from sweeper.facts.machine import detected_gpus, processor
 from sweeper.plan import Plan
 
@@ -115,21 +116,6 @@ def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
         f"a {demand.strategy} trial may need {demand.peak_gib:.1f} GiB, and {place} "
         f"{memory:.1f} GiB for training"
     )
-
-
-def quiet_threads(threads: int | None) -> dict[str, str]:
-    """The environment of a process that trains beside others, to be set before torch is loaded.
-
-    Threads wait without spinning: two torch processes at default threads on two cores slow small
-    operations fifty-fold (measured).
-    """
-    count = str(threads or os.cpu_count() or 1)
-    return {
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
 
 
 def demand_of(plan: Plan) -> Demand:

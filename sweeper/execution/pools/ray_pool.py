@@ -17,11 +17,12 @@ from ray.exceptions import OutOfMemoryError, RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from sweeper.child_process import quiet_threads
 from sweeper.errors import RunError
 from sweeper.execution.job import Hello, Order, line_of, read_message
 from sweeper.execution.pools import ray_cluster
 from sweeper.execution.pools.local_pool import last_lines, log_of
-from sweeper.execution.pools.placement import GPUS, quiet_threads
+from sweeper.execution.pools.placement import GPUS
 from sweeper.execution.pools.pool import Gone, Said
 from sweeper.execution.pools.ray_actor import WorkerActor
 from sweeper.execution.pools.ray_request import Request, request_for

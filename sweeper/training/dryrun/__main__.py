@@ -1,4 +1,4 @@
-"""``python -m sweeper.training.dryrun --json``: a request on standard input, JSON on output."""
+"""``python -m sweeper.training.dryrun``: a request on standard input, JSON on output."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from sweeper.execution.pools.placement import (
     demand_of,
     machine_of,
     place,
-    quiet_threads,
 )
 from sweeper.facts.machine import DetectedGpu
 
@@ -112,10 +111,3 @@ def test_the_gpus_are_those_that_the_user_left_visible(monkeypatch: pytest.Monke
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert machine_of(plan).gpus == ("0", "1")
     assert machine_of(plan).gpu_memory_gib == plan.candidates[0].memory.limit_gib
-
-
-def test_threads_wait_without_spinning() -> None:
-    environment = quiet_threads(4)
-    assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "4"
-    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert environment["TOKENIZERS_PARALLELISM"] == "false"

@@ -1,0 +1,65 @@
+"""Asks a module that runs in a process of its own, such as one that loads torch, one question."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+
+class NoAnswer(Exception):
+    """The process failed or took too long; its text is the reason.
+
+    Args:
+        reason: The last line that it wrote to standard error.
+        status: As ``subprocess`` states it, negative for a signal; None if it took too long.
+    """
+
+    def __init__(self, reason: str, status: int | None):
+        super().__init__(reason)
+        self.status = status
+
+
+def quiet_threads(threads: int | None) -> dict[str, str]:
+    """The environment of a process that trains beside others, to be set before torch is loaded.
+
+    Threads wait without spinning: two torch processes at default threads on two cores slow small
+    operations fifty-fold (measured).
+    """
+    count = str(threads or os.cpu_count() or 1)
+    return {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def ask(module: str, question: str, *, seconds: float, threads: int | None = None) -> str:
+    """The last line that a module writes to standard output.
+
+    Args:
+        module: Run with ``python -m``.
+        question: Its standard input.
+        seconds: It is ended after that long.
+        threads: For torch; all cores if None.
+
+    Raises:
+        NoAnswer: It failed, or it took too long.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module],
+            input=question,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            env={**os.environ, **quiet_threads(threads)},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NoAnswer(f"it took longer than {seconds:g} s", None) from None
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise NoAnswer(said[-1] if said else f"it ended with {done.returncode}", done.returncode)
+    return done.stdout.splitlines()[-1]
