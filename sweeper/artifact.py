@@ -103,6 +103,14 @@ class Artifact(Record):
             ) from error
         return cls.from_json(text, where=str(path))
 
+    @classmethod
+    def read_or_none(cls, path: Path) -> Self | None:
+        """The artifact in a file, or None where the file is missing or damaged."""
+        try:
+            return cls.read(path)
+        except UsageError:
+            return None
+
     def to_json(self) -> str:
         """Stable, indented JSON: fields in their declared order, made to be diffed."""
         return self.model_dump_json(indent=2) + "\n"

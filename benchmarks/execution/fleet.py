@@ -37,7 +37,7 @@ import optuna
 from benchmarks.execution.sleeping import NOTES, STEPS_A_TRIAL, curve_backend
 from sweeper.die_with_parent import die_with
 from sweeper.execution import coordinator
-from sweeper.execution.attempts import RESULT, readable
+from sweeper.execution.attempts import RESULT
 from sweeper.execution.pools import local_pool
 from sweeper.execution.pools.local_pool import LocalPool, Process, log_of
 from sweeper.execution.storages import default_url
@@ -336,7 +336,7 @@ def _faults(run: RunFolder, trials: int) -> list[str]:
     for number in range(trials):
         if counts[number] != 1:
             found.append(f"trial {number} was trained {counts[number]} times")
-        result = readable(TrialResult, run.trial(number) / RESULT)
+        result = TrialResult.read_or_none(run.trial(number) / RESULT)
         state = result.state if result is not None else "without a result"
         there = stored[number].state.name if number in stored else "missing"
         if state != there or state == "FAIL":

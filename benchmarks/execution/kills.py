@@ -32,7 +32,7 @@ from typing import Any
 import psutil
 
 from benchmarks.execution.fixed_cost import HERE, paths, write_rows
-from sweeper.execution.attempts import RESULT, attempts_of, readable
+from sweeper.execution.attempts import RESULT, attempts_of
 from sweeper.execution.status import Status
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialResult
@@ -237,7 +237,7 @@ class Sweep:
         homes = [*self.run.trials.glob("*"), *self.run.trials.glob("*/seeds/*")]
         found = {}
         for home in homes:
-            result = readable(TrialResult, home / RESULT)
+            result = TrialResult.read_or_none(home / RESULT)
             if result is not None:
                 found[home] = Ended(result.attempt, result.validation_loss, result.state)
         return found
@@ -343,7 +343,7 @@ def _seeds(run: RunFolder) -> list[str]:
     trained = Counter((run.path / "trained.log").read_text(encoding="utf-8").splitlines())
     for number in order:
         for seed in range(1, SEEDS):
-            result = readable(TrialResult, run.seed(number, seed) / RESULT)
+            result = TrialResult.read_or_none(run.seed(number, seed) / RESULT)
             if result is None or result.state != "COMPLETE":
                 faults.append(f"trial {number} lacks seed {seed}")
     faults += [f"an attempt was trained twice: {line}" for line, n in trained.items() if n > 1]

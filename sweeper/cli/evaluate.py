@@ -92,12 +92,12 @@ def _show(folder: object, findings: Findings, numbers: list[int], *, as_json: bo
     from sweeper.cli.console import out
     from sweeper.findings.forgetting_record import Forgetting
     from sweeper.runfolder import RunFolder
-    from sweeper.suite.scores import evaluations, read_scores
+    from sweeper.suite.scores import ModelScores, evaluations
 
     assert isinstance(folder, RunFolder)
     measured = findings.forgetting
     paths = sorted(evaluations(folder).glob("base-*.json"))
-    bases = [scores for path in paths if (scores := read_scores(path)) is not None]
+    bases = [one for one in map(ModelScores.read_or_none, paths) if one is not None]
     if as_json:
         shown = {
             "run": findings.run.name,

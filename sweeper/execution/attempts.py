@@ -13,11 +13,10 @@ import contextlib
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import ValidationError
 
-from sweeper.artifact import Artifact, write_text
+from sweeper.artifact import write_text
 from sweeper.errors import UsageError
 from sweeper.execution.events import now
 from sweeper.trials import (
@@ -38,18 +37,6 @@ ENDED, SCORE = "ended.json", "score.json"
 CRASHES_ALLOWED = 3
 # Ends that count as one. A lost machine, a preemption or a killed command is no fault of the trial.
 CRASHES: frozenset[AttemptEndKind] = frozenset({"crash", "hang", "error", "damaged"})
-
-A = TypeVar("A", bound=Artifact)
-
-
-def readable(kind: type[A], path: Path) -> A | None:
-    """An artifact, or None where the file is missing or damaged."""
-    if not path.is_file():
-        return None
-    try:
-        return kind.read(path)
-    except UsageError:
-        return None
 
 
 def attempts_of(home: Path) -> list[int]:
@@ -114,7 +101,7 @@ def whole_result(home: Path, attempt: int) -> TrialResult | None:
     folder = attempt_folder(home, attempt)
     if read_end(folder) is not None:
         return None
-    return readable(TrialResult, folder / RESULT)
+    return TrialResult.read_or_none(folder / RESULT)
 
 
 def promote(home: Path, attempt: int) -> TrialResult:
@@ -149,7 +136,7 @@ def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult
     """
     folder = attempt_folder(home, attempt)
     rungs = read_rungs(folder)
-    config = readable(TrialConfig, folder / CONFIG) or readable(TrialConfig, home / CONFIG)
+    config = TrialConfig.read_or_none(folder / CONFIG) or TrialConfig.read_or_none(home / CONFIG)
     result = TrialResult(
         number=number,
         attempt=attempt,
@@ -188,7 +175,7 @@ def note_end(
 
 def read_end(attempt: Path) -> AttemptEnd | None:
     """What ``note_end`` left, if anything that can be read."""
-    return readable(AttemptEnd, attempt / ENDED)
+    return AttemptEnd.read_or_none(attempt / ENDED)
 
 
 def crashes(home: Path) -> list[AttemptEnd]:

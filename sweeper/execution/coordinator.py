@@ -18,7 +18,6 @@ from sweeper.artifact import write_text
 from sweeper.backend import TRAINING
 from sweeper.errors import NoTrialCompleted, RunError, near_match
 from sweeper.execution import disk, repair, seal, tasks
-from sweeper.execution.attempts import readable
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
 from sweeper.execution.events import Event, now
 from sweeper.execution.interruption import Signals
@@ -173,7 +172,7 @@ def _own_name(run: RunFolder) -> str:
 
 
 def _progress(state: RunState, spec: Spec, total: int) -> RunProgress:
-    earlier = readable(Status, state.run.status)
+    earlier = Status.read_or_none(state.run.status)
     return RunProgress(
         state,
         state.plan,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.execution import attempts
-from sweeper.execution.attempts import CONFIG, RESULT, attempt_folder, attempts_of, readable
+from sweeper.execution.attempts import CONFIG, RESULT, attempt_folder, attempts_of
 from sweeper.trials import TrialConfig, TrialResult
 
 
@@ -59,9 +59,9 @@ def lessons_of(home: Path) -> Iterator[Lesson]:
     """What the attempts of one trial or job taught."""
     for number in attempts_of(home):
         folder = attempt_folder(home, number)
-        config = readable(TrialConfig, folder / CONFIG)
+        config = TrialConfig.read_or_none(folder / CONFIG)
         end = attempts.read_end(folder)
-        result = readable(TrialResult, folder / RESULT) if end is None else None
+        result = TrialResult.read_or_none(folder / RESULT) if end is None else None
         learned = None
         if config is not None and end is not None and end.kind == "out-of-memory":
             learned = after_kill(config)

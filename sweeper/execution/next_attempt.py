@@ -90,7 +90,7 @@ def _checkpoint(home: Path) -> _Checkpoint | None:
         if end is None or end.kind != "interrupted":
             return None
         known = newest_checkpoint(folder)
-        if known is not None and attempts.readable(TrialConfig, folder / CONFIG) is not None:
+        if known is not None and TrialConfig.read_or_none(folder / CONFIG) is not None:
             return _Checkpoint(known[0], known[1], folder)
     return None
 

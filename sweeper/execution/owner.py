@@ -324,7 +324,7 @@ class Owner:
     def _baseline(self, worker: str, known: BaselineResult) -> None:
         self.learn(known)
         path = self.run.baselines / f"{known.name}.json"
-        if attempts.readable(BaselineResult, path) is not None:
+        if BaselineResult.read_or_none(path) is not None:
             return  # one that is there may hold test figures too
         known.write(path)
         self._say(

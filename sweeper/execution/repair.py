@@ -14,7 +14,7 @@ from typing import TypeVar
 from sweeper.artifact import Artifact
 from sweeper.errors import UsageError
 from sweeper.execution import attempts
-from sweeper.execution.attempts import attempts_of, readable
+from sweeper.execution.attempts import attempts_of
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TrialResult
 
@@ -52,7 +52,7 @@ def read_either(kind: type[A], path: Path, say: Say = lambda _text: None) -> A:
 
 def confirmed(home: Path) -> TrialResult | None:
     """The result of a confirmation run, from its attempt's copy where the file is damaged."""
-    known = readable(TrialResult, home / attempts.RESULT)
+    known = TrialResult.read_or_none(home / attempts.RESULT)
     if known is None and (home / attempts.RESULT).exists():
         whole = [n for n in attempts_of(home) if attempts.whole_result(home, n) is not None]
         known = attempts.promote(home, whole[-1]) if whole else None
@@ -62,7 +62,7 @@ def confirmed(home: Path) -> TrialResult | None:
 def baselines(run: RunFolder) -> dict[str, BaselineResult | None]:
     """The models to beat by name; None where the file is damaged."""
     paths = sorted(run.baselines.glob("*.json"))
-    return {path.stem: readable(BaselineResult, path) for path in paths}
+    return {path.stem: BaselineResult.read_or_none(path) for path in paths}
 
 
 def damaged_baselines(run: RunFolder) -> list[str]:

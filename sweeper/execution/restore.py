@@ -19,7 +19,6 @@ from sweeper.execution.attempts import (
     WEIGHTS,
     attempt_folder,
     attempts_of,
-    readable,
 )
 from sweeper.execution.run_state import RunState
 from sweeper.plan import Plan
@@ -87,12 +86,12 @@ def _config(
     run: RunFolder, plan: Plan, number: int, stored: FrozenTrial | None
 ) -> TrialConfig | None:
     home = run.trial(number)
-    known = readable(TrialConfig, home / CONFIG)
+    known = TrialConfig.read_or_none(home / CONFIG)
     for attempt in reversed(attempts_of(home)):
-        known = known or readable(TrialConfig, attempt_folder(home, attempt) / CONFIG)
+        known = known or TrialConfig.read_or_none(attempt_folder(home, attempt) / CONFIG)
     if known is None and stored is not None and optuna_space.STRATEGY in stored.params:
         known = _from_params(plan, stored)
-    if known is not None and readable(TrialConfig, home / CONFIG) is None:
+    if known is not None and TrialConfig.read_or_none(home / CONFIG) is None:
         known.write(home / CONFIG)
     return known
 
@@ -113,9 +112,9 @@ def _result(
 ) -> TrialResult | None:
     home = run.trial(number)
     missing = not (home / RESULT).exists()
-    damaged = not missing and readable(TrialResult, home / RESULT) is None
+    damaged = not missing and TrialResult.read_or_none(home / RESULT) is None
     tasks.take_over(run, tasks.trial(number))
-    known = readable(TrialResult, home / RESULT)
+    known = TrialResult.read_or_none(home / RESULT)
     if known is not None:
         if damaged:
             say(_restored(number, "damaged", "its attempt's copy"))
@@ -135,7 +134,7 @@ def _restored(number: int, what: str, source: str) -> str:
 
 def _from_study(run: RunFolder, trial: FrozenTrial) -> TrialResult:
     home = run.trial(trial.number)
-    config = readable(TrialConfig, home / CONFIG)
+    config = TrialConfig.read_or_none(home / CONFIG)
     complete = trial.state.name == "COMPLETE"
     rungs = attempts.read_rungs(home)
     failure = Failure.model_validate(

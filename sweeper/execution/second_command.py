@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sweeper.errors import RunError
-from sweeper.execution.attempts import readable
 from sweeper.execution.status import Status
 from sweeper.runfolder import RunFolder
 
@@ -55,7 +54,7 @@ def refuse_second(run: RunFolder) -> None:
 
 
 def _of_another_host(run: RunFolder) -> Status | None:
-    status = readable(Status, run.status)
+    status = Status.read_or_none(run.status)
     if status is None or status.process is None or status.host in ("", socket.gethostname()):
         return None
     return status

@@ -105,7 +105,7 @@ def is_done(run: RunFolder, task: Task) -> bool:
     if task.kind == "test":
         return attempts.read_score(score_file(run, task)) is not None
     home = run.path / task.home
-    return attempts.readable(TrialResult, home / attempts.RESULT) is not None
+    return TrialResult.read_or_none(home / attempts.RESULT) is not None
 
 
 def take_over(run: RunFolder, task: Task) -> None:
@@ -138,7 +138,7 @@ def failure(run: RunFolder, task: Task) -> Failure | None:
     """Why a task is not tried again, by the ends of its attempts; None if it is."""
     home = run.path / task.home
     last = attempts.attempt_folder(home, max(attempts.attempts_of(home), default=0))
-    end, config = attempts.read_end(last), attempts.readable(TrialConfig, last / attempts.CONFIG)
+    end, config = attempts.read_end(last), TrialConfig.read_or_none(last / attempts.CONFIG)
     if end is not None and end.kind == "out-of-memory" and config and after_kill(config) is None:
         return Failure(kind="out-of-memory", detail=end.detail)
     crashes = attempts.crashes(home)

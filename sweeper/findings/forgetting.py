@@ -32,7 +32,7 @@ from sweeper.findings.reading import RunFiles, TrialFiles
 from sweeper.findings.record import StrategySummary
 from sweeper.findings.rows import known
 from sweeper.findings.scores import interval
-from sweeper.suite.scores import ModelScores, TaskScores, evaluations, read_scores
+from sweeper.suite.scores import ModelScores, TaskScores, evaluations
 
 # The share of studies in which a difference of the size called detectable would be seen.
 POWER = 0.8
@@ -161,7 +161,8 @@ class _Pair:
 def _tasks(run: RunFiles) -> tuple[GeneralTask, ...]:
     """Every trial against its base on every task that both were scored on."""
     folder = evaluations(run.folder)
-    scores = [s for path in sorted(folder.glob("*.json")) if (s := read_scores(path)) is not None]
+    files = sorted(folder.glob("*.json"))
+    scores = [one for one in map(ModelScores.read_or_none, files) if one is not None]
     bases = [s for s in scores if s.trial is None]
     tuned = sorted((s for s in scores if s.trial is not None), key=lambda s: s.trial or 0)
     found: list[GeneralTask] = []

@@ -131,7 +131,7 @@ def read_run(run: RunFolder) -> RunFiles:
     baselines = [
         baseline
         for path in sorted(run.baselines.glob("*.json"))
-        if (baseline := _read(BaselineResult, path)) is not None
+        if (baseline := BaselineResult.read_or_none(path)) is not None
     ]
     return RunFiles(
         folder=run,
@@ -139,7 +139,7 @@ def read_run(run: RunFolder) -> RunFiles:
         spec_yaml=_text(run.spec),
         trials=tuple(trial for trial in trials if trial is not None),
         baselines=tuple(baselines),
-        seal=_read(TestSeal, run.test_seal),
+        seal=TestSeal.read_or_none(run.test_seal),
         status=_mapping(_text(run.status)),
     )
 
@@ -147,12 +147,12 @@ def read_run(run: RunFolder) -> RunFiles:
 def _trial(
     run: RunFolder, folder: Path, pair: Callable[[TrialConfig], TrialConfig]
 ) -> TrialFiles | None:
-    config = _read(TrialConfig, folder / "config.json")
+    config = TrialConfig.read_or_none(folder / "config.json")
     if config is None:
         return None
     config = pair(config)
     result_path = folder / "result.json"
-    result = _read(TrialResult, result_path)
+    result = TrialResult.read_or_none(result_path)
     attempts = [int(path.name) for path in _numbered(folder / "attempts")]
     return TrialFiles(
         config=config,
@@ -163,14 +163,14 @@ def _trial(
         seeds=tuple(
             SeedRun(int(path.name), seed_result, read_items(path, seed_result))
             for path in _numbered(folder / "seeds")
-            if (seed_result := _read(TrialResult, path / "result.json")) is not None
+            if (seed_result := TrialResult.read_or_none(path / "result.json")) is not None
         ),
         weights=folder / "weights" if (folder / "weights").is_dir() else None,
         unreadable="result.json" if result is None and result_path.is_file() else "",
         ended=tuple(
             (number, end)
             for number in attempts
-            if (end := _read(AttemptEnd, folder / "attempts" / str(number) / "ended.json"))
+            if (end := AttemptEnd.read_or_none(folder / "attempts" / str(number) / "ended.json"))
         ),
     )
 
@@ -201,15 +201,6 @@ def _rungs(path: Path) -> tuple[RungReport, ...]:
             continue  # the line that was being written when the trial was killed
         found[report.rung] = report
     return tuple(found[rung] for rung in sorted(found))
-
-
-def _read(kind: type[A], path: Path) -> A | None:
-    if not path.is_file():
-        return None
-    try:
-        return kind.read(path)
-    except UsageError:
-        return None
 
 
 def _numbered(folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ import torch
 from sweeper.errors import SweeperError, UsageError
 from sweeper.suite.code_metric import PERMISSION
 from sweeper.suite.models import Subject, harnessed, subjects
-from sweeper.suite.scores import EvaluationRequest, TaskScores, harness, read_scores
+from sweeper.suite.scores import EvaluationRequest, ModelScores, TaskScores, harness
 from sweeper.suite.tasks import SuiteTask, load_suite, score
 
 
@@ -59,8 +59,8 @@ class _Evaluation:
     def _missing(self, subject: Subject) -> list[SuiteTask]:
         """Tasks without scores; what another run found for the same base is taken over."""
         place, *elsewhere = subject.places(self._kept)
-        own = read_scores(place) or subject.empty()
-        known = [scores for path in elsewhere if (scores := read_scores(path)) is not None]
+        own = ModelScores.read_or_none(place) or subject.empty()
+        known = [one for one in map(ModelScores.read_or_none, elsewhere) if one is not None]
         missing = []
         for task in self._tasks:
             if own.task(task.name, task.digest) is not None:
@@ -76,7 +76,7 @@ class _Evaluation:
 
     def _keep(self, subject: Subject, scores: TaskScores) -> None:
         for path in subject.places(self._kept):
-            (read_scores(path) or subject.empty()).adding(scores).write(path)
+            (ModelScores.read_or_none(path) or subject.empty()).adding(scores).write(path)
 
     def _score(self, model: Any, task: SuiteTask, subject: str) -> TaskScores:
         started = time.perf_counter()

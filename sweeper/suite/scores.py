@@ -16,7 +16,6 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
 from sweeper.plan import Precision
 from sweeper.runfolder import RunFolder
@@ -117,16 +116,6 @@ def trial_file(folder: Path, number: int) -> Path:
 def base_file(folder: Path, key: str) -> Path:
     """The scores of one base model in one dtype."""
     return folder / f"base-{key}.json"
-
-
-def read_scores(path: Path) -> ModelScores | None:
-    """The scores in a file; None if there are none that can be read."""
-    if not path.is_file():
-        return None
-    try:
-        return ModelScores.read(path)
-    except UsageError:
-        return None
 
 
 def model_key(facts: ModelFacts, folder: Path, dtype: str) -> str:

@@ -130,7 +130,7 @@ def a_result(**fields: object) -> TrialResult:
 
 
 def kept(run: RunFolder) -> TrialResult | None:
-    return attempts.readable(TrialResult, run.attempt(3, 1) / attempts.RESULT)
+    return TrialResult.read_or_none(run.attempt(3, 1) / attempts.RESULT)
 
 
 def test_a_trial_reports_each_rung_and_leaves_its_result(link: FakeLink, run: RunFolder) -> None:
