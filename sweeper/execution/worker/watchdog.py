@@ -58,9 +58,9 @@ def patience_for(plan: Plan, config: TrialConfig, floor: float = HANG_SECONDS) -
 
 
 def patience_for_jobs(plan: Plan, floor: float = HANG_SECONDS) -> Patience:
-    """For baselines and scores on the test split, which report nothing while they compute.
+    """For baselines and scores on the test split, of which some work has no steps to count.
 
-    Each takes a part of what the plan predicts for all of them; a model is loaded for it first.
+    No such work takes longer than what the plan predicts for all of them, and loading a model.
     """
     predicted = plan.budget.beside.high if plan.budget.beside is not None else 0.0
     limit = max(SETUP_FACTOR * floor, SLOWER * predicted)
