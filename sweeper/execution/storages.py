@@ -13,13 +13,13 @@ import os
 import sqlite3
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import optuna
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend
 
 from sweeper.errors import RunError
 from sweeper.execution.disk import no_room
@@ -75,7 +75,7 @@ def _opened(url: str) -> BaseStorage:
     if url.startswith(JOURNAL):
         path = Path(url.removeprefix(JOURNAL)).expanduser().resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path), JournalLock(path)))
+        return JournalStorage(_Journal(str(path)))
     if url.startswith(GRPC):
         host, _, port = url.removeprefix(GRPC).partition(":")
         with warnings.catch_warnings():
@@ -91,53 +91,36 @@ def _opened(url: str) -> BaseStorage:
     return _sqlite(url, Path(parsed.database))
 
 
-class JournalLock(JournalFileOpenLock):
-    """Optuna's lock for its journal, held by the process and not by a file.
+class _Journal(JournalFileBackend):
+    """Optuna's journal, never begun anew while it is away, and locked by the process that writes.
 
-    Optuna's own locks outlive a killed process by their grace period of 30 s. This one also cuts
-    off the half line that a killed or full-disk write leaves, which would make the journal
-    unreadable for good, and does not let a journal that is away be begun anew.
+    Optuna's own locks outlive a killed process by their grace period of 30 s.
     """
 
-    def __init__(self, journal: Path) -> None:
-        super().__init__(str(journal))
-        self._journal = journal
-        self._file = journal.with_name(journal.name + ".flock")
-        self._handle: int | None = None
-
-    def acquire(self) -> bool:
-        """Wait for the lock.
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append operations; not synced, since the run's files bring back what a power cut takes.
 
         Raises:
             OSError: The journal is away.
         """
-        handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            _cut_half_line(self._journal)
-        except OSError:  # whoever tries again must get the lock
-            os.close(handle)
-            raise
-        self._handle = handle
-        return True
-
-    def release(self) -> None:
-        """Give the lock back."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with open(self._file_path, "rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            _go_behind_last_line(file)
+            file.write(lines.encode())
 
 
-def _cut_half_line(path: Path) -> None:
-    with path.open("rb+") as file:
-        end = position = file.seek(0, os.SEEK_END)
-        while position > 0:
-            file.seek(position - 1)
-            if file.read(1) == b"\n":
-                break
-            position -= 1
-        if position < end:
-            file.truncate(position)
+def _go_behind_last_line(file: BinaryIO) -> None:
+    """Cut off the half line that a killed write or a full disk leaves, and Optuna cannot read."""
+    end = position = file.seek(0, os.SEEK_END)
+    while position > 0:
+        file.seek(position - 1)
+        if file.read(1) == b"\n":
+            break
+        position -= 1
+    if position < end:
+        file.truncate(position)
+    file.seek(position)
 
 
 def _sqlite(url: str, path: Path) -> RDBStorage:

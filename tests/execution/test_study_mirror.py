@@ -405,9 +405,9 @@ def test_a_storage_file_that_is_away_for_a_while_is_waited_for_and_given_up_in_t
     popen = sweeper.start(8, 2, SWEEPER_STORAGE_PATIENCE="6", **SLOW)
     sweeper.wait_for(lambda: len(sweeper.lines("trained.log")) > 2, 120.0)
     journal.rename(away)
-    sweeper.wait_for(lambda: any("does not answer" in e for e in sweeper.events("warning")), 20.0)
+    sweeper.wait_for(lambda: any("does not answer" in e for e in sweeper.events("warning")))
     away.rename(journal)
-    sweeper.wait_for(lambda: any("answers again" in e for e in sweeper.events("warning")), 20.0)
+    sweeper.wait_for(lambda: any("answers again" in e for e in sweeper.events("warning")))
     journal.rename(away)
     _, errors = popen.communicate(timeout=60)
     assert popen.returncode == 2
