@@ -31,6 +31,10 @@ _LOOK_SECONDS = 0.1
 # node is gone, and the cluster's head with it, Ray itself notices after a minute or later.
 _ALONE_SECONDS = 40.0
 
+# Ray ends the processes below an actor before the actor itself, when the node goes down. An actor
+# that still lives after this time was not meant.
+_OUTLIVE_SECONDS = 2.0
+
 # Lines of messages, and how the worker's process ended once it has: its status, and whether the
 # system killed it for its memory.
 Heard = tuple[list[bytes], tuple[int | None, bool] | None]
@@ -57,6 +61,7 @@ class WorkerActor:
         self._run, self._briefing, self._name = RunFolder(Path(folder)), briefing, name
         self._pool: LocalPool | None = None
         self._refusal: Hello | None = None
+        self._told_to_kill = False
         self._asked = time.monotonic()
 
     async def begin(self) -> str:
@@ -96,6 +101,8 @@ class WorkerActor:
         limit = self._asked + seconds
         while True:
             heard = self._heard(self._pool)
+            if heard[1] and (heard[1][0] or 0) < 0 and not self._told_to_kill:
+                await asyncio.sleep(_OUTLIVE_SECONDS)
             left = limit - time.monotonic()
             if heard[0] or heard[1] or left <= 0:
                 return heard
@@ -121,6 +128,7 @@ class WorkerActor:
 
     async def kill(self) -> None:
         """End the worker at once with all that it started; ``poll`` tells of it."""
+        self._told_to_kill = True
         if self._pool is not None:
             self._pool.kill()
 
