@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from sweeper import units
 from sweeper.errors import NothingFits
-from sweeper.facts.data import data_facts
-from sweeper.facts.hardware import hardware_facts
-from sweeper.facts.model import model_facts
+from sweeper.facts.dataset.rows import data_facts
+from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
 from sweeper.plan import Candidate, Rejected
 from sweeper.planning.planner import outlook

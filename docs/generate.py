@@ -20,7 +20,7 @@ from typer.main import get_command
 
 from sweeper import resources
 from sweeper.cli.main import app
-from sweeper.cli.planview import scalar
+from sweeper.cli.views.plan_view import scalar
 from sweeper.declared.files import strategy_files
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.rules import RuleBook, rule_book

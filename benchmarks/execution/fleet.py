@@ -37,9 +37,9 @@ import optuna
 from benchmarks.execution.sleeping import NOTES, STEPS_A_TRIAL, curve_backend
 from sweeper.die_with_parent import die_with
 from sweeper.execution import coordinator
-from sweeper.execution.attempts import RESULT
 from sweeper.execution.pools import local_pool
 from sweeper.execution.pools.local_pool import LocalPool, Process, log_of
+from sweeper.execution.state.attempts import RESULT
 from sweeper.execution.storages import default_url
 from sweeper.execution.worker.__main__ import main as worker_main
 from sweeper.execution.worker.__main__ import work

@@ -32,8 +32,8 @@ from typing import Any
 import psutil
 
 from benchmarks.execution.fixed_cost import HERE, paths, write_rows
-from sweeper.execution.attempts import RESULT, attempts_of
-from sweeper.execution.status import Status
+from sweeper.execution.state.attempts import RESULT, attempts_of
+from sweeper.execution.state.status import Status
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialResult
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sweeper.cli.report_maker import ReportMaker
+from sweeper.cli.processes.report_maker import ReportMaker
 from sweeper.findings.compute import compute
 from sweeper.plan import Plan
 from sweeper.reporting.write import write_reports

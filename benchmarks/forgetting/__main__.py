@@ -20,7 +20,7 @@ import torch
 
 from sweeper.backend import Decision
 from sweeper.data.load import load
-from sweeper.facts.model import model_facts
+from sweeper.facts.models.model import model_facts
 from sweeper.spec import DataSpec, ModelSpec, Scalar, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel

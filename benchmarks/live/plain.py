@@ -24,7 +24,7 @@ from transformers import (
 from benchmarks.live.by_sweeper import MODEL
 from benchmarks.live.record import Winner
 from benchmarks.live.rows import read
-from sweeper.facts.packaged import ready_folder
+from sweeper.facts.models.packaged import ready_folder
 
 # What sweeper's plan scores at a time; Trainer's own 8 would cost the others seconds.
 EVALUATION_BATCH = 64

@@ -11,9 +11,9 @@ from typing import Any
 
 from benchmarks.memory.record_fields import Record, number_of
 from sweeper.errors import ModelError
-from sweeper.facts import catalogue
-from sweeper.facts.architecture import SYNONYMS, Architecture, architecture
-from sweeper.facts.parameters import count_parameters
+from sweeper.facts.models import catalogue
+from sweeper.facts.models.architecture import SYNONYMS, Architecture, architecture
+from sweeper.facts.models.parameters import count_parameters
 from sweeper.facts.record import ModelFacts
 
 Config = dict[str, Any]

@@ -9,7 +9,7 @@ import re
 
 from benchmarks.memory.record_fields import Record, text_of
 from sweeper.errors import UsageError
-from sweeper.facts import gpus
+from sweeper.facts.machine import gpus
 from sweeper.memory.overheads import Counter
 from sweeper.memory.setup import Attention, Loss, Quantization, Sharding
 from sweeper.plan import Precision

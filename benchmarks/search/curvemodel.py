@@ -19,7 +19,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from benchmarks.search.table import Floats, Recorded
-from sweeper.search.axis import Axis, Choice
+from sweeper.search.loss_model.axis import Axis, Choice
 from sweeper.spec import Scalar
 
 # Three shapes (level, speed, bend) hold nearly all of what log curves differ by.

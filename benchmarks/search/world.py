@@ -23,10 +23,10 @@ from benchmarks.search.table import Baseline, Floats, Recorded, Table
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plan import Plan
 from sweeper.search import optuna_space
-from sweeper.search.axis import Axis, Choice, axis_of
+from sweeper.search.loss_model.axis import Axis, Choice, axis_of
+from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.problem import rungs_of
 from sweeper.search.pruner import chance
-from sweeper.search.untrained import NOTHING, Untrained
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 

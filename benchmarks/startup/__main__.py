@@ -32,7 +32,7 @@ PARTS = {
         "rule_book()",
     ),
     "100 estimates of memory": (
-        "from sweeper.facts.model import model_facts; from sweeper.spec import ModelSpec; "
+        "from sweeper.facts.models.model import model_facts; from sweeper.spec import ModelSpec; "
         "from sweeper.memory.estimate import Setup, estimate; "
         "facts = model_facts(ModelSpec(id='meta-llama/Meta-Llama-3-8B'))",
         "[estimate(facts, Setup(strategy='lora', micro_batch=n, sequence_length=1000 + n), 80)"

@@ -41,7 +41,7 @@ def _options(
 
 
 def _register() -> None:
-    from sweeper.cli import (
+    from sweeper.cli.commands import (
         doctor,
         evaluate,
         explain,

@@ -17,9 +17,8 @@ from optuna.exceptions import StorageInternalError
 from sweeper.artifact import write_text
 from sweeper.backend import TRAINING
 from sweeper.errors import NoTrialCompleted, RunError, near_match
-from sweeper.execution import disk, repair, seal, tasks
+from sweeper.execution import disk
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
-from sweeper.execution.events import Event, now
 from sweeper.execution.interruption import Signals
 from sweeper.execution.owner import Owner, Stopped
 from sweeper.execution.pools.local_pool import LocalPool
@@ -27,8 +26,10 @@ from sweeper.execution.pools.placement import demand_of, machine_of, place
 from sweeper.execution.pools.pool import Pool
 from sweeper.execution.progress import RunProgress
 from sweeper.execution.restore import restore
-from sweeper.execution.run_state import RunState, homes_of_jobs
-from sweeper.execution.status import Phase, Status
+from sweeper.execution.state import repair, seal, tasks
+from sweeper.execution.state.events import Event, now
+from sweeper.execution.state.run_state import RunState, homes_of_jobs
+from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.storages import default_url
 from sweeper.execution.study_mirror import StorageGone, StudyMirror
 from sweeper.execution.worker.run_check import Briefing, brief

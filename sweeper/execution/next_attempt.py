@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
-from sweeper.execution import attempts
-from sweeper.execution.attempts import CONFIG, attempt_folder, attempts_of
-from sweeper.execution.fitted_batches import FittedBatches
 from sweeper.execution.job import Job
-from sweeper.execution.run_state import RunState
-from sweeper.execution.tasks import Task
+from sweeper.execution.state import attempts
+from sweeper.execution.state.attempts import CONFIG, attempt_folder, attempts_of
+from sweeper.execution.state.fitted_batches import FittedBatches
+from sweeper.execution.state.run_state import RunState
+from sweeper.execution.state.tasks import Task
 from sweeper.search import optuna_space
 from sweeper.search.configure import configure
 from sweeper.trials import RungReport, TrialConfig

@@ -16,10 +16,7 @@ from pathlib import Path
 from sweeper.backend import Decision
 from sweeper.checkpoints import drop_checkpoints
 from sweeper.errors import NoTrialCompleted, Problem, RunError
-from sweeper.execution import attempts, disk, tasks
-from sweeper.execution.attempts import attempt_folder, attempts_of
-from sweeper.execution.events import Event, EventKind, make_event
-from sweeper.execution.fitted_batches import FittedBatches
+from sweeper.execution import disk
 from sweeper.execution.interruption import Signals
 from sweeper.execution.job import (
     BaselineSaid,
@@ -39,14 +36,18 @@ from sweeper.execution.next_attempt import next_attempt
 from sweeper.execution.pools.pool import Gone, Pool, Said
 from sweeper.execution.progress import RunProgress
 from sweeper.execution.restore import end_of, rung_of
-from sweeper.execution.run_state import RunState
 from sweeper.execution.silence import Silence
-from sweeper.execution.status import Phase, Status
+from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state.attempts import attempt_folder, attempts_of
+from sweeper.execution.state.events import Event, EventKind, make_event
+from sweeper.execution.state.fitted_batches import FittedBatches
+from sweeper.execution.state.run_state import RunState
+from sweeper.execution.state.status import Phase, Status
+from sweeper.execution.state.tasks import Task
 from sweeper.execution.strikes import Strikes
 from sweeper.execution.study_mirror import StudyMirror
-from sweeper.execution.tasks import Task
+from sweeper.search.loss_model.untrained import of_baseline
 from sweeper.search.search import Search
-from sweeper.search.untrained import of_baseline
 from sweeper.trials import (
     AttemptEndKind,
     BaselineResult,

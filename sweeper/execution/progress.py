@@ -10,10 +10,10 @@ import socket
 import time
 from dataclasses import dataclass, field
 
-from sweeper.execution.events import Event, now
 from sweeper.execution.remaining import Pace, Took, pace, remaining
-from sweeper.execution.run_state import RunState
-from sweeper.execution.status import Eta, Phase, Running, Status
+from sweeper.execution.state.events import Event, now
+from sweeper.execution.state.run_state import RunState
+from sweeper.execution.state.status import Eta, Phase, Running, Status
 from sweeper.plan import Plan
 from sweeper.search.study_end import Ending
 

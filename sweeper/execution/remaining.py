@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeper.execution.status import Eta, Phase
+from sweeper.execution.state.status import Eta, Phase
 from sweeper.plan import Plan
 from sweeper.trials import TrialConfig, TrialResult
 

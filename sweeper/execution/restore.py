@@ -12,20 +12,20 @@ from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.execution import attempts, tasks
-from sweeper.execution.attempts import (
+from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state.attempts import (
     CONFIG,
     RESULT,
     WEIGHTS,
     attempt_folder,
     attempts_of,
 )
-from sweeper.execution.run_state import RunState
+from sweeper.execution.state.run_state import RunState
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
 from sweeper.search.configure import configure
-from sweeper.search.observations import FAILURE, ORIGIN
+from sweeper.search.loss_model.observations import FAILURE, ORIGIN
 from sweeper.search.search import Asked, End, Restored, Rung, Search
 from sweeper.spec import Scalar
 from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult

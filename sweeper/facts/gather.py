@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from sweeper.data.load import load
-from sweeper.facts.bits_per_byte import known_bits, measured_bits
-from sweeper.facts.corpus import corpus_facts, corpus_warnings
-from sweeper.facts.data import data_facts
-from sweeper.facts.hardware import hardware_facts
-from sweeper.facts.measured import with_measured
-from sweeper.facts.model import model_facts
+from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
+from sweeper.facts.dataset.corpus import corpus_facts, corpus_warnings
+from sweeper.facts.dataset.rows import data_facts
+from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.facts.machine.measured import with_measured
+from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
 from sweeper.spec import Spec
 

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from sweeper.findings import words
-from sweeper.findings.against_baseline import against_baseline
-from sweeper.findings.class_confusion import class_findings
-from sweeper.findings.comparisons import Contest, hold_contest
-from sweeper.findings.encoding_notes import encoding_notes
-from sweeper.findings.finalists import finalists
-from sweeper.findings.first_stage import (
+from sweeper.findings.evidence.first_stage import (
     first_stage_findings,
     first_stage_pairs,
     first_stage_sentence,
 )
-from sweeper.findings.forgetting import forgetting, with_forgetting
-from sweeper.findings.forgetting_words import limit_sentence
-from sweeper.findings.gains import gain_pairs, gains, last_useful_trial
-from sweeper.findings.limitations import Study, limits
-from sweeper.findings.metric import loss_unit
-from sweeper.findings.paired_trials import judge
-from sweeper.findings.parameters import parameter_findings
-from sweeper.findings.predicted import predictions
-from sweeper.findings.reading import RunFiles, read_run
+from sweeper.findings.evidence.gains import gain_pairs, gains, last_useful_trial
+from sweeper.findings.evidence.paired_trials import judge
+from sweeper.findings.evidence.parameters import parameter_findings
+from sweeper.findings.evidence.predicted import predictions
+from sweeper.findings.evidence.rules import rule_findings, rule_pairs
+from sweeper.findings.evidence.strategies import quality_share, strategy_summaries
+from sweeper.findings.evidence.warm_start import warm_start_sentence, warm_starts
 from sweeper.findings.record import Findings
-from sweeper.findings.reproduction import reproduction
-from sweeper.findings.rows import finite, known, trial_row
-from sweeper.findings.rules import rule_findings, rule_pairs
-from sweeper.findings.scores import trial_name
-from sweeper.findings.strategies import quality_share, strategy_summaries
-from sweeper.findings.summary import run_summary
-from sweeper.findings.tested import tested_models
-from sweeper.findings.unmeasured import data_size, samples
-from sweeper.findings.verdict import verdict
-from sweeper.findings.warm_start import warm_start_sentence, warm_starts
+from sweeper.findings.study.encoding_notes import encoding_notes
+from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.metric import loss_unit
+from sweeper.findings.study.reading import RunFiles, read_run
+from sweeper.findings.study.rows import finite, known, trial_row
+from sweeper.findings.study.scores import trial_name
+from sweeper.findings.verdict.against_baseline import against_baseline
+from sweeper.findings.verdict.class_confusion import class_findings
+from sweeper.findings.verdict.comparisons import Contest, hold_contest
+from sweeper.findings.verdict.forgetting import forgetting, with_forgetting
+from sweeper.findings.verdict.forgetting_words import limit_sentence
+from sweeper.findings.verdict.limitations import Study, limits
+from sweeper.findings.verdict.reproduction import reproduction
+from sweeper.findings.verdict.summary import run_summary
+from sweeper.findings.verdict.tested import tested_models
+from sweeper.findings.verdict.unmeasured import data_size, samples
+from sweeper.findings.verdict.verdict import verdict
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
 

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from sweeper import __version__
 from sweeper.artifact import Artifact, Record
-from sweeper.findings.model_strategy_pairs import by_pair
 from sweeper.findings.record import Findings
 from sweeper.findings.redaction import clean
+from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.plan import (
     Answer,
     Budget,

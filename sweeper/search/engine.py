@@ -12,11 +12,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.search import optuna_space
-from sweeper.search.observations import best_so_far
+from sweeper.search.loss_model.observations import best_so_far
+from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.problem import Problem, RungCount, Space, StrategySpace
 from sweeper.search.search import End, Rung, Search
 from sweeper.search.starts import Start
-from sweeper.search.untrained import NOTHING, Untrained
 from sweeper.spec import Scalar
 from sweeper.trials import State
 

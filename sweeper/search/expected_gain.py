@@ -9,11 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeper.search.learning_curves import jitter
-from sweeper.search.loss_model import LEAST_NOISE
-from sweeper.search.observations import Observation
+from sweeper.search.loss_model.learning_curves import jitter
+from sweeper.search.loss_model.loss_model import LEAST_NOISE
+from sweeper.search.loss_model.observations import Observation
+from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.sampler import SweeperSampler
-from sweeper.search.untrained import NOTHING, Untrained
 
 # A gain below this share of a rung's noise cannot be seen. In replays of four formulas the expected
 # gain fell from 0.4 to 0.5 of the noise after 5 trials to 0.1 after about 20, and what was gained

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sweeper.search.observations import Observation
+from sweeper.search.loss_model.observations import Observation
 
 # What all candidates together are given whatever they promise, as a share of the time spent.
 FLOOR_SHARE = 0.3

@@ -15,11 +15,19 @@ from functools import cached_property
 import numpy as np
 
 from sweeper.plan import Parameter
-from sweeper.search.axis import Axis, Choice, Vector, cumulated, drawn, numbers, truncated
-from sweeper.search.candidate_trials import Trials, enough
-from sweeper.search.loss_model import Known, Model, Promise
-from sweeper.search.model_inputs import Point
-from sweeper.search.observations import Observation
+from sweeper.search.loss_model.axis import (
+    Axis,
+    Choice,
+    Vector,
+    cumulated,
+    drawn,
+    numbers,
+    truncated,
+)
+from sweeper.search.loss_model.candidate_trials import Trials, enough
+from sweeper.search.loss_model.loss_model import Known, Model, Promise
+from sweeper.search.loss_model.model_inputs import Point
+from sweeper.search.loss_model.observations import Observation
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 

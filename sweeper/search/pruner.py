@@ -18,8 +18,15 @@ from optuna.trial import FrozenTrial
 
 from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
 from sweeper.plan import Plan
-from sweeper.search.learning_curves import ends, forecast, jitter, luck, move, prior_doubt
-from sweeper.search.observations import History, Observation, observation
+from sweeper.search.loss_model.learning_curves import (
+    ends,
+    forecast,
+    jitter,
+    luck,
+    move,
+    prior_doubt,
+)
+from sweeper.search.loss_model.observations import History, Observation, observation
 from sweeper.search.optuna_space import STRATEGY, candidates
 from sweeper.search.problem import Problem
 

@@ -20,15 +20,15 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from sweeper.search import fair_share, optuna_space
-from sweeper.search.axis import Axis, Choice, axis_of
-from sweeper.search.candidate_trials import Trials
-from sweeper.search.gaussian_process import one_thread
-from sweeper.search.learning_curves import jitter
-from sweeper.search.loss_model import Known, Promise
-from sweeper.search.observations import History, Observation
+from sweeper.search.loss_model.axis import Axis, Choice, axis_of
+from sweeper.search.loss_model.candidate_trials import Trials
+from sweeper.search.loss_model.gaussian_process import one_thread
+from sweeper.search.loss_model.learning_curves import jitter
+from sweeper.search.loss_model.loss_model import Known, Promise
+from sweeper.search.loss_model.observations import History, Observation
+from sweeper.search.loss_model.untrained import Untrained, noted
 from sweeper.search.problem import Problem
 from sweeper.search.proposals import Proposals, TransferredPrior
-from sweeper.search.untrained import Untrained, noted
 from sweeper.spec import Scalar
 
 

@@ -17,13 +17,20 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.search import optuna_space
 from sweeper.search.expected_gain import ExpectedGain, expected_gain
+from sweeper.search.loss_model.observations import (
+    CONSTRAINT,
+    FAILURE,
+    ORIGIN,
+    SECONDS,
+    Observation,
+    attribute,
+)
+from sweeper.search.loss_model.untrained import NOTHING, Untrained, note, noted
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.observations import CONSTRAINT, FAILURE, ORIGIN, SECONDS, Observation, attribute
 from sweeper.search.problem import AnyCandidate, Problem
 from sweeper.search.pruner import Judgement, judge
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.starts import Start
-from sweeper.search.untrained import NOTHING, Untrained, note, noted
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems, Origin, State
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 
 from sweeper.data.examples import Example, Message
-from sweeper.tasks.fill_in_middle import FillIn, fill_in, fill_in_format
 from sweeper.tasks.instruction import Instruction
-from sweeper.tasks.tokens import Encoded, document
+from sweeper.tasks.sequences.fill_in_middle import FillIn, fill_in, fill_in_format
+from sweeper.tasks.sequences.tokens import Encoded, document
 
 
 class Code(Instruction):

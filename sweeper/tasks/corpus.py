@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from torch import nn
 
 from sweeper.data.examples import Example
-from sweeper.tasks.answer_logits import answer_losses
 from sweeper.tasks.base import Batch, Feature, LossSum
-from sweeper.tasks.packing import collate_packed, pack
+from sweeper.tasks.sequences.answer_logits import answer_losses
+from sweeper.tasks.sequences.packing import collate_packed, pack
+from sweeper.tasks.sequences.tokens import Encoded, document
 from sweeper.tasks.text import TextTask
-from sweeper.tasks.tokens import Encoded, document
 
 
 class Corpus(TextTask):

@@ -12,7 +12,7 @@ from sweeper.data.examples import Example
 from sweeper.tasks.base import Baseline, BaselineContext
 from sweeper.tasks.fewshot import ZeroShot
 from sweeper.tasks.instruction import Instruction
-from sweeper.tasks.tokens import Encoded, document
+from sweeper.tasks.sequences.tokens import Encoded, document
 
 
 class Domain(Instruction):

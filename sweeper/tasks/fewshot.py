@@ -23,10 +23,10 @@ from sweeper.tasks.base import (
     Task,
     in_item_order,
 )
-from sweeper.tasks.chat import Chat
-from sweeper.tasks.prefix_cache import Prefix, cacheable
+from sweeper.tasks.sequences.chat import Chat
+from sweeper.tasks.sequences.prefix_cache import Prefix, cacheable
+from sweeper.tasks.sequences.tokens import Encoded
 from sweeper.tasks.text import TextTask
-from sweeper.tasks.tokens import Encoded
 
 # Few enough to leave room in short contexts; the usual number for small models on MBPP, too.
 SHOTS = 3

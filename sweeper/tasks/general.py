@@ -8,9 +8,9 @@ from __future__ import annotations
 from functools import cached_property
 
 from sweeper.data.examples import Example
-from sweeper.tasks.chat import Chat
+from sweeper.tasks.sequences.chat import Chat
+from sweeper.tasks.sequences.tokens import Encoded, document
 from sweeper.tasks.text import TextTask
-from sweeper.tasks.tokens import Encoded, document
 
 
 class General(TextTask):

@@ -15,7 +15,6 @@ from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Example, Message
 from sweeper.data.questions import LISTED, class_question, class_turns
-from sweeper.tasks.answer_likelihoods import AnswerTree, log_likelihoods
 from sweeper.tasks.base import (
     Baseline,
     BaselineContext,
@@ -25,12 +24,13 @@ from sweeper.tasks.base import (
     Floats,
     ItemScores,
 )
-from sweeper.tasks.chat import Chat
 from sweeper.tasks.classification import class_metrics, confused
 from sweeper.tasks.fewshot import shot_baselines
-from sweeper.tasks.prefix_cache import Prefix
+from sweeper.tasks.sequences.answer_likelihoods import AnswerTree, log_likelihoods
+from sweeper.tasks.sequences.chat import Chat
+from sweeper.tasks.sequences.prefix_cache import Prefix
+from sweeper.tasks.sequences.tokens import Encoded
 from sweeper.tasks.text import TextTask
-from sweeper.tasks.tokens import Encoded
 
 
 class GenerateLabel(TextTask):

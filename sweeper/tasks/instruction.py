@@ -8,11 +8,11 @@ from functools import cached_property
 from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
 from sweeper.tasks.base import Baseline, BaselineContext
-from sweeper.tasks.chat import Chat
 from sweeper.tasks.fewshot import ZeroShot, shot_baselines
-from sweeper.tasks.markers import answers, family, opens_answer
+from sweeper.tasks.sequences.chat import Chat
+from sweeper.tasks.sequences.markers import answers, family, opens_answer
+from sweeper.tasks.sequences.tokens import Encoded, completed, tokenise
 from sweeper.tasks.text import TextTask
-from sweeper.tasks.tokens import Encoded, completed, tokenise
 
 
 class Instruction(TextTask):

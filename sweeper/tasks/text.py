@@ -21,10 +21,10 @@ from sweeper.errors import DataError, Problem
 from sweeper.facts.record import ModelFacts
 from sweeper.metrics.base import computed
 from sweeper.spec import Spec
-from sweeper.tasks.answer_logits import answer_losses, answer_rows, by_row, divergence
 from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task
-from sweeper.tasks.prefix_cache import Prefix
-from sweeper.tasks.tokens import Encoded, shorten
+from sweeper.tasks.sequences.answer_logits import answer_losses, answer_rows, by_row, divergence
+from sweeper.tasks.sequences.prefix_cache import Prefix
+from sweeper.tasks.sequences.tokens import Encoded, shorten
 from sweeper.trials import Fate
 
 _BITS_PER_NAT = 1 / math.log(2)

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 import torch
 
-from sweeper.facts import measured
-from sweeper.facts.calibration import versions
-from sweeper.facts.machine import processor
-from sweeper.facts.measured import shape_of
+from sweeper.facts.machine import measured
+from sweeper.facts.machine.calibration import versions
+from sweeper.facts.machine.detect import processor
+from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import Measured, ModelFacts
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.cli.run_steps import default_name, prepare
+from sweeper.cli.commands.run_steps import default_name, prepare
 from sweeper.errors import SpecError
 from sweeper.spec import DataSpec, ModelSpec, Spec, Task
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeper.cli import run_steps
+from sweeper.cli.commands import run_steps
 from sweeper.errors import SpecError
 from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec, Spec
 

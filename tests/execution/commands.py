@@ -17,7 +17,7 @@ import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.execution.attempts import RESULT, attempts_of
+from sweeper.execution.state.attempts import RESULT, attempts_of
 from sweeper.execution.storages import default_url, open_storage
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TrialResult

@@ -17,9 +17,8 @@ from curve_backend import loss_at, make_plan, make_spec
 
 from sweeper.backend import Decision
 from sweeper.checkpoints import UNFINISHED, Checkpoint, checkpoint_folder, seal
-from sweeper.execution import attempts, coordinator
+from sweeper.execution import coordinator
 from sweeper.execution.coordinator import Outcome, run_sweep
-from sweeper.execution.events import Event
 from sweeper.execution.job import (
     BaselineSaid,
     Close,
@@ -39,8 +38,10 @@ from sweeper.execution.job import (
 )
 from sweeper.execution.owner import Owner
 from sweeper.execution.pools.pool import Gone, Said
-from sweeper.execution.repair import write_twice
-from sweeper.execution.status import Status
+from sweeper.execution.state import attempts
+from sweeper.execution.state.events import Event
+from sweeper.execution.state.repair import write_twice
+from sweeper.execution.state.status import Status
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialResult

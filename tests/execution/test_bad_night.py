@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import PATHS, Sweeper, check_whole, ended_after
 
-from sweeper.execution.status import Status
+from sweeper.execution.state.status import Status
 from sweeper.trials import TrialConfig
 
 TRIALS, HANG_SECONDS, SILENT_SECONDS = 9, 4, 8

@@ -12,8 +12,8 @@ from curve_backend import make_plan, make_spec
 
 from sweeper.errors import NoTrialCompleted, RunError
 from sweeper.execution.coordinator import Outcome, run_sweep
-from sweeper.execution.events import Event
-from sweeper.execution.status import Status
+from sweeper.execution.state.events import Event
+from sweeper.execution.state.status import Status
 from sweeper.execution.storages import default_url
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TestSeal, TrialConfig, TrialResult

@@ -10,7 +10,7 @@ import pytest
 from commands import Sweeper, ended_after
 from optuna.trial import TrialState
 
-from sweeper.execution.status import Status
+from sweeper.execution.state.status import Status
 from sweeper.findings.record import Findings
 
 

@@ -10,8 +10,8 @@ from commands import Sweeper, check_whole
 from faults import MOMENTS
 from optuna.trial import TrialState
 
-from sweeper.execution.attempts import RESULT
-from sweeper.execution.status import Status
+from sweeper.execution.state.attempts import RESULT
+from sweeper.execution.state.status import Status
 from sweeper.trials import TrialResult
 
 # Enough trials for all kills on any machine: how many end in between depends on its speed.

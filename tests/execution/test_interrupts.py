@@ -11,7 +11,7 @@ import sys
 from commands import PATHS, Sweeper, check_whole
 from optuna.trial import TrialState
 
-from sweeper.execution.status import Status
+from sweeper.execution.state.status import Status
 
 SLOW = {"CURVE_STEP_SECONDS": "0.02"}
 FAST = {"CURVE_STEP_SECONDS": "0.002"}

@@ -11,8 +11,8 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from sweeper.execution.attempts import attempts_of, crashes
-from sweeper.execution.status import Status
+from sweeper.execution.state.attempts import attempts_of, crashes
+from sweeper.execution.state.status import Status
 from sweeper.trials import TestSeal
 
 FAST = {"CURVE_STEP_SECONDS": "0.001", "CURVE_QUICK": "1"}

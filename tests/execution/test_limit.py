@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from commands import Sweeper, ended_after
 
-from sweeper.execution.status import Status
+from sweeper.execution.state.status import Status
 from sweeper.findings.record import Findings
-from sweeper.search.observations import CONSTRAINT
+from sweeper.search.loss_model.observations import CONSTRAINT
 from sweeper.trials import TrialResult
 
 

@@ -6,12 +6,13 @@ import pytest
 from curve_backend import make_plan
 from fake_pool import make_checkpoint
 
-from sweeper.execution import attempts, next_attempt, tasks
-from sweeper.execution.attempts import attempt_folder
-from sweeper.execution.fitted_batches import FittedBatches, Lesson
+from sweeper.execution import next_attempt
 from sweeper.execution.job import Job
 from sweeper.execution.next_attempt import NextAttempt
-from sweeper.execution.run_state import RunState
+from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state.attempts import attempt_folder
+from sweeper.execution.state.fitted_batches import FittedBatches, Lesson
+from sweeper.execution.state.run_state import RunState
 from sweeper.runfolder import RunFolder
 from sweeper.search.search import Search
 from sweeper.search.starts import known_starts

@@ -27,10 +27,11 @@ from fake_pool import (
 )
 
 from sweeper.errors import NoTrialCompleted, RunError
-from sweeper.execution import attempts, coordinator, owner
+from sweeper.execution import coordinator, owner
 from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, RungSaid
 from sweeper.execution.silence import Silence
-from sweeper.execution.status import Status
+from sweeper.execution.state import attempts
+from sweeper.execution.state.status import Status
 from sweeper.execution.storages import open_storage
 from sweeper.execution.strikes import STRIKES_ALLOWED
 from sweeper.runfolder import RunFolder

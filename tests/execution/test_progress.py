@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from curve_backend import make_plan
 
-from sweeper.execution.events import Event
 from sweeper.execution.progress import RunProgress
-from sweeper.execution.run_state import RunState
+from sweeper.execution.state.events import Event
+from sweeper.execution.state.run_state import RunState
 from sweeper.runfolder import RunFolder
 from sweeper.search.study_end import Ending
 from sweeper.trials import TrialResult

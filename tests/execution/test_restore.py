@@ -12,13 +12,13 @@ from fake_pool import Sweep, dies, does_well, folder, make_sweep, write_result
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.errors import RunError
-from sweeper.execution import attempts, tasks
-from sweeper.execution.fitted_batches import FittedBatches
 from sweeper.execution.job import Job
 from sweeper.execution.next_attempt import next_attempt
 from sweeper.execution.restore import restore
-from sweeper.execution.run_state import RunState
-from sweeper.execution.status import Status
+from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state.fitted_batches import FittedBatches
+from sweeper.execution.state.run_state import RunState
+from sweeper.execution.state.status import Status
 from sweeper.execution.storages import open_storage
 from sweeper.plan import Plan
 from sweeper.search.search import Search

@@ -19,8 +19,9 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.errors import RunError
-from sweeper.execution import attempts, study_mirror
+from sweeper.execution import study_mirror
 from sweeper.execution.disk import NoRoom
+from sweeper.execution.state import attempts
 from sweeper.execution.storages import default_url, open_storage
 from sweeper.execution.study_mirror import StorageGone, StudyMirror
 from sweeper.search.search import End, Rung, Search

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sweeper.facts.architecture import architecture
-from sweeper.facts.parameters import count_parameters
+from sweeper.facts.models.architecture import architecture
+from sweeper.facts.models.parameters import count_parameters
 
 SMALL = {
     "vocab_size": 96,

@@ -6,7 +6,7 @@ import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Metric
-from sweeper.findings.metric import difference_bounds, score_bounds
+from sweeper.findings.study.metric import difference_bounds, score_bounds
 from sweeper.trials import TestSeal, TrialResult
 
 LEVELS = (0.01, 0.02, 0.2)  # a seed's mean loss: three that are far apart near 0

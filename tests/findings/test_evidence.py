@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.findings.importance import importances
+from sweeper.findings.evidence.importance import importances
 from sweeper.plan import Plan
 from sweeper.trials import BaselineResult
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sweeper.errors import UsageError
-from sweeper.facts.model import model_facts
+from sweeper.facts.models.model import model_facts
 from sweeper.memory.checks import check_targets, checked_setup
 from sweeper.memory.linear_layers import targeted
 from sweeper.spec import ModelSpec

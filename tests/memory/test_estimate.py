@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sweeper.declared.files import known_strategies
-from sweeper.facts.model import model_facts
+from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelFacts
 from sweeper.memory.estimate import (
     Setup,

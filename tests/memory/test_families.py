@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.memory.record_fields import Record
 from benchmarks.memory.records import case_of
-from sweeper.facts.model import model_facts
+from sweeper.facts.models.model import model_facts
 from sweeper.memory.estimate import Setup, estimate, tensors_gib, trainable_parameters
 from sweeper.memory.linear_layers import targeted
 from sweeper.memory.states import quantized_parameters

@@ -9,9 +9,9 @@ from spaces import RATE
 from sweeper.search import optuna_space
 from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
 from sweeper.search.expected_gain import FEWEST_TRIALS, ExpectedGain, expected_gain
-from sweeper.search.observations import History
+from sweeper.search.loss_model.observations import History
+from sweeper.search.loss_model.untrained import Untrained
 from sweeper.search.sampler import SweeperSampler
-from sweeper.search.untrained import Untrained
 
 SPACE = Space(
     [StrategySpace("lora", {"learning_rate": RATE}, begins_as_base=True)], RungCount(8, 2)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sweeper.search import fair_share
 from sweeper.search.fair_share import FLOOR_SHARE, JUDGED_FROM
-from sweeper.search.observations import Observation
+from sweeper.search.loss_model.observations import Observation
 
 SCORES = {"a": 1.0, "b": 2.0}
 

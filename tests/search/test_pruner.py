@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.facts.record import LabelCount
 from sweeper.plan import Parameter
-from sweeper.search.observations import ORIGIN, attribute, observation
+from sweeper.search.loss_model.observations import ORIGIN, attribute, observation
 from sweeper.search.optuna_space import distributions
 from sweeper.search.pruner import SweeperPruner, chance, judge
 from sweeper.trials import FirstItems

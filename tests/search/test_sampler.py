@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 
 from sweeper.plan import Plan
 from sweeper.search import optuna_space
+from sweeper.search.loss_model.observations import FAILURE, ORIGIN
 from sweeper.search.named import make_sampler
-from sweeper.search.observations import FAILURE, ORIGIN
 from sweeper.search.starts import known_starts
 
 

@@ -11,7 +11,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
 from sweeper.search.configure import configure
 from sweeper.search.engine import Rung, RungCount, Space, StopCondition, StrategySpace, search
-from sweeper.search.observations import Observation
+from sweeper.search.loss_model.observations import Observation
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.warm_start import Remembered, recall, remember, similarity, told
 from sweeper.trials import TrialResult

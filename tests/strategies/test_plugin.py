@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from sweeper.facts.model import model_facts
+from sweeper.facts.models.model import model_facts
 from sweeper.spec import ModelSpec
 from sweeper.strategies.base import Setting
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from sweeper.data.examples import Example, Message
 from sweeper.tasks.code import Code
 from sweeper.tasks.discovery import task as task_named
-from sweeper.tasks.fill_in_middle import FORMATS, FillIn, fill_in, fill_in_format
+from sweeper.tasks.sequences.fill_in_middle import FORMATS, FillIn, fill_in, fill_in_format
 
 MakeTask = Callable[..., Any]
 TALK = (

@@ -14,8 +14,8 @@ from transformers import PretrainedConfig  # noqa: E402
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
 
 from sweeper.errors import ModelError  # noqa: E402
-from sweeper.facts.architecture import architecture  # noqa: E402
-from sweeper.facts.parameters import count_parameters  # noqa: E402
+from sweeper.facts.models.architecture import architecture  # noqa: E402
+from sweeper.facts.models.parameters import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.memory.estimate import Setup, trainable_parameters, worst_phase  # noqa: E402
 from sweeper.training.dryrun.__main__ import request  # noqa: E402

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweeper.backend import Decision
-from sweeper.facts import measured
+from sweeper.facts.machine import measured
 from sweeper.training.measurements import keep, machine, measurement
 from sweeper.trials import RungReport, TrialResult
 

@@ -16,7 +16,7 @@ import sweeper
 from sweeper.artifact import Record, write_text
 from sweeper.backend import TRAINING
 from sweeper.errors import SweeperError
-from sweeper.facts.model import model_folder
+from sweeper.facts.models.model import model_folder
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec

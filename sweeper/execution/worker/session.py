@@ -14,10 +14,10 @@ import traceback
 from pathlib import Path
 
 from sweeper.backend import Backend, Decision, Interrupted
-from sweeper.execution import attempts
 from sweeper.execution.disk import no_room
-from sweeper.execution.events import now
 from sweeper.execution.job import BaselineSaid, Job, JobEnded, ProgressSaid, RungSaid
+from sweeper.execution.state import attempts
+from sweeper.execution.state.events import now
 from sweeper.execution.worker.link import Link
 from sweeper.execution.worker.watchdog import (
     Patience,

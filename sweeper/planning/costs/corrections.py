@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sweeper.declared.traits import Traits, find
-from sweeper.facts.measured import shape_of
+from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
 from sweeper.memory.estimate import Setup, estimate, trial_gib
 from sweeper.plan import MemoryEstimate

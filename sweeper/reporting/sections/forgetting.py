@@ -5,7 +5,8 @@ from __future__ import annotations
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.forgetting_record import Forgetting, GeneralTask, TrialForgetting
-from sweeper.findings.forgetting_words import (
+from sweeper.findings.record import Findings
+from sweeper.findings.verdict.forgetting_words import (
     figure,
     limit_sentence,
     lost,
@@ -14,7 +15,6 @@ from sweeper.findings.forgetting_words import (
     shown_trial,
     tasks_of,
 )
-from sweeper.findings.record import Findings
 from sweeper.reporting.blocks import (
     Block,
     Cell,

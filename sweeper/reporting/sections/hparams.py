@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sweeper.findings import words
+from sweeper.findings.evidence.parameters import TRIALS_FOR_IMPORTANCE
 from sweeper.findings.figures import Interval
-from sweeper.findings.parameters import TRIALS_FOR_IMPORTANCE
 from sweeper.findings.record import ParameterFinding
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table, Text
 from sweeper.reporting.charts.draw import legend

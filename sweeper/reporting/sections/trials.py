@@ -6,8 +6,8 @@ from collections import Counter
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.limitations import LOST_SHARE
 from sweeper.findings.record import TrialRow
+from sweeper.findings.verdict.limitations import LOST_SHARE
 from sweeper.reporting.blocks import Block, Bullets, Cell, Column, Empty, Row, Section, Table
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section

@@ -21,7 +21,7 @@ from sweeper.cache import made_once
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.data.general import OWN_BATCH, OWN_TEXTS, OWN_TOKENS
 from sweeper.evaluation.generation import Sampling, generate
-from sweeper.tasks.chat import Chat
+from sweeper.tasks.sequences.chat import Chat
 from sweeper.underway import Underway
 
 TEXTS, RECORD = "texts.json", "sampling.json"

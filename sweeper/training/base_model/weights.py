@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pyto
 
 from sweeper.cache import home, made_once
 from sweeper.errors import ModelError, SweeperError, near_match
-from sweeper.facts.model import model_folder
+from sweeper.facts.models.model import model_folder
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec
 from sweeper.underway import Steps, Underway, print_progress

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Pretrained
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from sweeper.errors import ModelError
-from sweeper.facts import catalogue
-from sweeper.facts.packaged import PREFIX, packaged
+from sweeper.facts.models import catalogue
+from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup

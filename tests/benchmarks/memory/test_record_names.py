@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.memory.record_model import model_of
 from benchmarks.memory.record_names import catalogue_id, named
-from sweeper.facts.architecture import architecture
-from sweeper.facts.parameters import count_parameters
+from sweeper.facts.models.architecture import architecture
+from sweeper.facts.models.parameters import count_parameters
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 
 from sweeper.cli.main import app
 from sweeper.errors import RunError
-from sweeper.execution.attempts import attempt_folder, attempts_of, read_end
 from sweeper.execution.job import Close, Hello, Ready, line_of
 from sweeper.execution.pools.pool import Gone, Said
 from sweeper.execution.pools.ray_request import Request
-from sweeper.execution.repair import write_twice
+from sweeper.execution.state.attempts import attempt_folder, attempts_of, read_end
+from sweeper.execution.state.repair import write_twice
 from sweeper.execution.worker.run_check import brief
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder

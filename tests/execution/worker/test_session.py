@@ -11,7 +11,6 @@ import pytest
 from curve_backend import make_plan
 
 from sweeper.backend import Decision, Interrupted
-from sweeper.execution import attempts
 from sweeper.execution.job import (
     BaselineSaid,
     Job,
@@ -21,6 +20,7 @@ from sweeper.execution.job import (
     RungSaid,
     Verdict,
 )
+from sweeper.execution.state import attempts
 from sweeper.execution.worker import session as session_module
 from sweeper.execution.worker.session import UNSOUND, Session
 from sweeper.execution.worker.watchdog import Patience

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.facts.measured import shape_of
-from sweeper.facts.model import model_facts
+from sweeper.facts.machine.measured import shape_of
+from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, Measured
 from sweeper.memory.estimate import Setup, estimate, trial_gib
 from sweeper.planning.costs.corrections import lesson, ran_out, with_measured_peak

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.facts.model import model_facts
+from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup
 from sweeper.planning.costs.device_speed import seconds_per_step, speed_of, trial_duration

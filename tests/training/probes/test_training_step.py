@@ -16,8 +16,8 @@ from bitsandbytes.nn import Linear4bit  # noqa: E402
 from transformers import BertConfig, LlamaConfig, PretrainedConfig  # noqa: E402
 
 from sweeper.errors import UsageError  # noqa: E402
-from sweeper.facts.architecture import architecture  # noqa: E402
-from sweeper.facts.parameters import count_parameters  # noqa: E402
+from sweeper.facts.models.architecture import architecture  # noqa: E402
+from sweeper.facts.models.parameters import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.memory.estimate import Setup, estimate, trainable_parameters, trial_gib  # noqa: E402
 from sweeper.training.probes import training_step as probing  # noqa: E402

@@ -1,0 +1,193 @@
+"""``sweeper doctor``: what works on this machine, and what to install for what does not.
+
+The training libraries are tried in a process of their own (``sweeper.training.probes.libraries``),
+since loading them takes seconds and may fail hard; the rest is looked at here. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+
+from sweeper import cache
+from sweeper.cli.views.console import out
+from sweeper.facts.machine.detect import processor
+
+State = Literal["works", "does not work", "not installed", "off"]
+
+# Loading torch, transformers, peft and bitsandbytes takes seconds; from a cold disk, a minute.
+TRAINING_SECONDS = 180.0
+HUB_SECONDS = 3.0
+# Less than this holds no base model at all: MiniLM, the smallest known, has 22.7 million weights
+# of four bytes, and one adapter beside it.
+_LEAST_DISK_GIB = 0.5
+# A worker that trained held 0.94 to 1.16 GiB (measured, resident).
+_LEAST_MEMORY_GIB = 1.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was tried.
+
+    ``off`` is the user's own choice and nothing to mend. Without what is ``needed`` nothing can
+    be trained.
+    """
+
+    name: str
+    state: State
+    detail: str = ""
+    fix: str = ""
+    needed: bool = False
+
+
+def examine(python: str = sys.executable) -> Iterator[Check]:
+    """Every check, each as soon as it is known."""
+    yield from training(python)
+    yield _package("Ray", "ray", "--executor ray")
+    yield hub_access()
+    yield disk(Path("runs"), "disk for runs")
+    yield disk(cache.home(), "disk for caches")
+    yield memory()
+
+
+def can_train(checks: list[Check]) -> bool:
+    """Whether training itself works, whatever else does not."""
+    return all(check.state == "works" for check in checks if check.needed)
+
+
+def training(python: str) -> Iterator[Check]:
+    """What the libraries in that Python can do."""
+    command = [python, "-m", "sweeper.training.probes.libraries"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TRAINING_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        heard = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
+        yield from _parse(heard)
+        yield _cut_off(f"no answer within {TRAINING_SECONDS:g} s")
+        return
+    yield from _parse(done.stdout)
+    if done.returncode < 0:
+        yield _cut_off(f"the process was ended by {signal.Signals(-done.returncode).name}")
+    elif done.returncode > 0:
+        yield _cut_off((done.stderr.strip().splitlines() or ["no message"])[-1])
+
+
+def _parse(text: str) -> Iterator[Check]:
+    for line in text.splitlines():
+        if line.startswith("{") and line.endswith("}"):
+            yield Check(**cast(dict[str, str], json.loads(line)))  # type: ignore[arg-type]
+
+
+def _cut_off(why: str) -> Check:
+    return Check(
+        "training libraries",
+        "does not work",
+        why,
+        "Install torch, transformers, peft and bitsandbytes again: pip install "
+        "--force-reinstall 'sweeper[train]'",
+        needed=True,
+    )
+
+
+def _package(name: str, module: str, needed_for: str) -> Check:
+    fix = f"pip install 'sweeper[{module}]', for {needed_for}."
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError:
+        return Check(name, "not installed", fix=fix)
+    except (ImportError, OSError) as error:
+        return Check(name, "does not work", str(error).splitlines()[0], fix)
+    return Check(name, "works", f"{module} {metadata.version(module)}")
+
+
+def hub_access() -> Check:
+    """Whether models can be downloaded. A token is seen, and never shown."""
+    from huggingface_hub import constants, get_token
+
+    token = "a token is there" if get_token() else "no token: gated models stay closed"
+    if constants.HF_HUB_OFFLINE:
+        return Check("hub", "off", f"HF_HUB_OFFLINE is set; {token}")
+    # An address that names no model costs the hub next to nothing; any answer shows it is there.
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=HUB_SECONDS).close()
+    except urllib.error.HTTPError:
+        pass
+    except (OSError, ValueError) as error:
+        return Check(
+            "hub",
+            "does not work",
+            f"{constants.ENDPOINT} cannot be reached ({error}); {token}",
+            "Models that were downloaded before work; so do folders and packaged:NAME. Set "
+            "HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 to stop trying.",
+        )
+    return Check("hub", "works", f"{constants.ENDPOINT} answers; {token}")
+
+
+def disk(folder: Path, name: str) -> Check:
+    """Whether a folder can be written and holds a smallest model."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not os.access(there, os.W_OK):
+        return Check(name, "does not work", f"{there} cannot be written", _elsewhere(name), True)
+    free = shutil.disk_usage(there).free / 2**30
+    detail = f"{free:.1f} GiB free in {there}"
+    if free < _LEAST_DISK_GIB:
+        return Check(name, "does not work", detail, _elsewhere(name), needed=True)
+    return Check(name, "works", detail, needed=True)
+
+
+def _elsewhere(name: str) -> str:
+    variable = "Set SWEEPER_HOME and HF_HOME to a folder" if "caches" in name else "Start it"
+    return f"{variable} where there is room and you may write."
+
+
+def memory() -> Check:
+    """Main memory, with the limit of a container."""
+    has = processor().memory_gib
+    detail = f"{has:.1f} GiB"
+    if has < _LEAST_MEMORY_GIB:
+        fix = "A worker with the smallest model takes about as much: use a larger machine."
+        return Check("memory", "does not work", detail, fix, needed=True)
+    return Check("memory", "works", detail, needed=True)
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Try what sweeper needs on this machine; exit with 2 if nothing can be trained here."""
+    checks = []
+    console = out()
+    for check in examine():
+        checks.append(check)
+        if not as_json:
+            line = f"{check.name:18} {check.state:14} {check.detail}".rstrip()
+            console.print(line, markup=False, soft_wrap=True)
+            if check.fix:
+                console.print(f"{'':18} {check.fix}", markup=False, soft_wrap=True)
+    able = can_train(checks)
+    if as_json:
+        found = {"can_train": able, "checks": [asdict(check) for check in checks]}
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        able_text = "Training works here." if able else "Nothing can be trained here."
+        console.print(able_text, markup=False)
+    if not able:
+        raise typer.Exit(2)

@@ -1,0 +1,155 @@
+"""``sweeper evaluate``: what the model could do before training, and what it still can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sweeper.findings.forgetting_record import Forgetting
+from sweeper.findings.record import Findings
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    suite: Annotated[
+        Path | None,
+        typer.Option("--suite", help="Folder or YAML of lm-eval tasks; the run's if not given."),
+    ] = None,
+    trial: Annotated[
+        list[int] | None, typer.Option("--trial", help="This trial; the winner if not given.")
+    ] = None,
+    base: Annotated[bool, typer.Option("--base", help="The base model only.")] = False,
+    max_forgetting: Annotated[
+        float | None,
+        typer.Option("--max-forgetting", help="Exit with 5 if more points than this were lost."),
+    ] = None,
+    run_generated_code: Annotated[
+        bool,
+        typer.Option(
+            "--run-generated-code",
+            help="Run written code against tests, cut off from network and files.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
+) -> None:
+    """Score base and tuned model on the same items of tasks that the training was not about.
+
+    What has been scored is kept in the run's folder: the same command goes on where it ended.
+    """
+    from sweeper.cli.commands import evaluate_steps
+    from sweeper.cli.commands.report import find_run
+    from sweeper.cli.processes import suite_process
+    from sweeper.cli.processes.report_maker import ReportMaker, lost_charts
+    from sweeper.cli.views.console import err
+    from sweeper.cli.views.work_progress import work_progress
+    from sweeper.errors import UsageError
+    from sweeper.findings.compute import compute
+    from sweeper.plan import Plan
+    from sweeper.runfolder import RunFolder
+    from sweeper.specfile import resolve
+
+    folder = RunFolder(find_run(run))
+    plan, spec = Plan.read(folder.plan), resolve({}, folder.spec)
+    if run_generated_code:
+        allowed = spec.evaluation.model_copy(update={"run_generated_code": True})
+        spec = spec.model_copy(update={"evaluation": allowed})
+    path = suite or (Path(spec.evaluation.suite) if spec.evaluation.suite else None)
+    if path is None:
+        raise UsageError(
+            "no suite is given",
+            why="A suite is a folder of lm-eval's task files that the models are scored by.",
+            fix="Name one with --suite; examples/suites/ has some to start from.",
+        )
+    tasks = evaluate_steps.require_suite(path)
+    numbers = [] if base else list(trial or [evaluate_steps.recommended(compute(folder))])
+    request = evaluate_steps.request_for(folder, plan, spec, tasks, numbers)
+    with folder.lock():
+
+        def tell(line: str) -> None:
+            if not quiet:
+                err().print(line, markup=False, soft_wrap=True)
+
+        ended_by = suite_process.score(request, tell, work_progress(quiet=quiet))
+        with ReportMaker(folder) as maker:
+            findings = maker.finish()
+    if maker.no_charts:
+        text = f"warning: {lost_charts(folder, maker.no_charts)}"
+        err().print(text, markup=False, soft_wrap=True)
+    if ended_by is not None:
+        err().print("Interrupted. The same command goes on where it ended.", markup=False)
+        raise typer.Exit(128 + ended_by)
+    _show(folder, findings, numbers, as_json=as_json)
+    if max_forgetting is not None and numbers:
+        evaluate_steps.gate(findings, numbers, max_forgetting)
+
+
+def _show(folder: object, findings: Findings, numbers: list[int], *, as_json: bool) -> None:
+    import json
+
+    from sweeper.cli.views.console import out
+    from sweeper.findings.forgetting_record import Forgetting
+    from sweeper.runfolder import RunFolder
+    from sweeper.suite.scores import ModelScores, evaluations
+
+    assert isinstance(folder, RunFolder)
+    measured = findings.forgetting
+    paths = sorted(evaluations(folder).glob("base-*.json"))
+    bases = [one for one in map(ModelScores.read_or_none, paths) if one is not None]
+    if as_json:
+        shown = {
+            "run": findings.run.name,
+            "trials": numbers,
+            "base": [b.model_dump(mode="json", exclude={"schema_version"}) for b in bases],
+            "forgetting": measured.model_dump(mode="json"),
+        }
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    if numbers and isinstance(measured, Forgetting):
+        _print_tasks(measured, numbers)
+    else:
+        for scores in bases:
+            out().print(f"base {scores.model} ({scores.dtype})", markup=False)
+            for task in scores.tasks:
+                mean = _mean(task.scores, task.weights)
+                text = f"{100 * mean:.1f}%" if task.unit == "points" else f"{mean:.3f} {task.unit}"
+                out().print(
+                    f"  {task.task}: {text} ({task.metric}, {len(task.scores)} items)", markup=False
+                )
+    out().print(f"report: {folder.report_html}", markup=False, soft_wrap=True)
+
+
+def _mean(scores: tuple[float, ...], weights: tuple[float, ...]) -> float:
+    weights = weights or (1.0,) * len(scores)
+    return sum(s * w for s, w in zip(scores, weights, strict=True)) / sum(weights)
+
+
+def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from sweeper.cli.views.console import out
+    from sweeper.findings import words
+    from sweeper.findings.verdict.forgetting_words import figure, lost, noise_sentence, scored_on
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("trial", "task", "base", "tuned", "points lost (95% CI)", "detectable", ""):
+        right = title not in ("trial", "task", "")
+        table.add_column(title, justify="right" if right else "left", no_wrap=title != "task")
+    for task in measured.tasks:
+        if task.trial in numbers:
+            table.add_row(
+                f"#{task.trial} {words.short(task.strategy)}",
+                f"{task.task}, {scored_on(task)}",
+                figure(task, task.base),
+                figure(task, task.tuned),
+                lost(task.forgetting),
+                f"{task.detectable_points:.1f}",
+                task.outcome,
+            )
+    out().print(table)
+    for number in numbers:
+        out().print(noise_sentence(measured, number), markup=False, soft_wrap=True)

@@ -1,0 +1,99 @@
+"""``sweeper explain``: why a plan says what it says, and what would change it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweeper.cli.commands.report import find_run
+
+if TYPE_CHECKING:
+    from sweeper.plan import Plan
+    from sweeper.spec import Spec
+
+
+def explain(
+    what: Annotated[str, typer.Argument(help="A plan.json, a run, or the id of a rule.")],
+    strategy: Annotated[str | None, typer.Option("--strategy", help="Only this strategy.")] = None,
+    folders: Annotated[
+        list[str] | None,
+        typer.Option("--rules", help="A folder of your own rules that the plan was made with."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show which rules fired, which nearly did, and what would change the decision, in numbers."""
+    from sweeper.cli.commands.rules import rules
+    from sweeper.planning.counterfactuals import counterfactuals
+    from sweeper.planning.rulebook.explanations import fired_rules, near_misses
+    from sweeper.planning.rulebook.rules import rule_book
+
+    if what in {rule.id for rule in rule_book(tuple(folders or ())).rules}:
+        rules(what, folders, facts=False, as_json=as_json)
+        return
+    spec, plan = _request(what)
+    if folders:
+        spec = spec.model_copy(update={"rules": tuple(folders)})
+    facts = plan.facts
+    parts: dict[str, Any] = {
+        "fired": [dataclasses.asdict(rule) for rule in fired_rules(spec, facts)],
+        "near_misses": [dataclasses.asdict(miss) for miss in near_misses(spec, facts)],
+        "counterfactuals": [
+            dataclasses.asdict(item)
+            for item in counterfactuals(spec, facts)
+            if strategy in (None, item.strategy)
+        ],
+    }
+    if strategy is not None:
+        parts["fired"] = [r for r in parts["fired"] if any(strategy in e for e in r["effects"])]
+    if as_json:
+        typer.echo(json.dumps(parts, indent=2, ensure_ascii=False))
+    else:
+        _print(parts, plan)
+
+
+def _request(what: str) -> tuple[Spec, Plan]:
+    """The request and the plan behind a run's name, its folder, or a plan file."""
+    from sweeper.plan import Plan
+    from sweeper.planning.rulebook.explanations import request_of
+    from sweeper.specfile import resolve
+
+    path = Path(what)
+    if path.is_file():
+        plan = Plan.read(path)
+        return request_of(plan), plan
+    folder = find_run(what)
+    return resolve({}, folder / "sweep.yaml"), Plan.read(folder / "plan.json")
+
+
+def _print(parts: dict[str, Any], plan: Plan) -> None:
+    from rich.markup import escape
+
+    from sweeper.cli.views.console import out
+
+    console = out()
+    order = " > ".join(f"{c.strategy} {c.score:+.3g}" for c in plan.candidates)
+    console.print(f"[bold]Decision[/bold] {escape(order)}")
+    console.print("\n[bold]What would change it[/bold]")
+    for item in parts["counterfactuals"]:
+        console.print(f"  {escape(item['text'])}")
+    if not parts["counterfactuals"]:
+        console.print("  Nothing within the sizes that were tried.")
+    console.print("\n[bold]Rules that fired[/bold]")
+    for rule in parts["fired"]:
+        console.print(f"  [bold]{rule['rule']}[/bold] because {escape(rule['condition'])}")
+        for effect in rule["effects"]:
+            console.print(f"      {escape(effect)}")
+        console.print(f"      {escape(rule['why'])} ({escape(rule['source'])})", style="dim")
+    console.print("\n[bold]Rules that nearly fired[/bold]")
+    for miss in parts["near_misses"]:
+        gap = f", {miss['gap']}" if miss["gap"] else ""
+        console.print(
+            f"  [bold]{miss['rule']}[/bold] needs {escape(miss['missing'])}, "
+            f"is {escape(miss['value'])}{escape(gap)}"
+        )
+        for effect in miss["effects"][:3]:
+            console.print(f"      would: {escape(effect)}", style="dim")

@@ -1,0 +1,76 @@
+"""``sweeper list``: the runs in a folder, one line each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sweeper.runfolder import RunFolder
+
+
+def list_runs(
+    root: Annotated[Path, typer.Option("--runs", help="The folder that holds runs.")] = Path(
+        "runs"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the runs here: how far they are and what they found."""
+    import json
+
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sweeper.cli.views.console import out
+    from sweeper.runfolder import RunFolder
+
+    runs = [RunFolder(plan.parent) for plan in sorted(root.glob("*/plan.json"))]
+    rows = [_row(run) for run in runs]
+    _mark_abandoned(rows, runs)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        out().print(f"No runs in {root}. Start one with 'sweeper run'.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in rows[0]:
+        table.add_column(heading, no_wrap=heading != "verdict")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row.values()))
+    out().print(table)
+
+
+def _row(run: RunFolder) -> dict[str, str]:
+    from sweeper.errors import UsageError
+    from sweeper.findings.record import Findings
+
+    row = {"name": run.path.name, "status": "planned", "trials": "0", "verdict": ""}
+    if not run.findings.is_file():
+        return row
+    try:
+        findings = Findings.read(run.findings)
+    except UsageError:  # one damaged run hides no other
+        return row | {"status": "unreadable", "verdict": f"sweeper report {run.path.name}"}
+    told = findings.run
+    return row | {
+        "status": told.status,
+        "trials": f"{told.ended}/{told.trials_asked}",
+        "verdict": findings.verdict.sentence,
+    }
+
+
+def _mark_abandoned(rows: list[dict[str, str]], runs: list[RunFolder]) -> None:
+    """Call what nobody runs any more interrupted."""
+    doubtful = {run.path: row for run, row in zip(runs, rows, strict=True)}
+    doubtful = {path: row for path, row in doubtful.items() if row["status"] == "running"}
+    if not doubtful:
+        return
+    from sweeper.execution.state.second_command import run_now  # loads optuna
+
+    alive = run_now(run for run in runs if run.path in doubtful)
+    for path, row in doubtful.items():
+        if path not in alive:
+            row["status"] = "interrupted"

@@ -1,0 +1,83 @@
+"""``sweeper memory``: the peak memory of one training set-up, or of many that a file describes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+_SETUP, _RECORDS = "Set-up", "Records"
+
+
+def memory(
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Hub id, folder, packaged:NAME or a size such as 7B."),
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="full, lora, qlora, prefix, ptuning, adapter or head.")
+    ] = "lora",
+    rank: Annotated[int, typer.Option("--rank", "-r", help="LoRA rank.")] = 16,
+    target_modules: Annotated[
+        str, typer.Option(help="all-linear, or names with commas: q_proj,v_proj.")
+    ] = "all-linear",
+    micro_batch: Annotated[int, typer.Option(help="Examples at a time.")] = 1,
+    sequence_length: Annotated[int, typer.Option(help="Tokens after padding or packing.")] = 1024,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option(help="Recompute activations in the backward pass.")
+    ] = False,
+    optimizer: Annotated[
+        str, typer.Option(help="As TrainingArguments.optim spells it.")
+    ] = "adamw_torch",
+    precision: Annotated[str, typer.Option(help="fp32, bf16-mixed or bf16-pure.")] = "bf16-mixed",
+    quantization: Annotated[
+        str | None, typer.Option(help="nf4, nf4-dq, int8 or int4; qlora means nf4-dq.")
+    ] = None,
+    attention: Annotated[str, typer.Option(help="eager, sdpa or flash.")] = "sdpa",
+    loss: Annotated[str, typer.Option(help="full, kernel, chunked or fused.")] = "full",
+    classes: Annotated[int, typer.Option(help="Classes of a head; 0 for the vocabulary.")] = 0,
+    gpus: Annotated[int, typer.Option(help="Devices that train one model together.")] = 1,
+    sharding: Annotated[str | None, typer.Option(help="ddp or fsdp; fsdp on several GPUs.")] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option(help="GiB of the device: says whether it fits.")
+    ] = None,
+    gpu: Annotated[str | None, typer.Option(help="The same by the card's name.")] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(help="Also follow one step of the real model without weights: seconds."),
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Also train a few steps of it on this machine, random weights of the real shapes; "
+            "kept, so that it is done once.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the estimate as JSON.")] = False,
+) -> None:
+    """Predict the peak memory of one training set-up, with its parts."""
+    from sweeper.cli.commands import memory_table
+    from sweeper.declared.traits import find
+    from sweeper.memory.checks import checked_setup
+
+    traits = find(strategy)
+    setup = checked_setup(
+        strategy=strategy,
+        r=rank,
+        target_modules=target_modules,
+        micro_batch=micro_batch,
+        sequence_length=sequence_length,
+        gradient_checkpointing=gradient_checkpointing,
+        optimizer=optimizer,
+        precision=precision,
+        quantization=quantization or (traits.quantization if traits else None),
+        attention=attention,
+        loss=loss,
+        classes=classes,
+        gpus=gpus,
+        sharding=sharding or ("fsdp" if gpus > 1 else "none"),
+        device="cpu" if cpu else "cuda",
+    )
+    memory_table.print_setup(model, setup, gpu_memory, gpu, dry_run, probe, as_json)

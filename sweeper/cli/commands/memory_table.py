@@ -1,0 +1,97 @@
+"""What ``sweeper memory`` prints: a table of parts, or JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from sweeper.cli.processes import probe_process
+from sweeper.cli.processes.dry_run_process import dry_run
+from sweeper.cli.views.console import out
+from sweeper.declared.traits import TARGETED
+from sweeper.errors import UsageError
+from sweeper.facts.machine import gpus
+from sweeper.facts.models.model import model_facts
+from sweeper.facts.record import ModelFacts
+from sweeper.memory.checks import check_targets
+from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
+from sweeper.memory.setup import Setup
+from sweeper.plan import MemoryEstimate
+from sweeper.spec import ModelSpec
+from sweeper.units import count, gib
+
+#: What of a probe goes into JSON.
+_PROBED = {"peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"}
+
+
+def print_setup(
+    model_id: str | None,
+    setup: Setup,
+    gpu_memory: float | None,
+    gpu: str | None,
+    dry: bool,
+    probe: bool,
+    as_json: bool,
+) -> None:
+    """The estimate of one set-up, with the dry run and the probe beside it if they are wanted."""
+    if model_id is None:
+        raise UsageError("no model is named", fix="Give --model ID.")
+    model = model_facts(ModelSpec(id=model_id))
+    if setup.traits.adds in TARGETED:
+        check_targets(model, setup)
+    limit = gpu_memory if gpu_memory is not None else gpus.named(gpu).memory_gib if gpu else None
+    found = estimate(model, setup, limit or 0.0)
+    followed = dry_run(model, setup) if dry else None
+    probed = probe_process.probe(model, setup) if probe else None
+    fits = None if limit is None else found.high_gib <= limit
+    if as_json:
+        answer: dict[str, Any] = {"model": model.id, "setup": asdict(setup)}
+        answer |= found.model_dump() | {"limit_gib": limit, "fits": fits, "dry_run": followed}
+        answer["probe"] = None if probed is None else probed.model_dump(include=_PROBED)
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    _show(model, setup, found, limit)
+    if followed is not None:
+        out().print(_dry_line(followed, found))
+    if probed is not None:
+        out().print(probe_process.line(probed, trial_gib(found)), markup=False)
+
+
+def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float | None) -> None:
+    table = Table(title=_title(model, setup), title_justify="left")
+    table.add_column("part")
+    table.add_column("GiB", justify="right")
+    for name, size in sorted(found.parts.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{size:.2f}")
+    table.add_section()
+    table.add_row("peak", f"{found.peak_gib:.2f}", style="bold")
+    out().print(table)
+    out().print(f"9 of 10 such runs lie between {gib(found.low_gib)} and {gib(found.high_gib)}.")
+    out().print("Assumed: " + "; ".join(found.assumptions) + ".")
+    if limit is not None:
+        verdict = "fits" if found.high_gib <= limit else "does not surely fit"
+        if found.peak_gib > limit:
+            verdict = "does not fit"
+        out().print(f"It {verdict} {gib(limit)}.")
+
+
+def _title(model: ModelFacts, setup: Setup) -> str:
+    return (
+        f"{setup.strategy} of {model.id} ({count(model.parameters)} parameters), "
+        f"{setup.precision}, {setup.micro_batch} x {setup.sequence_length} tokens"
+        f"{', checkpointing' if setup.gradient_checkpointing else ''}"
+    )
+
+
+def _dry_line(followed: dict[str, Any], found: MemoryEstimate) -> str:
+    tensors = followed["peak_gib"]
+    beside = found.peak_gib - tensors_gib(found)
+    return (
+        f"Dry run: {gib(tensors)} in tensors at the peak ({followed['phase']}, "
+        f"{followed['seconds']:.1f} s), {gib(tensors + beside)} with "
+        "what no tensor accounts for."
+    )

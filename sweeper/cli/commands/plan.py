@@ -1,0 +1,75 @@
+"""``sweeper plan``: from task, data and hardware to strategies and a search space, with reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sweeper.cli.options import takes_spec
+from sweeper.yamlfile import Path_
+
+
+@takes_spec()
+def plan(
+    flags: dict[Path_, Any],
+    spec_file: Annotated[
+        Path | None, typer.Argument(help="A sweep.yaml.", metavar="[SWEEP.YAML]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan as JSON.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the resolved spec.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Also start a run folder of this name.")
+    ] = None,
+    measure_domain: Annotated[
+        bool,
+        typer.Option(
+            "--measure-domain",
+            help="Let the base model itself read some of the data, to see how far they lie from "
+            "what it knows: loads torch and the weights once, seconds to minutes.",
+        ),
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Let each strategy train a few steps on this machine first: loads torch, seconds "
+            "to minutes, once for each set-up.",
+        ),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show every reason.")] = False,
+) -> None:
+    """Pick strategies and a search space from best-practice rules, with reasons.
+
+    Writes nothing, unless -o or --name asks for it.
+    """
+    from sweeper.artifact import write_text
+    from sweeper.cli.views import plan_view
+    from sweeper.facts.gather import gather
+    from sweeper.planning.planner import make_plan
+    from sweeper.runfolder import RunFolder
+    from sweeper.specfile import resolve, to_yaml
+
+    if name is not None:
+        flags[("name",)] = name
+    spec = resolve(flags, spec_file)
+    made = make_plan(spec, gather(spec, measure_domain=measure_domain))
+    if probe:
+        from sweeper.cli.processes.probed_plan import with_probes
+
+        made = with_probes(spec, made, quiet=False)
+    if output is not None:
+        write_text(output, to_yaml(spec))
+    if name is not None:
+        folder = RunFolder.named(name)
+        with folder.lock():
+            write_text(folder.spec, to_yaml(spec))
+            made.facts.write(folder.facts)
+            made.write(folder.plan)
+    if as_json:
+        typer.echo(made.to_json(), nl=False)
+    else:
+        plan_view.show(made, verbose=verbose)

@@ -1,0 +1,81 @@
+"""``sweeper run``: plan, search, confirm, open the test split once, report. Resumes what it finds.
+
+The command's own process plans, watches and writes reports; training happens in workers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sweeper.cli.options import takes_spec
+from sweeper.yamlfile import Path_
+
+BACKEND = "sweeper.training.backend:make"
+
+
+@takes_spec(run=True)
+def run(
+    flags: dict[Path_, Any],
+    spec_file: Annotated[
+        Path | None, typer.Argument(help="A sweep.yaml.", metavar="[SWEEP.YAML]")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run: runs/NAME.")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start afresh; an old run is set aside.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Let each strategy train a few steps before the plan is made. On a GPU that is "
+            "done unless --no-probe; once for each set-up.",
+        ),
+    ] = None,
+    fail_under: Annotated[
+        float | None,
+        typer.Option("--fail-under", help="Exit with 5 if the winner's test score is below this."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    progress: Annotated[str, typer.Option("--progress", help="auto, plain or none.")] = "auto",
+    log_format: Annotated[
+        str, typer.Option("--log-format", help="text, or jsonl on stderr.")
+    ] = "text",
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Errors and the last lines only.")
+    ] = False,
+    backend: Annotated[str, typer.Option("--backend", hidden=True)] = BACKEND,
+) -> None:
+    """Run the sweep: trials that really fine-tune, pruned on validation loss, and a report.
+
+    --trials is the study's total: the same command again resumes and adds nothing.
+    """
+    from sweeper.execution.interruption import leaving_on_signals
+
+    with leaving_on_signals():
+        from sweeper.cli.commands import run_steps
+        from sweeper.cli.views import plan_view
+        from sweeper.cli.views.progress import progress as make_progress
+        from sweeper.cli.views.work_progress import work_progress
+        from sweeper.specfile import resolve
+
+        run_steps.check_choices(progress=progress, log_format=log_format)
+        if name is not None:
+            flags[("name",)] = name
+        spec = resolve(flags, spec_file)
+        prepared = run_steps.prepare(
+            spec,
+            check_model=backend == BACKEND,
+            quiet=quiet,
+            probe=probe,
+            work=work_progress(progress, log_format, quiet=quiet),
+        )
+        if dry_run:
+            plan_view.show(prepared.plan)
+            return
+        view = make_progress(progress, log_format, quiet=quiet)
+        ended = run_steps.sweep(prepared, new=new, backend=backend, view=view)
+        run_steps.conclude(ended, as_json=as_json, fail_under=fail_under)

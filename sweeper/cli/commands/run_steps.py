@@ -1,0 +1,317 @@
+"""The steps of ``sweeper run``: facts and plan before anything is written, then the sweep.
+
+Knows the order of the stages; each stage knows its own work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from sweeper.artifact import write_text
+from sweeper.cli.commands.evaluate_steps import check_suite, gate, recommended, score_finalists
+from sweeper.cli.processes.plan_where import plan_elsewhere, plan_here, trains_elsewhere
+from sweeper.cli.processes.report_maker import ReportMaker, lost_charts
+from sweeper.cli.views.console import err, out
+from sweeper.cli.views.progress import ProgressView
+from sweeper.cli.views.work_progress import Hidden, WorkProgress, followed
+from sweeper.errors import (
+    GateFailed,
+    NoTrialCompleted,
+    Problem,
+    SpecError,
+    SweeperError,
+    near_match,
+)
+from sweeper.evaluation.code_execution import can_isolate
+from sweeper.execution.coordinator import Outcome, run_sweep
+from sweeper.execution.state.events import Event, make_event
+from sweeper.execution.state.identity import frozen_plan
+from sweeper.execution.state.repair import copy_of, write_twice
+from sweeper.execution.state.second_command import refuse_second
+from sweeper.execution.state.status import Status
+from sweeper.facts.gather import gather
+from sweeper.facts.models.model import must_be_trainable, needs_conversion, needs_download
+from sweeper.findings.record import Findings
+from sweeper.plan import Plan
+from sweeper.reporting.sections.predicted import predicted_line
+from sweeper.runfolder import RunFolder
+from sweeper.search import warm_start
+from sweeper.search.named import check_named
+from sweeper.spec import HardwareSpec, ModelSpec, Spec
+from sweeper.specfile import to_yaml
+
+_CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep that is ready to start: nothing has been written yet."""
+
+    folder: RunFolder
+    spec: Spec
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A sweep that ended, with its last findings."""
+
+    spec: Spec
+    folder: RunFolder
+    plan: Plan
+    outcome: Outcome
+    findings: Findings
+
+
+def check_choices(**values: str) -> None:
+    """Refuse a word that an option does not know.
+
+    Raises:
+        SpecError: With the nearest known word.
+    """
+    problems = [
+        Problem(
+            f"{value!r} is not known",
+            fix=near_match(value, _CHOICES[name]),
+            where="--" + name.replace("_", "-"),
+        )
+        for name, value in values.items()
+        if value not in _CHOICES[name]
+    ]
+    if problems:
+        raise SpecError(problems)
+
+
+def prepare(
+    spec: Spec,
+    *,
+    check_model: bool,
+    quiet: bool,
+    probe: bool | None = None,
+    work: WorkProgress | None = None,
+) -> Prepared:
+    """Gather facts and plan; whatever is wrong comes out here, before a folder is made.
+
+    Args:
+        spec: The request.
+        check_model: Fetch what training needs, and measure what the machine can do.
+        quiet: Say nothing on the way.
+        probe: Train a few steps of each candidate first; if None, where trials run on a
+            GPU that is at hand.
+        work: Shows how far downloads and conversions are; nothing if None.
+    """
+    if spec.data.path is None and (spec.data.corpus is None or spec.task != "domain"):
+        problem = Problem(
+            "no data is given", "A sweep trains on real examples.", "Name a file.", "--data"
+        )
+        raise SpecError([problem])
+    if spec.evaluation.run_generated_code and (why := can_isolate()) is not None:
+        problem = Problem(
+            "code that a model wrote cannot be run safely here, so it is not run",
+            why,
+            "Leave out --run-generated-code, or run on Linux with user namespaces allowed.",
+            "--run-generated-code",
+        )
+        raise SpecError([problem])
+    if spec.evaluation.suite is not None:
+        permitted = spec.evaluation.run_generated_code
+        check_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
+    work = work or Hidden()
+    spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
+    folder = RunFolder.named(str(spec.name))
+    if check_model:
+        for model in spec.models:
+            must_be_trainable(model)
+            if needs_conversion(model):
+                _convert(model.id, work, quiet=quiet)
+            elif needs_download(model):
+                _download(model, work, quiet=quiet)
+    elsewhere = trains_elsewhere(spec)
+    facts = gather(spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec)
+    make = plan_elsewhere if elsewhere else plan_here
+    plan = make(spec, facts, measure=check_model, probe=probe, quiet=quiet)
+    if spec.search.warm_start:
+        plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
+    return Prepared(folder, spec, plan)
+
+
+def default_name(spec: Spec) -> str:
+    """A name from the task, the data and the model, the same for the same question."""
+    model = spec.models[0].id.removeprefix("packaged:").rstrip("/").split("/")[-1]
+    data = Path(spec.data.path or spec.data.corpus or "").name.split(".")[0]
+    written = spec.task == "classification" and spec.training.classes_by == "generate"
+    text = f"{spec.task}{'-generate' if written else ''}-{data}-{model}"
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
+
+
+def _download(model: ModelSpec, work: WorkProgress, *, quiet: bool) -> None:
+    """Fetch a hub model into the hub's own cache, so that its facts are exact and pinned."""
+    from sweeper.facts.models.hub_download import (
+        download,  # loads huggingface_hub, which planning must not
+    )
+
+    if not quiet:
+        err().print(f"Downloading {model.id}; later runs find it in the cache.", markup=False)
+    try:
+        download(model, lambda done, of: work(f"downloading {model.id} (MB)", done, of))
+    finally:
+        work.close()
+
+
+def _convert(model: str, work: WorkProgress, *, quiet: bool) -> None:
+    """Make a packaged model loadable, in a process of its own since that needs torch."""
+    if not quiet:
+        err().print(f"Preparing {model} once; later runs load it in seconds.", markup=False)
+    name = model.removeprefix("packaged:")
+    command = [sys.executable, "-m", "sweeper.training.base_model.weights", name]
+    status, errors = followed(command, work)
+    if status != 0:
+        lines = errors.strip().splitlines() or ["no message"]
+        raise SpecError([Problem(f"{model} could not be prepared", lines[-1], where="--model")])
+
+
+def sweep(prepared: Prepared, *, new: bool, backend: str, view: ProgressView) -> Ended:
+    """Start or resume the run, and leave findings and report behind however it ends."""
+    folder, search = prepared.folder, prepared.spec.search
+    check_named(search.sampler, search.pruner, prepared.plan)
+    if new:
+        set_aside(folder)
+    with folder.lock():
+        plan = _frozen(prepared)
+        show = _unheard_if_gone(view)
+        maker = ReportMaker(folder)
+        try:
+            outcome = run_sweep(
+                folder,
+                prepared.spec,
+                plan,
+                backend=backend,
+                on_event=show,
+                on_trial_end=maker.request,
+                on_tick=maker.poll,
+            )
+            if outcome.kind == "complete":
+                with contextlib.suppress(OSError):  # a later study does without
+                    limit = prepared.spec.aim.max_forgetting_points
+                    warm_start.remember(folder, plan, limit, outcome.status.ended_at)
+            outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
+            # From a Ctrl-C to the last line is no time to try again what did not work.
+            findings = maker.finish(try_charts=outcome.signal is None)
+            for note in findings.notes:
+                show(make_event("warning", text=note.text), outcome.status)
+            if maker.no_charts:
+                text = lost_charts(folder, maker.no_charts)
+                show(make_event("warning", text=text), outcome.status)
+        except SweeperError:
+            with contextlib.suppress(OSError):  # what ended the run may keep it from reporting
+                maker.finish(try_charts=False)
+            raise
+        finally:
+            maker.close()
+            with contextlib.suppress(OSError):
+                view.close()
+        return Ended(prepared.spec, folder, plan, outcome, findings)
+
+
+def _unheard_if_gone(view: ProgressView) -> Callable[[Event, Status], None]:
+    """The view, until its terminal or pipe is gone: the run does not depend on who looks on."""
+    gone = False
+
+    def show(event: Event, status: Status) -> None:
+        nonlocal gone
+        if gone:
+            return
+        try:
+            view(event, status)
+        except OSError:
+            gone = True
+
+    return show
+
+
+def _frozen(prepared: Prepared) -> Plan:
+    """The plan that this run obeys: the one it began with, or the new one, written down."""
+    folder = prepared.folder
+    plan = frozen_plan(folder, prepared.plan)
+    write_text(folder.spec, to_yaml(prepared.spec))
+    plan.facts.write(folder.facts)
+    if not folder.plan.is_file() or not copy_of(folder.plan).is_file():
+        write_twice(plan, folder.plan)
+    return plan
+
+
+def set_aside(folder: RunFolder) -> None:
+    """Rename an existing run to the first free ``NAME.N``; nothing is deleted."""
+    if not folder.plan.is_file():
+        return
+    with folder.lock():
+        refuse_second(folder)
+        number = 1
+        while (aside := folder.path.with_name(f"{folder.path.name}.{number}")).exists():
+            number += 1
+        folder.path.rename(aside)
+    err().print(f"The earlier run is now {aside}.", markup=False, soft_wrap=True)
+
+
+def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
+    """Print the verdict and leave with the documented exit code.
+
+    Raises:
+        NoTrialCompleted: The sweep ended without a completed trial.
+        GateFailed: The winner's test score is below ``fail_under``, or it forgot more than the
+            user's limit.
+    """
+    findings, outcome = ended.findings, ended.outcome
+    if outcome.signal is not None:
+        try:
+            _print_result(ended, as_json=as_json)
+            command = f"sweeper run {shlex.quote(str(ended.folder.spec))}"
+            err().print(f"Interrupted. Resume with: {command}", markup=False, soft_wrap=True)
+        except OSError:  # the terminal is gone; nothing may try to write to it once more
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise typer.Exit(outcome.exit_code)
+    _print_result(ended, as_json=as_json)
+    if findings.run.complete == 0:
+        raise NoTrialCompleted(
+            "no trial completed",
+            why=outcome.status.message,
+            fix=f"The reasons are in {ended.folder.report_html} and in each trial's trainer.log.",
+        )
+    _gate(findings, fail_under)
+    limit = ended.spec.aim.max_forgetting_points
+    if limit is not None:
+        gate(findings, [recommended(findings)], limit)
+
+
+def _print_result(ended: Ended, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(ended.findings.to_json(), nl=False)
+        return
+    console = out()
+    console.print(ended.findings.verdict.sentence, markup=False, soft_wrap=True)
+    if why := ended.findings.run.search_ended:
+        console.print(f"{why[:1].upper()}{why[1:]}.", markup=False, soft_wrap=True)
+    if line := predicted_line(ended.findings.predictions):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"report: {ended.folder.report_html}", markup=False, soft_wrap=True)
+
+
+def _gate(findings: Findings, fail_under: float | None) -> None:
+    if fail_under is None:
+        return
+    trial = findings.verdict.recommended_trial
+    scores = {f.trial: f.test_score.value for f in findings.finalists if f.test_score is not None}
+    score = scores.get(trial) if trial is not None else None
+    higher = findings.metric.higher_is_better
+    if score is None or (score < fail_under if higher else score > fail_under):
+        seen = "no test score" if score is None else f"{findings.metric.name} {score:.4g}"
+        raise GateFailed(f"the gate was not passed: {seen}, asked for {fail_under:g}")

@@ -1,0 +1,118 @@
+"""``sweeper show``: how far a run is and what it has found; ``--follow`` keeps looking."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper.cli.commands.report import find_run
+from sweeper.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from sweeper.execution.state.status import Status
+
+ENDED = ("complete", "interrupted", "timeout", "failed")
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Look until it ends.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print status and verdict as JSON.")
+    ] = False,
+) -> None:
+    """Show one run: progress while it runs, the verdict when it is done."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from sweeper.cli.views import progress
+    from sweeper.cli.views.console import is_live, out
+    from sweeper.execution.state.second_command import run_now
+    from sweeper.execution.state.status import Status
+
+    folder = RunFolder(find_run(run))
+    console = out()
+    if as_json:
+        typer.echo(_as_json(folder))
+        return
+    if not folder.status.is_file():
+        console.print("planned, not started", markup=False)
+        return
+    status = Status.read(folder.status)
+    if follow and is_live():
+        with Live(console=console, auto_refresh=False) as live:
+            while _goes_on(folder, status):
+                status = Status.read(folder.status)
+                lines = progress.view(status, console.width)
+                live.update(Group(*(Text(line) for line in lines)), refresh=True)
+                time.sleep(0.5)
+    elif follow:
+        _follow_plainly(folder)
+        status = Status.read(folder.status)
+    for line in progress.view(status, console.width):
+        console.print(line, markup=False, soft_wrap=True)
+    if status.phase not in ENDED and not run_now([folder]):
+        text = f"No command runs this sweep now; the last sign of one is of {status.updated_at}."
+        resume = f"Resume with: sweeper run {folder.spec}"
+        console.print(f"{text}\n{resume}", markup=False, soft_wrap=True)
+    _verdict(folder)
+
+
+def _goes_on(folder: RunFolder, status: Status) -> bool:
+    from sweeper.execution.state.second_command import run_now
+
+    return status.phase not in ENDED and bool(run_now([folder]))
+
+
+def _follow_plainly(folder: RunFolder) -> None:
+    """Copy the run's events to stdout as plain lines until the run has ended."""
+    from sweeper.cli.views.progress import plain_line
+    from sweeper.execution.state.events import Event
+    from sweeper.execution.state.status import Status
+
+    begun = ""
+    with folder.events.open(encoding="utf-8") as events:
+        while True:
+            status = Status.read(folder.status)
+            goes_on = _goes_on(folder, status)
+            for text in events:
+                begun += text
+                if not begun.endswith("\n"):
+                    break  # the rest of the line is still to be written
+                event, begun = Event.model_validate_json(begun), ""
+                if event.kind != "rung":
+                    typer.echo(plain_line(event, status))
+            if not goes_on:
+                return
+            time.sleep(0.5)
+
+
+def _verdict(folder: RunFolder) -> None:
+    from sweeper.cli.views.console import out
+    from sweeper.findings.record import Findings
+
+    if folder.findings.is_file():
+        out().print(Findings.read(folder.findings).verdict.sentence, markup=False, soft_wrap=True)
+    if folder.report_html.is_file():
+        out().print(f"report: {folder.report_html}", markup=False, soft_wrap=True)
+
+
+def _as_json(folder: RunFolder) -> str:
+    import json
+
+    from sweeper.execution.state.status import Status
+    from sweeper.findings.record import Findings
+
+    status = Status.read(folder.status) if folder.status.is_file() else None
+    findings = Findings.read(folder.findings) if folder.findings.is_file() else None
+    return json.dumps(
+        {
+            "name": folder.path.name,
+            "status": status.model_dump(mode="json") if status else None,
+            "verdict": findings.verdict.model_dump(mode="json") if findings else None,
+        },
+        indent=2,
+    )

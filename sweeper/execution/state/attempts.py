@@ -1,0 +1,211 @@
+"""The files of attempts: how one begins, ends without a result, or becomes the trial's.
+
+A trial, a confirmation run or another job has a home folder with ``attempts/<k>/`` in it. A worker
+writes into its attempt's folder alone. ``result.json`` there says that the attempt ended with a
+result, ``ended.json`` why it ended without one; an attempt that has the latter is abandoned, and
+whatever a lost worker still writes into it is ignored. Promoting copies an attempt's files into
+the home, ``result.json`` last, so that its presence there means that all of it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sweeper.artifact import write_text
+from sweeper.errors import UsageError
+from sweeper.execution.state.events import now
+from sweeper.trials import (
+    AttemptEnd,
+    AttemptEndKind,
+    Failure,
+    RungReport,
+    TestScore,
+    TrialConfig,
+    TrialResult,
+)
+
+CONFIG, RUNGS, RESULT, WEIGHTS = "config.json", "rungs.jsonl", "result.json", "weights"
+ITEM_LOSSES, GENERAL_LOSSES = "item_losses.json", "general_item_losses.json"
+ENDED, SCORE = "ended.json", "score.json"
+
+# Attempts that may end in a crash before the trial itself is held to be the cause.
+CRASHES_ALLOWED = 3
+# Ends that count as one. A lost machine, a preemption or a killed command is no fault of the trial.
+CRASHES: frozenset[AttemptEndKind] = frozenset({"crash", "hang", "error", "damaged"})
+
+
+def attempts_of(home: Path) -> list[int]:
+    """The numbers of all attempts, in order."""
+    found = (home / "attempts").glob("*")
+    return sorted(int(path.name) for path in found if path.name.isdecimal())
+
+
+def attempt_folder(home: Path, attempt: int) -> Path:
+    """The folder of one attempt."""
+    return home / "attempts" / str(attempt)
+
+
+def new_attempt(home: Path) -> int:
+    """Make the folder of the next attempt. A number that was used is never used again."""
+    number = max(attempts_of(home), default=0) + 1
+    attempt_folder(home, number).mkdir(parents=True)
+    return number
+
+
+def begin(home: Path, config: TrialConfig, rungs: Iterable[RungReport] = ()) -> None:
+    """Write down what an attempt trains, there and in the home.
+
+    Args:
+        home: Of the trial or confirmation run.
+        config: With the attempt's number; its folder exists.
+        rungs: Those that it takes over from the checkpoint of an earlier attempt.
+    """
+    text = "".join(report.model_dump_json() + "\n" for report in rungs)
+    for folder in (attempt_folder(home, config.attempt), home):
+        # What a power cut takes of an attempt that has not ended is made again.
+        config.write(folder / CONFIG, synced=False)
+        write_text(folder / RUNGS, text, synced=False)
+
+
+def add_rung(home: Path, report: RungReport) -> None:
+    """Append one report to the attempt's and the home's curve."""
+    line = report.model_dump_json() + "\n"
+    for folder in (attempt_folder(home, report.attempt), home):
+        with (folder / RUNGS).open("a", encoding="utf-8") as file:
+            file.write(line)
+
+
+def read_rungs(folder: Path) -> list[RungReport]:
+    """The curve in a folder; lines that were cut off or damaged are left out."""
+    path = folder / RUNGS
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    return [report for line in lines if (report := _report(line)) is not None]
+
+
+def _report(line: str) -> RungReport | None:
+    try:
+        return RungReport.from_json(line)
+    except UsageError:
+        return None
+
+
+def whole_result(home: Path, attempt: int) -> TrialResult | None:
+    """The result of an attempt, if it has one and was not abandoned."""
+    folder = attempt_folder(home, attempt)
+    if read_end(folder) is not None:
+        return None
+    return TrialResult.read_or_none(folder / RESULT)
+
+
+def promote(home: Path, attempt: int) -> TrialResult:
+    """Make an ended attempt's files the home's; again and again with the same effect."""
+    folder = attempt_folder(home, attempt)
+    for name in (CONFIG, RUNGS, ITEM_LOSSES, GENERAL_LOSSES):
+        if (folder / name).exists():
+            text = (folder / name).read_text(encoding="utf-8", errors="replace")
+            if not _holds(home / name, text):
+                write_text(home / name, text)
+    if (folder / WEIGHTS).exists():
+        if (home / WEIGHTS).exists():
+            shutil.rmtree(home / WEIGHTS)
+        (folder / WEIGHTS).rename(home / WEIGHTS)
+    result = TrialResult.read(folder / RESULT)
+    result.write(home / RESULT, synced=False)  # a damaged one is restored from the attempt's
+    return result
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8", errors="replace") == text
+
+
+def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult:
+    """Write the result of a trial or confirmation run whose attempts all broke off.
+
+    Args:
+        home: Of the trial or confirmation run.
+        number: The trial's number.
+        attempt: The last one.
+        failure: Why it is not tried again.
+    """
+    folder = attempt_folder(home, attempt)
+    rungs = read_rungs(folder)
+    config = TrialConfig.read_or_none(folder / CONFIG) or TrialConfig.read_or_none(home / CONFIG)
+    result = TrialResult(
+        number=number,
+        attempt=attempt,
+        seed=config.seed if config else 0,
+        state="FAIL",
+        failure=failure,
+        optimizer_steps=rungs[-1].optimizer_steps if rungs else 0,
+        tokens=rungs[-1].tokens if rungs else 0,
+        training_seconds=rungs[-1].training_seconds if rungs else 0.0,
+        evaluation_seconds=rungs[-1].evaluation_seconds if rungs else 0.0,
+        ended_at=now(),
+    )
+    result.write(home / RESULT)
+    return result
+
+
+def note_end(
+    attempt: Path, kind: AttemptEndKind, detail: str, *, worker: str = "", instead: bool = False
+) -> AttemptEnd:
+    """Leave in an attempt's folder why it ended without a result; an earlier note stays.
+
+    Args:
+        attempt: Folder of the attempt.
+        kind: What ended it.
+        detail: In words.
+        worker: Who had it.
+        instead: Whether this says more than a note that is there.
+    """
+    known = read_end(attempt)
+    if known is not None and not instead:
+        return known
+    end = AttemptEnd(kind=kind, detail=detail, worker=worker, ended_at=now())
+    end.write(attempt / ENDED)
+    return end
+
+
+def read_end(attempt: Path) -> AttemptEnd | None:
+    """What ``note_end`` left, if anything that can be read."""
+    return AttemptEnd.read_or_none(attempt / ENDED)
+
+
+def crashes(home: Path) -> list[AttemptEnd]:
+    """The attempts that count as a crash, in order."""
+    ends = (read_end(attempt_folder(home, number)) for number in attempts_of(home))
+    return [end for end in ends if end is not None and end.kind in CRASHES]
+
+
+def drop_weights(home: Path) -> None:
+    """Delete the weights of a trial that is no longer worth them, and say so in its result."""
+    with contextlib.suppress(UsageError):  # damaged since: whoever reads it next repairs it
+        result = TrialResult.read(home / RESULT)
+        result.model_copy(update={"weights": None}).write(home / RESULT, synced=False)
+    shutil.rmtree(home / WEIGHTS, ignore_errors=True)
+
+
+def drop_leftovers(attempt: Path) -> None:
+    """Delete weights, whole or half written, of an attempt that will not be the trial's."""
+    for left in list(attempt.rglob(WEIGHTS)):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def write_score(path: Path, score: TestScore) -> None:
+    """Keep the score of one model on the test split until the seal takes it up."""
+    write_text(path, score.model_dump_json() + "\n")
+
+
+def read_score(path: Path) -> TestScore | None:
+    """What ``write_score`` kept; None where it kept nothing that can be read."""
+    try:
+        return TestScore.model_validate_json(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValidationError):
+        return None

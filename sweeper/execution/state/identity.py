@@ -1,0 +1,80 @@
+"""Whether a call may continue a run: no other command does, identities compared, plan frozen.
+
+Knows which parts make an identity and what to say about them; not how a plan is made.
+"""
+
+from __future__ import annotations
+
+from sweeper.errors import Problem, RunError, UsageError
+from sweeper.execution.state.repair import copy_of, read_either
+from sweeper.execution.state.second_command import refuse_second
+from sweeper.plan import Identity, Plan
+from sweeper.runfolder import RunFolder
+
+_MEANING = {
+    "model": "the base model or its revision",
+    "data": "the rows of the data set",
+    "task": "the task",
+    "split": "how the rows are split",
+    "space": "the strategies or their search space",
+    "objective": "what validation measures",
+    "rungs": "the full budget of a trial or its rungs",
+    "seed": "the seed",
+}
+
+
+def changes(frozen: Identity, fresh: Identity) -> list[str]:
+    """The parts in which two identities differ, by name."""
+    return [name for name in _MEANING if getattr(frozen, name) != getattr(fresh, name)]
+
+
+def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:
+    """The plan that the run obeys: its own where it has one, else the one just made.
+
+    Args:
+        run: The folder of the run; the caller holds its lock, and has written nothing yet.
+        fresh: The plan that this call would make.
+
+    Raises:
+        RunError: The run has another identity, or a plan that cannot be run, or a command on
+            another machine runs it.
+    """
+    refuse_second(run)
+    if fresh.identity is None:
+        raise RunError(
+            "this plan cannot be run",
+            why="It was made for a model size or a number of examples, not for a model and data.",
+            fix="Name a model (--model) and a data set (--data).",
+        )
+    if not run.plan.exists() and not copy_of(run.plan).exists():
+        return fresh
+    plan = _read(run)
+    if plan.identity is None:
+        raise RunError("the run folder holds a plan that cannot be run", where=str(run.plan))
+    different = changes(plan.identity, fresh.identity)
+    if different:
+        raise RunError([_changed(run, name) for name in different])
+    return plan
+
+
+def _read(run: RunFolder) -> Plan:
+    try:
+        return read_either(Plan, run.plan)
+    except UsageError as error:
+        raise RunError(
+            "the run's frozen plan is damaged, and so is its copy",
+            why=error.problems[0].what,
+            fix="Start over with --new (the run is set aside, nothing is deleted), or put "
+            f"{run.plan.name} back from a backup.",
+            where=str(run.plan),
+        ) from error
+
+
+def _changed(run: RunFolder, name: str) -> Problem:
+    return Problem(
+        f"{_MEANING[name]} changed since this run began",
+        why="Its trials would not be comparable with those that are there.",
+        fix="Give --new to start over in a folder of its own, choose another --name, or undo "
+        "the change.",
+        where=str(run.path),
+    )

@@ -1,0 +1,153 @@
+"""The trials of a run in the command's memory: configurations, results, and what follows from them.
+
+Read from the run's files when the command starts, kept up to date while it runs.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state.status import Best
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.search import finalists
+from sweeper.search.search import Asked
+from sweeper.trials import RungReport, TrialConfig, TrialResult
+
+
+@dataclass
+class RunState:
+    """The trials of a run.
+
+    Args:
+        run: The run's folder.
+        plan: Frozen.
+        limit_points: The forgetting that the user allows.
+    """
+
+    run: RunFolder
+    plan: Plan
+    limit_points: float | None = None
+    asked: dict[int, Asked] = field(default_factory=dict)
+    configs: dict[int, TrialConfig] = field(default_factory=dict)
+    results: dict[int, TrialResult] = field(default_factory=dict)
+    ended_in: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("COMPLETE", "PRUNED", "FAIL"), 0)
+    )
+    out_of_memory: int = 0
+    _losses: dict[tuple[str, int], dict[int, float]] = field(default_factory=dict)
+    _best: Best | None = None
+    _default: Best | None = None
+
+    def end(self, number: int, result: TrialResult) -> None:
+        """Take in the end of a trial."""
+        self.results[number] = result
+        self.count()
+
+    def count(self) -> None:
+        """Work out anew what follows from all results."""
+        states = [result.state for result in self.results.values()]
+        self.ended_in = {state: states.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")}
+        failures = (one.failure for one in self.results.values() if one.state == "FAIL")
+        self.out_of_memory = sum(
+            one is not None and one.kind == "out-of-memory" for one in failures
+        )
+        self._best = self._find_best(self.results)
+        self._default = self._find_best(self.defaults())
+
+    def rung(self, report: RungReport) -> float | None:
+        """Take in a rung; the median of the candidate's other trials there, if there are any."""
+        if not math.isfinite(report.validation_loss):
+            return None
+        losses = self._losses.setdefault((self.asked[report.number].key, report.rung), {})
+        others = [loss for number, loss in losses.items() if number != report.number]
+        losses[report.number] = report.validation_loss
+        return statistics.median(others) if others else None
+
+    def restart(self, number: int) -> None:
+        """Forget the rungs of an attempt that broke off."""
+        for losses in self._losses.values():
+            losses.pop(number, None)
+
+    def best(self) -> Best | None:
+        """The completed trial with the lowest loss; one over the user's limit where all are."""
+        return self._best
+
+    def best_default(self) -> Best | None:
+        """The same among the rule book's defaults."""
+        return self._default
+
+    def strategies(self) -> dict[int, str]:
+        """The study's name of the candidate of each trial."""
+        return {number: one.key for number, one in self.asked.items()}
+
+    def finalists(self, n: int) -> list[int]:
+        """The trials that would be confirmed if the search ended now."""
+        return finalists.choose(self.results, self.strategies(), n, self.limit_points)
+
+    def defaults(self) -> list[int]:
+        """The completed trials of the rule book's defaults."""
+        return [
+            number
+            for number, one in self.asked.items()
+            if one.origin == "default"
+            and number in self.results
+            and self.results[number].state == "COMPLETE"
+        ]
+
+    def _find_best(self, numbers: Iterable[int]) -> Best | None:
+        completed = [
+            n for n in numbers if self.results[n].state == "COMPLETE" and n in self.configs
+        ]
+        if not completed:
+            return None
+        kept = [n for n in completed if self._keeps(n)]
+        losses = {number: finalists.loss_of(self.results[number]) for number in completed}
+        number = min(kept or completed, key=lambda n: (losses[n], n))
+        config = self.configs[number]
+        return Best(
+            trial=number,
+            strategy=config.strategy,
+            parameters=config.parameters,
+            validation_loss=losses[number],
+            over_limit=not kept,
+        )
+
+    def _keeps(self, number: int) -> bool:
+        return finalists.within(self.results[number].forgetting_points, self.limit_points)
+
+    def worth_their_weights(self, n: int) -> set[int]:
+        """Trials whose weights are kept: defaults, the best of each strategy, finalists."""
+        by_key: dict[str, list[int]] = {}
+        for number, key in self.strategies().items():
+            if number in self.results:
+                by_key.setdefault(key, []).append(number)
+        bests = {best.trial for numbers in by_key.values() if (best := self._find_best(numbers))}
+        return bests | set(self.defaults()) | set(self.finalists(n))
+
+    def drop_other_weights(self, n: int) -> list[int]:
+        """Delete the weights of all other trials. A trial that lost once cannot win again."""
+        with_weights = [i for i, result in self.results.items() if result.weights]
+        if not with_weights:
+            return []
+        worth = self.worth_their_weights(n)
+        losers = [i for i in with_weights if i not in worth]
+        for number in losers:
+            attempts.drop_weights(self.run.trial(number))
+            self.results[number] = self.results[number].model_copy(update={"weights": None})
+        return losers
+
+
+def homes_of_jobs(run: RunFolder) -> dict[str, Path]:
+    """The homes of all that has attempts beside the trials, by the tasks' titles."""
+    seeds = {
+        tasks.confirm(int(path.parents[1].name), int(path.name)).title: path
+        for path in run.trials.glob("*/seeds/*")
+    }
+    jobs = (path for path in (run.path / "jobs").glob("*") if path.is_dir())
+    return seeds | {tasks.Task("test", path.name).title: path for path in jobs}

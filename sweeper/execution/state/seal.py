@@ -1,0 +1,129 @@
+"""The one opening of the test split: what will be scored is written before anything is.
+
+Knows which models are scored and the file that says so; scoring is the workers' work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sweeper.evaluation.resampling import weighted
+from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state.events import now
+from sweeper.execution.state.repair import baselines, confirmed, read_either, write_twice
+from sweeper.execution.state.run_state import RunState
+from sweeper.execution.state.tasks import Task
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.search.finalists import Contender, Losses, order, recommend
+from sweeper.trials import TestSeal
+
+
+def seeds_of(plan: Plan) -> list[int]:
+    """The seeds of the confirmation runs; the trial itself had the plan's seed."""
+    return [plan.seed + extra for extra in range(1, plan.budget.confirmation_seeds)]
+
+
+def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
+    """A finalist with what its own run and its confirmation runs showed on validation."""
+    folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
+    results = {folder: one for folder in folders if (one := confirmed(folder)) is not None}
+    complete = {folder: one for folder, one in results.items() if one.validation_loss is not None}
+    items = [_item_losses(folder) for folder in complete]
+    same = len({row.shape for row in items}) == 1
+    lost = [points for one in complete.values() if (points := one.forgetting_points) is not None]
+    seconds = [one.training_seconds + one.evaluation_seconds for one in complete.values()]
+    return Contender(
+        trial=number,
+        losses=tuple(one.validation_loss or 0.0 for one in complete.values()),
+        items=np.stack(items) if same else np.empty((0, 0)),
+        memory_gib=max((one.peak_memory_gib or 0.0 for one in complete.values()), default=0.0),
+        seconds=float(np.mean(seconds)) if seconds else 0.0,
+        forgetting_points=float(np.mean(lost)) if lost else None,
+    )
+
+
+def _item_losses(folder: Path) -> Losses:
+    """Losses whose plain mean is the validation loss, whatever each item counts in it."""
+    path = folder / attempts.ITEM_LOSSES
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not kept, or damaged: its items cannot be paired
+        return np.empty(0)
+    losses = np.asarray(kept["losses"], dtype=float)
+    return weighted(losses, kept["weights"]) if kept.get("weights") else losses
+
+
+def open_seal(
+    run: RunFolder, plan: Plan, finalists: Sequence[int], limit: float | None = None
+) -> TestSeal:
+    """Fix the order and the recommendation, or take what was fixed before.
+
+    Args:
+        run: Where the trials are.
+        plan: Of the run.
+        finalists: Trial numbers.
+        limit: Points of forgetting that the recommendation must keep to.
+    """
+    if run.test_seal.exists():
+        return read_either(TestSeal, run.test_seal)
+    contenders = [contender(run, plan, number) for number in finalists]
+    tests = next((s.rows for s in plan.facts.data.splits if s.name == "test"), 0)
+    classification = plan.facts.task == "classification"
+    seal = TestSeal(
+        order=tuple(one.trial for one in order(contenders)),
+        recommended=recommend(contenders, plan.seed, limit),
+        opened_at=now(),
+        headline_metric="accuracy" if classification else "loss",
+        higher_is_better=classification,
+        items=tests,
+    )
+    write_twice(seal, run.test_seal)
+    return seal
+
+
+def scoring_tasks(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[Task]:
+    """What is scored: baselines, each strategy's default, the finalists with all their seeds."""
+    scored = [Task("test", name) for name, known in baselines(run).items() if known is not None]
+    numbers = dict.fromkeys([*seal.order, *state.defaults()])
+    scored += [tasks.scoring(number) for number in numbers]
+    for number in seal.order:
+        for seed in seeds_of(plan):
+            result = confirmed(run.seed(number, seed))
+            if result is not None and result.state == "COMPLETE":
+                scored.append(tasks.scoring(number, seed))
+    return scored
+
+
+def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[Task]) -> TestSeal:
+    """Put the scores into the seal and into the baselines' own files."""
+    files = [tasks.score_file(run, task) for task in scored]
+    read = [attempts.read_score(file) for file in files]
+    scores = tuple(score for score in read if score is not None)
+    complete = seal.model_copy(update={"scores": scores, "complete": True})
+    write_twice(complete, run.test_seal)
+    fill_baselines(run, complete)
+    return complete
+
+
+def fill_baselines(run: RunFolder, seal: TestSeal) -> None:
+    """Put the scores of the models to beat into their own files, where they are not yet."""
+    known = baselines(run)
+    for score in seal.scores:
+        one = known.get(score.name) if score.trial is None else None
+        figures = {"test_loss": score.loss, "test_metrics": score.metrics}
+        filled = one.model_copy(update=figures) if one is not None else None
+        if filled is not None and filled != one:
+            filled.write(run.baselines / f"{score.name}.json")
+
+
+def drop_seed_weights(run: RunFolder, plan: Plan, seal: TestSeal) -> None:
+    """Delete the weights of confirmation runs, which were only needed to be scored."""
+    for number in seal.order:
+        for seed in seeds_of(plan):
+            if (run.seed(number, seed) / attempts.WEIGHTS).exists():
+                attempts.drop_weights(run.seed(number, seed))

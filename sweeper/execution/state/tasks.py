@@ -1,0 +1,147 @@
+"""What a run has to do, each thing once however many attempts it takes: trials and other tasks.
+
+What was done shows in the run's files. Knows paths and names; trains nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.artifact import write_text
+from sweeper.execution.job import JobKind
+from sweeper.execution.state import attempts, repair
+from sweeper.execution.state.fitted_batches import after_kill
+from sweeper.runfolder import RunFolder
+from sweeper.trials import AttemptEndKind, Failure, FailureKind, TrialConfig, TrialResult
+
+# What a task has failed of, by the end of its last attempt; a crash if it is not named here.
+_FAILURES: dict[AttemptEndKind, FailureKind] = {
+    "hang": "timeout",
+    "error": "error",
+    "damaged": "error",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to do.
+
+    Args:
+        kind: ``trial`` trains a trial, ``baselines`` scores all cheap models, ``confirm`` trains
+            ``trial`` again with ``seed``, ``test`` scores one model on the test split.
+        name: Unique in the run; for ``test`` what the score is filed under.
+        trial: The trial that it is about; None for baselines.
+        seed: The seed of a confirmation run; None for the trial's own.
+    """
+
+    kind: JobKind
+    name: str
+    trial: int | None = None
+    seed: int | None = None
+
+    @property
+    def home(self) -> str:
+        """The folder that holds its attempts, relative to the run's."""
+        if self.kind == "trial":
+            return f"trials/{self.trial}"
+        if self.kind == "confirm":
+            return f"trials/{self.trial}/seeds/{self.seed}"
+        return f"jobs/{self.name}"
+
+    @property
+    def title(self) -> str:
+        """What a sentence calls it: ``trial 7``, ``trial 7 with seed 2``, ``the score of x``."""
+        if self.kind == "trial":
+            return f"trial {self.trial}"
+        if self.kind == "confirm":
+            return f"trial {self.trial} with seed {self.seed}"
+        return self.name if self.kind == "baselines" else f"the score of {self.name}"
+
+    @property
+    def scored(self) -> Task:
+        """Of a ``test`` task, the trial or confirmation run whose weights it scores."""
+        assert self.trial is not None
+        return trial(self.trial) if self.seed is None else confirm(self.trial, self.seed)
+
+
+BASELINES = Task("baselines", "baselines")
+_SCORED = "scored.txt"
+
+
+def trial(number: int) -> Task:
+    """Train a trial of the search."""
+    return Task("trial", f"trial-{number}", number)
+
+
+def confirm(number: int, seed: int) -> Task:
+    """Train a finalist again with another seed."""
+    return Task("confirm", f"confirm-{number}-seed-{seed}", number, seed)
+
+
+def scoring(number: int, seed: int | None = None) -> Task:
+    """Score a trial, or one of its confirmation runs, on the test split."""
+    suffix = "" if seed is None else f"-seed-{seed}"
+    return Task("test", f"trial-{number}{suffix}", number, seed)
+
+
+def score_file(run: RunFolder, task: Task) -> Path:
+    """Where the score of a ``test`` task is kept until the seal holds it."""
+    return run.path / "scores" / f"{task.name}.json"
+
+
+def note_baselines(run: RunFolder) -> None:
+    """Leave word that all baselines were scored."""
+    names = sorted(repair.baselines(run))
+    write_text(run.path / BASELINES.home / _SCORED, "".join(f"{name}\n" for name in names))
+
+
+def is_done(run: RunFolder, task: Task) -> bool:
+    """Whether what a task is done for lies there whole."""
+    if task.kind == "baselines":
+        scored = run.path / task.home / _SCORED
+        known = {name for name, one in repair.baselines(run).items() if one is not None}
+        return scored.is_file() and set(scored.read_text(encoding="utf-8").split()) <= known
+    if task.kind == "test":
+        return attempts.read_score(score_file(run, task)) is not None
+    home = run.path / task.home
+    return TrialResult.read_or_none(home / attempts.RESULT) is not None
+
+
+def take_over(run: RunFolder, task: Task) -> None:
+    """Bring a task that an earlier call left to where it can go on, or is done.
+
+    A whole result that nobody took is taken; an attempt that broke off gets its end; a trial that
+    is not tried again gets its result.
+    """
+    home = run.path / task.home
+    last = max(attempts.attempts_of(home), default=None)
+    if last is None or is_done(run, task):
+        return
+    folder = attempts.attempt_folder(home, last)
+    if task.kind == "test" and (score := attempts.read_score(folder / attempts.SCORE)) is not None:
+        attempts.write_score(score_file(run, task), score)
+    elif task.kind in ("trial", "confirm") and attempts.whole_result(home, last) is not None:
+        attempts.promote(home, last)
+    elif (folder / attempts.RESULT).exists() and attempts.read_end(folder) is None:
+        attempts.note_end(folder, "damaged", f"{attempts.RESULT} is damaged")
+        attempts.drop_leftovers(folder)
+    else:
+        attempts.note_end(folder, "interrupted", "the run was stopped, or its command killed")
+        attempts.drop_leftovers(folder)
+        why = failure(run, task)
+        if why is not None and task.trial is not None and task.kind != "test":
+            attempts.fail(home, task.trial, last, why)
+
+
+def failure(run: RunFolder, task: Task) -> Failure | None:
+    """Why a task is not tried again, by the ends of its attempts; None if it is."""
+    home = run.path / task.home
+    last = attempts.attempt_folder(home, max(attempts.attempts_of(home), default=0))
+    end, config = attempts.read_end(last), TrialConfig.read_or_none(last / attempts.CONFIG)
+    if end is not None and end.kind == "out-of-memory" and config and after_kill(config) is None:
+        return Failure(kind="out-of-memory", detail=end.detail)
+    crashes = attempts.crashes(home)
+    if len(crashes) < attempts.CRASHES_ALLOWED:
+        return None
+    return Failure(kind=_FAILURES.get(crashes[-1].kind, "crash"), detail=crashes[-1].detail)

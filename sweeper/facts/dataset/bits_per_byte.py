@@ -1,0 +1,166 @@
+"""Bits per byte of the data under the base model: measured by a process with torch, then kept.
+
+A direct measure of how far the data lie from what the model has read: how surprised it is by a
+byte of them, against a byte of general text. Knows nothing of torch itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from sweeper.artifact import Record, write_text
+from sweeper.cache import home
+from sweeper.child_process import NoAnswer, ask
+from sweeper.data.examples import Dataset
+from sweeper.errors import UsageError
+from sweeper.facts.dataset.domain import decided, general_text, language
+from sweeper.facts.dataset.lengths import sample_of
+from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
+from sweeper.spec import AimSpec
+
+MODULE = "sweeper.training.probes.bits_per_byte"
+
+PIECES = 40
+LONGEST_BYTES, SHORTEST_BYTES = 300, 40
+"""So many texts, cut to so many bytes: 12 kB, which a small model reads in seconds on a CPU. The
+paragraphs of the general text have about that length. Both samples are cut to the same length,
+since a model is surer the more it has read."""
+
+_TIMEOUT_SECONDS = 1800
+
+
+class Bits(Record):
+    """What was measured, with the sizes of the sample for whoever reads the file."""
+
+    bits_per_byte: float = Field(gt=0)
+    general_bits_per_byte: float = Field(gt=0)
+    bytes: float
+    seconds: float
+
+
+def known_bits(data: DataFacts, model: ModelFacts, aim: AimSpec) -> DataFacts:
+    """The facts with an earlier measurement of this model on these data, if there is one."""
+    found = stored(model, data)
+    return data if found is None else data.model_copy(update={"domain": _joined(data, found, aim)})
+
+
+def measured_bits(
+    dataset: Dataset | None, data: DataFacts, model: ModelFacts, aim: AimSpec
+) -> DataFacts:
+    """The facts with bits per byte, measured now unless they were before; keeps the measurement.
+
+    Raises:
+        UsageError: There are no data or no weights at hand, the model is no decoder, or the
+            process failed.
+    """
+    if dataset is None:
+        raise UsageError(
+            "there are no data to measure", fix="Give --data PATH.", where="--measure-domain"
+        )
+    found = stored(model, data)
+    if found is None:
+        texts = pieces([language(example) for example in sample_of(dataset)])
+        found = _measure(_folder_of(model), texts)
+        path = path_of(model, data)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, found.model_dump_json(indent=2) + "\n")
+    return data.model_copy(update={"domain": _joined(data, found, aim)})
+
+
+def pieces(texts: Sequence[str], longest: int = LONGEST_BYTES) -> list[str]:
+    """The beginnings of the first texts, cut between words; texts too short to say anything left
+    out unless all are."""
+    whole = [text.strip() for text in texts if text.strip()]
+    long = [text for text in whole if len(text.encode()) >= SHORTEST_BYTES]
+    return [_cut(text, longest) for text in (long or whole)[:PIECES]]
+
+
+def general_pieces(like: Sequence[str]) -> list[str]:
+    """The general text in pieces about as long as those of the data."""
+    sizes = sorted(len(text.encode()) for text in like)
+    longest = max(sizes[len(sizes) // 2], SHORTEST_BYTES)
+    found = []
+    for paragraph in general_text().splitlines():
+        rest = paragraph.strip()
+        while rest:
+            piece = _cut(rest, longest)
+            found.append(piece)
+            rest = rest[len(piece) :].strip()
+    return [piece for piece in found if len(piece.encode()) >= longest / 2]
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text.encode()) <= longest:
+        return text
+    cut = text.encode()[:longest].decode(errors="ignore")
+    return cut.rsplit(maxsplit=1)[0] if len(cut.split()) > 1 else cut
+
+
+def path_of(model: ModelFacts, data: DataFacts) -> Path:
+    """Where the measurement of this model on these data lies."""
+    parts = [model.id, model.revision, _weights(model), data.fingerprint, general_text()]
+    key = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
+    return home() / "bits-per-byte" / f"{key}.json"
+
+
+def stored(model: ModelFacts, data: DataFacts) -> Bits | None:
+    """An earlier measurement; None if there is none, or none that can be read."""
+    if data.fingerprint is None:
+        return None
+    try:
+        return Bits.model_validate_json(path_of(model, data).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError):
+        return None
+
+
+def _weights(model: ModelFacts) -> str:
+    """Sizes and times of the weight files: they tell other weights in the same folder."""
+    if model.folder is None:
+        return ""
+    stats = [(path.name, path.stat()) for path in sorted(Path(model.folder).glob("*.safetensors"))]
+    return ";".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)
+
+
+def _folder_of(model: ModelFacts) -> Path:
+    if model.kind != "decoder":
+        raise UsageError(
+            f"bits per byte cannot be measured with {model.id}",
+            why=f"It is an {model.kind}, which does not predict the next byte.",
+            fix="Leave out --measure-domain: tokens per word are compared without it.",
+            where="--measure-domain",
+        )
+    folder = None if model.folder is None else Path(model.folder)
+    if folder is None or not any(folder.glob("*.safetensors")):
+        raise UsageError(
+            f"the weights of {model.id} are not at hand",
+            why="Bits per byte are what the base model itself makes of the data.",
+            fix="Name a model that is on this machine, or leave out --measure-domain.",
+            where="--measure-domain",
+        )
+    return folder
+
+
+def _measure(folder: Path, texts: list[str]) -> Bits:
+    request = {"folder": str(folder), "texts": texts, "general": general_pieces(texts)}
+    try:
+        answer = ask(MODULE, json.dumps(request), seconds=_TIMEOUT_SECONDS)
+    except NoAnswer as error:
+        raise UsageError(
+            f"bits per byte could not be measured: {error}",
+            fix="Leave out --measure-domain: tokens per word are compared without it.",
+            where="--measure-domain",
+        ) from error
+    return Bits.model_validate_json(answer)
+
+
+def _joined(data: DataFacts, found: Bits, aim: AimSpec) -> DomainFacts:
+    figures = {
+        "bits_per_byte": round(found.bits_per_byte, 4),
+        "general_bits_per_byte": round(found.general_bits_per_byte, 4),
+    }
+    return decided(data.domain.model_copy(update=figures), aim)

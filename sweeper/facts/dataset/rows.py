@@ -1,0 +1,102 @@
+"""Facts about the data set: its size, its lengths, its labels, its flaws, its language."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sweeper.data.examples import Dataset, Example
+from sweeper.data.questions import class_turns
+from sweeper.errors import DataError
+from sweeper.facts.dataset.domain import domain_facts
+from sweeper.facts.dataset.lengths import lengths, ruler, sample_of
+from sweeper.facts.record import DataFacts, DomainFacts, LabelCount, ModelFacts, SplitFacts
+from sweeper.spec import Spec
+
+
+def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFacts:
+    """The facts about a data set, or about one that is only described by its size.
+
+    Args:
+        dataset: The data; None if ``spec.data.examples`` says how much there would be.
+        spec: For the task, the stated size and the user's word on the domain.
+        model: Its tokenizer measures lengths.
+
+    Raises:
+        DataError: There is neither data nor a number of examples.
+    """
+    if dataset is None:
+        return _imagined(spec)
+    written = spec.task == "classification" and spec.training.classes_by == "generate"
+    spoken = written or dataset.format not in ("text-label", "text")
+    measure = ruler(model, code=spec.task == "code", conversations=spoken)
+    return DataFacts(
+        path=dataset.path,
+        format=dataset.format,
+        format_evidence=dataset.evidence,
+        columns=dataset.columns,
+        rows=dataset.rows,
+        train_rows=len(dataset.splits["train"]),
+        splits=_splits(dataset),
+        fingerprint=dataset.fingerprint,
+        lengths=lengths(_as_asked(dataset) if written else dataset, measure),
+        labels=_labels(dataset),
+        duplicate_rows=dataset.duplicates,
+        empty_rows=dataset.empties,
+        leaked_rows=dataset.leaked,
+        conflicting_rows=dataset.conflicting,
+        encoding_problems=dataset.encoding_problems,
+        pretemplated=dataset.templated,
+        domain=domain_facts(sample_of(dataset), measure, spec.aim),
+        warnings=dataset.warnings,
+    )
+
+
+def _as_asked(dataset: Dataset) -> Dataset:
+    """Texts with classes as the conversations in which a language model names the class."""
+    return replace(
+        dataset,
+        splits={
+            split: tuple(
+                replace(row, text="", messages=class_turns(row, dataset.labels)) for row in rows
+            )
+            for split, rows in dataset.splits.items()
+        },
+    )
+
+
+def _imagined(spec: Spec) -> DataFacts:
+    rows = spec.data.examples
+    if rows is None:
+        raise DataError(
+            "neither data nor a number of examples was given",
+            fix="Give --data PATH, or --examples N to plan without data.",
+            where="data",
+        )
+    rows = min(rows, spec.data.max_rows or rows)
+    held_out = spec.data.validation_fraction + spec.data.test_fraction
+    stated = spec.aim.domain_distance
+    domain = DomainFacts(distance=stated, decided_by="user") if stated else DomainFacts()
+    return DataFacts(rows=rows, train_rows=max(1, round(rows * (1 - held_out))), domain=domain)
+
+
+def _splits(dataset: Dataset) -> tuple[SplitFacts, ...]:
+    return tuple(
+        SplitFacts(name=name, rows=len(rows), origin=dataset.origins[name], sha256=_digest(rows))
+        for name, rows in dataset.splits.items()
+    )
+
+
+def _digest(examples: Iterable[Example]) -> str:
+    """SHA-256 of the sorted content hashes: the same for the same rows in any order."""
+    sha = hashlib.sha256()
+    for content in sorted(example.content_hash() for example in examples):
+        sha.update(content.encode())
+    return sha.hexdigest()
+
+
+def _labels(dataset: Dataset) -> tuple[LabelCount, ...]:
+    rows = Counter(example.label for split in dataset.splits.values() for example in split)
+    return tuple(LabelCount(label=label, rows=rows[label]) for label in dataset.labels)

@@ -1,0 +1,1 @@
+"""Facts of the machine: its GPUs, and what was measured on it."""

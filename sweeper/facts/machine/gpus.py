@@ -1,0 +1,122 @@
+"""The table of GPUs, and which of them a name means. Knows nothing about this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from statistics import median
+
+import yaml
+from pydantic import Field, ValidationError
+
+from sweeper.artifact import Record
+from sweeper.errors import UsageError, near_match
+from sweeper.facts.models.catalogue import YAML_LOADER
+from sweeper.resources import search_spaces
+
+_NOISE = {
+    *("nvidia", "geforce", "tesla", "quadro", "amd", "instinct", "radeon", "ati", "gpu"),
+    *("graphics", "card", "generation", "hbm2", "hbm2e", "hbm3", "hbm3e", "edition", "founders"),
+}
+"""Words that say who made a card or what it is built of, but not which card it is."""
+
+
+class Gpu(Record):
+    """What one device has and can do; see ``search_spaces/hardware.yaml`` for units."""
+
+    name: str
+    memory_gib: float = Field(gt=0)
+    bandwidth: float = Field(gt=0)
+    bf16_tflops: float | None = Field(gt=0)
+    fp32_tflops: float = Field(gt=0)
+    watts: float | None = Field(None, gt=0)
+    also: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=1)
+def table() -> Mapping[str, Gpu]:
+    """All known GPUs by name.
+
+    Raises:
+        UsageError: The file cannot be read or an entry holds a mistake.
+    """
+    path = search_spaces() / "hardware.yaml"
+    try:
+        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER)
+        return {name: Gpu(name=name, **fields) for name, fields in entries.items()}
+    except (OSError, yaml.YAMLError, ValidationError, TypeError, AttributeError) as error:
+        raise UsageError(f"the table of GPUs cannot be read ({error})", where=str(path)) from error
+
+
+def words(name: str) -> frozenset[str]:
+    """The words of a name that tell cards apart.
+
+    >>> sorted(words("NVIDIA A100-SXM4-80GB"))
+    ['80gb', 'a100', 'sxm']
+    """
+    text = re.sub(r"(\d+)\s*gi?b\b", r" \1gb ", name.lower())
+    text = re.sub(r"\b(rtx|gtx|rx)(\d)", r"\1 \2", text)  # RTX4090
+    text = re.sub(r"(\d{4})(ti|super)\b", r"\1 \2", text)  # 4070Ti
+    text = re.sub(r"\bsxm\d\b", "sxm", text)
+    return frozenset(re.findall(r"[a-z0-9]+", text)) - _NOISE
+
+
+def find(name: str) -> Gpu | None:
+    """The GPU that a name means: all words given, and no more words of its own than any other.
+
+    Raises:
+        UsageError: Several GPUs are meant equally.
+    """
+    asked = words(name)
+    surplus: dict[str, int] = {}
+    for gpu in table().values():
+        for known in (gpu.name, *gpu.also):
+            if asked and asked <= words(known):
+                extra = len(words(known) - asked)
+                surplus[gpu.name] = min(extra, surplus.get(gpu.name, extra))
+    best = [known for known, extra in surplus.items() if extra == min(surplus.values())]
+    if len(best) > 1:
+        raise UsageError(
+            f"{name!r} may be any of {', '.join(best)}", fix="Name one of them.", where="--gpu"
+        )
+    return table()[best[0]] if best else None
+
+
+def named(name: str) -> Gpu:
+    """The GPU of that name.
+
+    Raises:
+        UsageError: It is unknown (the nearest is named) or ambiguous.
+    """
+    gpu = find(name)
+    if gpu is None:
+        hint = near_match(name, table())
+        some = f"RTX 4090, L4, A100 80GB, H100 and {len(table()) - 4} others (hardware.yaml)"
+        hint = f"{hint} " if hint.startswith("Did") else f"Known are {some}. "
+        raise UsageError(
+            f"the GPU {name!r} is not in the table",
+            fix=f"{hint}Or state its memory alone: --gpu-memory GIB.",
+            where="--gpu",
+        )
+    return gpu
+
+
+def typical(memory_gib: float) -> tuple[Gpu, int]:
+    """A card of this memory with the median speed of those that come nearest, and how many.
+
+    Cards without bfloat16 are set aside: they are six years old.
+    """
+    modern = [gpu for gpu in table().values() if gpu.bf16_tflops is not None]
+    nearest = min(abs(gpu.memory_gib - memory_gib) for gpu in modern)
+    # A "24 GB" card reports 22.5 to 24 GiB.
+    alike = [gpu for gpu in modern if abs(gpu.memory_gib - memory_gib) <= nearest + 2]
+    gpu = Gpu(
+        name=f"{memory_gib:g} GiB GPU",
+        memory_gib=memory_gib,
+        bandwidth=median(gpu.bandwidth for gpu in alike),
+        bf16_tflops=median(gpu.bf16_tflops or 0 for gpu in alike),
+        fp32_tflops=median(gpu.fp32_tflops for gpu in alike),
+        watts=median(known) if (known := [gpu.watts for gpu in alike if gpu.watts]) else None,
+    )
+    return gpu, len(alike)

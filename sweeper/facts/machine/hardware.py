@@ -1,0 +1,106 @@
+"""Facts about the machine that trials run on: stated by the user, else detected, else this CPU."""
+
+from __future__ import annotations
+
+from sweeper.errors import UsageError
+from sweeper.facts.machine import calibration, gpus
+from sweeper.facts.machine.detect import DetectedGpu, detected_gpus, processor
+from sweeper.facts.machine.gpus import Gpu
+from sweeper.facts.record import HardwareFacts
+from sweeper.spec import HardwareSpec
+
+
+def hardware_facts(spec: HardwareSpec) -> HardwareFacts:
+    """The machine of a spec. What is stated wins over what is detected.
+
+    Raises:
+        UsageError: A GPU is unknown or ambiguous, or GPUs are asked for where there are none.
+    """
+    if spec.gpu is not None:
+        gpu = gpus.named(spec.gpu)
+        return _stated(spec, gpu, gpu.name, spec.gpu_memory_gib or gpu.memory_gib)
+    if spec.gpu_memory_gib is not None:
+        gpu, cards = gpus.typical(spec.gpu_memory_gib)
+        name = f"{gpu.name} (median speed of {cards} such cards)"
+        return _stated(spec, gpu, name, spec.gpu_memory_gib)
+    if found := detected_gpus():
+        return _detected(spec, found)
+    if spec.gpus is not None or spec.nodes > 1:
+        raise UsageError(
+            "GPUs are asked for, but this machine shows none",
+            fix="Say which: --gpu NAME or --gpu-memory GIB. On a CPU, leave --gpus out.",
+            where="--gpus" if spec.gpus is not None else "--nodes",
+        )
+    return _this_cpu()
+
+
+def needs_calibration(facts: HardwareFacts) -> bool:
+    """Whether trials will run on this processor and nobody has measured it yet."""
+    return facts.device == "cpu" and facts.detected and facts.calibrated is None
+
+
+def _stated(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float) -> HardwareFacts:
+    return HardwareFacts(
+        device="cuda",
+        name=name,
+        detected=False,
+        gpus=(spec.gpus or 1) * spec.nodes,
+        nodes=spec.nodes,
+        memory_gib=memory_gib,
+        bf16=gpu.bf16_tflops is not None,
+        bandwidth_gb_per_second=gpu.bandwidth,
+        bf16_tflops=gpu.bf16_tflops,
+        fp32_tflops=gpu.fp32_tflops,
+        price_per_gpu_hour=spec.price_per_gpu_hour,
+        watts=gpu.watts,
+    )
+
+
+def _detected(spec: HardwareSpec, found: tuple[DetectedGpu, ...]) -> HardwareFacts:
+    """GPUs of this machine. Where they differ, the smallest decides what fits."""
+    device = min(found, key=lambda gpu: gpu.memory_gib)
+    gpu, name = _in_table(device), device.name
+    if gpu is None:
+        gpu, cards = gpus.typical(device.memory_gib)
+        name = f"{name} (median speed of {cards} cards with that memory)"
+    cpu = processor()
+    facts = _stated(spec, gpu, name, device.memory_gib)
+    return facts.model_copy(
+        update={
+            "detected": True,
+            "gpus": (spec.gpus or len(found)) * spec.nodes,
+            "bf16": device.bf16,
+            "bf16_tflops": gpu.bf16_tflops if device.bf16 else None,
+            "cpu_cores": cpu.cores,
+            "ram_gib": cpu.memory_gib,
+        }
+    )
+
+
+def _in_table(device: DetectedGpu) -> Gpu | None:
+    try:
+        return gpus.find(device.name)
+    except UsageError:  # a driver's name that fits several cards
+        return None
+
+
+def _this_cpu() -> HardwareFacts:
+    """This processor.
+
+    Speeds are known where ``python -m sweeper.training.probes.calibrate`` measured.
+    """
+    cpu = processor()
+    measured = calibration.read(cpu.name, cpu.cores)
+    return HardwareFacts(
+        device="cpu",
+        name=cpu.name,
+        detected=True,
+        gpus=0,
+        memory_gib=cpu.memory_gib,
+        bf16=cpu.bf16,
+        fp32_tflops=measured.fp32_gflops / 1000 if measured else None,
+        calibrated=measured.when if measured else None,
+        bandwidth_gb_per_second=measured.bandwidth_gb_per_second if measured else None,
+        cpu_cores=cpu.cores,
+        ram_gib=cpu.memory_gib,
+    )

@@ -1,0 +1,138 @@
+"""What trainings on this machine took, kept in the cache folder: a line of JSON for each.
+
+Only appended to, so that any number of workers write at once; a line that is damaged is skipped.
+Knows nothing of torch or of any formula.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+
+from pydantic import ValidationError
+
+from sweeper.cache import home
+from sweeper.facts.machine.calibration import versions
+from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
+
+# A line has about 500 bytes: the last thousand trainings, read in milliseconds.
+_TAIL_BYTES = 512 * 1024
+# Stands in the facts behind the name of a card that no table holds; torch knows the name alone.
+_REMARK = " (median speed of "
+# So many set-ups of the models in question may enter a plan's facts.
+MOST = 40
+_MEDIANS = ("seconds_per_step", "seconds_per_item", "peak_gib", "reserved_gib")
+_NOT_SETUP = {*_MEDIANS, "trainings", "when"}
+
+
+# What the architecture is, whatever its weights and its name.
+_SHAPE = (
+    "model_type", "parameters", "layers", "hidden_size", "attention_heads", "key_value_heads",
+    "head_dim", "intermediate_size", "vocabulary_size", "tied_embeddings", "gated_mlp", "moe",
+    "mla",
+)  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def shape_of(model: ModelFacts) -> str:
+    """A digest of the model's architecture."""
+    text = "|".join(str(getattr(model, name)) for name in _SHAPE)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def path_of(device: str, cores: int) -> Path:
+    """Where the measurements of such a device lie.
+
+    Args:
+        device: Its name: the processor's or the GPU's.
+        cores: That a training used; 0 on a GPU.
+    """
+    card = device.partition(_REMARK)[0]
+    key = hashlib.sha256(f"{card}|{cores}".encode()).hexdigest()[:16]
+    return home() / "measured" / f"{key}.jsonl"
+
+
+def append(found: Measured, device: str, cores: int) -> Path:
+    """Add one measurement; returns where.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    path = path_of(device, cores)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = (found.model_dump_json(exclude_defaults=True) + "\n").encode()
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            line = b"\n" + line  # a writer was killed in the middle of its line
+        os.write(handle, line)
+    finally:
+        os.close(handle)
+    return path
+
+
+def read(device: str, cores: int) -> tuple[Measured, ...]:
+    """What was measured with the installed versions, a record a set-up, the newest first."""
+    try:
+        with path_of(device, cores).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            lines = file.read().splitlines()
+    except OSError:
+        return ()
+    found = [one for line in lines if (one := _parsed(line)) is not None]
+    return _grouped(one for one in found if one.versions == versions())
+
+
+def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> HardwareFacts:
+    """The hardware with what trained on it before, of these models' architectures.
+
+    Hardware that was stated and not detected has no past here.
+    """
+    if not hardware.detected:
+        return hardware
+    cores = (hardware.cpu_cores or 1) if hardware.device == "cpu" else 0
+    found = read(hardware.name, cores)
+    if not found:
+        return hardware
+    wanted = {shape_of(model) for model in models}
+    chosen = tuple(one for one in found if one.shape in wanted)[:MOST]
+    return hardware.model_copy(update={"measured": chosen})
+
+
+def _parsed(line: bytes) -> Measured | None:
+    try:
+        return Measured.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _grouped(lines: Iterable[Measured]) -> tuple[Measured, ...]:
+    """One record for all trainings of one set-up, with their medians."""
+    groups: dict[str, list[Measured]] = {}
+    for one in lines:
+        key = one.model_dump_json(exclude=_NOT_SETUP)
+        groups.setdefault(key, []).append(one)
+    merged = [_merged(group) for group in groups.values()]
+    return tuple(sorted(merged, key=lambda m: (m.when, m.model_dump_json()), reverse=True))
+
+
+def _merged(group: list[Measured]) -> Measured:
+    known = {
+        name: [value for one in group if (value := getattr(one, name)) is not None]
+        for name in _MEDIANS
+    }
+    return group[-1].model_copy(
+        update={
+            **{name: float(f"{median(v):.4g}") if v else None for name, v in known.items()},
+            "trainings": sum(one.trainings for one in group),
+            "when": max(one.when for one in group),
+        }
+    )

@@ -1,0 +1,244 @@
+"""The shape of a model from its ``config.json``: the same words for every family.
+
+Reads a dictionary. Knows no files, no weights and no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sweeper.errors import ModelError
+from sweeper.facts.models.families import (
+    FAMILIES,
+    HYBRIDS,
+    WITHOUT_ATTENTION,
+    Family,
+    Flag,
+    Kind,
+)
+from sweeper.facts.record import LatentAttention, MixtureOfExperts
+
+Config = Mapping[str, object]
+
+SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "hidden_size": ("n_embd", "d_model", "dim", "n_embed"),
+    "num_hidden_layers": ("n_layer", "num_layers", "n_layers"),
+    "num_attention_heads": ("n_head", "num_heads", "n_heads", "attention_heads"),
+    "num_key_value_heads": ("num_kv_heads", "n_head_kv"),
+    "intermediate_size": ("n_inner", "ffn_dim", "d_ff", "hidden_dim", "ffn_hidden_size"),
+    "max_position_embeddings": ("n_positions", "max_seq_len", "seq_length"),
+    "head_dim": ("d_kv",),
+    "num_experts": ("num_local_experts", "n_routed_experts"),
+    "dtype": ("torch_dtype",),
+}
+"""The name used here, and what older families call it."""
+
+_UNKNOWN = Family()
+"""An unknown family is taken for a modern decoder: gated, RMSNorm, no biases."""
+
+_UNUSUAL = ("qk_layernorm", "use_qk_norm", "add_cross_attention")
+"""Options that add parameters which are not counted here; with one of them, a count is inexact."""
+
+
+class Settings:
+    """Values of a ``config.json``, under one name each, with the family's defaults behind them."""
+
+    def __init__(self, config: Config, where: str = "") -> None:
+        inner = config.get("text_config")
+        self.is_part = isinstance(inner, Mapping)
+        self.config: Config = {**config, **inner} if isinstance(inner, Mapping) else config
+        self.where = where
+        self.model_type = str(self.config.get("model_type") or "unknown")
+        known = FAMILIES.get(self.model_type)
+        self.family = known or _UNKNOWN
+        self.known = known is not None
+
+    def get(self, name: str) -> object:
+        """A value under its own name or a synonym; null counts as missing."""
+        for source in (self.config, self.family.defaults):
+            for key in (name, *SYNONYMS.get(name, ())):
+                if source.get(key) is not None:
+                    return source[key]
+        return None
+
+    def number(self, name: str, default: int | None = None) -> int:
+        """A whole number.
+
+        Raises:
+            ModelError: It is missing and has no default, or is not a number.
+        """
+        value = self.get(name)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ModelError(
+                f"config.json does not say {name}" if value is None else f"{name} is {value!r}",
+                why=f"Without it nothing can be computed for model type {self.model_type!r}.",
+                fix="Is this the configuration of a language model, as transformers writes it?",
+                where=self.where,
+            )
+        return value
+
+    def size(self, name: str, default: int | None = None) -> int:
+        """A number of things there must be at least one of.
+
+        Raises:
+            ModelError: It is missing and has no default, or is not a number above zero.
+        """
+        value = self.number(name, default)
+        if value < 1:
+            raise ModelError(f"{name} is {value}", why="It must be at least 1.", where=self.where)
+        return value
+
+    def flag(self, flag: Flag) -> bool:
+        return bool(self.get(flag)) if isinstance(flag, str) else flag
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shape of one model.
+
+    Args:
+        settings: What it was read from, with the family's peculiarities.
+        countable: Its family is known, so that parameters can be counted exactly.
+        attention_only: Every layer is attention and a feed-forward block; where some are state
+            spaces, recurrences or convolutions, they are counted as if they were.
+    """
+
+    settings: Settings
+    model_type: str
+    kind: Kind
+    layers: int
+    hidden_size: int
+    attention_heads: int
+    key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocabulary_size: int
+    context_length: int
+    tied_embeddings: bool
+    gated_mlp: bool
+    parallel_blocks: bool
+    moe: MixtureOfExperts | None
+    mla: LatentAttention | None
+    dtype: str
+    countable: bool
+    attention_only: bool
+
+
+def architecture(config: Config, where: str = "") -> Architecture:
+    """The shape that a configuration describes.
+
+    Raises:
+        ModelError: A width, the number of layers or the vocabulary is missing, or the model is no
+            transformer.
+    """
+    settings = Settings(config, where)
+    _check_kind(settings)
+    family = settings.family
+    hidden = settings.size("hidden_size")
+    heads = settings.size("num_attention_heads")
+    layers = settings.size("num_hidden_layers")
+    intermediate = settings.size("intermediate_size", 4 * hidden)
+    context = settings.size("max_position_embeddings", 2048)
+    return Architecture(
+        settings=settings,
+        model_type=settings.model_type,
+        kind=_kind(settings),
+        layers=layers,
+        hidden_size=hidden,
+        attention_heads=heads,
+        key_value_heads=_key_value_heads(settings, heads),
+        head_dim=settings.size("head_dim", max(1, hidden // heads)),
+        intermediate_size=intermediate,
+        vocabulary_size=settings.size("vocab_size"),
+        context_length=context - family.reserved_positions,
+        tied_embeddings=settings.flag("tie_word_embeddings"),
+        gated_mlp=family.gated or "gated" in str(settings.get("feed_forward_proj")),
+        parallel_blocks=settings.flag(family.parallel),
+        moe=_experts(settings, layers, intermediate),
+        mla=_latent_attention(settings),
+        dtype=str(settings.get("dtype") or "float32").removeprefix("torch."),
+        countable=settings.known
+        and family.exact
+        and not settings.is_part
+        and not any(settings.get(option) for option in _UNUSUAL),
+        attention_only=settings.model_type not in HYBRIDS,
+    )
+
+
+def _check_kind(settings: Settings) -> None:
+    """Refuse what would be counted wrongly from end to end."""
+    name = settings.model_type
+    if name in WITHOUT_ATTENTION:
+        raise ModelError(
+            f"{name} is not a transformer",
+            why="Its layers have no attention, and neither memory nor methods are known for them.",
+            fix="Choose a transformer: a decoder for text, an encoder for classification.",
+            where=settings.where,
+        )
+    if not settings.known and settings.get("is_encoder_decoder"):
+        raise ModelError(
+            f"{name} is an encoder-decoder of a family that is not known here",
+            why="Of encoder-decoders only T5's shape is known, and none is trained.",
+            fix="Choose a decoder for text, or an encoder for classification.",
+            where=settings.where,
+        )
+
+
+def _kind(settings: Settings) -> Kind:
+    if settings.known:
+        return settings.family.kind
+    architectures = settings.get("architectures")
+    names = " ".join(map(str, architectures)) if isinstance(architectures, list) else ""
+    return "encoder" if "MaskedLM" in names or "ForPreTraining" in names else "decoder"
+
+
+def _key_value_heads(settings: Settings, heads: int) -> int:
+    if settings.model_type == "gpt_bigcode":
+        return 1 if settings.get("multi_query") else heads
+    if settings.model_type == "falcon" and not settings.get("new_decoder_architecture"):
+        return 1 if settings.get("multi_query") else heads
+    return settings.size("num_key_value_heads", heads)
+
+
+def _experts(settings: Settings, layers: int, intermediate: int) -> MixtureOfExperts | None:
+    if settings.get("num_experts") is None:
+        return None
+    width = settings.size("moe_intermediate_size", intermediate)
+    shared = settings.number("n_shared_experts", 0) * width
+    return MixtureOfExperts(
+        experts=settings.size("num_experts"),
+        experts_per_token=settings.size("num_experts_per_tok", 1),
+        intermediate_size=width,
+        shared_intermediate_size=settings.number("shared_expert_intermediate_size", shared),
+        layers=_sparse_layers(settings, layers),
+    )
+
+
+def _sparse_layers(settings: Settings, layers: int) -> int:
+    """Layers with experts: all but the first ones (DeepSeek), or every n-th but some (Qwen)."""
+    step = settings.size("decoder_sparse_step", 1)
+    dense = settings.get("mlp_only_layers")
+    excepted = dense if isinstance(dense, list) else []
+    first = settings.number("first_k_dense_replace", 0)
+    return sum(
+        layer >= first and layer not in excepted and (layer + 1) % step == 0
+        for layer in range(layers)
+    )
+
+
+def _latent_attention(settings: Settings) -> LatentAttention | None:
+    if settings.get("kv_lora_rank") is None:
+        return None
+    # DeepSeek-V2-Lite writes null where it means "no low rank for queries", which is not
+    # the same as leaving the field out.
+    stated = settings.config.get("q_lora_rank", settings.family.defaults.get("q_lora_rank"))
+    return LatentAttention(
+        q_lora_rank=stated if isinstance(stated, int) else None,
+        kv_lora_rank=settings.size("kv_lora_rank"),
+        qk_nope_head_dim=settings.size("qk_nope_head_dim", 128),
+        qk_rope_head_dim=settings.size("qk_rope_head_dim", 64),
+        v_head_dim=settings.size("v_head_dim", 128),
+    )

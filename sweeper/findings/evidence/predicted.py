@@ -1,0 +1,98 @@
+"""What the plan had foreseen beside what was measured: seconds of trials and the sweep, peaks.
+
+Knows the plan and the results; corrects nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+
+from sweeper.findings.record import Prediction
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.rows import is_full, known, trial_seconds
+from sweeper.hyperparameters import BATCH, TARGET_MODULES
+from sweeper.memory.estimate import trial_gib
+from sweeper.plan import Candidate
+
+
+def predictions(run: RunFiles) -> tuple[Prediction, ...]:
+    """Every figure of the plan that this run has measured too."""
+    found = [*_sweep(run)]
+    for candidate in run.plan.candidates:
+        trials = [
+            trial
+            for trial in run.trials
+            if (trial.config.strategy, trial.config.model) == (candidate.strategy, candidate.model)
+        ]
+        full = [trial for trial in trials if is_full(trial, run.plan.budget.rungs)]
+        found += [*_seconds(candidate, full), *_memory(candidate, trials)]
+    return tuple(found)
+
+
+def _sweep(run: RunFiles) -> Iterator[Prediction]:
+    planned, took = run.plan.budget.sweep, run.status.get("seconds")
+    ended = run.status.get("phase") == "complete"
+    if planned is None or not ended or not isinstance(took, int | float) or took <= 0:
+        return
+    yield Prediction(
+        what="sweep",
+        unit="s",
+        predicted=planned.seconds,
+        low=planned.low,
+        high=planned.high,
+        actual=float(took),
+        trials=len([trial for trial in run.trials if trial.result]),
+    )
+
+
+def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Prediction]:
+    """Full trials; those of the default's batch and modules where there are any."""
+    alike = [trial for trial in full if _timed(trial) == _timed_default(candidate)]
+    chosen = alike or full
+    took = [s for trial in chosen if (s := trial_seconds(trial)) is not None and s > 0]
+    if not took:
+        return
+    planned = candidate.duration
+    yield Prediction(
+        what="trial",
+        strategy=candidate.strategy,
+        unit="s",
+        predicted=planned.seconds,
+        low=planned.low,
+        high=planned.high,
+        actual=statistics.median(took),
+        trials=len(took),
+    )
+
+
+def _timed(trial: TrialFiles) -> tuple[object, ...]:
+    return tuple(trial.config.parameters.get(name) for name in (BATCH, TARGET_MODULES))
+
+
+def _timed_default(candidate: Candidate) -> tuple[object, ...]:
+    defaults = candidate.defaults()
+    return tuple(defaults.get(name) for name in (BATCH, TARGET_MODULES))
+
+
+def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Prediction]:
+    """The highest peak, as a trial measures it: allocated on a GPU, a process's growth on a CPU."""
+    peaks = [
+        peak
+        for trial in trials
+        if trial.result and (peak := known(trial.result.peak_memory_gib)) is not None
+    ]
+    if not peaks:
+        return
+    planned = candidate.memory
+    beside = planned.peak_gib - trial_gib(planned)
+    yield Prediction(
+        what="memory",
+        strategy=candidate.strategy,
+        unit="GiB",
+        predicted=planned.peak_gib - beside,
+        low=max(0.0, planned.low_gib - beside),
+        high=planned.high_gib - beside,
+        actual=max(peaks),
+        trials=len(peaks),
+    )

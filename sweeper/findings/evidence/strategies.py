@@ -1,0 +1,145 @@
+"""Full or LoRA (or other)? Each strategy over all of its trials, and one's share of another's."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+
+from sweeper.declared.traits import find
+from sweeper.evaluation.significance import Scores, ratio
+from sweeper.findings.evidence.gains import best_of, loss_interval, strategies_of
+from sweeper.findings.figures import Interval, Metric
+from sweeper.findings.record import QualityShare, StrategySummary
+from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.rows import finite, is_full, known, trial_seconds
+from sweeper.findings.study.scores import (
+    interval,
+    test_scores,
+    trial_name,
+    untrained_losses,
+    validation_losses,
+    validation_scores,
+)
+from sweeper.memory.estimate import trial_gib
+
+
+def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
+    """One line for each strategy, in the plan's order."""
+    tested: dict[str, Interval | None] = {}
+    for finalist in finalists(run):
+        tested.setdefault(finalist.strategy, finalist.test_score)
+    return tuple(_summary(run, name, tested.get(name)) for name in strategies_of(run))
+
+
+def _summary(run: RunFiles, strategy: str, test: Interval | None) -> StrategySummary:
+    trials = [trial for trial in run.trials if trial.config.strategy == strategy]
+    states = Counter(
+        trial.result.state if trial.result else "FAIL" if trial.unreadable else ""
+        for trial in trials
+    )
+    best = best_of(run, strategy)
+    ended = [t for t in trials if t.completed]
+    full = [t for t in ended if is_full(t, run.plan.budget.rungs)]
+    whole = [s for t in full or ended if (s := trial_seconds(t)) is not None]
+    used = [s for t in trials if (s := trial_seconds(t)) is not None]
+    peaks = [p for t in trials if t.result and (p := known(t.result.peak_memory_gib)) is not None]
+    planned = next((c for c in run.plan.candidates if c.strategy == strategy), None)
+    return StrategySummary(
+        strategy=strategy,
+        complete=states["COMPLETE"],
+        pruned=states["PRUNED"],
+        failed=states["FAIL"],
+        best_trial=best.config.number if best else None,
+        best_loss=best.loss if best else None,
+        best_interval=loss_interval(best) if best else None,
+        best_metrics=finite(best.result.metrics) if best and best.result else {},
+        best_seconds=trial_seconds(best) if best else None,
+        test_score=test,
+        seconds_per_trial=statistics.median(whole) if whole else None,
+        total_seconds=math.fsum(used),
+        peak_memory_gib=max(peaks, default=None),
+        predicted_memory_gib=trial_gib(planned.memory) if planned else None,
+        predicted_seconds=planned.seconds_per_trial if planned else None,
+        trainable_share=_trainable_share(best),
+    )
+
+
+def _trainable_share(best: TrialFiles | None) -> float | None:
+    result = best.result if best else None
+    if result is None or not result.total_parameters or result.trainable_parameters is None:
+        return None
+    return result.trainable_parameters / result.total_parameters
+
+
+def quality_share(run: RunFiles) -> QualityShare | None:
+    """LoRA's share of full fine-tuning's quality on the same items, with its interval.
+
+    More exactly: of the first strategy of the plan with low-rank updates on a base that is not
+    quantised, against the first that trains the base.
+    Best against best of each: on the test split where both were scored there, else on validation.
+    For a loss, quality is how far it lies under the untrained model's; without that model's loss
+    on the same items no share is stated.
+    """
+    known = [traits for one in run.plan.candidates if (traits := find(one.strategy))]
+    low_rank = [one.name for one in known if one.adds == "low-rank" and one.quantization is None]
+    full = [one.name for one in known if one.trains_base]
+    if not low_rank or not full:
+        return None
+    one, other = best_of(run, low_rank[0]), best_of(run, full[0])
+    if one is None or other is None:
+        return None
+    tests = test_scores(run)
+    names = [trial_name(trial.config.number) for trial in (one, other)]
+    metric = headline(run.plan.facts, run.seal)
+    floor = None if metric.higher_is_better else tests.by_name.get("zero_shot")
+    if all(name in tests.by_name for name in names):
+        above, below = tests.by_name[names[0]], tests.by_name[names[1]]
+        if metric.higher_is_better or floor is not None:
+            return _share(one, other, above, below, floor, metric, split="test")
+    if metric.higher_is_better:
+        seen, whole, floor = validation_scores(one), validation_scores(other), None
+    else:
+        seen, whole, floor = validation_losses(one), validation_losses(other), untrained_losses(run)
+    if seen is None or whole is None or (floor is None and not metric.higher_is_better):
+        return None
+    return _share(one, other, seen, whole, floor, metric, split="validation")
+
+
+def _share(
+    one: TrialFiles,
+    other: TrialFiles,
+    above: Scores,
+    below: Scores,
+    floor: Scores | None,
+    metric: Metric,
+    *,
+    split: str,
+) -> QualityShare | None:
+    try:
+        estimate = ratio(above, below, floor)
+    except ValueError:  # different items, or full is no better than the untrained model
+        return None
+    return QualityShare(
+        first=one.config.strategy,
+        second=other.config.strategy,
+        first_trial=one.config.number,
+        second_trial=other.config.number,
+        share=interval(estimate, _share_bounds(metric, below, floor)),
+        split="test" if split == "test" else "validation",
+    )
+
+
+def _share_bounds(metric: Metric, whole: Scores, floor: Scores | None) -> Bounds:
+    """The share that a model without a mistake would reach: there is no larger one.
+
+    Of an accuracy of 80% that is 125%, and of a loss what a loss of 0 lies under the untrained
+    model's. A worse loss than the untrained model's is a share under 0.
+    """
+    if floor is None:
+        low, high = score_bounds(metric)
+        return low, high / whole.mean
+    step = floor.mean - whole.mean
+    return (-math.inf, floor.mean / step) if step > 0 else UNBOUNDED

@@ -1,0 +1,1 @@
+"""The trials of a run as findings read them."""

@@ -1,0 +1,68 @@
+"""The configurations that were trained again, with their figures over all of their seeds."""
+
+from __future__ import annotations
+
+import math
+
+from sweeper.evaluation.significance import mean_interval, t_interval
+from sweeper.findings.figures import Interval
+from sweeper.findings.record import Finalist, SeedScore
+from sweeper.findings.study.metric import LOSS, Bounds, bounded, headline, score_bounds
+from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
+from sweeper.findings.study.rows import finite, known, trial_seconds
+from sweeper.findings.study.scores import TestScores, interval, test_scores, trial_name
+
+
+def finalists(run: RunFiles) -> tuple[Finalist, ...]:
+    """The finalists in the order that validation gave them before the test was opened."""
+    tests = test_scores(run)
+    ordered = _order(run)
+    bounds = score_bounds(headline(run.plan.facts, run.seal))
+    return tuple(
+        _finalist(trial, place, tests, bounds) for place, trial in enumerate(ordered, start=1)
+    )
+
+
+def _order(run: RunFiles) -> list[TrialFiles]:
+    """As the seal fixed it; before that, the confirmed trials by their mean validation loss."""
+    if run.seal:
+        found = [run.trial(number) for number in run.seal.order]
+        return [trial for trial in found if trial is not None and trial.completed]
+    confirmed = [trial for trial in run.completed if trial.seeds]
+    return sorted(confirmed, key=lambda trial: (_mean_loss(trial), trial.config.number))
+
+
+def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) -> Finalist:
+    number, name = trial.config.number, trial_name(trial.config.number)
+    trainings = [run for run in trial.trainings() if _loss(run) is not None]
+    mean, low, high = t_interval([loss for run in trainings if (loss := _loss(run)) is not None])
+    scores = tests.by_name.get(name)
+    peaks = [peak for run in trainings if (peak := known(run.result.peak_memory_gib)) is not None]
+    return Finalist(
+        trial=number,
+        strategy=trial.config.strategy,
+        order=place,
+        parameters={key: trial.config.parameters[key] for key in sorted(trial.config.parameters)},
+        seeds=tuple(
+            SeedScore(
+                seed=run.seed,
+                validation_loss=_loss(run) or 0.0,
+                test_score=tests.by_seed.get((number, run.seed)),
+            )
+            for run in trainings
+        ),
+        validation_loss=bounded(Interval(value=mean, low=low, high=high, n=len(trainings)), LOSS),
+        test_score=interval(mean_interval(scores), bounds) if scores else None,
+        test_metrics=finite(tests.metrics.get(name, {})),
+        peak_memory_gib=max(peaks, default=None),
+        seconds=trial_seconds(trial) or 0.0,
+    )
+
+
+def _loss(run: SeedRun) -> float | None:
+    return known(run.result.validation_loss)
+
+
+def _mean_loss(trial: TrialFiles) -> float:
+    losses = [loss for run in trial.trainings() if (loss := _loss(run)) is not None]
+    return math.fsum(losses) / len(losses)

@@ -1,0 +1,223 @@
+"""A run as it lies on disk, read into memory: whatever is there, and never an error for a gap.
+
+A sweep is read while it is being written and after it was killed, so that a missing or half
+written file of a trial is a state, not a fault. Only a run without a plan is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeper.artifact import Artifact
+from sweeper.errors import UsageError
+from sweeper.findings.study.model_strategy_pairs import by_pair
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.trials import (
+    AttemptEnd,
+    BaselineResult,
+    RungReport,
+    TestSeal,
+    TrialConfig,
+    TrialResult,
+)
+
+A = TypeVar("A", bound=Artifact)
+
+
+@dataclass(frozen=True)
+class ValidationItems:
+    """Validation losses and headline scores of single items, in item order. Shape (items,).
+
+    ``weights`` are what an item counts in the validation loss: 1, or tokens of its answer.
+    """
+
+    losses: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One training of a configuration that has ended."""
+
+    seed: int
+    result: TrialResult
+    items: ValidationItems | None
+
+
+@dataclass(frozen=True)
+class TrialFiles:
+    """What one trial left.
+
+    ``unreadable`` names a damaged file; ``ended`` are the attempts without a result, by number.
+    """
+
+    config: TrialConfig
+    rungs: tuple[RungReport, ...]
+    result: TrialResult | None
+    items: ValidationItems | None
+    attempts: int
+    seeds: tuple[SeedRun, ...]
+    weights: Path | None
+    unreadable: str = ""
+    ended: tuple[tuple[int, AttemptEnd], ...] = ()
+
+    @property
+    def completed(self) -> bool:
+        """Whether it has a validation loss that can be compared."""
+        loss = self.result.validation_loss if self.result else None
+        return (
+            self.result is not None
+            and self.result.state == "COMPLETE"
+            and loss is not None
+            and bool(np.isfinite(loss))
+        )
+
+    @property
+    def loss(self) -> float:
+        """The validation loss of a completed trial."""
+        assert self.result is not None
+        assert self.result.validation_loss is not None
+        return self.result.validation_loss
+
+    def trainings(self) -> tuple[SeedRun, ...]:
+        """The trial's own training and its confirmation runs, by seed, those that completed."""
+        runs = list(self.seeds)
+        if self.completed and self.result is not None:
+            runs = [run for run in runs if run.seed != self.config.seed]
+            runs.insert(0, SeedRun(self.config.seed, self.result, self.items))
+        return tuple(run for run in runs if run.result.state == "COMPLETE")
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Everything that findings rest on."""
+
+    folder: RunFolder
+    plan: Plan
+    spec_yaml: str
+    trials: tuple[TrialFiles, ...]
+    baselines: tuple[BaselineResult, ...]
+    seal: TestSeal | None
+    status: Mapping[str, Any]
+
+    @property
+    def completed(self) -> tuple[TrialFiles, ...]:
+        """Trials with a validation loss, best first."""
+        done = [trial for trial in self.trials if trial.completed]
+        return tuple(sorted(done, key=lambda trial: (trial.loss, trial.config.number)))
+
+    def trial(self, number: int) -> TrialFiles | None:
+        """The trial of that number, if it left anything."""
+        return next((t for t in self.trials if t.config.number == number), None)
+
+
+def read_run(run: RunFolder) -> RunFiles:
+    """Read a run folder.
+
+    Raises:
+        UsageError: There is no plan, or a newer sweeper wrote it.
+    """
+    plan, pair = by_pair(Plan.read(run.plan))
+    trials = [_trial(run, folder, pair) for folder in _numbered(run.trials)]
+    baselines = [
+        baseline
+        for path in sorted(run.baselines.glob("*.json"))
+        if (baseline := BaselineResult.read_or_none(path)) is not None
+    ]
+    return RunFiles(
+        folder=run,
+        plan=plan,
+        spec_yaml=_text(run.spec),
+        trials=tuple(trial for trial in trials if trial is not None),
+        baselines=tuple(baselines),
+        seal=TestSeal.read_or_none(run.test_seal),
+        status=_mapping(_text(run.status)),
+    )
+
+
+def _trial(
+    run: RunFolder, folder: Path, pair: Callable[[TrialConfig], TrialConfig]
+) -> TrialFiles | None:
+    config = TrialConfig.read_or_none(folder / "config.json")
+    if config is None:
+        return None
+    config = pair(config)
+    result_path = folder / "result.json"
+    result = TrialResult.read_or_none(result_path)
+    attempts = [int(path.name) for path in _numbered(folder / "attempts")]
+    return TrialFiles(
+        config=config,
+        rungs=_rungs(folder / "rungs.jsonl"),
+        result=result,
+        items=read_items(folder, result),
+        attempts=max([config.attempt, *attempts]),
+        seeds=tuple(
+            SeedRun(int(path.name), seed_result, read_items(path, seed_result))
+            for path in _numbered(folder / "seeds")
+            if (seed_result := TrialResult.read_or_none(path / "result.json")) is not None
+        ),
+        weights=folder / "weights" if (folder / "weights").is_dir() else None,
+        unreadable="result.json" if result is None and result_path.is_file() else "",
+        ended=tuple(
+            (number, end)
+            for number in attempts
+            if (end := AttemptEnd.read_or_none(folder / "attempts" / str(number) / "ended.json"))
+        ),
+    )
+
+
+def read_items(folder: Path, result: TrialResult | None) -> ValidationItems | None:
+    """Losses and scores of single validation items, or None where they were not kept."""
+    if result is None or result.item_losses is None:
+        return None
+    fields = _mapping(_text(folder / result.item_losses))
+    try:
+        losses = np.asarray(fields["losses"], dtype=np.float64)
+        scores = np.asarray(fields.get("scores") or fields["losses"], dtype=np.float64)
+        weights = np.asarray(fields.get("weights") or [1.0] * losses.size, dtype=np.float64)
+    except (KeyError, TypeError, ValueError):
+        return None
+    shaped = losses.ndim == 1 and losses.size > 0 and losses.shape == scores.shape == weights.shape
+    usable = shaped and bool(np.isfinite(losses).all() and np.isfinite(weights).all())
+    return ValidationItems(losses, scores, weights) if usable and weights.sum() > 0 else None
+
+
+def _rungs(path: Path) -> tuple[RungReport, ...]:
+    """The whole lines of ``rungs.jsonl``, the last report of each rung, in order of rungs."""
+    found: dict[int, RungReport] = {}
+    for line in _text(path).splitlines():
+        try:
+            report = RungReport.from_json(line)
+        except UsageError:
+            continue  # the line that was being written when the trial was killed
+        found[report.rung] = report
+    return tuple(found[rung] for rung in sorted(found))
+
+
+def _numbered(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _mapping(text: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

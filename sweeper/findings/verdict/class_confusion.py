@@ -1,0 +1,52 @@
+"""Which classes are told apart, and which are taken for each other: of one model, on the test."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sweeper.findings.record import ClassFindings, ClassRow
+from sweeper.findings.redaction import clean
+from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.scores import entries, model_title
+
+
+def class_findings(run: RunFiles, name: str) -> ClassFindings | None:
+    """Precision, recall and F1 of every class, and the confusions.
+
+    Args:
+        run: Its plan names the classes, its seal holds the confusions.
+        name: Of the model, as comparisons call it. Of a trial with several seeds the first
+            training counts, so that items are counted once.
+    """
+    found = [score.confusion for score in entries(run).get(name, ()) if score.confusion]
+    known = run.plan.facts.data.labels
+    if not found or not known:
+        return None
+    # Class numbers are places among the sorted names.
+    labels = sorted(known, key=lambda label: label.label)
+    pairs = found[0]
+    if max(max(true, said) for true, said, _ in pairs) >= len(labels):
+        return None
+    right = {true: count for true, said, count in pairs if true == said}
+    items, chosen = Counter[int](), Counter[int]()
+    for true, said, count in pairs:
+        items[true] += count
+        chosen[said] += count
+    rows = tuple(
+        _row(clean(label.label), label.rows, items[n], chosen[n], right.get(n, 0))
+        for n, label in enumerate(labels)
+    )
+    return ClassFindings(name=name, title=model_title(run, name), classes=rows, confusion=pairs)
+
+
+def _row(label: str, rows: int, items: int, chosen: int, right: int) -> ClassRow:
+    return ClassRow(
+        label=label,
+        rows=rows,
+        items=items,
+        chosen=chosen,
+        right=right,
+        precision=right / chosen if chosen else None,
+        recall=right / items if items else None,
+        f1=2 * right / (items + chosen) if items + chosen else None,
+    )

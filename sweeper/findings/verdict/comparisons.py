@@ -1,0 +1,205 @@
+"""Who is compared with whom on the test split, and what comes of it.
+
+The order of the finalists and the choice among them were fixed on validation; this module only
+reads the score off the opened test split. Items are paired, seeds by t; Holm over the
+finalists (and the default), and by itself over the baselines: those are two questions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sweeper.evaluation.significance import (
+    Estimate,
+    holm,
+    items_to_settle,
+    outcome,
+    paired_difference,
+)
+from sweeper.findings.figures import Comparison, Metric
+from sweeper.findings.record import Finalist
+from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.metric import difference_bounds, headline, loss_metric, margin
+from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.scores import TestScores, interval, test_losses, test_scores, trial_name
+from sweeper.trials import BaselineResult
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The models that the verdict may speak of.
+
+    Args:
+        chosen: The finalist that validation recommends: the cheapest it cannot tell from the best.
+        rival: The best finalist on validation other than the chosen one.
+        default: The default trial of the chosen one's strategy, if that is another trial.
+        baseline: The baseline with the lowest validation loss among those that have a test score.
+        in_loss: Where the headline is no loss: the chosen one against that baseline in test loss.
+            Right or wrong throws away how sure a model was, so that a difference which accuracy
+            leaves open is often clear in the loss.
+    """
+
+    metric: Metric
+    chosen: Finalist | None
+    rival: Finalist | None
+    default: str | None
+    baseline: BaselineResult | None
+    comparisons: tuple[Comparison, ...]
+    in_loss: Comparison | None = None
+
+    def against(self, name: str | None) -> Comparison | None:
+        """The chosen finalist's comparison with that model."""
+        return next((c for c in self.comparisons if c.second == name), None)
+
+
+def hold_contest(run: RunFiles) -> Contest:
+    """Compare the chosen finalist with its rivals, its default and every baseline."""
+    metric = headline(run.plan.facts, run.seal)
+    found = finalists(run)
+    chosen = _chosen(run, found)
+    others = [one for one in found if chosen is not None and one.trial != chosen.trial]
+    default = _default(run, chosen)
+    tests = test_scores(run)
+    rivals = [trial_name(one.trial) for one in others]
+    baselines = [b.name for b in run.baselines if b.name in tests.by_name]
+    baseline = _best_baseline(run, metric, tests)
+    trials = [*rivals, *([default] if default and default not in rivals else [])]
+    return Contest(
+        metric=metric,
+        chosen=chosen,
+        rival=others[0] if others else None,
+        default=default,
+        baseline=baseline,
+        comparisons=(
+            *_compare(run, metric, tests, chosen, trials),
+            *_compare(run, metric, tests, chosen, baselines),
+        ),
+        in_loss=_in_loss(run, metric, chosen, baseline),
+    )
+
+
+def _in_loss(
+    run: RunFiles, metric: Metric, chosen: Finalist | None, baseline: BaselineResult | None
+) -> Comparison | None:
+    """The chosen finalist against the best baseline in test loss, one comparison by itself."""
+    if chosen is None or baseline is None or not metric.higher_is_better:
+        return None
+    losses = test_losses(run)
+    first, second = losses.get(trial_name(chosen.trial)), losses.get(baseline.name)
+    if first is None or second is None or first.items.shape[1] != second.items.shape[1]:
+        return None
+    estimate = paired_difference(first, second)
+    smallest = margin(run.plan.facts.aim.margin_points)
+    loss = loss_metric(run.plan.facts)
+    name = trial_name(chosen.trial)
+    return _comparison(name, baseline.name, loss, estimate, smallest, estimate.p, 1)
+
+
+def _chosen(run: RunFiles, found: tuple[Finalist, ...]) -> Finalist | None:
+    wanted = run.seal.recommended if run.seal else None
+    named = next((one for one in found if one.trial == wanted), None)
+    return named or (found[0] if found else None)
+
+
+def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
+    if chosen is None:
+        return None
+    own = run.trial(chosen.trial)
+    for trial in run.trials:
+        config = trial.config
+        same = own and (config.strategy, config.model) == (own.config.strategy, own.config.model)
+        if same and config.origin == "default":
+            # The first one; a later one of that origin is its twin without a first stage.
+            return None if config.number == chosen.trial else trial_name(config.number)
+    return None
+
+
+def _best_baseline(run: RunFiles, metric: Metric, tests: TestScores) -> BaselineResult | None:
+    scored = [baseline for baseline in run.baselines if baseline.name in tests.by_name]
+    return best_baseline(scored, metric)
+
+
+def best_baseline(
+    baselines: list[BaselineResult] | tuple[BaselineResult, ...], metric: Metric
+) -> BaselineResult | None:
+    """The baseline with the lowest validation loss, which trials are chosen by too.
+
+    The headline metric decides between those that have no loss.
+    """
+    ranked = [
+        (math.inf if loss is None else loss, worse, baseline.name, baseline)
+        for baseline in baselines
+        if (worse := _worse(baseline, metric)) is not None
+        for loss in (baseline.validation_loss,)
+    ]
+    return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
+
+
+def _worse(baseline: BaselineResult, metric: Metric) -> float | None:
+    """The headline figure with its sign turned so that lower is better."""
+    figure = validation_figure(baseline, metric)
+    return None if figure is None else -figure if metric.higher_is_better else figure
+
+
+def validation_figure(baseline: BaselineResult, metric: Metric) -> float | None:
+    """A baseline's validation figure of the headline metric."""
+    return baseline.metrics.get(
+        metric.name, None if metric.higher_is_better else baseline.validation_loss
+    )
+
+
+def _compare(
+    run: RunFiles,
+    metric: Metric,
+    tests: TestScores,
+    chosen: Finalist | None,
+    names: list[str],
+) -> tuple[Comparison, ...]:
+    """The chosen one against each, with Holm's correction."""
+    first = tests.by_name.get(trial_name(chosen.trial)) if chosen else None
+    if chosen is None or first is None:
+        return ()
+    estimates: dict[str, Estimate] = {}
+    for name in names:
+        second = tests.by_name.get(name)
+        if second is not None and second.items.shape[1] == first.items.shape[1]:
+            estimates[name] = paired_difference(first, second)
+    adjusted = holm([estimate.p for estimate in estimates.values()])
+    smallest = margin(run.plan.facts.aim.margin_points)
+    first_name, count = trial_name(chosen.trial), len(estimates)
+    return tuple(
+        _comparison(first_name, name, metric, estimate, smallest, p, count)
+        for (name, estimate), p in zip(estimates.items(), adjusted, strict=True)
+    )
+
+
+def _comparison(
+    first: str,
+    second: str,
+    metric: Metric,
+    estimate: Estimate,
+    smallest: float,
+    p: float,
+    comparisons: int,
+) -> Comparison:
+    word = outcome(estimate, smallest, metric.higher_is_better, p)
+    unsettled = word == "within noise"
+    return Comparison(
+        first=first,
+        second=second,
+        metric=metric.name,
+        difference=interval(estimate, difference_bounds(metric)),
+        outcome=word,
+        adjusted_p=p,
+        comparisons=comparisons,
+        more_items=items_to_settle(estimate, smallest) if unsettled else None,
+        seed_share=_seed_share(estimate),
+    )
+
+
+def _seed_share(estimate: Estimate) -> float | None:
+    if estimate.seed_error is None:
+        return None
+    whole = estimate.seed_error**2 + estimate.item_error**2
+    return estimate.seed_error**2 / whole if 0 < whole < float("inf") else None

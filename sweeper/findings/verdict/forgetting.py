@@ -1,0 +1,235 @@
+"""What the model lost: base against tuned on the same items, and the loss on general text.
+
+Reads what was scored; scores nothing. A point is a hundredth: of a share for tasks that are right
+or wrong, of a nat per token for a loss (one per cent of the perplexity). Losing counts as
+positive.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from scipy import special
+
+from sweeper.evaluation.resampling import CONFIDENCE
+from sweeper.evaluation.significance import (
+    Estimate,
+    Scores,
+    holm,
+    items_to_settle,
+    mean_interval,
+    outcome,
+    paired_difference,
+)
+from sweeper.findings.figures import Interval, NotMeasured
+from sweeper.findings.forgetting_record import Forgetting, GeneralTask, Retention, TrialForgetting
+from sweeper.findings.record import StrategySummary
+from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds, margin
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.rows import known
+from sweeper.findings.study.scores import interval
+from sweeper.suite.scores import ModelScores, TaskScores, evaluations
+
+# The share of studies in which a difference of the size called detectable would be seen.
+POWER = 0.8
+
+
+def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasured:
+    """Everything that this run says about what was lost.
+
+    Args:
+        run: Its files.
+        recommended: The trial that the verdict names, if it names one.
+    """
+    trials = _general_losses(run)
+    tasks = _tasks(run)
+    if not tasks and not trials:
+        return NotMeasured(
+            reason="General capability was not scored before and after training, so that this "
+            "study cannot say what the model lost.",
+            command=f"sweeper evaluate {run.folder.path.name} --suite suite.yaml",
+        )
+    return Forgetting(
+        limit_points=limit_of(run),
+        recommended_trial=recommended,
+        tasks=tasks,
+        trials=trials,
+        front=_front(run, trials),
+    )
+
+
+def limit_of(run: RunFiles) -> float | None:
+    """How many points the user allows to be lost. It may change between calls of one run."""
+    try:
+        spec = yaml.safe_load(run.spec_yaml)
+    except yaml.YAMLError:
+        spec = None
+    aim = spec.get("aim") if isinstance(spec, dict) else None
+    value = aim.get("max_forgetting_points") if isinstance(aim, dict) else None
+    if isinstance(value, int | float):
+        return float(value)
+    return run.plan.facts.aim.max_forgetting_points
+
+
+def beyond(found: Interval, limit: float) -> bool:
+    """Whether more than the limit was lost beyond noise: the whole interval lies above it."""
+    return found.low is not None and found.low > limit
+
+
+def with_forgetting(
+    summaries: Sequence[StrategySummary], measured: Forgetting | NotMeasured
+) -> tuple[StrategySummary, ...]:
+    """The strategies with what the best trial of each lost on general text, where that is known."""
+    if isinstance(measured, NotMeasured):
+        return tuple(summaries)
+    lost = {trial.trial: trial.forgetting.value for trial in measured.trials}
+    return tuple(
+        summary.model_copy(update={"forgetting_points": lost.get(summary.best_trial)})
+        if summary.best_trial is not None
+        else summary
+        for summary in summaries
+    )
+
+
+def _general_losses(run: RunFiles) -> tuple[TrialForgetting, ...]:
+    """Completed trials whose loss on general text was watched, in order of their numbers."""
+    found = [_trial(run, trial) for trial in run.trials if trial.completed]
+    return tuple(trial for trial in found if trial is not None)
+
+
+def _trial(run: RunFiles, trial: TrialFiles) -> TrialForgetting | None:
+    result = trial.result
+    assert result is not None
+    after, before = known(result.general_loss), known(result.general_loss_base)
+    if after is None or before is None:
+        return None
+    points = Interval(value=100 * (after - before))
+    folder = run.folder.trial(trial.config.number)
+    difference = _paired_file(folder, result.general_item_losses)
+    if difference is not None:
+        points = _in_points(difference)
+    return TrialForgetting(
+        trial=trial.config.number,
+        strategy=trial.config.strategy,
+        task_loss=trial.loss,
+        general_loss=after,
+        general_loss_base=before,
+        forgetting=points,
+    )
+
+
+def _paired_file(folder: Path, name: str | None) -> Estimate | None:
+    """Tuned minus base over the items of the general set, where they were kept."""
+    if name is None:
+        return None
+    try:
+        fields = json.loads((folder / name).read_text(encoding="utf-8"))
+        weights = fields.get("weights") or None
+        tuned = Scores.of([fields["losses"]], weights=weights)
+        base = Scores.of([fields["base_losses"]], trained=False, weights=weights)
+        return paired_difference(tuned, base)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _front(run: RunFiles, trials: Sequence[TrialForgetting]) -> tuple[int, ...]:
+    """Trials that no other one beats in both losses, by rising forgetting."""
+    found: list[int] = []
+    lowest = float("inf")
+    for one in sorted(trials, key=lambda t: (t.forgetting.value, t.task_loss, t.trial)):
+        if one.task_loss < lowest:
+            lowest = one.task_loss
+            found.append(one.trial)
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One trial and its base on one task."""
+
+    trial: int
+    strategy: str
+    tuned: TaskScores
+    base: TaskScores
+    difference: Estimate
+
+
+def _tasks(run: RunFiles) -> tuple[GeneralTask, ...]:
+    """Every trial against its base on every task that both were scored on."""
+    folder = evaluations(run.folder)
+    files = sorted(folder.glob("*.json"))
+    scores = [one for one in map(ModelScores.read_or_none, files) if one is not None]
+    bases = [s for s in scores if s.trial is None]
+    tuned = sorted((s for s in scores if s.trial is not None), key=lambda s: s.trial or 0)
+    found: list[GeneralTask] = []
+    for model in tuned:
+        pairs = _pairs(model, bases)
+        adjusted = holm([pair.difference.p for pair in pairs])
+        smallest = margin(run.plan.facts.aim.margin_points)
+        found += [_task(pair, p, smallest) for pair, p in zip(pairs, adjusted, strict=True)]
+    return tuple(found)
+
+
+def _pairs(model: ModelScores, bases: Sequence[ModelScores]) -> list[_Pair]:
+    pairs = []
+    own = [b for b in bases if (b.model, b.dtype) == (model.model, model.dtype)]
+    for tuned in model.tasks:
+        base = next((t for b in own if (t := b.task(tuned.task, tuned.digest))), None)
+        if base is None or base.keys != tuned.keys or len(base.keys) < 2:
+            continue
+        difference = paired_difference(_scores(tuned), _scores(base, trained=False))
+        pairs.append(_Pair(model.trial or 0, model.strategy, tuned, base, difference))
+    return pairs
+
+
+def _scores(task: TaskScores, *, trained: bool = True) -> Scores:
+    return Scores.of([task.scores], trained=trained, weights=task.weights or None)
+
+
+def _task(pair: _Pair, adjusted: float, smallest: float) -> GeneralTask:
+    task, difference = pair.tuned, pair.difference
+    bounds = SHARE if task.unit == "points" else LOSS
+    word = outcome(difference, smallest, task.higher_is_better, adjusted)
+    kept: Retention = "lost" if word == "worse" else "unresolved"
+    worst = -difference.low if task.higher_is_better else difference.high
+    if word == "better" or (word != "worse" and worst < smallest):
+        kept = "kept"
+    return GeneralTask(
+        task=task.task,
+        kind=task.kind,
+        metric=task.metric,
+        unit=task.unit,
+        higher_is_better=task.higher_is_better,
+        harness=task.harness,
+        shots=task.shots,
+        items=len(task.keys),
+        total_items=task.total_items,
+        trial=pair.trial,
+        strategy=pair.strategy,
+        base=interval(mean_interval(_scores(pair.base, trained=False)), bounds),
+        tuned=interval(mean_interval(_scores(task)), bounds),
+        forgetting=_in_points(difference, bounds, sign=-1 if task.higher_is_better else 1),
+        detectable_points=100 * _detectable(difference),
+        adjusted_p=adjusted,
+        outcome=kept,
+        more_items=items_to_settle(difference, smallest) if kept == "unresolved" else None,
+    )
+
+
+def _in_points(difference: Estimate, bounds: Bounds = UNBOUNDED, sign: int = 1) -> Interval:
+    """A difference of scores between these bounds, as points that were lost."""
+    lowest, highest = bounds
+    found = interval(difference, (lowest - highest, highest - lowest))
+    ends = [None if end is None else 100 * sign * end for end in (found.low, found.high)]
+    low, high = ends if sign > 0 else reversed(ends)
+    return Interval(value=100 * sign * found.value + 0.0, low=low, high=high, n=found.n)
+
+
+def _detectable(difference: Estimate) -> float:
+    """The smallest true difference that these items would show in four of five studies."""
+    quantiles = special.ndtri(0.5 + CONFIDENCE / 2) + special.ndtri(POWER)
+    return float(quantiles) * difference.item_error

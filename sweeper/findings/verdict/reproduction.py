@@ -1,0 +1,71 @@
+"""What is needed to do it again, and nothing that must not leave the machine."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from sweeper import units
+from sweeper.facts.record import HardwareFacts
+from sweeper.findings.record import Reproduction
+from sweeper.findings.redaction import clean
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.verdict.summary import trials_asked
+from sweeper.trials import TrialResult
+
+
+def reproduction(run: RunFiles, recommended: int | None) -> Reproduction:
+    """Command, spec, versions, hardware, seeds, splits and revisions of a run."""
+    data = run.plan.facts.data
+    results = _results(run)
+    chosen = run.trial(recommended) if recommended is not None else None
+    seeds = {run.plan.seed, *(result.seed for result in results)}
+    return Reproduction(
+        command=_command(run),
+        spec_yaml=clean(run.spec_yaml),
+        versions=_versions(results),
+        hardware=_hardware(run.plan.facts.hardware),
+        seeds=tuple(sorted(seeds)),
+        split_rows={split.name: split.rows for split in data.splits},
+        data_sha256=data.fingerprint,
+        models={clean(model.id): model.revision for model in run.plan.facts.models},
+        train_command=_own_trial(chosen) if chosen else "",
+    )
+
+
+def _command(run: RunFiles) -> str:
+    name = shlex.quote(run.folder.path.name)
+    seed = f" --seed {run.plan.seed}" if run.plan.seed else ""
+    return f"sweeper run sweep.yaml --name {name} --trials {trials_asked(run)}{seed}"
+
+
+def _own_trial(trial: TrialFiles) -> str:
+    """The configuration as ``trials:`` of a ``sweep.yaml`` takes it, to be trained early."""
+    lines = ["trials:", f"  - strategy: {trial.config.strategy}", "    parameters:"]
+    lines += [
+        f"      {name}: {json.dumps(value)}"
+        for name, value in sorted(trial.config.parameters.items())
+    ]
+    return "\n".join(lines)
+
+
+def _results(run: RunFiles) -> list[TrialResult]:
+    own = [trial.result for trial in run.trials if trial.result]
+    return own + [seed.result for trial in run.trials for seed in trial.seeds]
+
+
+def _versions(results: list[TrialResult]) -> dict[str, str]:
+    """Versions by package; all of them where trials ran under different ones."""
+    seen: dict[str, set[str]] = {}
+    for result in results:
+        for package, version in result.versions.items():
+            seen.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(seen[package])) for package in sorted(seen)}
+
+
+def _hardware(facts: HardwareFacts) -> str:
+    if facts.device == "cpu":
+        cores = f"{facts.cpu_cores} cores, " if facts.cpu_cores else ""
+        return f"{facts.name} (CPU), {cores}{units.gib(facts.memory_gib)} of memory"
+    nodes = f" on {facts.nodes} nodes" if facts.nodes > 1 else ""
+    return f"{facts.gpus} x {facts.name}{nodes}, {units.gib(facts.memory_gib)} each"

@@ -1,0 +1,84 @@
+"""How far a run went, when, and what pruning spared."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from typing import Literal
+
+from sweeper.findings.record import RunSummary
+from sweeper.findings.redaction import clean
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.rows import result_seconds, trial_seconds
+from sweeper.trials import State, TrialResult
+
+Status = Literal["running", "interrupted", "complete"]
+_AT_WORK = ("baselines", "search", "confirmation", "test")
+
+
+def run_summary(run: RunFiles) -> RunSummary:
+    """Counts, times and status of a run."""
+    states = Counter(_end(trial) for trial in run.trials)
+    results = [trial.result for trial in run.trials if trial.result]
+    confirmations = [seed.result for trial in run.trials for seed in trial.seeds]
+    used = [seconds for trial in run.trials if (seconds := trial_seconds(trial)) is not None]
+    pruned = [trial for trial in run.trials if _end(trial) == "PRUNED"]
+    steps = [trial.result.optimizer_steps for trial in pruned if trial.result]
+    return RunSummary(
+        name=run.folder.path.name,
+        task=run.plan.facts.task,
+        models=tuple(clean(model.id) for model in run.plan.facts.models),
+        status=status(run),
+        trials_asked=trials_asked(run),
+        complete=states["COMPLETE"],
+        pruned=states["PRUNED"],
+        failed=states["FAIL"],
+        started_at=min(_times(results, "started_at"), default=""),
+        ended_at=max(_times([*results, *confirmations], "ended_at"), default=""),
+        seconds=math.fsum(used) if used else None,
+        predicted_seconds=run.plan.budget.search.seconds,
+        confirmation_seconds=(
+            math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
+        ),
+        search_ended=clean(str(run.status.get("search_ended") or "")),
+        saved_seconds=math.fsum(_saved(trial) for trial in pruned) if pruned else None,
+        rung_items=max((trial.config.budget.rung_items for trial in run.trials), default=None),
+        median_prune_step=round(statistics.median(steps)) if steps else None,
+    )
+
+
+def status(run: RunFiles) -> Status:
+    """Running, interrupted or complete: what the files show, then what ``status.json`` says."""
+    ended = sum(_end(trial) is not None for trial in run.trials)
+    opened = run.seal.complete if run.seal else not run.completed
+    phase = run.status.get("phase")
+    if phase == "complete" or (ended >= trials_asked(run) and opened):
+        return "complete"
+    return "running" if phase in _AT_WORK else "interrupted"
+
+
+def trials_asked(run: RunFiles) -> int:
+    """The study's total: of the last call if ``status.json`` tells, else of the plan."""
+    told = run.status.get("trials")
+    return told if isinstance(told, int) and told > 0 else run.plan.budget.trials
+
+
+def _end(trial: TrialFiles) -> State | None:
+    if trial.result is None:
+        return "FAIL" if trial.unreadable else None
+    return trial.result.state
+
+
+def _saved(trial: TrialFiles) -> float:
+    """Seconds that the rest of a pruned trial would have taken at the pace it had."""
+    if trial.result is None or not trial.rungs:
+        return 0.0
+    last = trial.rungs[-1]
+    used = last.training_seconds + last.evaluation_seconds
+    left = trial.config.budget.rungs / last.rung - 1
+    return max(0.0, used * left) if math.isfinite(used) else 0.0
+
+
+def _times(results: list[TrialResult], field: str) -> list[str]:
+    return [text for result in results if (text := str(getattr(result, field)))]

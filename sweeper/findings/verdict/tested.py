@@ -1,0 +1,43 @@
+"""Every model that was scored on the opened test split: its figures side by side."""
+
+from __future__ import annotations
+
+from sweeper.evaluation.significance import mean_interval
+from sweeper.findings.record import TestedModel
+from sweeper.findings.study.metric import LOSS, headline, score_bounds
+from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.rows import finite
+from sweeper.findings.study.scores import entries, interval, model_title, test_losses, test_scores
+from sweeper.trials import GeneratedAnswers, TestScore
+
+
+def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
+    """Finalists in their order, then the other trials, then the baselines."""
+    scores, losses = test_scores(run), test_losses(run)
+    grouped = entries(run)
+    bounds = score_bounds(headline(run.plan.facts, run.seal))
+    places = {number: place for place, number in enumerate(run.seal.order if run.seal else ())}
+
+    def rank(name: str) -> tuple[int, int]:
+        trial = grouped[name][0].trial
+        return (2, 0) if trial is None else (int(trial not in places), places.get(trial, trial))
+
+    return tuple(
+        TestedModel(
+            name=name,
+            title=model_title(run, name),
+            trial=grouped[name][0].trial,
+            seeds=len(grouped[name]),
+            score=interval(mean_interval(scores.by_name[name]), bounds),
+            loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
+            metrics=finite(scores.metrics.get(name, {})),
+            generated=_generated(grouped[name]),
+        )
+        for name in sorted(scores.by_name, key=rank)
+    )
+
+
+def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
+    """Answers in writing, of the one training that gave some."""
+    found = next((score.generated for score in scores if score.generated is not None), None)
+    return found and found.model_copy(update={"metrics": finite(found.metrics)})

@@ -1,0 +1,292 @@
+"""The answer to "what do I train?", in one sentence and its reasons.
+
+Never more than the study can carry: a run that has not ended recommends nothing, one seed
+recommends nothing, and only the cheapest of what cannot be told apart is called the cheapest.
+"""
+
+from __future__ import annotations
+
+from sweeper import units
+from sweeper.evaluation.significance import mean_interval
+from sweeper.findings import words
+from sweeper.findings.figures import Comparison, Interval
+from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
+from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.metric import loss_metric, loss_unit, margin, score_bounds
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.scores import interval, model_title, test_scores, trial_name
+from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
+from sweeper.findings.verdict.forgetting import limit_of
+from sweeper.search.finalists import within
+from sweeper.trials import BaselineResult
+
+# With fewer trainings the seed component of an interval has no usable degrees of freedom.
+SEEDS_NEEDED = 3
+FINALISTS_NEEDED = 2
+
+
+def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
+    """What to train, whether to fine-tune at all, and why."""
+    if not run.completed:
+        return Verdict(kind="none", sentence=_nothing(summary))
+    lacking = _lacking(run, summary, contest)
+    if lacking or contest.chosen is None:
+        return _insufficient(run, summary, contest, lacking)
+    return _decided(run, contest, contest.chosen)
+
+
+def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
+    baseline = contest.baseline
+    against_baseline = contest.against(baseline.name if baseline else None)
+    needed = _needed(against_baseline)
+    by_loss = needed is None and contest.in_loss is not None and contest.in_loss.outcome == "better"
+    needed = True if by_loss else needed
+    # A baseline costs seconds: where it cannot be told apart from the best trial, it is cheaper.
+    cheaper = baseline is not None and against_baseline is not None and needed is not True
+    rivals = [c for c in contest.comparisons if c.second in _finalist_names(run)]
+    ahead = bool(rivals) and all(c.outcome == "better" for c in rivals)
+    beaten = against_baseline is not None and against_baseline.outcome == "worse"
+    kind: VerdictKind = "recommend" if beaten or (ahead and not cheaper) else "tie"
+    sentence = (
+        _baseline_sentence(contest, baseline, against_baseline, chosen)
+        if cheaper and baseline and against_baseline
+        else _trial_sentence(run, contest, chosen, rivals, ahead=ahead)
+    )
+    if by_loss and baseline:
+        sentence += _pays_in_loss(run, contest, baseline)
+    return Verdict(
+        kind=kind,
+        sentence=sentence,
+        because=(
+            *_because(run, contest, chosen),
+            *(_cheaper_still(run, contest, baseline, chosen) if cheaper and baseline else ()),
+        ),
+        recommended_trial=chosen.trial,
+        recommended_baseline=baseline.name if cheaper and baseline else None,
+        comparisons=contest.comparisons,
+        baseline_score=_baseline_score(run, contest),
+        fine_tuning_needed=needed,
+        test_items=run.seal.items if run.seal else None,
+        seeds=len(chosen.seeds),
+    )
+
+
+def _baseline_score(run: RunFiles, contest: Contest) -> Interval | None:
+    baseline = contest.baseline
+    scores = test_scores(run).by_name.get(baseline.name) if baseline else None
+    return interval(mean_interval(scores), score_bounds(contest.metric)) if scores else None
+
+
+def _needed(against: Comparison | None) -> bool | None:
+    if against is None:
+        return None
+    known = {"better": True, "worse": False, "equivalent": False}
+    return known.get(against.outcome)
+
+
+def _trial_sentence(
+    run: RunFiles, contest: Contest, chosen: Finalist, rivals: list[Comparison], *, ahead: bool
+) -> str:
+    score = words.score_with_interval(chosen.test_score, contest.metric)
+    head = (
+        f"Train trial {chosen.trial} ({words.short(chosen.strategy)}): test "
+        f"{contest.metric.title} {score}, {words.plural(len(chosen.seeds), 'seed')}; "
+    )
+    if ahead:
+        return f"{head}better than the rest of {words.plural(len(rivals) + 1, 'finalist')}."
+    tied = [c.second for c in rivals if c.outcome in ("within noise", "equivalent")]
+    if not tied:
+        return f"{head}chosen on validation, as the cheapest in reach of the best."
+    others = [one for one in finalists(run) if trial_name(one.trial) in tied]
+    if all(_cost(chosen) <= _cost(other) for other in others):
+        count = len(tied) + 1
+        return f"{head}the cheapest of {count} finalists that cannot be told apart."
+    return (
+        f"{head}chosen on validation; the test cannot tell it apart from "
+        f"{words.plural(len(tied), 'other finalist')}."
+    )
+
+
+def _cost(finalist: Finalist) -> tuple[float, float]:
+    """Memory, then time."""
+    memory = finalist.peak_memory_gib
+    return (float("inf") if memory is None else round(memory, 2), finalist.seconds)
+
+
+def _pays_in_loss(run: RunFiles, contest: Contest, baseline: BaselineResult) -> str:
+    """What speaks for fine-tuning where the headline metric leaves it open."""
+    against = contest.against(baseline.name)
+    if contest.in_loss is None or against is None:
+        return ""
+    lower = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts))
+    return (
+        f" Fine-tuning pays in loss: on the test split {lower} against {baseline.title}; in "
+        f"{contest.metric.title} {words.difference(against.difference, contest.metric)} is "
+        f"{_outcome(run, against)}."
+    )
+
+
+def _outcome(run: RunFiles, comparison: Comparison) -> str:
+    smallest = margin(run.plan.facts.aim.margin_points)
+    return words.outcome(
+        comparison.outcome, comparison.difference, comparison.comparisons, smallest
+    )
+
+
+def _cheaper_still(
+    run: RunFiles, contest: Contest, baseline: BaselineResult, chosen: Finalist
+) -> list[str]:
+    """Baselines that cost less than the one that is named and do no worse against the trial.
+
+    The baseline is chosen on validation, like the trial: the test split only reports.
+    """
+    cheaper = [
+        f"{other.title} ({units.duration(other.seconds)})"
+        for other in run.baselines
+        if other.seconds < baseline.seconds
+        and (against := contest.against(other.name)) is not None
+        and against.outcome != "better"
+    ]
+    if not cheaper:
+        return []
+    return [
+        f"Cheaper still and not shown to be worse than trial {chosen.trial} on the test split: "
+        f"{words.joined(cheaper)}. Validation chooses, and there {baseline.title} comes first "
+        "of the baselines."
+    ]
+
+
+def _baseline_sentence(
+    contest: Contest, baseline: BaselineResult, against: Comparison, chosen: Finalist
+) -> str:
+    trial = f"trial {chosen.trial} ({words.short(chosen.strategy)})"
+    gap = f"{trial} − {baseline.title} = {words.difference(against.difference, contest.metric)}"
+    if _needed(against) is False:
+        return f"You need not fine-tune: {baseline.title} does as well. On the test split {gap}."
+    return (
+        f"Fine-tuning is not shown to pay: {baseline.title} cannot be told "
+        f"apart from the best of the trials and costs {units.duration(baseline.seconds)}. "
+        f"On the test split {gap}."
+    )
+
+
+def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
+    """The chosen trial against the runner-up, its default and the best baseline."""
+    rival = trial_name(contest.rival.trial) if contest.rival else None
+    baseline = contest.baseline.name if contest.baseline else None
+    roles = {rival: "the runner-up", contest.default: "its default", baseline: "the best baseline"}
+    lines = []
+    for name, role in roles.items():
+        comparison = contest.against(name)
+        if comparison is None:
+            continue
+        line = (
+            f"Against {role}: trial {chosen.trial} − {model_title(run, comparison.second)} = "
+            f"{words.difference(comparison.difference, contest.metric)}: "
+            f"{_outcome(run, comparison)}"
+        )
+        if comparison.more_items:
+            items = words.about(comparison.more_items)
+            line += f"; about {items} more test items would settle it"
+        lines.append(line + ".")
+    if contest.in_loss is not None:
+        gap = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts))
+        title = model_title(run, contest.in_loss.second)
+        outcome = _outcome(run, contest.in_loss)
+        lines.append(f"In test loss: trial {chosen.trial} − {title} = {gap}: {outcome}.")
+    own = run.trial(chosen.trial)
+    searched = any(trial.config.origin == "search" for trial in run.completed)
+    first = run.completed[0].config.number == chosen.trial
+    if own is not None and own.config.origin == "default" and searched and first:
+        lines.append(
+            f"Trial {chosen.trial} is the default itself: the search found nothing better."
+        )
+    return lines
+
+
+def _finalist_names(run: RunFiles) -> set[str]:
+    return {trial_name(number) for number in run.seal.order} if run.seal else set()
+
+
+def _lacking(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
+    """Why this study cannot carry a recommendation; empty if it can."""
+    if summary.status != "complete":
+        return (
+            f"{summary.ended} of {words.plural(summary.trials_asked, 'trial')}; results may change"
+        )
+    seal, chosen = run.seal, contest.chosen
+    if seal is None or not seal.complete or chosen is None:
+        return "the finalists have not been scored on the test split"
+    if len(seal.order) < FINALISTS_NEEDED:
+        return f"there is {words.plural(len(seal.order), 'finalist')}, a choice needs two"
+    compared = [one for one in (chosen, contest.rival) if one is not None]
+    seeds = min(sum(s.test_score is not None for s in one.seeds) for one in compared)
+    if seeds < SEEDS_NEEDED:
+        trained = words.plural(seeds, "seed")
+        return f"finalists have test scores of {trained}, telling luck apart needs {SEEDS_NEEDED}"
+    return ""
+
+
+def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking: str) -> Verdict:
+    best = _best_so_far(run)
+    number, loss = best.config.number, words.loss(best.loss)
+    unit = loss_unit(run.plan.facts)
+    strategy = words.strategy(best.config.strategy)
+    opening = "Not enough to recommend" if summary.status == "complete" else "Not finished"
+    sentence = (
+        f"{opening}: {lacking}. Best so far: trial {number} ({strategy}), validation loss "
+        f"{loss} {unit} (lower is better)."
+    )
+    return Verdict(
+        kind="insufficient",
+        sentence=sentence,
+        because=tuple(_so_far(run, contest, best)),
+        recommended_trial=contest.chosen.trial if contest.chosen else None,
+        comparisons=contest.comparisons,
+        fine_tuning_needed=None,
+        test_items=run.seal.items if run.seal else None,
+        seeds=len(contest.chosen.seeds) if contest.chosen else None,
+    )
+
+
+def _best_so_far(run: RunFiles) -> TrialFiles:
+    """The lowest validation loss among the trials that keep to the limit, if any does."""
+    limit = limit_of(run)
+    results = [(trial, trial.result.forgetting_points if trial.result else None)
+               for trial in run.completed]  # fmt: skip
+    return next((trial for trial, points in results if within(points, limit)), run.completed[0])
+
+
+def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str]:
+    """The best trial beside the best baseline, on validation."""
+    lines = []
+    baseline = best_baseline(run.baselines, contest.metric)
+    if baseline is not None:
+        value = validation_figure(baseline, contest.metric)
+        best = best_trial.result
+        loss = None if contest.metric.higher_is_better or best is None else best.validation_loss
+        own = best.metrics.get(contest.metric.name, loss) if best else None
+        lines.append(
+            f"On validation, {baseline.title} has {contest.metric.title} "
+            f"{words.score(value, contest.metric)}, trial {best_trial.config.number} "
+            f"{words.score(own, contest.metric)}."
+        )
+    if contest.chosen:
+        if contest.chosen.trial != best_trial.config.number:
+            lines.append(
+                f"What follows is about trial {contest.chosen.trial}, the finalist that would be "
+                "recommended by what is known."
+            )
+        lines += _because(run, contest, contest.chosen)
+    return lines
+
+
+def _nothing(summary: RunSummary) -> str:
+    if summary.ended == 0:
+        return "No trial has ended yet: there is a plan, and nothing to compare."
+    if summary.failed == summary.ended:
+        return f"No trial completed: all {words.plural(summary.failed, 'trial')} failed."
+    return (
+        f"No trial completed: of {words.plural(summary.ended, 'trial')}, {summary.pruned} pruned "
+        f"and {summary.failed} failed."
+    )

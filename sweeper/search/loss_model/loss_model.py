@@ -1,0 +1,248 @@
+"""What one candidate's trials say about configurations that were not tried: a model of the loss.
+
+A Gaussian process over the searched parameters, asked where an improvement is most likely, with
+the rules' prior on its side for as long as trials are few. What other candidates' trials say about
+the same parameters counts too: a task that wants a higher rate or another start wants it of most
+strategies. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from scipy import special
+
+from sweeper.search.loss_model.candidate_trials import MOST_TOLD, Told, Trials, thinned
+from sweeper.search.loss_model.gaussian_process import (
+    GaussianProcess,
+    Matrix,
+    Vector,
+    Whose,
+    clipped,
+)
+from sweeper.search.loss_model.model_inputs import Point, Rows, is_repeat
+from sweeper.search.loss_model.observations import Observation
+from sweeper.search.problem import rungs_of
+
+# A share of the best loss that counts as noise at least.
+LEAST_NOISE = 0.01
+# Losses are taken to vary by this share of the best at least, however alike the first few are.
+LEAST_SPREAD = 0.1
+# piBO (arXiv:2204.11051): the prior counts beta / n after n trials. Measured in replays of
+# synthetic curves: 1 was as good as or better than 2, at little noise and at much.
+PRIOR_BETA = 1.0
+# What a shorter trial saves counts by this power: seconds are not all, trials are limited too, and
+# at full weight a search stayed among short trials that hardly differ. In replays of made-up tasks
+# (benchmarks/findings.md) 0.25 to 1 could not be told apart at the end; with 1 twenty trials
+# were cheaper by up to a quarter where longer ones are better.
+LENGTH_COST = 0.5
+# Each candidate has a model: where there are many, each is told of fewer trials.
+LEAST_TOLD, TOLD_BY_ALL = 48, 256
+# What is over the limit is known to this share of how much trials differ by it: it is measured on
+# few texts. An assumption, not a measurement.
+DOUBT_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Known:
+    """What all candidates' trials say together.
+
+    Args:
+        noise: Standard deviation of one loss.
+        spread: How much the better losses differ.
+        best: The lowest final loss of those that keep to the user's limit.
+    """
+
+    noise: float = 0.0
+    spread: float = 0.0
+    best: float = math.inf
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A configuration to try, and what is expected of it.
+
+    Args:
+        point: The configuration.
+        log_gain: Log of the expected improvement on the best loss of all. Where trials may break
+            a limit, of the improvement times the chance of keeping to it; of that chance alone
+            where no trial has kept to it yet.
+        log_seconds: Log of what it costs; 0 where nothing was timed.
+    """
+
+    point: Point
+    log_gain: float
+    log_seconds: float
+
+    @property
+    def score(self) -> float:
+        """Log of the improvement a second."""
+        return self.log_gain - self.log_seconds
+
+
+@dataclass(frozen=True)
+class Model:
+    """Made for one decision.
+
+    Args:
+        own: The candidate's trials.
+        log_priors: Log densities of configurations under the rules' prior.
+        known: What all candidates' trials say.
+        others: Other candidates, whose losses tell in which direction to go.
+    """
+
+    own: Trials
+    log_priors: Callable[[Sequence[Point]], Vector]
+    known: Known = field(default_factory=Known)
+    others: Sequence[Trials] = ()
+
+    @cached_property
+    def _telling(self) -> list[Trials]:
+        return [other for other in self.others if other.tells(self.own.axes)]
+
+    @cached_property
+    def _rows(self) -> Rows:
+        return Rows(self.own.axes, len(self._telling))
+
+    @property
+    def _most(self) -> int:
+        return min(MOST_TOLD, max(LEAST_TOLD, TOLD_BY_ALL // (1 + len(self.others))))
+
+    @cached_property
+    def _told(self) -> tuple[Told, list[Told]]:
+        """What it is told of its own trials, half of all together at least, and of others'."""
+        most = self._most
+        others = [other.beside for other in self._telling]
+        own = self.own.own.thinned(max(most // 2, most - sum(len(one.trials) for one in others)))
+        room, few_first = most - len(own.trials), sorted(others, key=lambda one: len(one.trials))
+        limit = 0
+        for before, one in enumerate(few_first):  # who has few leaves room to the rest
+            limit = room // (len(others) - before)
+            if len(one.trials) > limit:
+                break
+            room -= len(one.trials)
+        return own, [one.thinned(limit) for one in others]
+
+    def pick(self, draws: Sequence[Point]) -> Promise:
+        """The draw that promises most for its cost."""
+        rows = self._rows.matrix(draws)
+        gains = self._log_gains(self._fitted, rows)
+        costs, tried = self._log_shares(draws), self.own.rows
+        alone = rows[:, : tried.shape[1]]
+        if self.own.log_seconds is not None:
+            costs = self.own.log_seconds.predict(alone)[0] + costs
+        score = gains - costs + PRIOR_BETA / self.own.ended * self.log_priors(draws)
+        best_first = np.argsort(-score, kind="stable")
+        fresh = (k for k in best_first if not is_repeat(alone[k], tried))
+        chosen = int(next(fresh, best_first[0]))
+        return Promise(draws[chosen], float(gains[chosen]), float(costs[chosen]))
+
+    def expected(self, points: Sequence[Point]) -> Vector:
+        """The loss that each configuration is expected to end with; shape ``(n,)``."""
+        return self._fitted.predict(self._rows.matrix(points))[0]
+
+    def _log_gains(self, fitted: GaussianProcess, rows: Matrix) -> Vector:
+        measured = [one for one in self.own.few if one.excess is not None]
+        kept = [one for one in measured if one.keeps] if measured else self.own.few
+        points = [one.parameters for one in thinned(kept, self._most // 2) if one.parameters]
+        reached = float(fitted.predict(self._rows.matrix(points))[0].min()) if points else math.inf
+        best = min(reached, self.known.best)
+        chances = self._log_chances(measured, rows)
+        if math.isinf(best):
+            return chances
+        gains: Vector = np.log(fitted.expected_improvement(rows, best) + 1e-300) + chances
+        return gains
+
+    def _log_chances(self, measured: Sequence[Observation], rows: Matrix) -> Vector:
+        excess = np.asarray([one.excess or 0.0 for one in measured])
+        if not (excess > 0).any():
+            return np.zeros(len(rows))
+        told = thinned(measured, self._most)
+        points = self._rows.matrix([one.parameters for one in told])
+        excess = np.asarray([one.excess or 0.0 for one in told])
+        return log_chance(points, excess, rows, self._rows.groups())
+
+    @cached_property
+    def _fitted(self) -> GaussianProcess:
+        own, others = self._told
+        lowest = abs(float(own.losses.min()))
+        noise = max(self.known.noise, LEAST_NOISE * lowest)
+        spread = max(self.known.spread, LEAST_SPREAD * lowest)
+        told = self._losses_at([one.parameters for one in own.trials], own.losses)
+        for which, (other, theirs) in enumerate(zip(self._telling, others, strict=True)):
+            told = told.and_also(self._from(other, which, theirs))
+        groups = self._rows.groups()
+        fitted = GaussianProcess.fit(told.points, told.losses, noise, spread, groups, told.whose)
+        running = [one.parameters for one in self.own.few if one.running and one.parameters]
+        if not running:
+            return fitted
+        # What runs now is believed to end as predicted, so that others differ from it.
+        believed = fitted.predict(self._rows.matrix(running))[0]
+        told = told.and_also(self._losses_at(running, believed))
+        return GaussianProcess.fit(told.points, told.losses, noise, spread, groups, told.whose)
+
+    def _losses_at(self, points: Sequence[Point], losses: Vector) -> _Points:
+        return _Points(self._rows.matrix(points), losses, np.zeros(len(losses), dtype=np.int64))
+
+    def _from(self, other: Trials, which: int, told: Told) -> _Points:
+        return _Points(
+            self._rows.seen_from_here(other.axes, [one.parameters for one in told.trials], which),
+            told.losses,
+            np.full(len(told.trials), which + 1, dtype=np.int64),
+        )
+
+    def _log_shares(self, draws: Sequence[Point]) -> Vector:
+        # How much of a full trial each draw is.
+        full = self.own.full
+        shares = [rungs_of(point, full) / full.rungs for point in draws]
+        return LENGTH_COST * np.log(shares)
+
+    def furthest(self, draws: Sequence[Point]) -> Point:
+        """The draw that is least like any trial, for as long as trials are too few to model."""
+        tried = self._rows.matrix([one.parameters for one in self.own.few])
+        rows = self._rows.matrix(draws)
+        distances = np.sqrt(((rows[:, None, :] - tried[None, :, :]) ** 2).sum(axis=2))
+        return draws[int(distances.min(axis=1).argmax())]
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Losses, where they were seen, and the candidate that each is of."""
+
+    points: Matrix
+    losses: Vector
+    whose: Whose
+
+    def and_also(self, more: _Points) -> _Points:
+        return _Points(
+            np.vstack([self.points, more.points]),
+            np.concatenate([self.losses, more.losses]),
+            np.concatenate([self.whose, more.whose]),
+        )
+
+
+def log_chance(points: Matrix, excess: Vector, rows: Matrix, groups: Sequence[slice]) -> Vector:
+    """Log probability of keeping to the user's limit, shape ``(m,)``.
+
+    What is over it is modelled apart from the loss: a penalty would need a rate of exchange between
+    the two, and would bend the model of the loss where the trials are that know it best.
+
+    Expected improvement is weighed with it: Schonlau, Welch and Jones 1998, Global versus local
+    search in constrained optimization; Gardner et al. 2014, Bayesian optimization with inequality
+    constraints.
+
+    Args:
+        points: Where it was measured, shape ``(n, d)``.
+        excess: By how much the limit was broken there, up to 0 where it was kept, shape ``(n,)``.
+        rows: Where it is asked for, shape ``(m, d)``.
+        groups: Columns of each parameter.
+    """
+    seen = clipped(excess)
+    spread = float(np.std(seen)) or float(np.abs(seen).max())
+    fitted = GaussianProcess.fit(points, seen, DOUBT_SHARE * spread, spread, groups)
+    mean, deviation = fitted.predict(rows)
+    return np.asarray(special.log_ndtr(-mean / deviation))

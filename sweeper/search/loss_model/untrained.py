@@ -1,0 +1,136 @@
+"""What models that were not trained tell of trials that begin as they are.
+
+A trial whose learning rate is nought does not move, and ends with the loss that it begins with:
+that of the base model as it is, or, where it starts from the probe, of the frozen base with a
+linear head. These losses are known before anything is trained. They say from which side a rate is
+to be sought, and whether to start from the probe. Knows nothing of workers or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import optuna
+
+from sweeper.plan import Plan
+from sweeper.search.loss_model.axis import Axis, Choice
+from sweeper.search.loss_model.model_inputs import Axes
+from sweeper.search.loss_model.observations import START, Observation
+from sweeper.search.optuna_space import holds
+from sweeper.search.problem import AnyCandidate
+from sweeper.spec import Scalar
+from sweeper.trials import BaselineResult
+
+PROBE, BASE = "probe", "zero_shot"
+# At its lowest it is as near to nought as the space goes. The head's own rate may be whatever it
+# is, since the probe is where a head on frozen features ends.
+RATE = "learning_rate"
+# Of a trial that nobody ran.
+NUMBER, ORIGIN = -1, "untrained"
+_ATTRIBUTE = "sweeper:untrained"
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """Validation losses of models that were not trained, by base model.
+
+    Args:
+        probes: Of a linear head on the frozen base.
+        bases: Of the base model as it is, where texts are written.
+    """
+
+    probes: Mapping[str, float] = field(default_factory=dict)
+    bases: Mapping[str, float] = field(default_factory=dict)
+
+    def with_heads(
+        self,
+        candidates: Mapping[str, AnyCandidate],
+        seen: Mapping[str, Sequence[Observation]],
+    ) -> Untrained:
+        """With the losses of heads that were trials, as those are what the study compares.
+
+        Args:
+            candidates: Of the study, by key.
+            seen: The trials of each.
+        """
+        heads = [(key, one.model) for key, one in candidates.items() if one.one_trial]
+        ended = {
+            model: one.loss
+            for key, model in heads
+            for one in seen.get(key, ())
+            if one.complete and one.loss is not None
+        }
+        return Untrained({**self.probes, **ended}, self.bases)
+
+    def as_trial(
+        self, key: str, candidate: AnyCandidate, axes: Axes, constants: Mapping[str, Scalar]
+    ) -> Observation | None:
+        """What a candidate's trial at the lowest rate ends with; None where that is not known.
+
+        Args:
+            key: The candidate's.
+            candidate: Its strategy and model.
+            axes: Its searched parameters.
+            constants: Values of the others, which conditions may name.
+        """
+        rate, start = axes.get(RATE), axes.get(START)
+        if not isinstance(rate, Axis):
+            return None
+        from_probe = isinstance(start, Choice) and PROBE in start.choices
+        if from_probe:
+            loss = self.probes.get(candidate.model)
+        else:
+            as_base = candidate.begins_as_base and START not in candidate.parameters
+            loss = self.bases.get(candidate.model) if as_base else None
+        if loss is None:
+            return None
+        point = {name: axis.parameter.default for name, axis in axes.items()}
+        point |= {RATE: rate.value(0.0)} | ({START: PROBE} if from_probe else {})
+        chosen = {**constants, **point}
+        held = {name: one for name, one in point.items() if holds(axes[name].parameter, chosen)}
+        return Observation(
+            number=NUMBER,
+            key=key,
+            parameters=held,
+            loss=loss,
+            complete=True,
+            running=False,
+            failed=False,
+            origin=ORIGIN,
+        )
+
+
+NOTHING = Untrained()
+
+
+def note(study: optuna.Study, known: Untrained) -> None:
+    """Keep losses for whoever samples."""
+    for name, losses in ((PROBE, known.probes), (BASE, known.bases)):
+        for model, loss in losses.items():
+            study.set_user_attr(f"{_ATTRIBUTE}:{name}:{model}", loss)
+
+
+def noted(study: optuna.Study) -> Untrained:
+    """The losses that were kept."""
+
+    def of(name: str) -> dict[str, float]:
+        start = f"{_ATTRIBUTE}:{name}:"
+        return {
+            key.removeprefix(start): float(loss)
+            for key, loss in study.user_attrs.items()
+            if key.startswith(start)
+        }
+
+    return Untrained(of(PROBE), of(BASE))
+
+
+def of_baseline(plan: Plan, known: BaselineResult) -> Untrained:
+    """What a baseline says of a plan's trials; nothing where it is no untrained model."""
+    loss, model = known.validation_loss, plan.candidates[0].model
+    # With a first stage, trials do not begin as the base model is.
+    if loss is None or plan.facts.data.corpus is not None:
+        return NOTHING
+    return Untrained(
+        {model: loss} if known.name == PROBE else {}, {model: loss} if known.name == BASE else {}
+    )

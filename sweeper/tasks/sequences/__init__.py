@@ -1,0 +1,1 @@
+"""Token sequences: how tasks build them, and how answers in them are scored."""

@@ -1,0 +1,227 @@
+"""Conversations as tokens, and which of these tokens the model must learn to say.
+
+Knows chat templates and tokenizers. Knows nothing of models, losses or lengths that are allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+
+from sweeper.data.examples import Message
+from sweeper.errors import DataError
+from sweeper.tasks.sequences.tokens import Answers, Encoded, added_tokens, tokenise
+
+# For base models whose tokenizer has no template: the form that Llama 2 and Mistral use.
+FALLBACK_TEMPLATE = (
+    "{% set ns = namespace(system='') %}{% if bos_token is defined and bos_token %}{{ bos_token }}"
+    "{% endif %}{% for message in messages %}{% if message['role'] == 'system' %}"
+    "{% set ns.system = '<<SYS>>\n' + message['content'] + '\n<</SYS>>\n\n' %}"
+    "{% elif message['role'] == 'user' %}"
+    "{{ '[INST] ' + ns.system + message['content'] + ' [/INST]' }}"
+    "{% set ns.system = '' %}{% else %}{{ ' ' + message['content'] }}"
+    "{% if eos_token is defined and eos_token %}{{ eos_token }}{% endif %}{% endif %}{% endfor %}"
+)
+# Some templates write today's date into the prompt; a trial must read tomorrow what it read today.
+_FIXED_DATE = "{% macro strftime_now(format) %}1 January 2025{% endmacro %}"
+_PROBE = (Message("user", "probe question"), Message("assistant", "probe answer"))
+
+
+@dataclass(frozen=True)
+class Written:
+    """A conversation as text.
+
+    Args:
+        text: All of it, with the template's markers.
+        answers: ``(start, end)`` in characters of what the assistant says, end-of-turn included.
+        rewritten: Assistant turns that are not trained on, since the template writes them
+            otherwise once more turns follow (some leave out earlier reasoning).
+    """
+
+    text: str
+    answers: Answers
+    rewritten: int = 0
+
+
+class Chat:
+    """The way one tokenizer writes conversations.
+
+    Args:
+        tokenizer: With or without a chat template.
+        system_prompt: Opens every conversation that has no system message of its own.
+    """
+
+    def __init__(self, tokenizer: Any, system_prompt: str | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.system_prompt = system_prompt
+        self.has_template = bool(tokenizer.chat_template)
+        template = tokenizer.get_chat_template() if self.has_template else FALLBACK_TEMPLATE
+        self._template = _FIXED_DATE + template if "strftime_now" in template else template
+        self._added = added_tokens(tokenizer)
+        self._takes_system = self._shows_system()
+        self.end_of_turn = self._end_of_turn()
+
+    @property
+    def stop_tokens(self) -> tuple[int, ...]:
+        """Ids that end an answer when the model generates."""
+        ends = self.tokenizer(self.end_of_turn, add_special_tokens=False)["input_ids"][-1:]
+        eos = self.tokenizer.eos_token_id
+        return tuple(dict.fromkeys([*ends, *([] if eos is None else [eos])]))
+
+    def encode(self, messages: Sequence[Message]) -> Encoded:
+        """Tokens of a whole conversation; trained on are the assistant's turns.
+
+        Raises:
+            DataError: The template refuses the conversation, or nobody answers in it.
+        """
+        written = self.write(messages)
+        return tokenise(self.tokenizer, written.text, written.answers, written.rewritten)
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Tokens up to where the assistant begins to speak: what a model is asked with."""
+        text = self._render(self._prepared(messages), open_turn=True)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def opening(self) -> list[int]:
+        """Tokens up to where a user begins to speak: from there a model makes up a question."""
+        text = self._render(self._prepared(_PROBE[:1]))
+        ids: list[int] = self.tokenizer(
+            text[: text.find(_PROBE[0].content)], add_special_tokens=False
+        )["input_ids"]
+        return ids
+
+    def write(self, messages: Sequence[Message]) -> Written:
+        """A conversation as text, with the places of the assistant's turns in it."""
+        turns = self._prepared(messages)
+        if not turns or turns[-1].role != "assistant":
+            raise DataError("a conversation does not end with the assistant's answer")
+        text = self._render(turns)
+        answers: list[tuple[int, int]] = []
+        for number, turn in enumerate(turns):
+            if turn.role == "assistant" and number > 0:
+                place = self._place(text, turns, number)
+                if place is None and turn is turns[-1]:
+                    return self._write_last_by_hand(turns)
+                answers += [place] if place else []
+        said = sum(turn.role == "assistant" for turn in turns)
+        if not answers:
+            raise DataError("a conversation holds an answer but no question")
+        return Written(self._closed(text, answers), tuple(answers), said - len(answers))
+
+    def _place(self, text: str, turns: Sequence[Message], number: int) -> tuple[int, int] | None:
+        """Where one assistant turn stands in the text; None if the template rewrites it."""
+        before = self._render(turns[:number], open_turn=True)
+        last = number + 1 == len(turns)
+        through = text if last else self._render(turns[: number + 1])
+        if not (through.startswith(before) and text.startswith(through.rstrip())):
+            return None
+        said = turns[number].content.strip()
+        found = text.find(said, len(before), len(through))
+        if found < 0:
+            return None
+        end = found + len(said)
+        closing = self._added.search(text, end, len(through)) if self._added else None
+        return len(before), closing.end() if closing else end
+
+    def _closed(self, text: str, answers: list[tuple[int, int]]) -> str:
+        """The text up to the last answer's end, with an end-of-turn token if it has none."""
+        start, end = answers[-1]
+        kept = text[:end]
+        if self.end_of_turn and not kept.endswith(self.end_of_turn.strip()):
+            kept += self.end_of_turn
+            answers[-1] = (start, len(kept))
+        return kept
+
+    def _write_last_by_hand(self, turns: Sequence[Message]) -> Written:
+        """Prompt as the template opens it, then the answer: for templates that rewrite even this.
+
+        Only the last answer is trained on: earlier ones stand there as the template wrote them.
+        """
+        before = self._render(turns[:-1], open_turn=True)
+        text = before + turns[-1].content + self.end_of_turn
+        said = sum(turn.role == "assistant" for turn in turns)
+        return Written(text, ((len(before), len(text)),), said - 1)
+
+    def _render(self, turns: Sequence[Message], open_turn: bool = False) -> str:
+        rows = [{"role": turn.role, "content": turn.content} for turn in turns]
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                rows,
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=open_turn,
+            )
+        except TemplateError as error:
+            raise DataError(
+                f"the model's chat template refuses a conversation: {error}",
+                why=f"Its turns are: {', '.join(turn.role for turn in turns)}.",
+                fix="Let user and assistant take turns, beginning with the user.",
+            ) from error
+        return text
+
+    def _prepared(self, messages: Sequence[Message]) -> list[Message]:
+        """The turns as the template can take them: system prompt added or moved, merged turns."""
+        turns = list(messages)
+        if self.system_prompt and not any(turn.role == "system" for turn in turns):
+            turns.insert(0, Message("system", self.system_prompt))
+        if not self._takes_system:
+            turns = _system_into_user(turns)
+        eos = self.tokenizer.eos_token or ""
+        return [
+            Message(turn.role, _without_end(turn.content, self.end_of_turn, eos))
+            if turn.role == "assistant"
+            else turn
+            for turn in _merged(turns)
+        ]
+
+    def _shows_system(self) -> bool:
+        marker = "probe system"
+        try:
+            return marker in self._render([Message("system", marker), *_PROBE])
+        except DataError:
+            return False
+
+    def _end_of_turn(self) -> str:
+        """What the template writes after an answer, up to and with its first special token."""
+        text = self._render(_PROBE)
+        rest = text[text.rfind(_PROBE[1].content) + len(_PROBE[1].content) :]
+        closing = self._added.search(rest) if self._added else None
+        return rest[: closing.end()] if closing else self.tokenizer.eos_token or ""
+
+
+def _merged(turns: Sequence[Message]) -> list[Message]:
+    """Neighbouring turns of one role as one, since most templates demand that roles alternate."""
+    merged: list[Message] = []
+    for turn in turns:
+        if merged and merged[-1].role == turn.role:
+            merged[-1] = Message(turn.role, f"{merged[-1].content}\n\n{turn.content}")
+        else:
+            merged.append(turn)
+    return merged
+
+
+def _system_into_user(turns: Sequence[Message]) -> list[Message]:
+    """System messages put in front of the next user turn, for templates that know no system."""
+    moved: list[Message] = []
+    waiting: list[str] = []
+    for turn in turns:
+        if turn.role == "system":
+            waiting.append(turn.content)
+        elif turn.role == "user" and waiting:
+            moved.append(Message("user", "\n\n".join([*waiting, turn.content])))
+            waiting = []
+        else:
+            moved.append(turn)
+    return moved
+
+
+def _without_end(content: str, *ends: str) -> str:
+    """An answer without the end marker that its source already put there."""
+    for end in ends:
+        if end and content.rstrip().endswith(end):
+            return content.rstrip().removesuffix(end)
+    return content

@@ -1,0 +1,70 @@
+"""Attention states of a text that many texts begin with, computed once.
+
+Knows causal language models of transformers without an adapter around them.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from sweeper.tasks.sequences.answer_logits import logits_at
+
+
+def cacheable(model: Any) -> bool:
+    """Whether states of a prefix can be kept: not for recurrent and other stateful networks."""
+    return not getattr(model, "_is_stateful", False) and hasattr(model, "config")
+
+
+def cache_argument(model: nn.Module) -> str:
+    """What ``forward`` calls the cache: transformers renamed it within version 5."""
+    names = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
+
+
+class Prefix:
+    """The states of one prefix, ready to be continued by batches of texts.
+
+    Args:
+        model: A causal language model, in evaluation mode.
+        ids: The prefix's tokens; at least one.
+    """
+
+    def __init__(self, model: nn.Module, ids: list[int]) -> None:
+        self._model: Any = model
+        self._argument = cache_argument(model)
+        self._cache = DynamicCache(config=self._model.config)
+        self.length = len(ids)
+        read = torch.tensor([ids], device=next(model.parameters()).device)
+        none = torch.zeros_like(read, dtype=torch.bool)
+        inputs = {"input_ids": read, "use_cache": True, self._argument: self._cache}
+        with torch.no_grad():
+            logits_at(model, inputs, none)
+
+    def before(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """The model's arguments to read this batch as the continuation of the prefix.
+
+        Args:
+            batch: ``input_ids`` and ``attention_mask``, each ``(batch, tokens)``, padded on the
+                right.
+        """
+        cache = copy.deepcopy(self._cache)
+        cache.batch_repeat_interleave(len(batch["input_ids"]))
+        mask = batch["attention_mask"]
+        seen = torch.ones(len(mask), self.length, dtype=mask.dtype, device=mask.device)
+        return {
+            "input_ids": batch["input_ids"],
+            "attention_mask": torch.cat([seen, mask], 1),
+            "use_cache": True,
+            self._argument: cache,
+        }
+
+
+def cache_of(output: Any) -> Any:
+    """The cache in what a model gave back, whatever this version calls it."""
+    return output["cache"] if "cache" in output else output["past_key_values"]

@@ -1,0 +1,266 @@
+"""``sweeper evaluate`` with a process in the models' place that scores without torch."""
+
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sweeper.cli.commands import evaluate_steps, run_steps
+from sweeper.cli.processes import suite_process
+from sweeper.cli.views import work_progress
+from sweeper.errors import GateFailed, UsageError
+from sweeper.findings.compute import compute
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.specfile import resolve
+
+# Every item is right for the base; a trial is wrong on the share of items named in the weights.
+WORKER = """
+import json, sys, time
+from pathlib import Path
+from sweeper.suite.scores import *
+request = EvaluationRequest.from_json(sys.stdin.read())
+folder = Path(request.folder)
+def refuse(what):
+    problem = {"what": what, "why": "", "fix": "", "where": "facts"}
+    print(json.dumps({"event": "failed", "exit_code": 2, "problems": [problem]}))
+    sys.exit(2)
+if "mistake" in Path(request.suite).read_text():
+    refuse("this is not a task file")
+def scores(wrong):
+    keys = Path(request.suite).with_name("facts.txt").read_text().split()
+    values = [float(i >= wrong * len(keys)) for i in range(len(keys))]
+    return TaskScores(task="facts", digest="d", kind="multiple_choice", metric="acc",
+        unit="points", higher_is_better=True, shots=0, total_items=len(keys), keys=keys,
+        scores=values, harness="fake 1")
+def score(path, wrong, trial=None):
+    print(json.dumps({"event": "started", "model": path.stem, "task": "facts", "items": 60}))
+    print("PROGRESS", "facts of", path.stem, 20, 60, flush=True)
+    print("PROGRESS", "facts of", path.stem, 40, 60, flush=True)
+    if wrong == "hang":
+        time.sleep(60)
+    if wrong == "broken":
+        sys.exit("CUDA went away")
+    if wrong == "refused":
+        refuse("no such task")
+    tasks = (scores(float(wrong)),)
+    ModelScores(model="m", dtype="float32", trial=trial, strategy="lora", tasks=tasks).write(path)
+    print(json.dumps({"event": "scored", "model": path.stem, "task": "facts", "items": 60,
+                      "seconds": 0.1}), flush=True)
+if request.models:
+    score(base_file(folder, "k"), 0.0)
+for trial in request.trials:
+    wrong = (Path(trial.weights) / "wrong").read_text()
+    score(trial_file(folder, trial.number), wrong, trial.number)
+"""
+
+
+def _reporting(name):
+    folder = Path(__file__).parents[2] / "reporting"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+_reporting("make_plan")
+maker = _reporting("make_run")
+
+
+@pytest.fixture
+def run(here, monkeypatch) -> RunFolder:
+    """A finished run, a suite beside it, and the process that scores."""
+    (here / "scorer").mkdir()
+    (here / "scorer" / "fake_scorer.py").write_text(WORKER)
+    root = Path(__file__).parents[3]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here / "scorer"), str(root)]))
+    monkeypatch.setattr(suite_process, "WORKER", "fake_scorer")
+    monkeypatch.setattr(evaluate_steps, "HARNESS", "json")
+    (here / "facts.txt").write_text(" ".join(f"q{n}" for n in range(60)))
+    (here / "suite.yaml").write_text("task: facts")
+    made = maker.make_run(here / "runs", maker.Shape(name="mine"), trials=6, prune=False)
+    model = Plan.read(made.plan).candidates[0].model
+    made.spec.write_text(f"name: mine\ntask: classification\nmodels: [{{id: {model}}}]\n")
+    return made
+
+
+def weights(run, number, wrong="0", head=False):
+    folder = run.trial(number) / "weights"
+    folder.mkdir(exist_ok=True)
+    (folder / "wrong").write_text(wrong)
+    if head:
+        (folder / "head.safetensors").write_text("")
+
+
+def test_base_and_winner_are_compared_and_the_report_shows_it(sweeper, run):
+    winner = compute(run).verdict.recommended_trial
+    weights(run, winner, "0.5")
+    ran = sweeper("evaluate", "mine", "--suite", "suite.yaml")
+    assert ran.code == 0, ran.err
+    assert f"#{winner} LoRA" in ran.out or f"#{winner}" in ran.out
+    assert "100.0%" in ran.out
+    assert "50.0%" in ran.out
+    assert f"Trial {winner}: lost on facts." in ran.out
+    assert "scored trial-" in ran.err
+    assert "lost points beyond noise: facts" in run.report_html.read_text()
+
+
+def test_progress_of_a_task_is_said_now_and_then(sweeper, run, monkeypatch):
+    weights(run, 0, "0.5")
+    arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
+    assert "progress" not in sweeper(*arguments).err
+    monkeypatch.setattr(work_progress, "LINE_SECONDS", 0.0)
+    said = [line.split(" ", 1)[1] for line in sweeper(*arguments).err.splitlines() if "20" in line]
+    assert "progress facts of trial-0: 20 of 60" in said
+    assert sweeper(*arguments, "-q").err == ""
+
+
+def test_the_gate_fails_with_five_and_the_report_is_written(sweeper, run):
+    weights(run, 0, "0.5")
+    arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0", "--max-forgetting")
+    ran = sweeper(*arguments, "5")
+    assert ran.code == 5
+    assert "trial 0 lost 50.0 points on facts, more than the limit of 5" in ran.err
+    assert run.report_html.is_file()
+    assert sweeper(*arguments, "70").code == 0
+
+
+def test_a_loss_within_noise_passes_the_gate(sweeper, run):
+    weights(run, 0, "0.05")
+    arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
+    assert sweeper(*arguments, "--max-forgetting", "1").code == 0
+
+
+def test_json_is_one_document(sweeper, run):
+    weights(run, 0, "0.5")
+    ran = sweeper("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0", "--json", "-q")
+    shown = json.loads(ran.out)
+    assert ran.err == ""
+    assert shown["trials"] == [0]
+    (task,) = shown["forgetting"]["tasks"]
+    assert task["forgetting"]["value"] == pytest.approx(50)
+    assert task["detectable_points"] > 0
+
+
+def test_the_base_alone_needs_no_trial_but_a_model_that_writes(sweeper, run):
+    arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--base")
+    ran = sweeper(*arguments)
+    assert ran.code == 2
+    assert "writes no text" in ran.err
+    plan = run.plan.read_text().replace('"kind": "encoder"', '"kind": "decoder"')
+    run.plan.write_text(plan)
+    ran = sweeper(*arguments)
+    assert ran.code == 0, ran.err
+    assert "facts: 100.0% (acc, 60 items)" in ran.out
+
+
+def test_without_lm_eval_the_remedy_is_named(sweeper, run, monkeypatch):
+    monkeypatch.setattr(evaluate_steps, "HARNESS", "no_such_package")
+    ran = sweeper("evaluate", "mine", "--suite", "none.yaml")
+    assert ran.code == 2
+    assert "lm-eval is not installed" in ran.err
+    assert "sweeper[lm-eval]" in ran.err
+    assert "there is no such suite" in ran.err
+
+
+def test_a_suite_is_checked_before_a_sweep(run, here):
+    evaluate_steps.check_suite(Path("suite.yaml"), run_generated_code=False)
+    Path("suite.yaml").write_text("a mistake")
+    with pytest.raises(UsageError, match="not a task file"):
+        evaluate_steps.check_suite(Path("suite.yaml"), run_generated_code=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--suite", "suite.yaml", "--trial", "5"), "trial 5 has no weights"),
+        ((), "no suite is given"),
+        (("--suite", "none.yaml"), "there is no such suite"),
+    ],
+)
+def test_usage_errors_exit_with_two(sweeper, run, arguments, message):
+    ran = sweeper("evaluate", "mine", *arguments)
+    assert ran.code == 2
+    assert message in ran.err
+
+
+def test_a_classification_head_has_nothing_general_to_score(sweeper, run):
+    weights(run, 0, head=True)
+    ran = sweeper("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
+    assert ran.code == 2
+    assert "trial 0 ends in a classification head" in ran.err
+    assert "--classes-by generate" in ran.err
+
+
+@pytest.mark.parametrize(("wrong", "code"), [("broken", 1), ("refused", 2)])
+def test_a_process_that_fails_is_reported(sweeper, run, wrong, code):
+    weights(run, 0, wrong)
+    ran = sweeper("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
+    assert ran.code == code
+    assert ("CUDA went away" if wrong == "broken" else "no such task") in ran.err
+
+
+def test_ctrl_c_keeps_what_was_scored(sweeper, run):
+    weights(run, 0, "hang")
+
+    def interrupt():
+        limit = time.monotonic() + 60
+        while not (run.path / "evaluations" / "base-k.json").is_file():
+            if time.monotonic() > limit:
+                break  # what follows says what is missing
+            time.sleep(0.05)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    ran = sweeper("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
+    thread.join()
+    assert ran.code == 130
+    assert "goes on where it ended" in ran.err
+    assert (run.path / "evaluations" / "base-k.json").is_file()
+
+
+def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here):
+    order = json.loads(run.test_seal.read_text())["order"]
+    for number in order:
+        weights(run, number, "0.5", head=number != order[0])
+    spec = resolve({("evaluation", "suite"): "suite.yaml"}, run.spec)
+    outcome = evaluate_steps.Outcome("complete", status=None)
+    told = []
+    plan = Plan.read(run.plan)
+    after = evaluate_steps.score_finalists(
+        run, plan, spec, outcome, lambda event, _status: told.append(event.text)
+    )
+    assert after is outcome
+    assert any("scored" in text for text in told)
+    assert {t.trial for t in compute(run).forgetting.tasks} == {order[0]}
+    with pytest.raises(GateFailed, match="was not measured"):
+        evaluate_steps.gate(compute(run), [order[1]], 1.0)
+    with pytest.raises(GateFailed, match=r"50\.0 points on facts"):
+        evaluate_steps.gate(compute(run), [order[0]], 1.0)
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(5.0, False), (70.0, True)])
+def test_a_sweep_ends_by_its_own_limit(run, here, capsys, limit, passes):
+    winner = compute(run).verdict.recommended_trial
+    weights(run, winner, "0.5")
+    spec = resolve(
+        {("evaluation", "suite"): "suite.yaml", ("aim", "max_forgetting_points"): limit}, run.spec
+    )
+    outcome, plan = evaluate_steps.Outcome("complete", status=None), Plan.read(run.plan)
+    evaluate_steps.score_finalists(run, plan, spec, outcome, lambda _event, _status: None)
+    ended = run_steps.Ended(spec, run, plan, outcome, compute(run))
+    if passes:
+        run_steps.conclude(ended, as_json=False, fail_under=None)
+    else:
+        with pytest.raises(GateFailed, match="more than the limit of 5"):
+            run_steps.conclude(ended, as_json=False, fail_under=None)
+    assert "report:" in capsys.readouterr().out

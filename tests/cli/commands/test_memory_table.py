@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from sweeper.cli.commands import memory_table
+from sweeper.cli.commands.memory import memory
+from sweeper.errors import SweeperError
+
+APP = typer.Typer()
+APP.command()(memory)
+
+
+def _run(*args: str) -> str:
+    result = CliRunner().invoke(APP, args, catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_a_table_of_parts_with_the_verdict() -> None:
+    text = _run("--model", "7B", "--strategy", "qlora", "--gpu-memory", "24")
+    assert "base weights in nf4-dq" in text
+    assert "peak" in text
+    assert "It fits 24.0 GiB." in text
+    assert "does not fit 8.0 GiB" in _run(
+        "--model", "7B", "--strategy", "full", "--gpu-memory", "8"
+    )
+
+
+def test_json_holds_peak_interval_parts_and_setup() -> None:
+    found = json.loads(_run("--model", "7B", "--rank", "8", "--gpu", "RTX 4090", "--json"))
+    assert found["setup"]["r"] == 8
+    assert found["low_gib"] < found["peak_gib"] < found["high_gib"]
+    assert sum(found["parts"].values()) == pytest.approx(found["peak_gib"])
+    assert found["limit_gib"] == pytest.approx(24, abs=0.5)
+    assert found["dry_run"] is None
+
+
+def test_several_gpus_shard_by_default() -> None:
+    found = json.loads(_run("--model", "7B", "--strategy", "full", "--gpus", "8", "--json"))
+    assert found["setup"]["sharding"] == "fsdp"
+
+
+def test_the_dry_run_stands_beside_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer: dict[str, Any] = {"peak_gib": 14.5, "phase": "backward pass", "seconds": 1.5}
+    monkeypatch.setattr(memory_table, "dry_run", lambda *_: answer)
+    text = _run("--model", "7B", "--dry-run")
+    assert "Dry run: 14.5 GiB in tensors at the peak (backward pass, 1.5 s)" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "no model is named"),
+        (("--model", "7B", "--strategy", "lroa"), "Did you mean 'lora'?"),
+        (("--model", "7B", "--gpu", "RTX 9999x"), "not in the table"),
+        (("--model", "7B", "--target-modules", "qproj"), "no linear layer named 'qproj'"),
+    ],
+)
+def test_mistakes_are_usage_errors(args: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SweeperError) as caught:
+        _run(*args)
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 2

@@ -1,0 +1,159 @@
+"""Files whose last write was cut off: noticed, said, repaired or done again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commands import Commands, Sweeper, check_whole
+from curve_backend import make_plan
+from fake_pool import make_sweep
+from optuna.trial import TrialState
+
+from sweeper.errors import RunError
+from sweeper.execution.state import tasks
+from sweeper.execution.state.attempts import RESULT, attempts_of, read_rungs
+from sweeper.execution.state.events import Event
+from sweeper.execution.state.identity import frozen_plan
+from sweeper.execution.state.repair import copy_of, cut_half_line, read_either, write_twice
+from sweeper.execution.state.status import Status
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.trials import BaselineResult, TrialResult
+
+SLOW, FAST = {"CURVE_STEP_SECONDS": "0.05"}, {"CURVE_STEP_SECONDS": "0.01"}
+
+
+def cut(path: Path) -> None:
+    """What a power cut leaves of a file: its first half, or as many zeros."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if len(whole) % 2 else b"\0" * len(whole))
+
+
+def ended(sweeper: Sweeper, state: TrialState = TrialState.COMPLETE) -> list[int]:
+    return [trial.number for trial in sweeper.trials() if trial.state == state]
+
+
+def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper) -> None:
+    popen = sweeper.start(6, 1, **SLOW)
+    sweeper.wait_for(lambda: sweeper.folder.exists() and sweeper.lines("trained.log")[3:], 120.0)
+    popen.kill()
+    popen.communicate()
+    sweeper.wait_for(lambda: not sweeper.workers())
+    run = sweeper.run
+    trials, done = sweeper.trials(), ended(sweeper)
+    losses = {number: trials[number].value for number in done}
+    first, second = done[:2]
+    cut(run.trial(first) / RESULT)  # its attempt has a copy
+    for folder in (run.trial(second), run.attempt(second, 1)):
+        cut(folder / RESULT)  # only the study knows
+    running = 3
+    attempt = run.attempt(running, attempts_of(run.trial(running))[-1])
+    (attempt / RESULT).write_text('{"number": ')
+    with (run.trial(first) / "rungs.jsonl").open("ab") as file:
+        file.write(b"\0\0\0\n{}\n" + b'{"number": 1, "atte')
+    for path in (run.status, run.plan):
+        cut(path)
+
+    sweeper.finish(6, 1, **FAST)
+    check_whole(sweeper, 6)
+    now = sweeper.trials()
+    assert {number: now[number].value for number in done} == losses
+    assert now[running].value != 0
+    said = "\n".join(sweeper.events("warning"))
+    assert f"trial {first}: result.json was damaged and has been restored from its attempt" in said
+    assert f"trial {second}: result.json was damaged and has been restored from the study" in said
+    assert len(read_rungs(run.trial(first))) == 8
+    assert TrialResult.read(run.trial(first) / RESULT).metrics is not None
+    assert Status.read(run.status).done == 6
+    assert Plan.read(run.plan) == Plan.read(copy_of(run.plan))
+    row = sweeper.table()[running]
+    assert "damaged (result.json is damaged" in row["ended_attempts"]
+    trained = [line.split()[0] for line in sweeper.lines("trained.log")]
+    assert all(trained.count(str(number)) == 1 for number in done)
+
+
+FAST = {"CURVE_STEP_SECONDS": "0", "CURVE_QUICK": "1"}
+
+
+def test_damaged_baselines_are_made_again_and_nothing_else_is(commands: Commands) -> None:
+    run = commands.run
+    commands.finish(3, 1, **FAST)
+    names = ("majority", "tfidf")
+    whole = {name: BaselineResult.read(run.baselines / f"{name}.json") for name in names}
+    assert all(one.test_loss is not None for one in whole.values())
+    logs = {log: commands.lines(log) for log in ("trained.log", "tested.log")}
+    cut(run.baselines / "majority.json")
+    (run.baselines / "tfidf.json").write_bytes(b"\xff\xfe{}")
+    commands.finish(3, 1, **FAST)
+    assert {n: BaselineResult.read(run.baselines / f"{n}.json") for n in names} == whole
+    # Of another schema, while the other one is whole and is not written again.
+    (run.baselines / "tfidf.json").write_text('{"schema_version": 1, "title": "x"}')
+    kept = (run.baselines / "majority.json").stat().st_ino
+    commands.finish(3, 1, **FAST)
+    assert {n: BaselineResult.read(run.baselines / f"{n}.json") for n in names} == whole
+    assert (run.baselines / "majority.json").stat().st_ino == kept
+    events = [Event.model_validate_json(line) for line in commands.lines("events.jsonl")]
+    said = [event.text for event in events if event.kind == "warning"]
+    assert said == [
+        f"baselines/{name}.json was damaged, and is made again" for name in (*names, "tfidf")
+    ]
+    assert [event.job for event in events if event.kind == "baseline"][2:] == [*names, "tfidf"]
+    assert {log: commands.lines(log) for log in logs} == logs
+    check_whole(commands, 3)
+
+
+def test_scores_and_confirmation_runs_that_are_damaged_are_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = make_sweep(tmp_path, monkeypatch)
+    plan = make_plan(2)
+    sweep.go(2, plan)
+    run, scored = sweep.run, tasks.scoring(0)
+    assert tasks.is_done(run, scored)
+    cut(tasks.score_file(run, scored))
+    assert not tasks.is_done(run, scored)
+    tasks.take_over(run, scored)  # its attempt has a copy
+    assert tasks.is_done(run, scored)
+    cut(tasks.score_file(run, scored))
+    cut(run.path / scored.home / "attempts" / "1" / "score.json")
+    tasks.take_over(run, scored)
+    assert not tasks.is_done(run, scored)
+
+    confirmed = tasks.confirm(0, 1)
+    result = TrialResult(number=0, attempt=1, seed=1, state="COMPLETE", validation_loss=0.5)
+    for folder in (run.seed(0, 1), run.seed(0, 1) / "attempts" / "1"):
+        result.write(folder / RESULT)
+    cut(run.seed(0, 1) / RESULT)
+    assert not tasks.is_done(run, confirmed)
+    tasks.take_over(run, confirmed)
+    assert tasks.is_done(run, confirmed)
+
+
+def test_a_line_that_was_cut_off_spoils_no_later_one(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    cut_half_line(path)
+    assert not path.exists()
+    for before, after in (("", ""), ('{"a": 1}\n', '{"a": 1}\n'), ('{"a": 1}\n{"b', '{"a": 1}\n')):
+        path.write_text(before)
+        cut_half_line(path)
+        assert path.read_text() == after
+
+
+def test_a_file_is_read_from_its_copy_and_mended(tmp_path: Path) -> None:
+    plan, path, said = make_plan(), tmp_path / "plan.json", []
+    write_twice(plan, path)
+    cut(path)
+    assert read_either(Plan, path, said.append) == plan
+    assert said == ["plan.json was damaged and has been restored from its copy"]
+    assert Plan.read(path) == plan
+
+
+def test_a_plan_that_is_damaged_twice_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_twice(make_plan(), run.plan)
+    cut(run.plan)
+    cut(copy_of(run.plan))
+    with pytest.raises(RunError, match="so is its copy") as raised:
+        frozen_plan(run, make_plan())
+    assert "--new" in str(raised.value)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from curve_backend import make_plan
+
+from sweeper.execution.state.run_state import RunState, homes_of_jobs
+from sweeper.runfolder import RunFolder
+from sweeper.search.configure import configure
+from sweeper.search.search import Asked
+from sweeper.trials import Failure, RungReport, TrialResult
+
+KEYS = ("lora", "lora", "full", "lora", "head")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> RunState:
+    plan = make_plan()
+    made = RunState(RunFolder(tmp_path), plan)
+    for number, key in enumerate(KEYS):
+        candidate = plan.candidate(key)
+        origin = "default" if number in (0, 2, 4) else "search"
+        made.asked[number] = Asked(number, key, candidate.defaults(), origin)
+        made.configs[number] = configure(
+            plan, candidate, candidate.defaults(), number=number, attempt=1, origin=origin
+        )
+    return made
+
+
+def report(number: int, rung: int, loss: float, attempt: int = 1) -> RungReport:
+    return RungReport(
+        number=number, attempt=attempt, rung=rung, validation_loss=loss, items=1,
+        optimizer_steps=1, epochs=1, tokens=1, training_seconds=1, evaluation_seconds=1,
+    )  # fmt: skip
+
+
+def result(number: int, loss: float | None = None, **fields: object) -> TrialResult:
+    state = "FAIL" if "failure" in fields else "COMPLETE" if loss is not None else "PRUNED"
+    known = {"number": number, "attempt": 1, "seed": 0, "state": state, "validation_loss": loss}
+    return TrialResult.model_validate({**known, **fields})
+
+
+def test_a_rung_is_held_against_the_median_of_the_strategys_other_trials(state: RunState) -> None:
+    assert state.rung(report(0, 1, 1.0)) is None
+    assert state.rung(report(2, 1, 9.0)) is None  # another strategy
+    assert state.rung(report(1, 1, 2.0)) == 1.0
+    assert state.rung(report(3, 1, 0.5)) == 1.5
+    assert state.rung(report(3, 2, 0.5)) is None
+
+
+def test_an_attempt_that_broke_off_takes_its_rungs_with_it_and_no_others(state: RunState) -> None:
+    state.rung(report(0, 1, 1.0))
+    state.rung(report(1, 1, 1.0))  # the same loss, as two trials may have
+    state.restart(1)
+    state.restart(1)
+    assert state.rung(report(3, 1, 5.0)) == 1.0
+    state.rung(report(1, 1, float("nan")))
+    assert state.rung(report(2, 1, 5.0)) is None
+
+
+def test_what_all_results_come_to_is_counted(state: RunState) -> None:
+    starved = Failure(kind="out-of-memory", detail="x")
+    state.end(0, result(0, 0.5))
+    state.end(1, result(1))
+    state.end(2, result(2, failure=starved))
+    state.end(3, result(3, 0.4))
+    assert state.ended_in == {"COMPLETE": 2, "PRUNED": 1, "FAIL": 1}
+    assert state.out_of_memory == 1
+    best, default = state.best(), state.best_default()
+    assert best is not None
+    assert default is not None
+    assert (best.trial, default.trial) == (3, 0)
+    assert state.defaults() == [0]
+
+
+def test_the_best_keeps_to_the_limit_where_any_does(state: RunState) -> None:
+    state.limit_points = 10.0
+    state.end(0, result(0, 0.3, general_loss=2.5, general_loss_base=2.0))
+    best = state.best()
+    assert best is not None
+    assert (best.trial, best.over_limit) == (0, True)
+    state.end(1, result(1, 0.9, general_loss=2.05, general_loss_base=2.0))
+    best = state.best()
+    assert best is not None
+    assert (best.trial, best.over_limit) == (1, False)
+
+
+def test_weights_are_kept_for_defaults_bests_and_finalists(state: RunState) -> None:
+    losses = {0: 0.9, 1: 0.5, 2: 0.8, 3: 0.7, 4: 0.95}
+    for number, loss in losses.items():
+        (state.run.trial(number) / "weights").mkdir(parents=True)
+        kept = result(number, loss, weights="weights")
+        kept.write(state.run.trial(number) / "result.json")
+        state.end(number, kept)
+    assert state.drop_other_weights(1) == [3]
+    assert not (state.run.trial(3) / "weights").exists()
+    assert state.results[3].weights is None
+    assert TrialResult.read(state.run.trial(3) / "result.json").weights is None
+    assert state.drop_other_weights(1) == []
+
+
+def test_the_homes_of_all_that_has_attempts_are_found_by_their_titles(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.seed(3, 7).mkdir(parents=True)
+    (tmp_path / "jobs" / "trial-3").mkdir(parents=True)
+    assert homes_of_jobs(run) == {
+        "trial 3 with seed 7": run.seed(3, 7),
+        "the score of trial-3": tmp_path / "jobs" / "trial-3",
+    }

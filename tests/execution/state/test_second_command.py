@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from curve_backend import make_plan
+from fake_pool import Sweep, make_sweep
+
+from sweeper.errors import RunError
+from sweeper.execution.state import second_command
+from sweeper.execution.state.identity import frozen_plan
+from sweeper.execution.state.second_command import refuse_second, run_now
+from sweeper.execution.state.status import Status
+from sweeper.runfolder import RunFolder
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(second_command, "WATCH_SECONDS", 1.0)
+    monkeypatch.setattr(second_command, "_LOOK_SECONDS", 0.02)
+
+
+def a_status(beat: int, host: str = "elsewhere", process: int | None = 17) -> Status:
+    return Status(
+        phase="search", trials=3, started_at="t", updated_at="t",
+        process=process, host=host, beat=beat,
+    )  # fmt: skip
+
+
+@contextmanager
+def beating(run: RunFolder) -> Iterator[None]:
+    """A command on another machine."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        for count in range(1, 1000):
+            a_status(count).write(run.status)
+            if ended.wait(0.05):
+                return
+
+    a_status(0).write(run.status)
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_command_on_another_machine_is_not_joined_by_a_second_one(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "mine")
+    with beating(run), run.lock(), pytest.raises(RunError) as caught:
+        frozen_plan(run, make_plan())
+    said = str(caught.value)
+    assert "a sweeper command on elsewhere is running this sweep (process 17)" in said
+    assert "undo each other's work" in said
+    assert "sweeper show mine --follow" in said
+    assert not run.plan.exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds"),
+    [
+        (None, 0.0),
+        (a_status(5, process=None), 0.0),  # it ended
+        (a_status(5, host=socket.gethostname()), 0.0),  # the folder's lock tells
+        (a_status(5, host=""), 0.0),  # of a version that did not say
+        (a_status(5), 1.0),  # its machine is gone
+    ],
+)
+def test_a_stale_status_delays_a_start_by_the_time_of_one_look_at_most(
+    tmp_path: Path, status: Status | None, seconds: float
+) -> None:
+    run = RunFolder(tmp_path)
+    if status is not None:
+        status.write(run.status)
+    began = time.monotonic()
+    refuse_second(run)
+    assert seconds <= time.monotonic() - began < seconds + 0.5
+    assert run_now([run]) == set()
+
+
+def test_a_status_that_cannot_be_read_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.status.write_text("{")
+    refuse_second(run)
+    assert run_now([run]) == set()
+
+
+def test_it_is_known_which_of_many_runs_somebody_runs(tmp_path: Path) -> None:
+    here, there, dead, new = (RunFolder(tmp_path / n) for n in ("here", "there", "dead", "new"))
+    a_status(3).write(dead.status)
+    with beating(there), here.lock():
+        assert run_now([here, there, dead, new]) == {here.path, there.path}
+
+
+def test_one_that_ends_while_it_is_watched_is_not_running(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    a_status(3).write(run.status)
+    end = threading.Timer(0.2, lambda: a_status(4, process=None).write(run.status))
+    end.start()
+    assert run_now([run]) == set()
+    end.join()
+
+
+def test_a_command_shows_where_it_runs_and_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep: Sweep = make_sweep(tmp_path, monkeypatch)
+    seen: list[Status] = []
+    monkeypatch.setattr("sweeper.execution.owner.STATUS_SECONDS", 0.0)
+    sweep.pool.on_poll = lambda: seen.append(Status.read(sweep.run.status))
+    outcome = sweep.go(2)
+    assert {status.host for status in seen} == {socket.gethostname()}
+    assert [status.beat for status in seen] == sorted({status.beat for status in seen})
+    assert seen[-1].process is not None
+    assert outcome.status.process is None

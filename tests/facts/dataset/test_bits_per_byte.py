@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from sweeper.data.examples import Dataset
+from sweeper.data.load import load
+from sweeper.errors import UsageError
+from sweeper.facts.dataset import bits_per_byte
+from sweeper.facts.dataset.domain import FAR_BITS, general_text
+from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
+from sweeper.spec import AimSpec, DataSpec
+
+DATA = DataFacts(rows=40, train_rows=30, fingerprint="abc")
+
+
+def facts(tmp_path: Any, **changes: Any) -> ModelFacts:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    fields: dict[str, Any] = {
+        "id": "m", "source": "local", "folder": str(tmp_path), "model_type": "llama",
+        "kind": "decoder", "parameters": 1, "parameters_exact": True, "layers": 1,
+        "hidden_size": 8, "attention_heads": 1, "key_value_heads": 1, "head_dim": 8,
+        "intermediate_size": 8, "vocabulary_size": 8, "context_length": 8,
+        "tied_embeddings": True, "gated_mlp": True,
+    }  # fmt: skip
+    return ModelFacts(**(fields | changes))
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def dataset(tmp_path: Any) -> Dataset:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": f"row {n} says {'word ' * 20}{n}", "label": "ab"[n % 2]} for n in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return load(DataSpec(path=str(path)), "classification")
+
+
+@pytest.fixture
+def answered(monkeypatch: Any) -> list[dict[str, Any]]:
+    """Instead of a process with torch: remembers requests and gives a fixed answer."""
+    asked: list[dict[str, Any]] = []
+
+    def run(command: list[str], **options: Any) -> Any:
+        asked.append(json.loads(options["input"]))
+        answer = {"bits_per_byte": 2.0, "general_bits_per_byte": 1.0, "bytes": 9, "seconds": 1}
+        return subprocess.CompletedProcess(command, 0, f"noise\n{json.dumps(answer)}\n", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return asked
+
+
+def test_a_measurement_decides_and_is_made_once(
+    tmp_path: Any, dataset: Dataset, answered: list[dict[str, Any]]
+) -> None:
+    model = facts(tmp_path)
+    assert bits_per_byte.known_bits(DATA, model, AimSpec()) == DATA
+    first = bits_per_byte.measured_bits(dataset, DATA, model, AimSpec())
+    assert (first.domain.distance, first.domain.decided_by) == ("far", "bits-per-byte")
+    assert bits_per_byte.measured_bits(dataset, DATA, model, AimSpec()) == first
+    assert bits_per_byte.known_bits(DATA, model, AimSpec()) == first
+    assert len(answered) == 1
+    assert sum(len(text.encode()) for text in answered[0]["texts"]) <= 12_000
+
+
+def test_other_weights_or_other_data_are_measured_again(
+    tmp_path: Any, dataset: Dataset, answered: list[dict[str, Any]]
+) -> None:
+    bits_per_byte.measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
+    other = DATA.model_copy(update={"fingerprint": "def"})
+    assert bits_per_byte.stored(facts(tmp_path), other) is None
+    model = facts(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    assert bits_per_byte.stored(model, DATA) is None
+
+
+def test_the_users_word_wins_over_the_measurement(
+    tmp_path: Any, dataset: Dataset, answered: list[dict[str, Any]]
+) -> None:
+    found = bits_per_byte.measured_bits(
+        dataset, DATA, facts(tmp_path), AimSpec(domain_distance="near")
+    ).domain
+    assert (found.distance, found.decided_by, found.bits_per_byte) == ("near", "user", 2.0)
+
+
+@pytest.mark.parametrize(("ours", "distance"), [(FAR_BITS, "far"), (FAR_BITS * 0.99, "near")])
+def test_bits_win_over_tokens_per_word(ours: float, distance: str) -> None:
+    tokens = {"tokens_per_word": 1.0, "general_tokens_per_word": 1.0}
+    measured = DomainFacts(**tokens, bits_per_byte=ours, general_bits_per_byte=1.0)
+    found = bits_per_byte.decided(measured, AimSpec())
+    assert (found.distance, found.decided_by) == (distance, "bits-per-byte")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"kind": "encoder"}, "does not predict"), ({"folder": None}, "weights of m are not at hand")],
+)
+def test_what_cannot_be_measured_is_refused(
+    tmp_path: Any, dataset: Dataset, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        bits_per_byte.measured_bits(dataset, DATA, facts(tmp_path, **changes), AimSpec())
+
+
+def test_without_data_there_is_nothing_to_measure(tmp_path: Any) -> None:
+    with pytest.raises(UsageError, match="no data to measure"):
+        bits_per_byte.measured_bits(None, DATA, facts(tmp_path), AimSpec())
+
+
+def test_a_process_that_fails_is_said(tmp_path: Any, dataset: Dataset, monkeypatch: Any) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nno torch here\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(UsageError, match="no torch here"):
+        bits_per_byte.measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
+
+
+def test_a_broken_file_counts_as_no_measurement(tmp_path: Any) -> None:
+    model = facts(tmp_path)
+    path = bits_per_byte.path_of(model, DATA)
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    assert bits_per_byte.stored(model, DATA) is None
+
+
+def test_pieces_end_between_words_and_short_texts_are_left_out() -> None:
+    found = bits_per_byte.pieces(["x" * 39, "", "long " * 100, "näher " * 100, "y" * 400])
+    assert [len(text.encode()) <= 300 for text in found] == [True] * 3
+    assert found[0].split() == ["long"] * 59
+    assert set(found[1].split()) == {"näher"}
+    assert bits_per_byte.pieces(["short", " "]) == ["short"]
+
+
+def test_the_general_text_is_cut_like_the_data() -> None:
+    short, long = (bits_per_byte.general_pieces(["x" * size]) for size in (60, 300))
+    assert max(len(text.encode()) for text in short) <= 60
+    assert len(short) > len(long) > 3
+    assert set(" ".join(long).split()) <= set(general_text().split())

@@ -1,0 +1,212 @@
+"""GPUs by name, by memory and by asking the driver; processors with a container's limits."""
+
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import ValidationError
+
+from sweeper.errors import UsageError
+from sweeper.facts.machine import detect, gpus
+from sweeper.facts.machine.detect import DetectedGpu
+from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.spec import HardwareSpec
+
+MEANT = {
+    "4090": "RTX 4090",
+    "rtx4090": "RTX 4090",
+    "NVIDIA GeForce RTX 4090": "RTX 4090",
+    "4070": "RTX 4070",
+    "RTX4070Ti": "RTX 4070 Ti",
+    "2080ti": "RTX 2080 Ti",
+    "A100-80GB": "A100 80GB",
+    "a100 80 GiB": "A100 80GB",
+    "NVIDIA A100-SXM4-80GB": "A100 80GB",
+    "NVIDIA A100 80GB PCIe": "A100 PCIe 80GB",
+    "NVIDIA A100-PCIE-40GB": "A100 40GB",
+    "H100": "H100",
+    "NVIDIA H100 80GB HBM3": "H100",
+    "NVIDIA H100 PCIe": "H100 PCIe",
+    "Tesla T4": "T4",
+    "Tesla V100-SXM2-16GB": "V100 16GB",
+    "Tesla P100-PCIE-16GB": "P100",
+    "NVIDIA RTX A6000": "RTX A6000",
+    "A6000": "RTX A6000",
+    "NVIDIA RTX 6000 Ada Generation": "RTX 6000 Ada",
+    "L40S": "L40S",
+    "NVIDIA L4": "L4",
+    "AMD Instinct MI300X": "MI300X",
+    "AMD Instinct MI250X / MI250": "MI250X",
+}
+
+
+@pytest.mark.parametrize("written", MEANT)
+def test_a_name_means_one_gpu(written):
+    assert gpus.named(written).name == MEANT[written]
+
+
+@pytest.mark.parametrize("name", gpus.table())
+def test_every_gpu_is_found_by_its_own_names(name):
+    gpu = gpus.table()[name]
+    for known in (name, *gpu.also):
+        assert gpus.named(known) == gpu
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("A100", "may be any of A100 40GB, A100 80GB"),
+        ("4060 Ti", "may be any of RTX 4060 Ti 8GB, RTX 4060 Ti 16GB"),
+        ("RTX 4909", "Did you mean 'RTX 4090'"),
+        ("abacus", "Known are RTX 4090, L4"),
+        ("nvidia", "--gpu-memory"),
+        ("RTX 4090 Laptop GPU", "is not in the table"),
+    ],
+)
+def test_an_ambiguous_or_unknown_name_is_refused(written, said):
+    with pytest.raises(UsageError) as error:
+        hardware_facts(HardwareSpec(gpu=written))
+    assert said in str(error.value)
+
+
+def test_the_table_keeps_to_what_the_data_sheets_say_of_a_series():
+    for name, gpu in gpus.table().items():
+        assert 5 <= gpu.memory_gib <= 200
+        if name.startswith(("RTX 30", "RTX 40", "RTX 50")) and "Ada" not in name:
+            assert gpu.bf16_tflops == pytest.approx(2 * gpu.fp32_tflops, rel=0.01)
+        if name.startswith(("RTX 20", "V100", "T4", "P100", "TITAN")):
+            assert gpu.bf16_tflops is None
+
+
+def test_a_named_gpu_is_as_the_table_says_times_their_number():
+    facts = hardware_facts(HardwareSpec(gpu="A100-80GB", gpus=4, nodes=2, price_per_gpu_hour=1.5))
+    assert (facts.device, facts.name, facts.gpus, facts.nodes) == ("cuda", "A100 80GB", 8, 2)
+    assert (facts.memory_gib, facts.bf16, facts.bf16_tflops) == (80, True, 312)
+    assert (facts.detected, facts.price_per_gpu_hour) == (False, 1.5)
+
+
+def test_old_gpus_have_no_bfloat16():
+    facts = hardware_facts(HardwareSpec(gpu="T4"))
+    assert (facts.bf16, facts.bf16_tflops, facts.fp32_tflops) == (False, None, 8.1)
+
+
+def test_memory_alone_is_a_gpu_of_median_speed_that_says_so():
+    facts = hardware_facts(HardwareSpec(gpu_memory_gib=24))
+    assert facts.name == "24 GiB GPU (median speed of 9 such cards)"
+    assert (facts.memory_gib, facts.bf16, facts.gpus) == (24, True, 1)
+    assert 70 < facts.bf16_tflops < 170
+    named = hardware_facts(HardwareSpec(gpu="A100-80GB", gpu_memory_gib=20))
+    assert (named.name, named.memory_gib) == ("A100 80GB", 20)
+
+
+@pytest.mark.parametrize("gib", [1, 8, 11, 16, 48, 96, 1000])
+def test_any_memory_has_a_speed(gib):
+    assert hardware_facts(HardwareSpec(gpu_memory_gib=gib)).bf16_tflops > 0
+
+
+@pytest.mark.parametrize("gib", [0, -8])
+def test_no_memory_is_refused_by_the_spec(gib):
+    with pytest.raises(ValidationError):
+        HardwareSpec(gpu_memory_gib=gib)
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """What the driver would answer."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def answer(text):
+        def run(command, **_):
+            if text is None:
+                raise FileNotFoundError(command[0])
+            return subprocess.CompletedProcess(command, 0, stdout=text)
+
+        monkeypatch.setattr(subprocess, "run", run)
+
+    return answer
+
+
+def test_detected_gpus_are_counted_and_the_smallest_decides(driver):
+    driver("NVIDIA A100-SXM4-80GB, 81920, 8.0\nNVIDIA A100-SXM4-40GB, 40960, 8.0\n")
+    facts = hardware_facts(HardwareSpec())
+    assert (facts.name, facts.gpus, facts.memory_gib) == ("NVIDIA A100-SXM4-40GB", 2, 40)
+    assert facts.detected
+    assert facts.bandwidth_gb_per_second == 1555
+    assert facts.cpu_cores >= 1
+
+
+def test_a_detected_gpu_that_is_not_in_the_table_has_its_own_memory(driver):
+    driver("NVIDIA GeForce RTX 4090 Laptop GPU, 16376, 8.9\n")
+    facts = hardware_facts(HardwareSpec())
+    assert facts.memory_gib == pytest.approx(15.99, abs=0.01)
+    assert "Laptop GPU (median speed of" in facts.name
+    driver("NVIDIA GeForce GTX 1080, 8192, 6.1\n")
+    facts = hardware_facts(HardwareSpec())
+    assert (facts.bf16, facts.bf16_tflops) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"), [("", 0), ("-1", 0), ("1", 1), ("0,1", 2), ("0,7", 1), ("GPU-a1b2", 1)]
+)
+def test_only_visible_gpus_count(driver, monkeypatch, visible, count):
+    driver("NVIDIA L4, 23034, 8.9\n" * 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert len(detect.detected_gpus()) == count
+
+
+def test_a_driver_that_answers_nonsense_means_no_gpu(driver):
+    driver("No devices were found\n")
+    assert detect.detected_gpus() == ()
+    driver("A, B, [N/A]\n")
+    assert detect.detected_gpus() == ()
+
+
+def test_what_is_stated_wins_over_what_is_detected(driver):
+    driver("NVIDIA L4, 23034, 8.9\n")
+    assert hardware_facts(HardwareSpec(gpu="H100")).name == "H100"
+    assert detect.detected_gpus() == (DetectedGpu("NVIDIA L4", 23034 / 1024, True),)
+
+
+def test_without_a_gpu_this_processor_is_the_machine(driver):
+    driver(None)
+    facts = hardware_facts(HardwareSpec())
+    assert (facts.device, facts.gpus, facts.detected) == ("cpu", 0, True)
+    assert facts.memory_gib == facts.ram_gib > 0.1
+    assert facts.cpu_cores >= 1
+    assert facts.name
+
+
+@pytest.mark.parametrize(
+    ("flags", "bf16"),
+    [("fpu avx512f avx512_bf16", True), ("fpu amx_bf16 amx_tile", True), ("fpu avx2", False)],
+)
+def test_a_processor_trains_in_bf16_where_it_has_the_instructions(driver, monkeypatch, flags, bf16):
+    driver(None)
+    monkeypatch.setattr(detect, "_cpuinfo", lambda: {"model name": "a cpu", "flags": flags})
+    assert hardware_facts(HardwareSpec()).bf16 is bf16
+
+
+@pytest.mark.parametrize("spec", [{"gpus": 2}, {"nodes": 2}])
+def test_gpus_where_there_are_none_are_refused(driver, spec):
+    driver(None)
+    with pytest.raises(UsageError, match="this machine shows none"):
+        hardware_facts(HardwareSpec(**spec))
+
+
+def test_a_containers_limits_bound_memory_and_cores(monkeypatch):
+    files = {"memory.max": "2147483648\n", "cpu.max": "100000 100000\n"}
+    original = Path.read_text
+
+    def read_text(self, *args, **kwargs):
+        if str(self).startswith("/sys/fs/cgroup/"):
+            if self.name not in files:
+                raise FileNotFoundError(self)
+            return files[self.name]
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    found = detect.processor()
+    assert (found.memory_gib, found.cores) == (2, 1)
+    files.update({"memory.max": "max\n", "cpu.max": "max 100000\n"})
+    assert detect.processor().memory_gib == pytest.approx(psutil.virtual_memory().total / 2**30)

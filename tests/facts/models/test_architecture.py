@@ -1,0 +1,202 @@
+"""Shapes and counts from a config alone: synonyms, defaults, experts, and what is not known."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeper.errors import ModelError
+from sweeper.facts.models import catalogue
+from sweeper.facts.models.architecture import architecture
+from sweeper.facts.models.families import FAMILIES, HYBRIDS, WITHOUT_ATTENTION
+from sweeper.facts.models.parameters import count_parameters
+
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 100,
+}
+
+
+@pytest.mark.parametrize("model_id", catalogue.known_ids())
+def test_the_shape_of_a_known_model_gives_its_published_count(model_id):
+    entry = catalogue.find(model_id)
+    shape = architecture(entry.config)
+    assert shape.countable
+    if entry.parameters is not None:
+        assert count_parameters(shape) == entry.parameters
+    assert (entry.peak_learning_rate is None) == (entry.peak_learning_rate_source is None)
+
+
+def test_most_models_of_the_catalogue_have_a_published_count():
+    counts = [catalogue.find(model_id).parameters for model_id in catalogue.known_ids()]
+    assert len(counts) >= 90
+    assert counts.count(None) <= 7
+
+
+def test_older_names_of_the_same_fields_are_understood():
+    old = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 100}
+    new = {
+        "model_type": "gpt2",
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 100,
+    }
+    assert count_parameters(architecture(old)) == count_parameters(architecture(new))
+
+
+def test_a_missing_field_means_what_transformers_takes_it_to_mean():
+    shape = architecture(LLAMA)
+    assert (shape.key_value_heads, shape.head_dim, shape.tied_embeddings) == (4, 16, False)
+    assert (shape.dtype, shape.gated_mlp, shape.kind) == ("float32", True, "decoder")
+    gemma = architecture({**LLAMA, "model_type": "gemma"})
+    assert (gemma.head_dim, gemma.tied_embeddings) == (256, True)
+    assert architecture({**LLAMA, "torch_dtype": "bfloat16"}).dtype == "bfloat16"
+
+
+def test_two_rows_of_robertas_position_table_are_not_context():
+    config = catalogue.find("FacebookAI/roberta-base").config
+    assert config["max_position_embeddings"] == 514
+    assert architecture(config).context_length == 512
+
+
+def test_sparse_layers_are_counted():
+    qwen = {
+        **LLAMA,
+        "model_type": "qwen3_moe",
+        "num_hidden_layers": 6,
+        "num_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+    }
+    assert architecture({**qwen, "decoder_sparse_step": 2}).moe.layers == 3
+    assert architecture({**qwen, "mlp_only_layers": [0, 1]}).moe.layers == 4
+    lite = architecture(catalogue.find("deepseek-ai/DeepSeek-V2-Lite").config)
+    assert lite.moe.layers == 26
+    assert lite.moe.shared_intermediate_size == 2 * 1408
+    assert lite.mla.q_lora_rank is None
+    assert lite.mla.kv_lora_rank == 512
+
+
+def test_an_unknown_family_is_estimated_as_a_modern_decoder():
+    shape = architecture({**LLAMA, "model_type": "llama_of_tomorrow"})
+    assert not shape.countable
+    assert count_parameters(shape) == count_parameters(architecture(LLAMA))
+    masked = architecture({**LLAMA, "model_type": "new", "architectures": ["NewForMaskedLM"]})
+    assert masked.kind == "encoder"
+
+
+def test_the_language_part_of_a_multimodal_model_is_an_estimate():
+    config = {"model_type": "mistral3", "text_config": LLAMA | {"model_type": "mistral"}}
+    shape = architecture(config)
+    assert (shape.model_type, shape.countable) == ("mistral", False)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "config.json does not say hidden_size"),
+        ({**LLAMA, "vocab_size": None}, "does not say vocab_size"),
+        ({**LLAMA, "num_hidden_layers": "many"}, "num_hidden_layers is 'many'"),
+    ],
+)
+def test_a_config_without_a_shape_is_refused(config, said):
+    with pytest.raises(ModelError, match=said) as error:
+        architecture(config, "here/config.json")
+    assert "here/config.json" in str(error.value)
+
+
+@pytest.mark.parametrize("model_type", sorted(WITHOUT_ATTENTION))
+def test_models_without_attention_are_refused(model_type):
+    with pytest.raises(ModelError, match=f"{model_type} is not a transformer") as error:
+        architecture({**LLAMA, "model_type": model_type}, "here/config.json")
+    assert "Choose a transformer" in str(error.value)
+
+
+@pytest.mark.parametrize("model_type", sorted(HYBRIDS))
+def test_hybrids_are_counted_roughly_and_say_so(model_type):
+    shape = architecture({**LLAMA, "model_type": model_type})
+    assert (shape.attention_only, shape.countable) == (False, False)
+
+
+def test_unknown_encoder_decoders_are_refused_and_t5_is_known():
+    config = {**LLAMA, "model_type": "bart", "is_encoder_decoder": True}
+    with pytest.raises(ModelError, match="bart is an encoder-decoder of a family"):
+        architecture(config)
+    assert architecture({**LLAMA, "model_type": "t5"}).kind == "encoder-decoder"
+
+
+@pytest.mark.parametrize("model_type", ["longformer", "nomic_bert", "eurobert", "deberta"])
+def test_families_that_are_known_in_part_have_their_kind_and_no_exact_count(model_type):
+    shape = architecture({**LLAMA, "model_type": model_type})
+    assert (shape.kind, shape.countable) == ("encoder", False)
+
+
+@pytest.mark.parametrize(
+    ("size", "like", "tolerance"),
+    [("7B", "mistralai/Mistral-7B-v0.1", 0.1), ("135M", "HuggingFaceTB/SmolLM2-135M", 0.01)],
+)
+def test_a_bare_size_is_the_shape_of_a_typical_model(size, like, tolerance):
+    parameters = catalogue.parse_size(size)
+    model_id, config = catalogue.typical(parameters)
+    assert model_id == like
+    assert count_parameters(architecture(config)) == pytest.approx(parameters, rel=tolerance)
+
+
+@pytest.mark.parametrize("size", ["60M", "600M", "6B", "20B", "100B", "1T"])
+def test_any_size_has_a_shape_of_about_that_size(size):
+    parameters = catalogue.parse_size(size)
+    _, config = catalogue.typical(parameters)
+    assert count_parameters(architecture(config)) == pytest.approx(parameters, rel=0.3)
+
+
+def test_a_size_below_any_language_model_is_refused():
+    with pytest.raises(ModelError, match="fewer than a typical language model has"):
+        catalogue.typical(20_000_000)
+
+
+@pytest.mark.parametrize("text", ["7", "B", "7G", "7B-chat", "-7B", "seven"])
+def test_other_text_is_not_a_size(text):
+    assert catalogue.parse_size(text) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("meta-lama/llama-2-7b-hf", "meta-llama/Llama-2-7b-hf"),
+        ("Llama-3.1-8B", "meta-llama/Llama-3.1-8B"),
+        ("bert-base-uncased", "google-bert/bert-base-uncased"),
+        ("acme/nothing-like-it", None),
+    ],
+)
+def test_the_nearest_known_id_is_found(written, meant):
+    assert catalogue.nearest(written) == meant
+
+
+FIELDS = sorted(
+    {name for family in FAMILIES.values() for name in family.defaults}
+    | {*LLAMA, "text_config", "num_experts", "kv_lora_rank", "mlp_only_layers", "q_lora_rank"}
+    | {"relative_attention", "conv_kernel_size", "conv_groups", "num_kv_heads", "dtype"}
+)
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 9)
+    | st.floats()
+    | st.sampled_from(["", "x", "p2c|c2p"])
+    | st.lists(st.integers(0, 3) | st.lists(st.integers(), max_size=1), max_size=3)
+)
+
+
+@given(st.sampled_from(sorted(FAMILIES)), st.dictionaries(st.sampled_from(FIELDS), VALUES))
+def test_any_configuration_is_counted_or_refused(model_type, changed):
+    config = {**LLAMA, **changed, "model_type": model_type}
+    try:
+        shape = architecture(config)
+        parameters = count_parameters(shape)
+    except ModelError:
+        return
+    assert parameters > 0

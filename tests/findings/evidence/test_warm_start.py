@@ -1,0 +1,56 @@
+"""What a warm start took, and what became of it, in figures and words."""
+
+import pytest
+
+from sweeper.findings.compute import compute
+from sweeper.findings.evidence.warm_start import warm_start_sentence
+from sweeper.findings.record import WarmStart
+from sweeper.findings.study.reading import read_run
+from sweeper.plan import Hint, Plan
+from sweeper.trials import TrialConfig
+
+
+def hinted(run, **parameters):
+    plan = Plan.read(run.plan)
+    model = plan.candidates[0].model
+    hint = Hint(
+        strategy="lora", model=model, parameters=parameters, similarity=0.5, study="earlier",
+        loss=0.7, default_loss=0.8,
+    )  # fmt: skip
+    plan.model_copy(update={"hints": (hint,)}).write(run.plan)
+
+
+def test_the_trial_that_tried_it_is_found_by_its_parameters(make) -> None:
+    run = make(trials=12)
+    configs = [TrialConfig.read(folder / "config.json") for folder in run.trials.iterdir()]
+    lora = max((one for one in configs if one.strategy == "lora"), key=lambda one: one.number)
+    hinted(run, learning_rate=lora.parameters["learning_rate"])
+    findings = compute(run)
+    (found,) = findings.warm_starts
+    assert (found.trial, found.study, found.earlier_loss) == (lora.number, "earlier", 0.7)
+    assert any(text.startswith("Warm start of LoRA from earlier") for text in
+               findings.verdict.because)  # fmt: skip
+
+
+def test_without_a_warm_start_nothing_is_said(make) -> None:
+    findings = compute(make(trials=4))
+    assert findings.warm_starts == ()
+    assert not any("Warm start" in text for text in findings.verdict.because)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ends"),
+    [
+        ({}, "from earlier, 50% alike: not tried yet."),
+        ({"trial": 4}, "trial 4 tried it and was not completed."),
+        (
+            {"trial": 4, "loss": 0.41, "default_loss": 0.5, "best_loss": 0.4},
+            "trial 4 reached 0.410 nats/decision, its default 0.500, the best of all 0.400.",
+        ),
+    ],
+)
+def test_it_is_told_how_far_it_came(make, changes, ends: str) -> None:
+    run = read_run(make(trials=2))
+    known = {"strategy": "lora", "study": "earlier", "similarity": 0.5, "parameters": {}}
+    found = WarmStart.model_validate({**known, "earlier_loss": 0.7, **changes})
+    assert warm_start_sentence(run, found).endswith(ends)

@@ -1,0 +1,56 @@
+"""Two base models in one study: what is said is said of pairs of strategy and model."""
+
+from sweeper.findings.compute import compute
+from sweeper.findings.study.model_strategy_pairs import by_pair
+from sweeper.plan import Plan
+from sweeper.trials import TrialConfig
+
+OTHER = "org/other-model"
+
+
+def two_models(run):
+    """Every second trial is of another base model."""
+    plan = Plan.read(run.plan)
+    others = tuple(one.model_copy(update={"model": OTHER}) for one in plan.candidates)
+    first = plan.facts.models[0]
+    facts = plan.facts.model_copy(
+        update={"models": (first, first.model_copy(update={"id": OTHER}))}
+    )
+    plan = plan.model_copy(update={"candidates": (*plan.candidates, *others), "facts": facts})
+    plan.write(run.plan)
+    for folder in run.trials.iterdir():
+        config = TrialConfig.read(folder / "config.json")
+        if config.number % 2:
+            config.model_copy(update={"model": OTHER}).write(folder / "config.json")
+    return plan
+
+
+def test_a_strategy_is_counted_for_each_base_model_apart(make) -> None:
+    run = make(trials=20)
+    before = compute(run)
+    plan = two_models(run)
+    findings = compute(run)
+    names = [one.strategy for one in findings.strategies]
+    assert set(names) == {f"{one.strategy}@{one.model}" for one in plan.candidates}
+    assert sum(one.complete for one in findings.strategies) == before.run.complete
+    for row in findings.trials:
+        assert row.strategy.endswith(f"@{OTHER}") is bool(row.number % 2)
+    for gain in findings.gains:
+        models = {t.model for t in findings.trials if t.number in (gain.best_trial,)}
+        assert models <= {gain.strategy.partition("@")[2]}
+    assert " of " in findings.verdict.sentence
+
+
+def test_texts_are_counted_in_bytes_between_base_models(make) -> None:
+    run = make(trials=8, task="instruction")
+    assert compute(run).loss_unit == "nats/token"
+    two_models(run)
+    assert compute(run).loss_unit == "bits/byte"
+
+
+def test_one_base_model_changes_no_name(make) -> None:
+    plan = Plan.read(make(trials=2).plan)
+    named, renamed = by_pair(plan)
+    assert named is plan
+    config = TrialConfig.model_construct(strategy="lora", model="tiny")
+    assert renamed(config) is config

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeper.search.loss_model.learning_curves import (
+    ends,
+    forecast,
+    jitter,
+    luck,
+    move,
+    prior_doubt,
+)
+from sweeper.search.loss_model.observations import Observation, best_so_far
+from sweeper.trials import MOST_ITEMS, FirstItems
+
+
+def one(losses: dict[int, float], loss: float | None = None, rungs: int = 8) -> Observation:
+    curve = best_so_far(losses)
+    complete = loss is not None
+    return Observation(
+        0, "lora", {}, loss, complete, False, False, "search", curve, losses, rungs=rungs
+    )
+
+
+def test_the_noise_of_a_rung_is_found_under_a_bent_curve() -> None:
+    generator = np.random.default_rng(0)
+    curves = [
+        one({k: 1 + math.exp(-k / 4) + generator.normal(0, 0.05) for k in range(1, 20)}, rungs=20)
+        for _ in range(30)
+    ]
+    assert jitter(curves) == pytest.approx(0.05, rel=0.15)
+    smooth = one({k: 1 + math.exp(-k / 4) for k in range(1, 20)}, rungs=20)
+    assert jitter([smooth]) < 0.003
+
+
+def test_the_last_rung_does_not_count_as_noise_since_it_scores_other_items() -> None:
+    jump = one({1: 1.0, 2: 0.9, 3: 0.8, 4: 0.7, 5: 0.1}, rungs=5)
+    assert jitter([jump]) == pytest.approx(0.0, abs=1e-12)
+    assert jitter([one({1: 1.0, 2: 0.9})]) == 0.0
+
+
+def test_what_a_trial_shows_once_it_overfits_is_no_noise() -> None:
+    falls = {1: 0.7, 2: 0.6, 3: 0.52, 4: 0.46}
+    jumps = {**falls, 5: 0.9, 6: 0.6, 7: 1.2}
+    assert jitter([one(jumps)]) > 0.1  # runs still, and may come back
+    assert jitter([one(jumps, loss=0.46)]) == pytest.approx(jitter([one(falls, loss=0.46)]))
+
+
+def test_what_all_curves_share_is_not_noise_between_them() -> None:
+    generator = np.random.default_rng(1)
+    shared = generator.normal(0, 0.2, 20)
+    curves = [
+        one(
+            {k: 1 + math.exp(-k / 4) + shared[k] + generator.normal(0, 0.02) for k in range(1, 20)},
+            rungs=20,
+        )
+        for _ in range(12)
+    ]
+    assert jitter(curves) == pytest.approx(0.02, rel=0.2)
+    assert jitter(curves[:1]) > 0.1
+
+
+def test_a_trial_is_expected_to_gain_what_others_gained_with_less_doubt_the_more_there_are() -> (
+    None
+):
+    seen = forecast(0.8, [(0.6, 0.3)], 0.1)
+    assert seen is not None
+    assert math.exp(seen.log_end) == pytest.approx(0.4)
+    assert seen.doubt > 0.1
+    more = forecast(0.8, [(0.6, 0.3), (0.5, 0.25), (0.7, 0.35), (0.9, 0.45)], 0.1)
+    assert more is not None
+    assert more.log_end == pytest.approx(seen.log_end)
+    assert more.doubt < seen.doubt
+    assert forecast(0.8, [], 0.1) is None
+
+
+def test_where_trials_ended_anywhere_a_forecast_doubts_and_a_loss_tells_nothing() -> None:
+    early = [0.60, 0.70, 0.61, 0.69, 0.62, 0.71]
+    final = [0.50, 0.30, 0.45, 0.32, 0.47, 0.31]
+    low, high = (forecast(loss, list(zip(early, final, strict=True)), 0.1) for loss in (0.6, 0.9))
+    assert low is not None
+    assert high is not None
+    assert low.log_end == pytest.approx(high.log_end)
+    assert low.doubt > 0.15
+
+
+def test_less_is_doubted_the_less_of_the_budget_is_left() -> None:
+    doubts = [prior_doubt(left, [0.1, 0.2], 0.0) for left in (0.75, 0.5, 0.125, 0.0)]
+    assert doubts == sorted(doubts, reverse=True)
+    assert doubts[-1] == 0.0
+
+
+def test_more_is_doubted_where_losses_still_move_and_where_few_items_tell() -> None:
+    calm = prior_doubt(0.5, [0.0, 0.0], 0.0)
+    assert prior_doubt(0.5, [0.4, 0.0], 0.0) > calm
+    assert prior_doubt(0.0, [0.4], 0.3) == pytest.approx(0.3)  # which training does not mend
+    assert prior_doubt(0.5, [0.0], 0.3) == pytest.approx(math.hypot(calm, 0.3))
+
+
+def test_a_move_is_that_of_a_doubling_up_or_down() -> None:
+    assert move({1: 1.0, 2: 0.8, 4: 0.4, 8: 0.1}, 4) == pytest.approx(math.log(2))
+    assert move({2: 0.4, 4: 0.8}, 4) == pytest.approx(math.log(2))
+    # Two rungs in three, where none was looked at half-way: as much a doubling as they show.
+    assert move({2: 0.8, 3: 0.6}, 3) == pytest.approx(math.log(0.8 / 0.6) / math.log2(1.5))
+    assert move({4: 0.4}, 4) == 0.0
+    assert move({1: math.inf, 2: 0.4}, 2) == 0.0
+    assert move({1: 0.5, 2: 0.4}, 4) == 0.0
+
+
+def test_ends_are_of_completed_trials_that_passed_the_rung() -> None:
+    trials = [one({1: 0.9, 2: 0.6}, 0.5), one({1: 0.9, 2: 0.6}), one({1: 0.8}, 0.4)]
+    assert ends(trials, 2) == [(0.6, 0.5)]
+
+
+def test_the_best_so_far_passes_over_what_is_not_finite() -> None:
+    assert best_so_far({1: math.nan, 2: 0.5, 3: 0.7, 4: math.inf, 5: 0.4}) == {
+        2: 0.5,
+        3: 0.5,
+        4: 0.5,
+        5: 0.4,
+    }
+
+
+def items(losses: list[float], of: int = 10_000) -> FirstItems:
+    return FirstItems.among(losses, of)
+
+
+def test_luck_is_what_other_items_would_have_changed() -> None:
+    """Against drawing items anew: two models that agree on most items and differ on some."""
+    generator = np.random.default_rng(0)
+    shared = generator.lognormal(-1, 0.8, 20_000)
+    first, second = (shared * generator.lognormal(0, 0.4, 20_000) for _ in range(2))
+    draws = [generator.choice(20_000, 100, replace=False) for _ in range(2_000)]
+    apart = [math.log(first[drawn].mean() / second[drawn].mean()) for drawn in draws]
+    told = [
+        luck(items(first[drawn].tolist(), 20_000), [items(second[drawn].tolist(), 20_000)], 0.0)
+        for drawn in draws[:400]
+    ]
+    assert np.mean(told) == pytest.approx(np.std(apart) / math.sqrt(2), rel=0.15)
+
+
+def test_an_easy_draw_flatters_both_and_is_no_luck_of_one() -> None:
+    losses = [0.1, 0.9, 0.4, 1.6]
+    halved = [loss / 2 for loss in losses]
+    assert luck(items(losses), [items(halved)], 0.0) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_lies_above_the_items_counts_into_the_level() -> None:
+    one, other = items([0.01, 0.02, 0.03]), items([0.02, 0.01, 0.02])
+    assert luck(one, [other], 0.5) < luck(one, [other], 0.0) / 10
+
+
+def test_there_is_no_luck_where_items_are_all_that_there_are_or_unknown() -> None:
+    one, other = items([0.1, 0.2, 0.3], 3), items([0.3, 0.2, 0.1], 3)
+    assert luck(one, [other], 0.0) == 0.0
+    assert luck(None, [other], 0.0) == 0.0
+    assert luck(one, [None], 0.0) == 0.0
+    assert luck(one, [], 0.0) == 0.0
+    assert luck(items([0.1]), [items([0.2])], 0.0) == 0.0
+    assert luck(items([0.0, 0.0]), [items([0.0, 0.1])], 0.0) == 0.0
+    assert luck(items([0.1, 0.2]), [items([0.1, 0.2, 0.3])], 0.0) == 0.0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 30), st.floats(0, 30)), min_size=1, max_size=400),
+    st.integers(0, 1000),
+    st.floats(-1, 1),
+)
+def test_luck_is_finite_whatever_items_say(
+    pairs: list[tuple[float, float]], more: int, easier: float
+) -> None:
+    first, second = zip(*pairs, strict=True)
+    of = len(pairs) + more
+    found = luck(items(list(first), of), [items(list(second), of)], easier)
+    assert 0 <= found < math.inf
+
+
+def test_items_weigh_as_they_do_in_the_loss() -> None:
+    losses, weights = [1.0, 2.0, 4.0], [1.0, 1.0, 2.0]
+    found = FirstItems.among(losses, 50, weights)
+    assert found.loss == pytest.approx(np.average(losses, weights=weights))
+    assert np.mean(found.each) == pytest.approx(found.loss, rel=1e-3)
+    assert (found.count, found.of) == (3, 50)
+
+
+def test_many_items_are_told_by_the_first_of_them() -> None:
+    found = items([1.0] * MOST_ITEMS + [3.0] * MOST_ITEMS)
+    assert len(found.each) == MOST_ITEMS
+    assert found.loss == pytest.approx(2.0)
+    assert found.count == 2 * MOST_ITEMS
