@@ -40,6 +40,9 @@ def evaluate(
 
     What has been scored is kept in the run's folder: the same command goes on where it ended.
     """
+    from sweeper.extras import RUNS, require
+
+    require("sweeper evaluate", RUNS)
     from sweeper.cli import evaluate_steps, suite_process
     from sweeper.cli.console import err
     from sweeper.cli.report import find_run

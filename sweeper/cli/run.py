@@ -54,7 +54,9 @@ def run(
     --trials is the study's total: the same command again resumes and adds nothing.
     """
     from sweeper.execution.interruption import leaving_on_signals
+    from sweeper.extras import RUNS, require
 
+    require("sweeper run", RUNS)
     with leaving_on_signals():
         from sweeper.cli import planview, run_steps
         from sweeper.cli.progress import progress as make_progress
