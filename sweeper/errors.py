@@ -6,6 +6,7 @@
     │   ├── RuleError                2      a rule or strategy file holds mistakes
     │   ├── DataError                2      a data set cannot be used as it is
     │   ├── ModelError               2      a model cannot be found or read
+    │   ├── NotInstalled             2      an optional package is missing
     │   └── RunError                 2      a run folder is locked, foreign, or not writable
     ├── NothingFits                  3      no strategy fits the hardware
     ├── NoTrialCompleted             4      the sweep ended without one completed trial
@@ -25,6 +26,7 @@ __all__ = [
     "GateFailed",
     "ModelError",
     "NoTrialCompleted",
+    "NotInstalled",
     "NothingFits",
     "Problem",
     "RuleError",
@@ -99,6 +101,10 @@ class DataError(UsageError):
 
 class ModelError(UsageError):
     """A model cannot be found, reached or read."""
+
+
+class NotInstalled(UsageError):
+    """An optional package is missing or cannot be loaded; the error says how to install it."""
 
 
 class RunError(UsageError):

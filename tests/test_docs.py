@@ -1,5 +1,6 @@
 """The documentation names what there is, and the generated pages are current."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,24 @@ def test_every_link_between_pages_leads_somewhere():
             link = target.split(")")[0]
             if "://" not in link and not link.startswith("#"):
                 assert (page.parent / link.split("#")[0]).exists(), f"{page.name}: {link}"
+
+
+def test_no_text_recommends_the_other_program_of_that_name():
+    names = [
+        ".ci", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "README.md", "benchmarks", "docs",
+        "examples", "pyproject.toml", "reports", "search_spaces", "sweeper", "tests",
+    ]  # fmt: skip
+    named = [ROOT / name for name in names]
+    inside = (path for folder in named if folder.is_dir() for path in folder.rglob("*"))
+    texts = {".css", ".html", ".ini", ".js", ".md", ".py", ".sh", ".toml", ".yaml", ".yml", ""}
+    files = [path for path in (*named, *inside) if path.is_file() and path.suffix in texts]
+    assert len(files) > 500
+    # Its name with an extra, or as an argument of pip: neither after a hyphen nor part of a path.
+    wrong = re.compile(r"(?<![-\w/.])sweeper\[[a-z]|pip install[^\n`]*[ '\"]sweeper(?![-\w/.])")
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in files
+        if path != Path(__file__)
+        for match in wrong.finditer(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert not found

@@ -1,14 +1,35 @@
-"""What is shipped: the wheel holds knowledge and templates, and works away from the checkout."""
+"""What is shipped: the wheel holds knowledge and templates, and works away from the checkout.
+
+Nothing is downloaded: the base install is made of links to what is installed here.
+"""
 
 import os
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import Distribution, PathDistribution, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
+BASE_MEGABYTES = 150
+PLAN = [
+    "plan", "--task", "classification", "--examples", "2000", "--gpu-memory", "24", "--model", "7B",
+    "--name", "planned",
+]  # fmt: skip
+COMMANDS = [
+    PLAN, ["explain", "planned"], ["rules"], ["memory", "--model", "7B"], ["schema", "sweep"],
+    ["list"], ["show", "planned"],
+]  # fmt: skip
+EACH = (
+    "import ast, sys; from sweeper.cli.main import main\n"
+    "for code, arguments in ast.literal_eval(sys.argv[1]):\n"
+    "    sys.argv = ['sweeper', *arguments]\n"
+    "    try: main()\n"
+    "    except SystemExit as ended: assert (ended.code or 0) == code, (arguments, ended.code)\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,44 +48,88 @@ def unpacked(tmp_path_factory) -> Path:
     return site
 
 
-def run(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = (
-        f"import sys; sys.path.insert(0, {str(site)!r})\n"
-        "import sweeper; from sweeper.cli.main import main\n"
-        f"assert sweeper.__file__.startswith({str(site)!r}), sweeper.__file__\n"
-        "main()"
-    )
+@pytest.fixture(scope="module")
+def shipped(unpacked) -> Distribution:
+    """What the wheel says of itself."""
+    (folder,) = unpacked.glob("*.dist-info")
+    return PathDistribution(folder)
+
+
+@pytest.fixture(scope="module")
+def base(unpacked, shipped) -> list[Distribution]:
+    """All that pip installs for the wheel without extras; linked beside it in ``unpacked``."""
+    found: dict[str, Distribution] = {}
+    wanted = [(text, "") for text in shipped.requires or ()]
+    while wanted:
+        text, extra = wanted.pop()
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        if requirement.name not in found:
+            found[requirement.name] = distribution(requirement.name)
+            for name in ("", *requirement.extras):
+                wanted += [(text, name) for text in found[requirement.name].requires or ()]
+    for installed in found.values():
+        for top in {file.parts[0] for file in installed.files or ()} - {"..", "__pycache__"}:
+            if not (unpacked / top).exists():
+                (unpacked / top).symlink_to(installed.locate_file(top))
+    return list(found.values())
+
+
+def run(site: Path, *arguments: str, alone: bool = False) -> subprocess.CompletedProcess[str]:
+    """Python with the wheel; ``alone`` without what is installed in this environment."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=site.parent, env=environment, capture_output=True, text=True, check=False,
+        [sys.executable, *(["-S"] if alone else []), *arguments],
+        cwd=site.parent, env={**environment, "PYTHONPATH": str(site)}, capture_output=True,
+        text=True, check=False,
     )  # fmt: skip
 
 
-def test_nothing_lands_beside_the_package(unpacked):
-    names = {path.name for path in unpacked.iterdir()}
-    assert {name for name in names if not name.endswith(".dist-info")} == {"sweeper"}
+def test_nothing_lands_beside_the_package(unpacked, shipped):
+    with zipfile.ZipFile(next(unpacked.parent.glob("*.whl"))) as archive:
+        names = {Path(name).parts[0] for name in archive.namelist()}
+    assert names == {"sweeper", "finetune_sweeper-0.1.0.dist-info"}
     assert (unpacked / "sweeper/_data/search_spaces/strategies/lora.yaml").is_file()
     assert (unpacked / "sweeper/_data/reports/templates").is_dir()
     assert (unpacked / "sweeper/py.typed").is_file()
 
 
-def test_the_wheel_plans(unpacked):
-    done = run(
-        unpacked, "plan", "--task", "classification", "--examples", "2000", "--gpu-memory", "24",
-        "--model", "7B",
-    )  # fmt: skip
+def test_the_wheel_says_whose_it_is_and_where_it_runs(shipped):
+    said = shipped.metadata
+    assert (said["Name"], said["Author"]) == ("finetune-sweeper", "The sweeper authors")
+    for version in ("3.11", "3.12", "3.13"):
+        assert f"Programming Language :: Python :: {version}" in said.get_all("Classifier")
+    own = [Requirement(text).name for text in shipped.requires or ()]
+    assert "sweeper" not in own
+
+
+def test_the_base_install_is_small(base):
+    files = {one.locate_file(file) for one in base for file in one.files or ()}
+    size = sum(path.stat().st_size for path in map(Path, files) if path.is_file())
+    assert 10e6 < size < BASE_MEGABYTES * 1e6
+
+
+def test_the_base_install_plans_and_says_what_more_is_needed(unpacked, base):
+    refused = [["run", "--task", "classification"], ["report", "planned"]]
+    asked = [(0, command) for command in COMMANDS] + [(2, command) for command in refused]
+    done = run(unpacked, "-c", EACH, repr(asked), alone=True)
     assert done.returncode == 0, done.stderr
     assert "start-with-lora" in done.stdout
+    told = done.stderr.splitlines()
+    assert [line.split()[:3] for line in told[::2]] == [
+        ["error:", "sweeper", "run"], ["error:", "sweeper", "report"],
+    ]  # fmt: skip
+    assert all("needs numpy, scipy, optuna, altair, vl_convert" in line for line in told[::2])
+    assert told[1::2] == ["  pip install 'finetune-sweeper[train]'"] * 2
 
 
-def test_the_wheel_writes_a_report_with_its_own_assets(unpacked):
-    done = run(
-        unpacked, "plan", "--task", "classification", "--examples", "2000", "--gpu-memory", "24",
-        "--model", "7B", "--name", "planned",
-    )  # fmt: skip
+def test_the_wheel_writes_a_report_with_its_own_assets(unpacked, base):
+    where = run(unpacked, "-c", "import sweeper; print(sweeper.__file__)")
+    assert where.stdout.startswith(str(unpacked))
+    done = run(unpacked, "-m", "sweeper.cli.main", *PLAN)
     assert done.returncode == 0, done.stderr
-    done = run(unpacked, "report", "planned")
+    done = run(unpacked, "-m", "sweeper.cli.main", "report", "planned")
     assert done.returncode == 0, done.stderr
     html = (unpacked.parent / "runs/planned/report.html").read_text()
     assert "<style" in html

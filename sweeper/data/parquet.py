@@ -8,24 +8,20 @@ from typing import Any
 
 from sweeper.data.table import Table
 from sweeper.errors import DataError
+from sweeper.extras import needed_for
 
 
 def read_parquet(data: bytes, name: str) -> Table:
     """Rows of a Parquet file.
 
     Raises:
-        DataError: It is not a whole Parquet file, or pyarrow is not installed.
+        DataError: It is not a whole Parquet file.
+        NotInstalled: pyarrow is missing.
     """
-    try:
+    with needed_for("Parquet", "pip install pyarrow, or export the data as JSONL.", name):
         # Here, since pyarrow takes a tenth of a second that no other format needs.
         from pyarrow import ArrowException
         from pyarrow import parquet as pq
-    except ImportError as error:
-        raise DataError(
-            "Parquet needs the package pyarrow",
-            fix="Install it (pip install pyarrow), or export the data as JSONL.",
-            where=name,
-        ) from error
     try:
         table = pq.read_table(io.BytesIO(data))
         rows = table.to_pylist()

@@ -33,6 +33,7 @@ from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.storages import default_url
 from sweeper.execution.study_mirror import StorageGone, StudyMirror
 from sweeper.execution.worker.run_check import Briefing, brief
+from sweeper.extras import install_command, needed_for
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import study_end, warm_start
@@ -131,6 +132,7 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
 
     Raises:
         RunError: There is no such executor, or it cannot work here.
+        NotInstalled: What it needs is missing.
     """
     executor, asked = spec.search.executor, spec.search.workers
     if executor == "local":
@@ -142,16 +144,9 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
             fix=near_match(executor, EXECUTORS),
             where="--executor",
         )
-    try:
+    with needed_for("This executor", install_command("ray"), "--executor ray"):
         # Ray is an extra, and loading it takes longer than a short trial.
         from sweeper.execution.pools.ray_pool import connect
-    except ImportError as error:
-        raise RunError(
-            "Ray is not installed",
-            why=str(error),
-            fix="pip install 'sweeper[ray]'",
-            where="--executor ray",
-        ) from error
     return connect(run, spec, plan, briefing)
 
 

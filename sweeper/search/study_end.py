@@ -5,13 +5,15 @@ Pure. Whoever owns the search keeps the ending, and asks no further trial.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from sweeper.artifact import Record
-from sweeper.search.search import Search
 from sweeper.spec import SearchSpec
+
+if TYPE_CHECKING:
+    from sweeper.search.search import Search
 
 
 class Ending(Record):

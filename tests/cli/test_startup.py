@@ -1,46 +1,99 @@
-"""What the start of the program may load: a heavy import here is felt at every command."""
+"""What the base commands may load: they work without it, and a heavy import is felt each time."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from sweeper import extras
+
+# Parts of "huggingface_hub" and its network client are installed, and loaded for a download alone.
 HEAVY = (
     "torch", "transformers", "peft", "datasets", "optuna", "pandas", "sqlalchemy", "numpy", "scipy",
-    "sklearn", "altair", "pyarrow", "huggingface_hub.file_download", "huggingface_hub.hf_api",
-    "httpx", "httpx2", "requests",
+    "sklearn", "altair", "vl_convert", "pyarrow", "ray", "huggingface_hub.file_download",
+    "huggingface_hub.hf_api", "httpx", "httpx2", "requests",
 )  # fmt: skip
-PLAN = [
-    "plan",
-    "--task",
-    "classification",
-    "--examples",
-    "2000",
-    "--gpu-memory",
-    "24",
-    "--model",
-    "7B",
+PLAN = ["plan", "--task", "classification"]
+STATED = [*PLAN, "--examples", "2000", "--gpu-memory", "24", "--model"]
+COMMANDS = [
+    ["--help"],
+    ["run", "--help"],
+    [*STATED, "7B", "--name", "planned"],
+    [*STATED, "Qwen/Qwen2.5-0.5B"],
+    [*PLAN, "--data", "rows.csv", "--model", "packaged:minilm"],
+    [*PLAN, "--data", "rows.jsonl", "--model", "packaged:minilm"],
+    ["explain", "planned"],
+    ["rules"],
+    ["memory", "--model", "7B"],
+    ["schema", "sweep"],
+    ["list"],
+    ["show", "planned"],
 ]
-HUB_PLAN = [*PLAN[:-1], "Qwen/Qwen2.5-0.5B"]
+PROGRAM = """
+import contextlib, io, json, sys
+
+heavy, commands = json.loads(sys.argv[1])
+tried = []
+
+
+class Blocked:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name in heavy or name.partition(".")[0] in heavy:
+            tried.append(name)
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Blocked)
+from sweeper.cli.main import main
+
+for arguments in commands:
+    sys.argv = ["sweeper", *arguments]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            main()
+    except SystemExit as ended:
+        assert not ended.code, (arguments, ended.code)
+    assert said.getvalue(), arguments
+    assert not tried, (arguments, tried)
+"""
+
+
+def test_base_commands_neither_need_nor_try_to_load_anything_heavy(tmp_path):
+    rows = [(f"text number {number}", "ab"[number % 2]) for number in range(60)]
+    lines = "".join(f"{text},{label}\n" for text, label in rows)
+    (tmp_path / "rows.csv").write_text(f"text,label\n{lines}")
+    lines = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+    (tmp_path / "rows.jsonl").write_text(lines)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps([HEAVY, COMMANDS])],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["run", "--help"], PLAN, HUB_PLAN],
-    ids=["help", "run", "plan", "plan of a hub model"],
+    ("arguments", "missing"),
+    [
+        (["run", "--task", "classification"], "scipy, torch"),
+        (["report", "planned"], "scipy"),
+        (["evaluate", "planned"], "scipy, torch"),
+        (["memory", "--model", "7B", "--dry-run"], "torch"),
+        (["memory", "--model", "135M", "--cpu", "--probe"], "torch"),
+    ],
+    ids=["run", "report", "evaluate", "dry run", "probe"],
 )
-def test_nothing_heavy_is_loaded(arguments):
-    code = (
-        "import sys; from sweeper.cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit as ended: assert not ended.code, ended.code\n"
-        f"print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-    )
-    assert done.stderr.strip().splitlines()[-1] == "[]"
-    assert done.stdout
+def test_what_is_missing_is_named_with_the_command_that_installs_it(
+    sweeper, monkeypatch, arguments, missing
+):
+    monkeypatch.setattr("sweeper.facts.machine.detect.detected_gpus", lambda: ())
+    monkeypatch.setattr(extras, "is_installed", lambda module: module not in ("scipy", "torch"))
+    ran = sweeper(*arguments)
+    assert ran.code == 2
+    assert f"needs {missing}, which" in ran.err
+    assert "pip install 'finetune-sweeper[train]'" in ran.err
 
 
 def test_help_names_every_exit_code(sweeper):

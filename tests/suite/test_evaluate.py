@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-lm_eval = pytest.importorskip("lm_eval", reason="pip install 'sweeper[lm-eval]'")
+lm_eval = pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[lm-eval]'")
 
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytest.importorskip("lm_eval", reason="pip install 'sweeper[lm-eval]'")
+pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[lm-eval]'")
 
 from sweeper.errors import UsageError
 from sweeper.suite.tasks import SuiteTask, load_suite

@@ -25,6 +25,7 @@ import typer
 
 from sweeper import cache
 from sweeper.cli.views.console import out
+from sweeper.extras import RUNS, TRAINING, install_command, missing
 from sweeper.facts.machine.detect import processor
 
 State = Literal["works", "does not work", "not installed", "off"]
@@ -57,6 +58,7 @@ class Check:
 def examine(python: str = sys.executable) -> Iterator[Check]:
     """Every check, each as soon as it is known."""
     yield from training(python)
+    yield search_and_reports()
     yield _package("Ray", "ray", "--executor ray")
     yield hub_access()
     yield disk(Path("runs"), "disk for runs")
@@ -99,14 +101,21 @@ def _cut_off(why: str) -> Check:
         "training libraries",
         "does not work",
         why,
-        "Install torch, transformers, peft and bitsandbytes again: pip install "
-        "--force-reinstall 'sweeper[train]'",
+        "Install them again: pip install --force-reinstall torch transformers peft bitsandbytes",
         needed=True,
     )
 
 
+def search_and_reports() -> Check:
+    """Whether a sweep can be searched and reported; nothing is loaded."""
+    name = "search, reports"
+    for problem in missing("A sweep", [m for m in RUNS if m not in TRAINING]):
+        return Check(name, "not installed", problem.what, problem.fix, needed=True)
+    return Check(name, "works", needed=True)
+
+
 def _package(name: str, module: str, needed_for: str) -> Check:
-    fix = f"pip install 'sweeper[{module}]', for {needed_for}."
+    fix = f"{install_command(module)}, for {needed_for}."
     try:
         importlib.import_module(module)
     except ModuleNotFoundError:

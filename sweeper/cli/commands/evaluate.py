@@ -40,6 +40,9 @@ def evaluate(
 
     What has been scored is kept in the run's folder: the same command goes on where it ended.
     """
+    from sweeper.extras import RUNS, require
+
+    require("sweeper evaluate", RUNS)
     from sweeper.cli.commands import evaluate_steps
     from sweeper.cli.commands.report import find_run
     from sweeper.cli.processes import suite_process

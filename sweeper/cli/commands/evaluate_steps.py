@@ -6,7 +6,6 @@ happens in a process of its own.
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from sweeper.errors import GateFailed, Problem, SpecError, UsageError
 from sweeper.execution.coordinator import Outcome
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.status import Status
+from sweeper.extras import install_command, missing
 from sweeper.findings import words
 from sweeper.findings.forgetting_record import Forgetting
 from sweeper.findings.record import Findings
@@ -36,15 +36,7 @@ def require_suite(path: Path) -> str:
     Raises:
         UsageError: There is no such file or folder, or lm-eval is not installed.
     """
-    problems: list[Problem] = []
-    if importlib.util.find_spec(HARNESS) is None:
-        problems.append(
-            Problem(
-                "lm-eval is not installed",
-                why="General capability is scored by lm-eval.",
-                fix="pip install 'sweeper[lm-eval]'",
-            )
-        )
+    problems = [*missing("Scoring general capability", [HARNESS], install_command("lm-eval"))]
     if not path.exists():
         fix = "Name a folder of lm-eval's task files, or one such file."
         problems.append(Problem("there is no such suite", fix=fix, where=str(path)))

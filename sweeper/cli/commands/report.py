@@ -37,8 +37,10 @@ def report(
 
     from sweeper.cli.processes.report_maker import ReportMaker, lost_charts
     from sweeper.cli.views.console import err, out
+    from sweeper.extras import REPORTS, require
     from sweeper.runfolder import RunFolder
 
+    require("sweeper report", REPORTS)
     folder = RunFolder(find_run(run))
     with ReportMaker(folder) as maker:
         findings = maker.finish()

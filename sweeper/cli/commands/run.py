@@ -54,7 +54,9 @@ def run(
     --trials is the study's total: the same command again resumes and adds nothing.
     """
     from sweeper.execution.interruption import leaving_on_signals
+    from sweeper.extras import RUNS, require
 
+    require("sweeper run", RUNS)
     with leaving_on_signals():
         from sweeper.cli.commands import run_steps
         from sweeper.cli.views import plan_view

@@ -11,6 +11,7 @@ from typing import Any
 
 from sweeper.child_process import NoAnswer, ask
 from sweeper.errors import UsageError
+from sweeper.extras import TRAINING, require
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 
@@ -27,8 +28,10 @@ def dry_run(model: ModelFacts, setup: Setup) -> dict[str, Any]:
         ``seconds``.
 
     Raises:
-        UsageError: The model class cannot be followed, or torch is not installed.
+        UsageError: The model class cannot be followed.
+        NotInstalled: What it trains with is missing.
     """
+    require("A dry run", TRAINING)
     request = json.dumps({"model": model.model_dump(), "setup": asdict(setup)})
     try:
         answer: dict[str, Any] = json.loads(

@@ -18,6 +18,7 @@ from sweeper.cli.processes.calibrate_process import busy
 from sweeper.cli.views.console import err
 from sweeper.declared.traits import TARGETED
 from sweeper.errors import UsageError
+from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import measured
 from sweeper.facts.machine.calibration import versions
 from sweeper.facts.machine.hardware import hardware_facts
@@ -47,6 +48,7 @@ def probe(model: ModelFacts, setup: Setup, mean_length: int | None = None) -> Me
 
     Raises:
         UsageError: The set-up cannot be measured, or not here.
+        NotInstalled: What it trains with is missing.
     """
     hardware = hardware_facts(HardwareSpec())
     if hardware.device != setup.device:
@@ -111,6 +113,7 @@ def known(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -
 
 
 def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> dict[str, Any]:
+    require("A probe", TRAINING)
     request = {"model": model.model_dump(), "setup": asdict(setup), "mean_length": mean}
     try:
         answer: dict[str, Any] = json.loads(

@@ -12,7 +12,7 @@ from typing import Any
 from sweeper.cli.processes.probe_process import digest, known, probe
 from sweeper.cli.views.console import err
 from sweeper.declared.traits import traits_of
-from sweeper.errors import SweeperError, UsageError
+from sweeper.errors import NotInstalled, SweeperError, UsageError
 from sweeper.facts.machine.measured import shape_of, with_measured
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.memory.setup import Setup
@@ -32,6 +32,7 @@ def with_probes(spec: Spec, plan: Plan, *, quiet: bool) -> Plan:
 
     Raises:
         UsageError: The plan is for hardware that is not this machine.
+        NotInstalled: What a probe trains with is missing.
     """
     if not plan.facts.hardware.detected:
         raise UsageError(
@@ -59,6 +60,8 @@ def _tried(model: ModelFacts, setup: Setup, mean: int, *, quiet: bool) -> bool:
     what = f"{setup.strategy} of {model.id}"
     try:
         found = probe(model, setup, mean)
+    except NotInstalled:
+        raise
     except SweeperError as error:
         err().print(f"{what} was not probed: {error.problems[0].what}", markup=False)
         return False

@@ -18,6 +18,7 @@ from sweeper.errors import RunError
 from sweeper.execution.pools import ray_cluster
 from sweeper.execution.pools.placement import GPUS
 from sweeper.execution.pools.ray_request import Request
+from sweeper.extras import install_command
 
 _LOOK_SECONDS = 0.2
 
@@ -100,6 +101,6 @@ def _failed(host: str, why: str) -> RunError:
         f"{host} of the Ray cluster cannot be measured",
         why=lines[-1] if lines else "It gave no reason.",
         fix="Each node needs sweeper, in the command's version, and what training needs: "
-        "pip install 'sweeper[train,ray]'. Or say what nodes have: --gpu NAME.",
+        f"{install_command('train', 'ray')}. Or say what nodes have: --gpu NAME.",
         where="--executor ray",
     )

@@ -27,6 +27,7 @@ from sweeper.execution.pools.pool import Gone, Said
 from sweeper.execution.pools.ray_actor import WorkerActor
 from sweeper.execution.pools.ray_request import Request, request_for
 from sweeper.execution.worker.run_check import Briefing
+from sweeper.extras import install_command
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
@@ -210,7 +211,7 @@ class RayPool:
                     "Ray cannot start workers",
                     why=str(error).strip(),
                     fix="Each node needs sweeper, in the command's version, and what training "
-                    "needs: pip install 'sweeper[train,ray]'.",
+                    f"needs: {install_command('train', 'ray')}.",
                     where="--executor ray",
                 ) from error
         if isinstance(error, OutOfMemoryError):

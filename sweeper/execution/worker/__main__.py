@@ -24,6 +24,7 @@ from sweeper.execution.job import Hello, Ready
 from sweeper.execution.worker.link import Link
 from sweeper.execution.worker.run_check import Briefing, missing
 from sweeper.execution.worker.session import UNSOUND, Session
+from sweeper.extras import install_command, needed_for
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 
@@ -33,16 +34,11 @@ def load_backend(name: str) -> MakeBackend:
 
     Raises:
         RunError: There is none.
+        NotInstalled: A package that it imports is missing.
     """
     module_name, _, function = name.partition(":")
-    try:
+    with needed_for(f"The training backend {name}", install_command("train")):
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f"cannot load the training backend {name}",
-            why=str(error),
-            fix="Install sweeper with what training needs: pip install 'sweeper[train]'.",
-        ) from error
     if not hasattr(module, function):
         raise RunError(f"{module_name} has no {function!r}", fix=near_match(function, vars(module)))
     return cast(MakeBackend, getattr(module, function))

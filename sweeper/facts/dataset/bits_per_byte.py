@@ -18,6 +18,7 @@ from sweeper.cache import home
 from sweeper.child_process import NoAnswer, ask
 from sweeper.data.examples import Dataset
 from sweeper.errors import UsageError
+from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.domain import decided, general_text, language
 from sweeper.facts.dataset.lengths import sample_of
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
@@ -146,6 +147,7 @@ def _folder_of(model: ModelFacts) -> Path:
 
 
 def _measure(folder: Path, texts: list[str]) -> Bits:
+    require("Measuring bits per byte", TRAINING)
     request = {"folder": str(folder), "texts": texts, "general": general_pieces(texts)}
     try:
         answer = ask(MODULE, json.dumps(request), seconds=_TIMEOUT_SECONDS)

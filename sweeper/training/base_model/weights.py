@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pyto
 
 from sweeper.cache import home, made_once
 from sweeper.errors import ModelError, SweeperError, near_match
+from sweeper.extras import install_command, require
 from sweeper.facts.models.model import model_folder
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec
@@ -88,8 +89,9 @@ def packaged_model(name: str, underway: Underway | None = None) -> Path:
         underway: Told how far the conversion is.
 
     Raises:
-        ModelError: The name is unknown, or its package or ``gguf`` is not installed, or the cache
-            cannot be written.
+        ModelError: The name is unknown, or its package is not installed, or the cache cannot be
+            written.
+        NotInstalled: ``gguf``, which reads it, is missing.
     """
     underway, source = underway or Underway(), _gguf_file(name)
 
@@ -143,12 +145,7 @@ def _record(source: Path) -> dict[str, Any]:
 
 
 def _convert(source: Path, folder: Path, underway: Steps) -> None:
-    if importlib.util.find_spec("gguf") is None:
-        raise ModelError(
-            f"cannot read {source.name}: the package gguf is not installed",
-            why="The packaged model is a GGUF file.",
-            fix="pip install gguf",
-        )
+    require(f"{source.name}, a GGUF file,", ["gguf"], install_command("gguf"))
     with _watched(underway):
         read = AutoModelForCausalLM.from_pretrained(
             source.parent, gguf_file=source.name, dtype=torch.float32

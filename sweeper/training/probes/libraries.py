@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
+from sweeper.extras import install_command
+
 # What libraries raise where a device, a kernel or a build lacks something.
 _FAILURES = (ImportError, OSError, RuntimeError, AttributeError, ValueError, TypeError)
 
-_TRAIN = "pip install 'sweeper[train]'"
+_TRAIN = install_command("train")
 # A tensor of this many elements is large enough for bitsandbytes to keep its states in 8 bits.
 _ELEMENTS = 4096
 

@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+import sweeper
+
 _PACKAGES = (
-    "sweeper",
     "torch",
     "transformers",
     "peft",
@@ -24,7 +25,7 @@ _PACKAGES = (
 @cache
 def versions() -> dict[str, str]:
     """Package to version; ``cuda`` too where torch has it."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "sweeper": sweeper.__version__}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -115,7 +115,7 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "ray", None)
     check = doctor._package("Ray", "ray", "--executor ray")
     assert check.state == "not installed"
-    assert "pip install 'sweeper[ray]'" in check.fix
+    assert "pip install 'finetune-sweeper[ray]'" in check.fix
 
 
 @pytest.mark.parametrize(("torch", "code"), [("works", 0), ("does not work", 2)])

@@ -165,8 +165,8 @@ def test_without_lm_eval_the_remedy_is_named(sweeper, run, monkeypatch):
     monkeypatch.setattr(evaluate_steps, "HARNESS", "no_such_package")
     ran = sweeper("evaluate", "mine", "--suite", "none.yaml")
     assert ran.code == 2
-    assert "lm-eval is not installed" in ran.err
-    assert "sweeper[lm-eval]" in ran.err
+    assert "needs no_such_package, which is not installed" in ran.err
+    assert "pip install 'finetune-sweeper[lm-eval]'" in ran.err
     assert "there is no such suite" in ran.err
 
 

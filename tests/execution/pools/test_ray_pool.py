@@ -29,7 +29,7 @@ from sweeper.execution.worker.run_check import brief
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'sweeper[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'finetune-sweeper[ray]'")
 
 import ray
 from ray._private import ray_constants

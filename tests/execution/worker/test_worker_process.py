@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from curve_backend import make_plan, make_spec
 
-from sweeper.errors import RunError
+from sweeper.errors import NotInstalled, RunError
 from sweeper.execution.job import Close, Do, Job, line_of
 from sweeper.execution.worker.__main__ import load_backend
 from sweeper.execution.worker.run_check import brief
@@ -109,7 +109,7 @@ def test_a_worker_that_cannot_see_the_run_says_what_and_ends(run: RunFolder) -> 
 
 
 def test_a_backend_that_is_not_there_is_named() -> None:
-    with pytest.raises(RunError, match=r"pip install 'sweeper\[train\]'"):
+    with pytest.raises(NotInstalled, match=r"pip install 'finetune-sweeper\[train\]'"):
         load_backend("no_such_module:make")
     with pytest.raises(RunError, match="Did you mean 'make_spec'"):
         load_backend("curve_backend:make_spek")

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sweeper.errors import ModelError
+from sweeper import extras
+from sweeper.errors import ModelError, NotInstalled
 from sweeper.training.base_model import weights
 from sweeper.training.base_model.weights import Packaged, main, packaged_folder, packaged_model
 
@@ -176,12 +177,9 @@ def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 def test_a_missing_gguf_reader_says_what_to_install(
     tiny: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = weights.importlib.util.find_spec
-    monkeypatch.setattr(
-        weights.importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name)
-    )
+    monkeypatch.setattr(extras, "is_installed", lambda name: name != "gguf")
 
-    with pytest.raises(ModelError, match="pip install gguf"):
+    with pytest.raises(NotInstalled, match=r"pip install 'finetune-sweeper\[gguf\]'"):
         packaged_model("tiny")
 
 

@@ -1,0 +1,60 @@
+"""A missing import is an error with its remedy; a mistake of our own is not."""
+
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from sweeper import extras
+from sweeper.errors import NotInstalled
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w-]+", text)[0].lower().replace("_", "-") for text in requirements}
+
+
+def test_a_missing_import_names_the_package_and_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with (
+        pytest.raises(NotInstalled) as caught,
+        extras.needed_for("Parquet", "pip install pyarrow", "rows.parquet"),
+    ):
+        import pyarrow.parquet  # noqa: F401
+    said = "rows.parquet: Parquet needs pyarrow, which is not installed\n  pip install pyarrow"
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libcuda.so is missing", name="torch._C"),
+        ModuleNotFoundError("libcuda.so is missing"),  # without a name, as transformers raises it
+    ],
+)
+def test_a_broken_package_is_named_with_its_reason(error):
+    with (
+        pytest.raises(NotInstalled, match=r"cannot be loaded\n  libcuda.so is missing\n  pip"),
+        extras.needed_for("A sweep", extras.install_command("train")),
+    ):
+        raise error
+
+
+def test_an_import_of_our_own_that_fails_stays_a_bug():
+    with pytest.raises(ModuleNotFoundError), extras.needed_for("A sweep", "pip install it"):
+        import sweeper.no_such_module  # noqa: F401
+    with pytest.raises(ImportError), extras.needed_for("A sweep", "pip install it"):
+        from sweeper.units import no_such_name  # noqa: F401
+
+
+def test_every_module_that_is_asked_for_belongs_to_the_extra_that_is_named():
+    owners = packages_distributions()
+    extra = names(PROJECT["optional-dependencies"]["train"])
+    for module in extras.RUNS:
+        assert {name.lower().replace("_", "-") for name in owners[module]} & extra, module
+    assert PROJECT["name"] == extras.DISTRIBUTION
+    assert not extra & names(PROJECT["dependencies"])
