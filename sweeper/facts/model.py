@@ -26,7 +26,7 @@ from sweeper.facts.modelfolder import (
 )
 from sweeper.facts.packaged import PREFIX, package_folder, packaged, ready_folder
 from sweeper.facts.parameters import count_parameters
-from sweeper.facts.record import ModelFacts
+from sweeper.facts.record import Missing, ModelFacts
 from sweeper.spec import ModelSpec
 
 Source = Literal["local", "hub", "packaged", "catalogue", "size"]
@@ -38,6 +38,16 @@ def model_facts(spec: ModelSpec) -> ModelFacts:
     Raises:
         ModelError: It cannot be found, reached or read; the error says what would work.
     """
+    return _found(spec).model_copy(update={"missing": _missing(spec)})
+
+
+def _missing(spec: ModelSpec) -> Missing | None:
+    if needs_conversion(spec):
+        return "conversion"
+    return "download" if needs_download(spec) else None
+
+
+def _found(spec: ModelSpec) -> ModelFacts:
     if spec.id.startswith(PREFIX):
         return _packaged_facts(spec)
     size = catalogue.parse_size(spec.id)

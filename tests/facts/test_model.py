@@ -138,6 +138,7 @@ def test_smollm2_is_known_before_and_after_its_conversion(sweeper_home, monkeypa
     assert needs_conversion(ModelSpec(id="packaged:smollm2"))
     folder = a_folder(tmp_path / "models" / "smollm2")
     after = facts("packaged:smollm2")
+    assert (before.missing, after.missing) == ("conversion", None)
     assert (after.folder, after.weights_note) == (str(folder), before.weights_note)
     assert not needs_conversion(ModelSpec(id="packaged:smollm2"))
     assert model_folder("packaged:smollm2") == folder

@@ -131,6 +131,12 @@ def _as_baseline(candidate: Candidate) -> bool:
     return candidate.defaults().get(CLASS_WEIGHT, "none") == "none"
 
 
+def clock_of_default(candidate: Candidate, facts: Facts, course: Course) -> Clock:
+    """The clock of a candidate's default."""
+    model = next(m for m in facts.models if m.id == candidate.model)
+    return _clock(candidate, facts, model, course, candidate.defaults())
+
+
 def _clock(
     candidate: Candidate,
     facts: Facts,
@@ -169,8 +175,7 @@ def _weighted(name: str, parameter: Parameter | None) -> Iterator[tuple[str, flo
 
 def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
     """The models that need no training: one pass over the examples for a probe, or prompts."""
-    model = next(m for m in facts.models if m.id == lead.model)
-    clock = _clock(lead, facts, model, course, lead.defaults())
+    clock = clock_of_default(lead, facts, course)
     if course.classes:
         features = clock.judging(course, course.train_rows + course.validation_rows)
         return features + fit_seconds(course)
@@ -182,12 +187,10 @@ def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> f
 
     A base that has written some for an earlier run takes it from the cache, which no plan sees.
     """
-    lead = costs[0].candidate
     wanted = course.general_tokens > 0 or any(_replays(cost.candidate) for cost in costs)
     if not wanted or not course.own_texts:
         return 0.0
-    model = next(m for m in facts.models if m.id == lead.model)
-    clock = _clock(lead, facts, model, course, lead.defaults())
+    clock = clock_of_default(costs[0].candidate, facts, course)
     return clock.generating(course.own_texts, OWN_TOKENS, OWN_BATCH)
 
 
@@ -198,8 +201,7 @@ def _replays(candidate: Candidate) -> bool:
 
 def baseline_scoring(facts: Facts, lead: Candidate, course: Course) -> float:
     """The same models on the test split."""
-    model = next(m for m in facts.models if m.id == lead.model)
-    clock = _clock(lead, facts, model, course, lead.defaults())
+    clock = clock_of_default(lead, facts, course)
     if course.classes:
         return clock.judging(course, course.test_rows)
     return 2 * clock.judging(course, course.test_rows) + clock.writing(course)
