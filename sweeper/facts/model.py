@@ -24,6 +24,7 @@ from sweeper.facts.modelfolder import (
     pooling,
     read_json,
 )
+from sweeper.facts.own_text import has_written
 from sweeper.facts.packaged import PREFIX, package_folder, packaged, ready_folder
 from sweeper.facts.parameters import count_parameters
 from sweeper.facts.record import Missing, ModelFacts
@@ -38,7 +39,9 @@ def model_facts(spec: ModelSpec) -> ModelFacts:
     Raises:
         ModelError: It cannot be found, reached or read; the error says what would work.
     """
-    return _found(spec).model_copy(update={"missing": _missing(spec)})
+    found = _found(spec)
+    more = {"missing": _missing(spec), "has_written": has_written(found)}
+    return found.model_copy(update=more)
 
 
 def _missing(spec: ModelSpec) -> Missing | None:

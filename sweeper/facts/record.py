@@ -52,6 +52,7 @@ class ModelFacts(Record):
         weights_note: What a reader must know about the weights (say, dequantised from 4 bits).
         missing: What must be done before the weights can be loaded; None if they are on this
             machine, or if there are none (a size).
+        has_written: General text that it wrote itself is kept from an earlier run.
     """
 
     id: str
@@ -84,6 +85,7 @@ class ModelFacts(Record):
     weights_note: str | None = None
     attention_only: bool = True
     missing: Missing | None = None
+    has_written: bool = False
 
 
 class LengthFacts(Record):

@@ -16,7 +16,7 @@ from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
 from sweeper.plan import Candidate, Duration
 
-Phase = Literal["sweep", "download", "conversion", "suite"]
+Phase = Literal["sweep", "download", "conversion", "own_text", "suite"]
 _OWN: tuple[Phase, ...] = ("download", "conversion", "suite")
 """Phases that the command does itself, so that workers' time does not hold them."""
 
@@ -52,6 +52,9 @@ def _sweep(run: RunFiles) -> Iterator[Prediction]:
     ]
     yield _of_phase("sweep", planned, seconds + sum(one.actual for one in phases), trials)
     yield from phases
+    wrote = sum(trial.result.own_text_seconds for trial in run.trials if trial.result)
+    if run.plan.budget.own_text is not None and wrote > 0:
+        yield _of_phase("own_text", run.plan.budget.own_text, wrote, trials)
 
 
 def _of_phase(what: Phase, planned: Duration, actual: float, trials: int) -> Prediction:

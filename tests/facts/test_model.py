@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sweeper.data.general import SelfSampling
 from sweeper.errors import ModelError
 from sweeper.facts.model import (
     model_facts,
@@ -13,6 +14,7 @@ from sweeper.facts.model import (
     needs_download,
     why_not_trainable,
 )
+from sweeper.facts.own_text import own_text_folder
 from sweeper.facts.packaged import PACKAGED, package_folder
 from sweeper.spec import ModelSpec
 
@@ -139,6 +141,9 @@ def test_smollm2_is_known_before_and_after_its_conversion(sweeper_home, monkeypa
     folder = a_folder(tmp_path / "models" / "smollm2")
     after = facts("packaged:smollm2")
     assert (before.missing, after.missing) == ("conversion", None)
+    assert not after.has_written
+    own_text_folder(after, folder, SelfSampling()).mkdir(parents=True)
+    assert facts("packaged:smollm2").has_written
     assert (after.folder, after.weights_note) == (str(folder), before.weights_note)
     assert not needs_conversion(ModelSpec(id="packaged:smollm2"))
     assert model_folder("packaged:smollm2") == folder

@@ -54,14 +54,16 @@ def test_a_sweep_took_what_its_planned_phases_took(make):
     plan, status = (json.loads(path.read_text()) for path in (run.plan, run.status))
     budget = plan["budget"]
     budget["sweep"] = {"seconds": 300.0, "low": 150.0, "high": 600.0}
-    budget["suite"] = {"seconds": 60.0, "low": 30.0, "high": 90.0}
+    budget["suite"] = budget["own_text"] = {"seconds": 60.0, "low": 30.0, "high": 90.0}
     run.plan.write_text(json.dumps(plan))
     took = {"suite": 70.0, "conversion": 20.0, "download": "?"}  # the conversion was not planned
     run.status.write_text(
         json.dumps({**status, "phase": "complete", "seconds": 200.0} | {"phases": took})
     )
+    first = run.trial(0) / "result.json"  # the base wrote while it waited, so that it is no setup
+    first.write_text(json.dumps(json.loads(first.read_text()) | {"own_text_seconds": 12.0}))
     times = {p.what: p.actual for p in compute(run).predictions if p.unit == "s" and not p.strategy}
-    assert times == {"sweep": 270.0, "suite": 70.0}
+    assert times == {"sweep": 270.0, "suite": 70.0, "own_text": 12.0}
 
 
 def test_only_trials_of_a_full_budget_are_set_beside_the_plan(make):

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sweeper.facts.record import Facts, SuiteTaskFacts
 from sweeper.plan import Duration
-from sweeper.planning.budget.candidate_costs import BETWEEN_SECONDS, Priced, clock_of_default
+from sweeper.planning.budget.candidate_costs import (
+    BETWEEN_SECONDS,
+    Priced,
+    clock_of_base,
+    clock_of_default,
+)
 from sweeper.planning.costs.trial_seconds import Clock, Course
 from sweeper.spec import Spec
 
@@ -75,7 +80,7 @@ def suite_seconds(
         return None
     finalists = min(spec.search.finalists, spec.search.trials)
     clocks = [clock_of_default(cost.candidate, facts, course) for cost in costs]
-    bases = {clock.model.id: _alone(clock) for clock in clocks}
+    bases = {c.candidate.model: clock_of_base(c.candidate, facts, course) for c in costs}
     exact = facts.suite.measured_with == "lm-eval"
     works = [_work(task, exact=exact) for task in facts.suite.tasks]
     batch = _BATCH[facts.hardware.device]
@@ -114,11 +119,6 @@ def suite_notes(facts: Facts, course: Course) -> tuple[str, ...]:
         f"of the suite assumes {items} of {_EXAMPLE_TOKENS[0]:.0f} to {_EXAMPLE_TOKENS[2]:.0f} "
         "tokens there, and as much for each solved example.",
     )
-
-
-def _alone(clock: Clock) -> Clock:
-    """The base without what a strategy puts beside it."""
-    return replace(clock, setup=replace(clock.setup, strategy="full", quantization=None))
 
 
 def _work(task: SuiteTaskFacts, *, exact: bool) -> _Work:

@@ -86,7 +86,7 @@ def predicted_line(predictions: Sequence[Prediction]) -> str:
     line = f"took {_time(sweep)}"
     for phase in predictions:
         if phase.what != "sweep" and phase.what in PHASES:
-            line += f"; {phase.what} {_time(phase)}"
+            line += f"; {phase.what.replace('_', ' ')} {_time(phase)}"
     peaks = [p for p in predictions if p.what == "memory"]
     if peaks:
         highest = max(peaks, key=lambda p: p.actual)

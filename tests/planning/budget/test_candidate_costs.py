@@ -117,6 +117,7 @@ def test_the_plan_says_whether_its_times_are_calibrated(scene: Any) -> None:
             160,
             True,
         ),
+        ({"training": {"replay_share": 0.2}, "model_changes": {"has_written": True}}, 320, False),
         ({}, 320, False),
         ({"aim": {"max_forgetting_points": 3.0}, "spec": {"general": "general.jsonl"}}, 0, False),
     ],
