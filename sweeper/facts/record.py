@@ -283,7 +283,6 @@ class SuiteFacts(Record):
     lies on the hub.
     """
 
-    path: str
     tasks: tuple[SuiteTaskFacts, ...]
     measured_with: Literal["lm-eval", "task files"]
 

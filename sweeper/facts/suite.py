@@ -47,7 +47,7 @@ def suite_facts(path: Path) -> SuiteFacts:
         known = {**_task_files(sorted(path.parent.rglob("*.yaml"))), **chosen}
     inner = {_name(m) for _, config in chosen.values() for m in _members(config)}
     tasks = [t for name in chosen if name not in inner for t in _tasks(name, known, frozenset())]
-    return SuiteFacts(path=str(path), tasks=tuple(tasks), measured_with="task files")
+    return SuiteFacts(tasks=tuple(tasks), measured_with="task files")
 
 
 def _task_files(paths: Sequence[Path]) -> dict[str, tuple[Path, Config]]:

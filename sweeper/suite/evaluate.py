@@ -48,7 +48,7 @@ class _Evaluation:
         """Score every model on every task that it has not been scored on."""
         if not self._request.models:
             sizes = tuple(task.size() for task in self._tasks)
-            found = SuiteFacts(path=self._request.suite, tasks=sizes, measured_with="lm-eval")
+            found = SuiteFacts(tasks=sizes, measured_with="lm-eval")
             write_text(checked_file(self._kept), found.model_dump_json())
         for subject in subjects(self._request):
             missing = self._missing(subject)

@@ -100,22 +100,21 @@ class SuiteTask:
 
     def size(self) -> SuiteTaskFacts:
         """What it asks of a model, in estimated tokens, since no tokenizer is at hand."""
-        asked = {_request(one) for task in self.tasks.values() for one in task.instances}
-        size = sum(len(prompt.encode()) + len(output.encode()) for prompt, output in asked)
+        passes = {_pass(one) for task in self.tasks.values() for one in task.instances}
+        size = sum(len(prompt.encode()) + len(output.encode()) for prompt, output in passes)
         return SuiteTaskFacts(
             name=self.name,
             output_type=self.kind,
             items=self.items,
-            prompt_tokens=round(size / BYTES_PER_TOKEN / len(asked), 1),
-            requests=round(len(asked) / self.items, 3),
+            prompt_tokens=round(size / BYTES_PER_TOKEN / max(len(passes), 1), 1),
+            requests=round(len(passes) / max(self.items, 1), 3),
             shots=self.shots or 0,
             max_new_tokens=self.max_new_tokens,
         )
 
 
-def _request(instance: Any) -> tuple[str, str]:
-    """Prompt and output that are read in one pass; lm-eval tells short outputs from one another
-    by the prompt's last logits."""
+def _pass(instance: Any) -> tuple[str, str]:
+    """Prompt and output of one pass; short outputs share one, which has the logits of all."""
     prompt, *rest = instance.args
     output = rest[0] if rest and isinstance(rest[0], str) else ""
     return str(prompt), output if len(output.strip()) > 1 else ""

@@ -132,12 +132,10 @@ def make_budget(
     search = search_seconds(costs, trials, searched_shares(first), side_by_side, spread)
     beside = beside_seconds(facts, costs, course, spec.search, side_by_side, spread)
     written = own_text(facts, costs, course, spread)
-    held = together(*(p for p in (search, confirmation, beside, written, suite) if p is not None))
-    download, conversion = (
-        preparation.download_seconds(facts),
-        preparation.conversion_seconds(facts),
-    )
-    sweep = together(*(phase for phase in (download, conversion, held) if phase is not None))
+    held = together(written, search, confirmation, beside, suite)
+    download = preparation.download_seconds(facts)
+    conversion = preparation.conversion_seconds(facts)
+    sweep = together(download, conversion, held)
     devices = side_by_side * sum(c.gpus_per_trial for c in candidates) / len(candidates)
     price = facts.hardware.price_per_gpu_hour
     hours = held.seconds * devices / 3600

@@ -54,8 +54,9 @@ def _range(least: float, middle: float, most: float, spread: tuple[float, float]
     )
 
 
-def together(*parts: Duration) -> Duration:
-    """The sum of ranges; low ends are added to low ends, since one machine runs all parts."""
+def together(*phases: Duration | None) -> Duration:
+    """The sum of ranges; low ends are added to low ends, since one machine runs all phases."""
+    parts = [phase for phase in phases if phase is not None]
     return Duration(
         seconds=round(sum(part.seconds for part in parts), 3),
         low=round(sum(part.low for part in parts), 3),

@@ -17,7 +17,7 @@ def budget(scene: Any, asked: SuiteTaskFacts | None, **changes: Any) -> Budget:
     spec, facts = scene(**({"model": "smollm2", "gpu_gib": None} | changes))
     suite = None
     if asked is not None:
-        suite = SuiteFacts(path="suite", tasks=(asked,), measured_with="lm-eval")
+        suite = SuiteFacts(tasks=(asked,), measured_with="lm-eval")
     return make_plan(spec, facts.model_copy(update={"suite": suite})).budget
 
 
