@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from sweeper.data.general import SelfSampling
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import BATCH, CLASS_WEIGHT, KL, REPLAY, TARGET_MODULES
+from sweeper.memory.setup import OTHER
 from sweeper.plan import Candidate, Duration, Parameter
 from sweeper.planning.budget.epochs import usual_share
 from sweeper.planning.budget.rung_schedule import (
@@ -141,7 +142,7 @@ def clock_of_default(candidate: Candidate, facts: Facts, course: Course) -> Cloc
 def clock_of_base(candidate: Candidate, facts: Facts, course: Course) -> Clock:
     """The clock of a candidate's base model, without what the strategy puts beside it."""
     clock = clock_of_default(candidate, facts, course)
-    setup = replace(clock.setup, strategy="full", quantization=None)
+    setup = replace(clock.setup, strategy=OTHER.name, trainable=0, quantization=None)
     return clock_of(clock.model, setup, facts.hardware)
 
 
