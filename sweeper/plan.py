@@ -185,10 +185,15 @@ class Budget(Record):
     search: Duration
     confirmation: Duration
     beside: Duration | None = Field(
-        None,
-        description="start of the workers, baselines, own general text, and the test split",
+        None, description="start of the workers, baselines, and the test split"
     )
-    sweep: Duration | None = Field(None, description="all of it, on the clock")
+    own_text: Duration | None = Field(
+        None, description="general text that the base model writes, where trials need some"
+    )
+    suite: Duration | None = Field(None, description="the base and the finalists on the suite")
+    download: Duration | None = Field(None, description="weights that the hub's cache lacks")
+    conversion: Duration | None = Field(None, description="of packaged models, once")
+    sweep: Duration | None = Field(None, description="all phases, on the clock")
     finalists: int
     confirmation_seeds: int
     gpu_hours: float | None = None
@@ -200,6 +205,20 @@ class Budget(Record):
     timing: tuple[str, ...] = Field((), description="what the seconds rest on")
     purchases: tuple[Purchase, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def phases(self) -> dict[str, Duration]:
+        """Every phase that takes time, in the order of a run; ``sweep`` is their sum."""
+        phases = {
+            "download": self.download,
+            "conversion": self.conversion,
+            "own_text": self.own_text,
+            "search": self.search,
+            "confirmation": self.confirmation,
+            "beside": self.beside,
+            "suite": self.suite,
+        }
+        return {name: phase for name, phase in phases.items() if phase is not None}
 
 
 class Hint(Record):

@@ -70,7 +70,8 @@ class AimSpec(Record):
 
     Args:
         strategies: Strategies to consider; all that are known if None.
-        budget: ``8gpuh``, ``30usd`` or ``2h``: what search and confirmation may use together.
+        budget: ``8gpuh``, ``30usd`` or ``2h``: what search, confirmation and suite may
+            use together.
         tasks_on_one_base: How many tasks will share the base model (adapters can be swapped).
         domain_distance: How far the data lies from the base model's pretraining, if the user
             knows better than the measurement.

@@ -250,6 +250,9 @@ class TrialResult(Artifact):
     training_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     setup_seconds: float = 0.0
+    own_text_seconds: float = Field(
+        0.0, description="of the base writing general text, in the trial that waited for it"
+    )
     peak_memory_gib: float | None = None
     micro_batch: int | None = Field(None, description="that it was trained with in the end")
     evaluation_batch: int | None = Field(None, description="that it was scored with in the end")

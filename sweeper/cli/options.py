@@ -181,6 +181,7 @@ _PLAN_FLAGS = (
     _Flag(("search", "seed"), int, "Seed of splits, samplers and trainings.", _SEARCH),
     _Flag(("search", "finalists"), int, "Configurations to train on further seeds.", _SEARCH),
     _Flag(("search", "confirmation_seeds"), int, "Seeds of each finalist in all.", _SEARCH),
+    _Flag(("evaluation", "suite"), str, "lm-eval tasks to score base and finalists by.", _TEST),
     _Flag(("rules",), list[str], "Folder with rules that add or override.", _SEARCH),
 )
 
@@ -198,7 +199,6 @@ _RUN_FLAGS = (
         _TEST,
     ),
     _Flag(("evaluation", "code_samples"), int, "Answers to each item for pass@k.", _TEST),
-    _Flag(("evaluation", "suite"), str, "lm-eval tasks to score base and finalists by.", _TEST),
     _Flag(
         ("search", "timeout_seconds"), str, "End the search after 90s, 15m or 2h.", _SEARCH, seconds
     ),

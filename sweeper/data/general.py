@@ -19,14 +19,31 @@ from sweeper.spec import DataSpec
 HELD_BACK = 32
 # What is held back is cut there: 32 texts of this length cost a 135M model seconds on a CPU.
 HELD_BACK_TOKENS = 128
-# Where no general text is given, the base model writes it: so many texts (and an answer to each,
-# where it has a chat template) of at most so many tokens, so many at a time.
-OWN_TEXTS, OWN_TOKENS, OWN_BATCH = 160, 128, 16
 # Of a small set no more than this share is held back.
 _SHARE = 5
 # Replay takes about one general text for every few examples of the task; of a large set no more
 # are tokenised than the task has examples, or than this.
 _FEWEST = 1000
+
+
+@dataclass(frozen=True)
+class SelfSampling:
+    """How a base model is sampled where no general text is given.
+
+    Args:
+        texts: How many, and an answer to each where it has a chat template; empty and repeated ones
+            are left out afterwards.
+        tokens: The most of one text, or of a question and of its answer.
+        temperature: 1 samples the model's own distribution.
+        batch: Texts at a time.
+        seed: Of the sampling.
+    """
+
+    texts: int = 160
+    tokens: int = 128
+    temperature: float = 1.0
+    batch: int = 16
+    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,6 +76,7 @@ def run_sweep(
     plan: Plan,
     *,
     backend: str = TRAINING,
+    before: Mapping[str, float] | None = None,
     on_event: Callable[[Event, Status], None] = lambda _event, _status: None,
     on_trial_end: Callable[[], None] = lambda: None,
     on_tick: Callable[[], None] = lambda: None,
@@ -87,6 +88,7 @@ def run_sweep(
         spec: What was asked; ``search.trials`` is the study's total.
         plan: The frozen plan.
         backend: ``module:function`` of the training backend.
+        before: Seconds of each phase that this command has done already.
         on_event: Called with each event and the status after it.
         on_trial_end: Called after trials have ended, and once more at the end: findings and report
             are out of date. Must return at once.
@@ -110,7 +112,7 @@ def run_sweep(
             ),
             mirror=_mirror(run, spec),
             pool=pool,
-            progress=_progress(state, spec, total),
+            progress=_progress(state, spec, total, before or {}),
             signals=signals,
             on_event=on_event,
             on_trial_end=on_trial_end,
@@ -167,7 +169,7 @@ def _own_name(run: RunFolder) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _progress(state: RunState, spec: Spec, total: int) -> RunProgress:
+def _progress(state: RunState, spec: Spec, total: int, before: Mapping[str, float]) -> RunProgress:
     earlier = Status.read_or_none(state.run.status)
     return RunProgress(
         state,
@@ -175,6 +177,7 @@ def _progress(state: RunState, spec: Spec, total: int) -> RunProgress:
         total,
         started_at=earlier.started_at if earlier else now(),
         earlier_seconds=earlier.seconds if earlier else 0.0,
+        phases={**before, **(earlier.phases if earlier else {})},
         workers=spec.search.workers,
         ending=earlier.ending if earlier else None,
     )

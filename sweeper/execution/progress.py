@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sweeper.execution.remaining import Pace, Took, pace, remaining
@@ -30,6 +31,7 @@ class RunProgress:
     total: int
     started_at: str
     earlier_seconds: float = 0.0
+    phases: Mapping[str, float] = field(default_factory=dict)
     workers: int = 1
     phase: Phase = "baselines"
     message: str = ""
@@ -113,6 +115,7 @@ class RunProgress:
             updated_at=now(),
             ended_at=now() if ended else "",
             seconds=self._seconds(ended),
+            phases=dict(self.phases),
             process=None if ended else os.getpid(),
             host=_HOST,
             beat=self._beat,

@@ -113,7 +113,7 @@ def remaining(
     jobs_left: int,
     workers: int,
 ) -> Eta | None:
-    """Seconds until the run ends, confirmation and test included, within two standard errors.
+    """Seconds until the run ends, with confirmation, test and suite, within two standard errors.
 
     Args:
         plan: Frozen.
@@ -138,10 +138,11 @@ def _after(plan: Plan, phase: Phase, jobs_left: int) -> float:
     """The plan's seconds of what comes after the search."""
     budget = plan.budget
     test = budget.beside.seconds if budget.beside is not None else 0.0
+    suite = budget.suite.seconds if budget.suite is not None else 0.0
     runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
     models = budget.finalists * budget.confirmation_seeds + 1
     if phase == "test":
-        return test * min(1.0, jobs_left / models)
+        return test * min(1.0, jobs_left / models) + suite
     if phase == "confirmation":
-        return budget.confirmation.seconds * min(1.0, jobs_left / max(runs, 1)) + test
-    return budget.confirmation.seconds + test
+        return budget.confirmation.seconds * min(1.0, jobs_left / max(runs, 1)) + test + suite
+    return budget.confirmation.seconds + test + suite

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sweeper.data.load import load
 from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
 from sweeper.facts.dataset.corpus import corpus_facts, corpus_warnings
@@ -10,6 +12,7 @@ from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
+from sweeper.facts.suite import suite_facts
 from sweeper.spec import Spec
 
 
@@ -26,7 +29,8 @@ def gather(spec: Spec, *, measure_domain: bool = False) -> Facts:
     Raises:
         ModelError: A model cannot be found, reached or read.
         DataError: The data cannot be read, recognised or learnt from.
-        UsageError: The hardware is unknown, or the domain cannot be measured.
+        UsageError: The hardware is unknown, the domain cannot be measured, or the suite cannot be
+            read.
     """
     models = tuple(model_facts(model) for model in spec.models)
     hardware = with_measured(hardware_facts(spec.hardware), models)
@@ -47,4 +51,5 @@ def gather(spec: Spec, *, measure_domain: bool = False) -> Facts:
         hardware=hardware,
         aim=spec.aim,
         classes_by=spec.training.classes_by,
+        suite=suite_facts(Path(spec.evaluation.suite)) if spec.evaluation.suite else None,
     )

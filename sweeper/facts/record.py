@@ -14,6 +14,8 @@ from sweeper.data.examples import DataFormat as DataFormat
 from sweeper.data.examples import Split as Split
 from sweeper.spec import AimSpec, Task
 
+Missing = Literal["download", "conversion"]
+
 
 class MixtureOfExperts(Record):
     """Routed and shared experts. ``layers`` is how many layers are sparse."""
@@ -48,6 +50,9 @@ class ModelFacts(Record):
         attention_only: Every layer is attention and a feed-forward block. Where it is False (state
             spaces, recurrences, convolutions), count and memory are rough.
         weights_note: What a reader must know about the weights (say, dequantised from 4 bits).
+        missing: What must be done before the weights can be loaded; None if they are on this
+            machine, or if there are none (a size).
+        has_written: General text that it wrote itself is kept from an earlier run.
     """
 
     id: str
@@ -79,6 +84,8 @@ class ModelFacts(Record):
     license: str | None = None
     weights_note: str | None = None
     attention_only: bool = True
+    missing: Missing | None = None
+    has_written: bool = False
 
 
 class LengthFacts(Record):
@@ -245,6 +252,41 @@ class HardwareFacts(Record):
     measured: tuple[Measured, ...] = ()
 
 
+class SuiteTaskFacts(Record):
+    """What one task of a suite asks of a model.
+
+    Args:
+        name: Of the task, or of a group whose members are not known.
+        output_type: As lm-eval spells it (``multiple_choice``, ...); empty if unknown.
+        items: How many are scored; None if unknown.
+        limit: Items of each member at most, where ``items`` is unknown.
+        prompt_tokens: Of one request on average, solved examples included; None if unknown.
+        requests: Forward passes for each item on average; None if unknown.
+        shots: Solved examples before each item.
+        max_new_tokens: The longest output; 0 where nothing is generated.
+    """
+
+    name: str
+    output_type: str = ""
+    items: int | None = None
+    limit: int | None = None
+    prompt_tokens: float | None = None
+    requests: float | None = None
+    shots: int = 0
+    max_new_tokens: int = 0
+
+
+class SuiteFacts(Record):
+    """The suite that the base and the finalists are scored by.
+
+    ``measured_with`` says who read the tasks: lm-eval knows them all, their files alone not what
+    lies on the hub.
+    """
+
+    tasks: tuple[SuiteTaskFacts, ...]
+    measured_with: Literal["lm-eval", "task files"]
+
+
 class Facts(Artifact):
     """All that the planner may look at."""
 
@@ -256,3 +298,4 @@ class Facts(Artifact):
     classes_by: Literal["head", "generate"] = Field(
         "head", description="classification: how classes are told"
     )
+    suite: SuiteFacts | None = Field(None, description="None without a suite")

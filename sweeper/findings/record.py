@@ -201,11 +201,14 @@ class StrategySummary(Record):
 class Prediction(Record):
     """A figure of the plan beside what was measured.
 
-    ``sweep`` is the whole sweep on the clock; ``trial`` a full trial, the median of ``trials`` of
-    them; ``memory`` the highest peak that a trial measured of itself.
+    ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``download``,
+    ``conversion`` and ``suite`` are phases of it that the command does itself, ``own_text`` is the
+    base writing general text; ``trial`` is a full
+    trial, the median of ``trials`` of them; ``memory`` the highest peak that a trial measured of
+    itself.
     """
 
-    what: Literal["sweep", "trial", "memory"]
+    what: Literal["sweep", "download", "conversion", "own_text", "suite", "trial", "memory"]
     strategy: str = ""
     unit: Literal["s", "GiB"]
     predicted: float

@@ -18,10 +18,18 @@ from typing import Any
 
 import torch
 
+from sweeper.artifact import write_text
 from sweeper.errors import SweeperError, UsageError
+from sweeper.facts.record import SuiteFacts
 from sweeper.suite.code_metric import PERMISSION
 from sweeper.suite.models import Subject, harnessed, subjects
-from sweeper.suite.scores import EvaluationRequest, ModelScores, TaskScores, harness
+from sweeper.suite.scores import (
+    EvaluationRequest,
+    ModelScores,
+    TaskScores,
+    checked_file,
+    harness,
+)
 from sweeper.suite.tasks import SuiteTask, load_suite, score
 
 
@@ -38,6 +46,10 @@ class _Evaluation:
 
     def run(self) -> None:
         """Score every model on every task that it has not been scored on."""
+        if not self._request.models:
+            sizes = tuple(task.size() for task in self._tasks)
+            found = SuiteFacts(tasks=sizes, measured_with="lm-eval")
+            write_text(checked_file(self._kept), found.model_dump_json())
         for subject in subjects(self._request):
             missing = self._missing(subject)
             if not missing:

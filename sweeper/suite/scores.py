@@ -108,6 +108,11 @@ def evaluations(run: RunFolder) -> Path:
     return run.path / FOLDER
 
 
+def checked_file(folder: Path) -> Path:
+    """What a checked suite asks of a model."""
+    return folder / "suite.json"
+
+
 def trial_file(folder: Path, number: int) -> Path:
     """The scores of one trial."""
     return folder / f"trial-{number}.json"

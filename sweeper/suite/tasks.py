@@ -25,6 +25,8 @@ from lm_eval.utils import handle_non_serializable
 
 from sweeper.errors import DataError, Problem, SpecError, UsageError, near_match
 from sweeper.evaluation.code_execution import can_isolate
+from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
+from sweeper.facts.record import SuiteTaskFacts
 from sweeper.suite import code_metric
 from sweeper.suite.scores import Unit, harness
 
@@ -95,6 +97,27 @@ class SuiteTask:
         return max(
             (c.generation_kwargs.get("max_gen_toks", _MAX_GEN_TOKS) for c in writing), default=0
         )
+
+    def size(self) -> SuiteTaskFacts:
+        """What it asks of a model, in estimated tokens, since no tokenizer is at hand."""
+        passes = {_pass(one) for task in self.tasks.values() for one in task.instances}
+        size = sum(len(prompt.encode()) + len(output.encode()) for prompt, output in passes)
+        return SuiteTaskFacts(
+            name=self.name,
+            output_type=self.kind,
+            items=self.items,
+            prompt_tokens=round(size / BYTES_PER_TOKEN / max(len(passes), 1), 1),
+            requests=round(len(passes) / max(self.items, 1), 3),
+            shots=self.shots or 0,
+            max_new_tokens=self.max_new_tokens,
+        )
+
+
+def _pass(instance: Any) -> tuple[str, str]:
+    """Prompt and output of one pass; short outputs share one, which has the logits of all."""
+    prompt, *rest = instance.args
+    output = rest[0] if rest and isinstance(rest[0], str) else ""
+    return str(prompt), output if len(output.strip()) > 1 else ""
 
 
 def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[SuiteTask]:

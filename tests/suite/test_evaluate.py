@@ -9,13 +9,20 @@ import torch
 lm_eval = pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[lm-eval]'")
 
 from sweeper.errors import UsageError  # noqa: E402
+from sweeper.facts.record import SuiteFacts  # noqa: E402
+from sweeper.facts.suite import suite_facts  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402
 from sweeper.strategies.base import Setting  # noqa: E402
 from sweeper.strategies.discovery import strategy as strategy_named  # noqa: E402
 from sweeper.suite import models  # noqa: E402
 from sweeper.suite.code_metric import PERMISSION  # noqa: E402
 from sweeper.suite.evaluate import _Evaluation  # noqa: E402
-from sweeper.suite.scores import EvaluationRequest, ModelScores, TrialToScore  # noqa: E402
+from sweeper.suite.scores import (  # noqa: E402
+    EvaluationRequest,
+    ModelScores,
+    TrialToScore,
+    checked_file,
+)
 from sweeper.training.base_model.keeper import load_base  # noqa: E402
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained  # noqa: E402
 
@@ -203,6 +210,19 @@ def test_base_and_every_kind_of_adapter_are_scored_on_the_same_items(
     _Evaluation(other, tmp_path).run()
     assert capfd.readouterr().out == ""
     assert ModelScores.read(next((tmp_path / "other").glob("base-*.json"))).tasks == base.tasks
+
+
+def test_a_check_measures_what_the_plan_reads_from_the_files(request_for, suite, tmp_path):
+    request = request_for()
+    _Evaluation(request.model_copy(update={"models": (), "bases": ()}), tmp_path).run()
+    kept = checked_file(Path(request.folder)).read_bytes()
+    checked = {task.name: task for task in SuiteFacts.model_validate_json(kept).tasks}
+    read = {task.name: task for task in suite_facts(suite).tasks}
+    assert checked.keys() == read.keys() == TASKS.keys()
+    for name, task in checked.items():
+        for field in ("output_type", "items", "requests", "shots", "max_new_tokens"):
+            assert getattr(task, field) == getattr(read[name], field), (name, field)
+        assert 0.3 < task.prompt_tokens / read[name].prompt_tokens < 3
 
 
 def test_the_loss_of_a_text_is_the_models_own(request_for, model_folders, tmp_path):

@@ -11,10 +11,11 @@ import torch
 
 from sweeper.backend import Interrupted
 from sweeper.data.examples import SPLITS, Dataset
+from sweeper.data.general import SelfSampling
+from sweeper.facts.own_text import FOLDER, own_text_folder
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.general_text import FOLDER, GeneralSet
-from sweeper.training.base_model.self_samples import SelfSampling
+from sweeper.training.base_model.general_text import GeneralSet
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.job import GENERAL_LOSSES, Job
@@ -194,11 +195,14 @@ def test_the_base_writes_general_text_once_where_none_is_given(
     assert first.watched
     assert first.text.replay
     assert first.text.held_back
-    assert len(list((home / FOLDER).glob("[!.]*"))) == 1
+    place = own_text_folder(shared.context.facts, shared.context.folder, sampling)
+    assert [place] == list((home / FOLDER).glob("[!.]*"))
     monkeypatch.setattr(
         shared.context.keeper, "lend", lambda *_, **__: pytest.fail("sampled again")
     )
-    assert GeneralSet(shared.context, sampling).text == first.text
+    again = GeneralSet(shared.context, sampling)
+    assert again.text == first.text
+    assert first.writing_seconds > again.writing_seconds == 0.0
 
 
 def test_text_that_the_base_writes_is_told_token_by_token(

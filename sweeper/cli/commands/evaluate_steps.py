@@ -7,6 +7,7 @@ happens in a process of its own.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from sweeper.execution.coordinator import Outcome
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.status import Status
 from sweeper.extras import install_command, missing
+from sweeper.facts.record import SuiteFacts
 from sweeper.findings import words
 from sweeper.findings.forgetting_record import Forgetting
 from sweeper.findings.record import Findings
@@ -26,7 +28,13 @@ from sweeper.findings.verdict.forgetting_words import figures
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
-from sweeper.suite.scores import HARNESS, EvaluationRequest, TrialToScore, evaluations
+from sweeper.suite.scores import (
+    HARNESS,
+    EvaluationRequest,
+    TrialToScore,
+    checked_file,
+    evaluations,
+)
 from sweeper.trials import TestSeal, TrialConfig
 
 
@@ -45,8 +53,11 @@ def require_suite(path: Path) -> str:
     return str(path.resolve())
 
 
-def check_suite(path: Path, *, run_generated_code: bool) -> None:
+def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts | None:
     """Load a suite's tasks and data without a model, before a sweep of hours.
+
+    Returns:
+        What it asks of a model; None if a signal ended the check.
 
     Raises:
         UsageError: The suite or its data cannot be used, or it runs code without permission.
@@ -57,6 +68,10 @@ def check_suite(path: Path, *, run_generated_code: bool) -> None:
             suite=suite, folder=folder, models=(), facts=(), run_generated_code=run_generated_code
         )
         score(request, lambda _line: None)
+        found = checked_file(Path(folder))
+        if not found.is_file():
+            return None
+        return SuiteFacts.model_validate_json(found.read_bytes())
 
 
 def request_for(
@@ -141,12 +156,26 @@ def score_finalists(
         return outcome
     suite = require_suite(Path(spec.evaluation.suite))
 
+    told: list[str] = []
+
     def tell(line: str) -> None:
+        told.append(line)
         show(make_event("phase", text=line), outcome.status)
 
     request = request_for(run, plan, spec, suite, writing)
+    begun = time.monotonic()
     ended_by = score(request, tell, Lines(lambda *state: tell(sentence(*state))))
+    if told:
+        _keep_seconds(run, time.monotonic() - begun)
     return outcome if ended_by is None else replace(outcome, kind="interrupted", signal=ended_by)
+
+
+def _keep_seconds(run: RunFolder, seconds: float) -> None:
+    """Add what scoring took to the run's status. A call that scored nothing adds nothing."""
+    status = Status.read_or_none(run.status)
+    if status is not None:
+        phases = {**status.phases, "suite": round(status.phases.get("suite", 0.0) + seconds, 3)}
+        status.model_copy(update={"phases": phases}).write(run.status)
 
 
 def recommended(findings: Findings) -> int:

@@ -9,8 +9,9 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
@@ -39,6 +40,7 @@ from sweeper.execution.state.second_command import refuse_second
 from sweeper.execution.state.status import Status
 from sweeper.facts.gather import gather
 from sweeper.facts.models.model import must_be_trainable, needs_conversion, needs_download
+from sweeper.facts.record import Facts, Missing, SuiteFacts
 from sweeper.findings.record import Findings
 from sweeper.plan import Plan
 from sweeper.reporting.sections.predicted import predicted_line
@@ -53,11 +55,15 @@ _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sweep that is ready to start: nothing has been written yet."""
+    """A sweep that is ready to start: nothing has been written into its folder yet.
+
+    ``took`` are the seconds of each phase of the plan that is done already.
+    """
 
     folder: RunFolder
     spec: Spec
     plan: Plan
+    took: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,26 +127,43 @@ def prepare(
             "--run-generated-code",
         )
         raise SpecError([problem])
+    suite: SuiteFacts | None = None
     if spec.evaluation.suite is not None:
         permitted = spec.evaluation.run_generated_code
-        check_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
+        suite = check_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
     work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = RunFolder.named(str(spec.name))
+    missing: dict[str, Missing] = {}
+    took: dict[str, float] = {}
     if check_model:
         for model in spec.models:
             must_be_trainable(model)
+            begun = time.monotonic()
             if needs_conversion(model):
+                missing[model.id] = "conversion"
                 _convert(model.id, work, quiet=quiet)
             elif needs_download(model):
+                missing[model.id] = "download"
                 _download(model, work, quiet=quiet)
+            else:
+                continue
+            phase = missing[model.id]
+            took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
     elsewhere = trains_elsewhere(spec)
     facts = gather(spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec)
+    facts = _as_begun(facts, missing, suite)
     make = plan_elsewhere if elsewhere else plan_here
     plan = make(spec, facts, measure=check_model, probe=probe, quiet=quiet)
     if spec.search.warm_start:
         plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
-    return Prepared(folder, spec, plan)
+    return Prepared(folder, spec, plan, took)
+
+
+def _as_begun(facts: Facts, missing: Mapping[str, Missing], suite: SuiteFacts | None) -> Facts:
+    """Facts from before the models were made ready, so that the plan has the time of that too."""
+    models = tuple(m.model_copy(update={"missing": missing.get(m.id)}) for m in facts.models)
+    return facts.model_copy(update={"models": models, "suite": suite or facts.suite})
 
 
 def default_name(spec: Spec) -> str:
@@ -194,6 +217,7 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: ProgressView) ->
                 prepared.spec,
                 plan,
                 backend=backend,
+                before=prepared.took,
                 on_event=show,
                 on_trial_end=maker.request,
                 on_tick=maker.poll,
@@ -300,7 +324,8 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
     console.print(ended.findings.verdict.sentence, markup=False, soft_wrap=True)
     if why := ended.findings.run.search_ended:
         console.print(f"{why[:1].upper()}{why[1:]}.", markup=False, soft_wrap=True)
-    if line := predicted_line(ended.findings.predictions):
+    line = predicted_line(ended.findings.predictions)
+    if line and ended.outcome.signal is None:
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"report: {ended.folder.report_html}", markup=False, soft_wrap=True)
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from sweeper import units
 from sweeper.cli.views.console import out
 from sweeper.facts.record import DomainFacts, Facts
-from sweeper.plan import Candidate, Parameter, Plan
+from sweeper.plan import Candidate, Duration, Parameter, Plan
 
 # The parameters that a reader looks for first; the rest is behind --verbose and --json.
 KEY_PARAMETERS = (
@@ -210,6 +210,9 @@ def _advice(console: Console, plan: Plan) -> None:
 def _budget(console: Console, plan: Plan) -> None:
     budget = plan.budget
     console.print("\n[bold]Budget[/bold]")
+    _phase(console, "download", "weights that this machine lacks", budget.download)
+    _phase(console, "conversion", "of packaged models, once", budget.conversion)
+    _phase(console, "own text", "general text that the base model writes", budget.own_text)
     console.print(
         f"  search        {units.plural(budget.trials, 'trial')} of at most "
         f"{units.number(budget.epochs)} epochs ({units.count(budget.full_tokens)} tokens), "
@@ -237,12 +240,21 @@ def _budget(console: Console, plan: Plan) -> None:
         console.print("\nNext: [bold]sweeper run[/bold] with --data and a model that can be loaded")
 
 
+def _phase(console: Console, name: str, what: str, phase: Duration | None) -> None:
+    """A phase that not every run has."""
+    if phase is not None:
+        console.print(f"  {name:<13} {what}: {units.span(phase.low, phase.high)}, est.")
+
+
 def _together(console: Console, plan: Plan) -> None:
     """The whole sweep on the clock, its price, and what the seconds rest on."""
     budget = plan.budget
     if budget.beside is not None:
         beside = units.span(budget.beside.low, budget.beside.high)
         console.print(f"  beside        start, baselines, test split: {beside}, est.")
+    if (suite := plan.facts.suite) is not None:
+        tasks = units.plural(len(suite.tasks), "task")
+        _phase(console, "suite", f"base and finalists on {tasks}", budget.suite)
     if budget.sweep is not None and budget.gpu_hours is not None:
         whole = units.span(budget.sweep.low, budget.sweep.high)
         hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""

@@ -84,6 +84,10 @@ class Status(Artifact):
     updated_at: str
     ended_at: str = ""
     seconds: float = Field(0.0, description="of this and all earlier calls")
+    phases: dict[str, float] = Field(
+        default_factory=dict,
+        description="seconds of what the command did besides: download, conversion, suite",
+    )
     process: int | None = Field(None, description="pid of the command; None when it ended")
     host: str = Field("", description="where the command runs")
     beat: int = Field(0, description="grows while the command lives")

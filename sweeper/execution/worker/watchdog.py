@@ -62,7 +62,8 @@ def patience_for_jobs(plan: Plan, floor: float = HANG_SECONDS) -> Patience:
 
     No such work takes longer than what the plan predicts for all of them, and loading a model.
     """
-    predicted = plan.budget.beside.high if plan.budget.beside is not None else 0.0
+    jobs = (plan.budget.beside, plan.budget.own_text)
+    predicted = sum(phase.high for phase in jobs if phase is not None)
     limit = max(SETUP_FACTOR * floor, SLOWER * predicted)
     return Patience(setup=limit, step=limit)
 

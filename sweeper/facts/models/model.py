@@ -26,7 +26,8 @@ from sweeper.facts.models.model_folder import (
 )
 from sweeper.facts.models.packaged import PREFIX, package_folder, packaged, ready_folder
 from sweeper.facts.models.parameters import count_parameters
-from sweeper.facts.record import ModelFacts
+from sweeper.facts.own_text import has_written
+from sweeper.facts.record import Missing, ModelFacts
 from sweeper.spec import ModelSpec
 
 Source = Literal["local", "hub", "packaged", "catalogue", "size"]
@@ -38,6 +39,18 @@ def model_facts(spec: ModelSpec) -> ModelFacts:
     Raises:
         ModelError: It cannot be found, reached or read; the error says what would work.
     """
+    found = _found(spec)
+    more = {"missing": _missing(spec), "has_written": has_written(found)}
+    return found.model_copy(update=more)
+
+
+def _missing(spec: ModelSpec) -> Missing | None:
+    if needs_conversion(spec):
+        return "conversion"
+    return "download" if needs_download(spec) else None
+
+
+def _found(spec: ModelSpec) -> ModelFacts:
     if spec.id.startswith(PREFIX):
         return _packaged_facts(spec)
     size = catalogue.parse_size(spec.id)

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
+from typing import Literal
 
 from sweeper.findings.record import Prediction
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.rows import is_full, known, trial_seconds
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
-from sweeper.plan import Candidate
+from sweeper.plan import Candidate, Duration
+
+Phase = Literal["sweep", "download", "conversion", "own_text", "suite"]
+_OWN: tuple[Phase, ...] = ("download", "conversion", "suite")
+"""Phases that the command does itself, so that workers' time does not hold them."""
 
 
 def predictions(run: RunFiles) -> tuple[Prediction, ...]:
@@ -31,19 +36,42 @@ def predictions(run: RunFiles) -> tuple[Prediction, ...]:
 
 
 def _sweep(run: RunFiles) -> Iterator[Prediction]:
-    planned, took = run.plan.budget.sweep, run.status.get("seconds")
+    """The whole sweep and the command's own phases, like with like: what was not planned is out."""
+    planned, seconds = run.plan.budget.sweep, _number(run.status.get("seconds"))
     ended = run.status.get("phase") == "complete"
-    if planned is None or not ended or not isinstance(took, int | float) or took <= 0:
+    if planned is None or not ended or seconds is None:
         return
-    yield Prediction(
-        what="sweep",
+    trials = len([trial for trial in run.trials if trial.result])
+    kept = run.status.get("phases")
+    took = kept if isinstance(kept, dict) else {}
+    phases = [
+        _of_phase(name, phase, actual, trials)
+        for name in _OWN
+        if (phase := run.plan.budget.phases.get(name)) is not None
+        and (actual := _number(took.get(name))) is not None
+    ]
+    yield _of_phase("sweep", planned, seconds + sum(one.actual for one in phases), trials)
+    yield from phases
+    wrote = sum(trial.result.own_text_seconds for trial in run.trials if trial.result)
+    if run.plan.budget.own_text is not None and wrote > 0:
+        yield _of_phase("own_text", run.plan.budget.own_text, wrote, trials)
+
+
+def _of_phase(what: Phase, planned: Duration, actual: float, trials: int) -> Prediction:
+    return Prediction(
+        what=what,
         unit="s",
         predicted=planned.seconds,
         low=planned.low,
         high=planned.high,
-        actual=float(took),
-        trials=len([trial for trial in run.trials if trial.result]),
+        actual=actual,
+        trials=trials,
     )
+
+
+def _number(value: object) -> float | None:
+    """Of a file that may be damaged: a number above 0, or None."""
+    return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
 def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Prediction]:

@@ -15,12 +15,14 @@ from sweeper import units
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
 from sweeper.plan import Budget, Candidate, Duration, Purchase
+from sweeper.planning.budget import preparation, suite_scoring
 from sweeper.planning.budget.candidate_costs import Priced
 from sweeper.planning.budget.rung_schedule import RUNGS
 from sweeper.planning.budget.study_phases import (
     beside_seconds,
     bill,
     confirmation_seconds,
+    own_text,
     search_seconds,
     spread_of,
     timing,
@@ -122,14 +124,22 @@ def make_budget(
     side_by_side = at_once if facts.hardware.gpus > 1 else 1
     spread = spread_of(candidates)
     confirmation = confirmation_seconds(costs, spec.search, side_by_side, spread)
-    trials, trial_notes = _affordable(spec, facts, costs, confirmation, side_by_side, first, limit)
+    suite = suite_scoring.suite_seconds(spec, facts, costs, course, spread)
+    scoring = suite.seconds if suite is not None else 0.0
+    trials, trial_notes = _affordable(
+        spec, facts, costs, confirmation, scoring, side_by_side, first, limit
+    )
     search = search_seconds(costs, trials, searched_shares(first), side_by_side, spread)
     beside = beside_seconds(facts, costs, course, spec.search, side_by_side, spread)
-    sweep = together(search, confirmation, beside)
+    written = own_text(facts, costs, course, spread)
+    held = together(written, search, confirmation, beside, suite)
+    download = preparation.download_seconds(facts)
+    conversion = preparation.conversion_seconds(facts)
+    sweep = together(download, conversion, held)
     devices = side_by_side * sum(c.gpus_per_trial for c in candidates) / len(candidates)
     price = facts.hardware.price_per_gpu_hour
-    hours = sweep.seconds * devices / 3600
-    cost = bill(sweep, devices, facts.hardware)
+    hours = held.seconds * devices / 3600
+    cost = bill(held, devices, facts.hardware)
     return Budget(
         trials=trials,
         rungs=RUNGS,
@@ -143,6 +153,10 @@ def make_budget(
         search=search,
         confirmation=confirmation,
         beside=beside,
+        own_text=written,
+        suite=suite,
+        download=download,
+        conversion=conversion,
         sweep=sweep,
         finalists=spec.search.finalists,
         confirmation_seeds=spec.search.confirmation_seeds,
@@ -159,6 +173,8 @@ def make_budget(
             *_notes(stops, course.epochs, limit, price),
             *_several_gpus(candidates),
             *trial_notes,
+            *preparation.download_notes(facts),
+            *suite_scoring.suite_notes(facts, course),
         ),
     )
 
@@ -183,31 +199,43 @@ def _affordable(
     facts: Facts,
     costs: Sequence[Priced],
     confirmation: Duration,
+    scoring: float,
     at_once: int,
     first: int,
     limit: UserBudget | None,
 ) -> tuple[int, tuple[str, ...]]:
-    """How many trials the budget buys beside the confirmation, at most as many as asked for."""
+    """How many of the trials asked for the budget buys beside confirmation and suite."""
     wanted = spec.search.trials
     seconds = _clock_seconds(limit, facts, at_once)
     if seconds is None:
         return wanted, ()
     _, expected, _ = searched_shares(first)
-    left = seconds - confirmation.seconds
+    left = seconds - confirmation.seconds - scoring
     mean = sum(cost.searched for cost in costs) / len(costs)
     buys = math.floor(left * at_once / max(mean * expected, 1e-9))
     if buys >= wanted:
         return wanted, ()
     if buys < 1:
-        return 1, (_too_little(costs, confirmation, seconds, at_once, mean * expected),)
+        return 1, (_too_little(costs, confirmation, scoring, seconds, at_once, mean * expected),)
     return buys, (f"The budget buys about {buys} of the {wanted} trials asked for.",)
 
 
 def _too_little(
-    costs: Sequence[Priced], confirmation: Duration, seconds: float, at_once: int, trial: float
+    costs: Sequence[Priced],
+    confirmation: Duration,
+    scoring: float,
+    seconds: float,
+    at_once: int,
+    trial: float,
 ) -> str:
-    """What to cut where a budget buys no trial beside the confirmation."""
-    alone = math.floor(seconds * at_once / max(trial, 1e-9))
+    """What to cut where a budget buys no trial beside confirmation and suite."""
+    if scoring and seconds - scoring < trial / at_once <= seconds:
+        return (
+            f"Scoring the suite takes about {units.duration(scoring)}, which leaves less than one "
+            "trial of the budget. Give its tasks a limit (metadata: {limit: 100}), or score it "
+            "after the sweep with 'sweeper evaluate'."
+        )
+    alone = math.floor((seconds - scoring) * at_once / max(trial, 1e-9))
     if alone >= 1:
         return (
             f"The confirmation takes about {units.duration(confirmation.seconds)}, which leaves "

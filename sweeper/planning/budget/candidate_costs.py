@@ -8,11 +8,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sweeper.data.general import OWN_BATCH, OWN_TEXTS, OWN_TOKENS
+from sweeper.data.general import SelfSampling
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import BATCH, CLASS_WEIGHT, KL, REPLAY, TARGET_MODULES
+from sweeper.memory.setup import OTHER
 from sweeper.plan import Candidate, Duration, Parameter
 from sweeper.planning.budget.epochs import usual_share
 from sweeper.planning.budget.rung_schedule import (
@@ -34,6 +35,7 @@ START_SECONDS, BETWEEN_SECONDS = 7.5, 0.5
 _WRITTEN = {"cpu": 32, "cuda": 256}
 # The length of an answer where no data is at hand.
 _ANSWER_SHARE = 0.5
+_OWN = SelfSampling()
 TIMED = (BATCH, TARGET_MODULES, REPLAY, KL)
 
 
@@ -91,7 +93,7 @@ def course_of(
         written_items=0 if classes else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
         general_tokens=general_tokens(spec, cap.tokens, looks.below + 1),
-        own_texts=0 if head or spec.data.general else OWN_TEXTS * (1 + model.chat_template),
+        own_texts=0 if head or spec.data.general else _OWN.texts * (1 + model.chat_template),
     )
 
 
@@ -129,6 +131,19 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
 def _as_baseline(candidate: Candidate) -> bool:
     """Whether a frozen head is fitted as the baseline is, with all classes alike."""
     return candidate.defaults().get(CLASS_WEIGHT, "none") == "none"
+
+
+def clock_of_default(candidate: Candidate, facts: Facts, course: Course) -> Clock:
+    """The clock of a candidate's default."""
+    model = next(m for m in facts.models if m.id == candidate.model)
+    return _clock(candidate, facts, model, course, candidate.defaults())
+
+
+def clock_of_base(candidate: Candidate, facts: Facts, course: Course) -> Clock:
+    """The clock of a candidate's base model, without what the strategy puts beside it."""
+    clock = clock_of_default(candidate, facts, course)
+    setup = replace(clock.setup, strategy=OTHER.name, trainable=0, quantization=None)
+    return clock_of(clock.model, setup, facts.hardware)
 
 
 def _clock(
@@ -169,8 +184,7 @@ def _weighted(name: str, parameter: Parameter | None) -> Iterator[tuple[str, flo
 
 def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
     """The models that need no training: one pass over the examples for a probe, or prompts."""
-    model = next(m for m in facts.models if m.id == lead.model)
-    clock = _clock(lead, facts, model, course, lead.defaults())
+    clock = clock_of_base(lead, facts, course)
     if course.classes:
         features = clock.judging(course, course.train_rows + course.validation_rows)
         return features + fit_seconds(course)
@@ -178,17 +192,20 @@ def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
 
 
 def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> float:
-    """General text that the base writes before the first trial that replays or watches it.
+    """General text that each base writes before its first trial that replays or watches it.
 
-    A base that has written some for an earlier run takes it from the cache, which no plan sees.
+    Nothing for a base that has written some for an earlier run.
     """
-    lead = costs[0].candidate
     wanted = course.general_tokens > 0 or any(_replays(cost.candidate) for cost in costs)
     if not wanted or not course.own_texts:
         return 0.0
-    model = next(m for m in facts.models if m.id == lead.model)
-    clock = _clock(lead, facts, model, course, lead.defaults())
-    return clock.generating(course.own_texts, OWN_TOKENS, OWN_BATCH)
+    done = {model.id for model in facts.models if model.has_written}
+    clocks = {c.candidate.model: clock_of_base(c.candidate, facts, course) for c in costs}
+    return sum(
+        clock.generating(course.own_texts, _OWN.tokens, _OWN.batch)
+        for model, clock in clocks.items()
+        if model not in done
+    )
 
 
 def _replays(candidate: Candidate) -> bool:
@@ -198,8 +215,7 @@ def _replays(candidate: Candidate) -> bool:
 
 def baseline_scoring(facts: Facts, lead: Candidate, course: Course) -> float:
     """The same models on the test split."""
-    model = next(m for m in facts.models if m.id == lead.model)
-    clock = _clock(lead, facts, model, course, lead.defaults())
+    clock = clock_of_base(lead, facts, course)
     if course.classes:
         return clock.judging(course, course.test_rows)
     return 2 * clock.judging(course, course.test_rows) + clock.writing(course)

@@ -1,4 +1,4 @@
-"""Seconds of a study's parts as ranges (search, confirmation, the rest), and its cost.
+"""Seconds of a study's phases as ranges (search, confirmation, the rest), and its cost.
 
 The user's budget is applied in ``budget``.
 """
@@ -54,8 +54,9 @@ def _range(least: float, middle: float, most: float, spread: tuple[float, float]
     )
 
 
-def together(*parts: Duration) -> Duration:
-    """The sum of ranges; low ends are added to low ends, since one machine runs all parts."""
+def together(*phases: Duration | None) -> Duration:
+    """The sum of ranges; low ends are added to low ends, since one machine runs all phases."""
+    parts = [phase for phase in phases if phase is not None]
     return Duration(
         seconds=round(sum(part.seconds for part in parts), 3),
         low=round(sum(part.low for part in parts), 3),
@@ -122,8 +123,7 @@ def beside_seconds(
     side_by_side: int,
     spread: tuple[float, float],
 ) -> Duration:
-    """What is neither search nor confirmation: the start, baselines, the test split, and general
-    text that the base writes itself."""
+    """The start, baselines and the test split."""
     lead = costs[0].candidate
     trainings = search.finalists * search.confirmation_seeds
     scoring = sum(cost.scoring + BETWEEN_SECONDS for cost in costs) / len(costs)
@@ -132,19 +132,26 @@ def beside_seconds(
         START_SECONDS
         + baseline_seconds(facts, lead, course)
         + baseline_scoring(facts, lead, course)
-        + own_text_seconds(facts, costs, course)
         + (trainings * scoring + search.finalists * writing) / side_by_side
     )
     return _range(seconds, seconds, seconds, spread)
 
 
-def bill(sweep: Duration, devices: float, hardware: HardwareFacts) -> dict[str, float]:
-    """Cost and energy of all devices over the sweep, as ranges; empty if unknown.
+def own_text(
+    facts: Facts, costs: Sequence[Priced], course: Course, spread: tuple[float, float]
+) -> Duration | None:
+    """General text that the base writes itself; None where no trial needs any."""
+    seconds = own_text_seconds(facts, costs, course)
+    return _range(seconds, seconds, seconds, spread) if seconds else None
+
+
+def bill(held: Duration, devices: float, hardware: HardwareFacts) -> dict[str, float]:
+    """Cost and energy of all devices while they are held, as ranges; empty if unknown.
 
     Energy uses each card's power limit, so the true value is likely lower.
     """
     found: dict[str, float] = {}
-    low, high = sweep.low * devices / 3600, sweep.high * devices / 3600
+    low, high = held.low * devices / 3600, held.high * devices / 3600
     if (price := hardware.price_per_gpu_hour) is not None:
         found |= {"cost_low_usd": round(low * price, 2), "cost_high_usd": round(high * price, 2)}
     if hardware.watts is not None:

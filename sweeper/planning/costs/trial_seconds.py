@@ -96,6 +96,11 @@ class Clock:
         tokens = self.speed.seconds(work) - fixed
         return (tokens * items / batch + parts * fixed) * self.learned.evaluation
 
+    def reading(self, tokens: float, batch: int) -> float:
+        """One text of so many tokens, with others in a batch."""
+        work = evaluation(self.model, self.setup, batch, tokens)
+        return self.speed.seconds(work) / batch * self.learned.evaluation
+
     def rungs(self, course: Course) -> float:
         """All validation of a full budget."""
         if not self.setup.traits.gradients_through_base:

@@ -8,6 +8,7 @@ from sweeper.plan import Budget, Parameter
 from sweeper.reporting.blocks import Block, Bullets, Cell, Code, Column, Row, Table
 from sweeper.reporting.document import PlannedStrategy, Report
 from sweeper.reporting.sections.parts import strategy_cell
+from sweeper.reporting.sections.predicted import PHASES
 
 _KEY = ("learning_rate", "head_learning_rate", "r", "num_virtual_tokens", "reduction_factor")
 
@@ -29,6 +30,11 @@ def timing_bullets(budget: Budget) -> Bullets:
     items = []
     if budget.sweep is not None:
         items.append(f"The whole sweep: {units.span(budget.sweep.low, budget.sweep.high)}.")
+    items += [
+        f"{PHASES[name].capitalize()}: {units.span(phase.low, phase.high)}."
+        for name, phase in budget.phases.items()
+        if name in PHASES
+    ]
     if bill := bill_text(budget):
         items.append(f"It should use {bill}.")
     items += [f"Times rest on: {text}." for text in budget.timing]

@@ -10,6 +10,15 @@ from sweeper.findings.record import Prediction
 from sweeper.reporting.blocks import Cell, Column, Row, Table
 from sweeper.reporting.document import Report
 
+# The sweep, and the phases of it that not every run has, in the words of tables.
+PHASES = {
+    "sweep": "the sweep, on the clock",
+    "download": "of it, downloading models",
+    "conversion": "of it, converting models",
+    "own_text": "of it, writing general text",
+    "suite": "of it, scoring the suite",
+}
+
 
 def predicted_table(report: Report) -> Table | None:
     """What the plan had foreseen and what came; None where nothing was measured."""
@@ -50,8 +59,8 @@ def _row(prediction: Prediction, device: str, pointer: str) -> Row:
 
 
 def _what(prediction: Prediction, device: str) -> str:
-    if prediction.what == "sweep":
-        return "the sweep, on the clock"
+    if prediction.what in PHASES:
+        return PHASES[prediction.what]
     name = words.short(prediction.strategy)
     if prediction.what == "trial":
         return f"a full trial of {name}"
@@ -69,14 +78,23 @@ def _range(prediction: Prediction) -> str:
 
 
 def predicted_line(predictions: Sequence[Prediction]) -> str:
-    """The sweep's time and the highest peak, each beside its estimate; empty before the end."""
+    """The sweep's time, that of its phases beside workers, and the highest peak, each beside its
+    estimate; empty before the end."""
     sweep = next((p for p in predictions if p.what == "sweep"), None)
     if sweep is None:
         return ""
-    line = f"took {units.duration(sweep.actual)}, planned {units.duration(sweep.predicted)}"
-    line += f" ({units.span(sweep.low, sweep.high)})"
+    line = f"took {_time(sweep)}"
+    for phase in predictions:
+        if phase.what != "sweep" and phase.what in PHASES:
+            line += f"; {phase.what.replace('_', ' ')} {_time(phase)}"
     peaks = [p for p in predictions if p.what == "memory"]
     if peaks:
         highest = max(peaks, key=lambda p: p.actual)
         line += f"; peak {units.gib(highest.actual)}, planned {units.gib(highest.predicted)}"
     return line
+
+
+def _time(prediction: Prediction) -> str:
+    planned = units.duration(prediction.predicted)
+    whole = units.span(prediction.low, prediction.high)
+    return f"{units.duration(prediction.actual)}, planned {planned} ({whole})"

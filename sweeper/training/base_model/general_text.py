@@ -6,27 +6,30 @@ are made from it elsewhere.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import nn
 
-from sweeper.cache import home
 from sweeper.data.corpus import held_out, unquoted
-from sweeper.data.general import HELD_BACK_TOKENS, GeneralText, divided, general_text
+from sweeper.data.general import (
+    HELD_BACK_TOKENS,
+    GeneralText,
+    SelfSampling,
+    divided,
+    general_text,
+)
 from sweeper.errors import UsageError
 from sweeper.evaluation.judge import Judge, never
 from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.facts.own_text import FOLDER, own_text_folder
 from sweeper.tasks.base import Evaluation, Feature
 from sweeper.tasks.general import General
 from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.self_samples import SelfSampling, sampled_texts
+from sweeper.training.base_model.self_samples import sampled_texts
 
-FOLDER = "general"
 _LEAST = 2
 
 
@@ -41,6 +44,8 @@ class GeneralSet:
     def __init__(self, context: ModelContext, sampling: SelfSampling | None = None) -> None:
         self._context = context
         self._sampling = sampling or SelfSampling()
+        self.writing_seconds = 0.0
+        """What the base took to write general text in this process; 0 where it was kept."""
         self._of_base: dict[tuple[torch.dtype, bool], Evaluation] = {}
 
     @property
@@ -70,9 +75,13 @@ class GeneralSet:
             )
         if context.task.spec.data.general is not None:
             return general_text(context.task.spec.data, context.dataset)
-        place = home() / FOLDER / self._digest()
         written = sampled_texts(
-            place, context.base, context.tokenizer, self._sampling, context.underway
+            own_text_folder(context.facts, context.folder, self._sampling),
+            context.base,
+            context.tokenizer,
+            self._sampling,
+            context.underway,
+            self._wrote,
         )
         clean = unquoted(written, held_out(context.dataset))
         if len({example.key for example in clean}) < _LEAST:
@@ -83,17 +92,8 @@ class GeneralSet:
             )
         return divided(clean, 0, len(clean))
 
-    def _digest(self) -> str:
-        facts, folder = self._context.facts, self._context.folder
-        weights = sorted(folder.glob("*.safetensors"))
-        parts = {
-            "sampling": asdict(self._sampling),
-            "model": [facts.id, facts.revision],
-            "weights": [
-                [file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in weights
-            ],
-        }
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    def _wrote(self, seconds: float) -> None:
+        self.writing_seconds += seconds
 
     def task(self, tokens: int) -> General:
         """Encodes general text, cut after so many tokens."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +19,12 @@ from torch import nn
 
 from sweeper.cache import made_once
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.data.general import OWN_BATCH, OWN_TEXTS, OWN_TOKENS
+from sweeper.data.general import SelfSampling
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.tasks.sequences.chat import Chat
 from sweeper.underway import Underway
 
 TEXTS, RECORD = "texts.json", "sampling.json"
-
-
-@dataclass(frozen=True)
-class SelfSampling:
-    """How the base is sampled.
-
-    Args:
-        texts: How many; empty and repeated ones are left out afterwards.
-        tokens: The most of one text, or of a question and of its answer.
-        temperature: 1 samples the model's own distribution.
-        batch: Texts at a time.
-        seed: Of the sampling.
-    """
-
-    texts: int = OWN_TEXTS
-    tokens: int = OWN_TOKENS
-    temperature: float = 1.0
-    batch: int = OWN_BATCH
-    seed: int = 0
 
 
 def sampled_texts(
@@ -52,6 +33,7 @@ def sampled_texts(
     tokenizer: Any,
     sampling: SelfSampling,
     underway: Underway,
+    took: Callable[[float], None],
 ) -> tuple[Example, ...]:
     """What the base wrote, from the cache or written now.
 
@@ -61,6 +43,7 @@ def sampled_texts(
         tokenizer: Of the base.
         sampling: How much, and how.
         underway: Told of each token, and while another process writes.
+        took: Told the seconds of writing, if this process did it.
 
     Raises:
         Interrupted: It was told to stop.
@@ -73,6 +56,7 @@ def sampled_texts(
         start = time.perf_counter()
         rows = _written(base(), tokenizer, sampling, underway)
         seconds = {"seconds": time.perf_counter() - start}
+        took(seconds["seconds"])
         (folder / TEXTS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
         (folder / RECORD).write_text(json.dumps(asdict(sampling) | seconds), encoding="utf-8")
 

@@ -100,8 +100,10 @@ class Job:
     general: Evaluation | None = None
     _reported: int = 0
     _started: float = field(default_factory=time.perf_counter)
+    _wrote: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self._wrote = self.shared.general.writing_seconds
         self.batching = Batching(
             self.config.micro_batch,
             self.config.gradient_accumulation_steps,
@@ -283,7 +285,8 @@ class Job:
         progress, config = self.progress, self.config
         training, evaluation = progress.training_seconds, progress.evaluation_seconds
         read = self.first_stage.seconds if self.first_stage and self.first_stage.ran_here else 0.0
-        spent = training + evaluation + read - progress.interrupted
+        wrote = self.shared.general.writing_seconds - self._wrote
+        spent = training + evaluation + read + wrote - progress.interrupted
         return TrialResult(
             number=config.number,
             attempt=config.attempt,
@@ -295,6 +298,7 @@ class Job:
             training_seconds=training,
             evaluation_seconds=evaluation,
             setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
+            own_text_seconds=wrote,
             first_stage=self.first_stage,
             peak_memory_gib=self.peak_memory_gib,
             micro_batch=self.batching.micro,

@@ -15,8 +15,10 @@ from sweeper.cli.commands import evaluate_steps, run_steps
 from sweeper.cli.processes import suite_process
 from sweeper.cli.views import work_progress
 from sweeper.errors import GateFailed, UsageError
+from sweeper.execution.state.status import Status
 from sweeper.findings.compute import compute
-from sweeper.plan import Plan
+from sweeper.plan import Duration, Plan
+from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
 
@@ -235,17 +237,38 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     spec = resolve({("evaluation", "suite"): "suite.yaml"}, run.spec)
     outcome = evaluate_steps.Outcome("complete", status=None)
     told = []
-    plan = Plan.read(run.plan)
+    plan = planned_with_a_suite(run)
     after = evaluate_steps.score_finalists(
         run, plan, spec, outcome, lambda event, _status: told.append(event.text)
     )
     assert after is outcome
     assert any("scored" in text for text in told)
+    status = Status.read(run.status)
+    assert 0 < status.phases["suite"] < 60
+    times = {p.what: p for p in compute(run).predictions if p.unit == "s" and not p.strategy}
+    assert times["suite"].actual == status.phases["suite"]
+    assert times["suite"].predicted == 60
+    assert times["sweep"].actual == 100 + status.phases["suite"]
+    line = predicted_line(tuple(times.values()))
+    assert "; suite " in line
+    assert ", planned 60 s (30-90 s)" in line
     assert {t.trial for t in compute(run).forgetting.tasks} == {order[0]}
     with pytest.raises(GateFailed, match="was not measured"):
         evaluate_steps.gate(compute(run), [order[1]], 1.0)
     with pytest.raises(GateFailed, match=r"50\.0 points on facts"):
         evaluate_steps.gate(compute(run), [order[0]], 1.0)
+
+
+def planned_with_a_suite(run) -> Plan:
+    """The run's plan with a suite in it, and a sweep that took 100 s before that is scored."""
+    plan = Plan.read(run.plan)
+    sweep, suite = (Duration(seconds=s, low=s / 2, high=s * 1.5) for s in (300, 60))
+    budget = plan.budget.model_copy(update={"sweep": sweep, "suite": suite})
+    plan = plan.model_copy(update={"budget": budget})
+    plan.write(run.plan)
+    ended = Status(phase="complete", trials=6, started_at="", updated_at="", seconds=100.0)
+    ended.write(run.status)
+    return plan
 
 
 @pytest.mark.parametrize(("limit", "passes"), [(5.0, False), (70.0, True)])

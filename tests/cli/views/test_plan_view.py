@@ -1,5 +1,6 @@
 """A plan as people read it: the pieces that a reader acts on are there."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,18 @@ def test_the_readmes_plan_is_what_is_printed(sweeper):
     ]
     assert missing == []
     assert len(shown) > 30
+
+
+def test_a_suite_is_a_line_of_the_budget_and_a_field_of_the_json(sweeper, here):
+    (here / "suite.yaml").write_text("task: gsm8k\ndataset_path: hub\nmetadata: {limit: 9}\n")
+    asked = ("plan", "--task", "instruction", "--examples", "200", "--model", "7B")
+    asked += ("--gpu-memory", "80", "--suite", "suite.yaml")
+    shown = sweeper(*asked)
+    assert shown.code == 0, shown.err
+    assert "suite         base and finalists on 1 task: " in shown.out
+    assert "assumes 9 items" in " ".join(shown.out.split())
+    budget = json.loads(sweeper(*asked, "--json").out)["budget"]
+    assert 0 < budget["suite"]["low"] < budget["suite"]["seconds"] < budget["suite"]["high"]
+    phases = ("search", "confirmation", "beside", "own_text", "suite")
+    whole = sum(budget[name]["seconds"] for name in phases if budget[name])
+    assert budget["sweep"]["seconds"] == pytest.approx(whole, abs=0.1)

@@ -44,6 +44,7 @@ def test_a_fetched_configuration_is_planned_with_and_not_trained_on(hub, monkeyp
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert model_facts(spec) == first
     assert needs_download(spec)
+    assert first.missing == "download"
     assert model_folder(spec.id) is None
     with pytest.raises(ModelError, match="the hub is switched off"):
         must_be_trainable(spec)
@@ -94,6 +95,7 @@ def test_a_download_brings_safe_weights_and_no_code(hub, tmp_path):
     assert not needs_download(spec)
     found = model_facts(spec)
     assert (found.source, found.revision, found.folder) == ("hub", hub.commit, str(folder))
+    assert found.missing is None
 
 
 def test_a_download_tells_how_far_it_is_and_draws_nothing(hub, capfd):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sweeper.data.general import SelfSampling
 from sweeper.errors import ModelError
 from sweeper.facts.models.model import (
     model_facts,
@@ -14,6 +15,7 @@ from sweeper.facts.models.model import (
     why_not_trainable,
 )
 from sweeper.facts.models.packaged import PACKAGED, package_folder
+from sweeper.facts.own_text import own_text_folder
 from sweeper.spec import ModelSpec
 
 CONFIG = {
@@ -138,6 +140,10 @@ def test_smollm2_is_known_before_and_after_its_conversion(sweeper_home, monkeypa
     assert needs_conversion(ModelSpec(id="packaged:smollm2"))
     folder = a_folder(tmp_path / "models" / "smollm2")
     after = facts("packaged:smollm2")
+    assert (before.missing, after.missing) == ("conversion", None)
+    assert not after.has_written
+    own_text_folder(after, folder, SelfSampling()).mkdir(parents=True)
+    assert facts("packaged:smollm2").has_written
     assert (after.folder, after.weights_note) == (str(folder), before.weights_note)
     assert not needs_conversion(ModelSpec(id="packaged:smollm2"))
     assert model_folder("packaged:smollm2") == folder

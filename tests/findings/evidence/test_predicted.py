@@ -42,6 +42,28 @@ def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
     line = predicted_line([sweep, peak])
     assert line == ("took 6 min, planned 5 min (2-10 min); peak 0.60 GiB, planned 0.50 GiB")
     assert predicted_line([peak]) == ""
+    suite = sweep.model_copy(
+        update={"what": "suite", "predicted": 60, "low": 30, "high": 90, "actual": 70}
+    )
+    line = predicted_line([sweep, suite, peak])
+    assert "took 6 min, planned 5 min (2-10 min); suite 70 s, planned 60 s (30-90 s); peak" in line
+
+
+def test_a_sweep_took_what_its_planned_phases_took(make):
+    run = make()
+    plan, status = (json.loads(path.read_text()) for path in (run.plan, run.status))
+    budget = plan["budget"]
+    budget["sweep"] = {"seconds": 300.0, "low": 150.0, "high": 600.0}
+    budget["suite"] = budget["own_text"] = {"seconds": 60.0, "low": 30.0, "high": 90.0}
+    run.plan.write_text(json.dumps(plan))
+    took = {"suite": 70.0, "conversion": 20.0, "download": "?"}  # the conversion was not planned
+    run.status.write_text(
+        json.dumps({**status, "phase": "complete", "seconds": 200.0} | {"phases": took})
+    )
+    first = run.trial(0) / "result.json"  # the base wrote while it waited, so that it is no setup
+    first.write_text(json.dumps(json.loads(first.read_text()) | {"own_text_seconds": 12.0}))
+    times = {p.what: p.actual for p in compute(run).predictions if p.unit == "s" and not p.strategy}
+    assert times == {"sweep": 270.0, "suite": 70.0, "own_text": 12.0}
 
 
 def test_only_trials_of_a_full_budget_are_set_beside_the_plan(make):

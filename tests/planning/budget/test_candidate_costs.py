@@ -9,7 +9,6 @@ from sweeper.hyperparameters import BATCH
 from sweeper.memory.estimate import Setup
 from sweeper.planning.budget.candidate_costs import course_of, own_text_seconds, priced
 from sweeper.planning.budget.rung_schedule import Looks
-from sweeper.planning.budget.study_phases import beside_seconds
 from sweeper.planning.candidates import validation_rows
 from sweeper.planning.costs.trial_seconds import Course, clock_of
 from sweeper.planning.planner import make_plan
@@ -32,9 +31,10 @@ def course(spec: Any, facts: Any) -> Course:
 
 def test_a_sweep_is_search_confirmation_and_what_lies_beside(scene: Any) -> None:
     budget = make_plan(*small(scene)).budget
-    parts = [budget.search, budget.confirmation, budget.beside]
+    assert list(budget.phases) == ["search", "confirmation", "beside"]
+    parts = budget.phases.values()
     assert budget.sweep is not None
-    assert budget.sweep.seconds == pytest.approx(sum(p.seconds for p in parts if p), abs=0.01)
+    assert budget.sweep.seconds == pytest.approx(sum(p.seconds for p in parts), abs=0.01)
     assert budget.sweep.low < budget.sweep.seconds < budget.sweep.high
 
 
@@ -117,6 +117,7 @@ def test_the_plan_says_whether_its_times_are_calibrated(scene: Any) -> None:
             160,
             True,
         ),
+        ({"training": {"replay_share": 0.2}, "model_changes": {"has_written": True}}, 320, False),
         ({}, 320, False),
         ({"aim": {"max_forgetting_points": 3.0}, "spec": {"general": "general.jsonl"}}, 0, False),
     ],
@@ -125,17 +126,13 @@ def test_text_that_the_base_writes_itself_takes_its_time_once(
     scene: Any, changes: dict[str, Any], texts: int, writes: bool
 ) -> None:
     spec, facts = scene(gpu_gib=80.0, **changes)
-    run = course(spec, facts)
-    costs = [priced(candidate, facts, run) for candidate in make_plan(spec, facts).candidates]
+    run, plan = course(spec, facts), make_plan(spec, facts)
+    costs = [priced(candidate, facts, run) for candidate in plan.candidates]
     assert run.own_texts == texts
     seconds = own_text_seconds(facts, costs, run)
     assert (seconds > 0) == writes
-    spread = (1.0, 1.0)
-    whole, without = (
-        beside_seconds(facts, costs, one, spec.search, 1, spread)
-        for one in (run, replace(run, own_texts=0))
-    )
-    assert whole.seconds - without.seconds == pytest.approx(seconds, abs=0.01)
+    phase = plan.budget.phases.get("own_text")
+    assert (phase.seconds if phase else 0.0) == pytest.approx(seconds, abs=0.01)
 
 
 def test_a_head_writes_no_text(scene: Any) -> None:

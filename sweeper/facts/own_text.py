@@ -1,0 +1,39 @@
+"""Where general text that a base model wrote itself is kept: known without loading the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from sweeper.cache import home
+from sweeper.data.general import SelfSampling
+from sweeper.facts.record import ModelFacts
+
+FOLDER = "general"
+
+
+def own_text_folder(facts: ModelFacts, weights: Path, sampling: SelfSampling) -> Path:
+    """Its folder in the cache, whether it is there or not.
+
+    Args:
+        facts: Of the base.
+        weights: The folder with its safetensors.
+        sampling: How it is sampled.
+    """
+    files = sorted(weights.glob("*.safetensors"))
+    parts = {
+        "sampling": asdict(sampling),
+        "model": [facts.id, facts.revision],
+        "weights": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+    }
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    return home() / FOLDER / digest
+
+
+def has_written(facts: ModelFacts) -> bool:
+    """Whether the base wrote such text for an earlier run."""
+    if facts.folder is None:
+        return False
+    return own_text_folder(facts, Path(facts.folder), SelfSampling()).is_dir()

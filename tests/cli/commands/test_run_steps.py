@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sweeper.cli.commands import run_steps
+from sweeper.facts.gather import gather
+from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
+from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec, Spec
+
+
+@pytest.mark.parametrize("phase", ["download", "conversion"])
+def test_a_run_plans_what_it_has_done_before_and_keeps_its_seconds(
+    monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    """The model is on this machine when the plan is made."""
+    spec = Spec(
+        task="instruction",
+        models=(ModelSpec(id="HuggingFaceTB/SmolLM2-135M"),),
+        data=DataSpec(examples=200),
+        evaluation=EvaluationSpec(suite="suite"),
+    )
+    facts = gather(spec.model_copy(update={"evaluation": EvaluationSpec()}))
+    hardware = facts.hardware.model_copy(update={"calibrated": "2026-01-31"})
+    here = facts.models[0].model_copy(update={"missing": None})
+    task = SuiteTaskFacts(name="t", output_type="loglikelihood", items=9, prompt_tokens=9.0)
+    stubs: dict[str, Any] = {
+        "gather": lambda _: facts.model_copy(update={"hardware": hardware, "models": (here,)}),
+        "must_be_trainable": lambda _: None,
+        "needs_conversion": lambda _: phase == "conversion",
+        "needs_download": lambda _: phase == "download",
+        "_convert": lambda *_, **__: None,
+        "_download": lambda *_, **__: None,
+        "check_suite": lambda *_, **__: SuiteFacts(tasks=(task,), measured_with="lm-eval"),
+    }
+    for name, stub in stubs.items():
+        monkeypatch.setattr(run_steps, name, stub)
+    given = spec.model_copy(update={"data": DataSpec(path="rows.jsonl")})
+    prepared = run_steps.prepare(given, check_model=True, quiet=True)
+    assert prepared.took.keys() == {phase}
+    planned = prepared.plan.budget.phases
+    assert {phase, "suite"} == planned.keys() & {"download", "conversion", "suite"}

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
+from sweeper.plan import Budget, Duration
+from sweeper.planning.planner import make_plan
+
+QUESTIONS = SuiteTaskFacts(
+    name="questions", output_type="multiple_choice", items=200, prompt_tokens=100.0, requests=1
+)
+
+
+def budget(scene: Any, asked: SuiteTaskFacts | None, **changes: Any) -> Budget:
+    spec, facts = scene(**({"model": "smollm2", "gpu_gib": None} | changes))
+    suite = None
+    if asked is not None:
+        suite = SuiteFacts(tasks=(asked,), measured_with="lm-eval")
+    return make_plan(spec, facts.model_copy(update={"suite": suite})).budget
+
+
+def suite(scene: Any, asked: SuiteTaskFacts, **changes: Any) -> Duration:
+    found = budget(scene, asked, **changes).suite
+    assert found is not None
+    return found
+
+
+def test_a_suite_is_a_phase_and_the_sweep_is_the_sum_of_all_phases(scene: Any) -> None:
+    missing = {"model_changes": {"missing": "conversion"}, "training": {"replay_share": 0.2}}
+    made = budget(scene, QUESTIONS, **missing)
+    phases = ["conversion", "own_text", "search", "confirmation", "beside", "suite"]
+    assert list(made.phases) == phases
+    assert made.sweep is not None
+    for end in ("seconds", "low", "high"):
+        whole = sum(getattr(phase, end) for phase in made.phases.values())
+        assert getattr(made.sweep, end) == pytest.approx(whole, abs=0.01)
+    assert made.suite is not None
+    assert 0 < made.suite.low < made.suite.seconds < made.suite.high
+    assert budget(scene, None).suite is None
+
+
+@pytest.mark.parametrize(
+    ("more", "factor"),
+    [
+        ({"items": 400}, 2.0),
+        ({"requests": 4}, 4.0),
+        ({"prompt_tokens": 3000.0}, 15.0),
+        ({"max_new_tokens": 100}, 20.0),
+    ],
+)
+def test_more_work_takes_longer(scene: Any, more: dict[str, Any], factor: float) -> None:
+    plain = suite(scene, QUESTIONS).seconds
+    assert suite(scene, QUESTIONS.model_copy(update=more)).seconds > 0.8 * factor * plain
+
+
+def test_every_finalist_is_scored_but_no_more_than_there_are_trials(scene: Any) -> None:
+    def of(**search: int) -> float:
+        return suite(scene, QUESTIONS, search=search).seconds
+
+    one, two, three = of(finalists=1), of(finalists=2), of(finalists=3)
+    assert two - one == pytest.approx(three - two, abs=0.01)
+    assert one > three - two  # the base, and the start of the process
+    assert of(finalists=3, trials=1) == one
+
+
+def test_what_is_not_known_makes_the_range_wider_and_is_said(scene: Any) -> None:
+    task = SuiteTaskFacts(name="mmlu", limit=10, shots=5)
+    made = budget(scene, task)
+    known, unknown = suite(scene, QUESTIONS), made.suite
+    assert unknown is not None
+    assert unknown.high / unknown.low > 10 * known.high / known.low
+    (note,) = [note for note in made.notes if "mmlu" in note]
+    assert "10 to 570 items" in note
+    assert not any("not on this machine" in note for note in budget(scene, QUESTIONS).notes)
+
+
+def test_a_suite_takes_its_share_of_a_budget(scene: Any) -> None:
+    heavy = QUESTIONS.model_copy(update={"items": 20_000})
+    whole = budget(scene, heavy)
+    assert whole.sweep is not None
+    assert whole.suite is not None
+    hours = (whole.search.seconds + whole.confirmation.seconds + whole.suite.seconds) / 3600
+    enough = {"aim": {"budget": f"{hours * 0.9:.3f}h"}}
+    assert budget(scene, heavy, **enough).trials < budget(scene, QUESTIONS, **enough).trials
+    nothing_left = {"aim": {"budget": f"{whole.suite.seconds / 3600:.3f}h"}}
+    notes = budget(scene, heavy, **nothing_left).notes
+    assert any("Scoring the suite takes about" in note and "limit" in note for note in notes)
+
+
+def test_a_head_writes_nothing_to_score(scene: Any) -> None:
+    made = budget(scene, QUESTIONS, model="minilm", task="classification")
+    assert made.suite is None
+    assert any("classification head" in note for note in made.notes)
