@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from sweeper.data.checks import spelling_variants
 from sweeper.data.examples import Dataset, Split
+from sweeper.data.formats.text import is_templated
 from sweeper.data.problems import listing
-from sweeper.data.values import is_templated
 
 UNEVEN = 10
 """Ratio of the most to the least frequent class from which on accuracy hides the rare one: a model
