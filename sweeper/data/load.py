@@ -13,10 +13,10 @@ from sweeper.data import checks
 from sweeper.data.detect import Form, detect
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split
-from sweeper.data.files import split_files
 from sweeper.data.formats.base import AGREEMENT, Empty, Row, Unusable, formats
 from sweeper.data.problems import listing
-from sweeper.data.read import read
+from sweeper.data.reading.files import split_files
+from sweeper.data.reading.read import read
 from sweeper.data.splits import carve, in_order, subset
 from sweeper.data.table import Table
 from sweeper.errors import DataError
