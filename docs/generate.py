@@ -1,4 +1,5 @@
-"""Writes the pages that are made from the program itself: rules, strategies, commands, fits.
+"""Writes the pages that are made from the program itself: rules, strategies, commands, fits,
+and the table of data formats.
 
 python docs/generate.py            write the pages
 python docs/generate.py --check    exit with 1 if one of them is out of date
@@ -21,6 +22,7 @@ from typer.main import get_command
 from sweeper import resources
 from sweeper.cli.main import app
 from sweeper.cli.views.plan_view import scalar
+from sweeper.data.formats.base import formats
 from sweeper.declared.files import strategy_files
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
@@ -117,12 +119,27 @@ def commands_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def data_page() -> str:
+    """The page on data, with the table of row formats between its two marks."""
+    page = (DOCS / "data.md").read_text(encoding="utf-8")
+    before, rest = page.split("<!-- formats", 1)
+    mark, after = rest.split("\n", 1)
+    after = after[after.index("<!-- end of formats") :]
+    rows = [
+        f"| {one.name} | {one.columns} | {', '.join(one.tasks) or 'refused'} |"
+        for one in formats().values()
+    ]
+    table = "\n".join(["", "| format | columns | used for |", "|---|---|---|", *rows, "", ""])
+    return f"{before}<!-- formats{mark}\n{table}{after}"
+
+
 def main() -> int:
     """Write the pages, or say which are out of date."""
     pages = {
         "rules.md": rules_page(rule_book()),
         "strategies.md": strategies_page(),
         "commands.md": commands_page(),
+        "data.md": data_page(),
         "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
     }
     stale = []

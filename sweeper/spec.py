@@ -35,9 +35,9 @@ class ModelSpec(Record):
 class DataSpec(Record):
     """Where the examples are, or how many there would be.
 
-    ``path`` is a file, or a folder with official splits. ``columns`` maps a role (``text``,
-    ``label``, ``instruction``, ``input``, ``output``, ``prompt``, ``completion``, ``messages``)
-    to the column that plays it. ``examples`` stands in for a data set that is not at hand.
+    ``path`` is a file, or a folder with official splits. ``columns`` maps a role of a row format
+    (``text``, ``label``, ``prompt``, ...) to the column that plays it. ``examples`` stands in for
+    a data set that is not at hand.
     """
 
     path: str | None = None

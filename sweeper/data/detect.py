@@ -1,156 +1,143 @@
 """Recognises what the columns of a table mean, and says why. Never a silent guess.
 
-A shape must hold in at least 95% of the rows looked at. What the user states wins.
+A form must hold in at least 95% of the rows looked at. What the user states wins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
-from sweeper.data import column_names
-from sweeper.data.column_names import ROLES, Role
-from sweeper.data.examples import DataFormat
-from sweeper.data.problems import Problems
-from sweeper.data.refusal import refuse_preferences, unrecognised
-from sweeper.data.row_formats import FORMATS, SHAPES, WANTED, Shape
+from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
+from sweeper.data.problems import Problems, listing
 from sweeper.data.table import Fields, Table
-from sweeper.data.values import accepts, is_templated, text_of
-from sweeper.errors import near_match
+from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec, Task
 
 SAMPLE_ROWS = 500
 """Rows that are looked at, evenly spread; the practice of loaders is about a hundred."""
 
-AGREEMENT = 0.95
-"""Share of those rows that must have the shape."""
+_NEEDS: dict[Task, str] = {
+    "classification": "a text and a label",
+    "instruction": "an instruction or prompt with its answer, or a conversation",
+    "code": "a prompt with its code, or a conversation",
+    "domain": "a text, an instruction or prompt with its answer, or a conversation",
+}
+_EXAMPLE: dict[Task, str] = {
+    "classification": "columns: {text: COLUMN, label: COLUMN}",
+    "instruction": "columns: {prompt: COLUMN, completion: COLUMN}",
+    "code": "columns: {prompt: COLUMN, completion: COLUMN}",
+    "domain": "columns: {text: COLUMN}",
+}
 
 
 @dataclass(frozen=True)
 class Form:
-    """What the columns mean."""
+    """What the columns mean: the name of the format, and the column of each role."""
 
-    format: DataFormat
-    columns: dict[Role, str]
+    format: str
+    columns: dict[str, str]
     evidence: tuple[str, ...]
     templated: bool = False
+
+
+@dataclass(frozen=True)
+class _Match:
+    """A shape that the columns of a table can have, and the share of rows that fit it."""
+
+    format: RowFormat
+    shape: Shape
+    columns: dict[str, str]
+    share: float
 
 
 def detect(table: Table, task: Task, spec: DataSpec) -> Form:
     """The form of a table's rows.
 
     Raises:
-        DataError: No shape fits, the data suits another task, or the user's columns do not exist.
+        DataError: No format fits, the data suits another task, or the user's columns do not exist.
     """
     fixed = stated_columns(table, spec)
     stated = stated_format(spec, fixed, task, table.name)
     sample = list(table.sample(SAMPLE_ROWS))
     if stated is None:
-        refuse_preferences(table, sample)
-    wanted = (stated,) if stated else WANTED[task]
-    shares: list[tuple[float, Shape, dict[Role, str]]] = []
-    for shape, columns in _candidates(table, sample, fixed):
-        share = _share(sample, shape, columns)
-        if shape.format in wanted and share >= AGREEMENT:
-            form = _form(shape, columns, sample, fixed, bool(stated), share)
-            if task == "domain" or form.format != "text" or form.templated or stated:
+        for one in formats().values():
+            one.refuse(table, sample)
+    wanted = (stated,) if stated else _formats_of(task)
+    seen: list[_Match] = []
+    for match in _matches(table, sample, fixed):
+        seen.append(match)
+        if match.format in wanted and match.share >= AGREEMENT:
+            form = _form(match, sample, fixed, bool(stated))
+            if stated or not match.format.unsuited(task, form.templated):
                 return form
-        shares.append((share, shape, columns))
-    raise unrecognised(table, sample, task, stated, shares)
+    raise _unrecognised(table, sample, task, stated, seen)
 
 
-def _candidates(
-    table: Table, sample: Sequence[Fields], fixed: Mapping[Role, str]
-) -> list[tuple[Shape, dict[Role, str]]]:
+def _formats_of(task: Task) -> tuple[RowFormat, ...]:
+    return tuple(one for one in trainable().values() if task in one.tasks)
+
+
+def _matches(table: Table, sample: Sequence[Fields], fixed: Mapping[str, str]) -> Iterator[_Match]:
+    """By the names of columns, then by values for the formats that have no columns of their own."""
     present = {column.lower(): column for column in reversed(table.columns)}
-    found = [(shape, shape.columns(present, fixed)) for shape in SHAPES]
-    found = [pair for pair in found if pair[1] and set(fixed) <= set(pair[1])]
-    if any(shape.format == "text-label" for shape, _ in found):
-        return found
-    return [*found, *_label_and_only_text(sample, present, fixed)]
+    nameless = []
+    for one in trainable().values():
+        found = [
+            match for shape in one.shapes if (match := _match(one, shape, sample, present, fixed))
+        ]
+        yield from found
+        if not found:
+            nameless.append(one)
+    for one in nameless:
+        shape = one.guessed(sample, present, fixed)
+        if shape is not None and (match := _match(one, shape, sample, present, fixed)):
+            yield match
 
 
-def _label_and_only_text(
-    sample: Sequence[Fields], present: Mapping[str, str], fixed: Mapping[Role, str]
-) -> list[tuple[Shape, dict[Role, str]]]:
-    """A label by its name, beside the only other column that holds text under a name of its own."""
-    label = fixed.get("label") or next(
-        (
-            present[name]
-            for name in (*column_names.LABEL_TEXT, *column_names.LABEL)
-            if name in present
-        ),
-        None,
-    )
-    others = [
-        column for column in present.values() if column != label and _is_prose(sample, column)
-    ]
-    text = fixed.get("text") or (others[0] if len(others) == 1 else None)
-    if label is None or text is None:
-        return []
-    shape = Shape("text-label", {"text": (text,), "label": (label,)})
-    columns: dict[Role, str] = {"text": text, "label": label}
-    return [(shape, columns)] if set(fixed) <= set(columns) else []
-
-
-def _is_prose(sample: Sequence[Fields], column: str) -> bool:
-    """Mostly strings with more than one word."""
-    cells = [fields.get(column) for fields in sample]
-    return sum(isinstance(cell, str) and " " in cell.strip() for cell in cells) > len(cells) / 2
-
-
-def _share(sample: Sequence[Fields], shape: Shape, columns: Mapping[Role, str]) -> float:
-    """Share of rows in which every required role has a value of its kind (or none at all)."""
-    required = [(role, columns[role]) for role in shape.required]
-    fitting = sum(
-        all(
-            column in fields and (fields[column] is None or accepts(role, fields[column]))
-            for role, column in required
-        )
-        for fields in sample
-    )
-    return fitting / len(sample)
+def _match(
+    row_format: RowFormat,
+    shape: Shape,
+    sample: Sequence[Fields],
+    present: Mapping[str, str],
+    fixed: Mapping[str, str],
+) -> _Match | None:
+    columns = shape.columns(present, fixed)
+    if not columns or not set(fixed) <= set(columns):
+        return None
+    required = {role: columns[role] for role in shape.required}
+    fitting = sum(row_format.fits(fields, required) for fields in sample)
+    return _Match(row_format, shape, columns, fitting / len(sample))
 
 
 def _form(
-    shape: Shape,
-    columns: dict[Role, str],
-    sample: Sequence[Fields],
-    fixed: Mapping[Role, str],
-    format_stated: bool,
-    share: float,
+    match: _Match, sample: Sequence[Fields], fixed: Mapping[str, str], format_stated: bool
 ) -> Form:
     kept = {
         role: column
-        for role, column in columns.items()
-        if role in shape.required or _is_used(role, column, sample)
+        for role, column in match.columns.items()
+        if role in match.shape.required or _is_used(match.format, role, column, sample)
     }
     roles = ", ".join(
         f"`{column}` is the {role.replace('_', ' ')}" for role, column in kept.items()
     )
-    evidence = [f"{roles} ({share:.0%} of the {len(sample)} rows looked at agree)"]
+    evidence = [f"{roles} ({match.share:.0%} of the {len(sample)} rows looked at agree)"]
     if fixed:
         evidence.append(f"named by you: {', '.join(fixed.values())}")
     if format_stated and not fixed:
-        evidence.append(f"the format {shape.format} was stated by you")
-    templated = shape.format == "text" and _mostly_templated(sample, columns["text"])
+        evidence.append(f"the format {match.format.name} was stated by you")
+    templated = match.format.templated(sample, kept)
     if templated:
         evidence.append("the text already holds chat markers, so no template is applied")
-    return Form(shape.format, kept, tuple(evidence), templated)
+    return Form(match.format.name, kept, tuple(evidence), templated)
 
 
-def _is_used(role: Role, column: str, sample: Sequence[Fields]) -> bool:
+def _is_used(row_format: RowFormat, role: str, column: str, sample: Sequence[Fields]) -> bool:
     """Whether some row has a value that the role can take."""
-    return any(fields.get(column) and accepts(role, fields[column]) for fields in sample)
+    return any(fields.get(column) and row_format.accepts(role, fields[column]) for fields in sample)
 
 
-def _mostly_templated(sample: Sequence[Fields], column: str) -> bool:
-    marked = sum(is_templated(text_of(fields.get(column))) for fields in sample)
-    return marked >= AGREEMENT * len(sample)
-
-
-def stated_columns(table: Table, spec: DataSpec) -> dict[Role, str]:
+def stated_columns(table: Table, spec: DataSpec) -> dict[str, str]:
     """The user's map of roles to columns, checked against the table.
 
     Raises:
@@ -158,11 +145,12 @@ def stated_columns(table: Table, spec: DataSpec) -> dict[Role, str]:
     """
     problems = Problems()
     present = table.columns
+    roles = {role for one in formats().values() for role in one.roles}
     for role, column in spec.columns.items():
-        if role not in ROLES:
+        if role not in roles:
             problems.add(
                 f"{role!r} is not a role that a column can play",
-                fix=near_match(role, ROLES),
+                fix=near_match(role, sorted(roles)),
                 where="data.columns",
             )
         if column not in present:
@@ -172,28 +160,30 @@ def stated_columns(table: Table, spec: DataSpec) -> dict[Role, str]:
                 where=table.name,
             )
     problems.raise_any()
-    return {cast(Role, role): column for role, column in spec.columns.items()}
+    return dict(spec.columns)
 
 
 def stated_format(
-    spec: DataSpec, fixed: Mapping[Role, str], task: Task, where: str
-) -> DataFormat | None:
+    spec: DataSpec, fixed: Mapping[str, str], task: Task, where: str
+) -> RowFormat | None:
     """The format that the user stated, by name or through the roles of the columns.
 
     Raises:
         DataError: There is no format of that name, or the task cannot be trained on it.
     """
     problems = Problems()
-    if spec.format != "auto" and spec.format not in FORMATS:
+    named = {name: one for one in trainable().values() for name in (one.name, *one.also)}
+    if spec.format != "auto" and spec.format not in named:
         problems.add(
             f"{spec.format!r} is not a data format",
-            fix=near_match(spec.format, ["auto", *FORMATS]),
+            fix=near_match(spec.format, ["auto", *named]),
             where="data.format",
         )
-    stated = FORMATS.get(spec.format) or _format_of_roles(fixed, task)
-    if stated is not None and stated not in WANTED[task]:
+    stated = named.get(spec.format) or _format_of_roles(fixed, task)
+    if stated is not None and task not in stated.tasks:
+        needed = " or ".join(one.name for one in _formats_of(task))
         problems.add(
-            f"{stated} data is stated, but the task {task} needs {' or '.join(WANTED[task])}",
+            f"{stated.name} data is stated, but the task {task} needs {needed}",
             fix="Change the task, or what is stated under data: format and columns.",
             where=where,
         )
@@ -201,13 +191,51 @@ def stated_format(
     return stated
 
 
-def _format_of_roles(fixed: Mapping[Role, str], task: Task) -> DataFormat | None:
-    if "messages" in fixed:
-        return "messages"
-    if fixed.keys() & {"instruction", "output", "input"}:
-        return "instruction"
-    if fixed.keys() & {"prompt", "completion"}:
-        return "prompt-completion"
-    if "label" in fixed or ("text" in fixed and task == "classification"):
-        return "text-label"
-    return "text" if "text" in fixed else None
+def _format_of_roles(fixed: Mapping[str, str], task: Task) -> RowFormat | None:
+    """The format with most of the roles, for the task if several have as many."""
+    stating = [one for one in trainable().values() if one.stating_roles & fixed.keys()]
+    return max(
+        stating,
+        key=lambda one: (len(one.stating_roles & fixed.keys()), task in one.tasks),
+        default=None,
+    )
+
+
+def _unrecognised(
+    table: Table,
+    sample: Sequence[Fields],
+    task: Task,
+    stated: RowFormat | None,
+    seen: Sequence[_Match],
+) -> DataError:
+    """Why no format fits: the columns, the nearest format, and what to write in the spec."""
+    columns = [f"`{column}` ({_kind(sample, column)})" for column in table.columns]
+    wanted = (stated,) if stated else _formats_of(task)
+    why = [f"The task {task} needs {_NEEDS[task]}."] if not stated else []
+    why += [_nearest(seen, wanted, task), *(one.hint(sample) for one in _formats_of(task))]
+    return DataError(
+        f"the form of the data was not recognised; its columns are {listing(columns, 12)}",
+        why=" ".join(filter(None, why)) or f"They do not have the form {wanted[0].name}.",
+        fix=f"Say what the columns are, in sweep.yaml under data: {_EXAMPLE[task]}.",
+        where=table.name,
+    )
+
+
+def _nearest(seen: Sequence[_Match], wanted: Sequence[RowFormat], task: Task) -> str:
+    fitting = [match for match in seen if match.share >= 0.5]
+    if not fitting:
+        return ""
+    best = max(fitting, key=lambda match: match.share)
+    name = best.format.name
+    columns = " and ".join(f"`{best.columns[role]}`" for role in best.shape.required)
+    if best.format not in wanted:
+        return f"It looks like {name} data ({columns}), which suits another task."
+    if unsuited := best.format.unsuited(task, templated=False):
+        return f"{columns} {unsuited}."
+    return f"Only {best.share:.0%} of the rows have {columns} as {name} data has them."
+
+
+def _kind(sample: Sequence[Fields], column: str) -> str:
+    kinds = {type(fields[column]) for fields in sample if fields.get(column) is not None}
+    words = {str: "text", bool: "true/false", int: "whole number", float: "number", list: "list"}
+    return " or ".join(sorted(words.get(kind, "object") for kind in kinds)) or "empty"

@@ -10,7 +10,6 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-DataFormat = Literal["text-label", "instruction", "prompt-completion", "messages", "text"]
 Split = Literal["train", "validation", "test"]
 Origin = Literal["official", "hash"]
 MessageRole = Literal["system", "user", "assistant"]
@@ -74,6 +73,7 @@ class Dataset:
 
     Args:
         path: As the user named it.
+        format: Name of its row format.
         evidence: In words, why format and columns were recognised.
         columns: Role to column.
         origins: Whether the source had the split or a hash of the content made it.
@@ -89,7 +89,7 @@ class Dataset:
     """
 
     path: str
-    format: DataFormat
+    format: str
     evidence: tuple[str, ...]
     columns: dict[str, str]
     splits: dict[Split, tuple[Example, ...]]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 
 from sweeper.data import checks
 from sweeper.data.detect import Form, detect
+from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split
-from sweeper.data.files import split_files
+from sweeper.data.formats.base import AGREEMENT, Empty, Row, Unusable, formats
 from sweeper.data.problems import listing
-from sweeper.data.read import read
+from sweeper.data.reading.files import split_files
+from sweeper.data.reading.read import read
 from sweeper.data.splits import carve, in_order, subset
 from sweeper.data.table import Table
-from sweeper.data.to_examples import Examples, examples
-from sweeper.data.warnings import warnings
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
 
@@ -149,7 +150,7 @@ def _dataset(
         encoding_problems=sum(part.examples.garbled for part in parts.values()),
     )
     skipped = {split: part.examples.skipped for split, part in parts.items()}
-    return replace(dataset, warnings=warnings(dataset, skipped))
+    return replace(dataset, warnings=checks.warnings(dataset, skipped))
 
 
 def _origins(files: Mapping[Split, tuple[Path, ...]]) -> dict[Split, Origin]:
@@ -186,3 +187,55 @@ def _fingerprint(splits: Mapping[Split, tuple[Example, ...]]) -> str:
         for example in splits[split]:
             sha.update(f"{example.content_hash()}\n".encode())
     return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of one table, and how many rows did not become one."""
+
+    kept: list[Example]
+    empties: int = 0
+    skipped: Mapping[str, list[int]] = field(default_factory=dict)
+    garbled: int = 0
+
+
+def examples(table: Table, form: Form) -> Examples:
+    """The examples of a table.
+
+    Raises:
+        DataError: More rows than recognition tolerates do not have the form.
+    """
+    row_format = formats()[form.format]
+    label_names = table.label_names.get(form.columns.get("label", ""), ())
+    kept: list[Example] = []
+    empties = 0
+    skipped: dict[str, list[int]] = {}
+    for line, fields in table.rows:
+        try:
+            row = Row(row_format, line, fields, form.columns, label_names, form.templated)
+            kept.append(row_format.example(row))
+        except Empty:
+            empties += 1
+        except Unusable as reason:
+            skipped.setdefault(str(reason), []).append(line)
+    _refuse_many_skipped(table, skipped)
+    garbled = sum(_is_garbled(example) for example in kept)
+    return Examples(kept, empties, skipped, max(garbled, len(table.garbled)))
+
+
+def _is_garbled(example: Example) -> bool:
+    return is_garbled(example.text) or any(is_garbled(m.content) for m in example.messages)
+
+
+def _refuse_many_skipped(table: Table, skipped: Mapping[str, list[int]]) -> None:
+    count = sum(map(len, skipped.values()))
+    if count <= (1 - AGREEMENT) * len(table.rows):
+        return
+    reasons = Counter({reason: len(lines) for reason, lines in skipped.items()}).most_common()
+    said = [f"{reason} ({rows} rows, first line {skipped[reason][0]})" for reason, rows in reasons]
+    raise DataError(
+        f"{count} of {len(table.rows)} rows do not have the form of the others",
+        why=listing(said, 4),
+        fix="Repair or remove these rows; up to 5% are left out and counted.",
+        where=table.name,
+    )

@@ -10,7 +10,6 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.data.examples import DataFormat as DataFormat
 from sweeper.data.examples import Split as Split
 from sweeper.spec import AimSpec, Task
 
@@ -158,7 +157,7 @@ class DataFacts(Record):
     """
 
     path: str | None = None
-    format: DataFormat | None = None
+    format: str | None = None
     format_evidence: tuple[str, ...] = ()
     columns: dict[str, str] = Field(default_factory=dict)
     rows: int

@@ -228,3 +228,15 @@ def test_a_mistake_in_what_is_stated_is_named_with_its_near_match(spec, said):
         form({"text": "a", "label": "b"}, "classification", **spec)
     for part in said:
         assert part in str(error.value)
+
+
+def test_a_domain_text_that_fits_too_few_rows_says_how_many():
+    rows = [{"text": "words"}] * 90 + [{"text": {"no": "text"}}] * 10
+    mostly = Table("rows", tuple(enumerate(rows, start=1)))
+    with pytest.raises(DataError, match=r"Only 90% of the rows have `text` as text data"):
+        detect(mostly, "domain", DataSpec())
+
+
+def test_one_column_is_not_both_the_text_and_its_label():
+    with pytest.raises(DataError, match="was not recognised"):
+        form({"label": "some words"}, "classification", columns={"text": "label"})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Dataset, Message
 from sweeper.data.load import load, load_corpus
-from sweeper.data.read import SUFFIXES
+from sweeper.data.reading.read import SUFFIXES
 from sweeper.errors import DataError
 from sweeper.spec import TASKS, DataSpec
 

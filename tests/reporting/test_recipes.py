@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING for a metric and a section, tried on a copy of the project."""
+"""The recipes of CONTRIBUTING that add one file, tried on a copy of the project."""
 
 from __future__ import annotations
 
@@ -69,6 +69,23 @@ def test_a_metric_is_one_file(copy, recipes, make, read):
     table = read(made).one("table", id="tested")
     assert "first word" in table.text
     assert "62.5" in table.text
+
+
+def test_a_data_format_is_one_file(copy, recipes, tmp_path):
+    row = {"choices": ["red", "blue"], "correct": "blue"}
+    rows = [json.dumps({"question": f"Colour {n}?", **row}) for n in range(60)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("\n".join(rows))
+    path = "sweeper/data/formats/choices.py"
+    add(copy, path, recipes[path])
+    words = ("-m", "sweeper.cli.main", "plan", "--task", "instruction", "--model", "7B")
+    said = run(copy, *words, "--data", str(data))
+    assert "choices: `question` is the question, `choices` is the choices" in said
+    example = (
+        "from sweeper.data.load import load_corpus; from sweeper.spec import DataSpec;"
+        f"print([m.content for m in load_corpus({str(data)!r}, DataSpec())[0].messages])"
+    )
+    assert "?\\n- red\\n- blue', 'blue']" in run(copy, "-c", example)
 
 
 def test_a_section_is_one_file(copy, recipes, make):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sweeper.data.examples import Dataset, Example
-from sweeper.data.questions import class_turns
+from sweeper.data.formats.text_label import class_turns
 from sweeper.errors import DataError
 from sweeper.facts.dataset.domain import domain_facts
 from sweeper.facts.dataset.lengths import lengths, ruler, sample_of
@@ -30,7 +30,7 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
     if dataset is None:
         return _imagined(spec)
     written = spec.task == "classification" and spec.training.classes_by == "generate"
-    spoken = written or dataset.format not in ("text-label", "text")
+    spoken = written or any(example.messages for example in dataset.splits["train"])
     measure = ruler(model, code=spec.task == "code", conversations=spoken)
     return DataFacts(
         path=dataset.path,

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from sweeper.data.formats.base import trainable
 from sweeper.facts.record import DataFacts, Facts, ModelFacts
 from sweeper.planning.rulebook.named_facts import (
     Compute,
@@ -22,8 +23,6 @@ from sweeper.planning.rulebook.named_facts import (
 )
 from sweeper.spec import TASKS, Spec
 from sweeper.units import GIB
-
-_FORMATS = ("text-label", "instruction", "prompt-completion", "messages", "text")
 
 
 def _data(compute: Callable[[DataFacts], Value]) -> Compute:
@@ -101,7 +100,7 @@ DATA_FACTS: tuple[Fact, ...] = (
         "a data set was read, not only a number of rows given",
         _data(lambda d: d.path is not None),
     ),
-    word("data_format", "the form of the examples", _data(lambda d: d.format), _FORMATS),
+    word("data_format", "the form of the examples", _data(lambda d: d.format), tuple(trainable())),
     number("classes", "classes", "class names in the data", _data(lambda d: len(d.labels) or None)),
     number("rows_per_class", "rows", "train rows divided by classes", _data(_per_class)),
     number(

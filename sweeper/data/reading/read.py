@@ -10,10 +10,10 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from sweeper.data.delimited import read_delimited
 from sweeper.data.encoding import decode
-from sweeper.data.jsonrows import read_json
-from sweeper.data.parquet import read_parquet
+from sweeper.data.reading.delimited import read_delimited
+from sweeper.data.reading.jsonrows import read_json
+from sweeper.data.reading.parquet import read_parquet
 from sweeper.data.table import Table
 from sweeper.errors import DataError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sweeper.data.examples import SPLITS, Split
 from sweeper.data.problems import listing
-from sweeper.data.read import SUFFIXES, data_suffix
+from sweeper.data.reading.read import SUFFIXES, data_suffix
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec
 

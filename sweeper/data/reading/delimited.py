@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sweeper.data.column_names import KNOWN
+from sweeper.data.formats.base import known_names
 from sweeper.data.problems import Problems
 from sweeper.data.table import Table
 from sweeper.errors import DataError
@@ -123,7 +123,7 @@ def _fields(text: str, name: str, dialect: Dialect) -> list[tuple[int, list[str]
 
 def _has_header(lines: list[list[str]]) -> bool:
     first = [cell.strip() for cell in lines[0]]
-    if any(cell.lower() in KNOWN for cell in first):
+    if any(cell.lower() in known_names() for cell in first):
         return True
     if any(not cell or len(cell) > HEADER_CHARACTERS or _is_number(cell) for cell in first):
         return False

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from sweeper.data.read import data_suffix, read
+from sweeper.data.reading.read import data_suffix, read
 from sweeper.errors import DataError
 
 ROWS = [{"text": "Wo ist mein Köfferchen?", "label": "a"}, {"text": "two\nlines", "label": "b"}]

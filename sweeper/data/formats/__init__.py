@@ -1,0 +1,1 @@
+"""The formats that rows come in: one file each, found by folder."""

@@ -1,0 +1,255 @@
+"""What a row format is, and where all of them are found.
+
+Column names are those of the loaders of Axolotl, LLaMA-Factory, TRL, torchtune and litgpt, and of
+MBPP, HumanEval and OpenOrca.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import ClassVar
+
+import sweeper.data.formats as folder
+from sweeper.data.encoding import without_surrogates
+from sweeper.data.examples import Example
+from sweeper.data.table import Fields, Table
+from sweeper.spec import Task
+
+AGREEMENT = 0.95
+"""Share of the rows that must have the form; the practice of loaders."""
+
+Names = Mapping[str, tuple[str, ...]]
+"""Role to the names that its column may have: lower case, earlier ones win."""
+
+Kinds = Mapping[str, Callable[[object], bool]]
+"""Role to the test of its values."""
+
+
+class Empty(ValueError):
+    """A row without input or without answer."""
+
+
+class Unusable(ValueError):
+    """A row that cannot become an example; its text says why, to be counted."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One set of columns that a format may have."""
+
+    required: Names
+    optional: Names = field(default_factory=dict)
+
+    def columns(self, present: Mapping[str, str], fixed: Mapping[str, str]) -> dict[str, str]:
+        """Role to column as far as names go; empty if a required role has no column.
+
+        Args:
+            present: Lower-case name to column.
+            fixed: Columns that the user named.
+        """
+        found: dict[str, str] = {}
+        for role, candidates in {**self.required, **self.optional}.items():
+            column = fixed.get(role) or next(
+                (present[name] for name in candidates if name in present), None
+            )
+            if column is not None and column not in found.values():
+                found[role] = column
+            elif role in self.required:
+                return {}
+        return found
+
+
+class RowFormat:
+    """One format of rows. A subclass sets the attributes and writes ``example``.
+
+    Attributes:
+        name: In specs, artifacts and reports.
+        place: Formats are tried in the order of their places, and the first that fits is taken. A
+            question with a context is an instruction before it is a prompt, and no prompt is taken
+            for plain text.
+        tasks: Tasks that can be trained on it; none if it is recognised to be refused.
+        columns: Its columns, for the docs.
+        shapes: The columns it may have, in the order in which they are tried.
+        also: Names that other tools use for it.
+        values: Role to the test of its values; text where a role is not listed.
+    """
+
+    name: str
+    place: int
+    tasks: tuple[Task, ...]
+    columns: str
+    shapes: tuple[Shape, ...] = ()
+    also: tuple[str, ...] = ()
+    values: ClassVar[Kinds] = {}
+
+    def example(self, row: Row) -> Example:
+        """One row as an example.
+
+        Raises:
+            Empty: The row has no input or no answer.
+            Unusable: It does not have the form of the others.
+        """
+        raise NotImplementedError
+
+    def accepts(self, role: str, value: object) -> bool:
+        """Whether a column with this value can play the role."""
+        return self.values.get(role, is_text)(value)
+
+    def fits(self, fields: Fields, required: Mapping[str, str]) -> bool:
+        """Whether one row has every required column, with a value of its kind or none at all.
+
+        Args:
+            fields: The row.
+            required: Role to column.
+        """
+        return all(
+            column in fields and (fields[column] is None or self.accepts(role, fields[column]))
+            for role, column in required.items()
+        )
+
+    def guessed(
+        self, sample: Sequence[Fields], present: Mapping[str, str], fixed: Mapping[str, str]
+    ) -> Shape | None:
+        """A shape that the values suggest, where no shape has the names of the columns.
+
+        Args:
+            sample: Rows that are looked at.
+            present: Lower-case name to column.
+            fixed: Columns that the user named.
+        """
+        return None
+
+    def templated(self, sample: Sequence[Fields], columns: Mapping[str, str]) -> bool:
+        """Whether a chat template was applied to the rows before."""
+        return False
+
+    def unsuited(self, task: Task, templated: bool) -> str:
+        """Why rows of this format cannot be trained on although the task takes it."""
+        return ""
+
+    def hint(self, sample: Sequence[Fields]) -> str:
+        """What keeps rows from this format where they come near it."""
+        return ""
+
+    def refuse(self, table: Table, sample: Sequence[Fields]) -> None:
+        """Refuse rows of this format if no task can be trained on them.
+
+        Raises:
+            DataError: They have the format.
+        """
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What its columns can be for."""
+        return tuple(
+            dict.fromkeys(role for one in self.shapes for role in (*one.required, *one.optional))
+        )
+
+    @property
+    def stating_roles(self) -> set[str]:
+        """Roles that every shape requires: a user who names one of them states the format."""
+        return set.intersection(*(set(shape.required) for shape in self.shapes))
+
+    @property
+    def names(self) -> set[str]:
+        """Names that its columns may have."""
+        return {
+            name
+            for shape in self.shapes
+            for names in (*shape.required.values(), *shape.optional.values())
+            for name in names
+        }
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row, asked by role."""
+
+    format: RowFormat
+    line: int
+    fields: Fields
+    columns: Mapping[str, str]
+    label_names: tuple[str, ...] = ()
+    templated: bool = False
+
+    def value(self, role: str) -> object:
+        """The value as the file has it; None where no column plays the role."""
+        column = self.columns.get(role)
+        return None if column is None else self.fields.get(column)
+
+    def text(self, role: str) -> str:
+        """The text of a role, which may be empty."""
+        return without_surrogates(text_of(self.value(role)))
+
+    def checked(self, role: str) -> object:
+        """The value of a role, or None.
+
+        Raises:
+            Unusable: The value is of another kind.
+        """
+        value = self.value(role)
+        if value is not None and not self.format.accepts(role, value):
+            raise Unusable(f"`{self.columns[role]}` holds {type(value).__name__}")
+        return value
+
+    def required(self, role: str) -> str:
+        """The text of a role.
+
+        Raises:
+            Empty: There is nothing but white space.
+            Unusable: The value is of another kind.
+        """
+        self.checked(role)
+        text = self.text(role)
+        if not text.strip():
+            raise Empty
+        return text
+
+
+def is_text(value: object) -> bool:
+    """A string, or a list of strings (paragraphs, or several accepted answers)."""
+    if isinstance(value, str):
+        return True
+    return isinstance(value, list) and bool(value) and all(isinstance(part, str) for part in value)
+
+
+def text_of(value: object) -> str:
+    """The text of a cell; a list of paragraphs is joined, nothing is an empty text."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "\n\n".join(text_of(part) for part in value)
+    return str(value)
+
+
+@cache
+def formats() -> dict[str, RowFormat]:
+    """All formats by name, in the order of their places."""
+    modules = [
+        importlib.import_module(f"{folder.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(folder.__path__)
+    ]
+    classes = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, RowFormat) and value is not RowFormat
+    }
+    return {one.name: one() for one in sorted(classes, key=lambda one: one.place)}
+
+
+def trainable() -> dict[str, RowFormat]:
+    """The formats that some task can be trained on."""
+    return {name: one for name, one in formats().items() if one.tasks}
+
+
+@cache
+def known_names() -> frozenset[str]:
+    """Every column name of every format: a first line that holds one of them is a header."""
+    return frozenset({"id"}.union(*(one.names for one in formats().values())))

@@ -1,0 +1,70 @@
+"""Instructions with an optional input, as Alpaca, OpenOrca and reading comprehension have them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sweeper.data.encoding import without_surrogates
+from sweeper.data.examples import Example, Message
+from sweeper.data.formats.base import Kinds, Row, RowFormat, Shape, Unusable, text_of
+from sweeper.data.formats.turns import SYSTEM, TESTS, answered, is_anything, system_message
+
+
+class Instruction(RowFormat):
+    """An instruction, what it is about, and the answer."""
+
+    name = "instruction"
+    also = ("alpaca",)
+    place = 20
+    tasks = ("instruction", "code", "domain")
+    columns = "`instruction`, optional `input`, `output` or `response`"
+    shapes = (
+        Shape(
+            {
+                "instruction": ("instruction",),
+                "output": ("output", "response", "answer", "completion"),
+            },
+            {
+                "input": ("input", "context", "article"),
+                "history": ("history",),
+                **TESTS,
+                **SYSTEM,
+            },
+        ),
+        Shape(
+            {
+                "instruction": ("question",),
+                "input": ("context", "article", "contexts", "passage"),
+                "output": ("answer", "response"),
+            },
+            SYSTEM,
+        ),
+        Shape(
+            {
+                "system": ("system_prompt",),
+                "instruction": ("question",),
+                "output": ("response", "answer"),
+            }
+        ),
+    )
+    values: ClassVar[Kinds] = {"history": is_anything, "tests": is_anything}
+
+    def example(self, row: Row) -> Example:
+        """Instruction and input in one message, after the system prompt and earlier turns."""
+        prompt = row.required("instruction")
+        if given := row.text("input").strip():
+            prompt = f"{prompt}\n{given}"
+        asked = (*system_message(row), *_history(row), Message("user", prompt))
+        return answered(row, asked, "output")
+
+
+def _history(row: Row) -> list[Message]:
+    """Earlier turns, as pairs of question and answer."""
+    history = row.value("history")
+    messages: list[Message] = []
+    for pair in history if isinstance(history, list) else []:
+        if not (isinstance(pair, list) and len(pair) == 2):
+            raise Unusable("`history` is not a list of pairs")
+        question, answer = (without_surrogates(text_of(part)) for part in pair)
+        messages += [Message("user", question), Message("assistant", answer)]
+    return messages

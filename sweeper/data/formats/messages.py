@@ -1,0 +1,36 @@
+"""Conversations, as OpenAI and ShareGPT write them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sweeper.data.examples import Example
+from sweeper.data.formats.base import Empty, Kinds, Row, RowFormat, Shape, Unusable
+from sweeper.data.formats.turns import SYSTEM, conversed, is_turns, turns_of
+
+
+class Messages(RowFormat):
+    """A list of turns; the last answer is the one that is scored."""
+
+    name = "messages"
+    also = ("sharegpt", "openai")
+    place = 10
+    tasks = ("instruction", "code", "domain")
+    columns = (
+        "`messages`, `conversations`, ... with `role` and `content`, "
+        "or ShareGPT's `from` and `value`"
+    )
+    shapes = (
+        Shape({"messages": ("messages", "conversations", "conversation", "chat", "texts")}, SYSTEM),
+    )
+    values: ClassVar[Kinds] = {"messages": is_turns}
+
+    def example(self, row: Row) -> Example:
+        """The turns of one conversation."""
+        value = row.value("messages")
+        turns = turns_of(value)
+        if turns is not None:
+            return conversed(row, turns)
+        if value in (None, "", []):
+            raise Empty
+        raise Unusable(f"`{row.columns['messages']}` is not a list of turns")

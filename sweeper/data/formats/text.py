@@ -1,0 +1,52 @@
+"""Plain text, and text that a chat template was applied to before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sweeper.data.examples import Example, input_key
+from sweeper.data.formats.base import AGREEMENT, Row, RowFormat, Shape, text_of
+from sweeper.data.table import Fields
+from sweeper.spec import Task
+
+CHAT_MARKERS = (
+    "<|im_start|>",
+    "<|start_header_id|>",
+    "<start_of_turn>",
+    "<|user|>",
+    "[INST]",
+    "### Response:",
+    "<|assistant|>",
+)
+"""Marks that chat templates leave in a text that was templated before."""
+
+
+class Text(RowFormat):
+    """One text a row."""
+
+    name = "text"
+    place = 50
+    tasks = ("instruction", "code", "domain")
+    columns = "`text`, `content`, `body`, ...; with chat markers for instruction and code"
+    shapes = (Shape({"text": ("text", "content", "body", "document", "code")}),)
+
+    def example(self, row: Row) -> Example:
+        """The whole text."""
+        text = row.required("text")
+        return Example(input_key(text), row.line, text=text, templated=row.templated)
+
+    def templated(self, sample: Sequence[Fields], columns: Mapping[str, str]) -> bool:
+        """Whether the texts hold chat markers."""
+        marked = sum(is_templated(text_of(fields.get(columns["text"]))) for fields in sample)
+        return marked >= AGREEMENT * len(sample)
+
+    def unsuited(self, task: Task, templated: bool) -> str:
+        """An answer is found in plain text by the markers before it."""
+        if task == "domain" or templated:
+            return ""
+        return "is plain text: nothing in it says where an answer begins"
+
+
+def is_templated(text: str) -> bool:
+    """Whether a chat template was applied to this text before."""
+    return any(marker in text for marker in CHAT_MARKERS)

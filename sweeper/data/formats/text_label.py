@@ -1,0 +1,120 @@
+"""Texts with a class, and how a language model is asked for the class's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from sweeper.data.encoding import without_surrogates
+from sweeper.data.examples import Example, Message, input_key
+from sweeper.data.formats.base import Empty, Kinds, Row, RowFormat, Shape, text_of
+from sweeper.data.table import Fields
+
+_NUMBERS = ("label", "labels", "target", "class", "category", "intent", "sentiment")
+_LABEL = ("label_text", "label_name", "class_name", *_NUMBERS)
+_PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("title", "body"),
+    ("question", "sentence"),
+    ("text1", "text2"),
+)
+_TEXT = ("text", "sentence", "review", "content", "question", "query", "utterance")
+
+# More classes than this are not listed in every prompt: the list would be longer than the text.
+LISTED = 10
+
+
+def is_class(value: object) -> bool:
+    """A value that can name a class: a string, a whole number, or true and false."""
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, str | int)
+
+
+class TextLabel(RowFormat):
+    """One text or a pair of texts, and the name or number of its class."""
+
+    name = "text-label"
+    place = 40
+    tasks = ("classification",)
+    columns = "`text`, `sentence`, `question`, ... and `label`, `intent`, `category`, ..."
+    shapes = (
+        *(Shape({"text": (one,), "text_pair": (two,), "label": _LABEL}) for one, two in _PAIRS),
+        Shape({"text": _TEXT, "label": _LABEL}),
+    )
+    values: ClassVar[Kinds] = {"label": is_class}
+
+    def example(self, row: Row) -> Example:
+        """The text, both texts of a pair in two lines, and the name of the class."""
+        text = row.required("text")
+        if "text_pair" in row.columns:
+            text = f"{text}\n{row.required('text_pair')}"
+        label = without_surrogates(class_name(row.checked("label"), row.label_names))
+        if not label:
+            raise Empty
+        return Example(input_key(text), row.line, text=text, label=label)
+
+    def guessed(
+        self, sample: Sequence[Fields], present: Mapping[str, str], fixed: Mapping[str, str]
+    ) -> Shape | None:
+        """A label by its name, beside the only other column that holds text."""
+        label = fixed.get("label") or next(
+            (present[name] for name in _LABEL if name in present), None
+        )
+        others = [
+            column for column in present.values() if column != label and _is_prose(sample, column)
+        ]
+        text = fixed.get("text") or (others[0] if len(others) == 1 else None)
+        if label is None or text is None:
+            return None
+        return Shape({"text": (text.lower(),), "label": (label.lower(),)})
+
+    def hint(self, sample: Sequence[Fields]) -> str:
+        """Labels that are lists or fractions."""
+        for name in _NUMBERS:
+            cells = [fields[name] for fields in sample if fields.get(name) is not None]
+            if cells and all(isinstance(cell, list) for cell in cells):
+                return (
+                    f"`{name}` holds lists: several labels a row (multi-label) are not supported."
+                )
+            if cells and any(isinstance(cell, float) and not cell.is_integer() for cell in cells):
+                return f"`{name}` holds fractions: that is a score to predict, not a class."
+        return ""
+
+
+def _is_prose(sample: Sequence[Fields], column: str) -> bool:
+    """Mostly strings with more than one word."""
+    cells = [fields.get(column) for fields in sample]
+    return sum(isinstance(cell, str) and " " in cell.strip() for cell in cells) > len(cells) / 2
+
+
+def class_name(value: object, names: Sequence[str] = ()) -> str:
+    """The name of a class: stripped text, or what the file calls its number.
+
+    >>> class_name(1.0), class_name(True), class_name(1, ["no", "yes"])
+    ('1', 'true', 'yes')
+    """
+    if isinstance(value, bool):
+        value = int(value) if names else str(value).lower()
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and 0 <= value < len(names):
+        return names[value]
+    return text_of(value).strip()
+
+
+def class_question(text: str, labels: Sequence[str]) -> Message:
+    """The question about one text, in the words that training uses.
+
+    >>> class_question("Hi.", ["a", "b"]).content
+    'Which class does this text belong to: a, b?\\n\\nHi.'
+    """
+    listed = f": {', '.join(labels)}" if len(labels) <= LISTED else ""
+    return Message("user", f"Which class does this text belong to{listed}?\n\n{text}")
+
+
+def class_turns(example: Example, labels: Sequence[str]) -> tuple[Message, ...]:
+    """The question and the name of the true class."""
+    return class_question(example.text, labels), Message("assistant", str(example.label))

@@ -1,0 +1,163 @@
+"""What the formats with an answer share: turns to messages, an answer to an example."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from sweeper.data.encoding import without_surrogates
+from sweeper.data.examples import Example, Message, MessageRole, input_key
+from sweeper.data.formats.base import Empty, Names, Row, Unusable, is_text, text_of
+
+SYSTEM: Names = {"system": ("system", "system_prompt")}
+TESTS: Names = {"tests": ("test_list", "test")}
+
+_SPEAKER = ("from", "role")
+"""The key that says who speaks in a turn: ShareGPT's, then OpenAI's."""
+
+_ROLES: dict[str, MessageRole] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bard": "assistant",
+    "bing": "assistant",
+    "model": "assistant",
+}
+
+
+def is_anything(_: object) -> bool:
+    """Whatever it holds, it is read where it makes sense."""
+    return True
+
+
+def is_turns(value: object) -> bool:
+    """A conversation."""
+    return turns_of(value) is not None
+
+
+def is_text_or_turns(value: object) -> bool:
+    """Text, or a list of turns in place of it."""
+    return is_text(value) or is_turns(value)
+
+
+def turns_of(value: object) -> Sequence[Mapping[str, object]] | None:
+    """The turns of a conversation, also out of a JSON string (as CSV exports write it)."""
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if not isinstance(value, list) or not value:
+        return None
+    if all(isinstance(turn, dict) and any(key in turn for key in _SPEAKER) for turn in value):
+        return value
+    return None
+
+
+def system_message(row: Row) -> tuple[Message, ...]:
+    """The system prompt of a row, if it has one."""
+    system = row.text("system")
+    return (Message("system", system),) if system.strip() else ()
+
+
+def answered(row: Row, asked: tuple[Message, ...], role: str) -> Example:
+    """An example whose answer is a column; of several accepted answers, the first is trained on.
+
+    Where the answer only goes on with the code that was asked with (HumanEval), both together are
+    the answer, so that it is a program of its own.
+    """
+    answer = row.required(role)
+    if row.columns[role] == "canonical_solution":
+        answer = asked[-1].content + answer
+    references: tuple[str, ...] = ()
+    value = row.value(role)
+    if isinstance(value, list):
+        references = tuple(without_surrogates(part) for part in value)
+        answer = references[0]
+        if not answer.strip():
+            raise Empty
+    return Example(
+        input_key(*(message.content for message in asked)),
+        row.line,
+        messages=(*asked, Message("assistant", answer)),
+        references=references,
+        tests=_tests(row),
+    )
+
+
+def conversed(row: Row, turns: Sequence[Mapping[str, object]]) -> Example:
+    """An example whose question and answer are turns."""
+    messages = tuple(
+        Message(message.role, without_surrogates(message.content))
+        for message in _conversation(turns, row.text("system"))
+    )
+    if not all(message.content.strip() for message in messages):
+        raise Empty
+    key = input_key(*(message.content for message in messages[:-1]))
+    return Example(key, row.line, messages=messages, tests=_tests(row))
+
+
+def _tests(row: Row) -> tuple[str, ...]:
+    """Programs that check an answer: MBPP's list, or HumanEval's one that must be called."""
+    value = row.value("tests")
+    if isinstance(value, list):
+        setup = text_of(row.fields.get("test_setup_code"))
+        tests = [text_of(test) for test in value]
+        return tuple(f"{setup}\n{test}" if setup else test for test in tests)
+    if isinstance(value, str) and (entry := row.fields.get("entry_point")):
+        return (f"{value}\ncheck({entry})\n",)
+    return (value,) if isinstance(value, str) else ()
+
+
+def _conversation(turns: Sequence[Mapping[str, object]], system: str) -> tuple[Message, ...]:
+    """Messages of one conversation: an optional system prompt, then user and assistant in turn.
+
+    What follows the last answer is cut off, since nothing answers it.
+
+    Raises:
+        Unusable: A turn of another kind (tools, images), or turns that do not alternate.
+    """
+    messages = [message for turn in turns if (message := _message(turn)) is not None]
+    if system and not (messages and messages[0].role == "system"):
+        messages.insert(0, Message("system", system))
+    while messages and messages[-1].role != "assistant":
+        messages.pop()
+    if not messages:
+        raise Unusable("no answer in the conversation")
+    spoken = messages[1:] if messages[0].role == "system" else messages
+    expected: MessageRole = "user"
+    for message in spoken:
+        if message.role != expected:
+            raise Unusable(f"a turn of {message.role} where one of {expected} should come")
+        expected = "assistant" if expected == "user" else "user"
+    return tuple(messages)
+
+
+def _message(turn: Mapping[str, object]) -> Message | None:
+    speaker = str(turn.get("role", turn.get("from")))
+    role = _ROLES.get(speaker.lower())
+    if role is None:
+        raise Unusable(f"a turn of {speaker!r}, which cannot be trained on")
+    if turn.get("tool_calls") or turn.get("function_call"):
+        raise Unusable("a tool call, which cannot be trained on")
+    content = _content(turn.get("content", turn.get("value")))
+    return Message(role, content) if content.strip() or role != "system" else None
+
+
+def _content(value: object) -> str:
+    """The text of a turn, also where it is a list of parts."""
+    if not isinstance(value, list):
+        return text_of(value)
+    texts = []
+    for part in value:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, Mapping) and part.get("type", "text") == "text":
+            texts.append(text_of(part.get("text")))
+        else:
+            raise Unusable("a part that is not text (an image or sound)")
+    return "\n".join(texts)
