@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 
 from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
 from sweeper.plan import Plan
-from sweeper.search.learning_curves import ends, forecast, jitter, luck, move, prior_doubt
+from sweeper.search.learning_curves import ends, forecast, jitter, luck, prior_doubt
 from sweeper.search.observations import History, Observation, observation
 from sweeper.search.optuna_space import STRATEGY, candidates
 from sweeper.search.problem import Problem
@@ -222,8 +222,7 @@ class View:
         pairs = [(early + easier, end) for early, end in ends(self.peers, self.rung)]
         if len(pairs) < FEWEST_PEERS:
             return None
-        moves = [move(one.reported, self.rung) for one in (self.own, *self.peers)]
-        prior = prior_doubt(1 - self.rung / self.own.rungs, moves, self._luck(self.peers, easier))
+        prior = prior_doubt(1 - self.rung / self.own.rungs, self._luck(self.peers, easier))
         seen = forecast(self.loss + easier, pairs, prior)
         if seen is None:
             return None
