@@ -321,15 +321,6 @@ class Limitation(Record):
     action: str
 
 
-class Sample(Record):
-    """One validation or test item with what the models made of it."""
-
-    kind: Literal["win", "loss", "tie"]
-    input: str
-    reference: str
-    outputs: dict[str, str]
-
-
 class RunSummary(Record):
     """Which run this is and how far it went."""
 
@@ -394,7 +385,7 @@ class Findings(Artifact):
     first_stage: tuple[FirstStageFinding, ...] = ()
     rules: tuple[RuleFinding, ...] = ()
     limits: tuple[Limitation, ...] = ()
-    samples: tuple[Sample, ...] | NotMeasured = NotMeasured(reason="no samples were taken")
+    samples: NotMeasured = NotMeasured(reason="no samples were taken")
     forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
     data_size: NotMeasured = NotMeasured(reason="only one data size was trained on")
     reproduction: Reproduction

@@ -20,19 +20,19 @@ def attention(recorder: Recorder, x: Value, keys_from: Value | None = None) -> V
 def _projected(recorder: Recorder, x: Value, source: Value) -> tuple[Value, Value, Value]:
     model, traits = recorder.model, recorder.traits
     wide, narrow = model.attention_heads * model.head_dim, model.key_value_heads * model.head_dim
-    if "qkv" in traits.names:
+    if "qkv" in recorder.family.names:
         fused = recorder.linear("qkv", x, wide + 2 * narrow)
         query, key = Value(wide, fused.item), Value(narrow, fused.item)
         # a slice keeps the whole of it alive
         value = fused if traits.fused_views else Value(narrow, fused.item)
         recorder.tape.record([query, key, value][: 2 if traits.fused_views else 3], [fused])
-        if not traits.rope and not traits.qk_norm:
+        if not traits.rope and not recorder.family.qk_norm:
             query = key = fused
     else:
         query = recorder.linear("q", x, wide)
         key = recorder.linear("k", source, narrow)
         value = recorder.linear("v", source, narrow)
-    if traits.qk_norm:
+    if recorder.family.qk_norm:
         query, key = recorder.norm(query), recorder.norm(key)
     if traits.rope:
         query, key = recorder.rotate(query), recorder.rotate(key)

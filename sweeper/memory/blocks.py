@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sweeper.facts.models.families import Role, family_like
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.family_traits import Role, traits
+from sweeper.memory.family_traits import traits
 from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.tape import Tape, Value
@@ -21,6 +22,7 @@ class Recorder:
         self.model = model
         self.setup = setup
         self.traits = traits(model)
+        self.family = family_like(model.model_type, model.kind, model.gated_mlp)
         self.tape = Tape()
         self.dropped = 0.0  # random numbers a token
         self.autocast = setup.precision == "bf16-mixed"

@@ -101,7 +101,7 @@ def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bo
     traits = recorder.traits
     if recorder.model.parallel_blocks:
         normed = recorder.norm(x)
-        beside = recorder.norm(x) if traits.norms > 1 else normed
+        beside = recorder.norm(x) if recorder.family.norms > 1 else normed
         both = recorder.add(_attend(recorder, normed), _feed(recorder, beside, moe))
         return recorder.add(both, x)
     if traits.post_norm:
@@ -117,14 +117,14 @@ def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bo
 def _attend(recorder: Recorder, x: Value) -> Value:
     y = attention(recorder, x)
     y = _bottleneck(recorder, y) if recorder.setup.placement == "houlsby" else y
-    return recorder.norm(y) if recorder.traits.norms > 2 else y
+    return recorder.norm(y) if recorder.family.norms > 2 else y
 
 
 def _feed(recorder: Recorder, x: Value, moe: MixtureOfExperts | None) -> Value:
     y = _experts(recorder, x, moe) if moe else _mlp(recorder, x, recorder.model.intermediate_size)
     y = recorder.dropout(y) if recorder.traits.dropout else y
     y = _bottleneck(recorder, y)
-    return recorder.norm(y) if recorder.traits.norms > 2 else y
+    return recorder.norm(y) if recorder.family.norms > 2 else y
 
 
 def _mlp(recorder: Recorder, x: Value, wide: float, shared: bool = False) -> Value:
@@ -132,7 +132,7 @@ def _mlp(recorder: Recorder, x: Value, wide: float, shared: bool = False) -> Val
     if not recorder.model.gated_mlp:
         up = recorder.activate(recorder.linear("up", x, wide))
         return recorder.linear("down", up, hidden)
-    if "gate_up" in recorder.traits.names:
+    if "gate_up" in recorder.family.names:
         gate = up = recorder.linear("gate_up", x, 2 * wide)  # slices keep the whole alive
         half = Value(wide, gate.item)
         recorder.tape.record([half], [gate], [gate])

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from sweeper.facts.models.families import LLAMA_NAMES, Names, Role, family_like
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.family_traits import LLAMA_NAMES, Role, traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,11 @@ class Linear:
         return self.inputs * self.outputs * self.count
 
 
-def _attention(model: ModelFacts, names: dict[Role, str]) -> Iterable[tuple[Role, int, int]]:
+def _names(model: ModelFacts) -> Names:
+    return family_like(model.model_type, model.kind, model.gated_mlp).names
+
+
+def _attention(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
     hidden = model.hidden_size
     query = model.attention_heads * model.head_dim
     key = model.key_value_heads * model.head_dim
@@ -50,7 +54,7 @@ def _attention(model: ModelFacts, names: dict[Role, str]) -> Iterable[tuple[Role
     yield "o", query, hidden
 
 
-def _mlp(model: ModelFacts, names: dict[Role, str]) -> Iterable[tuple[Role, int, int]]:
+def _mlp(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
     hidden, wide = model.hidden_size, model.intermediate_size
     if model.gated_mlp and "gate_up" in names:
         yield "gate_up", hidden, 2 * wide
@@ -71,8 +75,7 @@ def linears(model: ModelFacts, experts: bool = False) -> tuple[Linear, ...]:
         experts: Every routed expert is a set of linear layers, as before transformers 5; since
             then their weights are stacked into one parameter and are no linear layers.
     """
-    names = traits(model).names
-    fallback = LLAMA_NAMES
+    names = _names(model)
     blocks = model.layers * (2 if model.kind == "encoder-decoder" else 1)
     dense = model.layers - model.moe.layers if model.moe else blocks
     attentions = blocks + (model.layers if model.kind == "encoder-decoder" else 0)
@@ -94,7 +97,7 @@ def linears(model: ModelFacts, experts: bool = False) -> tuple[Linear, ...]:
             ("shared_down", wide, hidden, sparse),
         ]
     return tuple(
-        Linear(role, names.get(role) or fallback.get(role, role), a, b, count)
+        Linear(role, names.get(role) or LLAMA_NAMES.get(role, role), a, b, count)
         for role, a, b, count in found
     )
 
@@ -153,7 +156,7 @@ def targeted(
     if "all-linear" in wanted:
         return available
     by_name = {name: role for role, name in (*LLAMA_NAMES.items(), *_MIXTRAL.items())} | {
-        name: role for role, name in traits(model).names.items()
+        name: role for role, name in _names(model).items()
     }
     roles: set[str] = set()
     names: set[str] = set()

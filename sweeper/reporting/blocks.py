@@ -197,25 +197,7 @@ class Note:
     action: str
 
 
-@dataclass(frozen=True)
-class SampleList:
-    """Outputs of several models on the same items."""
-
-    kind: ClassVar[str] = "samples"
-
-    banner: str
-    samples: tuple[SampleCard, ...]
-
-
-@dataclass(frozen=True)
-class SampleCard:
-    """One item: what went in, what was wanted, what each model made of it."""
-
-    title: str
-    parts: tuple[Fact, ...]
-
-
-Block = Table | Figure | Empty | Text | Bullets | Code | Facts | VerdictCard | Notes | SampleList
+Block = Table | Figure | Empty | Text | Bullets | Code | Facts | VerdictCard | Notes
 
 
 @dataclass(frozen=True)

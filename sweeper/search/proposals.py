@@ -1,8 +1,7 @@
 """Draws configurations of one candidate from what is believed and from what was seen.
 
 Four sources are mixed, as in PriorBand (arXiv:2306.12370): the rules' prior, the neighbourhood of
-the best trials, the searched range, and the whole allowed range. How far the prior is trusted
-against the best trials follows from how likely these are under it. A model picks among the draws.
+the best trials, the searched range, and the whole allowed range. A model picks among the draws.
 """
 
 from __future__ import annotations
@@ -27,13 +26,12 @@ from sweeper.search.loss_model.axis import (
 from sweeper.search.loss_model.candidate_trials import Trials, enough
 from sweeper.search.loss_model.loss_model import Known, Model, Promise
 from sweeper.search.loss_model.model_inputs import Point
-from sweeper.search.loss_model.observations import Observation
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 
 # Shares of the draws from the searched and from the allowed range, whatever the rest says.
 SEARCHED_SHARE, ALLOWED_SHARE = 0.2, 0.05
-# How much of the rest the prior has at most: it also weighs in when the model picks.
+# How much of the rest the prior has: it also weighs in when the model picks.
 PRIOR_SHARE = 0.5
 # About an incumbent one parameter is moved, and each other one with this probability: with few
 # trials, moves of many parameters at once say little about any (replays of formulas).
@@ -157,37 +155,6 @@ class Proposals:
         return np.logaddexp(math.log(1 - share) + total, about)
 
     @cached_property
-    def trust(self) -> float:
-        """The share of the prior against the incumbents: how well it foretells the best trials."""
-        if len(self.own.incumbents) < 2:
-            return 1.0
-        ranks = np.arange(len(self.own.incumbents), 0, -1, dtype=float)
-        believed = np.exp(self.log_priors([one.parameters for one in self.own.incumbents]))
-        around = [math.exp(self._log_near(one)) for one in self.own.incumbents]
-        prior, near = float(ranks @ believed), float(ranks @ around)
-        return prior / (prior + near) if prior + near > 0 else 0.0
-
-    def _log_near(self, one: Observation) -> float:
-        # How likely this incumbent is from the neighbourhoods of the others.
-        others = [other for other in self.own.incumbents if other is not one]
-        rows = [self._log_kernel(one.parameters, other.parameters) for other in others]
-        return float(np.logaddexp.reduce(rows)) - math.log(len(rows))
-
-    def _log_kernel(self, point: Mapping[str, Scalar], around: Mapping[str, Scalar]) -> float:
-        total = 0.0
-        for name, axis in self.own.axes.items():
-            if name not in point or name not in around:
-                continue
-            if isinstance(axis, Choice):
-                same = point[name] == around[name]
-                total += math.log(1 - OTHER_CHOICE if same else OTHER_CHOICE)
-            else:
-                spread = self._spreads[name]
-                distance = (axis.unit(point[name]) - axis.unit(around[name])) / spread
-                total -= 0.5 * distance**2 + math.log(spread * math.sqrt(2 * math.pi))
-        return total
-
-    @cached_property
     def _spreads(self) -> dict[str, float]:
         ranges = self.own.ranges.items()
         return {name: max(NEAR_SPREAD * (high - low), 1e-3) for name, (low, high) in ranges}
@@ -198,7 +165,7 @@ class Proposals:
             point = {name: self._anywhere(axis) for name, axis in self.own.axes.items()}
         elif chance < ALLOWED_SHARE + SEARCHED_SHARE:
             point = {name: self._within(name, axis) for name, axis in self.own.axes.items()}
-        elif not self.own.incumbents or self.generator.random() < PRIOR_SHARE * self.trust:
+        elif not self.own.incumbents or self.generator.random() < PRIOR_SHARE:
             point = self._believed_point()
         else:
             point = self._near_incumbent()

@@ -23,7 +23,6 @@ from sweeper.search.loss_model.learning_curves import (
     forecast,
     jitter,
     luck,
-    move,
     prior_doubt,
 )
 from sweeper.search.loss_model.observations import History, Observation, observation
@@ -229,8 +228,7 @@ class View:
         pairs = [(early + easier, end) for early, end in ends(self.peers, self.rung)]
         if len(pairs) < FEWEST_PEERS:
             return None
-        moves = [move(one.reported, self.rung) for one in (self.own, *self.peers)]
-        prior = prior_doubt(1 - self.rung / self.own.rungs, moves, self._luck(self.peers, easier))
+        prior = prior_doubt(1 - self.rung / self.own.rungs, self._luck(self.peers, easier))
         seen = forecast(self.loss + easier, pairs, prior)
         if seen is None:
             return None

@@ -1,7 +1,6 @@
 """Which layers of a base model an adapter goes to, on any architecture.
 
-Knows how architectures name their projections, fused ones and Conv1D included. Knows nothing of
-what is put there.
+Knows fused projections and Conv1D. Knows nothing of what is put there.
 """
 
 from __future__ import annotations
@@ -13,17 +12,18 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from sweeper.errors import ModelError
+from sweeper.facts.models.families import layer_names
 
-# The names that transformers' modelling files use; a fused projection holds query, key and value.
-_QUERY = {"q_proj", "query", "q_lin", "q", "wq", "query_proj", "q_b_proj"}
-_KEY = {"k_proj", "key", "k_lin", "k", "wk", "key_proj", "kv_b_proj"}
-_VALUE = {"v_proj", "value", "v_lin", "v", "wv", "value_proj", "kv_b_proj"}
-_FUSED = {"qkv_proj", "query_key_value", "c_attn", "Wqkv", "qkv"}
-_OUTPUT = {"o_proj", "out_proj", "out_lin", "o", "wo", "Wo", "dense", "c_proj"}
+# Beside what families call them, a few models use w; a fused projection holds query, key and value.
+_QUERY = layer_names("q", "q_b") | {"wq"}
+_KEY = layer_names("k", "kv_b") | {"wk"}
+_VALUE = layer_names("v", "kv_b") | {"wv"}
+_FUSED = layer_names("qkv")
+_OUTPUT = layer_names("o") | {"wo"}
 
 GROUPS: dict[str, frozenset[str]] = {
-    "qv": frozenset(_QUERY | _VALUE | _FUSED),
-    "qkvo": frozenset(_QUERY | _KEY | _VALUE | _FUSED | _OUTPUT),
+    "qv": _QUERY | _VALUE | _FUSED,
+    "qkvo": _QUERY | _KEY | _VALUE | _FUSED | _OUTPUT,
 }
 ALL_LINEAR = "all-linear"
 _ATTENTION = {

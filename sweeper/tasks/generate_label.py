@@ -15,7 +15,6 @@ from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.text_label import LISTED, class_question, class_turns
-from sweeper.data.questions import LISTED, class_question, class_turns
 from sweeper.tasks.base import (
     Baseline,
     BaselineContext,

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from sweeper.declared.files import known_strategies
-from sweeper.findings.record import ClassFindings, ClassRow, Sample
+from sweeper.findings.record import ClassFindings, ClassRow
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections.discovery import sections
 from sweeper.reporting.sections.verdict import verdict_section
@@ -258,22 +258,6 @@ def test_words_that_promise_too_much_are_never_used(reports):
             text = (run.path / name).read_text().lower()
             for word in ("optimal", "proves", "significantly", "best model"):
                 assert word not in text, (run.path.name, name, word)
-
-
-def test_samples_are_plain_text_cut_with_a_notice(report, parse):
-    long = "<b>" + "x" * 3000
-    outputs = {"base": long, "recommended": "short"}
-    sample = Sample(kind="win", input="in", reference="ref", outputs=outputs)
-    found = report(trials=2)
-    findings = found.findings.model_copy(update={"samples": (sample,)})
-    section = parse(html(found.model_copy(update={"findings": findings}))).one(
-        "section", id="samples"
-    )
-    texts = [pre.text for pre in section.all("pre")]
-    assert texts[:2] == ["in", "ref"]
-    assert texts[2].startswith("<b>xxx")
-    assert texts[2].endswith("… [1,803 more characters]")
-    assert "contains text of the data set" in section.text
 
 
 def test_a_strategy_that_is_not_known_here_is_drawn_all_the_same(report, parse):

@@ -1,4 +1,4 @@
-"""What distinguishes the common model families, as data: biases, norms, tables, defaults.
+"""What distinguishes the common model families, as data: biases, norms, names, defaults.
 
 Field names are those of transformers' configuration classes; ``defaults`` holds what these classes
 assume where a published ``config.json`` leaves a field out.
@@ -11,11 +11,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, cast
 
 Kind = Literal["encoder", "decoder", "encoder-decoder"]
 Flag = bool | str
 """True, False, or the name of the config field that decides."""
+
+Role = Literal[
+    "q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "down",
+    "q_a", "q_b", "kv_a", "kv_b", "shared_gate", "shared_up", "shared_down",
+]  # fmt: skip
+Names = Mapping[Role, str]
+
+
+def _called(roles: str, names: str) -> Names:
+    return cast(Names, dict(zip(roles.split(), names.split(), strict=True)))
+
+
+LLAMA_NAMES = _called(
+    "q k v o gate up down q_a q_b kv_a kv_b shared_gate shared_up shared_down",
+    "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj q_a_proj q_b_proj kv_a_proj_with_mqa "
+    "kv_b_proj gate_proj up_proj down_proj",
+)
+_NEOX_NAMES = _called("qkv o up down", "query_key_value dense dense_h_to_4h dense_4h_to_h")
+_BERT_NAMES = _called("q k v o up down", "query key value dense dense dense")
+_GLM_NAMES: Names = {**LLAMA_NAMES, "gate_up": "gate_up_proj"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +53,7 @@ class Family:
         embedding_norm: A norm directly after the embeddings.
         pooler: A dense layer on the first token, part of the base model.
         exact: The parameters that follow from this table are those of the real model.
+        names: Role to module name in transformers, as PEFT's ``target_modules`` refers to it.
         defaults: Config field to the value that a missing field means.
     """
 
@@ -52,6 +73,7 @@ class Family:
     pooler: bool = False
     parallel: Flag = False
     exact: bool = True
+    names: Names = field(default_factory=lambda: LLAMA_NAMES)
     defaults: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -63,6 +85,7 @@ _LLAMA = Family(
 )
 _BERT = Family(
     kind="encoder",
+    names=_BERT_NAMES,
     gated=False,
     norm=2,
     final_norm=False,
@@ -75,6 +98,7 @@ _BERT = Family(
     defaults={**_TIED, "type_vocab_size": 2, "max_position_embeddings": 512},
 )
 _GPT2 = Family(
+    names=_called("qkv o up down", "c_attn c_proj c_fc c_proj"),
     gated=False,
     norm=2,
     qkv_bias=True,
@@ -88,6 +112,7 @@ _GEMMA = Family(
 )
 
 _GPTJ = Family(
+    names=_called("q k v o up down", "q_proj k_proj v_proj out_proj fc_in fc_out"),
     gated=False,
     norm=2,
     norms=1,
@@ -146,6 +171,7 @@ FAMILIES: Mapping[str, Family] = {
         },
     ),
     "phi": Family(
+        names=_called("q k v o up down", "q_proj k_proj v_proj dense fc1 fc2"),
         gated=False,
         norm=2,
         norms=1,
@@ -156,7 +182,10 @@ FAMILIES: Mapping[str, Family] = {
         parallel=True,
         defaults=_UNTIED,
     ),
-    "phi3": Family(defaults=_UNTIED),
+    "phi3": Family(
+        names=_called("qkv o gate_up down", "qkv_proj o_proj gate_up_proj down_proj"),
+        defaults=_UNTIED,
+    ),
     "smollm3": Family(
         qkv_bias="attention_bias",
         out_bias="attention_bias",
@@ -180,6 +209,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "gpt2": _GPT2,
     "gpt_neox": Family(
+        names=_NEOX_NAMES,
         gated=False,
         norm=2,
         qkv_bias="attention_bias",
@@ -189,6 +219,7 @@ FAMILIES: Mapping[str, Family] = {
         defaults={**_UNTIED, "attention_bias": True, "use_parallel_residual": True},
     ),
     "opt": Family(
+        names=_called("q k v o up down", "q_proj k_proj v_proj out_proj fc1 fc2"),
         gated=False,
         norm=2,
         qkv_bias="enable_bias",
@@ -198,8 +229,10 @@ FAMILIES: Mapping[str, Family] = {
         defaults={**_TIED, "enable_bias": True, "do_layer_norm_before": True},
     ),
     "falcon": Family(
+        names=_NEOX_NAMES,
         gated=False,
         norm=2,
+        norms=1,
         qkv_bias="bias",
         out_bias="bias",
         mlp_bias="bias",
@@ -212,6 +245,7 @@ FAMILIES: Mapping[str, Family] = {
         },
     ),
     "starcoder2": Family(
+        names=_called("q k v o up down", "q_proj k_proj v_proj o_proj c_fc c_proj"),
         gated=False,
         norm=2,
         qkv_bias="use_bias",
@@ -220,11 +254,16 @@ FAMILIES: Mapping[str, Family] = {
         defaults={**_TIED, "use_bias": True, "num_key_value_heads": 2},
     ),
     "gptj": _GPTJ,
-    "codegen": _GPTJ,
+    "codegen": replace(_GPTJ, names=_called("qkv o up down", "qkv_proj out_proj fc_in fc_out")),
     "gpt_bigcode": replace(
         _GPT2, defaults={**_GPT2.defaults, "multi_query": True, "n_positions": 1024}
     ),
-    "mpt": Family(gated=False, norm=1, defaults={**_TIED, "max_seq_len": 2048}),
+    "mpt": Family(
+        names=_called("qkv o up down", "Wqkv out_proj up_proj down_proj"),
+        gated=False,
+        norm=1,
+        defaults={**_TIED, "max_seq_len": 2048},
+    ),
     "nemotron": Family(
         gated=False,
         norm=2,
@@ -242,6 +281,8 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "apertus": Family(gated=False, qk_norm="head", exact=False, defaults=_UNTIED),
     "persimmon": Family(
+        names=_NEOX_NAMES,
+        qk_norm="head",
         gated=False,
         norm=2,
         qkv_bias=True,
@@ -251,6 +292,7 @@ FAMILIES: Mapping[str, Family] = {
         defaults=_UNTIED,
     ),
     "bloom": Family(
+        names=_NEOX_NAMES,
         gated=False,
         norm=2,
         qkv_bias=True,
@@ -266,14 +308,27 @@ FAMILIES: Mapping[str, Family] = {
     "longformer": replace(_BERT, reserved_positions=2, exact=False),
     "big_bird": replace(_BERT, exact=False),
     "deberta": replace(_BERT, pooler=False, exact=False),
-    "mpnet": replace(_BERT, reserved_positions=2, exact=False),
+    "mpnet": replace(
+        _BERT,
+        names=_called("q k v o up down", "q k v o dense dense"),
+        reserved_positions=2,
+        exact=False,
+    ),
     "roformer": replace(_BERT, pooler=False, positions=None, exact=False),
-    "nomic_bert": Family(kind="encoder", norm=2, final_norm=False, exact=False, defaults=_TIED),
-    "eurobert": Family(kind="encoder", exact=False, defaults=_TIED),
+    "nomic_bert": Family(
+        kind="encoder", names=_BERT_NAMES, norm=2, final_norm=False, exact=False, defaults=_TIED
+    ),
+    "eurobert": Family(kind="encoder", names=_BERT_NAMES, exact=False, defaults=_TIED),
     "electra": replace(_BERT, pooler=False, defaults={**_BERT.defaults, "embedding_size": 128}),
-    "distilbert": replace(_BERT, pooler=False, defaults={**_BERT.defaults, "type_vocab_size": 0}),
+    "distilbert": replace(
+        _BERT,
+        names=_called("q k v o up down", "q_lin k_lin v_lin out_lin lin1 lin2"),
+        pooler=False,
+        defaults={**_BERT.defaults, "type_vocab_size": 0},
+    ),
     "deberta-v2": replace(
         _BERT,
+        names=_called("q k v o up down", "query_proj key_proj value_proj dense dense dense"),
         pooler=False,
         defaults={
             **_BERT.defaults,
@@ -283,6 +338,7 @@ FAMILIES: Mapping[str, Family] = {
         },
     ),
     "modernbert": Family(
+        names=_called("qkv o gate_up down", "Wqkv Wo Wi Wo"),
         kind="encoder",
         qkv_bias="attention_bias",
         out_bias="attention_bias",
@@ -291,11 +347,38 @@ FAMILIES: Mapping[str, Family] = {
         defaults={**_TIED, "max_position_embeddings": 8192, "intermediate_size": 1152},
     ),
     "t5": Family(
+        names=_called("q k v o gate up down", "q k v o wi_0 wi_1 wo"),
         kind="encoder-decoder",
         gated=False,
         defaults={**_TIED, "max_position_embeddings": 512, "vocab_size": 32128},
     ),
+    # Of these only names and norms are known.
+    "gemma3": Family(norms=4, qk_norm="head", exact=False),
+    "olmoe": Family(qk_norm="full", exact=False),
+    "olmo3": Family(qk_norm="full", exact=False),
+    "exaone4": Family(qk_norm="head", exact=False),
+    "hunyuan_v1_dense": Family(qk_norm="head", exact=False),
+    "cohere2": Family(norms=1, exact=False),
+    "glm": Family(names=_GLM_NAMES, exact=False),
+    "glm4": Family(names=_GLM_NAMES, norms=4, exact=False),
+    "chatglm": Family(names=_NEOX_NAMES, exact=False),
+    "baichuan": Family(names={**LLAMA_NAMES, "qkv": "W_pack"}, exact=False),
+    # litgpt's own Llama, in which queries, keys and values are slices of one projection
+    "litgpt": Family(names={**LLAMA_NAMES, "qkv": "qkv"}, exact=False),
 }
+
+
+def family_like(model_type: str, kind: Kind, gated: bool) -> Family:
+    """The family of a type, or of what is not known here the nearest one."""
+    nearest = "bert" if kind == "encoder" else "llama" if gated else "gpt_neox"
+    return FAMILIES.get(model_type) or FAMILIES[nearest]
+
+
+def layer_names(*roles: Role) -> frozenset[str]:
+    """What any family calls its layers of some roles."""
+    known = (family.names.get(role) for family in FAMILIES.values() for role in roles)
+    return frozenset(name for name in known if name is not None)
+
 
 HYBRIDS = frozenset({
     "bamba", "falcon_h1", "granitemoehybrid", "jamba", "kimi_linear", "lfm2", "lfm2_moe",

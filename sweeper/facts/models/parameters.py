@@ -100,9 +100,10 @@ def _norms(a: Architecture) -> int:
     """Norms of hidden width in one layer."""
     family = a.settings.family
     norms = family.norms
-    if a.model_type == "falcon" and a.parallel_blocks:
+    if a.model_type == "falcon":
         new = bool(a.settings.get("new_decoder_architecture"))
-        norms = a.settings.number("num_ln_in_parallel_attn", 2 if new else 1)
+        parallel = a.settings.number("num_ln_in_parallel_attn", 2 if new else 1)
+        norms = parallel if a.parallel_blocks else 2
     elif a.model_type == "stablelm" and a.parallel_blocks:
         norms = 1
     return norms * family.norm * a.hidden_size

@@ -14,7 +14,7 @@ import numpy as np
 
 from sweeper.hyperparameters import EPOCHS
 from sweeper.search.loss_model.axis import Axis, Choice, Range
-from sweeper.search.loss_model.gaussian_process import GaussianProcess, Matrix, Vector, clipped
+from sweeper.search.loss_model.gaussian_process import Matrix, Vector, clipped
 from sweeper.search.loss_model.learning_curves import ends
 from sweeper.search.loss_model.model_inputs import Axes, Rows
 from sweeper.search.loss_model.observations import START, Observation
@@ -26,8 +26,6 @@ INCUMBENTS = 3
 # A model is told of so many trials at most, its own and others': what it costs grows with their
 # square and more.
 MOST_TOLD = 128
-# Seconds of two trials with the same parameters differ by about this much.
-TIMING_NOISE = 0.1
 
 # "Within 10% of a bound" is what the report calls an optimum that may lie outside.
 EDGE_SHARE = 0.25
@@ -135,15 +133,14 @@ class Trials:
         return sum(1 for one in self.seen if one.loss is not None or one.failed)
 
     @cached_property
-    def log_seconds(self) -> GaussianProcess | None:
-        """A model of what a full trial would take; None where no trial was timed."""
-        timed = [one for one in self.few if one.seconds > 0 and one.curve and one.loss is not None]
-        if not timed:
-            return None
-        timed = thinned(timed, MOST_TOLD // 2)
-        full = [one.seconds * self.full.rungs / max(one.curve) for one in timed]
-        points = Rows(self.axes).matrix([one.parameters for one in timed])
-        return GaussianProcess.fit(points, np.log(full), TIMING_NOISE, TIMING_NOISE)
+    def log_seconds(self) -> float:
+        """Mean log of what a full trial takes; 0 where no trial was timed."""
+        full = [
+            one.seconds * self.full.rungs / max(one.curve)
+            for one in self.few
+            if one.seconds > 0 and one.curve and one.loss is not None
+        ]
+        return float(np.log(full).mean()) if full else 0.0
 
     def _told(self, ended: Sequence[Observation]) -> Told:
         trials = [*ended, *shorter(ended, self.axes, self.full)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,12 +23,10 @@ Floats = NDArray[np.float64]
 # A straight line through fewer ends says nothing about how ends scatter around it.
 FEWEST_ENDS = 5
 # Before trials have ended: how much the logs of (final loss / loss at a rung) differ between trials
-# of one strategy and start. A part falls to 0 with the rest of the budget; a part goes with what
-# the last doubling of training changed: what still moves is hard to foretell, and a high rate
-# makes a loss jump until the rate decays, after the last rung but one.
+# of one strategy and start. Falls to 0 with the rest of the budget.
 # Fitted (Student's t, tasks and groups alike) to recorded trials of five tasks in 18 such groups
 # that ended within twice the best of theirs: those of benchmarks/search.
-DOUBT_OF_LEFT, DOUBT_OF_MOVES = 0.12, 0.62
+DOUBT_OF_LEFT = 0.12
 # The noise is seen in these, the most recent trials. With all of 2,000 it would cost half a second
 # at each report.
 NOISE_TRIALS = 128
@@ -103,31 +101,17 @@ class Forecast:
     usual: float
 
 
-def move(reported: Mapping[int, float], rung: int) -> float:
-    """How far the log of the loss moved in the last doubling of training, up or down.
-
-    0 where there is no earlier rung to tell.
-    """
-    losses = {at: loss for at, loss in reported.items() if at <= rung and 0 < loss < math.inf}
-    if len(losses) < 2 or rung not in losses:
-        return 0.0
-    half = max((at for at in losses if 2 * at <= rung), default=min(losses))
-    return abs(math.log(losses[half] / losses[rung])) / math.log2(rung / half)
-
-
-def prior_doubt(left: float, moves: Sequence[float], luck: float) -> float:
+def prior_doubt(left: float, luck: float) -> float:
     """How far a trial may end from where others' gains would bring it, before any have ended.
 
     Args:
         left: Share of the budget that is left.
-        moves: In the last doubling, of the trial and of those that it is judged by.
         luck: What the items at the rung add, as a standard deviation.
 
     Returns:
         A standard deviation of the log of the loss.
     """
-    moving = DOUBT_OF_MOVES**2 * left * statistics.fmean(one**2 for one in moves)
-    return math.sqrt((DOUBT_OF_LEFT * left) ** 2 + moving + luck**2)
+    return math.hypot(DOUBT_OF_LEFT * left, luck)
 
 
 def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:

@@ -131,10 +131,8 @@ class Model:
         """The draw that promises most for its cost."""
         rows = self._rows.matrix(draws)
         gains = self._log_gains(self._fitted, rows)
-        costs, tried = self._log_shares(draws), self.own.rows
+        costs, tried = self.own.log_seconds + self._log_shares(draws), self.own.rows
         alone = rows[:, : tried.shape[1]]
-        if self.own.log_seconds is not None:
-            costs = self.own.log_seconds.predict(alone)[0] + costs
         score = gains - costs + PRIOR_BETA / self.own.ended * self.log_priors(draws)
         best_first = np.argsort(-score, kind="stable")
         fresh = (k for k in best_first if not is_repeat(alone[k], tried))
@@ -164,7 +162,7 @@ class Model:
         told = thinned(measured, self._most)
         points = self._rows.matrix([one.parameters for one in told])
         excess = np.asarray([one.excess or 0.0 for one in told])
-        return log_chance(points, excess, rows, self._rows.groups())
+        return log_chance(points, excess, rows)
 
     @cached_property
     def _fitted(self) -> GaussianProcess:
@@ -175,15 +173,14 @@ class Model:
         told = self._losses_at([one.parameters for one in own.trials], own.losses)
         for which, (other, theirs) in enumerate(zip(self._telling, others, strict=True)):
             told = told.and_also(self._from(other, which, theirs))
-        groups = self._rows.groups()
-        fitted = GaussianProcess.fit(told.points, told.losses, noise, spread, groups, told.whose)
+        fitted = GaussianProcess.fit(told.points, told.losses, noise, spread, told.whose)
         running = [one.parameters for one in self.own.few if one.running and one.parameters]
         if not running:
             return fitted
         # What runs now is believed to end as predicted, so that others differ from it.
         believed = fitted.predict(self._rows.matrix(running))[0]
         told = told.and_also(self._losses_at(running, believed))
-        return GaussianProcess.fit(told.points, told.losses, noise, spread, groups, told.whose)
+        return GaussianProcess.fit(told.points, told.losses, noise, spread, told.whose)
 
     def _losses_at(self, points: Sequence[Point], losses: Vector) -> _Points:
         return _Points(self._rows.matrix(points), losses, np.zeros(len(losses), dtype=np.int64))
@@ -225,7 +222,7 @@ class _Points:
         )
 
 
-def log_chance(points: Matrix, excess: Vector, rows: Matrix, groups: Sequence[slice]) -> Vector:
+def log_chance(points: Matrix, excess: Vector, rows: Matrix) -> Vector:
     """Log probability of keeping to the user's limit, shape ``(m,)``.
 
     What is over it is modelled apart from the loss: a penalty would need a rate of exchange between
@@ -239,10 +236,9 @@ def log_chance(points: Matrix, excess: Vector, rows: Matrix, groups: Sequence[sl
         points: Where it was measured, shape ``(n, d)``.
         excess: By how much the limit was broken there, up to 0 where it was kept, shape ``(n,)``.
         rows: Where it is asked for, shape ``(m, d)``.
-        groups: Columns of each parameter.
     """
     seen = clipped(excess)
     spread = float(np.std(seen)) or float(np.abs(seen).max())
-    fitted = GaussianProcess.fit(points, seen, DOUBT_SHARE * spread, spread, groups)
+    fitted = GaussianProcess.fit(points, seen, DOUBT_SHARE * spread, spread)
     mean, deviation = fitted.predict(rows)
     return np.asarray(special.log_ndtr(-mean / deviation))

@@ -66,16 +66,6 @@ class Rows:
         apart = [CANDIDATE_DISTANCE * (number == which) for number in range(self.others)]
         return self._encoded(self._translated(axes, points), len(points), apart)
 
-    def groups(self) -> list[slice]:
-        """Columns of each parameter, and one for each other candidate."""
-        widths = [
-            len(_choice_row(axis, None)) if isinstance(axis, Choice) else 2
-            for axis in self.axes.values()
-        ]
-        widths += [1] * self.others
-        ends = np.cumsum(widths)
-        return [slice(int(end) - width, int(end)) for end, width in zip(ends, widths, strict=True)]
-
     def _matrix(self, points: Sequence[Mapping[str, Scalar]], apart: list[float]) -> Matrix:
         values = {name: [point.get(name) for point in points] for name in self.axes}
         return self._encoded(values, len(points), apart)

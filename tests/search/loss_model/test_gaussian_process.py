@@ -8,8 +8,6 @@ from sweeper.search.loss_model.gaussian_process import GaussianProcess
 GENERATOR = np.random.default_rng(0)
 POINTS = GENERATOR.uniform(0, 3, (24, 2))
 LOSSES = np.sin(2 * POINTS[:, 0])
-AT = GENERATOR.uniform(0, 3, (50, 2))
-GROUPS = (slice(0, 1), slice(1, 2))
 
 
 def test_losses_are_predicted_where_they_are_known_and_doubted_elsewhere() -> None:
@@ -17,20 +15,6 @@ def test_losses_are_predicted_where_they_are_known_and_doubted_elsewhere() -> No
     mean, deviation = fitted.predict(POINTS)
     assert mean == pytest.approx(LOSSES, abs=0.1)
     assert deviation.max() < fitted.predict(np.asarray([[30.0, 30.0]]))[1][0]
-
-
-def test_a_parameter_that_does_not_matter_is_found_out() -> None:
-    plain = GaussianProcess.fit(POINTS, LOSSES, 0.01)
-    fitted = GaussianProcess.fit(POINTS, LOSSES, 0.01, groups=GROUPS)
-    assert fitted.scales[1] < fitted.scales[0]
-    truth = np.sin(2 * AT[:, 0])
-    errors = [np.abs(each.predict(AT)[0] - truth).mean() for each in (fitted, plain)]
-    assert errors[0] < errors[1]
-
-
-def test_a_handful_of_losses_moves_no_scale() -> None:
-    fitted = GaussianProcess.fit(POINTS[:4], LOSSES[:4], 0.01, groups=GROUPS)
-    assert fitted.scales.tolist() == [1.0, 1.0]
 
 
 def test_losses_may_be_said_to_vary_more_than_the_first_few_do() -> None:

@@ -12,7 +12,6 @@ from sweeper.search.loss_model.learning_curves import (
     forecast,
     jitter,
     luck,
-    move,
     prior_doubt,
 )
 from sweeper.search.loss_model.observations import Observation, best_so_far
@@ -90,26 +89,14 @@ def test_where_trials_ended_anywhere_a_forecast_doubts_and_a_loss_tells_nothing(
 
 
 def test_less_is_doubted_the_less_of_the_budget_is_left() -> None:
-    doubts = [prior_doubt(left, [0.1, 0.2], 0.0) for left in (0.75, 0.5, 0.125, 0.0)]
+    doubts = [prior_doubt(left, 0.0) for left in (0.75, 0.5, 0.125, 0.0)]
     assert doubts == sorted(doubts, reverse=True)
     assert doubts[-1] == 0.0
 
 
-def test_more_is_doubted_where_losses_still_move_and_where_few_items_tell() -> None:
-    calm = prior_doubt(0.5, [0.0, 0.0], 0.0)
-    assert prior_doubt(0.5, [0.4, 0.0], 0.0) > calm
-    assert prior_doubt(0.0, [0.4], 0.3) == pytest.approx(0.3)  # which training does not mend
-    assert prior_doubt(0.5, [0.0], 0.3) == pytest.approx(math.hypot(calm, 0.3))
-
-
-def test_a_move_is_that_of_a_doubling_up_or_down() -> None:
-    assert move({1: 1.0, 2: 0.8, 4: 0.4, 8: 0.1}, 4) == pytest.approx(math.log(2))
-    assert move({2: 0.4, 4: 0.8}, 4) == pytest.approx(math.log(2))
-    # Two rungs in three, where none was looked at half-way: as much a doubling as they show.
-    assert move({2: 0.8, 3: 0.6}, 3) == pytest.approx(math.log(0.8 / 0.6) / math.log2(1.5))
-    assert move({4: 0.4}, 4) == 0.0
-    assert move({1: math.inf, 2: 0.4}, 2) == 0.0
-    assert move({1: 0.5, 2: 0.4}, 4) == 0.0
+def test_more_is_doubted_where_few_items_tell() -> None:
+    assert prior_doubt(0.0, 0.3) == pytest.approx(0.3)  # which training does not mend
+    assert prior_doubt(0.5, 0.3) == pytest.approx(math.hypot(prior_doubt(0.5, 0.0), 0.3))
 
 
 def test_ends_are_of_completed_trials_that_passed_the_rung() -> None:

@@ -152,7 +152,7 @@ def test_where_no_trial_keeps_to_the_limit_the_search_goes_where_less_is_lost() 
 def test_the_chance_to_keep_to_a_limit_falls_towards_where_it_was_broken() -> None:
     points = np.asarray([[0.0], [0.5], [1.0], [1.5]])
     excess = np.asarray([-0.2, -0.1, 0.3, 0.8])
-    chances = np.exp(log_chance(points, excess, np.asarray([[0.1], [0.7], [1.4]]), [slice(0, 1)]))
+    chances = np.exp(log_chance(points, excess, np.asarray([[0.1], [0.7], [1.4]])))
     assert chances[0] > 0.9
     assert 0.1 < chances[1] < 0.9
     assert chances[2] < 0.05

@@ -63,13 +63,6 @@ def test_a_condition_that_does_not_hold_there_does_not_hold_here() -> None:
     assert seen[0, :-1] == pytest.approx(own[0, :-1])
 
 
-def test_each_parameter_and_each_other_candidate_has_columns_of_its_own() -> None:
-    groups = Rows(LOW, others=2).groups()
-    width = Rows(LOW, others=2).matrix([{"learning_rate": 3e-5}]).shape[1]
-    assert [(one.start, one.stop) for one in groups] == [(0, 2), (2, 4), (4, 5), (5, 6)]
-    assert width == 6
-
-
 def test_the_same_configuration_is_known_again() -> None:
     rows = Rows(LOW)
     points = [{"learning_rate": 3e-5, "head_init": "random"}]
