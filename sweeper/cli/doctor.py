@@ -25,6 +25,7 @@ import typer
 
 from sweeper import cache
 from sweeper.cli.console import out
+from sweeper.evaluation.code_execution import can_isolate
 from sweeper.facts.machine import processor
 
 State = Literal["works", "does not work", "not installed", "off"]
@@ -58,6 +59,7 @@ def examine(python: str = sys.executable) -> Iterator[Check]:
     """Every check, each as soon as it is known."""
     yield from training(python)
     yield _package("Ray", "ray", "--executor ray")
+    yield sandbox()
     yield hub_access()
     yield disk(Path("runs"), "disk for runs")
     yield disk(cache.home(), "disk for caches")
@@ -114,6 +116,16 @@ def _package(name: str, module: str, needed_for: str) -> Check:
     except (ImportError, OSError) as error:
         return Check(name, "does not work", str(error).splitlines()[0], fix)
     return Check(name, "works", f"{module} {metadata.version(module)}")
+
+
+def sandbox() -> Check:
+    """Whether code that a model wrote can be run against tests."""
+    name, refused = "generated code", can_isolate()
+    if refused is None:
+        return Check(name, "works", "in a bubblewrap sandbox, with --run-generated-code")
+    installed = shutil.which("bwrap") is not None
+    state: State = "does not work" if installed else "not installed"
+    return Check(name, state, refused.why, refused.fix)
 
 
 def hub_access() -> Check:

@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
@@ -113,14 +113,8 @@ def prepare(
             "no data is given", "A sweep trains on real examples.", "Name a file.", "--data"
         )
         raise SpecError([problem])
-    if spec.evaluation.run_generated_code and (why := can_isolate()) is not None:
-        problem = Problem(
-            "code that a model wrote cannot be run safely here, so it is not run",
-            why,
-            "Leave out --run-generated-code, or run on Linux with user namespaces allowed.",
-            "--run-generated-code",
-        )
-        raise SpecError([problem])
+    if spec.evaluation.run_generated_code and (refused := can_isolate()) is not None:
+        raise SpecError([replace(refused, where="--run-generated-code")])
     if spec.evaluation.suite is not None:
         permitted = spec.evaluation.run_generated_code
         check_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
