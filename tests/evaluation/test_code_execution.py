@@ -4,6 +4,8 @@ import os
 import platform
 import socket
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -322,6 +324,22 @@ def test_tests_use_a_program_as_if_it_were_theirs(name: str) -> None:
     program, *tests = USES[name]
 
     assert run(program, *tests) == Outcome("passed")
+
+
+def test_a_sandbox_ends_with_the_process_that_started_it() -> None:
+    command = (
+        "from sweeper.evaluation.code_execution import Limits, run_program\n"
+        "run_program('while True: pass', [], permitted=True, limits=Limits(seconds=600))"
+    )
+    with subprocess.Popen([sys.executable, "-c", command]) as owner:
+        sandboxes: list[psutil.Process] = []
+        # For each side bubblewrap, its first process in the namespace, and Python.
+        while len(sandboxes) < 6 and owner.poll() is None:
+            sandboxes = psutil.Process(owner.pid).children(recursive=True)
+            time.sleep(0.02)
+        owner.kill()
+    assert psutil.wait_procs(sandboxes, timeout=30)[1] == []
+    assert len(sandboxes) == 6
 
 
 def test_a_program_reaches_nothing_of_its_tests_through_what_they_hand_over() -> None:
