@@ -1,162 +1,152 @@
-"""Runs one program that nobody has read, cut off from network, files and other processes.
+"""The command that starts a script of the standard library in a bubblewrap sandbox.
 
-A script of its own that needs only the standard library: ``python -I -S sandbox.py FD`` reads a
-JSON request from its standard input and writes JSON lines to the file descriptor. It says
-``isolated`` only after every wall stands, and ``refused`` if one of them cannot be built.
-
-It guards against accidents: endless loops, deleted files, programs that download. A program that
-looks for its judge within its own process could still claim to have passed.
+The sandbox holds the Python interpreter and its libraries, read-only, and an empty ``/tmp``. A
+seccomp filter allows one process only, so the limit on its memory is a limit on everything that
+runs there.
 """
 
 from __future__ import annotations
 
-import ctypes
-import json
-import os
-import resource
-import signal
+import functools
+import platform
+import shutil
+import struct
 import sys
-from typing import Any
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
 
-# Linux: sched.h, mount.h. The number of mount_setattr is the same on all architectures.
-_NEW_NAMESPACES = 0x10000000 | 0x40000000 | 0x00020000 | 0x08000000 | 0x20000000 | 0x04000000
-_MOUNT_SETATTR, _AT_RECURSIVE, _READ_ONLY, _MAKE_PRIVATE = 442, 0x8000, 0x1, 1 << 18
-_AT_FDCWD = -100
-_STARTS_PROCESSES = (
-    "os.fork",
-    "os.forkpty",
-    "os.posix_spawn",
-    "os.exec",
-    "os.system",
-    "subprocess.Popen",
+from sweeper.errors import RunError
+
+INSTALL = (
+    "Install bubblewrap (apt install bubblewrap, dnf install bubblewrap) on Linux with user "
+    "namespaces allowed, or leave --run-generated-code out."
 )
-_TOO_LATE = (signal.SIGALRM, signal.SIGXCPU)
+_SCRIPT = "/script.py"
+# The user and group that Linux distributions call nobody.
+_NOBODY = "65534"
+
+# Refused system calls, by their numbers on x86_64 and aarch64 (asm/unistd_64.h,
+# asm-generic/unistd.h). x86_64 alone has fork and vfork.
+_REFUSED = {
+    "x86_64": {"fork": 57, "vfork": 58, "unshare": 272, "setns": 308, "shmget": 29}
+    | {"memfd_create": 319, "memfd_secret": 447, "io_uring_setup": 425}
+    | {"add_key": 248, "request_key": 249, "keyctl": 250, "ptrace": 101},
+    "aarch64": {"unshare": 97, "setns": 268, "shmget": 194}
+    | {"memfd_create": 279, "memfd_secret": 447, "io_uring_setup": 425}
+    | {"add_key": 217, "request_key": 218, "keyctl": 219, "ptrace": 117},
+}
+_CLONE = {"x86_64": 56, "aarch64": 220}
+_CLONE3 = 435
+_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
+_X32 = 0x40000000  # numbers from here on are the second ABI of x86_64
+_CLONE_THREAD = 0x00010000
+# linux/bpf_common.h and linux/seccomp.h
+_LOAD, _EQUAL, _AT_LEAST, _HAS_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _EPERM, _ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
+_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
 
 
-class _MountAttributes(ctypes.Structure):
-    _fields_ = (
-        ("attr_set", ctypes.c_uint64),
-        ("attr_clr", ctypes.c_uint64),
-        ("propagation", ctypes.c_uint64),
-        ("userns_fd", ctypes.c_uint64),
-    )
-
-
-def _checked(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def isolate(folder: str, file_mib: int) -> None:
-    """Leave this process without network, and with one small folder that it may write to.
+def command(script: Path, arguments: list[str], *, tmp_bytes: int, filter_fd: int) -> list[str]:
+    """A command line that runs a script in a sandbox of its own.
 
     Args:
-        folder: Becomes empty, and the only place to write to; its content goes with the process.
-        file_mib: How much fits in there.
+        script: Python source that needs only the standard library.
+        arguments: Its arguments.
+        tmp_bytes: How much fits in ``/tmp``, the only folder that can be written to.
+        filter_fd: An inherited file descriptor to read ``system_call_filter()`` from.
 
     Raises:
-        OSError: The kernel does not let this user build one of the walls.
+        RunError: bubblewrap is not installed.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    uid, gid = os.getuid(), os.getgid()
-    _checked(libc.unshare(_NEW_NAMESPACES), "new namespaces")
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{uid} {uid} 1")
-    _write("/proc/self/gid_map", f"{gid} {gid} 1")
-    attributes = _MountAttributes(_READ_ONLY, 0, _MAKE_PRIVATE, 0)
-    size = ctypes.sizeof(attributes)
-    _checked(
-        libc.syscall(
-            _MOUNT_SETATTR, _AT_FDCWD, b"/", _AT_RECURSIVE, ctypes.byref(attributes), size
-        ),
-        "read-only files",
-    )
-    options = f"size={file_mib}m,mode=700".encode()
-    for place in (folder, "/proc"):
-        _checked(libc.mount(b"tmpfs", place.encode(), b"tmpfs", 0, options), f"cover {place}")
-    os.chdir(folder)
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise RunError(
+            "code that a model wrote cannot be run safely here, so it was not run",
+            why="bubblewrap (the command bwrap) is not installed.",
+            fix=INSTALL,
+        )
+    return [
+        bwrap,
+        *("--unshare-user", "--unshare-all", "--uid", _NOBODY, "--gid", _NOBODY),
+        *("--cap-drop", "ALL", "--new-session", "--die-with-parent", "--hostname", "sandbox"),
+        # A fixed seed of hashes gives a program the same result every time.
+        *("--clearenv", "--setenv", "PYTHONHASHSEED", "0"),
+        *_interpreter(),
+        *("--ro-bind", str(script), _SCRIPT),
+        # Files of root in /proc/sys can be written without capabilities where sweeper runs as root.
+        *("--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
+        *("--size", str(tmp_bytes), "--tmpfs", "/tmp", "--chdir", "/tmp"),
+        *("--remount-ro", "/", "--seccomp", str(filter_fd)),
+        *("--", str(_python()), "-s", "-S", "-P", "-B", _SCRIPT, *arguments),
+    ]
 
 
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
+def _python() -> Path:
+    """The interpreter itself: a virtual environment only links to it."""
+    return Path(getattr(sys, "_base_executable", sys.executable)).resolve()
 
 
-def limit(memory_mib: int, seconds: float, file_mib: int) -> None:
-    """Bound what this process and each of its children may use."""
-    mib, cpu = 1 << 20, int(seconds) + 1
-    bounds = {
-        resource.RLIMIT_AS: (memory_mib * mib, memory_mib * mib),
-        # First the signal that says why, then the one that cannot be ignored.
-        resource.RLIMIT_CPU: (cpu, cpu + 1),
-        resource.RLIMIT_FSIZE: (file_mib * mib, file_mib * mib),
-        resource.RLIMIT_NOFILE: (64, 64),
-        resource.RLIMIT_CORE: (0, 0),
-        resource.RLIMIT_NPROC: (16, 16),
-    }
-    for kind, bound in bounds.items():
-        resource.setrlimit(kind, bound)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+@functools.cache
+def _interpreter() -> tuple[str, ...]:
+    """Binds of the interpreter, the standard library and the system's shared libraries."""
+    standard = Path(sysconfig.get_path("stdlib"))
+    system = [Path(name) for name in ("/usr/lib", "/usr/lib64", "/lib", "/lib64")]
+    wanted = [*system, Path("/etc/ld.so.cache"), _python(), *_own_libraries(), standard]
+    options: list[str] = []
+    for path in wanted:
+        if path in system and path.is_symlink():
+            options += ["--symlink", str(path.readlink()), str(path)]
+        elif path.exists() and not any(folder in path.parents for folder in system):
+            options += ["--ro-bind", str(path), str(path)]
+    # Programs get the standard library alone, wherever sweeper runs.
+    for name in ("site-packages", "dist-packages"):
+        if (standard / name).is_dir():
+            options += ["--tmpfs", str(standard / name), "--remount-ro", str(standard / name)]
+    return tuple(options)
 
 
-def _no_processes(event: str, _: tuple[Any, ...]) -> None:
-    # The kernel's bound on processes does not hold for root.
-    if event in _STARTS_PROCESSES:
-        raise PermissionError(f"{event} is not allowed here")
+def _own_libraries() -> Iterator[Path]:
+    """libpython, where the interpreter does not come from the system."""
+    folder = Path(sys.base_prefix) / "lib"
+    if sys.base_prefix != "/usr":
+        yield from sorted(folder.glob("*.so*"))
 
 
-def _run(request: dict[str, Any], say: Any) -> None:
-    """Run the parts one after the other; they share one namespace, as one program would."""
-    sys.addaudithook(_no_processes)
-    names: dict[str, Any] = {"__name__": "__main__"}
-    try:
-        for part in request["parts"]:
-            exec(compile(part, "<program>", "exec"), names)
-    except MemoryError:
-        say(outcome="memory", detail="MemoryError")
-    except BaseException as error:  # noqa: BLE001 - whatever the program raises is its outcome
-        detail = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        say(outcome="failed", detail=detail)
-    else:
-        say(outcome="passed", detail="")
+def system_call_filter() -> bytes:
+    """A seccomp program: threads but no processes, and no memory that ``RLIMIT_AS`` leaves out.
 
+    It also refuses new namespaces, in which a program would have all capabilities, the kernel's
+    keyrings, which no namespace separates, and tracing.
 
-def main() -> int:
-    """Read the request, build the walls, run the program in a first process of its own."""
-    channel = os.fdopen(int(sys.argv[1]), "w", buffering=1)
-    request = json.loads(sys.stdin.read())
-
-    def say(**fields: str) -> None:
-        channel.write(json.dumps(fields) + "\n")
-        channel.flush()
-
-    try:
-        isolate(request["folder"], request["file_mib"])
-    except OSError as error:
-        say(outcome="refused", detail=str(error))
-        return 0
-    # The first process of a process namespace takes all others with it when it ends, and is the
-    # only one that signals do not stop; the program is the second.
-    if (first := os.fork()) == 0:
-        _guard(request, say)
-        os._exit(0)
-    os.waitpid(first, 0)
-    return 0
-
-
-def _guard(request: dict[str, Any], say: Any) -> None:
-    """Run the program in a process of its own, and say so if it was stopped in time."""
-    program = os.fork()
-    if program == 0:
-        limit(request["memory_mib"], request["seconds"], request["file_mib"])
-        say(outcome="isolated", detail="")
-        _run(request, say)
-        os._exit(0)
-    status = os.waitpid(program, 0)[1]
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _TOO_LATE:
-        say(outcome="timeout", detail=f"not done after {request['seconds']:g} s")
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    Raises:
+        RunError: The numbers of system calls on this processor are not known here.
+    """
+    machine = platform.machine()
+    if machine not in _REFUSED:
+        raise RunError(
+            "code that a model wrote cannot be run safely here, so it was not run",
+            why=f"The sandbox knows x86_64 and aarch64, and this is {machine}.",
+            fix="Leave --run-generated-code out, or run it on such a machine.",
+        )
+    steps = [
+        (_LOAD, 0, 0, _ARCHITECTURE_AT),
+        (_EQUAL, 1, 0, _ARCHITECTURE[machine]),
+        (_RETURN, 0, 0, _EPERM),
+        (_LOAD, 0, 0, _NUMBER_AT),
+        (_AT_LEAST, 0, 1, _X32),
+        (_RETURN, 0, 0, _EPERM),
+    ]
+    for number in _REFUSED[machine].values():
+        steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _EPERM)]
+    steps += [
+        # Its arguments are behind a pointer; the C library falls back on clone.
+        (_EQUAL, 0, 1, _CLONE3),
+        (_RETURN, 0, 0, _ENOSYS),
+        (_EQUAL, 0, 3, _CLONE[machine]),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
+        (_HAS_BIT, 1, 0, _CLONE_THREAD),
+        (_RETURN, 0, 0, _EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)

@@ -1,4 +1,4 @@
-"""The metric of code tasks in lm-eval's task YAML: programs run against their tests in the sandbox.
+"""The metric of code tasks in lm-eval's task YAML: programs run against their tests in a sandbox.
 
 It takes the place of ``code_eval``, which lm-eval's own code tasks download and run unconfined::
 

@@ -11,7 +11,7 @@ import inspect
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -267,10 +267,7 @@ def _require_sandbox(
             )
         )
     elif writing and (refused := can_isolate()) is not None:
-        fix = "Leave the suite's code tasks out, or run it where user namespaces are allowed."
-        problems.append(
-            Problem("this machine cannot run unread code safely", refused, fix, str(path))
-        )
+        problems.append(replace(refused, where=str(path)))
     if problems:
         raise SpecError(problems)
 

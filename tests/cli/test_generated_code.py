@@ -1,15 +1,19 @@
 """Code that a model wrote is run with permission and behind walls, or the sweep is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from sweeper.cli.commands import run_steps
-from sweeper.errors import SpecError
+from sweeper.errors import Problem, SpecError
 from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec, Spec
+
+REFUSED = Problem("not run", "bubblewrap is not installed", "Install bubblewrap.")
 
 
 def test_a_sweep_is_refused_where_programs_cannot_be_cut_off(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_steps, "can_isolate", lambda: "user namespaces are not allowed")
+    monkeypatch.setattr(run_steps, "can_isolate", lambda: REFUSED)
     spec = Spec(
         task="code",
         models=(ModelSpec(id="packaged:smollm2"),),
@@ -19,6 +23,5 @@ def test_a_sweep_is_refused_where_programs_cannot_be_cut_off(monkeypatch, tmp_pa
     with pytest.raises(SpecError) as raised:
         run_steps.prepare(spec, check_model=False, quiet=True)
     (problem,) = raised.value.problems
-    assert problem.why == "user namespaces are not allowed"
-    assert problem.where == "--run-generated-code"
+    assert problem == replace(REFUSED, where="--run-generated-code")
     assert not list(tmp_path.iterdir())

@@ -25,6 +25,7 @@ import typer
 
 from sweeper import cache
 from sweeper.cli.views.console import out
+from sweeper.evaluation.code_execution import can_isolate
 from sweeper.extras import RUNS, TRAINING, install_command, missing
 from sweeper.facts.machine.detect import processor
 
@@ -60,6 +61,7 @@ def examine(python: str = sys.executable) -> Iterator[Check]:
     yield from training(python)
     yield search_and_reports()
     yield _package("Ray", "ray", "--executor ray")
+    yield sandbox()
     yield hub_access()
     yield disk(Path("runs"), "disk for runs")
     yield disk(cache.home(), "disk for caches")
@@ -123,6 +125,16 @@ def _package(name: str, module: str, needed_for: str) -> Check:
     except (ImportError, OSError) as error:
         return Check(name, "does not work", str(error).splitlines()[0], fix)
     return Check(name, "works", f"{module} {metadata.version(module)}")
+
+
+def sandbox() -> Check:
+    """Whether code that a model wrote can be run against tests."""
+    name, refused = "generated code", can_isolate()
+    if refused is None:
+        return Check(name, "works", "in a bubblewrap sandbox, with --run-generated-code")
+    installed = shutil.which("bwrap") is not None
+    state: State = "does not work" if installed else "not installed"
+    return Check(name, state, refused.why, refused.fix)
 
 
 def hub_access() -> Check:

@@ -11,7 +11,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import typer
@@ -119,14 +119,8 @@ def prepare(
             "no data is given", "A sweep trains on real examples.", "Name a file.", "--data"
         )
         raise SpecError([problem])
-    if spec.evaluation.run_generated_code and (why := can_isolate()) is not None:
-        problem = Problem(
-            "code that a model wrote cannot be run safely here, so it is not run",
-            why,
-            "Leave out --run-generated-code, or run on Linux with user namespaces allowed.",
-            "--run-generated-code",
-        )
-        raise SpecError([problem])
+    if spec.evaluation.run_generated_code and (refused := can_isolate()) is not None:
+        raise SpecError([replace(refused, where="--run-generated-code")])
     suite: SuiteFacts | None = None
     if spec.evaluation.suite is not None:
         permitted = spec.evaluation.run_generated_code

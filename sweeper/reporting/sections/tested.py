@@ -115,7 +115,8 @@ def _note(models: tuple[TestedModel, ...]) -> str:
             f"written greedily by one training, at most {wrote[0].most_tokens} tokens each."
         )
     if any(name.startswith("pass@") for one in wrote for name in one.metrics):
-        note += " pass@k: programs were run against the tests in the data, without network."
+        note += " pass@k: programs were run against the tests in the data, without network. "
+        note += "Where tests compare two objects of a program's own class, the program decides."
     return note
 
 

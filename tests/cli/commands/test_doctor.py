@@ -111,6 +111,20 @@ def test_a_full_or_foreign_disk_and_too_little_memory_stop_training(
     assert doctor.memory().state == "does not work"
 
 
+def test_the_sandbox_is_tried_and_what_it_lacks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert doctor.sandbox().state == "works"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    missing = doctor.sandbox()
+    assert (missing.state, missing.needed) == ("not installed", False)
+    assert "apt install bubblewrap" in missing.fix
+    python(tmp_path, "echo no namespaces >&2; exit 1")
+    (tmp_path / "python").rename(tmp_path / "bwrap")
+    assert doctor.sandbox().state == "does not work"
+    assert doctor.sandbox().detail == "no namespaces"
+
+
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     check = doctor._package("Ray", "ray", "--executor ray")
