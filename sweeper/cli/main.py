@@ -15,6 +15,12 @@ import typer
 from sweeper import __version__
 from sweeper.errors import SweeperError
 
+_NO_MEMORY = (
+    "the memory of this machine ran out\n"
+    "  Close other programs, give fewer rows (data.max_rows), or use a machine with more memory."
+)
+_TOO_DEEP = "a file is nested too deeply\n  Check the files that the command names or writes."
+
 app = typer.Typer(
     name="sweeper",
     no_args_is_help=True,
@@ -79,6 +85,10 @@ def main() -> None:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except (MemoryError, RecursionError) as error:
+        deep = isinstance(error, RecursionError)
+        print(f"error: {_TOO_DEEP if deep else _NO_MEMORY}", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:
         # The reader of our output went away (say, `| head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
