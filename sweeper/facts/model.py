@@ -16,6 +16,7 @@ from sweeper.errors import ModelError, Problem
 from sweeper.facts import catalogue
 from sweeper.facts.architecture import Config, architecture
 from sweeper.facts.catalogue import Entry
+from sweeper.facts.folder_check import damage
 from sweeper.facts.hub import cached_snapshot, is_hub_id
 from sweeper.facts.modelfolder import (
     has_chat_template,
@@ -88,6 +89,10 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
             fix="Save the model again with save_pretrained().",
             where=facts.folder or facts.id,
         )
+    if facts.source in ("local", "hub") and facts.folder is not None:
+        problem = damage(Path(facts.folder), facts.trust_remote_code)
+        if problem is not None:
+            return problem
     if needs_download(ModelSpec(id=facts.id, revision=facts.revision)):
         answer = _fetch(ModelSpec(id=facts.id, revision=facts.revision))
         if isinstance(answer, Problem):
