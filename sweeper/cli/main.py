@@ -14,6 +14,7 @@ import typer
 
 from sweeper import __version__
 from sweeper.errors import SweeperError
+from sweeper.visible import shortened, visible
 
 _NO_MEMORY = (
     "the memory of this machine ran out\n"
@@ -83,7 +84,7 @@ def main() -> None:
         app()
     except SweeperError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            print(f"error: {visible(shortened(str(problem)))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (MemoryError, RecursionError) as error:
         deep = isinstance(error, RecursionError)
