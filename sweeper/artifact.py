@@ -52,9 +52,10 @@ class Artifact(Record):
         name = cls.__name__
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else error
             raise UsageError(
-                f"this is not a {name} in JSON ({error})",
+                f"this is not a {name} in JSON ({reason})",
                 fix="The file was edited or damaged; run the stage that writes it again.",
                 where=where,
             ) from error
@@ -68,7 +69,14 @@ class Artifact(Record):
                 fix="Upgrade sweeper, or use the version that wrote it.",
                 where=where,
             )
-        fields = {**cls.upgrade(fields), "schema_version": cls.VERSION}
+        try:
+            fields = {**cls.upgrade(fields), "schema_version": cls.VERSION}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{name} of version {version} does not hold what it should",
+                fix="The file was edited or damaged; run the stage that writes it again.",
+                where=where,
+            ) from error
         try:
             return cls.model_validate(fields)
         except ValidationError as error:

@@ -24,7 +24,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,8 +158,10 @@ class RunFolder:
                     "or choose another --name.",
                     where=str(self.path),
                 ) from error
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
+            # Who holds it is for people to read; the lock holds on a full disk as well.
+            with suppress(OSError):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
             yield
         finally:
             os.close(handle)

@@ -32,6 +32,13 @@ _Loader.add_implicit_resolver(
 )
 
 
+MOST_LEVELS = 50
+"""No file of this project has more than eight."""
+
+MOST_VALUES = 100_000
+"""Beyond any file that people write: no file of this project has more than 8,000."""
+
+
 @dataclass
 class Document:
     """One YAML file as plain data, with the line of every key and list item.
@@ -42,6 +49,7 @@ class Document:
         lines: From the path of a value (``("data", "path")``) to its 1-based line.
         problems: Duplicate keys and tags that were refused.
         included: From the path of a value that another file holds to that file and its path there.
+        values: How many values were built, aliases counted each time.
     """
 
     name: str
@@ -49,6 +57,7 @@ class Document:
     lines: dict[Path_, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     included: dict[Path_, tuple[Document, Path_]] = field(default_factory=dict)
+    values: int = 0
 
     @property
     def stem(self) -> str:
@@ -128,12 +137,32 @@ def parse(text: str, name: str) -> Document:
         ) from error
     except yaml.YAMLError as error:
         raise UsageError(f"this is not YAML: {error}", where=name) from error
+    except ValueError as error:  # a date or number that does not exist, as a key
+        raise UsageError(f"this is not YAML: {error}", where=name) from error
     finally:
         loader.dispose()
     return document
 
 
+def _refused(place: yaml.Node, name: str, what: str) -> UsageError:
+    return UsageError(
+        what,
+        why="Files for sweeper are a few levels deep, and an alias stands for a short value.",
+        fix="Write the values out.",
+        where=f"{name}:{place.start_mark.line + 1}",
+    )
+
+
 def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any:
+    document.values += 1
+    # An alias is the node that it names: nested aliases multiply, one to itself never ends.
+    # libyaml itself refuses what is nested more than 1,000 levels deep.
+    if len(path) > MOST_LEVELS:
+        what = f"nested more than {MOST_LEVELS} levels deep, or an alias that holds itself"
+        raise _refused(node, document.name, what)
+    if document.values > MOST_VALUES:
+        what = f"more than {MOST_VALUES:,} values; an alias counts as all that it stands for"
+        raise _refused(node, document.name, what)
     document.lines.setdefault(path, node.start_mark.line + 1)
     if not str(node.tag).startswith("tag:yaml.org,2002:") or "python/" in node.tag:
         document.problems.append(
@@ -162,6 +191,8 @@ def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any
 def _mapping(loader: Any, node: yaml.MappingNode, path: Path_, document: Document) -> Any:
     result: dict[Any, Any] = {}
     for key_node, value_node in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise _refused(key_node, document.name, "a key must be a single value")
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str | int | float | bool):
             key = str(key)

@@ -14,6 +14,13 @@ import typer
 
 from sweeper import __version__
 from sweeper.errors import SweeperError
+from sweeper.visible import shortened, visible
+
+_NO_MEMORY = (
+    "the memory of this machine ran out\n"
+    "  Close other programs, give fewer rows (data.max_rows), or use a machine with more memory."
+)
+_TOO_DEEP = "a file is nested too deeply\n  Check the files that the command names or writes."
 
 app = typer.Typer(
     name="sweeper",
@@ -77,8 +84,12 @@ def main() -> None:
         app()
     except SweeperError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            print(f"error: {visible(shortened(str(problem)))}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except (MemoryError, RecursionError) as error:
+        deep = isinstance(error, RecursionError)
+        print(f"error: {_TOO_DEEP if deep else _NO_MEMORY}", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:
         # The reader of our output went away (say, `| head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,6 +11,9 @@ from sweeper.data.problems import Problems, listing
 
 Parts = Mapping[Split, Iterable[Example]]
 
+MOST_CLASSES = 10_000
+"""Common practice: more classes than that are ranked by retrieval, not by a last layer."""
+
 
 def check_labels(parts: Parts, name: str) -> None:
     """Check the classes of a classification, before anything is split.
@@ -31,6 +34,13 @@ def check_labels(parts: Parts, name: str) -> None:
         problems.add(
             f"{len(rows)} different labels in {rows.total()} rows",
             why="A class needs at least two rows, and most need many more.",
+            fix="Is this column a label? If it is free text, use the task instruction.",
+            where=name,
+        )
+    elif len(rows) > MOST_CLASSES:
+        problems.add(
+            f"{len(rows):,} different labels",
+            why=f"Plans, tables and the model's last layer are made for {MOST_CLASSES:,} at most.",
             fix="Is this column a label? If it is free text, use the task instruction.",
             where=name,
         )

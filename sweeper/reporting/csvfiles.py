@@ -10,8 +10,9 @@ import io
 from collections.abc import Iterable, Sequence
 
 from sweeper.findings.record import Findings, TrialRow
+from sweeper.visible import visible
 
-_FORMULA = ("=", "+", "-", "@")
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 _FIXED = (
     "trial",
     "strategy",
@@ -138,6 +139,9 @@ def harmless(value: object) -> object:
     """
     if value is None:
         return ""
-    if isinstance(value, str) and value.lstrip("\t\r\n ").startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    # Spreadsheets skip white space and invisible characters before a formula.
+    seen = "".join(char for char in value if char.isprintable() and not char.isspace())
+    text = visible(value)
+    return f"'{text}" if seen.startswith(_FORMULA) else text

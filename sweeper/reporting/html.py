@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from sweeper import resources
 from sweeper.reporting.blocks import Cell, Column, Page, Row, Table
 from sweeper.reporting.charts.draw import drawn
+from sweeper.visible import visible
 
 
 def render(page: Page) -> str:
@@ -57,6 +58,7 @@ def _environment(folder: Path) -> Environment:
         loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -65,6 +67,10 @@ def _environment(folder: Path) -> Environment:
     environment.filters["row_attributes"] = _row_attributes
     environment.filters["cell_attributes"] = _cell_attributes
     return environment
+
+
+def _shown(value: object) -> object:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _paired(columns: tuple[Column, ...], cells: tuple[Cell, ...]) -> Iterable[tuple[Column, Cell]]:
@@ -90,5 +96,5 @@ def _cell_attributes(cell: Cell, column: Column) -> Markup:
 
 
 def _attributes(values: dict[str, str]) -> Markup:
-    pairs = (f' {name}="{escape(value)}"' for name, value in values.items() if value)
+    pairs = (f' {name}="{escape(visible(value))}"' for name, value in values.items() if value)
     return Markup("".join(pairs))

@@ -15,6 +15,7 @@ from sweeper.reporting.page import banner
 from sweeper.reporting.sections.forgetting import forgetting_sentence
 from sweeper.reporting.sections.search import search_sentence
 from sweeper.reporting.sections.strategies import share_sentence
+from sweeper.visible import visible
 
 LINES = 60
 _ROWS = 8
@@ -42,7 +43,7 @@ def markdown(report: Report) -> str:
 
 def plain(text: str) -> str:
     """Text that no Markdown renderer takes for markup, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\1", visible(" ".join(text.split())))
 
 
 def _marker(name: str) -> str:
@@ -81,4 +82,5 @@ def _limits(limits: tuple[Limitation, ...]) -> list[str]:
 
 def _again(report: Report) -> list[str]:
     command = report.findings.reproduction.command.replace("`", "")
+    command = visible(" ".join(command.split()))
     return [f"Again: `{command}`. The whole report is `report.html`."]

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from rich.console import Console
+from rich.text import Text
+
+from sweeper.visible import visible
+
+
+class _Visible(Console):
+    """A console on which texts of strangers send nothing to the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        """The text as rich renders it, with what cannot be seen written out."""
+        return super().render_str(visible(text), **options)
 
 
 def out() -> Console:
@@ -30,7 +42,7 @@ def _console(*, stderr: bool) -> Console:
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     terminal = stream.isatty()
     colour = not plain and (terminal or bool(os.environ.get("FORCE_COLOR")))
-    return Console(
+    return _Visible(
         stderr=stderr,
         highlight=False,
         no_color=not colour,

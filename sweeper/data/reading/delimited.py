@@ -144,11 +144,11 @@ def _is_number(cell: str) -> bool:
 
 
 def _unique(header: list[str]) -> list[str]:
-    names: list[str] = []
+    names: dict[str, None] = {}
     for number, cell in enumerate(header, start=1):
         name = cell.strip() or f"column_{number}"
-        names.append(name if name not in names else f"{name}_{number}")
-    return names
+        names[f"{name}_{number}" if name in names else name] = None
+    return list(names)
 
 
 def _rows(

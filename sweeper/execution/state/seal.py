@@ -52,10 +52,10 @@ def _item_losses(folder: Path) -> Losses:
     path = folder / attempts.ITEM_LOSSES
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not kept, or damaged: its items cannot be paired
-        return np.empty(0)
-    losses = np.asarray(kept["losses"], dtype=float)
-    return weighted(losses, kept["weights"]) if kept.get("weights") else losses
+        losses = np.asarray(kept["losses"], dtype=float)
+        return weighted(losses, kept["weights"]) if kept.get("weights") else losses
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return np.empty(0)  # not kept, or damaged: its items cannot be paired
 
 
 def open_seal(

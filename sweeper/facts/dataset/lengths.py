@@ -33,8 +33,8 @@ on descriptions with their Python code (MBPP, HumanEval)."""
 Count = Callable[[Sequence[str]], list[int]]
 """Texts to their numbers of tokens, without special tokens."""
 
-Write = Callable[[Sequence[Message]], str]
-"""A conversation as the model reads it."""
+Write = Callable[[Sequence[Sequence[Message]]], list[str]]
+"""Conversations as the model reads them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Ruler:
 
     Args:
         count: Counts tokens.
-        write: Writes a conversation as the model reads it.
+        write: Writes conversations as the model reads them.
         special: Tokens that the tokenizer adds to a text that is not a conversation.
         how: In words, for the report.
         measured: A tokenizer counts; otherwise it is an estimate.
@@ -101,8 +101,8 @@ def _tokenizer(path: Path) -> Tokenizer | None:
     return tokenizer
 
 
-def _joined(messages: Sequence[Message]) -> str:
-    return "\n".join(message.content for message in messages)
+def _joined(conversations: Sequence[Sequence[Message]]) -> list[str]:
+    return ["\n".join(message.content for message in one) for one in conversations]
 
 
 def lengths(dataset: Dataset, ruler: Ruler) -> LengthFacts:
@@ -139,7 +139,9 @@ def sample_of(dataset: Dataset) -> list[Example]:
 
 
 def _whole(examples: Sequence[Example], ruler: Ruler) -> list[int]:
-    texts = [ruler.write(e.messages) if e.messages else e.text for e in examples]
+    conversations = [e.messages for e in examples if e.messages]
+    written = iter(ruler.write(conversations) if conversations else ())
+    texts = [next(written) if e.messages else e.text for e in examples]
     counts = ruler.count(texts)
     return [
         count + (0 if example.messages else ruler.special)

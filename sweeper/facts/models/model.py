@@ -13,6 +13,7 @@ from typing import Literal
 from huggingface_hub import constants
 
 from sweeper.errors import ModelError, Problem
+from sweeper.facts.folder_check import damage
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import Config, architecture
 from sweeper.facts.models.catalogue import Entry
@@ -101,6 +102,10 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
             fix="Save the model again with save_pretrained().",
             where=facts.folder or facts.id,
         )
+    if facts.source in ("local", "hub") and facts.folder is not None:
+        problem = damage(Path(facts.folder), facts.trust_remote_code)
+        if problem is not None:
+            return problem
     if needs_download(ModelSpec(id=facts.id, revision=facts.revision)):
         answer = _fetch(ModelSpec(id=facts.id, revision=facts.revision))
         if isinstance(answer, Problem):

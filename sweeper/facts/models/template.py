@@ -7,17 +7,29 @@ is a conversation to measure, since jinja2 costs start-up.
 from __future__ import annotations
 
 import json
+import resource
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from sweeper.child_process import NoAnswer, ask
 from sweeper.data.examples import Message
+from sweeper.errors import ModelError
 
-Writer = Callable[[Sequence[Message]], str]
+Writer = Callable[[Sequence[Sequence[Message]]], list[str]]
+"""Conversations to texts."""
+
+MOST_SECONDS = 30
+"""What a plan may wait for."""
+
+MOST_BYTES = 2 * 2**30
+MOST_CHARACTERS = 100_000_000
+"""Fifty times the characters that are measured at most."""
 
 FALLBACK = (
     "{{ bos_token }}{% for message in messages %}{% if message.role == 'assistant' %}"
@@ -30,10 +42,33 @@ FALLBACK = (
 def writer(folder: Path) -> tuple[Writer, bool]:
     """How the model in this folder writes conversations, and whether that is its own template.
 
-    A conversation that the template refuses is measured as its turns, one after the other.
+    A conversation that the template refuses is measured as its turns, one after the other. A
+    template is a program of strangers: it is rendered in a process with limits of its own.
     """
+    source = _source(folder, _read(folder / "tokenizer_config.json"))
+
+    def write(conversations: Sequence[Sequence[Message]]) -> list[str]:
+        turns = [[(turn.role, turn.content) for turn in one] for one in conversations]
+        question = json.dumps({"folder": str(folder), "conversations": turns})
+        try:
+            texts: list[str] = json.loads(
+                ask("sweeper.facts.models.template", question, seconds=MOST_SECONDS, threads=1)
+            )
+        except NoAnswer as error:
+            raise ModelError(
+                f"the model's chat template cannot be rendered: {error}",
+                why=f"Templates have {MOST_SECONDS} s and {MOST_BYTES // 2**30} GiB of memory.",
+                fix="Repair or remove chat_template in the folder, or take another model.",
+                where=str(folder),
+            ) from error
+        return texts
+
+    return write, source is not None
+
+
+def _template(folder: Path) -> Template | None:
+    """None where the template is not one."""
     settings = _read(folder / "tokenizer_config.json")
-    source = _source(folder, settings)
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
@@ -45,18 +80,33 @@ def writer(folder: Path) -> tuple[Writer, bool]:
         eos_token=_token(settings.get("eos_token")),
     )
     try:
-        template = environment.from_string(source or FALLBACK)
+        return environment.from_string(_source(folder, settings) or FALLBACK)
     except TemplateError:
-        return _plain, False
+        return None
 
-    def write(messages: Sequence[Message]) -> str:
-        turns = [{"role": turn.role, "content": turn.content} for turn in messages]
-        try:
-            return template.render(messages=turns, add_generation_prompt=False)
-        except (TemplateError, TypeError, ValueError):
-            return _plain(messages)
 
-    return write, source is not None
+def _answer(question: str) -> str:
+    """What ``writer`` asks its process for."""
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+    asked = json.loads(question)
+    template = _template(Path(asked["folder"]))
+    texts: list[str] = []
+    characters = 0
+    for turns in asked["conversations"]:
+        messages = [Message(role, content) for role, content in turns]
+        texts.append(_rendered(template, messages) if template else _plain(messages))
+        characters += len(texts[-1])
+        if characters > MOST_CHARACTERS:
+            raise MemoryError(f"it writes more than {MOST_CHARACTERS:,} characters")
+    return json.dumps(texts)
+
+
+def _rendered(template: Template, messages: Sequence[Message]) -> str:
+    turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+    try:
+        return template.render(messages=turns, add_generation_prompt=False)
+    except (TemplateError, TypeError, ValueError):
+        return _plain(messages)
 
 
 def _plain(messages: Sequence[Message]) -> str:
@@ -88,6 +138,10 @@ def _token(value: object) -> str:
 def _read(path: Path) -> dict[str, object]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}
+
+
+if __name__ == "__main__":
+    print(_answer(sys.stdin.read()))

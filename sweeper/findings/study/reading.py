@@ -218,6 +218,6 @@ def _text(path: Path) -> str:
 def _mapping(text: str) -> Mapping[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

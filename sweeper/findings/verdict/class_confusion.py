@@ -8,6 +8,7 @@ from sweeper.findings.record import ClassFindings, ClassRow
 from sweeper.findings.redaction import clean
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.scores import entries, model_title
+from sweeper.visible import LABEL_CHARACTERS, shortened
 
 
 def class_findings(run: RunFiles, name: str) -> ClassFindings | None:
@@ -33,7 +34,13 @@ def class_findings(run: RunFiles, name: str) -> ClassFindings | None:
         items[true] += count
         chosen[said] += count
     rows = tuple(
-        _row(clean(label.label), label.rows, items[n], chosen[n], right.get(n, 0))
+        _row(
+            shortened(clean(label.label), LABEL_CHARACTERS),
+            label.rows,
+            items[n],
+            chosen[n],
+            right.get(n, 0),
+        )
         for n, label in enumerate(labels)
     )
     return ClassFindings(name=name, title=model_title(run, name), classes=rows, confusion=pairs)

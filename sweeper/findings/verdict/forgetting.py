@@ -132,7 +132,7 @@ def _paired_file(folder: Path, name: str | None) -> Estimate | None:
         tuned = Scores.of([fields["losses"]], weights=weights)
         base = Scores.of([fields["base_losses"]], trained=False, weights=weights)
         return paired_difference(tuned, base)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

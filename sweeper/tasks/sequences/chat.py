@@ -155,7 +155,7 @@ class Chat:
                 tokenize=False,
                 add_generation_prompt=open_turn,
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise DataError(
                 f"the model's chat template refuses a conversation: {error}",
                 why=f"Its turns are: {', '.join(turn.role for turn in turns)}.",

@@ -135,7 +135,7 @@ def _gguf_file(name: str) -> Path:
 def _is_current(folder: Path, source: Path) -> bool:
     try:
         recorded = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return bool(recorded == _record(source))
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from safetensors.numpy import save_file
 
 from sweeper.data.general import SelfSampling
 from sweeper.errors import ModelError
@@ -76,7 +77,7 @@ def test_weights_must_be_safetensors_to_be_trained(tmp_path):
     folder = a_folder(tmp_path / "model", **{"pytorch_model.bin": "pickle"})
     with pytest.raises(ModelError, match="no weights in safetensors format"):
         must_be_trainable(ModelSpec(id=str(folder)))
-    (folder / "model.safetensors").write_text("weights")
+    save_file({}, folder / "model.safetensors")
     must_be_trainable(ModelSpec(id=str(folder)))
 
 
@@ -183,7 +184,7 @@ def test_a_cached_model_is_found_and_its_revision_pinned(tmp_path):
     found = facts("acme/tiny")
     assert (found.source, found.revision, found.folder) == ("hub", "c0ffee", str(folder))
     assert "switched off" in why_not_trainable(found).what
-    (folder / "model.safetensors").write_text("weights")
+    save_file({}, folder / "model.safetensors")
     assert why_not_trainable(found) is None
     assert model_folder("acme/tiny") == folder
     assert model_folder("acme/tiny", "c0ffee") == folder

@@ -1,0 +1,113 @@
+"""The bytes of one data file, unpacked, and never more of them than memory holds.
+
+Only regular files are read: a pipe may never answer, and a device may never end.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import resource
+import stat
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import psutil
+
+from sweeper import units
+from sweeper.errors import DataError
+
+COPIES = 9
+"""How many times its own size a file takes in memory on its way to examples. Measured with 200,000
+rows of 250 characters: 8.3 times as CSV, 6.2 times as JSON Lines."""
+
+CHUNK_BYTES = 2**20
+
+
+def read_bytes(path: Path) -> bytes:
+    """The unpacked content of a file.
+
+    Raises:
+        DataError: It cannot be read or unpacked, is no regular file, or is too large for the
+            memory that is free.
+    """
+    limit = most_bytes()
+    try:
+        # Opening a pipe waits for a writer, unless it is asked not to.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            _must_be_regular(os.fstat(handle), path)
+            if path.name.lower().endswith(".gz"):
+                return _unpacked(file, path, limit)
+            return _up_to(file, path, limit)
+    except OSError as error:
+        raise DataError(
+            f"cannot read the data: {error.strerror or error}",
+            fix="Check the path and its permissions.",
+            where=str(path),
+        ) from error
+    except ValueError as error:  # a null character in the name
+        raise DataError(f"this is not a path ({error})", where=repr(str(path))) from error
+
+
+def most_bytes() -> int:
+    """How many bytes a file may have, given the memory that is free now."""
+    free: int = psutil.virtual_memory().available
+    own_limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if own_limit != resource.RLIM_INFINITY:
+        free = min(free, max(0, own_limit - psutil.Process().memory_info().vms))
+    return free // COPIES
+
+
+def out_of_memory(path: Path | str) -> DataError:
+    """The error that says that reading a file took all memory."""
+    return DataError(
+        "the memory of this machine does not suffice to read the data",
+        why=f"Rows take about {COPIES} times the size of their file.",
+        fix="Give fewer rows, or use a machine with more memory.",
+        where=str(path),
+    )
+
+
+def too_large(path: Path | str, limit: int) -> DataError:
+    """The error that says that a file's content passes the limit of ``most_bytes``."""
+    return DataError(
+        f"the content is larger than {units.gib(limit / 2**30)}",
+        why=f"Rows take about {COPIES} times that in memory, and no more is free.",
+        fix="Give fewer rows, or use a machine with more free memory.",
+        where=str(path),
+    )
+
+
+def _must_be_regular(found: os.stat_result, path: Path) -> None:
+    if stat.S_ISREG(found.st_mode):
+        return
+    raise DataError(
+        "this is not a regular file",
+        why="A pipe or a device may never end.",
+        fix="Write its content to a file, and give that.",
+        where=str(path),
+    )
+
+
+def _unpacked(file: BinaryIO, path: Path, limit: int) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            return _up_to(unpacked, path, limit)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(
+            f"the file cannot be unpacked ({error})",
+            why="Its name ends in .gz, but its content is not (all of) a gzip file.",
+            fix="Download it again, or rename it if it is not compressed.",
+            where=str(path),
+        ) from error
+
+
+def _up_to(file: BinaryIO | gzip.GzipFile, path: Path, limit: int) -> bytes:
+    content = bytearray()
+    while chunk := file.read(CHUNK_BYTES):
+        content += chunk
+        if len(content) > limit:
+            raise too_large(path, limit)
+    return bytes(content)

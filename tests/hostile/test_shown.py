@@ -1,0 +1,65 @@
+"""Texts of strangers in terminal, report, CSV and Markdown: nothing unseen, nothing endless."""
+
+import io
+import sys
+
+import pytest
+
+from sweeper.cli.main import main
+from sweeper.cli.views.console import out
+from sweeper.errors import DataError
+from sweeper.reporting.csvfiles import harmless
+from sweeper.reporting.html import _attributes, _shown
+from sweeper.reporting.markdown import plain
+from sweeper.visible import shortened, visible
+
+UNSEEN = "a\x1b]0;x\x07b\u202ec\u2066d\0e\x9bf\u200bg\ufeffh\r\U000e0041"
+
+
+def on_terminal(text, capsys):
+    out().print(text, markup=False)
+    return capsys.readouterr().out
+
+
+PLACES = {
+    "page": lambda text, _: str(_shown(text)),
+    "attribute": lambda text, _: str(_attributes({"data-s": text})),
+    "CSV": lambda text, _: str(harmless(text)),
+    "Markdown": lambda text, _: plain(text),
+    "terminal": on_terminal,
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_what_cannot_be_seen_is_written_out(place, capsys):
+    shown = place(UNSEEN, capsys).rstrip("\n")
+    assert shown == visible(shown)
+    assert "u202e" in shown
+    assert "x1b" in shown
+
+
+def test_other_scripts_stay_as_they_are(capsys):
+    for text in ("Köfferchen", "שלום", "नमस्ते", "两\tb", "🙂"):
+        assert visible(text) == text
+
+
+def test_errors_are_visible_and_short(monkeypatch, capsys):
+    def fail():
+        raise DataError("x\x1b[2J" * 100_000, where="a\u202eb")
+
+    monkeypatch.setattr("sweeper.cli.main.app", fail)
+    monkeypatch.setattr(sys, "stderr", said := io.StringIO())
+    with pytest.raises(SystemExit):
+        main()
+    assert "\x1b" not in said.getvalue()
+    assert "\u202e" not in said.getvalue()
+    assert len(said.getvalue()) < 10_000
+
+
+def test_labels_are_shortened_where_they_are_shown():
+    assert len(shortened("a" * 10**6, 100)) < 200
+
+
+@pytest.mark.parametrize("cell", ["=1", "\u200b=1", "\0=1", "\ufeff@x", "＝1", "\r\n+1", "\xa0-1"])
+def test_formulas_are_defused_whatever_stands_before_them(cell):
+    assert str(harmless(cell)).startswith("'")
