@@ -48,6 +48,7 @@ def _register() -> None:
         listing,
         memory,
         plan,
+        predict,
         report,
         rules,
         run,
@@ -59,6 +60,7 @@ def _register() -> None:
     app.command("run")(run.run)
     app.command("report")(report.report)
     app.command("evaluate")(evaluate.evaluate)
+    app.command("predict")(predict.predict)
     app.command("explain")(explain.explain)
     app.command("memory")(memory.memory)
     app.command("doctor")(doctor.doctor)

@@ -87,6 +87,17 @@ def examples(table: Table, form: Form) -> Examples:
     return Examples(kept, empties, skipped, max(garbled, len(table.garbled)))
 
 
+def example_or_reason(table: Table, form: Form, line: int, fields: Fields) -> Example | str:
+    """The example of one row, or why there is none."""
+    names = table.label_names.get(form.columns.get("label", ""), ())
+    try:
+        return BUILDERS[form.format](_Row(line, fields, form.columns, names, form.templated))
+    except Empty:
+        return "it is empty"
+    except Unusable as reason:
+        return str(reason)
+
+
 def _text_label(row: _Row) -> Example:
     text = row.required("text")
     if "text_pair" in row.columns:
