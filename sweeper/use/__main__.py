@@ -87,7 +87,10 @@ def _done(part: Path, head: dict[str, str]) -> set[int]:
     if not part.is_file():
         return set()
     whole = [line for line in part.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"]
-    found = [json.loads(line) for line in whole]
+    try:
+        found = [json.loads(line) for line in whole]
+    except ValueError:
+        found = [{}]
     if found and found[0] != head:
         raise UsageError(
             "the unfinished output is of another model, other rows or other settings",
