@@ -1,4 +1,4 @@
-"""``sweeper predict`` refuses what it cannot do before a model is loaded, and goes on with a part."""
+"""``sweeper predict`` refuses bad input before a model is loaded, and writes nothing then."""
 
 import json
 

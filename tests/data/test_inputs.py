@@ -34,5 +34,5 @@ def test_every_row_without_input_is_named():
 
 
 def test_columns_without_a_usual_name_are_listed():
-    with pytest.raises(DataError, match="`x` and `y`"):
+    with pytest.raises(DataError, match="`x`, `y`"):
         inputs(Table("rows", ((1, {"x": "a", "y": "b"}),)), "text-label", CLASSES)

@@ -19,6 +19,7 @@ from sweeper.errors import ModelError, UsageError
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.base import Task
 from sweeper.tasks.discovery import task_of
 from sweeper.training.base_model.first_stage import folder_of
@@ -73,7 +74,8 @@ def reload(folder: Path, device: torch.device | None = None) -> Reloaded:
             where=str(folder),
         )
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with reading(folder):
+    # Quiet: transformers warns that it does not know a classifier's type, which is on purpose.
+    with reading(folder), quiet_library():
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=record.facts.trust_remote_code, local_files_only=True
         )
