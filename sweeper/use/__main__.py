@@ -25,7 +25,7 @@ def main() -> None:
     """Answer one request."""
     request = PredictionRequest.from_json(sys.stdin.read())
     try:
-        _predict(request)
+        answer(request)
     except SweeperError as error:
         problems = [vars(problem) for problem in error.problems]
         failed = {"event": "failed", "exit_code": error.exit_code, "problems": problems}
@@ -35,7 +35,12 @@ def main() -> None:
         sys.exit(130)
 
 
-def _predict(request: PredictionRequest) -> None:
+def answer(request: PredictionRequest) -> None:
+    """Predict every row that the part does not hold yet.
+
+    Raises:
+        UsageError: The model or the rows cannot be used, or the part is of others.
+    """
     model = load(request.weights)
     examples = _examples(model, request)
     part = Path(request.part)

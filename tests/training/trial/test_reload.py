@@ -20,6 +20,8 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.artifacts import save_trained
 from sweeper.training.trial.job import Job
+from sweeper.use.__main__ import answer
+from sweeper.use.request import PredictionRequest
 
 LOW_RANK = {"r": 4, "lora_alpha": 8, "target_modules": "qkvo"}
 PARAMETERS = {
@@ -167,6 +169,26 @@ def test_too_little_memory_halves_the_batch(saved, monkeypatch):
     monkeypatch.setattr(model, "_classify", small)
     assert len(model.predict(["gold"] * 5, batch_size=8)) == 5
     assert sizes == [5, 4, 2, 2, 1]
+
+
+def test_an_unfinished_output_goes_on_and_is_not_taken_for_other_rows(saved, tmp_path):
+    folder, _ = saved("classification", "lora")
+    data, part = tmp_path / "rows.jsonl", tmp_path / "part"
+    data.write_text("".join(json.dumps({"text": f"gold {n}"}) + "\n" for n in range(5)))
+    request = PredictionRequest(
+        weights=str(folder), data=str(data), part=str(part), batch_size=2, max_new_tokens=1
+    )
+    answer(request)
+    whole = part.read_text().splitlines(keepends=True)
+    part.write_text("".join(whole[:3]) + whole[3][:9])
+    answer(request)
+    assert part.read_text().splitlines(keepends=True)[:3] == whole[:3]
+    assert sorted(json.loads(line)["row"] for line in part.open() if "row" in line) == [
+        1, 2, 3, 4, 5,
+    ]  # fmt: skip
+    data.write_text(json.dumps({"text": "other"}) + "\n")
+    with pytest.raises(UsageError, match="other rows"):
+        answer(request)
 
 
 def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path):
