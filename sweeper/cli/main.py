@@ -48,6 +48,7 @@ def _options(
 
 
 def _register() -> None:
+    from sweeper.cli import predict
     from sweeper.cli.commands import (
         doctor,
         evaluate,
@@ -66,6 +67,7 @@ def _register() -> None:
     app.command("run")(run.run)
     app.command("report")(report.report)
     app.command("evaluate")(evaluate.evaluate)
+    app.command("predict")(predict.predict)
     app.command("explain")(explain.explain)
     app.command("memory")(memory.memory)
     app.command("doctor")(doctor.doctor)

@@ -18,7 +18,7 @@ from sweeper.data.problems import listing
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
 from sweeper.data.splits import carve, in_order, subset
-from sweeper.data.table import Table
+from sweeper.data.table import Fields, Table
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
 
@@ -221,6 +221,19 @@ def examples(table: Table, form: Form) -> Examples:
     _refuse_many_skipped(table, skipped)
     garbled = sum(_is_garbled(example) for example in kept)
     return Examples(kept, empties, skipped, max(garbled, len(table.garbled)))
+
+
+def example_or_reason(table: Table, form: Form, line: int, fields: Fields) -> Example | str:
+    """The example of one row, or why there is none."""
+    row_format = formats()[form.format]
+    label_names = table.label_names.get(form.columns.get("label", ""), ())
+    try:
+        row = Row(row_format, line, fields, form.columns, label_names, form.templated)
+        return row_format.example(row)
+    except Empty:
+        return "it is empty"
+    except Unusable as reason:
+        return str(reason)
 
 
 def _is_garbled(example: Example) -> bool:

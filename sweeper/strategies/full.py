@@ -40,6 +40,7 @@ class Full(Strategy):
         with quiet_library():
             trained: nn.Module = kind.from_pretrained(
                 str(folder),
+                config=model.config,
                 dtype=next(model.parameters()).dtype,
                 local_files_only=True,
                 **class_options(kind),

@@ -56,7 +56,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
             env=environment,
         )
         with process:
-            threading.Thread(target=_end_with, args=(process, signals), daemon=True).start()
+            threading.Thread(target=end_with, args=(process, signals), daemon=True).start()
             problems = _follow(process, request, tell, work or Hidden())
         if signals.number is not None:
             return signals.number
@@ -73,7 +73,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
     return None
 
 
-def _end_with(process: subprocess.Popen[str], signals: Signals) -> None:
+def end_with(process: subprocess.Popen[str], signals: Signals) -> None:
     """A signal to the command alone ends the process as well."""
     while process.poll() is None:
         if signals.count:

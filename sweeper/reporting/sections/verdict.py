@@ -40,6 +40,11 @@ def verdict_section(report: Report) -> Section:
     if report.findings.verdict.comparisons:
         blocks.append(_comparisons(report))
     blocks += tested_blocks(report)
+    row = _shown_trial(report)
+    if row is not None and row.weights:
+        title = "Use this model, from the run's folder (docs/use-the-winner.md)"
+        code = f'import sweeper\n\nmodel = sweeper.load("{row.weights}")\n'
+        blocks.append(Code(title, f'{code}print(model.predict(["a text"])[0])'))
     if report.findings.reproduction.train_command:
         title = "This configuration for sweep.yaml, to be trained among the first"
         blocks.append(Code(title, report.findings.reproduction.train_command, folded=True))

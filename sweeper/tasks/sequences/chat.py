@@ -65,6 +65,11 @@ class Chat:
         self.end_of_turn = self._end_of_turn()
 
     @property
+    def template(self) -> str:
+        """The Jinja template of conversations, with its date fixed."""
+        return self._template
+
+    @property
     def stop_tokens(self) -> tuple[int, ...]:
         """Ids that end an answer when the model generates."""
         ends = self.tokenizer(self.end_of_turn, add_special_tokens=False)["input_ids"][-1:]

@@ -21,6 +21,7 @@ from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.discovery import task_of
 from sweeper.training.base_model.keeper import BaseKeeper
+from sweeper.training.base_model.weights import loadable
 from sweeper.trials import EncodingNote
 from sweeper.underway import Underway
 
@@ -58,6 +59,7 @@ class ModelContext:
         self.facts = facts
         self.folder = folder
         self.dataset = dataset
+        self.spec = spec
         self.device = device
         self.evaluation_batch = evaluation_batch
         self.mixed = mixed
@@ -66,7 +68,11 @@ class ModelContext:
         )
         self.task = task_of(spec)(dataset, self.tokenizer, facts, spec, sequence_length)
         self.keeper = BaseKeeper(
-            folder, self.task.task_type, device, model.trust_remote_code, name=model.id
+            folder,
+            self.task.task_type,
+            device,
+            model.trust_remote_code,
+            name=loadable(model.id, folder),
         )
         self._items: dict[Split, TokenizedSplit] = {}
 

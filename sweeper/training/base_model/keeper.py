@@ -37,15 +37,17 @@ def load_base(
     quantization_config: Any = None,
     trust_remote_code: bool = False,
     name: str = "",
+    config: Any = None,
 ) -> nn.Module:
     """A base model from a local folder: frozen, in evaluation mode, without a cache.
 
     The dtype is always said: transformers would load most models in the dtype they were saved
-    in, and a trial would train in pure bf16 without anybody having asked for it.
+    in, and a trial would train in pure bf16 without anybody having asked for it. ``config`` is
+    that of the folder if None.
     """
     auto = _AUTO[task_type]
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
-    config = AutoConfig.from_pretrained(folder, **options)
+    config = config or AutoConfig.from_pretrained(folder, **options)
     config.use_cache = False
     kind = auto._model_mapping.get(type(config), None)
     options |= class_options(kind) if isinstance(kind, type) else {}

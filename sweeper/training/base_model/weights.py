@@ -73,6 +73,17 @@ def weights_folder(model: ModelSpec, facts: ModelFacts, underway: Underway | Non
     return folder
 
 
+def loadable(model_id: str, folder: Path) -> str:
+    """A name by which transformers loads a base: its hub id, or a folder that is on this machine.
+
+    Args:
+        model_id: As the spec names the model.
+        folder: Where its weights lie.
+    """
+    here = model_id.startswith(_PREFIX) or Path(model_id).expanduser().exists()
+    return str(folder.resolve()) if here else model_id
+
+
 def packaged_folder(name: str) -> Path:
     """Where the converted model of that name lies, or will lie."""
     return home() / "models" / name

@@ -1,23 +1,30 @@
-"""Trained weights on disk: what was trained and nothing else, with what is needed to use it.
+"""Trained weights on disk: what was trained, and what is needed to use it.
 
 ``weights/`` holds an adapter as PEFT writes it, or a whole model as transformers does; beside it
-``head.safetensors`` where there is a head, and ``sweeper.json``.
+``head.safetensors`` where there is a head, tokenizer, generation settings, a card, and
+``sweeper.json``.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sweeper.artifact import Artifact
+from sweeper.data.examples import DataFormat
+from sweeper.facts.record import ModelFacts
+from sweeper.plan import Precision
 from sweeper.spec import Scalar, Task
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.tasks.base import Task as TrialTask
 from sweeper.tasks.classifier import Classifier
+from sweeper.training.trial.companions import reading, write_companions
 
 _RECORD = "sweeper.json"
 _HEAD = "head.safetensors"
@@ -28,9 +35,15 @@ class TrainedRecord(Artifact):
 
     ``classes_by`` says how one of the ``labels`` is chosen, where there are any.
     ``first_stage`` names the folder in ``first_stages/`` with the base that an adapter belongs to
-    where that had read a corpus first; ``base_model`` is what it was before.
+    where that had read a corpus first; ``base_model`` is what it was before. ``facts`` are those
+    of the base model. ``base_folder`` is where it lay, and ``base_state`` what its files were.
+    ``tokenizer`` is the SHA-256 of the tokenizer beside the weights. ``data_format`` and
+    ``columns`` are those of the data; ``versions`` are of the libraries that trained.
     """
 
+    VERSION: ClassVar[int] = 2
+
+    schema_version: int = 2
     task: Task
     strategy: str
     parameters: dict[str, Scalar]
@@ -42,6 +55,15 @@ class TrainedRecord(Artifact):
     classes_by: Literal["head", "generate"] = "head"
     pooling: Literal["mean", "cls", "last"] | None = None
     first_stage: str | None = None
+    facts: ModelFacts | None = None
+    base_folder: str | None = None
+    base_state: str | None = None
+    precision: Precision = "fp32"
+    system_prompt: str | None = None
+    data_format: DataFormat = "text-label"
+    columns: dict[str, str] = Field(default_factory=dict)
+    tokenizer: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
 
 
 def record_of(folder: Path) -> TrainedRecord:
@@ -53,7 +75,13 @@ def record_of(folder: Path) -> TrainedRecord:
     return TrainedRecord.read(folder / _RECORD)
 
 
-def save_trained(folder: Path, model: nn.Module, strategy: Strategy, record: TrainedRecord) -> None:
+def save_trained(
+    folder: Path,
+    model: nn.Module,
+    strategy: Strategy,
+    record: TrainedRecord,
+    task: TrialTask | None = None,
+) -> None:
     """Write a trained model. The record comes last, so that its presence means it is whole.
 
     Args:
@@ -61,6 +89,7 @@ def save_trained(folder: Path, model: nn.Module, strategy: Strategy, record: Tra
         model: As the task assembled it.
         strategy: Saves the adapted base.
         record: Of this model.
+        task: Brings the tokenizer; without one, no files are written beside the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(model, Classifier):
@@ -69,6 +98,9 @@ def save_trained(folder: Path, model: nn.Module, strategy: Strategy, record: Tra
         save_file(head, str(folder / _HEAD))
     else:
         strategy.save(model, folder)
+    if task is not None:
+        tokenizer = write_companions(folder, model, task, record)
+        record = record.model_copy(update={"tokenizer": tokenizer})
     record.write(folder / _RECORD)
 
 
@@ -86,11 +118,20 @@ def load_trained(folder: Path, base: nn.Module) -> nn.Module:
         UsageError: The folder is not one of trained weights.
     """
     record = record_of(folder)
-    adapted = strategy_named(record.strategy).load(base, folder)
-    if not (folder / _HEAD).is_file():
+    return with_head(folder, strategy_named(record.strategy).load(base, folder), record)
+
+
+def with_head(folder: Path, adapted: nn.Module, record: TrainedRecord) -> nn.Module:
+    """An adapted base with the head that lies in a folder, where the record names a pooling.
+
+    Raises:
+        UsageError: The head is missing or damaged.
+    """
+    if record.pooling is None:
         return adapted.eval()
-    assert record.pooling is not None
-    head = load_file(str(folder / _HEAD), device=str(next(base.parameters()).device))
+    device = str(next(adapted.parameters()).device)
+    with reading(folder):
+        head = load_file(str(folder / _HEAD), device=device)
     classes, width = head["weight"].shape
     model = Classifier(adapted, record.pooling, width, classes)
     with torch.no_grad():

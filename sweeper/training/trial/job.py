@@ -31,6 +31,7 @@ from sweeper.training.loop.out_of_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks
 from sweeper.training.trial.artifacts import TrainedRecord, save_trained
+from sweeper.training.trial.companions import base_state
 from sweeper.training.trial.library_versions import versions
 from sweeper.training.trial.ranks import Ranks
 from sweeper.trials import (
@@ -250,7 +251,9 @@ class Job:
         if self.config.keep_weights:
             if self.read_base and self.run is not None and not strategy.saves_whole_model:
                 self.read_base.keep_in(self.run)
-            save_trained(self.folder / WEIGHTS, model, strategy, self._record(strategy))
+            save_trained(
+                self.folder / WEIGHTS, model, strategy, self._record(strategy), self.context.task
+            )
         return self._result(
             "COMPLETE",
             **parameter_counts(model),
@@ -326,6 +329,14 @@ class Job:
             first_stage=self.first_stage.id
             if self.first_stage and not strategy.saves_whole_model
             else None,
+            facts=facts,
+            base_folder=str(self.context.folder.resolve()),
+            base_state=base_state(self.context.folder),
+            precision=self.config.precision,
+            system_prompt=self.context.spec.training.system_prompt,
+            data_format=self.context.dataset.format,
+            columns=dict(self.context.dataset.columns),
+            versions=versions(),
         )
 
     def _general_losses(self) -> dict[str, Any]:

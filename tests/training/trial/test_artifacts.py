@@ -60,7 +60,7 @@ def test_an_adapter_names_no_path_of_this_machine(make_job, make_shared, tmp_pat
     assert str(tmp_path) not in (job.folder / "weights" / "README.md").read_text()
 
 
-def test_only_what_was_trained_is_saved(make_job):
+def test_no_weights_of_the_base_are_saved(make_job):
     job = make_job(keep_weights=True)
     train_trial(job, MemoryGuard())
     files = {path.name for path in (job.folder / "weights").iterdir()}
@@ -68,8 +68,11 @@ def test_only_what_was_trained_is_saved(make_job):
         "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
+        "config.json",
         "head.safetensors",
         "sweeper.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
     }
 
 

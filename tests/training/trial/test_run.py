@@ -264,7 +264,7 @@ def test_the_head_strategy_fits_in_closed_form_and_reports_once(make_job, answer
     assert result.training_seconds >= job.shared.features.probe_for({}).seconds
     assert result.evaluation_seconds > 0
     written = {path.name for path in (job.folder / "weights").iterdir()}
-    assert written == {"head.safetensors", "sweeper.json"}
+    assert {name for name in written if name.endswith(".safetensors")} == {"head.safetensors"}
 
 
 def test_a_result_says_what_it_ran_on(make_job):

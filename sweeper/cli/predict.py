@@ -1,0 +1,82 @@
+"""``sweeper predict``: ask a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="Name or folder of a run, or a weights/ folder.")],
+    text: Annotated[str | None, typer.Argument(help="One text; else use --data.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="A file as for training, or - for standard input.")
+    ] = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", help="This trial; the winner if not given.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="JSON lines; the same command goes on with it."),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Rows at a time, at most.")
+    ] = 32,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, help="An output is cut there.")
+    ] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+) -> None:
+    """Labels with probabilities, or text, for one text or each row of a file.
+
+    Without --trial, the recommended trial of a run answers, or its best one so far.
+    """
+    import tempfile
+
+    from sweeper.artifact import write_text
+    from sweeper.cli import predict_steps
+    from sweeper.cli.views.console import err
+    from sweeper.cli.views.work_progress import work_progress
+    from sweeper.errors import UsageError
+    from sweeper.use.request import PredictionRequest
+
+    if (text is None) == (data is None):
+        raise UsageError("give either one text or --data FILE", fix="Use --data - for a pipe.")
+    if output is not None and output.exists():
+        raise UsageError(
+            "the output file exists", fix="Delete it, or name another --output.", where=str(output)
+        )
+    if output is not None and not output.absolute().parent.is_dir():
+        raise UsageError("there is no such folder", where=str(output.absolute().parent))
+    weights = predict_steps.weights_of(model, trial)
+    with tempfile.TemporaryDirectory(prefix="sweeper-predict-") as folder:
+        part = Path(folder) / "part.jsonl"
+        if output is not None:
+            part = output.with_name(output.name + ".part")
+        request = PredictionRequest(
+            weights=str(weights),
+            data=str(predict_steps.piped(Path(folder))) if data == "-" else data,
+            text=text,
+            part=str(part),
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+        )
+        ended_by = predict_steps.ask(request, Path(folder), work_progress(quiet=quiet))
+        if ended_by is not None:
+            kept = " The same command goes on where it ended." if output is not None else ""
+            err().print(f"Interrupted.{kept}", markup=False)
+            raise typer.Exit(128 + ended_by)
+        lines = predict_steps.in_order(part)
+        if output is not None:
+            write_text(output, "".join(lines))
+            part.unlink()
+    if output is None:
+        for line in lines:
+            typer.echo(line if as_json else predict_steps.shown(line), nl=not as_json)
+    elif as_json:
+        typer.echo(f'{{"output": "{output}", "rows": {len(lines)}}}')
+    elif not quiet:
+        err().print(f"{len(lines)} rows: {output}", markup=False, soft_wrap=True)

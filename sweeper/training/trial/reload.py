@@ -1,0 +1,164 @@
+"""A trained model from its folder alone: base, adapter, head, tokenizer and task together.
+
+The data set is not needed, and neither is the run that trained it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer
+
+from sweeper.data.examples import SPLITS, Dataset
+from sweeper.errors import ModelError, UsageError
+from sweeper.facts.record import ModelFacts
+from sweeper.spec import ModelSpec, Spec, TrainingSpec
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.strategies.loading import quiet_library
+from sweeper.tasks.base import Task
+from sweeper.tasks.discovery import task_of
+from sweeper.training.base_model.first_stage import folder_of
+from sweeper.training.base_model.keeper import load_base
+from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.trial.artifacts import TrainedRecord, load_trained, record_of, with_head
+from sweeper.training.trial.companions import (
+    CLASSIFIER_TYPE,
+    base_state,
+    reading,
+    tokenizer_state,
+)
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """A trained model, frozen, in evaluation mode.
+
+    Args:
+        model: As the task assembled it.
+        task: Turns examples into batches; its splits are empty.
+        record: What the folder says about itself.
+    """
+
+    model: nn.Module
+    task: Task
+    record: TrainedRecord
+
+
+def reload(folder: Path, device: torch.device | None = None) -> Reloaded:
+    """The trained model in a folder.
+
+    Args:
+        folder: ``weights/`` of a trial, wherever it lies now.
+        device: A GPU if there is one and this is None.
+
+    Raises:
+        UsageError: The folder is damaged, or its base model is gone or another one.
+    """
+    record = record_of(folder)
+    if record.facts is None or record.tokenizer is None:
+        raise UsageError(
+            "these weights were kept by an earlier sweeper, without tokenizer and settings",
+            fix="Train the trial again with 'sweeper run'.",
+            where=str(folder),
+        )
+    if tokenizer_state(folder) != record.tokenizer:
+        raise UsageError(
+            "the tokenizer in this folder is not the one that the model was trained with",
+            why="Other tokens for the same text would give wrong answers without an error.",
+            fix="Copy the whole weights/ folder of the trial again.",
+            where=str(folder),
+        )
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Quiet: transformers warns that it does not know a classifier's type, which is on purpose.
+    with reading(folder), quiet_library():
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=record.facts.trust_remote_code, local_files_only=True
+        )
+    task = _task(record, record.facts, tokenizer)
+    whole = strategy_named(record.strategy).saves_whole_model
+    build = _whole_model if whole else _on_base
+    model = build(folder, record, record.facts, task, device)
+    return Reloaded(model.requires_grad_(False).eval(), task, record)
+
+
+def _task(record: TrainedRecord, facts: ModelFacts, tokenizer: Any) -> Task:
+    training = TrainingSpec(system_prompt=record.system_prompt, classes_by=record.classes_by)
+    spec = Spec(task=record.task, models=(ModelSpec(id=record.base_model),), training=training)
+    dataset = Dataset(
+        path="",
+        format=record.data_format,
+        evidence=(),
+        columns=record.columns,
+        splits=dict.fromkeys(SPLITS, ()),
+        origins={},
+        labels=record.labels,
+        fingerprint="",
+    )
+    return task_of(spec)(dataset, tokenizer, facts, spec, record.sequence_length)
+
+
+def _whole_model(
+    folder: Path, record: TrainedRecord, facts: ModelFacts, task: Task, device: torch.device
+) -> nn.Module:
+    dtype = getattr(torch, record.base_dtype)
+    with reading(folder):
+        config = AutoConfig.for_model(**_fields(folder)) if record.pooling else None
+        trust = facts.trust_remote_code
+        model = load_base(folder, task.task_type, dtype, device, None, trust, config=config)
+    return with_head(folder, model, record)
+
+
+def _fields(folder: Path) -> dict[str, Any]:
+    """The config of a classifier's body."""
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if fields.get("model_type") != CLASSIFIER_TYPE:
+        raise ValueError(f"config.json is not of a {CLASSIFIER_TYPE}")
+    body: dict[str, Any] = fields["base"]
+    return body
+
+
+def _on_base(
+    folder: Path, record: TrainedRecord, facts: ModelFacts, task: Task, device: torch.device
+) -> nn.Module:
+    base = _base_folder(folder, record, facts)
+    quantized = strategy_named(record.strategy).quantization_config(record.parameters)
+    dtype, trust = getattr(torch, record.base_dtype), facts.trust_remote_code
+    model = load_base(base, task.task_type, dtype, device, quantized, trust)
+    with reading(folder):
+        return load_trained(folder, model)
+
+
+def _base_folder(weights: Path, record: TrainedRecord, facts: ModelFacts) -> Path:
+    """Where the base lies that an adapter or a head belongs to.
+
+    Raises:
+        ModelError: It is not on this machine, or it is another one.
+    """
+    if record.first_stage is not None:
+        return folder_of(record.first_stage, weights)
+    local = facts.source == "local"
+    named = record.base_folder if local and record.base_folder else record.base_model
+    try:
+        base = weights_folder(ModelSpec(id=named, revision=record.base_revision), facts)
+    except ModelError as error:
+        revision = f" at revision {record.base_revision}" if record.base_revision else ""
+        raise ModelError(
+            f"the base model {named}{revision} is not on this machine",
+            why=f"These weights are a part of it, trained by {record.strategy}. "
+            + " ".join(problem.what for problem in error.problems),
+            fix="Put the model back there, download that revision, or install its package.",
+            where=str(weights),
+        ) from error
+    if local and record.base_state is not None and base_state(base) != record.base_state:
+        raise ModelError(
+            "the base model has changed since these weights were trained",
+            why="On other weights the adapter would give wrong answers without an error.",
+            fix=f"Put the files back that were in {base}.",
+            where=str(weights),
+        )
+    return base

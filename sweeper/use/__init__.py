@@ -1,0 +1,1 @@
+"""A trained model at work: loaded from its folder, and asked."""

@@ -1,0 +1,215 @@
+"""``sweeper.load``: a trained model from its folder, and what it says of texts.
+
+Computes as the trial did: same tokens, template, pooling and precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from sweeper.data.examples import Example, Message, input_key
+from sweeper.errors import UsageError
+from sweeper.evaluation.generation import generate
+from sweeper.evaluation.judge import autocast
+from sweeper.evaluation.tokenized_items import to_device
+from sweeper.tasks.base import Feature
+from sweeper.tasks.instruction import Instruction, templated_text
+from sweeper.training.trial.artifacts import TrainedRecord
+from sweeper.training.trial.reload import Reloaded, reload
+
+# Texts at a time unless the caller says otherwise: more are no faster on two cores.
+BATCH = 32
+MOST_NEW_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one text.
+
+    Args:
+        label: The most likely class; None where the model writes.
+        probabilities: Class to probability, most likely first.
+        text: What the model writes; None where it classifies.
+    """
+
+    label: str | None = None
+    probabilities: dict[str, float] = field(default_factory=dict)
+    text: str | None = None
+
+
+class Model:
+    """A trained model, ready for use.
+
+    Args:
+        reloaded: Model, task and record, as they were read from the folder.
+    """
+
+    def __init__(self, reloaded: Reloaded) -> None:
+        self.model: nn.Module = reloaded.model
+        self.record: TrainedRecord = reloaded.record
+        self.task = reloaded.task
+        self.tokenizer: Any = reloaded.task.tokenizer
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the logits; empty where the model writes."""
+        return self.record.labels
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = BATCH,
+        max_new_tokens: int = MOST_NEW_TOKENS,
+    ) -> list[Prediction]:
+        """What the model says of each text.
+
+        Args:
+            texts: Texts to classify, or questions.
+            batch_size: Texts at a time, at most; halved where memory is too small.
+            max_new_tokens: An output that has not ended by then is cut.
+
+        Raises:
+            UsageError: A text is empty, or one alone does not fit into memory.
+        """
+        empty = [number for number, text in enumerate(texts, start=1) if not text.strip()]
+        if empty:
+            raise UsageError(f"text {empty[0]} is empty", fix="Leave it out.")
+        found: list[Prediction | None] = [None] * len(texts)
+        examples = [self.example(text) for text in texts]
+        for places, said in self.batches(
+            examples, batch_size=batch_size, max_new_tokens=max_new_tokens
+        ):
+            for place, prediction in zip(places, said, strict=True):
+                found[place] = prediction
+        return cast(list[Prediction], found)
+
+    def example(self, text: str) -> Example:
+        """A text as the task reads it."""
+        if self.classes or (
+            self.record.data_format == "text" and self.record.task != "instruction"
+        ):
+            return Example(input_key(text), 1, text=text)
+        return Example(
+            input_key(text), 1, messages=(Message("user", text), Message("assistant", "?"))
+        )
+
+    def batches(
+        self,
+        examples: Sequence[Example],
+        *,
+        batch_size: int = BATCH,
+        max_new_tokens: int = MOST_NEW_TOKENS,
+    ) -> Iterator[tuple[list[int], list[Prediction]]]:
+        """Predictions in batches of like lengths, longest first.
+
+        Args:
+            examples: Inputs; a last message of the assistant is not read.
+            batch_size: At most; halved where memory is too small.
+            max_new_tokens: See ``predict``.
+
+        Yields:
+            Places in ``examples``, and what the model says of these.
+
+        Raises:
+            UsageError: One example alone does not fit into memory.
+        """
+        rows: list[Any] = self._features(examples) if self.classes else self._prompts(examples)
+        lengths = [len(row["input_ids"]) if self.classes else len(row) for row in rows]
+        order = sorted(range(len(rows)), key=lambda place: (-lengths[place], place))
+        start = 0
+        while start < len(order):
+            places = order[start : start + batch_size]
+            chosen = [rows[place] for place in places]
+            try:
+                said = (
+                    self._classify(chosen) if self.classes else self._write(chosen, max_new_tokens)
+                )
+            except torch.OutOfMemoryError as error:
+                if batch_size == 1:
+                    raise UsageError(
+                        f"a text of {lengths[places[0]]:,} tokens does not fit into memory",
+                        fix="Free memory, use a larger device, or lower --max-new-tokens.",
+                    ) from error
+                batch_size = max(1, batch_size // 2)
+                torch.cuda.empty_cache()
+                continue
+            yield places, said
+            start += len(places)
+
+    def logits(self, texts: Sequence[str]) -> Tensor:
+        """``(texts, classes)`` on the CPU, in float32, in one batch.
+
+        Raises:
+            UsageError: The model has no classes.
+        """
+        if not self.classes:
+            raise UsageError("this model writes and has no classes")
+        return self._class_logits(self._features([self.example(text) for text in texts]))
+
+    def _features(self, examples: Sequence[Example]) -> list[Feature]:
+        # Any class will do: what is read does not depend on it.
+        label = self.classes[0]
+        named = [Example(e.key, e.line, text=e.text, label=label) for e in examples]
+        return self.task.encode(named)
+
+    def _class_logits(self, features: Sequence[Feature]) -> Tensor:
+        device = next(self.model.parameters()).device
+        batch = to_device(self.task.collate(features), device)
+        with torch.inference_mode(), autocast(device, self.record.precision == "bf16-mixed"):
+            return self.task.score(self.model, batch).outputs["logits"]
+
+    def _classify(self, features: Sequence[Feature]) -> list[Prediction]:
+        shares = self._class_logits(features).softmax(1)
+        best = shares.argsort(1, descending=True).tolist()
+        names = self.classes
+        return [
+            Prediction(names[order[0]], {names[number]: row[number] for number in order})
+            for order, row in zip(best, shares.tolist(), strict=True)
+        ]
+
+    def _prompts(self, examples: Sequence[Example]) -> list[list[int]]:
+        assert isinstance(self.task, Instruction)
+        task = self.task
+        return [
+            task.prompt(example)
+            if example.messages or templated_text(example) is not None
+            else task.encode_one(example).ids[-task.sequence_length :]
+            for example in examples
+        ]
+
+    def _write(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Prediction]:
+        assert isinstance(self.task, Instruction)
+        device = next(self.model.parameters()).device
+        with autocast(device, self.record.precision == "bf16-mixed"):
+            texts = generate(
+                self.model,
+                self.tokenizer,
+                prompts,
+                self.task.chat.stop_tokens,
+                max_new_tokens=max_new_tokens,
+                batch_size=len(prompts),
+            )
+        return [Prediction(text=text) for (text,) in texts]
+
+
+def load(path: str | Path, device: str | None = None) -> Model:
+    """The trained model in a folder, as its trial had it.
+
+    Args:
+        path: ``weights/`` of a trial, or the trial's folder.
+        device: As torch spells it; a GPU if there is one and this is None.
+
+    Raises:
+        UsageError: The folder is damaged, or its base model is gone or another one.
+    """
+    folder = Path(path).expanduser()
+    if not (folder / "sweeper.json").is_file() and (folder / "weights").is_dir():
+        folder = folder / "weights"
+    return Model(reload(folder, torch.device(device) if device else None))

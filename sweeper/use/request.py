@@ -1,0 +1,25 @@
+"""What ``sweeper predict`` asks of the process that has the model. No torch."""
+
+from __future__ import annotations
+
+from sweeper.artifact import Artifact
+
+
+class PredictionRequest(Artifact):
+    """Rows for one model, and where its predictions go.
+
+    Args:
+        weights: ``weights/`` of a trial.
+        data: A data file; None if ``text`` is given.
+        text: One text.
+        part: A file of JSON lines, one for each row that is done. What it holds is not done again.
+        batch_size: Rows at a time, at most.
+        max_new_tokens: An output that has not ended by then is cut.
+    """
+
+    weights: str
+    data: str | None = None
+    text: str | None = None
+    part: str
+    batch_size: int
+    max_new_tokens: int
