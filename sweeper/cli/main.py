@@ -48,7 +48,6 @@ def _options(
 
 
 def _register() -> None:
-    from sweeper.cli import predict
     from sweeper.cli.commands import (
         doctor,
         evaluate,
@@ -56,6 +55,7 @@ def _register() -> None:
         listing,
         memory,
         plan,
+        predict,
         report,
         rules,
         run,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import yamlfile
-from sweeper.data.read import read
+from sweeper.data.reading.read import read
 from sweeper.errors import DataError, SpecError, UsageError
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.facts.record import SuiteFacts, SuiteTaskFacts

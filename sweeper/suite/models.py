@@ -34,7 +34,8 @@ from sweeper.suite.scores import (
 from sweeper.training.base_model.first_stage import folder_of
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.trial.artifacts import TrainedRecord, load_trained, record_of
+from sweeper.training.trial.artifacts import load_trained
+from sweeper.training.trial.trained_record import TrainedRecord, record_of
 
 # lm-eval's own default for models that do not say how much they can read.
 _MOST_TOKENS = 2048

@@ -14,7 +14,7 @@ from typing import Any
 
 from sweeper.data.examples import Example
 from sweeper.data.inputs import inputs
-from sweeper.data.read import read
+from sweeper.data.reading.read import read
 from sweeper.errors import SweeperError, UsageError
 from sweeper.underway import Underway, print_progress
 from sweeper.use.model import Model, Prediction, load

@@ -19,9 +19,10 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.scoring import answers, scored
-from sweeper.training.trial.artifacts import load_trained, record_of
+from sweeper.training.trial.artifacts import load_trained
 from sweeper.training.trial.job import WEIGHTS, Job
 from sweeper.training.trial.run import train_trial
+from sweeper.training.trial.trained_record import record_of
 from sweeper.trials import TestSeal
 from sweeper.underway import Underway
 

@@ -15,7 +15,7 @@ from sweeper.visible import visible
 class _Visible(Console):
     """A console on which texts of strangers send nothing to the terminal."""
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         """The text as rich renders it, with what cannot be seen written out."""
         return super().render_str(visible(text), **options)
 

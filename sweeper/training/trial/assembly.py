@@ -17,7 +17,8 @@ from sweeper.tasks.classifier import Classifier
 from sweeper.training.base_model.first_stage import folder_of
 from sweeper.training.base_model.keeper import BaseKeeper, checkpoint
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.trial.artifacts import load_trained, record_of
+from sweeper.training.trial.artifacts import load_trained
+from sweeper.training.trial.trained_record import record_of
 from sweeper.trials import TrialConfig
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
@@ -23,9 +23,7 @@ from sweeper.tasks.base import Task
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.instruction import Instruction
-
-if TYPE_CHECKING:
-    from sweeper.training.trial.artifacts import TrainedRecord
+from sweeper.training.trial.trained_record import TrainedRecord
 
 # No architecture of transformers: its classes refuse the folder. A known name would let
 # AutoModelForSequenceClassification put a random head of two classes on the body.

@@ -30,10 +30,11 @@ from sweeper.training.checkpointing import Saved, usable
 from sweeper.training.loop.out_of_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks
-from sweeper.training.trial.artifacts import TrainedRecord, save_trained
+from sweeper.training.trial.artifacts import save_trained
 from sweeper.training.trial.companions import base_state
 from sweeper.training.trial.library_versions import versions
 from sweeper.training.trial.ranks import Ranks
+from sweeper.training.trial.trained_record import TrainedRecord
 from sweeper.trials import (
     Failure,
     FailureKind,

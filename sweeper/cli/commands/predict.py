@@ -37,7 +37,7 @@ def predict(
     import tempfile
 
     from sweeper.artifact import write_text
-    from sweeper.cli import predict_steps
+    from sweeper.cli.commands import predict_steps
     from sweeper.cli.views.console import err
     from sweeper.cli.views.work_progress import work_progress
     from sweeper.errors import UsageError

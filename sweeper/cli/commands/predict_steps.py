@@ -78,11 +78,11 @@ def piped(folder: Path) -> Path:
 
 
 def _delimited(first: str) -> str:
-    from sweeper.data.column_names import KNOWN
+    from sweeper.data.formats.base import known_names
 
     for sign, suffix in ((",", ".csv"), ("\t", ".tsv")):
         names = [name.strip(' "\r').lower() for name in first.split(sign)]
-        if any(name in KNOWN for name in names):
+        if known_names().intersection(names):
             return suffix
     return ".txt"
 
