@@ -19,7 +19,7 @@ from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, TrialTokens, fit
 from sweeper.planning.fitting.fixed_parameters import with_choices, without_shards
 from sweeper.planning.fitting.remedies import too_large
-from sweeper.planning.rulebook.apply_rules import RatedStrategy, standings
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.named_facts import Values
@@ -34,26 +34,28 @@ PURE_BF16 = (
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class RatedModel:
     """One of the base models with what the rules make of every strategy for it."""
 
     model: ModelFacts
     values: Values
-    standings: dict[str, RatedStrategy]
+    strategies: dict[str, RatedStrategy]
     cap: Cap
 
 
-def outlook_of(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> Outlook:
+def rated_model(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> RatedModel:
     """One of the base models, with its facts, the rules' verdicts and its sequence cap."""
     values = fact_values(spec, facts, model)
-    return Outlook(model, values, standings(book, values), sequence_cap(spec, facts, model))
+    return RatedModel(
+        model, values, rated_strategies(book, values), sequence_cap(spec, facts, model)
+    )
 
 
-def entry(
+def candidate_or_rejected(
     spec: Spec,
     facts: Facts,
-    scene: Outlook,
-    standing: RatedStrategy,
+    base: RatedModel,
+    rated: RatedStrategy,
     epochs: float,
     *,
     leave_out: bool,
@@ -63,55 +65,55 @@ def entry(
     Args:
         spec: The request.
         facts: The gathered facts.
-        scene: The base model.
-        standing: What the rules made of the strategy for it.
+        base: The base model.
+        rated: What the rules made of the strategy for it.
         epochs: The study's full budget.
         leave_out: Whether rules may leave out strategies that the user did not name.
     """
-    name = standing.strategy.name
+    name = rated.strategy.name
     wanted = spec.aim.strategies
     if wanted is not None and name not in wanted:
-        return _rejected(scene, name, NOT_ASKED_FOR, "", "the request")
-    if standing.refused is not None:
-        why, rule, source = standing.refused
-        return _rejected(scene, name, why, rule, source)
-    out = standing.left_out
+        return _rejected(base, name, NOT_ASKED_FOR, "", "the request")
+    if rated.refused is not None:
+        why, rule, source = rated.refused
+        return _rejected(base, name, why, rule, source)
+    out = rated.left_out
     if out is not None and wanted is None and leave_out:
         remedy = f"name it with --strategies to let it compete ({name})"
-        return _rejected(scene, name, fill(out.why, scene.values), out.id, out.source, remedy)
-    parameters = with_choices(with_epochs(standing.parameters, epochs, spec), spec.training)
-    room = scene.model.context_length - scene.cap.tokens
+        return _rejected(base, name, fill(out.why, base.values), out.id, out.source, remedy)
+    parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec.training)
+    room = base.model.context_length - base.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
     if prompt is not None and prompt.low is not None and prompt.low > room:
         why = (
-            f"texts of {scene.cap.tokens} tokens leave room for {room} virtual ones in a context "
-            f"of {scene.model.context_length}"
+            f"texts of {base.cap.tokens} tokens leave room for {room} virtual ones in a context "
+            f"of {base.model.context_length}"
         )
         remedy = "cut texts shorter (--max-length)"
-        return _rejected(scene, name, why, "", "the model's context", remedy)
+        return _rejected(base, name, why, "", "the model's context", remedy)
     parameters = within(parameters, "num_virtual_tokens", room)
     found = fit(
-        standing.strategy,
+        rated.strategy,
         parameters,
-        standing.strategy.optimizer(scene.values),
-        scene.model,
+        rated.strategy.optimizer(base.values),
+        base.model,
         facts.hardware,
         spec.training,
-        _work(spec, facts, scene, standing, epochs),
+        _work(spec, facts, base, rated, epochs),
     )
     if not found.fits:
-        return too_large(standing.strategy, scene.model, found, facts.hardware)
-    parameters = widened_within(parameters, found, scene.model, facts.hardware)
+        return too_large(rated.strategy, base.model, found, facts.hardware)
+    parameters = widened_within(parameters, found, base.model, facts.hardware)
     parameters = without_shards(parameters, found.setup)
-    candidate = _candidate(scene, standing, parameters, found)
-    return with_first_stage(candidate, facts, scene.model, found.setup)
+    candidate = _candidate(base, rated, parameters, found)
+    return with_first_stage(candidate, facts, base.model, found.setup)
 
 
 def _rejected(
-    scene: Outlook, name: str, why: str, rule: str, source: str, remedy: str = ""
+    base: RatedModel, name: str, why: str, rule: str, source: str, remedy: str = ""
 ) -> Rejected:
     return Rejected(
-        strategy=name, model=scene.model.id, reason=why, rule=rule, source=source, remedy=remedy
+        strategy=name, model=base.model.id, reason=why, rule=rule, source=source, remedy=remedy
     )
 
 
@@ -122,36 +124,36 @@ def validation_rows(spec: Spec, facts: Facts) -> int:
 
 
 def _work(
-    spec: Spec, facts: Facts, scene: Outlook, standing: RatedStrategy, epochs: float
+    spec: Spec, facts: Facts, base: RatedModel, rated: RatedStrategy, epochs: float
 ) -> TrialTokens:
     rows, validation = facts.data.train_rows, validation_rows(spec, facts)
-    looks = looks_of(spec, facts, scene.cap, validation, epochs)
-    trained = round(epochs * rows * scene.cap.mean)
-    judged = judged_tokens(spec, facts, scene.cap)
+    looks = looks_of(spec, facts, base.cap, validation, epochs)
+    trained = round(epochs * rows * base.cap.mean)
+    judged = judged_tokens(spec, facts, base.cap)
     evaluated = round((looks.below * looks.items + validation) * judged)
-    if EPOCHS not in standing.parameters:
+    if EPOCHS not in rated.parameters:
         # Features of a frozen model are computed once, by forward passes only.
-        trained, evaluated = 0, round((rows + validation) * scene.cap.mean)
+        trained, evaluated = 0, round((rows + validation) * base.cap.mean)
     classes = len(facts.data.labels) or TYPICAL_CLASSES
     return TrialTokens(
-        sequence_length=scene.cap.tokens,
-        mean_length=max(round(scene.cap.mean), 1),
+        sequence_length=base.cap.tokens,
+        mean_length=max(round(base.cap.mean), 1),
         train_tokens=trained,
         evaluation_tokens=evaluated,
-        classes=classes if scene.values["new_head"] else 0,
+        classes=classes if base.values["new_head"] else 0,
     )
 
 
 def _candidate(
-    scene: Outlook, standing: RatedStrategy, parameters: dict[str, Parameter], found: Fit
+    base: RatedModel, rated: RatedStrategy, parameters: dict[str, Parameter], found: Fit
 ) -> Candidate:
-    setup, strategy = found.setup, standing.strategy
+    setup, strategy = found.setup, rated.strategy
     return Candidate(
         strategy=strategy.name,
-        model=scene.model.id,
-        score=round(standing.score, 6),
-        reasons=tuple(standing.reasons),
-        cautions=tuple(standing.cautions),
+        model=base.model.id,
+        score=round(rated.score, 6),
+        reasons=tuple(rated.reasons),
+        cautions=tuple(rated.cautions),
         memory=_rounded(found.memory),
         seconds_per_trial=round(found.duration.seconds, 3),
         duration=Duration(
@@ -172,7 +174,7 @@ def _candidate(
         gpus_per_trial=setup.gpus,
         trainable_parameters=found.trainable,
         expected_quality=f"{strategy.quality.text} ({strategy.quality.source})",
-        setup_notes=_setup_notes(scene, found),
+        setup_notes=_setup_notes(base, found),
         parameters=parameters,
     )
 
@@ -189,14 +191,14 @@ def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
     )
 
 
-def _setup_notes(scene: Outlook, found: Fit) -> tuple[str, ...]:
+def _setup_notes(base: RatedModel, found: Fit) -> tuple[str, ...]:
     heaviest = found.heaviest
     pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()
     gpus = found.setup.gpus
     spread = (f"the model is spread over {gpus} GPUs ({FSDP})",) if gpus > 1 else ()
     return (
-        f"sequence cap of {scene.cap.tokens} tokens: {scene.cap.why}"
-        f"{f'; {scene.cap.cuts} of them {scene.cap.fate}' if scene.cap.cuts else ''}",
+        f"sequence cap of {base.cap.tokens} tokens: {base.cap.why}"
+        f"{f'; {base.cap.cuts} of them {base.cap.fate}' if base.cap.cuts else ''}",
         f"margin: {MARGIN}; the heaviest configuration of the range needs "
         f"{heaviest.peak_gib:.1f} GiB (up to {heaviest.high_gib:.1f}) of {heaviest.limit_gib:g}",
         *pure,

@@ -12,7 +12,7 @@ from sweeper import units
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts
 from sweeper.planning.fitting.remedies import scaled
-from sweeper.planning.planner import outlook
+from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.spec import Spec
 
@@ -50,7 +50,7 @@ def counterfactuals(
     or smaller model; the nearest change is bisected to the last example or tenth of a GiB.
     """
     book = book or rule_book(spec.rules)
-    base = _standing(spec, facts, book)
+    base = _ranking(spec, facts, book)
     found: list[Counterfactual] = []
     for knob in _KNOBS:
         actual = knob.read(facts)
@@ -133,26 +133,26 @@ _KNOBS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
+class _Ranking:
     first: str | None
     fitting: frozenset[str]
     too_large: frozenset[str]
 
 
-def _standing(spec: Spec, facts: Facts, book: RuleBook) -> _Standing:
+def _ranking(spec: Spec, facts: Facts, book: RuleBook) -> _Ranking:
     try:
-        view = outlook(book, spec, facts)
+        ranked = ranked_candidates(book, spec, facts)
     except NothingFits:
-        return _Standing(None, frozenset(), frozenset())
-    candidates, rejected = view
-    return _Standing(
+        return _Ranking(None, frozenset(), frozenset())
+    candidates, rejected = ranked
+    return _Ranking(
         candidates[0].strategy,
         frozenset(candidate.strategy for candidate in candidates),
         frozenset(item.strategy for item in rejected if item.needs_gib is not None),
     )
 
 
-def _wishes(base: _Standing) -> list[tuple[str, str]]:
+def _wishes(base: _Ranking) -> list[tuple[str, str]]:
     firsts = [(name, "ranks first") for name in sorted(base.fitting - {base.first})]
     both = [
         (name, outcome) for name in sorted(base.too_large) for outcome in ("fits", "ranks first")
@@ -160,8 +160,8 @@ def _wishes(base: _Standing) -> list[tuple[str, str]]:
     return [*firsts, *both]
 
 
-def _granted(standing: _Standing, strategy: str, outcome: str) -> bool:
-    return standing.first == strategy if outcome == "ranks first" else strategy in standing.fitting
+def _granted(ranking: _Ranking, strategy: str, outcome: str) -> bool:
+    return ranking.first == strategy if outcome == "ranks first" else strategy in ranking.fitting
 
 
 def _nearest(
@@ -177,7 +177,7 @@ def _nearest(
 
     def granted(value: float) -> bool:
         turned = knob.turn(facts, value)
-        return _granted(_standing(spec, turned, book), strategy, outcome)
+        return _granted(_ranking(spec, turned, book), strategy, outcome)
 
     for step in range(1, DOUBLINGS + 1):
         for factor in (2.0**step, 0.5**step):

@@ -17,9 +17,9 @@ from sweeper.planning.budget.rung_schedule import looks_of
 from sweeper.planning.budget.sequence_cap import USUAL, Cap
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
-    Outlook,
-    entry,
-    outlook_of,
+    RatedModel,
+    candidate_or_rejected,
+    rated_model,
     validation_rows,
 )
 from sweeper.planning.identity import identity
@@ -46,21 +46,21 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
 
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     """``make_plan`` with a given rule book."""
-    scenes = [outlook_of(book, spec, facts, model) for model in facts.models]
-    epochs = _epochs(spec, scenes[0])
-    candidates, rejected = _ranked(book, spec, facts, scenes, epochs)
+    bases = [rated_model(book, spec, facts, model) for model in facts.models]
+    epochs = _epochs(spec, bases[0])
+    candidates, rejected = _ranked(book, spec, facts, bases, epochs)
     own_trials = checked_own_trials(spec.trials, candidates, rejected)
     lead = candidates[0]
-    scene = next(scene for scene in scenes if scene.model.id == lead.model)
-    rules = fired(book, scene.values)
+    base = next(base for base in bases if base.model.id == lead.model)
+    rules = fired(book, base.values)
     validation = validation_rows(spec, facts)
-    full_tokens = round(epochs * facts.data.train_rows * scene.cap.mean)
+    full_tokens = round(epochs * facts.data.train_rows * base.cap.mean)
     course = course_of(
         spec,
         facts,
-        scene.model,
+        base.model,
         epochs=epochs,
-        looks=looks_of(spec, facts, scene.cap, validation, epochs),
+        looks=looks_of(spec, facts, base.cap, validation, epochs),
         validation_rows=validation,
     )
     costs = [priced(candidate, facts, course) for candidate in candidates]
@@ -70,9 +70,9 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         recommended=lead.strategy,
         candidates=tuple(candidates),
         rejected=tuple(rejected),
-        warnings=(*notes(rules, scene.values, "warning"), *_cut(scene.cap)),
-        advice=notes(rules, scene.values, "advice"),
-        answers=answers(rules, scene.values, facts, candidates, rejected),
+        warnings=(*notes(rules, base.values, "warning"), *_cut(base.cap)),
+        advice=notes(rules, base.values, "advice"),
+        answers=answers(rules, base.values, facts, candidates, rejected),
         own_trials=own_trials,
         budget=make_budget(spec, facts, costs, course, full_tokens),
         seed=spec.search.seed,
@@ -80,23 +80,25 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     )
 
 
-def outlook(book: RuleBook, spec: Spec, facts: Facts) -> tuple[list[Candidate], list[Rejected]]:
+def ranked_candidates(
+    book: RuleBook, spec: Spec, facts: Facts
+) -> tuple[list[Candidate], list[Rejected]]:
     """The candidates in order and the rejected strategies, without the plan's texts.
 
     Raises:
         NothingFits: No strategy can be used.
     """
-    scenes = [outlook_of(book, spec, facts, model) for model in facts.models]
-    return _ranked(book, spec, facts, scenes, _epochs(spec, scenes[0]))
+    bases = [rated_model(book, spec, facts, model) for model in facts.models]
+    return _ranked(book, spec, facts, bases, _epochs(spec, bases[0]))
 
 
 def _ranked(
-    book: RuleBook, spec: Spec, facts: Facts, scenes: Sequence[Outlook], epochs: float
+    book: RuleBook, spec: Spec, facts: Facts, bases: Sequence[RatedModel], epochs: float
 ) -> tuple[list[Candidate], list[Rejected]]:
-    candidates, rejected = _entries(spec, facts, scenes, epochs, leave_out=True)
+    candidates, rejected = _candidates(spec, facts, bases, epochs, leave_out=True)
     if not candidates:
         # Nothing else fits: a strategy that rules leave out is better than no plan.
-        candidates, rejected = _entries(spec, facts, scenes, epochs, leave_out=False)
+        candidates, rejected = _candidates(spec, facts, bases, epochs, leave_out=False)
     if not candidates:
         raise NothingFits(_problems(rejected))
     order = {name: strategy.order for name, strategy in book.strategies.items()}
@@ -104,26 +106,26 @@ def _ranked(
     return candidates, rejected
 
 
-def _epochs(spec: Spec, scene: Outlook) -> float:
+def _epochs(spec: Spec, base: RatedModel) -> float:
     """One full budget for the whole study: the user's, else that of the best-scored strategy."""
     if spec.training.epochs is not None:
         return spec.training.epochs
-    ranked = sorted(scene.standings.values(), key=lambda s: -s.score)
-    for standing in ranked:
-        parameter = standing.parameters.get("num_train_epochs")
-        if parameter is not None and standing.refused is None:
+    ranked = sorted(base.strategies.values(), key=lambda s: -s.score)
+    for rated in ranked:
+        parameter = rated.parameters.get("num_train_epochs")
+        if parameter is not None and rated.refused is None:
             return float(parameter.default)
     return 1.0
 
 
-def _entries(
-    spec: Spec, facts: Facts, scenes: Sequence[Outlook], epochs: float, *, leave_out: bool
+def _candidates(
+    spec: Spec, facts: Facts, bases: Sequence[RatedModel], epochs: float, *, leave_out: bool
 ) -> tuple[list[Candidate], list[Rejected]]:
     candidates: list[Candidate] = []
     rejected: list[Rejected] = []
-    for scene in scenes:
-        for standing in scene.standings.values():
-            made = entry(spec, facts, scene, standing, epochs, leave_out=leave_out)
+    for base in bases:
+        for rated in base.strategies.values():
+            made = candidate_or_rejected(spec, facts, base, rated, epochs, leave_out=leave_out)
             if isinstance(made, Candidate):
                 candidates.append(made)
             else:

@@ -24,7 +24,7 @@ from sweeper.suite.scores import (  # noqa: E402
     checked_file,
 )
 from sweeper.training.base_model.keeper import load_base  # noqa: E402
-from sweeper.training.trial.artifacts import save_trained
+from sweeper.training.trial.artifacts import save_trained  # noqa: E402
 from sweeper.training.trial.trained_record import TrainedRecord  # noqa: E402
 
 CHOICE = """

@@ -50,10 +50,10 @@ def fired(book: RuleBook, values: Values) -> tuple[Rule, ...]:
     return tuple(rule for rule in book.rules if rule.when.holds(values))
 
 
-def standings(book: RuleBook, values: Values) -> dict[str, RatedStrategy]:
+def rated_strategies(book: RuleBook, values: Values) -> dict[str, RatedStrategy]:
     """Every strategy after the rules, for the facts of one model."""
     rules = fired(book, values)
-    return {name: _standing(book.strategies[name], rules, values) for name in book.strategies}
+    return {name: _rated(book.strategies[name], rules, values) for name in book.strategies}
 
 
 def notes(rules: Iterable[Rule], values: Values, kind: str) -> tuple[Reason, ...]:
@@ -69,69 +69,69 @@ def reason(rule: Rule, why: str, effect: str = "", weight: float = 0.0) -> Reaso
     )
 
 
-def _standing(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Values) -> RatedStrategy:
-    standing = RatedStrategy(strategy)
-    standing.parameters = {
+def _rated(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Values) -> RatedStrategy:
+    rated = RatedStrategy(strategy)
+    rated.parameters = {
         name: declared.parameter
         for name, declared in strategy.parameters.items()
         if declared.when.holds(values)
     }
     for requirement in strategy.requires:
         if not requirement.when.holds(values):
-            standing.refused = (requirement.otherwise, "", requirement.source)
+            rated.refused = (requirement.otherwise, "", requirement.source)
     settings: _Settings = defaultdict(list)
     held_back: _Settings = defaultdict(list)
     for rule in rules:
-        _apply(rule, standing, values, settings, held_back)
+        _apply(rule, rated, values, settings, held_back)
     order = {rule.id: place for place, rule in enumerate(rules)}
-    standing.cautions += _disagreements(settings)
-    standing.cautions += _kept(standing, held_back)
-    standing.cautions.sort(key=lambda caution: order[caution.rule])
-    standing.parameters = {
+    rated.cautions += _disagreements(settings)
+    rated.cautions += _kept(rated, held_back)
+    rated.cautions.sort(key=lambda caution: order[caution.rule])
+    rated.parameters = {
         name: parameter.model_copy(update={"prior": _prior(parameter)})
-        for name, parameter in standing.parameters.items()
+        for name, parameter in rated.parameters.items()
     }
-    return standing
+    return rated
 
 
 def _apply(
     rule: Rule,
-    standing: RatedStrategy,
+    rated: RatedStrategy,
     values: Values,
     settings: _Settings,
     held_back: _Settings,
 ) -> None:
-    name, effects = standing.strategy.name, rule.effects
+    name, effects = rated.strategy.name, rule.effects
     done: list[str] = []
     weight = effects.weights.get(name, 0.0)
     if weight:
-        standing.score += weight
+        rated.score += weight
         done.append(f"{weight:+g}")
     if name in effects.exclude:
         # what the model cannot do at all says more than what one strategy lacks for it
-        standing.refused = (fill(rule.why, values), rule.id, rule.source)
+        rated.refused = (fill(rule.why, values), rule.id, rule.source)
     if name in effects.leave_out:
-        standing.left_out = rule
+        rated.left_out = rule
     if name in effects.cautions:
-        standing.cautions.append(reason(rule, fill(effects.cautions[name], values)))
+        rated.cautions.append(reason(rule, fill(effects.cautions[name], values)))
     for change in effects.changes:
-        old = standing.parameters.get(change.parameter)
+        old = rated.parameters.get(change.parameter)
         if old is None or change.strategy not in (EVERY, name):
             continue
-        held = standing.strategy.layer(change.parameter) > rule.layer
+        held = rated.strategy.layer(change.parameter) > rule.layer
         if held and held_back[change.parameter]:
             old = held_back[change.parameter][-1][1]
         new = changed(old, _resolved(change, old, values), rule, fill(rule.why, values))
         if held:
             held_back[change.parameter].append((rule, new))
             continue
-        standing.parameters[change.parameter] = new
+        rated.parameters[change.parameter] = new
         done.append(f"{change.parameter} {describe(new)}")
         if name in effects.cautions:
             settings[change.parameter].clear()  # its own caution speaks of what it overrules
         settings[change.parameter].append((rule, new))
     if done:
-        standing.reasons.append(reason(rule, fill(rule.why, values), "; ".join(done), weight))
+        rated.reasons.append(reason(rule, fill(rule.why, values), "; ".join(done), weight))
 
 
 def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
@@ -177,11 +177,11 @@ def _disagreements(settings: _Settings) -> Iterator[Reason]:
                 break
 
 
-def _kept(standing: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
+def _kept(rated: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
     """Cautions where a user's strategy file kept rules from changing a parameter, one each."""
     for parameter, said in held_back.items():
         rule, other = said[-1]
-        kept, given = describe(standing.parameters[parameter]), describe(other)
+        kept, given = describe(rated.parameters[parameter]), describe(other)
         if kept != given:
             rules = ", ".join(dict.fromkeys(rule.id for rule, _ in said))
             text = (

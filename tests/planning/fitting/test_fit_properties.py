@@ -13,7 +13,7 @@ from sweeper.facts.record import LatentAttention, MixtureOfExperts
 from sweeper.hyperparameters import modules_of
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.plan import Candidate, Parameter
-from sweeper.planning.planner import outlook
+from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import rule_book
 
 BOOK = rule_book()
@@ -103,7 +103,7 @@ def test_every_configuration_of_every_candidate_fits_with_the_margin(scene: Any,
     }
     spec, known = scene(**facts)
     try:
-        candidates, rejected = outlook(BOOK, spec, known)
+        candidates, rejected = ranked_candidates(BOOK, spec, known)
     except NothingFits:
         return
     hardware = known.hardware

@@ -8,7 +8,7 @@ import pytest
 from sweeper.errors import RuleError
 from sweeper.plan import Parameter
 from sweeper.planning.planner import make_plan
-from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, standings
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, rated_strategies
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 
@@ -23,13 +23,13 @@ def book_with(tmp_path: Path, *changes: str) -> RuleBook:
     return rule_book((str(tmp_path),))
 
 
-def standing(book: RuleBook, scene: Any, strategy: str = "lora", **facts: Any) -> RatedStrategy:
+def rated(book: RuleBook, scene: Any, strategy: str = "lora", **facts: Any) -> RatedStrategy:
     spec, gathered = scene(**facts)
-    return standings(book, fact_values(spec, gathered, gathered.models[0]))[strategy]
+    return rated_strategies(book, fact_values(spec, gathered, gathered.models[0]))[strategy]
 
 
 def rate(book: RuleBook, scene: Any, **facts: Any) -> tuple[Any, ...]:
-    parameter = standing(book, scene, **facts).parameters["learning_rate"]
+    parameter = rated(book, scene, **facts).parameters["learning_rate"]
     return parameter.low, parameter.high, parameter.default
 
 
@@ -63,14 +63,14 @@ def test_a_rule_changes_a_range(
 
 def test_a_changed_parameter_names_its_rule(tmp_path: Path, scene: Any) -> None:
     book = book_with(tmp_path, "{lora.r: {range: [4, 32]}}")
-    parameter = standing(book, scene).parameters["r"]
+    parameter = rated(book, scene).parameters["r"]
     assert parameter.source == "me 0"
     assert parameter.why == "Mine 0: Because of 4,000 rows."
 
 
 def test_a_later_rule_wins_and_the_disagreement_is_shown(tmp_path: Path, scene: Any) -> None:
     book = book_with(tmp_path, "{lora.r: {range: [4, 6]}}", "{lora.r: {range: [40, 60]}}")
-    found = standing(book, scene)
+    found = rated(book, scene)
     assert (found.parameters["r"].low, found.parameters["r"].high) == (40, 60)
     caution = next(c for c in found.cautions if c.effect == "disagrees with mine-0")
     assert "Mine 0 gives 4 to 6" in caution.why
@@ -80,7 +80,7 @@ def test_a_later_rule_wins_and_the_disagreement_is_shown(tmp_path: Path, scene: 
 
 def test_a_refinement_is_no_disagreement(tmp_path: Path, scene: Any) -> None:
     book = book_with(tmp_path, "{lora.r: {range: [8, 16]}}")
-    assert not [c for c in standing(book, scene).cautions if c.rule == "mine-0"]
+    assert not [c for c in rated(book, scene).cautions if c.rule == "mine-0"]
 
 
 def test_a_rule_can_set_choices_a_prior_and_whether_to_search(tmp_path: Path, scene: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_rule_can_set_choices_a_prior_and_whether_to_search(tmp_path: Path, sc
         "{lora.target_modules: {choices: [qv], default: qv, searched: false}, "
         "lora.learning_rate: {prior: {center: 2.5e-4, spread: 0.1}}}",
     )
-    found = standing(book, scene).parameters
+    found = rated(book, scene).parameters
     assert found["target_modules"].choices == ("qv",)
     assert found["target_modules"].searched is False
     assert found["learning_rate"].prior is not None
@@ -97,7 +97,7 @@ def test_a_rule_can_set_choices_a_prior_and_whether_to_search(tmp_path: Path, sc
 
 
 def test_without_a_published_density_the_default_is_the_mode(scene: Any) -> None:
-    found = standing(rule_book(), scene).parameters
+    found = rated(rule_book(), scene).parameters
     prior = found["learning_rate"].prior
     assert prior is not None
     assert prior.center == found["learning_rate"].default
@@ -107,9 +107,9 @@ def test_without_a_published_density_the_default_is_the_mode(scene: Any) -> None
 
 
 def test_head_parameters_exist_only_with_a_new_head(scene: Any) -> None:
-    plain = standing(rule_book(), scene).parameters
+    plain = rated(rule_book(), scene).parameters
     assert "head_learning_rate" not in plain
-    headed = standing(rule_book(), scene, task="classification", labels=3).parameters
+    headed = rated(rule_book(), scene, task="classification", labels=3).parameters
     assert headed["head_learning_rate"].default == 1e-2
     assert (headed["head_learning_rate"].low, headed["head_learning_rate"].high) == (1e-3, 3e-2)
     assert set(headed["head_init"].choices or ()) == {"random", "probe"}
@@ -134,9 +134,9 @@ def test_small_models_with_few_steps_leave_the_best_practice_range(scene: Any) -
 
 def test_prompt_methods_get_rates_far_above_loras(scene: Any) -> None:
     named = {"aim": {"strategies": ("lora", "prefix", "full")}}
-    prefix = standing(rule_book(), scene, "prefix", **named).parameters["learning_rate"]
-    lora = standing(rule_book(), scene, "lora", **named).parameters["learning_rate"]
-    full = standing(rule_book(), scene, "full", **named).parameters["learning_rate"]
+    prefix = rated(rule_book(), scene, "prefix", **named).parameters["learning_rate"]
+    lora = rated(rule_book(), scene, "lora", **named).parameters["learning_rate"]
+    full = rated(rule_book(), scene, "full", **named).parameters["learning_rate"]
     assert float(prefix.default) >= 10 * float(lora.default)
     assert float(lora.default) == pytest.approx(10 * float(full.default))
 
@@ -148,7 +148,7 @@ def test_a_disagreement_that_a_later_rule_settles_is_not_told(tmp_path: Path, sc
         "{lora.r: {range: [4, 60], default: 40}}",
         "{lora.r: {range: [12, 16], default: 12}}",
     )
-    assert not [c for c in standing(book, scene).cautions if "disagrees" in c.effect]
+    assert not [c for c in rated(book, scene).cautions if "disagrees" in c.effect]
 
 
 def test_of_several_overruled_rules_the_plan_tells_what_it_follows(
@@ -160,7 +160,7 @@ def test_of_several_overruled_rules_the_plan_tells_what_it_follows(
         "{lora.r: {range: [40, 60], default: 50}}",
         "{lora.r: {range: [20, 50], default: 30}}",
     )
-    found = standing(book, scene)
+    found = rated(book, scene)
     (caution,) = [c for c in found.cautions if "disagrees" in c.effect]
     assert caution.rule == "mine-2"
     assert caution.effect == "disagrees with mine-1"
@@ -171,7 +171,7 @@ def test_of_several_overruled_rules_the_plan_tells_what_it_follows(
 @pytest.mark.parametrize("rows", [400, 4_000, 60_000, 200_000])
 def test_what_a_plan_says_it_follows_is_what_it_does(scene: Any, model: str, rows: int) -> None:
     spec, facts = scene(model=model, rows=rows, gpu_gib=24.0)
-    for found in standings(rule_book(), fact_values(spec, facts, facts.models[0])).values():
+    for found in rated_strategies(rule_book(), fact_values(spec, facts, facts.models[0])).values():
         for caution in found.cautions:
             if caution.effect.startswith("disagrees"):
                 parameter = found.parameters[caution.why.split(":")[0]]
@@ -188,10 +188,10 @@ def test_large_models_have_one_ceiling_with_and_without_quantisation(scene: Any)
 
 @pytest.mark.parametrize("strategy", ["lora", "qlora"])
 def test_large_models_have_no_dropout_and_a_reason_for_it(scene: Any, strategy: str) -> None:
-    large = standing(rule_book(), scene, strategy, model="70B").parameters["lora_dropout"]
+    large = rated(rule_book(), scene, strategy, model="70B").parameters["lora_dropout"]
     assert large.default == 0
     assert "dropout" in large.why
-    small = standing(rule_book(), scene, strategy, model="13B").parameters["lora_dropout"]
+    small = rated(rule_book(), scene, strategy, model="13B").parameters["lora_dropout"]
     assert small.default == 0.05
 
 
@@ -222,7 +222,7 @@ def own_strategy(tmp_path: Path, rules: str = "") -> RuleBook:
 
 
 def test_what_a_users_own_strategy_file_states_is_kept(tmp_path: Path, scene: Any) -> None:
-    found = standing(own_strategy(tmp_path), scene)
+    found = rated(own_strategy(tmp_path), scene)
     rate, epochs = found.parameters["learning_rate"], found.parameters["num_train_epochs"]
     assert (rate.low, rate.high, rate.default) == (1e-3, 2e-3, 1.5e-3)
     assert rate.source == "house rule"
@@ -238,17 +238,17 @@ def test_what_a_users_own_strategy_file_states_is_kept(tmp_path: Path, scene: An
 def test_rules_that_ship_change_what_it_includes_and_does_not_state(
     tmp_path: Path, scene: Any
 ) -> None:
-    found = standing(own_strategy(tmp_path), scene, rows=400)
+    found = rated(own_strategy(tmp_path), scene, rows=400)
     batch = found.parameters["per_device_train_batch_size"]
     assert (batch.choices, batch.default) == ((4, 8, 16), 8)
-    assert found.score == standing(rule_book(), scene, rows=400).score
+    assert found.score == rated(rule_book(), scene, rows=400).score
 
 
 def test_a_users_own_rule_changes_what_their_strategy_file_states(
     tmp_path: Path, scene: Any
 ) -> None:
     book = own_strategy(tmp_path, "{lora.learning_rate: {default: 2.0e-3}}")
-    assert standing(book, scene).parameters["learning_rate"].default == 2e-3
+    assert rated(book, scene).parameters["learning_rate"].default == 2e-3
 
 
 def test_a_users_own_rule_is_held_to_their_own_strategy_file(tmp_path: Path) -> None:
