@@ -13,9 +13,9 @@ import pytest
 from pyarrow import parquet
 
 from sweeper.data import contents
-from sweeper.data import read as reading
 from sweeper.data.checks import check_labels
 from sweeper.data.examples import Example
+from sweeper.data.reading import read as reading
 from sweeper.data.reading.read import read
 from sweeper.errors import DataError
 

@@ -5,11 +5,10 @@ Knows file names and bytes, not what rows mean.
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from sweeper.data.contents import out_of_memory, read_bytes
 from sweeper.data.encoding import decode
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.jsonrows import read_json
@@ -43,6 +42,12 @@ TEXT_READERS: dict[str, TextReader] = {
     ".tsv": read_delimited,
     ".txt": read_paragraphs,
 }
+MOST_LINE_BYTES = 64 * 2**20
+"""A longer line is no example: it has 16 million tokens at four characters each."""
+
+MOST_COLUMNS = 10_000
+"""More are not fields of examples. Common practice: spreadsheets end at 16,384."""
+
 SUFFIXES: tuple[str, ...] = (*TEXT_READERS, ".parquet")
 
 
@@ -71,39 +76,53 @@ def read(path: Path) -> Table:
             fix=f"Use one of {', '.join(SUFFIXES)}, plain or with .gz.",
             where=name,
         )
-    data = _bytes(path)
+    try:
+        return _rows(path, name, suffix)
+    except MemoryError as error:  # which is what pyarrow raises, too
+        raise out_of_memory(path) from error
+
+
+def _rows(path: Path, name: str, suffix: str) -> Table:
+    data = read_bytes(path)
     if not data.strip():
         raise DataError("the file is empty", fix="Is this the right file?", where=name)
     if suffix == ".parquet":
         table = read_parquet(data, name)
     else:
+        if suffix != ".json" and not data.lstrip().startswith(b"["):  # which may be one long line
+            _check_lines(data, name)
         text, garbled = decode(data, name)
         read_text = TEXT_READERS[suffix](text, name, suffix)
         table = Table(name, read_text.rows, read_text.how, read_text.label_names, garbled)
     if not table.rows:
         raise DataError("the file has no rows", fix="Is this the right file?", where=name)
+    _check_columns(table)
     return table
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"cannot read the data: {error.strerror or error}",
-            fix="Check the path and its permissions.",
-            where=str(path),
-        ) from error
-    except ValueError as error:  # a null character in the name
-        raise DataError(f"this is not a path ({error})", where=repr(str(path))) from error
-    if path.name.lower().endswith(".gz"):
-        try:
-            return gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
+def _check_columns(table: Table) -> None:
+    names: set[str] = set()
+    for line, fields in table.rows:
+        names.update(fields)
+        if len(names) > MOST_COLUMNS:
             raise DataError(
-                f"the file cannot be unpacked ({error})",
-                why="Its name ends in .gz, but its content is not (all of) a gzip file.",
-                fix="Download it again, or rename it if it is not compressed.",
-                where=str(path),
-            ) from error
-    return data
+                f"more than {MOST_COLUMNS:,} columns",
+                why="Roles are looked for in every column.",
+                fix="Is this a matrix, or rows written side by side? Keep the columns with text.",
+                where=f"{table.name}:{line}",
+            )
+
+
+def _check_lines(data: bytes, name: str) -> None:
+    start, number = 0, 1
+    while start < len(data):
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        if end - start > MOST_LINE_BYTES:
+            raise DataError(
+                f"this line has {(end - start) / 2**20:,.0f} MiB",
+                why=f"No example is longer than {MOST_LINE_BYTES // 2**20} MiB.",
+                fix="Are the line breaks missing? Divide long documents into rows.",
+                where=f"{name}:{number}",
+            )
+        start, number = end + 1, number + 1
