@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sweeper.cli import predict_steps
+from sweeper.cli.commands import predict_steps
 
 
 @pytest.fixture
