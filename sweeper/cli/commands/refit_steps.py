@@ -79,8 +79,13 @@ def _as_trained(config: TrialConfig, result: TrialResult) -> TrialConfig:
     """
     budget = config.budget
     share = (result.best_rung or budget.rungs) / budget.rungs
-    once = {"rungs": 1, "rung_every": 1, "stop_overfitting": False}
-    once |= {"epochs": budget.epochs * share, "full_tokens": round(budget.full_tokens * share)}
+    once = {
+        "rungs": 1,
+        "rung_every": 1,
+        "stop_overfitting": False,
+        "epochs": budget.epochs * share,
+        "full_tokens": round(budget.full_tokens * share),
+    }
     return config.model_copy(
         update={
             "attempt": 1,
