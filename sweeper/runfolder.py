@@ -10,6 +10,7 @@ runs/<name>/
     seeds/<s>/                        the same files of each confirmation run
     weights/                          adapter or full weights, head included
   first_stages/<id>/                  bases that read a corpus, for the adapters trained on them
+  refit/<s>/ refit-all/<s>/           a configuration trained again on held-out rows as well
   evaluations/                        general capability: base and trials on a suite
   test.json                           the one opening of the test split
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md

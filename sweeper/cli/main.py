@@ -56,6 +56,7 @@ def _register() -> None:
         memory,
         plan,
         predict,
+        refit,
         report,
         rules,
         run,
@@ -68,6 +69,7 @@ def _register() -> None:
     app.command("report")(report.report)
     app.command("evaluate")(evaluate.evaluate)
     app.command("predict")(predict.predict)
+    app.command("refit")(refit.refit)
     app.command("explain")(explain.explain)
     app.command("memory")(memory.memory)
     app.command("doctor")(doctor.doctor)

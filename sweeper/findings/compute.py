@@ -28,6 +28,7 @@ from sweeper.findings.verdict.comparisons import Contest, hold_contest
 from sweeper.findings.verdict.forgetting import forgetting, with_forgetting
 from sweeper.findings.verdict.forgetting_words import limit_sentence
 from sweeper.findings.verdict.limitations import Study, limits
+from sweeper.findings.verdict.next_step import next_step
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.tested import tested_models
@@ -65,7 +66,7 @@ def findings_of(run: RunFiles) -> Findings:
     told += tuple(warm_start_sentence(run, one) for one in warm)
     told += (words.sentence(f"{summary.search_ended}."),) if summary.search_ended else ()
     decided = decided.model_copy(update={"because": (*decided.because, *told)})
-    return Findings(
+    found = Findings(
         run=summary,
         metric=contest.metric,
         loss_unit=loss_unit(run.plan.facts),
@@ -92,6 +93,7 @@ def findings_of(run: RunFiles) -> Findings:
         reproduction=reproduction(run, decided.recommended_trial),
         last_useful_trial=last_useful_trial(run),
     )
+    return found.model_copy(update={"next_step": next_step(found)})
 
 
 def _shown(contest: Contest) -> str:

@@ -362,6 +362,24 @@ class Reproduction(Record):
     train_command: str = ""
 
 
+class NextStep(Record):
+    """The one thing that would most likely help next. ``command`` is empty where there is none."""
+
+    kind: Literal[
+        "use",
+        "more-data",
+        "more-trials",
+        "longer-training",
+        "another-base",
+        "more-test-rows",
+        "more-seeds",
+        "failures",
+        "stop",
+    ]
+    because: str = Field(description="the figures that say so, in words")
+    command: str = ""
+
+
 class Findings(Artifact):
     """Everything that the report may say."""
 
@@ -389,4 +407,5 @@ class Findings(Artifact):
     forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
     data_size: NotMeasured = NotMeasured(reason="only one data size was trained on")
     reproduction: Reproduction
+    next_step: NextStep | None = Field(None, description="None while the run goes on")
     last_useful_trial: int | None = Field(None, description="the last one that lowered the best")

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from sweeper.backend import Decision, Tell
+from sweeper.data.examples import Dataset
 from sweeper.data.load import load
 from sweeper.evaluation.judge import Judge, never
 from sweeper.plan import Plan
@@ -54,6 +55,7 @@ class TorchBackend:
         run: The run's folder, if it has one.
         device: Where to train; a GPU if there is one and this is None.
         tell: Takes how far work without rungs is.
+        dataset: What to train on; loaded as the spec says if None.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class TorchBackend:
         run: Path | None = None,
         device: torch.device | None = None,
         tell: Tell = lambda _what, _done, _of: None,
+        dataset: Dataset | None = None,
     ) -> None:
         self._underway = Underway(tell)
         self._run = run
@@ -70,7 +73,7 @@ class TorchBackend:
         self._spec = spec
         best = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._device = device or best
-        self._dataset = load(spec.data, spec.task)
+        self._dataset = dataset or load(spec.data, spec.task)
         self._guard = MemoryGuard()
         self._shared: dict[str, SharedModel] = {}
 

@@ -1,8 +1,12 @@
-"""What ``sweeper predict`` asks of the process that has the model. No torch."""
+"""What ``predict`` and ``refit`` ask of the process that has the model. No torch."""
 
 from __future__ import annotations
 
 from sweeper.artifact import Artifact
+from sweeper.data.examples import Split
+from sweeper.trials import TrialConfig
+
+REFIT_RECORD = "refit.json"
 
 
 class PredictionRequest(Artifact):
@@ -23,3 +27,21 @@ class PredictionRequest(Artifact):
     part: str
     batch_size: int
     max_new_tokens: int
+
+
+class RefitRequest(Artifact):
+    """One more training of a configuration, on more rows. Also a file beside what it made.
+
+    Args:
+        run: The run's folder.
+        config: What to train; its budget has one rung, since no rows are left to choose a rung by.
+        splits: What to train on.
+        folder: What is made: ``weights/``, ``trainer.log`` and ``refit.json``.
+        card: What is appended to the card of the weights.
+    """
+
+    run: str
+    config: TrialConfig
+    splits: tuple[Split, ...]
+    folder: str
+    card: str

@@ -8,6 +8,7 @@ import pytest
 
 from sweeper.declared.files import known_strategies
 from sweeper.findings.record import ClassFindings, ClassRow
+from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections.discovery import sections
 from sweeper.reporting.sections.verdict import verdict_section
@@ -359,6 +360,14 @@ def test_a_tie_is_not_called_the_cheapest_where_a_cheaper_one_is_tied_too(report
     findings = document.findings.model_copy(update={"verdict": tied})
     card = verdict_section(document.model_copy(update={"findings": findings})).blocks[0]
     assert card.badge == "tie: no clear winner"
+
+
+def test_the_next_step_and_its_command_stand_below_the_verdict(report):
+    document = report(trials=20)
+    step = document.findings.next_step
+    told, command = verdict_section(document).blocks[1:3]
+    assert told.sentences == (next_step_line(step),)
+    assert command.text == step.command != ""
 
 
 def test_an_outcome_that_the_correction_took_back_says_so_in_the_tables(parse, report):

@@ -38,6 +38,7 @@ def predict(
 
     from sweeper.artifact import write_text
     from sweeper.cli.commands import predict_steps
+    from sweeper.cli.processes import request_process
     from sweeper.cli.views.console import err
     from sweeper.cli.views.work_progress import work_progress
     from sweeper.errors import UsageError
@@ -64,7 +65,8 @@ def predict(
             batch_size=batch_size,
             max_new_tokens=max_new_tokens,
         )
-        ended_by = predict_steps.ask(request, Path(folder), work_progress(quiet=quiet))
+        log = Path(folder) / "predict.log"
+        ended_by = request_process.ask("sweeper.use", request, log, work_progress(quiet=quiet))
         if ended_by is not None:
             kept = " The same command goes on where it ended." if output is not None else ""
             err().print(f"Interrupted.{kept}", markup=False)

@@ -1,28 +1,16 @@
-"""The steps of ``sweeper predict``: which weights, which rows, and the process that has torch."""
+"""The steps of ``sweeper predict``: which weights, which rows, and what is shown."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import subprocess
 import sys
-import threading
 from pathlib import Path
-from typing import Any
 
-from sweeper.child_process import quiet_threads
 from sweeper.cli.commands.evaluate_steps import recommended
 from sweeper.cli.commands.report import find_run
-from sweeper.cli.processes.suite_process import end_with
-from sweeper.cli.views.work_progress import WorkProgress, told
-from sweeper.errors import Problem, SweeperError, UsageError
-from sweeper.execution.interruption import Signals
+from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
 from sweeper.runfolder import RunFolder
-from sweeper.use.request import PredictionRequest
-
-WORKER = "sweeper.use"
 
 
 def weights_of(model: str, trial: int | None) -> Path:
@@ -85,60 +73,6 @@ def _delimited(first: str) -> str:
         if known_names().intersection(names):
             return suffix
     return ".txt"
-
-
-def ask(request: PredictionRequest, folder: Path, work: WorkProgress) -> int | None:
-    """Let the process with the model do the rows that are not done.
-
-    Args:
-        request: What to predict.
-        folder: Takes the log of the process.
-        work: Shows how far it is.
-
-    Returns:
-        The signal that ended it, or None if it is done.
-
-    Raises:
-        SweeperError: The model or the rows cannot be used, or the process broke.
-    """
-    log = folder / "predict.log"
-    problems: list[Problem] = []
-    with log.open("w", encoding="utf-8") as errors, Signals() as signals:
-        process = subprocess.Popen(
-            [sys.executable, "-m", WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env={**os.environ, **quiet_threads(None)},
-        )
-        with process:
-            threading.Thread(target=end_with, args=(process, signals), daemon=True).start()
-            assert process.stdin is not None
-            assert process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(request.to_json())
-                process.stdin.close()
-            for line in process.stdout:
-                if (state := told(line)) is not None:
-                    work(*state)
-                    continue
-                with contextlib.suppress(ValueError):  # what a library printed
-                    event: dict[str, Any] = json.loads(line)
-                    problems += [Problem(**fields) for fields in event["problems"]]
-        work.close()
-        if signals.number is not None:
-            return signals.number
-    if problems:
-        kind = UsageError if process.returncode == UsageError.exit_code else SweeperError
-        raise kind(problems)
-    if process.returncode != 0:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise SweeperError(
-            f"the predicting process ended with {process.returncode}",
-            why=lines[-1][:300] if lines else "",
-        )
-    return None
 
 
 def in_order(part: Path) -> list[str]:

@@ -42,6 +42,7 @@ from sweeper.facts.gather import gather
 from sweeper.facts.models.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.facts.record import Facts, Missing, SuiteFacts
 from sweeper.findings.record import Findings
+from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plan import Plan
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
@@ -321,6 +322,10 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
     line = predicted_line(ended.findings.predictions)
     if line and ended.outcome.signal is None:
         console.print(line, markup=False, soft_wrap=True)
+    if (step := ended.findings.next_step) is not None and ended.outcome.signal is None:
+        console.print(next_step_line(step), markup=False, soft_wrap=True)
+        if step.command:
+            console.print(f"  {step.command}", markup=False, soft_wrap=True)
     console.print(f"report: {ended.folder.report_html}", markup=False, soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import Finalist, TrialRow
+from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.reporting.blocks import (
     Block,
     Cell,
@@ -15,6 +16,7 @@ from sweeper.reporting.blocks import (
     Row,
     Section,
     Table,
+    Text,
     VerdictCard,
 )
 from sweeper.reporting.document import Report
@@ -36,7 +38,7 @@ BADGES = {
 @section(10)
 def verdict_section(report: Report) -> Section:
     """The answer first."""
-    blocks: list[Block] = [_card(report)]
+    blocks: list[Block] = [_card(report), *_next_step(report)]
     if report.findings.verdict.comparisons:
         blocks.append(_comparisons(report))
     blocks += tested_blocks(report)
@@ -51,6 +53,14 @@ def verdict_section(report: Report) -> Section:
     if report.findings.run.ended == 0:
         blocks += plan_blocks(report)
     return Section("verdict", "Verdict", "What do I train?", tuple(blocks))
+
+
+def _next_step(report: Report) -> list[Block]:
+    step = report.findings.next_step
+    if step is None:
+        return []
+    command = [Code("The command for it", step.command)] if step.command else []
+    return [Text((next_step_line(step),)), *command]
 
 
 def _card(report: Report) -> VerdictCard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from sweeper.errors import UsageError
-from sweeper.evaluation.linear_probe import Array, Probe, fit_path
+from sweeper.evaluation.linear_probe import PATH, Array, Probe, fit_path
 from sweeper.evaluation.tokenized_items import TokenizedSplit, to_device
 from sweeper.facts.record import Split
 from sweeper.spec import Scalar
@@ -41,10 +41,12 @@ class FrozenFeatures:
 
     Args:
         context: The base model and its data.
+        path: Regularisation strengths that a probe is chosen from, ascending.
     """
 
-    def __init__(self, context: ModelContext) -> None:
+    def __init__(self, context: ModelContext, path: Sequence[float] = PATH) -> None:
         self._context = context
+        self.path = path
         self._pooled: dict[Split, Array] = {}
         self._pooled_seconds: dict[Split, float] = {}
         self._probes: dict[Scalar, FittedProbe] = {}
@@ -140,6 +142,7 @@ class FrozenFeatures:
             validation,
             task.targets(context.dataset.splits["validation"]),
             len(context.dataset.labels),
+            self.path,
             class_weights=class_weights,
             underway=context.underway.steps("fitting the frozen probe"),
         )

@@ -5,8 +5,12 @@ from typing import Any
 import pytest
 
 from sweeper.cli.commands import run_steps
+from sweeper.execution.coordinator import Outcome
 from sweeper.facts.gather import gather
 from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
+from sweeper.findings.compute import compute
+from sweeper.findings.verdict.next_step import next_step_line
+from sweeper.plan import Plan
 from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec, Spec
 
 
@@ -41,3 +45,16 @@ def test_a_run_plans_what_it_has_done_before_and_keeps_its_seconds(
     assert prepared.took.keys() == {phase}
     planned = prepared.plan.budget.phases
     assert {phase, "suite"} == planned.keys() & {"download", "conversion", "suite"}
+
+
+def test_the_last_lines_of_a_run_say_what_next(make_run: Any, capsys: Any) -> None:
+    run = make_run()
+    found, plan = compute(run), Plan.read(run.plan)
+    assert found.next_step is not None
+    spec = Spec(task="classification", models=(ModelSpec(id="packaged:minilm"),))
+    ended = run_steps.Ended(spec, run, plan, Outcome("complete", status=None), found)
+    run_steps.conclude(ended, as_json=False, fail_under=None)
+    *_, line, command, report = capsys.readouterr().out.splitlines()
+    assert line == next_step_line(found.next_step)
+    assert command == f"  {found.next_step.command}"
+    assert report.startswith("report: ")

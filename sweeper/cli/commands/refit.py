@@ -1,0 +1,59 @@
+"""``sweeper refit``: the winner once more, on the rows that were held out to choose it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def refit(
+    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    all_rows: Annotated[bool, typer.Option("--all", help="On the test split as well.")] = False,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many models.")] = 1,
+    trial: Annotated[
+        int | None, typer.Option("--trial", help="This trial; the winner if not given.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A new folder; RUN/refit if not given."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
+) -> None:
+    """Train the recommended configuration on train and validation, for as long as in the sweep.
+
+    Nothing is left to measure the new model on. What is finished is not trained again.
+    """
+    import json
+
+    from sweeper.extras import RUNS, require
+
+    require("sweeper refit", RUNS)
+    from sweeper.cli.commands import refit_steps
+    from sweeper.cli.commands.report import find_run
+    from sweeper.cli.processes import request_process
+    from sweeper.cli.views.console import err, out
+    from sweeper.cli.views.work_progress import work_progress
+    from sweeper.runfolder import RunFolder
+
+    folder = RunFolder(find_run(run))
+    with folder.lock():
+        requests = refit_steps.requests(folder, trial, seeds, output, all_rows=all_rows)
+        for request in refit_steps.unfinished(requests):
+            log = Path(request.folder + ".log")
+            log.parent.mkdir(parents=True, exist_ok=True)
+            work = work_progress(quiet=quiet)
+            ended_by = request_process.ask("sweeper.use.refit", request, log, work)
+            if ended_by is not None:
+                text = "Interrupted. The same command trains what is not finished again."
+                err().print(text, markup=False)
+                raise typer.Exit(128 + ended_by)
+            log.unlink()
+    folders = [request.folder for request in requests]
+    if as_json:
+        typer.echo(json.dumps({"trial": requests[0].config.number, "folders": folders}))
+        return
+    for made in folders:
+        out().print(f"model: {made}/weights", markup=False, soft_wrap=True)

@@ -1,0 +1,218 @@
+"""What next: the one thing that would most likely help, with the figures that say so.
+
+Reads findings alone and adds no figure of its own. What hinders the verdict comes first, then what
+the verdict says, then what the best trial's curve and the search show.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+
+from sweeper.findings import words
+from sweeper.findings.figures import Comparison
+from sweeper.findings.record import Findings, NextStep, TrialRow
+from sweeper.findings.verdict.verdict import SEEDS_NEEDED
+
+# A search whose best trial came in the last quarter of its trials had not settled. Common practice.
+_LATE_SHARE = 0.75
+
+
+def next_step(findings: Findings) -> NextStep | None:
+    """The next step after a run; None while it runs."""
+    if findings.run.status == "running":
+        return None
+    return next(step for ask in _QUESTIONS if (step := ask(findings)) is not None)
+
+
+_TITLES: dict[str, str] = {
+    "use": "use this model",
+    "more-data": "more training rows",
+    "more-trials": "more trials",
+    "longer-training": "more epochs",
+    "another-base": "another base model",
+    "more-test-rows": "more test rows",
+    "more-seeds": "more seeds",
+    "failures": "see why trials failed",
+    "stop": "stop here",
+}
+
+
+def next_step_line(step: NextStep) -> str:
+    """The step and its figures, for people."""
+    return f"Next: {_TITLES[step.kind]}. {words.sentence(step.because)}"
+
+
+def _unfinished(findings: Findings) -> NextStep | None:
+    run = findings.run
+    if run.status == "complete":
+        return None
+    ended = f"{run.ended} of {words.plural(run.trials_asked, 'trial')} have ended"
+    return NextStep(kind="more-trials", because=f"{ended}.", command=_run(findings))
+
+
+def _failures(findings: Findings) -> NextStep | None:
+    run = findings.run
+    if run.complete:
+        return None
+    because = f"No trial completed: {run.pruned} pruned, {run.failed} failed."
+    return NextStep(kind="failures", because=because, command=f"sweeper show {_name(findings)}")
+
+
+def _no_need(findings: Findings) -> NextStep | None:
+    """Fine-tuning does no better than a model that costs seconds."""
+    against = _against_baseline(findings)
+    if findings.verdict.fine_tuning_needed is not False or against is None:
+        return None
+    because = _gap(findings, against)
+    if against.outcome == "worse":
+        command = f"{_run(findings)} --new --model MODEL"
+        return NextStep(kind="another-base", because=because, command=command)
+    return NextStep(kind="stop", because=because)
+
+
+def _in_doubt(findings: Findings) -> NextStep | None:
+    """The test split leaves open whether fine-tuning pays."""
+    against = _against_baseline(findings)
+    if findings.verdict.recommended_baseline is None or against is None or not against.more_items:
+        return None
+    items = findings.verdict.test_items
+    had = f" on {words.plural(items, 'test item')}" if items else ""
+    because = (
+        f"{_gap(findings, against)}{had}; about {words.about(against.more_items)} more would "
+        "settle it."
+    )
+    command = f"{_run(findings)} --new --test FILE"
+    return NextStep(kind="more-test-rows", because=because, command=command)
+
+
+def _too_few_seeds(findings: Findings) -> NextStep | None:
+    limit = next((one for one in findings.limits if one.id == "few-seeds"), None)
+    open_question = findings.verdict.kind == "insufficient" or findings.verdict.recommended_baseline
+    if limit is None or not open_question:
+        return None
+    because = f"{limit.text} {limit.action}"
+    wanted = max(SEEDS_NEEDED, 2 * (findings.verdict.seeds or 1))
+    command = f"{_run(findings)} --new --confirmation-seeds {wanted}"
+    return NextStep(kind="more-seeds", because=because, command=command)
+
+
+def _undecided(findings: Findings) -> NextStep | None:
+    """The study ended and cannot carry a recommendation, for want of anything but seeds."""
+    if findings.verdict.kind != "insufficient":
+        return None
+    finalists = words.plural(len(findings.finalists), "finalist")
+    because = (
+        f"{finalists} of {words.plural(findings.run.complete, 'completed trial')} cannot decide."
+    )
+    return _twice_the_trials(findings, because)
+
+
+def _not_shown(findings: Findings) -> NextStep | None:
+    """A baseline is as good as can be told, and no number of test rows is known to settle it."""
+    against = _against_baseline(findings)
+    if findings.verdict.recommended_baseline is None or against is None:
+        return None
+    return NextStep(kind="stop", because=f"{_gap(findings, against)}.")
+
+
+def _longer(findings: Findings) -> NextStep | None:
+    limit = next((one for one in findings.limits if one.id == "best-at-last-step"), None)
+    if limit is None:
+        return None
+    row = _row(findings)
+    command = f"{_run(findings)} --new"
+    if row is not None and row.curve:
+        command += f" --epochs {2 * row.curve[-1].epochs:g}"
+    because = f"{limit.text} {limit.action}"
+    return NextStep(kind="longer-training", because=because, command=command)
+
+
+def _overfits(findings: Findings) -> NextStep | None:
+    """The recommended trial learnt its rows by heart: others would teach it more."""
+    row = _row(findings)
+    if row is None or not row.stopped_because.startswith("it overfits"):
+        return None
+    because = f"Trial {row.number} stopped at rung {row.stopped_at_rung}: {row.stopped_because}."
+    command = f"{_run(findings)} --new --data FILE"
+    return NextStep(kind="more-data", because=because, command=command)
+
+
+def _unsettled(findings: Findings) -> NextStep | None:
+    """The search gained beyond noise, and went on to gain until it ended."""
+    row, run, last = _row(findings), findings.run, findings.last_useful_trial
+    gain = next((g for g in findings.gains if row and g.strategy == row.strategy), None)
+    if run.search_ended or last is None or last + 1 <= _LATE_SHARE * run.ended:
+        return None
+    if gain is None or gain.gain is None or gain.outcome != "better":
+        return None
+    value = words.loss(gain.gain.value, gain.gain)
+    because = (
+        f"The search gained {value} {findings.loss_unit} over the default, and trial {last}, one "
+        f"of the last of {run.ended}, still lowered the best loss."
+    )
+    return _twice_the_trials(findings, because)
+
+
+def _use(findings: Findings) -> NextStep:
+    row = _row(findings)
+    number = row.number if row else findings.verdict.recommended_trial
+    against = _against_baseline(findings)
+    finalist = next((one for one in findings.finalists if one.trial == number), None)
+    said = f"Trial {number}"
+    if finalist is not None and finalist.test_score is not None:
+        score = words.score_with_interval(finalist.test_score, findings.metric)
+        said += f" has test {findings.metric.title} {score}"
+    if against is not None and against.outcome == "better":
+        said += f"; {_gap(findings, against)}"
+    because, command = f"{said}.", f'sweeper predict {_name(findings)} "a text"'
+    return NextStep(kind="use", because=because, command=command)
+
+
+_QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (
+    _unfinished,
+    _failures,
+    _no_need,
+    _in_doubt,
+    _too_few_seeds,
+    _undecided,
+    _not_shown,
+    _longer,
+    _overfits,
+    _unsettled,
+    _use,
+)
+
+
+def _against_baseline(findings: Findings) -> Comparison | None:
+    """The recommended trial against the baseline that is recommended, or the nearest one."""
+    names = {baseline.name for baseline in findings.baselines}
+    wanted = findings.verdict.recommended_baseline
+    found = [c for c in findings.verdict.comparisons if c.second in names]
+    named = next((c for c in found if c.second == wanted), None)
+    return named or min(found, key=lambda c: abs(c.difference.value), default=None)
+
+
+def _gap(findings: Findings, against: Comparison) -> str:
+    title = next(one.title for one in findings.baselines if one.name == against.second)
+    trial = against.first.replace("-", " ")
+    return f"{trial} − {title} = {words.difference(against.difference, findings.metric)}"
+
+
+def _row(findings: Findings) -> TrialRow | None:
+    wanted = findings.verdict.recommended_trial
+    return next((trial for trial in findings.trials if trial.number == wanted), None)
+
+
+def _twice_the_trials(findings: Findings, because: str) -> NextStep:
+    # The test split is opened once, so that later trials of the same run are not tested.
+    command = f"{_run(findings)} --new --trials {2 * findings.run.trials_asked}"
+    return NextStep(kind="more-trials", because=because, command=command)
+
+
+def _name(findings: Findings) -> str:
+    return shlex.quote(findings.run.name)
+
+
+def _run(findings: Findings) -> str:
+    return f"sweeper run runs/{_name(findings)}/sweep.yaml"

@@ -1,0 +1,110 @@
+"""``python -m sweeper.use.refit``: trains a configuration again, on the held-out rows as well.
+
+Reads a request on standard input. The folder appears once it is whole: a training that was cut
+off leaves a folder that ends in ``.part``, and starts again from clean weights.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from sweeper.backend import Decision
+from sweeper.data.examples import Dataset
+from sweeper.data.load import load
+from sweeper.data.splits import in_order
+from sweeper.errors import DataError, SweeperError
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.specfile import resolve
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.training.backend import TorchBackend
+from sweeper.training.base_model.frozen_features import FrozenFeatures
+from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.trial.job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, Job
+from sweeper.training.trial.run import train_trial
+from sweeper.underway import print_progress
+from sweeper.use.request import REFIT_RECORD, RefitRequest
+
+
+def main() -> None:
+    """Answer one request."""
+    request = RefitRequest.from_json(sys.stdin.read())
+    try:
+        refit(request)
+    except SweeperError as error:
+        problems = [vars(problem) for problem in error.problems]
+        failed = {"event": "failed", "exit_code": error.exit_code, "problems": problems}
+        print(json.dumps(failed), flush=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def refit(request: RefitRequest) -> None:
+    """Train, and put the weights where the request says.
+
+    Raises:
+        DataError: The data is not what the run read.
+        SweeperError: The training failed.
+    """
+    run = RunFolder(Path(request.run))
+    plan, spec = Plan.read(run.plan), resolve({}, run.spec)
+    dataset = load(spec.data, spec.task)
+    if dataset.fingerprint != plan.facts.data.fingerprint:
+        raise DataError(
+            "the data has changed since the sweep",
+            why="The configuration was chosen on other rows, and the splits may be others, too.",
+            fix="Put the old data back, or run a new sweep on this data.",
+            where=dataset.path,
+        )
+    part = Path(request.folder + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    path = _strength(request, TorchBackend(plan, spec, tell=print_progress, dataset=dataset))
+    joined = _joined(dataset, request)
+    shared = TorchBackend(plan, spec, tell=print_progress, dataset=joined).shared(
+        request.config.model
+    )
+    if path:
+        shared.features = FrozenFeatures(shared.context, path)
+    # The part is given as the run, so that a base that read a corpus lies beside its adapter.
+    job = Job(shared, request.config, part, lambda _: Decision.CONTINUE, lambda: False, part)
+    result = train_trial(job, MemoryGuard())
+    if result.state != "COMPLETE":
+        detail = result.failure.detail if result.failure else result.state
+        raise SweeperError("the training failed", why=detail, where=str(part / "trainer.log"))
+    for figures in (ITEM_LOSSES, GENERAL_LOSSES):  # the first are of rows that were trained on
+        (part / figures).unlink(missing_ok=True)
+    with (part / WEIGHTS / "README.md").open("a", encoding="utf-8") as card:
+        card.write(request.card)
+    request.write(part / REFIT_RECORD)
+    part.rename(request.folder)
+
+
+def _joined(dataset: Dataset, request: RefitRequest) -> Dataset:
+    """The data set whose train split also holds the others. They stay as they are, too: the last
+    rung is scored on validation, and that figure is thrown away."""
+    rows = [example for split in request.splits for example in dataset.splits[split]]
+    return replace(dataset, splits={**dataset.splits, "train": in_order(rows)})
+
+
+def _strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]:
+    """The regularisation of a head's linear fit, chosen as in the trial.
+
+    On rows that are trained on, the weakest would always win. Empty where there is no such fit.
+    """
+    config = request.config
+    fits = not strategy_named(config.strategy).gradient_trained
+    if not fits and config.parameters.get("head_init") != "probe":
+        return ()
+    fitted = backend.shared(config.model).features.probe_for(config.parameters)
+    backend.close()
+    return (fitted.probe.strength,)
+
+
+if __name__ == "__main__":
+    main()

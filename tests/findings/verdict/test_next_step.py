@@ -1,0 +1,146 @@
+"""Each case of "what next", on findings that were made for it."""
+
+import pytest
+
+from sweeper.findings.compute import compute
+from sweeper.findings.figures import Comparison, Interval
+from sweeper.findings.record import Limitation, SearchGain
+from sweeper.findings.verdict.next_step import next_step, next_step_line
+
+ENDED = {"status": "complete", "complete": 20, "pruned": 0, "failed": 0, "trials_asked": 20}
+
+
+@pytest.fixture
+def plain(make):
+    """Findings of a finished run where a trial is recommended and nothing hinders."""
+    found = compute(make(trials=20))
+    number = found.finalists[0].trial
+    run = found.run.model_copy(update=ENDED | {"search_ended": "nothing is left to gain"})
+    trials = tuple(t.model_copy(update={"stopped_because": ""}) for t in found.trials)
+    decided = {
+        "kind": "recommend",
+        "recommended_trial": number,
+        "recommended_baseline": None,
+        "fine_tuning_needed": True,
+        "comparisons": (against(number, "better"),),
+    }
+    verdict = found.verdict.model_copy(update=decided)
+    changed = {"run": run, "verdict": verdict, "limits": (), "trials": trials}
+    return found.model_copy(update=changed)
+
+
+def against(number, outcome, value=0.1, more_items=None):
+    return Comparison(
+        first=f"trial-{number}",
+        second="tfidf",
+        metric="accuracy",
+        difference=Interval(value=value, low=value - 0.02, high=value + 0.02),
+        outcome=outcome,
+        more_items=more_items,
+    )
+
+
+def with_verdict(found, **changes):
+    return found.model_copy(update={"verdict": found.verdict.model_copy(update=changes)})
+
+
+def with_run(found, **changes):
+    return found.model_copy(update={"run": found.run.model_copy(update=changes)})
+
+
+def tied(found, outcome, value, more_items=None, **changes):
+    comparison = against(found.verdict.recommended_trial, outcome, value, more_items)
+    return with_verdict(found, comparisons=(comparison,), recommended_baseline="tfidf", **changes)
+
+
+def limited(found, name):
+    limit = Limitation(id=name, text="Seeds differ by 0.1.", action="Raise it.")
+    return found.model_copy(update={"limits": (limit,)})
+
+
+def test_a_winner_that_nothing_hinders_is_to_be_used(plain):
+    step = next_step(plain)
+    assert (step.kind, step.command) == ("use", f'sweeper predict {plain.run.name} "a text"')
+    assert f"Trial {plain.verdict.recommended_trial} has test accuracy" in step.because
+    assert "TF-IDF" in step.because
+    assert "+10.0" in step.because
+    assert next_step_line(step).startswith("Next: use this model. Trial ")
+
+
+def test_a_run_that_goes_on_has_no_next_step_and_a_stopped_one_is_resumed(plain):
+    assert next_step(with_run(plain, status="running")) is None
+    step = next_step(with_run(plain, status="interrupted", complete=7))
+    assert (step.kind, step.because) == ("more-trials", "7 of 20 trials have ended.")
+    assert step.command == f"sweeper run runs/{plain.run.name}/sweep.yaml"
+
+
+def test_failures_come_before_all_else(plain):
+    step = next_step(with_run(plain, complete=0, failed=20))
+    assert step.kind == "failures"
+    assert "20 failed" in step.because
+
+
+@pytest.mark.parametrize(
+    ("outcome", "value", "more", "needed", "kind"),
+    [
+        ("equivalent", 0.0, None, False, "stop"),
+        ("worse", -0.1, None, False, "another-base"),
+        ("within noise", 0.01, 400, None, "more-test-rows"),
+        ("within noise", 0.01, None, None, "stop"),
+    ],
+)
+def test_a_baseline_that_does_as_well(plain, outcome, value, more, needed, kind):
+    step = next_step(tied(plain, outcome, value, more, fine_tuning_needed=needed))
+    assert step.kind == kind
+    assert f"{100 * value:+.1f}".lstrip("+-") in step.because
+    assert ("about 400 more would settle it" in step.because) == (more == 400)
+
+
+def test_luck_of_seeds_comes_first_where_it_leaves_the_verdict_open(plain):
+    open_one = with_verdict(limited(plain, "few-seeds"), kind="insufficient")
+    step = next_step(open_one)
+    assert step.kind == "more-seeds"
+    assert step.command.endswith(f"--confirmation-seeds {2 * plain.verdict.seeds}")
+    assert next_step(limited(plain, "few-seeds")).kind == "use"
+
+
+def test_a_verdict_that_the_study_cannot_carry_takes_more_trials(plain):
+    step = next_step(with_verdict(plain, kind="insufficient"))
+    assert step.kind == "more-trials"
+    assert step.command.endswith("--new --trials 40")
+
+
+def test_a_trial_that_still_improved_is_to_be_trained_longer(plain):
+    step = next_step(limited(plain, "best-at-last-step"))
+    assert step.kind == "longer-training"
+    assert " --epochs " in step.command
+
+
+def test_a_winner_that_overfits_wants_more_rows(plain):
+    why = {"stopped_because": "it overfits: validation loss rose", "stopped_at_rung": 3}
+    trials = tuple(t.model_copy(update=why) for t in plain.trials)
+    step = next_step(plain.model_copy(update={"trials": trials}))
+    assert step.kind == "more-data"
+    assert "stopped at rung 3: it overfits" in step.because
+
+
+def test_a_search_that_still_gained_takes_more_trials_unless_it_is_noise(plain):
+    row = next(t for t in plain.trials if t.number == plain.verdict.recommended_trial)
+    gain = SearchGain(
+        strategy=row.strategy,
+        default_trial=0,
+        default_loss=0.5,
+        best_trial=row.number,
+        best_loss=0.4,
+        gain=Interval(value=0.1, low=0.05, high=0.15),
+        outcome="better",
+    )
+    late = with_run(plain, search_ended="").model_copy(
+        update={"gains": (gain,), "last_useful_trial": 18}
+    )
+    assert next_step(late).kind == "more-trials"
+    assert "trial 18, one of the last of 20" in next_step(late).because
+    assert next_step(late.model_copy(update={"last_useful_trial": 9})).kind == "use"
+    noise = gain.model_copy(update={"outcome": "within noise"})
+    assert next_step(late.model_copy(update={"gains": (noise,)})).kind == "use"
+    assert next_step(with_run(late, search_ended="it settled")).kind == "use"
