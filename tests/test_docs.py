@@ -74,6 +74,21 @@ def test_the_example_of_sweep_yaml_shows_the_defaults(example):
     assert changed == {"data.path", "data.columns", "aim.strategies"}
 
 
+def test_every_message_in_the_troubleshooting_page_is_one_of_the_program():
+    # Adjacent string literals are one message.
+    sources = (path.read_text() for path in sorted((ROOT / "sweeper").rglob("*.py")))
+    said = re.sub(r"""["']\s+f?["']""", "", "\n".join(sources))
+    page = (DOCS / "troubleshooting.md").read_text()
+    shown = [
+        line
+        for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    pieces = {piece.strip(" (),;") for line in shown for piece in line.split("...")}
+    assert len(shown) > 30
+    assert [piece for piece in sorted(pieces) if piece not in said] == []
+
+
 def test_every_link_between_pages_leads_somewhere():
     for page in PAGES:
         for target in page.read_text().split("](")[1:]:
