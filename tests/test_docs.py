@@ -10,13 +10,13 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from sweeper import spec
+from sweeper import __version__, spec
 from sweeper.cli.main import app
 from sweeper.specfile import known_strategies, resolve
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")]
+PAGES = [*map(ROOT.joinpath, ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *DOCS.glob("*.md")]
 
 
 def test_generated_pages_are_up_to_date():
@@ -139,3 +139,8 @@ def test_no_text_recommends_the_other_program_of_that_name():
         for match in wrong.finditer(path.read_text(encoding="utf-8", errors="replace"))
     ]
     assert not found
+
+
+def test_the_changelog_begins_with_this_version():
+    versions = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == __version__
