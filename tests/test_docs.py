@@ -1,5 +1,6 @@
 """The documentation names what there is, and the generated pages are current."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,12 +8,15 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
+from sweeper import __version__, spec
 from sweeper.cli.main import app
-from sweeper.specfile import known_strategies
+from sweeper.specfile import known_strategies, resolve
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+PAGES = [*map(ROOT.joinpath, ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *DOCS.glob("*.md")]
 
 
 def test_generated_pages_are_up_to_date():
@@ -34,12 +38,86 @@ def test_every_strategy_is_documented():
     assert all(f"\n## {name}\n" in page for name in known_strategies())
 
 
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """The example of ``sweep.yaml`` as a file, with data beside it, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    text = re.search(r"```yaml\n(.*?)```", (DOCS / "sweep-yaml.md").read_text(), re.DOTALL)[1]
+    Path("sweep.yaml").write_text(text)
+    rows = [{"text": f"Ticket {n} is late", "label": "ab"[n % 2]} for n in range(60)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Path("sweep.yaml")
+
+
+def test_the_example_of_sweep_yaml_has_every_key_and_is_planned(example):
+    sections = [
+        one
+        for one in vars(spec).values()
+        if isinstance(one, type) and one.__module__ == spec.__name__
+    ]
+    keys = {key for section in sections for key in section.model_fields} - {"schema_version"}
+    assert keys == set(re.findall(r"^[\s#-]*(\w+):", example.read_text(), re.MULTILINE))
+    done = CliRunner().invoke(app, ["plan", str(example)])
+    assert done.exit_code == 0, done.output
+    assert "rows.jsonl: 60 examples" in done.output
+
+
+def test_the_example_of_sweep_yaml_shows_the_defaults(example):
+    resolved = resolve({}, example)
+    sections = ("data", "hardware", "aim", "training", "search", "evaluation")
+    changed = {
+        f"{name}.{key}"
+        for name in sections
+        for key, value in getattr(resolved, name)
+        if value != getattr(type(getattr(resolved, name))(), key)
+    }
+    assert changed == {"data.path", "data.columns", "aim.strategies"}
+
+
+def test_every_message_in_the_troubleshooting_page_is_one_of_the_program():
+    # Adjacent string literals are one message.
+    sources = (path.read_text() for path in sorted((ROOT / "sweeper").rglob("*.py")))
+    said = re.sub(r"""["']\s+f?["']""", "", "\n".join(sources))
+    page = (DOCS / "troubleshooting.md").read_text()
+    shown = [
+        line
+        for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    pieces = {piece.strip(" (),;") for line in shown for piece in line.split("...")}
+    assert len(shown) > 30
+    assert [piece for piece in sorted(pieces) if piece not in said] == []
+
+
 def test_every_link_between_pages_leads_somewhere():
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")]:
+    for page in PAGES:
         for target in page.read_text().split("](")[1:]:
             link = target.split(")")[0]
-            if "://" not in link and not link.startswith("#"):
-                assert (page.parent / link.split("#")[0]).exists(), f"{page.name}: {link}"
+            if "://" not in link:
+                name, _, heading = link.partition("#")
+                leads_to = page.parent / name if name else page
+                assert leads_to.exists(), f"{page.name}: {link}"
+                assert not heading or heading in _anchors(leads_to), f"{page.name}: {link}"
+
+
+def _anchors(page):
+    """The fragments that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one).lower().replace(" ", "-") for one in headings}
+
+
+def test_every_module_that_a_page_names_exists():
+    named = re.compile(
+        r"(?<![\w./])(?:sweeper|tests|search_spaces|benchmarks|examples)/[\w./-]*\w/?"
+    )
+    to_be_written = re.compile(r"For example\s`(.+?)`:")
+    found = 0
+    for page in PAGES:
+        text = page.read_text()
+        for path in set(named.findall(text)).difference(to_be_written.findall(text)):
+            found += 1
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
+    assert found > 50
 
 
 def test_no_text_recommends_the_other_program_of_that_name():
@@ -61,3 +139,8 @@ def test_no_text_recommends_the_other_program_of_that_name():
         for match in wrong.finditer(path.read_text(encoding="utf-8", errors="replace"))
     ]
     assert not found
+
+
+def test_the_changelog_begins_with_this_version():
+    versions = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == __version__
