@@ -14,13 +14,13 @@ from sweeper import resources
 from sweeper.declared.files import known_strategies
 from sweeper.declared.traits import COLORS, Shape
 from sweeper.findings.record import CurvePoint
-from sweeper.reporting.charts import curves, draw, parameters, paths, scales, strategies, svg
+from sweeper.reporting.charts import curves, draw, parameters, scales, strategies, svg
 from sweeper.reporting.charts.scales import dodge, fit
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
 
 
-@pytest.mark.parametrize("module", [paths, scales, parameters, strategies])
+@pytest.mark.parametrize("module", [svg, scales, parameters, strategies])
 def test_doctests(module):
     assert doctest.testmod(module).failed == 0
 
