@@ -106,10 +106,9 @@ def test_a_scale_holds_its_values_and_has_ticks_inside(values, log):
     scale = fit(values, log)
     assert scale.low < scale.high
     assert all(scale.low <= value <= scale.high for value in values)
-    ticks = scale.ticks()
-    assert 1 <= len(ticks) <= 9
-    assert all(scale.low <= tick <= scale.high for tick in ticks)
-    assert ticks == sorted(ticks)
+    axis = scale.axis().to_dict(validate=False)
+    assert axis.get("tickCount") == 6 or 2 <= len(axis["values"]) <= 6
+    assert all(scale.low <= tick <= scale.high for tick in axis.get("values", ()))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
