@@ -1,19 +1,21 @@
 """What a language model answers to the items of a task, and how good these answers are.
 
-Joins prompts, generation and figures; knows nothing of trials.
+Joins prompts, generation and figures, pass@k among them; knows nothing of trials.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import nn
 
 from sweeper.data.examples import Example
 from sweeper.evaluation.code_execution import Limits, run_program
 from sweeper.evaluation.generation import Sampling, generate
-from sweeper.evaluation.pass_at_k import code_of, pass_at_k
 from sweeper.metrics.base import computed
 from sweeper.tasks.instruction import Instruction
 from sweeper.underway import Steps, Underway
@@ -21,6 +23,7 @@ from sweeper.underway import Steps, Underway
 # No answer is longer than this, whatever the references are: a model that does not stop would
 # otherwise write on at the cost of minutes.
 _MOST_TOKENS = 512
+_FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -108,3 +111,34 @@ def _passes(
     samples = len(passed[0])
     ks = sorted({samples, *(10**n for n in range(4) if 10**n <= samples)})
     return {f"pass@{k}": pass_at_k(passed, k) for k in ks}
+
+
+def code_of(answer: str) -> str:
+    """The code in an answer: its first fenced block, or all of it.
+
+    >>> code_of("Sure:\\n```python\\nx = 1\\n```\\nDone.")
+    'x = 1\\n'
+    >>> code_of("x = 1")
+    'x = 1'
+    """
+    fenced = _FENCE.search(answer)
+    return fenced.group(1) if fenced else answer
+
+
+def pass_at_k(passed: Sequence[Sequence[bool]], k: int) -> float:
+    """The unbiased estimate from n answers to each problem (arXiv:2107.03374, section 2.1).
+
+    Args:
+        passed: For each problem, whether each of its answers passed; at least ``k`` answers.
+        k: How many answers one may try.
+
+    >>> pass_at_k([[True, False], [False, False]], 1)
+    0.25
+    """
+    return float(np.mean([_one(len(answers), sum(answers), k) for answers in passed]))
+
+
+def _one(answers: int, right: int, k: int) -> float:
+    if not 1 <= k <= answers:
+        raise ValueError(f"1 <= k <= answers must hold, but got ({k=}, {answers=})")
+    return 1.0 - math.comb(answers - right, k) / math.comb(answers, k)

@@ -26,7 +26,7 @@ from sweeper.execution.pools.placement import demand_of, machine_of, place
 from sweeper.execution.pools.pool import Pool
 from sweeper.execution.progress import RunProgress
 from sweeper.execution.restore import restore
-from sweeper.execution.state import repair, seal, tasks
+from sweeper.execution.state import repair, seal, work_items
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState, homes_of_jobs
 from sweeper.execution.state.status import Phase, Status
@@ -261,12 +261,12 @@ class Coordinator:
         owner.mirror.say = owner.notices.put
         owner.mirror.start(owner.search.study.get_trials(deepcopy=False), stored, identity)
         for number in owner.state.asked:
-            owner.fitted.read(tasks.trial(number).title, self.run.trial(number))
+            owner.fitted.read(work_items.trial(number).title, self.run.trial(number))
         for name, home in homes_of_jobs(self.run).items():
             owner.fitted.read(name, home)
         owner.progress.total = max(self.total, len(owner.state.asked))
         owner.state.drop_other_weights(self.plan.budget.finalists)
-        owner.add(tasks.trial(number) for number in unfinished)
+        owner.add(work_items.trial(number) for number in unfinished)
         done = len(owner.state.results)
         need = self._disk.sentence(self.run.path)
         owner.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
@@ -292,8 +292,10 @@ class Coordinator:
         owner = self.owner
         for name in repair.damaged_baselines(self.run):
             owner.warn(f"baselines/{name}.json was damaged, and is made again")
-        owner.add([tasks.BASELINES], first=True)
-        owner.set_phase("search" if tasks.is_done(self.run, tasks.BASELINES) else "baselines")
+        owner.add([work_items.BASELINES], first=True)
+        owner.set_phase(
+            "search" if work_items.is_done(self.run, work_items.BASELINES) else "baselines"
+        )
         kept = owner.progress.ending
         if kept is not None and not study_end.still_ends(kept, self.spec.search):
             owner.progress.ending = None
@@ -328,7 +330,7 @@ class Coordinator:
         if not self.run.test_seal.exists():
             owner.set_phase("confirmation")
             chosen, seeds = owner.state.finalists(finalists), seal.seeds_of(self.plan)
-            owner.add(tasks.confirm(number, seed) for number in chosen for seed in seeds)
+            owner.add(work_items.confirm(number, seed) for number in chosen for seed in seeds)
             owner.until(lambda: not owner.open)
             seal.open_seal(self.run, self.plan, chosen, owner.state.limit_points)
         opened = seal.open_seal(self.run, self.plan, ())
@@ -337,7 +339,7 @@ class Coordinator:
             self._note_late_trials(opened)
             return
         owner.set_phase("test")
-        scored = seal.scoring_tasks(self.run, self.plan, opened, owner.state)
+        scored = seal.scoring_work(self.run, self.plan, opened, owner.state)
         owner.add(scored)
         owner.until(lambda: not owner.open)
         seal.close_seal(self.run, opened, scored)

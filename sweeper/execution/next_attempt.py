@@ -1,4 +1,4 @@
-"""From a task to the job of its next attempt, with the attempt's files begun.
+"""From a work item to the job of its next attempt, with the attempt's files begun.
 
 Knows configurations, batches that fitted and checkpoints; hands nothing out.
 """
@@ -14,7 +14,7 @@ from sweeper.execution.state import attempts
 from sweeper.execution.state.attempts import CONFIG, attempt_folder, attempts_of
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
-from sweeper.execution.state.tasks import Task
+from sweeper.execution.state.work_items import WorkItem
 from sweeper.search import optuna_space
 from sweeper.search.configure import configure
 from sweeper.trials import RungReport, TrialConfig
@@ -35,51 +35,51 @@ class _Checkpoint:
     attempt: Path
 
 
-def next_attempt(state: RunState, fitted: FittedBatches, task: Task) -> NextAttempt:
-    """Begin the next attempt at a task.
+def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> NextAttempt:
+    """Begin the next attempt at a work item.
 
     Args:
         state: Of the run; takes a trial's configuration.
         fitted: Batches that fitted.
-        task: Not done.
+        item: Not done.
     """
-    run, home = state.run, state.run.path / task.home
-    found = _checkpoint(home) if task.kind in ("trial", "confirm") else None
+    run, home = state.run, state.run.path / item.home
+    found = _checkpoint(home) if item.kind in ("trial", "confirm") else None
     attempt = attempts.new_attempt(home)
-    job = Job(kind=task.kind, name=task.name, home=task.home, attempt=attempt, trial=task.trial)
-    if task.trial is None:
+    job = Job(kind=item.kind, name=item.name, home=item.home, attempt=attempt, trial=item.trial)
+    if item.trial is None:
         return NextAttempt(job)
     if found is not None:
         config = TrialConfig.read(found.attempt / CONFIG)
         config = config.model_copy(update={"attempt": attempt})
     else:
-        config = fitted.apply(_config(state, task, attempt))
+        config = fitted.apply(_config(state, item, attempt))
     rungs = _carried(found, attempt) if found is not None else ()
-    if task.kind == "test":
+    if item.kind == "test":
         config.write(attempt_folder(home, attempt) / CONFIG)
-        weights = task.scored.home
+        weights = item.scored.home
         return NextAttempt(job.model_copy(update={"config": config, "weights": weights}))
     attempts.begin(home, config, rungs)
-    if task.kind == "trial":
-        state.configs[task.trial] = config
+    if item.kind == "trial":
+        state.configs[item.trial] = config
     checkpoint = str(found.folder.relative_to(run.path)) if found is not None else None
     return NextAttempt(job.model_copy(update={"config": config, "checkpoint": checkpoint}), rungs)
 
 
-def _config(state: RunState, task: Task, attempt: int) -> TrialConfig:
-    assert task.trial is not None
-    if task.kind == "test":
-        return TrialConfig.read(state.run.path / task.scored.home / CONFIG)
-    asked = state.asked[task.trial]
+def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
+    assert item.trial is not None
+    if item.kind == "test":
+        return TrialConfig.read(state.run.path / item.scored.home / CONFIG)
+    asked = state.asked[item.trial]
     config = configure(
         state.plan,
         optuna_space.candidates(state.plan)[asked.key],
         asked.parameters,
-        number=task.trial,
+        number=item.trial,
         attempt=attempt,
         origin=asked.origin,
     )
-    return config if task.seed is None else config.model_copy(update={"seed": task.seed})
+    return config if item.seed is None else config.model_copy(update={"seed": item.seed})
 
 
 def _checkpoint(home: Path) -> _Checkpoint | None:

@@ -37,13 +37,13 @@ from sweeper.execution.pools.pool import Gone, Pool, Said
 from sweeper.execution.progress import RunProgress
 from sweeper.execution.restore import end_of, rung_of
 from sweeper.execution.silence import Silence
-from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.events import Event, EventKind, make_event
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
-from sweeper.execution.state.tasks import Task
+from sweeper.execution.state.work_items import WorkItem
 from sweeper.execution.strikes import Strikes
 from sweeper.execution.study_mirror import StudyMirror
 from sweeper.search.loss_model.untrained import of_baseline
@@ -107,9 +107,9 @@ class Owner:
     fitted: FittedBatches = field(default_factory=FittedBatches)
     silence: Silence = field(default_factory=Silence)
     notices: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
-    _todo: deque[Task] = field(default_factory=deque)
+    _todo: deque[WorkItem] = field(default_factory=deque)
     _heard: deque[Said | Gone] = field(default_factory=deque)
-    _busy: dict[str, tuple[Task, Job]] = field(default_factory=dict)
+    _busy: dict[str, tuple[WorkItem, Job]] = field(default_factory=dict)
     _idle: dict[str, None] = field(default_factory=dict)
     _carried: dict[str, int] = field(default_factory=dict)
     _anew: set[str] = field(default_factory=set)
@@ -123,26 +123,28 @@ class Owner:
         self.run = self.state.run
         self.plan = self.state.plan
 
-    def add(self, todo: Iterable[Task], *, first: bool = False) -> None:
-        """Have those of these tasks done that are not done and have not failed for good.
+    def add(self, todo: Iterable[WorkItem], *, first: bool = False) -> None:
+        """Have those of these items done that are not done and have not failed for good.
 
         Args:
             todo: Each once a call of the command.
             first: Whether they come before what waits.
         """
-        for task in todo:
-            tasks.take_over(self.run, task)
-            self.fitted.read(task.title, self.run.path / task.home)
-            over = tasks.is_done(self.run, task) or tasks.failure(self.run, task) is not None
-            if task.kind != "trial":
+        for item in todo:
+            work_items.take_over(self.run, item)
+            self.fitted.read(item.title, self.run.path / item.home)
+            over = (
+                work_items.is_done(self.run, item) or work_items.failure(self.run, item) is not None
+            )
+            if item.kind != "trial":
                 self.progress.jobs += 1
                 self.progress.jobs_done += over
             if not over:
-                (self._todo.appendleft if first else self._todo.append)(task)
+                (self._todo.appendleft if first else self._todo.append)(item)
 
     @property
     def open(self) -> int:
-        """How many tasks wait or are under way."""
+        """How many work items wait or are under way."""
         return len(self._todo) + len(self._busy)
 
     def until(self, reached: Callable[[], bool]) -> None:
@@ -218,20 +220,20 @@ class Owner:
         del self._idle[worker]
         self._give(worker, self._todo.popleft() if self._todo else self._ask())
 
-    def _ask(self) -> Task:
+    def _ask(self) -> WorkItem:
         asked = self.search.ask()
         self.state.asked[asked.number] = asked
-        return tasks.trial(asked.number)
+        return work_items.trial(asked.number)
 
-    def _give(self, worker: str, task: Task) -> None:
-        made = next_attempt(self.state, self.fitted, task)
+    def _give(self, worker: str, item: WorkItem) -> None:
+        made = next_attempt(self.state, self.fitted, item)
         job = made.job
         self.pool.send(worker, Do(job=job))
-        self._busy[worker] = (task, job)
+        self._busy[worker] = (item, job)
         self._carried[worker] = made.rungs[-1].rung if made.rungs else 0
         self._anew.discard(worker)
         self._strikes.got_job(worker)
-        if task.kind != "trial":
+        if item.kind != "trial":
             self._say(worker, "job-started", job)
             return
         assert job.config is not None
@@ -299,7 +301,7 @@ class Owner:
         """Write down a rung that was answered."""
         if worker not in self._busy:
             return
-        task, job = self._busy[worker]
+        item, job = self._busy[worker]
         self._strikes.got_on(worker)
         if worker in self._anew and job.config is not None:
             self._anew.discard(worker)
@@ -307,7 +309,7 @@ class Owner:
             self.state.restart(report.number)
         attempts.add_rung(self._home(job), report)
         median = None
-        if task.kind == "trial":
+        if item.kind == "trial":
             median = self.state.rung(report)
             self.mirror.rung(report.number, report.rung, report.validation_loss)
         self._say(
@@ -344,13 +346,13 @@ class Owner:
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
         if worker not in self._busy:
             return
-        task, job = self._busy.pop(worker)
+        item, job = self._busy.pop(worker)
         if ended.done:
             self._strikes.got_on(worker)
             self._idle[worker] = None
-            self._take(worker, task, job)
+            self._take(worker, item, job)
         else:
-            self._broke_off(worker, task, job, ended.end or "error", ended.detail)
+            self._broke_off(worker, item, job, ended.end or "error", ended.detail)
 
     def _worker_gone(self, gone: Gone) -> None:
         worker = self._last_gone = gone.worker
@@ -363,45 +365,45 @@ class Owner:
             self._silenced.discard(worker)
             why = f"its worker gave no sign of life for {self.silence.limit:g} s"
         if worker in self._busy:
-            task, job = self._busy.pop(worker)
+            item, job = self._busy.pop(worker)
             kind: AttemptEndKind = "interrupted" if excused else "crash"
             if gone.out_of_memory and job.config is not None and not self._stopping:
                 kind = "out-of-memory"  # without batches to halve it is a crash like any other
-            if self._is_whole(task, job):
-                self._take(worker, task, job)
+            if self._is_whole(item, job):
+                self._take(worker, item, job)
             else:
-                self._broke_off(worker, task, job, kind, why)
+                self._broke_off(worker, item, job, kind, why)
         self._strikes.ended(worker, excused=excused, starved=gone.out_of_memory)
         self._say(worker, "worker-ended", text="" if excused and not gone.lost else why)
 
     # Taking in
 
-    def _is_whole(self, task: Task, job: Job) -> bool:
+    def _is_whole(self, item: WorkItem, job: Job) -> bool:
         """Whether an attempt whose worker is gone had left its result before."""
-        if task.kind == "test":
+        if item.kind == "test":
             return attempts.read_score(self._folder(job) / attempts.SCORE) is not None
-        if task.kind == "baselines":
+        if item.kind == "baselines":
             return False
         return attempts.whole_result(self._home(job), job.attempt) is not None
 
-    def _take(self, worker: str, task: Task, job: Job) -> None:
-        """Make an attempt's result the task's."""
-        if task.kind == "baselines":
-            tasks.note_baselines(self.run)
+    def _take(self, worker: str, item: WorkItem, job: Job) -> None:
+        """Make an attempt's result the item's."""
+        if item.kind == "baselines":
+            work_items.note_baselines(self.run)
             self.progress.phase = "search"
-        elif task.kind == "test":
+        elif item.kind == "test":
             score = attempts.read_score(self._folder(job) / attempts.SCORE)
             if score is None:
-                return self._broke_off(worker, task, job, "damaged", "its score cannot be read")
-            attempts.write_score(tasks.score_file(self.run, task), score)
+                return self._broke_off(worker, item, job, "damaged", "its score cannot be read")
+            attempts.write_score(work_items.score_file(self.run, item), score)
         else:
             if attempts.whole_result(self._home(job), job.attempt) is None:
                 detail = f"{attempts.RESULT} is damaged"
-                return self._broke_off(worker, task, job, "damaged", detail)
+                return self._broke_off(worker, item, job, "damaged", detail)
             result = attempts.promote(self._home(job), job.attempt)
             self._drop_checkpoints(job)
-            self.fitted.read(task.title, self._home(job))
-            if task.kind == "trial":
+            self.fitted.read(item.title, self._home(job))
+            if item.kind == "trial":
                 return self._trial_ended(worker, job, result)
         self.progress.jobs_done += 1
         return self._say(worker, "job-ended", job, state="COMPLETE")
@@ -428,7 +430,7 @@ class Owner:
         self.on_trial_end()
 
     def _broke_off(
-        self, worker: str, task: Task, job: Job, kind: AttemptEndKind, detail: str
+        self, worker: str, item: WorkItem, job: Job, kind: AttemptEndKind, detail: str
     ) -> None:
         """Write down why an attempt has no result, and try again or give up."""
         folder, home = self._folder(job), self._home(job)
@@ -436,27 +438,27 @@ class Owner:
         attempts.drop_leftovers(folder)
         if end.kind != "interrupted":
             drop_checkpoints(folder)
-        failure = tasks.failure(self.run, task)
-        self.fitted.read(task.title, home)
+        failure = work_items.failure(self.run, item)
+        self.fitted.read(item.title, home)
         if failure is None:
-            self._todo.appendleft(task)
-            if task.trial is not None and task.kind == "trial":
-                self.mirror.wait(task.trial)
-            put_back: EventKind = "trial-put-back" if task.kind == "trial" else "job-put-back"
+            self._todo.appendleft(item)
+            if item.trial is not None and item.kind == "trial":
+                self.mirror.wait(item.trial)
+            put_back: EventKind = "trial-put-back" if item.kind == "trial" else "job-put-back"
             self._say(worker, put_back, job, text=end.detail)
         else:
-            self._failed(worker, task, job, failure)
+            self._failed(worker, item, job, failure)
         if end.kind == "disk-full" and not self._stopping:
             raise disk.NoRoom(end.detail)
 
-    def _failed(self, worker: str, task: Task, job: Job, failure: Failure) -> None:
-        if task.trial is not None and task.kind != "test":
-            result = attempts.fail(self._home(job), task.trial, job.attempt, failure)
-            if task.kind == "trial":
+    def _failed(self, worker: str, item: WorkItem, job: Job, failure: Failure) -> None:
+        if item.trial is not None and item.kind != "test":
+            result = attempts.fail(self._home(job), item.trial, job.attempt, failure)
+            if item.kind == "trial":
                 return self._trial_ended(worker, job, result)
         self.progress.jobs_done += 1
         self._say(worker, "job-ended", job, state="FAIL", text=failure.detail)
-        return self.warn(f"{task.title} failed: {failure.detail}")
+        return self.warn(f"{item.title} failed: {failure.detail}")
 
     def _drop_checkpoints(self, job: Job) -> None:
         for number in attempts_of(self._home(job)):

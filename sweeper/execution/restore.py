@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import (
     CONFIG,
     RESULT,
@@ -113,7 +113,7 @@ def _result(
     home = run.trial(number)
     missing = not (home / RESULT).exists()
     damaged = not missing and TrialResult.read_or_none(home / RESULT) is None
-    tasks.take_over(run, tasks.trial(number))
+    work_items.take_over(run, work_items.trial(number))
     known = TrialResult.read_or_none(home / RESULT)
     if known is not None:
         if damaged:

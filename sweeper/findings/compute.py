@@ -15,11 +15,11 @@ from sweeper.findings.evidence.predicted import predictions
 from sweeper.findings.evidence.rules import rule_findings, rule_pairs
 from sweeper.findings.evidence.strategies import quality_share, strategy_summaries
 from sweeper.findings.evidence.warm_start import warm_start_sentence, warm_starts
+from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Findings
-from sweeper.findings.study.encoding_notes import encoding_notes
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.metric import loss_unit
-from sweeper.findings.study.reading import RunFiles, read_run
+from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.rows import finite, known, trial_row
 from sweeper.findings.study.scores import trial_name
 from sweeper.findings.verdict.against_baseline import against_baseline
@@ -32,7 +32,6 @@ from sweeper.findings.verdict.next_step import next_step
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.tested import tested_models
-from sweeper.findings.verdict.unmeasured import data_size, samples
 from sweeper.findings.verdict.verdict import verdict
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
@@ -87,9 +86,9 @@ def findings_of(run: RunFiles) -> Findings:
         first_stage=read,
         rules=rule_findings(run, judged),
         limits=limits(Study(run, summary, contest, parameters)),
-        samples=samples(),
+        samples=_samples(),
         forgetting=forgotten,
-        data_size=data_size(),
+        data_size=_data_size(),
         reproduction=reproduction(run, decided.recommended_trial),
         last_useful_trial=last_useful_trial(run),
     )
@@ -117,3 +116,17 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
             "test_metrics": finite(score.metrics if score else baseline.test_metrics),
         }
     )
+
+
+def _data_size() -> NotMeasured:
+    """Every trial saw the same train split."""
+    return NotMeasured(
+        reason="Every trial trained on the same rows, so that this study cannot say what more "
+        "data would bring. To measure it, run the winner's configuration on a half and a quarter "
+        "of the rows (data.max_rows in sweep.yaml) under other names.",
+    )
+
+
+def _samples() -> NotMeasured:
+    """No outputs were kept."""
+    return NotMeasured(reason="No outputs of single items were kept.")

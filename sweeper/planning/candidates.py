@@ -14,10 +14,14 @@ from sweeper.planning.budget.epochs import with_epochs
 from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.costs.setups import FSDP
-from sweeper.planning.fitting.allowed_ranges import widened_within, within
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, TrialTokens, fit
-from sweeper.planning.fitting.fixed_parameters import with_choices, without_shards
+from sweeper.planning.fitting.fitted_parameters import (
+    widened_within,
+    with_choices,
+    within,
+    without_shards,
+)
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.effects import fill

@@ -9,7 +9,7 @@ from fake_pool import make_checkpoint
 from sweeper.execution import next_attempt
 from sweeper.execution.job import Job
 from sweeper.execution.next_attempt import NextAttempt
-from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
 from sweeper.execution.state.fitted_batches import FittedBatches, Lesson
 from sweeper.execution.state.run_state import RunState
@@ -18,7 +18,7 @@ from sweeper.search.search import Search
 from sweeper.search.starts import known_starts
 from sweeper.trials import AttemptEndKind, RungReport, TrialConfig
 
-TRIAL = tasks.trial(1)
+TRIAL = work_items.trial(1)
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def saves(folder: Path, rung: int) -> None:
     make_checkpoint(RunFolder(folder.parents[3]), job, said)
 
 
-def begin(state: RunState, task: tasks.Task = TRIAL) -> NextAttempt:
-    return next_attempt.next_attempt(state, FittedBatches(), task)
+def begin(state: RunState, item: work_items.WorkItem = TRIAL) -> NextAttempt:
+    return next_attempt.next_attempt(state, FittedBatches(), item)
 
 
 def breaks_off(
@@ -131,14 +131,14 @@ def test_batches_that_fitted_are_used(state: RunState) -> None:
     config = begin(state).job.config
     assert config is not None
     fitted = FittedBatches({"trial 0": [Lesson(config.memory_setup(), 2, 16)]})
-    smaller = next_attempt.next_attempt(state, fitted, tasks.trial(1)).job.config
+    smaller = next_attempt.next_attempt(state, fitted, work_items.trial(1)).job.config
     assert smaller is not None
     assert (smaller.micro_batch, smaller.evaluation_batch) == (2, 16)
 
 
 def test_a_confirmation_run_is_the_same_configuration_with_another_seed(state: RunState) -> None:
     trial = begin(state).job.config
-    job = begin(state, tasks.confirm(1, 7)).job
+    job = begin(state, work_items.confirm(1, 7)).job
     assert trial is not None
     assert job.config == trial.model_copy(update={"seed": 7})
     assert (state.run.seed(1, 7) / "config.json").exists()
@@ -150,8 +150,8 @@ def test_a_score_is_of_the_configuration_that_was_trained(state: RunState) -> No
     home = state.run.trial(1)
     trained = TrialConfig.read(home / "config.json").model_copy(update={"micro_batch": 1})
     trained.write(home / "config.json")
-    job = begin(state, tasks.scoring(1)).job
+    job = begin(state, work_items.scoring(1)).job
     assert (job.weights, job.folder) == ("trials/1", "jobs/trial-1/attempts/1")
     assert job.config == trained
-    assert begin(state, tasks.Task("test", "tfidf")).job.config is None
-    assert begin(state, tasks.BASELINES).job.folder == "jobs/baselines/attempts/1"
+    assert begin(state, work_items.WorkItem("test", "tfidf")).job.config is None
+    assert begin(state, work_items.BASELINES).job.folder == "jobs/baselines/attempts/1"

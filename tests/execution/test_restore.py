@@ -15,7 +15,7 @@ from sweeper.errors import RunError
 from sweeper.execution.job import Job
 from sweeper.execution.next_attempt import next_attempt
 from sweeper.execution.restore import restore
-from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Status
@@ -90,7 +90,7 @@ def test_a_whole_result_that_the_study_does_not_know_is_told_at_the_next_start(
     _, search, state = opened(sweep, 3)
     asked = search.ask()
     state.asked[2] = asked
-    job = next_attempt(state, FittedBatches(), tasks.trial(2)).job
+    job = next_attempt(state, FittedBatches(), work_items.trial(2)).job
     write_result(sweep.run, job)
     assert len(stored(sweep)) == 2
     assert again(sweep, 3) == []

@@ -13,7 +13,7 @@ from sweeper.memory.phases import phases
 from sweeper.memory.setup import OTHER
 from sweeper.planning.budget.rung_schedule import general_tokens
 from sweeper.planning.costs.step_work import evaluation, training_step
-from sweeper.planning.fitting.fixed_parameters import without_shards
+from sweeper.planning.fitting.fitted_parameters import without_shards
 from sweeper.planning.planner import make_plan
 
 GUARDS = {REPLAY, KL, "general_loss_limit", PATIENCE}

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.status import Best
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
@@ -144,10 +144,10 @@ class RunState:
 
 
 def homes_of_jobs(run: RunFolder) -> dict[str, Path]:
-    """The homes of all that has attempts beside the trials, by the tasks' titles."""
+    """The homes of all that has attempts beside the trials, by the items' titles."""
     seeds = {
-        tasks.confirm(int(path.parents[1].name), int(path.name)).title: path
+        work_items.confirm(int(path.parents[1].name), int(path.name)).title: path
         for path in run.trials.glob("*/seeds/*")
     }
     jobs = (path for path in (run.path / "jobs").glob("*") if path.is_dir())
-    return seeds | {tasks.Task("test", path.name).title: path for path in jobs}
+    return seeds | {work_items.WorkItem("test", path.name).title: path for path in jobs}

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from sweeper.evaluation.resampling import weighted
-from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.events import now
 from sweeper.execution.state.repair import baselines, confirmed, read_either, write_twice
 from sweeper.execution.state.run_state import RunState
-from sweeper.execution.state.tasks import Task
+from sweeper.execution.state.work_items import WorkItem
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, Losses, order, recommend
@@ -86,22 +86,22 @@ def open_seal(
     return seal
 
 
-def scoring_tasks(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[Task]:
+def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[WorkItem]:
     """What is scored: baselines, each strategy's default, the finalists with all their seeds."""
-    scored = [Task("test", name) for name, known in baselines(run).items() if known is not None]
+    scored = [WorkItem("test", name) for name, known in baselines(run).items() if known is not None]
     numbers = dict.fromkeys([*seal.order, *state.defaults()])
-    scored += [tasks.scoring(number) for number in numbers]
+    scored += [work_items.scoring(number) for number in numbers]
     for number in seal.order:
         for seed in seeds_of(plan):
             result = confirmed(run.seed(number, seed))
             if result is not None and result.state == "COMPLETE":
-                scored.append(tasks.scoring(number, seed))
+                scored.append(work_items.scoring(number, seed))
     return scored
 
 
-def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[Task]) -> TestSeal:
+def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> TestSeal:
     """Put the scores into the seal and into the baselines' own files."""
-    files = [tasks.score_file(run, task) for task in scored]
+    files = [work_items.score_file(run, item) for item in scored]
     read = [attempts.read_score(file) for file in files]
     scores = tuple(score for score in read if score is not None)
     complete = seal.model_copy(update={"scores": scores, "complete": True})

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeper.artifact import Artifact
+from sweeper.data.examples import SPLITS
 from sweeper.errors import UsageError
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.plan import Plan
@@ -23,6 +24,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.trials import (
     AttemptEnd,
     BaselineResult,
+    EncodingNote,
     RungReport,
     TestSeal,
     TrialConfig,
@@ -221,3 +223,14 @@ def _mapping(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:
+    """What tokenising did to the examples: each note once, split by split.
+
+    The test split's notes are there once it was opened.
+    """
+    found = [note for trial in run.trials if trial.result for note in trial.result.notes]
+    found += [note for score in (run.seal.scores if run.seal else ()) for note in score.notes]
+    once = dict.fromkeys(found)
+    return tuple(sorted(once, key=lambda note: (SPLITS.index(note.split), note.kind)))

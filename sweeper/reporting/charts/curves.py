@@ -51,8 +51,7 @@ def curves(findings: Findings, description: str) -> Panel | None:
     x = alt.X(
         "x:Q",
         scale=x_scale.altair(),
-        axis=alt.Axis(
-            values=x_scale.ticks(),
+        axis=x_scale.axis(
             format="~s" if by_tokens else ",d",
             grid=False,
             title="tokens trained on" if by_tokens else "optimizer step",
@@ -61,7 +60,7 @@ def curves(findings: Findings, description: str) -> Panel | None:
     y = alt.Y(
         "y:Q",
         scale=y_scale.altair(),
-        axis=alt.Axis(values=y_scale.ticks(), format=".3~r", title=loss_title(findings)),
+        axis=y_scale.axis(title=loss_title(findings)),
     )
     sheet = Sheet()
     chart = _faint(sheet, [t for t in trials if t.number not in best], by_tokens, x, y)

@@ -10,7 +10,7 @@ import altair as alt
 from sweeper.findings.forgetting_record import Forgetting, GeneralTask
 from sweeper.reporting.blocks import Panel
 from sweeper.reporting.charts.draw import INK, MUTED, PAPER, Sheet, plain, shaped
-from sweeper.reporting.charts.scales import Scale, dodge, fit
+from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.palette import look
 
 _WIDTH = 380
@@ -39,7 +39,7 @@ def dumbbell(tasks: Sequence[GeneralTask], description: str) -> Panel | None:
                 "trial": str(task.trial),
             }
         )
-    y = _bands()
+    y = _bands(padding=0.4)
     joined = (
         sheet.chart(rows)
         .mark_rule(strokeWidth=1.5)
@@ -72,24 +72,22 @@ def points_lost(measured: Forgetting, description: str) -> Panel | None:
     if not measured.tasks:
         return None
     names = list(dict.fromkeys(task.task for task in measured.tasks))
-    groups = {name: [t for t in measured.tasks if t.task == name] for name in names}
+    groups = [[t for t in measured.tasks if t.task == name] for name in names]
     limit = measured.limit_points
     reach = [0.0] + ([limit] if limit is not None else [])
     for task in measured.tasks:
         found = task.forgetting
         reach += [v for v in (found.low, found.value, found.high) if v is not None]
     scale = fit(reach, log=False)
-    most = max(len(group) for group in groups.values())
+    most = max(len(group) for group in groups)
     height = len(names) * (_BAND + _LINE * (most - 1)) + 10
-    gap = _LINE / height
     x = _axis(scale, "points lost (lower is better)")
     sheet, rows = Sheet(), []
-    for place, name in enumerate(names):
-        middle = (place + 0.5) / len(names)
-        for task, at in zip(groups[name], dodge([middle] * len(groups[name]), gap), strict=True):
-            rows.append(_lost_row(task, at, scale, measured.recommended_trial))
-    y = alt.Y("at:Q", scale=alt.Scale(domain=[1, 0], nice=False), axis=None)
-    labels = [{"at": (i + 0.5) / len(names), "task": name} for i, name in enumerate(names)]
+    for group in groups:
+        for place, task in enumerate(group):
+            offset = (place - (len(group) - 1) / 2) * _LINE
+            rows.append(_lost_row(task, offset, scale, measured.recommended_trial))
+    y, offset = _bands(type="point", padding=0.5), alt.YOffset("offset:Q", scale=None)
     chart = _line(sheet, 0.0, "no loss", x)
     if limit is not None:
         chart = chart + _line(sheet, limit, f"limit {limit:g}", x, dash=True)
@@ -97,32 +95,38 @@ def points_lost(measured: Forgetting, description: str) -> Panel | None:
         chart
         + sheet.chart(rows)
         .mark_rule(strokeWidth=1.5)
-        .encode(x=x("low"), x2="high:Q", y=y, color=plain("color"), description="trial:N")
+        .encode(
+            x=x("low"),
+            x2="high:Q",
+            y=y,
+            yOffset=offset,
+            color=plain("color"),
+            description="trial:N",
+        )
         + sheet.chart(rows)
         .mark_point(opacity=1, strokeWidth=1.5)
         .encode(
             x=x("lost"),
             y=y,
+            yOffset=offset,
             size=alt.Size("size:Q", scale=None),
             stroke=alt.Stroke("color:N", scale=None),
             fill=alt.Fill("fill:N", scale=None),
             shape=shaped("shape"),
             description="trial:N",
         )
-        + sheet.chart(labels)
-        .mark_text(align="right", baseline="middle", limit=130)
-        .encode(x=alt.value(-8), y=y, text="task:N")
     ).properties(width=_WIDTH, height=height)
     return Panel(sheet.draw(chart, "Points lost by task", description))
 
 
 def _lost_row(
-    task: GeneralTask, at: float, scale: Scale, recommended: int | None
+    task: GeneralTask, offset: float, scale: Scale, recommended: int | None
 ) -> dict[str, Any]:
     style, found = look(task.strategy), task.forgetting
     marked = task.trial == recommended
     return {
-        "at": at,
+        "task": task.task,
+        "offset": offset,
         "lost": found.value,
         "low": scale.clip(found.low if found.low is not None else found.value),
         "high": scale.clip(found.high if found.high is not None else found.value),
@@ -136,16 +140,16 @@ def _lost_row(
 
 def _axis(scale: Scale, title: str) -> Any:
     def x(field: str) -> Any:
-        axis = alt.Axis(values=scale.ticks(5), format=".3~r", title=title, grid=True)
+        axis = scale.axis(5, title=title, grid=True)
         return alt.X(f"{field}:Q", scale=scale.altair(), axis=axis)
 
     return x
 
 
-def _bands() -> Any:
+def _bands(**scale: Any) -> Any:
     axis = alt.Axis(title=None, domain=False, ticks=False, labelLimit=130, labelColor=INK)
     # The first row's names decide the order, whatever the alphabet says.
-    return alt.Y("task:N", sort=None, scale=alt.Scale(padding=0.4), axis=axis)
+    return alt.Y("task:N", sort=None, scale=alt.Scale(**scale), axis=axis)
 
 
 def _line(sheet: Sheet, value: float, label: str, x: Any, *, dash: bool = False) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
 import altair as alt
@@ -37,7 +36,7 @@ def parameter_panel(
     y = alt.Y(
         "y:Q",
         scale=scale.altair(),
-        axis=alt.Axis(values=scale.ticks(4), format=".3~r", title="validation loss"),
+        axis=scale.axis(4, title="validation loss"),
     )
     chart = (
         _strip(sheet, trials, finding, style, y)
@@ -91,8 +90,8 @@ def _scatter(
     x = alt.X(
         "x:Q",
         scale=x_scale.altair(),
-        axis=alt.Axis(
-            values=x_scale.ticks(5),
+        axis=x_scale.axis(
+            5,
             format="~e" if x_scale.log and x_scale.low < 0.01 else ".3~r",
             title=_title(finding),
             grid=False,
@@ -121,13 +120,11 @@ def _strip(
             title=_title(finding), labels=False, ticks=False, grid=False, titlePadding=22
         ),
     )
-    medians = [
-        {"x": index, "y": statistics.median(row["y"] for row in rows if row["x"] == index)}
-        for index in range(len(values))
-    ]
     bar = (
-        sheet.chart(medians)
+        sheet.chart(rows)
         .mark_tick(orient="horizontal", size=22, thickness=2, color=INK)
+        .transform_aggregate(middle="median(y)", groupby=["x"])
+        .transform_calculate(y="datum.middle")
         .encode(x=x, y=y)
     )
     room = max(4, 48 // len(values))
@@ -170,17 +167,16 @@ def _points(sheet: Sheet, rows: list[dict[str, Any]], style: Look, x: Any, y: An
 
 
 def _median(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
-    ordered = sorted(rows, key=lambda row: row["x"])
     half = window(len(rows)) // 2
-    points = [
-        {
-            "x": ordered[i]["x"],
-            "y": statistics.median(row["y"] for row in ordered[max(0, i - half) : i + half + 1]),
-        }
-        for i in range(len(ordered))
-        if len(ordered) >= WINDOW
-    ]
-    return sheet.chart(points).mark_line(strokeWidth=1.5, color=INK, opacity=0.7).encode(x=x, y=y)
+    return (
+        sheet.chart(rows if len(rows) >= WINDOW else [])
+        .mark_line(strokeWidth=1.5, color=INK, opacity=0.7)
+        .transform_window(
+            middle="median(y)", frame=[-half, half], sort=[alt.SortField("x")], ignorePeers=True
+        )
+        .transform_calculate(y="datum.middle")
+        .encode(x=x, y=y)
+    )
 
 
 def importance_panel(findings: list[ParameterFinding], description: str) -> Panel | None:

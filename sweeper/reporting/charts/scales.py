@@ -43,18 +43,26 @@ class Scale:
         kind = "log" if self.log else "linear"
         return alt.Scale(type=kind, domain=[self.low, self.high], nice=False, zero=False)
 
-    def ticks(self, most: int = 6) -> list[float]:
-        """Round values inside the domain; on a log axis 1, 2 and 5 of each decade."""
-        if not self.log:
-            return _linear_ticks(self.low, self.high, most)
+    def axis(self, most: int = 6, **style: Any) -> Any:
+        """An axis with about ``most`` ticks; on a log scale 1, 2 and 5 of each decade.
+
+        Vega's own log axis draws a line at every multiple, and lets labels run into each other.
+        """
+        inside = self._of_decades(most) if self.log else []
+        ticks: dict[str, Any] = {"values": inside}
+        if len(inside) < 2:
+            ticks = {"tickCount": most, "labelSeparation": 8}
+        return alt.Axis(**ticks, **{"format": ".3~r", **style})
+
+    def _of_decades(self, most: int) -> list[float]:
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        inside: list[float] = []
         for steps in ((1, 2, 5), (1, 3), (1,)):
             found = [float(f"{step}e{decade}") for decade in decades for step in steps]
             inside = [tick for tick in found if self.low <= tick <= self.high]
             if len(inside) <= most:
                 break
-        inside = inside[:: math.ceil(len(inside) / most)] if inside else inside
-        return inside if len(inside) > 1 else _linear_ticks(self.low, self.high, most)
+        return inside[:: max(1, math.ceil(len(inside) / most))]
 
 
 def fit(values: Sequence[float], log: bool | None = None, pad: float = _PAD) -> Scale:
@@ -104,12 +112,3 @@ def dodge(places: Sequence[float], gap: float) -> list[float]:
 
 def _overlap(one: tuple[float, list[int]], other: tuple[float, list[int]], gap: float) -> bool:
     return other[0] - one[0] < gap * (len(one[1]) + len(other[1])) / 2 - 1e-12
-
-
-def _linear_ticks(low: float, high: float, most: int) -> list[float]:
-    raw = (high - low) / max(1, most - 1)
-    size = 10.0 ** math.floor(math.log10(raw))
-    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [float(f"{index * step:.10g}") for index in range(first, last + 1)]

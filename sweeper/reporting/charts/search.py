@@ -50,7 +50,7 @@ def slope(findings: Findings, description: str) -> Panel | None:
     y = alt.Y(
         "y:Q",
         scale=scale.altair(),
-        axis=alt.Axis(values=scale.ticks(), format=".3~r", title=loss_title(findings)),
+        axis=scale.axis(title=loss_title(findings)),
     )
     chart = (
         _lines(sheet, rows, x, y)
@@ -158,7 +158,7 @@ def progress(findings: Findings, description: str) -> Panel | None:
     y = alt.Y(
         "y:Q",
         scale=scale.altair(),
-        axis=alt.Axis(values=scale.ticks(), format=".3~r", title=loss_title(findings)),
+        axis=scale.axis(title=loss_title(findings)),
     )
     points = [
         {
@@ -209,16 +209,11 @@ def _reference(sheet: Sheet, rules: Rows, scale: Scale, span: float) -> Any:
 
 
 def _steps(sheet: Sheet, points: list[dict[str, Any]], last: int, x: Any, y: Any) -> Any:
-    best: float | None = None
-    rows: list[dict[str, Any]] = []
-    for point in sorted(points, key=lambda point: point["x"]):
-        if best is None or point["y"] < best:
-            best = point["y"]
-        rows.append({"x": point["x"], "y": best})
-    rows.append({"x": last, "y": best})
     return (
-        sheet.chart(rows)
+        sheet.chart([*points, {"x": last}])
         .mark_line(interpolate="step-after", strokeWidth=1.5, color=INK)
+        .transform_window(best="min(y)", frame=[None, 0], sort=[alt.SortField("x")])
+        .transform_calculate(y="datum.best")
         .encode(x=x, y=y)
     )
 

@@ -47,12 +47,12 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
     x = alt.X(
         "x:Q",
         scale=x_scale.altair(),
-        axis=alt.Axis(values=x_scale.ticks(5), format=".3~r", title=cost.title, grid=False),
+        axis=x_scale.axis(5, title=cost.title, grid=False),
     )
     y = alt.Y(
         "y:Q",
         scale=y_scale.altair(),
-        axis=alt.Axis(values=y_scale.ticks(), format=".3~r", title=loss_title(findings)),
+        axis=y_scale.axis(title=loss_title(findings)),
     )
     best = {s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None}
     rows = [_row(t, cost, t.number in front, best, y_scale) for t in trials]

@@ -1,6 +1,7 @@
 """Makes the SVG that Vega draws small and fit for a page: knows SVG, nothing of any chart.
 
-Empty groups, repeated roles and fonts go; coordinates keep one decimal; a mark's description, which
+Empty groups, repeated roles and fonts go; coordinates keep one decimal, and lines are written as
+steps instead of places; a mark's description, which
 holds a trial number, becomes ``data-trial``; what neighbours share is said once for all of them.
 What is left has no style attribute, no id and no address, so that a strict content policy lets it
 be.
@@ -8,13 +9,12 @@ be.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import groupby
 from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
-
-from sweeper.reporting.charts.paths import circle, decimals, placed, shortened
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _DROP = frozenset(
@@ -45,6 +45,14 @@ _STYLE = (
 )
 # Nothing drawn, so nothing kept.
 _PAINTLESS = {(None, None), ("white", None), ("transparent", None)}
+
+_FLOAT = re.compile(r"-?\d*\.\d+(?:e[-+]?\d+)?")
+_NUMBER = r"-?[\d.]+(?:e-?\d+)?"
+_POINT = re.compile(rf"([ML])({_NUMBER}),({_NUMBER})")
+_POLYLINE = re.compile(rf"(?:[ML]{_NUMBER},{_NUMBER})+Z?")
+_CIRCLE = re.compile(rf"M({_NUMBER}),0A\1,\1,0,1,1,-\1,0A\1,\1,0,1,1,\1,0")
+_STEPS = re.compile(rf"M({_NUMBER}),({_NUMBER})((?:[hv]{_NUMBER})+)Z")
+_TRANSLATE = re.compile(rf"translate\(({_NUMBER}),({_NUMBER})\)")
 
 
 @dataclass
@@ -111,20 +119,20 @@ def _attributes(element: ElementTree.Element, group: str) -> dict[str, str]:
     for name, value in element.attrib.items():
         if name in _DROP or _DEFAULTS.get(name) == value:
             continue
-        short = decimals(value) if name in _PLACE else value
+        short = _decimals(value) if name in _PLACE else value
         if name == "transform" and short in ("translate(0,0)", ""):
             continue
         if name == "stroke-dasharray" and short in ("1,0", ""):
             continue
         found[name] = short
-    if round_ := circle(element.get("d", ""), element.get("transform", "")):
+    if round_ := _circle(element.get("d", ""), element.get("transform", "")):
         del found["d"], found["transform"]
         return found | round_
     if "d" in found:
-        symbol = placed(found["d"], element.get("transform", ""))
+        symbol = _placed(found["d"], element.get("transform", ""))
         if symbol is not None:
             found.pop("transform", None)
-        found["d"] = symbol or shortened(found["d"])
+        found["d"] = symbol or _shortened(found["d"])
     return found
 
 
@@ -156,3 +164,77 @@ def _written(node: _Node) -> str:
     pairs = "".join(f' {name}="{escape(value)}"' for name, value in node.attributes.items())
     inside = str(escape(node.text)) + "".join(_written(child) for child in node.children)
     return f"<{node.tag}{pairs}>{inside}</{node.tag}>" if inside else f"<{node.tag}{pairs}/>"
+
+
+def _decimals(text: str) -> str:
+    """Every number with one decimal.
+
+    >>> _decimals("translate(12.345,0.05)")
+    'translate(12.3,.1)'
+    """
+    return _FLOAT.sub(lambda match: _tenth(float(match[0])), text)
+
+
+def _tenth(value: float) -> str:
+    """A number with one decimal, as short as SVG lets it be.
+
+    >>> _tenth(2.0), _tenth(0.54), _tenth(-0.04)
+    ('2', '.5', '0')
+    """
+    text = f"{value:.1f}".removesuffix(".0")
+    text = "0" if text == "-0" else text
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def _shortened(path: str) -> str:
+    """A path with one decimal; a line through points as steps, so that no error adds up.
+
+    >>> _shortened("M0,10L10.04,12.5L20,11")
+    'M0,10l10,2.5l10-1.5'
+    """
+    if _POLYLINE.fullmatch(path):
+        return _polyline(path, 0.0, 0.0)
+    return _decimals(path)
+
+
+def _circle(path: str, transform: str) -> dict[str, str] | None:
+    """Centre and radius of a round symbol; None if it is no circle.
+
+    >>> _circle("M2.5,0A2.5,2.5,0,1,1,-2.5,0A2.5,2.5,0,1,1,2.5,0", "translate(10,20)")
+    {'cx': '10', 'cy': '20', 'r': '2.5'}
+    """
+    at, round_ = _TRANSLATE.fullmatch(transform), _CIRCLE.fullmatch(path)
+    if at is None or round_ is None:
+        return None
+    x, y, radius = float(at[1]), float(at[2]), float(round_[1])
+    return {"cx": _tenth(x), "cy": _tenth(y), "r": _tenth(radius)}
+
+
+def _placed(path: str, transform: str) -> str | None:
+    """A symbol drawn where its transform puts it, without the transform; None if it is no symbol.
+
+    >>> _placed("M-3,-3h6v6h-6Z", "translate(10,20)")
+    'M7,17h6v6h-6Z'
+    """
+    at = _TRANSLATE.fullmatch(transform)
+    if at is None:
+        return None
+    x, y = float(at[1]), float(at[2])
+    if steps := _STEPS.fullmatch(path):
+        start = f"M{_tenth(x + float(steps[1]))},{_tenth(y + float(steps[2]))}"
+        return f"{start}{_decimals(steps[3])}Z"
+    if _POLYLINE.fullmatch(path):
+        return _polyline(path, x, y)
+    return None
+
+
+def _polyline(path: str, x: float, y: float) -> str:
+    parts, at = [], (0, 0)
+    for command, across, down in _POINT.findall(path):
+        point = (round((float(across) + x) * 10), round((float(down) + y) * 10))
+        if command == "M":
+            parts.append(f"M{_tenth(point[0] / 10)},{_tenth(point[1] / 10)}")
+        else:
+            parts.append(f"l{_tenth((point[0] - at[0]) / 10)},{_tenth((point[1] - at[1]) / 10)}")
+        at = point
+    return "".join(parts).replace(",-", "-") + ("Z" if path.endswith("Z") else "")

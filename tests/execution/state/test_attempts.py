@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from curve_backend import make_plan
 
-from sweeper.execution.state import attempts, tasks
+from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
 from sweeper.runfolder import RunFolder
 from sweeper.search.configure import configure
@@ -144,7 +144,7 @@ def test_three_attempts_that_are_crashes_end_a_task(
     run = RunFolder(tmp_path)
     for end in ends:
         attempts.note_end(begun(run.trial(3)), end, f"a {end}")
-    found = tasks.failure(run, tasks.trial(3))
+    found = work_items.failure(run, work_items.trial(3))
     assert (found.kind if found else None) == expected
     if found is not None:
         assert found.detail == f"a {ends[-1]}"
@@ -156,20 +156,20 @@ def test_an_attempt_of_one_example_that_ran_out_of_memory_ends_a_task(tmp_path: 
     small = a_config().model_copy(update={"micro_batch": 1, "evaluation_batch": 1})
     small.write(folder / "config.json")
     attempts.note_end(folder, "out-of-memory", "the system killed worker 0")
-    found = tasks.failure(run, tasks.trial(3))
+    found = work_items.failure(run, work_items.trial(3))
     assert found == Failure(kind="out-of-memory", detail="the system killed worker 0")
 
 
 def test_tasks_have_homes_names_and_titles_of_their_own() -> None:
     every = [
-        tasks.BASELINES,
-        tasks.trial(3),
-        tasks.confirm(3, 7),
-        tasks.scoring(3),
-        tasks.scoring(3, 7),
-        tasks.Task("test", "tfidf"),
+        work_items.BASELINES,
+        work_items.trial(3),
+        work_items.confirm(3, 7),
+        work_items.scoring(3),
+        work_items.scoring(3, 7),
+        work_items.WorkItem("test", "tfidf"),
     ]
-    assert [task.home for task in every] == [
+    assert [item.home for item in every] == [
         "jobs/baselines",
         "trials/3",
         "trials/3/seeds/7",
@@ -177,7 +177,7 @@ def test_tasks_have_homes_names_and_titles_of_their_own() -> None:
         "jobs/trial-3-seed-7",
         "jobs/tfidf",
     ]
-    assert [task.title for task in every] == [
+    assert [item.title for item in every] == [
         "baselines",
         "trial 3",
         "trial 3 with seed 7",
@@ -185,32 +185,32 @@ def test_tasks_have_homes_names_and_titles_of_their_own() -> None:
         "the score of trial-3-seed-7",
         "the score of tfidf",
     ]
-    assert tasks.scoring(3, 7).scored == tasks.confirm(3, 7)
-    assert tasks.scoring(3).scored == tasks.trial(3)
+    assert work_items.scoring(3, 7).scored == work_items.confirm(3, 7)
+    assert work_items.scoring(3).scored == work_items.trial(3)
 
 
 def test_baselines_are_done_when_all_that_were_scored_can_be_read(tmp_path: Path) -> None:
     from sweeper.trials import BaselineResult
 
     run = RunFolder(tmp_path)
-    assert not tasks.is_done(run, tasks.BASELINES)
+    assert not work_items.is_done(run, work_items.BASELINES)
     for name in ("majority", "tfidf"):
         BaselineResult(name=name, title=name).write(run.baselines / f"{name}.json")
-    assert not tasks.is_done(run, tasks.BASELINES)  # perhaps more were to come
-    tasks.note_baselines(run)
-    assert tasks.is_done(run, tasks.BASELINES)
+    assert not work_items.is_done(run, work_items.BASELINES)  # perhaps more were to come
+    work_items.note_baselines(run)
+    assert work_items.is_done(run, work_items.BASELINES)
     (run.baselines / "tfidf.json").write_text("{")
-    assert not tasks.is_done(run, tasks.BASELINES)
+    assert not work_items.is_done(run, work_items.BASELINES)
 
 
 def test_a_score_that_was_left_in_its_attempt_is_taken(tmp_path: Path) -> None:
-    run, task = RunFolder(tmp_path), tasks.scoring(3)
-    attempts.new_attempt(run.path / task.home)
-    folder = attempt_folder(run.path / task.home, 1)
+    run, item = RunFolder(tmp_path), work_items.scoring(3)
+    attempts.new_attempt(run.path / item.home)
+    folder = attempt_folder(run.path / item.home, 1)
     score = TestScore(name="trial-3", metrics={}, item_scores=(1.0,))
     attempts.write_score(folder / attempts.SCORE, score)
-    tasks.take_over(run, task)
-    assert attempts.read_score(tasks.score_file(run, task)) == score
+    work_items.take_over(run, item)
+    assert attempts.read_score(work_items.score_file(run, item)) == score
     assert attempts.read_end(folder) is None
 
 
@@ -218,7 +218,7 @@ def test_an_attempt_that_broke_off_gets_its_end_when_the_next_call_looks(tmp_pat
     run = RunFolder(tmp_path)
     folder = begun(run.trial(3))
     (folder / "weights").mkdir()
-    tasks.take_over(run, tasks.trial(3))
+    work_items.take_over(run, work_items.trial(3))
     end = attempts.read_end(folder)
     assert end is not None
     assert end.kind == "interrupted"

@@ -11,7 +11,7 @@ from fake_pool import make_sweep
 from optuna.trial import TrialState
 
 from sweeper.errors import RunError
-from sweeper.execution.state import tasks
+from sweeper.execution.state import work_items
 from sweeper.execution.state.attempts import RESULT, attempts_of, read_rungs
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.identity import frozen_plan
@@ -109,25 +109,25 @@ def test_scores_and_confirmation_runs_that_are_damaged_are_done_again(
     sweep = make_sweep(tmp_path, monkeypatch)
     plan = make_plan(2)
     sweep.go(2, plan)
-    run, scored = sweep.run, tasks.scoring(0)
-    assert tasks.is_done(run, scored)
-    cut(tasks.score_file(run, scored))
-    assert not tasks.is_done(run, scored)
-    tasks.take_over(run, scored)  # its attempt has a copy
-    assert tasks.is_done(run, scored)
-    cut(tasks.score_file(run, scored))
+    run, scored = sweep.run, work_items.scoring(0)
+    assert work_items.is_done(run, scored)
+    cut(work_items.score_file(run, scored))
+    assert not work_items.is_done(run, scored)
+    work_items.take_over(run, scored)  # its attempt has a copy
+    assert work_items.is_done(run, scored)
+    cut(work_items.score_file(run, scored))
     cut(run.path / scored.home / "attempts" / "1" / "score.json")
-    tasks.take_over(run, scored)
-    assert not tasks.is_done(run, scored)
+    work_items.take_over(run, scored)
+    assert not work_items.is_done(run, scored)
 
-    confirmed = tasks.confirm(0, 1)
+    confirmed = work_items.confirm(0, 1)
     result = TrialResult(number=0, attempt=1, seed=1, state="COMPLETE", validation_loss=0.5)
     for folder in (run.seed(0, 1), run.seed(0, 1) / "attempts" / "1"):
         result.write(folder / RESULT)
     cut(run.seed(0, 1) / RESULT)
-    assert not tasks.is_done(run, confirmed)
-    tasks.take_over(run, confirmed)
-    assert tasks.is_done(run, confirmed)
+    assert not work_items.is_done(run, confirmed)
+    work_items.take_over(run, confirmed)
+    assert work_items.is_done(run, confirmed)
 
 
 def test_a_line_that_was_cut_off_spoils_no_later_one(tmp_path: Path) -> None:

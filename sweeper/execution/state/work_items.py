@@ -1,4 +1,4 @@
-"""What a run has to do, each thing once however many attempts it takes: trials and other tasks.
+"""What a run has to do, each thing once however many attempts it takes: trials and the rest.
 
 What was done shows in the run's files. Knows paths and names; trains nothing.
 """
@@ -15,7 +15,7 @@ from sweeper.execution.state.fitted_batches import after_kill
 from sweeper.runfolder import RunFolder
 from sweeper.trials import AttemptEndKind, Failure, FailureKind, TrialConfig, TrialResult
 
-# What a task has failed of, by the end of its last attempt; a crash if it is not named here.
+# What a work item has failed of, by the end of its last attempt; a crash if it is not named here.
 _FAILURES: dict[AttemptEndKind, FailureKind] = {
     "hang": "timeout",
     "error": "error",
@@ -24,7 +24,7 @@ _FAILURES: dict[AttemptEndKind, FailureKind] = {
 
 
 @dataclass(frozen=True)
-class Task:
+class WorkItem:
     """One thing to do.
 
     Args:
@@ -59,35 +59,35 @@ class Task:
         return self.name if self.kind == "baselines" else f"the score of {self.name}"
 
     @property
-    def scored(self) -> Task:
-        """Of a ``test`` task, the trial or confirmation run whose weights it scores."""
+    def scored(self) -> WorkItem:
+        """Of a ``test`` one, the trial or confirmation run whose weights it scores."""
         assert self.trial is not None
         return trial(self.trial) if self.seed is None else confirm(self.trial, self.seed)
 
 
-BASELINES = Task("baselines", "baselines")
+BASELINES = WorkItem("baselines", "baselines")
 _SCORED = "scored.txt"
 
 
-def trial(number: int) -> Task:
+def trial(number: int) -> WorkItem:
     """Train a trial of the search."""
-    return Task("trial", f"trial-{number}", number)
+    return WorkItem("trial", f"trial-{number}", number)
 
 
-def confirm(number: int, seed: int) -> Task:
+def confirm(number: int, seed: int) -> WorkItem:
     """Train a finalist again with another seed."""
-    return Task("confirm", f"confirm-{number}-seed-{seed}", number, seed)
+    return WorkItem("confirm", f"confirm-{number}-seed-{seed}", number, seed)
 
 
-def scoring(number: int, seed: int | None = None) -> Task:
+def scoring(number: int, seed: int | None = None) -> WorkItem:
     """Score a trial, or one of its confirmation runs, on the test split."""
     suffix = "" if seed is None else f"-seed-{seed}"
-    return Task("test", f"trial-{number}{suffix}", number, seed)
+    return WorkItem("test", f"trial-{number}{suffix}", number, seed)
 
 
-def score_file(run: RunFolder, task: Task) -> Path:
-    """Where the score of a ``test`` task is kept until the seal holds it."""
-    return run.path / "scores" / f"{task.name}.json"
+def score_file(run: RunFolder, item: WorkItem) -> Path:
+    """Where the score of a ``test`` one is kept until the seal holds it."""
+    return run.path / "scores" / f"{item.name}.json"
 
 
 def note_baselines(run: RunFolder) -> None:
@@ -96,32 +96,32 @@ def note_baselines(run: RunFolder) -> None:
     write_text(run.path / BASELINES.home / _SCORED, "".join(f"{name}\n" for name in names))
 
 
-def is_done(run: RunFolder, task: Task) -> bool:
-    """Whether what a task is done for lies there whole."""
-    if task.kind == "baselines":
-        scored = run.path / task.home / _SCORED
+def is_done(run: RunFolder, item: WorkItem) -> bool:
+    """Whether what a work item is done for lies there whole."""
+    if item.kind == "baselines":
+        scored = run.path / item.home / _SCORED
         known = {name for name, one in repair.baselines(run).items() if one is not None}
         return scored.is_file() and set(scored.read_text(encoding="utf-8").split()) <= known
-    if task.kind == "test":
-        return attempts.read_score(score_file(run, task)) is not None
-    home = run.path / task.home
+    if item.kind == "test":
+        return attempts.read_score(score_file(run, item)) is not None
+    home = run.path / item.home
     return TrialResult.read_or_none(home / attempts.RESULT) is not None
 
 
-def take_over(run: RunFolder, task: Task) -> None:
-    """Bring a task that an earlier call left to where it can go on, or is done.
+def take_over(run: RunFolder, item: WorkItem) -> None:
+    """Bring a work item that an earlier call left to where it can go on, or is done.
 
     A whole result that nobody took is taken; an attempt that broke off gets its end; a trial that
     is not tried again gets its result.
     """
-    home = run.path / task.home
+    home = run.path / item.home
     last = max(attempts.attempts_of(home), default=None)
-    if last is None or is_done(run, task):
+    if last is None or is_done(run, item):
         return
     folder = attempts.attempt_folder(home, last)
-    if task.kind == "test" and (score := attempts.read_score(folder / attempts.SCORE)) is not None:
-        attempts.write_score(score_file(run, task), score)
-    elif task.kind in ("trial", "confirm") and attempts.whole_result(home, last) is not None:
+    if item.kind == "test" and (score := attempts.read_score(folder / attempts.SCORE)) is not None:
+        attempts.write_score(score_file(run, item), score)
+    elif item.kind in ("trial", "confirm") and attempts.whole_result(home, last) is not None:
         attempts.promote(home, last)
     elif (folder / attempts.RESULT).exists() and attempts.read_end(folder) is None:
         attempts.note_end(folder, "damaged", f"{attempts.RESULT} is damaged")
@@ -129,14 +129,14 @@ def take_over(run: RunFolder, task: Task) -> None:
     else:
         attempts.note_end(folder, "interrupted", "the run was stopped, or its command killed")
         attempts.drop_leftovers(folder)
-        why = failure(run, task)
-        if why is not None and task.trial is not None and task.kind != "test":
-            attempts.fail(home, task.trial, last, why)
+        why = failure(run, item)
+        if why is not None and item.trial is not None and item.kind != "test":
+            attempts.fail(home, item.trial, last, why)
 
 
-def failure(run: RunFolder, task: Task) -> Failure | None:
-    """Why a task is not tried again, by the ends of its attempts; None if it is."""
-    home = run.path / task.home
+def failure(run: RunFolder, item: WorkItem) -> Failure | None:
+    """Why a work item is not tried again, by the ends of its attempts; None if it is."""
+    home = run.path / item.home
     last = attempts.attempt_folder(home, max(attempts.attempts_of(home), default=0))
     end, config = attempts.read_end(last), TrialConfig.read_or_none(last / attempts.CONFIG)
     if end is not None and end.kind == "out-of-memory" and config and after_kill(config) is None:

@@ -1,6 +1,7 @@
-"""How far the search may widen a range before memory or context runs out.
+"""A candidate's parameters as the request and the device leave them.
 
-Knows set-ups and memory, not which values are wise.
+Values that the request fixes, parameters that a sharded model cannot have, and how far the search
+may widen a range before memory or context runs out. Knows not which values are wise.
 """
 
 from __future__ import annotations
@@ -10,12 +11,51 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.hyperparameters import CLASS_WEIGHT, KL, PATIENCE, REPLAY
 from sweeper.memory.estimate import estimate
+from sweeper.memory.setup import Setup
 from sweeper.plan import Parameter
 from sweeper.planning.fitting.fit import Fit
+from sweeper.spec import TrainingSpec
 
 # Numbers that memory grows with and that the search may widen.
 GROWING = ("r", "num_virtual_tokens")
+
+
+def with_choices(
+    parameters: Mapping[str, Parameter], training: TrainingSpec
+) -> dict[str, Parameter]:
+    """The parameters with the user's own values, which are not searched."""
+    found = dict(parameters)
+    wanted = {
+        REPLAY: training.replay_share,
+        KL: training.kl_weight,
+        PATIENCE: training.early_stopping_patience,
+        CLASS_WEIGHT: training.class_weight,
+    }
+    for name, value in wanted.items():
+        old = found.get(name)
+        if old is None or value is None:
+            continue
+        update: dict[str, object] = {"default": value, "searched": False, "prior": None}
+        if old.choices is not None:
+            allowed = dict.fromkeys((*(old.allowed_choices or ()), value))
+            update |= {"choices": (value,), "allowed_choices": tuple(allowed)}
+        else:
+            update |= {"low": value, "high": value}
+        update |= {"source": "the request", "why": "The value that was asked for."}
+        found[name] = old.model_copy(update=update)
+    return found
+
+
+def without_shards(parameters: Mapping[str, Parameter], setup: Setup) -> dict[str, Parameter]:
+    """The parameters without a KL penalty where the model is spread over several GPUs.
+
+    There the base's own forward pass is not possible beside the model's.
+    """
+    if setup.gpus == 1:
+        return dict(parameters)
+    return {name: one for name, one in parameters.items() if name != KL}
 
 
 def within(parameters: Mapping[str, Parameter], name: str, most: float) -> dict[str, Parameter]:
