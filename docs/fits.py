@@ -11,7 +11,7 @@ from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
 from sweeper.plan import Candidate, Rejected
-from sweeper.planning.planner import outlook
+from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, Spec
 
@@ -62,7 +62,7 @@ def _rows(book: RuleBook, gpus: int, gib: int, size: str) -> Iterator[str]:
     )
     found: dict[str, str] = {}
     try:
-        candidates, rejected = outlook(book, spec, facts)
+        candidates, rejected = ranked_candidates(book, spec, facts)
         found |= {item.strategy: _refused(item) for item in rejected}
         found |= {item.strategy: _fits(item, gpus) for item in candidates}
     except NothingFits as error:
