@@ -5,6 +5,9 @@ steps instead of places; a mark's description, which
 holds a trial number, becomes ``data-trial``; what neighbours share is said once for all of them.
 What is left has no style attribute, no id and no address, so that a strict content policy lets it
 be.
+
+The page of 500 trials with 50 points each holds 753 KB. Without shared styles, circles, symbols in
+their places and relative steps it holds 1,061 KB, with a bound of 1,000 KB (test_browser.py).
 """
 
 from __future__ import annotations
