@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from sweeper.declared.files import known_strategies
 from sweeper.errors import Problem, SpecError, near_match
+from sweeper.redaction import without_password
 from sweeper.spec import TASKS, Spec
 from sweeper.yaml_models import problem_of
 from sweeper.yamlfile import Document, Path_, read
@@ -117,8 +118,15 @@ def resolve(flags: Mapping[Path_, Any], file: Path | None = None) -> Spec:
 
 
 def to_yaml(spec: Spec) -> str:
-    """The complete spec as ``sweep.yaml``, in the order of its fields."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """The complete spec as ``sweep.yaml``, in the order of its fields.
+
+    The storage's password stays out: its driver finds one in the environment or in a file of its
+    own, such as ``PGPASSWORD`` and ``~/.pgpass``.
+    """
+    fields = spec.model_dump(mode="json")
+    if spec.search.storage:
+        fields["search"]["storage"] = without_password(spec.search.storage)
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
 def _spell_out(data: dict[str, Any], document: Document, problems: list[Problem]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.state.work_items import WorkItem
 from sweeper.execution.strikes import Strikes
 from sweeper.execution.study_mirror import StudyMirror
+from sweeper.redaction import without_secrets
 from sweeper.search.loss_model.untrained import of_baseline
 from sweeper.search.search import Search
 from sweeper.trials import (
@@ -478,6 +479,7 @@ class Owner:
 
     def warn(self, text: str) -> None:
         """Tell of something that the user should know, once, and leave it in the status."""
+        text = without_secrets(text)
         if text in self.progress.message.split("\n"):
             return
         self.progress.message = "\n".join(filter(None, [self.progress.message, text]))

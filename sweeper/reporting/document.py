@@ -11,7 +11,6 @@ from pydantic import Field
 from sweeper import __version__
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.record import Findings
-from sweeper.findings.redaction import clean
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.plan import (
     Answer,
@@ -100,7 +99,7 @@ def _shown(plan: Plan) -> PlanShown:
         hardware=facts.hardware.name,
         memory_limit_gib=facts.hardware.memory_gib,
         data=PlannedData(
-            path=clean(data.path) if data.path else None,
+            path=data.path,
             rows=data.rows,
             train_rows=data.train_rows,
             classes=len(data.labels),
@@ -117,7 +116,7 @@ def _shown(plan: Plan) -> PlanShown:
 def _strategy(candidate: Candidate) -> PlannedStrategy:
     return PlannedStrategy(
         strategy=candidate.strategy,
-        model=clean(candidate.model),
+        model=candidate.model,
         memory=candidate.memory,
         duration=candidate.duration,
         micro_batch=candidate.micro_batch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sweeper.artifact import write_text
 from sweeper.findings.record import Findings
 from sweeper.plan import Plan
+from sweeper.redaction import clean, cleaned
 from sweeper.reporting.charts.draw import NotDrawn
 from sweeper.reporting.csvfiles import curves_csv, trials_csv
 from sweeper.reporting.document import Report, document
@@ -16,7 +17,7 @@ from sweeper.runfolder import RunFolder
 
 
 def write_reports(run: RunFolder, findings: Findings, plan: Plan, no_charts: str = "") -> Report:
-    """Write findings, report, tables and model card of a run.
+    """Write findings, report, tables and model card of a run, without secrets and names.
 
     Args:
         run: The run's folder.
@@ -30,7 +31,8 @@ def write_reports(run: RunFolder, findings: Findings, plan: Plan, no_charts: str
     Raises:
         OSError: The run folder cannot be written; what was there before is still whole.
     """
-    report = document(findings, plan, no_charts)
+    report = cleaned(document(findings, plan, no_charts))
+    findings = report.findings
     findings.write(run.findings)
     write_text(run.path / "trials.csv", trials_csv(findings))
     write_text(run.path / "curves.csv", curves_csv(findings))
@@ -47,7 +49,9 @@ def _drawn(report: Report) -> tuple[Report, str]:
     try:
         return report, html(report)
     except NotDrawn as error:
-        without = report.model_copy(update={"no_charts": f"the drawing engine said: {error}"})
+        without = report.model_copy(
+            update={"no_charts": clean(f"the drawing engine said: {error}")}
+        )
         return without, html(without)
 
 

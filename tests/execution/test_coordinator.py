@@ -15,6 +15,7 @@ from sweeper.execution.coordinator import Outcome, run_sweep
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Status
 from sweeper.execution.storages import default_url
+from sweeper.execution.worker.session import _last_line
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TestSeal, TrialConfig, TrialResult
 
@@ -162,6 +163,23 @@ def test_workers_that_cannot_start_end_the_run_with_the_last_lines_of_their_log(
     with pytest.raises(NoTrialCompleted, match="no such accelerator"):
         sweep(run, 3)
     assert Status.read(run.status).phase == "failed"
+
+
+def test_no_secret_of_an_error_stands_in_a_file_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_API_KEY", "0123abcdef")
+    monkeypatch.setenv("HTTPS_PROXY", "http://ann:pr0xypw@proxy:3128")
+    secrets = ("0123abcdef", "pr0xypw", "hf_AbCdEfGhIjKlMn", "p4ss")
+    said = f"{' '.join(secrets[:3])} postgresql://u:{secrets[3]}@h/d"
+    monkeypatch.setenv("CURVE_BROKEN", said)
+    run = RunFolder(tmp_path)
+    with pytest.raises(NoTrialCompleted):
+        sweep(run, 1)
+    texts = [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*.*")]
+    assert any("postgresql://u:***@h/d" in text for text in texts)
+    assert not [secret for secret in secrets if any(secret in text for text in texts)]
+    assert _last_line(ValueError(said)) == "ValueError: *** *** hf_*** postgresql://u:***@h/d"
 
 
 def test_a_study_of_another_identity_in_the_same_storage_is_refused(tmp_path: Path) -> None:

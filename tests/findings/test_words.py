@@ -2,7 +2,8 @@ import doctest
 
 import pytest
 
-from sweeper.findings import redaction, words
+from sweeper import redaction
+from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
 
 ACCURACY = Metric(name="accuracy", title="accuracy", higher_is_better=True, unit="points")

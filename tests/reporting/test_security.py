@@ -2,13 +2,25 @@
 
 import base64
 import csv
+import getpass
 import hashlib
 import json
 import re
+import socket
+import sys
+from pathlib import Path
 
 import pytest
 
+from sweeper.findings.compute import compute
+from sweeper.plan import Plan, Reason
 from sweeper.reporting.csvfiles import harmless
+from sweeper.reporting.write import write_reports
+
+SHARED = (
+    "findings.json", "report.json", "report.html", "report.md", "trials.csv", "curves.csv",
+    "MODEL_CARD.md",
+)  # fmt: skip
 
 
 def test_hostile_strings_are_text_everywhere(pages):
@@ -50,9 +62,33 @@ def test_the_script_writes_text_only(reports):
         assert word not in script
 
 
-def test_no_home_path_and_no_environment(make, report):
-    document = report(trials=3, ends={0: "FAIL"}, detail="no such file: /home/ann/x").to_json()
-    assert "/home/" not in document
+def test_what_people_share_tells_neither_machine_nor_user_nor_secrets(make, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", "/opt/tools/venv")
+    monkeypatch.setattr(Path, "home", lambda: Path("/data/people/s1234"))
+    monkeypatch.setattr(socket, "gethostname", lambda: "gpu-7.lab.example.org")
+    monkeypatch.setattr(getpass, "getuser", lambda: "s1234")
+    monkeypatch.setenv("HF_TOKEN", "unusual-token")
+    monkeypatch.setenv("https_proxy", "http://ann:pr0xypw@proxy:3128")
+    said = (
+        "/data/people/s1234/a /opt/tools/venv/b /scratch/s1234/c gpu-7 s1234@gpu-7 unusual-token "
+        "pr0xypw postgresql://u:p4ss@h/d"
+    )
+    run = make(trials=3, ends={0: "FAIL"}, detail=said)
+    run.spec.write_text(f"data:\n  path: {said}\n")
+    plan = Plan.read(run.plan)
+    warning = Reason(rule="x", title=said, why=said, source="common practice", effect=said)
+    facts = plan.facts.model_copy(
+        update={"data": plan.facts.data.model_copy(update={"path": said})}
+    )
+    plan = plan.model_copy(update={"warnings": (warning,), "facts": facts})
+    plan.write(run.plan)
+    write_reports(run, compute(run), plan)
+    shared = [run.path / name for name in SHARED]
+    for path in shared:
+        text = path.read_text()
+        for word in ("s1234", "/opt/tools", "gpu-7", "unusual", "pr0xypw", "p4ss", "/data/people"):
+            assert word not in text, f"{path.name}: {word}"
+    assert "~/a PREFIX/b /scratch/USER/c HOST USER@HOST" in (run.path / "report.json").read_text()
 
 
 def test_cells_that_a_spreadsheet_would_run_are_quoted(reports):

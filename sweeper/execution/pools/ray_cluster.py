@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import warnings
@@ -155,6 +156,10 @@ def _reach(address: str) -> None:
 def _start() -> None:
     # Ray starts its workers at a niceness of 15: on a machine with other work they stand still.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # Other users of this machine reach the loopback address too. Ray 2.60 lets in only those who have
+    # a token, but writes its own into the home folder, readable for all.
+    if not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # Whoever reaches Ray's ports may run code as this user. Ray listens to all networks, and turns
     # a loopback address that it is given into an outer one, except where it takes the machine for
     # one that never belongs to a cluster (services.get_node_ip_address of Ray 2.60).

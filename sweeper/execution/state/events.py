@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Record
+from sweeper.redaction import without_secrets
 from sweeper.spec import Scalar
 
 EventKind = Literal[
@@ -68,5 +69,7 @@ def now() -> str:
 
 
 def make_event(kind: EventKind, **fields: object) -> Event:
-    """An event that happens now."""
+    """An event that happens now. Its text has no secrets."""
+    if isinstance(text := fields.get("text"), str):
+        fields["text"] = without_secrets(text)
     return Event.model_validate({"kind": kind, "at": now(), **fields})

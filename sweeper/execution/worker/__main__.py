@@ -26,6 +26,7 @@ from sweeper.execution.worker.run_check import Briefing, missing
 from sweeper.execution.worker.session import UNSOUND, Session
 from sweeper.extras import install_command, needed_for
 from sweeper.plan import Plan
+from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
 
 
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1  # whoever listened is gone; the files say how far this came
     except Exception:  # noqa: BLE001 - the last line of the log says why the worker ended
-        traceback.print_exc()
+        print(without_secrets(traceback.format_exc()), file=sys.stderr)
         return 1
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -28,6 +29,7 @@ from sweeper.execution.worker.watchdog import (
     show_where,
 )
 from sweeper.plan import Plan
+from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
 from sweeper.trials import Failure, RungReport, TrialResult
 
@@ -80,7 +82,7 @@ class Session:
         except Interrupted:
             ended = self._interrupted(job)
         except Exception as error:  # noqa: BLE001 - whatever it was, the command is told
-            traceback.print_exc()
+            print(without_secrets(traceback.format_exc()), file=sys.stderr)
             kind, detail = "disk-full" if no_room(error) else "error", _last_line(error)
             ended = JobEnded.model_validate(
                 {"name": job.name, "done": False, "end": kind, "detail": detail}
@@ -174,4 +176,4 @@ def _no_loss(loss: float | None) -> Failure:
 
 
 def _last_line(error: Exception) -> str:
-    return traceback.format_exception_only(error)[-1].strip()
+    return without_secrets(traceback.format_exception_only(error)[-1].strip())

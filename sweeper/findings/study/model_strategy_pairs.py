@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sweeper.findings.redaction import clean
 from sweeper.plan import Candidate, Plan
+from sweeper.redaction import clean
 from sweeper.trials import TrialConfig
 
 Renamed = Callable[[TrialConfig], TrialConfig]

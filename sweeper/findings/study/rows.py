@@ -6,8 +6,8 @@ import math
 
 from sweeper.findings import words
 from sweeper.findings.record import CurvePoint, TrialRow
-from sweeper.findings.redaction import clean
 from sweeper.findings.study.reading import TrialFiles
+from sweeper.redaction import clean
 from sweeper.trials import Failure, RungReport, TrialResult
 
 # Characters of an error that a table shows; the log in the run folder has all of it.
@@ -39,9 +39,9 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         metrics=finite(result.metrics) if result else {},
         best_rung=result.best_rung if result else None,
         pruned_at_rung=result.pruned_at_rung if result else None,
-        pruned_because=clean(result.pruned_because) if result else "",
+        pruned_because=result.pruned_because if result else "",
         stopped_at_rung=result.stopped_at_rung if result else None,
-        stopped_because=clean(result.stopped_because) if result else "",
+        stopped_because=result.stopped_because if result else "",
         failure=failure and failure.model_copy(update={"detail": clean(failure.detail)[:DETAIL]}),
         attempts=trial.attempts,
         ended_attempts=tuple(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from sweeper.findings.record import ClassFindings, ClassRow
-from sweeper.findings.redaction import clean
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.scores import entries, model_title
+from sweeper.redaction import clean
 from sweeper.visible import LABEL_CHARACTERS, shortened
 
 

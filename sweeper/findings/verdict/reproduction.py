@@ -8,9 +8,9 @@ import shlex
 from sweeper import units
 from sweeper.facts.record import HardwareFacts
 from sweeper.findings.record import Reproduction
-from sweeper.findings.redaction import clean
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.verdict.summary import trials_asked
+from sweeper.redaction import clean
 from sweeper.trials import TrialResult
 
 
@@ -22,7 +22,7 @@ def reproduction(run: RunFiles, recommended: int | None) -> Reproduction:
     seeds = {run.plan.seed, *(result.seed for result in results)}
     return Reproduction(
         command=_command(run),
-        spec_yaml=clean(run.spec_yaml),
+        spec_yaml=run.spec_yaml,
         versions=_versions(results),
         hardware=_hardware(run.plan.facts.hardware),
         seeds=tuple(sorted(seeds)),

@@ -8,7 +8,6 @@ from collections import Counter
 from typing import Literal
 
 from sweeper.findings.record import RunSummary
-from sweeper.findings.redaction import clean
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.rows import result_seconds, trial_seconds
 from sweeper.trials import State, TrialResult
@@ -28,7 +27,7 @@ def run_summary(run: RunFiles) -> RunSummary:
     return RunSummary(
         name=run.folder.path.name,
         task=run.plan.facts.task,
-        models=tuple(clean(model.id) for model in run.plan.facts.models),
+        models=tuple(model.id for model in run.plan.facts.models),
         status=status(run),
         trials_asked=trials_asked(run),
         complete=states["COMPLETE"],
@@ -41,7 +40,7 @@ def run_summary(run: RunFiles) -> RunSummary:
         confirmation_seconds=(
             math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
         ),
-        search_ended=clean(str(run.status.get("search_ended") or "")),
+        search_ended=str(run.status.get("search_ended") or ""),
         saved_seconds=math.fsum(_saved(trial) for trial in pruned) if pruned else None,
         rung_items=max((trial.config.budget.rung_items for trial in run.trials), default=None),
         median_prune_step=round(statistics.median(steps)) if steps else None,

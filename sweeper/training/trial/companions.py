@@ -19,6 +19,7 @@ from transformers import GenerationConfig
 
 from sweeper.artifact import write_text
 from sweeper.errors import UsageError
+from sweeper.redaction import clean
 from sweeper.tasks.base import Task
 from sweeper.tasks.classifier import Classifier
 from sweeper.tasks.generate_label import GenerateLabel
@@ -156,7 +157,7 @@ def _card(record: TrainedRecord) -> str:
         "```",
         "",
     ]
-    return "\n".join([*front, *lines])
+    return clean("\n".join([*front, *lines]))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import Checkpoint
 from sweeper.evaluation.judge import Judge
+from sweeper.redaction import without_secrets
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification
@@ -281,7 +282,7 @@ class Job:
         had_gib: float | None = None,
     ) -> TrialResult:
         """The result of a trial that could not be finished."""
-        detail = detail.strip().splitlines()[0]
+        detail = without_secrets(detail.strip().splitlines()[0])
         failure = Failure(kind=kind, detail=detail, needed_gib=needed_gib, had_gib=had_gib)
         return self._result("FAIL", failure=failure)
 

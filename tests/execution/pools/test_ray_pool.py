@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,6 +118,31 @@ def ready(said: list[Said | Gone]) -> list[str]:
     return [each.worker for each in said if isinstance(getattr(each, "message", None), Ready)]
 
 
+_ENTER = """
+import sys
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
+try:
+    GcsClient(address=sys.argv[1]).internal_kv_keys(b"", None, timeout=10)
+except AuthenticationError as error:
+    print(type(error).__name__)
+"""
+
+
+def entered(command: psutil.Process, environment: dict[str, str]) -> str:
+    """What Ray of a command answers to a stranger on this machine."""
+    words = [word for one in command.children(recursive=True) for word in one.cmdline()]
+    flag = "--gcs-address="
+    address = next(word.removeprefix(flag) for word in words if word.startswith(flag))
+    asked = subprocess.run(
+        [sys.executable, "-c", _ENTER, address],
+        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+        | environment,
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    return asked.stdout.strip()
+
+
 def raylet_of(node: Any) -> int:
     return int(node.all_processes[ray_constants.PROCESS_TYPE_RAYLET][0].process.pid)
 
@@ -192,8 +219,14 @@ def test_a_killed_command_leaves_no_worker_on_any_node_and_resumes_elsewhere(
 
 
 @pytest.mark.slow
-def test_a_cluster_on_this_machine_alone_cannot_be_reached_from_outside(commands) -> None:
-    command = commands.start(8, 2, CURVE_STEP_SECONDS="0.05", **RAY | {"PYTHONPATH": PATHS})
+def test_a_cluster_on_this_machine_alone_is_closed_to_others(
+    commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    asked = {name: value for name, value in RAY.items() if name != "RAY_AUTH_MODE"}
+    command = commands.start(
+        8, 2, CURVE_STEP_SECONDS="0.05", HOME=str(tmp_path), PYTHONPATH=PATHS, **asked
+    )
     commands.wait_for(lambda: len(commands.lines("trained.log")) >= 2)
     (worker, *_) = commands.workers()
     assert os.getpriority(os.PRIO_PROCESS, worker.pid) == os.getpriority(os.PRIO_PROCESS, 0)
@@ -205,6 +238,11 @@ def test_a_cluster_on_this_machine_alone_cannot_be_reached_from_outside(commands
         if connection.status == psutil.CONN_LISTEN
     }
     assert {ip.removeprefix("::ffff:") for ip in open_to} == {"127.0.0.1"}
+    assert entered(whole, {}) == "AuthenticationError"
+    assert entered(whole, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}) == (
+        "AuthenticationError"
+    )
+    assert not (tmp_path / ".ray").exists()
     for process in whole.children(recursive=True):
         if process.name().startswith("ray::WorkerActor"):
             process.kill()  # an actor alone; its worker must not outlive it

@@ -1,0 +1,21 @@
+import yaml
+
+from sweeper.findings.compute import compute
+from sweeper.spec import OwnTrial
+
+
+def test_the_configuration_can_be_put_into_a_spec(make):
+    findings = compute(make(trials=12))
+    loaded = yaml.safe_load(findings.reproduction.train_command)
+    own = OwnTrial.model_validate(loaded["trials"][0])
+    winner = findings.trials[findings.verdict.recommended_trial]
+    assert own.strategy == winner.strategy
+    assert own.parameters == dict(winner.parameters)
+
+
+def test_command_repeats_the_run(make):
+    found = compute(make(trials=7, seed=3)).reproduction
+    assert found.command == "sweeper run sweep.yaml --name docstrings --trials 7 --seed 3"
+    assert found.seeds[0] == 0
+    assert found.versions["peft"] == "0.21.2"
+    assert found.split_rows == {"train": 560, "validation": 120, "test": 120}
