@@ -1,4 +1,4 @@
-"""``python -m sweeper.use``: predictions for every row of a file, in JSON lines.
+"""``python -m sweeper.use PARENT``: predictions for every row of a file, in JSON lines.
 
 Reads a request on standard input. Writes a row as soon as it is predicted, so that the same
 request goes on where it ended, and how far it is on standard output.
@@ -15,6 +15,7 @@ from typing import Any
 from sweeper.data.examples import Example
 from sweeper.data.inputs import inputs
 from sweeper.data.reading.read import read
+from sweeper.die_with_parent import die_with
 from sweeper.errors import SweeperError, UsageError
 from sweeper.underway import Underway, print_progress
 from sweeper.use.model import Model, Prediction, load
@@ -22,7 +23,8 @@ from sweeper.use.request import PredictionRequest
 
 
 def main() -> None:
-    """Answer one request."""
+    """Answer one request; end with the process that asked."""
+    die_with(int(sys.argv[1]))
     request = PredictionRequest.from_json(sys.stdin.read())
     try:
         answer(request)

@@ -1,4 +1,4 @@
-"""``python -m sweeper.use.refit``: trains a configuration again, on the held-out rows as well.
+"""``python -m sweeper.use.refit PARENT``: trains a configuration again, on held-out rows as well.
 
 Reads a request on standard input. The folder appears once it is whole: a training that was cut
 off leaves a folder that ends in ``.part``, and starts again from clean weights.
@@ -16,6 +16,7 @@ from sweeper.backend import Decision
 from sweeper.data.examples import Dataset
 from sweeper.data.load import load
 from sweeper.data.splits import in_order
+from sweeper.die_with_parent import die_with
 from sweeper.errors import DataError, SweeperError
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
@@ -31,7 +32,8 @@ from sweeper.use.request import REFIT_RECORD, RefitRequest
 
 
 def main() -> None:
-    """Answer one request."""
+    """Answer one request; end with the process that asked."""
+    die_with(int(sys.argv[1]))
     request = RefitRequest.from_json(sys.stdin.read())
     try:
         refit(request)

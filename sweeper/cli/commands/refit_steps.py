@@ -131,12 +131,14 @@ def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Spl
     if finalist is not None and finalist.test_score is not None:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         measured.append(f"- Test {findings.metric.title}: {score}")
+    count = config.budget.epochs
+    epochs = "1 pass" if count == 1 else f"{count:g} passes"
     lines = [
         "",
         "## Trained again on more rows",
         "",
         f"Trial {number} of the run {findings.run.name} chose this configuration. This model was",
-        f"trained with it on {words.joined(list(splits))}, for {config.budget.epochs:g} epochs.",
+        f"trained with it on {words.joined(list(splits))}, in {epochs} over the rows.",
         "",
         f"The sweep measured these figures on trial {number}, which was trained on train alone:",
         "",

@@ -26,7 +26,8 @@ def ask(module: str, request: Artifact, log: Path, work: WorkProgress) -> int | 
     """Let a module do a request to its end.
 
     Args:
-        module: Run with ``python -m``; reads the request on its standard input.
+        module: Run with ``python -m`` and the number of this process, with which it ends; reads
+            the request on its standard input.
         request: What to do.
         log: Takes its standard error.
         work: Shows how far it is.
@@ -40,7 +41,7 @@ def ask(module: str, request: Artifact, log: Path, work: WorkProgress) -> int | 
     problems: list[Problem] = []
     with log.open("w", encoding="utf-8") as errors, Signals() as signals:
         process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", module, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
