@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 from sweeper.child_process import quiet_threads
 from sweeper.cli.commands.evaluate_steps import recommended
@@ -19,6 +18,7 @@ from sweeper.cli.views.work_progress import WorkProgress, told
 from sweeper.errors import Problem, SweeperError, UsageError
 from sweeper.execution.interruption import Signals
 from sweeper.findings.compute import compute
+from sweeper.jsontext import object_of
 from sweeper.runfolder import RunFolder
 from sweeper.use.request import PredictionRequest
 
@@ -124,8 +124,7 @@ def ask(request: PredictionRequest, folder: Path, work: WorkProgress) -> int | N
                     work(*state)
                     continue
                 with contextlib.suppress(ValueError):  # what a library printed
-                    event: dict[str, Any] = json.loads(line)
-                    problems += [Problem(**fields) for fields in event["problems"]]
+                    problems += [Problem(**fields) for fields in object_of(line)["problems"]]
         work.close()
         if signals.number is not None:
             return signals.number

@@ -156,8 +156,8 @@ def _reach(address: str) -> None:
 def _start() -> None:
     # Ray starts its workers at a niceness of 15: on a machine with other work they stand still.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    # Other users of this machine reach the loopback address too. Ray 2.60 lets in only those who have
-    # a token, but writes its own into the home folder, readable for all.
+    # Other users of this machine reach the loopback address too. Ray 2.60 lets in only those who
+    # have a token, but writes its own into the home folder, readable for all.
     if not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # Whoever reaches Ray's ports may run code as this user. Ray listens to all networks, and turns
