@@ -5,7 +5,6 @@ Knows nothing about what any artifact means.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweeper.errors import UsageError
+from sweeper.jsontext import value_of
 
 
 class Record(BaseModel):
@@ -51,11 +51,10 @@ class Artifact(Record):
         """
         name = cls.__name__
         try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            reason = "nested too deeply" if isinstance(error, RecursionError) else error
+            fields = value_of(text)
+        except ValueError as error:
             raise UsageError(
-                f"this is not a {name} in JSON ({reason})",
+                f"this is not a {name} in JSON ({error})",
                 fix="The file was edited or damaged; run the stage that writes it again.",
                 where=where,
             ) from error

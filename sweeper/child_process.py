@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
+
+from sweeper.jsontext import object_of
 
 
 class NoAnswer(Exception):
@@ -62,4 +65,19 @@ def ask(module: str, question: str, *, seconds: float, threads: int | None = Non
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         raise NoAnswer(said[-1] if said else f"it ended with {done.returncode}", done.returncode)
-    return done.stdout.splitlines()[-1]
+    return (done.stdout.splitlines() or [""])[-1]
+
+
+def ask_object(
+    module: str, question: str, *, seconds: float, threads: int | None = None
+) -> dict[str, Any]:
+    """The JSON object in the last line that a module writes; see ``ask``.
+
+    Raises:
+        NoAnswer: It failed, took too long, or that line holds no object.
+    """
+    answer = ask(module, question, seconds=seconds, threads=threads)
+    try:
+        return object_of(answer)
+    except ValueError as error:
+        raise NoAnswer(f"its answer cannot be read ({error})", 0) from error

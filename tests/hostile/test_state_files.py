@@ -6,12 +6,15 @@ import os
 import pytest
 
 from sweeper.artifact import Artifact
+from sweeper.child_process import NoAnswer, ask_object
 from sweeper.errors import UsageError
 from sweeper.execution.state.seal import _item_losses
 from sweeper.execution.state.status import Status
 from sweeper.facts.models.model_folder import read_json
 from sweeper.findings.study.reading import _mapping
+from sweeper.jsontext import object_of, value_of
 from sweeper.runfolder import RunFolder
+from sweeper.training.base_model import first_stage, self_samples
 from sweeper.yamlfile import parse
 
 DEEP = "[" * 100_000
@@ -70,6 +73,33 @@ def test_json_beside_models_and_trials_may_be_nested_too_deeply(tmp_path):
     for text in (DEEP, "[1]", "null", '{"losses": {}}', '{"losses": [1, "x"]}'):
         (tmp_path / "item_losses.json").write_text(text)
         assert len(_item_losses(tmp_path)) == 0
+
+
+@pytest.mark.parametrize("text", [DEEP, '{"a":' * 100_000, "", "nul\0", "[1", b"\xff"])
+def test_whatever_is_wrong_with_json_is_a_value_error(text):
+    with pytest.raises(ValueError, match=r"\w"):
+        value_of(text)
+
+
+@pytest.mark.parametrize("text", ["3", "null", "[1]", '"a"'])
+def test_json_that_is_no_object_is_a_value_error(text):
+    with pytest.raises(ValueError, match="no object"):
+        object_of(text)
+
+
+def test_answers_of_a_process_that_are_no_object_are_its_failure(monkeypatch):
+    for said in (DEEP, "3", ""):
+        monkeypatch.setattr("sweeper.child_process.ask", lambda *_, said=said, **__: said)
+        with pytest.raises(NoAnswer, match="cannot be read"):
+            ask_object("module", "", seconds=1)
+
+
+@pytest.mark.parametrize("text", [DEEP, "", "[1]", "{}", "null"])
+def test_what_is_damaged_in_the_cache_is_made_again(tmp_path, text):
+    for name in (first_stage.RECORD, self_samples.TEXTS):
+        (tmp_path / name).write_text(text)
+    assert first_stage._record_of(tmp_path) is None
+    assert not self_samples._kept(tmp_path)
 
 
 def test_a_full_disk_at_the_lock_does_not_matter(tmp_path, monkeypatch):

@@ -91,6 +91,23 @@ def test_what_people_share_tells_neither_machine_nor_user_nor_secrets(make, monk
     assert "~/a PREFIX/b /scratch/USER/c HOST USER@HOST" in (run.path / "report.json").read_text()
 
 
+def test_two_labels_of_a_megabyte_leave_the_report_small(make):
+    run = make(trials=3, prune=False)
+    plan = Plan.read(run.plan)
+    labels = tuple(
+        label.model_copy(update={"label": "ab"[n] * 10**6}) if n < 2 else label
+        for n, label in enumerate(plan.facts.data.labels)
+    )
+    data = plan.facts.data.model_copy(update={"labels": labels})
+    plan = plan.model_copy(update={"facts": plan.facts.model_copy(update={"data": data})})
+    plan.write(run.plan)
+    written = write_reports(run, compute(run), plan)
+    assert "(999,900 more characters)" in run.report_html.read_text()
+    assert "<svg" in run.report_html.read_text()
+    assert written.no_charts == ""
+    assert sum((run.path / name).stat().st_size for name in SHARED) < 10**6
+
+
 def test_cells_that_a_spreadsheet_would_run_are_quoted(reports):
     for value in ("=1+1", "+1", "-1", "@x", "\t=1", " =1"):
         assert harmless(value) == f"'{value}"

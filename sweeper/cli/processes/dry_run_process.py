@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from sweeper.child_process import NoAnswer, ask
+from sweeper.child_process import NoAnswer, ask_object
 from sweeper.errors import UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.record import ModelFacts
@@ -34,9 +34,7 @@ def dry_run(model: ModelFacts, setup: Setup) -> dict[str, Any]:
     require("A dry run", TRAINING)
     request = json.dumps({"model": model.model_dump(), "setup": asdict(setup)})
     try:
-        answer: dict[str, Any] = json.loads(
-            ask(MODULE, request, seconds=_TIMEOUT_SECONDS, threads=1)
-        )
+        answer = ask_object(MODULE, request, seconds=_TIMEOUT_SECONDS, threads=1)
     except NoAnswer as error:
         raise UsageError(
             f"the dry run failed: {error}",

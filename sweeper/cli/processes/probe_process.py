@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sweeper.child_process import NoAnswer, ask
+from sweeper.child_process import NoAnswer, ask_object
 from sweeper.cli.processes.calibrate_process import busy
 from sweeper.cli.views.console import err
 from sweeper.declared.traits import TARGETED
@@ -116,13 +116,11 @@ def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) ->
     require("A probe", TRAINING)
     request = {"model": model.model_dump(), "setup": asdict(setup), "mean_length": mean}
     try:
-        answer: dict[str, Any] = json.loads(
-            ask(
-                MODULE,
-                json.dumps(request),
-                seconds=_TIMEOUT_SECONDS,
-                threads=hardware.cpu_cores,
-            )
+        answer = ask_object(
+            MODULE,
+            json.dumps(request),
+            seconds=_TIMEOUT_SECONDS,
+            threads=hardware.cpu_cores,
         )
     except NoAnswer as error:
         if error.status == -signal.SIGKILL and setup.device == "cpu":

@@ -6,13 +6,11 @@ Knows processes and signals; knows nothing of what is asked.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 from sweeper.artifact import Artifact
 from sweeper.child_process import quiet_threads
@@ -20,6 +18,7 @@ from sweeper.cli.processes.suite_process import end_with
 from sweeper.cli.views.work_progress import WorkProgress, told
 from sweeper.errors import Problem, SweeperError, UsageError
 from sweeper.execution.interruption import Signals
+from sweeper.jsontext import object_of
 
 
 def ask(module: str, request: Artifact, log: Path, work: WorkProgress) -> int | None:
@@ -60,8 +59,7 @@ def ask(module: str, request: Artifact, log: Path, work: WorkProgress) -> int | 
                     work(*state)
                     continue
                 with contextlib.suppress(ValueError):  # what a library printed
-                    event: dict[str, Any] = json.loads(line)
-                    problems += [Problem(**fields) for fields in event["problems"]]
+                    problems += [Problem(**fields) for fields in object_of(line)["problems"]]
         work.close()
         if signals.number is not None:
             return signals.number

@@ -6,7 +6,6 @@ Knows processes and signals; knows nothing of runs or of what scores mean.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -14,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from sweeper.cli.views.work_progress import Hidden, WorkProgress, told
 from sweeper.errors import Problem, SweeperError, UsageError
 from sweeper.execution.interruption import Signals
 from sweeper.findings import words
+from sweeper.jsontext import object_of
 from sweeper.suite.scores import EvaluationRequest
 
 WORKER = "sweeper.suite.evaluate"
@@ -97,7 +96,7 @@ def _follow(
             work(*state)
             continue
         try:
-            event: dict[str, Any] = json.loads(line)
+            event = object_of(line)
         except ValueError:
             continue  # what a library printed
         work.close()  # a line that is redrawn would be written over

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, MessageRole, input_key
 from sweeper.data.formats.base import Empty, Names, Row, Unusable, is_text, text_of
+from sweeper.jsontext import value_of
 
 SYSTEM: Names = {"system": ("system", "system_prompt")}
 TESTS: Names = {"tests": ("test_list", "test")}
@@ -48,8 +48,8 @@ def turns_of(value: object) -> Sequence[Mapping[str, object]] | None:
     """The turns of a conversation, also out of a JSON string (as CSV exports write it)."""
     if isinstance(value, str) and value.lstrip().startswith("[{"):
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
+            value = value_of(value)
+        except ValueError:
             return None
     if not isinstance(value, list) or not value:
         return None

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from sweeper.data.problems import Problems
 from sweeper.data.table import Fields, Table
 from sweeper.errors import DataError
+from sweeper.jsontext import value_of
 
 Numbered = tuple[int, Fields]
 
@@ -37,27 +38,23 @@ def _is_one_document(text: str) -> bool:
     if len(first) == 1 or not first[1].strip():
         return True
     try:
-        json.loads(first[0])
-    except (ValueError, RecursionError):
+        value_of(first[0])
+    except ValueError:
         return True
     return False
 
 
 def _parse(text: str, name: str) -> object:
     try:
-        return json.loads(text)
+        return value_of(text)
     except json.JSONDecodeError as error:
         raise DataError(
             f"broken JSON: {error.msg} (column {error.colno})",
             fix="Repair the file; `python -m json.tool FILE` shows the place.",
             where=f"{name}:{error.lineno}",
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"this JSON cannot be read ({_reason(error)})", where=name) from error
-
-
-def _reason(error: ValueError | RecursionError) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    except ValueError as error:
+        raise DataError(f"this JSON cannot be read ({error})", where=name) from error
 
 
 def _document(document: object, name: str) -> Table:
@@ -96,8 +93,8 @@ def _lines(text: str, name: str) -> tuple[Numbered, ...]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = value_of(line)
+        except ValueError as error:
             problems.add(_broken(error), where=f"{name}:{number}", fix=_LINE_FIX)
             continue
         if isinstance(row, dict):
@@ -111,10 +108,10 @@ def _lines(text: str, name: str) -> tuple[Numbered, ...]:
 _LINE_FIX = "Each line must hold one JSON object; repair or remove the line."
 
 
-def _broken(error: ValueError | RecursionError) -> str:
+def _broken(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"broken JSON: {error.msg} (column {error.colno})"
-    return f"this JSON cannot be read ({_reason(error)})"
+    return f"this JSON cannot be read ({error})"
 
 
 def _not_an_object(row: object) -> str:

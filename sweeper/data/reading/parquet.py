@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
 from sweeper.data.contents import most_bytes, too_large
 from sweeper.data.table import Table
 from sweeper.errors import DataError
 from sweeper.extras import needed_for
+from sweeper.jsontext import value_of
 
 BATCH_ROWS = 1024
 
@@ -58,7 +58,7 @@ def _rows(file: Any, name: str) -> list[dict[str, object]]:
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
     try:
-        features: Any = json.loads(metadata[b"huggingface"])["info"]["features"]
+        features: Any = value_of(metadata[b"huggingface"])["info"]["features"]
         return {
             column: tuple(map(str, feature["names"]))
             for column, feature in features.items()

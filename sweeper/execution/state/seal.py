@@ -5,7 +5,6 @@ Knows which models are scored and the file that says so; scoring is the workers'
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from sweeper.execution.state.events import now
 from sweeper.execution.state.repair import baselines, confirmed, read_either, write_twice
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.work_items import WorkItem
+from sweeper.jsontext import object_of
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, Losses, order, recommend
@@ -51,10 +51,10 @@ def _item_losses(folder: Path) -> Losses:
     """Losses whose plain mean is the validation loss, whatever each item counts in it."""
     path = folder / attempts.ITEM_LOSSES
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = object_of(path.read_text(encoding="utf-8"))
         losses = np.asarray(kept["losses"], dtype=float)
         return weighted(losses, kept["weights"]) if kept.get("weights") else losses
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return np.empty(0)  # not kept, or damaged: its items cannot be paired
 
 

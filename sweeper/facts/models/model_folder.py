@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from sweeper.errors import ModelError
 from sweeper.facts.models.catalogue import Pooling
+from sweeper.jsontext import value_of
 
 _LICENSE = re.compile(r"^license: *([\w.-]+)", re.MULTILINE)
 
@@ -19,10 +19,10 @@ def read_json(path: Path) -> dict[str, object]:
         ModelError: The file is missing, cannot be read, or holds something else.
     """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = value_of(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise _no_config(path.parent) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"cannot read it ({error})", where=str(path)) from error
     if not isinstance(config, dict):
         raise ModelError("it does not hold an object", where=str(path))

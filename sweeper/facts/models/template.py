@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from sweeper.child_process import NoAnswer, ask
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
+from sweeper.jsontext import object_of
 
 Writer = Callable[[Sequence[Sequence[Message]]], list[str]]
 """Conversations to texts."""
@@ -137,10 +138,9 @@ def _token(value: object) -> str:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return object_of(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
-    return settings if isinstance(settings, dict) else {}
 
 
 if __name__ == "__main__":

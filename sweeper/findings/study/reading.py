@@ -6,7 +6,6 @@ written file of a trial is a state, not a fault. Only a run without a plan is re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from sweeper.artifact import Artifact
 from sweeper.data.examples import SPLITS
 from sweeper.errors import UsageError
 from sweeper.findings.study.model_strategy_pairs import by_pair
+from sweeper.jsontext import object_of
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import (
@@ -219,10 +219,9 @@ def _text(path: Path) -> str:
 
 def _mapping(text: str) -> Mapping[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        return object_of(text)
+    except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:

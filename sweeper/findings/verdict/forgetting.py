@@ -7,7 +7,6 @@ positive.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.rows import known
 from sweeper.findings.study.scores import interval
+from sweeper.jsontext import object_of
 from sweeper.suite.scores import ModelScores, TaskScores, evaluations
 
 # The share of studies in which a difference of the size called detectable would be seen.
@@ -127,12 +127,12 @@ def _paired_file(folder: Path, name: str | None) -> Estimate | None:
     if name is None:
         return None
     try:
-        fields = json.loads((folder / name).read_text(encoding="utf-8"))
+        fields = object_of((folder / name).read_text(encoding="utf-8"))
         weights = fields.get("weights") or None
         tuned = Scores.of([fields["losses"]], weights=weights)
         base = Scores.of([fields["base_losses"]], trained=False, weights=weights)
         return paired_difference(tuned, base)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -28,6 +28,7 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.judge import Judge
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE, first_stage_rate
+from sweeper.jsontext import object_of
 from sweeper.plan import Precision
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting
@@ -168,14 +169,14 @@ class FirstStages:
             Diverged: The loss is not finite.
         """
         place = home() / FOLDER / self._digest(stage)
-        present = place.is_dir()
+        present = _record_of(place) is not None
         if not present and self._context.device.type == "cuda":
             self.forget()
             self._context.keeper.forget()
         folder = self.folder(stage, should_stop)
         if not present:
             release_memory()  # the model that read, which its Trainer holds in a circle
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = _record_of(folder) or {}
         known = {name: record[name] for name in FirstStageResult.model_fields if name in record}
         ran_here = not present and record["process"] == os.getpid()
         result = FirstStageResult(id=folder.name, ran_here=ran_here, **known)
@@ -197,7 +198,10 @@ class FirstStages:
 
         place = home() / FOLDER / self._digest(stage)
         return made_once(
-            place, lambda empty: self._run(stage, empty, should_stop), while_waiting=waiting
+            place,
+            lambda empty: self._run(stage, empty, should_stop),
+            lambda found: _record_of(found) is not None,
+            waiting,
         )
 
     def keeper(self, folder: Path) -> BaseKeeper:
@@ -382,3 +386,12 @@ class _Steps(TrainerCallback):
         if self._should_stop():
             raise Interrupted
         self._underway("reading the corpus", self._progress.steps, self._of)
+
+
+def _record_of(folder: Path) -> dict[str, Any] | None:
+    """What a finished first stage says of itself; None where there is none or it is damaged."""
+    try:
+        record = object_of((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if "process" in record else None

@@ -21,6 +21,7 @@ from sweeper.cache import made_once
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.data.general import SelfSampling
 from sweeper.evaluation.generation import Sampling, generate
+from sweeper.jsontext import value_of
 from sweeper.tasks.sequences.chat import Chat
 from sweeper.underway import Underway
 
@@ -60,9 +61,17 @@ def sampled_texts(
         (folder / TEXTS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
         (folder / RECORD).write_text(json.dumps(asdict(sampling) | seconds), encoding="utf-8")
 
-    folder = made_once(place, write, while_waiting=waiting)
-    rows = json.loads((folder / TEXTS).read_text(encoding="utf-8"))
-    return tuple(_example(line, row) for line, row in enumerate(rows, start=1))
+    folder = made_once(place, write, lambda found: _kept(found) is not None, waiting)
+    return _kept(folder) or ()
+
+
+def _kept(folder: Path) -> tuple[Example, ...] | None:
+    """The examples in a folder; None where it has none or is damaged."""
+    try:
+        rows = value_of((folder / TEXTS).read_text(encoding="utf-8"))
+        return tuple(_example(line, row) for line, row in enumerate(rows, start=1))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _example(line: int, row: Sequence[str]) -> Example:

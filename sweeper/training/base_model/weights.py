@@ -25,6 +25,7 @@ from sweeper.errors import ModelError, SweeperError, near_match
 from sweeper.extras import install_command, require
 from sweeper.facts.models.model import model_folder
 from sweeper.facts.record import ModelFacts
+from sweeper.jsontext import value_of
 from sweeper.spec import ModelSpec
 from sweeper.underway import Steps, Underway, print_progress
 
@@ -145,8 +146,8 @@ def _gguf_file(name: str) -> Path:
 
 def _is_current(folder: Path, source: Path) -> bool:
     try:
-        recorded = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        recorded = value_of((folder / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return False
     return bool(recorded == _record(source))
 

@@ -19,6 +19,7 @@ from transformers import GenerationConfig
 
 from sweeper.artifact import write_text
 from sweeper.errors import UsageError
+from sweeper.jsontext import object_of
 from sweeper.redaction import clean
 from sweeper.tasks.base import Task
 from sweeper.tasks.classifier import Classifier
@@ -161,8 +162,7 @@ def _card(record: TrainedRecord) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return object_of(path.read_text(encoding="utf-8"))
 
 
 def _write(path: Path, fields: dict[str, Any]) -> None:

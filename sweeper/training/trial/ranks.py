@@ -6,7 +6,6 @@ attempt's folder. How a rank trains is ``rank``, how ranks are started and ended
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ import torch
 from sweeper.artifact import Artifact, write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.errors import UsageError
+from sweeper.jsontext import value_of
 from sweeper.plan import Plan
 from sweeper.spec import Spec
 from sweeper.training.checkpointing import Saved
@@ -183,7 +183,7 @@ class Ranks:
             if self.should_stop():
                 raise Interrupted
             if (progress := place / PROGRESS).is_file():
-                self.underway(*json.loads(progress.read_text(encoding="utf-8")))
+                self.underway(*value_of(progress.read_text(encoding="utf-8")))
             for path in place.glob(f"{REPORT}*.json"):
                 self._answer(RungReport.read(path), place)
                 path.unlink()

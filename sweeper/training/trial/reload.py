@@ -5,7 +5,6 @@ The data set is not needed, and neither is the run that trained it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer
 from sweeper.data.examples import SPLITS, Dataset
 from sweeper.errors import ModelError, UsageError
 from sweeper.facts.record import ModelFacts
+from sweeper.jsontext import object_of
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
@@ -116,7 +116,7 @@ def _whole_model(
 
 def _fields(folder: Path) -> dict[str, Any]:
     """The config of a classifier's body."""
-    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    fields = object_of((folder / "config.json").read_text(encoding="utf-8"))
     if fields.get("model_type") != CLASSIFIER_TYPE:
         raise ValueError(f"config.json is not of a {CLASSIFIER_TYPE}")
     body: dict[str, Any] = fields["base"]

@@ -1,0 +1,30 @@
+"""Reads JSON that others wrote: whatever is wrong with it is a ``ValueError``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def value_of(text: str | bytes) -> Any:
+    """The value in a JSON text.
+
+    Raises:
+        ValueError: It is not JSON, or is nested deeper than Python follows.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def object_of(text: str | bytes) -> dict[str, Any]:
+    """The object in a JSON text.
+
+    Raises:
+        ValueError: It holds none.
+    """
+    value = value_of(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"no object, but {type(value).__name__}")
+    return value
