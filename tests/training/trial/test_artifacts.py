@@ -10,10 +10,11 @@ from sweeper.evaluation.judge import Judge
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.loop.out_of_memory import MemoryGuard
+from sweeper.training.trial import companions
 from sweeper.training.trial.artifacts import load_trained
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.run import train_trial
-from sweeper.training.trial.trained_record import record_of
+from sweeper.training.trial.trained_record import TrainedRecord, record_of
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
@@ -59,6 +60,17 @@ def test_an_adapter_names_no_path_of_this_machine(make_job, make_shared, tmp_pat
     config = json.loads((job.folder / "weights" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "some/model"
     assert str(tmp_path) not in (job.folder / "weights" / "README.md").read_text()
+
+
+def test_the_card_beside_weights_tells_neither_host_nor_home(monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu-7")
+    record = TrainedRecord(
+        task="classification", strategy="lora", parameters={}, base_dtype="float32",
+        base_model="/nfs/gpu-7/m", sequence_length=8, labels=("/home/ann/x", "b"),
+    )  # fmt: skip
+    card = companions._card(record)
+    assert "- Base model: /nfs/HOST/m" in card
+    assert "- Classes: ~/x, b" in card
 
 
 def test_no_weights_of_the_base_are_saved(make_job):
