@@ -25,7 +25,7 @@ from sweeper.backend import Decision
 from sweeper.die_with_parent import die_with
 from sweeper.evaluation.judge import never
 from sweeper.training.backend import TorchBackend
-from sweeper.training.checkpointing import Saved
+from sweeper.training.loop.checkpointing import Saved
 from sweeper.training.loop.out_of_memory import (
     Batching,
     MemoryGuard,

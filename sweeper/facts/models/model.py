@@ -13,10 +13,10 @@ from typing import Literal
 from huggingface_hub import constants
 
 from sweeper.errors import ModelError, Problem
-from sweeper.facts.folder_check import damage
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import Config, architecture
 from sweeper.facts.models.catalogue import Entry
+from sweeper.facts.models.folder_check import damage
 from sweeper.facts.models.hub import cached_snapshot, is_hub_id
 from sweeper.facts.models.model_folder import (
     has_chat_template,

@@ -13,8 +13,8 @@ from torch import nn
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints
 from sweeper.strategies.base import Strategy
 from sweeper.training.base_model.first_stage import FirstStage
-from sweeper.training.checkpointing import Saved, Saver
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches
+from sweeper.training.loop.checkpointing import Saved, Saver
 from sweeper.training.loop.fast_steps import quick_steps
 from sweeper.training.loop.out_of_memory import Batching, TrialPhase, release_memory
 from sweeper.training.loop.peak_memory import PeakMemory, bytes_of

@@ -27,7 +27,7 @@ from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import ReadBase
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.checkpointing import Saved, usable
+from sweeper.training.loop.checkpointing import Saved, usable
 from sweeper.training.loop.out_of_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks

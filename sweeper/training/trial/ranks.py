@@ -23,8 +23,8 @@ from sweeper.errors import UsageError
 from sweeper.jsontext import value_of
 from sweeper.plan import Plan
 from sweeper.spec import Spec
-from sweeper.training.checkpointing import Saved
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, RankFailure
+from sweeper.training.loop.checkpointing import Saved
 from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TrialPhase
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 from sweeper.underway import Underway

@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sweeper.backend import Decision, Interrupted
 from sweeper.tasks.base import Evaluation, Floats
-from sweeper.training.checkpointing import set_weights, trained_weights
+from sweeper.training.loop.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.out_of_memory import TrialPhase
 from sweeper.training.loop.progress import finite
 from sweeper.training.loop.sharding import as_first_rank_says

@@ -17,10 +17,10 @@ from sweeper.checkpoints import MANIFEST, UNFINISHED, Checkpoint, newest_checkpo
 from sweeper.data.examples import SPLITS, Dataset
 from sweeper.spec import DataSpec, ModelSpec, Spec
 from sweeper.tasks.classification import Classification
-from sweeper.training import checkpointing
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.checkpointing import BEST, set_weights
+from sweeper.training.loop import checkpointing
+from sweeper.training.loop.checkpointing import BEST, set_weights
 from sweeper.training.loop.out_of_memory import Batching, MemoryGuard
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.trial import rungs
