@@ -8,33 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from sweeper.data.examples import Example
 from sweeper.data.inputs import inputs
 from sweeper.data.reading.read import read
-from sweeper.die_with_parent import die_with
-from sweeper.errors import SweeperError, UsageError
+from sweeper.errors import UsageError
 from sweeper.underway import Underway, print_progress
 from sweeper.use.model import Model, Prediction, load
-from sweeper.use.request import PredictionRequest
-
-
-def main() -> None:
-    """Answer one request; end with the process that asked."""
-    die_with(int(sys.argv[1]))
-    request = PredictionRequest.from_json(sys.stdin.read())
-    try:
-        answer(request)
-    except SweeperError as error:
-        problems = [vars(problem) for problem in error.problems]
-        failed = {"event": "failed", "exit_code": error.exit_code, "problems": problems}
-        print(json.dumps(failed), flush=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+from sweeper.use.request import PredictionRequest, answer_request
 
 
 def answer(request: PredictionRequest) -> None:
@@ -118,4 +101,4 @@ def _line(place: int, said: Prediction) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    answer_request(PredictionRequest, answer)

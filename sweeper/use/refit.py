@@ -6,9 +6,7 @@ off leaves a folder that ends in ``.part``, and starts again from clean weights.
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from sweeper.backend import Decision
 from sweeper.data.examples import Dataset
 from sweeper.data.load import load
 from sweeper.data.splits import in_order
-from sweeper.die_with_parent import die_with
 from sweeper.errors import DataError, SweeperError
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
@@ -28,22 +25,7 @@ from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, Job
 from sweeper.training.trial.run import train_trial
 from sweeper.underway import print_progress
-from sweeper.use.request import REFIT_RECORD, RefitRequest
-
-
-def main() -> None:
-    """Answer one request; end with the process that asked."""
-    die_with(int(sys.argv[1]))
-    request = RefitRequest.from_json(sys.stdin.read())
-    try:
-        refit(request)
-    except SweeperError as error:
-        problems = [vars(problem) for problem in error.problems]
-        failed = {"event": "failed", "exit_code": error.exit_code, "problems": problems}
-        print(json.dumps(failed), flush=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+from sweeper.use.request import REFIT_RECORD, RefitRequest, answer_request
 
 
 def refit(request: RefitRequest) -> None:
@@ -109,4 +91,4 @@ def _strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]
 
 
 if __name__ == "__main__":
-    main()
+    answer_request(RefitRequest, refit)
