@@ -52,6 +52,7 @@ def _register() -> None:
         doctor,
         evaluate,
         explain,
+        export,
         listing,
         memory,
         plan,
@@ -70,6 +71,7 @@ def _register() -> None:
     app.command("evaluate")(evaluate.evaluate)
     app.command("predict")(predict.predict)
     app.command("refit")(refit.refit)
+    app.command("export")(export.export)
     app.command("explain")(explain.explain)
     app.command("memory")(memory.memory)
     app.command("doctor")(doctor.doctor)

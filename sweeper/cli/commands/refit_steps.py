@@ -26,23 +26,15 @@ def requests(
     """
     findings = compute(run)
     number = recommended_trial(findings, run) if trial is None else trial
-    config = TrialConfig.read_or_none(run.trial(number) / "config.json")
-    result = TrialResult.read_or_none(run.trial(number) / "result.json")
-    if config is None or result is None or result.state != "COMPLETE":
+    again = as_trained(run, number)
+    if again.sharding != "none":
         raise UsageError(
-            f"trial {number} has not completed",
-            fix=f"See 'sweeper show {run.path.name}' for the trials that completed.",
-            where=str(run.path),
-        )
-    if config.sharding != "none":
-        raise UsageError(
-            f"trial {number} spreads its model over {config.gpus} GPUs",
+            f"trial {number} spreads its model over several GPUs",
             why="A refit trains on one device.",
             fix="Name a trial that fits one GPU with --trial.",
         )
     splits: tuple[Split, ...] = ("train", "validation", *(("test",) if all_rows else ()))
     place = output or run.path / ("refit-all" if all_rows else "refit")
-    again = _as_trained(config, result)
     return [
         RefitRequest(
             run=str(run.path),
@@ -51,7 +43,7 @@ def requests(
             folder=str(place / str(seed)),
             card=card(findings, number, again, splits),
         )
-        for seed in range(config.seed, config.seed + seeds)
+        for seed in range(again.seed, again.seed + seeds)
     ]
 
 
@@ -72,11 +64,22 @@ def recommended_trial(findings: Findings, run: RunFolder) -> int:
         ) from error
 
 
-def _as_trained(config: TrialConfig, result: TrialResult) -> TrialConfig:
-    """The configuration with as many epochs as the trial's weights had seen, and one rung.
+def as_trained(run: RunFolder, number: int) -> TrialConfig:
+    """A trial's configuration with as many epochs as its weights had seen, and one rung.
 
     Validation can no longer choose between rungs, so that training ends with the last step.
+
+    Raises:
+        UsageError: The trial has not completed.
     """
+    config = TrialConfig.read_or_none(run.trial(number) / "config.json")
+    result = TrialResult.read_or_none(run.trial(number) / "result.json")
+    if config is None or result is None or result.state != "COMPLETE":
+        raise UsageError(
+            f"trial {number} has not completed",
+            fix=f"See 'sweeper show {run.path.name}' for the trials that completed.",
+            where=str(run.path),
+        )
     budget = config.budget
     share = (result.best_rung or budget.rungs) / budget.rungs
     once = {

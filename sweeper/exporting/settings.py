@@ -1,0 +1,109 @@
+"""What one training takes: the values that the templates of other trainers are filled with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweeper.data.examples import Dataset
+from sweeper.facts.record import ModelFacts
+from sweeper.hyperparameters import TARGET_MODULES, modules_of
+from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
+from sweeper.trials import TrialConfig
+
+Settings = Mapping[str, Any]
+
+#: Values at which a setting changes nothing, so that no trainer needs a key for it.
+WITHOUT_EFFECT: Mapping[str, Any] = {
+    "quantization": None,
+    "revision": None,
+    "lr_scheduler_kwargs": {},
+    "use_rslora": False,
+    "use_dora": False,
+    "init_lora_weights": "default",
+    "loraplus_lr_ratio": 1.0,
+    "layerwise_lr_decay": 1.0,
+    "replay_share": 0.0,
+    "kl_weight": 0.0,
+    "first_stage": "none",
+    "class_weight": "none",
+    "chat_template": False,
+}
+# Of a first stage that is not there, or of a limit that only stops a training.
+_LEFT_OUT = ("first_stage_", "general_loss_limit", "early_stopping_patience")
+# How many rungs a trial reports at: the number of evaluations of an exported training.
+_EVALUATIONS = 8
+
+
+def settings_of(
+    config: TrialConfig,
+    facts: ModelFacts,
+    dataset: Dataset,
+    *,
+    model: str,
+    target_modules: tuple[str, ...] | None = None,
+    chat_template: bool = False,
+) -> Settings:
+    """Every value of one training, by the name that sweeper has for it.
+
+    Args:
+        config: What to train on one device, for as many epochs as the weights had seen.
+        facts: Of the base model.
+        dataset: Read by the run.
+        model: The base model as others can load it.
+        target_modules: The layers that the trained adapter has; those that the configuration
+            names if None.
+        chat_template: Whether one lies beside the configuration.
+    """
+    parameters: dict[str, Any] = dict(config.parameters)
+    batch = config.micro_batch * config.gradient_accumulation_steps
+    steps = optimizer_steps(len(dataset.splits["train"]), batch, config.budget.epochs)
+    plan = schedule(parameters, steps)
+    for name in ("num_train_epochs", "per_device_train_batch_size", "warmup_ratio"):
+        parameters.pop(name, None)
+    if TARGET_MODULES in parameters:
+        named = target_modules or modules_of(str(parameters[TARGET_MODULES]))
+        parameters[TARGET_MODULES] = named if isinstance(named, str) else list(named)
+    kept = {name: value for name, value in parameters.items() if not name.startswith(_LEFT_OUT)}
+    return {
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        **kept,
+        "model": model,
+        "chat_template": chat_template,
+        "revision": facts.revision,
+        "strategy": config.strategy,
+        "quantization": config.quantization,
+        "sequence_length": config.sequence_length,
+        "micro_batch": config.micro_batch,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "effective_batch": batch,
+        "evaluation_batch": config.evaluation_batch,
+        "epochs": config.budget.epochs,
+        "steps": steps,
+        "evaluation_steps": min(rung_steps(steps, _EVALUATIONS)),
+        "lr_scheduler_type": plan.kind,
+        "lr_scheduler_kwargs": dict(plan.options),
+        "warmup_steps": plan.warmup_steps,
+        "optimizer": config.optimizer,
+        "precision": config.precision,
+        "base_dtype": _base_dtype(config),
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "seed": config.seed,
+    }
+
+
+def _base_dtype(config: TrialConfig) -> str:
+    """What the base is loaded in: weights that train are kept in fp32, unless they are bf16."""
+    trains_base = config.strategy == "full"
+    in_fp32 = config.precision == "fp32" or (trains_base and config.precision == "bf16-mixed")
+    return "bfloat16" if config.quantization or not in_fp32 else "float32"
+
+
+def with_effect(settings: Settings) -> dict[str, Any]:
+    """The settings that a trainer must know to train the same way."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in WITHOUT_EFFECT or value != WITHOUT_EFFECT[name]
+    }
