@@ -6,13 +6,15 @@ One function a field; each has a default for text that says nothing.
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from benchmarks.memory.record_fields import Record, text_of
 from sweeper.errors import UsageError
 from sweeper.facts.machine import gpus
-from sweeper.memory.overheads import Counter
 from sweeper.memory.setup import Attention, Loss, Quantization, Sharding
 from sweeper.plan import Precision
+
+Counter = Literal["allocated", "reserved", "device"]
 
 #: Of what the driver reports, CUDA programs get a little less; measured on an 80 GiB card.
 _USABLE = 0.99
@@ -71,7 +73,7 @@ def loss_of(text: str) -> tuple[Loss, int]:
     if "classification" in text:
         return "full", 2
     if "linear" in text or "liger" in text or "cut cross" in text:
-        return ("chunked" if "chunk" in text else "fused"), 0
+        return "fused", 0
     if "chunk" in text:
         return "chunked", 0
     return ("kernel" if "fused" in text or "kernel" in text else "full"), 0

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.memory.record_fields import Record, flag_of, number_of, text_of, unreadable
 from benchmarks.memory.record_model import model_of
 from benchmarks.memory.record_words import (
+    Counter,
     attention_of,
     card_gib,
     counter_of,
@@ -27,7 +28,6 @@ from benchmarks.memory.record_words import (
     targets_of,
 )
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.overheads import Counter
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import trainable_parameters
 
@@ -43,8 +43,9 @@ class Case:
     """One record understood: what to estimate, and which counter its figure comes from.
 
     ``assumptions`` lists the defaults that filled gaps; ``known`` is False where lengths or shape
-    are guesses; ``legacy`` means libraries from before torch 2.0. ``problems`` lists fields that
-    hold something unreadable and were taken for missing.
+    are guesses; ``lengths`` says whether all batches have the same; ``emptied`` that the run
+    empties the allocator's cache as it goes; ``legacy`` means libraries from before torch 2.0.
+    ``problems`` lists fields that hold something unreadable and were taken for missing.
     """
 
     id: str
@@ -53,6 +54,8 @@ class Case:
     counter: Counter
     limit_gib: float | None
     known: bool
+    lengths: Literal["fixed", "changing"]
+    emptied: bool
     legacy: bool
     assumptions: tuple[str, ...]
     problems: tuple[str, ...] = ()
@@ -84,10 +87,23 @@ def case_of(record: Record, identity: str) -> Case:
         counter=counter_of(text_of(record, "measured")),
         limit_gib=card_gib(record.get("gpu")),
         known=known and not problems and not any("estimated" in note for note in assumed),
+        lengths=_lengths(record),
+        emptied=_emptied(record),
         legacy=legacy,
         assumptions=tuple(notes),
         problems=tuple(problems),
     )
+
+
+def _emptied(record: Record) -> bool:
+    return bool(re.search(r"cache (is )?emptied|empt\w+ (the )?cache", text_of(record, "notes")))
+
+
+def _lengths(record: Record) -> Literal["fixed", "changing"]:
+    """Whether batches differ in length; a cache that is emptied has no gaps of earlier ones."""
+    kind = text_of(record, "sequence_length_kind")
+    alike = not kind or "fixed" in kind or "(packed)" in kind
+    return "fixed" if alike or _emptied(record) else "changing"
 
 
 #: What a field that a record leaves out is taken to say, beside those that are noted elsewhere.
@@ -181,7 +197,7 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
         "gradient_accumulation_steps": 2 if legacy else number_of(record, "grad_accum") or 1,
         "gradient_checkpointing": checkpointing,
         "quantization": quantization,
-        "keeps_quantized_inputs": quantization in ("nf4", "nf4-dq") and not checkpointing,
+        "keeps_quantized_inputs": _old_four_bits(record, quantization) and not checkpointing,
         "upcast_norms": "upcast" in text_of(record, "notes", "trainable_dtype"),
         "base_dtype": "float32" if "float32" in text_of(record, "base_dtype") else None,
         "adapter_bytes": 4 if trained.startswith(("float32", "adapter")) else None,
@@ -193,6 +209,12 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
         "gpus": gpus_used,
         "sharding": sharding_of(text_of(record, "parallelism"), gpus_used),
     }
+
+
+def _old_four_bits(record: Record, quantization: str | None) -> bool:
+    """Whether 4-bit layers kept their inputs: litgpt's tables are from before bitsandbytes 0.43."""
+    litgpt = re.search(r"lit-?gpt", text_of(record, "source", "library"))
+    return litgpt is not None and quantization in ("nf4", "nf4-dq")
 
 
 _RESCALING = ("ia3", "adapter-v2", "(ia)3")

@@ -36,7 +36,7 @@ def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
     peak = sum(parts.values())
     # What malloc keeps is as uncertain as the tensors; a CUDA context and the slack are not.
     fixed = parts["process"] if setup.device == "cpu" else peak - tensors
-    low, high = spread(setup, foreign=False, known=model.attention_only).around(peak - fixed)
+    low, high = spread(setup, known=model.attention_only).around(peak - fixed)
     return MemoryEstimate(
         peak_gib=peak,
         low_gib=low + fixed,

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from sweeper.memory.setup import Setup
 
-Counter = Literal["allocated", "reserved", "device"]
-
-#: Memory that PyTorch's allocator holds beside the tensors where there is plenty. Fitted: the
-#: median over the rows of PEFT's method comparison that state reserved memory.
-RESERVED = 1.08
 #: What the allocator cannot do without, under pressure. Measured: on 80 GiB cards runs with 0.945
 #: of the card in tensors went through and runs with 0.955 of it failed (fms-acceleration).
 SLACK = 0.03
 #: CUDA context and kernels: what nvidia-smi shows beyond reserved memory on cards since Ampere.
 CONTEXT_GIB = 0.5
-#: The same on a V100 with the libraries of 2022, as transformers' performance guide measured it.
-VOLTA_CONTEXT_GIB = 1.31
 #: Resident size of a Python process with torch, transformers and peft loaded, on a CPU.
 #: Measured: 0.51 GiB (torch 2.13, transformers 5.24, peft 0.21).
 PROCESS_GIB = 0.5
@@ -39,14 +31,6 @@ def overheads(tensors_gib: float, device: str) -> dict[str, float]:
     return {"allocator slack": slack, "process": PROCESS_GIB}
 
 
-def counted(allocated_gib: float, counter: Counter, context_gib: float = CONTEXT_GIB) -> float:
-    """What the counter shows at the peak for so much allocated memory."""
-    if counter == "allocated":
-        return allocated_gib
-    reserved = allocated_gib * RESERVED
-    return reserved + context_gib if counter == "device" else reserved
-
-
 @dataclass(frozen=True, slots=True)
 class Spread:
     """Factors on the central figure that should hold nine of ten measurements between them.
@@ -65,19 +49,12 @@ class Spread:
 KNOWN = Spread(0.92, 1.12)
 #: The same on a CPU, where malloc decides.
 ON_CPU = Spread(0.85, 1.2)
-#: Another library's run: its kernels and copies are not known.
-FOREIGN = Spread(0.84, 1.24)
-#: A 4-bit base without checkpointing: versions differ in what they keep for the backward pass.
-UNCHECKPOINTED_4BIT = Spread(0.78, 1.26)
-#: The real lengths, or the shape, are not known.
+#: Not all layers are attention, and are counted as if they were.
 UNKNOWN = Spread(0.6, 2.6)
 
 
-def spread(setup: Setup, *, foreign: bool, known: bool) -> Spread:
+def spread(setup: Setup, *, known: bool) -> Spread:
     """How far measurements of such a set-up lie from the estimate."""
     if not known:
         return UNKNOWN
-    if not foreign:
-        return KNOWN if setup.device == "cuda" else ON_CPU
-    four_bit = setup.quantization in ("nf4", "nf4-dq")
-    return UNCHECKPOINTED_4BIT if four_bit and not setup.gradient_checkpointing else FOREIGN
+    return KNOWN if setup.device == "cuda" else ON_CPU

@@ -25,10 +25,17 @@ _CUBLAS_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class StepPhase:
-    """A moment of the step: bytes by readable name."""
+    """A moment of the step: bytes by readable name.
+
+    Args:
+        name: Of the phase.
+        parts: Everything that is allocated.
+        held: Of it, what is there between steps too: weights, optimizer states, workspaces.
+    """
 
     name: str
     parts: dict[str, float]
+    held: float
 
     @property
     def total(self) -> float:
@@ -41,7 +48,7 @@ def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
     found = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
     found.append(step.optimizer())
     if setup.evaluation_batch:
-        found.append(StepPhase("evaluation", step.held | evaluation_parts(model, setup)))
+        found.append(step.phase("evaluation", step.held | evaluation_parts(model, setup)))
     return tuple(found)
 
 
@@ -56,6 +63,10 @@ class _Step:
         self.layers = layer_costs(model, setup)
         self.head = head_cost(model, setup)
         self.held = self._held()
+
+    def phase(self, name: str, parts: dict[str, float]) -> StepPhase:
+        """A moment with these parts."""
+        return StepPhase(name, parts, sum(self.held.values()))
 
     def _held(self) -> dict[str, float]:
         """What is there all the time."""
@@ -124,11 +135,11 @@ class _Step:
             not self.setup.traits.gradients_through_base
         ):  # features are computed once, without gradients
             once = replace(self.setup, evaluation_batch=self.setup.micro_batch)
-            return StepPhase("forward pass", parts | evaluation_parts(self.model, once))
+            return self.phase("forward pass", parts | evaluation_parts(self.model, once))
         # BERT's model code has the embeddings in hand until its encoder is through.
         embedded = self.layers[0].entry if self.model.kind == "encoder" else 0.0
         parts["forward of one layer"] = self.setup.tokens * (last.forward - kept + embedded)
-        return StepPhase("forward pass", parts)
+        return self.phase("forward pass", parts)
 
     def loss(self) -> StepPhase:
         parts = dict(self.held)
@@ -139,7 +150,7 @@ class _Step:
         parts["logits and loss"] = self.setup.tokens * worst
         if self.setup.near_base:
             parts["divergence"] = self._divergence()
-        return StepPhase("loss", parts)
+        return self.phase("loss", parts)
 
     def _divergence(self) -> float:
         """The base's logits, both log softmaxes in float32, and the gradient of one of them."""
@@ -162,7 +173,7 @@ class _Step:
             worst = max(last.peak, last.forward) if setup.gradient_checkpointing else last.peak
             extra = worst - (0.0 if setup.gradient_checkpointing else last.kept)
             parts["backward of one layer"] = setup.tokens * extra + self._dequantized()
-        return StepPhase("start of the backward pass", parts)
+        return self.phase("start of the backward pass", parts)
 
     def backward_end(self) -> StepPhase:
         setup, first = self.setup, self.layers[0]
@@ -172,7 +183,7 @@ class _Step:
             parts["activations"] = setup.tokens * first.entry
             worst = max(first.peak, first.forward) if setup.gradient_checkpointing else first.peak
             parts["backward of one layer"] = setup.tokens * worst + self._dequantized()
-        return StepPhase("end of the backward pass", parts)
+        return self.phase("end of the backward pass", parts)
 
     def optimizer(self) -> StepPhase:
         parts = dict(self.held)
@@ -180,7 +191,7 @@ class _Step:
         temporary = self.optimizer_cost.temporary * self.shard
         foreach = self.setup.device == "cuda"  # torch updates one tensor at a time on a CPU
         parts["optimizer temporaries"] = self.trainable * temporary if foreach else 0.0
-        return StepPhase("optimizer step", parts)
+        return self.phase("optimizer step", parts)
 
     def _released(self, gradients: float) -> float:
         """Of all gradients, those that still exist after the backward pass has gone by."""
