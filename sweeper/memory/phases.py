@@ -12,8 +12,10 @@ from sweeper.memory.states import (
     base_weights,
     frozen_parameters,
     largest_linear,
+    largest_trained,
     layer_parameters,
     optimizer_cost,
+    optimizer_states,
     projection_weights,
     trainable_parameters,
 )
@@ -79,7 +81,7 @@ class _Step:
             frozen = frozen_parameters(self.model, setup)
             if frozen:
                 parts["frozen adapter weights"] = float(frozen * setup.trained_bytes)
-        parts["optimizer states"] = self.trainable * self.optimizer_cost.states
+        parts["optimizer states"] = optimizer_states(self.model, setup)
         parts = {name: size * self.shard for name, size in parts.items()}
         if self.full and setup.near_base:
             parts["frozen copy"] = float(self.model.parameters * setup.compute_bytes)
@@ -188,9 +190,11 @@ class _Step:
     def optimizer(self) -> StepPhase:
         parts = dict(self.held)
         parts["gradients"] = self._released(self.gradients)
-        temporary = self.optimizer_cost.temporary * self.shard
-        foreach = self.setup.device == "cuda"  # torch updates one tensor at a time on a CPU
-        parts["optimizer temporaries"] = self.trainable * temporary if foreach else 0.0
+        cost, foreach = self.optimizer_cost, 0.0
+        if self.setup.device == "cuda":  # torch updates one tensor at a time on a CPU
+            foreach = self.trainable * cost.temporary
+        largest = largest_trained(self.model, self.setup) * cost.largest
+        parts["optimizer temporaries"] = (foreach + largest) * self.shard
         return self.phase("optimizer step", parts)
 
     def _released(self, gradients: float) -> float:

@@ -126,18 +126,30 @@ def _shapes(
     """Groups of set-ups in order of preference; within a group the fastest that fits is taken.
 
     A precision with fp32 master weights on several GPUs comes before pure bf16 on one; at the
-    same precision fewer GPUs come first, since then more trials run at once.
+    same precision fewer GPUs come first, since then more trials run at once. An optimizer with
+    smaller states comes before more GPUs, and one of last resort after everything else.
     """
     checkpointing: tuple[bool, ...] = (False, True)
     if training.gradient_checkpointing is not None:
         checkpointing = (training.gradient_checkpointing,)
     if not strategy.gradient_checkpointing:
         checkpointing = (False,)
-    for precision in precisions(hardware, training):
-        for gpus in gpu_counts(hardware):
-            sharding: Any = "none" if gpus == 1 else "fsdp"
-            shape = replace(base, gpus=gpus, sharding=sharding, precision=precision)
-            yield tuple(replace(shape, gradient_checkpointing=flag) for flag in checkpointing)
+    several = [gpus for gpus in gpu_counts(hardware) if gpus > 1]
+    smaller = [one for one in strategy.smaller_optimizers if not one.last_resort]
+    last = [one for one in strategy.smaller_optimizers if one.last_resort]
+    kinds = precisions(hardware, training)
+    shapes: list[Setup] = []
+    for precision in kinds:
+        one = replace(base, precision=precision)
+        shapes += [one, *(replace(one, optimizer=other.use) for other in smaller)]
+        shapes += [replace(one, gpus=gpus, sharding="fsdp") for gpus in several]
+    shapes += [
+        replace(base, precision=precision, optimizer=other.use)
+        for other in last
+        for precision in kinds
+    ]
+    for shape in shapes:
+        yield tuple(replace(shape, gradient_checkpointing=flag) for flag in checkpointing)
 
 
 def gpu_counts(hardware: HardwareFacts) -> tuple[int, ...]:

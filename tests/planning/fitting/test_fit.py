@@ -70,6 +70,30 @@ def test_7b_on_24_gib_is_for_adapters(scene: Any) -> None:
     assert "smaller" in full.remedy or "of the same shape" in full.remedy
 
 
+def _full(scene: Any, gib: float, **facts: Any) -> Candidate:
+    found = plan(scene, gpu_gib=gib, aim={"strategies": ["full"]}, **facts)
+    return found.candidates[0]
+
+
+def test_8b_trains_whole_on_80_gib_with_the_fused_optimizer(scene: Any) -> None:
+    candidate = _full(scene, 80.0, model="8B")
+    assert (candidate.precision, candidate.optimizer) == ("bf16-pure", "adamw_torch_fused")
+    assert 60 < candidate.memory.peak_gib < 70
+
+
+def test_smaller_states_come_before_weights_without_a_master(scene: Any) -> None:
+    roomy, tight, tighter = (_full(scene, gib, model="1.5B") for gib in (40.0, 24.0, 14.0))
+    assert (roomy.precision, roomy.optimizer) == ("bf16-mixed", "adamw_torch_fused")
+    assert (tight.precision, tight.optimizer) == ("bf16-mixed", "adamw_bnb_8bit")
+    assert any("arXiv:2110.02861" in note for note in tight.setup_notes)
+    assert tighter.precision == "bf16-pure"
+
+
+def test_the_last_resort_comes_after_every_precision(scene: Any) -> None:
+    candidate = _full(scene, 48.0, model="8B")
+    assert (candidate.precision, candidate.optimizer) == ("bf16-pure", "paged_adamw_8bit")
+
+
 def test_prefix_tuning_never_checkpoints(scene: Any) -> None:
     for gib in (24.0, 80.0):
         made = plan(scene, gpu_gib=gib, aim={"strategies": ("prefix", "lora")})
