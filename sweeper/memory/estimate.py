@@ -32,7 +32,7 @@ def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
     worst = worst_phase(model, setup)
     parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
     tensors = sum(parts.values())
-    parts |= overheads(tensors, setup.device)
+    parts |= overheads(tensors, worst.held / GIB, setup.device)
     peak = sum(parts.values())
     # What malloc keeps is as uncertain as the tensors; a CUDA context and the slack are not.
     fixed = parts["process"] if setup.device == "cpu" else peak - tensors

@@ -17,17 +17,23 @@ PROCESS_GIB = 0.5
 #: By how much a CPU process grows beyond its tensors: a share of them for what malloc cannot give
 #: back, and thread pools and buffers. Measured: MiniLM in five set-ups of 0.36 to 6.3 GiB of
 #: tensors, whose resident size grew by 1.1 to 1.5 times that much.
-CPU_SLACK, CPU_BUFFERS_GIB = 0.15, 0.1
+CPU_SLACK, CPU_BUFFERS_GIB = 0.12, 0.1
 
 #: Parts of an estimate that no tensor accounts for.
 OVERHEADS = ("allocator slack", "device context", "process")
 
 
-def overheads(tensors_gib: float, device: str) -> dict[str, float]:
-    """GiB beside the tensors that a device or process must have, by readable name."""
+def overheads(tensors_gib: float, held_gib: float, device: str) -> dict[str, float]:
+    """GiB beside the tensors that a device or process must have, by readable name.
+
+    Args:
+        tensors_gib: At the peak.
+        held_gib: Of them, what is there between steps too.
+        device: ``cuda`` or ``cpu``.
+    """
     if device == "cuda":
         return {"allocator slack": tensors_gib * SLACK, "device context": CONTEXT_GIB}
-    slack = tensors_gib * CPU_SLACK + CPU_BUFFERS_GIB
+    slack = (tensors_gib - held_gib) * CPU_SLACK + CPU_BUFFERS_GIB
     return {"allocator slack": slack, "process": PROCESS_GIB}
 
 

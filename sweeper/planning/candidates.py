@@ -140,12 +140,15 @@ def _work(
         # Features of a frozen model are computed once, by forward passes only.
         trained, evaluated = 0, round((rows + validation) * base.cap.mean)
     classes = len(facts.data.labels) or TYPICAL_CLASSES
+    share = facts.data.lengths.output_share if facts.data.lengths else None
     return TrialTokens(
         sequence_length=base.cap.tokens,
         mean_length=max(round(base.cap.mean), 1),
         train_tokens=trained,
         evaluation_tokens=evaluated,
         classes=classes if base.values["new_head"] else 0,
+        answer_fraction=1.0 if share is None else share,
+        evaluation_rows=max(validation, 1),
     )
 
 

@@ -111,7 +111,7 @@ class EightBitAdamW(torch.optim.Optimizer):
         super().__init__(parameters, {})
         self._tall = tall
 
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None and not self.state[weight]:

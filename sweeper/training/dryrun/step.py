@@ -111,9 +111,7 @@ def _checkpoint(trained: nn.Module, mode: Kernels) -> None:
             return
 
 
-def _optimizer(
-    setup: Setup, parameters: list[nn.Parameter], words: int
-) -> torch.optim.Optimizer:
+def _optimizer(setup: Setup, parameters: list[nn.Parameter], words: int) -> torch.optim.Optimizer:
     name = setup.optimizer
     if name.startswith("adamw_torch"):
         foreach = "fused" not in name and setup.device == "cuda"

@@ -89,7 +89,6 @@ def test_adafactor_keeps_rows_and_columns(tmp_path: Path) -> None:
 
 
 def test_these_are_all_that_a_plan_may_choose() -> None:
-    declared = {
-        one.use for strategy in rule_book().strategies.values() for one in strategy.smaller_optimizers
-    }
+    strategies = rule_book().strategies.values()
+    declared = {one.use for strategy in strategies for one in strategy.smaller_optimizers}
     assert declared == {"adamw_bnb_8bit", "paged_adamw_8bit", "adafactor"}
