@@ -41,11 +41,15 @@ def strategy_of(method: str) -> str:
     return "other" if method else "lora"
 
 
+#: Words for ways to quantise that ``quantization_of`` knows; others count as the nearest.
+QUANTIZED = re.compile(r"nf4|bnb|bitsandbytes|gptq|awq|int4|int8|8[- ]?bit|4[- ]?bit|qlora")
+
+
 def quantization_of(text: str) -> Quantization | None:
     """How the base is quantised; None for no words."""
     if not text or "none" in text:
         return None
-    if "gptq" in text or "awq" in text:
+    if "gptq" in text or "awq" in text or "int4" in text or "hqq" in text:
         return "int4"
     if "8" in text and "4" not in text:
         return "int8"

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from benchmarks.memory.record_fields import Record, flag_of, number_of, text_of, unreadable
 from benchmarks.memory.record_model import model_of
 from benchmarks.memory.record_words import (
+    QUANTIZED,
     Counter,
     attention_of,
     card_gib,
@@ -29,7 +30,7 @@ from benchmarks.memory.record_words import (
 )
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
-from sweeper.memory.states import trainable_parameters
+from sweeper.memory.states import knows_optimizer, trainable_parameters
 
 _NUMBERS = (
     "n_params", "hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocab",
@@ -78,6 +79,7 @@ def case_of(record: Record, identity: str) -> Case:
         **_method(record, model, notes),
         **_memory(record, batch, legacy, notes),
     )
+    setup = _with_embeddings(record, model, setup, notes)
     if model.moe is not None:
         setup = replace(setup, experts_are_linear=_linear_experts(record, model, setup))
     return Case(
@@ -114,6 +116,18 @@ _DEFAULTS = {
     "measured": "counter unknown: reserved memory assumed",
     "loss_impl": "loss unknown: full logits assumed",
 }
+
+
+def _with_embeddings(record: Record, model: ModelFacts, setup: Setup, notes: list[str]) -> Setup:
+    """The set-up with embeddings and output layer that train beside an adapter."""
+    saved = text_of(record, "modules_to_save", "trained_modules")
+    tables = int("embed" in text_of(record, "targets") + saved) + int("head" in saved)
+    if setup.traits.trains_base or setup.trainable is not None or not tables:
+        return setup
+    tables = 1 if model.tied_embeddings else tables
+    weights = tables * model.vocabulary_size * model.hidden_size
+    notes.append(f"{weights:,} weights of embeddings train whole")
+    return replace(setup, trainable=trainable_parameters(model, setup) + weights)
 
 
 def _linear_experts(record: Record, model: ModelFacts, setup: Setup) -> bool:
@@ -182,6 +196,11 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
     optimizer = text_of(record, "optimizer") or "adamw_torch"
     trained, kind = text_of(record, "trainable_dtype"), text_of(record, "sequence_length_kind")
     quantization = quantization_of(text_of(record, "quantization"))
+    if not knows_optimizer(optimizer):
+        notes.append(f"optimizer {optimizer} is not known: states as large as AdamW's assumed")
+    if quantization is not None and not QUANTIZED.search(text_of(record, "quantization")):
+        packed = text_of(record, "quantization")
+        notes.append(f"quantisation {packed} is not known: {quantization} assumed")
     unsaid = not record.get("quantization")
     if unsaid and "qlora" in text_of(record, "method"):
         quantization = "nf4"
