@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,22 @@ from rich.table import Table
 
 from benchmarks.memory.file import predictions, read_records
 from benchmarks.memory.rules import RULES, Rule
-from benchmarks.memory.score import Row, Score, fits, ours, rows_of, score, scored, without
+from benchmarks.memory.score import (
+    Row,
+    Score,
+    fit,
+    fits,
+    fitting,
+    left_out,
+    ours,
+    rows_of,
+    score,
+    scored,
+    uncertain,
+)
 from sweeper.errors import UsageError
 
-_COLUMNS = ("rows", "within 10%", "within 20%", "over 10% too low", "in interval")
+_COLUMNS = ("rows", "within 10%", "within 20%", "over 10% too low", "in interval", "width")
 
 
 def _table(title: str, scores: Sequence[tuple[str, Score | None]]) -> Table:
@@ -38,7 +50,16 @@ def _rule_score(rows: Sequence[Row], rule: Rule) -> Score | None:
 def _pure(row: Row) -> bool:
     setup, worst = row.case.setup, row.answer["assumptions"][0]
     pure = setup.strategy == "full" and setup.precision == "bf16-pure"
-    return pure and "optimizer step" in worst
+    allocated = row.case.counter == "allocated"
+    return pure and allocated and "optimizer step" in worst
+
+
+def _sources(rows: Sequence[Row]) -> list[str]:
+    return sorted({row.source for row in rows})
+
+
+def _rounded(shares: Mapping[Any, float]) -> dict[Any, float]:
+    return {name: round(share, 2) for name, share in shares.items()}
 
 
 def report(rows: Sequence[Row], console: Console) -> None:
@@ -50,11 +71,21 @@ def report(rows: Sequence[Row], console: Console) -> None:
             [("sweeper", ours(counted)), *((n, _rule_score(counted, r)) for n, r in RULES.items())],
         )
     )
-    sources = sorted({row.source for row in counted})
-    by_source = [(name, ours([row for row in counted if row.source == name])) for name in sources]
-    console.print(_table("By source", by_source))
-    left_out = [(name, without(counted, name)) for name in sources]
-    console.print(_table("What is fitted, fitted to the other sources", left_out))
+    sources = _sources(counted)
+    each = {name: [row for row in counted if row.source == name] for name in sources}
+    everything = {**each, "all": counted}
+    console.print(_table("By source", [(name, ours(rows)) for name, rows in everything.items()]))
+    known = fitting(rows)
+    unseen = [(name, left_out(some, known)) for name, some in everything.items()]
+    console.print(_table("By source, each left out of what is fitted", unseen))
+    rest = [row for row in rows if uncertain(row)]
+    others = [(name, [row for row in rest if row.source == name]) for name in _sources(rest)]
+    told = [(name, left_out(some, known)) for name, some in [*others, ("all", rest)]]
+    console.print(_table("Tier B, one GPU, each source left out", told))
+    fitted = fit(known)
+    console.print(f"Fitted to all: reserve {_rounded(fitted.reserve)} of what moves")
+    bands = {name: f"-{band.below:.2f} +{band.above:.2f}" for name, band in fitted.bands.items()}
+    console.print(f"intervals {bands}")
     pure = [row for row in counted if _pure(row)]
     if pure:
         errors = [abs(float(row.answer["peak_gib"]) / row.measured - 1) for row in pure]

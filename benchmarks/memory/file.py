@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.memory.counters import shown
 from benchmarks.memory.records import Case, case_of
 from sweeper.errors import UsageError
 from sweeper.memory.estimate import worst_phase
-from sweeper.memory.overheads import CONTEXT_GIB, SLACK, VOLTA_CONTEXT_GIB, counted, spread
+from sweeper.memory.overheads import CONTEXT_GIB, SLACK
 from sweeper.units import GIB
 
 _FORM = "Expected a JSON list of records, an object with one such list, or one record."
@@ -93,19 +94,14 @@ def predict(case: Case) -> dict[str, Any]:
     """
     worst = worst_phase(case.model, case.setup)
     parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
-    tensors = sum(parts.values())
-    context = VOLTA_CONTEXT_GIB if case.legacy else CONTEXT_GIB
-    peak = counted(tensors, case.counter, context)
-    if case.counter != "allocated":
-        parts["allocator reserve"] = counted(tensors, "reserved") - tensors
-    if case.counter == "device":
-        parts["device context"] = context
-    low, high = spread(case.setup, foreign=True, known=case.known).around(peak)
+    found = shown(case)
+    beside = {"allocator reserve": found.reserve, "device context": found.context}
+    parts |= {name: size for name, size in beside.items() if size > 0}
     answer: dict[str, Any] = {
         "id": case.id,
-        "peak_gib": round(peak, 3),
-        "low_gib": round(low, 3),
-        "high_gib": round(high, 3),
+        "peak_gib": round(found.peak, 3),
+        "low_gib": round(found.low, 3),
+        "high_gib": round(found.high, 3),
         "parts": {name: round(size, 3) for name, size in parts.items()},
         "counter": case.counter,
         "assumptions": [f"the peak is in the {worst.name}", *case.assumptions],
@@ -113,5 +109,6 @@ def predict(case: Case) -> dict[str, Any]:
     if case.problems:
         answer["problems"] = list(case.problems)
     if case.limit_gib is not None:
-        answer["fits"] = tensors * (1 + SLACK) + context <= case.limit_gib
+        needed = found.tensors * (1 + SLACK) + (found.context or CONTEXT_GIB)
+        answer["fits"] = needed <= case.limit_gib
     return answer

@@ -6,13 +6,15 @@ One function a field; each has a default for text that says nothing.
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from benchmarks.memory.record_fields import Record, text_of
 from sweeper.errors import UsageError
 from sweeper.facts.machine import gpus
-from sweeper.memory.overheads import Counter
 from sweeper.memory.setup import Attention, Loss, Quantization, Sharding
 from sweeper.plan import Precision
+
+Counter = Literal["allocated", "reserved", "device"]
 
 #: Of what the driver reports, CUDA programs get a little less; measured on an 80 GiB card.
 _USABLE = 0.99
@@ -39,11 +41,15 @@ def strategy_of(method: str) -> str:
     return "other" if method else "lora"
 
 
+#: Words for ways to quantise that ``quantization_of`` knows; others count as the nearest.
+QUANTIZED = re.compile(r"nf4|bnb|bitsandbytes|gptq|awq|int4|int8|8[- ]?bit|4[- ]?bit|qlora")
+
+
 def quantization_of(text: str) -> Quantization | None:
     """How the base is quantised; None for no words."""
     if not text or "none" in text:
         return None
-    if "gptq" in text or "awq" in text:
+    if "gptq" in text or "awq" in text or "int4" in text or "hqq" in text:
         return "int4"
     if "8" in text and "4" not in text:
         return "int8"
@@ -71,7 +77,7 @@ def loss_of(text: str) -> tuple[Loss, int]:
     if "classification" in text:
         return "full", 2
     if "linear" in text or "liger" in text or "cut cross" in text:
-        return ("chunked" if "chunk" in text else "fused"), 0
+        return "fused", 0
     if "chunk" in text:
         return "chunked", 0
     return ("kernel" if "fused" in text or "kernel" in text else "full"), 0

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.memory.record_fields import Record, flag_of, number_of, text_of, unreadable
 from benchmarks.memory.record_model import model_of
 from benchmarks.memory.record_words import (
+    QUANTIZED,
+    Counter,
     attention_of,
     card_gib,
     counter_of,
@@ -27,9 +29,8 @@ from benchmarks.memory.record_words import (
     targets_of,
 )
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.overheads import Counter
 from sweeper.memory.setup import Setup
-from sweeper.memory.states import trainable_parameters
+from sweeper.memory.states import knows_optimizer, trainable_parameters
 
 _NUMBERS = (
     "n_params", "hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocab",
@@ -43,8 +44,9 @@ class Case:
     """One record understood: what to estimate, and which counter its figure comes from.
 
     ``assumptions`` lists the defaults that filled gaps; ``known`` is False where lengths or shape
-    are guesses; ``legacy`` means libraries from before torch 2.0. ``problems`` lists fields that
-    hold something unreadable and were taken for missing.
+    are guesses; ``lengths`` says whether all batches have the same; ``emptied`` that the run
+    empties the allocator's cache as it goes; ``legacy`` means libraries from before torch 2.0.
+    ``problems`` lists fields that hold something unreadable and were taken for missing.
     """
 
     id: str
@@ -53,6 +55,8 @@ class Case:
     counter: Counter
     limit_gib: float | None
     known: bool
+    lengths: Literal["fixed", "changing"]
+    emptied: bool
     legacy: bool
     assumptions: tuple[str, ...]
     problems: tuple[str, ...] = ()
@@ -75,6 +79,7 @@ def case_of(record: Record, identity: str) -> Case:
         **_method(record, model, notes),
         **_memory(record, batch, legacy, notes),
     )
+    setup = _with_embeddings(record, model, setup, notes)
     if model.moe is not None:
         setup = replace(setup, experts_are_linear=_linear_experts(record, model, setup))
     return Case(
@@ -84,10 +89,23 @@ def case_of(record: Record, identity: str) -> Case:
         counter=counter_of(text_of(record, "measured")),
         limit_gib=card_gib(record.get("gpu")),
         known=known and not problems and not any("estimated" in note for note in assumed),
+        lengths=_lengths(record),
+        emptied=_emptied(record),
         legacy=legacy,
         assumptions=tuple(notes),
         problems=tuple(problems),
     )
+
+
+def _emptied(record: Record) -> bool:
+    return bool(re.search(r"cache (is )?emptied|empt\w+ (the )?cache", text_of(record, "notes")))
+
+
+def _lengths(record: Record) -> Literal["fixed", "changing"]:
+    """Whether batches differ in length; a cache that is emptied has no gaps of earlier ones."""
+    kind = text_of(record, "sequence_length_kind")
+    alike = not kind or "fixed" in kind or "(packed)" in kind
+    return "fixed" if alike or _emptied(record) else "changing"
 
 
 #: What a field that a record leaves out is taken to say, beside those that are noted elsewhere.
@@ -98,6 +116,18 @@ _DEFAULTS = {
     "measured": "counter unknown: reserved memory assumed",
     "loss_impl": "loss unknown: full logits assumed",
 }
+
+
+def _with_embeddings(record: Record, model: ModelFacts, setup: Setup, notes: list[str]) -> Setup:
+    """The set-up with embeddings and output layer that train beside an adapter."""
+    saved = text_of(record, "modules_to_save", "trained_modules")
+    tables = int("embed" in text_of(record, "targets") + saved) + int("head" in saved)
+    if setup.traits.trains_base or setup.trainable is not None or not tables:
+        return setup
+    tables = 1 if model.tied_embeddings else tables
+    weights = tables * model.vocabulary_size * model.hidden_size
+    notes.append(f"{weights:,} weights of embeddings train whole")
+    return replace(setup, trainable=trainable_parameters(model, setup) + weights)
 
 
 def _linear_experts(record: Record, model: ModelFacts, setup: Setup) -> bool:
@@ -166,6 +196,11 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
     optimizer = text_of(record, "optimizer") or "adamw_torch"
     trained, kind = text_of(record, "trainable_dtype"), text_of(record, "sequence_length_kind")
     quantization = quantization_of(text_of(record, "quantization"))
+    if not knows_optimizer(optimizer):
+        notes.append(f"optimizer {optimizer} is not known: states as large as AdamW's assumed")
+    if quantization is not None and not QUANTIZED.search(text_of(record, "quantization")):
+        packed = text_of(record, "quantization")
+        notes.append(f"quantisation {packed} is not known: {quantization} assumed")
     unsaid = not record.get("quantization")
     if unsaid and "qlora" in text_of(record, "method"):
         quantization = "nf4"
@@ -181,7 +216,7 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
         "gradient_accumulation_steps": 2 if legacy else number_of(record, "grad_accum") or 1,
         "gradient_checkpointing": checkpointing,
         "quantization": quantization,
-        "keeps_quantized_inputs": quantization in ("nf4", "nf4-dq") and not checkpointing,
+        "keeps_quantized_inputs": _old_four_bits(record, quantization) and not checkpointing,
         "upcast_norms": "upcast" in text_of(record, "notes", "trainable_dtype"),
         "base_dtype": "float32" if "float32" in text_of(record, "base_dtype") else None,
         "adapter_bytes": 4 if trained.startswith(("float32", "adapter")) else None,
@@ -193,6 +228,12 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
         "gpus": gpus_used,
         "sharding": sharding_of(text_of(record, "parallelism"), gpus_used),
     }
+
+
+def _old_four_bits(record: Record, quantization: str | None) -> bool:
+    """Whether 4-bit layers kept their inputs: litgpt's tables are from before bitsandbytes 0.43."""
+    litgpt = re.search(r"lit-?gpt", text_of(record, "source", "library"))
+    return litgpt is not None and quantization in ("nf4", "nf4-dq")
 
 
 _RESCALING = ("ia3", "adapter-v2", "(ia)3")

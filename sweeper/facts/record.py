@@ -99,6 +99,9 @@ class LengthFacts(Record):
     p99: int
     longest: int
     output_mean: float | None = None
+    output_share: float | None = Field(
+        None, description="of answers among the tokens of the longest tenth of the examples"
+    )
     measured_with: str
 
 

@@ -27,6 +27,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "sharding": get_args(Sharding),
     "optimizer": OPTIMIZERS,
 }
+#: Other names of a way to pack weights.
+_SYNONYMS = {"gptq": "int4", "awq": "int4"}
 _POSITIVE = ("micro_batch", "sequence_length", "r", "gpus")
 
 
@@ -36,6 +38,8 @@ def checked_setup(**fields: Any) -> Setup:
     Raises:
         UsageError: A choice is unknown or a number out of bounds; all of them are listed.
     """
+    packed = fields.get("quantization")
+    fields["quantization"] = _SYNONYMS.get(str(packed), packed)
     choices = {"strategy": known_strategies(), **_CHOICES}
     problems = [
         _unknown(name, fields[name], known) for name, known in choices.items() if name in fields

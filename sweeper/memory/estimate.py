@@ -12,7 +12,7 @@ from sweeper.facts.record import ModelFacts
 from sweeper.memory.overheads import OVERHEADS, overheads, spread
 from sweeper.memory.phases import StepPhase, phases
 from sweeper.memory.setup import Attention, Loss, Setup, Sharding
-from sweeper.memory.states import trainable_parameters
+from sweeper.memory.states import knows_optimizer, trainable_parameters
 from sweeper.plan import MemoryEstimate
 from sweeper.units import GIB
 
@@ -32,11 +32,11 @@ def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
     worst = worst_phase(model, setup)
     parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
     tensors = sum(parts.values())
-    parts |= overheads(tensors, setup.device)
+    parts |= overheads(tensors, worst.held / GIB, setup.device)
     peak = sum(parts.values())
     # What malloc keeps is as uncertain as the tensors; a CUDA context and the slack are not.
     fixed = parts["process"] if setup.device == "cpu" else peak - tensors
-    low, high = spread(setup, foreign=False, known=model.attention_only).around(peak - fixed)
+    low, high = spread(setup, known=model.attention_only).around(peak - fixed)
     return MemoryEstimate(
         peak_gib=peak,
         low_gib=low + fixed,
@@ -76,8 +76,17 @@ def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]
         notes.append("layers that are not attention are counted as if they were")
     if setup.quantization and model.moe is not None and not setup.experts_are_linear:
         notes.append("routed experts are not quantised")
+    if setup.quantization == "int4":
+        notes.append("4 bits as GPTQ and AWQ pack them, in groups of 128")
     if "paged" in setup.optimizer:
         notes.append("paged optimizer states are counted as host memory")
+    if not knows_optimizer(setup.optimizer):
+        notes.append(f"{setup.optimizer} is not known: states as large as AdamW's")
+    if not setup.classes and setup.answer_fraction < 1:
+        share = f"{setup.answer_fraction:.0%} of the tokens"
+        notes.append(f"logits of {share}: answers among the longest examples")
+    if model.weights_note:
+        notes.append(model.weights_note.rstrip("."))
     if setup.sharding == "fsdp":
         notes.append(f"weights, gradients and states in equal shards on {setup.gpus} devices")
     return tuple(notes)

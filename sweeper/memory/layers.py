@@ -9,7 +9,7 @@ from typing import Any
 from sweeper.facts.record import MixtureOfExperts, ModelFacts
 from sweeper.memory.attention import attention
 from sweeper.memory.blocks import Recorder
-from sweeper.memory.setup import Setup
+from sweeper.memory.setup import USUAL_OPTIMIZER, Setup
 from sweeper.memory.tape import Value
 
 
@@ -37,7 +37,7 @@ class LayerCost:
 _PER_TOKEN: dict[str, Any] = {
     "micro_batch": 1, "gradient_accumulation_steps": 1, "gradient_checkpointing": False,
     "evaluation_batch": 0, "evaluation_length": 0, "generation_tokens": 0, "gpus": 1,
-    "sharding": "none", "optimizer": "adamw_torch",
+    "sharding": "none", "optimizer": USUAL_OPTIMIZER,
 }  # fmt: skip
 
 

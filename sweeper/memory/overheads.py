@@ -3,48 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from sweeper.memory.setup import Setup
 
-Counter = Literal["allocated", "reserved", "device"]
-
-#: Memory that PyTorch's allocator holds beside the tensors where there is plenty. Fitted: the
-#: median over the rows of PEFT's method comparison that state reserved memory.
-RESERVED = 1.08
 #: What the allocator cannot do without, under pressure. Measured: on 80 GiB cards runs with 0.945
 #: of the card in tensors went through and runs with 0.955 of it failed (fms-acceleration).
 SLACK = 0.03
 #: CUDA context and kernels: what nvidia-smi shows beyond reserved memory on cards since Ampere.
 CONTEXT_GIB = 0.5
-#: The same on a V100 with the libraries of 2022, as transformers' performance guide measured it.
-VOLTA_CONTEXT_GIB = 1.31
 #: Resident size of a Python process with torch, transformers and peft loaded, on a CPU.
 #: Measured: 0.51 GiB (torch 2.13, transformers 5.24, peft 0.21).
 PROCESS_GIB = 0.5
 #: By how much a CPU process grows beyond its tensors: a share of them for what malloc cannot give
 #: back, and thread pools and buffers. Measured: MiniLM in five set-ups of 0.36 to 6.3 GiB of
 #: tensors, whose resident size grew by 1.1 to 1.5 times that much.
-CPU_SLACK, CPU_BUFFERS_GIB = 0.15, 0.1
+CPU_SLACK, CPU_BUFFERS_GIB = 0.12, 0.1
 
 #: Parts of an estimate that no tensor accounts for.
 OVERHEADS = ("allocator slack", "device context", "process")
 
 
-def overheads(tensors_gib: float, device: str) -> dict[str, float]:
-    """GiB beside the tensors that a device or process must have, by readable name."""
+def overheads(tensors_gib: float, held_gib: float, device: str) -> dict[str, float]:
+    """GiB beside the tensors that a device or process must have, by readable name.
+
+    Args:
+        tensors_gib: At the peak.
+        held_gib: Of them, what is there between steps too.
+        device: ``cuda`` or ``cpu``.
+    """
     if device == "cuda":
         return {"allocator slack": tensors_gib * SLACK, "device context": CONTEXT_GIB}
-    slack = tensors_gib * CPU_SLACK + CPU_BUFFERS_GIB
+    slack = (tensors_gib - held_gib) * CPU_SLACK + CPU_BUFFERS_GIB
     return {"allocator slack": slack, "process": PROCESS_GIB}
-
-
-def counted(allocated_gib: float, counter: Counter, context_gib: float = CONTEXT_GIB) -> float:
-    """What the counter shows at the peak for so much allocated memory."""
-    if counter == "allocated":
-        return allocated_gib
-    reserved = allocated_gib * RESERVED
-    return reserved + context_gib if counter == "device" else reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +55,12 @@ class Spread:
 KNOWN = Spread(0.92, 1.12)
 #: The same on a CPU, where malloc decides.
 ON_CPU = Spread(0.85, 1.2)
-#: Another library's run: its kernels and copies are not known.
-FOREIGN = Spread(0.84, 1.24)
-#: A 4-bit base without checkpointing: versions differ in what they keep for the backward pass.
-UNCHECKPOINTED_4BIT = Spread(0.78, 1.26)
-#: The real lengths, or the shape, are not known.
+#: Not all layers are attention, and are counted as if they were.
 UNKNOWN = Spread(0.6, 2.6)
 
 
-def spread(setup: Setup, *, foreign: bool, known: bool) -> Spread:
+def spread(setup: Setup, *, known: bool) -> Spread:
     """How far measurements of such a set-up lie from the estimate."""
     if not known:
         return UNKNOWN
-    if not foreign:
-        return KNOWN if setup.device == "cuda" else ON_CPU
-    four_bit = setup.quantization in ("nf4", "nf4-dq")
-    return UNCHECKPOINTED_4BIT if four_bit and not setup.gradient_checkpointing else FOREIGN
+    return KNOWN if setup.device == "cuda" else ON_CPU

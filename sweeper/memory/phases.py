@@ -12,8 +12,10 @@ from sweeper.memory.states import (
     base_weights,
     frozen_parameters,
     largest_linear,
+    largest_trained,
     layer_parameters,
     optimizer_cost,
+    optimizer_states,
     projection_weights,
     trainable_parameters,
 )
@@ -25,10 +27,17 @@ _CUBLAS_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class StepPhase:
-    """A moment of the step: bytes by readable name."""
+    """A moment of the step: bytes by readable name.
+
+    Args:
+        name: Of the phase.
+        parts: Everything that is allocated.
+        held: Of it, what is there between steps too: weights, optimizer states, workspaces.
+    """
 
     name: str
     parts: dict[str, float]
+    held: float
 
     @property
     def total(self) -> float:
@@ -41,7 +50,7 @@ def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
     found = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
     found.append(step.optimizer())
     if setup.evaluation_batch:
-        found.append(StepPhase("evaluation", step.held | evaluation_parts(model, setup)))
+        found.append(step.phase("evaluation", step.held | evaluation_parts(model, setup)))
     return tuple(found)
 
 
@@ -57,6 +66,10 @@ class _Step:
         self.head = head_cost(model, setup)
         self.held = self._held()
 
+    def phase(self, name: str, parts: dict[str, float]) -> StepPhase:
+        """A moment with these parts."""
+        return StepPhase(name, parts, sum(self.held.values()))
+
     def _held(self) -> dict[str, float]:
         """What is there all the time."""
         setup = self.setup
@@ -68,7 +81,7 @@ class _Step:
             frozen = frozen_parameters(self.model, setup)
             if frozen:
                 parts["frozen adapter weights"] = float(frozen * setup.trained_bytes)
-        parts["optimizer states"] = self.trainable * self.optimizer_cost.states
+        parts["optimizer states"] = optimizer_states(self.model, setup)
         parts = {name: size * self.shard for name, size in parts.items()}
         if self.full and setup.near_base:
             parts["frozen copy"] = float(self.model.parameters * setup.compute_bytes)
@@ -79,6 +92,8 @@ class _Step:
             parts["gathered weights"] = float(gathered * setup.compute_bytes)
         if setup.device == "cuda":
             parts["library workspace"] = float(_CUBLAS_BYTES)
+        else:  # the best rung's weights wait in main memory
+            parts["copy of the best weights"] = float(self.trainable * setup.trained_bytes)
         return parts
 
     def _kept(self) -> float:
@@ -124,11 +139,11 @@ class _Step:
             not self.setup.traits.gradients_through_base
         ):  # features are computed once, without gradients
             once = replace(self.setup, evaluation_batch=self.setup.micro_batch)
-            return StepPhase("forward pass", parts | evaluation_parts(self.model, once))
+            return self.phase("forward pass", parts | evaluation_parts(self.model, once))
         # BERT's model code has the embeddings in hand until its encoder is through.
         embedded = self.layers[0].entry if self.model.kind == "encoder" else 0.0
         parts["forward of one layer"] = self.setup.tokens * (last.forward - kept + embedded)
-        return StepPhase("forward pass", parts)
+        return self.phase("forward pass", parts)
 
     def loss(self) -> StepPhase:
         parts = dict(self.held)
@@ -139,7 +154,7 @@ class _Step:
         parts["logits and loss"] = self.setup.tokens * worst
         if self.setup.near_base:
             parts["divergence"] = self._divergence()
-        return StepPhase("loss", parts)
+        return self.phase("loss", parts)
 
     def _divergence(self) -> float:
         """The base's logits, both log softmaxes in float32, and the gradient of one of them."""
@@ -162,7 +177,7 @@ class _Step:
             worst = max(last.peak, last.forward) if setup.gradient_checkpointing else last.peak
             extra = worst - (0.0 if setup.gradient_checkpointing else last.kept)
             parts["backward of one layer"] = setup.tokens * extra + self._dequantized()
-        return StepPhase("start of the backward pass", parts)
+        return self.phase("start of the backward pass", parts)
 
     def backward_end(self) -> StepPhase:
         setup, first = self.setup, self.layers[0]
@@ -172,15 +187,17 @@ class _Step:
             parts["activations"] = setup.tokens * first.entry
             worst = max(first.peak, first.forward) if setup.gradient_checkpointing else first.peak
             parts["backward of one layer"] = setup.tokens * worst + self._dequantized()
-        return StepPhase("end of the backward pass", parts)
+        return self.phase("end of the backward pass", parts)
 
     def optimizer(self) -> StepPhase:
         parts = dict(self.held)
         parts["gradients"] = self._released(self.gradients)
-        temporary = self.optimizer_cost.temporary * self.shard
-        foreach = self.setup.device == "cuda"  # torch updates one tensor at a time on a CPU
-        parts["optimizer temporaries"] = self.trainable * temporary if foreach else 0.0
-        return StepPhase("optimizer step", parts)
+        cost, foreach = self.optimizer_cost, 0.0
+        if self.setup.device == "cuda":  # torch updates one tensor at a time on a CPU
+            foreach = self.trainable * cost.temporary
+        largest = largest_trained(self.model, self.setup) * cost.largest
+        parts["optimizer temporaries"] = (foreach + largest) * self.shard
+        return self.phase("optimizer step", parts)
 
     def _released(self, gradients: float) -> float:
         """Of all gradients, those that still exist after the backward pass has gone by."""

@@ -19,8 +19,11 @@ OPTIMIZERS = (
     "adamw_torch", "adamw_torch_fused", "adamw_apex_fused", "adamw_8bit", "adamw_bnb_8bit",
     "adamw_torch_8bit", "adamw_torch_4bit", "paged_adamw", "paged_adamw_32bit",
     "paged_adamw_8bit", "sgd", "adafactor", "lion", "lion_32bit", "lion_8bit",
-    "paged_lion_32bit", "paged_lion_8bit",
+    "paged_lion_32bit", "paged_lion_8bit", "rmsprop", "adagrad", "ademamix", "ademamix_8bit",
+    "paged_ademamix_8bit", "lomo", "adalomo",
 )  # fmt: skip
+#: What training uses where nothing else is said: the same update as ``adamw_torch`` in one kernel.
+USUAL_OPTIMIZER = "adamw_torch_fused"
 #: Stands for methods that are no strategy here: they train ``trainable`` weights beside a frozen
 #: base.
 OTHER = Traits("other")
@@ -84,7 +87,7 @@ class Setup:
     rescales_outputs: bool = False
     releases_gradients: bool = False
     quantization: Quantization | None = None
-    optimizer: str = "adamw_torch"
+    optimizer: str = USUAL_OPTIMIZER
     attention: Attention = "sdpa"
     loss: Loss = "full"
     r: int = 16

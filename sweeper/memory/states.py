@@ -33,37 +33,84 @@ _EIGHT_BIT = 1 + 4 / 256
 
 @dataclass(frozen=True, slots=True)
 class OptimizerCost:
-    """Bytes for each trained parameter: states, and what ``step`` allocates besides."""
+    """Bytes that an optimizer needs beside weights and gradients.
+
+    Args:
+        states: For each trained parameter.
+        temporary: What ``step`` allocates on a GPU, for each trained parameter.
+        largest: What ``step`` allocates, for each number of the largest trained tensor.
+        embeddings: More states for each weight of trained embeddings, which are kept in float32.
+    """
 
     states: float
-    temporary: float
+    temporary: float = 0.0
+    largest: float = 0.0
+    embeddings: float = 0.0
+
+
+#: States for each parameter, in numbers of the trained dtype, by a word in the optimizer's name.
+#: The first word that is found counts.
+_STATES = (
+    ("lomo", 0), ("adafactor", 0), ("lion", 1), ("rmsprop", 1), ("adagrad", 1), ("muon", 1),
+    ("momentum", 1), ("sgd", 0), ("ademamix", 3), ("adam", 2),
+)  # fmt: skip
+#: transformers' names of bitsandbytes' 8-bit optimizers: its Trainer keeps embeddings in 32 bits.
+_TRAINERS_8BIT = frozenset({"adamwbnb8bit", "adamw8bit", "pagedadamw8bit"})
+#: Ways to shrink states that are not counted: the states of the optimizer they wrap are.
+_PROJECTED = ("galore", "apollo")
+
+
+def knows_optimizer(name: str) -> bool:
+    """Whether an optimizer's states are counted as what they are."""
+    short = _short(name)
+    known = any(word in short for word, _ in _STATES)
+    return known and not any(word in short for word in _PROJECTED)
+
+
+def _short(name: str) -> str:
+    return re.sub(r"[-_ ]", "", name.lower())
 
 
 def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
     """What an optimizer of that name keeps, spelt as ``TrainingArguments.optim``.
 
     torch's AdamW takes the root of all second moments at once (``foreach``), one more copy of
-    the parameters; the fused kernel and bitsandbytes' work in place. Paged states live in the
-    host's memory as far as PyTorch's counters can tell. Adafactor's factored moments are rows
-    and columns, which is nothing.
+    the parameters; the fused kernel and bitsandbytes' work in place. Paged and offloaded states
+    live in the host's memory as far as PyTorch's counters can tell. Adafactor's factored moments
+    are rows and columns, which is nothing, but it squares a gradient and scales the result in
+    float32 tensors, and copies weights and gradient of 16 bits to float32 before. What is not
+    known counts as AdamW.
     """
-    name = re.sub(r"[-_ ]", "", name.lower())
-    if "paged" in name or "lomo" in name:
-        return OptimizerCost(0.0, 0.0)
-    lion = "lion" in name
-    if "4bit" in name:
-        return OptimizerCost(1.0 + 8 / 128, 0.0)
-    if "8bit" in name:
-        return OptimizerCost((1 if lion else 2) * _EIGHT_BIT, 0.0)
-    if "adafactor" in name:
-        return OptimizerCost(0.0, 0.0)
-    if "sgd" in name or "muon" in name:
-        momentum = "momentum" in name or "muon" in name
-        return OptimizerCost(float(trained_bytes) if momentum else 0.0, 0.0)
-    if lion:
-        return OptimizerCost(float(trained_bytes), 0.0)
-    fused = any(word in name for word in ("fused", "apex", "hf", "32bit"))
-    return OptimizerCost(2.0 * trained_bytes, 0.0 if fused else float(trained_bytes))
+    short = _short(name)
+    states = next((count for word, count in _STATES if word in short), 2)
+    if "paged" in short or "offload" in short:
+        wide = 8.0 if short in _TRAINERS_8BIT else 0.0
+        return OptimizerCost(0.0, embeddings=wide)
+    if "4bit" in short:
+        return OptimizerCost(states * (0.5 + 4 / 128))
+    if "8bit" in short:
+        wide = states * (4 - _EIGHT_BIT) if short in _TRAINERS_8BIT else 0.0
+        return OptimizerCost(states * _EIGHT_BIT, embeddings=wide)
+    if "adafactor" in short:
+        return OptimizerCost(0.0, largest=8.0 if trained_bytes == 4 else 16.0)
+    fused = any(word in short for word in ("fused", "apex", "hf", "32bit"))
+    foreach = "adam" in short or not knows_optimizer(name)
+    temporary = float(trained_bytes) if foreach and not fused else 0.0
+    return OptimizerCost(float(states * trained_bytes), temporary)
+
+
+def optimizer_states(model: ModelFacts, setup: Setup) -> float:
+    """Bytes of an optimizer's states for all that a set-up trains."""
+    cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
+    table = model.vocabulary_size * model.hidden_size if setup.traits.trains_base else 0
+    return trainable_parameters(model, setup) * cost.states + table * cost.embeddings
+
+
+def largest_trained(model: ModelFacts, setup: Setup) -> int:
+    """Numbers of the largest tensor that trains."""
+    if not setup.traits.trains_base:
+        return 0  # an adapter's tensors are small
+    return max(model.vocabulary_size * model.hidden_size, largest_linear(model))
 
 
 def trainable_parameters(model: ModelFacts, setup: Setup) -> int:
@@ -161,6 +208,7 @@ def layer_parameters(model: ModelFacts) -> int:
 
 __all__ = [
     "QUANTIZED_BYTES", "Linear", "OptimizerCost", "base_weights", "counted_parameters",
-    "frozen_parameters", "largest_linear", "layer_parameters", "optimizer_cost",
-    "projection_weights", "quantized_parameters", "trainable_parameters",
+    "frozen_parameters", "knows_optimizer", "largest_linear", "largest_trained",
+    "layer_parameters", "optimizer_cost", "optimizer_states", "projection_weights",
+    "quantized_parameters", "trainable_parameters",
 ]  # fmt: skip

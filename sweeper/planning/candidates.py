@@ -28,6 +28,7 @@ from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.spec import Spec
 
 NOT_ASKED_FOR = "not among the strategies asked for"
@@ -139,12 +140,15 @@ def _work(
         # Features of a frozen model are computed once, by forward passes only.
         trained, evaluated = 0, round((rows + validation) * base.cap.mean)
     classes = len(facts.data.labels) or TYPICAL_CLASSES
+    share = facts.data.lengths.output_share if facts.data.lengths else None
     return TrialTokens(
         sequence_length=base.cap.tokens,
         mean_length=max(round(base.cap.mean), 1),
         train_tokens=trained,
         evaluation_tokens=evaluated,
         classes=classes if base.values["new_head"] else 0,
+        answer_fraction=1.0 if share is None else share,
+        evaluation_rows=max(validation, 1),
     )
 
 
@@ -178,7 +182,7 @@ def _candidate(
         gpus_per_trial=setup.gpus,
         trainable_parameters=found.trainable,
         expected_quality=f"{strategy.quality.text} ({strategy.quality.source})",
-        setup_notes=_setup_notes(base, found),
+        setup_notes=_setup_notes(base, strategy, found),
         parameters=parameters,
     )
 
@@ -195,16 +199,19 @@ def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
     )
 
 
-def _setup_notes(base: RatedModel, found: Fit) -> tuple[str, ...]:
+def _setup_notes(base: RatedModel, strategy: DeclaredStrategy, found: Fit) -> tuple[str, ...]:
     heaviest = found.heaviest
     pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()
     gpus = found.setup.gpus
+    smaller = {one.use: one for one in strategy.smaller_optimizers}.get(found.setup.optimizer)
+    states = (f"optimizer {smaller.use}: {smaller.why} ({smaller.source})",) if smaller else ()
     spread = (f"the model is spread over {gpus} GPUs ({FSDP})",) if gpus > 1 else ()
     return (
         f"sequence cap of {base.cap.tokens} tokens: {base.cap.why}"
         f"{f'; {base.cap.cuts} of them {base.cap.fate}' if base.cap.cuts else ''}",
         f"margin: {MARGIN}; the heaviest configuration of the range needs "
         f"{heaviest.peak_gib:.1f} GiB (up to {heaviest.high_gib:.1f}) of {heaviest.limit_gib:g}",
+        *states,
         *pure,
         *spread,
     )

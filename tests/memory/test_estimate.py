@@ -16,7 +16,14 @@ from sweeper.memory.estimate import (
     trial_gib,
     worst_phase,
 )
-from sweeper.memory.states import base_weights, optimizer_cost
+from sweeper.memory.phases import phases
+from sweeper.memory.setup import OPTIMIZERS
+from sweeper.memory.states import (
+    base_weights,
+    knows_optimizer,
+    optimizer_cost,
+    optimizer_states,
+)
 from sweeper.spec import ModelSpec
 
 MISTRAL = model_facts(ModelSpec(id="mistralai/Mistral-7B-v0.1"))
@@ -28,14 +35,17 @@ LONG: dict[str, Any] = {
     "sequence_length": 4096, "gradient_checkpointing": True, "attention": "flash",
     "target_modules": QKVO,
 }  # fmt: skip
+PURE: dict[str, Any] = {
+    "strategy": "full", "precision": "bf16-pure", "optimizer": "adamw_torch",
+}  # fmt: skip
 
 
 # Allocated GiB on an A100 80GB, as fms-acceleration's benchmarks publish them.
 @pytest.mark.parametrize(
     ("facts", "setup", "measured"),
     [
-        (MISTRAL, Setup(strategy="full", precision="bf16-pure", micro_batch=8, **LONG), 67.461),
-        (LLAMA3, Setup(strategy="full", precision="bf16-pure", micro_batch=4, **LONG), 74.802),
+        (MISTRAL, Setup(**PURE, micro_batch=8, **LONG), 67.461),
+        (LLAMA3, Setup(**PURE, micro_batch=4, **LONG), 74.802),
         (LLAMA3, Setup(strategy="lora", micro_batch=4, loss="kernel", **LONG), 35.059),
         (LLAMA3, Setup(strategy="lora", micro_batch=16, loss="fused", **LONG), 47.396),
         (
@@ -59,7 +69,7 @@ def test_allocated_memory_is_within_three_percent_of_published_peaks(
 
 
 def test_full_bf16_pure_takes_ten_bytes_a_parameter_where_activations_are_small() -> None:
-    setup = Setup(strategy="full", precision="bf16-pure", sequence_length=32)
+    setup = Setup(**PURE, sequence_length=32)
     found = tensors_gib(estimate(MISTRAL, setup, 80)) * 2**30 / MISTRAL.parameters
     assert found == pytest.approx(10, rel=0.01)
 
@@ -156,6 +166,9 @@ def _small(setup: Setup) -> float:
         ("lion_32bit", 4, 0),
         ("lion_8bit", 1.02, 0),
         ("adamw_torch_4bit", 1.06, 0),
+        ("ademamix", 12, 0),
+        ("rmsprop", 4, 0),
+        ("adalomo", 0, 0),
     ],
 )
 def test_optimizers_keep_what_they_keep(name: str, states: float, temporary: float) -> None:
@@ -163,12 +176,35 @@ def test_optimizers_keep_what_they_keep(name: str, states: float, temporary: flo
     assert (found.states, found.temporary) == (pytest.approx(states, abs=0.01), temporary)
 
 
+def test_eight_bit_states_of_embeddings_have_32() -> None:
+    setup = Setup(strategy="full", optimizer="adamw_bnb_8bit")
+    table = SMOLLM.vocabulary_size * SMOLLM.hidden_size
+    states = optimizer_states(SMOLLM, setup)
+    assert states == pytest.approx(8 * table + 2.03 * (SMOLLM.parameters - table), rel=0.01)
+
+
+def test_adafactor_works_on_one_tensor_in_float32() -> None:
+    table = SMOLLM.vocabulary_size * SMOLLM.hidden_size
+    for precision, width in (("bf16-mixed", 8), ("bf16-pure", 16)):
+        setup = Setup(strategy="full", optimizer="adafactor", precision=precision)
+        step = next(one for one in phases(SMOLLM, setup) if one.name == "optimizer step")
+        assert step.parts["optimizer temporaries"] == width * table
+        assert step.parts["optimizer states"] == 0
+
+
+def test_which_optimizers_are_known() -> None:
+    assert all(map(knows_optimizer, OPTIMIZERS))
+    assert not any(map(knows_optimizer, ("galore_adamw", "shampoo", "apollo_adamw")))
+
+
 def test_a_cpu_updates_one_tensor_at_a_time() -> None:
-    setup = Setup(strategy="full", sequence_length=16, micro_batch=1, precision="fp32")
-    on_cpu = replace(setup, device="cpu")
-    gpu, cpu = (tensors_gib(estimate(SMOLLM, s, 80)) for s in (setup, on_cpu))
-    # a third of weights, gradients and states less; the library's workspace aside
-    assert gpu - cpu > SMOLLM.parameters * 3.5 / 2**30
+    setup = Setup(strategy="full", sequence_length=16, precision="fp32", optimizer="adamw_torch")
+    found = {}
+    for device in ("cuda", "cpu"):
+        steps = phases(SMOLLM, replace(setup, device=device))
+        parts = next(one.parts for one in steps if one.name == "optimizer step")
+        found[device] = parts["optimizer temporaries"]
+    assert found == {"cuda": 4 * SMOLLM.parameters, "cpu": 0}
 
 
 @pytest.mark.parametrize(

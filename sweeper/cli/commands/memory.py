@@ -28,10 +28,10 @@ def memory(
     ] = False,
     optimizer: Annotated[
         str, typer.Option(help="As TrainingArguments.optim spells it.")
-    ] = "adamw_torch",
+    ] = "adamw_torch_fused",
     precision: Annotated[str, typer.Option(help="fp32, bf16-mixed or bf16-pure.")] = "bf16-mixed",
     quantization: Annotated[
-        str | None, typer.Option(help="nf4, nf4-dq, int8 or int4; qlora means nf4-dq.")
+        str | None, typer.Option(help="nf4, nf4-dq, int8, gptq or awq; qlora means nf4-dq.")
     ] = None,
     attention: Annotated[str, typer.Option(help="eager, sdpa or flash.")] = "sdpa",
     loss: Annotated[str, typer.Option(help="full, kernel, chunked or fused.")] = "full",

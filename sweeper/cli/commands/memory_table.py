@@ -19,6 +19,7 @@ from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.checks import check_targets
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
+from sweeper.memory.provenance import not_modelled, origins
 from sweeper.memory.setup import Setup
 from sweeper.plan import MemoryEstimate
 from sweeper.spec import ModelSpec
@@ -51,6 +52,8 @@ def print_setup(
     if as_json:
         answer: dict[str, Any] = {"model": model.id, "setup": asdict(setup)}
         answer |= found.model_dump() | {"limit_gib": limit, "fits": fits, "dry_run": followed}
+        answer["origins"] = origins(found.parts, setup.device)
+        answer["not_modelled"] = not_modelled(model, setup)
         answer["probe"] = None if probed is None else probed.model_dump(include=_PROBED)
         typer.echo(json.dumps(answer, indent=2))
         return
@@ -65,13 +68,16 @@ def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float |
     table = Table(title=_title(model, setup), title_justify="left")
     table.add_column("part")
     table.add_column("GiB", justify="right")
+    table.add_column("from")
+    whence = origins(found.parts, setup.device)
     for name, size in sorted(found.parts.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{size:.2f}")
+        table.add_row(name, f"{size:.2f}", whence[name])
     table.add_section()
     table.add_row("peak", f"{found.peak_gib:.2f}", style="bold")
     out().print(table)
     out().print(f"9 of 10 such runs lie between {gib(found.low_gib)} and {gib(found.high_gib)}.")
     out().print("Assumed: " + "; ".join(found.assumptions) + ".")
+    out().print("Not counted, and would raise it: " + "; ".join(not_modelled(model, setup)) + ".")
     if limit is not None:
         verdict = "fits" if found.high_gib <= limit else "does not surely fit"
         if found.peak_gib > limit:

@@ -109,8 +109,10 @@ def lengths(dataset: Dataset, ruler: Ruler) -> LengthFacts:
     """Lengths of what the examples of ``dataset`` become."""
     everything = [example for split in dataset.splits.values() for example in split]
     sample = sample_of(dataset)
-    whole = sorted(_whole(sample, ruler))
-    outputs = ruler.count([example.answer for example in sample if example.messages])
+    each = list(_whole(sample, ruler))
+    whole = sorted(each)
+    answered = [index for index, example in enumerate(sample) if example.messages]
+    outputs = ruler.count([sample[index].answer for index in answered])
     by_size = sorted(everything, key=_characters, reverse=True)[:LONGEST_ROWS]
     seen = f"{len(sample):,} of {dataset.rows:,} rows"
     return LengthFacts(
@@ -120,8 +122,17 @@ def lengths(dataset: Dataset, ruler: Ruler) -> LengthFacts:
         p99=_percentile(whole, 99),
         longest=max(whole[-1], *_whole(by_size, ruler)),
         output_mean=sum(outputs) / len(outputs) if outputs else None,
+        output_share=_share([each[index] for index in answered], outputs),
         measured_with=f"{ruler.how} ({'all rows' if len(sample) == dataset.rows else seen})",
     )
+
+
+def _share(whole: Sequence[int], outputs: Sequence[int]) -> float | None:
+    """Of the tokens of the longest tenth, how many are answers: what fills the largest batch."""
+    pairs = sorted(zip(whole, outputs, strict=True), reverse=True)
+    longest = pairs[: -(-len(pairs) // 10)]
+    tokens = sum(length for length, _ in longest)
+    return min(sum(output for _, output in longest) / tokens, 1.0) if tokens else None
 
 
 def sample_of(dataset: Dataset) -> list[Example]:

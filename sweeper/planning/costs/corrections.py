@@ -183,4 +183,10 @@ def _at_cap(measured: Measured, setup: Setup) -> Setup:
     """The measured set-up with its longest batch, which makes the peak, padded as those here."""
     at_mean = measured_setup(measured, setup.classes, setup.device)
     cap = measured.sequence_length
-    return replace(at_mean, sequence_length=cap, evaluation_length=cap, padded=setup.padded)
+    return replace(
+        at_mean,
+        sequence_length=cap,
+        evaluation_length=cap,
+        padded=setup.padded,
+        answer_fraction=setup.answer_fraction,
+    )

@@ -15,6 +15,7 @@ from sweeper.memory.setup import Setup
 from sweeper.memory.states import (
     base_weights,
     optimizer_cost,
+    optimizer_states,
     projection_weights,
     quantized_parameters,
     trainable_parameters,
@@ -155,5 +156,6 @@ def _optimizer_step(model: ModelFacts, setup: Setup) -> StepWork:
     """Weights and gradients are read, weights written; states both."""
     trained = trainable_parameters(model, setup)
     cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
-    moved = trained * (4 * setup.trained_bytes + 2 * cost.states + 2 * cost.temporary)
+    moved = trained * (4 * setup.trained_bytes + 2 * cost.temporary)
+    moved += 2 * optimizer_states(model, setup)
     return StepWork(10.0 * trained, 0.0, 0.0, streamed=moved)

@@ -12,6 +12,7 @@ from sweeper import units
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE
 from sweeper.memory.estimate import Setup, estimate
+from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.plan import Candidate, Parameter
 from sweeper.planning.costs.device_speed import trial_duration
 
@@ -79,7 +80,7 @@ def _reading(setup: Setup, way: str) -> Setup:
         quantization=None,
         r=FIRST_STAGE_RANK,
         target_modules="all-linear",
-        optimizer="adamw_torch",
+        optimizer=USUAL_OPTIMIZER,
         gpus=1,
         sharding="none",
         near_base=False,

@@ -38,6 +38,7 @@ class TrialTokens:
     """How much one trial trains and evaluates, in tokens, and on how long texts.
 
     Memory must hold a batch of texts at the cap; time goes by their mean length.
+    ``answer_fraction`` is that of a batch at the cap, ``evaluation_rows`` all there are to score.
     """
 
     sequence_length: int
@@ -45,6 +46,8 @@ class TrialTokens:
     train_tokens: int
     evaluation_tokens: int
     classes: int
+    answer_fraction: float = 1.0
+    evaluation_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def fit(
         quantization=strategy.quantization,  # type: ignore[arg-type]
         optimizer=optimizer,
         classes=work.classes,
+        answer_fraction=work.answer_fraction,
         evaluation_length=work.sequence_length,
         device=hardware.device,
         **setup_fields(strategy.traits, parameters, model, heaviest=False),
@@ -126,18 +130,32 @@ def _shapes(
     """Groups of set-ups in order of preference; within a group the fastest that fits is taken.
 
     A precision with fp32 master weights on several GPUs comes before pure bf16 on one; at the
-    same precision fewer GPUs come first, since then more trials run at once.
+    same precision fewer GPUs come first, since then more trials run at once. An optimizer with
+    smaller states comes before more GPUs, and one of last resort after everything else.
     """
     checkpointing: tuple[bool, ...] = (False, True)
     if training.gradient_checkpointing is not None:
         checkpointing = (training.gradient_checkpointing,)
     if not strategy.gradient_checkpointing:
         checkpointing = (False,)
-    for precision in precisions(hardware, training):
-        for gpus in gpu_counts(hardware):
-            sharding: Any = "none" if gpus == 1 else "fsdp"
-            shape = replace(base, gpus=gpus, sharding=sharding, precision=precision)
-            yield tuple(replace(shape, gradient_checkpointing=flag) for flag in checkpointing)
+    several = [gpus for gpus in gpu_counts(hardware) if gpus > 1]
+    smaller = [one for one in strategy.smaller_optimizers if not one.last_resort]
+    last = [one for one in strategy.smaller_optimizers if one.last_resort]
+    kinds = precisions(hardware, training)
+    if not strategy.traits.gradients_through_base and hardware.device == "cpu":
+        kinds = ("fp32",)  # features are those of the base as it is scored untrained
+    shapes: list[Setup] = []
+    for precision in kinds:
+        one = replace(base, precision=precision)
+        shapes += [one, *(replace(one, optimizer=other.use) for other in smaller)]
+        shapes += [replace(one, gpus=gpus, sharding="fsdp") for gpus in several]
+    shapes += [
+        replace(base, precision=precision, optimizer=other.use)
+        for other in last
+        for precision in kinds
+    ]
+    for shape in shapes:
+        yield tuple(replace(shape, gradient_checkpointing=flag) for flag in checkpointing)
 
 
 def gpu_counts(hardware: HardwareFacts) -> tuple[int, ...]:
@@ -175,11 +193,18 @@ def _measured(
     work: TrialTokens,
 ) -> Fit:
     limit = hardware.memory_gib
+    if work.evaluation_rows is not None:
+        setup = replace(setup, evaluation_batch=min(setup.evaluation_batch, work.evaluation_rows))
     heaviest_setup = replace(setup, **heavy)
     heaviest = with_measured_peak(
         estimate(model, heaviest_setup, limit), model, heaviest_setup, hardware
     )
-    typical = replace(setup, sequence_length=work.mean_length, evaluation_length=work.mean_length)
+    typical = replace(
+        setup,
+        sequence_length=work.mean_length,
+        evaluation_length=work.mean_length,
+        answer_fraction=1.0,  # as published speeds and those measured here count the output layer
+    )
     return Fit(
         setup=setup,
         heaviest_setup=heaviest_setup,

@@ -31,7 +31,7 @@ def too_large(
         f"needs {found.heaviest.peak_gib:.1f} GiB (up to {need:.1f})"
         f"{f' on each of {setup.gpus} GPUs' if many else ''}, "
         f"{'each' if many else 'the device'} has {hardware.memory_gib:g}: "
-        f"{setup.precision}, micro-batch {setup.micro_batch}, "
+        f"{setup.precision}, {setup.optimizer}, micro-batch {setup.micro_batch}, "
         f"{setup.sequence_length} tokens"
         f"{', checkpointing' if setup.gradient_checkpointing else ''}"
     )

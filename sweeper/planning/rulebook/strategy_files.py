@@ -22,14 +22,13 @@ from pydantic_core import PydanticCustomError
 from sweeper.declared.files import strategy_files
 from sweeper.declared.traits import TRAIT_KEYS, Traits, find, read_traits
 from sweeper.errors import Problem, near_match
+from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER
 from sweeper.planning.rulebook.conditions import Condition
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.parameters import PARAMETER, DeclaredParameter, Text, near
 from sweeper.planning.rulebook.shared_parameters import SharedParameters, StrategyFile
 from sweeper.yaml_models import FileModel, checked, fault, faults
 from sweeper.yamlfile import Path_, read_all
-
-USUAL_OPTIMIZER = "adamw_torch"
 
 
 class Requirement(FileModel):
@@ -54,6 +53,26 @@ class OptimizerChoice(FileModel):
     use: Text
 
 
+class SmallerOptimizer(FileModel):
+    """An optimizer that is used where the usual one needs more memory than there is.
+
+    Those that are a last resort come after all precisions with the others.
+    """
+
+    use: Text
+    why: Text
+    source: Text
+    last_resort: bool = False
+
+    @field_validator("use")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in OPTIMIZERS:
+            why = "It is an optimizer as TrainingArguments.optim spells it."
+            raise fault(f"{name!r} is not a known optimizer", why, near_match(name, OPTIMIZERS))
+        return name
+
+
 class DeclaredStrategy(FileModel):
     """One strategy as its file declares it, before any rule."""
 
@@ -76,6 +95,9 @@ class DeclaredStrategy(FileModel):
     )
     optimizers: Annotated[tuple[OptimizerChoice, ...], Strict(strict=False)] = Field(
         (), description=f"the first whose condition holds is used, else {USUAL_OPTIMIZER}"
+    )
+    smaller_optimizers: Annotated[tuple[SmallerOptimizer, ...], Strict(strict=False)] = Field(
+        (), description="those with less memory, in the order in which they are tried"
     )
     gradient_checkpointing: bool = Field(True, description="whether the method works with it")
     parameters: dict[str, DeclaredParameter]

@@ -90,9 +90,11 @@ class ModelContext:
 
     @property
     def plain_dtype(self) -> torch.dtype:
-        """What the untrained base computes in: fp32 on a CPU, bf16 where that is the usual."""
-        cuda = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if cuda else torch.float32
+        """What the untrained base computes in: bf16 on GPUs that have it, else fp32."""
+        if self.device.type != "cuda":
+            return torch.float32
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
 
     def base(self) -> nn.Module:
         """The untrained base, frozen."""

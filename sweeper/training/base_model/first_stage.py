@@ -29,6 +29,7 @@ from sweeper.evaluation.judge import Judge
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE, first_stage_rate
 from sweeper.jsontext import object_of
+from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.plan import Precision
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting
@@ -346,7 +347,7 @@ def _read(
         accumulation=stage.blocks // stage.micro_batch,
         plan=schedule(stage.parameters, steps),
         parameters=dict(stage.parameters),
-        optimizer="adamw_torch",
+        optimizer=USUAL_OPTIMIZER,
         seed=_SEED,
         device=next(base.parameters()).device,
     )

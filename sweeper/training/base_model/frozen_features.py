@@ -133,6 +133,7 @@ class FrozenFeatures:
 
     def _fitted(self, class_weights: Floats | None) -> FittedProbe:
         context, task = self._context, self.classification
+        base = bytes_of(context.base())  # loaded before the count begins, as for other trials
         peak = PeakMemory(context.device)
         train, validation = self.pooled("train"), self.pooled("validation")
         start = time.perf_counter()
@@ -150,4 +151,4 @@ class FrozenFeatures:
         seconds += self._pooled_seconds["train"] + self._pooled_seconds["validation"]
         # Features are computed for the first fit alone, and need more memory than any fit.
         earlier = max((one.peak_gib for one in self._probes.values()), default=0.0)
-        return FittedProbe(probe, seconds, max(earlier, peak.gib(bytes_of(context.base()))))
+        return FittedProbe(probe, seconds, max(earlier, peak.gib(base)))

@@ -6,6 +6,7 @@ kernel does; 4-bit layers need packed weights on a device.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -98,3 +99,26 @@ class FourBitLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = FourBitProduct.apply(x, self.weight, self.out_features, self.in_features)
         return out if self.bias is None else out + self.bias
+
+
+class EightBitAdamW(torch.optim.Optimizer):
+    """Allocates what bitsandbytes' AdamW keeps: two states in eight bits, scales for 256 each.
+
+    A matrix as tall as a vocabulary is an embedding, whose states have 32 bits.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], tall: int = 0) -> None:
+        super().__init__(parameters, {})
+        self._tall = tall
+
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None and not self.state[weight]:
+                    self.state[weight] = {name: self._state(weight) for name in "ab"}
+
+    def _state(self, weight: Tensor) -> tuple[Tensor, ...]:
+        if self._tall and weight.shape[0] == self._tall:
+            return (torch.empty_like(weight, dtype=torch.float32),)
+        scales = weight.new_empty(-(-weight.numel() // 256), dtype=torch.float32)
+        return torch.empty_like(weight, dtype=torch.uint8), scales

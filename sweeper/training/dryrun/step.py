@@ -15,11 +15,12 @@ from unittest.mock import patch
 import torch
 import transformers.masking_utils
 from torch import Tensor, nn
-from transformers import PretrainedConfig
+from transformers import Adafactor, PretrainedConfig
 
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.tasks.classifier import Classifier, pool
+from sweeper.training.dryrun.kernels import EightBitAdamW
 from sweeper.training.dryrun.models import build, config_of
 from sweeper.training.dryrun.precision import Kernels, MixedPrecision
 from sweeper.training.dryrun.tracker import StorageTracker, gradients_labelled, meta
@@ -84,7 +85,8 @@ def _followed(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> Sto
         tracker.watch(tensor)
     parameters = [p for p in trained.parameters() if p.requires_grad]
     gradients_labelled(tracker, parameters)
-    optimizer = _optimizer(setup, parameters)
+    words = int(config.get_text_config().vocab_size)
+    optimizer = _optimizer(setup, parameters, words)
     with tracker:
         for _ in range(_STEPS):
             tracker.kind = "activations"
@@ -109,11 +111,16 @@ def _checkpoint(trained: nn.Module, mode: Kernels) -> None:
             return
 
 
-def _optimizer(setup: Setup, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _optimizer(setup: Setup, parameters: list[nn.Parameter], words: int) -> torch.optim.Optimizer:
     name = setup.optimizer
     if name.startswith("adamw_torch"):
         foreach = "fused" not in name and setup.device == "cuda"
         return torch.optim.AdamW(parameters, foreach=foreach)
+    if name == "adafactor":
+        return Adafactor(parameters, lr=1e-3, scale_parameter=False, relative_step=False)
+    if name in ("adamw_bnb_8bit", "adamw_8bit"):
+        return EightBitAdamW(parameters, tall=words)
+    # Paged states are the host's; other optimizers have none here.
     return torch.optim.SGD(parameters, lr=1e-3)
 
 

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.memory.record_model import model_of
 from benchmarks.memory.record_words import card_gib
 from benchmarks.memory.records import case_of
+from sweeper.memory.states import trainable_parameters
 
 ROW: dict[str, Any] = {
     "id": "a", "model": "Mistral-7B-v0.1", "n_params": 7_241_732_096, "hidden": 4096,
@@ -36,7 +37,8 @@ ROW: dict[str, Any] = {
         ({"loss_impl": "fused linear cross-entropy (liger)"}, "loss", "fused"),
         ({"loss_impl": "cut cross-entropy"}, "loss", "fused"),
         ({"loss_impl": "fused cross-entropy kernel on full logits"}, "loss", "kernel"),
-        ({"loss_impl": "chunked linear cross-entropy"}, "loss", "chunked"),
+        ({"loss_impl": "cross-entropy in chunks of 128 tokens"}, "loss", "chunked"),
+        ({"loss_impl": "chunked linear cross-entropy"}, "loss", "fused"),
         ({"loss_impl": "classification (2 labels)"}, "classes", 2),
         ({"attention_impl": "flash_attention_2"}, "attention", "flash"),
         ({"attention_impl": None}, "attention", "sdpa"),
@@ -109,3 +111,21 @@ def test_mean_lengths_stand_for_longer_batches() -> None:
 )  # fmt: skip
 def test_cards_are_known_by_name_or_by_the_size_in_it(name: str | None, gib: float | None) -> None:
     assert card_gib(name) == (None if gib is None else pytest.approx(gib, abs=0.1))
+
+
+def test_what_is_not_known_is_named_instead_of_planned_silently() -> None:
+    odd = case_of(ROW | {"optimizer": "galore_adamw", "quantization": "aqlm 2 bits"}, "a")
+    told = " ".join(odd.assumptions)
+    assert "optimizer galore_adamw is not known" in told
+    assert "quantisation aqlm 2 bits is not known: nf4 assumed" in told
+    usual = " ".join(case_of(ROW | {"optimizer": "AdamW"}, "a").assumptions)
+    assert "not known" not in usual
+
+
+def test_trained_embeddings_are_counted_and_named() -> None:
+    plain = case_of(ROW | {"method": "lora", "trainable_params": None}, "a")
+    more = {"method": "lora", "trainable_params": None, "modules_to_save": ["embed_tokens"]}
+    wide = case_of(ROW | more, "a")
+    table = wide.model.vocabulary_size * wide.model.hidden_size
+    assert wide.setup.trainable == trainable_parameters(plain.model, plain.setup) + table
+    assert f"{table:,} weights of embeddings train whole" in wide.assumptions

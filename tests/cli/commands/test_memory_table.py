@@ -40,6 +40,19 @@ def test_json_holds_peak_interval_parts_and_setup() -> None:
     assert found["dry_run"] is None
 
 
+def test_every_part_says_where_it_comes_from_and_what_is_not_counted() -> None:
+    found = json.loads(_run("--model", "7B", "--quantization", "gptq", "--json"))
+    assert found["origins"].keys() == found["parts"].keys()
+    assert found["origins"]["activations"] == "derived from shapes"
+    assert found["origins"]["allocator slack"].startswith("fitted on 82 runs")
+    assert any("GPTQ" in text for text in found["not_modelled"])
+    assert any("GPTQ" in text for text in found["assumptions"])
+    text = _run("--model", "mistralai/Mixtral-8x7B-v0.1", "--gpus", "2")
+    assert "Not counted, and would raise it: " in text
+    assert "NCCL's buffers" in text
+    assert "routers" in text
+
+
 def test_several_gpus_shard_by_default() -> None:
     found = json.loads(_run("--model", "7B", "--strategy", "full", "--gpus", "8", "--json"))
     assert found["setup"]["sharding"] == "fsdp"

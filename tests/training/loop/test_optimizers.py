@@ -1,0 +1,94 @@
+"""Every optimizer that a plan may choose is the one that training steps with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import SequentialSampler
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from sweeper.memory.setup import USUAL_OPTIMIZER
+from sweeper.planning.rulebook.rules import rule_book
+from sweeper.strategies.base import Setting
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.tasks.general import General
+from sweeper.training.loop.progress import TrainingProgress
+from sweeper.training.loop.schedule import schedule
+from sweeper.training.loop.trainer import TrialTrainer, arguments
+
+PARAMETERS: dict[str, Any] = {"learning_rate": 1e-3}
+# bitsandbytes keeps states of fewer than 4096 numbers in 32 bits.
+CONFIG = LlamaConfig(
+    vocab_size=100, hidden_size=64, intermediate_size=64, num_hidden_layers=1,
+    num_attention_heads=2, tie_word_embeddings=False, use_cache=False,
+)  # fmt: skip
+
+
+def _trained(folder: Path, optimizer: str) -> tuple[Any, TrialTrainer]:
+    nothing: Any = SimpleNamespace(path="", splits={})
+    tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=1, bos_token_id=None)
+    task, strategy = General(nothing, tokenizer, nothing, nothing, 32), strategy_named("full")
+    torch.manual_seed(0)
+    model: Any = strategy.apply(LlamaForCausalLM(CONFIG), PARAMETERS, Setting("CAUSAL_LM"))
+    rows = [{"input_ids": [5, 6, 7, 8], "labels": [5, 6, 7, 8], "answer_bytes": 1}] * 2
+    settings = arguments(
+        folder,
+        steps=2,
+        micro_batch=2,
+        accumulation=1,
+        plan=schedule(PARAMETERS, 2),
+        parameters=PARAMETERS,
+        optimizer=optimizer,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    trainer = TrialTrainer(
+        model=model,
+        task=task,
+        features=rows,
+        order=SequentialSampler(rows),
+        groups=lambda: strategy.parameter_groups(model, PARAMETERS),
+        progress=TrainingProgress(),
+        mixed=False,
+        settings=settings,
+        callbacks=[],
+    )
+    trainer.train()
+    return model, trainer
+
+
+def _state(trainer: TrialTrainer, weight: torch.Tensor) -> dict[str, Any]:
+    return dict(trainer.optimizer.optimizer.state[weight])
+
+
+def test_the_usual_one_is_fused(tmp_path: Path) -> None:
+    _, trainer = _trained(tmp_path, USUAL_OPTIMIZER)
+    assert all(group["fused"] for group in trainer.optimizer.param_groups)
+
+
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
+@pytest.mark.parametrize("name", ["adamw_bnb_8bit", "paged_adamw_8bit"])
+def test_eight_bit_states_leave_embeddings_in_32(tmp_path: Path, name: str) -> None:
+    model, trainer = _trained(tmp_path, name)
+    before = LlamaForCausalLM(CONFIG).model.layers[0].mlp.up_proj.weight
+    assert not torch.equal(model.model.layers[0].mlp.up_proj.weight, before)
+    assert _state(trainer, model.lm_head.weight)["state1"].dtype == torch.uint8
+    assert _state(trainer, model.model.embed_tokens.weight)["state1"].dtype == torch.float32
+
+
+def test_adafactor_keeps_rows_and_columns(tmp_path: Path) -> None:
+    model, trainer = _trained(tmp_path, "adafactor")
+    state = _state(trainer, model.lm_head.weight)
+    assert state["exp_avg_sq_row"].shape == (100,)
+    assert state["exp_avg_sq_col"].shape == (64,)
+    assert "exp_avg" not in state
+
+
+def test_these_are_all_that_a_plan_may_choose() -> None:
+    strategies = rule_book().strategies.values()
+    declared = {one.use for strategy in strategies for one in strategy.smaller_optimizers}
+    assert declared == {"adamw_bnb_8bit", "paged_adamw_8bit", "adafactor"}
