@@ -16,10 +16,12 @@ from sweeper.facts.models.catalogue import YAML_LOADER
 from sweeper.resources import search_spaces
 
 _NOISE = {
-    *("nvidia", "geforce", "tesla", "quadro", "amd", "instinct", "radeon", "ati", "gpu"),
+    *("nvidia", "geforce", "tesla", "amd", "instinct", "radeon", "ati", "gpu"),
     *("graphics", "card", "generation", "hbm2", "hbm2e", "hbm3", "hbm3e", "edition", "founders"),
 }
 """Words that say who made a card or what it is built of, but not which card it is."""
+
+_APPLE = re.compile(r"\bapple\b|\bmps\b|^\s*m[1-9](\s+(pro|max|ultra))?\s*$", re.IGNORECASE)
 
 
 class Gpu(Record):
@@ -90,6 +92,13 @@ def named(name: str) -> Gpu:
         UsageError: It is unknown (the nearest is named) or ambiguous.
     """
     gpu = find(name)
+    if gpu is None and _APPLE.search(name):
+        raise UsageError(
+            f"{name!r} is a GPU of Apple's, and training does not use those",
+            why="Trials run on CUDA or ROCm devices, or else on the processor.",
+            fix="On a Mac, leave --gpu out: the plan is then for its processor.",
+            where="--gpu",
+        )
     if gpu is None:
         hint = near_match(name, table())
         some = f"RTX 4090, L4, A100 80GB, H100 and {len(table()) - 4} others (hardware.yaml)"

@@ -30,6 +30,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "max_position_embeddings": ("n_positions", "max_seq_len", "seq_length"),
     "head_dim": ("d_kv",),
     "num_experts": ("num_local_experts", "n_routed_experts"),
+    "decoder_sparse_step": ("interleave_moe_layer_step",),
     "dtype": ("torch_dtype",),
 }
 """The name used here, and what older families call it."""
@@ -151,7 +152,8 @@ def architecture(config: Config, where: str = "") -> Architecture:
         attention_heads=heads,
         key_value_heads=_key_value_heads(settings, heads),
         head_dim=settings.size("head_dim", max(1, hidden // heads)),
-        intermediate_size=intermediate,
+        # Llama 4 gives the width of an expert, and that of a dense layer beside it.
+        intermediate_size=settings.size("intermediate_size_mlp", intermediate),
         vocabulary_size=settings.size("vocab_size"),
         context_length=context - family.reserved_positions,
         tied_embeddings=settings.flag("tie_word_embeddings"),
@@ -163,7 +165,7 @@ def architecture(config: Config, where: str = "") -> Architecture:
         countable=settings.known
         and family.exact
         and not settings.is_part
-        and not any(settings.get(option) for option in _UNUSUAL),
+        and not any(settings.get(option) for option in _UNUSUAL if option not in family.defaults),
         attention_only=settings.model_type not in HYBRIDS,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -35,7 +34,10 @@ class Entry(Record):
     """One model of the catalogue."""
 
     config: dict[str, object]
+    source: str | None = None
     parameters: int | None = None
+    stated: str | None = None
+    also: tuple[str, ...] = ()
     license: str | None = None
     chat_template: bool = False
     peak_learning_rate: float | None = Field(None, gt=0)
@@ -81,18 +83,26 @@ def find(model_id: str) -> Entry | None:
         ) from error
 
 
-def nearest(model_id: str) -> str | None:
-    """The known id that is written most like this one, also where only the owner differs."""
-    ids = known_ids()
-    lowered = {known.lower(): known for known in ids} | {
-        known.lower().rsplit("/", 1)[-1]: known for known in reversed(ids)
+def also(model_id: str) -> tuple[str, ...]:
+    """Other names of a model, or of models with exactly its shape."""
+    names = _entries()[model_id].get("also")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def shape(model_id: str) -> Mapping[str, object]:
+    """The configuration of a known model without what does not change its layers."""
+    config = _entries()[model_id]["config"]
+    assert isinstance(config, dict)  # a test reads every entry
+    return {
+        name: value
+        for name, value in config.items()
+        if name not in ("dtype", "max_position_embeddings")
     }
-    word = model_id.lower()
-    candidates = [word, word.rsplit("/", 1)[-1]]
-    for candidate in candidates:
-        if close := difflib.get_close_matches(candidate, lowered, n=1, cutoff=0.75):
-            return lowered[close[0]]
-    return None
+
+
+def is_decoder(model_id: str) -> bool:
+    """Whether a known model writes text."""
+    return architecture(shape(model_id)).kind == "decoder"
 
 
 def parse_size(text: str) -> int | None:

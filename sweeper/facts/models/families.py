@@ -65,7 +65,7 @@ class Family:
     qkv_bias: Flag = False
     out_bias: Flag = False
     mlp_bias: Flag = False
-    head_bias: bool = False
+    head_bias: Flag = False
     qk_norm: Literal["head", "full"] | None = None
     positions: int | None = None
     reserved_positions: int = 0
@@ -193,8 +193,39 @@ FAMILIES: Mapping[str, Family] = {
         defaults={**_TIED, "num_key_value_heads": 4},
     ),
     "granite": _LLAMA,
+    "ministral3": Family(defaults={**_UNTIED, "num_key_value_heads": 8}),
+    "ernie4_5": Family(
+        qkv_bias="use_bias",
+        out_bias="use_bias",
+        mlp_bias="use_bias",
+        defaults={**_TIED, "use_bias": False, "head_dim": 128},
+    ),
+    "gpt_oss": Family(
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        mlp_bias=True,
+        defaults={**_UNTIED, "attention_bias": True, "head_dim": 64, "num_key_value_heads": 8},
+    ),
+    "llama4_text": Family(
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        defaults={**_UNTIED, "n_shared_experts": 1, "interleave_moe_layer_step": 1},
+    ),
+    "phimoe": Family(
+        norm=2,
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        head_bias="lm_head_bias",
+        defaults={**_UNTIED, "num_key_value_heads": 8},
+    ),
     "olmo": Family(norm=0, qkv_bias="attention_bias", out_bias="attention_bias", defaults=_UNTIED),
     "olmo2": Family(
+        qkv_bias="attention_bias", out_bias="attention_bias", qk_norm="full", defaults=_UNTIED
+    ),
+    "olmo3": Family(
+        qkv_bias="attention_bias", out_bias="attention_bias", qk_norm="full", defaults=_UNTIED
+    ),
+    "olmoe": Family(
         qkv_bias="attention_bias", out_bias="attention_bias", qk_norm="full", defaults=_UNTIED
     ),
     "cohere": Family(
@@ -203,6 +234,26 @@ FAMILIES: Mapping[str, Family] = {
         out_bias="attention_bias",
         parallel=True,
         defaults=_TIED,
+    ),
+    "glm": Family(
+        names=_GLM_NAMES,
+        qkv_bias="attention_bias",
+        defaults={**_UNTIED, "num_key_value_heads": 2, "head_dim": 128},
+    ),
+    "glm4": Family(
+        names=_GLM_NAMES,
+        norms=4,
+        qkv_bias="attention_bias",
+        defaults={**_UNTIED, "num_key_value_heads": 2, "head_dim": 128},
+    ),
+    "glm4_moe": Family(
+        qkv_bias="attention_bias",
+        qk_norm="head",
+        defaults={**_UNTIED, "use_qk_norm": False, "n_shared_experts": 1},
+    ),
+    "glm4_moe_lite": Family(
+        out_bias="attention_bias",
+        defaults={**_UNTIED, "q_lora_rank": 768, "n_shared_experts": 1},
     ),
     "stablelm": Family(
         norm=2, qkv_bias="use_qkv_bias", parallel="use_parallel_residual", defaults=_UNTIED
@@ -252,6 +303,15 @@ FAMILIES: Mapping[str, Family] = {
         out_bias="use_bias",
         mlp_bias="use_bias",
         defaults={**_TIED, "use_bias": True, "num_key_value_heads": 2},
+    ),
+    "gpt_neo": Family(
+        names=_called("q k v o up down", "q_proj k_proj v_proj out_proj c_fc c_proj"),
+        gated=False,
+        norm=2,
+        out_bias=True,
+        mlp_bias=True,
+        positions=0,
+        defaults={**_TIED, "max_position_embeddings": 2048, "vocab_size": 50257},
     ),
     "gptj": _GPTJ,
     "codegen": replace(_GPTJ, names=_called("qkv o up down", "qkv_proj out_proj fc_in fc_out")),
@@ -312,11 +372,16 @@ FAMILIES: Mapping[str, Family] = {
         _BERT,
         names=_called("q k v o up down", "q k v o dense dense"),
         reserved_positions=2,
-        exact=False,
+        defaults={**_BERT.defaults, "type_vocab_size": 0, "relative_attention_num_buckets": 32},
     ),
     "roformer": replace(_BERT, pooler=False, positions=None, exact=False),
     "nomic_bert": Family(
-        kind="encoder", names=_BERT_NAMES, norm=2, final_norm=False, exact=False, defaults=_TIED
+        kind="encoder",
+        names=_BERT_NAMES,
+        norm=2,
+        final_norm=False,
+        embedding_norm=True,
+        defaults={**_TIED, "type_vocab_size": 2},
     ),
     "eurobert": Family(kind="encoder", names=_BERT_NAMES, exact=False, defaults=_TIED),
     "electra": replace(_BERT, pooler=False, defaults={**_BERT.defaults, "embedding_size": 128}),
@@ -354,13 +419,9 @@ FAMILIES: Mapping[str, Family] = {
     ),
     # Of these only names and norms are known.
     "gemma3": Family(norms=4, qk_norm="head", exact=False),
-    "olmoe": Family(qk_norm="full", exact=False),
-    "olmo3": Family(qk_norm="full", exact=False),
     "exaone4": Family(qk_norm="head", exact=False),
     "hunyuan_v1_dense": Family(qk_norm="head", exact=False),
     "cohere2": Family(norms=1, exact=False),
-    "glm": Family(names=_GLM_NAMES, exact=False),
-    "glm4": Family(names=_GLM_NAMES, norms=4, exact=False),
     "chatglm": Family(names=_NEOX_NAMES, exact=False),
     "baichuan": Family(names={**LLAMA_NAMES, "qkv": "W_pack"}, exact=False),
     # litgpt's own Llama, in which queries, keys and values are slices of one projection

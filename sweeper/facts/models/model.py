@@ -13,7 +13,7 @@ from typing import Literal
 from huggingface_hub import constants
 
 from sweeper.errors import ModelError, Problem
-from sweeper.facts.models import catalogue
+from sweeper.facts.models import catalogue, names
 from sweeper.facts.models.architecture import Config, architecture
 from sweeper.facts.models.catalogue import Entry
 from sweeper.facts.models.folder_check import damage
@@ -25,6 +25,7 @@ from sweeper.facts.models.model_folder import (
     pooling,
     read_json,
 )
+from sweeper.facts.models.names import Meant
 from sweeper.facts.models.packaged import PREFIX, package_folder, packaged, ready_folder
 from sweeper.facts.models.parameters import count_parameters
 from sweeper.facts.own_text import has_written
@@ -174,18 +175,32 @@ def _size_facts(spec: ModelSpec, size: int) -> ModelFacts:
 def _hub_facts(spec: ModelSpec) -> ModelFacts:
     if not is_hub_id(spec.id):
         raise ModelError(f"{spec.id!r} is not a model id", fix=_what_would_work(spec.id))
-    entry = catalogue.find(spec.id)
     found = cached_snapshot(spec.id, spec.revision) or _fetch(spec)
     if isinstance(found, Path):
         pinned = spec.model_copy(update={"revision": found.name})
-        return _folder_facts(pinned, found, "hub", entry)
-    if entry is not None:
-        return _facts(spec, "catalogue", entry.config, entry=entry)
+        return _folder_facts(pinned, found, "hub", catalogue.find(spec.id))
+    meant = names.meant(spec.id)
+    if meant is not None:
+        return _assumed_facts(spec, meant)
     raise ModelError(
         f"{spec.id} is not on this machine: {found.what}",
         why=found.why,
         fix=" ".join(part for part in (found.fix, _what_would_work(spec.id)) if part),
         where="model",
+    )
+
+
+def _assumed_facts(spec: ModelSpec, meant: Meant) -> ModelFacts:
+    """The facts of the known model that a name means, with what was assumed about it."""
+    facts = _facts(spec, "catalogue", meant.entry.config, entry=meant.entry)
+    said = [note for note in (meant.assumed, facts.weights_note) if note]
+    return facts.model_copy(
+        update={
+            "parameters_exact": facts.parameters_exact and meant.alike,
+            "weights_note": " ".join(said) or None,
+            "chat_template": facts.chat_template if meant.chat is None else meant.chat,
+            "license": facts.license if meant.alike else None,
+        }
     )
 
 
@@ -199,11 +214,12 @@ def _fetch(spec: ModelSpec) -> Path | Problem:
 
 
 def _what_would_work(model_id: str) -> str:
-    near = catalogue.nearest(model_id)
+    near, size = names.nearest(model_id), names.size_of(model_id)
     hint = f"Did you mean {near}? " if near else ""
+    typical = f"{size / 1e9:g}B" if size and size >= catalogue.SMALLEST else "7B"
     return (
         f"{hint}What works without a network: a local folder with config.json, packaged:minilm, "
-        f"packaged:smollm2, a size such as 7B (to plan), "
+        f"packaged:smollm2, a size such as {typical} (to plan), "
         f"or `hf download {model_id}` on a machine with one."
     )
 

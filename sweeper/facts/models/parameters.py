@@ -51,7 +51,7 @@ def _attention(a: Architecture) -> int:
     bias = a.settings.flag(family.qkv_bias)
     total = _linear(hidden, queries, bias) + 2 * _linear(hidden, keys, bias)
     total += _linear(queries, hidden, a.settings.flag(family.out_bias))
-    if family.qk_norm == "head":
+    if family.qk_norm == "head" and a.settings.get("use_qk_norm") is not False:
         total += 2 * a.head_dim
     elif family.qk_norm == "full":
         total += queries + keys
@@ -116,7 +116,7 @@ def _after_layers(a: Architecture) -> int:
     total = family.norm * a.hidden_size if has_norm else 0
     if a.kind == "decoder" and not a.tied_embeddings:
         total += a.vocabulary_size * _embedding_width(a)
-    if family.head_bias:
+    if a.settings.flag(family.head_bias):
         total += a.vocabulary_size
     return total + (_linear(a.hidden_size, a.hidden_size, True) if family.pooler else 0)
 
@@ -127,6 +127,10 @@ def _peculiar(a: Architecture) -> int:
         return -a.hidden_size  # its first layer has no norm before attention
     if a.model_type == "deberta-v2":
         return _deberta(a)
+    if a.model_type == "mpnet":  # relative positions, one table for all layers
+        return a.settings.number("relative_attention_num_buckets") * a.attention_heads
+    if a.model_type == "gpt_oss" and a.moe:  # attention sinks, and the router's bias
+        return a.layers * a.attention_heads + a.moe.layers * a.moe.experts
     return 0
 
 

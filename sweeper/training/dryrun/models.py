@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Pretrained
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from sweeper.errors import ModelError
-from sweeper.facts.models import catalogue
+from sweeper.facts.models import catalogue, names
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import targeted
@@ -37,8 +37,8 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
             model.folder, trust_remote_code=trusted, local_files_only=True
         )
     named = packaged(model.id).catalogue if model.id.startswith(PREFIX) else model.id
-    entry = catalogue.find(named)
-    fields = dict(entry.config) if entry else None
+    meant = names.meant(named)
+    fields = dict(meant.entry.config) if meant else None
     if model.source == "size":
         fields = dict(catalogue.typical(model.parameters)[1])
     if fields is None:

@@ -5,29 +5,9 @@ from typing import Any
 import pytest
 
 from benchmarks.memory.record_model import model_of
-from benchmarks.memory.record_names import catalogue_id, named
+from benchmarks.memory.record_names import named
 from sweeper.facts.models.architecture import architecture
 from sweeper.facts.models.parameters import count_parameters
-
-
-@pytest.mark.parametrize(
-    ("name", "known"),
-    [
-        ("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-hf"),
-        ("Llama-2-7B", "meta-llama/Llama-2-7b-hf"),
-        ("llama2-13b-chat", "meta-llama/Llama-2-13b-hf"),
-        ("Mistral-7B-v0.2", "mistralai/Mistral-7B-v0.1"),
-        ("unsloth/Qwen3-30B-A3B-Instruct-2507", "Qwen/Qwen3-30B-A3B"),
-        ("gemma-2-2b-it", "google/gemma-2-2b"),
-        ("Mixtral-8x7B-Instruct-v0.1", "mistralai/Mixtral-8x7B-v0.1"),
-        ("DeepSeek-V2-Lite-Chat", "deepseek-ai/DeepSeek-V2-Lite"),
-        ("Llama-3.2-7B", None),
-        ("wonder", None),
-        ("", None),
-    ],
-)
-def test_names_find_their_model_whatever_their_owner(name: str, known: str | None) -> None:
-    assert catalogue_id(name) == known
 
 
 @pytest.mark.parametrize(

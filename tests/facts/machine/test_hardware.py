@@ -34,10 +34,19 @@ MEANT = {
     "NVIDIA RTX A6000": "RTX A6000",
     "A6000": "RTX A6000",
     "NVIDIA RTX 6000 Ada Generation": "RTX 6000 Ada",
+    "Quadro RTX 8000": "Quadro RTX 8000",
     "L40S": "L40S",
     "NVIDIA L4": "L4",
     "AMD Instinct MI300X": "MI300X",
     "AMD Instinct MI250X / MI250": "MI250X",
+    "AMD Instinct MI325X": "MI325X",
+    "NVIDIA H800": "H800",
+    "NVIDIA H20": "H20",
+    "NVIDIA H200 NVL": "H200 NVL",
+    "NVIDIA GH200 480GB": "GH200",
+    "NVIDIA GB200": "GB200",
+    "NVIDIA GB10": "GB10",
+    "DGX Spark": "GB10",
 }
 
 
@@ -58,6 +67,9 @@ def test_every_gpu_is_found_by_its_own_names(name):
     [
         ("A100", "may be any of A100 40GB, A100 80GB"),
         ("4060 Ti", "may be any of RTX 4060 Ti 8GB, RTX 4060 Ti 16GB"),
+        ("RTX 6000", "may be any of Quadro RTX 6000, RTX 6000 Ada"),
+        ("Apple M3 Max", "training does not use those"),
+        ("M4", "training does not use those"),
         ("RTX 4909", "Did you mean 'RTX 4090'"),
         ("abacus", "Known are RTX 4090, L4"),
         ("nvidia", "--gpu-memory"),
@@ -72,10 +84,12 @@ def test_an_ambiguous_or_unknown_name_is_refused(written, said):
 
 def test_the_table_keeps_to_what_the_data_sheets_say_of_a_series():
     for name, gpu in gpus.table().items():
-        assert 5 <= gpu.memory_gib <= 200
+        assert 5 <= gpu.memory_gib <= 288
         if name.startswith(("RTX 30", "RTX 40", "RTX 50")) and "Ada" not in name:
             assert gpu.bf16_tflops == pytest.approx(2 * gpu.fp32_tflops, rel=0.01)
-        if name.startswith(("RTX 20", "V100", "T4", "P100", "TITAN")):
+        if name.startswith(
+            ("RTX 206", "RTX 207", "RTX 208", "Quadro", "V100", "T4", "P100", "TITAN")
+        ):
             assert gpu.bf16_tflops is None
 
 
@@ -93,7 +107,7 @@ def test_old_gpus_have_no_bfloat16():
 
 def test_memory_alone_is_a_gpu_of_median_speed_that_says_so():
     facts = hardware_facts(HardwareSpec(gpu_memory_gib=24))
-    assert facts.name == "24 GiB GPU (median speed of 9 such cards)"
+    assert facts.name == "24 GiB GPU (median speed of 10 such cards)"
     assert (facts.memory_gib, facts.bf16, facts.gpus) == (24, True, 1)
     assert 70 < facts.bf16_tflops < 170
     named = hardware_facts(HardwareSpec(gpu="A100-80GB", gpu_memory_gib=20))

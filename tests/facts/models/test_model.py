@@ -205,7 +205,7 @@ def test_a_known_model_that_cannot_be_reached_is_planned_from_the_catalogue():
     [
         ("acme/nothing-like-it", "packaged:minilm"),
         ("acme/nothing-like-it", "hf download acme/nothing-like-it"),
-        ("meta-lama/Llama-2-7b-hf", "Did you mean meta-llama/Llama-2-7b-hf"),
+        ("meta-lama/Llama-2-8b-hf", "Did you mean meta-llama/Llama-2-7b-hf"),
         ("what is this", "'what is this' is not a model id"),
     ],
 )

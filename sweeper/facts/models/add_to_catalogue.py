@@ -1,0 +1,135 @@
+"""Adds a model to the catalogue from its ``config.json``.
+
+    python -m sweeper.facts.models.add_to_catalogue config.json OWNER/NAME --source WHERE
+
+Only fields that decide the shape are kept. A configuration that cannot be read, an id that is there
+already, and a shape that does not give the published number of parameters are refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+from sweeper.errors import ModelError, SweeperError
+from sweeper.facts.models import catalogue
+from sweeper.facts.models.architecture import SYNONYMS, architecture
+from sweeper.facts.models.families import FAMILIES
+from sweeper.facts.models.model_folder import read_json
+from sweeper.facts.models.parameters import count_parameters
+from sweeper.resources import search_spaces
+
+FIELDS = frozenset(
+    {"model_type", "vocab_size", "tie_word_embeddings", "num_experts_per_tok", "layer_types"}
+    | {"moe_intermediate_size", "intermediate_size_mlp", "shared_expert_intermediate_size"}
+    | {"first_k_dense_replace", "mlp_only_layers", "n_shared_experts", "embedding_size"}
+    | {"q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"}
+    | {"attention_bias", "mlp_bias", "type_vocab_size", "word_embed_proj_dim", "multi_query"}
+    | {"new_decoder_architecture", "num_ln_in_parallel_attn", "feed_forward_proj"}
+    | {"do_layer_norm_before", "relative_attention", "position_buckets", "pos_att_type"}
+    | {"share_att_key", "norm_rel_ebd", "conv_kernel_size", "conv_groups", "num_decoder_layers"}
+    | {"parallel_attn", "bias"}
+    | {name for names in SYNONYMS.values() for name in names}
+    | set(SYNONYMS)
+    | {name for family in FAMILIES.values() for name in family.defaults}
+)
+"""What a shape is read from; everything else of a ``config.json`` is left out."""
+
+WIDTH = 100
+
+TOLERANCE = 0.02
+"""How far a count may be from the rounded one that a model card states."""
+
+
+def main() -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="sweeper.facts.models.add_to_catalogue")
+    parser.add_argument("config", type=Path, help="the model's config.json")
+    parser.add_argument("id", help="its id on the hub: owner/name")
+    parser.add_argument("--source", required=True, help="where the configuration was read")
+    parser.add_argument("--parameters", type=int, help="the published count, exactly")
+    parser.add_argument("--stated", help="the published count where it is rounded, such as 8.5B")
+    parser.add_argument("--also", nargs="*", default=[], help="other models of this shape")
+    parser.add_argument("--license")
+    parser.add_argument("--pooling", choices=("mean", "cls", "last"))
+    parser.add_argument("--note", help="what a reader of a plan must know")
+    parser.add_argument("--chat-template", action="store_true")
+    told = vars(parser.parse_args())
+    path, model_id = told.pop("config"), told.pop("id")
+    try:
+        add(model_id, read_json(path), {name: value for name, value in told.items() if value})
+    except SweeperError as error:
+        sys.exit(str(error))
+
+
+def add(model_id: str, config: Mapping[str, object], more: Mapping[str, object]) -> None:
+    """Append one entry to ``search_spaces/models.yaml``.
+
+    Raises:
+        ModelError: The id is there already, the configuration is none of a language model, or its
+            shape does not give the published count.
+    """
+    if model_id in catalogue.known_ids():
+        raise ModelError(f"{model_id} is in the catalogue already")
+    inner = config.get("text_config")
+    whole = {**config, **inner} if isinstance(inner, Mapping) else dict(config)
+    kept = {name: value for name, value in whole.items() if name in FIELDS and value is not None}
+    if "torch_dtype" in kept:
+        kept["dtype"] = kept.pop("torch_dtype")
+    _check_count(model_id, kept, more)
+    with (search_spaces() / "models.yaml").open("a", encoding="utf-8") as file:
+        file.write(written(model_id, kept, more))
+
+
+def _check_count(model_id: str, config: Mapping[str, object], more: Mapping[str, object]) -> None:
+    shape = architecture(config, model_id)
+    counted = count_parameters(shape)
+    exact, stated = more.get("parameters"), catalogue.parse_size(str(more.get("stated") or ""))
+    if (exact and counted != exact) or (stated and abs(counted / stated - 1) > TOLERANCE):
+        raise ModelError(
+            f"{model_id}: its shape gives {counted:,} parameters, published are "
+            f"{exact or stated:,}",
+            fix="Correct the configuration, or teach sweeper/facts/models/families.py the family.",
+        )
+
+
+def written(model_id: str, config: Mapping[str, object], more: Mapping[str, object]) -> str:
+    """One entry as the catalogue writes it."""
+    fields = [f"{name}: {_value(value)}" for name, value in config.items()]
+    lines = [f"{model_id}:", *_wrapped("  config: {", fields, "}")]
+    for name, value in more.items():
+        if isinstance(value, list):
+            lines += _wrapped(f"  {name}: [", [str(one) for one in value], "]")
+        else:
+            lines += textwrap.wrap(
+                f"{name}: {_value(value)}", WIDTH, initial_indent="  ", subsequent_indent="    ",
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(opening: str, parts: list[str], closing: str) -> list[str]:
+    """A flow mapping or list over as many lines as it needs, no part of it cut in two."""
+    lines, line = [], opening
+    for number, part in enumerate(parts):
+        text = part + (closing if number == len(parts) - 1 else ",")
+        if line != opening and len(line) + len(text) + 1 > WIDTH:
+            lines.append(line)
+            line = "    " + text
+        else:
+            line += text if line == opening else f" {text}"
+    return [*lines, line]
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str) and not any(sign in value for sign in ":,#'\"[]{}|"):
+        return value
+    return json.dumps(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""Which model of the catalogue a name means: instruct variants, re-uploads and short names.
+
+A name is cut into words. Words that say how a model was tuned or stored do not change its shape, so
+they are set aside; whatever is left must be the words of a known model.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from sweeper.facts.models import catalogue
+from sweeper.facts.models.catalogue import Entry
+
+Words = tuple[str, ...]
+
+_GLUED = re.compile(
+    r"^(meta)?(llama|qwen|phi|gemma|smollm|falcon|starcoder|olmo|granite|glm|yi)(\d[\w.]*)$"
+)
+_SIZE = re.compile(r"^(?:(\d+)x|e)?(\d+(?:\.\d+)?)([bm])$")
+_ACTIVE = re.compile(r"^a\d+(?:\.\d+)?[bm]$")
+_RELEASE = re.compile(r"^(?:v\d+(?:\.\d+)*|\d{4}|\d{6,8})$")
+
+_CHAT = {"instruct", "chat", "it", "thinking", "reasoning", "think"}
+_TUNED = {*_CHAT, "hf", "pt", "sft", "dpo", "rlvr", "preview", "plus", "deduped", "meta"}
+_STORED = {
+    *("bnb", "4bit", "8bit", "4", "8", "bit", "unsloth", "gptq", "awq", "gguf", "mlx", "exl2"),
+    *("int4", "int8", "fp8", "bf16", "fp16", "mxfp4", "nvfp4", "w4a16", "w8a8", "dynamic", "ud"),
+    *("q4", "q5", "q6", "q8", "k", "m", "s", "0", "quantized", "onnx", "safetensors"),
+}
+_PACKED = {"bnb", "4bit", "8bit", "gptq", "awq", "int4", "int8", "fp8", "mxfp4", "nvfp4", "mlx"}
+_OTHER_SHAPE = {
+    *("vision", "vl", "omni", "audio", "speech", "ocr", "moe", "minitron", "pruned", "draft"),
+    *("eagle", "eagle3", "medusa", "speculator", "lora", "qlora", "adapter", "mamba", "embedding"),
+    *("reranker", "llava", "merge", "depth", "upscaled", "multimodal", "flash", "guided"),
+}
+"""With one of these words a model has other layers than the one that it is named after."""
+
+_OTHER_SIZE = {"nano", "tiny", "mini", "micro", "small", "medium", "large", "xlarge", "lite", "air"}
+"""So has it with one of these, where no number says the size."""
+
+
+@dataclass(frozen=True)
+class Meant:
+    """What a name was taken for.
+
+    Args:
+        id: The model of the catalogue.
+        alike: It has that model's shape: the entry names it, or the rest of the name says only how
+            it was tuned or stored.
+        assumed: What a reader must be told; None where nothing was assumed.
+        chat: Whether the name says that it was tuned for conversations; None if it says nothing.
+    """
+
+    id: str
+    entry: Entry
+    alike: bool
+    assumed: str | None
+    chat: bool | None
+
+
+def meant(name: str) -> Meant | None:
+    """The model of the catalogue that a hub id or a short name means, or None."""
+    known, how = _known(name)
+    entry = catalogue.find(known) if known else None
+    if known is None or entry is None:
+        return None
+    words = _words(name)
+    chat = True if _CHAT & set(words) else False if {"base", "pt"} & set(words) else None
+    return Meant(known, entry, how != "named after", _told(name, known, how), chat)
+
+
+def nearest(name: str) -> str | None:
+    """The known id that a reader may have meant: of the same family where there is one."""
+    ids = catalogue.known_ids()
+    words, size = _words(name), size_of(name)
+    family = [known for known in ids if _family(known) == _family(name)]
+    longest = max((_common(_words(known), words) for known in family), default=0)
+    family = [known for known in family if _common(_words(known), words) == longest]
+    sized = [known for known in family if size_of(known)]
+    if size and sized:
+        return min(sized, key=lambda known: (_apart(known, size), -_alike(known, name)))
+    best = max(family or ids, key=lambda known: _alike(known, name))
+    return best if _alike(best, name) >= (0.5 if family else 0.75) else None
+
+
+def size_of(name: str) -> float | None:
+    """The number of parameters that a name says, all experts counted as if they shared nothing."""
+    for word in _words(name):
+        if found := _SIZE.match(word):
+            return int(found[1] or 1) * float(found[2]) * (1e9 if found[3] == "b" else 1e6)
+    return None
+
+
+How = Literal["same", "alike", "named after"]
+
+
+def _known(name: str) -> tuple[str | None, How]:
+    index, words = _index(), _essential(_words(name))
+    spelled = name.lower()
+    if spelled in index.spelled:
+        return index.spelled[spelled], "same"
+    last = spelled.rsplit("/", 1)[-1]
+    if last in index.spelled:
+        return index.spelled[last], "same"
+    if found := index.words.get(words) or _one_shape(index.undated.get(_undated(words), ())):
+        return found, "alike"
+    if found := _mixture(words):
+        return found, "alike"
+    return _named_after(words), "named after"
+
+
+def _mixture(words: Words) -> str | None:
+    """A mixture of experts by its sizes alone, such as ``8x7B`` or ``30B-A3B``."""
+    sizes = tuple(word for word in words if _SIZE.match(word) or _ACTIVE.match(word))
+    if sizes != words or not any("x" in word or _ACTIVE.match(word) for word in words):
+        return None
+    return _one_shape(tuple(known for own, known in _index().words.items() if _holds(own, words)))
+
+
+def _named_after(words: Words) -> str | None:
+    """The known model whose words stand in the name, in their order; the most words decide."""
+    best: tuple[int, str] | None = None
+    for own, known in _index().words.items():
+        sized = any(_SIZE.match(word) for word in own)
+        found = _in_order(words, own) if sized else len(own) > 1 and _holds(words, own)
+        if not found or (best and best[0] >= len(own)):
+            continue
+        other = _OTHER_SHAPE if sized else _OTHER_SHAPE | _OTHER_SIZE
+        rest = [word for word in words if word not in own]
+        if not any(word in other or _SIZE.match(word) for word in rest):
+            best = (len(own), known)
+    return best[1] if best else None
+
+
+def _told(name: str, known: str, how: How) -> str | None:
+    words = set(_words(name))
+    if "gguf" in words:
+        return (
+            f"Planned as {known}: a GGUF file is for inference with llama.cpp and cannot be "
+            "trained. Name the model that it was made from."
+        )
+    if known.rsplit("/", 1)[-1].lower() == name.rsplit("/", 1)[-1].lower():
+        return None if known.lower() == name.lower() else f"Planned as {known}."
+    shares = "which it is named after" if how == "named after" else "whose shapes it shares"
+    told = f"Planned as {known}, {shares}; its context may differ."
+    if _PACKED & words:
+        told += " Its weights are stored quantised; the plan counts those of that model."
+    return told
+
+
+@dataclass(frozen=True)
+class _Index:
+    spelled: dict[str, str]
+    words: dict[Words, str]
+    undated: dict[Words, tuple[str, ...]]
+
+
+@lru_cache(maxsize=1)
+def _index() -> _Index:
+    spelled = {known.lower(): known for known in catalogue.known_ids()}
+    words: dict[Words, str] = {}
+    undated: dict[Words, tuple[str, ...]] = {}
+    for known, name in _names():
+        spelled.setdefault(name.lower(), known)
+        spelled.setdefault(name.lower().rsplit("/", 1)[-1], known)
+        essential = _essential(_words(name))
+        if catalogue.is_decoder(known):  # an encoder's "base" is its size
+            essential = tuple(word for word in essential if word != "base")
+        words.setdefault(essential, known)
+        key = _undated(essential)
+        undated[key] = (*undated.get(key, ()), known)
+    return _Index(spelled, words, undated)
+
+
+def _names() -> Iterable[tuple[str, str]]:
+    """Every id, and every other name of an entry, with the id."""
+    for known in catalogue.known_ids():
+        yield known, known
+        yield from ((known, name) for name in catalogue.also(known))
+
+
+def _words(name: str) -> Words:
+    found: list[str] = []
+    for word in re.split(r"[-_\s:]+", name.lower().rsplit("/", 1)[-1]):
+        glued = _GLUED.match(word)
+        found += [glued[2], glued[3]] if glued else [word] if word else []
+    return tuple(found)
+
+
+def _essential(words: Words) -> Words:
+    """The words that tell shapes apart."""
+    sized = any(_SIZE.match(word) for word in words)
+    dropped = {*_TUNED, *_STORED} | ({"base"} if sized else set())
+    kept = tuple(word for word in words if word not in dropped)
+    return kept or words
+
+
+def _undated(words: Words) -> Words:
+    return tuple(word for word in words if not _RELEASE.match(word))
+
+
+def _holds(words: Words, part: Words) -> bool:
+    return any(words[n : n + len(part)] == part for n in range(len(words) - len(part) + 1))
+
+
+def _in_order(words: Words, part: Words) -> bool:
+    """Whether the words follow each other, with nothing between them that holds a number."""
+    if part[0] not in words:
+        return False
+    place = words.index(part[0])
+    for word in part[1:]:
+        between = place + 1
+        while between < len(words) and words[between] != word:
+            if any(sign.isdigit() for sign in words[between]):
+                return False
+            between += 1
+        if between == len(words):
+            return False
+        place = between
+    return True
+
+
+def _common(one: Words, other: Words) -> int:
+    """How many words two names begin with alike."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )
+
+
+def _one_shape(ids: tuple[str, ...]) -> str | None:
+    """The first of some models if they have one shape."""
+    shapes = {str(sorted(catalogue.shape(known).items(), key=str)) for known in ids}
+    return ids[0] if len(shapes) == 1 else None
+
+
+def _family(name: str) -> str | None:
+    for word in _words(name):
+        for family in _families():
+            if word.startswith(family):
+                return family
+    return None
+
+
+@lru_cache(maxsize=1)
+def _families() -> tuple[str, ...]:
+    """First words of the known names, the longest first."""
+    first = {_words(known)[0] for known in catalogue.known_ids()} - {"all", "meta"}
+    return tuple(sorted((word for word in first if len(word) > 1), key=len, reverse=True))
+
+
+def _apart(known: str, size: float) -> float:
+    return round(abs(math.log((size_of(known) or size) / size)), 1)
+
+
+def _alike(known: str, name: str) -> float:
+    one, other = (text.lower().rsplit("/", 1)[-1] for text in (known, name))
+    return difflib.SequenceMatcher(None, one, other).ratio()
