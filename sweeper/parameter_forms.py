@@ -19,7 +19,7 @@ EXAMPLE = "Write a value, a list of choices, or {low: 1e-5, high: 1e-2, log: tru
 _ELSEWHERE = {
     "min": "low", "max": "high", "lower": "low", "upper": "high", "start": "low", "stop": "high",
     "value": "choices: [...]", "values": "choices", "categories": "choices", "q": "step",
-    "distribution": "log: true for a logarithmic scale", "type": "log: true for a logarithmic scale",
+    "distribution": "log: true for a logarithmic scale",
 }  # fmt: skip
 
 Where = Callable[[Path_], str]
@@ -122,19 +122,15 @@ def _wrong_choices(name: str, choices: list[Any], place: str) -> Iterator[Proble
         yield Problem(f"{name} has no choices", "", EXAMPLE, place)
     lists = name in MODULE_PARAMETERS
     for choice in choices:
-        names = isinstance(choice, list) and choice and all(isinstance(x, str) for x in choice)
-        if not (_scalar(choice) or (lists and names)):
+        if not (_scalar(choice) or (lists and _names(choice))):
             yield Problem(f"{name} = {choice!r} is no value", "", EXAMPLE, place)
     mixed = [choice for choice in choices if isinstance(choice, str) and choice in TARGETS]
-    if name == "target_modules" and mixed and len(mixed) < len(choices):
-        if not any(isinstance(choice, list) for choice in choices) and len(choices) > 1:
-            what = f"target_modules = {choices!r} holds names of layers and {mixed[0]!r}"
-            fix = f"Write {{choices: [[{_others(choices)}], {mixed[0]}]}} to choose between them."
-            yield Problem(what, "A list of names is one value.", fix, place)
-
-
-def _others(choices: list[Any]) -> str:
-    return ", ".join(str(choice) for choice in choices if choice not in TARGETS)
+    flat = not any(isinstance(choice, list) for choice in choices)
+    if name == "target_modules" and flat and 0 < len(mixed) < len(choices):
+        names = ", ".join(str(choice) for choice in choices if choice not in mixed)
+        what = f"target_modules = {choices!r} holds names of layers and {mixed[0]!r}"
+        fix = f"Write {{choices: [[{names}], {mixed[0]}]}} to choose between them."
+        yield Problem(what, "A list of names is one value.", fix, place)
 
 
 def _wrong_range(
@@ -179,6 +175,10 @@ def _contradictions(
     if item.get("log") and "step" in item:
         why = "Steps of one size do not fit a logarithmic scale."
         yield Problem(f"{name} has log and step", why, "List the choices.", where((*path, "step")))
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(x, str) for x in value)
 
 
 def _scalar(value: Any) -> bool:

@@ -294,7 +294,7 @@ class Spec(Artifact):
 
     def declared(self, strategy: str) -> dict[str, tuple[ParameterSpec, tuple[str, ...]]]:
         """What is declared for a strategy, by parameter, with its path; ``all`` included."""
-        found = {}
+        found: dict[str, tuple[ParameterSpec, tuple[str, ...]]] = {}
         for key in (EVERY_STRATEGY, strategy):
             for name, one in self.parameters.get(key, {}).items():
                 found[name] = (one, ("parameters", key, name))
