@@ -22,7 +22,7 @@ from sweeper.errors import UsageError
 from sweeper.plan import Precision
 from sweeper.spec import Scalar
 from sweeper.strategies.depth import layers_above
-from sweeper.strategies.saved_modules import in_float32, load_in_float32
+from sweeper.strategies.saved_modules import in_float32, load_in_float32, put_back
 
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Parameters = Mapping[str, Scalar]
@@ -198,6 +198,7 @@ class PeftStrategy(Strategy):
 
     def remove(self, adapted: nn.Module) -> nn.Module:
         assert isinstance(adapted, PeftModel)
+        put_back(adapted)
         base: nn.Module = adapted.unload()
         return _forget_peft(base)
 

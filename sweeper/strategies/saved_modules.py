@@ -67,3 +67,11 @@ def load_in_float32(adapted: Any, folder: Path) -> None:
     """Give the copies the weights that were saved; PEFT has rounded them to the base's dtype."""
     if in_float32(adapted):
         set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
+
+
+def put_back(adapted: nn.Module) -> None:
+    """Give the base its own modules again: PEFT's ``unload`` leaves the trained copies in it."""
+    for name, module in [*adapted.named_modules()]:
+        if isinstance(module, ModulesToSaveWrapper):
+            parent, _, last = name.rpartition(".")
+            setattr(adapted.get_submodule(parent), last, module.original_module)

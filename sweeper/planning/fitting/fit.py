@@ -280,8 +280,8 @@ def _largest_states(parameter: Parameter, heaviest: bool) -> str:
     """The default optimizer, or the one of the choices that holds and needs most."""
     choices = [str(parameter.default), *(map(str, parameter.choices or ()) if heaviest else ())]
     needs = {name: optimizer_cost(name, 4) for name in choices}
-    by_size = sorted(choices, key=lambda name: needs[name].states + needs[name].temporary)
-    return by_size[-1]
+    largest = max(choices, key=lambda name: needs[name].states + needs[name].temporary)
+    return str(largest)
 
 
 def _most_saved(parameter: Parameter, model: ModelFacts, heaviest: bool) -> tuple[str, ...]:
