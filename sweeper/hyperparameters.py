@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 from sweeper.spec import ClassWeight
 
 EPOCHS = "num_train_epochs"
 BATCH, TARGET_MODULES = "per_device_train_batch_size", "target_modules"
+MODULES_TO_SAVE, NO_MODULES = "modules_to_save", "none"
+OPTIMIZER, NEFTUNE = "optim", "neftune_noise_alpha"
 #: The choices of ``target_modules`` as PEFT names the layers.
 TARGETS: Mapping[str, tuple[str, ...] | str] = {
     "qv": ("q_proj", "v_proj"),
@@ -17,12 +20,33 @@ TARGETS: Mapping[str, tuple[str, ...] | str] = {
 
 
 def modules_of(choice: str) -> tuple[str, ...] | str:
-    """The layers that a choice of ``target_modules`` names: one of ``TARGETS``, or names.
+    """The layers that a choice of ``target_modules`` names: one of ``TARGETS``, names, a pattern.
 
     >>> modules_of("qv"), modules_of("key,value")
     (('q_proj', 'v_proj'), ('key', 'value'))
     """
+    if is_pattern(choice):
+        return choice
     return TARGETS.get(choice) or tuple(choice.split(","))
+
+
+def is_pattern(choice: str) -> bool:
+    """Whether it is a regular expression over whole names, as PEFT takes one, and no list.
+
+    >>> is_pattern(r".*\\.[qv]_proj"), is_pattern("self_attn.q_proj,v_proj")
+    (True, False)
+    """
+    return re.fullmatch(r"[\w.,\-]+", choice) is None
+
+
+def saved_modules(parameters: Mapping[str, object]) -> tuple[str, ...]:
+    """The modules of the base that train whole beside an adapter.
+
+    >>> saved_modules({"modules_to_save": "embed_tokens,lm_head"}), saved_modules({})
+    (('embed_tokens', 'lm_head'), ())
+    """
+    wanted = str(parameters.get(MODULES_TO_SAVE, NO_MODULES))
+    return () if wanted == NO_MODULES else tuple(wanted.split(","))
 
 
 REPLAY, KL, PATIENCE = "replay_share", "kl_weight", "early_stopping_patience"

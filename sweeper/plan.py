@@ -12,7 +12,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts
-from sweeper.spec import OwnTrial, Scalar
+from sweeper.spec import Declared, OwnTrial, Scalar
 
 Precision = Literal["fp32", "bf16-mixed", "bf16-pure"]
 
@@ -52,7 +52,8 @@ class Parameter(Record):
 
     ``low``/``high``/``choices`` are the best-practice range that the search starts in;
     ``allowed_*`` is the range it may widen to, and the one that Optuna is told. A parameter with
-    ``searched`` False has its default in every trial.
+    ``searched`` False has its default in every trial. One that the user declared has ``shipped``:
+    what the rule book would have given. Its range is the allowed one, too.
     """
 
     kind: Literal["float", "int", "categorical"]
@@ -70,6 +71,8 @@ class Parameter(Record):
     source: str
     why: str = ""
     searched: bool = True
+    step: float | None = Field(None, description="distance between two values of the range")
+    shipped: str = Field("", description="the rule book's range, where the user declared another")
 
 
 class MemoryEstimate(Record):
@@ -270,6 +273,9 @@ class Plan(Artifact):
     advice: tuple[Reason, ...] = Field((), description="what to do besides training")
     answers: tuple[Answer, ...] = ()
     own_trials: tuple[OwnTrial, ...] = ()
+    declared: Declared = Field(
+        default_factory=dict, description="parameters that the user declared"
+    )
     hints: tuple[Hint, ...] = Field((), description="of a warm start, one for each candidate")
     budget: Budget
     seed: int

@@ -5,9 +5,11 @@ Only types live here. Reading YAML with line numbers and near matches is ``sweep
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from sweeper.artifact import Artifact, Record
 
@@ -21,70 +23,83 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class ModelSpec(Record):
-    """One base model.
+    """One base model."""
 
-    ``id`` is a hub id, a local folder, ``packaged:NAME``, or a bare size such as ``7B`` (a size
-    can be planned for but not trained).
-    """
-
-    id: str = Field(min_length=1)
-    revision: str | None = None
-    trust_remote_code: bool = False
+    id: str = Field(
+        min_length=1,
+        description="a hub id, a local folder, packaged:NAME, or a size such as 7B (a size can be "
+        "planned for, not trained)",
+    )
+    revision: str | None = Field(None, description="a commit or tag of the hub")
+    trust_remote_code: bool = Field(False, description="run code that the model brings")
 
 
 class DataSpec(Record):
-    """Where the examples are, or how many there would be.
+    """Where the examples are, or how many there would be."""
 
-    ``path`` is a file, or a folder with official splits. ``columns`` maps a role of a row format
-    (``text``, ``label``, ``prompt``, ...) to the column that plays it. ``examples`` stands in for
-    a data set that is not at hand.
-    """
-
-    path: str | None = None
-    validation: str | None = None
-    test: str | None = None
+    path: str | None = Field(None, description="a file, or a folder with official splits")
+    validation: str | None = Field(None, description="a file with a validation split of its own")
+    test: str | None = Field(None, description="a file with a test split of its own")
     corpus: str | None = Field(None, description="domain task: text to continue pretraining on")
     corpus_rows: PositiveInt | None = Field(None, description="read so many documents of it only")
     general: str | None = Field(None, description="general data for replay and forgetting")
-    format: str = "auto"
-    columns: dict[str, str] = Field(default_factory=dict)
-    examples: PositiveInt | None = None
-    max_rows: PositiveInt | None = None
-    validation_fraction: Fraction = 0.15
-    test_fraction: Fraction = 0.15
-    split_seed: int = 0
+    format: str = Field("auto", description="format of the rows; auto recognises it")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="from a role of the format (text, label, prompt, ...) to the column that "
+        "plays it",
+    )
+    examples: PositiveInt | None = Field(
+        None, description="how many examples, for a plan without data"
+    )
+    max_rows: PositiveInt | None = Field(None, description="read at most so many rows")
+    validation_fraction: Fraction = Field(
+        0.15, description="share of the rows for validation, where no file is given"
+    )
+    test_fraction: Fraction = Field(
+        0.15, description="share of the rows for the test, where no file is given"
+    )
+    split_seed: int = Field(0, description="another number splits the rows otherwise")
 
 
 class HardwareSpec(Record):
-    """The machine, where it is stated and not detected. Memory is per GPU."""
+    """The machine, where it is stated and not detected."""
 
-    gpu: str | None = None
-    gpu_memory_gib: float | None = Field(None, gt=0)
-    gpus: PositiveInt | None = None
-    nodes: PositiveInt = 1
-    price_per_gpu_hour: float | None = Field(None, ge=0)
+    gpu: str | None = Field(None, description="plan for this GPU, such as RTX 4090")
+    gpu_memory_gib: float | None = Field(None, gt=0, description="memory of one GPU")
+    gpus: PositiveInt | None = Field(None, description="GPUs of one machine")
+    nodes: PositiveInt = Field(1, description="machines")
+    price_per_gpu_hour: float | None = Field(None, ge=0, description="in US dollars")
 
 
 class AimSpec(Record):
-    """What the result is for.
+    """What the result is for."""
 
-    Args:
-        strategies: Strategies to consider; all that are known if None.
-        budget: ``8gpuh``, ``30usd`` or ``2h``: what search, confirmation and suite may
-            use together.
-        tasks_on_one_base: How many tasks will share the base model (adapters can be swapped).
-        domain_distance: How far the data lies from the base model's pretraining, if the user
-            knows better than the measurement.
-        margin_points: Differences below this many points of the task's metric do not matter.
-        max_forgetting_points: Loss of general capability that the recommendation must respect.
-    """
-
-    strategies: tuple[str, ...] | None = None
-    budget: str | None = None
-    tasks_on_one_base: PositiveInt = 1
-    domain_distance: Literal["near", "far"] | None = None
-    margin_points: float = Field(1.0, ge=0)
-    max_forgetting_points: float | None = Field(None, ge=0)
+    strategies: tuple[str, ...] | None = Field(
+        None, description="strategies to consider; all that rules do not leave out if null"
+    )
+    budget: str | None = Field(
+        None,
+        description="8gpuh, 30usd or 2h: what search, confirmation and suite may use together",
+    )
+    tasks_on_one_base: PositiveInt = Field(
+        1, description="tasks that will share the base model, by swapping adapters"
+    )
+    domain_distance: Literal["near", "far"] | None = Field(
+        None,
+        description="how far the data lie from the base model's pretraining, if you know better "
+        "than the measurement",
+    )
+    margin_points: float = Field(
+        1.0,
+        ge=0,
+        description="differences below so many points of the task's metric do not matter",
+    )
+    max_forgetting_points: float | None = Field(
+        None,
+        ge=0,
+        description="loss of general capability that the recommendation must respect",
+    )
 
 
 ClassWeight = Literal["none", "balanced-sqrt", "balanced"]
@@ -93,11 +108,15 @@ ClassWeight = Literal["none", "balanced-sqrt", "balanced"]
 class TrainingSpec(Record):
     """Choices that hold for every trial; None leaves them to the plan."""
 
-    epochs: float | None = Field(None, gt=0)
-    max_length: PositiveInt | None = None
-    precision: Literal["fp32", "bf16-mixed", "bf16-pure"] | None = None
-    gradient_checkpointing: bool | None = None
-    system_prompt: str | None = None
+    epochs: float | None = Field(None, gt=0, description="passes over the data in a full trial")
+    max_length: PositiveInt | None = Field(None, description="tokens; longer texts are cut")
+    precision: Literal["fp32", "bf16-mixed", "bf16-pure"] | None = Field(
+        None, description="number format of weights and products"
+    )
+    gradient_checkpointing: bool | None = Field(
+        None, description="recompute activations: less memory, more time"
+    )
+    system_prompt: str | None = Field(None, description="for tasks that write text")
     replay_share: float | None = Field(
         None, ge=0, lt=1, description="share of general tokens in training; 0 for none"
     )
@@ -121,34 +140,40 @@ class TrainingSpec(Record):
 
 
 class EvaluationSpec(Record):
-    """What is measured besides losses, once the test split is open.
+    """What is measured besides losses, once the test split is open."""
 
-    Args:
-        generate_items: Test items that the base model and the finalists answer in writing; 0 for
-            none, None for 16 on a CPU and 256 on a GPU.
-        run_generated_code: Whether answers may be run against the items' tests.
-        code_samples: Sampled answers to each item for pass@k; one greedy answer if 1.
-        suite: Folder or YAML file of lm-eval tasks that the base and the finalists are scored by.
-    """
-
-    generate_items: Annotated[int, Field(ge=0)] | None = None
-    run_generated_code: bool = False
-    code_samples: PositiveInt = 1
-    suite: str | None = None
+    generate_items: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="test items that the base model and the finalists answer in writing; 0 for "
+        "none, null for 16 on a CPU and 256 on a GPU",
+    )
+    run_generated_code: bool = Field(
+        False, description="run answers against the items' tests (task code)"
+    )
+    code_samples: PositiveInt = Field(
+        1, description="sampled answers to each item for pass@k; one greedy answer if 1"
+    )
+    suite: str | None = Field(
+        None, description="folder or YAML file of lm-eval tasks for the base and the finalists"
+    )
 
 
 class SearchSpec(Record):
-    """How the study is run. ``trials`` is the study's total, over all its resumptions."""
+    """How the study is run."""
 
-    trials: PositiveInt = 20
-    timeout_seconds: float | None = Field(None, gt=0)
-    workers: PositiveInt = 1
-    executor: str = "local"
+    trials: PositiveInt = Field(20, description="the study's total, over all its resumptions")
+    timeout_seconds: float | None = Field(
+        None, gt=0, description="start no trial after so many seconds"
+    )
+    workers: PositiveInt = Field(1, description="processes that train")
+    executor: str = Field("local", description="local or ray")
     ray_address: str | None = Field(None, description="a Ray cluster, instead of this machine")
-    storage: str | None = None
-    seed: int = 0
-    sampler: str = "sweeper"
-    pruner: str = "sweeper"
+    storage: str | None = Field(
+        None, description="URL of an Optuna storage, instead of study.db in the run's folder"
+    )
+    seed: int = Field(0, description="of the search and of all trainings")
+    sampler: str = Field("sweeper", description="or optuna:NAME, or module:Class")
+    pruner: str = Field("sweeper", description="or optuna:NAME, or module:Class")
     target_loss: float | None = Field(
         None, gt=0, description="end the search at the first completed trial at or below this loss"
     )
@@ -158,36 +183,119 @@ class SearchSpec(Record):
     stop_when_settled: bool = Field(
         False, description="end it once the next trial would gain less than noise shows"
     )
-    confirmation_seeds: PositiveInt = 3
-    finalists: PositiveInt = 3
+    confirmation_seeds: PositiveInt = Field(
+        3, description="trainings of each finalist, the first one included"
+    )
+    finalists: PositiveInt = Field(3, description="best trials that are trained on further seeds")
 
 
 class OwnTrial(Record):
-    """A configuration of the user's own, to be beaten by the search.
+    """A configuration of the user's own, to be beaten by the search."""
 
-    ``model`` is the ``id`` of one of several models; the first that has the strategy if not given.
+    strategy: str = Field(description="of the configuration")
+    model: str | None = Field(
+        None,
+        description="the id of one of several models; the first that has the strategy if null",
+    )
+    parameters: dict[str, Scalar] = Field(
+        default_factory=dict, description="values by name; the plan's default for the others"
+    )
+
+
+#: Stands for every strategy that has the parameter.
+EVERY_STRATEGY = "all"
+#: Parameters whose value is a list of the model's modules, held as one string with commas.
+MODULE_PARAMETERS = ("target_modules", "modules_to_save")
+
+
+class ParameterSpec(Record):
+    """What the user declares of one parameter: choices, or a range.
+
+    One choice is a fixed value. What is None stays as the rule book has it.
     """
 
-    strategy: str
-    model: str | None = None
-    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    choices: tuple[Scalar, ...] | None = Field(
+        None, min_length=1, description="values to choose from; a single one fixes the parameter"
+    )
+    low: float | None = Field(None, description="lowest value")
+    high: float | None = Field(None, description="highest value")
+    log: bool | None = Field(None, description="search on a logarithmic scale")
+    step: float | None = Field(None, gt=0, description="distance between two values")
+    default: Scalar | None = Field(None, description="value of the strategy's first trial")
+
+
+Declared = dict[str, dict[str, ParameterSpec]]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where each value of a spec was given. Says nothing about what was asked for, so that two
+    specs from different files are equal.
+
+    Args:
+        of: From the path of a key to a text such as ``sweep.yaml:12 search.trials``.
+    """
+
+    of: Callable[[tuple[str | int, ...]], str] | None = field(default=None, compare=False)
+
+    def where(self, path: tuple[str | int, ...]) -> str:
+        """File, line and key of a value, or its flag; the key alone where no more is known."""
+        return self.of(path) if self.of else ".".join(str(part) for part in path)
 
 
 class Spec(Artifact):
     """Everything that a sweep was asked for. ``sweep.yaml`` has exactly these keys.
 
     Part of a run's identity: ``task``, ``models``, ``data``, ``aim.strategies``, ``training``,
-    ``search.seed``. ``evaluation`` and the rest of ``search`` may change between calls.
+    ``parameters``, ``search.seed``. ``evaluation`` and the rest of ``search`` may change between
+    calls.
     """
 
-    name: str | None = None
-    task: Task
-    models: tuple[ModelSpec, ...] = Field(min_length=1)
-    data: DataSpec = Field(default_factory=lambda: DataSpec())
-    hardware: HardwareSpec = Field(default_factory=lambda: HardwareSpec())
-    aim: AimSpec = Field(default_factory=lambda: AimSpec())
-    training: TrainingSpec = Field(default_factory=lambda: TrainingSpec())
-    search: SearchSpec = Field(default_factory=lambda: SearchSpec())
-    evaluation: EvaluationSpec = Field(default_factory=lambda: EvaluationSpec())
+    schema_version: int = Field(1, description="version of these keys")
+    name: str | None = Field(None, description="the run's folder, runs/NAME")
+    task: Task = Field(description="what the model is to learn")
+    models: tuple[ModelSpec, ...] = Field(
+        min_length=1, description="one base model, or several that compete"
+    )
+    data: DataSpec = Field(default_factory=lambda: DataSpec(), description="the examples")
+    hardware: HardwareSpec = Field(
+        default_factory=lambda: HardwareSpec(), description="the machine; detected if left out"
+    )
+    aim: AimSpec = Field(default_factory=lambda: AimSpec(), description="what the result is for")
+    training: TrainingSpec = Field(
+        default_factory=lambda: TrainingSpec(), description="choices that hold for every trial"
+    )
+    parameters: Declared = Field(
+        default_factory=dict,
+        description="hyperparameters by strategy, or for all: a value, a list of choices, or "
+        "{low, high, log, step, default}",
+    )
+    search: SearchSpec = Field(
+        default_factory=lambda: SearchSpec(), description="how the study is run"
+    )
+    evaluation: EvaluationSpec = Field(
+        default_factory=lambda: EvaluationSpec(),
+        description="what is measured besides losses, once the test split is open",
+    )
     trials: tuple[OwnTrial, ...] = Field((), description="own configurations to beat")
     rules: tuple[str, ...] = Field((), description="folders with rules that add or override")
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    @property
+    def places(self) -> Places:
+        """Where its values were given."""
+        return self._places
+
+    def given_at(self, places: Places) -> Spec:
+        """The same spec, which knows where its values were given."""
+        same = self.model_copy()
+        same._places = places
+        return same
+
+    def declared(self, strategy: str) -> dict[str, tuple[ParameterSpec, tuple[str, ...]]]:
+        """What is declared for a strategy, by parameter, with its path; ``all`` included."""
+        found: dict[str, tuple[ParameterSpec, tuple[str, ...]]] = {}
+        for key in (EVERY_STRATEGY, strategy):
+            for name, one in self.parameters.get(key, {}).items():
+                found[name] = (one, ("parameters", key, name))
+        return found

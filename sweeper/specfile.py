@@ -7,7 +7,7 @@ valid name. Knows nothing of models, data or machines.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,11 +18,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from sweeper.declared.files import known_strategies
-from sweeper.errors import Problem, SpecError, near_match
+from sweeper.errors import Problem, SpecError, UsageError, near_match
+from sweeper.parameter_forms import forms_schema, shortened, spelled_out
 from sweeper.redaction import without_password
-from sweeper.spec import TASKS, Spec
+from sweeper.spec import EVERY_STRATEGY, TASKS, Places, Spec
 from sweeper.yaml_models import problem_of
-from sweeper.yamlfile import Document, Path_, read
+from sweeper.yamlfile import Document, Path_, parse, read
 
 # The flag of every key that has one, so that a bad flag is named as it was typed.
 FLAGS: dict[Path_, str] = {
@@ -102,8 +103,11 @@ def resolve(flags: Mapping[Path_, Any], file: Path | None = None) -> Spec:
         raise SpecError([problem])
     data = _spell_out(dict(data), document, problems)
     for path, value in flags.items():
-        _put(data, path, value)
+        _put(data, path, value.value if isinstance(value, Setting) else value)
     problems += _missing(data, document, from_file=file is not None)
+    places = _Places(document, flags)
+    if "parameters" in data:
+        data["parameters"] = spelled_out(data["parameters"], places.where, problems)
     spec: Spec | None = None
     try:
         spec = Spec.model_validate(data)
@@ -114,7 +118,82 @@ def resolve(flags: Mapping[Path_, Any], file: Path | None = None) -> Spec:
         problems += _out_of_place(spec, document, flags)
     if problems or spec is None:
         raise SpecError(_once(problems))
-    return spec
+    return spec.given_at(Places(places.where))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value given by ``--set``.
+
+    Args:
+        flag: As it was typed, up to the value: ``--set lora.r``.
+        value: As YAML reads it.
+    """
+
+    flag: str
+    value: Any
+
+
+def settings(items: Sequence[str]) -> dict[Path_, Setting]:
+    """``PATH=VALUE`` items by the path of their key in ``sweep.yaml``.
+
+    A path begins with a key of ``sweep.yaml``, or with the name of a strategy, whose parameters it
+    sets; the name of a key that only one section has is enough. A value is YAML.
+
+    Raises:
+        SpecError: An item has no value, no such key, or a key that an earlier one has.
+    """
+    found: dict[Path_, Setting] = {}
+    problems: list[Problem] = []
+    for item in items:
+        name, equals, text = item.partition("=")
+        name, flag = name.strip(), f"--set {name.strip()}"
+        if not equals or not name or not text.strip():
+            fix = "Write PATH=VALUE, for example --set lora.r=16."
+            problems.append(Problem(f"{item!r} sets nothing", fix=fix, where="--set"))
+            continue
+        try:
+            document = parse(text, flag)
+        except UsageError as error:
+            problems += error.problems
+            continue
+        problems += document.problems
+        parts = tuple(int(part) if part.isdigit() else part for part in name.split("."))
+        path = _path_of(parts)
+        if path is None:
+            fix = near_match(name, _settable())
+            problems.append(Problem(f"there is no key {name!r}", fix=fix, where="--set"))
+        elif path in found and found[path].value != document.data:
+            problems.append(Problem("given twice", "Its values differ.", "", flag))
+        else:
+            found[path] = Setting(flag, document.data)
+    if problems:
+        raise SpecError(problems)
+    return found
+
+
+def _path_of(parts: Path_) -> Path_ | None:
+    """The whole path of a key that is named in short."""
+    first = parts[0]
+    if first == "model":
+        return ("models", 0, *(parts[1:] or ("id",)))
+    if first in Spec.model_fields and first not in ("data", "schema_version"):
+        return parts
+    if first == "data":
+        return parts if len(parts) > 1 else ("data", "path")
+    if first in (EVERY_STRATEGY, *known_strategies()) and len(parts) > 1:
+        return ("parameters", *parts)
+    inside = [section for section in _SECTIONS if first in _keys((section,))]
+    return (inside[0], *parts) if len(inside) == 1 else None
+
+
+_SECTIONS = ("data", "hardware", "aim", "training", "search", "evaluation")
+
+
+def _settable() -> list[str]:
+    sections = [f"{section}.{key}" for section in _SECTIONS for key in _keys((section,))]
+    alone = [key for section in _SECTIONS for key in _keys((section,))]
+    return [*_keys(()), *sections, *alone]
 
 
 def to_yaml(spec: Spec) -> str:
@@ -126,6 +205,7 @@ def to_yaml(spec: Spec) -> str:
     fields = spec.model_dump(mode="json")
     if spec.search.storage:
         fields["search"]["storage"] = without_password(spec.search.storage)
+    fields["parameters"] = shortened(spec.parameters)
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
@@ -164,7 +244,7 @@ def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
             target[part] = [] if isinstance(following, int) else {}
         target = target[part]
     last = path[-1]
-    if isinstance(value, dict) and isinstance(target.get(last), dict):
+    if path == ("data", "columns") and isinstance(target.get(last), dict):
         value = {**target[last], **value}
     target[last] = value
 
@@ -213,6 +293,9 @@ class _Places:
 def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
     for end in range(len(loc), 0, -1):
         if loc[:end] in flags:
+            given = flags[loc[:end]]
+            if isinstance(given, Setting):
+                return ".".join((given.flag, *(str(part) for part in loc[end:])))
             return FLAGS.get(loc[:end], ".".join(str(part) for part in loc[:end]))
     return document.where(loc)
 
@@ -248,16 +331,23 @@ def _unknown_strategies(
             for i, trial in enumerate(data["trials"])
             if isinstance(trial, dict) and "strategy" in trial
         ]
+    if isinstance(data.get("parameters"), dict):
+        keys = [key for key in data["parameters"] if key != EVERY_STRATEGY]
+        named += [(("parameters", key), key) for key in keys]
     known = known_strategies()
     return [
         Problem(
             f"there is no strategy {name!r}",
-            fix=near_match(str(name), known),
+            fix=near_match(str(name), (*known, *_also(path))),
             where=_where(path, document, flags),
         )
         for path, name in named
         if name not in known
     ]
+
+
+def _also(path: Path_) -> tuple[str, ...]:
+    return (EVERY_STRATEGY,) if path[0] == "parameters" else ()
 
 
 def _out_of_place(spec: Spec, document: Document, flags: Mapping[Path_, Any]) -> list[Problem]:
@@ -300,18 +390,33 @@ def _once(problems: list[Problem]) -> list[Problem]:
     return sorted((p for p in dict.fromkeys(problems) if p.what), key=line)
 
 
+def _of_strategy(name: str) -> str:
+    every = name == EVERY_STRATEGY
+    return "of every strategy that has them" if every else f"of the strategy {name}"
+
+
 def json_schema() -> dict[str, Any]:
     """JSON Schema of ``sweep.yaml``, short forms included, for editors to complete and check."""
     schema = Spec.model_json_schema()
     properties = schema["properties"]
     model = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/ModelSpec"}]}
-    properties["model"] = model
-    properties["models"] = {"type": "array", "minItems": 1, "items": model}
-    properties["data"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/DataSpec"}]}
+    properties["model"] = {**model, "description": "the base model"}
+    properties["models"] |= {"items": model}
+    data = [{"type": "string"}, {"$ref": "#/$defs/DataSpec"}]
+    properties["data"] = {"anyOf": data, "description": properties["data"]["description"]}
     schema["required"] = ["task"]
     schema["anyOf"] = [{"required": ["model"]}, {"required": ["models"]}]
-    strategies = {"type": "string", "enum": list(known_strategies())}
-    schema["$defs"]["OwnTrial"]["properties"]["strategy"] = strategies
+    trial = schema["$defs"]["OwnTrial"]["properties"]
+    trial["strategy"] |= {"enum": list(known_strategies())}
+    form = forms_schema(schema["$defs"].pop("ParameterSpec"))
+    of_one = {"type": "object", "additionalProperties": form, "minProperties": 1}
+    properties["parameters"] |= {
+        "additionalProperties": False,
+        "properties": {
+            name: {**of_one, "description": _of_strategy(name)}
+            for name in (EVERY_STRATEGY, *known_strategies())
+        },
+    }
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "sweep.yaml"
     return schema

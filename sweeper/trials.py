@@ -84,6 +84,7 @@ class TrialConfig(Artifact):
             self.optimizer,
             self.parameters.get("r"),
             self.parameters.get("target_modules"),
+            self.parameters.get("modules_to_save"),
             bool(self.parameters.get("kl_weight")),
         )
         return " ".join(str(part) for part in parts)

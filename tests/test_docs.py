@@ -11,7 +11,9 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from sweeper import __version__, spec
+from sweeper.artifact import Record
 from sweeper.cli.main import app
+from sweeper.planning.rulebook.rules import rule_book
 from sweeper.specfile import known_strategies, resolve
 
 ROOT = Path(__file__).parents[1]
@@ -53,10 +55,15 @@ def test_the_example_of_sweep_yaml_has_every_key_and_is_planned(example):
     sections = [
         one
         for one in vars(spec).values()
-        if isinstance(one, type) and one.__module__ == spec.__name__
+        if isinstance(one, type) and issubclass(one, Record) and one.__module__ == spec.__name__
     ]
     keys = {key for section in sections for key in section.model_fields} - {"schema_version"}
-    assert keys == set(re.findall(r"^[\s#-]*(\w+):", example.read_text(), re.MULTILINE))
+    pattern = r"(?:^[\s#-]*|[{,] *)([a-z_]+):"
+    named = set(re.findall(pattern, example.read_text(), re.MULTILINE))
+    strategies = rule_book().strategies
+    values = {name for one in strategies.values() for name in one.parameters}
+    assert keys <= named
+    assert named - keys <= {*values, *strategies, "all", "text", "label"}
     done = CliRunner().invoke(app, ["plan", str(example)])
     assert done.exit_code == 0, done.output
     assert "rows.jsonl: 60 examples" in done.output

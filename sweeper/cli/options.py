@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_origin
 import typer
 
 from sweeper.errors import Problem, SpecError
-from sweeper.specfile import FLAGS
+from sweeper.specfile import FLAGS, settings
 from sweeper.yamlfile import Path_
 
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -229,6 +229,42 @@ _RUN_FLAGS = (
 )
 
 
+_SET = inspect.Parameter(
+    "settings",
+    inspect.Parameter.KEYWORD_ONLY,
+    annotation=Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any key of sweep.yaml, or a parameter of a strategy: lora.r=16, all.optim=sgd, "
+            "'lora.learning_rate={low: 1e-5, high: 1e-3, log: true}', max_length=256.",
+            metavar="PATH=VALUE",
+            rich_help_panel=_AIM,
+        ),
+    ],
+    default=None,
+)
+
+
+def _with_settings(given: dict[Path_, Any], items: list[str]) -> dict[Path_, Any]:
+    """The flags with what ``--set`` gives.
+
+    Raises:
+        SpecError: A key has one value by a flag and another by ``--set``.
+    """
+    found = settings(items)
+    problems = [
+        Problem(
+            f"{FLAGS[path]} says {given[path]!r}", "One of them would be ignored.", "", one.flag
+        )
+        for path, one in found.items()
+        if path in given and given[path] != one.value
+    ]
+    if problems:
+        raise SpecError(problems)
+    return given | found
+
+
 def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command every flag of the spec; it gets those that were set as ``flags``.
 
@@ -243,14 +279,14 @@ def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable
             if problems := [p for flag, value in typed.items() for p in flag.repeated(value)]:
                 raise SpecError(problems)
             given = {flag.path: flag.read(value) for flag, value in typed.items()}
-            command(flags=given, **values)
+            command(flags=_with_settings(given, values.pop(_SET.name) or []), **values)
 
         own = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in inspect.signature(command, eval_str=True).parameters.values()
             if parameter.name != "flags"
         ]
-        parameters = [*own, *(flag.parameter() for flag in declared)]
+        parameters = [*own, _SET, *(flag.parameter() for flag in declared)]
         wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in parameters}

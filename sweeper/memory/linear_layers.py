@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from sweeper.facts.models.families import LLAMA_NAMES, Names, Role, family_like
+from sweeper.facts.models.families import FAMILIES, LLAMA_NAMES, Names, Role, family_like
 from sweeper.facts.record import ModelFacts
+from sweeper.hyperparameters import is_pattern, modules_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +148,16 @@ def targeted(
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
     ``projection``, ``gate``, ``up``, ``down``. Names of another family's layout are understood by
-    their role.
+    their role. A single string may be a pattern over whole names.
 
     Args:
         experts: As for ``linears``.
     """
     available = linears(model, experts)
+    if isinstance(target_modules, str) and is_pattern(target_modules):
+        return matching(model, target_modules, experts)
     wanted = (target_modules,) if isinstance(target_modules, str) else target_modules
+    wanted = tuple(word.rpartition(".")[2] for word in wanted)
     if "all-linear" in wanted:
         return available
     by_name = {name: role for role, name in (*LLAMA_NAMES.items(), *_MIXTRAL.items())} | {
@@ -168,3 +173,102 @@ def targeted(
     fused = {"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up", "up": "gate_up"}
     roles |= {fused[role] for role in roles if role in fused}
     return tuple(linear for linear in available if linear.name in names or linear.role in roles)
+
+
+#: Where models keep their blocks, and in a block the parts that linear layers belong to.
+_BLOCKS = (
+    "model.layers", "layers", "encoder.layer", "transformer.h", "h", "gpt_neox.layers",
+    "model.decoder.layers", "decoder.layers", "transformer.layer", "transformer.blocks", "blocks",
+)  # fmt: skip
+_PARTS: Mapping[bool, tuple[str, ...]] = {
+    True: ("self_attn.", "attention.self.", "attention.output.", "attn.", "attention.",
+           "self_attention.", ""),
+    False: ("mlp.", "intermediate.", "output.", "feed_forward.", "ffn.", ""),
+}  # fmt: skip
+
+
+def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[Linear, ...]:
+    """The linear layers whose whole name a regular expression matches, as far as names are known.
+
+    A kind of layer that the pattern names, and of which no usual whole name matches, counts in all
+    blocks: memory is then too high rather than too low.
+    """
+    found = []
+    for linear in linears(model, experts):
+        blocks = sum(
+            any(re.fullmatch(pattern, name) for name in _whole_names(linear, block))
+            for block in range(model.layers)
+        )
+        if not blocks and re.search(rf"(?<!\w){re.escape(linear.name)}(?!\w)", pattern):
+            blocks = model.layers
+        if blocks:
+            found.append(replace(linear, count=max(1, linear.count * blocks // model.layers)))
+    return tuple(found)
+
+
+def _whole_names(linear: Linear, block: int) -> Iterable[str]:
+    for part in _PARTS[linear.role in _GENERIC["attention"]]:
+        for blocks in _BLOCKS:
+            yield f"{blocks}.{block}.{part}{linear.name}"
+
+
+def names_known(model: ModelFacts) -> bool:
+    """Whether the modules' names are those of a family, not guessed from the nearest one."""
+    return model.model_type in FAMILIES
+
+
+def layer_names_of(model: ModelFacts) -> tuple[str, ...]:
+    """What the model calls the linear layers of its blocks."""
+    return tuple(dict.fromkeys(linear.name for linear in linears(model)))
+
+
+def lacking_targets(model: ModelFacts, choice: str) -> tuple[str, ...]:
+    """Of a choice of ``target_modules``, the names that the model has no linear layer for."""
+    wanted = modules_of(choice)
+    if is_pattern(choice):
+        return () if matching(model, choice) else (choice,)
+    if choice in _CHOICES or not names_known(model):
+        return ()
+    known = layer_names_of(model)
+    return tuple(name for name in wanted if name.rpartition(".")[2] not in known)
+
+
+_CHOICES = ("qv", "qkvo", "all-linear")
+#: What families call the table of token embeddings, where it is neither ``embed_tokens`` of a
+#: decoder nor ``word_embeddings`` of an encoder.
+_EMBEDDINGS = {
+    "gpt2": "wte", "gpt_bigcode": "wte", "gptj": "wte", "codegen": "wte", "mpt": "wte",
+    "gpt_neox": "embed_in", "falcon": "word_embeddings", "bloom": "word_embeddings",
+    "modernbert": "tok_embeddings", "eurobert": "embed_tokens", "t5": "shared",
+}  # fmt: skip
+
+
+def savable_modules(model: ModelFacts, new_head: bool) -> dict[str, int]:
+    """Modules of the base that may train whole, by name, and the weights of all of that name.
+
+    Args:
+        new_head: The model is used without its output layer.
+    """
+    table = model.vocabulary_size * model.hidden_size
+    usual = "word_embeddings" if model.kind == "encoder" else "embed_tokens"
+    found = {_EMBEDDINGS.get(model.model_type, usual): table}
+    if model.kind != "encoder" and not new_head:
+        found["embed_out" if model.model_type == "gpt_neox" else "lm_head"] = table
+    for linear in linears(model):
+        found[linear.name] = found.get(linear.name, 0) + linear.parameters
+    return found
+
+
+def saved_parameters(model: ModelFacts, names: Iterable[str], new_head: bool) -> int:
+    """Weights of the modules that train whole; tied embeddings and output layer count once.
+
+    A name that is not known counts as a table of embeddings, the largest module there is.
+    """
+    known = savable_modules(model, new_head)
+    table = model.vocabulary_size * model.hidden_size
+    wanted = {name.rpartition(".")[2] for name in names}
+    sizes = [known.get(name, table) for name in wanted]
+    tables = sizes.count(table)
+    if model.tied_embeddings and tables > 1:
+        return sum(sizes) - (tables - 1) * table
+    return sum(sizes)

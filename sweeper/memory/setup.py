@@ -59,6 +59,7 @@ class Setup:
         releases_gradients: The optimizer steps inside the backward pass, a tensor at a time.
         target_modules: PEFT's names, words for a role, or ``all-linear``.
         placement: Bottlenecks after both sublayers of a block, or after the second one.
+        modules_to_save: Modules of the base that train whole beside an adapter, in copies.
         parameters: Further parameters that the number of trained parameters depends on.
         trainable: Trained parameters where the strategy does not tell.
         classes: Above 0, a classification head stands in for the vocabulary.
@@ -99,6 +100,7 @@ class Setup:
     encoder_hidden_size: int | None = None
     reduction_factor: int = 16
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
+    modules_to_save: tuple[str, ...] = ()
     parameters: tuple[tuple[str, Scalar], ...] = ()
     trainable: int | None = None
     classes: int = 0

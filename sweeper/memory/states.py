@@ -12,6 +12,7 @@ from sweeper.memory.linear_layers import (
     embedding_parameters,
     expert_parameters,
     linears,
+    saved_parameters,
     targeted,
 )
 from sweeper.memory.setup import Setup
@@ -120,7 +121,8 @@ def trainable_parameters(model: ModelFacts, setup: Setup) -> int:
     if setup.traits.trains_base:
         return model.parameters
     head = (model.hidden_size + 1) * setup.classes
-    return counted_parameters(setup.traits.trained, model, setup) + head
+    saved = saved_parameters(model, setup.modules_to_save, setup.classes > 0)
+    return counted_parameters(setup.traits.trained, model, setup) + saved + head
 
 
 def frozen_parameters(model: ModelFacts, setup: Setup) -> int:

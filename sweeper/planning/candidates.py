@@ -14,6 +14,7 @@ from sweeper.planning.budget.epochs import with_epochs
 from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.costs.setups import FSDP
+from sweeper.planning.declared_parameters import with_declared
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, TrialTokens, fit
 from sweeper.planning.fitting.fitted_parameters import (
@@ -87,9 +88,10 @@ def candidate_or_rejected(
         remedy = f"name it with --strategies to let it compete ({name})"
         return _rejected(base, name, fill(out.why, base.values), out.id, out.source, remedy)
     parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec.training)
+    parameters = with_declared(rated, parameters, spec, base.values)
     room = base.model.context_length - base.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
-    if prompt is not None and prompt.low is not None and prompt.low > room:
+    if prompt is not None and _least(prompt) > room:
         why = (
             f"texts of {base.cap.tokens} tokens leave room for {room} virtual ones in a context "
             f"of {base.model.context_length}"
@@ -112,6 +114,13 @@ def candidate_or_rejected(
     parameters = without_shards(parameters, found.setup)
     candidate = _candidate(base, rated, parameters, found)
     return with_first_stage(candidate, facts, base.model, found.setup)
+
+
+def _least(prompt: Parameter) -> float:
+    """The fewest virtual tokens that the plan has to find room for: all that were declared."""
+    if prompt.shipped:
+        return max(float(value) for value in prompt.choices or (prompt.high or 0,))
+    return prompt.low or 0
 
 
 def _rejected(

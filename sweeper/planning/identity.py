@@ -38,7 +38,7 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
     fractions = [spec.data.validation_fraction, spec.data.test_fraction, spec.data.split_seed]
     # A corpus of which facts are known counts by its text, any other one by its name.
     corpus = data.corpus.sha256 if data.corpus is not None else spec.data.corpus
-    space = {
+    space: dict[str, Any] = {
         "strategies": aim.strategies,
         "tasks_on_one_base": aim.tasks_on_one_base,
         "domain_distance": aim.domain_distance,
@@ -52,6 +52,8 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
     names = ("replay_share", "kl_weight", "class_weight", "stop_overfitting")
     chosen = {name: getattr(training, name) for name in names}
     space |= {name: value for name, value in chosen.items() if value is not None}
+    if spec.parameters:
+        space["parameters"] = spec.model_dump(mode="json", include={"parameters"})
     written = facts.task == "classification" and training.classes_by == "generate"
     # Between base models the loss of a text is counted in bytes.
     unit = ["bits per byte"] if len(facts.models) > 1 and facts.task != "classification" else []

@@ -7,24 +7,40 @@ from collections.abc import Sequence
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plan import Candidate, Parameter, Rejected
-from sweeper.spec import OwnTrial, Scalar
+from sweeper.planning.declared_parameters import value_problems
+from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
+from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.spec import OwnTrial, Scalar, Spec
+
+_Declared = NumberParameter | ChoiceParameter
 
 
 def checked_own_trials(
-    trials: Sequence[OwnTrial], candidates: Sequence[Candidate], rejected: Sequence[Rejected]
+    book: RuleBook,
+    spec: Spec,
+    candidates: Sequence[Candidate],
+    rejected: Sequence[Rejected],
+    epochs: float,
 ) -> tuple[OwnTrial, ...]:
     """The own configurations, each value written as the plan writes it (2 epochs as 2.0).
 
     Every one must name a competing strategy and parameters that it has. A number outside of the
     allowed range is accepted.
 
+    Args:
+        book: The rule book.
+        spec: The request, which knows where each value was given.
+        candidates: Of the plan.
+        rejected: Of the plan.
+        epochs: The study's full budget.
+
     Raises:
         SpecError: With all problems of all configurations.
     """
     problems: list[Problem] = []
     checked: list[OwnTrial] = []
-    for index, trial in enumerate(trials):
-        where = f"trials.{index}"
+    for index, trial in enumerate(spec.trials):
+        where = spec.places.where(("trials", index))
         models = sorted({c.model for c in candidates})
         if trial.model not in (None, *models):
             fix = near_match(str(trial.model), models)
@@ -40,7 +56,12 @@ def checked_own_trials(
             continue
         wrong: list[Problem] = []
         for name, value in trial.parameters.items():
-            wrong += _problems(candidate, name, value, f"{where}.parameters.{name}")
+            place = spec.places.where(("trials", index, "parameters", name))
+            found = _problems(candidate, name, value, place, epochs)
+            if not found:
+                declared = book.strategies[trial.strategy].parameters[name]
+                found = _never(declared, name, value, place)
+            wrong += found
         problems += wrong
         if not wrong:
             values = {
@@ -76,7 +97,19 @@ def _names(trial: OwnTrial, rejected: Rejected) -> bool:
     return trial.strategy == rejected.strategy and trial.model in (None, rejected.model)
 
 
-def _problems(candidate: Candidate, name: str, value: Scalar, where: str) -> list[Problem]:
+def _never(declared: _Declared, name: str, value: Scalar, where: str) -> list[Problem]:
+    """Why no training takes this value, whatever the plan says."""
+    if declared.fitted:
+        why = "Every value is tried within one trial, and validation chooses."
+        return [Problem(f"{name} cannot be set", why, "Remove it.", where)]
+    if declared.kind == "categorical":  # the plan knows its choices
+        return []
+    return list(value_problems(declared, name, value, where))
+
+
+def _problems(
+    candidate: Candidate, name: str, value: Scalar, where: str, epochs: float
+) -> list[Problem]:
     parameter = candidate.parameters.get(name)
     if parameter is None:
         what = f"{candidate.strategy} has no parameter {name!r}"
@@ -84,8 +117,8 @@ def _problems(candidate: Candidate, name: str, value: Scalar, where: str) -> lis
     if parameter.kind == "categorical":
         return _choice(parameter, name, value, where)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and name == EPOCHS and float(value) > float(parameter.default):
-        what = f"{name} = {value!r} is more than the full budget of {parameter.default:g}"
+    if number and name == EPOCHS and float(value) > epochs:
+        what = f"{name} = {value!r} is more than the full budget of {epochs:g}"
         fix = f"Ask for --epochs {value:g}, which every trial may then have."
         return [Problem(what, "All trials of a study share one full budget.", fix, where)]
     if not number or (parameter.log and float(value) <= 0):

@@ -22,6 +22,11 @@ from sweeper.planning.candidates import (
     rated_model,
     validation_rows,
 )
+from sweeper.planning.declared_parameters import (
+    check_declared,
+    declared_epochs,
+    declared_warnings,
+)
 from sweeper.planning.identity import identity
 from sweeper.planning.own_trials import checked_own_trials
 from sweeper.planning.rulebook.apply_rules import fired, notes
@@ -47,9 +52,10 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     """``make_plan`` with a given rule book."""
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
+    check_declared(book, spec, facts, {base.model.id: base.values for base in bases})
     epochs = _epochs(spec, bases[0])
     candidates, rejected = _ranked(book, spec, facts, bases, epochs)
-    own_trials = checked_own_trials(spec.trials, candidates, rejected)
+    own_trials = checked_own_trials(book, spec, candidates, rejected, epochs)
     lead = candidates[0]
     base = next(base for base in bases if base.model.id == lead.model)
     rules = fired(book, base.values)
@@ -70,10 +76,15 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         recommended=lead.strategy,
         candidates=tuple(candidates),
         rejected=tuple(rejected),
-        warnings=(*notes(rules, base.values, "warning"), *_cut(base.cap)),
+        warnings=(
+            *notes(rules, base.values, "warning"),
+            *_cut(base.cap),
+            *declared_warnings(book, spec, candidates, rejected),
+        ),
         advice=notes(rules, base.values, "advice"),
         answers=answers(rules, base.values, facts, candidates, rejected),
         own_trials=own_trials,
+        declared=spec.parameters,
         budget=make_budget(spec, facts, costs, course, full_tokens),
         seed=spec.search.seed,
         identity=identity(spec, facts),
@@ -107,9 +118,11 @@ def _ranked(
 
 
 def _epochs(spec: Spec, base: RatedModel) -> float:
-    """One full budget for the whole study: the user's, else that of the best-scored strategy."""
+    """One full budget for the study: the user's, else that of the best-scored strategy."""
     if spec.training.epochs is not None:
         return spec.training.epochs
+    if (declared := declared_epochs(spec)) is not None:
+        return declared
     ranked = sorted(base.strategies.values(), key=lambda s: -s.score)
     for rated in ranked:
         parameter = rated.parameters.get("num_train_epochs")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sweeper.hyperparameters import EPOCHS
+from sweeper.hyperparameters import EPOCHS, OPTIMIZER
 from sweeper.plan import Candidate, Plan
 from sweeper.search.problem import rungs_of
 from sweeper.spec import Scalar
@@ -53,7 +53,7 @@ def configure(
         gradient_checkpointing=candidate.gradient_checkpointing,
         precision=candidate.precision,
         sequence_length=candidate.sequence_length,
-        optimizer=candidate.optimizer,
+        optimizer=str(parameters.get(OPTIMIZER, candidate.optimizer)),
         quantization=candidate.quantization,
         gpus=candidate.gpus_per_trial,
         # The plan takes several GPUs for a trial only where one does not hold the model.

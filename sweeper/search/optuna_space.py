@@ -93,9 +93,11 @@ def distribution(parameter: Parameter, extra: list[Scalar] | None = None) -> Bas
     bounds = (parameter.allowed_low, parameter.low, parameter.allowed_high, parameter.high)
     numbers += [bound for bound in bounds if bound is not None]
     low, high = min(numbers), max(numbers)
+    # Own values may lie between two steps.
+    step = parameter.step if not extra else None
     if parameter.kind == "int":
-        return IntDistribution(int(low), int(high), log=parameter.log)
-    return FloatDistribution(low, high, log=parameter.log)
+        return IntDistribution(int(low), int(high), log=parameter.log, step=int(step or 1))
+    return FloatDistribution(low, high, log=parameter.log, step=step)
 
 
 def holds(parameter: Parameter, chosen: Mapping[str, Scalar]) -> bool:
@@ -134,9 +136,9 @@ def suggest(
 
 def _ask(trial: BaseTrial, name: str, known: BaseDistribution) -> Scalar:
     if isinstance(known, FloatDistribution):
-        return trial.suggest_float(name, known.low, known.high, log=known.log)
+        return trial.suggest_float(name, known.low, known.high, log=known.log, step=known.step)
     if isinstance(known, IntDistribution):
-        return trial.suggest_int(name, known.low, known.high, log=known.log)
+        return trial.suggest_int(name, known.low, known.high, log=known.log, step=known.step)
     choices = cast(CategoricalDistribution, known).choices
     return cast(Scalar, trial.suggest_categorical(name, choices))
 

@@ -12,13 +12,14 @@ from torch import nn
 
 from sweeper.strategies.base import Parameters, PeftStrategy, Setting
 from sweeper.strategies.bottleneck import BottleneckConfig
+from sweeper.strategies.saved_modules import modules_to_save
 
 
 class Adapter(PeftStrategy):
     """Trains ``places x layers`` bottlenecks: ``2hb + b + h`` weights each, for a width of ``h``.
 
     ``b`` is ``h // reduction_factor``. Two places a layer for ``placement: houlsby``, one for
-    ``pfeiffer``. Other parameters: ``non_linearity``, ``adapter_dropout``.
+    ``pfeiffer``. Other parameters: ``non_linearity``, ``adapter_dropout``, ``modules_to_save``.
     """
 
     name: ClassVar[str] = "adapter"
@@ -32,4 +33,5 @@ class Adapter(PeftStrategy):
             reduction_factor=float(parameters["reduction_factor"]),
             non_linearity=str(parameters.get("non_linearity", "relu")),
             dropout=float(parameters.get("adapter_dropout", 0.0)),
+            modules_to_save=modules_to_save(model, parameters),
         )

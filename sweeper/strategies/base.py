@@ -22,6 +22,7 @@ from sweeper.errors import UsageError
 from sweeper.plan import Precision
 from sweeper.spec import Scalar
 from sweeper.strategies.depth import layers_above
+from sweeper.strategies.saved_modules import in_float32, load_in_float32, put_back
 
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Parameters = Mapping[str, Scalar]
@@ -180,9 +181,13 @@ class PeftStrategy(Strategy):
         with warnings.catch_warnings():
             # PEFT 0.21 asks the model by a name that transformers 5.24 calls deprecated.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            # Bottlenecks beside tied embeddings: they are never merged, which is what it is about.
+            warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
             adapted: nn.Module = get_peft_model(
                 model, config, autocast_adapter_dtype=setting.precision != "bf16-pure"
             )
+        if setting.precision != "bf16-pure":
+            in_float32(adapted)
         return adapted
 
     @contextmanager
@@ -193,6 +198,7 @@ class PeftStrategy(Strategy):
 
     def remove(self, adapted: nn.Module) -> nn.Module:
         assert isinstance(adapted, PeftModel)
+        put_back(adapted)
         base: nn.Module = adapted.unload()
         return _forget_peft(base)
 
@@ -204,6 +210,7 @@ class PeftStrategy(Strategy):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             adapted: nn.Module = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+        load_in_float32(adapted, folder)
         return adapted.requires_grad_(False)
 
 

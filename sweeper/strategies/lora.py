@@ -8,6 +8,7 @@ from peft import LoraConfig, PeftConfig
 from torch import nn
 
 from sweeper.strategies.base import Parameters, PeftStrategy, Setting
+from sweeper.strategies.saved_modules import is_tied, modules_to_save
 from sweeper.strategies.targets import needs_transpose, target_modules
 
 # These start from the base's own weights and subtract their part from them.
@@ -18,7 +19,8 @@ class LoRA(PeftStrategy):
     """Low-rank adaptation and the variants of it that pay.
 
     Parameters: ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules`` (``qv``, ``qkvo``,
-    ``all-linear`` or names), ``use_rslora`` (arXiv:2312.03732), ``use_dora`` (arXiv:2402.09353),
+    ``all-linear``, names or a pattern), ``modules_to_save``, ``use_rslora`` (arXiv:2312.03732),
+    ``use_dora`` (arXiv:2402.09353),
     ``init_lora_weights`` (``default`` or a name that PEFT knows) and ``loraplus_lr_ratio``: how
     much faster B learns than A (LoRA+, arXiv:2402.12354).
     """
@@ -27,6 +29,7 @@ class LoRA(PeftStrategy):
 
     def peft_config(self, model: nn.Module, parameters: Parameters, setting: Setting) -> PeftConfig:
         targets = target_modules(model, str(parameters["target_modules"]))
+        saved = modules_to_save(model, parameters)
         return LoraConfig(
             task_type=setting.task_type,
             r=int(parameters["r"]),
@@ -38,6 +41,8 @@ class LoRA(PeftStrategy):
             use_dora=bool(parameters.get("use_dora", False)),
             init_lora_weights=_initialisation(parameters),
             bias="none",
+            modules_to_save=saved,
+            ensure_weight_tying=is_tied(model, saved),
         )
 
     def changes_base(self, parameters: Parameters) -> bool:

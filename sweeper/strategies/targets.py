@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from sweeper.errors import ModelError
 from sweeper.facts.models.families import layer_names
+from sweeper.hyperparameters import is_pattern
 
 # Beside what families call them, a few models use w; a fused projection holds query, key and value.
 _QUERY = layer_names("q", "q_b") | {"wq"}
@@ -73,7 +74,8 @@ def target_modules(model: nn.Module, wish: str) -> list[str]:
 
     Args:
         model: The base model.
-        wish: ``qv``, ``qkvo``, ``all-linear``, or module names with commas between them.
+        wish: ``qv``, ``qkvo``, ``all-linear``, module names with commas between them, or a regular
+            expression over whole names, as PEFT matches one.
 
     Returns:
         Endings of module names, sorted; the same for all layers of a usual architecture.
@@ -87,6 +89,8 @@ def target_modules(model: nn.Module, wish: str) -> list[str]:
     elif wish in GROUPS:
         names = GROUPS[wish]
         chosen = [n for n in layers if n.rpartition(".")[2] in names and _in_attention(n)]
+    elif is_pattern(wish):
+        chosen = [name for name in layers if re.fullmatch(wish, name)]
     else:
         asked = [name.strip() for name in wish.split(",")]
         chosen = [n for n in layers if any(f".{n}".endswith(f".{name}") for name in asked)]

@@ -15,6 +15,7 @@ from sweeper.facts.machine.calibration import versions
 from sweeper.facts.machine.detect import processor
 from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import Measured, ModelFacts
+from sweeper.hyperparameters import saved_modules
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,8 @@ def measurement(
     """
     out_of_memory = result.failure is not None and result.failure.kind == "out-of-memory"
     trained = result.optimizer_steps >= _FEWEST_STEPS and result.training_seconds > 0
-    if not (trained or out_of_memory):
-        return None
+    if not (trained or out_of_memory) or saved_modules(config.parameters):
+        return None  # what is kept has no place for modules that train whole
     micro = result.micro_batch or config.micro_batch
     batch = config.micro_batch * config.gradient_accumulation_steps
     steps = max(result.optimizer_steps, 1)

@@ -79,7 +79,9 @@ def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
         if traits.gradients_through_base and candidate.gpus_per_trial == 1:
             model = models[candidate.model]
             mean = max(1, round(sequence_cap(spec, plan.facts, model).mean))
-            yield model, _setup_of(candidate, plan.facts), mean
+            setup = _setup_of(candidate, plan.facts)
+            if not setup.modules_to_save:  # what is kept has no place for these
+                yield model, setup, mean
 
 
 def _setup_of(candidate: Candidate, facts: Facts) -> Setup:

@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 
 from sweeper.data.general import SelfSampling
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.hyperparameters import BATCH, CLASS_WEIGHT, KL, REPLAY, TARGET_MODULES
+from sweeper.hyperparameters import (
+    BATCH,
+    CLASS_WEIGHT,
+    KL,
+    MODULES_TO_SAVE,
+    OPTIMIZER,
+    REPLAY,
+    TARGET_MODULES,
+)
 from sweeper.memory.setup import OTHER
 from sweeper.plan import Candidate, Duration, Parameter
 from sweeper.planning.budget.epochs import usual_share
@@ -36,7 +44,7 @@ _WRITTEN = {"cpu": 32, "cuda": 256}
 # The length of an answer where no data is at hand.
 _ANSWER_SHARE = 0.5
 _OWN = SelfSampling()
-TIMED = (BATCH, TARGET_MODULES, REPLAY, KL)
+TIMED = (BATCH, TARGET_MODULES, REPLAY, KL, OPTIMIZER, MODULES_TO_SAVE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,15 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.facts.record import Measured
-from sweeper.hyperparameters import BATCH, KL, REPLAY, TARGET_MODULES, modules_of
+from sweeper.hyperparameters import (
+    BATCH,
+    KL,
+    OPTIMIZER,
+    REPLAY,
+    TARGET_MODULES,
+    modules_of,
+    saved_modules,
+)
 from sweeper.memory.estimate import Setup
 from sweeper.memory.setup import Quantization, further_parameters
 from sweeper.plan import Candidate
@@ -88,7 +96,9 @@ def measured_setup(measured: Measured, classes: int, device: str) -> Setup:
 
 
 def _adapter_fields(parameters: Mapping[str, Scalar]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {"modules_to_save": saved_modules(parameters)}
+    if OPTIMIZER in parameters:
+        fields["optimizer"] = str(parameters[OPTIMIZER])
     for name in ("r", "num_virtual_tokens", "encoder_hidden_size", "reduction_factor"):
         if name in parameters:
             fields[name] = int(parameters[name])

@@ -12,10 +12,18 @@ from typing import Any
 
 from sweeper.declared.traits import Traits
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.hyperparameters import KL, REPLAY, modules_of
+from sweeper.hyperparameters import (
+    KL,
+    MODULES_TO_SAVE,
+    OPTIMIZER,
+    REPLAY,
+    modules_of,
+    saved_modules,
+)
 from sweeper.memory.estimate import Setup, estimate, trainable_parameters
-from sweeper.memory.linear_layers import targeted
+from sweeper.memory.linear_layers import saved_parameters, targeted
 from sweeper.memory.setup import further_parameters
+from sweeper.memory.states import optimizer_cost
 from sweeper.plan import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.planning.costs.corrections import ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import trial_duration
@@ -82,12 +90,12 @@ def fit(
         sequence_length=work.sequence_length,
         padded=True,  # batches are padded to their longest text, or packed
         quantization=strategy.quantization,  # type: ignore[arg-type]
-        optimizer=optimizer,
         classes=work.classes,
         answer_fraction=work.answer_fraction,
         evaluation_length=work.sequence_length,
         device=hardware.device,
-        **setup_fields(strategy.traits, parameters, model, heaviest=False),
+        **{"optimizer": optimizer}
+        | setup_fields(strategy.traits, parameters, model, heaviest=False),
     )
     heavy = setup_fields(strategy.traits, parameters, model, heaviest=True)
     heavy |= _further(base, heavy, parameters, model)
@@ -269,6 +277,10 @@ def setup_fields(
         fields["near_base"] = bool(_value(near, heaviest))
     if REPLAY in parameters:
         fields["replay_share"] = float(_value(parameters[REPLAY], heaviest))
+    if OPTIMIZER in parameters:
+        fields["optimizer"] = _largest_states(parameters[OPTIMIZER], heaviest)
+    if MODULES_TO_SAVE in parameters:
+        fields["modules_to_save"] = _most_saved(parameters[MODULES_TO_SAVE], model, heaviest)
     if "lora_dropout" in parameters:
         fields["lora_dropout"] = float(_value(parameters["lora_dropout"], heaviest))
     return fields
@@ -287,6 +299,21 @@ def _widest(parameter: Parameter, model: ModelFacts, heaviest: bool) -> tuple[st
     choices = parameter.choices or () if heaviest else ()
     named = [modules_of(str(choice)) for choice in (*choices, parameter.default)]
     return max(named, key=lambda one: sum(linear.parameters for linear in targeted(model, one)))
+
+
+def _largest_states(parameter: Parameter, heaviest: bool) -> str:
+    """The default optimizer, or the one of the choices that holds and needs most."""
+    choices = [str(parameter.default), *(map(str, parameter.choices or ()) if heaviest else ())]
+    needs = {name: optimizer_cost(name, 4) for name in choices}
+    largest = max(choices, key=lambda name: needs[name].states + needs[name].temporary)
+    return str(largest)
+
+
+def _most_saved(parameter: Parameter, model: ModelFacts, heaviest: bool) -> tuple[str, ...]:
+    """The modules that train whole by default, or the choice with most weights."""
+    choices = [parameter.default, *(parameter.choices or () if heaviest else ())]
+    named = [saved_modules({MODULES_TO_SAVE: choice}) for choice in choices]
+    return max(named, key=lambda names: saved_parameters(model, names, new_head=False))
 
 
 def _further(

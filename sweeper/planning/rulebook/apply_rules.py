@@ -74,7 +74,7 @@ def _rated(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Values) 
     rated.parameters = {
         name: declared.parameter
         for name, declared in strategy.parameters.items()
-        if declared.when.holds(values)
+        if declared.when.holds(values) and not declared.optional
     }
     for requirement in strategy.requires:
         if not requirement.when.holds(values):
@@ -88,7 +88,7 @@ def _rated(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Values) 
     rated.cautions += _kept(rated, held_back)
     rated.cautions.sort(key=lambda caution: order[caution.rule])
     rated.parameters = {
-        name: parameter.model_copy(update={"prior": _prior(parameter)})
+        name: parameter.model_copy(update={"prior": prior_of(parameter)})
         for name, parameter in rated.parameters.items()
     }
     return rated
@@ -274,7 +274,7 @@ def written(value: float) -> str:
     return units.rate(value) if 0 < abs(value) < 0.01 else f"{value:g}"
 
 
-def _prior(parameter: Parameter) -> Prior:
+def prior_of(parameter: Parameter) -> Prior:
     """The declared prior if it still fits the range, else one around the default."""
     declared = parameter.prior
     if parameter.kind == "categorical":

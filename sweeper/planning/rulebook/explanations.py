@@ -73,6 +73,7 @@ def request_of(plan: Plan) -> Spec:
         aim=facts.aim,
         search=SearchSpec(trials=plan.budget.trials, seed=plan.seed),
         trials=plan.own_trials,
+        parameters=plan.declared,
     )
 
 

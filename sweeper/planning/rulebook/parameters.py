@@ -49,6 +49,9 @@ Range = Annotated[
 Choices = Annotated[
     tuple[Scalar, ...], Strict(strict=False), Field(min_length=1, examples=[["a", "b"]])
 ]
+Bounds = Annotated[
+    tuple[float | None, float | None], Strict(strict=False), Field(examples=[[1, None]])
+]
 Prior = Annotated[
     plan.Prior, AfterValidator(_whole), Field(examples=[{"center": 2e-4, "spread": 0.3}])
 ]
@@ -65,6 +68,13 @@ class _Parameter(FileModel):
     source: Text
     why: Text
     searched: bool = True
+    possible: Bounds | None = Field(
+        None,
+        description="lowest and highest number that training takes at all, null for no bound; a "
+        "user may declare them beyond the allowed range",
+    )
+    optional: bool = Field(False, description="exists only where sweep.yaml declares it")
+    fitted: bool = Field(False, description="chosen within each trial, so that nobody can set it")
     _parameter: plan.Parameter = PrivateAttr()
 
     @property

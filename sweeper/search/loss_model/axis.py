@@ -59,10 +59,13 @@ class Axis:
         return (scaled - low) / (high - low) if high != low else 0.0 * values
 
     def value(self, unit: float) -> Scalar:
-        """The value that lies there, whole where the parameter is."""
+        """The value that lies there, whole where the parameter is, or at one of its steps."""
         low, high = self._ends
         raw = low + min(1.0, max(0.0, unit)) * (high - low)
         number = math.exp(raw) if self.parameter.log else raw
+        if self.parameter.step is not None:
+            start = float(self.parameter.low or 0.0)
+            number = start + round((number - start) / self.parameter.step) * self.parameter.step
         number = min(self.high, max(self.low, number))
         return round(number) if self.parameter.kind == "int" else number
 

@@ -9,6 +9,7 @@ from typing import Any
 from sweeper.errors import SweeperError
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
+from sweeper.spec import MODULE_PARAMETERS
 from sweeper.training.dryrun.step import follow
 
 
@@ -16,8 +17,9 @@ def request(text: str) -> tuple[ModelFacts, Setup]:
     """Model facts and set-up out of ``{"model": {...}, "setup": {...}}``."""
     content: dict[str, Any] = json.loads(text)
     setup = content["setup"]
-    if isinstance(setup.get("target_modules"), list):
-        setup["target_modules"] = tuple(setup["target_modules"])
+    for name in MODULE_PARAMETERS:
+        if isinstance(setup.get(name), list):
+            setup[name] = tuple(setup[name])
     return ModelFacts.model_validate(content["model"]), Setup(**setup)
 
 

@@ -14,6 +14,7 @@ from sweeper.errors import ModelError
 from sweeper.facts.models import catalogue, names
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
+from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES
 from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import QUANTIZED_BYTES
@@ -120,6 +121,7 @@ def _parameters(model: ModelFacts, setup: Setup) -> dict[str, Any]:
         "lora_alpha": 2 * setup.r,
         "lora_dropout": setup.lora_dropout,
         "target_modules": targets,
+        MODULES_TO_SAVE: ",".join(setup.modules_to_save) or NO_MODULES,
         "use_dora": setup.use_dora,
         "num_virtual_tokens": setup.num_virtual_tokens,
         "prefix_projection": setup.prefix_projection,

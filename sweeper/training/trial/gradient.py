@@ -11,11 +11,13 @@ from typing import Any
 from torch import nn
 
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints
+from sweeper.hyperparameters import NEFTUNE
 from sweeper.strategies.base import Strategy
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches
 from sweeper.training.loop.checkpointing import Saved, Saver
 from sweeper.training.loop.fast_steps import quick_steps
+from sweeper.training.loop.neftune import noisy_embeddings
 from sweeper.training.loop.out_of_memory import Batching, TrialPhase, release_memory
 from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
 from sweeper.training.loop.progress import TrainingProgress
@@ -74,7 +76,8 @@ def train_once(
                 place, trainer.write_checkpoint, state.all, watch.best_weights, job.manifest
             )
             watch.save = saver.save
-        with quick_steps(model):
+        noise = float(job.config.parameters.get(NEFTUNE, 0.0))
+        with quick_steps(model), noisy_embeddings(model, noise):
             trainer.train(resume_from_checkpoint=str(saved.folder) if saved else None)
         job.peak_memory_gib = state.peak_gib()
         if watch.pruned_at is not None:

@@ -1,0 +1,505 @@
+"""Hyperparameters that the user declares, laid over those of the rule book.
+
+What cannot apply is refused, all of it at once, with file and line. The declared range is the
+range and the allowed one: the search does not leave it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from sweeper.declared.traits import Traits
+from sweeper.errors import Problem, SpecError, near_match
+from sweeper.extras import install_command, is_installed
+from sweeper.facts.record import Facts, ModelFacts
+from sweeper.hyperparameters import EPOCHS, MODULES_TO_SAVE, NO_MODULES, OPTIMIZER, TARGET_MODULES
+from sweeper.memory.linear_layers import (
+    lacking_targets,
+    layer_names_of,
+    names_known,
+    savable_modules,
+)
+from sweeper.plan import Candidate, Parameter, Reason, Rejected
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of, written
+from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
+from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.spec import EVERY_STRATEGY, MODULE_PARAMETERS, ParameterSpec, Scalar, Spec
+
+_Declared = NumberParameter | ChoiceParameter
+#: What a declaration itself asks for, whatever the request says elsewhere.
+_WANTED = {"replay_wanted": True, "kl_wanted": True, "patience_wanted": True}
+#: Of two ways to say the same, the one that wins where it is declared, as in transformers.
+_INSTEAD_OF = {"warmup_steps": "warmup_ratio"}
+#: Packages that optimizers need, by what is in their names, besides torch and transformers.
+_PACKAGES = {"adamw_torch_8bit": "torchao", "adamw_torch_4bit": "torchao"}
+
+
+def declared_epochs(spec: Spec) -> float | None:
+    """The most epochs that a trial may have by what is declared; None where nothing is."""
+    found: list[float] = []
+    wanted = spec.aim.strategies
+    for strategy, items in spec.parameters.items():
+        one = items.get(EPOCHS)
+        if one is not None and (wanted is None or strategy in (EVERY_STRATEGY, *wanted)):
+            values = (*(one.choices or ()), one.high, one.default)
+            found += [float(value) for value in values if isinstance(value, int | float)]
+    return max(found, default=None)
+
+
+_FEW = 6
+
+
+# What is laid over
+
+
+def with_declared(
+    rated: RatedStrategy, parameters: Mapping[str, Parameter], spec: Spec, values: Values
+) -> dict[str, Parameter]:
+    """The parameters of a strategy with what the user declared of them.
+
+    Args:
+        rated: The strategy after the rules.
+        parameters: Its parameters, as request and rules leave them.
+        spec: Checked by ``check_declared``.
+        values: The facts.
+    """
+    found = dict(parameters)
+    for name, (one, path) in spec.declared(rated.strategy.name).items():
+        declared = rated.strategy.parameters.get(name)
+        if declared is None or declared.fitted or not _exists(declared, values):
+            continue
+        shipped = rated.parameters.get(name, declared.parameter)
+        # A study's full budget narrows epochs to choices; what is declared replaces those.
+        old = declared.parameter if name == EPOCHS else found.get(name, declared.parameter)
+        told = _told(shipped, used=name in rated.parameters)
+        found[name] = _laid_over(old, shipped, one, spec.places.where(path), told)
+        found.pop(_INSTEAD_OF.get(name, ""), None)
+    return found
+
+
+def _exists(declared: _Declared, values: Values) -> bool:
+    return bool(declared.when.holds(MappingProxyType({**values, **_WANTED})))
+
+
+def _laid_over(
+    old: Parameter, shipped: Parameter, one: ParameterSpec, where: str, told: str
+) -> Parameter:
+    update: dict[str, object] = {"prior": None, "searched": True}
+    if one.choices is not None:
+        choices = tuple(as_kind(old, choice) for choice in one.choices)
+        update |= _fixed(old, choices[0]) if len(choices) == 1 else _chosen(old, choices, one)
+    elif old.kind == "categorical":  # a default alone
+        default = as_kind(old, one.default)  # type: ignore[arg-type]
+        choices = _unlike((*(old.choices or ()), default))
+        allowed = _unlike((*(old.allowed_choices or ()), default))
+        update |= {"choices": choices, "allowed_choices": allowed, "default": default}
+        update["searched"] = old.searched
+    else:
+        update |= _ranged(old, one)
+    why = f"Declared by the user, where the rule book has {told}: {shipped.source}."
+    update |= {"source": where, "shipped": told, "why": why}
+    new = old.model_copy(update=update)
+    return new.model_copy(update={"prior": prior_of(new)})
+
+
+def _told(shipped: Parameter, *, used: bool) -> str:
+    """What the rule book has, in words."""
+    return f"{describe(shipped) if used else 'nothing'}{_allowed(shipped)}"
+
+
+def _allowed(parameter: Parameter) -> str:
+    if parameter.allowed_choices is not None:
+        wider = set(parameter.allowed_choices) > set(parameter.choices or ())
+        listed = _listed(parameter.allowed_choices[:_FEW])
+        more = f"|and {len(parameter.allowed_choices) - _FEW} more"
+        more = more if len(parameter.allowed_choices) > _FEW else ""
+        return f", allowed {listed}{more}" if wider else ""
+    low, high = _ends(parameter)
+    wider = (low, high) != (parameter.low, parameter.high)
+    return f", allowed {written(low)} to {written(high)}" if wider else ""
+
+
+def _listed(choices: Sequence[Scalar]) -> str:
+    return "|".join(str(choice) for choice in choices)
+
+
+def _ends(parameter: Parameter) -> tuple[float, float]:
+    low = parameter.low if parameter.allowed_low is None else parameter.allowed_low
+    high = parameter.high if parameter.allowed_high is None else parameter.allowed_high
+    return float(low or 0.0), float(high or 0.0)
+
+
+def _fixed(old: Parameter, value: Scalar) -> dict[str, object]:
+    update: dict[str, object] = {"default": value, "searched": False}
+    if old.kind == "categorical":
+        return update | {"choices": (value,), "allowed_choices": (value,)}
+    return update | dict.fromkeys(("low", "high", "allowed_low", "allowed_high"), float(value))
+
+
+def _chosen(old: Parameter, choices: tuple[Scalar, ...], one: ParameterSpec) -> dict[str, object]:
+    default = as_kind(old, one.default) if one.default is not None else _nearest(old, choices)
+    empty = dict.fromkeys(("low", "high", "allowed_low", "allowed_high"))
+    kind = {"kind": "categorical", "log": False, "choices": choices, "allowed_choices": choices}
+    return {**empty, **kind, "default": default}
+
+
+def _nearest(old: Parameter, choices: tuple[Scalar, ...]) -> Scalar:
+    """The choice next to the rule book's default, by ratio where the scale is logarithmic."""
+    if old.default in choices:
+        return old.default
+    if not all(_number(value) for value in (old.default, *choices)):
+        return choices[0]
+    if old.log:
+        return min(choices, key=lambda value: abs(math.log(float(value) / float(old.default))))
+    return min(choices, key=lambda value: abs(float(value) - float(old.default)))
+
+
+def _ranged(old: Parameter, one: ParameterSpec) -> dict[str, object]:
+    log = old.log if one.log is None else one.log
+    low = float(old.low or 0.0) if one.low is None else one.low
+    high = float(old.high or 0.0) if one.high is None else one.high
+    if one.step is not None:
+        high = low + math.floor((high - low) / one.step * (1 + 1e-12)) * one.step
+    default = float(old.default) if one.default is None else float(one.default)
+    if (one.low, one.high, one.log, one.step) == (None, None, None, None):
+        low, high = min(low, default), max(high, default)
+        return {
+            "low": low,
+            "high": high,
+            "default": as_kind(old, default),
+            "searched": old.searched,
+        }
+    if not low <= default <= high:
+        default = math.sqrt(low * high) if log else (low + high) / 2
+    if one.step is not None:
+        default = low + round((default - low) / one.step) * one.step
+    ends = {"low": low, "high": high, "allowed_low": low, "allowed_high": high}
+    rounded = round(default) if old.kind == "int" else float(f"{default:.6g}")
+    searched = low < high
+    return {**ends, "log": log, "step": one.step, "default": rounded, "searched": searched}
+
+
+def as_kind(parameter: Parameter, value: Scalar) -> Scalar:
+    """A checked value as its parameter has it: whole, real, or one of the choices."""
+    if parameter.kind == "int":
+        return int(value)
+    if parameter.kind == "float":
+        return float(value)
+    known = [*(parameter.allowed_choices or ()), *(parameter.choices or ())]
+    for choice in known:
+        if _same(choice, value):
+            return choice
+    if _number(value) and all(isinstance(choice, int) for choice in known):
+        return int(value)
+    return float(value) if _number(value) else value
+
+
+def _unlike(choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+    return tuple({(type(choice), choice): choice for choice in choices}.values())
+
+
+def _same(choice: Scalar, value: Scalar) -> bool:
+    return choice == value and isinstance(choice, bool) == isinstance(value, bool)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# What is refused
+
+
+def check_declared(book: RuleBook, spec: Spec, facts: Facts, values: Mapping[str, Values]) -> None:
+    """Refuse what is declared and cannot apply.
+
+    Args:
+        book: The rule book.
+        spec: The request.
+        facts: The facts.
+        values: Of each base model, by its id.
+
+    Raises:
+        SpecError: With all problems.
+    """
+    found = [
+        problem
+        for key, items in spec.parameters.items()
+        for name, one in items.items()
+        for problem in _troubles(book, spec, facts, values, key, name, one)
+    ]
+    found += _both(book, spec)
+    if found:
+        raise SpecError(list(dict.fromkeys(found)))
+
+
+def _troubles(
+    book: RuleBook,
+    spec: Spec,
+    facts: Facts,
+    values: Mapping[str, Values],
+    key: str,
+    name: str,
+    one: ParameterSpec,
+) -> Iterator[Problem]:
+    path = ("parameters", key, name)
+    where = spec.places.where(path)
+    asked = [*book.strategies.values()] if key == EVERY_STRATEGY else [book.strategies[key]]
+    owners = [strategy for strategy in asked if name in strategy.parameters]
+    if not owners:
+        yield _unknown(book, key, name, where)
+        return
+    fitted = [strategy for strategy in owners if strategy.parameters[name].fitted]
+    owners = [strategy for strategy in owners if strategy not in fitted]
+    if not owners:
+        why = "Every value is tried within one trial, and validation chooses."
+        yield Problem(f"{name} of {fitted[0].name} cannot be set", why, "Remove it.", where)
+        return
+    here = [s for s in owners if any(_exists(s.parameters[name], v) for v in values.values())]
+    if not here:
+        condition = owners[0].parameters[name].when
+        who = "no strategy" if key == EVERY_STRATEGY else key
+        what = f"{who} has {'a' if key == EVERY_STRATEGY else 'no'} {name} in this study"
+        yield Problem(what, f"It exists where {condition}.", "Remove it.", where)
+        return
+    for strategy in here:
+        declared = strategy.parameters[name]
+        said = {"choices": one.choices or (), "low": (one.low,), "high": (one.high,)}
+        for part, given in (said | {"default": (one.default,)}).items():
+            for value in given:
+                if value is not None:
+                    place = spec.places.where((*path, part) if _written(spec, path, part) else path)
+                    yield from value_problems(declared, name, value, place)
+        yield from _range_problems(declared, name, one, where)
+    if name == EPOCHS:
+        yield from _too_many_epochs(spec, one, where)
+    for model in facts.models:
+        for strategy in here:
+            yield from _of_model(strategy.traits, model, name, one, values[model.id], where)
+    if name == OPTIMIZER:
+        yield from _missing_optimizers(one, facts, where)
+
+
+def _written(spec: Spec, path: tuple[str, ...], part: str) -> bool:
+    return spec.places.where((*path, part)) != spec.places.where(path)
+
+
+def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
+    having = [s.name for s in book.strategies.values() if name in s.parameters]
+    if key == EVERY_STRATEGY or not having:
+        names = {p for s in book.strategies.values() for p in s.parameters}
+        if key != EVERY_STRATEGY:
+            names = set(book.strategies[key].parameters)
+        who = "no strategy" if key == EVERY_STRATEGY else key
+        what = f"{who} has {'a' if key == EVERY_STRATEGY else 'no'} parameter {name!r}"
+        return Problem(what, "", near_match(name, names), where)
+    why = _why_not(book.strategies[key].traits, name)
+    fix = f"Strategies that have it: {', '.join(having)}."
+    return Problem(f"{key} has no parameter {name!r}", why, fix, where)
+
+
+def _why_not(traits: Traits, name: str) -> str:
+    if traits.trains_base and name in MODULE_PARAMETERS:
+        return "Every weight of the base is trained and saved."
+    if not traits.gradients_through_base:
+        return "The base stays frozen; its features are computed once, and only a head is fitted."
+    if name == MODULES_TO_SAVE:
+        return "PEFT saves modules of the base only beside adapters in its layers."
+    return ""
+
+
+def value_problems(declared: _Declared, name: str, value: Scalar, where: str) -> Iterator[Problem]:
+    """What is wrong with a single value of a parameter, whatever range it has in a plan."""
+    what = f"{name} = {value!r}"
+    low, high = declared.possible or (None, None)
+    whole = declared.kind == "int"
+    if isinstance(declared, ChoiceParameter):
+        allowed = declared.allowed_choices or declared.choices
+        free = name in MODULE_PARAMETERS and isinstance(value, str)
+        if free or any(_same(choice, value) for choice in allowed):
+            return
+        if declared.possible is None:
+            fix = near_match(str(value), [str(choice) for choice in allowed])
+            yield Problem(f"{what} is not known", "", fix, where)
+            return
+        whole = all(isinstance(choice, int) for choice in allowed)
+    kind = "a whole number" if whole else "a number"
+    if not _number(value) or (whole and float(value) != int(value)):
+        yield Problem(what, f"It must be {kind}.", "", where)
+    elif isinstance(declared, NumberParameter) and declared.log and float(value) <= 0:
+        yield Problem(what, f"It must be {kind} above 0.", "", where)
+    elif low is not None and float(value) < low:
+        yield Problem(what, f"It must be at least {low:g}.", "", where)
+    elif high is not None and float(value) > high:
+        yield Problem(what, f"It must be at most {high:g}.", "", where)
+
+
+def _range_problems(
+    declared: _Declared, name: str, one: ParameterSpec, where: str
+) -> Iterator[Problem]:
+    if one.choices is not None:
+        return
+    ranged = (one.low, one.high, one.log, one.step) != (None, None, None, None)
+    if isinstance(declared, ChoiceParameter):
+        if ranged:
+            known = ", ".join(str(c) for c in declared.allowed_choices or declared.choices)
+            yield Problem(f"{name} has choices, not a range", "", f"Write [{known}].", where)
+        return
+    parameter = declared.parameter
+    low = parameter.low if one.low is None else one.low
+    high = parameter.high if one.high is None else one.high
+    assert low is not None  # a number has a range
+    assert high is not None
+    if low > high:
+        missing = "high" if one.high is None else "low"
+        what = f"{name} from {written(low)} to {written(high)}"
+        why = f"Without {missing} it is the rule book's, {describe(parameter)}."
+        yield Problem(what, why, f"Give {missing} as well.", where)
+    if one.step is not None and parameter.kind == "int" and one.step != int(one.step):
+        yield Problem(f"step = {one.step:g}", "It must be a whole number.", "", where)
+    if (parameter.log if one.log is None else one.log) and (one.step is not None or low <= 0):
+        why = f"The range of {name} is logarithmic."
+        yield Problem(
+            f"{name} from {low:g}" + (f" in steps of {one.step:g}" if one.step else ""),
+            why,
+            "Write log: false for a linear one.",
+            where,
+        )
+    floor, ceiling = _ends(parameter)
+    if not ranged and _number(one.default) and not floor <= float(one.default or 0) <= ceiling:
+        what = f"default = {one.default!r} lies outside of {written(floor)} to {written(ceiling)}"
+        yield Problem(what, "", "Give low and high as well.", where)
+
+
+def _too_many_epochs(spec: Spec, one: ParameterSpec, where: str) -> Iterator[Problem]:
+    full, most = spec.training.epochs, declared_epochs(spec)
+    values = [v for v in (*(one.choices or ()), one.high, one.default) if _number(v)]
+    if full is not None and most is not None and any(float(v or 0) > full for v in values):
+        what = f"{EPOCHS} up to {max(float(v or 0) for v in values):g}"
+        why = f"All trials of a study share one full budget, and training.epochs is {full:g}."
+        yield Problem(what, why, "Raise the one, or lower the other.", where)
+
+
+def _of_model(
+    traits: Traits, model: ModelFacts, name: str, one: ParameterSpec, values: Values, where: str
+) -> Iterator[Problem]:
+    """Modules that the model does not have."""
+    choices = [str(c) for c in (*(one.choices or ()), one.default) if c is not None]
+    if name == TARGET_MODULES:
+        for choice in choices:
+            for lacking in lacking_targets(model, choice):
+                what = f"{model.id} has no linear layers {lacking!r}"
+                names = ("all-linear", "qv", "qkvo", *layer_names_of(model))
+                yield Problem(what, "", near_match(lacking, names), where)
+    if name == MODULES_TO_SAVE and names_known(model):
+        head = bool(values["new_head"])
+        known = savable_modules(model, head)
+        for choice in choices:
+            for module in choice.split(",") if choice != NO_MODULES else ():
+                last = module.rpartition(".")[2]
+                if last in ("classifier", "score") and head:
+                    why = "The new head trains in every strategy, at head_learning_rate."
+                    yield Problem(f"{module!r} is no module of the base", why, "Remove it.", where)
+                elif last not in known:
+                    what = f"{model.id} has no module {module!r} that could be saved"
+                    yield Problem(what, "", near_match(last, known), where)
+
+
+def _missing_optimizers(one: ParameterSpec, facts: Facts, where: str) -> Iterator[Problem]:
+    machine = facts.hardware
+    for choice in [str(c) for c in (*(one.choices or ()), one.default) if c is not None]:
+        package = _package(choice)
+        if "paged" in choice and machine.device == "cpu":
+            why = "Paged states need the unified memory of an NVIDIA GPU."
+            fix = f"Use {choice.removeprefix('paged_').replace('adamw_32bit', 'adamw_torch')}."
+            yield Problem(f"{choice} does not run on a CPU", why, fix, where)
+        elif package and machine.detected and not is_installed(package):
+            command = "pip install torchao" if package == "torchao" else install_command("train")
+            fix = f"Install it ({command}), or choose another optimizer."
+            yield Problem(f"{choice} needs {package}, which is not installed", "", fix, where)
+
+
+def _package(optimizer: str) -> str:
+    if optimizer in _PACKAGES:
+        return _PACKAGES[optimizer]
+    eight = "8bit" in optimizer or "paged" in optimizer or "lion" in optimizer
+    return "bitsandbytes" if eight else ""
+
+
+def _both(book: RuleBook, spec: Spec) -> Iterator[Problem]:
+    """Two ways to say the same, for one strategy."""
+    for strategy in book.strategies:
+        declared = spec.declared(strategy)
+        for name, other in _INSTEAD_OF.items():
+            if name in declared and other in declared:
+                where = spec.places.where(declared[name][1])
+                why = "transformers would ignore the second."
+                yield Problem(f"{name} beside {other}", why, "Remove one of them.", where)
+
+
+# What is told
+
+
+def declared_warnings(
+    book: RuleBook, spec: Spec, candidates: Sequence[Candidate], rejected: Sequence[Rejected]
+) -> tuple[Reason, ...]:
+    """Ranges beyond the rule book's, and declarations that no candidate takes."""
+    found: dict[str, list[str]] = {}
+    for candidate in candidates:
+        for name, parameter in candidate.parameters.items():
+            if parameter.shipped:
+                text = _beyond(book.strategies[candidate.strategy], name, parameter)
+                if text:
+                    found.setdefault(text, []).append(candidate.strategy)
+    reasons = [
+        Reason(
+            rule="parameters",
+            title="Beyond the rule book",
+            why=f"{', '.join(dict.fromkeys(strategies))}: {text}",
+            source="the request",
+        )
+        for text, strategies in found.items()
+    ]
+    return (*reasons, *_unused(spec, candidates, rejected))
+
+
+def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
+    known = strategy.parameters[name].parameter
+    if name in MODULE_PARAMETERS:
+        return ""
+    if known.kind == "categorical":
+        allowed = [*(known.allowed_choices or ()), *(known.choices or ())]
+        values = [v for v in parameter.choices or () if not any(_same(a, v) for a in allowed)]
+        bounds = _listed(allowed)
+    else:
+        low, high = _ends(known)
+        given = parameter.choices or (parameter.low, parameter.high)
+        values = [v for v in given if v is not None and not low <= float(v) <= high]
+        bounds = f"{written(low)} to {written(high)}"
+    if not values:
+        return ""
+    said = ", ".join(written(float(v)) if _number(v) else str(v) for v in values)
+    return (
+        f"{name} {said} ({parameter.source}) lies beyond {bounds}, which the rule book allows "
+        f"({known.source})"
+    )
+
+
+def _unused(
+    spec: Spec, candidates: Sequence[Candidate], rejected: Sequence[Rejected]
+) -> Iterator[Reason]:
+    competing = {candidate.strategy for candidate in candidates}
+    for key in spec.parameters:
+        if key != EVERY_STRATEGY and key not in competing:
+            why = next((one.reason for one in rejected if one.strategy == key), "")
+            where = spec.places.where(("parameters", key))
+            yield Reason(
+                rule="parameters",
+                title="Parameters without effect",
+                why=f"{where}: {key} does not compete in this plan ({why}), so that its parameters "
+                "have no effect",
+                source="the request",
+            )

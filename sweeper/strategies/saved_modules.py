@@ -1,0 +1,77 @@
+"""Modules of the base that train whole beside an adapter: PEFT's ``modules_to_save``.
+
+PEFT trains a copy of each and leaves the base's own alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import load_peft_weights, set_peft_model_state_dict
+from peft.utils.other import ModulesToSaveWrapper
+from torch import Tensor, nn
+
+from sweeper.errors import ModelError, near_match
+from sweeper.hyperparameters import saved_modules
+from sweeper.spec import Scalar
+
+
+def modules_to_save(model: nn.Module, parameters: dict[str, Scalar] | Any) -> list[str] | None:
+    """The names to give PEFT, or None where no module trains whole.
+
+    Raises:
+        ModelError: The model has no module of that name.
+    """
+    names = saved_modules(parameters)
+    modules = dict(model.named_modules())
+    for name in names:
+        if not any(f".{full}".endswith(f".{name}") for full in modules):
+            known = {full.rpartition(".")[2] for full in modules} - {""}
+            raise ModelError(
+                f"modules_to_save = {name!r}: {type(model).__name__} has no such module",
+                fix=near_match(name, {one for one in known if not one.isdigit()}),
+            )
+    return list(names) or None
+
+
+def is_tied(model: Any, names: list[str] | None) -> bool:
+    """Whether one of the modules shares its weights with another one, which PEFT can keep so."""
+    tied = bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
+    has_output = model.get_output_embeddings() is not None
+    last = {name.rpartition(".")[2] for name in names or ()}
+    return tied and has_output and bool(last & {"embed_tokens", "lm_head"})
+
+
+def in_float32(adapted: nn.Module) -> bool:
+    """Hold the copies in float32, as other trained weights are; their outputs stay in the base's
+    dtype, so that the residual stream is not widened. Tells whether there are any."""
+    found = [module for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper)]
+    for wrapper in found:
+        dtype = next(wrapper.original_module.parameters()).dtype
+        if dtype != torch.float32:
+            wrapper.modules_to_save.float()
+            wrapper.register_forward_hook(_cast(dtype))
+    return bool(found)
+
+
+def _cast(dtype: torch.dtype) -> Any:
+    def cast(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return output.to(dtype)
+
+    return cast
+
+
+def load_in_float32(adapted: Any, folder: Path) -> None:
+    """Give the copies the weights that were saved; PEFT has rounded them to the base's dtype."""
+    if in_float32(adapted):
+        set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
+
+
+def put_back(adapted: nn.Module) -> None:
+    """Give the base its own modules again: PEFT's ``unload`` leaves the trained copies in it."""
+    for name, module in [*adapted.named_modules()]:
+        if isinstance(module, ModulesToSaveWrapper):
+            parent, _, last = name.rpartition(".")
+            setattr(adapted.get_submodule(parent), last, module.original_module)
