@@ -317,6 +317,10 @@ class Job:
     def _record(self, strategy: Strategy) -> TrainedRecord:
         task, facts = self.context.task, self.context.facts
         dtype = strategy.base_dtype(self.config.precision)
+        whole = strategy.saves_whole_model
+        read = self.first_stage.id if self.first_stage and not whole else None
+        # Found again by its path alone; any other base by its name, so that none is told.
+        local = facts.source == "local" and not whole and read is None
         return TrainedRecord(
             task=self.config.task,
             strategy=self.config.strategy,
@@ -328,12 +332,10 @@ class Job:
             labels=self.context.dataset.labels,
             classes_by="generate" if isinstance(task, GenerateLabel) else "head",
             pooling=task.pooling if isinstance(task, Classification) else None,
-            first_stage=self.first_stage.id
-            if self.first_stage and not strategy.saves_whole_model
-            else None,
-            facts=facts,
-            base_folder=str(self.context.folder.resolve()),
-            base_state=base_state(self.context.folder),
+            first_stage=read,
+            facts=facts.model_copy(update={"folder": None}),
+            base_folder=str(self.context.folder.resolve()) if local else None,
+            base_state=base_state(self.context.folder) if local else None,
             precision=self.config.precision,
             system_prompt=self.context.spec.training.system_prompt,
             data_format=self.context.dataset.format,
