@@ -266,7 +266,7 @@ class Job:
             stopped_at_rung=final.stopped_at,
             stopped_because=final.stopped_because,
             **self._general_losses(),
-            weights=WEIGHTS if self.config.keep_weights else None,
+            **self._kept(strategy),
             notes=self.context.notes("train", "validation"),
         )
 
@@ -342,6 +342,19 @@ class Job:
             columns=dict(self.context.dataset.columns),
             versions=versions(),
         )
+
+    def _kept(self, strategy: Strategy) -> dict[str, Any]:
+        """What the result says of the kept weights: where, and how large with their base."""
+        if not self.config.keep_weights:
+            return {}
+        base = self.read_base.folder if self.read_base else self.context.folder
+        needed = () if strategy.saves_whole_model else base.glob("*.safetensors")
+        kept = (path for path in (self.folder / WEIGHTS).rglob("*") if path.is_file())
+        return {
+            "weights": WEIGHTS,
+            "weights_bytes": sum(path.stat().st_size for path in kept),
+            "base_bytes": sum(path.stat().st_size for path in needed),
+        }
 
     def _general_losses(self) -> dict[str, Any]:
         """What the result says of general text, item by item in a file beside it."""
