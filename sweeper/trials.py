@@ -243,6 +243,10 @@ class TrialResult(Artifact):
     general_loss_base: float | None = None
     general_item_losses: str | None = None
     weights: str | None = Field(None, description="folder beside this file, if they were kept")
+    weights_bytes: int | None = Field(None, description="of that folder's files")
+    base_bytes: int | None = Field(
+        None, description="of the weights of the base that they need; 0 if they need none"
+    )
     trainable_parameters: int | None = None
     total_parameters: int | None = None
     optimizer_steps: int = 0
@@ -324,13 +328,14 @@ class GeneratedAnswers(Record):
 
     ``metrics``: ``bleu`` and ``chrf`` (0 to 100), ``rouge1``, ``rouge2``, ``rougeL`` and
     ``exact_match`` (0 to 1), ``pass@k`` where code was run. No answer is longer than
-    ``most_tokens``.
+    ``most_tokens``. ``greedy_seconds`` are those of the first answer to each item.
     """
 
     items: int
     metrics: dict[str, float]
     most_tokens: int
     seconds: float = 0.0
+    greedy_seconds: float | None = None
 
 
 class TestScore(Record):
@@ -354,6 +359,7 @@ class TestScore(Record):
     item_weights: tuple[float, ...] = ()
     confusion: tuple[tuple[int, int, int], ...] = ()
     generated: GeneratedAnswers | None = None
+    seconds: float | None = Field(None, description="of scoring all items, already in tokens")
     notes: tuple[EncodingNote, ...] = Field((), description="of the test split")
 
 
@@ -367,7 +373,9 @@ class TestSeal(Artifact):
     __test__ = False
 
     order: tuple[int, ...]
-    recommended: int | None = Field(None, description="cheapest that validation cannot tell apart")
+    recommended: int | None = Field(
+        None, description="cheapest to train that validation cannot tell apart"
+    )
     opened_at: str
     headline_metric: str
     higher_is_better: bool

@@ -104,6 +104,20 @@ def gib(value: float | None) -> str:
     )
 
 
+def size(value: int | None) -> str:
+    """Bytes on disk as file managers count them, in thousands.
+
+    >>> size(2_400), size(538_090_408), size(14_500_000_000)
+    ('2.4 kB', '538 MB', '14.5 GB')
+    """
+    if value is None:
+        return _DASH
+    for limit, unit in ((1e9, "GB"), (1e6, "MB")):
+        if value >= limit:
+            return f"{value / limit:.3g} {unit}"
+    return f"{value / 1e3:.3g} kB"
+
+
 def plural(count: int, noun: str, many: str = "") -> str:
     """A count with its noun.
 

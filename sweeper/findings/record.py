@@ -53,6 +53,8 @@ class TestedModel(Record):
     """One model on the opened test split, over all of its seeds.
 
     ``score`` is the headline metric's, ``loss`` in nats; ``generated`` is of one training.
+    ``seconds_per_thousand`` items are those of answers in writing where the model writes, else of
+    scoring.
     """
 
     __test__ = False
@@ -65,6 +67,7 @@ class TestedModel(Record):
     loss: Interval | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     generated: GeneratedAnswers | None = None
+    seconds_per_thousand: float | None = None
 
 
 class ClassRow(Record):
@@ -272,7 +275,10 @@ class TrialRow(Record):
     seconds: float | None = None
     peak_memory_gib: float | None = None
     trainable_parameters: int | None = None
+    total_parameters: int | None = None
     weights: str | None = None
+    weights_bytes: int | None = None
+    base_bytes: int | None = Field(None, description="of the base that the weights need")
     first_stage: FirstStageResult | None = None
     curve: tuple[CurvePoint, ...] = ()
 

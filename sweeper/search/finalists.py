@@ -1,4 +1,4 @@
-"""Which configurations are trained again, their order, and the cheapest that is good enough.
+"""Which configurations are trained again, their order, and which one is recommended.
 
 Everything is decided on validation, before the test split is opened. Knows no Optuna.
 """
@@ -103,7 +103,7 @@ def order(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def recommend(contenders: Sequence[Contender], seed: int, limit: float | None = None) -> int | None:
-    """The cheapest finalist (memory, then time) that cannot be told apart from the best.
+    """The finalist that is cheapest to train (memory, then time) of those in reach of the best.
 
     Only those count that forgot no more than ``limit`` points. Where all of them forgot more, it
     is the one that forgot least, and whoever reports it must say so.

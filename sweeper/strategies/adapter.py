@@ -23,6 +23,7 @@ class Adapter(PeftStrategy):
     """
 
     name: ClassVar[str] = "adapter"
+    for_usual_classes: ClassVar[bool] = False  # PEFT does not know the type
 
     def peft_config(
         self, model: nn.Module, parameters: Parameters, setting: Setting

@@ -59,6 +59,9 @@ class Strategy(ABC):
     """False where the strategy is fitted in closed form and never sees the Trainer."""
     saves_whole_model: ClassVar[bool] = False
     """True where what ``save`` writes needs no base to be used."""
+    for_usual_classes: ClassVar[bool] = True
+    """False where classes of transformers and PEFT would read what ``save`` writes, and answer
+    otherwise than the trial did."""
 
     @abstractmethod
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:

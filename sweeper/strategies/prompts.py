@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from peft import PeftModel, PeftType
@@ -23,6 +23,8 @@ from sweeper.strategies.base import Parameters, PeftStrategy, Setting
 
 class PromptStrategy(PeftStrategy):
     """A strategy that trains ``num_virtual_tokens`` vectors and leaves the base as it is."""
+
+    for_usual_classes: ClassVar[bool] = False  # what PEFT generates is wrong, see ``generate``
 
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
         if problems := self.problems(model, parameters, setting):

@@ -6,7 +6,7 @@ The base loads quantised and stays so from trial to trial; what trains and what 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from bitsandbytes.nn import Linear4bit
@@ -27,6 +27,7 @@ class QLoRA(LoRA):
     """
 
     name = "qlora"
+    for_usual_classes: ClassVar[bool] = False  # they load the base unquantised
 
     def quantization_config(self, parameters: Parameters, *, sharded: bool = False) -> Any:
         # FSDP spreads tensors of one floating-point type only, so that the packed weights must

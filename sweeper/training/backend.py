@@ -194,7 +194,10 @@ class TorchBackend:
                 underway=self._underway.steps("scoring test"),
             )
             with trained(shared, folder / WEIGHTS) as model:
-                score = scored(name, config, shared, judge.evaluate(model))
+                start = time.perf_counter()
+                evaluation = judge.evaluate(model)
+                took = {"seconds": time.perf_counter() - start}
+                score = scored(name, config, shared, evaluation).model_copy(update=took)
                 if not self._writes(config):
                     return score
                 written = answers(shared, model, self._spec.evaluation, mixed=mixed)

@@ -72,7 +72,7 @@ def answers(
     run_code, told = wanted.run_generated_code, shared.context.underway
     with torch.no_grad(), autocast(device, mixed):
         said = answer(task, model, items, batch_size=_BATCH, run_code=run_code, underway=told)
-        metrics = said.metrics
+        metrics, greedy = said.metrics, time.perf_counter() - start
         if run_code and wanted.code_samples > 1:
             sampling = Sampling(_TEMPERATURE, _TOP_P, wanted.code_samples)
             tried = answer(
@@ -90,4 +90,5 @@ def answers(
         metrics=metrics,
         most_tokens=said.most_tokens,
         seconds=time.perf_counter() - start,
+        greedy_seconds=greedy,
     )

@@ -290,6 +290,17 @@ def test_the_test_table_holds_every_scored_model_with_its_answers_in_writing(pag
     assert "at most 96 tokens" in note
 
 
+def test_what_a_trial_costs_to_use_stands_beside_what_it_cost_to_train(pages):
+    table = pages["text"].one("table", id_="costs")
+    assert [th.text for th in table.all("th")][1:4] == [
+        "one training",
+        "peak memory",
+        "weights on disk",
+    ]
+    first = table.one("tbody").all("tr")[0]
+    assert [td.text for td in first.all("td")][3:5] == ["2.4 MB", "90.9 MB"]
+
+
 def test_a_classification_shows_its_classes_and_its_confusions(pages):
     page = pages["mixed"]
     assert len(page.one("table", id_="classes").one("tbody").all("tr")) == 7

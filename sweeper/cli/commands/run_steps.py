@@ -42,6 +42,7 @@ from sweeper.facts.gather import gather
 from sweeper.facts.models.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.facts.record import Facts, Missing, SuiteFacts
 from sweeper.findings.record import Findings
+from sweeper.findings.verdict.costs import cost_line
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plan import Plan
 from sweeper.reporting.sections.predicted import predicted_line
@@ -319,6 +320,8 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
     console.print(ended.findings.verdict.sentence, markup=False, soft_wrap=True)
     if why := ended.findings.run.search_ended:
         console.print(f"{why[:1].upper()}{why[1:]}.", markup=False, soft_wrap=True)
+    if costs := cost_line(ended.findings):
+        console.print(costs, markup=False, soft_wrap=True)
     line = predicted_line(ended.findings.predictions)
     if line and ended.outcome.signal is None:
         console.print(line, markup=False, soft_wrap=True)

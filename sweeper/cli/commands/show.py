@@ -93,9 +93,13 @@ def _follow_plainly(folder: RunFolder) -> None:
 def _verdict(folder: RunFolder) -> None:
     from sweeper.cli.views.console import out
     from sweeper.findings.record import Findings
+    from sweeper.findings.verdict.costs import cost_line
 
     if folder.findings.is_file():
-        out().print(Findings.read(folder.findings).verdict.sentence, markup=False, soft_wrap=True)
+        findings = Findings.read(folder.findings)
+        for line in (findings.verdict.sentence, cost_line(findings)):
+            if line:
+                out().print(line, markup=False, soft_wrap=True)
     if folder.report_html.is_file():
         out().print(f"report: {folder.report_html}", markup=False, soft_wrap=True)
 

@@ -53,7 +53,10 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         seconds=trial_seconds(trial),
         peak_memory_gib=known(result.peak_memory_gib) if result else None,
         trainable_parameters=result.trainable_parameters if result else None,
+        total_parameters=result.total_parameters if result else None,
         weights=f"trials/{config.number}/weights" if trial.weights else None,
+        weights_bytes=result.weights_bytes if result else None,
+        base_bytes=result.base_bytes if result else None,
         first_stage=result.first_stage if result else None,
         curve=tuple(_point(report) for report in trial.rungs),
     )

@@ -31,7 +31,7 @@ class Contest:
     """The models that the verdict may speak of.
 
     Args:
-        chosen: The finalist that validation recommends: the cheapest it cannot tell from the best.
+        chosen: The finalist that validation recommends: cheapest to train, not told from the best.
         rival: The best finalist on validation other than the chosen one.
         default: The default trial of the chosen one's strategy, if that is another trial.
         baseline: The baseline with the lowest validation loss among those that have a test score.

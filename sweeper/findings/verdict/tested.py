@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings.record import TestedModel
 from sweeper.findings.study.metric import LOSS, headline, score_bounds
@@ -32,9 +34,18 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
             loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
             metrics=finite(scores.metrics.get(name, {})),
             generated=_generated(grouped[name]),
+            seconds_per_thousand=_seconds_per_thousand(grouped[name]),
         )
         for name in sorted(scores.by_name, key=rank)
     )
+
+
+def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
+    """The median over trainings: the first one may wait for files and compilers."""
+    wrote = [(s.generated.greedy_seconds, s.generated.items) for s in scores if s.generated]
+    read = [(s.seconds, len(s.item_scores)) for s in scores]
+    paces = [1000 * took / items for took, items in wrote or read if took is not None and items]
+    return statistics.median(paces) if paces else None
 
 
 def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:

@@ -2,6 +2,7 @@
 
 Never more than the study can carry: a run that has not ended recommends nothing, one seed
 recommends nothing, and only the cheapest of what cannot be told apart is called the cheapest.
+Cheap means to train: memory, then time.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     needed = _needed(against_baseline)
     by_loss = needed is None and contest.in_loss is not None and contest.in_loss.outcome == "better"
     needed = True if by_loss else needed
-    # A baseline costs seconds: where it cannot be told apart from the best trial, it is cheaper.
+    # A baseline takes seconds: where it cannot be told apart from the best trial, it is cheaper.
     cheaper = baseline is not None and against_baseline is not None and needed is not True
     rivals = [c for c in contest.comparisons if c.second in _finalist_names(run)]
     ahead = bool(rivals) and all(c.outcome == "better" for c in rivals)
@@ -96,11 +97,11 @@ def _trial_sentence(
         return f"{head}better than the rest of {words.plural(len(rivals) + 1, 'finalist')}."
     tied = [c.second for c in rivals if c.outcome in ("within noise", "equivalent")]
     if not tied:
-        return f"{head}chosen on validation, as the cheapest in reach of the best."
+        return f"{head}chosen on validation, as the cheapest to train in reach of the best."
     others = [one for one in finalists(run) if trial_name(one.trial) in tied]
     if all(_cost(chosen) <= _cost(other) for other in others):
         count = len(tied) + 1
-        return f"{head}the cheapest of {count} finalists that cannot be told apart."
+        return f"{head}the cheapest to train of {count} finalists that cannot be told apart."
     return (
         f"{head}chosen on validation; the test cannot tell it apart from "
         f"{words.plural(len(tied), 'other finalist')}."
@@ -150,9 +151,9 @@ def _cheaper_still(
     if not cheaper:
         return []
     return [
-        f"Cheaper still and not shown to be worse than trial {chosen.trial} on the test split: "
-        f"{words.joined(cheaper)}. Validation chooses, and there {baseline.title} comes first "
-        "of the baselines."
+        f"Cheaper still to train and not shown to be worse than trial {chosen.trial} on the test "
+        f"split: {words.joined(cheaper)}. Validation chooses, and there {baseline.title} comes "
+        "first of the baselines."
     ]
 
 
@@ -164,8 +165,8 @@ def _baseline_sentence(
     if _needed(against) is False:
         return f"You need not fine-tune: {baseline.title} does as well. On the test split {gap}."
     return (
-        f"Fine-tuning is not shown to pay: {baseline.title} cannot be told "
-        f"apart from the best of the trials and costs {units.duration(baseline.seconds)}. "
+        f"Fine-tuning is not shown to pay: {baseline.title} cannot be told apart from the best of "
+        f"the trials and takes {units.duration(baseline.seconds)} to fit and score. "
         f"On the test split {gap}."
     )
 

@@ -64,7 +64,7 @@ def _figure(report: Report) -> Figure:
     lost = forgetting_cost(findings)
     names = [s.strategy for s in findings.strategies if s.best_trial is not None]
     note = "Large: the best of each strategy with its 95% interval over items. Filled: no other "
-    note += "trial is both cheaper and better (the stepped line); hollow: one is."
+    note += "trial is both cheaper to train and better (the stepped line); hollow: one is."
     unequal = _unequal(report)
     return Figure(
         id="strategy-cost",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import ClassFindings, ClassRow, TestedModel
 from sweeper.metrics.base import metrics
 from sweeper.reporting.blocks import Block, Cell, Column, Row, Table
 from sweeper.reporting.document import Report
-from sweeper.reporting.sections.parts import number_cell
+from sweeper.reporting.sections.parts import memory_name, number_cell
 
 # More classes than this make a matrix that nobody reads; the confusions are listed then.
 MATRIX = 15
@@ -18,7 +19,10 @@ LINES = 20
 
 def tested_blocks(report: Report) -> list[Block]:
     """All models that were scored on the test split; nothing before it was opened."""
-    return [_tested(report)] if report.findings.tested else []
+    if not report.findings.tested:
+        return []
+    costs = _costs(report)
+    return [_tested(report), *([costs] if costs.rows else [])]
 
 
 def _tested(report: Report) -> Table:
@@ -52,6 +56,48 @@ def _tested(report: Report) -> Table:
             for i, model in enumerate(models)
         ),
         note=_note(models),
+    )
+
+
+def _costs(report: Report) -> Table:
+    """What each tested trial cost to train, and what it costs to use."""
+    trials = {row.number: (i, row) for i, row in enumerate(report.findings.trials)}
+    found = [
+        (*trials[model.trial], f"/findings/tested/{i}", model)
+        for i, model in enumerate(report.findings.tested)
+        if model.trial in trials and trials[model.trial][1].weights_bytes is not None
+    ]
+    writes = any(model.generated is not None for *_, model in found)
+    return Table(
+        id="costs",
+        caption="What these trials cost to train, and what they cost to use",
+        columns=(
+            Column("model"),
+            Column("one training", number=True),
+            Column(f"peak {memory_name(report)}", number=True),
+            Column("weights on disk", number=True),
+            Column("and their base", number=True),
+            Column("parameters", number=True),
+            Column(f"per 1,000 {'answers' if writes else 'items'}", unit="s", number=True),
+        ),
+        rows=tuple(
+            Row(
+                cells=(
+                    Cell(model.title),
+                    Cell(units.duration(row.seconds), pointer=f"/findings/trials/{i}/seconds"),
+                    Cell(units.gib(row.peak_memory_gib)),
+                    Cell(units.size(row.weights_bytes)),
+                    Cell(units.size(row.base_bytes) if row.base_bytes else "none"),
+                    Cell(units.count(row.total_parameters) if row.total_parameters else words.DASH),
+                    number_cell(model.seconds_per_thousand, f"{pointer}/seconds_per_thousand"),
+                ),
+                trial=row.number,
+            )
+            for i, row, pointer, model in found
+        ),
+        note="Training: time and memory of the trial. Use: files with the tokenizer, and seconds "
+        + ("of greedy answers" if writes else "of scoring")
+        + " on the test split, on the machine of the sweep and in its batches.",
     )
 
 

@@ -148,6 +148,14 @@ def _trial_figures(report: Report, finalist: Finalist | None, row: TrialRow) -> 
         found.append(Fact("validation loss, lower is better", loss, f"{place}/validation_loss"))
     found.append(Fact(f"peak {memory_name(report)}", units.gib(row.peak_memory_gib)))
     found.append(Fact("time a training", units.duration(row.seconds)))
+    if row.weights_bytes is not None:
+        found.append(
+            Fact("on disk, with its base", units.size(row.weights_bytes + (row.base_bytes or 0)))
+        )
+    tested = next((one for one in findings.tested if one.trial == row.number), None)
+    if tested is not None and tested.seconds_per_thousand is not None:
+        what = "answers" if tested.generated is not None else "items"
+        found.append(Fact(f"use, per 1,000 {what}", units.duration(tested.seconds_per_thousand)))
     return tuple(found)
 
 

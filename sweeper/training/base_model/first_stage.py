@@ -213,7 +213,7 @@ class FirstStages:
             if context.device.type == "cuda":
                 context.keeper.forget()
             # The name that PEFT writes into an adapter: where its base lies in the run's folder.
-            name = f"{FOLDER}/{folder.name}"
+            name = f"./{FOLDER}/{folder.name}"  # "a/b" would be a name of the hub
             keeper = BaseKeeper(folder, context.task.task_type, context.device, name=name)
             self._held = folder, keeper
         return self._held[1]

@@ -2,7 +2,8 @@
 
 ``weights/`` holds an adapter as PEFT writes it, or a whole model as transformers does; beside it
 ``head.safetensors`` where there is a head, tokenizer, generation settings, a card, and
-``sweeper.json``.
+``sweeper.json``. The adapter lies in ``weights/adapter/`` where classes of PEFT and transformers
+would not give the trial's answers: they find no adapter in ``weights/`` then, and refuse it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from sweeper.strategies.base import Strategy
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.base import Task as TrialTask
 from sweeper.tasks.classifier import Classifier
-from sweeper.training.trial.companions import reading, write_companions
+from sweeper.training.trial.companions import CARD, reading, write_companions
 from sweeper.training.trial.trained_record import RECORD, TrainedRecord, record_of
 
 _HEAD = "head.safetensors"
+_ADAPTER = "adapter"
 
 
 def save_trained(
@@ -40,16 +42,28 @@ def save_trained(
         task: Brings the tokenizer; without one, no files are written beside the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    adapter = _adapter_to_write(folder, model, strategy, record)
     if isinstance(model, Classifier):
-        strategy.save(model.base, folder)
+        strategy.save(model.base, adapter)
         head = {name: tensor.contiguous() for name, tensor in model.head.state_dict().items()}
         save_file(head, str(folder / _HEAD))
     else:
-        strategy.save(model, folder)
+        strategy.save(model, adapter)
+    # PEFT's card names paths of this machine; there is one for the whole folder.
+    (adapter / CARD).unlink(missing_ok=True)
     if task is not None:
-        tokenizer = write_companions(folder, model, task, record)
+        tokenizer = write_companions(folder, adapter, model, task, record)
         record = record.model_copy(update={"tokenizer": tokenizer})
     record.write(folder / RECORD)
+
+
+def _adapter_to_write(
+    folder: Path, model: nn.Module, strategy: Strategy, record: TrainedRecord
+) -> Path:
+    """Where the adapter of a model goes, if it has one."""
+    usual = strategy.for_usual_classes and record.first_stage is None
+    usual = usual and not isinstance(model, Classifier)
+    return folder if usual or strategy.saves_whole_model else folder / _ADAPTER
 
 
 def load_trained(folder: Path, base: nn.Module) -> nn.Module:
@@ -66,7 +80,9 @@ def load_trained(folder: Path, base: nn.Module) -> nn.Module:
         UsageError: The folder is not one of trained weights.
     """
     record = record_of(folder)
-    return with_head(folder, strategy_named(record.strategy).load(base, folder), record)
+    own = folder / _ADAPTER
+    adapted = strategy_named(record.strategy).load(base, own if own.is_dir() else folder)
+    return with_head(folder, adapted, record)
 
 
 def with_head(folder: Path, adapted: nn.Module, record: TrainedRecord) -> nn.Module:

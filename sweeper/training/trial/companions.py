@@ -30,7 +30,7 @@ from sweeper.training.trial.trained_record import TrainedRecord
 # No architecture of transformers: its classes refuse the folder. A known name would let
 # AutoModelForSequenceClassification put a random head of two classes on the body.
 CLASSIFIER_TYPE = "sweeper_classifier"
-_CONFIG, _ADAPTER, _CARD = "config.json", "adapter_config.json", "README.md"
+_CONFIG, _ADAPTER, CARD = "config.json", "adapter_config.json", "README.md"
 # Bytes read at each end of a file to tell one version of a model from another.
 _SAMPLE = 1 << 20
 
@@ -54,11 +54,14 @@ def reading(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def write_companions(folder: Path, model: nn.Module, task: Task, record: TrainedRecord) -> str:
+def write_companions(
+    folder: Path, adapter: Path, model: nn.Module, task: Task, record: TrainedRecord
+) -> str:
     """Write everything but the weights and ``sweeper.json``.
 
     Args:
         folder: ``weights/`` of the trial; the weights lie in it.
+        adapter: Where the adapter lies, if there is one.
         model: As the task assembled it.
         task: Brings the tokenizer.
         record: Of the model.
@@ -77,9 +80,9 @@ def write_companions(folder: Path, model: nn.Module, task: Task, record: Trained
         config = _json(folder / _CONFIG)
         config.pop("use_cache", None)  # off while training only
         _write(folder / _CONFIG, config)
-    if (folder / _ADAPTER).is_file():
-        _write(folder / _ADAPTER, _json(folder / _ADAPTER) | {"revision": record.base_revision})
-    write_text(folder / _CARD, _card(record))
+    if (adapter / _ADAPTER).is_file():
+        _write(adapter / _ADAPTER, _json(adapter / _ADAPTER) | {"revision": record.base_revision})
+    write_text(folder / CARD, _card(record))
     return tokenizer_state(folder)
 
 
@@ -126,12 +129,14 @@ def _write_generation(folder: Path, model: nn.Module, task: Instruction | Genera
 def _write_classifier(folder: Path, model: Classifier, record: TrainedRecord) -> None:
     labels = record.labels
     body = getattr(model.base, "get_base_model", lambda: model.base)()
+    fields = body.config.to_dict()
+    fields.pop("_name_or_path", None)  # a path of this machine
     config = {
         "model_type": CLASSIFIER_TYPE,
         "id2label": dict(enumerate(labels)),
         "label2id": {label: number for number, label in enumerate(labels)},
         "pooling": record.pooling,
-        "base": body.config.to_dict(),
+        "base": fields,
     }
     _write(folder / _CONFIG, config)
 

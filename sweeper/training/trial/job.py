@@ -266,7 +266,7 @@ class Job:
             stopped_at_rung=final.stopped_at,
             stopped_because=final.stopped_because,
             **self._general_losses(),
-            weights=WEIGHTS if self.config.keep_weights else None,
+            **self._kept(strategy),
             notes=self.context.notes("train", "validation"),
         )
 
@@ -317,6 +317,10 @@ class Job:
     def _record(self, strategy: Strategy) -> TrainedRecord:
         task, facts = self.context.task, self.context.facts
         dtype = strategy.base_dtype(self.config.precision)
+        whole = strategy.saves_whole_model
+        read = self.first_stage.id if self.first_stage and not whole else None
+        # Found again by its path alone; any other base by its name, so that none is told.
+        local = facts.source == "local" and not whole and read is None
         return TrainedRecord(
             task=self.config.task,
             strategy=self.config.strategy,
@@ -328,18 +332,29 @@ class Job:
             labels=self.context.dataset.labels,
             classes_by="generate" if isinstance(task, GenerateLabel) else "head",
             pooling=task.pooling if isinstance(task, Classification) else None,
-            first_stage=self.first_stage.id
-            if self.first_stage and not strategy.saves_whole_model
-            else None,
-            facts=facts,
-            base_folder=str(self.context.folder.resolve()),
-            base_state=base_state(self.context.folder),
+            first_stage=read,
+            facts=facts.model_copy(update={"folder": None}),
+            base_folder=str(self.context.folder.resolve()) if local else None,
+            base_state=base_state(self.context.folder) if local else None,
             precision=self.config.precision,
             system_prompt=self.context.spec.training.system_prompt,
             data_format=self.context.dataset.format,
             columns=dict(self.context.dataset.columns),
             versions=versions(),
         )
+
+    def _kept(self, strategy: Strategy) -> dict[str, Any]:
+        """What the result says of the kept weights: where, and how large with their base."""
+        if not self.config.keep_weights:
+            return {}
+        base = self.read_base.folder if self.read_base else self.context.folder
+        needed = () if strategy.saves_whole_model else base.glob("*.safetensors")
+        kept = (path for path in (self.folder / WEIGHTS).rglob("*") if path.is_file())
+        return {
+            "weights": WEIGHTS,
+            "weights_bytes": sum(path.stat().st_size for path in kept),
+            "base_bytes": sum(path.stat().st_size for path in needed),
+        }
 
     def _general_losses(self) -> dict[str, Any]:
         """What the result says of general text, item by item in a file beside it."""

@@ -21,7 +21,8 @@ class TrainedRecord(Artifact):
     ``classes_by`` says how one of the ``labels`` is chosen, where there are any.
     ``first_stage`` names the folder in ``first_stages/`` with the base that an adapter belongs to
     where that had read a corpus first; ``base_model`` is what it was before. ``facts`` are those
-    of the base model. ``base_folder`` is where it lay, and ``base_state`` what its files were.
+    of the base model. Where that is a local folder and is needed, ``base_folder`` is its path, and
+    ``base_state`` tells what its files were.
     ``tokenizer`` is the SHA-256 of the tokenizer beside the weights. ``data_format`` and
     ``columns`` are those of the data; ``versions`` are of the libraries that trained.
     """

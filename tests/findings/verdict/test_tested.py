@@ -8,6 +8,7 @@ import pytest
 from sweeper.findings.compute import compute
 from sweeper.findings.evidence.gains import loss_interval
 from sweeper.findings.study.reading import read_run
+from sweeper.findings.verdict.costs import cost_line
 from sweeper.trials import EncodingNote, TestSeal, TrialResult
 
 
@@ -33,6 +34,34 @@ def test_answers_in_writing_stand_beside_the_loss(make):
     base = next(model for model in found if model.name == "zero_shot")
     assert base.generated.items == 32
     assert found[0].generated.metrics["bleu"] > base.generated.metrics["bleu"]
+
+
+@pytest.mark.parametrize(
+    ("task", "pace", "told"), [("classification", 12.5, "12 s per 1,000 items"),
+                               ("instruction", 250.0, "4 min per 1,000 answers in writing")]
+)  # fmt: skip
+def test_both_costs_are_told_with_the_pace_that_was_measured_on_the_test_split(
+    make, task, pace, told
+):
+    findings = compute(make(trials=8, task=task, strategies=("lora", "full")))
+    number = findings.verdict.recommended_trial
+    # 1.2, 1.5 and 1.8 s for 120 items; 8 s for 32 answers.
+    assert next(m for m in findings.tested if m.trial == number).seconds_per_thousand == pace
+    line = cost_line(findings)
+    assert line.startswith(f"Trial {number} costs ")
+    assert f"to train; to use, 2.4 MB on a base of 90.9 MB, 22.7M parameters, {told}." in line
+
+
+def test_a_run_of_an_earlier_sweeper_has_no_cost_of_use(make):
+    run = make(trials=4)
+    reseal(run, lambda score: score.model_copy(update={"seconds": None}))
+    for path in run.trials.glob("*/result.json"):
+        fields = json.loads(path.read_text())
+        del fields["weights_bytes"], fields["base_bytes"]
+        path.write_text(json.dumps(fields))
+    findings = compute(run)
+    assert {model.seconds_per_thousand for model in findings.tested} == {None}
+    assert cost_line(findings) == ""
 
 
 def test_nothing_is_said_of_a_test_that_was_not_opened(make):

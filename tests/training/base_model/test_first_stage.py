@@ -267,8 +267,8 @@ def test_an_adapter_finds_the_base_it_belongs_to_in_the_run_alone(
     with trained(job.shared, weights) as model:
         assert job.judge().evaluate(model).loss == pytest.approx(result.validation_loss, abs=1e-6)
 
-    base = f"first_stages/{result.first_stage.id}"
-    config = json.loads((weights / "adapter_config.json").read_text())
+    base = f"./first_stages/{result.first_stage.id}"
+    config = json.loads((weights / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == base
     shutil.rmtree(tmp_path / "run" / base)
     with pytest.raises(UsageError, match="is not there"), trained(job.shared, weights):

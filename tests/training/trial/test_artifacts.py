@@ -52,14 +52,22 @@ def test_without_the_data_set_a_folder_and_a_base_are_enough(make_job, model_fol
     assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).shape == (1, 3)
 
 
-def test_an_adapter_names_no_path_of_this_machine(make_job, make_shared, tmp_path):
+@pytest.mark.parametrize("strategy", ["lora", "full"])
+def test_weights_on_a_base_of_the_hub_name_no_path_of_this_machine(
+    make_job, make_shared, tmp_path_factory, strategy
+):
     shared = make_shared()
+    hub = {"source": "hub", "id": "some/model"}
+    shared.context.facts = shared.context.facts.model_copy(update=hub)
     shared.context.keeper._name = "some/model"
-    job = make_job(shared, keep_weights=True)
+    job = make_job(shared, strategy=strategy, keep_weights=True)
     train_trial(job, MemoryGuard())
-    config = json.loads((job.folder / "weights" / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == "some/model"
-    assert str(tmp_path) not in (job.folder / "weights" / "README.md").read_text()
+    texts = {path: path.read_bytes() for path in (job.folder / "weights").rglob("*.*")}
+    here = str(tmp_path_factory.getbasetemp()).encode()
+    assert [path.name for path, text in texts.items() if here in text] == []
+    if strategy == "lora":
+        config = json.loads(texts[job.folder / "weights" / "adapter" / "adapter_config.json"])
+        assert config["base_model_name_or_path"] == "some/model"
 
 
 def test_the_card_beside_weights_tells_neither_host_nor_home(monkeypatch):
@@ -76,11 +84,12 @@ def test_the_card_beside_weights_tells_neither_host_nor_home(monkeypatch):
 def test_no_weights_of_the_base_are_saved(make_job):
     job = make_job(keep_weights=True)
     train_trial(job, MemoryGuard())
-    files = {path.name for path in (job.folder / "weights").iterdir()}
+    folder = job.folder / "weights"
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
     assert files == {
         "README.md",
-        "adapter_config.json",
-        "adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
         "config.json",
         "head.safetensors",
         "sweeper.json",

@@ -36,17 +36,53 @@ PARAMETERS = {
 TASKS = ("classification", "by name", "instruction", "code", "domain")
 INPUTS = {"input_ids": torch.tensor([[70, 71, 72, 73], [75, 76, 77, 78]])}
 INPUTS["attention_mask"] = torch.ones_like(INPUTS["input_ids"])
-# Run in a process of its own: loads every folder and keeps the logits for the same batch.
+# Run in a process of its own: loads every folder and keeps the logits for the same batch. Usual
+# classes come first, while PEFT does not know what sweeper adds to it.
 ASK = """
-import json, sys, torch, sweeper
-folders, inputs = json.load(sys.stdin), torch.load(sys.argv[1])
-said = {}
-for folder in folders:
+import json, sys, torch
+import peft, transformers
+
+(folders, base), inputs = json.load(sys.stdin), torch.load(sys.argv[1])
+body = transformers.AutoModelForCausalLM.from_pretrained
+ways = {
+    name: getattr(library, name).from_pretrained
+    for library, names in (
+        (transformers, ("AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification")),
+        (peft, ("AutoPeftModel", "AutoPeftModelForCausalLM", "AutoPeftModelForFeatureExtraction",
+                "AutoPeftModelForSequenceClassification")),
+    )
+    for name in names
+}
+ways["PeftModel"] = lambda folder: peft.PeftModel.from_pretrained(body(base), folder)
+
+def logits(model):
     with torch.inference_mode():
-        found = sweeper.load(folder, "cpu").model(**inputs)
-    said[folder] = found if isinstance(found, torch.Tensor) else found.logits
-torch.save(said, sys.argv[2])
+        found = model(**inputs)
+    return found if isinstance(found, torch.Tensor) else found.logits
+
+usual = {}
+for folder in folders:
+    usual[folder] = {}
+    for name, load in ways.items():
+        try:
+            model = load(folder)
+        except (OSError, ValueError, KeyError):
+            continue
+        writes = hasattr(model, "generate")
+        usual[folder][name] = logits(model.eval()) if writes else None
+
+import sweeper
+
+said = {folder: logits(sweeper.load(folder, "cpu").model) for folder in folders}
+torch.save((usual, said), sys.argv[2])
 """
+WRITERS = {"AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification"}
+# What may load a folder. The class of transformers that adds a head to a model which writes says
+# so; to a classifier it must not add one.
+USUAL = {
+    "full": WRITERS,
+    "lora": WRITERS | {"AutoPeftModelForCausalLM", "PeftModel"},
+}
 
 
 @pytest.fixture
@@ -107,7 +143,9 @@ def facts_of(folder):
     return model_facts(ModelSpec(id=str(folder)))
 
 
-def test_every_strategy_of_every_task_loads_in_a_fresh_process_after_the_run_moved(saved, tmp_path):
+def test_every_strategy_of_every_task_loads_in_a_fresh_process_after_the_run_moved(
+    saved, byte_llama, tmp_path
+):
     expected = {}
     names = sorted(PARAMETERS)
     for task in TASKS:
@@ -120,13 +158,18 @@ def test_every_strategy_of_every_task_loads_in_a_fresh_process_after_the_run_mov
     folders = [str(tmp_path / "moved" / name) for name in expected]
     subprocess.run(
         [sys.executable, "-c", ASK, str(tmp_path / "inputs.pt"), str(tmp_path / "said.pt")],
-        input=json.dumps(folders),
+        input=json.dumps([folders, str(byte_llama)]),
         text=True,
         check=True,
     )
-    said = torch.load(tmp_path / "said.pt")
+    usual, said = torch.load(tmp_path / "said.pt")
     for folder in folders:
         name, logits = expected[Path(folder).name]
+        writes = not Path(folder).name.startswith("classification")
+        assert set(usual[folder]) == (USUAL.get(name, set()) if writes else set()), folder
+        for found in usual[folder].values():
+            if found is not None:
+                torch.testing.assert_close(found, logits, rtol=0, atol=1e-5)
         near = 1e-2 if name == "qlora" else 1e-5
         torch.testing.assert_close(
             said[folder].float(), logits.float(), rtol=0, atol=near, msg=lambda m, f=folder: f + m
