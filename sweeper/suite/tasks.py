@@ -27,8 +27,10 @@ from sweeper.errors import DataError, Problem, SpecError, UsageError, near_match
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.facts.record import SuiteTaskFacts
-from sweeper.suite import code_metric
+from sweeper.suite import code_metric, patterns
+from sweeper.suite.patterns import bound_patterns, bounded
 from sweeper.suite.scores import Unit, harness
+from sweeper.yamlfile import read
 
 # One figure an item: the first of these that a task has, else its first one from 0 to 1.
 _METRICS = ("acc_norm", "acc", "exact_match", "pass@1")
@@ -144,8 +146,13 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
             raise SpecError(f"there is no task {unknown[0]!r}", fix=fix, where=str(path))
     _require_sandbox(names, index.task_index, path, run_generated_code=run_generated_code)
     folder = path if path.is_dir() else path.parent
+    places = {name: entry.yaml_path for name, entry in index.task_index.items()}
+
+    def file_of(*names: str) -> str:
+        return str(next((place for name in names if (place := places.get(name))), path))
+
     return [
-        _prepared(child, tasks, path)
+        _prepared(child, {one: (task, file_of(one, child, name)) for one, task in tasks.items()})
         for name in names
         for child, tasks in _loaded(name, index, folder, cache, apart=path.is_file())
     ]
@@ -159,7 +166,11 @@ def _files(path: Path) -> dict[Path, Config]:
     problems: list[Problem] = []
     for file in [path] if path.is_file() else sorted(path.rglob("*.yaml")):
         try:
+            _require_small(file, set())
             content = load_yaml(file, resolve_func=False)
+        except UsageError as error:
+            problems += [replace(one, fix=_GUIDE) for one in error.problems]
+            continue
         except (yaml.YAMLError, ValueError, OSError) as error:
             problems.append(Problem("this is not a task file", str(error), _GUIDE, str(file)))
             continue
@@ -180,6 +191,17 @@ def _files(path: Path) -> dict[Path, Config]:
     if not found:
         raise SpecError("there are no task files here", fix=_GUIDE, where=str(path))
     return found
+
+
+def _require_small(file: Path, seen: set[Path]) -> None:
+    """Refuse YAML that multiplies or never ends; lm-eval reads this file and what it includes."""
+    seen.add(file.resolve())
+    content = read(file).data
+    stated = content.get("include") if isinstance(content, dict) else None
+    for name in stated if isinstance(stated, list) else [stated]:
+        included = file.parent / str(name)
+        if name is not None and included.resolve() not in seen:
+            _require_small(included, seen)
 
 
 def _name(config: Mapping[str, Any]) -> str:
@@ -280,7 +302,11 @@ def _loaded(
         for entry in manager.task_index.values():
             if entry.yaml_path is not None and entry.yaml_path.is_relative_to(folder):
                 _keep_data_here(entry, cache)
-        loaded = manager.load([name])
+        why = "A template or its pattern is slow: lm-eval tries them on the first row."
+        with bounded(f"loading {name}", why, str(folder), patterns.MOST_LOADING_SECONDS):
+            loaded = manager.load([name])
+    except UsageError:
+        raise
     except OSError as error:  # also what datasets and the hub's client raise without a network
         raise DataError(
             f"the data of {name} cannot be read",
@@ -328,23 +354,29 @@ def _absolute(files: Any, folder: Path) -> Any:
     return files if "://" in str(files) else str(folder / str(files))
 
 
-def _prepared(name: str, tasks: Mapping[str, Task], path: Path) -> SuiteTask:
-    """A task with its items, after every request has been built once."""
+def _prepared(name: str, found: Mapping[str, tuple[Task, str]]) -> SuiteTask:
+    """A task with its items, after every request has been built once.
+
+    Args:
+        name: Of the task or group.
+        found: lm-eval's task objects by name, each with its file.
+    """
     rows: dict[str, list[int]] = {}
     content: list[Any] = [harness()]
     total, chat = 0, False
-    for one, task in tasks.items():
+    for one, (task, where) in found.items():
         options = task.config.metadata or {}
         limit = options.get("limit")
         if limit is not None and (not isinstance(limit, int) or limit < 1):
             fix = "Write a number of items, as in 'metadata: {limit: 100}'."
-            raise SpecError(f"limit = {limit!r} of {one} is not valid", fix=fix, where=str(path))
+            raise SpecError(f"limit = {limit!r} of {one} is not valid", fix=fix, where=where)
         if task.config.num_fewshot is None:
             task.set_config(key="num_fewshot", value=0)
         docs = list(task.eval_docs)
         rows[one], different = _chosen(docs, limit)
         total, chat = total + different, chat or bool(options.get("apply_chat_template"))
-        if problems := _mistakes(one, task, docs, rows[one], path):
+        bound_patterns(one, task, where)
+        if problems := _mistakes(one, task, docs, rows[one], where):
             raise DataError(problems[:_MOST_PROBLEMS])
         task.set_fewshot_seed(0)
         try:
@@ -353,13 +385,14 @@ def _prepared(name: str, tasks: Mapping[str, Task], path: Path) -> SuiteTask:
             raise DataError(
                 f"the requests of {one} cannot be built",
                 why=f"{type(error).__name__}: {error}",
-                where=str(path),
+                where=where,
             ) from error
         keys = ("output_type", "metric_list", "filter_list", "process_results", "repeats")
         content += [one, chat, [task.config[key] for key in keys]]
         content += [instance.args for instance in task.instances]
         content += [task.doc_to_target(docs[row]) for row in rows[one]]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=_source).encode())
+    tasks = {one: task for one, (task, _) in found.items()}
     return SuiteTask(name, tasks, rows, total, chat, digest.hexdigest()[:16])
 
 
@@ -389,19 +422,20 @@ def _source(value: Any) -> str:
 
 
 def _mistakes(
-    name: str, task: Task, docs: Sequence[Doc], rows: Sequence[int], path: Path
+    name: str, task: Task, docs: Sequence[Doc], rows: Sequence[int], where: str
 ) -> list[Problem]:
     """Rows that do not hold what the task's templates need."""
     problems = []
     for row in rows:
-        try:
-            task.doc_to_text(docs[row])
-            why = _wrong_answer(task, docs[row])
-        except Exception as error:  # noqa: BLE001 - a template may call anything
-            why = f"{type(error).__name__}: {error}"
+        with bounded(f"row {row + 1} of {name}", "A template or its pattern is slow.", where):
+            try:
+                task.doc_to_text(docs[row])
+                why = _wrong_answer(task, docs[row])
+            except Exception as error:  # noqa: BLE001 - a template may call anything
+                why = f"{type(error).__name__}: {error}"
         if why:
             what = f"row {row + 1} of {name} does not fit the task's templates"
-            problems.append(Problem(what, why, where=str(path)))
+            problems.append(Problem(what, why, where=where))
     return problems
 
 

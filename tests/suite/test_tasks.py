@@ -1,5 +1,6 @@
 """Task files become items: the same ones every time, and every mistake is named before a model."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -11,8 +12,11 @@ import yaml
 
 pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[lm-eval]'")
 
+from lm_eval.models.dummy import DummyLM
+
 from sweeper.errors import UsageError
-from sweeper.suite.tasks import SuiteTask, load_suite
+from sweeper.suite import patterns
+from sweeper.suite.tasks import SuiteTask, load_suite, score
 
 CHOICE = {
     "output_type": "multiple_choice",
@@ -179,6 +183,81 @@ def test_what_is_no_task_file_is_a_mistake_and_no_crash(tmp_path, refused, text)
     path.write_text(text)
     assert "docs/forgetting.md" in refused(path)
     assert "no such suite" in refused(tmp_path / "none")
+
+
+BOMB = r"(a+)+\$"
+WRITING = {"output_type": "generate_until", "doc_to_text": "{{q}}", "doc_to_target": "b"}
+EXACT = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
+FILTERS = {
+    "filter": {"function": "regex", "regex_pattern": BOMB},
+    "choices": {"function": "multi_choice_regex", "regexes_to_ignore": [BOMB]},
+}
+
+
+def filtered(**options):
+    steps = [options, {"function": "take_first"}]
+    return WRITING | {"filter_list": [{"name": "strict", "filter": steps}], "metric_list": [EXACT]}
+
+
+class Writer(DummyLM):
+    """A model that always writes the same."""
+
+    def generate_until(self, requests, disable_tqdm=False):
+        return ["a" * 60 + "!" for _ in requests]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [filtered(**options) for options in FILTERS.values()]
+    + [WRITING | {"metric_list": [EXACT | {"regexes_to_ignore": [BOMB]}]}],
+    ids=[*FILTERS, "metric"],
+)
+def test_a_pattern_that_never_ends_is_named_with_its_file(write, load, monkeypatch, config):
+    monkeypatch.setattr(patterns, "MOST_SECONDS", 0.2)
+    (task,) = load(write("folder/slow.yaml", [{"q": "a", "choices": ["a"]}], **config).parent)
+    with pytest.raises(UsageError, match="took longer than 0.2 s") as caught:
+        score(Writer(), task)
+    assert "slow.yaml" in str(caught.value)
+    assert repr(BOMB) in str(caught.value)
+
+
+def test_a_template_that_never_ends_is_named(write, refused, monkeypatch):
+    monkeypatch.setattr(patterns, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(patterns, "MOST_LOADING_SECONDS", 0.5)
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    slow = "{{ ('a' * 60) | regex_replace('(a+)+b', '') }}"
+    later = "{{ ('a' * n) | regex_replace('(a+)+b', '') }}"
+    for text, what in ((loop, "loading task"), (slow, "loading task"), (later, "row 2 of task")):
+        rows = [{"n": 2}, {"n": 60}]
+        said = refused(write(rows=rows, **{**WRITING, "doc_to_text": text}))
+        assert f"{what} took longer" in said
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        filtered(function="regex", regex_pattern="(a"),
+        filtered(function="regex", regex_pattern="(" * 9999),
+        filtered(function="regex", pattern="a"),
+        filtered(function="multi_choice_regex", regexes_to_ignore=["a", "*"]),
+        WRITING | {"metric_list": [EXACT | {"regexes_to_ignore": ["["]}]},
+    ],
+)
+def test_a_filter_that_cannot_be_made_is_named_before_a_model_is_loaded(write, refused, config):
+    said = refused(write("wrong.yaml", [{"q": "a"}], **config))
+    assert "not valid" in said
+    assert "wrong.yaml" in said
+
+
+def test_yaml_that_multiplies_is_refused_wherever_it_is_included(write, refused, tmp_path):
+    names = "abcdefghi"
+    lines = [f"{b}: &{b} [{', '.join(['*' + a] * 9)}]" for a, b in itertools.pairwise(names)]
+    (tmp_path / "bomb.inc").write_text("\n".join(["a: &a [x, x]", *lines]))
+    for included in ("bomb.inc", "loop.inc"):
+        (tmp_path / "loop.inc").write_text("a: &a [*a]\n")
+        said = refused(write(rows=[{"question": "q"}], **CHOICE, include=included))
+        assert included in said
+        assert "alias" in said
 
 
 def test_a_name_that_nobody_knows_is_compared_with_those_of_lm_eval(write, refused):
