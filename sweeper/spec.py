@@ -182,7 +182,9 @@ class Spec(Artifact):
 
     name: str | None = None
     task: Task
-    models: tuple[ModelSpec, ...] = Field(min_length=1)
+    models: tuple[ModelSpec, ...] = Field(
+        (), description="base models; none to let a plan compare some of the catalogue"
+    )
     data: DataSpec = Field(default_factory=lambda: DataSpec())
     hardware: HardwareSpec = Field(default_factory=lambda: HardwareSpec())
     aim: AimSpec = Field(default_factory=lambda: AimSpec())

@@ -18,6 +18,7 @@ import typer
 
 from sweeper.artifact import write_text
 from sweeper.cli.commands.evaluate_steps import check_suite, gate, recommended, score_finalists
+from sweeper.cli.commands.plan import planned
 from sweeper.cli.processes.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.cli.processes.report_maker import ReportMaker, lost_charts
 from sweeper.cli.views.console import err, out
@@ -97,6 +98,36 @@ def check_choices(**values: str) -> None:
         raise SpecError(problems)
 
 
+def without_model(spec: Spec, command: str) -> SpecError:
+    """Why a run without a model cannot start, with the command that can.
+
+    Args:
+        spec: The request, without a model.
+        command: What was typed.
+
+    Raises:
+        SweeperError: Something is wrong with the data or the machine, or no model fits.
+    """
+    what, fix = "no model is given", "Name one: a hub id, a folder or packaged:NAME."
+    if missing := _no_data(spec):
+        return SpecError([Problem(what, fix=fix, where="--model"), missing])
+    _, plan = planned(spec)
+    choice = plan.model_choice
+    assert choice is not None  # a plan without a model has made one
+    why = (
+        f"Of {len(choice.options)} models that 'sweeper plan' compares, {choice.model} suits this "
+        "data and machine best."
+    )
+    fix = f"{command} --model {choice.model}"
+    return SpecError([Problem(what, why, fix, "--model")])
+
+
+def _no_data(spec: Spec) -> Problem | None:
+    if spec.data.path is not None or (spec.data.corpus is not None and spec.task == "domain"):
+        return None
+    return Problem("no data is given", "A sweep trains on real examples.", "Name a file.", "--data")
+
+
 def prepare(
     spec: Spec,
     *,
@@ -115,11 +146,8 @@ def prepare(
             GPU that is at hand.
         work: Shows how far downloads and conversions are; nothing if None.
     """
-    if spec.data.path is None and (spec.data.corpus is None or spec.task != "domain"):
-        problem = Problem(
-            "no data is given", "A sweep trains on real examples.", "Name a file.", "--data"
-        )
-        raise SpecError([problem])
+    if missing_data := _no_data(spec):
+        raise SpecError([missing_data])
     if spec.evaluation.run_generated_code and (refused := can_isolate()) is not None:
         raise SpecError([replace(refused, where="--run-generated-code")])
     suite: SuiteFacts | None = None
