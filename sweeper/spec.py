@@ -19,6 +19,10 @@ Scalar = bool | int | float | str
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
+# The standard error of an accuracy over n rows is at most 50 points over the square root of n
+# (binomial): one point at 2,500 rows, and a tenth of a point less for each further 600.
+MOST_HELD_OUT_ROWS = 2500
+
 
 class ModelSpec(Record):
     """One base model.
@@ -52,6 +56,11 @@ class DataSpec(Record):
     max_rows: PositiveInt | None = None
     validation_fraction: Fraction = 0.15
     test_fraction: Fraction = 0.15
+    max_held_out_rows: PositiveInt | None = Field(
+        MOST_HELD_OUT_ROWS,
+        description="rows that validation takes out of the data at most, and test as many; null "
+        "for no limit",
+    )
     split_seed: int = 0
 
 

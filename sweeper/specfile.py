@@ -103,7 +103,7 @@ def resolve(
             where=document.name,
         )
         raise SpecError([problem])
-    data = _spell_out(dict(data), document, problems)
+    data = _from_before(_spell_out(dict(data), document, problems))
     for path, value in flags.items():
         _put(data, path, value)
     needed = ("task", "models") if needs_model else ("task",)
@@ -153,6 +153,17 @@ def _spell_out(data: dict[str, Any], document: Document, problems: list[Problem]
                 document.where(("trials",)),
             )
         )
+    return data
+
+
+def _from_before(data: dict[str, Any]) -> dict[str, Any]:
+    """What a run of an earlier version wrote, with what that version did where it had no key.
+
+    Such a file is complete and names its schema's version, which people do not write.
+    """
+    given = data.get("data")
+    if "schema_version" in data and isinstance(given, dict):
+        data["data"] = {"max_held_out_rows": None, **given}
     return data
 
 

@@ -176,6 +176,16 @@ class DataFacts(Record):
     corpus: CorpusFacts | None = Field(None, description="of a first stage, if there is one")
     warnings: tuple[str, ...] = ()
 
+    @property
+    def examples(self) -> int:
+        """The data set as its user counts it: validation and test files of its own stay apart."""
+        apart = (s.rows for s in self.splits if s.name != "train" and s.origin == "official")
+        return self.rows - sum(apart)
+
+    def rows_of(self, split: Split) -> int | None:
+        """Rows of one split; None where it is not known how the data would be split."""
+        return next((one.rows for one in self.splits if one.name == split), None)
+
 
 class Measured(Record):
     """What trainings with one set-up took on this machine: the medians of ``trainings`` of them.

@@ -75,6 +75,7 @@ def run(
             spec,
             check_model=backend == BACKEND,
             quiet=quiet,
+            new=new,
             probe=probe,
             work=work_progress(progress, log_format, quiet=quiet),
         )

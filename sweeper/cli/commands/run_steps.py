@@ -49,8 +49,8 @@ from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.search import warm_start
 from sweeper.search.named import check_named
-from sweeper.spec import HardwareSpec, ModelSpec, Spec
-from sweeper.specfile import to_yaml
+from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
+from sweeper.specfile import resolve, to_yaml
 
 _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
 
@@ -133,6 +133,7 @@ def prepare(
     *,
     check_model: bool,
     quiet: bool,
+    new: bool = False,
     probe: bool | None = None,
     work: WorkProgress | None = None,
 ) -> Prepared:
@@ -142,6 +143,7 @@ def prepare(
         spec: The request.
         check_model: Fetch what training needs, and measure what the machine can do.
         quiet: Say nothing on the way.
+        new: A run that is in the folder will be set aside.
         probe: Train a few steps of each candidate first; if None, where trials run on a
             GPU that is at hand.
         work: Shows how far downloads and conversions are; nothing if None.
@@ -157,6 +159,8 @@ def prepare(
     work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = RunFolder.named(str(spec.name))
+    if not new:
+        spec = _split_as_before(spec, folder)
     missing: dict[str, Missing] = {}
     took: dict[str, float] = {}
     if check_model:
@@ -181,6 +185,18 @@ def prepare(
     if spec.search.warm_start:
         plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
     return Prepared(folder, spec, plan, took)
+
+
+def _split_as_before(spec: Spec, folder: RunFolder) -> Spec:
+    """The request with the split of the run that it resumes, which may have had no limit yet."""
+    if not folder.plan.is_file() or not folder.spec.is_file():
+        return spec
+    before = resolve({}, folder.spec).data
+    if before.max_held_out_rows is None and spec.data.max_held_out_rows == MOST_HELD_OUT_ROWS:
+        spec = spec.model_copy(
+            update={"data": spec.data.model_copy(update={"max_held_out_rows": None})}
+        )
+    return spec
 
 
 def _as_begun(facts: Facts, missing: Mapping[str, Missing], suite: SuiteFacts | None) -> Facts:

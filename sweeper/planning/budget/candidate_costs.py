@@ -75,8 +75,7 @@ def course_of(
     head = facts.task == "classification" and spec.training.classes_by == "head"
     classes = (len(data.labels) or TYPICAL_CLASSES) if facts.task == "classification" else 0
     answer = data.lengths.output_mean if data.lengths else None
-    tests = [split.rows for split in data.splits if split.name == "test"]
-    test = tests[0] if tests else max(round(data.rows * spec.data.test_fraction), 1)
+    test = data.rows_of("test") or max(round(data.rows * spec.data.test_fraction), 1)
     wanted = spec.evaluation.generate_items
     written = _WRITTEN[facts.hardware.device] if wanted is None else wanted
     return Course(
