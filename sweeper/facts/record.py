@@ -100,6 +100,7 @@ class LengthFacts(Record):
     longest: int
     output_mean: float | None = None
     measured_with: str
+    assumed: bool = Field(False, description="there were no data to measure")
 
 
 class LabelCount(Record):
@@ -235,12 +236,22 @@ class Measured(Record):
     versions: str = ""
 
 
+class CardFacts(Record):
+    """The speed of one card; units as in ``HardwareFacts``."""
+
+    name: str
+    bandwidth_gb_per_second: float
+    bf16_tflops: float | None = None
+    fp32_tflops: float | None = None
+
+
 class HardwareFacts(Record):
     """The machine that trials run on.
 
     ``memory_gib`` is what one device has: GPU memory, or this machine's RAM on a CPU.
     ``bf16`` says whether matrix products in bfloat16 are worth using there. ``watts`` is one
-    device's board power; ``measured`` is what trained here before.
+    device's board power; ``measured`` is what trained here before. ``cards`` are all cards that
+    the machine may have, the slowest first, where its memory alone was stated.
     """
 
     device: Literal["cuda", "cpu"]
@@ -258,6 +269,7 @@ class HardwareFacts(Record):
     price_per_gpu_hour: float | None = None
     calibrated: str | None = Field(None, description="day of the calibration; None without one")
     watts: float | None = None
+    cards: tuple[CardFacts, ...] = ()
     measured: tuple[Measured, ...] = ()
 
 

@@ -12,7 +12,7 @@ from sweeper.data.formats.text_label import class_turns
 from sweeper.data.splits import sizes
 from sweeper.errors import DataError
 from sweeper.facts.dataset.domain import domain_facts
-from sweeper.facts.dataset.lengths import lengths, ruler, sample_of
+from sweeper.facts.dataset.lengths import assumed_lengths, lengths, ruler, sample_of
 from sweeper.facts.record import DataFacts, DomainFacts, LabelCount, ModelFacts, SplitFacts
 from sweeper.spec import DataSpec, Spec
 
@@ -80,7 +80,13 @@ def _imagined(spec: Spec) -> DataFacts:
     stated = spec.aim.domain_distance
     domain = DomainFacts(distance=stated, decided_by="user") if stated else DomainFacts()
     splits = planned_splits(rows, spec.data)
-    return DataFacts(rows=rows, train_rows=splits[0].rows, splits=splits, domain=domain)
+    return DataFacts(
+        rows=rows,
+        train_rows=splits[0].rows,
+        splits=splits,
+        lengths=assumed_lengths(spec.task, spec.training.max_length),
+        domain=domain,
+    )
 
 
 def planned_splits(rows: int, spec: DataSpec) -> tuple[SplitFacts, ...]:

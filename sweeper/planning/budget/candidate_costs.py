@@ -24,6 +24,7 @@ from sweeper.planning.budget.rung_schedule import (
     judged_tokens,
 )
 from sweeper.planning.budget.sequence_cap import sequence_cap
+from sweeper.planning.costs.device_speed import machines
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.costs.trial_seconds import Clock, Course, clock_of, fit_seconds
 from sweeper.spec import Scalar, Spec
@@ -105,9 +106,14 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
     ]
     default = _clock(candidate, facts, model, course, candidate.defaults())
     whole = default.whole(course)
+    # Where only the memory of the card is known, from the fastest such card to the slowest.
+    setup, hardware = default.setup, facts.hardware
+    each = [clock_of(model, setup, one).whole(course) for one in machines(hardware)]
     low, high = default.speed.spread
     rounded = Duration(
-        seconds=round(whole, 3), low=round(whole * low, 3), high=round(whole * high, 3)
+        seconds=round(whole, 3),
+        low=round(min(whole, *each) * low, 3),
+        high=round(max(whole, *each) * high, 3),
     )
     notes = (default.learned.source,) if default.learned.source else ()
     return Priced(
