@@ -249,6 +249,39 @@ class Answer(Record):
     rules: tuple[str, ...] = ()
 
 
+class ModelOption(Record):
+    """One of the models that were compared because the user named none.
+
+    ``strategies`` are those that fit, the recommended one first; without any, ``reason`` says why.
+    ``scores`` are published ones by the name of their measure.
+    """
+
+    model: str
+    kind: str
+    parameters: int
+    strategies: tuple[str, ...] = ()
+    memory: MemoryEstimate | None = Field(None, description="of the first strategy's default")
+    sweep: Duration | None = None
+    trials: int | None = None
+    scores: dict[str, float] = Field(default_factory=dict)
+    reason: str = ""
+
+
+class ModelChoice(Record):
+    """The models that were compared, and why one of them was taken.
+
+    ``smaller`` and ``larger`` say what the next sizes of the same kind would cost; ``measures``
+    explains the names of the scores.
+    """
+
+    model: str
+    options: tuple[ModelOption, ...]
+    reasons: tuple[Reason, ...]
+    smaller: str
+    larger: str
+    measures: dict[str, str] = Field(default_factory=dict)
+
+
 class Identity(Record):
     """What makes two calls the same run: a digest of each part, compared on resume."""
 
@@ -266,6 +299,7 @@ class Plan(Artifact):
     """What the study will do, and why."""
 
     facts: Facts
+    model_choice: ModelChoice | None = Field(None, description="None where the user named a model")
     recommended: str = Field(description="the strategy to start with")
     candidates: tuple[Candidate, ...] = Field(description="in the order of their defaults")
     rejected: tuple[Rejected, ...]

@@ -21,6 +21,10 @@ Scalar = bool | int | float | str
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
+# The standard error of an accuracy over n rows is at most 50 points over the square root of n
+# (binomial): one point at 2,500 rows, and a tenth of a point less for each further 600.
+MOST_HELD_OUT_ROWS = 2500
+
 
 class ModelSpec(Record):
     """One base model."""
@@ -58,6 +62,11 @@ class DataSpec(Record):
     )
     test_fraction: Fraction = Field(
         0.15, description="share of the rows for the test, where no file is given"
+    )
+    max_held_out_rows: PositiveInt | None = Field(
+        MOST_HELD_OUT_ROWS,
+        description="rows that validation takes out of the data at most, and test as many; null "
+        "for no limit",
     )
     split_seed: int = Field(0, description="another number splits the rows otherwise")
 
@@ -255,7 +264,9 @@ class Spec(Artifact):
     name: str | None = Field(None, description="the run's folder, runs/NAME")
     task: Task = Field(description="what the model is to learn")
     models: tuple[ModelSpec, ...] = Field(
-        min_length=1, description="one base model, or several that compete"
+        (),
+        description="one base model, or several that compete; none to let a plan compare some of "
+        "the catalogue",
     )
     data: DataSpec = Field(default_factory=lambda: DataSpec(), description="the examples")
     hardware: HardwareSpec = Field(

@@ -81,12 +81,15 @@ FLAGS: dict[Path_, str] = {
 }
 
 
-def resolve(flags: Mapping[Path_, Any], file: Path | None = None) -> Spec:
+def resolve(
+    flags: Mapping[Path_, Any], file: Path | None = None, *, needs_model: bool = True
+) -> Spec:
     """Read the file, lay the flags over it, and check the whole.
 
     Args:
         flags: From the path of a key in the spec to the value of a flag; flags win.
         file: A ``sweep.yaml``, if there is one.
+        needs_model: Whether it is a mistake to name no model.
 
     Raises:
         SpecError: With all problems of file and flags.
@@ -101,10 +104,11 @@ def resolve(flags: Mapping[Path_, Any], file: Path | None = None) -> Spec:
             where=document.name,
         )
         raise SpecError([problem])
-    data = _spell_out(dict(data), document, problems)
+    data = _from_before(_spell_out(dict(data), document, problems))
     for path, value in flags.items():
         _put(data, path, value.value if isinstance(value, Setting) else value)
-    problems += _missing(data, document, from_file=file is not None)
+    needed = ("task", "models") if needs_model else ("task",)
+    problems += _missing(data, document, needed, from_file=file is not None)
     places = _Places(document, flags)
     if "parameters" in data:
         data["parameters"] = spelled_out(data["parameters"], places.where, problems)
@@ -232,6 +236,17 @@ def _spell_out(data: dict[str, Any], document: Document, problems: list[Problem]
     return data
 
 
+def _from_before(data: dict[str, Any]) -> dict[str, Any]:
+    """What a run of an earlier version wrote, with what that version did where it had no key.
+
+    Such a file is complete and names its schema's version, which people do not write.
+    """
+    given = data.get("data")
+    if "schema_version" in data and isinstance(given, dict):
+        data["data"] = {"max_held_out_rows": None, **given}
+    return data
+
+
 def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
     target: Any = data
     for part, following in pairwise(path):
@@ -249,20 +264,24 @@ def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
     target[last] = value
 
 
-def _missing(data: dict[str, Any], document: Document, *, from_file: bool) -> list[Problem]:
-    """The two keys without which nothing can be planned, asked for in the user's own terms."""
+def _missing(
+    data: dict[str, Any], document: Document, needed: tuple[str, ...], *, from_file: bool
+) -> list[Problem]:
+    """The keys without which nothing can be done, asked for in the user's own terms."""
     ask = {
         "task": ("--task", f"one of {', '.join(TASKS)}"),
         "models": ("--model", "a hub id, a folder, packaged:minilm, or a size such as 7B"),
     }
     problems = []
     for key, (flag, choices) in ask.items():
-        if data.get(key) in (None, []):
+        if data.get(key) not in (None, []):
+            continue
+        data.pop(key, None)
+        if key in needed:
             name = key.removesuffix("s")
             where = document.name if from_file else flag
             fix = f"Add '{name}: ...' to the file or {flag}: {choices}."
             problems.append(Problem(f"no {name} is given", fix=fix, where=where))
-            data.pop(key, None)
     return problems
 
 
@@ -270,7 +289,7 @@ def _problem(
     item: ErrorDetails, data: object, document: Document, flags: Mapping[Path_, Any]
 ) -> Problem:
     loc, kind = item["loc"], item["type"]
-    if kind == "missing" and loc in (("task",), ("models",)):
+    if kind == "missing" and loc == ("task",):
         return Problem("", where="")  # already asked for
     if kind == "extra_forbidden":
         key = str(loc[-1])

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_origin
 
 import typer
@@ -263,6 +265,28 @@ def _with_settings(given: dict[Path_, Any], items: list[str]) -> dict[Path_, Any
     if problems:
         raise SpecError(problems)
     return given | found
+
+
+def command_of(command: str, flags: Mapping[Path_, Any], file: Path | None) -> str:
+    """The command with those flags, as it can be typed.
+
+    >>> command_of("sweeper run", {("task",): "code", ("search", "trials"): 5}, None)
+    'sweeper run --task code --trials 5'
+    """
+    words = [str(file)] if file is not None else []
+    for path, value in flags.items():
+        flag = FLAGS[path]
+        if isinstance(value, bool):
+            words.append(flag)
+        elif isinstance(value, Mapping):
+            words += [word for role, column in value.items() for word in (flag, f"{role}={column}")]
+        elif path == ("aim", "strategies"):
+            words += [flag, ",".join(value)]
+        elif isinstance(value, list | tuple):
+            words += [word for item in value for word in (flag, str(item))]
+        else:
+            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    return " ".join([command, shlex.join(words)]).rstrip()
 
 
 def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:

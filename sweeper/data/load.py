@@ -17,7 +17,7 @@ from sweeper.data.formats.base import AGREEMENT, Empty, Row, Unusable, formats
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
-from sweeper.data.splits import carve, in_order, subset
+from sweeper.data.splits import carve, in_order, shares, subset
 from sweeper.data.table import Fields, Table
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
@@ -120,7 +120,9 @@ def _all_splits(
             fix="Lower data.validation_fraction and data.test_fraction.",
             where=name,
         )
-    parts = {**official, **carve(official["train"], missing, spec.split_seed)}
+    used = min(len(official["train"]), spec.max_rows or len(official["train"]))
+    taken = shares(used, missing, spec.max_held_out_rows)
+    parts = {**official, **carve(official["train"], taken, spec.split_seed)}
     splits = {split: parts[split] for split in SPLITS}
     checks.check_sizes(splits, name)
     return splits

@@ -61,6 +61,27 @@ def _sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, int]:
     return {**sizes, "train": room + 1}
 
 
+def shares(
+    rows: int, fractions: Mapping[Split, float], most_rows: int | None
+) -> dict[Split, float]:
+    """The share of ``rows`` that each split takes: as asked, but no more than ``most_rows`` rows.
+
+    >>> shares(1000, {"test": 0.15}, 2500), shares(1_000_000, {"test": 0.15}, 2500)
+    ({'test': 0.15}, {'test': 0.0025})
+    """
+    most = 1.0 if most_rows is None else most_rows / max(rows, 1)
+    return {split: min(fraction, most) for split, fraction in fractions.items()}
+
+
+def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) -> dict[Split, int]:
+    """Rows of each split of a data set without classes in which every input differs.
+
+    >>> sizes(2000, {"validation": 0.15, "test": 0.15}, 2500)
+    {'test': 300, 'validation': 300, 'train': 1400}
+    """
+    return _sizes(rows, shares(rows, fractions, most_rows))
+
+
 def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:
     """Examples by key; the same content comes in the same order wherever it stood in its file."""
     return tuple(sorted(examples, key=lambda e: (e.key, e.content_hash(), e.line)))

@@ -11,18 +11,21 @@ from sweeper.facts.dataset.rows import data_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.models.model import model_facts
-from sweeper.facts.record import Facts
+from sweeper.facts.record import Facts, ModelFacts
 from sweeper.facts.suite import suite_facts
 from sweeper.spec import Spec
 
 
-def gather(spec: Spec, *, measure_domain: bool = False) -> Facts:
+def gather(
+    spec: Spec, *, measure_domain: bool = False, models: tuple[ModelFacts, ...] | None = None
+) -> Facts:
     """Look at the models, the data and the machine that a spec names.
 
     Where several models compete, lengths and the domain are measured with the first one.
 
     Args:
         spec: The request.
+        models: Facts of models to use instead of those that the spec names.
         measure_domain: Let the base model read some of the data; otherwise only an earlier
             measurement of this kind is used.
 
@@ -32,7 +35,8 @@ def gather(spec: Spec, *, measure_domain: bool = False) -> Facts:
         UsageError: The hardware is unknown, the domain cannot be measured, or the suite cannot be
             read.
     """
-    models = tuple(model_facts(model) for model in spec.models)
+    if models is None:
+        models = tuple(model_facts(model) for model in spec.models)
     hardware = with_measured(hardware_facts(spec.hardware), models)
     has_data = spec.data.path is not None or spec.data.corpus is not None
     dataset = load(spec.data, spec.task) if has_data else None

@@ -103,6 +103,7 @@ class LengthFacts(Record):
         None, description="of answers among the tokens of the longest tenth of the examples"
     )
     measured_with: str
+    assumed: bool = Field(False, description="there were no data to measure")
 
 
 class LabelCount(Record):
@@ -179,6 +180,16 @@ class DataFacts(Record):
     corpus: CorpusFacts | None = Field(None, description="of a first stage, if there is one")
     warnings: tuple[str, ...] = ()
 
+    @property
+    def examples(self) -> int:
+        """The data set as its user counts it: validation and test files of its own stay apart."""
+        apart = (s.rows for s in self.splits if s.name != "train" and s.origin == "official")
+        return self.rows - sum(apart)
+
+    def rows_of(self, split: Split) -> int | None:
+        """Rows of one split; None where it is not known how the data would be split."""
+        return next((one.rows for one in self.splits if one.name == split), None)
+
 
 class Measured(Record):
     """What trainings with one set-up took on this machine: the medians of ``trainings`` of them.
@@ -228,12 +239,22 @@ class Measured(Record):
     versions: str = ""
 
 
+class CardFacts(Record):
+    """The speed of one card; units as in ``HardwareFacts``."""
+
+    name: str
+    bandwidth_gb_per_second: float
+    bf16_tflops: float | None = None
+    fp32_tflops: float | None = None
+
+
 class HardwareFacts(Record):
     """The machine that trials run on.
 
     ``memory_gib`` is what one device has: GPU memory, or this machine's RAM on a CPU.
     ``bf16`` says whether matrix products in bfloat16 are worth using there. ``watts`` is one
-    device's board power; ``measured`` is what trained here before.
+    device's board power; ``measured`` is what trained here before. ``cards`` are all cards that
+    the machine may have, the slowest first, where its memory alone was stated.
     """
 
     device: Literal["cuda", "cpu"]
@@ -251,6 +272,7 @@ class HardwareFacts(Record):
     price_per_gpu_hour: float | None = None
     calibrated: str | None = Field(None, description="day of the calibration; None without one")
     watts: float | None = None
+    cards: tuple[CardFacts, ...] = ()
     measured: tuple[Measured, ...] = ()
 
 

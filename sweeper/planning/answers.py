@@ -94,10 +94,10 @@ def _learning_rate(candidates: Sequence[Candidate]) -> str:
 
 def _how_much_data(facts: Facts) -> str:
     data = facts.data
-    text = f"You have {data.train_rows:,} rows to train on"
+    text = f"You have {data.examples:,} examples, {data.train_rows:,} of them to train on"
     if data.labels:
         each = show(data.train_rows / len(data.labels))
-        text += f", {each} for each of {len(data.labels)} classes"
+        text += f": {each} for each of {len(data.labels)} classes"
     return f"{text}."
 
 

@@ -133,8 +133,8 @@ def _rejected(
 
 def validation_rows(spec: Spec, facts: Facts) -> int:
     """Rows of the validation split, or how many its fraction would make."""
-    rows = [split.rows for split in facts.data.splits if split.name == "validation"]
-    return rows[0] if rows else max(round(facts.data.rows * spec.data.validation_fraction), 1)
+    known = facts.data.rows_of("validation")
+    return known or max(round(facts.data.rows * spec.data.validation_fraction), 1)
 
 
 def _work(

@@ -5,19 +5,22 @@ The plan is made again with changed facts; pure functions that return records an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sweeper import units
 from sweeper.errors import NothingFits
+from sweeper.facts.dataset.rows import planned_splits
 from sweeper.facts.record import Facts
 from sweeper.planning.fitting.remedies import scaled
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.spec import Spec
 
-# A change is looked for up to this many doublings (or halvings) away from what is.
+# A change is looked for in steps of a half doubling, up to so many doublings or halvings away.
 DOUBLINGS = 8
+_STEP = math.sqrt(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Counterfactual:
         outcome: ``ranks first`` or ``fits``.
         fact: The fact that would have to change.
         actual: As it is.
-        needed: As it would have to be.
+        needed: As it would have to be, as precisely as ``text`` says it.
         text: The same as a sentence.
     """
 
@@ -47,7 +50,8 @@ def counterfactuals(
     """What would have to change for another strategy to rank first, or for one to fit.
 
     The plan is made again with more or fewer examples, more or less memory a device, and a larger
-    or smaller model; the nearest change is bisected to the last example or tenth of a GiB.
+    or smaller model. The nearest change is found to the last example, tenth of a GiB, or third
+    digit of the number of parameters.
     """
     book = book or rule_book(spec.rules)
     base = _ranking(spec, facts, book)
@@ -56,50 +60,65 @@ def counterfactuals(
         actual = knob.read(facts)
         if actual is None:
             continue
+        search = _Search(spec, facts, book, knob, actual, {})
         for strategy, outcome in _wishes(base):
-            needed = _nearest(spec, facts, book, knob, actual, strategy, outcome)
+            needed = search.nearest(strategy, outcome)
             if needed is not None:
-                text = _sentence(knob, actual, needed, strategy, outcome)
+                would = "would rank first" if outcome == "ranks first" else "would fit"
+                text = f"{knob.words(actual, needed)} {strategy} {would}."
                 found.append(Counterfactual(strategy, outcome, knob.fact, actual, needed, text))
     return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
 class _Knob:
-    """One fact that is varied, and how the other facts change with it."""
+    """One fact that is varied over the values that a sentence can name.
+
+    Args:
+        fact: Its name.
+        read: The fact as it is.
+        turn: The facts with another value, and what changes with it.
+        words: The change as the beginning of a sentence.
+        place: The number of the first value that is not below the given one.
+        value: The value of that number.
+    """
 
     fact: str
-    whole: bool
     read: Callable[[Facts], float | None]
-    turn: Callable[[Facts, float], Facts]
+    turn: Callable[[Spec, Facts, float], Facts]
     words: Callable[[float, float], str]
+    place: Callable[[float], int]
+    value: Callable[[int], float]
 
 
-def _with_examples(facts: Facts, rows: float) -> Facts:
-    data = facts.data
-    share = rows / max(data.train_rows, 1)
-    splits = tuple(
-        split.model_copy(update={"rows": round(split.rows * share)}) for split in data.splits
-    )
+def _with_examples(spec: Spec, facts: Facts, rows: float) -> Facts:
+    """Facts of so many examples, split as they would be; official splits stay as they are."""
+    data, examples = facts.data, round(rows)
+    apart = {s.name: s.rows for s in data.splits if s.origin == "official" and s.name != "train"}
+    sizes = {one.name: one.rows for one in planned_splits(examples, spec.data)} | apart
+    taken = sum(rows for name, rows in sizes.items() if name not in (*apart, "train"))
+    sizes["train"] = max(examples - taken, 1)
+    splits = tuple(one.model_copy(update={"rows": sizes[one.name]}) for one in data.splits)
+    share = examples / data.examples
     labels = tuple(
         label.model_copy(update={"rows": max(round(label.rows * share), 1)})
         for label in data.labels
     )
     update = {
-        "train_rows": round(rows),
-        "rows": max(round(data.rows * share), 1),
+        "train_rows": sizes["train"],
+        "rows": examples + sum(apart.values()),
         "splits": splits,
         "labels": labels,
     }
     return facts.model_copy(update={"data": data.model_copy(update=update)})
 
 
-def _with_memory(facts: Facts, gib: float) -> Facts:
+def _with_memory(spec: Spec, facts: Facts, gib: float) -> Facts:
     hardware = facts.hardware.model_copy(update={"memory_gib": gib})
     return facts.model_copy(update={"hardware": hardware})
 
 
-def _with_size(facts: Facts, parameters: float) -> Facts:
+def _with_size(spec: Spec, facts: Facts, parameters: float) -> Facts:
     model = facts.models[0]
     return facts.model_copy(update={"models": (scaled(model, parameters / model.parameters),)})
 
@@ -110,8 +129,7 @@ def _more_rows(actual: float, needed: float) -> str:
 
 
 def _more_memory(actual: float, needed: float) -> str:
-    change = "more" if needed > actual else "less"
-    return f"With {abs(needed - actual):.1f} GiB {change} a device ({needed:.1f} GiB)"
+    return f"With {needed:.1f} GiB a device instead of {actual:g}"
 
 
 def _other_size(actual: float, needed: float) -> str:
@@ -119,15 +137,42 @@ def _other_size(actual: float, needed: float) -> str:
     return f"With a {change} model of the same shape ({units.count(round(needed))} parameters)"
 
 
+def _digits_place(value: float) -> int:
+    """The number of a value among those with three digits; 100 has number 1,800."""
+    size = math.floor(math.log10(value)) - 2
+    mantissa = math.ceil(value / 10.0**size - 1e-9)
+    return 900 * (size + 2) + mantissa - 100
+
+
+def _digits_value(place: int) -> float:
+    size, mantissa = divmod(place, 900)
+    return float(round((mantissa + 100) * 10.0 ** (size - 2)))
+
+
 _KNOBS = (
-    _Knob("examples", True, lambda f: f.data.train_rows, _with_examples, _more_rows),
-    _Knob("memory_gib", False, lambda f: f.hardware.memory_gib, _with_memory, _more_memory),
+    _Knob(
+        "examples",
+        lambda f: f.data.examples,
+        _with_examples,
+        _more_rows,
+        math.ceil,
+        float,
+    ),
+    _Knob(
+        "memory_gib",
+        lambda f: f.hardware.memory_gib,
+        _with_memory,
+        _more_memory,
+        lambda gib: math.ceil(gib * 10 - 1e-9),
+        lambda place: place / 10,
+    ),
     _Knob(
         "parameters_billion",
-        False,
         lambda f: float(f.models[0].parameters) if len(f.models) == 1 else None,
         _with_size,
         _other_size,
+        _digits_place,
+        _digits_value,
     ),
 )
 
@@ -137,6 +182,9 @@ class _Ranking:
     first: str | None
     fitting: frozenset[str]
     too_large: frozenset[str]
+
+    def grants(self, strategy: str, outcome: str) -> bool:
+        return self.first == strategy if outcome == "ranks first" else strategy in self.fitting
 
 
 def _ranking(spec: Spec, facts: Facts, book: RuleBook) -> _Ranking:
@@ -160,54 +208,50 @@ def _wishes(base: _Ranking) -> list[tuple[str, str]]:
     return [*firsts, *both]
 
 
-def _granted(ranking: _Ranking, strategy: str, outcome: str) -> bool:
-    return ranking.first == strategy if outcome == "ranks first" else strategy in ranking.fitting
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """The plan's order at the values of one knob, each of which is planned once."""
 
+    spec: Spec
+    facts: Facts
+    book: RuleBook
+    knob: _Knob
+    actual: float
+    known: dict[int, _Ranking]
 
-def _nearest(
-    spec: Spec,
-    facts: Facts,
-    book: RuleBook,
-    knob: _Knob,
-    actual: float,
-    strategy: str,
-    outcome: str,
-) -> float | None:
-    """The nearest value, up or down, with which the outcome is reached."""
+    def granted(self, place: int, strategy: str, outcome: str) -> bool:
+        if place not in self.known:
+            turned = self.knob.turn(self.spec, self.facts, self.knob.value(place))
+            self.known[place] = _ranking(self.spec, turned, self.book)
+        return self.known[place].grants(strategy, outcome)
 
-    def granted(value: float) -> bool:
-        turned = knob.turn(facts, value)
-        return _granted(_ranking(spec, turned, book), strategy, outcome)
+    def nearest(self, strategy: str, outcome: str) -> float | None:
+        """The nearest value, up or down, with which the outcome is reached."""
+        above, below = self._outwards(_STEP), self._outwards(1 / _STEP)
+        here = self.knob.place(self.actual)
+        last = {1: here - (self.knob.value(here) > self.actual), -1: here}
+        for pair in zip(above, below, strict=True):
+            for way, place in zip((1, -1), pair, strict=True):
+                if place is None or place == last[way]:
+                    continue
+                if self.granted(place, strategy, outcome):
+                    return self.knob.value(self._bisected(last[way], place, strategy, outcome))
+                last[way] = place
+        return None
 
-    for step in range(1, DOUBLINGS + 1):
-        for factor in (2.0**step, 0.5**step):
-            value = actual * factor
-            if knob.whole:
-                value = float(round(value))
-            if value < 1 and knob.whole:
-                continue
-            if granted(value):
-                nearer = actual * (2.0 ** (step - 1) if factor > 1 else 0.5 ** (step - 1))
-                return _bisected(granted, nearer, value, knob.whole)
-    return None
+    def _outwards(self, step: float) -> Iterator[int | None]:
+        """Places in steps away from the actual value; None below the first."""
+        for number in range(1, 2 * DOUBLINGS + 1):
+            value = self.actual * step**number
+            least = self.knob.value(1) if self.knob.fact != "parameters_billion" else 1e6
+            yield self.knob.place(value) if value >= least else None
 
-
-def _bisected(granted: Callable[[float], bool], without: float, with_: float, whole: bool) -> float:
-    """The value nearest to ``without`` with which the outcome is still reached."""
-    precision = 1.0 if whole else abs(with_) * 0.005
-    while abs(with_ - without) > precision:
-        middle = (without + with_) / 2
-        if whole:
-            middle = float(round(middle))
-            if middle in (without, with_):
-                break
-        if granted(middle):
-            with_ = middle
-        else:
-            without = middle
-    return with_
-
-
-def _sentence(knob: _Knob, actual: float, needed: float, strategy: str, outcome: str) -> str:
-    would = "would rank first" if outcome == "ranks first" else "would fit"
-    return f"{knob.words(actual, needed)} {strategy} {would}."
+    def _bisected(self, without: int, granted: int, strategy: str, outcome: str) -> int:
+        """The place nearest to ``without`` with which the outcome is still reached."""
+        while abs(granted - without) > 1:
+            middle = (granted + without) // 2
+            if self.granted(middle, strategy, outcome):
+                granted = middle
+            else:
+                without = middle
+        return granted

@@ -189,3 +189,27 @@ def test_of_other_flags_the_last_counts(sweeper, here):
     ran = sweeper(*words.split())
     assert ran.code == 0
     assert "2 x A100 80GB" in ran.out
+
+
+def test_a_run_without_a_model_ends_with_the_command_to_give(sweeper, rows):
+    asked = ("--task", "classification", "--data", str(rows), "--strategies", "lora,full")
+    ran = sweeper("run", *asked)
+    assert ran.code == 2
+    assert "no model is given" in ran.err
+    last = ran.err.strip().splitlines()[-1].strip()
+    assert last.startswith(f"sweeper run {' '.join(asked)} --model ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--data", "nowhere.jsonl"), "nowhere.jsonl: no such file"),
+        (("--data", "rows.jsonl", "--trials", "0"), "trials = 0"),
+        (("--data", "rows.jsonl", "--gpu", "RTX 9999"), "'RTX 9999' is not in the table"),
+        ((), "no data is given"),
+    ],
+)
+def test_other_mistakes_are_told_where_the_model_is_missing_too(sweeper, rows, flags, said):
+    ran = sweeper("run", "--task", "classification", *flags)
+    assert ran.code == 2
+    assert said in ran.err

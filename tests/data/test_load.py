@@ -395,3 +395,18 @@ def test_real_data_sets_load_as_they_are(shared_data, folder, task, sizes, spec)
     dataset = loaded(shared_data / folder, task, **spec)
     assert tuple(len(dataset.splits[split]) for split in SPLITS) == sizes
     assert dataset.skipped == dataset.empties == 0
+
+
+def _sizes(dataset):
+    return [len(dataset.splits[split]) for split in SPLITS]
+
+
+def test_validation_and_test_take_so_many_rows_at_most(tmp_path):
+    path = write(tmp_path / "rows.jsonl", questions(400))
+    assert _sizes(loaded(path, max_held_out_rows=20)) == [360, 20, 20]
+    assert _sizes(loaded(path, max_held_out_rows=None)) == [280, 60, 60]
+
+
+def test_of_a_subset_validation_and_test_take_as_much_as_of_a_small_data_set(tmp_path):
+    path = write(tmp_path / "rows.jsonl", questions(400))
+    assert _sizes(loaded(path, max_held_out_rows=20, max_rows=100)) == [70, 15, 15]

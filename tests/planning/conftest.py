@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.facts.dataset.rows import planned_splits
 from sweeper.facts.record import (
     DataFacts,
     DomainFacts,
@@ -15,7 +16,6 @@ from sweeper.facts.record import (
     LabelCount,
     LengthFacts,
     ModelFacts,
-    SplitFacts,
 )
 from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, SearchSpec, Spec, TrainingSpec
 
@@ -120,23 +120,19 @@ def make_scene(
     request: dict[str, Any] | None = None,
     model_changes: dict[str, Any] | None = None,
 ) -> tuple[Spec, Facts]:
-    """A request with its facts. ``rows`` are train rows; ``gpu_gib`` None means a CPU."""
+    """A request with its facts. ``rows`` are all examples; ``gpu_gib`` None means a CPU."""
     models = model if isinstance(model, list) else [model_facts(model, **(model_changes or {}))]
     aim_spec = AimSpec(**(aim or {}))
-    whole = round(rows / 0.7)
+    data_spec = DataSpec(**({"path": "data.jsonl"} | (spec or {})))
+    splits = tuple(
+        one.model_copy(update={"sha256": one.name}) for one in planned_splits(rows, data_spec)
+    )
     fields: dict[str, Any] = {
         "path": "data.jsonl",
         "format": "text-label" if task == "classification" else "instruction",
-        "rows": whole,
-        "train_rows": rows,
-        "splits": tuple(
-            SplitFacts(name=name, rows=count, origin="hash", sha256=name)
-            for name, count in (
-                ("train", rows),
-                ("validation", (whole - rows) // 2),
-                ("test", (whole - rows) // 2),
-            )
-        ),
+        "rows": rows,
+        "train_rows": splits[0].rows,
+        "splits": splits,
         "fingerprint": "f" * 64,
         "lengths": LengthFacts(
             **(
@@ -151,7 +147,7 @@ def make_scene(
                 | (lengths or {})
             )
         ),
-        "labels": tuple(LabelCount(label=f"c{i}", rows=whole // labels) for i in range(labels)),
+        "labels": tuple(LabelCount(label=f"c{i}", rows=rows // labels) for i in range(labels)),
         "domain": DomainFacts(distance=domain, decided_by="user" if domain else "unknown"),
     }
     machine: dict[str, Any] = {
@@ -168,7 +164,7 @@ def make_scene(
     whole_spec = Spec(
         task=task,
         models=tuple(ModelSpec(id=m.id) for m in models),
-        data=DataSpec(**({"path": "data.jsonl"} | (spec or {}))),
+        data=data_spec,
         hardware=HardwareSpec(),
         aim=aim_spec,
         training=TrainingSpec(**(training or {})),

@@ -40,7 +40,9 @@ def test_a_new_head_has_its_own_rate(scene: Any) -> None:
 
 def test_how_much_data_counts_rows_a_class(scene: Any) -> None:
     found = answer(scene, "how-much-data", task="classification", labels=4, rows=400)
-    assert "You have 400 rows to train on, 100 for each of 4 classes." in found.answer
+    assert (
+        "You have 400 examples, 280 of them to train on: 70 for each of 4 classes." in found.answer
+    )
     assert "many-rows-classification" in found.rules
 
 
@@ -60,7 +62,7 @@ def test_whether_to_tune_at_all_names_the_baselines(scene: Any) -> None:
 
 def test_rows_a_class_are_written_in_full(scene: Any) -> None:
     facts = {"task": "classification", "labels": 2, "rows": 5_600}
-    assert "2,800 for each of 2 classes" in answer(scene, "how-much-data", **facts).answer
+    assert "1,960 for each of 2 classes" in answer(scene, "how-much-data", **facts).answer
 
 
 def test_a_number_of_classes_that_is_not_known_is_told_beside_the_heads_rate(scene: Any) -> None:

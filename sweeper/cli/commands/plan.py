@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sweeper.cli.options import takes_spec
 from sweeper.yamlfile import Path_
+
+if TYPE_CHECKING:
+    from sweeper.plan import Plan
+    from sweeper.spec import Spec
 
 
 @takes_spec()
@@ -44,19 +48,18 @@ def plan(
 ) -> None:
     """Pick strategies and a search space from best-practice rules, with reasons.
 
+    Without --model it compares models of the catalogue and picks one, too.
     Writes nothing, unless -o or --name asks for it.
     """
     from sweeper.artifact import write_text
     from sweeper.cli.views import plan_view
-    from sweeper.facts.gather import gather
-    from sweeper.planning.planner import make_plan
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve, to_yaml
 
     if name is not None:
         flags[("name",)] = name
-    spec = resolve(flags, spec_file)
-    made = make_plan(spec, gather(spec, measure_domain=measure_domain))
+    spec = resolve(flags, spec_file, needs_model=measure_domain or probe)
+    spec, made = planned(spec, measure_domain=measure_domain)
     if probe:
         from sweeper.cli.processes.probed_plan import with_probes
 
@@ -73,3 +76,20 @@ def plan(
         typer.echo(made.to_json(), nl=False)
     else:
         plan_view.show(made, verbose=verbose)
+
+
+def planned(spec: Spec, *, measure_domain: bool = False) -> tuple[Spec, Plan]:
+    """The plan of a request, and the request with the model that the plan is for.
+
+    Raises:
+        SweeperError: Something is wrong with data, model or machine, or nothing fits.
+    """
+    from sweeper.facts.gather import gather
+    from sweeper.facts.models.model import catalogue_facts
+    from sweeper.planning.model_choice import comparison, plan_without_model
+    from sweeper.planning.planner import make_plan
+
+    if spec.models:
+        return spec, make_plan(spec, gather(spec, measure_domain=measure_domain))
+    models = tuple(catalogue_facts(name) for name in comparison().models)
+    return plan_without_model(spec, gather(spec, models=models))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sweeper.cli.options import takes_spec
+from sweeper.cli.options import command_of, takes_spec
 from sweeper.yamlfile import Path_
 
 BACKEND = "sweeper.training.backend:make"
@@ -52,6 +52,7 @@ def run(
     """Run the sweep: trials that really fine-tune, pruned on validation loss, and a report.
 
     --trials is the study's total: the same command again resumes and adds nothing.
+    Without --model it ends with the command for the model that suits data and machine best.
     """
     from sweeper.execution.interruption import leaving_on_signals
     from sweeper.extras import RUNS, require
@@ -67,11 +68,14 @@ def run(
         run_steps.check_choices(progress=progress, log_format=log_format)
         if name is not None:
             flags[("name",)] = name
-        spec = resolve(flags, spec_file)
+        spec = resolve(flags, spec_file, needs_model=False)
+        if not spec.models:
+            raise run_steps.without_model(spec, command_of("sweeper run", flags, spec_file))
         prepared = run_steps.prepare(
             spec,
             check_model=backend == BACKEND,
             quiet=quiet,
+            new=new,
             probe=probe,
             work=work_progress(progress, log_format, quiet=quiet),
         )

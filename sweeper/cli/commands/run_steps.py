@@ -18,6 +18,7 @@ import typer
 
 from sweeper.artifact import write_text
 from sweeper.cli.commands.evaluate_steps import check_suite, gate, recommended, score_finalists
+from sweeper.cli.commands.plan import planned
 from sweeper.cli.processes.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.cli.processes.report_maker import ReportMaker, lost_charts
 from sweeper.cli.views.console import err, out
@@ -49,8 +50,8 @@ from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.search import warm_start
 from sweeper.search.named import check_named
-from sweeper.spec import HardwareSpec, ModelSpec, Spec
-from sweeper.specfile import to_yaml
+from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
+from sweeper.specfile import resolve, to_yaml
 
 _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
 
@@ -98,11 +99,42 @@ def check_choices(**values: str) -> None:
         raise SpecError(problems)
 
 
+def without_model(spec: Spec, command: str) -> SpecError:
+    """Why a run without a model cannot start, with the command that can.
+
+    Args:
+        spec: The request, without a model.
+        command: What was typed.
+
+    Raises:
+        SweeperError: Something is wrong with the data or the machine, or no model fits.
+    """
+    what, fix = "no model is given", "Name one: a hub id, a folder or packaged:NAME."
+    if missing := _no_data(spec):
+        return SpecError([Problem(what, fix=fix, where="--model"), missing])
+    _, plan = planned(spec)
+    choice = plan.model_choice
+    assert choice is not None  # a plan without a model has made one
+    why = (
+        f"Of {len(choice.options)} models that 'sweeper plan' compares, {choice.model} suits this "
+        "data and machine best."
+    )
+    fix = f"{command} --model {choice.model}"
+    return SpecError([Problem(what, why, fix, "--model")])
+
+
+def _no_data(spec: Spec) -> Problem | None:
+    if spec.data.path is not None or (spec.data.corpus is not None and spec.task == "domain"):
+        return None
+    return Problem("no data is given", "A sweep trains on real examples.", "Name a file.", "--data")
+
+
 def prepare(
     spec: Spec,
     *,
     check_model: bool,
     quiet: bool,
+    new: bool = False,
     probe: bool | None = None,
     work: WorkProgress | None = None,
 ) -> Prepared:
@@ -112,15 +144,13 @@ def prepare(
         spec: The request.
         check_model: Fetch what training needs, and measure what the machine can do.
         quiet: Say nothing on the way.
+        new: A run that is in the folder will be set aside.
         probe: Train a few steps of each candidate first; if None, where trials run on a
             GPU that is at hand.
         work: Shows how far downloads and conversions are; nothing if None.
     """
-    if spec.data.path is None and (spec.data.corpus is None or spec.task != "domain"):
-        problem = Problem(
-            "no data is given", "A sweep trains on real examples.", "Name a file.", "--data"
-        )
-        raise SpecError([problem])
+    if missing_data := _no_data(spec):
+        raise SpecError([missing_data])
     if spec.evaluation.run_generated_code and (refused := can_isolate()) is not None:
         raise SpecError([replace(refused, where="--run-generated-code")])
     suite: SuiteFacts | None = None
@@ -130,6 +160,8 @@ def prepare(
     work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = RunFolder.named(str(spec.name))
+    if not new:
+        spec = _split_as_before(spec, folder)
     missing: dict[str, Missing] = {}
     took: dict[str, float] = {}
     if check_model:
@@ -154,6 +186,18 @@ def prepare(
     if spec.search.warm_start:
         plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
     return Prepared(folder, spec, plan, took)
+
+
+def _split_as_before(spec: Spec, folder: RunFolder) -> Spec:
+    """The request with the split of the run that it resumes, which may have had no limit yet."""
+    if not folder.plan.is_file() or not folder.spec.is_file():
+        return spec
+    before = resolve({}, folder.spec).data
+    if before.max_held_out_rows is None and spec.data.max_held_out_rows == MOST_HELD_OUT_ROWS:
+        spec = spec.model_copy(
+            update={"data": spec.data.model_copy(update={"max_held_out_rows": None})}
+        )
+    return spec
 
 
 def _as_begun(facts: Facts, missing: Mapping[str, Missing], suite: SuiteFacts | None) -> Facts:

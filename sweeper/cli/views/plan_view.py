@@ -9,7 +9,7 @@ from rich.table import Table
 from sweeper import units
 from sweeper.cli.views.console import out
 from sweeper.facts.record import DomainFacts, Facts
-from sweeper.plan import Candidate, Duration, Parameter, Plan
+from sweeper.plan import Candidate, Duration, ModelChoice, Parameter, Plan
 
 # The parameters that a reader looks for first; the rest is behind --verbose and --json.
 KEY_PARAMETERS = (
@@ -32,6 +32,8 @@ _SHORT = {
 def show(plan: Plan, *, verbose: bool = False) -> None:
     """Print a plan to stdout."""
     console = out()
+    if plan.model_choice is not None:
+        _models(console, plan.model_choice)
     _facts(console, plan.facts)
     _candidates(console, plan)
     for candidate in plan.candidates:
@@ -44,6 +46,37 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
     if verbose:
         _advice(console, plan)
     _budget(console, plan)
+
+
+def _models(console: Console, choice: ModelChoice) -> None:
+    """The models that were compared, those that cannot be used in one line."""
+    console.print("[bold]Models[/bold] that were compared, since none was named (* recommended)")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    columns = ["model", "size", "kind", "fits with", "memory, est.", "sweep, est."]
+    for heading in (*columns, *choice.measures):
+        table.add_column(heading, no_wrap=heading != "fits with")
+    for one in choice.options:
+        if one.memory is None or one.sweep is None:
+            continue
+        cells = [
+            f"{one.model}{' *' if one.model == choice.model else ''}",
+            units.count(one.parameters),
+            one.kind,
+            ", ".join(one.strategies),
+            units.gib(one.memory.peak_gib),
+            units.duration(one.sweep.seconds),
+            *(f"{one.scores[name]:g}" if name in one.scores else "–" for name in choice.measures),
+        ]
+        table.add_row(*(escape(cell) for cell in cells))
+    console.print(table)
+    if out := [one.model for one in choice.options if not one.strategies]:
+        console.print(escape(f"Cannot be used here: {', '.join(out)}"))
+    for reason in choice.reasons:
+        console.print(f"  + {escape(reason.why)}")
+    for heading, text in (("one size down", choice.smaller), ("one size up", choice.larger)):
+        if text:
+            console.print(f"  {heading}: {escape(text)}")
+    console.print()
 
 
 def _facts(console: Console, facts: Facts) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from sweeper.data.examples import Dataset, Example, Message
 from sweeper.facts.record import LengthFacts, ModelFacts
+from sweeper.resources import search_spaces
+from sweeper.spec import Task
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -133,6 +138,31 @@ def _share(whole: Sequence[int], outputs: Sequence[int]) -> float | None:
     longest = pairs[: -(-len(pairs) // 10)]
     tokens = sum(length for length, _ in longest)
     return min(sum(output for _, output in longest) / tokens, 1.0) if tokens else None
+
+
+@lru_cache(maxsize=1)
+def _assumed() -> Mapping[str, Mapping[str, Any]]:
+    found: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
+        (search_spaces() / "lengths.yaml").read_text(encoding="utf-8")
+    )
+    return found
+
+
+def assumed_lengths(task: Task, max_length: int | None) -> LengthFacts:
+    """Lengths where no data are at hand, from ``search_spaces/lengths.yaml``.
+
+    Args:
+        task: What the data are for.
+        max_length: The cap that was asked for: then it is the 99th percentile.
+    """
+    fields = dict(_assumed()[task])
+    source = str(fields.pop("source"))
+    share = (max_length or fields["p99"]) / fields["p99"]
+    scaled = {
+        name: value * share if name.endswith("mean") else max(round(value * share), 1)
+        for name, value in fields.items()
+    }
+    return LengthFacts(**scaled, measured_with=f"assumed: {source}", assumed=True)
 
 
 def sample_of(dataset: Dataset) -> list[Example]:

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sweeper.data.examples import Dataset, Example
+from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.formats.text_label import class_turns
+from sweeper.data.splits import sizes
 from sweeper.errors import DataError
 from sweeper.facts.dataset.domain import domain_facts
-from sweeper.facts.dataset.lengths import lengths, ruler, sample_of
+from sweeper.facts.dataset.lengths import assumed_lengths, lengths, ruler, sample_of
 from sweeper.facts.record import DataFacts, DomainFacts, LabelCount, ModelFacts, SplitFacts
-from sweeper.spec import Spec
+from sweeper.spec import DataSpec, Spec
 
 
 def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFacts:
@@ -76,10 +77,29 @@ def _imagined(spec: Spec) -> DataFacts:
             where="data",
         )
     rows = min(rows, spec.data.max_rows or rows)
-    held_out = spec.data.validation_fraction + spec.data.test_fraction
     stated = spec.aim.domain_distance
     domain = DomainFacts(distance=stated, decided_by="user") if stated else DomainFacts()
-    return DataFacts(rows=rows, train_rows=max(1, round(rows * (1 - held_out))), domain=domain)
+    splits = planned_splits(rows, spec.data)
+    return DataFacts(
+        rows=rows,
+        train_rows=splits[0].rows,
+        splits=splits,
+        lengths=assumed_lengths(spec.task, spec.training.max_length),
+        domain=domain,
+    )
+
+
+def planned_splits(rows: int, spec: DataSpec) -> tuple[SplitFacts, ...]:
+    """The splits that so many examples would get; there is no content to take a digest of."""
+    fractions: dict[Split, float] = {
+        "validation": spec.validation_fraction,
+        "test": spec.test_fraction,
+    }
+    found = sizes(rows, fractions, spec.max_held_out_rows)
+    return tuple(
+        SplitFacts(name=split, rows=max(found[split], 1), origin="hash", sha256="")
+        for split in SPLITS
+    )
 
 
 def _splits(dataset: Dataset) -> tuple[SplitFacts, ...]:

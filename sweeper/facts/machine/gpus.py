@@ -111,8 +111,10 @@ def named(name: str) -> Gpu:
     return gpu
 
 
-def typical(memory_gib: float) -> tuple[Gpu, int]:
-    """A card of this memory with the median speed of those that come nearest, and how many.
+def typical(memory_gib: float) -> tuple[Gpu, tuple[Gpu, ...]]:
+    """A card of this memory with the median speed of those that come nearest, and these.
+
+    The slowest comes first: by what a card moves and computes, alike.
 
     Cards without bfloat16 are set aside: they are six years old.
     """
@@ -128,4 +130,5 @@ def typical(memory_gib: float) -> tuple[Gpu, int]:
         fp32_tflops=median(gpu.fp32_tflops for gpu in alike),
         watts=median(known) if (known := [gpu.watts for gpu in alike if gpu.watts]) else None,
     )
-    return gpu, len(alike)
+    alike.sort(key=lambda gpu: gpu.bandwidth * (gpu.bf16_tflops or 0))
+    return gpu, tuple(alike)

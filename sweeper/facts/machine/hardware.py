@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sweeper.errors import UsageError
 from sweeper.facts.machine import calibration, gpus
 from sweeper.facts.machine.detect import DetectedGpu, detected_gpus, processor
 from sweeper.facts.machine.gpus import Gpu
-from sweeper.facts.record import HardwareFacts
+from sweeper.facts.record import CardFacts, HardwareFacts
 from sweeper.spec import HardwareSpec
 
 
@@ -21,8 +23,9 @@ def hardware_facts(spec: HardwareSpec) -> HardwareFacts:
         return _stated(spec, gpu, gpu.name, spec.gpu_memory_gib or gpu.memory_gib)
     if spec.gpu_memory_gib is not None:
         gpu, cards = gpus.typical(spec.gpu_memory_gib)
-        name = f"{gpu.name} (median speed of {cards} such cards)"
-        return _stated(spec, gpu, name, spec.gpu_memory_gib)
+        name = f"{gpu.name} ({_named(cards)})"
+        facts = _stated(spec, gpu, name, spec.gpu_memory_gib)
+        return facts.model_copy(update={"cards": _speeds(cards)})
     if found := detected_gpus():
         return _detected(spec, found)
     if spec.gpus is not None or spec.nodes > 1:
@@ -60,20 +63,40 @@ def _detected(spec: HardwareSpec, found: tuple[DetectedGpu, ...]) -> HardwareFac
     """GPUs of this machine. Where they differ, the smallest decides what fits."""
     device = min(found, key=lambda gpu: gpu.memory_gib)
     gpu, name = _in_table(device), device.name
+    alike: tuple[CardFacts, ...] = ()
     if gpu is None:
         gpu, cards = gpus.typical(device.memory_gib)
-        name = f"{name} (median speed of {cards} cards with that memory)"
+        alike = _speeds(cards)
+        name = f"{name} (times of {_named(cards)})"
     cpu = processor()
     facts = _stated(spec, gpu, name, device.memory_gib)
     return facts.model_copy(
         update={
             "detected": True,
+            "cards": alike,
             "gpus": (spec.gpus or len(found)) * spec.nodes,
             "bf16": device.bf16,
             "bf16_tflops": gpu.bf16_tflops if device.bf16 else None,
             "cpu_cores": cpu.cores,
             "ram_gib": cpu.memory_gib,
         }
+    )
+
+
+def _named(cards: Sequence[Gpu]) -> str:
+    """The cards in a few words, from the slowest to the fastest."""
+    return " to ".join(dict.fromkeys((cards[0].name, cards[-1].name)))
+
+
+def _speeds(cards: Sequence[Gpu]) -> tuple[CardFacts, ...]:
+    return tuple(
+        CardFacts(
+            name=card.name,
+            bandwidth_gb_per_second=card.bandwidth,
+            bf16_tflops=card.bf16_tflops,
+            fp32_tflops=card.fp32_tflops,
+        )
+        for card in cards
     )
 
 

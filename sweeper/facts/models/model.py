@@ -46,6 +46,23 @@ def model_facts(spec: ModelSpec) -> ModelFacts:
     return found.model_copy(update=more)
 
 
+def catalogue_facts(model_id: str) -> ModelFacts:
+    """The facts about a model of the catalogue, without asking the hub.
+
+    Raises:
+        ModelError: The catalogue does not have it.
+    """
+    spec, entry = ModelSpec(id=model_id), catalogue.find(model_id)
+    if entry is None:
+        raise ModelError(f"{model_id} is not in the catalogue", fix=_what_would_work(model_id))
+    folder = cached_snapshot(model_id, None)
+    if folder is not None:
+        found = _folder_facts(spec, folder, "hub", entry)
+    else:
+        found = _facts(spec, "catalogue", entry.config, entry=entry)
+    return found.model_copy(update={"missing": _missing(spec)})
+
+
 def _missing(spec: ModelSpec) -> Missing | None:
     if needs_conversion(spec):
         return "conversion"

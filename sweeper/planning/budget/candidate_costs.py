@@ -32,6 +32,7 @@ from sweeper.planning.budget.rung_schedule import (
     judged_tokens,
 )
 from sweeper.planning.budget.sequence_cap import sequence_cap
+from sweeper.planning.costs.device_speed import machines
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.costs.trial_seconds import Clock, Course, clock_of, fit_seconds
 from sweeper.spec import Scalar, Spec
@@ -83,8 +84,7 @@ def course_of(
     head = facts.task == "classification" and spec.training.classes_by == "head"
     classes = (len(data.labels) or TYPICAL_CLASSES) if facts.task == "classification" else 0
     answer = data.lengths.output_mean if data.lengths else None
-    tests = [split.rows for split in data.splits if split.name == "test"]
-    test = tests[0] if tests else max(round(data.rows * spec.data.test_fraction), 1)
+    test = data.rows_of("test") or max(round(data.rows * spec.data.test_fraction), 1)
     wanted = spec.evaluation.generate_items
     written = _WRITTEN[facts.hardware.device] if wanted is None else wanted
     return Course(
@@ -114,9 +114,14 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
     ]
     default = _clock(candidate, facts, model, course, candidate.defaults())
     whole = default.whole(course)
+    # Where only the memory of the card is known, from the fastest such card to the slowest.
+    setup, hardware = default.setup, facts.hardware
+    each = [clock_of(model, setup, one).whole(course) for one in machines(hardware)]
     low, high = default.speed.spread
     rounded = Duration(
-        seconds=round(whole, 3), low=round(whole * low, 3), high=round(whole * high, 3)
+        seconds=round(whole, 3),
+        low=round(min(whole, *each) * low, 3),
+        high=round(max(whole, *each) * high, 3),
     )
     notes = (default.learned.source,) if default.learned.source else ()
     return Priced(

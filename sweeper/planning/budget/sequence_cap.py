@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sweeper.facts.dataset.lengths import assumed_lengths
 from sweeper.facts.record import Facts, LengthFacts, ModelFacts
 from sweeper.spec import Spec
 
@@ -14,10 +15,6 @@ from sweeper.spec import Spec
 # tensor core requirements).
 MULTIPLE = 8
 
-# Without data: the lengths that published recipes for these tasks use (GLUE fine-tuning 128,
-# arXiv:1810.04805, A.3; Alpaca and QLoRA instruction tuning 512, arXiv:2305.14314, appendix).
-TYPICAL = {"classification": 128, "instruction": 512, "code": 512, "domain": 512}
-TYPICAL_MEAN_SHARE = 0.5
 # What a cap at the 99th percentile cuts: too usual to warn about.
 USUAL = "at most 1%"
 
@@ -43,13 +40,9 @@ _ANSWERED = "lose the beginning of their prompt, or are left out where the answe
 
 def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
     """The user's cap, else the length that 99% of the examples fit into, within the context."""
-    lengths = facts.data.lengths
     context = model.context_length
     wanted = spec.training.max_length
-    if lengths is None:
-        tokens = min(wanted or TYPICAL[facts.task], context)
-        why = "no data at hand: the length that published recipes for this task use"
-        return Cap(tokens, tokens * TYPICAL_MEAN_SHARE, "as asked for" if wanted else why)
+    lengths = facts.data.lengths or assumed_lengths(facts.task, wanted)
     if wanted is not None:
         tokens, why = min(wanted, context), "as asked for"
     elif lengths.p99 > context:
@@ -57,6 +50,7 @@ def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
     else:
         tokens = min(-(-lengths.p99 // MULTIPLE) * MULTIPLE, context)
         why = f"99% of the examples have at most {lengths.p99:,} tokens"
+        why += f" ({lengths.measured_with})" if lengths.assumed else ""
     answered = facts.task != "classification" or facts.classes_by == "generate"
     fate = _ANSWERED if answered else Cap.fate
     return Cap(tokens, min(lengths.mean, float(tokens)), why, _cuts(lengths, tokens), fate)

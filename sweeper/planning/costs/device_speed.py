@@ -83,6 +83,13 @@ def speed_of(hardware: HardwareFacts, setup: Setup) -> Speed:
     )
 
 
+def machines(hardware: HardwareFacts) -> tuple[HardwareFacts, ...]:
+    """The machine with each of the cards that it may have; itself where the card is known."""
+    return tuple(
+        hardware.model_copy(update=card.model_dump(exclude={"name"})) for card in hardware.cards
+    ) or (hardware,)
+
+
 # Where the machine was not calibrated: what a core of a server processor with AVX-512 does.
 # Measured on one core of an EPYC of 2023: 86 GFLOP/s and 21 GB/s.
 _CORE_GFLOPS, _CORE_BANDWIDTH_GB = 86.0, 21.0

@@ -70,8 +70,8 @@ def _token_ratio(data: DataFacts) -> Value:
 
 
 def _test_rows(scene: Scene) -> int:
-    rows = [split.rows for split in scene.facts.data.splits if split.name == "test"]
-    return rows[0] if rows else round(scene.facts.data.rows * scene.spec.data.test_fraction)
+    data = scene.facts.data
+    return data.rows_of("test") or round(data.rows * scene.spec.data.test_fraction)
 
 
 def _detectable(scene: Scene) -> Value:
@@ -85,7 +85,14 @@ def _beyond_context(scene: Scene) -> Value:
 
 
 DATA_FACTS: tuple[Fact, ...] = (
-    number("examples", "rows", "rows of the train split", _data(lambda d: d.train_rows)),
+    number(
+        "examples",
+        "rows",
+        "rows of the data set before validation and test are taken out of it; official validation "
+        "and test files do not count",
+        _data(lambda d: d.examples),
+    ),
+    number("train_rows", "rows", "rows of the train split", _data(lambda d: d.train_rows)),
     number("rows", "rows", "rows of all splits", _data(lambda d: d.rows)),
     number("test_rows", "rows", "rows of the test split", _test_rows),
     number(

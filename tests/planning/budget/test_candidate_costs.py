@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
+from sweeper.facts.gather import gather
 from sweeper.hyperparameters import BATCH
 from sweeper.memory.estimate import Setup
+from sweeper.plan import Duration
 from sweeper.planning.budget.candidate_costs import course_of, own_text_seconds, priced
 from sweeper.planning.budget.rung_schedule import Looks
 from sweeper.planning.candidates import validation_rows
 from sweeper.planning.costs.trial_seconds import Course, clock_of
 from sweeper.planning.planner import make_plan
+from sweeper.specfile import resolve
 
 
 def small(scene: Any, **changes: Any) -> Any:
@@ -137,3 +140,24 @@ def test_text_that_the_base_writes_itself_takes_its_time_once(
 
 def test_a_head_writes_no_text(scene: Any) -> None:
     assert course(*small(scene)).own_texts == 0
+
+
+def test_where_only_its_memory_is_known_a_trial_takes_as_long_as_on_any_such_card() -> None:
+    def trial(**hardware: Any) -> Duration:
+        asked: dict[Any, Any] = {
+            ("task",): "instruction",
+            ("models", 0, "id"): "7B",
+            ("data", "examples"): 5000,
+            **{("hardware", name): value for name, value in hardware.items()},
+        }
+        spec = resolve(asked)
+        return make_plan(spec, gather(spec)).candidate("lora").duration
+
+    stated, slow, fast = (
+        trial(gpu_memory_gib=24.0),
+        trial(gpu="L4", gpu_memory_gib=24.0),
+        trial(gpu="RTX 4090", gpu_memory_gib=24.0),
+    )
+    assert stated.low == pytest.approx(fast.low, rel=0.01)
+    assert stated.high >= slow.high * 0.99
+    assert stated.low < slow.low

@@ -54,7 +54,7 @@ def _plan(scene: Any, rows: int, **changes: Any) -> Plan:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("rows", "every"), [(5000, 1), (1500, 1), (700, 2), (300, 4), (56, 4)])
+@pytest.mark.parametrize(("rows", "every"), [(7000, 1), (2150, 1), (1000, 2), (430, 4), (80, 4)])
 def test_where_a_look_at_every_rung_costs_too_much_there_are_fewer(
     scene: Any, rows: int, every: int
 ) -> None:
@@ -99,7 +99,7 @@ def test_whoever_wants_trials_to_stop_early_gets_the_looks_for_it(
 def test_general_text_that_is_scored_too_is_counted(scene: Any) -> None:
     short = {"lengths": {"mean": 20.0, "p50": 20, "p90": 30, "p99": 40, "longest": 40}}
     limit = {"aim": {"max_forgetting_points": 2.0}}
-    every = [_plan(scene, 1300, **short, **c).budget.rung_every for c in ({}, limit)]
+    every = [_plan(scene, 1860, **short, **c).budget.rung_every for c in ({}, limit)]
     assert every == [1, 2]
 
 

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sweeper.facts.dataset.lengths import assumed_lengths
+from sweeper.facts.gather import gather
 from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.planner import make_plan
+from sweeper.specfile import resolve
 
 
 def cap(scene: Any, model: str = "7B", **facts: Any) -> Any:
@@ -58,7 +61,7 @@ def test_without_data_a_typical_length_stands_in(scene: Any, task: str) -> None:
     facts = facts.model_copy(update={"data": data})
     found = sequence_cap(spec, facts, facts.models[0])
     assert found.tokens in (128, 512)
-    assert "no data at hand" in found.why
+    assert "assumed" in found.why
 
 
 @given(st.lists(st.integers(1, 9000), min_size=5, max_size=5))
@@ -69,3 +72,27 @@ def test_any_lengths_give_a_cap_within_the_context(scene: Any, lengths: list[int
     found = cap(scene, lengths=shape)
     assert 1 <= found.tokens <= 4096
     assert found.mean <= found.tokens
+
+
+def test_assumed_lengths_are_used_wherever_measured_ones_are() -> None:
+    asked: dict[Any, Any] = {
+        ("task",): "instruction",
+        ("models", 0, "id"): "1B",
+        ("data", "examples"): 1_000_000,
+        ("hardware", "gpu_memory_gib"): 80.0,
+    }
+    plan = make_plan(spec := resolve(asked), gather(spec))
+    lengths = plan.facts.data.lengths
+    assert lengths is not None
+    assert lengths.assumed
+    assert lengths.mean < lengths.p99 == plan.candidates[0].sequence_length
+    assert plan.recommended == "full"
+    full = plan.candidates[0]
+    assert "beyond-lora-capacity" in {reason.rule for reason in full.reasons}
+    assert any("assumed" in note for note in full.setup_notes)
+
+
+def test_assumed_lengths_grow_with_the_cap_that_is_asked_for() -> None:
+    usual, long = (assumed_lengths("code", cap) for cap in (None, 2048))
+    assert long.p99 == long.longest == 2048
+    assert long.mean / usual.mean == long.p99 / usual.p99

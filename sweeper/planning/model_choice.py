@@ -1,0 +1,251 @@
+"""A plan where the user named no model: models of the catalogue are compared, and one is taken.
+
+``search_spaces/model_choice.yaml`` says which models and what decides between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict, TypeAdapter
+
+from sweeper import units
+from sweeper.errors import NothingFits, RuleError
+from sweeper.facts.record import Facts
+from sweeper.plan import ModelChoice, ModelOption, Plan, Reason
+from sweeper.planning.planner import plan_with
+from sweeper.planning.rulebook.parameters import Text
+from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.resources import search_spaces
+from sweeper.spec import ModelSpec, Spec, Task
+from sweeper.yaml_models import FileModel, checked
+from sweeper.yamlfile import read
+
+# Models whose numbers of parameters differ by less than this are of one size.
+_SIZE = 1.5
+
+Tasks = Annotated[tuple[Task, ...], Strict(strict=False)]
+
+
+class _Kind(FileModel):
+    tasks: Tasks
+    kind: Literal["encoder", "decoder"]
+    why: Text
+    source: Text
+
+
+class _Hours(FileModel):
+    most: float = Field(gt=0)
+    why: Text
+    source: Text
+
+
+class _Larger(FileModel):
+    why: Text
+    source: Text
+
+
+class _Measure(FileModel):
+    name: Text
+    tasks: Tasks
+    what: Text
+    scores: dict[str, float]
+    source: Text
+
+
+class Comparison(FileModel):
+    """The file: which models are compared, and what decides between them."""
+
+    models: Annotated[tuple[str, ...], Strict(strict=False)]
+    kinds: Annotated[tuple[_Kind, ...], Strict(strict=False)]
+    hours: _Hours
+    larger: _Larger
+    measures: Annotated[tuple[_Measure, ...], Strict(strict=False)]
+
+
+@lru_cache(maxsize=1)
+def comparison() -> Comparison:
+    """What ``model_choice.yaml`` holds.
+
+    Raises:
+        RuleError: With every mistake in it.
+    """
+    document = read(search_spaces() / "model_choice.yaml")
+    problems = list(document.problems)
+    found = checked(TypeAdapter(Comparison), document, (), problems)
+    if problems or found is None:
+        raise RuleError(problems)
+    return found
+
+
+@dataclass(frozen=True)
+class _Option:
+    option: ModelOption
+    plan: Plan | None
+    whole: bool
+    in_time: bool
+
+
+def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
+    """The plan for the model that suits task, data and hardware best, and the request for it.
+
+    Args:
+        spec: The request, without a model.
+        facts: With those of every model that is compared.
+
+    Raises:
+        NothingFits: None of the models can be used.
+    """
+    book = rule_book(spec.rules)
+    asked = {
+        name: spec.model_copy(update={"models": (ModelSpec(id=name),)}) for name in _ids(facts)
+    }
+    options = [
+        _option(book, asked[one.id], facts, number) for number, one in enumerate(facts.models)
+    ]
+    chosen = _chosen(options, facts.task)
+    if chosen is None or chosen.plan is None:
+        raise NothingFits(
+            f"none of the {len(options)} models that were compared fits this hardware",
+            why=options[0].option.reason,
+            fix="Name a smaller model with --model, or give more memory.",
+        )
+    choice = ModelChoice(
+        model=chosen.option.model,
+        options=tuple(one.option for one in options),
+        reasons=_reasons(chosen, facts.task),
+        smaller=_beside(chosen, options, larger=False),
+        larger=_beside(chosen, options, larger=True),
+        measures={one.name: f"{one.what} ({one.source})" for one in _measures(facts.task)},
+    )
+    return asked[choice.model], chosen.plan.model_copy(update={"model_choice": choice})
+
+
+def _ids(facts: Facts) -> list[str]:
+    return [model.id for model in facts.models]
+
+
+def _option(book: RuleBook, spec: Spec, facts: Facts, number: int) -> _Option:
+    model = facts.models[number]
+    scores = {
+        one.name: one.scores[model.id] for one in _measures(facts.task) if model.id in one.scores
+    }
+    option = ModelOption(
+        model=model.id, kind=model.kind, parameters=model.parameters, scores=scores
+    )
+    try:
+        plan = plan_with(book, spec, facts.model_copy(update={"models": (model,)}))
+    except NothingFits as error:
+        reason = error.problems[0].what
+        return _Option(option.model_copy(update={"reason": reason}), None, False, False)
+    lead, sweep = plan.candidates[0], plan.budget.sweep
+    assert sweep is not None  # every new plan has it
+    option = option.model_copy(
+        update={
+            "strategies": tuple(dict.fromkeys(one.strategy for one in plan.candidates)),
+            "memory": lead.memory,
+            "sweep": sweep,
+            "trials": plan.budget.trials,
+        }
+    )
+    lengths = facts.data.lengths
+    whole = lengths is None or lengths.p99 <= model.context_length
+    if spec.aim.budget is not None:
+        in_time = plan.budget.trials >= spec.search.trials
+    else:
+        in_time = sweep.seconds <= comparison().hours.most * 3600
+    return _Option(option, plan, whole, in_time)
+
+
+def _chosen(options: Sequence[_Option], task: Task) -> _Option | None:
+    """The largest model that meets most of what is wished for; the fastest where none is in time.
+
+    A model of the task's kind comes before others; then one that a sweep is in time with, that
+    reads the texts whole, and whose base need not be quantised.
+    """
+    kind = _kind(task).kind
+    tests: tuple[Callable[[_Option], bool], ...] = (
+        lambda one: one.option.kind == kind,
+        lambda one: one.in_time,
+        lambda one: one.whole,
+        lambda one: one.plan is not None and one.plan.candidates[0].quantization is None,
+    )
+    left = [one for one in options if one.plan is not None]
+    for test in tests:
+        left = [one for one in left if test(one)] or left
+    if not left:
+        return None
+    if left[0].in_time:
+        return max(left, key=lambda one: one.option.parameters)
+    return min(left, key=_seconds)
+
+
+def _seconds(one: _Option) -> float:
+    return one.option.sweep.seconds if one.option.sweep is not None else 0.0
+
+
+def _kind(task: Task) -> _Kind:
+    return next(one for one in comparison().kinds if task in one.tasks)
+
+
+def _measures(task: Task) -> list[_Measure]:
+    return [one for one in comparison().measures if task in one.tasks]
+
+
+def _reasons(chosen: _Option, task: Task) -> tuple[Reason, ...]:
+    file, kind = comparison(), _kind(task)
+    found = []
+    if chosen.option.kind == kind.kind:
+        title = f"{kind.kind.capitalize()}s for {task}"
+        found.append(Reason(rule="model-kind", title=title, why=kind.why, source=kind.source))
+    if chosen.in_time:
+        found.append(
+            Reason(
+                rule="largest-in-time",
+                title="The largest model whose sweep is in time",
+                why=f"{file.larger.why} Sweeps of more than {file.hours.most:g} hours are not "
+                "recommended unless a budget allows for them.",
+                source=f"{file.larger.source}; {file.hours.source}",
+            )
+        )
+    return tuple(found)
+
+
+def _beside(chosen: _Option, options: Sequence[_Option], *, larger: bool) -> str:
+    """What the next larger or smaller size costs, and what is published of it.
+
+    Of models of about that size the one with the best score is named, of the same kind if there
+    is one.
+    """
+    mine = chosen.option
+    others = [one.option for one in options if _apart(one.option, mine) == (1 if larger else -1)]
+    others = [one for one in others if one.kind == mine.kind] or others
+    if not others:
+        return ""
+    pick = min if larger else max
+    nearest = pick(others, key=lambda one: one.parameters)
+    alike = [one for one in others if _apart(one, nearest) == 0]
+    other = max(alike, key=lambda one: (*one.scores.values(), 0.0)[0])
+    name = f"{other.model} ({units.count(other.parameters)})"
+    if other.memory is None or other.sweep is None or mine.memory is None or mine.sweep is None:
+        return f"{name} does not fit."
+    text = (
+        f"{name} with {other.strategies[0]} takes {units.gib(other.memory.peak_gib)} instead of "
+        f"{units.gib(mine.memory.peak_gib)}, and a sweep about "
+        f"{units.duration(other.sweep.seconds)} instead of {units.duration(mine.sweep.seconds)}"
+    )
+    scores = [
+        f"{name} {other.scores[name]:g} instead of {score:g}"
+        for name, score in mine.scores.items()
+        if name in other.scores
+    ]
+    return f"{', '.join([text, *scores])}."
+
+
+def _apart(one: ModelOption, other: ModelOption) -> int:
+    """1 if the first is a size larger, -1 if it is a size smaller, 0 if they are alike."""
+    ratio = one.parameters / other.parameters
+    return 1 if ratio >= _SIZE else -1 if ratio <= 1 / _SIZE else 0

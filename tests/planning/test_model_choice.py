@@ -1,0 +1,80 @@
+"""Which of the catalogue's models a plan without --model takes, and what it says of the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeper.errors import NothingFits
+from sweeper.facts.gather import gather
+from sweeper.facts.models.catalogue import find
+from sweeper.facts.models.model import catalogue_facts
+from sweeper.planning.model_choice import comparison, plan_without_model
+from sweeper.specfile import resolve
+
+
+def plan(task="classification", rows=2000, gib=24.0, **flags):
+    given = {
+        ("task",): task,
+        ("data", "examples"): rows,
+        ("hardware", "gpu_memory_gib"): gib,
+        **{("aim", name): value for name, value in flags.items()},
+    }
+    spec = resolve(given, needs_model=False)
+    models = tuple(catalogue_facts(name) for name in comparison().models)
+    return plan_without_model(spec, gather(spec, models=models))
+
+
+def test_every_compared_model_is_in_the_catalogue_and_every_score_is_of_one():
+    file = comparison()
+    assert all(find(name) for name in file.models)
+    assert all(set(measure.scores) <= set(file.models) for measure in file.measures)
+    sizes = sorted(catalogue_facts(name).parameters for name in file.models)
+    assert sizes[0] < 0.03e9
+    assert sizes[-1] > 60e9
+
+
+def test_an_encoder_is_taken_for_classes_and_a_decoder_for_text():
+    spec, made = plan()
+    assert made.model_choice.model == spec.models[0].id == made.facts.models[0].id
+    assert made.facts.models[0].kind == "encoder"
+    assert plan("instruction")[1].facts.models[0].kind == "decoder"
+
+
+def test_every_option_says_what_fits_or_why_nothing_does():
+    choice = plan("instruction")[1].model_choice
+    assert {one.model for one in choice.options} == set(comparison().models)
+    assert all(bool(one.strategies) != bool(one.reason) for one in choice.options)
+    encoder = next(one for one in choice.options if one.kind == "encoder")
+    assert "cannot generate" in encoder.reason
+    assert any(one.scores for one in choice.options)
+
+
+def test_the_next_sizes_are_priced():
+    choice = plan("instruction")[1].model_choice
+    assert choice.model == "Qwen/Qwen3-8B"
+    assert choice.smaller.startswith("Qwen/Qwen3-4B (4.02B) with lora takes ")
+    assert choice.larger.startswith("Qwen/Qwen3-14B (14.8B) with qlora takes ")
+
+
+def test_more_memory_never_makes_the_recommended_model_smaller():
+    sizes = [plan("instruction", gib=gib)[1].facts.models[0].parameters for gib in (6, 12, 24, 80)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_more_data_never_make_it_larger():
+    sizes = [
+        plan("code", rows, 80.0)[1].facts.models[0].parameters for rows in (1000, 10**4, 10**5)
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[-1]
+
+
+def test_a_budget_replaces_the_limit_in_hours():
+    short = plan("instruction", budget="1h")[1].facts.models[0].parameters
+    assert short < plan("instruction", budget="40h")[1].facts.models[0].parameters
+
+
+def test_where_none_of_them_fits_the_smallest_says_why():
+    with pytest.raises(NothingFits, match="none of the 13 models"):
+        plan("instruction", gib=0.3)
