@@ -332,7 +332,7 @@ class Coordinator:
             chosen, seeds = owner.state.finalists(finalists), seal.seeds_of(self.plan)
             owner.add(work_items.confirm(number, seed) for number in chosen for seed in seeds)
             owner.until(lambda: not owner.open)
-            seal.open_seal(self.run, self.plan, chosen, owner.state.limit_points)
+            seal.open_seal(self.run, self.plan, chosen, owner.state.max_forgetting_points)
         opened = seal.open_seal(self.run, self.plan, ())
         if opened.complete:
             seal.fill_baselines(self.run, opened)
