@@ -10,9 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from sweeper.data.examples import Example, Message
-from sweeper.tasks.code import Code
+from sweeper.tasks.code import FORMATS, Code, FillIn, fill_in, fill_in_format
 from sweeper.tasks.discovery import task as task_named
-from sweeper.tasks.sequences.fill_in_middle import FORMATS, FillIn, fill_in, fill_in_format
 
 MakeTask = Callable[..., Any]
 TALK = (
