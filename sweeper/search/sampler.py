@@ -50,11 +50,6 @@ class SweeperSampler(BaseSampler):
         self._searchable = searchable or list(self._candidates)
         self._hints = optuna_space.hints(plan)
 
-    @property
-    def problem(self) -> Problem:
-        """What it searches."""
-        return self._plan
-
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:

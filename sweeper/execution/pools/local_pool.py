@@ -23,6 +23,8 @@ from sweeper.execution.worker.run_check import Briefing
 from sweeper.runfolder import RunFolder
 
 _NEAR_END_SECONDS = 0.02
+# Lines of a worker's log that an error quotes.
+_LOG_LINES = 5
 # Something that a worker started may hold its pipe open: its end is looked for all the same.
 _LOOK_SECONDS = 0.2
 
@@ -174,8 +176,8 @@ class LocalPool:
     def notices(self) -> list[str]:
         return []
 
-    def log(self, worker: str, lines: int = 5) -> str:
-        return last_lines(log_of(self.run, worker), lines)
+    def log(self, worker: str) -> str:
+        return last_lines(log_of(self.run, worker))
 
     def close(self) -> None:
         self.kill()
@@ -190,12 +192,12 @@ def log_of(run: RunFolder, worker: str) -> Path:
     return run.path / f"worker-{worker}.log"
 
 
-def last_lines(log: Path, lines: int) -> str:
+def last_lines(log: Path) -> str:
     """The last lines of a log that are not empty."""
     if not log.exists():
         return ""
     text = log.read_text(encoding="utf-8", errors="replace")
-    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+    return "\n".join([line for line in text.splitlines() if line.strip()][-_LOG_LINES:])
 
 
 def _status(popen: subprocess.Popen[bytes]) -> int | None:

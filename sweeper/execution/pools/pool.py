@@ -89,7 +89,7 @@ class Pool(Protocol):
         """What people should know of the pool since the last call, in sentences."""
         ...
 
-    def log(self, worker: str, lines: int = 5) -> str:
+    def log(self, worker: str) -> str:
         """The last lines of a worker's log that are not empty."""
         ...
 

@@ -286,8 +286,8 @@ class RayPool:
             f"workers, each of which asks for {self.request}{place}"
         )
 
-    def log(self, worker: str, lines: int = 5) -> str:
-        return last_lines(log_of(self.run, worker), lines)
+    def log(self, worker: str) -> str:
+        return last_lines(log_of(self.run, worker))
 
     def close(self) -> None:
         self.kill()

@@ -19,9 +19,9 @@ def strategy_cell(strategy: str) -> Cell:
     return Cell(words.short(strategy), css=look(strategy).css)
 
 
-def number_cell(value: float | None, pointer: str = "") -> Cell:
+def number_cell(value: float | None) -> Cell:
     """A number in three significant digits."""
-    return Cell(words.minus(units.number(value)), pointer=pointer)
+    return Cell(words.minus(units.number(value)))
 
 
 def interval_text(interval: Interval | None) -> str:

@@ -98,9 +98,9 @@ def test_a_backend_that_cannot_load_leaves_its_reason_in_the_log(run: RunFolder)
 
 
 def test_the_log_is_that_of_the_latest_worker_at_its_end(run: RunFolder) -> None:
-    log_of(run, "0").write_text("one\n\ntwo\n  \nthree\n")
-    assert last_lines(log_of(run, "0"), 2) == "two\nthree"
-    assert last_lines(log_of(run, "1"), 2) == ""
+    log_of(run, "0").write_text("1\n2\n\n3\n  \n4\n5\n6\n")
+    assert last_lines(log_of(run, "0")) == "2\n3\n4\n5\n6"
+    assert last_lines(log_of(run, "1")) == ""
 
 
 def launches(monkeypatch: pytest.MonkeyPatch, pool: LocalPool) -> list[str]:
