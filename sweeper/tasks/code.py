@@ -54,7 +54,7 @@ def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:
     return completed(tokenise(tokenizer, whole, ((len(asked), len(whole)),)), tokenizer)
 
 
-class Code(Instruction):
+class CodeTask(Instruction):
     """As instruction following; tests that come as assertions are part of the question.
 
     Plain source files are learnt with a hole to fill where the tokenizer has tokens for that,

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sweeper.execution.job import Message, Order, line_of, read_message
 from sweeper.execution.pools.oom_killer import OomKills
 from sweeper.execution.pools.placement import GPUS
-from sweeper.execution.pools.pool import Gone, Said
+from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.worker.run_check import Briefing
 from sweeper.runfolder import RunFolder
 
@@ -120,7 +120,7 @@ class LocalPool:
         if worker in self._processes:
             _write(self._processes[worker].orders, line_of(order))
 
-    def poll(self, seconds: float) -> Iterator[Said | Gone]:
+    def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
         speaking = self._wait(seconds)
         self.oom_kills.look()
         clock = time.monotonic()
@@ -157,7 +157,7 @@ class LocalPool:
             with contextlib.suppress(ValidationError):
                 yield read_message(line)
 
-    def _gone(self, name: str, process: Process, status: int) -> Gone:
+    def _gone(self, name: str, process: Process, status: int) -> WorkerGone:
         if not process.silent:
             self._ready.unregister(process.messages)
         for pipe in (process.popen.stdin, process.popen.stdout):
@@ -166,7 +166,7 @@ class LocalPool:
                 pipe.close()
         del self._processes[name]
         starved = status == -signal.SIGKILL and self.oom_kills.was_one()
-        return Gone(name, status, starved)
+        return WorkerGone(name, status, starved)
 
     def kill(self, worker: str | None = None) -> None:
         for name, process in self._processes.items():

@@ -22,7 +22,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Gone:
+class WorkerGone:
     """A worker is gone; nothing comes from it any more, and its name is free.
 
     Args:
@@ -74,7 +74,7 @@ class Pool(Protocol):
         """Send an order. One to a worker that is gone is lost, and ``poll`` tells of the death."""
         ...
 
-    def poll(self, seconds: float) -> Iterator[Said | Gone]:
+    def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
         """What happens within that time; returns as soon as something did.
 
         A worker's death comes after its last message.
