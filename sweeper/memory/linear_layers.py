@@ -11,7 +11,7 @@ from sweeper.facts.record import ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
+class LinearLayers:
     """A kind of linear layer: ``count`` of them in the whole model, weights of in x out."""
 
     role: Role
@@ -66,7 +66,7 @@ def _mlp(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
 
 
 @lru_cache(maxsize=256)
-def linears(model: ModelFacts, experts: bool = False) -> tuple[Linear, ...]:
+def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...]:
     """All linear layers of the blocks; of routed experts only where they are linear layers.
 
     A model with cross-attention counts it as a second attention of the decoder's layers.
@@ -97,7 +97,7 @@ def linears(model: ModelFacts, experts: bool = False) -> tuple[Linear, ...]:
             ("shared_down", wide, hidden, sparse),
         ]
     return tuple(
-        Linear(role, names.get(role) or LLAMA_NAMES.get(role, role), a, b, count)
+        LinearLayers(role, names.get(role) or LLAMA_NAMES.get(role, role), a, b, count)
         for role, a, b, count in found
     )
 
@@ -141,7 +141,7 @@ def words() -> tuple[str, ...]:
 
 def targeted(
     model: ModelFacts, target_modules: tuple[str, ...] | str, experts: bool = False
-) -> tuple[Linear, ...]:
+) -> tuple[LinearLayers, ...]:
     """The linear layers that ``target_modules`` names: module names, or words for a role.
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,

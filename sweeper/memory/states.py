@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from sweeper.declared.formula import Formula
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import (
-    Linear,
     embedding_parameters,
     expert_parameters,
     linears,
@@ -160,7 +159,7 @@ def layer_parameters(model: ModelFacts) -> int:
 
 
 __all__ = [
-    "QUANTIZED_BYTES", "Linear", "OptimizerCost", "base_weights", "counted_parameters",
+    "QUANTIZED_BYTES", "OptimizerCost", "base_weights", "counted_parameters",
     "frozen_parameters", "largest_linear", "layer_parameters", "optimizer_cost",
     "projection_weights", "quantized_parameters", "trainable_parameters",
 ]  # fmt: skip
