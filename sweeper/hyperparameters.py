@@ -11,6 +11,21 @@ EPOCHS = "num_train_epochs"
 BATCH, TARGET_MODULES = "per_device_train_batch_size", "target_modules"
 MODULES_TO_SAVE, NO_MODULES = "modules_to_save", "none"
 OPTIMIZER, NEFTUNE = "optim", "neftune_noise_alpha"
+# Those that a reader looks for first, in this order, and names for tables.
+KEY_PARAMETERS = (
+    "learning_rate",
+    "r",
+    "num_virtual_tokens",
+    "reduction_factor",
+    "head_learning_rate",
+)
+SHORT_NAMES: Mapping[str, str] = {
+    "learning_rate": "lr",
+    "head_learning_rate": "head lr",
+    BATCH: "batch",
+    EPOCHS: "epochs",
+}
+
 #: The choices of ``target_modules`` as PEFT names the layers.
 TARGETS: Mapping[str, tuple[str, ...] | str] = {
     "qv": ("q_proj", "v_proj"),

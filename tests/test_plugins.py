@@ -1,12 +1,14 @@
 """Parts are found by the name of their module; strategies and tasks show how."""
 
+import sweeper.tasks
+from sweeper.plugins import find_all
 from sweeper.tasks.base import Task
 from sweeper.tasks.classification import Classification
-from sweeper.tasks.discovery import task, tasks
+from sweeper.tasks.discovery import ENTRY_POINTS, task
 
 
 def test_tasks_are_found_by_folder():
     assert task("classification") is Classification
-    found = tasks()
+    found = find_all(sweeper.tasks, Task, ENTRY_POINTS)
     assert {"classification", "instruction"} <= found.keys()
     assert all(issubclass(kind, Task) and kind.name == name for name, kind in found.items())

@@ -26,7 +26,7 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.out_of_memory import MemoryGuard
-from sweeper.training.trial.job import Job
+from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.run import train_trial
 from sweeper.trials import TrialBudget, TrialConfig, TrialResult
 
@@ -127,7 +127,7 @@ def _training(
     )
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(shared, config, Path(folder), lambda _: Decision.CONTINUE, lambda: False)
+        job = TrialJob(shared, config, Path(folder), lambda _: Decision.CONTINUE, lambda: False)
         result = train_trial(job, MemoryGuard())
     return _pair(result, time.perf_counter() - start)
 

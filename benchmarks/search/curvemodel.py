@@ -19,7 +19,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from benchmarks.search.table import Floats, Recorded
-from sweeper.search.loss_model.axis import Axis, Choice
+from sweeper.search.loss_model.axis import Axis, ChoiceAxis
 from sweeper.spec import Scalar
 
 # Three shapes (level, speed, bend) hold nearly all of what log curves differ by.
@@ -32,7 +32,7 @@ TREES = 100
 class Coordinates:
     """Configurations of one strategy as points of the unit cube; choices count as numbers."""
 
-    axes: Mapping[str, Axis | Choice]
+    axes: Mapping[str, Axis | ChoiceAxis]
 
     def points(self, configurations: Sequence[Mapping[str, Scalar]]) -> Floats:
         """Shape ``(configurations, axes)``."""
@@ -42,7 +42,7 @@ class Coordinates:
         return [_unit(axis, one.get(name)) for name, axis in self.axes.items()]
 
 
-def _unit(axis: Axis | Choice, value: Scalar | None) -> float:
+def _unit(axis: Axis | ChoiceAxis, value: Scalar | None) -> float:
     if value is None:
         return 0.5
     if isinstance(axis, Axis):
@@ -76,7 +76,7 @@ class CurveModel:
     points: Floats
 
     @classmethod
-    def fit(cls, trials: Sequence[Recorded], curves: Floats, axes: Mapping[str, Axis | Choice],
+    def fit(cls, trials: Sequence[Recorded], curves: Floats, axes: Mapping[str, Axis | ChoiceAxis],
             seed: int = 0) -> CurveModel:  # fmt: skip
         """Fit to the log curves of trials; shape ``(trials, rungs)``, the last one the end."""
         coordinates = Coordinates(axes)
@@ -135,7 +135,7 @@ class Ranking:
 def ranking(
     trials: Sequence[Recorded],
     curves: Floats,
-    axes: Mapping[str, Axis | Choice],
+    axes: Mapping[str, Axis | ChoiceAxis],
     folds: int = FOLDS,
 ) -> Ranking:
     """Cross-validate; trials of one configuration are held out together."""

@@ -14,7 +14,7 @@ from scipy.stats import qmc
 from benchmarks.search.table import Floats
 from sweeper.plan import Plan
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axis import Axis, Choice, axis_of
+from sweeper.search.loss_model.axis import Axis, ChoiceAxis, axis_of
 from sweeper.spec import Scalar
 
 # Every so many trials the configuration of an earlier one is trained on another seed.
@@ -99,7 +99,7 @@ class Design:
         return np.asarray(sequence.random(1)[0])
 
 
-def _value(axis: Axis | Choice, number: float, wide: bool) -> Scalar:
+def _value(axis: Axis | ChoiceAxis, number: float, wide: bool) -> Scalar:
     if isinstance(axis, Axis):
         low, high = (0.0, 1.0) if wide else axis.practice
         if not wide:

@@ -35,7 +35,7 @@ from sweeper.search.configure import configure
 from sweeper.search.loss_model.untrained import BASE
 from sweeper.tasks.base import Evaluation
 from sweeper.training.backend import TorchBackend
-from sweeper.training.trial.job import ITEM_LOSSES, Job
+from sweeper.training.trial.job import ITEM_LOSSES, TrialJob
 from sweeper.training.trial.run import train_trial
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
@@ -68,7 +68,7 @@ class Curve:
 
 
 @dataclass
-class RecordedJob(Job):
+class RecordedJob(TrialJob):
     """A job that keeps each item's loss at each rung."""
 
     curve: Curve = field(default_factory=Curve)

@@ -23,7 +23,7 @@ from benchmarks.search.table import Baseline, Floats, Recorded, Table
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plan import Plan
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axis import Axis, Choice, axis_of
+from sweeper.search.loss_model.axis import Axis, ChoiceAxis, axis_of
 from sweeper.search.loss_model.untrained import NOTHING, Untrained
 from sweeper.search.problem import rungs_of
 from sweeper.search.pruner import chance
@@ -110,7 +110,7 @@ def is_scored(plan: Plan, rung: int) -> bool:
     return rung == plan.budget.rungs or rung % plan.budget.rung_every == 0
 
 
-def axes_of(plan: Plan, key: str) -> dict[str, Axis | Choice]:
+def axes_of(plan: Plan, key: str) -> dict[str, Axis | ChoiceAxis]:
     """The searched parameters of a strategy."""
     known = optuna_space.distributions(plan)
     parameters = optuna_space.candidates(plan)[key].parameters

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
 from sweeper.data.problems import Problems, listing
-from sweeper.data.table import Fields, Table
+from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec, Task
 
@@ -51,7 +51,7 @@ class _Match:
     share: float
 
 
-def detect(table: Table, task: Task, spec: DataSpec) -> Form:
+def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     """The form of a table's rows.
 
     Raises:
@@ -78,7 +78,9 @@ def _formats_of(task: Task) -> tuple[RowFormat, ...]:
     return tuple(one for one in trainable().values() if task in one.tasks)
 
 
-def _matches(table: Table, sample: Sequence[Fields], fixed: Mapping[str, str]) -> Iterator[_Match]:
+def _matches(
+    table: RowTable, sample: Sequence[Fields], fixed: Mapping[str, str]
+) -> Iterator[_Match]:
     """By the names of columns, then by values for the formats that have no columns of their own."""
     present = {column.lower(): column for column in reversed(table.columns)}
     nameless = []
@@ -137,7 +139,7 @@ def _is_used(row_format: RowFormat, role: str, column: str, sample: Sequence[Fie
     return any(fields.get(column) and row_format.accepts(role, fields[column]) for fields in sample)
 
 
-def stated_columns(table: Table, spec: DataSpec) -> dict[str, str]:
+def stated_columns(table: RowTable, spec: DataSpec) -> dict[str, str]:
     """The user's map of roles to columns, checked against the table.
 
     Raises:
@@ -202,7 +204,7 @@ def _format_of_roles(fixed: Mapping[str, str], task: Task) -> RowFormat | None:
 
 
 def _unrecognised(
-    table: Table,
+    table: RowTable,
     sample: Sequence[Fields],
     task: Task,
     stated: RowFormat | None,

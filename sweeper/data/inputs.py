@@ -13,7 +13,7 @@ from sweeper.data.formats.base import formats
 from sweeper.data.formats.turns import turns_of
 from sweeper.data.load import example_or_reason
 from sweeper.data.problems import listing
-from sweeper.data.table import Fields, Table
+from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError
 
 # Stands where training has an answer.
@@ -22,7 +22,7 @@ _ANSWERS = ("label", "output", "completion")
 _QUESTIONS = ("instruction", "prompt", "question", "query", "input")
 
 
-def inputs(table: Table, data_format: str, columns: Mapping[str, str]) -> list[Example]:
+def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> list[Example]:
     """One example for each row, in order.
 
     Args:
@@ -52,7 +52,7 @@ def inputs(table: Table, data_format: str, columns: Mapping[str, str]) -> list[E
     return found
 
 
-def _form(table: Table, data_format: str, columns: Mapping[str, str]) -> Form:
+def _form(table: RowTable, data_format: str, columns: Mapping[str, str]) -> Form:
     asked = {role: name for role, name in columns.items() if role not in _ANSWERS}
     answers = {role: f"\0{role}" for role in columns if role in _ANSWERS}
     present = table.columns
@@ -70,7 +70,7 @@ def _form(table: Table, data_format: str, columns: Mapping[str, str]) -> Form:
     return Form("prompt-completion", {"prompt": column, "completion": "\0completion"}, ())
 
 
-def _column(table: Table, data_format: str) -> str:
+def _column(table: RowTable, data_format: str) -> str:
     """The column of the input by its usual name, or the only one."""
     written = (*_QUESTIONS, *_usual("text-label"))
     usual = _usual(data_format) if data_format in ("text", "text-label") else written

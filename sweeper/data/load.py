@@ -13,12 +13,12 @@ from sweeper.data import checks
 from sweeper.data.detect import Form, detect
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split
-from sweeper.data.formats.base import AGREEMENT, Empty, Row, Unusable, formats
+from sweeper.data.formats.base import AGREEMENT, EmptyRow, RawRow, Unusable, formats
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
 from sweeper.data.splits import carve, in_order, shares, subset
-from sweeper.data.table import Fields, Table
+from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
 
@@ -72,7 +72,7 @@ def load_corpus(path: str, spec: DataSpec) -> tuple[Example, ...]:
 def _parts(
     files: Mapping[Split, tuple[Path, ...]], task: Task, spec: DataSpec
 ) -> dict[Split, _Part]:
-    tables = {split: reduce(Table.joined, map(read, paths)) for split, paths in files.items()}
+    tables = {split: reduce(RowTable.joined, map(read, paths)) for split, paths in files.items()}
     form = detect(tables["train"], task, spec)
     parts: dict[Split, _Part] = {}
     for split, table in tables.items():
@@ -81,7 +81,7 @@ def _parts(
     return parts
 
 
-def _form_of(table: Table, form: Form, task: Task, spec: DataSpec) -> Form:
+def _form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
     """The form of train where the columns are there, else the table's own.
 
     A column may be there in the plural: several accepted answers where train has one.
@@ -201,7 +201,7 @@ class Examples:
     garbled: int = 0
 
 
-def examples(table: Table, form: Form) -> Examples:
+def examples(table: RowTable, form: Form) -> Examples:
     """The examples of a table.
 
     Raises:
@@ -214,9 +214,9 @@ def examples(table: Table, form: Form) -> Examples:
     skipped: dict[str, list[int]] = {}
     for line, fields in table.rows:
         try:
-            row = Row(row_format, line, fields, form.columns, label_names, form.templated)
+            row = RawRow(row_format, line, fields, form.columns, label_names, form.templated)
             kept.append(row_format.example(row))
-        except Empty:
+        except EmptyRow:
             empties += 1
         except Unusable as reason:
             skipped.setdefault(str(reason), []).append(line)
@@ -225,14 +225,14 @@ def examples(table: Table, form: Form) -> Examples:
     return Examples(kept, empties, skipped, max(garbled, len(table.garbled)))
 
 
-def example_or_reason(table: Table, form: Form, line: int, fields: Fields) -> Example | str:
+def example_or_reason(table: RowTable, form: Form, line: int, fields: Fields) -> Example | str:
     """The example of one row, or why there is none."""
     row_format = formats()[form.format]
     label_names = table.label_names.get(form.columns.get("label", ""), ())
     try:
-        row = Row(row_format, line, fields, form.columns, label_names, form.templated)
+        row = RawRow(row_format, line, fields, form.columns, label_names, form.templated)
         return row_format.example(row)
-    except Empty:
+    except EmptyRow:
         return "it is empty"
     except Unusable as reason:
         return str(reason)
@@ -242,7 +242,7 @@ def _is_garbled(example: Example) -> bool:
     return is_garbled(example.text) or any(is_garbled(m.content) for m in example.messages)
 
 
-def _refuse_many_skipped(table: Table, skipped: Mapping[str, list[int]]) -> None:
+def _refuse_many_skipped(table: RowTable, skipped: Mapping[str, list[int]]) -> None:
     count = sum(map(len, skipped.values()))
     if count <= (1 - AGREEMENT) * len(table.rows):
         return

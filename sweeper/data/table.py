@@ -9,7 +9,7 @@ Fields = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Table:
+class RowTable:
     """The rows of one or more files of the same split.
 
     Args:
@@ -36,9 +36,9 @@ class Table:
         step = max(1, -(-len(self.rows) // size))
         return (fields for _, fields in self.rows[::step])
 
-    def joined(self, other: Table) -> Table:
+    def joined(self, other: RowTable) -> RowTable:
         """This table with the rows of another file (a shard) after its own."""
-        return Table(
+        return RowTable(
             name=self.name,
             rows=self.rows + other.rows,
             how=tuple(dict.fromkeys(self.how + other.how)),

@@ -139,7 +139,7 @@ def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Estimate:
     return _estimate(float(differences.mean()), items, part, first, second)
 
 
-def ratio(first: Scores, second: Scores, floor: Scores | None = None, seed: int = 0) -> Estimate:
+def ratio(first: Scores, second: Scores, floor: Scores | None = None) -> Estimate:
     """Which share of ``second``'s quality ``first`` reaches, with its 95% interval.
 
     The ratio is linearised around its estimate: its draws are those of ``above - ratio * below``.
@@ -148,7 +148,6 @@ def ratio(first: Scores, second: Scores, floor: Scores | None = None, seed: int 
         first: The model whose share is asked for.
         second: The model that counts as 100%.
         floor: Where 0% lies (an untrained model's scores); zero if None.
-        seed: For the draws.
 
     Raises:
         ValueError: Different numbers of items, or ``second`` is where the floor is.
@@ -160,7 +159,7 @@ def ratio(first: Scores, second: Scores, floor: Scores | None = None, seed: int 
     if abs(whole) < 1e-12:
         raise ValueError("a share of zero quality is not defined")
     value = float(above.mean()) / whole
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     both = floor is None and first.binary and second.binary
     pseudo = {-1.0 / whole: 0.5, 1.0 / whole: 0.5} if both else {}
     items = item_deviations((above - value * below) / whole, rng, pseudo)

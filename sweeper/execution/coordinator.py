@@ -51,7 +51,7 @@ OutcomeKind = Literal["complete", "interrupted", "timeout", "none-completed"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a call ended.
 
     ``none-completed``: all trials ended and none of them completed. ``signal`` is the one that
@@ -80,7 +80,7 @@ def run_sweep(
     on_event: Callable[[Event, Status], None] = lambda _event, _status: None,
     on_trial_end: Callable[[], None] = lambda: None,
     on_tick: Callable[[], None] = lambda: None,
-) -> Outcome:
+) -> RunOutcome:
     """Run or resume a sweep to its end.
 
     Args:
@@ -202,7 +202,7 @@ class Coordinator:
     def _disk(self) -> DiskBudget:
         return disk_budget(self.plan, self.spec.search.workers)
 
-    def run_all(self) -> Outcome:
+    def run_all(self) -> RunOutcome:
         """All phases, one after the other; whatever ends them, nothing is left running."""
         try:
             return self._phases()
@@ -211,7 +211,7 @@ class Coordinator:
             if not self.owner.signals.count:
                 raise
             status = self.owner.progress.status(ended=True)
-            return Outcome("interrupted", status, self.owner.signals.number)
+            return RunOutcome("interrupted", status, self.owner.signals.number)
         except (disk.NoRoom, OSError, StorageInternalError) as error:
             self._fail()
             if not disk.no_room(error):
@@ -224,7 +224,7 @@ class Coordinator:
             self.owner.mirror.close()
             self.owner.pool.close()
 
-    def _phases(self) -> Outcome:
+    def _phases(self) -> RunOutcome:
         try:
             self._prepare()
             self._search()
@@ -332,7 +332,7 @@ class Coordinator:
             chosen, seeds = owner.state.finalists(finalists), seal.seeds_of(self.plan)
             owner.add(work_items.confirm(number, seed) for number in chosen for seed in seeds)
             owner.until(lambda: not owner.open)
-            seal.open_seal(self.run, self.plan, chosen, owner.state.limit_points)
+            seal.open_seal(self.run, self.plan, chosen, owner.state.max_forgetting_points)
         opened = seal.open_seal(self.run, self.plan, ())
         if opened.complete:
             seal.fill_baselines(self.run, opened)
@@ -352,8 +352,8 @@ class Coordinator:
                 "that came after are compared on validation only"
             )
 
-    def _end(self, kind: OutcomeKind, phase: Phase) -> Outcome:
+    def _end(self, kind: OutcomeKind, phase: Phase) -> RunOutcome:
         self.owner.dismiss_workers()
         self.owner.finish_mirror()
         status = self.owner.end(kind, phase)
-        return Outcome(kind, status, self.owner.signals.number)
+        return RunOutcome(kind, status, self.owner.signals.number)

@@ -1,8 +1,8 @@
 """What passes between the command and a worker: jobs and verdicts one way, messages the other.
 
 Only types. Each is one line of JSON on a pipe; its ``kind`` says which. A worker does one job at a
-time: ``Do`` starts it, ``Verdict`` answers each of its rungs, and a ``JobEnded`` is its last word
-about it. Knows nothing about Optuna, pools or what a job's files hold.
+time: ``Do`` starts it, ``RungVerdict`` answers each of its rungs, and a ``JobEnded`` is its last
+word about it. Knows nothing about Optuna, pools or what a job's files hold.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Do(Record):
     job: Job
 
 
-class Verdict(Record):
+class RungVerdict(Record):
     """The answer to one rung."""
 
     kind: Literal["verdict"] = "verdict"
@@ -67,7 +67,7 @@ class Close(Record):
     kind: Literal["close"] = "close"
 
 
-Order = Do | Verdict | Stop | Close
+Order = Do | RungVerdict | Stop | Close
 
 
 class Hello(Record):
@@ -95,7 +95,7 @@ class Beat(Record):
 
 
 class RungSaid(Record):
-    """A trial reports, and waits for a ``Verdict``."""
+    """A trial reports, and waits for a ``RungVerdict``."""
 
     kind: Literal["rung"] = "rung"
     report: RungReport

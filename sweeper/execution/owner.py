@@ -29,11 +29,11 @@ from sweeper.execution.job import (
     ProgressSaid,
     Ready,
     RungSaid,
+    RungVerdict,
     Stop,
-    Verdict,
 )
 from sweeper.execution.next_attempt import next_attempt
-from sweeper.execution.pools.pool import Gone, Pool, Said
+from sweeper.execution.pools.pool import Pool, Said, WorkerGone
 from sweeper.execution.progress import RunProgress
 from sweeper.execution.restore import end_of, rung_of
 from sweeper.execution.silence import Silence
@@ -109,7 +109,7 @@ class Owner:
     silence: Silence = field(default_factory=Silence)
     notices: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _todo: deque[WorkItem] = field(default_factory=deque)
-    _heard: deque[Said | Gone] = field(default_factory=deque)
+    _heard: deque[Said | WorkerGone] = field(default_factory=deque)
     _busy: dict[str, tuple[WorkItem, Job]] = field(default_factory=dict)
     _idle: dict[str, None] = field(default_factory=dict)
     _carried: dict[str, int] = field(default_factory=dict)
@@ -254,8 +254,8 @@ class Owner:
 
     # Hearing
 
-    def _take_in(self, heard: Said | Gone) -> None:
-        if isinstance(heard, Gone):
+    def _take_in(self, heard: Said | WorkerGone) -> None:
+        if isinstance(heard, WorkerGone):
             self._worker_gone(heard)
         else:
             self._hear(heard.worker, heard.message)
@@ -296,7 +296,7 @@ class Owner:
             judgement = self.search.report(report.number, rung_of(report))
             if judgement.prune:
                 decision, because = Decision.PRUNE, judgement.because
-        self.pool.send(worker, Verdict(decision=decision, because=because))
+        self.pool.send(worker, RungVerdict(decision=decision, because=because))
 
     def _rung(self, worker: str, report: RungReport) -> None:
         """Write down a rung that was answered."""
@@ -355,7 +355,7 @@ class Owner:
         else:
             self._broke_off(worker, item, job, ended.end or "error", ended.detail)
 
-    def _worker_gone(self, gone: Gone) -> None:
+    def _worker_gone(self, gone: WorkerGone) -> None:
         worker = self._last_gone = gone.worker
         self._idle.pop(worker, None)
         # One that was told to end says so before; status 0 in the middle of a job is no such end.

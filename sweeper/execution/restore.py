@@ -181,9 +181,9 @@ def end_of(config: TrialConfig, result: TrialResult, reports: Sequence[RungRepor
         loss = reports[-1].validation_loss
     points, limit = result.forgetting_points, config.forgetting_limit
     return End(
-        result.state,
-        loss,
-        result.training_seconds + result.evaluation_seconds + result.setup_seconds,
-        result.failure.kind if result.failure else "",
-        None if points is None or limit is None else points / 100 - limit,
+        state=result.state,
+        loss=loss,
+        seconds=result.training_seconds + result.evaluation_seconds + result.setup_seconds,
+        failure=result.failure.kind if result.failure else "",
+        excess=None if points is None or limit is None else points / 100 - limit,
     )

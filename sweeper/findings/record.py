@@ -201,7 +201,7 @@ class StrategySummary(Record):
     forgetting_points: float | None = None
 
 
-class Prediction(Record):
+class PredictedFigure(Record):
     """A figure of the plan beside what was measured.
 
     ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``download``,
@@ -403,7 +403,7 @@ class Findings(Artifact):
     warm_starts: tuple[WarmStart, ...] = ()
     strategies: tuple[StrategySummary, ...] = ()
     quality_share: QualityShare | None = None
-    predictions: tuple[Prediction, ...] = ()
+    predictions: tuple[PredictedFigure, ...] = ()
     trials: tuple[TrialRow, ...] = ()
     parameters: tuple[ParameterFinding, ...] = ()
     first_stage: tuple[FirstStageFinding, ...] = ()

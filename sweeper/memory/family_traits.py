@@ -12,7 +12,7 @@ Activation = Literal["silu", "gelu", "gelu_composed", "relu"]
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
+class BlockTraits:
     """What a family's block does that memory depends on and its shape does not say.
 
     Args:
@@ -36,28 +36,28 @@ class Traits:
     fused_attention: bool = True
 
 
-_NEOX = Traits(norm="layer", activation="gelu")
-_GEMMA = Traits(norm="rms_wide", activation="gelu")
-_GPT2 = Traits(norm="layer", rope=False, activation="gelu_composed", dropout=True)
-_GPTJ = Traits(norm="layer", activation="gelu_composed")
-_BERT = Traits(norm="layer", rope=False, activation="gelu", dropout=True, post_norm=True)
+_NEOX = BlockTraits(norm="layer", activation="gelu")
+_GEMMA = BlockTraits(norm="rms_wide", activation="gelu")
+_GPT2 = BlockTraits(norm="layer", rope=False, activation="gelu_composed", dropout=True)
+_GPTJ = BlockTraits(norm="layer", activation="gelu_composed")
+_BERT = BlockTraits(norm="layer", rope=False, activation="gelu", dropout=True, post_norm=True)
 
 #: Family traits read from the models' code in transformers; families that are not named here
 #: follow Llama if they are gated decoders, else the nearest of GPT-NeoX and BERT.
-_TRAITS: dict[str, Traits] = {
+_TRAITS: dict[str, BlockTraits] = {
     "gemma": _GEMMA,
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
     "gemma3_text": _GEMMA,
-    "olmo2": Traits(norm="rms_wide"),
-    "olmo3": Traits(norm="rms_wide"),
-    "cohere": Traits(norm="layer_wide"),
-    "cohere2": Traits(norm="layer_wide"),
-    "arcee": Traits(activation="relu"),
-    "apertus": Traits(activation="relu"),
-    "nemotron": Traits(norm="layer", activation="relu"),
-    "persimmon": Traits(norm="layer", activation="relu"),
-    "stablelm": Traits(norm="layer"),
+    "olmo2": BlockTraits(norm="rms_wide"),
+    "olmo3": BlockTraits(norm="rms_wide"),
+    "cohere": BlockTraits(norm="layer_wide"),
+    "cohere2": BlockTraits(norm="layer_wide"),
+    "arcee": BlockTraits(activation="relu"),
+    "apertus": BlockTraits(activation="relu"),
+    "nemotron": BlockTraits(norm="layer", activation="relu"),
+    "persimmon": BlockTraits(norm="layer", activation="relu"),
+    "stablelm": BlockTraits(norm="layer"),
     "phi": _GPTJ,
     "gptj": _GPTJ,
     "codegen": _GPTJ,
@@ -70,11 +70,11 @@ _TRAITS: dict[str, Traits] = {
     "mpnet": replace(_BERT, fused_attention=False),
     "deberta-v2": replace(_BERT, fused_attention=False),
     "modernbert": _NEOX,
-    "t5": Traits(rope=False, activation="gelu_composed", dropout=True),
+    "t5": BlockTraits(rope=False, activation="gelu_composed", dropout=True),
 }
 
 
-def traits(model: ModelFacts) -> Traits:
+def traits(model: ModelFacts) -> BlockTraits:
     """The traits of the model's family, or of the nearest one that is known."""
-    nearest = _BERT if model.kind == "encoder" else Traits() if model.gated_mlp else _NEOX
+    nearest = _BERT if model.kind == "encoder" else BlockTraits() if model.gated_mlp else _NEOX
     return _TRAITS.get(model.model_type, nearest)

@@ -13,7 +13,7 @@ from sweeper.hyperparameters import is_pattern, modules_of
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
+class LinearLayers:
     """A kind of linear layer: ``count`` of them in the whole model, weights of in x out."""
 
     role: Role
@@ -68,7 +68,7 @@ def _mlp(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
 
 
 @lru_cache(maxsize=256)
-def linears(model: ModelFacts, experts: bool = False) -> tuple[Linear, ...]:
+def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...]:
     """All linear layers of the blocks; of routed experts only where they are linear layers.
 
     A model with cross-attention counts it as a second attention of the decoder's layers.
@@ -99,7 +99,7 @@ def linears(model: ModelFacts, experts: bool = False) -> tuple[Linear, ...]:
             ("shared_down", wide, hidden, sparse),
         ]
     return tuple(
-        Linear(role, names.get(role) or LLAMA_NAMES.get(role, role), a, b, count)
+        LinearLayers(role, names.get(role) or LLAMA_NAMES.get(role, role), a, b, count)
         for role, a, b, count in found
     )
 
@@ -143,7 +143,7 @@ def words() -> tuple[str, ...]:
 
 def targeted(
     model: ModelFacts, target_modules: tuple[str, ...] | str, experts: bool = False
-) -> tuple[Linear, ...]:
+) -> tuple[LinearLayers, ...]:
     """The linear layers that ``target_modules`` names: module names, or words for a role.
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
@@ -187,7 +187,7 @@ _PARTS: Mapping[bool, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[Linear, ...]:
+def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[LinearLayers, ...]:
     """The linear layers whose whole name a regular expression matches, as far as names are known.
 
     A kind of layer that the pattern names, and of which no usual whole name matches, counts in all
@@ -206,7 +206,7 @@ def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[Li
     return tuple(found)
 
 
-def _whole_names(linear: Linear, block: int) -> Iterable[str]:
+def _whole_names(linear: LinearLayers, block: int) -> Iterable[str]:
     for part in _PARTS[linear.role in _GENERIC["attention"]]:
         for blocks in _BLOCKS:
             yield f"{blocks}.{block}.{part}{linear.name}"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from sweeper.declared.formula import Formula
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import (
-    Linear,
     embedding_parameters,
     expert_parameters,
     linears,
@@ -206,11 +205,3 @@ def layer_parameters(model: ModelFacts) -> int:
     """Weights of one block, on average, experts included."""
     inside = sum(linear.parameters for linear in linears(model)) + expert_parameters(model)
     return inside // max(1, model.layers)
-
-
-__all__ = [
-    "QUANTIZED_BYTES", "Linear", "OptimizerCost", "base_weights", "counted_parameters",
-    "frozen_parameters", "knows_optimizer", "largest_linear", "largest_trained",
-    "layer_parameters", "optimizer_cost", "optimizer_states", "projection_weights",
-    "quantized_parameters", "trainable_parameters",
-]  # fmt: skip

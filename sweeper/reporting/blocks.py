@@ -144,7 +144,7 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Fact:
+class NamedFact:
     """A term and what it is here."""
 
     term: str
@@ -154,12 +154,12 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Facts:
+class FactList:
     """Terms with their values."""
 
     kind: ClassVar[str] = "facts"
 
-    facts: tuple[Fact, ...]
+    facts: tuple[NamedFact, ...]
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,8 @@ class VerdictCard:
     badge: str
     headline: str
     sentence: str
-    figures: tuple[Fact, ...]
-    configuration: tuple[Fact, ...]
+    figures: tuple[NamedFact, ...]
+    configuration: tuple[NamedFact, ...]
     because: tuple[str, ...]
     alternative: str = ""
     css: str = ""
@@ -197,7 +197,7 @@ class Note:
     action: str
 
 
-Block = Table | Figure | Empty | Text | Bullets | Code | Facts | VerdictCard | Notes
+Block = Table | Figure | Empty | Text | Bullets | Code | FactList | VerdictCard | Notes
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class Page:
     title: str
     name: str
     verdict: str
-    head: Facts
+    head: FactList
     limits: int
     limits_text: str
     banner: str

@@ -6,7 +6,7 @@ import shlex
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.reporting.blocks import Fact, Facts, Page
+from sweeper.reporting.blocks import FactList, NamedFact, Page
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import sections as all_sections
 
@@ -22,7 +22,7 @@ def page(report: Report) -> Page:
         title=f"{run.name}: sweeper report",
         name=run.name,
         verdict=report.findings.verdict.kind,
-        head=Facts(_facts(report)),
+        head=FactList(_facts(report)),
         limits=len(report.findings.limits),
         limits_text=f"{words.plural(len(report.findings.limits), 'limit applies', 'limits apply')}",
         banner=banner(report),
@@ -52,20 +52,20 @@ def _no_charts(report: Report) -> str:
     )
 
 
-def _facts(report: Report) -> tuple[Fact, ...]:
+def _facts(report: Report) -> tuple[NamedFact, ...]:
     run, plan = report.findings.run, report.plan
     data = plan.data
     classes = f", {words.plural(data.classes, 'class', 'classes')}" if data.classes else ""
     counts = f"{run.complete} complete, {run.pruned} pruned, {run.failed} failed"
     facts = [
-        Fact("task", run.task, "/findings/run/task"),
-        Fact("base model", ", ".join(run.models)),
-        Fact("data", f"{data.path or 'not given'}: {data.rows:,} rows{classes}"),
-        Fact("trials", f"{run.ended} of {run.trials_asked}: {counts}"),
-        Fact("hardware", report.findings.reproduction.hardware),
+        NamedFact("task", run.task, "/findings/run/task"),
+        NamedFact("base model", ", ".join(run.models)),
+        NamedFact("data", f"{data.path or 'not given'}: {data.rows:,} rows{classes}"),
+        NamedFact("trials", f"{run.ended} of {run.trials_asked}: {counts}"),
+        NamedFact("hardware", report.findings.reproduction.hardware),
     ]
     if run.started_at:
         when = run.started_at.replace("T", " ").removesuffix("Z")
         spent = (run.seconds or 0.0) + (run.confirmation_seconds or 0.0)
-        facts.append(Fact("started", f"{when} UTC, {units.duration(spent)} of training"))
+        facts.append(NamedFact("started", f"{when} UTC, {units.duration(spent)} of training"))
     return tuple(facts)

@@ -92,11 +92,6 @@ def _judge_once(name: str, plan: Problem) -> None:
         raise SpecError(f"{name} cannot judge a trial", why, where="search.pruner") from error
 
 
-def problem_of(sampler: BaseSampler) -> Problem | None:
-    """What a sampler that was made here searches; None for any other one."""
-    return sampler.problem if isinstance(sampler, SweeperSampler | OnlySearchable) else None
-
-
 def make_pruner(name: str, plan: Problem) -> BasePruner:
     """The pruner of a study.
 
@@ -193,7 +188,6 @@ class OnlySearchable(BaseSampler):
 
     def __init__(self, inner: BaseSampler, plan: Problem) -> None:
         self._inner = inner
-        self.problem = plan
         self._keys = [
             key
             for key, one in optuna_space.candidates(plan).items()

@@ -16,7 +16,7 @@ import numpy as np
 from sweeper.plan import Parameter
 from sweeper.search.loss_model.axis import (
     Axis,
-    Choice,
+    ChoiceAxis,
     Vector,
     cumulated,
     drawn,
@@ -24,7 +24,7 @@ from sweeper.search.loss_model.axis import (
     truncated,
 )
 from sweeper.search.loss_model.candidate_trials import Trials, enough
-from sweeper.search.loss_model.loss_model import Known, Model, Promise
+from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses
 from sweeper.search.loss_model.model_inputs import Point
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
@@ -71,7 +71,7 @@ class TransferredPrior:
         return EARLIER_SHARE * self.similarity
 
     def log_densities(
-        self, axes: Mapping[str, Axis | Choice], points: Sequence[Mapping[str, Scalar]]
+        self, axes: Mapping[str, Axis | ChoiceAxis], points: Sequence[Mapping[str, Scalar]]
     ) -> Vector:
         """Log density of configurations about the earlier best, as wide as the rules' prior."""
         total = np.zeros(len(points))
@@ -79,7 +79,7 @@ class TransferredPrior:
             values = [point.get(name) for point in points]
             if name not in self.parameters:
                 densities = axis.log_priors(values)
-            elif isinstance(axis, Choice):
+            elif isinstance(axis, ChoiceAxis):
                 same = np.asarray([value == self.parameters[name] for value in values])
                 densities = np.log(np.where(same, 1 - OTHER_CHOICE, OTHER_CHOICE))
             else:
@@ -107,13 +107,13 @@ class Proposals:
     own: Trials
     generator: np.random.Generator
     constants: Mapping[str, Scalar] = field(default_factory=dict)
-    known: Known = field(default_factory=Known)
+    known: StudyLosses = field(default_factory=StudyLosses)
     earlier: TransferredPrior | None = None
     others: Sequence[Trials] = ()
 
     def best(self) -> Promise:
         """The configuration to try next."""
-        model = Model(self.own, self.log_priors, self.known, self.others)
+        model = LossModel(self.own, self.log_priors, self.known, self.others)
         if self.own.ended:
             scanning = self._rate is not None and self.own.trained < RATE_TRIALS
             draw = self._rate_step if scanning and self.own.incumbents else self._draw
@@ -196,18 +196,18 @@ class Proposals:
                 del kept[name]
         return {name: kept[name] for name in self.own.axes if name in kept}
 
-    def _anywhere(self, axis: Axis | Choice) -> Scalar:
-        if isinstance(axis, Choice):
+    def _anywhere(self, axis: Axis | ChoiceAxis) -> Scalar:
+        if isinstance(axis, ChoiceAxis):
             return axis.draw_any(self.generator)
         return axis.value(float(self.generator.random()))
 
-    def _within(self, name: str, axis: Axis | Choice) -> Scalar:
-        if isinstance(axis, Choice):
+    def _within(self, name: str, axis: Axis | ChoiceAxis) -> Scalar:
+        if isinstance(axis, ChoiceAxis):
             return axis.draw_prior(self.generator)
         return axis.value(float(self.generator.uniform(*self.own.ranges[name])))
 
-    def _believed(self, name: str, axis: Axis | Choice) -> Scalar:
-        if isinstance(axis, Choice):
+    def _believed(self, name: str, axis: Axis | ChoiceAxis) -> Scalar:
+        if isinstance(axis, ChoiceAxis):
             return axis.draw_prior(self.generator)
         return axis.value(axis.draw_prior(self.own.ranges[name], self.generator))
 
@@ -227,10 +227,10 @@ class Proposals:
         }
         return {**around, **fresh}
 
-    def _near(self, name: str, axis: Axis | Choice, around: Mapping[str, Scalar]) -> Scalar:
+    def _near(self, name: str, axis: Axis | ChoiceAxis, around: Mapping[str, Scalar]) -> Scalar:
         if name not in around:  # its condition did not hold there
             return self._believed(name, axis)
-        if isinstance(axis, Choice):
+        if isinstance(axis, ChoiceAxis):
             return axis.draw_prior(self.generator)
         low, high = self.own.ranges[name]
         center = axis.unit(around[name])

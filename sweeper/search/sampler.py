@@ -20,11 +20,11 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from sweeper.search import fair_share, optuna_space
-from sweeper.search.loss_model.axis import Axis, Choice, axis_of
+from sweeper.search.loss_model.axis import Axis, ChoiceAxis, axis_of
 from sweeper.search.loss_model.candidate_trials import Trials
 from sweeper.search.loss_model.gaussian_process import one_thread
 from sweeper.search.loss_model.learning_curves import jitter
-from sweeper.search.loss_model.loss_model import Known, Promise
+from sweeper.search.loss_model.loss_model import Promise, StudyLosses
 from sweeper.search.loss_model.observations import History, Observation
 from sweeper.search.loss_model.untrained import Untrained, noted
 from sweeper.search.problem import Problem
@@ -49,11 +49,6 @@ class SweeperSampler(BaseSampler):
         searchable = [key for key, one in self._candidates.items() if optuna_space.searchable(one)]
         self._searchable = searchable or list(self._candidates)
         self._hints = optuna_space.hints(plan)
-
-    @property
-    def problem(self) -> Problem:
-        """What it searches."""
-        return self._plan
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -144,7 +139,7 @@ class SweeperSampler(BaseSampler):
         parameters = self._candidates[key].parameters
         return {name: one.default for name, one in parameters.items() if not one.searched}
 
-    def _axes_of(self, key: str) -> dict[str, Axis | Choice]:
+    def _axes_of(self, key: str) -> dict[str, Axis | ChoiceAxis]:
         parameters = self._candidates[key].parameters
         return {
             name: axis_of(name, parameter, self._known[f"{key}.{name}"])
@@ -211,7 +206,7 @@ class SweeperSampler(BaseSampler):
         key, _, name = param_name.rpartition(".")  # a model's name may hold dots
         axis = self._axes[key][name]
         generator = self._generator(trial)
-        if isinstance(axis, Choice):
+        if isinstance(axis, ChoiceAxis):
             return axis.draw_prior(generator)
         return axis.value(axis.draw_prior(axis.practice, generator))
 
@@ -229,7 +224,7 @@ class _Situation:
 
     by_key: Mapping[str, Sequence[Observation]]
     trials: Mapping[str, Trials]
-    known: Known
+    known: StudyLosses
     generator: np.random.Generator
 
     def of(self, key: str) -> Sequence[Observation]:
@@ -243,7 +238,7 @@ def _whole(study: optuna.Study) -> optuna.Study:
     return whole
 
 
-def known_of(seen: Sequence[Observation]) -> Known:
+def known_of(seen: Sequence[Observation]) -> StudyLosses:
     """What all candidates' trials say together."""
     complete = [one for one in seen if one.complete and one.loss is not None]
     done = sorted(one.loss for one in complete if one.loss is not None)
@@ -252,4 +247,4 @@ def known_of(seen: Sequence[Observation]) -> Known:
     best = min(
         (one.loss for one in complete if one.loss is not None and one.keeps), default=math.inf
     )
-    return Known(jitter(seen), spread, best)
+    return StudyLosses(jitter(seen), spread, best)

@@ -6,9 +6,10 @@ the search: the classification head, if there is one, is trained beside whatever
 
 from __future__ import annotations
 
+import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,6 @@ from torch import nn
 from sweeper.errors import UsageError
 from sweeper.plan import Precision
 from sweeper.spec import Scalar
-from sweeper.strategies.depth import layers_above
 from sweeper.strategies.saved_modules import in_float32, load_in_float32, put_back
 
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
@@ -223,3 +223,28 @@ def _forget_peft(base: nn.Module) -> nn.Module:
         if mark in vars(base):
             delattr(base, mark)
     return base.requires_grad_(False)
+
+
+def _layer_number(name: str) -> int | None:
+    found = re.search(r"(?:^|\.)(\d+)\.", name)
+    return int(found[1]) if found else None
+
+
+def layers_above(model: nn.Module) -> Callable[[str], int]:
+    """How many layers lie above a weight: 0 in the last layer and in whatever follows it.
+
+    Embeddings lie below all layers. Where a model numbers nothing, all is 0.
+    """
+    order = [name for name, _ in model.named_parameters()]
+    numbers = [number for name in order if (number := _layer_number(name)) is not None]
+    count = max(numbers, default=-1) + 1
+    first = next((place for place, name in enumerate(order) if _layer_number(name) is not None), 0)
+    below = set(order[:first])
+
+    def depth(name: str) -> int:
+        number = _layer_number(name)
+        if number is not None:
+            return count - 1 - number
+        return count if name in below else 0
+
+    return depth

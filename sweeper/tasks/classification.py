@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Dataset, Example
+from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
+from sweeper.hyperparameters import CLASS_WEIGHT_POWERS
 from sweeper.metrics.base import computed
 from sweeper.spec import Scalar, Spec
 from sweeper.tasks.base import (
@@ -25,7 +27,6 @@ from sweeper.tasks.base import (
     LossSum,
     Task,
 )
-from sweeper.tasks.class_weights import class_weights
 from sweeper.tasks.classifier import Classifier, Pooling
 
 
@@ -165,3 +166,36 @@ def confused(scores: Any, targets: Sequence[int]) -> Confusion:
     """
     pairs = Counter(zip(targets, np.asarray(scores).argmax(1).tolist(), strict=True))
     return tuple((true, said, pairs[true, said]) for true, said in sorted(pairs))
+
+
+def class_weights(how: str, targets: Sequence[int], classes: int) -> Floats | None:
+    """The weight of each class, one on average over the train items; None where all are alike.
+
+    A mean of one over the items keeps the size of gradients, and with it the best learning rate.
+
+    Args:
+        how: ``balanced`` is scikit-learn's ``class_weight``: rows over classes times the class's
+            rows, so that each class counts alike. ``balanced-sqrt`` is its square root, scaled.
+        targets: ``(items,)`` class numbers of the train split.
+        classes: How many there are; one that never occurs there counts one.
+
+    Returns:
+        ``(classes,)``.
+
+    Raises:
+        UsageError: There is no such way to weigh.
+
+    >>> class_weights("balanced", [0, 0, 0, 1], 2).round(3).tolist()
+    [0.667, 2.0]
+    """
+    power = next((value for name, value in CLASS_WEIGHT_POWERS.items() if name == how), None)
+    if power is None:
+        known = ", ".join(CLASS_WEIGHT_POWERS)
+        raise UsageError(f"class_weight = {how!r} is not known", fix=f"Use one of {known}.")
+    if not power:
+        return None
+    rows = np.bincount(np.asarray(targets), minlength=classes).astype(np.float64)
+    weights = np.ones(classes)
+    np.power(rows, -power, out=weights, where=rows > 0)
+    scale = rows.sum() / (rows * weights).sum()
+    return np.where(rows > 0, weights * scale, 1.0)

@@ -38,7 +38,7 @@ def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     return states[torch.arange(len(states), device=states.device), index]
 
 
-class Head(nn.Linear):
+class ClassificationHead(nn.Linear):
     """A linear layer on features that are centred and scaled first.
 
     One step of Adam moves a logit by about the learning rate times the features' absolute sum, so
@@ -106,7 +106,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.base = base
         self.pooling: Pooling = pooling
-        self.head = Head(width, classes, next(base.parameters()).device)
+        self.head = ClassificationHead(width, classes, next(base.parameters()).device)
 
     def features(self, inputs: Mapping[str, Any]) -> Tensor:
         """Pooled states ``(batch, width)``. Virtual tokens in front of the text are not pooled."""

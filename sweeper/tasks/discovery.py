@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sweeper.tasks as folder
-from sweeper.plugins import find, find_all
+from sweeper.plugins import find
 from sweeper.spec import Spec
 from sweeper.tasks.base import Task
 
@@ -27,8 +27,3 @@ def task_of(spec: Spec) -> type[Task]:
     """
     by_name = spec.task == "classification" and spec.training.classes_by == "generate"
     return task("generate_label" if by_name else spec.task)
-
-
-def tasks() -> dict[str, type[Task]]:
-    """All tasks by name."""
-    return find_all(folder, Task, ENTRY_POINTS)

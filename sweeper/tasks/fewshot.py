@@ -24,7 +24,7 @@ from sweeper.tasks.base import (
     in_item_order,
 )
 from sweeper.tasks.sequences.chat import Chat
-from sweeper.tasks.sequences.prefix_cache import Prefix, cacheable
+from sweeper.tasks.sequences.prefix_cache import CachedPrefix, cacheable
 from sweeper.tasks.sequences.tokens import Encoded
 from sweeper.tasks.text import TextTask
 
@@ -85,7 +85,7 @@ class FewShot:
         model = self.context.base().eval()
         shots = [turn for shot in self.shots for turn in self.turns(shot)]
         shown = self.chat.encode(shots).ids
-        prefix = Prefix(model, shown)
+        prefix = CachedPrefix(model, shown)
         examples = self.context.dataset.splits[split]
         features = [self.task.feature(self._item(shown, shots, item), item) for item in examples]
         order = sorted(range(len(examples)), key=lambda i: -len(features[i]["input_ids"]))
@@ -110,7 +110,7 @@ class FewShot:
             answer_bytes=tuple(whole.answer_bytes[i] for i in own),
         )
 
-    def _score(self, model: nn.Module, prefix: Prefix, batch: Batch) -> ItemScores:
+    def _score(self, model: nn.Module, prefix: CachedPrefix, batch: Batch) -> ItemScores:
         device = next(model.parameters()).device
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         with torch.no_grad():

@@ -28,7 +28,7 @@ from sweeper.tasks.classification import class_metrics, confused
 from sweeper.tasks.fewshot import shot_baselines
 from sweeper.tasks.sequences.answer_likelihoods import AnswerTree, log_likelihoods
 from sweeper.tasks.sequences.chat import Chat
-from sweeper.tasks.sequences.prefix_cache import Prefix
+from sweeper.tasks.sequences.prefix_cache import CachedPrefix
 from sweeper.tasks.sequences.tokens import Encoded
 from sweeper.tasks.text import TextTask
 
@@ -78,7 +78,7 @@ class GenerateLabel(TextTask):
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
         return _scores(log_likelihoods(model, self.tree, *_prompts(batch)), batch)
 
-    def score_after(self, model: nn.Module, shown: Prefix, batch: Batch) -> ItemScores:
+    def score_after(self, model: nn.Module, shown: CachedPrefix, batch: Batch) -> ItemScores:
         return _scores(log_likelihoods(model, self.tree, *_prompts(batch), shown), batch)
 
     def metrics(

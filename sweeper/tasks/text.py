@@ -23,7 +23,7 @@ from sweeper.metrics.base import computed
 from sweeper.spec import Spec
 from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task
 from sweeper.tasks.sequences.answer_logits import answer_losses, answer_rows, by_row, divergence
-from sweeper.tasks.sequences.prefix_cache import Prefix
+from sweeper.tasks.sequences.prefix_cache import CachedPrefix
 from sweeper.tasks.sequences.tokens import Encoded, shorten
 from sweeper.trials import Fate
 
@@ -144,7 +144,7 @@ class TextTask(Task):
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
         return self.item_scores(answer_losses(model, _inputs(batch), batch["labels"]), batch)
 
-    def score_after(self, model: nn.Module, shown: Prefix, batch: Batch) -> ItemScores:
+    def score_after(self, model: nn.Module, shown: CachedPrefix, batch: Batch) -> ItemScores:
         """``score`` of items that go on where an untrained model has read something already."""
         losses = answer_losses(model, shown.before(_inputs(batch)), batch["labels"])
         return self.item_scores(losses, batch)

@@ -27,7 +27,7 @@ from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.measurements import keep
 from sweeper.training.scoring import answers, scored
 from sweeper.training.trial.assembly import trained
-from sweeper.training.trial.job import WEIGHTS, Job
+from sweeper.training.trial.job import WEIGHTS, TrialJob
 from sweeper.training.trial.ranks import Ranks
 from sweeper.training.trial.run import train_trial
 from sweeper.trials import (
@@ -147,7 +147,7 @@ class TorchBackend:
             return report(rung)
 
         try:
-            job = Job(shared, config, folder, tell, should_stop, self._run, checkpoint)
+            job = TrialJob(shared, config, folder, tell, should_stop, self._run, checkpoint)
             if config.gpus > 1:
                 job.ranks = Ranks(
                     self._plan,

@@ -33,7 +33,7 @@ from sweeper.training.loop.out_of_memory import (
     is_out_of_memory,
     shortage,
 )
-from sweeper.training.trial.job import Job
+from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.ranks import (
     LOOK_EVERY_SECONDS,
     PROGRESS,
@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> int:
     own = own_folder(folder, rank)
     own.mkdir(parents=True, exist_ok=True)
     shared = backend.shared(config.model)
-    job = Job(shared, config, own, partial(tell, folder), never, run)
+    job = TrialJob(shared, config, own, partial(tell, folder), never, run)
     job.attempt, job.planned = Path(request.attempt), request.planned
     if request.checkpoint is not None:
         job.continue_from(Saved.at(Path(request.checkpoint)))

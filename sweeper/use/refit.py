@@ -22,7 +22,7 @@ from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.training.backend import TorchBackend
 from sweeper.training.base_model.frozen_features import FrozenFeatures
 from sweeper.training.loop.out_of_memory import MemoryGuard
-from sweeper.training.trial.job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, Job
+from sweeper.training.trial.job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, TrialJob
 from sweeper.training.trial.run import train_trial
 from sweeper.underway import print_progress
 from sweeper.use.request import REFIT_RECORD, RefitRequest, answer_request
@@ -56,7 +56,7 @@ def refit(request: RefitRequest) -> None:
     if path:
         shared.features = FrozenFeatures(shared.context, path)
     # The part is given as the run, so that a base that read a corpus lies beside its adapter.
-    job = Job(shared, request.config, part, lambda _: Decision.CONTINUE, lambda: False, part)
+    job = TrialJob(shared, request.config, part, lambda _: Decision.CONTINUE, lambda: False, part)
     result = train_trial(job, MemoryGuard())
     if result.state != "COMPLETE":
         detail = result.failure.detail if result.failure else result.state

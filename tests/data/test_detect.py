@@ -3,7 +3,7 @@
 import pytest
 
 from sweeper.data.detect import detect
-from sweeper.data.table import Table
+from sweeper.data.table import RowTable
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
@@ -12,7 +12,7 @@ SHARED = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
 
 
 def table(*rows, times=60):
-    return Table("rows.jsonl", tuple(enumerate(list(rows) * times, start=1)))
+    return RowTable("rows.jsonl", tuple(enumerate(list(rows) * times, start=1)))
 
 
 def form(row, task="instruction", **spec):
@@ -141,9 +141,9 @@ def test_text_with_chat_markers_is_not_templated_again():
 
 def test_nineteen_of_twenty_rows_are_enough_and_eighteen_are_not():
     good, bad = {"prompt": "p", "completion": "c"}, {"prompt": "p"}
-    mostly = Table("rows", tuple(enumerate([good] * 95 + [bad] * 5, start=1)))
+    mostly = RowTable("rows", tuple(enumerate([good] * 95 + [bad] * 5, start=1)))
     assert detect(mostly, "instruction", DataSpec()).format == "prompt-completion"
-    partly = Table("rows", tuple(enumerate([good] * 90 + [bad] * 10, start=1)))
+    partly = RowTable("rows", tuple(enumerate([good] * 90 + [bad] * 10, start=1)))
     with pytest.raises(DataError, match=r"Only 90% of the rows have `prompt` and `completion`"):
         detect(partly, "instruction", DataSpec())
 
@@ -232,7 +232,7 @@ def test_a_mistake_in_what_is_stated_is_named_with_its_near_match(spec, said):
 
 def test_a_domain_text_that_fits_too_few_rows_says_how_many():
     rows = [{"text": "words"}] * 90 + [{"text": {"no": "text"}}] * 10
-    mostly = Table("rows", tuple(enumerate(rows, start=1)))
+    mostly = RowTable("rows", tuple(enumerate(rows, start=1)))
     with pytest.raises(DataError, match=r"Only 90% of the rows have `text` as text data"):
         detect(mostly, "domain", DataSpec())
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sweeper.data.inputs import inputs
-from sweeper.data.table import Table
+from sweeper.data.table import RowTable
 from sweeper.errors import DataError
 
 CLASSES = {"text": "sentence", "label": "label"}
@@ -23,16 +23,16 @@ ALPACA = {"instruction": "instruction", "input": "input", "output": "output"}
     ],
 )
 def test_the_input_is_found_by_trained_or_usual_names(row, data_format, columns, asked):
-    (found,) = inputs(Table("rows", ((1, row),)), data_format, columns)
+    (found,) = inputs(RowTable("rows", ((1, row),)), data_format, columns)
     assert (found.messages[-2].content if found.messages else found.text) == asked
 
 
 def test_every_row_without_input_is_named():
     rows = ((1, {"text": "a"}), (2, {"text": " "}), (4, {"text": None}))
     with pytest.raises(DataError, match=r"2 of 3 rows hold no input(.|\n)*line 2(.|\n)*line 4"):
-        inputs(Table("rows", rows), "text-label", CLASSES)
+        inputs(RowTable("rows", rows), "text-label", CLASSES)
 
 
 def test_columns_without_a_usual_name_are_listed():
     with pytest.raises(DataError, match="`x`, `y`"):
-        inputs(Table("rows", ((1, {"x": "a", "y": "b"}),)), "text-label", CLASSES)
+        inputs(RowTable("rows", ((1, {"x": "a", "y": "b"}),)), "text-label", CLASSES)

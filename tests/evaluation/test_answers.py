@@ -19,7 +19,7 @@ from sweeper.evaluation.code_execution import Outcome
 from sweeper.evaluation.generation import Sampling
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec, Spec
-from sweeper.tasks.code import Code
+from sweeper.tasks.code import CodeTask
 
 ITEMS = [
     Example(
@@ -51,7 +51,7 @@ def task() -> Any:
         "0" * 64,
     )
     spec = Spec(task="code", models=(ModelSpec(id="tiny"),))
-    return Code(dataset, tokenizer, ModelFacts.model_construct(), spec, 256)
+    return CodeTask(dataset, tokenizer, ModelFacts.model_construct(), spec, 256)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from curve_backend import loss_at, make_plan, make_spec
 from sweeper.backend import Decision
 from sweeper.checkpoints import UNFINISHED, Checkpoint, checkpoint_folder, seal
 from sweeper.execution import coordinator
-from sweeper.execution.coordinator import Outcome, run_sweep
+from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.job import (
     BaselineSaid,
     Close,
@@ -30,14 +30,14 @@ from sweeper.execution.job import (
     Order,
     Ready,
     RungSaid,
+    RungVerdict,
     Stop,
-    Verdict,
     line_of,
     read_message,
     read_order,
 )
 from sweeper.execution.owner import Owner
-from sweeper.execution.pools.pool import Gone, Said
+from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.state import attempts
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.repair import write_twice
@@ -107,13 +107,13 @@ class FakePool:
         if worker in self._workers:
             self._workers[worker].orders.append(order)
 
-    def poll(self, seconds: float) -> Iterator[Said | Gone]:
+    def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
         self.on_poll()
         for name, worker in list(self._workers.items()):
             said = worker.ended or self._next(worker)
             if isinstance(said, Dies):
                 del self._workers[name]
-                yield Gone(name, said.status, said.out_of_memory, said.lost)
+                yield WorkerGone(name, said.status, said.out_of_memory, said.lost)
             elif said is not None:
                 yield Said(name, read_message(line_of(said)))
 
@@ -179,7 +179,7 @@ def does_well(run: RunFolder, job: Job) -> Part:
             if isinstance(answer, Stop):
                 yield JobEnded(name=job.name, done=False, end="interrupted", detail="told to")
                 return
-            assert isinstance(answer, Verdict)
+            assert isinstance(answer, RungVerdict)
             if answer.decision is Decision.PRUNE:
                 result_of(job, "PRUNED", report.rung).write(folder(run, job) / attempts.RESULT)
                 break
@@ -312,7 +312,7 @@ class Sweep:
     events: list[Event] = field(default_factory=list)
     owner: Owner | None = None
 
-    def go(self, trials: int, plan: Plan | None = None, **search: object) -> Outcome:
+    def go(self, trials: int, plan: Plan | None = None, **search: object) -> RunOutcome:
         """The whole command, once."""
         self.events.clear()
         if not self.run.plan.is_file():

@@ -11,7 +11,7 @@ import pytest
 from curve_backend import make_plan, make_spec
 
 from sweeper.errors import NoTrialCompleted, RunError
-from sweeper.execution.coordinator import Outcome, run_sweep
+from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Status
 from sweeper.execution.storages import default_url
@@ -22,13 +22,13 @@ from sweeper.trials import BaselineResult, TestSeal, TrialConfig, TrialResult
 BACKEND = "curve_backend:make"
 
 
-def sweep(run: RunFolder, trials: int, workers: int = 1, **search: object) -> Outcome:
+def sweep(run: RunFolder, trials: int, workers: int = 1, **search: object) -> RunOutcome:
     plan = make_plan(trials)
     return run_sweep(run, make_spec(trials, workers, **search), plan, backend=BACKEND)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Outcome, list[str]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, RunOutcome, list[str]]:
     """One whole run of twenty trials that several tests look at."""
     run = RunFolder(tmp_path_factory.mktemp("whole") / "run")
     heard: list[str] = []

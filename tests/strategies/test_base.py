@@ -1,9 +1,9 @@
-"""Optimizer groups: rates, weight decay and who gets none."""
+"""Optimizer groups: rates, weight decay and who gets none; how deep a weight lies."""
 
 import pytest
 from torch import nn
 
-from sweeper.strategies.base import Setting
+from sweeper.strategies.base import Setting, layers_above
 from sweeper.strategies.full import Full
 from sweeper.tasks.classifier import Classifier
 
@@ -58,3 +58,36 @@ def test_layerwise_decay_lowers_the_rate_downwards_but_not_of_the_head(classifie
         )
     ]
     assert rates == pytest.approx([2.5e-4, 5e-4, 1e-3, 1e-2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (
+            "llama",
+            {
+                "model.embed_tokens.weight": 2,
+                "model.layers.0.mlp.up_proj.weight": 1,
+                "model.layers.1.self_attn.q_proj.weight": 0,
+                "model.norm.weight": 0,
+                "lm_head.weight": 0,
+            },
+        ),
+        (
+            "bert",
+            {
+                "embeddings.word_embeddings.weight": 2,
+                "embeddings.LayerNorm.bias": 2,
+                "encoder.layer.0.output.dense.bias": 1,
+                "encoder.layer.1.output.dense.bias": 0,
+            },
+        ),
+        ("gpt2", {"transformer.wpe.weight": 2, "transformer.h.0.ln_1.weight": 1}),
+    ],
+)
+def test_embeddings_lie_deepest_and_the_last_layer_on_top(tiny_base, kind, expected):
+    model = tiny_base(kind)
+    depth = layers_above(model)
+    for name in expected:
+        model.get_parameter(name)
+    assert {name: depth(name) for name in expected} == expected

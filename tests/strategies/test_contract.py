@@ -30,7 +30,8 @@ NAMES = known_strategies()
 
 def works_on(name: str, kind: str) -> bool:
     """Whether the strategy's file lets it be planned for such a model."""
-    known = dict.fromkeys(FACTS) | {"model_kind": "encoder" if kind == "bert" else "decoder"}
+    model_kind = "encoder" if kind == "bert" else "decoder"
+    known = dict.fromkeys(FACTS) | {"model_kind": model_kind, "model_type": kind}
     return all(
         need.when.holds(known) is not False for need in rule_book().strategies[name].requires
     )

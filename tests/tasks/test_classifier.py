@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from sweeper.tasks.classifier import Classifier, Head, pool
+from sweeper.tasks.classifier import ClassificationHead, Classifier, pool
 
 STATES = torch.arange(2 * 4 * 2).float().view(2, 4, 2)
 RIGHT = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
@@ -68,7 +68,7 @@ def test_normalised_features_have_one_size_on_every_model(size):
     features = size * (torch.randn(200, 64) + 0.5)
     features[:, :8] *= 50
     features[:, 8] = 7 * size
-    head = Head(64, 3, torch.device("cpu"))
+    head = ClassificationHead(64, 3, torch.device("cpu"))
     head.normalise(features)
     inputs = (features - head.center) * head.scale
     assert inputs.mean(0).abs().max() < 1e-3
@@ -80,7 +80,7 @@ def test_normalised_features_have_one_size_on_every_model(size):
 def test_features_that_hardly_differ_are_not_blown_up():
     torch.manual_seed(0)
     features = torch.randn(200, 64) + 30
-    head = Head(64, 3, torch.device("cpu"))
+    head = ClassificationHead(64, 3, torch.device("cpu"))
     head.normalise(features)
     assert (features * head.scale).norm(dim=1).mean() == pytest.approx(10.0, rel=0.01)
 
@@ -89,13 +89,13 @@ def test_a_head_can_become_a_layer_on_plain_features():
     torch.manual_seed(0)
     features = torch.randn(50, 8) * 3 + 4
     plain = torch.nn.Linear(8, 3)
-    head = Head(8, 3, torch.device("cpu"))
+    head = ClassificationHead(8, 3, torch.device("cpu"))
     head.normalise(features)
     head.become(plain.weight, plain.bias)
     assert torch.allclose(head(features), plain(features), atol=1e-4)
 
 
 def test_the_size_of_features_does_not_train():
-    head = Head(8, 3, torch.device("cpu"))
+    head = ClassificationHead(8, 3, torch.device("cpu"))
     assert {name for name, _ in head.named_parameters()} == {"weight", "bias"}
     assert head.state_dict().keys() == {"weight", "bias", "center", "scale"}

@@ -10,9 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from sweeper.data.examples import Example, Message
-from sweeper.tasks.code import Code
+from sweeper.tasks.code import FORMATS, CodeTask, FillIn, fill_in, fill_in_format
 from sweeper.tasks.discovery import task as task_named
-from sweeper.tasks.sequences.fill_in_middle import FORMATS, FillIn, fill_in, fill_in_format
 
 MakeTask = Callable[..., Any]
 TALK = (
@@ -38,14 +37,14 @@ def _coder(form: FillIn | None) -> Any:
 
 
 def test_it_is_found_by_its_name() -> None:
-    assert task_named("code") is Code
+    assert task_named("code") is CodeTask
 
 
 def test_assertions_are_part_of_the_question(make_task: MakeTask) -> None:
     example = Example(
         "k", 1, messages=TALK, tests=("assert add(1, 2) == 3", "assert add(0, 0) == 0")
     )
-    task = make_task(Code, {"train": [example]}, task="code")
+    task = make_task(CodeTask, {"train": [example]}, task="code")
 
     feature = task.encode([example])[0]
 
@@ -58,7 +57,7 @@ def test_assertions_are_part_of_the_question(make_task: MakeTask) -> None:
 
 def test_a_test_program_is_not_shown(make_task: MakeTask) -> None:
     example = Example("k", 1, messages=TALK, tests=("def check(f):\n    assert f(1) == 1",))
-    task = make_task(Code, {"train": [example]}, task="code")
+    task = make_task(CodeTask, {"train": [example]}, task="code")
 
     assert task.turns(example) == list(TALK)
 
@@ -94,8 +93,8 @@ _CODER = _coder(FORMATS[0])
 
 def test_source_files_are_learnt_with_a_hole_where_the_tokenizer_can(make_task: MakeTask) -> None:
     source = Example("k", 1, text="def add(a, b):\n    return a + b\n")
-    holed = make_task(Code, {"train": [source]}, task="code", tokenizer=_CODER)
-    plain = make_task(Code, {"train": [source]}, task="code", tokenizer=_coder(None))
+    holed = make_task(CodeTask, {"train": [source]}, task="code", tokenizer=_CODER)
+    plain = make_task(CodeTask, {"train": [source]}, task="code", tokenizer=_coder(None))
 
     asked = holed.tokenizer.decode(holed.encode([source])[0]["input_ids"])
     whole = plain.encode([source])[0]

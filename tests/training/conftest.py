@@ -29,7 +29,7 @@ from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.backend import make
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.trial.job import Job
+from sweeper.training.trial.job import TrialJob
 from sweeper.trials import RungReport, TrialBudget, TrialConfig
 from sweeper.underway import Underway
 
@@ -264,7 +264,7 @@ def make_job(
     make_shared: Callable[..., SharedModel],
     make_config: Callable[..., TrialConfig],
     tmp_path: Path,
-) -> Callable[..., Job]:
+) -> Callable[..., TrialJob]:
     """A job in a folder of its own."""
 
     def make(
@@ -272,11 +272,13 @@ def make_job(
         report: Reports | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         **changes: Any,
-    ) -> Job:
+    ) -> TrialJob:
         folder = tmp_path / f"attempt-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         collect = Reports() if report is None else report
-        return Job(shared or make_shared(), make_config(**changes), folder, collect, should_stop)
+        return TrialJob(
+            shared or make_shared(), make_config(**changes), folder, collect, should_stop
+        )
 
     return make
 

@@ -20,7 +20,7 @@ from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.scoring import answers, scored
 from sweeper.training.trial.artifacts import load_trained
-from sweeper.training.trial.job import WEIGHTS, Job
+from sweeper.training.trial.job import WEIGHTS, TrialJob
 from sweeper.training.trial.run import train_trial
 from sweeper.training.trial.trained_record import record_of
 from sweeper.trials import TestSeal
@@ -112,7 +112,7 @@ def test_a_trial_learns_the_names_and_its_weights_give_the_same_losses_again(
         sequence_length=140,
         budget={"epochs": 6, "rung_items": 9},
     )
-    job = Job(by_name, config, tmp_path, lambda _: Decision.CONTINUE, lambda: False)
+    job = TrialJob(by_name, config, tmp_path, lambda _: Decision.CONTINUE, lambda: False)
     result = train_trial(job, MemoryGuard())
     untrained = by_name.context.measure(by_name.context.base(), "validation")
     assert result.state == "COMPLETE"

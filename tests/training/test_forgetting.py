@@ -18,7 +18,7 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.general_text import GeneralSet
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.out_of_memory import MemoryGuard
-from sweeper.training.trial.job import GENERAL_LOSSES, Job
+from sweeper.training.trial.job import GENERAL_LOSSES, TrialJob
 from sweeper.training.trial.run import train_trial
 
 GENERAL = [f"{word} and {other}" for word in ("cat", "dog", "cow") for other in "abcdefgh"]
@@ -74,7 +74,7 @@ def train(make: Any, make_config: Any, answering: Any, tmp_path: Path) -> Any:
             precision=precision,
             budget={"rung_items": 6},
         )
-        job = Job(shared or make(), config, place, reports, lambda: False)
+        job = TrialJob(shared or make(), config, place, reports, lambda: False)
         return train_trial(job, MemoryGuard()), reports, place
 
     return run

@@ -15,7 +15,7 @@ from pathlib import Path
 from sweeper.cli.processes.suite_process import score
 from sweeper.cli.views.work_progress import Lines, sentence
 from sweeper.errors import GateFailed, Problem, SpecError, UsageError
-from sweeper.execution.coordinator import Outcome
+from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.status import Status
 from sweeper.extras import install_command, missing
@@ -138,9 +138,9 @@ def score_finalists(
     run: RunFolder,
     plan: Plan,
     spec: Spec,
-    outcome: Outcome,
+    outcome: RunOutcome,
     show: Callable[[Event, Status], None],
-) -> Outcome:
+) -> RunOutcome:
     """At the end of a sweep: score the finalists and their base on the run's suite, if it has one.
 
     Raises:

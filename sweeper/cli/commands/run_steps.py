@@ -33,7 +33,7 @@ from sweeper.errors import (
     near_match,
 )
 from sweeper.evaluation.code_execution import can_isolate
-from sweeper.execution.coordinator import Outcome, run_sweep
+from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.identity import frozen_plan
 from sweeper.execution.state.repair import copy_of, write_twice
@@ -76,7 +76,7 @@ class Ended:
     spec: Spec
     folder: RunFolder
     plan: Plan
-    outcome: Outcome
+    outcome: RunOutcome
     findings: Findings
 
 

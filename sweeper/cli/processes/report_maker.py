@@ -36,7 +36,7 @@ _LOG_BYTES = 20_000
 _MODULE = "sweeper.cli.processes.report_process"
 
 
-class Answer(Record):
+class ReportAnswer(Record):
     """How one request to the report process ended.
 
     Args:
@@ -152,7 +152,7 @@ class ReportMaker:
         self._child.ask(gently=gently)
         return True
 
-    def _await(self, timeout: float) -> Answer | None:
+    def _await(self, timeout: float) -> ReportAnswer | None:
         """What a busy child answers; None if there is none, or if it died."""
         child = self._child
         if child is None or not child.busy:
@@ -164,7 +164,7 @@ class ReportMaker:
             self._heard(answer)
         return answer
 
-    def _heard(self, answer: Answer) -> None:
+    def _heard(self, answer: ReportAnswer) -> None:
         self._due = self._clock() + answer.seconds / SHARE
         self._deaths = 0
         if answer.charts:
@@ -243,7 +243,7 @@ class _Child:
             self._stdin.write(b"gently\n" if gently else b"now\n")
             self._stdin.flush()
 
-    def answer(self, timeout: float = 0.0) -> Answer | None:
+    def answer(self, timeout: float = 0.0) -> ReportAnswer | None:
         """The answer to the request, if it comes in time."""
         limit = time.monotonic() + timeout
         while b"\n" not in self._pending:
@@ -257,9 +257,9 @@ class _Child:
         line, _, self._pending = self._pending.partition(b"\n")
         self.busy = False
         try:
-            return Answer.model_validate_json(line)
+            return ReportAnswer.model_validate_json(line)
         except ValidationError:
-            return Answer(seconds=self._clock() - self.asked_at, error=repr(line[:200]))
+            return ReportAnswer(seconds=self._clock() - self.asked_at, error=repr(line[:200]))
 
     def ended(self) -> bool:
         return self._popen.poll() is not None

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from sweeper.cli.processes.report_maker import Answer
+from sweeper.cli.processes.report_maker import ReportAnswer
 from sweeper.die_with_parent import die_with
 from sweeper.errors import SweeperError
 from sweeper.findings.compute import compute
@@ -29,7 +29,7 @@ from sweeper.runfolder import RunFolder
 NICENESS = 5
 
 
-def answer(folder: RunFolder, no_charts: str = "") -> Answer:
+def answer(folder: RunFolder, no_charts: str = "") -> ReportAnswer:
     """Make findings and report of a run.
 
     Args:
@@ -40,13 +40,13 @@ def answer(folder: RunFolder, no_charts: str = "") -> Answer:
     try:
         report = write_reports(folder, compute(folder), Plan.read(folder.plan), no_charts)
     except (SweeperError, OSError) as error:
-        return Answer(seconds=time.monotonic() - began, error=str(error))
+        return ReportAnswer(seconds=time.monotonic() - began, error=str(error))
     except Exception as error:  # noqa: BLE001 - a bug in a report must not end the sweep
         said = f"{type(error).__name__}: {error}"
-        return Answer(seconds=time.monotonic() - began, error=said)
+        return ReportAnswer(seconds=time.monotonic() - began, error=said)
     notes = (report.no_charts,) if report.no_charts and not no_charts else ()
     taken = time.monotonic() - began
-    return Answer(seconds=taken, charts=not report.no_charts, notes=notes)
+    return ReportAnswer(seconds=taken, charts=not report.no_charts, notes=notes)
 
 
 def serve(requests: TextIO, answers: TextIO, folder: RunFolder, no_charts: str) -> None:

@@ -9,24 +9,8 @@ from rich.table import Table
 from sweeper import units
 from sweeper.cli.views.console import out
 from sweeper.facts.record import DomainFacts, Facts
+from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, SHORT_NAMES
 from sweeper.plan import Candidate, Duration, ModelChoice, Parameter, Plan
-
-# The parameters that a reader looks for first; the rest is behind --verbose and --json.
-KEY_PARAMETERS = (
-    "learning_rate",
-    "r",
-    "num_virtual_tokens",
-    "reduction_factor",
-    "head_learning_rate",
-    "per_device_train_batch_size",
-    "num_train_epochs",
-)
-_SHORT = {
-    "per_device_train_batch_size": "batch",
-    "num_train_epochs": "epochs",
-    "learning_rate": "lr",
-    "head_learning_rate": "head lr",
-}
 
 
 def show(plan: Plan, *, verbose: bool = False) -> None:
@@ -158,8 +142,8 @@ def _candidates(console: Console, plan: Plan) -> None:
 
 def _key_ranges(candidate: Candidate) -> list[str]:
     return [
-        f"{_SHORT.get(name, name)} {range_of(candidate.parameters[name])}"
-        for name in KEY_PARAMETERS
+        f"{SHORT_NAMES.get(name, name)} {range_of(candidate.parameters[name])}"
+        for name in (*KEY_PARAMETERS, BATCH, EPOCHS)
         if name in candidate.parameters
     ]
 

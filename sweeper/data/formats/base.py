@@ -16,7 +16,7 @@ from typing import ClassVar
 import sweeper.data.formats as folder
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example
-from sweeper.data.table import Fields, Table
+from sweeper.data.table import Fields, RowTable
 from sweeper.spec import Task
 
 AGREEMENT = 0.95
@@ -29,7 +29,7 @@ Kinds = Mapping[str, Callable[[object], bool]]
 """Role to the test of its values."""
 
 
-class Empty(ValueError):
+class EmptyRow(ValueError):
     """A row without input or without answer."""
 
 
@@ -86,7 +86,7 @@ class RowFormat:
     also: tuple[str, ...] = ()
     values: ClassVar[Kinds] = {}
 
-    def example(self, row: Row) -> Example:
+    def example(self, row: RawRow) -> Example:
         """One row as an example.
 
         Raises:
@@ -135,7 +135,7 @@ class RowFormat:
         """What keeps rows from this format where they come near it."""
         return ""
 
-    def refuse(self, table: Table, sample: Sequence[Fields]) -> None:
+    def refuse(self, table: RowTable, sample: Sequence[Fields]) -> None:
         """Refuse rows of this format if no task can be trained on them.
 
         Raises:
@@ -166,7 +166,7 @@ class RowFormat:
 
 
 @dataclass(frozen=True)
-class Row:
+class RawRow:
     """One row, asked by role."""
 
     format: RowFormat
@@ -206,7 +206,7 @@ class Row:
         self.checked(role)
         text = self.text(role)
         if not text.strip():
-            raise Empty
+            raise EmptyRow
         return text
 
 

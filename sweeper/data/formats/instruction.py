@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.base import Kinds, Row, RowFormat, Shape, Unusable, text_of
+from sweeper.data.formats.base import Kinds, RawRow, RowFormat, Shape, Unusable, text_of
 from sweeper.data.formats.turns import SYSTEM, TESTS, answered, is_anything, system_message
 
 
-class Instruction(RowFormat):
+class InstructionRows(RowFormat):
     """An instruction, what it is about, and the answer."""
 
     name = "instruction"
@@ -49,7 +49,7 @@ class Instruction(RowFormat):
     )
     values: ClassVar[Kinds] = {"history": is_anything, "tests": is_anything}
 
-    def example(self, row: Row) -> Example:
+    def example(self, row: RawRow) -> Example:
         """Instruction and input in one message, after the system prompt and earlier turns."""
         prompt = row.required("instruction")
         if given := row.text("input").strip():
@@ -58,7 +58,7 @@ class Instruction(RowFormat):
         return answered(row, asked, "output")
 
 
-def _history(row: Row) -> list[Message]:
+def _history(row: RawRow) -> list[Message]:
     """Earlier turns, as pairs of question and answer."""
     history = row.value("history")
     messages: list[Message] = []

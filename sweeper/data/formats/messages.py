@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sweeper.data.examples import Example
-from sweeper.data.formats.base import Empty, Kinds, Row, RowFormat, Shape, Unusable
+from sweeper.data.formats.base import EmptyRow, Kinds, RawRow, RowFormat, Shape, Unusable
 from sweeper.data.formats.turns import SYSTEM, conversed, is_turns, turns_of
 
 
@@ -25,12 +25,12 @@ class Messages(RowFormat):
     )
     values: ClassVar[Kinds] = {"messages": is_turns}
 
-    def example(self, row: Row) -> Example:
+    def example(self, row: RawRow) -> Example:
         """The turns of one conversation."""
         value = row.value("messages")
         turns = turns_of(value)
         if turns is not None:
             return conversed(row, turns)
         if value in (None, "", []):
-            raise Empty
+            raise EmptyRow
         raise Unusable(f"`{row.columns['messages']}` is not a list of turns")

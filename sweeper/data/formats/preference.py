@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeper.data.formats.base import RowFormat
-from sweeper.data.table import Fields, Table
+from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError
 
 
@@ -22,7 +22,7 @@ class Preference(RowFormat):
         """Names that no other format has."""
         return {"chosen", "rejected"}
 
-    def refuse(self, table: Table, sample: Sequence[Fields]) -> None:
+    def refuse(self, table: RowTable, sample: Sequence[Fields]) -> None:
         """Refuse it with what could be trained on in its place.
 
         Raises:

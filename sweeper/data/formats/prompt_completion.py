@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.base import Kinds, Row, RowFormat, Shape
+from sweeper.data.formats.base import Kinds, RawRow, RowFormat, Shape
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,
@@ -55,7 +55,7 @@ class PromptCompletion(RowFormat):
         "tests": is_anything,
     }
 
-    def example(self, row: Row) -> Example:
+    def example(self, row: RawRow) -> Example:
         """Two texts, or the turns of both."""
         prompt, completion = turns_of(row.value("prompt")), turns_of(row.value("completion"))
         if prompt is None and completion is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sweeper.data.examples import Example, input_key
-from sweeper.data.formats.base import AGREEMENT, Row, RowFormat, Shape, text_of
+from sweeper.data.formats.base import AGREEMENT, RawRow, RowFormat, Shape, text_of
 from sweeper.data.table import Fields
 from sweeper.spec import Task
 
@@ -21,7 +21,7 @@ CHAT_MARKERS = (
 """Marks that chat templates leave in a text that was templated before."""
 
 
-class Text(RowFormat):
+class TextRows(RowFormat):
     """One text a row."""
 
     name = "text"
@@ -30,7 +30,7 @@ class Text(RowFormat):
     columns = "`text`, `content`, `body`, ...; with chat markers for instruction and code"
     shapes = (Shape({"text": ("text", "content", "body", "document", "code")}),)
 
-    def example(self, row: Row) -> Example:
+    def example(self, row: RawRow) -> Example:
         """The whole text."""
         text = row.required("text")
         return Example(input_key(text), row.line, text=text, templated=row.templated)

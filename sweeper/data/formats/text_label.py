@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.data.formats.base import Empty, Kinds, Row, RowFormat, Shape, text_of
+from sweeper.data.formats.base import EmptyRow, Kinds, RawRow, RowFormat, Shape, text_of
 from sweeper.data.table import Fields
 
 _NUMBERS = ("label", "labels", "target", "class", "category", "intent", "sentiment")
@@ -46,14 +46,14 @@ class TextLabel(RowFormat):
     )
     values: ClassVar[Kinds] = {"label": is_class}
 
-    def example(self, row: Row) -> Example:
+    def example(self, row: RawRow) -> Example:
         """The text, both texts of a pair in two lines, and the name of the class."""
         text = row.required("text")
         if "text_pair" in row.columns:
             text = f"{text}\n{row.required('text_pair')}"
         label = without_surrogates(class_name(row.checked("label"), row.label_names))
         if not label:
-            raise Empty
+            raise EmptyRow
         return Example(input_key(text), row.line, text=text, label=label)
 
     def guessed(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, MessageRole, input_key
-from sweeper.data.formats.base import Empty, Names, Row, Unusable, is_text, text_of
+from sweeper.data.formats.base import EmptyRow, Names, RawRow, Unusable, is_text, text_of
 from sweeper.jsontext import value_of
 
 SYSTEM: Names = {"system": ("system", "system_prompt")}
@@ -58,13 +58,13 @@ def turns_of(value: object) -> Sequence[Mapping[str, object]] | None:
     return None
 
 
-def system_message(row: Row) -> tuple[Message, ...]:
+def system_message(row: RawRow) -> tuple[Message, ...]:
     """The system prompt of a row, if it has one."""
     system = row.text("system")
     return (Message("system", system),) if system.strip() else ()
 
 
-def answered(row: Row, asked: tuple[Message, ...], role: str) -> Example:
+def answered(row: RawRow, asked: tuple[Message, ...], role: str) -> Example:
     """An example whose answer is a column; of several accepted answers, the first is trained on.
 
     Where the answer only goes on with the code that was asked with (HumanEval), both together are
@@ -79,7 +79,7 @@ def answered(row: Row, asked: tuple[Message, ...], role: str) -> Example:
         references = tuple(without_surrogates(part) for part in value)
         answer = references[0]
         if not answer.strip():
-            raise Empty
+            raise EmptyRow
     return Example(
         input_key(*(message.content for message in asked)),
         row.line,
@@ -89,19 +89,19 @@ def answered(row: Row, asked: tuple[Message, ...], role: str) -> Example:
     )
 
 
-def conversed(row: Row, turns: Sequence[Mapping[str, object]]) -> Example:
+def conversed(row: RawRow, turns: Sequence[Mapping[str, object]]) -> Example:
     """An example whose question and answer are turns."""
     messages = tuple(
         Message(message.role, without_surrogates(message.content))
         for message in _conversation(turns, row.text("system"))
     )
     if not all(message.content.strip() for message in messages):
-        raise Empty
+        raise EmptyRow
     key = input_key(*(message.content for message in messages[:-1]))
     return Example(key, row.line, messages=messages, tests=_tests(row))
 
 
-def _tests(row: Row) -> tuple[str, ...]:
+def _tests(row: RawRow) -> tuple[str, ...]:
     """Programs that check an answer: MBPP's list, or HumanEval's one that must be called."""
     value = row.value("tests")
     if isinstance(value, list):

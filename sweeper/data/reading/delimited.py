@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.data.formats.base import known_names
 from sweeper.data.problems import Problems
-from sweeper.data.table import Table
+from sweeper.data.table import RowTable
 from sweeper.errors import DataError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Dialect:
         return f"{_NAMES[self.delimiter]}{'' if self.quoted else ', without quoting'}"
 
 
-def read_delimited(text: str, name: str, suffix: str) -> Table:
+def read_delimited(text: str, name: str, suffix: str) -> RowTable:
     """Rows of a CSV or TSV file.
 
     Raises:
@@ -61,14 +61,14 @@ def read_delimited(text: str, name: str, suffix: str) -> Table:
     dialect = _sniff(text, suffix)
     lines = _fields(text, name, dialect)
     if not lines:
-        return Table(name, ())
+        return RowTable(name, ())
     has_header = _has_header([fields for _, fields in lines])
     header = lines[0][1] if has_header else [f"column_{n + 1}" for n in range(len(lines[0][1]))]
     body = lines[1:] if has_header else lines
     found = f"fields divided by {dialect}, " + (
         f"names in line {lines[0][0]}" if has_header else "no line with names"
     )
-    return Table(name, _rows(body, _unique(header), name), how=(found,))
+    return RowTable(name, _rows(body, _unique(header), name), how=(found,))
 
 
 def _sniff(text: str, suffix: str) -> Dialect:

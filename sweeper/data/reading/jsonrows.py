@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 
 from sweeper.data.problems import Problems
-from sweeper.data.table import Fields, Table
+from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError
 from sweeper.jsontext import value_of
 
 Numbered = tuple[int, Fields]
 
 
-def read_json(text: str, name: str, suffix: str) -> Table:
+def read_json(text: str, name: str, suffix: str) -> RowTable:
     """Rows of a JSON list, of an object that holds them as ``data``, or of JSON Lines.
 
     Raises:
@@ -29,8 +29,8 @@ def read_json(text: str, name: str, suffix: str) -> Table:
     return _table(name, _lines(text, name), how)
 
 
-def _table(name: str, rows: tuple[Numbered, ...], how: str) -> Table:
-    return Table(name, rows, how=(f"the content is {how}",) if how else ())
+def _table(name: str, rows: tuple[Numbered, ...], how: str) -> RowTable:
+    return RowTable(name, rows, how=(f"the content is {how}",) if how else ())
 
 
 def _is_one_document(text: str) -> bool:
@@ -57,7 +57,7 @@ def _parse(text: str, name: str) -> object:
         raise DataError(f"this JSON cannot be read ({error})", where=name) from error
 
 
-def _document(document: object, name: str) -> Table:
+def _document(document: object, name: str) -> RowTable:
     if isinstance(document, Mapping):
         rows = document.get("data")
         if isinstance(rows, list):

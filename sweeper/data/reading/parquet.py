@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from sweeper.data.contents import most_bytes, too_large
-from sweeper.data.table import Table
+from sweeper.data.table import RowTable
 from sweeper.errors import DataError
 from sweeper.extras import needed_for
 from sweeper.jsontext import value_of
@@ -14,7 +14,7 @@ from sweeper.jsontext import value_of
 BATCH_ROWS = 1024
 
 
-def read_parquet(data: bytes, name: str) -> Table:
+def read_parquet(data: bytes, name: str) -> RowTable:
     """Rows of a Parquet file.
 
     Raises:
@@ -37,7 +37,7 @@ def read_parquet(data: bytes, name: str) -> Table:
             fix="Download or export it again.",
             where=name,
         ) from error
-    return Table(
+    return RowTable(
         name,
         tuple(enumerate(rows, start=1)),
         label_names=_class_names(file.schema_arrow.metadata or {}),

@@ -13,14 +13,14 @@ from sweeper.data.encoding import decode
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.jsonrows import read_json
 from sweeper.data.reading.parquet import read_parquet
-from sweeper.data.table import Table
+from sweeper.data.table import RowTable
 from sweeper.errors import DataError
 
-TextReader = Callable[[str, str, str], Table]
+TextReader = Callable[[str, str, str], RowTable]
 """(text, name for messages, suffix) to rows."""
 
 
-def read_paragraphs(text: str, name: str, _suffix: str) -> Table:
+def read_paragraphs(text: str, name: str, _suffix: str) -> RowTable:
     """Plain text: one row of ``text`` for each paragraph (blank lines divide them)."""
     rows: list[tuple[int, dict[str, object]]] = []
     start, lines = 1, list[str]()
@@ -31,7 +31,7 @@ def read_paragraphs(text: str, name: str, _suffix: str) -> Table:
         elif lines:
             rows.append((start, {"text": "\n".join(lines)}))
             lines = []
-    return Table(name, tuple(rows), how=("plain text, one row for each paragraph",))
+    return RowTable(name, tuple(rows), how=("plain text, one row for each paragraph",))
 
 
 TEXT_READERS: dict[str, TextReader] = {
@@ -62,7 +62,7 @@ def data_suffix(path: Path) -> str | None:
     return suffix if suffix in SUFFIXES else None
 
 
-def read(path: Path) -> Table:
+def read(path: Path) -> RowTable:
     """The rows of one file.
 
     Raises:
@@ -82,7 +82,7 @@ def read(path: Path) -> Table:
         raise out_of_memory(path) from error
 
 
-def _rows(path: Path, name: str, suffix: str) -> Table:
+def _rows(path: Path, name: str, suffix: str) -> RowTable:
     data = read_bytes(path)
     if not data.strip():
         raise DataError("the file is empty", fix="Is this the right file?", where=name)
@@ -93,14 +93,14 @@ def _rows(path: Path, name: str, suffix: str) -> Table:
             _check_lines(data, name)
         text, garbled = decode(data, name)
         read_text = TEXT_READERS[suffix](text, name, suffix)
-        table = Table(name, read_text.rows, read_text.how, read_text.label_names, garbled)
+        table = RowTable(name, read_text.rows, read_text.how, read_text.label_names, garbled)
     if not table.rows:
         raise DataError("the file has no rows", fix="Is this the right file?", where=name)
     _check_columns(table)
     return table
 
 
-def _check_columns(table: Table) -> None:
+def _check_columns(table: RowTable) -> None:
     names: set[str] = set()
     for line, fields in table.rows:
         names.update(fields)

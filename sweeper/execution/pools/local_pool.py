@@ -18,11 +18,13 @@ from pydantic import ValidationError
 from sweeper.execution.job import Message, Order, line_of, read_message
 from sweeper.execution.pools.oom_killer import OomKills
 from sweeper.execution.pools.placement import GPUS
-from sweeper.execution.pools.pool import Gone, Said
+from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.worker.run_check import Briefing
 from sweeper.runfolder import RunFolder
 
 _NEAR_END_SECONDS = 0.02
+# Lines of a worker's log that an error quotes.
+_LOG_LINES = 5
 # Something that a worker started may hold its pipe open: its end is looked for all the same.
 _LOOK_SECONDS = 0.2
 
@@ -118,7 +120,7 @@ class LocalPool:
         if worker in self._processes:
             _write(self._processes[worker].orders, line_of(order))
 
-    def poll(self, seconds: float) -> Iterator[Said | Gone]:
+    def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
         speaking = self._wait(seconds)
         self.oom_kills.look()
         clock = time.monotonic()
@@ -155,7 +157,7 @@ class LocalPool:
             with contextlib.suppress(ValidationError):
                 yield read_message(line)
 
-    def _gone(self, name: str, process: Process, status: int) -> Gone:
+    def _gone(self, name: str, process: Process, status: int) -> WorkerGone:
         if not process.silent:
             self._ready.unregister(process.messages)
         for pipe in (process.popen.stdin, process.popen.stdout):
@@ -164,7 +166,7 @@ class LocalPool:
                 pipe.close()
         del self._processes[name]
         starved = status == -signal.SIGKILL and self.oom_kills.was_one()
-        return Gone(name, status, starved)
+        return WorkerGone(name, status, starved)
 
     def kill(self, worker: str | None = None) -> None:
         for name, process in self._processes.items():
@@ -174,8 +176,8 @@ class LocalPool:
     def notices(self) -> list[str]:
         return []
 
-    def log(self, worker: str, lines: int = 5) -> str:
-        return last_lines(log_of(self.run, worker), lines)
+    def log(self, worker: str) -> str:
+        return last_lines(log_of(self.run, worker))
 
     def close(self) -> None:
         self.kill()
@@ -190,12 +192,12 @@ def log_of(run: RunFolder, worker: str) -> Path:
     return run.path / f"worker-{worker}.log"
 
 
-def last_lines(log: Path, lines: int) -> str:
+def last_lines(log: Path) -> str:
     """The last lines of a log that are not empty."""
     if not log.exists():
         return ""
     text = log.read_text(encoding="utf-8", errors="replace")
-    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+    return "\n".join([line for line in text.splitlines() if line.strip()][-_LOG_LINES:])
 
 
 def _status(popen: subprocess.Popen[bytes]) -> int | None:

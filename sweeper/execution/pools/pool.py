@@ -22,7 +22,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Gone:
+class WorkerGone:
     """A worker is gone; nothing comes from it any more, and its name is free.
 
     Args:
@@ -74,7 +74,7 @@ class Pool(Protocol):
         """Send an order. One to a worker that is gone is lost, and ``poll`` tells of the death."""
         ...
 
-    def poll(self, seconds: float) -> Iterator[Said | Gone]:
+    def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
         """What happens within that time; returns as soon as something did.
 
         A worker's death comes after its last message.
@@ -89,7 +89,7 @@ class Pool(Protocol):
         """What people should know of the pool since the last call, in sentences."""
         ...
 
-    def log(self, worker: str, lines: int = 5) -> str:
+    def log(self, worker: str) -> str:
         """The last lines of a worker's log that are not empty."""
         ...
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 import sweeper
 from sweeper.execution.job import Hello, line_of, read_order
 from sweeper.execution.pools.local_pool import LocalPool
-from sweeper.execution.pools.pool import Gone
+from sweeper.execution.pools.pool import WorkerGone
 from sweeper.execution.worker.run_check import Briefing, missing
 from sweeper.runfolder import RunFolder
 
@@ -116,7 +116,7 @@ class WorkerActor:
     def _heard(self, pool: LocalPool) -> Heard:
         lines: list[bytes] = []
         for each in pool.poll(0):
-            if isinstance(each, Gone):
+            if isinstance(each, WorkerGone):
                 return lines, (each.status, each.out_of_memory)
             lines.append(line_of(each.message))
         return lines, None

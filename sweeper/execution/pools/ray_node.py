@@ -24,7 +24,7 @@ _LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Answer:
+class NodeAnswer:
     """What a module said on a node.
 
     Args:
@@ -42,7 +42,7 @@ class Answer:
 
 def on_node(
     module: str, text: str, *, address: str | None, gpu: bool, say: Callable[[str], None]
-) -> Answer:
+) -> NodeAnswer:
     """Run a module on a node where workers will run, beside one of its GPUs if nodes have any.
 
     Args:
@@ -63,7 +63,7 @@ def on_node(
     answer = task.remote(module, text, str(Path.cwd()))
     _wait(answer, request, say)
     try:
-        found = Answer(*ray.get(answer))
+        found = NodeAnswer(*ray.get(answer))
     except RayError as error:
         raise _failed("a node", str(error)) from error
     if found.status != 0:

@@ -23,7 +23,7 @@ from sweeper.execution.job import Hello, Order, line_of, read_message
 from sweeper.execution.pools import ray_cluster
 from sweeper.execution.pools.local_pool import last_lines, log_of
 from sweeper.execution.pools.placement import GPUS
-from sweeper.execution.pools.pool import Gone, Said
+from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.pools.ray_actor import WorkerActor
 from sweeper.execution.pools.ray_request import Request, request_for
 from sweeper.execution.worker.run_check import Briefing
@@ -165,7 +165,7 @@ class RayPool:
         if worker in self._actors:
             self._actors[worker].handle.send.remote(line_of(order))
 
-    def poll(self, seconds: float) -> Iterator[Said | Gone]:
+    def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
         if not self._actors:
             time.sleep(seconds)
             return
@@ -179,7 +179,7 @@ class RayPool:
             if actor.kill_until is not None and time.monotonic() > actor.kill_until:
                 yield self._gone(actor, _KILLED)
 
-    def _answered(self, actor: _Actor) -> Iterator[Said | Gone]:
+    def _answered(self, actor: _Actor) -> Iterator[Said | WorkerGone]:
         if self._actors.get(actor.name) is not actor:
             return
         try:
@@ -202,7 +202,7 @@ class RayPool:
                 return
         actor.answer = actor.handle.poll.remote(_ANSWER_SECONDS)
 
-    def _broken(self, actor: _Actor, error: RayError) -> Gone:
+    def _broken(self, actor: _Actor, error: RayError) -> WorkerGone:
         """An actor is gone with its node, by Ray's memory monitor, or because it was killed."""
         if not actor.node:
             self._failed_starts += 1
@@ -239,10 +239,10 @@ class RayPool:
 
     def _gone(
         self, actor: _Actor, status: int | None, *, out_of_memory: bool = False, lost: bool = False
-    ) -> Gone:
+    ) -> WorkerGone:
         self._drop(actor)
         self._told_to_wait = False
-        return Gone(actor.name, status, out_of_memory, lost)
+        return WorkerGone(actor.name, status, out_of_memory, lost)
 
     def _drop(self, actor: _Actor) -> None:
         """Forget an actor, and give back what it holds."""
@@ -286,8 +286,8 @@ class RayPool:
             f"workers, each of which asks for {self.request}{place}"
         )
 
-    def log(self, worker: str, lines: int = 5) -> str:
-        return last_lines(log_of(self.run, worker), lines)
+    def log(self, worker: str) -> str:
+        return last_lines(log_of(self.run, worker))
 
     def close(self) -> None:
         self.kill()

@@ -7,7 +7,6 @@ sync tool may not. Knows where copies lie; decides nothing about trials.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +18,6 @@ from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TrialResult
 
 A = TypeVar("A", bound=Artifact)
-Say = Callable[[str], None]
 
 
 def copy_of(path: Path) -> Path:
@@ -33,7 +31,7 @@ def write_twice(artifact: Artifact, path: Path) -> None:
     artifact.write(path)
 
 
-def read_either(kind: type[A], path: Path, say: Say = lambda _text: None) -> A:
+def read_either(kind: type[A], path: Path) -> A:
     """Read an artifact, from its copy where the file itself is damaged.
 
     Raises:
@@ -46,7 +44,6 @@ def read_either(kind: type[A], path: Path, say: Say = lambda _text: None) -> A:
             raise
         restored = kind.read(copy_of(path))
     restored.write(path)
-    say(f"{path.name} was damaged and has been restored from its copy")
     return restored
 
 

@@ -27,12 +27,12 @@ class RunState:
     Args:
         run: The run's folder.
         plan: Frozen.
-        limit_points: The forgetting that the user allows.
+        max_forgetting_points: The user's limit; None without one.
     """
 
     run: RunFolder
     plan: Plan
-    limit_points: float | None = None
+    max_forgetting_points: float | None = None
     asked: dict[int, Asked] = field(default_factory=dict)
     configs: dict[int, TrialConfig] = field(default_factory=dict)
     results: dict[int, TrialResult] = field(default_factory=dict)
@@ -88,7 +88,8 @@ class RunState:
 
     def finalists(self, n: int) -> list[int]:
         """The trials that would be confirmed if the search ended now."""
-        return finalists.choose(self.results, self.strategies(), n, self.limit_points)
+        limit = self.max_forgetting_points
+        return finalists.choose(self.results, self.strategies(), n, limit)
 
     def defaults(self) -> list[int]:
         """The completed trials of the rule book's defaults."""
@@ -119,7 +120,8 @@ class RunState:
         )
 
     def _keeps(self, number: int) -> bool:
-        return finalists.within(self.results[number].forgetting_points, self.limit_points)
+        points = self.results[number].forgetting_points
+        return finalists.within(points, self.max_forgetting_points)
 
     def worth_their_weights(self, n: int) -> set[int]:
         """Trials whose weights are kept: defaults, the best of each strategy, finalists."""

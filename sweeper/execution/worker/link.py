@@ -22,8 +22,8 @@ from sweeper.execution.job import (
     Do,
     Job,
     Message,
+    RungVerdict,
     Stop,
-    Verdict,
     line_of,
     read_order,
 )
@@ -46,7 +46,7 @@ class Link:
         self._incoming, self._outgoing = incoming, outgoing
         self._lock = threading.Lock()
         self._jobs: queue.Queue[Job | None] = queue.Queue()
-        self._verdicts: queue.Queue[Verdict] = queue.Queue()
+        self._verdicts: queue.Queue[RungVerdict] = queue.Queue()
         self._stop = threading.Event()
 
     def listen(self) -> None:
@@ -69,7 +69,7 @@ class Link:
         """Wait for the next job; None when there will be none."""
         return None if self.stopping() else self._jobs.get()
 
-    def verdict(self, meanwhile: Callable[[], None]) -> Verdict | None:
+    def verdict(self, meanwhile: Callable[[], None]) -> RungVerdict | None:
         """Wait for the answer to a rung; None if the command is gone or wants an end first.
 
         Args:
@@ -113,7 +113,7 @@ class Link:
             return
         if isinstance(order, Do):
             self._jobs.put(order.job)
-        elif isinstance(order, Verdict):
+        elif isinstance(order, RungVerdict):
             self._verdicts.put(order)
         elif isinstance(order, Stop):
             self._stopped()

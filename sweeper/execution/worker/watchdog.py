@@ -49,22 +49,22 @@ class Patience:
     step: float
 
 
-def patience_for(plan: Plan, config: TrialConfig, floor: float = HANG_SECONDS) -> Patience:
+def patience_for(plan: Plan, config: TrialConfig) -> Patience:
     """What the plan predicts for this trial, ten times over, and no less than the floor."""
     whole = plan.candidate(config.strategy, config.model).duration.high
     predicted = whole * config.budget.epochs / plan.budget.epochs
     step = SLOWER * predicted / (config.budget.rungs * STEPS_A_RUNG)
-    return Patience(setup=max(SETUP_FACTOR * floor, predicted), step=max(floor, step))
+    return Patience(setup=max(SETUP_FACTOR * HANG_SECONDS, predicted), step=max(HANG_SECONDS, step))
 
 
-def patience_for_jobs(plan: Plan, floor: float = HANG_SECONDS) -> Patience:
+def patience_for_jobs(plan: Plan) -> Patience:
     """For baselines and scores on the test split, of which some work has no steps to count.
 
     No such work takes longer than what the plan predicts for all of them, and loading a model.
     """
     jobs = (plan.budget.beside, plan.budget.own_text)
     predicted = sum(phase.high for phase in jobs if phase is not None)
-    limit = max(SETUP_FACTOR * floor, SLOWER * predicted)
+    limit = max(SETUP_FACTOR * HANG_SECONDS, SLOWER * predicted)
     return Patience(setup=limit, step=limit)
 
 

@@ -73,12 +73,12 @@ def measured_bits(
     return data.model_copy(update={"domain": _joined(data, found, aim)})
 
 
-def pieces(texts: Sequence[str], longest: int = LONGEST_BYTES) -> list[str]:
+def pieces(texts: Sequence[str]) -> list[str]:
     """The beginnings of the first texts, cut between words; texts too short to say anything left
     out unless all are."""
     whole = [text.strip() for text in texts if text.strip()]
     long = [text for text in whole if len(text.encode()) >= SHORTEST_BYTES]
-    return [_cut(text, longest) for text in (long or whole)[:PIECES]]
+    return [_cut(text, LONGEST_BYTES) for text in (long or whole)[:PIECES]]
 
 
 def general_pieces(like: Sequence[str]) -> list[str]:

@@ -26,7 +26,7 @@ Pair = tuple[TrialFiles, TrialFiles]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class PairJudgement:
     """The validation loss of one trial minus that of another, among ``comparisons`` of a question.
 
     ``adjusted_p`` is Holm's; None where the question was put to one pair only.
@@ -46,7 +46,7 @@ class Judgement:
         """What the first trial is against the second: a lower loss is better."""
         return outcome(self.estimate, smallest, higher_is_better=False, adjusted_p=self.adjusted_p)
 
-    def turned(self) -> Judgement:
+    def turned(self) -> PairJudgement:
         """The second trial minus the first: the same interval from the other end."""
         one = self.estimate
         turned = replace(one, value=-one.value, low=-one.high, high=-one.low)
@@ -57,9 +57,9 @@ class Judgement:
 class Judged:
     """Every pair that was judged, by the numbers of its trials."""
 
-    found: Mapping[tuple[int, int], Judgement]
+    found: Mapping[tuple[int, int], PairJudgement]
 
-    def of(self, first: TrialFiles, second: TrialFiles) -> Judgement | None:
+    def of(self, first: TrialFiles, second: TrialFiles) -> PairJudgement | None:
         """First against second, whichever of the two was named first when they were judged."""
         one, other = first.config.number, second.config.number
         if (one, other) in self.found:
@@ -70,7 +70,7 @@ class Judged:
 
 def judge(*questions: Sequence[Pair]) -> Judged:
     """Compare the pairs of several questions, each pair once: for the first question that asks."""
-    found: dict[tuple[int, int], Judgement] = {}
+    found: dict[tuple[int, int], PairJudgement] = {}
     for pairs in questions:
         estimates: dict[tuple[int, int], Estimate] = {}
         for first, second in pairs:
@@ -82,7 +82,7 @@ def judge(*questions: Sequence[Pair]) -> Judged:
         count = len(estimates)
         adjusted = holm([estimate.p for estimate in estimates.values()])
         for (names, estimate), p in zip(estimates.items(), adjusted, strict=True):
-            found[names] = Judgement(estimate, p if count > 1 else None, count)
+            found[names] = PairJudgement(estimate, p if count > 1 else None, count)
     return Judged(found)
 
 

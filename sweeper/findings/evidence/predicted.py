@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Literal
 
-from sweeper.findings.record import Prediction
+from sweeper.findings.record import PredictedFigure
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.rows import is_full, known, trial_seconds
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
@@ -21,7 +21,7 @@ _OWN: tuple[Phase, ...] = ("download", "conversion", "suite")
 """Phases that the command does itself, so that workers' time does not hold them."""
 
 
-def predictions(run: RunFiles) -> tuple[Prediction, ...]:
+def predictions(run: RunFiles) -> tuple[PredictedFigure, ...]:
     """Every figure of the plan that this run has measured too."""
     found = [*_sweep(run)]
     for candidate in run.plan.candidates:
@@ -35,7 +35,7 @@ def predictions(run: RunFiles) -> tuple[Prediction, ...]:
     return tuple(found)
 
 
-def _sweep(run: RunFiles) -> Iterator[Prediction]:
+def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     """The whole sweep and the command's own phases, like with like: what was not planned is out."""
     planned, seconds = run.plan.budget.sweep, _number(run.status.get("seconds"))
     ended = run.status.get("phase") == "complete"
@@ -57,8 +57,8 @@ def _sweep(run: RunFiles) -> Iterator[Prediction]:
         yield _of_phase("own_text", run.plan.budget.own_text, wrote, trials)
 
 
-def _of_phase(what: Phase, planned: Duration, actual: float, trials: int) -> Prediction:
-    return Prediction(
+def _of_phase(what: Phase, planned: Duration, actual: float, trials: int) -> PredictedFigure:
+    return PredictedFigure(
         what=what,
         unit="s",
         predicted=planned.seconds,
@@ -74,7 +74,7 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
-def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Prediction]:
+def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:
     """Full trials; those of the default's batch and modules where there are any."""
     alike = [trial for trial in full if _timed(trial) == _timed_default(candidate)]
     chosen = alike or full
@@ -82,7 +82,7 @@ def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Predictio
     if not took:
         return
     planned = candidate.duration
-    yield Prediction(
+    yield PredictedFigure(
         what="trial",
         strategy=candidate.strategy,
         unit="s",
@@ -103,7 +103,7 @@ def _timed_default(candidate: Candidate) -> tuple[object, ...]:
     return tuple(defaults.get(name) for name in (BATCH, TARGET_MODULES))
 
 
-def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Prediction]:
+def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[PredictedFigure]:
     """The highest peak, as a trial measures it: allocated on a GPU, a process's growth on a CPU."""
     peaks = [
         peak
@@ -114,7 +114,7 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicti
         return
     planned = candidate.memory
     beside = planned.peak_gib - trial_gib(planned)
-    yield Prediction(
+    yield PredictedFigure(
         what="memory",
         strategy=candidate.strategy,
         unit="GiB",

@@ -14,8 +14,6 @@ from sweeper.memory.estimate import Setup
 from sweeper.plan import Duration
 from sweeper.planning.costs.step_work import StepWork, evaluation, training_step
 
-__all__ = ["Speed", "seconds_per_step", "speed_of", "step_seconds", "trial_duration"]
-
 
 @dataclass(frozen=True, slots=True)
 class Speed:
@@ -127,11 +125,6 @@ def _cpu_speed(hardware: HardwareFacts, precision: str) -> Speed:
         step_seconds=_CPU_STEP,
         spread=_CPU_SPREAD if known else _CPU_WIDE_SPREAD,
     )
-
-
-def seconds_per_step(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> float:
-    """One optimizer step on the devices that one trial has."""
-    return step_seconds(model, setup, speed_of(hardware, setup))
 
 
 def step_seconds(model: ModelFacts, setup: Setup, speed: Speed) -> float:

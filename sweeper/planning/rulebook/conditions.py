@@ -26,7 +26,7 @@ _COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class FactComparison:
     """One fact against one bound."""
 
     fact: str
@@ -67,7 +67,7 @@ class Group:
     """Several conditions, joined: ``all``, ``any``, or ``not`` (of exactly one)."""
 
     kind: str
-    parts: tuple[Comparison | Group, ...]
+    parts: tuple[FactComparison | Group, ...]
 
     def holds(self, values: Values) -> bool | None:
         """True, false, or None where unknown parts could change the result."""
@@ -93,9 +93,9 @@ class Group:
 ALWAYS = Group("all", ())
 
 
-def comparisons(condition: Comparison | Group) -> Iterator[Comparison]:
+def comparisons(condition: FactComparison | Group) -> Iterator[FactComparison]:
     """Every comparison in a condition, in the order it was written."""
-    if isinstance(condition, Comparison):
+    if isinstance(condition, FactComparison):
         yield condition
         return
     for part in condition.parts:
@@ -144,7 +144,7 @@ _FIELDS: dict[str, Any] = {
 When: type[FileModel] = create_model("When", __base__=FileModel, **_FIELDS)
 
 
-def parse_condition(data: Any) -> Comparison | Group:
+def parse_condition(data: Any) -> FactComparison | Group:
     """A ``when`` as it is written in a file.
 
     Raises:
@@ -154,8 +154,8 @@ def parse_condition(data: Any) -> Comparison | Group:
     return _group(data)
 
 
-def _group(data: Mapping[str, Any]) -> Comparison | Group:
-    parts: list[Comparison | Group] = []
+def _group(data: Mapping[str, Any]) -> FactComparison | Group:
+    parts: list[FactComparison | Group] = []
     for key, value in data.items():
         if key == "not":
             parts.append(Group("not", (_group(value),)))
@@ -163,11 +163,13 @@ def _group(data: Mapping[str, Any]) -> Comparison | Group:
             parts.append(Group(key, tuple(_group(item) for item in value)))
         else:
             for operator, bound in _spelled_out(value).items():
-                parts.append(Comparison(key, operator, tuple(bound) if operator == "in" else bound))
+                parts.append(
+                    FactComparison(key, operator, tuple(bound) if operator == "in" else bound)
+                )
     return parts[0] if len(parts) == 1 else Group("all", tuple(parts))
 
 
 # The type of a field that holds a condition.
 Condition = Annotated[
-    Comparison | Group, PlainValidator(parse_condition, json_schema_input_type=When)
+    FactComparison | Group, PlainValidator(parse_condition, json_schema_input_type=When)
 ]

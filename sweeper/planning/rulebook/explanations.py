@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sweeper.facts.record import Facts
 from sweeper.plan import Plan
 from sweeper.planning.rulebook.apply_rules import written
-from sweeper.planning.rulebook.conditions import Comparison, Condition, Group, comparisons
+from sweeper.planning.rulebook.conditions import Condition, FactComparison, Group, comparisons
 from sweeper.planning.rulebook.effects import Change, Effects, fill
 from sweeper.planning.rulebook.fact_table import FACTS, fact_values
 from sweeper.planning.rulebook.named_facts import Values, show
@@ -108,7 +108,7 @@ def near_misses(spec: Spec, facts: Facts, book: RuleBook | None = None) -> tuple
     return tuple(miss for _, miss in sorted(found, key=lambda pair: pair[0]))
 
 
-def _near_miss(model: str, rule: Rule, test: Comparison, values: Values) -> NearMiss:
+def _near_miss(model: str, rule: Rule, test: FactComparison, values: Values) -> NearMiss:
     return NearMiss(
         rule=rule.id,
         title=rule.title,
@@ -121,7 +121,7 @@ def _near_miss(model: str, rule: Rule, test: Comparison, values: Values) -> Near
     )
 
 
-def _distance(test: Comparison, values: Values) -> float | None:
+def _distance(test: FactComparison, values: Values) -> float | None:
     """Number of doublings between a fact and its bound; None if the fact is not near it."""
     value = values[test.fact]
     far = math.log2(NEAR_FACTOR)
@@ -177,16 +177,16 @@ def _rules(spec: Spec, facts: Facts, book: RuleBook | None) -> Iterator[tuple[st
             yield model.id, values, rule
 
 
-def _with(condition: Condition, flipped: Comparison, values: Values) -> bool | None:
+def _with(condition: Condition, flipped: FactComparison, values: Values) -> bool | None:
     """The condition's value with the result of one comparison reversed."""
-    if isinstance(condition, Comparison):
+    if isinstance(condition, FactComparison):
         result = condition.holds(values)
         return not result if condition is flipped else result
     results = tuple(_with(part, flipped, values) for part in condition.parts)
     return Group(condition.kind, condition.parts).join(results)
 
 
-def _gap(test: Comparison, values: Values) -> str:
+def _gap(test: FactComparison, values: Values) -> str:
     value = values[test.fact]
     if test.operator not in ("min", "max", "above", "below") or value is None:
         return ""

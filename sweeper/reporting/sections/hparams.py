@@ -6,6 +6,7 @@ from sweeper.findings import words
 from sweeper.findings.evidence.parameters import TRIALS_FOR_IMPORTANCE
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import ParameterFinding
+from sweeper.hyperparameters import KEY_PARAMETERS
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table, Text
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.parameters import (
@@ -20,8 +21,7 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
 
-# The parameters that a reader looks for first, and how many of a strategy are drawn.
-_FIRST = ("learning_rate", "r", "num_virtual_tokens", "reduction_factor", "head_learning_rate")
+# How many parameters of a strategy are drawn.
 _PANELS = 3
 
 
@@ -76,7 +76,7 @@ def _figure(report: Report, strategy: str) -> Figure | None:
 
 def _chosen(parameters: tuple[ParameterFinding, ...], strategy: str) -> list[ParameterFinding]:
     own = [p for p in parameters if p.strategy == strategy and p.varied]
-    own.sort(key=lambda p: _FIRST.index(p.parameter) if p.parameter in _FIRST else len(_FIRST))
+    own.sort(key=lambda p: [*KEY_PARAMETERS, p.parameter].index(p.parameter))
     return own[:_PANELS]
 
 

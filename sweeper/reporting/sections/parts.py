@@ -7,18 +7,11 @@ from collections.abc import Mapping
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
+from sweeper.hyperparameters import SHORT_NAMES
 from sweeper.reporting.blocks import Cell, Empty, Panel
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.spec import Scalar
-
-# Parameters that every trial of a study has alike are in sweep.yaml and plan.json.
-_SHORT = {
-    "learning_rate": "lr",
-    "head_learning_rate": "head lr",
-    "per_device_train_batch_size": "batch",
-    "num_train_epochs": "epochs",
-}
 
 
 def strategy_cell(strategy: str) -> Cell:
@@ -26,9 +19,9 @@ def strategy_cell(strategy: str) -> Cell:
     return Cell(words.short(strategy), css=look(strategy).css)
 
 
-def number_cell(value: float | None, pointer: str = "") -> Cell:
+def number_cell(value: float | None) -> Cell:
     """A number in three significant digits."""
-    return Cell(words.minus(units.number(value)), pointer=pointer)
+    return Cell(words.minus(units.number(value)))
 
 
 def interval_text(interval: Interval | None) -> str:
@@ -43,7 +36,7 @@ def interval_text(interval: Interval | None) -> str:
 def parameters_text(parameters: Mapping[str, Scalar], *leave: str) -> str:
     """A configuration in one line, without the parameters in ``leave``."""
     return " · ".join(
-        f"{_SHORT.get(name, name)} {words.value(value)}"
+        f"{SHORT_NAMES.get(name, name)} {words.value(value)}"
         for name, value in parameters.items()
         if name not in leave
     )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from sweeper import units
 from sweeper.findings import words
+from sweeper.hyperparameters import KEY_PARAMETERS
 from sweeper.plan import Budget, Parameter
 from sweeper.reporting.blocks import Block, Bullets, Cell, Code, Column, Row, Table
 from sweeper.reporting.document import PlannedStrategy, Report
 from sweeper.reporting.sections.parts import strategy_cell
 from sweeper.reporting.sections.predicted import PHASES
-
-_KEY = ("learning_rate", "head_learning_rate", "r", "num_virtual_tokens", "reduction_factor")
 
 
 def plan_blocks(report: Report) -> list[Block]:
@@ -76,7 +75,7 @@ def _row(planned: PlannedStrategy, pointer: str) -> Row:
     duration = planned.duration
     spaces = [
         f"{name} {space_of(planned.parameters[name])}"
-        for name in _KEY
+        for name in KEY_PARAMETERS
         if name in planned.parameters
     ]
     return Row(

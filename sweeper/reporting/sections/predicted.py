@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.record import Prediction
+from sweeper.findings.record import PredictedFigure
 from sweeper.reporting.blocks import Cell, Column, Row, Table
 from sweeper.reporting.document import Report
 
@@ -43,7 +43,7 @@ def predicted_table(report: Report) -> Table | None:
     )
 
 
-def _row(prediction: Prediction, device: str, pointer: str) -> Row:
+def _row(prediction: PredictedFigure, device: str, pointer: str) -> Row:
     factor = prediction.factor
     return Row(
         cells=(
@@ -58,7 +58,7 @@ def _row(prediction: Prediction, device: str, pointer: str) -> Row:
     )
 
 
-def _what(prediction: Prediction, device: str) -> str:
+def _what(prediction: PredictedFigure, device: str) -> str:
     if prediction.what in PHASES:
         return PHASES[prediction.what]
     name = words.short(prediction.strategy)
@@ -67,17 +67,17 @@ def _what(prediction: Prediction, device: str) -> str:
     return f"{'peak' if device == 'cuda' else 'growth of the process'}, {name}"
 
 
-def _amount(prediction: Prediction, value: float) -> str:
+def _amount(prediction: PredictedFigure, value: float) -> str:
     return units.duration(value) if prediction.unit == "s" else units.gib(value)
 
 
-def _range(prediction: Prediction) -> str:
+def _range(prediction: PredictedFigure) -> str:
     if prediction.unit == "s":
         return units.span(prediction.low, prediction.high)
     return f"{units.number(prediction.low)} to {units.number(prediction.high)} GiB"
 
 
-def predicted_line(predictions: Sequence[Prediction]) -> str:
+def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
     """The sweep's time, that of its phases beside workers, and the highest peak, each beside its
     estimate; empty before the end."""
     sweep = next((p for p in predictions if p.what == "sweep"), None)
@@ -94,7 +94,7 @@ def predicted_line(predictions: Sequence[Prediction]) -> str:
     return line
 
 
-def _time(prediction: Prediction) -> str:
+def _time(prediction: PredictedFigure) -> str:
     planned = units.duration(prediction.predicted)
     whole = units.span(prediction.low, prediction.high)
     return f"{units.duration(prediction.actual)}, planned {planned} ({whole})"

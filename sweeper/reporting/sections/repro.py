@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.reporting.blocks import Block, Code, Fact, Facts, Section
+from sweeper.reporting.blocks import Block, Code, FactList, NamedFact, Section
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.plan import plan_table
@@ -14,7 +14,7 @@ from sweeper.reporting.sections.plan import plan_table
 def repro_section(report: Report) -> Section:
     """Command, spec, versions, hardware, seeds, data and revisions."""
     found = report.findings.reproduction
-    blocks: list[Block] = [Code("Command", found.command), Facts(_facts(report))]
+    blocks: list[Block] = [Code("Command", found.command), FactList(_facts(report))]
     if found.spec_yaml:
         blocks.append(Code("sweep.yaml", found.spec_yaml, folded=True))
     if report.findings.run.ended:
@@ -22,7 +22,7 @@ def repro_section(report: Report) -> Section:
     return Section("repro", "Reproduce", "How do I repeat it?", tuple(blocks))
 
 
-def _facts(report: Report) -> tuple[Fact, ...]:
+def _facts(report: Report) -> tuple[NamedFact, ...]:
     found, data = report.findings.reproduction, report.plan.data
     models = [
         f"{name}, revision {revision}" if revision else f"{name}, no revision"
@@ -32,18 +32,22 @@ def _facts(report: Report) -> tuple[Fact, ...]:
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
     budget = report.plan.budget
     return (
-        Fact("base model", "; ".join(models)),
-        Fact("data", f"{data.path or 'not given'}, {data.rows:,} rows ({splits or 'no splits'})"),
-        *(Fact("examples", note.text) for note in report.findings.notes),
-        Fact("data SHA-256", found.data_sha256 or words.DASH, "/findings/reproduction/data_sha256"),
-        Fact("hardware", found.hardware, "/findings/reproduction/hardware"),
-        Fact("seeds", ", ".join(str(seed) for seed in found.seeds)),
-        Fact(
+        NamedFact("base model", "; ".join(models)),
+        NamedFact(
+            "data", f"{data.path or 'not given'}, {data.rows:,} rows ({splits or 'no splits'})"
+        ),
+        *(NamedFact("examples", note.text) for note in report.findings.notes),
+        NamedFact(
+            "data SHA-256", found.data_sha256 or words.DASH, "/findings/reproduction/data_sha256"
+        ),
+        NamedFact("hardware", found.hardware, "/findings/reproduction/hardware"),
+        NamedFact("seeds", ", ".join(str(seed) for seed in found.seeds)),
+        NamedFact(
             "budget",
             f"{budget.trials} trials of {words.value(budget.epochs)} epochs "
             f"({units.count(budget.full_tokens)} tokens), {budget.rungs} rungs, pruning from rung "
             f"{budget.first_rung}",
         ),
-        Fact("versions", versions or words.DASH),
-        Fact("sweeper", report.sweeper_version, "/sweeper_version"),
+        NamedFact("versions", versions or words.DASH),
+        NamedFact("sweeper", report.sweeper_version, "/sweeper_version"),
     )

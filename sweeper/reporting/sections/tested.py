@@ -89,7 +89,7 @@ def _costs(report: Report) -> Table:
                     Cell(units.size(row.weights_bytes)),
                     Cell(units.size(row.base_bytes) if row.base_bytes else "none"),
                     Cell(units.count(row.total_parameters) if row.total_parameters else words.DASH),
-                    number_cell(model.seconds_per_thousand, f"{pointer}/seconds_per_thousand"),
+                    number_cell(model.seconds_per_thousand),
                 ),
                 trial=row.number,
             )

@@ -12,7 +12,7 @@ from sweeper.reporting.blocks import (
     Cell,
     Code,
     Column,
-    Fact,
+    NamedFact,
     Row,
     Section,
     Table,
@@ -113,56 +113,66 @@ def _baseline(report: Report) -> BaselineResult | None:
     return next((b for b in report.findings.baselines if b.name == wanted), None)
 
 
-def _figures(report: Report, finalist: Finalist | None, row: TrialRow | None) -> tuple[Fact, ...]:
+def _figures(
+    report: Report, finalist: Finalist | None, row: TrialRow | None
+) -> tuple[NamedFact, ...]:
     baseline = _baseline(report)
     if baseline is not None:
         return _baseline_figures(report, baseline)
     return () if row is None else _trial_figures(report, finalist, row)
 
 
-def _baseline_figures(report: Report, baseline: BaselineResult) -> tuple[Fact, ...]:
+def _baseline_figures(report: Report, baseline: BaselineResult) -> tuple[NamedFact, ...]:
     decided, metric = report.findings.verdict, report.findings.metric
     score = words.score_with_interval(decided.baseline_score, metric)
     items = decided.test_items
     return (
-        Fact(f"test {metric.title}", score, "/findings/verdict/baseline_score/value"),
-        Fact("test items", f"{items:,}" if items else words.DASH),
-        Fact("time", units.duration(baseline.seconds)),
+        NamedFact(f"test {metric.title}", score, "/findings/verdict/baseline_score/value"),
+        NamedFact("test items", f"{items:,}" if items else words.DASH),
+        NamedFact("time", units.duration(baseline.seconds)),
     )
 
 
-def _trial_figures(report: Report, finalist: Finalist | None, row: TrialRow) -> tuple[Fact, ...]:
+def _trial_figures(
+    report: Report, finalist: Finalist | None, row: TrialRow
+) -> tuple[NamedFact, ...]:
     findings = report.findings
-    found: list[Fact] = []
+    found: list[NamedFact] = []
     at = f"/findings/finalists/{findings.finalists.index(finalist)}" if finalist else ""
     if finalist and finalist.test_score:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         title = f"test {findings.metric.title}"
-        found.append(Fact(title, score, f"{at}/test_score/value"))
+        found.append(NamedFact(title, score, f"{at}/test_score/value"))
         items = findings.verdict.test_items
-        found.append(Fact("test items", f"{items:,}" if items else words.DASH))
-        found.append(Fact("seeds", str(len(finalist.seeds))))
+        found.append(NamedFact("test items", f"{items:,}" if items else words.DASH))
+        found.append(NamedFact("seeds", str(len(finalist.seeds))))
     else:
         place = f"/findings/trials/{findings.trials.index(row)}"
         loss = f"{words.loss(row.validation_loss)} {findings.loss_unit}"
-        found.append(Fact("validation loss, lower is better", loss, f"{place}/validation_loss"))
-    found.append(Fact(f"peak {memory_name(report)}", units.gib(row.peak_memory_gib)))
-    found.append(Fact("time a training", units.duration(row.seconds)))
+        found.append(
+            NamedFact("validation loss, lower is better", loss, f"{place}/validation_loss")
+        )
+    found.append(NamedFact(f"peak {memory_name(report)}", units.gib(row.peak_memory_gib)))
+    found.append(NamedFact("time a training", units.duration(row.seconds)))
     if row.weights_bytes is not None:
         found.append(
-            Fact("on disk, with its base", units.size(row.weights_bytes + (row.base_bytes or 0)))
+            NamedFact(
+                "on disk, with its base", units.size(row.weights_bytes + (row.base_bytes or 0))
+            )
         )
     tested = next((one for one in findings.tested if one.trial == row.number), None)
     if tested is not None and tested.seconds_per_thousand is not None:
         what = "answers" if tested.generated is not None else "items"
-        found.append(Fact(f"use, per 1,000 {what}", units.duration(tested.seconds_per_thousand)))
+        found.append(
+            NamedFact(f"use, per 1,000 {what}", units.duration(tested.seconds_per_thousand))
+        )
     return tuple(found)
 
 
-def _configuration(row: TrialRow | None) -> tuple[Fact, ...]:
+def _configuration(row: TrialRow | None) -> tuple[NamedFact, ...]:
     if row is None:
         return ()
-    return tuple(Fact(name, words.value(value)) for name, value in row.parameters.items())
+    return tuple(NamedFact(name, words.value(value)) for name, value in row.parameters.items())
 
 
 def _alternative(report: Report, finalist: Finalist | None, row: TrialRow | None) -> str:

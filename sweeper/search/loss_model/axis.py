@@ -145,7 +145,7 @@ def truncated(normal: tuple[float, float], within: Range, generator: np.random.G
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChoiceAxis:
     """A categorical parameter. Best practice is ``choices``; the default weighs double there."""
 
     name: str
@@ -197,9 +197,9 @@ def drawn(sums: Sequence[float], generator: np.random.Generator) -> int:
     return bisect.bisect_right(sums, generator.random())
 
 
-def axis_of(name: str, parameter: Parameter, known: BaseDistribution) -> Axis | Choice:
+def axis_of(name: str, parameter: Parameter, known: BaseDistribution) -> Axis | ChoiceAxis:
     """The axis of a parameter under its registered distribution."""
     if isinstance(known, CategoricalDistribution):
-        return Choice(name, parameter, tuple(known.choices))  # type: ignore[arg-type]
+        return ChoiceAxis(name, parameter, tuple(known.choices))  # type: ignore[arg-type]
     low, high = float(known.low), float(known.high)  # type: ignore[attr-defined]
     return Axis(name, parameter, low, high)

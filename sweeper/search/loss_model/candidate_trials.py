@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from sweeper.hyperparameters import EPOCHS
-from sweeper.search.loss_model.axis import Axis, Choice, Range
+from sweeper.search.loss_model.axis import Axis, ChoiceAxis, Range
 from sweeper.search.loss_model.gaussian_process import Matrix, Vector, clipped
 from sweeper.search.loss_model.learning_curves import ends
 from sweeper.search.loss_model.model_inputs import Axes, Rows
@@ -235,7 +235,7 @@ def enough(one: Observation, axes: Axes, full: Full) -> dict[str, Scalar]:
 
 def _with_epochs(parameters: Mapping[str, Scalar], axes: Axes) -> list[dict[str, Scalar]]:
     axis = axes.get(EPOCHS)
-    if not isinstance(axis, Choice) or EPOCHS not in parameters:
+    if not isinstance(axis, ChoiceAxis) or EPOCHS not in parameters:
         return []
     return [{**parameters, EPOCHS: choice} for choice in axis.choices]
 

@@ -48,7 +48,7 @@ DOUBT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Known:
+class StudyLosses:
     """What all candidates' trials say together.
 
     Args:
@@ -85,7 +85,7 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class Model:
+class LossModel:
     """Made for one decision.
 
     Args:
@@ -97,7 +97,7 @@ class Model:
 
     own: Trials
     log_priors: Callable[[Sequence[Point]], Vector]
-    known: Known = field(default_factory=Known)
+    known: StudyLosses = field(default_factory=StudyLosses)
     others: Sequence[Trials] = ()
 
     @cached_property

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeper.hyperparameters import EPOCHS
-from sweeper.search.loss_model.axis import Axis, Choice, numbers
+from sweeper.search.loss_model.axis import Axis, ChoiceAxis, numbers
 from sweeper.search.loss_model.gaussian_process import Matrix, Vector
 from sweeper.spec import Scalar
 
-Axes = Mapping[str, Axis | Choice]
+Axes = Mapping[str, Axis | ChoiceAxis]
 Point = dict[str, Scalar]
 # Of one parameter in several configurations; None where its condition does not hold.
 Values = Sequence[Scalar | None]
@@ -73,7 +73,7 @@ class Rows:
     def _encoded(self, values: Mapping[str, Values], count: int, apart: list[float]) -> Matrix:
         columns = [
             _choices(axis, values[name])
-            if isinstance(axis, Choice)
+            if isinstance(axis, ChoiceAxis)
             else _numbers(axis, values[name])
             for name, axis in self.axes.items()
         ]
@@ -85,7 +85,7 @@ class Rows:
             there, default = axes.get(name), axis.parameter.default
             if there is None:
                 moved[name] = [default] * len(points)
-            elif isinstance(axis, Choice):
+            elif isinstance(axis, ChoiceAxis):
                 moved[name] = [point.get(name) for point in points]
             elif isinstance(there, Axis) and there.parameter.log == axis.parameter.log:
                 away = there.from_default(numbers([point.get(name) for point in points]))
@@ -103,13 +103,13 @@ def _numbers(axis: Axis, values: Values) -> Matrix:
     return np.column_stack([units / axis.length, CHOICE_DISTANCE * without])
 
 
-def _choices(axis: Choice, values: Values) -> Matrix:
+def _choices(axis: ChoiceAxis, values: Values) -> Matrix:
     known = {value: _choice_row(axis, value) for value in {*values}}
     width = len(_choice_row(axis, None))
     return np.asarray([known[value] for value in values], dtype=float).reshape(-1, width)
 
 
-def _choice_row(axis: Choice, value: Scalar | None) -> list[float]:
+def _choice_row(axis: ChoiceAxis, value: Scalar | None) -> list[float]:
     if all(isinstance(one, int | float) and one > 0 for one in axis.choices):
         octave = LENGTH_DISTANCE if axis.name == EPOCHS else OCTAVE_DISTANCE
         return [octave * math.log2(float(value or axis.parameter.default))]

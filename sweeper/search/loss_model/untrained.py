@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import optuna
 
 from sweeper.plan import Plan
-from sweeper.search.loss_model.axis import Axis, Choice
+from sweeper.search.loss_model.axis import Axis, ChoiceAxis
 from sweeper.search.loss_model.model_inputs import Axes
 from sweeper.search.loss_model.observations import START, Observation
 from sweeper.search.optuna_space import holds
@@ -77,7 +77,7 @@ class Untrained:
         rate, start = axes.get(RATE), axes.get(START)
         if not isinstance(rate, Axis):
             return None
-        from_probe = isinstance(start, Choice) and PROBE in start.choices
+        from_probe = isinstance(start, ChoiceAxis) and PROBE in start.choices
         if from_probe:
             loss = self.probes.get(candidate.model)
         else:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.tasks.sequences.answer_logits import answer_losses, by_row, logits_at
-from sweeper.tasks.sequences.prefix_cache import Prefix, cache_argument, cache_of, cacheable
+from sweeper.tasks.sequences.prefix_cache import CachedPrefix, cache_argument, cache_of, cacheable
 
 # Positions whose logits are held at once: at 50,000 tokens of vocabulary, 100 MB in float32.
 _POSITIONS = 512
@@ -82,7 +82,7 @@ def _by_length(path: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
 
 
 def log_likelihoods(
-    model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, shown: Prefix | None = None
+    model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, shown: CachedPrefix | None = None
 ) -> Tensor:
     """Log-likelihood of every answer to every prompt.
 
@@ -139,13 +139,13 @@ def _base(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _inputs(ids: Tensor, mask: Tensor, shown: Prefix | None) -> dict[str, Any]:
+def _inputs(ids: Tensor, mask: Tensor, shown: CachedPrefix | None) -> dict[str, Any]:
     batch = {"input_ids": ids, "attention_mask": mask}
     return batch if shown is None else shown.before(batch)
 
 
 def _shared(
-    model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, shown: Prefix | None
+    model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, shown: CachedPrefix | None
 ) -> Tensor:
     last = torch.zeros_like(mask, dtype=torch.bool)
     last[torch.arange(len(mask)), mask.sum(1) - 1] = True
@@ -201,7 +201,7 @@ def _as_taken(base: Any, sees: Tensor) -> Tensor:
 
 
 def _one_by_one(
-    model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, shown: Prefix | None = None
+    model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, shown: CachedPrefix | None = None
 ) -> Tensor:
     """The same by reading prompt and answer together, once for each answer."""
     columns = []

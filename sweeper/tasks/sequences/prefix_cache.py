@@ -27,7 +27,7 @@ def cache_argument(model: nn.Module) -> str:
     return "cache" if "cache" in names else "past_key_values"
 
 
-class Prefix:
+class CachedPrefix:
     """The states of one prefix, ready to be continued by batches of texts.
 
     Args:

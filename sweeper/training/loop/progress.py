@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-class Diverged(Exception):
+class TrainingDiverged(Exception):
     """A loss or a gradient is not a finite number any more; there is nothing left to train."""
 
 
@@ -82,9 +82,11 @@ class TrainingProgress:
                 weights, and with the next batch the loss, not numbers either.
         """
         if self._loss is not None and not bool(torch.isfinite(self._loss)):
-            raise Diverged(f"training loss is not finite at step {self.steps}")
+            raise TrainingDiverged(f"training loss is not finite at step {self.steps}")
         if self._norm is not None and not bool(torch.isfinite(self._norm)):
-            raise Diverged(f"the gradient exploded: its norm is not finite at step {self.steps}")
+            raise TrainingDiverged(
+                f"the gradient exploded: its norm is not finite at step {self.steps}"
+            )
 
     def take_train_loss(self) -> float | None:
         """The mean training loss since it was last taken; None if nothing was trained."""
@@ -107,5 +109,5 @@ def finite(loss: float, what: str) -> float:
         Diverged: It is not a finite number.
     """
     if not math.isfinite(loss):
-        raise Diverged(f"{what} is {loss}")
+        raise TrainingDiverged(f"{what} is {loss}")
     return loss

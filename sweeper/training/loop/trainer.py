@@ -50,6 +50,9 @@ def arguments(
 ) -> TrainingArguments:
     """Trainer arguments that neither log, save, evaluate nor report: callbacks do what is needed.
 
+    Learning rates and weight decay are not set here: the strategy's optimizer groups hold them
+    (``Strategy.parameter_groups``).
+
     Precision is not set here: autocast is entered around the loss, so that the model's own
     ``forward`` is not wrapped and the base can be given back as it was.
 
@@ -70,8 +73,6 @@ def arguments(
         max_steps=steps,
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=accumulation,
-        learning_rate=float(parameters["learning_rate"]),
-        weight_decay=float(parameters.get("weight_decay", 0.0)),
         max_grad_norm=float(parameters.get("max_grad_norm", MAX_GRAD_NORM)),
         lr_scheduler_type=plan.kind,
         lr_scheduler_kwargs=plan.options,

@@ -43,7 +43,6 @@ _PEAK_STEPS = 2
 _TIMED_STEPS = 3
 # From the second micro-batch of a step on, gradients are there: more of them change no peak.
 _PASSES = 2
-_RATE = {"learning_rate": 1e-5}
 
 
 def probe(
@@ -135,8 +134,8 @@ def _optimizer(trained: nn.Module, setup: Setup, device: torch.device) -> torch.
             steps=1,
             micro_batch=setup.micro_batch,
             accumulation=setup.gradient_accumulation_steps,
-            plan=schedule(_RATE, 1),
-            parameters=_RATE,
+            plan=schedule({}, 1),
+            parameters={},
             optimizer=setup.optimizer,
             seed=0,
             device=device,

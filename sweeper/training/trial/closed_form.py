@@ -8,11 +8,11 @@ from sweeper.strategies.base import Strategy
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.trial.assembly import assembled, start_head
-from sweeper.training.trial.job import Final, Job
+from sweeper.training.trial.job import Final, TrialJob
 from sweeper.trials import TrialResult
 
 
-def fit_head(job: Job, strategy: Strategy) -> TrialResult:
+def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
     """Fit the head on frozen features, report the last rung, and keep it as any other trial is.
 
     Features and fit are those of the probe baseline, made once for a worker; the trial's seconds

@@ -27,7 +27,7 @@ from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_h
 from sweeper.training.loop.trainer import Guards, TrialTrainer, arguments
 from sweeper.training.trial.assembly import assembled, head_names
 from sweeper.training.trial.guards import look_at_general, prepared
-from sweeper.training.trial.job import Job
+from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.rungs import RungWatch
 from sweeper.trials import TrialResult
 
@@ -38,7 +38,11 @@ _CUDA_CHECK_EVERY = 10
 
 
 def train_once(
-    job: Job, strategy: Strategy, batching: Batching, phase: TrialPhase, saved: Saved | None = None
+    job: TrialJob,
+    strategy: Strategy,
+    batching: Batching,
+    phase: TrialPhase,
+    saved: Saved | None = None,
 ) -> TrialResult:
     """Train with this batching, from clean weights or from a checkpoint that had it, too.
 
@@ -129,14 +133,14 @@ class _State:
         self.earlier_peak = state["peak_gib"]
 
 
-def _saves(job: Job) -> bool:
+def _saves(job: TrialJob) -> bool:
     """Whether the trial writes checkpoints. Those of a model that FSDP spreads are not tested."""
     if job.config.checkpoints and job.config.sharding == "fsdp":
         log.warning("no checkpoints are written where FSDP spreads the model over GPUs")
     return job.config.checkpoints and job.config.sharding != "fsdp"
 
 
-def read_corpus(job: Job) -> None:
+def read_corpus(job: TrialJob) -> None:
     """Let the base read the corpus first, where the trial says so; once for all such trials."""
     config = job.config
     stage = FirstStage.of(
@@ -153,7 +157,7 @@ def read_corpus(job: Job) -> None:
 
 
 def _trainer(
-    job: Job,
+    job: TrialJob,
     strategy: Strategy,
     model: nn.Module,
     phase: TrialPhase,

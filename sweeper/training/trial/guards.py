@@ -17,11 +17,11 @@ from sweeper.training.loop.out_of_memory import TrialPhase
 from sweeper.training.loop.replay import Replay
 from sweeper.training.loop.sharding import rank_here, ranks_in_all
 from sweeper.training.loop.trainer import Guards
-from sweeper.training.trial.job import Job
+from sweeper.training.trial.job import TrialJob
 
 
 @dataclass(frozen=True)
-class Ready:
+class PreparedGuards:
     """All that can be made before the model is put together.
 
     Args:
@@ -32,7 +32,7 @@ class Ready:
         copied: A frozen copy of the base, where the strategy changes it.
     """
 
-    job: Job
+    job: TrialJob
     strategy: Strategy
     replay: Replay | None
     kl_weight: float
@@ -47,7 +47,7 @@ class Ready:
         return Guards(self.replay, near)
 
 
-def look_at_general(job: Job, strategy: Strategy, phase: TrialPhase) -> None:
+def look_at_general(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> None:
     """Score the untrained base on general text, where this trial watches it.
 
     Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's own
@@ -67,7 +67,7 @@ def look_at_general(job: Job, strategy: Strategy, phase: TrialPhase) -> None:
     phase.evaluating = False
 
 
-def prepared(job: Job, strategy: Strategy, keeper: BaseKeeper) -> Ready:
+def prepared(job: TrialJob, strategy: Strategy, keeper: BaseKeeper) -> PreparedGuards:
     """Tokenise what is replayed and copy the base, as far as is needed.
 
     Args:
@@ -84,17 +84,19 @@ def prepared(job: Job, strategy: Strategy, keeper: BaseKeeper) -> Ready:
     if weight:
         text_task(job.context.task)
         _refuse_shards(job)
-    return Ready(job, strategy, _replay(job, share), weight, _copy(job, strategy, keeper, weight))
+    return PreparedGuards(
+        job, strategy, _replay(job, share), weight, _copy(job, strategy, keeper, weight)
+    )
 
 
-def _replay(job: Job, share: float) -> Replay | None:
+def _replay(job: TrialJob, share: float) -> Replay | None:
     if not share:
         return None
     task, features = job.shared.general.replayed
     return Replay(task, features, share, job.config.seed, rank_here(), ranks_in_all())
 
 
-def _copy(job: Job, strategy: Strategy, keeper: BaseKeeper, weight: float) -> nn.Module | None:
+def _copy(job: TrialJob, strategy: Strategy, keeper: BaseKeeper, weight: float) -> nn.Module | None:
     config = job.config
     if not weight or not strategy.changes_base(config.parameters):
         return None
@@ -102,7 +104,7 @@ def _copy(job: Job, strategy: Strategy, keeper: BaseKeeper, weight: float) -> nn
     return frozen_copy(base, config.precision)
 
 
-def _refuse_shards(job: Job) -> None:
+def _refuse_shards(job: TrialJob) -> None:
     if job.config.sharding == "fsdp":
         raise UsageError(
             "kl_weight does not work where FSDP spreads the model over GPUs",

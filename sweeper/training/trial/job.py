@@ -65,7 +65,7 @@ class Final:
 
 
 @dataclass
-class Job:
+class TrialJob:
     """One trial to train.
 
     Args:

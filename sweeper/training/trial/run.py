@@ -14,17 +14,17 @@ from pathlib import Path
 from sweeper.errors import SweeperError
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TooLarge, TrialPhase
-from sweeper.training.loop.progress import Diverged
+from sweeper.training.loop.progress import TrainingDiverged
 from sweeper.training.trial.closed_form import fit_head
 from sweeper.training.trial.gradient import read_corpus, train_once
-from sweeper.training.trial.job import Job
+from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.ranks import TRAINER_LOG, Ranks, train_in_ranks
 from sweeper.trials import TrialResult
 
 _LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
 
 
-def train_trial(job: Job, guard: MemoryGuard) -> TrialResult:
+def train_trial(job: TrialJob, guard: MemoryGuard) -> TrialResult:
     """Train and score one trial.
 
     Args:
@@ -38,7 +38,7 @@ def train_trial(job: Job, guard: MemoryGuard) -> TrialResult:
         log.info("%s %s", job.config.strategy, job.config.parameters)
         try:
             result = _train(job, guard)
-        except Diverged as error:
+        except TrainingDiverged as error:
             result = job.failed("diverged", str(error))
         except TooLarge as error:
             result = job.failed("out-of-memory", str(error), error.needed_gib, error.had_gib)
@@ -52,7 +52,7 @@ def train_trial(job: Job, guard: MemoryGuard) -> TrialResult:
         return result
 
 
-def _train(job: Job, guard: MemoryGuard) -> TrialResult:
+def _train(job: TrialJob, guard: MemoryGuard) -> TrialResult:
     strategy = strategy_named(job.config.strategy)
     if not strategy.gradient_trained:
         return fit_head(job, strategy)
@@ -68,7 +68,7 @@ def _train(job: Job, guard: MemoryGuard) -> TrialResult:
     return guard.run(job.config.memory_setup(), job.batching, attempt, first)
 
 
-def _together(job: Job, ranks: Ranks, guard: MemoryGuard) -> TrialResult:
+def _together(job: TrialJob, ranks: Ranks, guard: MemoryGuard) -> TrialResult:
     """Several devices train; what they start from is made by this process alone."""
     read_corpus(job)
     job.shared.first_stages.forget()

@@ -19,8 +19,8 @@ from sweeper.training.loop.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.out_of_memory import TrialPhase
 from sweeper.training.loop.progress import finite
 from sweeper.training.loop.sharding import as_first_rank_says
-from sweeper.training.trial.job import Final, Job
-from sweeper.training.trial.stopping import ItemLosses, Look, Rise, Stopping
+from sweeper.training.trial.job import Final, TrialJob
+from sweeper.training.trial.stopping import ItemLosses, Rise, RungLook, Stopping
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class RungWatch(TrainerCallback):
 
     def __init__(
         self,
-        job: Job,
+        job: TrialJob,
         model: nn.Module,
         at: dict[int, list[int]],
         steps_per_epoch: int,
@@ -102,7 +102,7 @@ class RungWatch(TrainerCallback):
         limit = self._stopping.limit
         forgets = limit is not None and lost is not None and lost.mean > limit
         items = self._remember(rungs[-1], evaluation, forgets)
-        why = as_first_rank_says(self._stopping.saw(Look(items, train_loss, epochs, lost)))
+        why = as_first_rank_says(self._stopping.saw(RungLook(items, train_loss, epochs, lost)))
         reports = [
             self._job.rung_report(rung, evaluation, train_loss, epochs, general) for rung in rungs
         ]

@@ -62,7 +62,7 @@ class Rise:
 
 
 @dataclass(frozen=True)
-class Look:
+class RungLook:
     """What a rung showed of a trial.
 
     Args:
@@ -94,7 +94,7 @@ class Stopping:
     patience: int | None = None
     limit: float | None = None
     overfitting: bool = False
-    _best: Look | None = None
+    _best: RungLook | None = None
     _waited: int = field(default=0)
 
     @classmethod
@@ -128,9 +128,9 @@ class Stopping:
         self._waited, best = state["waited"], state["best"]
         if best is not None:
             items = ItemLosses(np.array(best["losses"]), np.array(best["weights"]))
-            self._best = Look(items, best["train_loss"], best["epochs"])
+            self._best = RungLook(items, best["train_loss"], best["epochs"])
 
-    def saw(self, look: Look) -> str:
+    def saw(self, look: RungLook) -> str:
         """Why to stop at this rung, in words; empty to go on."""
         best = self._best
         if best is None or look.items.mean < best.items.mean:
@@ -153,7 +153,7 @@ class Stopping:
             )
         return ""
 
-    def _overfits(self, look: Look, best: Look) -> bool:
+    def _overfits(self, look: RungLook, best: RungLook) -> bool:
         if self._waited < _SINCE_BEST or look.epochs <= 1:
             return False
         if look.train_loss is None or best.train_loss is None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sweeper.cli.commands import run_steps
-from sweeper.execution.coordinator import Outcome
+from sweeper.execution.coordinator import RunOutcome
 from sweeper.facts.gather import gather
 from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
 from sweeper.findings.compute import compute
@@ -56,7 +56,7 @@ def test_the_last_lines_of_a_run_say_what_next(make_run: Any, capsys: Any) -> No
     found, plan = compute(run), Plan.read(run.plan)
     assert found.next_step is not None
     spec = Spec(task="classification", models=(ModelSpec(id="packaged:minilm"),))
-    ended = run_steps.Ended(spec, run, plan, Outcome("complete", status=None), found)
+    ended = run_steps.Ended(spec, run, plan, RunOutcome("complete", status=None), found)
     run_steps.conclude(ended, as_json=False, fail_under=None)
     *_, line, command, report = capsys.readouterr().out.splitlines()
     assert line == next_step_line(found.next_step)

@@ -17,7 +17,7 @@ from curve_backend import make_plan, make_spec
 from sweeper.execution.job import Close, Do, Hello, Job, JobEnded, Message, Ready, Stop
 from sweeper.execution.pools.local_pool import LocalPool, Process, last_lines, log_of
 from sweeper.execution.pools.oom_killer import OomKills
-from sweeper.execution.pools.pool import Gone, Said
+from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.worker.run_check import Briefing, brief
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
@@ -41,9 +41,11 @@ def pool(run: RunFolder) -> Iterator[LocalPool]:
     made.close()
 
 
-def hear(pool: LocalPool, until: Callable[[Said | Gone], bool], seconds: float = 60.0) -> list:
+def hear(
+    pool: LocalPool, until: Callable[[Said | WorkerGone], bool], seconds: float = 60.0
+) -> list:
     """All that happens up to and with that."""
-    heard: list[Said | Gone] = []
+    heard: list[Said | WorkerGone] = []
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         for one in pool.poll(0.1):
@@ -53,12 +55,12 @@ def hear(pool: LocalPool, until: Callable[[Said | Gone], bool], seconds: float =
     raise AssertionError(f"it did not happen; heard {heard}")
 
 
-def is_a(kind: type[Message]) -> Callable[[Said | Gone], bool]:
+def is_a(kind: type[Message]) -> Callable[[Said | WorkerGone], bool]:
     return lambda heard: isinstance(heard, Said) and isinstance(heard.message, kind)
 
 
-def is_gone(heard: Said | Gone) -> bool:
-    return isinstance(heard, Gone)
+def is_gone(heard: Said | WorkerGone) -> bool:
+    return isinstance(heard, WorkerGone)
 
 
 def test_a_worker_says_hello_does_a_job_and_ends_when_it_is_told(
@@ -76,7 +78,7 @@ def test_a_worker_says_hello_does_a_job_and_ends_when_it_is_told(
     assert all(isinstance(one, BaselineResult) for one in said)
     assert [one.name for one in said] == ["majority", "tfidf"]
     pool.send("0", Close())
-    assert hear(pool, is_gone)[-1] == Gone("0", 0)
+    assert hear(pool, is_gone)[-1] == WorkerGone("0", 0)
     assert not pool.workers
     pool.send("0", Stop())  # nobody is there: that is no error
 
@@ -85,22 +87,22 @@ def test_a_killed_worker_is_told_of_after_its_last_message(pool: LocalPool) -> N
     pool.start(1)
     hear(pool, is_a(Ready))
     pool.kill("0")
-    assert hear(pool, is_gone) == [Gone("0", -signal.SIGKILL)]
+    assert hear(pool, is_gone) == [WorkerGone("0", -signal.SIGKILL)]
 
 
 def test_a_backend_that_cannot_load_leaves_its_reason_in_the_log(run: RunFolder) -> None:
     briefing = a_briefing(run).model_copy(update={"backend": "no_such_module:make"})
     pool = LocalPool(run, briefing, [{}], oom_kills=OomKills(None))
     pool.start(1)
-    assert hear(pool, is_gone)[-1] == Gone("0", 1)
+    assert hear(pool, is_gone)[-1] == WorkerGone("0", 1)
     assert "no_such_module" in pool.log("0")
     pool.close()
 
 
 def test_the_log_is_that_of_the_latest_worker_at_its_end(run: RunFolder) -> None:
-    log_of(run, "0").write_text("one\n\ntwo\n  \nthree\n")
-    assert last_lines(log_of(run, "0"), 2) == "two\nthree"
-    assert last_lines(log_of(run, "1"), 2) == ""
+    log_of(run, "0").write_text("1\n2\n\n3\n  \n4\n5\n6\n")
+    assert last_lines(log_of(run, "0")) == "2\n3\n4\n5\n6"
+    assert last_lines(log_of(run, "1")) == ""
 
 
 def launches(monkeypatch: pytest.MonkeyPatch, pool: LocalPool) -> list[str]:
@@ -146,10 +148,10 @@ def test_each_worker_gets_what_it_was_placed_with_but_the_users_threads_stay(
 
 
 def test_an_end_says_how_the_worker_died() -> None:
-    assert str(Gone("0", -9)) == "worker 0 was killed by SIGKILL"
-    assert str(Gone("1", 70)) == "worker 1 ended with status 70"
-    assert str(Gone("1", None, lost=True)) == "the machine of worker 1 is gone"
-    starved = Gone("0", -9, out_of_memory=True)
+    assert str(WorkerGone("0", -9)) == "worker 0 was killed by SIGKILL"
+    assert str(WorkerGone("1", 70)) == "worker 1 ended with status 70"
+    assert str(WorkerGone("1", None, lost=True)) == "the machine of worker 1 is gone"
+    starved = WorkerGone("0", -9, out_of_memory=True)
     assert str(starved) == "the system killed worker 0 because memory ran out"
 
 
@@ -162,7 +164,7 @@ def test_a_kill_that_the_counter_knows_of_is_one_for_memory(run: RunFolder, kill
     pool._add("0", Process(popen))
     counter.write_text(f"oom_kill {kills}\n")
     popen.kill()
-    assert hear(pool, is_gone) == [Gone("0", -9, out_of_memory=kills == 4)]
+    assert hear(pool, is_gone) == [WorkerGone("0", -9, out_of_memory=kills == 4)]
     pool.close()
 
 
@@ -193,7 +195,7 @@ def test_what_a_worker_has_started_ends_with_it(pool: LocalPool, how: str) -> No
     pool._add("0", Process(popen))
     if how == "stays":
         popen.send_signal(signal.SIGKILL)
-    assert hear(pool, is_gone) == [Gone("0", -signal.SIGKILL if how == "stays" else 0)]
+    assert hear(pool, is_gone) == [WorkerGone("0", -signal.SIGKILL if how == "stays" else 0)]
     child.wait(10)
 
 
@@ -216,7 +218,7 @@ def test_half_a_line_and_noise_of_a_killed_worker_say_nothing(pool: LocalPool) -
     )
     pool._add("0", Process(popen))
     heard = hear(pool, is_gone)
-    assert heard == [Said("0", Ready()), Gone("0", 0)]
+    assert heard == [Said("0", Ready()), WorkerGone("0", 0)]
 
 
 def test_the_parents_signals_are_not_the_workers(pool: LocalPool) -> None:

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from sweeper.cli.main import app
 from sweeper.errors import RunError
 from sweeper.execution.job import Close, Hello, Ready, line_of
-from sweeper.execution.pools.pool import Gone, Said
+from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.pools.ray_request import Request
 from sweeper.execution.state.attempts import attempt_folder, attempts_of, read_end
 from sweeper.execution.state.repair import write_twice
@@ -104,9 +104,11 @@ def asked(tmp_path: Path, nodes: TwoNodes) -> Iterator[Callable[..., RayPool]]:
         pool.close()
 
 
-def heard(pool: RayPool, until: Callable[[list[Said | Gone]], bool]) -> list[Said | Gone]:
+def heard(
+    pool: RayPool, until: Callable[[list[Said | WorkerGone]], bool]
+) -> list[Said | WorkerGone]:
     """All that a pool says until it has said enough."""
-    said: list[Said | Gone] = []
+    said: list[Said | WorkerGone] = []
     limit = time.monotonic() + 60
     while not until(said):
         assert time.monotonic() < limit, said
@@ -114,7 +116,7 @@ def heard(pool: RayPool, until: Callable[[list[Said | Gone]], bool]) -> list[Sai
     return said
 
 
-def ready(said: list[Said | Gone]) -> list[str]:
+def ready(said: list[Said | WorkerGone]) -> list[str]:
     return [each.worker for each in said if isinstance(getattr(each, "message", None), Ready)]
 
 
@@ -296,12 +298,12 @@ def test_a_node_that_does_not_see_the_run_gets_no_work(
         pool.start(3)
         notices: list[str] = []
 
-        def enough(said: list[Said | Gone]) -> bool:
+        def enough(said: list[Said | WorkerGone]) -> bool:
             notices.extend(pool.notices())
             return bool(notices) and len(ready(said)) == 2
 
         said = heard(pool, enough)
-        assert not [each for each in said if isinstance(each, Gone)]
+        assert not [each for each in said if isinstance(each, WorkerGone)]
         host = socket.gethostname()
         assert notices == [f"{host} gets no work: {host} has sweeper 0.0.1"]
         pool.start(3)  # the third waits for another node
@@ -310,7 +312,7 @@ def test_a_node_that_does_not_see_the_run_gets_no_work(
         assert len(pool.workers) == 2
         (waiting,) = (actor for actor in pool._actors.values() if not actor.node)
         pool.send(next(iter(pool.workers)), Close())
-        gone = heard(pool, lambda said: any(isinstance(each, Gone) for each in said))
+        gone = heard(pool, lambda said: any(isinstance(each, WorkerGone) for each in said))
         assert gone[-1].status == 0
         heard(pool, lambda _said: waiting.name in pool.workers)  # its place is free again
     finally:
@@ -387,7 +389,7 @@ def test_why_a_worker_is_gone_is_told_apart(
     if killed:
         pool.kill("0")
     (end,) = pool._answered(pool._actors["0"])
-    assert isinstance(end, Gone)
+    assert isinstance(end, WorkerGone)
     assert (end.status, end.out_of_memory, end.lost) == gone
     assert list(pool.workers) == []
 
@@ -440,7 +442,7 @@ def test_an_actor_that_does_not_answer_a_kill_is_given_up(
     monkeypatch.setattr(ray_pool, "_KILL_SECONDS", 0.0)
     pool = alone("silence")
     pool.kill()
-    assert list(pool.poll(0)) == [Gone("0", -9)]
+    assert list(pool.poll(0)) == [WorkerGone("0", -9)]
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def test_what_all_results_come_to_is_counted(state: RunState) -> None:
 
 
 def test_the_best_keeps_to_the_limit_where_any_does(state: RunState) -> None:
-    state.limit_points = 10.0
+    state.max_forgetting_points = 10.0
     state.end(0, result(0, 0.3, general_loss=2.5, general_loss_base=2.0))
     best = state.best()
     assert best is not None

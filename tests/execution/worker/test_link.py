@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from sweeper.backend import Decision
-from sweeper.execution.job import Close, Do, Job, Message, Order, Ready, Stop, Verdict, line_of
+from sweeper.execution.job import Close, Do, Job, Message, Order, Ready, RungVerdict, Stop, line_of
 from sweeper.execution.worker import link as link_module
 from sweeper.execution.worker.link import Link
 
@@ -72,7 +72,7 @@ def command() -> Iterator[Command]:
 def test_orders_arrive_whole_however_they_are_cut(command: Command) -> None:
     command.send(Do(job=JOB), pieces=7)
     assert command.link.job() == JOB
-    command.send(Verdict(decision=Decision.PRUNE, because="worse"), pieces=3)
+    command.send(RungVerdict(decision=Decision.PRUNE, because="worse"), pieces=3)
     verdict = command.link.verdict(lambda: None)
     assert verdict is not None
     assert (verdict.decision, verdict.because) == (Decision.PRUNE, "worse")
@@ -120,7 +120,7 @@ def test_who_waits_for_a_verdict_shows_that_it_does(
     monkeypatch.setattr(link_module, "_WAIT_SECONDS", 0.01)
     waited = threading.Event()
     answer = threading.Timer(
-        0.0, lambda: waited.wait(20) and command.send(Verdict(decision="continue"))
+        0.0, lambda: waited.wait(20) and command.send(RungVerdict(decision="continue"))
     )
     answer.start()
     assert command.link.verdict(waited.set) is not None

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.findings.record import Prediction
+from sweeper.findings.record import PredictedFigure
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
 
@@ -32,10 +32,10 @@ def test_trials_and_peaks_stand_beside_the_plans_figures(make):
 
 
 def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
-    sweep = Prediction(
+    sweep = PredictedFigure(
         what="sweep", unit="s", predicted=300, low=150, high=600, actual=360, trials=20
     )
-    peak = Prediction(
+    peak = PredictedFigure(
         what="memory", strategy="full", unit="GiB", predicted=0.5, low=0.4, high=0.7,
         actual=0.6, trials=8,
     )  # fmt: skip

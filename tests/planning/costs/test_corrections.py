@@ -195,8 +195,3 @@ def test_a_peak_beside_the_base_raises_that_of_such_trials_alone() -> None:
     near = replace(SETUP, near_base=True)
     formula = estimate(MINILM, near, 16.0)
     assert with_measured_peak(formula, MINILM, near, hardware).peak_gib > formula.peak_gib
-
-
-def test_a_head_of_classes_learns_nothing_from_a_vocabulary() -> None:
-    assert learned(timed(3.0, classes=0)).training == 1.0
-    assert learned(timed(3.0, classes=2)).training == pytest.approx(3.0)

@@ -8,9 +8,14 @@ import pytest
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup
-from sweeper.planning.costs.device_speed import seconds_per_step, speed_of, trial_duration
+from sweeper.planning.costs.device_speed import speed_of, step_seconds, trial_duration
 from sweeper.planning.costs.step_work import evaluation, forward_flops, training_step
 from sweeper.spec import ModelSpec
+
+
+def seconds_per_step(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> float:
+    return step_seconds(model, setup, speed_of(hardware, setup))
+
 
 MISTRAL = model_facts(ModelSpec(id="mistralai/Mistral-7B-v0.1"))
 LLAMA3 = model_facts(ModelSpec(id="meta-llama/Meta-Llama-3-8B"))

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from sweeper.errors import Problem
 from sweeper.planning.rulebook.conditions import (
     ALWAYS,
-    Comparison,
     Condition,
+    FactComparison,
     Group,
     comparisons,
 )
@@ -27,10 +27,10 @@ KNOWN: dict[str, Any] = dict.fromkeys(FACTS) | {
 }
 
 
-CONDITION: TypeAdapter[Comparison | Group] = TypeAdapter(Condition)
+CONDITION: TypeAdapter[FactComparison | Group] = TypeAdapter(Condition)
 
 
-def condition(text: str) -> tuple[Comparison | Group, list[Problem]]:
+def condition(text: str) -> tuple[FactComparison | Group, list[Problem]]:
     document = parse(text, "rules.yaml")
     problems: list[Problem] = list(document.problems)
     return checked(CONDITION, document, (), problems) or ALWAYS, problems

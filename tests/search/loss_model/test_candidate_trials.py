@@ -7,7 +7,7 @@ from curve_backend import LORA
 
 from sweeper.plan import Parameter
 from sweeper.search.engine import RungCount
-from sweeper.search.loss_model.axis import Axis, Choice, axis_of
+from sweeper.search.loss_model.axis import Axis, ChoiceAxis, axis_of
 from sweeper.search.loss_model.candidate_trials import enough, searched_range, shorter
 from sweeper.search.loss_model.observations import Observation, best_so_far
 from sweeper.search.optuna_space import distribution
@@ -67,7 +67,7 @@ EPOCHS = Parameter(
     kind="categorical", choices=(1.0, 2.0, 4.0), allowed_choices=(1.0, 2.0, 4.0), default=4.0,
     source="test",
 )  # fmt: skip
-AXES = {"num_train_epochs": Choice("num_train_epochs", EPOCHS, (1.0, 2.0, 4.0))}
+AXES = {"num_train_epochs": ChoiceAxis("num_train_epochs", EPOCHS, (1.0, 2.0, 4.0))}
 OVERFITS = {1: 0.7, 2: 0.5, 3: 0.6, 4: 0.55, 5: 0.8, 6: 0.9, 7: 1.1, 8: 1.0}
 
 

@@ -21,7 +21,7 @@ from sweeper.search.engine import (
 from sweeper.search.expected_gain import expected_gain
 from sweeper.search.loss_model.axis import axis_of
 from sweeper.search.loss_model.candidate_trials import MOST_TOLD, Trials, thinned
-from sweeper.search.loss_model.loss_model import LEAST_TOLD, Known, Model, log_chance
+from sweeper.search.loss_model.loss_model import LEAST_TOLD, LossModel, StudyLosses, log_chance
 from sweeper.search.loss_model.observations import CONSTRAINT, Observation, observation
 from sweeper.search.pruner import View
 from sweeper.search.sampler import SweeperSampler, known_of
@@ -44,11 +44,11 @@ def trials(count: int, key: str = "lora") -> list[Observation]:
     ]  # fmt: skip
 
 
-def model(own: int, *others: int) -> Model:
-    return Model(
+def model(own: int, *others: int) -> LossModel:
+    return LossModel(
         Trials(RATE_AXES, trials(own), SPACE.budget),
         lambda points: np.zeros(len(points)),
-        Known(noise=0.01),
+        StudyLosses(noise=0.01),
         [Trials(RATE_AXES, trials(count, "full"), SPACE.budget) for count in others],
     )
 
@@ -65,7 +65,7 @@ def test_few_trials_are_all_told_and_of_many_the_best_the_last_and_an_even_rest(
 
 
 def test_what_a_model_is_told_is_bounded_and_at_least_half_its_own() -> None:
-    def told(made: Model) -> list[int]:
+    def told(made: LossModel) -> list[int]:
         own, others = made._told
         return [len(own.trials), *(len(one.trials) for one in others)]
 
@@ -192,7 +192,7 @@ def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
 
 def test_without_a_limit_nothing_is_weighed() -> None:
     seen = [observed(1, 0.3, None), observed(2, 0.5, -0.1)]
-    model = Model(Trials({}, seen, RungCount()), lambda points: np.zeros(len(points)))
+    model = LossModel(Trials({}, seen, RungCount()), lambda points: np.zeros(len(points)))
     rows = np.zeros((3, 0))
     assert (model._log_chances([observed(2, 0.5, -0.1)], rows) == 0.0).all()
     assert (model._log_chances([], rows) == 0.0).all()

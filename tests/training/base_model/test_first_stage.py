@@ -23,7 +23,7 @@ from sweeper.training.base_model.first_stage import FirstStage, FirstStages
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.assembly import trained
-from sweeper.training.trial.job import Job
+from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.run import train_trial
 from sweeper.trials import TrialConfig, TrialResult
 
@@ -217,22 +217,22 @@ def two_stages(
     make_config: Callable[..., TrialConfig],
     answering: type[Any],
     tmp_path: Path,
-) -> Callable[..., tuple[Job, TrialResult]]:
+) -> Callable[..., tuple[TrialJob, TrialResult]]:
     """Runs one trial in a run folder; all trials share one model."""
     shared = SharedModel(stages()._context)
 
-    def run(number: int, strategy: str, parameters: dict[str, Any]) -> tuple[Job, TrialResult]:
+    def run(number: int, strategy: str, parameters: dict[str, Any]) -> tuple[TrialJob, TrialResult]:
         folder = tmp_path / "run" / "trials" / str(number)
         folder.mkdir(parents=True)
         config = make_config(number=number, strategy=strategy, parameters=parameters, **TASK)
-        job = Job(shared, config, folder, answering(), never, tmp_path / "run")
+        job = TrialJob(shared, config, folder, answering(), never, tmp_path / "run")
         return job, train_trial(job, MemoryGuard())
 
     return run
 
 
 def test_a_trial_trains_on_the_base_that_has_read_and_says_what_that_cost(
-    two_stages: Callable[..., tuple[Job, TrialResult]], tmp_path: Path
+    two_stages: Callable[..., tuple[TrialJob, TrialResult]], tmp_path: Path
 ) -> None:
     job, first = two_stages(0, "lora", {**READING, **LORA})
     _, second = two_stages(1, "lora", {**READING, **LORA})
@@ -256,7 +256,7 @@ def test_a_trial_trains_on_the_base_that_has_read_and_says_what_that_cost(
 
 
 def test_an_adapter_finds_the_base_it_belongs_to_in_the_run_alone(
-    two_stages: Callable[..., tuple[Job, TrialResult]], tmp_path: Path
+    two_stages: Callable[..., tuple[TrialJob, TrialResult]], tmp_path: Path
 ) -> None:
     job, result = two_stages(0, "lora", {**READING, **LORA})
     weights = job.folder / "weights"
@@ -284,7 +284,7 @@ def test_an_adapter_finds_the_base_it_belongs_to_in_the_run_alone(
     ],
 )
 def test_every_way_to_train_can_follow_a_first_stage(
-    strategy: str, own: dict[str, Any], two_stages: Callable[..., tuple[Job, TrialResult]]
+    strategy: str, own: dict[str, Any], two_stages: Callable[..., tuple[TrialJob, TrialResult]]
 ) -> None:
     job, result = two_stages(0, strategy, {**READING, **own})
 

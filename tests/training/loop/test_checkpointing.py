@@ -24,7 +24,7 @@ from sweeper.training.loop.checkpointing import BEST, set_weights
 from sweeper.training.loop.out_of_memory import Batching, MemoryGuard
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.trial import rungs
-from sweeper.training.trial.job import Job
+from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.run import train_trial
 from sweeper.training.trial.rungs import RungWatch
 from sweeper.trials import RungReport, TrialResult
@@ -76,7 +76,7 @@ class Attempts:
         place = self.folder / f"attempt-{len(list(self.folder.iterdir()))}"
         place.mkdir()
         reports = self.answering(**answers)
-        job = Job(self.shared, self.config, place, reports, stop, checkpoint=checkpoint)
+        job = TrialJob(self.shared, self.config, place, reports, stop, checkpoint=checkpoint)
         try:
             return train_trial(job, self.guard), list(reports), place
         except Interrupted:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sweeper.training.loop.progress import Diverged, TrainingProgress
+from sweeper.training.loop.progress import TrainingDiverged, TrainingProgress
 
 
 def test_finite_losses_and_gradients_go_on():
@@ -30,7 +30,7 @@ def test_the_first_number_that_is_none_ends_it(loss, norm, reason):
     progress = TrainingProgress()
     progress.add(torch.tensor(loss), 1, 10)
     progress.saw_gradient(norm)
-    with pytest.raises(Diverged, match=reason):
+    with pytest.raises(TrainingDiverged, match=reason):
         progress.step()
 
 
@@ -39,5 +39,5 @@ def test_on_a_gpu_it_looks_every_few_steps_and_misses_nothing_that_stays():
     progress.add(torch.tensor(math.nan), 1, 10)
     progress.step()
     progress.step()
-    with pytest.raises(Diverged, match="at step 3"):
+    with pytest.raises(TrainingDiverged, match="at step 3"):
         progress.step()

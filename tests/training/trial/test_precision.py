@@ -11,7 +11,7 @@ from torch import nn
 
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, TrialTrainer
-from sweeper.training.trial.job import Job
+from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.run import train_trial
 
 SHORT: dict[str, Any] = {"budget": {"epochs": 0.2, "rungs": 1}}
@@ -63,7 +63,7 @@ FULL: dict[str, Any] = {"learning_rate": 1e-4}
     ],
 )
 def test_weights_products_and_states_have_the_dtypes_of_the_precision(
-    make_job: Callable[..., Job],
+    make_job: Callable[..., TrialJob],
     make_shared: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     strategy: str,
@@ -86,7 +86,7 @@ def test_weights_products_and_states_have_the_dtypes_of_the_precision(
 
 
 def test_gradients_are_clipped_at_the_norm_that_a_trial_says(
-    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    make_job: Callable[..., TrialJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits: list[float] = []
     clip = TrialTrainer._clip_grad_norm

@@ -19,7 +19,7 @@ from sweeper.strategies.discovery import strategies
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.artifacts import save_trained
-from sweeper.training.trial.job import Job
+from sweeper.training.trial.job import TrialJob
 from sweeper.use.__main__ import answer
 from sweeper.use.request import PredictionRequest
 
@@ -112,7 +112,7 @@ def saved(byte_llama, topics, turns, make_config, tmp_path):
         kind = context.spec.task
         config = make_config(task=kind, strategy=name, parameters=own, sequence_length=256)
         folder = tmp_path / "run" / f"{task}-{name}".replace(" ", "-")
-        job = Job(shared(task), config, folder, lambda _: None, lambda: False)
+        job = TrialJob(shared(task), config, folder, lambda _: None, lambda: False)
         quantized = strategy.quantization_config(own)
         base = context.keeper.lend(
             strategy.base_dtype("fp32"), quantized, will_change=strategy.changes_base(own)

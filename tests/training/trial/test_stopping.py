@@ -8,30 +8,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeper.training.trial.stopping import ItemLosses, Look, Rise, Stopping
+from sweeper.training.trial.stopping import ItemLosses, Rise, RungLook, Stopping
 
 
 def items(losses: list[float], weights: list[float] | None = None) -> ItemLosses:
     return ItemLosses(np.array(losses), np.array(weights or [1.0] * len(losses)))
 
 
-def look(loss: float, lost: Rise | None = None) -> Look:
-    return Look(items([loss]), lost=lost)
+def look(loss: float, lost: Rise | None = None) -> RungLook:
+    return RungLook(items([loss]), lost=lost)
 
 
 # Twenty items, of which each look moves all by the same and some by chance.
 CHANCE = np.linspace(-0.3, 0.3, 20)
 
 
-def seen(level: float, train_loss: float | None, epochs: float, scatter: float = 0.1) -> Look:
+def seen(level: float, train_loss: float | None, epochs: float, scatter: float = 0.1) -> RungLook:
     drawn = np.random.default_rng(round(level * 1000)).normal(0, scatter, 20)
-    return Look(items(list(level + CHANCE + drawn - drawn.mean())), train_loss, epochs)
+    return RungLook(items(list(level + CHANCE + drawn - drawn.mean())), train_loss, epochs)
 
 
 OVERFITS = [seen(0.7, 0.7, 0.5), seen(0.5, 0.6, 1.0), seen(0.6, 0.4, 1.5), seen(0.8, 0.3, 2.0)]
 
 
-def stops_at(looks: list[Look], stopping: Stopping) -> int | None:
+def stops_at(looks: list[RungLook], stopping: Stopping) -> int | None:
     said = [bool(stopping.saw(one)) for one in looks]
     return said.index(True) if True in said else None
 
