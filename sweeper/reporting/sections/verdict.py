@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
@@ -44,8 +46,9 @@ def verdict_section(report: Report) -> Section:
     blocks += tested_blocks(report)
     row = _shown_trial(report)
     if row is not None and row.weights:
-        title = "Use this model, from the run's folder (docs/use-the-winner.md)"
-        code = f'import sweeper\n\nmodel = sweeper.load("{row.weights}")\n'
+        title = "Use this model, where the run was started (docs/use-the-winner.md)"
+        weights = json.dumps(f"runs/{report.findings.run.name}/{row.weights}")
+        code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
         blocks.append(Code(title, f'{code}print(model.predict(["a text"])[0])'))
     if report.findings.reproduction.train_command:
         title = "This configuration for sweep.yaml, to be trained among the first"
