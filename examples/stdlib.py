@@ -1,11 +1,11 @@
-"""Data sets made at run time from the Python standard library on this machine: real text, offline.
+"""Data sets from the Python standard library of this machine: real text, made offline.
 
-    python examples/stdlib.py order -o order/               text + label: did two words change places?
+    python examples/stdlib.py order -o order/               text + label: were two words exchanged?
     python examples/stdlib.py modules -o modules.jsonl      text + label: which module is this from?
     python examples/stdlib.py functions -o functions.jsonl  instruction + output: docstring to code
 
-The form of a text decides in ``order``, its topic in ``modules``. Sources are parsed, never imported.
-The rows depend on the Python version, not on chance: most of them are the same in all versions.
+The form of a text decides in ``order``, its topic in ``modules``. Sources are parsed, never
+imported. The rows depend on the Python version, not on chance; most are the same in all versions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MODULES = (
 )  # fmt: skip
 ROWS, ROWS_A_MODULE, FEWEST_A_MODULE = 600, 30, 24
 LONGEST = 80  # characters
-# Many rows to test on, since a difference of a few points needs hundreds of them to be told from noise.
+# To tell a difference of a few points from noise takes hundreds of rows to test on.
 ORDER_ROWS = {"test": 500, "validation": 300, "train": 800}
 SENTENCE = re.compile(r"[A-Z][a-z'-]*(,? [A-Za-z'-]+){5,10}\.")
 
@@ -123,7 +123,8 @@ def exchanged(sentence: str) -> str:
     ]
     first, second = pairs[int(by_hash(f"exchange in {sentence}"), 16) % len(pairs)]
     words[first], words[second] = words[second], words[first]
-    return re.sub(r"[a-z'-]+", lambda _, rest=iter(words): next(rest), sentence)
+    in_turn = iter(words)
+    return re.sub(r"[a-z'-]+", lambda _: next(in_turn), sentence)
 
 
 def functions(rows: int) -> Iterator[dict[str, str]]:

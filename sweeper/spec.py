@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from sweeper.artifact import Artifact, Record
 
@@ -57,6 +57,8 @@ class DataSpec(Record):
 
 class HardwareSpec(Record):
     """The machine, where it is stated and not detected. Memory is per GPU."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     gpu: str | None = None
     gpu_memory_gib: float | None = Field(None, gt=0)

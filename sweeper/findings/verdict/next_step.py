@@ -80,8 +80,8 @@ def _in_doubt(findings: Findings) -> NextStep | None:
     items = findings.verdict.test_items
     had = f" on {words.plural(items, 'test item')}" if items else ""
     because = (
-        f"{_gap(findings, against)}{had}; about {words.about(against.more_items)} more would "
-        "settle it. Give a larger test split with --test, and --new, which sets this run aside."
+        f"{_gap(findings, against)}{had}; {words.more(against.more_items)} would settle "
+        "it. Give a larger test split with --test, and --new, which sets this run aside."
     )
     return NextStep(kind="more-test-rows", because=because)
 

@@ -188,7 +188,7 @@ def _comparisons(report: Report) -> Table:
             Column("95% CI", unit=unit, number=True),
             Column("A against B", pointer="/outcome"),
             Column("p, Holm", number=True, pointer="/adjusted_p"),
-            Column("more test items to settle it", number=True, pointer="/more_items"),
+            Column("to settle it", number=True, pointer="/more_items"),
         ),
         rows=tuple(
             _comparison(report, comparison, f"/findings/verdict/comparisons/{i}")
@@ -203,7 +203,7 @@ def _comparisons(report: Report) -> Table:
 def _comparison(report: Report, comparison: Comparison, pointer: str) -> Row:
     metric, interval = report.findings.metric, comparison.difference
     value, _, ends = words.difference(interval, metric).partition(" (CI ")
-    more = f"about {words.about(comparison.more_items)}" if comparison.more_items else words.DASH
+    more = words.more(comparison.more_items) if comparison.more_items else words.DASH
     p = comparison.adjusted_p
     smallest = report.findings.margin_points / 100
     told = words.outcome(comparison.outcome, interval, comparison.comparisons, smallest)
