@@ -1,9 +1,11 @@
-"""Data sets made at run time from the Python standard library on this machine: real text, offline.
+"""Data sets from the Python standard library of this machine: real text, made offline.
 
-    python examples/stdlib.py modules -o modules.jsonl     text + label: which module is this from?
-    python examples/stdlib.py functions -o functions.jsonl instruction + output: docstring to code
+    python examples/stdlib.py order -o order/               text + label: were two words exchanged?
+    python examples/stdlib.py modules -o modules.jsonl      text + label: which module is this from?
+    python examples/stdlib.py functions -o functions.jsonl  instruction + output: docstring to code
 
-Sources are parsed, never imported. The rows depend on the Python version, not on chance.
+The form of a text decides in ``order``, its topic in ``modules``. Sources are parsed, never
+imported. The rows depend on the Python version, not on chance; most are the same in all versions.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 # Packages and modules with enough documented definitions for a class of their own.
@@ -28,6 +31,9 @@ MODULES = (
 )  # fmt: skip
 ROWS, ROWS_A_MODULE, FEWEST_A_MODULE = 600, 30, 24
 LONGEST = 80  # characters
+# To tell a difference of a few points from noise takes hundreds of rows to test on.
+ORDER_ROWS = {"test": 500, "validation": 300, "train": 800}
+SENTENCE = re.compile(r"[A-Z][a-z'-]*(,? [A-Za-z'-]+){5,10}\.")
 
 
 def definitions(module: str) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -77,6 +83,50 @@ def modules() -> Iterator[dict[str, str]]:
     yield from (row for row in rows if counts[row["label"]] >= FEWEST_A_MODULE)
 
 
+def order() -> dict[str, list[dict[str, str]]]:
+    """Sentences of docstrings by split, half of them with two words exchanged, labelled with that.
+
+    A sentence is one row only, as it stands or exchanged, so that no split shows another's answer.
+    """
+    sentences = {
+        sentence
+        for module in MODULES
+        for node in definitions(module)
+        for paragraph in re.split(r"\n\s*\n", ast.get_docstring(node) or "")
+        for sentence in re.split(r"(?<=[.!?]) ", " ".join(paragraph.split()))
+        if SENTENCE.fullmatch(sentence)
+    }
+    # In lower case, or a capital inside the sentence would give the exchange away.
+    ordered = iter(sorted({one.lower() for one in sentences}, key=by_hash))
+    return {
+        split: [
+            {"text": exchanged(text), "label": "exchanged"}
+            if int(by_hash(f"label of {text}"), 16) % 2
+            else {"text": text, "label": "intact"}
+            for _, text in zip(range(rows), ordered, strict=False)
+        ]
+        for split, rows in ORDER_ROWS.items()
+    }
+
+
+def exchanged(sentence: str) -> str:
+    """The sentence with two different words in each other's place that are not neighbours.
+
+    >>> exchanged("the first word opens a sentence.")
+    'sentence first word opens a the.'
+    """
+    words = re.findall(r"[a-z'-]+", sentence)
+    pairs = [
+        (first, second)
+        for first, second in combinations(range(len(words)), 2)
+        if second - first > 1 and words[first] != words[second]
+    ]
+    first, second = pairs[int(by_hash(f"exchange in {sentence}"), 16) % len(pairs)]
+    words[first], words[second] = words[second], words[first]
+    in_turn = iter(words)
+    return re.sub(r"[a-z'-]+", lambda _: next(in_turn), sentence)
+
+
 def functions(rows: int) -> Iterator[dict[str, str]]:
     """Short documented functions: signature and docstring as instruction, the body as output."""
     found = {}
@@ -98,17 +148,22 @@ def functions(rows: int) -> Iterator[dict[str, str]]:
 def main() -> None:
     """Write one of the data sets and say what is in it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kind", choices=["modules", "functions"])
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("kind", choices=["order", "modules", "functions"])
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a folder for order")
     parser.add_argument("--rows", type=int, default=80, help="functions only")
     arguments = parser.parse_args()
-    rows = list(modules() if arguments.kind == "modules" else functions(arguments.rows))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.output.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    labels = {row["label"] for row in rows if "label" in row}
-    classes = f", {len(labels)} modules" if labels else ""
-    print(f"{arguments.output}: {len(rows)} rows{classes}, from Python {sys.version.split()[0]}")
+    if arguments.kind == "order":
+        files = {arguments.output / f"{split}.jsonl": rows for split, rows in order().items()}
+    else:
+        made = modules() if arguments.kind == "modules" else functions(arguments.rows)
+        files = {arguments.output: list(made)}
+    for path, rows in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        labels = {row["label"] for row in rows if "label" in row}
+        classes = f", {len(labels)} classes" if labels else ""
+        print(f"{path}: {len(rows)} rows{classes}, from Python {sys.version.split()[0]}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from sweeper.artifact import Artifact, Record
 
@@ -73,6 +73,8 @@ class DataSpec(Record):
 
 class HardwareSpec(Record):
     """The machine, where it is stated and not detected."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     gpu: str | None = Field(None, description="plan for this GPU, such as RTX 4090")
     gpu_memory_gib: float | None = Field(None, gt=0, description="memory of one GPU")

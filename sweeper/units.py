@@ -78,12 +78,12 @@ def span(low: float, high: float) -> str:
 def count(value: int) -> str:
     """A large count as K, M or B.
 
-    >>> count(2000), count(134_515_008), count(7_240_000_000), count(384)
-    ('2,000', '135M', '7.24B', '384')
+    >>> count(2000), count(134_515_008), count(7_240_000_000), count(384), count(1_040_000_000_000)
+    ('2,000', '135M', '7.24B', '384', '1,040B')
     """
     for limit, suffix in ((1e9, "B"), (1e6, "M")):
         if value >= limit:
-            return f"{value / limit:.3g}{suffix}"
+            return f"{value / limit:{'.3g' if value < 100 * limit else ',.0f'}}{suffix}"
     return f"{value:,}"
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sweeper import __version__
 from sweeper.errors import SweeperError
@@ -22,8 +23,25 @@ _NO_MEMORY = (
 )
 _TOO_DEEP = "a file is nested too deeply\n  Check the files that the command names or writes."
 
+
+class _Commands(TyperGroup):
+    """The commands; a value that an option refuses is named in the error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            from pydantic import ValidationError  # plain commands start without it
+
+            if isinstance(error.__cause__, ValidationError):
+                given = error.__cause__.errors()[0]["input"]
+                error.message = f"{given!r} was given. {error.message}"
+            raise
+
+
 app = typer.Typer(
     name="sweeper",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

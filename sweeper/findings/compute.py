@@ -89,7 +89,9 @@ def findings_of(run: RunFiles) -> Findings:
         samples=_samples(),
         forgetting=forgotten,
         data_size=_data_size(),
-        reproduction=reproduction(run, decided.recommended_trial),
+        reproduction=reproduction(
+            run, decided.recommended_trial, complete=summary.status == "complete"
+        ),
         last_useful_trial=last_useful_trial(run),
     )
     return found.model_copy(update={"next_step": next_step(found)})

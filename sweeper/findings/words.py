@@ -186,16 +186,14 @@ def points(count: float) -> str:
 plural = units.plural
 
 
-def about(count: int) -> str:
-    """A rough count in two significant digits, rather too many than too few.
+def more(count: int, noun: str = "item") -> str:
+    """How many more are needed, in two significant digits, rather too many than too few.
 
-    >>> about(1234), about(87)
-    ('1,300', '87')
+    >>> more(1234, "test item"), more(87), more(1)
+    ('about 1,300 more test items', 'about 87 more items', 'about 1 more item')
     """
-    if count < 100:
-        return str(count)
-    step = 10 ** (len(str(count)) - 2)
-    return f"{math.ceil(count / step) * step:,}"
+    step = 10 ** max(0, len(str(count)) - 2)
+    return f"about {plural(math.ceil(count / step) * step, f'more {noun}')}"
 
 
 def share(value: float) -> str:

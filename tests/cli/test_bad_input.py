@@ -66,7 +66,9 @@ def test_bad_data_is_explained_with_its_place(sweeper, here, command, name, cont
     [
         (("--data", "missing.jsonl"), "missing.jsonl"),
         (("--examples", "10", "--gpu-memory", "0"), "--gpu-memory"),
-        (("--examples", "10", "--gpu-memory", "abc"), "--gpu-memory"),
+        (("--examples", "10", "--gpu-memory", "abc"), "'--gpu-memory': 'abc' was given"),
+        (("--examples", "10", "--gpu-memory", "1e400"), "--gpu-memory"),
+        (("--examples", "10", "--gpus", "two"), "'--gpus': 'two' was given"),
         (("--examples", "10", "--trials", "0"), "--trials"),
         (("--examples", "10", "--task", "classify"), "classification"),
         (("--examples", "10", "--strategies", "lroa"), "'lora'"),

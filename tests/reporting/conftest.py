@@ -58,7 +58,12 @@ SHAPES = {
         "validation_items": 400,
         "probe_loss": 0.5,
     },
-    "text": {"trials": 10, "task": "instruction", "strategies": ("lora", "full")},
+    "text": {
+        "trials": 10,
+        "task": "instruction",
+        "strategies": ("lora", "full"),
+        "model": "packaged:smollm2",
+    },
     "hostile": {"hostile": HOSTILE},
 }
 
@@ -81,7 +86,7 @@ def report_of(run):
 @pytest.fixture(scope="session")
 def reports(tmp_path_factory):
     """The run folders of all shapes with their reports, written once: name to RunFolder."""
-    root = tmp_path_factory.mktemp("shapes")
+    root = tmp_path_factory.mktemp("shapes") / "runs"
     found = {}
     for name, shape in SHAPES.items():
         run = maker.make_run(root, maker.Shape(name=name), **shape)

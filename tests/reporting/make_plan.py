@@ -75,6 +75,7 @@ class Shape:
     phase: str | None = "complete"
     device: str = "cpu"
     hostile: str = ""
+    model: str = "packaged:minilm"
     detail: str = "the loss is not finite"
     seed: int = 0
 
@@ -88,7 +89,7 @@ def make_plan(shape: Shape) -> Plan:
             task=shape.task,
             models=(
                 ModelFacts(
-                    id="packaged:minilm" + mark,
+                    id=shape.model + mark,
                     revision="0123abc",
                     source="packaged",
                     model_type="bert",
@@ -206,7 +207,7 @@ def _candidate(shape: Shape, name: str) -> Candidate:
     )
     return Candidate(
         strategy=name,
-        model="packaged:minilm" + shape.hostile,
+        model=shape.model + shape.hostile,
         score=2.0,
         reasons=(
             Reason(

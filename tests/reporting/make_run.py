@@ -39,7 +39,8 @@ def make_run(root: Path, shape: Shape | None = None, **changes: object) -> RunFo
     plan = make_plan(shape)
     _put(plan, run.plan)
     run.spec.write_text(
-        f"name: {shape.name}\ntask: {shape.task}\nsearch:\n  trials: {shape.trials}\n"
+        f"name: {shape.name}\ntask: {shape.task}\nmodel: {shape.model}\ndata: rows.jsonl\n"
+        f"search:\n  trials: {shape.trials or 20}\n"
     )
     if shape.baselines:
         for baseline in _baselines(shape):
@@ -51,6 +52,10 @@ def make_run(root: Path, shape: Shape | None = None, **changes: object) -> RunFo
     for number in range(shape.trials):
         _trial(run, shape, plan, number, rng, difficulty, finals, curves)
     order = sorted(finals, key=lambda n: finals[n])[: shape.finalists]
+    for number in order:
+        weights = run.trial(number) / "weights"
+        weights.mkdir(exist_ok=True)
+        (weights / "sweeper.json").write_text("{}")
     if shape.seeds > 1:
         for number in order:
             for seed in range(1, shape.seeds):

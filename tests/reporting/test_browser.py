@@ -163,6 +163,13 @@ def brightness(color):
     return sum(int(part) for part in color.strip("rgb()").split(",")[:3]) / 3
 
 
+@pytest.mark.parametrize("shape", ["mixed", "text"])
+def test_the_table_of_strategies_fits_a_window_of_1200(show, shape):
+    page = show(shape, width=1200)
+    inside = "document.querySelector('#strategy-table').parentElement"
+    assert page.run(f"{inside}.scrollWidth") <= page.run(f"{inside}.clientWidth")
+
+
 @pytest.mark.parametrize("width", [375, 640])
 @pytest.mark.parametrize("shape", ["mixed", "hostile", "zero"])
 def test_a_narrow_window_scrolls_only_inside_tables_and_charts(show, shape, width):

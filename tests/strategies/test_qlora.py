@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
+from bitsandbytes.backends.cpu import ops
 from bitsandbytes.nn import Linear4bit
 
 from sweeper.errors import UsageError
@@ -67,3 +70,8 @@ def test_initialisation_from_the_bases_weights_is_refused(contract):
     base = contract.base("qlora", "llama", "CAUSAL_LM")
     with pytest.raises(UsageError, match=r"'pissa'[\s\S]*quantised"):
         QLoRA().apply(base, QV | {"init_lora_weights": "pissa"}, Setting("CAUSAL_LM"))
+
+
+def test_a_log_does_not_begin_with_a_package_of_kernels_that_is_missing():
+    assert ops.logger.name == ops.__name__
+    assert not ops.logger.isEnabledFor(logging.WARNING)

@@ -104,11 +104,16 @@ def _timed_default(candidate: Candidate) -> tuple[object, ...]:
 
 
 def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[PredictedFigure]:
-    """The highest peak, as a trial measures it: allocated on a GPU, a process's growth on a CPU."""
+    """The default's peak, as a trial measures it: allocated on a GPU, a process's growth on a CPU.
+
+    The plan's estimate is of the default; other ranks, modules and batches need other amounts.
+    """
     peaks = [
         peak
         for trial in trials
-        if trial.result and (peak := known(trial.result.peak_memory_gib)) is not None
+        if trial.config.origin == "default"
+        and trial.result
+        and (peak := known(trial.result.peak_memory_gib)) is not None
     ]
     if not peaks:
         return

@@ -7,6 +7,7 @@ positive.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,17 +49,34 @@ def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasur
     trials = _general_losses(run)
     tasks = _tasks(run)
     if not tasks and not trials:
-        return NotMeasured(
-            reason="General capability was not scored before and after training, so that this "
-            "study cannot say what the model lost.",
-            command=f"sweeper evaluate {run.folder.path.name} --suite suite.yaml",
-        )
+        return _not_measured(run)
     return Forgetting(
         limit_points=limit_of(run),
         recommended_trial=recommended,
         tasks=tasks,
         trials=trials,
         front=_front(run, trials),
+    )
+
+
+def _not_measured(run: RunFiles) -> NotMeasured:
+    facts = run.plan.facts
+    if facts.task == "classification" and facts.classes_by == "head":
+        return NotMeasured(
+            reason="These models end in a classification head and write no text: there is no "
+            "general capability to score. With --classes-by generate a model writes the class's "
+            "name and keeps its own output layer."
+        )
+    missing = (
+        "General capability was not scored before and after training, so this study cannot say "
+        "what the model lost."
+    )
+    if facts.suite is not None:
+        name = shlex.quote(run.folder.path.name)
+        return NotMeasured(reason=missing, command=f"sweeper evaluate {name}")
+    return NotMeasured(
+        reason=f"{missing} To score it, choose tasks of lm-eval and give their folder to "
+        "sweeper evaluate with --suite (docs/forgetting.md)."
     )
 
 

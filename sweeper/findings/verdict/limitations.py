@@ -101,8 +101,9 @@ def _small_test(study: Study) -> list[Limitation]:
             f"{words.plural(len(open_ones), 'comparison')} within noise; the nearest to a "
             f"decision is {model_title(study.run, least.first)} against "
             f"{model_title(study.run, least.second)}.",
-            action=f"About {words.about(more)} more test items would settle it if the difference "
-            "stays as it is.",
+            action=words.sentence(
+                f"{words.more(more, 'test item')} would settle it if the difference stays as it is."
+            ),
         )
     ]
 

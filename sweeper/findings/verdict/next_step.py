@@ -12,6 +12,7 @@ from collections.abc import Callable
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
 from sweeper.findings.record import Findings, NextStep, TrialRow
+from sweeper.findings.verdict.reproduction import run_command
 from sweeper.findings.verdict.verdict import SEEDS_NEEDED
 
 # A search whose best trial came in the last quarter of its trials had not settled. Common practice.
@@ -64,10 +65,10 @@ def _no_need(findings: Findings) -> NextStep | None:
     against = _against_baseline(findings)
     if findings.verdict.fine_tuning_needed is not False or against is None:
         return None
-    because = _gap(findings, against)
+    because = f"{_gap(findings, against)}."
     if against.outcome == "worse":
-        command = f"{_run(findings)} --new --model MODEL"
-        return NextStep(kind="another-base", because=because, command=command)
+        advice = "Name one with --model, and --new, which sets this run aside."
+        return NextStep(kind="another-base", because=f"{because} {advice}")
     return NextStep(kind="stop", because=because)
 
 
@@ -79,11 +80,10 @@ def _in_doubt(findings: Findings) -> NextStep | None:
     items = findings.verdict.test_items
     had = f" on {words.plural(items, 'test item')}" if items else ""
     because = (
-        f"{_gap(findings, against)}{had}; about {words.about(against.more_items)} more would "
-        "settle it."
+        f"{_gap(findings, against)}{had}; {words.more(against.more_items)} would settle "
+        "it. Give a larger test split with --test, and --new, which sets this run aside."
     )
-    command = f"{_run(findings)} --new --test FILE"
-    return NextStep(kind="more-test-rows", because=because, command=command)
+    return NextStep(kind="more-test-rows", because=because)
 
 
 def _too_few_seeds(findings: Findings) -> NextStep | None:
@@ -133,9 +133,11 @@ def _overfits(findings: Findings) -> NextStep | None:
     row = _row(findings)
     if row is None or not row.stopped_because.startswith("it overfits"):
         return None
-    because = f"Trial {row.number} stopped at rung {row.stopped_at_rung}: {row.stopped_because}."
-    command = f"{_run(findings)} --new --data FILE"
-    return NextStep(kind="more-data", because=because, command=command)
+    because = (
+        f"Trial {row.number} stopped at rung {row.stopped_at_rung}: {row.stopped_because}. Give "
+        "more rows with --data, and --new, which sets this run aside."
+    )
+    return NextStep(kind="more-data", because=because)
 
 
 def _unsettled(findings: Findings) -> NextStep | None:
@@ -215,4 +217,4 @@ def _name(findings: Findings) -> str:
 
 
 def _run(findings: Findings) -> str:
-    return f"sweeper run runs/{_name(findings)}/sweep.yaml"
+    return run_command(findings.run.name)

@@ -9,19 +9,29 @@ from sweeper import units
 from sweeper.facts.record import HardwareFacts
 from sweeper.findings.record import Reproduction
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.verdict.summary import trials_asked
 from sweeper.redaction import clean
 from sweeper.trials import TrialResult
 
 
-def reproduction(run: RunFiles, recommended: int | None) -> Reproduction:
-    """Command, spec, versions, hardware, seeds, splits and revisions of a run."""
+def run_command(name: str) -> str:
+    """The command that starts a run or goes on with it, given where the run was started."""
+    return f"sweeper run {shlex.quote(f'runs/{name}/sweep.yaml')}"
+
+
+def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> Reproduction:
+    """Command, spec, versions, hardware, seeds, splits and revisions of a run.
+
+    Args:
+        run: Its files.
+        recommended: The trial that the verdict names, if it names one.
+        complete: Whether the run has ended as asked, so that only a new one repeats it.
+    """
     data = run.plan.facts.data
     results = _results(run)
     chosen = run.trial(recommended) if recommended is not None else None
     seeds = {run.plan.seed, *(result.seed for result in results)}
     return Reproduction(
-        command=_command(run),
+        command=_command(run, complete=complete),
         spec_yaml=run.spec_yaml,
         versions=_versions(results),
         hardware=_hardware(run.plan.facts.hardware),
@@ -33,10 +43,9 @@ def reproduction(run: RunFiles, recommended: int | None) -> Reproduction:
     )
 
 
-def _command(run: RunFiles) -> str:
-    name = shlex.quote(run.folder.path.name)
-    seed = f" --seed {run.plan.seed}" if run.plan.seed else ""
-    return f"sweeper run sweep.yaml --name {name} --trials {trials_asked(run)}{seed}"
+def _command(run: RunFiles, *, complete: bool) -> str:
+    # The run's own sweep.yaml has its name, seed and number of trials.
+    return run_command(run.folder.path.name) + (" --new" if complete else "")
 
 
 def _own_trial(trial: TrialFiles) -> str:

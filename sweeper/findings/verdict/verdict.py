@@ -187,8 +187,7 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
             f"{_outcome(run, comparison)}"
         )
         if comparison.more_items:
-            items = words.about(comparison.more_items)
-            line += f"; about {items} more test items would settle it"
+            line += f"; {words.more(comparison.more_items, 'test item')} would settle it"
         lines.append(line + ".")
     if contest.in_loss is not None:
         gap = words.difference(contest.in_loss.difference, loss_metric(run.plan.facts))

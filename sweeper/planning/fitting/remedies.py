@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from sweeper import units
 from sweeper.declared.traits import quantized
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup, estimate
@@ -138,4 +139,5 @@ def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> 
         low, high = (middle, high) if fits else (low, middle)
     if low < 0.02:
         return []
-    return [f"a model of the same shape with up to {low * model.parameters / 1e9:.2g}B would fit"]
+    most = units.count(int(float(f"{low * model.parameters:.2g}")))
+    return [f"a model of the same shape with up to {most} would fit"]

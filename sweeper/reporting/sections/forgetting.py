@@ -155,7 +155,7 @@ def _table(measured: Forgetting) -> Table:
 def _row(task: GeneralTask, pointer: str) -> Row:
     outcome: str = task.outcome
     if task.more_items:
-        outcome += f"; about {words.about(task.more_items)} more items would settle it"
+        outcome += f"; {words.more(task.more_items)} would settle it"
     cells = (
         Cell(f"#{task.trial} {words.short(task.strategy)}"),
         Cell(f"{task.task}, {scored_on(task)}"),

@@ -64,7 +64,7 @@ def _what(prediction: PredictedFigure, device: str) -> str:
     name = words.short(prediction.strategy)
     if prediction.what == "trial":
         return f"a full trial of {name}"
-    return f"{'peak' if device == 'cuda' else 'growth of the process'}, {name}"
+    return f"{'peak' if device == 'cuda' else 'growth of the process'}, default of {name}"
 
 
 def _amount(prediction: PredictedFigure, value: float) -> str:
@@ -78,8 +78,8 @@ def _range(prediction: PredictedFigure) -> str:
 
 
 def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
-    """The sweep's time, that of its phases beside workers, and the highest peak, each beside its
-    estimate; empty before the end."""
+    """The sweep's time, that of its phases beside workers, and the highest peak of a default, each
+    beside its estimate; empty before the end."""
     sweep = next((p for p in predictions if p.what == "sweep"), None)
     if sweep is None:
         return ""
@@ -90,7 +90,10 @@ def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
     peaks = [p for p in predictions if p.what == "memory"]
     if peaks:
         highest = max(peaks, key=lambda p: p.actual)
-        line += f"; peak {units.gib(highest.actual)}, planned {units.gib(highest.predicted)}"
+        line += (
+            f"; peak of the default of {words.short(highest.strategy)} "
+            f"{units.gib(highest.actual)}, planned {units.gib(highest.predicted)}"
+        )
     return line
 
 

@@ -137,7 +137,7 @@ def _table(report: Report) -> Table:
         Column(f"{time_name(report)} a trial", number=True),
         Column("planned", unit="min", number=True),
         Column("peak memory", unit="GiB", number=True, pointer="/peak_memory_gib"),
-        Column("planned", unit="GiB", number=True, pointer="/predicted_memory_gib"),
+        Column("planned, default", unit="GiB", number=True, pointer="/predicted_memory_gib"),
         Column("trained", unit="% of parameters", number=True),
         Column("completed / pruned / failed", number=True),
     ]

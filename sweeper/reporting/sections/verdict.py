@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
@@ -44,8 +46,9 @@ def verdict_section(report: Report) -> Section:
     blocks += tested_blocks(report)
     row = _shown_trial(report)
     if row is not None and row.weights:
-        title = "Use this model, from the run's folder (docs/use-the-winner.md)"
-        code = f'import sweeper\n\nmodel = sweeper.load("{row.weights}")\n'
+        title = "Use this model, where the run was started (docs/use-the-winner.md)"
+        weights = json.dumps(f"runs/{report.findings.run.name}/{row.weights}")
+        code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
         blocks.append(Code(title, f'{code}print(model.predict(["a text"])[0])'))
     if report.findings.reproduction.train_command:
         title = "This configuration for sweep.yaml, to be trained among the first"
@@ -203,7 +206,7 @@ def _comparisons(report: Report) -> Table:
             Column("95% CI", unit=unit, number=True),
             Column("A against B", pointer="/outcome"),
             Column("p, Holm", number=True, pointer="/adjusted_p"),
-            Column("more test items to settle it", number=True, pointer="/more_items"),
+            Column("to settle it", number=True, pointer="/more_items"),
         ),
         rows=tuple(
             _comparison(report, comparison, f"/findings/verdict/comparisons/{i}")
@@ -218,7 +221,7 @@ def _comparisons(report: Report) -> Table:
 def _comparison(report: Report, comparison: Comparison, pointer: str) -> Row:
     metric, interval = report.findings.metric, comparison.difference
     value, _, ends = words.difference(interval, metric).partition(" (CI ")
-    more = f"about {words.about(comparison.more_items)}" if comparison.more_items else words.DASH
+    more = words.more(comparison.more_items) if comparison.more_items else words.DASH
     p = comparison.adjusted_p
     smallest = report.findings.margin_points / 100
     told = words.outcome(comparison.outcome, interval, comparison.comparisons, smallest)

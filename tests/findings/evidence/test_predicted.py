@@ -40,7 +40,10 @@ def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
         actual=0.6, trials=8,
     )  # fmt: skip
     line = predicted_line([sweep, peak])
-    assert line == ("took 6 min, planned 5 min (2-10 min); peak 0.60 GiB, planned 0.50 GiB")
+    assert line == (
+        "took 6 min, planned 5 min (2-10 min); peak of the default of full 0.60 GiB, planned "
+        "0.50 GiB"
+    )
     assert predicted_line([peak]) == ""
     suite = sweep.model_copy(
         update={"what": "suite", "predicted": 60, "low": 30, "high": 90, "actual": 70}
@@ -89,4 +92,14 @@ def test_both_tables_of_a_report_give_the_same_planned_memory(make):
     assert peaks
     for summary in findings.strategies:
         assert summary.predicted_memory_gib == pytest.approx(peaks[summary.strategy].predicted)
-        assert summary.peak_memory_gib == peaks[summary.strategy].actual
+
+
+def test_only_the_default_is_set_beside_the_planned_memory_of_the_default(make):
+    run = make()
+    searched = run.trial(3) / "result.json"  # of another rank than the default of LoRA, trial 0
+    result = json.loads(searched.read_text())
+    searched.write_text(json.dumps(result | {"peak_memory_gib": 99.0}))
+    findings = compute(run)
+    assert of_kind(findings, "memory")["lora"].actual < 99.0
+    lora = next(one for one in findings.strategies if one.strategy == "lora")
+    assert lora.peak_memory_gib == 99.0

@@ -48,11 +48,13 @@ def limited(run, points):
     run.spec.write_text(run.spec.read_text() + f"aim:\n  max_forgetting_points: {points}\n")
 
 
-def test_without_scores_the_command_that_measures_is_named(make):
-    run = make(trials=2)
-    found = compute(run).forgetting
+def test_without_scores_it_is_said_how_to_measure_or_why_that_cannot_be(make):
+    found = compute(make(trials=2)).forgetting
     assert isinstance(found, NotMeasured)
-    assert found.command == f"sweeper evaluate {run.path.name} --suite suite.yaml"
+    assert "classification head" in found.reason
+    written = compute(make(trials=2, task="instruction", name="written")).forgetting
+    assert "sweeper evaluate with --suite" in written.reason
+    assert (found.command, written.command) == ("", "")
 
 
 def test_a_clear_loss_is_lost_and_positive(make):

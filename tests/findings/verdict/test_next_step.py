@@ -93,7 +93,7 @@ def test_a_baseline_that_does_as_well(plain, outcome, value, more, needed, kind)
     step = next_step(tied(plain, outcome, value, more, fine_tuning_needed=needed))
     assert step.kind == kind
     assert f"{100 * value:+.1f}".lstrip("+-") in step.because
-    assert ("about 400 more would settle it" in step.because) == (more == 400)
+    assert ("about 400 more items would settle it" in step.because) == (more == 400)
 
 
 def test_luck_of_seeds_comes_first_where_it_leaves_the_verdict_open(plain):

@@ -13,9 +13,14 @@ def test_the_configuration_can_be_put_into_a_spec(make):
     assert own.parameters == dict(winner.parameters)
 
 
+def test_the_command_goes_on_with_a_run_that_has_not_ended(make):
+    found = compute(make(trials=7, asked=20, phase="search", seal=False)).reproduction
+    assert found.command == "sweeper run runs/docstrings/sweep.yaml"
+
+
 def test_command_repeats_the_run(make):
     found = compute(make(trials=7, seed=3)).reproduction
-    assert found.command == "sweeper run sweep.yaml --name docstrings --trials 7 --seed 3"
+    assert found.command == "sweeper run runs/docstrings/sweep.yaml --new"
     assert found.seeds[0] == 0
     assert found.versions["peft"] == "0.21.2"
     assert found.split_rows == {"train": 560, "validation": 120, "test": 120}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -47,6 +48,15 @@ def test_a_model_that_would_fit_is_named_and_fits(scene: Any) -> None:
     billions = float(sized.split("up to ")[1].split("B")[0])
     share = billions * 0.95e9 / facts.models[0].parameters
     assert estimate(scaled(facts.models[0], share), setup, 24.0).high_gib <= 24.0
+
+
+def test_the_size_of_a_model_is_written_without_an_exponent(scene: Any) -> None:
+    setup = Setup(strategy="lora", precision="bf16-pure", micro_batch=1)
+    _, facts = scene()
+    model = facts.models[0].model_copy(update={"parameters": 405_000_000_000})
+    wide = facts.hardware.model_copy(update={"memory_gib": 280.0})
+    sized = next(text for text in remedies(model, setup, wide) if "same shape" in text)
+    assert re.fullmatch(r"a model of the same shape with up to [1-9]\d0B would fit", sized)
 
 
 def test_a_cpu_is_told_how_much_memory_it_lacks(scene: Any) -> None:
