@@ -29,6 +29,8 @@ from sweeper.specfile import resolve
 from sweeper.trials import TrialConfig
 
 ROWS = "data"
+# What is made of the kept weights, not of the configuration.
+WEIGHTS = ("model", "merged", "peft")
 _CHAT_TEMPLATE = "chat_template.jinja"
 
 
@@ -64,10 +66,7 @@ def export_configuration(
         DataError: The data has changed since the sweep.
     """
     target = _target(to)
-    if folder.exists():
-        raise UsageError(
-            "the folder exists", fix="Delete it, or name another with --output.", where=str(folder)
-        )
+    part = new_folder(folder)
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
     _check(target, to, findings, config, spec)
     dataset = load(spec.data, spec.task)
@@ -91,8 +90,6 @@ def export_configuration(
         chat_template=form != "text" and template.is_file(),
     )
     filled = fill(to, settings, form)
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     opened: tuple[Split, ...] = ("test",) if run.test_seal.is_file() else ()
     splits: tuple[Split, ...] = ("train", "validation", *opened)
@@ -108,6 +105,21 @@ def export_configuration(
     return Exported(folder, filled.command, filled.lost)
 
 
+def new_folder(folder: Path) -> Path:
+    """Where a folder is written before it is whole; nothing is there yet.
+
+    Raises:
+        UsageError: The folder exists.
+    """
+    if folder.exists():
+        raise UsageError(
+            "the folder exists", fix="Delete it, or name another with --output.", where=str(folder)
+        )
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    return part
+
+
 def public_name(facts: ModelFacts) -> str:
     """The base model as others can load it: a hub id, or a folder by its name alone.
 
@@ -121,8 +133,9 @@ def public_name(facts: ModelFacts) -> str:
 def _target(to: str) -> Target:
     known = targets()
     if to not in known:
+        names = [*known, *WEIGHTS]
         raise UsageError(
-            f"sweeper exports nothing to {to!r}", fix=near_match(to, known), where="--to"
+            f"sweeper exports nothing to {to!r}", fix=near_match(to, names), where="--to"
         )
     return known[to]
 
@@ -151,7 +164,7 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
         raise UsageError(
             f"{target.title} cannot express trial {config.number}: {config.strategy}",
             why=f"It trains by {words.joined(list(target.strategies))}.",
-            fix=_nearest(findings, target.strategies),
+            fix=nearest(findings, target.strategies),
             where=f"--to {to}",
         )
     if config.parameters.get(FIRST_STAGE, NO_FIRST_STAGE) != NO_FIRST_STAGE:
@@ -163,7 +176,7 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
         )
 
 
-def _nearest(findings: Findings, strategies: Sequence[str]) -> str:
+def nearest(findings: Findings, strategies: Sequence[str]) -> str:
     """The best completed trial that the trainer can express."""
     fit = [
         trial
@@ -173,7 +186,7 @@ def _nearest(findings: Findings, strategies: Sequence[str]) -> str:
     if not fit:
         return "No completed trial of this run used one of these."
     best = min(fit, key=lambda trial: (trial.validation_loss or 0.0, trial.number))
-    return f"The best such trial is {best.number} ({best.strategy}): --trial {best.number}"
+    return f"The best such trial is {best.number} ({best.strategy}): --trial {best.number}."
 
 
 def _form(target: Target, dataset: Dataset) -> RowForm:

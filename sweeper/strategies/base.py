@@ -116,6 +116,21 @@ class Strategy(ABC):
         """
         return None
 
+    def merge(self, adapted: nn.Module) -> nn.Module:
+        """The base with what was trained in its own weights, and nothing beside them.
+
+        Args:
+            adapted: Loaded on a base in float32; it may be changed in place.
+
+        Raises:
+            UsageError: What was trained is no change of the base's weights.
+        """
+        raise UsageError(
+            f"{self.name} cannot be merged",
+            why="What it trains is no change of the base's own weights.",
+            fix="'sweeper export RUN --to model' gives the trained model with its parts.",
+        )
+
     def base_output(self, adapted: nn.Module) -> AbstractContextManager[nn.Module]:
         """The model as it was before ``apply``, for forward passes without gradient.
 

@@ -48,6 +48,10 @@ class LoRA(PeftStrategy):
     def changes_base(self, parameters: Parameters) -> bool:
         return str(_initialisation(parameters)).startswith(_CHANGES_BASE)
 
+    def merge(self, adapted: nn.Module) -> nn.Module:
+        merged: nn.Module = adapted.merge_and_unload(safe_merge=True)
+        return merged
+
     def learning_rate(self, name: str, parameters: Parameters) -> float:
         ratio = float(parameters.get("loraplus_lr_ratio", 1.0)) if "lora_B" in name else 1.0
         return ratio * super().learning_rate(name, parameters)

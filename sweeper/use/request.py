@@ -15,7 +15,7 @@ from sweeper.trials import TrialConfig
 
 R = TypeVar("R", bound=Artifact)
 
-REFIT_RECORD = "refit.json"
+REFIT_RECORD, MERGE_RECORD = "refit.json", "merged.json"
 
 
 class PredictionRequest(Artifact):
@@ -54,6 +54,20 @@ class RefitRequest(Artifact):
     splits: tuple[Split, ...]
     folder: str
     card: str
+
+
+class MergeRequest(Artifact):
+    """An adapter to put into the weights of its base. Also a file beside what was made.
+
+    Args:
+        weights: ``weights/`` of a trial.
+        folder: What is made; it appears once it is whole.
+        difference: The largest difference of a logit from those of the trial, once it is known.
+    """
+
+    weights: str
+    folder: str
+    difference: float | None = None
 
 
 def answer_request(kind: type[R], answer: Callable[[R], None]) -> None:

@@ -1,18 +1,25 @@
-"""``sweeper export``: a trial as a configuration for another trainer, or as a model to serve."""
+"""``sweeper export``: a trial as a model to serve, or as a configuration for another trainer."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from sweeper.runfolder import RunFolder
 
 
 def export(
     run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
     to: Annotated[
         str,
-        typer.Option("--to", help="axolotl, llama-factory, litgpt, trl or unsloth."),
+        typer.Option(
+            "--to",
+            help="Weights: model (as they are), merged (an adapter put into its base), peft (for "
+            "PEFT alone). Configuration and rows: axolotl, litgpt, llama-factory, trl, unsloth.",
+        ),
     ],
     trial: Annotated[
         int | None, typer.Option("--trial", help="This trial; the winner if not given.")
@@ -22,32 +29,89 @@ def export(
         typer.Option("--output", "-o", help="A new folder; RUN/exports/TO if not given."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
 ) -> None:
-    """Write the recommended configuration and its rows for another trainer.
+    """Write the winner as a model to serve, or its configuration and rows for another trainer.
 
-    Settings that the trainer does not take over are listed. What it cannot express is refused.
+    Settings that a trainer does not take over are listed. What it cannot express is refused, with
+    the best trial that it can.
     """
     import json
 
     from sweeper.cli.commands import refit_steps
     from sweeper.cli.commands.report import find_run
     from sweeper.cli.views.console import out
-    from sweeper.exporting.configuration import export_configuration
+    from sweeper.exporting.configuration import WEIGHTS
     from sweeper.findings.compute import compute
     from sweeper.runfolder import RunFolder
 
     folder = RunFolder(find_run(run))
-    findings = compute(folder)
-    number = refit_steps.recommended_trial(findings, folder) if trial is None else trial
-    config = refit_steps.as_trained(folder, number)
+    number = refit_steps.recommended_trial(compute(folder), folder) if trial is None else trial
     place = output or folder.path / "exports" / to
-    made = export_configuration(folder, findings, config, to, place)
+    if to in WEIGHTS:
+        made, lines = _weights(folder, number, to, place, quiet=quiet)
+    else:
+        made, lines = _configuration(folder, number, to, place)
     if as_json:
-        lost = [vars(one) for one in made.lost]
-        fields = {"folder": str(made.folder), "trial": number, "command": made.command}
-        typer.echo(json.dumps({**fields, "not_taken_over": lost}))
+        typer.echo(json.dumps({"folder": str(place), "trial": number, **made}))
         return
-    out().print(f"trial {number} for {to}: {made.folder}", markup=False, soft_wrap=True)
-    for one in made.lost:
-        out().print(f"  not taken over: {one}", markup=False, soft_wrap=True)
-    out().print(f"train: cd {made.folder} && {made.command}", markup=False, soft_wrap=True)
+    out().print(f"trial {number} for {to}: {place}", markup=False, soft_wrap=True)
+    for line in lines:
+        out().print(line, markup=False, soft_wrap=True)
+
+
+Made = tuple[dict[str, Any], list[str]]
+
+
+def _configuration(run: RunFolder, number: int, to: str, place: Path) -> Made:
+    """What was exported for a trainer: as fields, and as lines for a person."""
+    from sweeper.cli.commands.refit_steps import as_trained
+    from sweeper.exporting.configuration import export_configuration
+    from sweeper.findings.compute import compute
+
+    made = export_configuration(run, compute(run), as_trained(run, number), to, place)
+    lost = [f"  not taken over: {one}" for one in made.lost]
+    fields = {"command": made.command, "not_taken_over": [vars(one) for one in made.lost]}
+    return fields, [*lost, f"train: cd {place} && {made.command}"]
+
+
+def _weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) -> Made:
+    """The same for the kept weights of a trial."""
+    from sweeper.cli.commands.predict_steps import weights_of
+    from sweeper.cli.commands.refit_steps import as_trained
+    from sweeper.exporting.configuration import new_folder
+    from sweeper.exporting.weights import copy_adapter, copy_model
+    from sweeper.findings.compute import compute
+    from sweeper.plan import Plan
+
+    weights = weights_of(str(run.path), number)
+    new_folder(place)
+    if to == "merged":
+        return _merged(weights, place, quiet=quiet)
+    if to == "model":
+        copy_model(weights, place)
+        return {}, []
+    model = as_trained(run, number).model
+    facts = next(one for one in Plan.read(run.plan).facts.models if one.id == model)
+    copy_adapter(weights, place, compute(run), facts)
+    return {}, []
+
+
+def _merged(weights: Path, place: Path, *, quiet: bool) -> Made:
+    from sweeper.cli.processes import request_process
+    from sweeper.cli.views.work_progress import work_progress
+    from sweeper.extras import RUNS, require
+    from sweeper.use.request import MERGE_RECORD, MergeRequest
+
+    require("sweeper export --to merged", RUNS)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    log = place.with_name(f"{place.name}.log")
+    request = MergeRequest(weights=str(weights), folder=str(place))
+    work = work_progress(quiet=quiet)
+    ended_by = request_process.ask("sweeper.use.merge", request, log, work)
+    if ended_by is not None:
+        raise typer.Exit(128 + ended_by)
+    log.unlink()
+    difference = MergeRequest.read(place / MERGE_RECORD).difference
+    told = f"the largest difference of a logit from the trial's: {difference:.2g}"
+    return {"difference": difference}, [told]

@@ -50,12 +50,13 @@ class Reloaded:
     record: TrainedRecord
 
 
-def reload(folder: Path, device: torch.device | None = None) -> Reloaded:
+def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool = False) -> Reloaded:
     """The trained model in a folder.
 
     Args:
         folder: ``weights/`` of a trial, wherever it lies now.
         device: A GPU if there is one and this is None.
+        to_merge: Load the base unquantised and in float32, to put an adapter into it.
 
     Raises:
         UsageError: The folder is damaged, or its base model is gone or another one.
@@ -82,8 +83,10 @@ def reload(folder: Path, device: torch.device | None = None) -> Reloaded:
         )
     task = _task(record, record.facts, tokenizer)
     whole = strategy_named(record.strategy).saves_whole_model
-    build = _whole_model if whole else _on_base
-    model = build(folder, record, record.facts, task, device)
+    if whole:
+        model = _whole_model(folder, record, record.facts, task, device)
+    else:
+        model = _on_base(folder, record, record.facts, task, device, to_merge=to_merge)
     return Reloaded(model.requires_grad_(False).eval(), task, record)
 
 
@@ -124,11 +127,20 @@ def _fields(folder: Path) -> dict[str, Any]:
 
 
 def _on_base(
-    folder: Path, record: TrainedRecord, facts: ModelFacts, task: Task, device: torch.device
+    folder: Path,
+    record: TrainedRecord,
+    facts: ModelFacts,
+    task: Task,
+    device: torch.device,
+    *,
+    to_merge: bool,
 ) -> nn.Module:
     base = _base_folder(folder, record, facts)
-    quantized = strategy_named(record.strategy).quantization_config(record.parameters)
-    dtype, trust = getattr(torch, record.base_dtype), facts.trust_remote_code
+    quantized, dtype = None, torch.float32
+    if not to_merge:
+        quantized = strategy_named(record.strategy).quantization_config(record.parameters)
+        dtype = getattr(torch, record.base_dtype)
+    trust = facts.trust_remote_code
     model = load_base(base, task.task_type, dtype, device, quantized, trust)
     with reading(folder):
         return load_trained(folder, model)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import sweeper
 from sweeper.errors import UsageError
@@ -21,7 +21,8 @@ from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.artifacts import save_trained
 from sweeper.training.trial.job import TrialJob
 from sweeper.use.__main__ import answer
-from sweeper.use.request import PredictionRequest
+from sweeper.use.merge import merge
+from sweeper.use.request import MergeRequest, PredictionRequest
 
 LOW_RANK = {"r": 4, "lora_alpha": 8, "target_modules": "qkvo"}
 PARAMETERS = {
@@ -258,3 +259,45 @@ def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path):
     shutil.rmtree(changed)
     refused("not on this machine")
     refused("sweeper.json", tmp_path)
+
+
+@pytest.mark.parametrize("task", ["classification", "by name", "instruction"])
+def test_a_merged_adapter_gives_the_logits_of_the_trial_without_its_base(saved, tmp_path, task):
+    folder, before = saved(task, "lora")
+    request = MergeRequest(weights=str(folder), folder=str(tmp_path / "merged"))
+    merge(request)
+    made = Path(request.folder)
+    record = MergeRequest.read(made / "merged.json")
+    assert record.difference < 1e-3
+    assert not list(made.rglob("adapter_model.safetensors"))
+    model = sweeper.load(made, "cpu")
+    with torch.inference_mode():
+        found = model.model(**INPUTS)
+    after = found if isinstance(found, torch.Tensor) else found.logits
+    torch.testing.assert_close(after, before, atol=1e-3, rtol=0)
+    if task != "classification":
+        usual = AutoModelForCausalLM.from_pretrained(made).eval()
+        with torch.inference_mode():
+            torch.testing.assert_close(usual(**INPUTS).logits, after, atol=1e-5, rtol=0)
+
+
+def test_a_merged_qlora_says_how_far_it_is_from_the_quantised_trial(saved, tmp_path):
+    folder, _ = saved("instruction", "qlora")
+    request = MergeRequest(weights=str(folder), folder=str(tmp_path / "merged"))
+    merge(request)
+    made = Path(request.folder)
+    difference = MergeRequest.read(made / "merged.json").difference
+    assert 0 < difference < 1
+    card = (made / "README.md").read_text()
+    assert f"at most {difference:.2g}" in card
+    assert "This base is not quantised" in card
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("prefix", "cannot be merged"), ("full", "whole model")]
+)
+def test_what_cannot_be_merged_is_refused_and_leaves_nothing(saved, tmp_path, name, told):
+    folder, _ = saved("instruction", name)
+    with pytest.raises(UsageError, match=told):
+        merge(MergeRequest(weights=str(folder), folder=str(tmp_path / "merged")))
+    assert not (tmp_path / "merged").exists()

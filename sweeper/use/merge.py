@@ -1,0 +1,115 @@
+"""``python -m sweeper.use.merge PARENT``: an adapter put into the weights of its base.
+
+Reads a request on standard input. What is made is a whole model: the usual classes load it where
+the model writes, and ``sweeper.load`` does for every task.
+"""
+
+from __future__ import annotations
+
+import shutil
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sweeper.errors import UsageError
+from sweeper.evaluation.judge import autocast
+from sweeper.facts.dataset.domain import general_text
+from sweeper.strategies.discovery import strategy as strategy_named
+from sweeper.tasks.classifier import Classifier
+from sweeper.training.trial.artifacts import save_trained
+from sweeper.training.trial.companions import CARD
+from sweeper.training.trial.reload import reload
+from sweeper.training.trial.trained_record import TrainedRecord
+from sweeper.use.model import Model, load
+from sweeper.use.request import MERGE_RECORD, MergeRequest, answer_request
+
+_WHOLE = "full"
+# Passages on which the merged model is compared with the trial's, and tokens of each.
+_PASSAGES, _TOKENS = 8, 128
+
+
+def merge(request: MergeRequest) -> None:
+    """Merge, compare with the trial's own logits, and write the model.
+
+    Raises:
+        UsageError: There is no adapter, or it cannot be merged.
+    """
+    weights = Path(request.weights)
+    trained = load(weights)
+    record, strategy = trained.record, strategy_named(trained.record.strategy)
+    if strategy.saves_whole_model:
+        raise UsageError(
+            "these weights are a whole model already",
+            fix="'sweeper export RUN --to model' copies it.",
+            where=request.weights,
+        )
+    before = _logits(trained)
+    del trained
+    found = reload(weights, to_merge=True)
+    dtype = getattr(torch, record.base_dtype)
+    model = found.model
+    if isinstance(model, Classifier):
+        model.base = strategy.merge(model.base).to(dtype)
+    else:
+        model = strategy.merge(model).to(dtype)
+    part = Path(request.folder + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    whole = _whole(record)
+    save_trained(part, model, strategy_named(_WHOLE), whole, found.task)
+    after = _logits(load(part))
+    difference = max(
+        float((one - other).abs().max()) for one, other in zip(before, after, strict=True)
+    )
+    with (part / CARD).open("a", encoding="utf-8") as card:
+        card.write(_card(record, difference))
+    request.model_copy(update={"difference": difference}).write(part / MERGE_RECORD)
+    part.rename(request.folder)
+
+
+def _whole(record: TrainedRecord) -> TrainedRecord:
+    """The record of the whole model: it needs no base any more."""
+    nothing = {"first_stage": None, "base_folder": None, "base_state": None}
+    return record.model_copy(update={"strategy": _WHOLE, **nothing})
+
+
+def _logits(model: Model) -> list[Tensor]:
+    """Logits in float32 on the first passages of the general text.
+
+    Of the classes where the model has some, else of the next token at each place.
+    """
+    passages = list(islice((line for line in general_text().splitlines() if line), _PASSAGES))
+    if model.classes:
+        return [model.logits([passage]).float().cpu() for passage in passages]
+    device = next(model.model.parameters()).device
+    found = []
+    for passage in passages:
+        ids = model.tokenizer(passage, add_special_tokens=False)["input_ids"][:_TOKENS]
+        batch = torch.tensor([ids], device=device)
+        with torch.inference_mode(), autocast(device, model.record.precision == "bf16-mixed"):
+            found.append(model.model(input_ids=batch).logits.float().cpu())
+    return found
+
+
+def _card(record: TrainedRecord, difference: float) -> str:
+    lines = [
+        "",
+        "## Merged",
+        "",
+        f"The weights that {record.strategy} trained were added to those of the base, in float32,",
+        f"and stored in {record.base_dtype}. On {_PASSAGES} passages of general text a logit",
+        f"differs from the trial's by at most {difference:.2g}.",
+        "",
+    ]
+    if strategy_named(record.strategy).quantization_config(record.parameters) is not None:
+        lines += [
+            "The trial held its base in four bits. This base is not quantised, which is most of",
+            "the difference. Measure the model again before you rely on the sweep's figures.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    answer_request(MergeRequest, merge)
