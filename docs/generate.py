@@ -24,6 +24,7 @@ from sweeper.cli.main import app
 from sweeper.cli.views.plan_view import scalar
 from sweeper.data.formats.base import formats
 from sweeper.declared.files import strategy_files
+from sweeper.exporting.target import targets
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.rulebook.shared_parameters import SHARED
@@ -133,6 +134,22 @@ def data_page() -> str:
     return f"{before}<!-- formats{mark}\n{table}{after}"
 
 
+def export_page() -> str:
+    """The page on exports, with the table of trainers between its two marks."""
+    page = (DOCS / "export.md").read_text(encoding="utf-8")
+    before, rest = page.split("<!-- targets", 1)
+    mark, after = rest.split("\n", 1)
+    after = after[after.index("<!-- end of targets") :]
+    lines = ["", "| `--to` | strategies | otherwise there | lost |", "|---|---|---|---|"]
+    for name, target in targets().items():
+        differs = [f"`{setting}`: {why}" for setting, why in target.differs.items()]
+        lost = [f"`{setting}`: {why}" for setting, why in target.lost.items()]
+        lost += [f"task {task}: {why}" for task, why in target.tasks_left_out.items()]
+        cells = (", ".join(target.strategies), "<br>".join(differs) or "-", "<br>".join(lost))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return f"{before}<!-- targets{mark}\n" + "\n".join([*lines, "", ""]) + after
+
+
 def main() -> int:
     """Write the pages, or say which are out of date."""
     pages = {
@@ -140,6 +157,7 @@ def main() -> int:
         "strategies.md": strategies_page(),
         "commands.md": commands_page(),
         "data.md": data_page(),
+        "export.md": export_page(),
         "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
     }
     stale = []
