@@ -75,6 +75,7 @@ def _register() -> None:
         memory,
         plan,
         predict,
+        push,
         refit,
         report,
         rules,
@@ -90,6 +91,7 @@ def _register() -> None:
     app.command("predict")(predict.predict)
     app.command("refit")(refit.refit)
     app.command("export")(export.export)
+    app.command("push")(push.push)
     app.command("explain")(explain.explain)
     app.command("memory")(memory.memory)
     app.command("doctor")(doctor.doctor)

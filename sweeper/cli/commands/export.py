@@ -49,7 +49,7 @@ def export(
     number = refit_steps.recommended_trial(compute(folder), folder) if trial is None else trial
     place = output or folder.path / "exports" / to
     if to in WEIGHTS:
-        made, lines = _weights(folder, number, to, place, quiet=quiet)
+        made, lines = export_weights(folder, number, to, place, quiet=quiet)
     else:
         made, lines = _configuration(folder, number, to, place)
     if as_json:
@@ -75,8 +75,8 @@ def _configuration(run: RunFolder, number: int, to: str, place: Path) -> Made:
     return fields, [*lost, f"train: cd {place} && {made.command}"]
 
 
-def _weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) -> Made:
-    """The same for the kept weights of a trial."""
+def export_weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) -> Made:
+    """The kept weights of a trial in a folder of their own: as fields, and as lines."""
     from sweeper.cli.commands.predict_steps import weights_of
     from sweeper.cli.commands.refit_steps import as_trained
     from sweeper.exporting.configuration import new_folder

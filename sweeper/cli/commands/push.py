@@ -1,0 +1,78 @@
+"""``sweeper push``: the winner as a repository of the hub."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def push(
+    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    repo: Annotated[str, typer.Option("--repo", help="The repository.", metavar="OWNER/NAME")],
+    form: Annotated[
+        str, typer.Option("--as", help="model, merged or peft; see `sweeper export`.")
+    ] = "model",
+    trial: Annotated[
+        int | None, typer.Option("--trial", help="This trial; the winner if not given.")
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option("--license", help="As the hub spells it; the base model's if not given."),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="A new repository is public.")] = False,
+    upload: Annotated[
+        bool, typer.Option("--upload", help="Upload; without it, only show what would be.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
+) -> None:
+    """Put the winner on the hub, with its card: private, and only with --upload.
+
+    The token comes from HF_TOKEN or `hf auth login`. HF_ENDPOINT is honoured.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from sweeper import units
+    from sweeper.cli.commands import refit_steps
+    from sweeper.cli.commands.export import export_weights
+    from sweeper.cli.commands.report import find_run
+    from sweeper.cli.views.console import out
+    from sweeper.errors import UsageError, near_match
+    from sweeper.exporting import push as hub
+    from sweeper.exporting.configuration import WEIGHTS
+    from sweeper.findings.compute import compute
+    from sweeper.plan import Plan
+    from sweeper.runfolder import RunFolder
+
+    hub.check_repo(repo)
+    if form not in WEIGHTS:
+        raise UsageError(f"--as takes no {form!r}", fix=near_match(form, WEIGHTS), where="--as")
+    folder = RunFolder(find_run(run))
+    number = refit_steps.recommended_trial(compute(folder), folder) if trial is None else trial
+    config = refit_steps.as_trained(folder, number)
+    facts = next(one for one in Plan.read(folder.plan).facts.models if one.id == config.model)
+    draft = folder.path / "MODEL_CARD.md"
+    described = draft.read_text(encoding="utf-8") if draft.is_file() and trial is None else ""
+    with tempfile.TemporaryDirectory(dir=folder.path, prefix=".push-") as temporary:
+        model = Path(temporary) / "model"
+        export_weights(folder, number, form, model, quiet=quiet)
+        writes = (model / "config.json").is_file() and not (model / "head.safetensors").is_file()
+        library = "peft" if form == "peft" else "transformers" if writes else "sweeper"
+        card = model / "README.md"
+        readme = card.read_text(encoding="utf-8")
+        text = hub.hub_card(readme, described, facts, config.task, library, licence)
+        card.write_text(text, encoding="utf-8")
+        files = sorted(path for path in model.rglob("*") if path.is_file())
+        if not upload:
+            if not quiet:
+                out().print(text, markup=False, highlight=False, soft_wrap=True)
+            for path in files:
+                size = units.size(path.stat().st_size)
+                out().print(f"{path.relative_to(model)}  {size}", markup=False, soft_wrap=True)
+            kind = "public" if public else "private"
+            text = f"Nothing was uploaded. With --upload, these go to {repo} ({kind} if it is new)."
+            out().print(text, markup=False, soft_wrap=True)
+            return
+        address = hub.upload(model, repo, private=not public)
+    out().print(f"trial {number} is at {address}", markup=False, soft_wrap=True)
