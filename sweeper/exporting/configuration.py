@@ -97,7 +97,7 @@ def export_configuration(
     write_rows(part / ROWS, dataset, names, form, spec.training.system_prompt)
     for name, text in filled.files.items():
         write_text(part / name, text)
-    if settings["chat_template"]:
+    if settings["chat_template"] and "chat_template" not in {one.setting for one in filled.lost}:
         shutil.copyfile(template, part / _CHAT_TEMPLATE)
     card = _card(target, findings, config, facts, filled.command, filled.lost)
     write_text(part / "README.md", card)

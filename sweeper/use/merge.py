@@ -59,12 +59,10 @@ def merge(request: MergeRequest) -> None:
     whole = _whole(record)
     save_trained(part, model, strategy_named(_WHOLE), whole, found.task)
     after = _logits(load(part))
-    difference = max(
-        float((one - other).abs().max()) for one, other in zip(before, after, strict=True)
-    )
+    compared = request.model_copy(update=_compared(torch.cat(before), torch.cat(after)))
     with (part / CARD).open("a", encoding="utf-8") as card:
-        card.write(_card(record, difference))
-    request.model_copy(update={"difference": difference}).write(part / MERGE_RECORD)
+        card.write(_card(record, compared))
+    compared.write(part / MERGE_RECORD)
     part.rename(request.folder)
 
 
@@ -74,8 +72,22 @@ def _whole(record: TrainedRecord) -> TrainedRecord:
     return record.model_copy(update={"strategy": _WHOLE, **nothing})
 
 
+def _compared(before: Tensor, after: Tensor) -> dict[str, float]:
+    """How far two models are from each other.
+
+    Args:
+        before: ``(places, classes)`` of the trial's model.
+        after: The same of the merged one.
+    """
+    same = before.argmax(-1) == after.argmax(-1)
+    return {
+        "difference": float((before - after).abs().max()),
+        "agreement": float(same.float().mean()),
+    }
+
+
 def _logits(model: Model) -> list[Tensor]:
-    """Logits in float32 on the first passages of the general text.
+    """Logits in float32 on the first passages of the general text: ``(places, classes)`` of each.
 
     Of the classes where the model has some, else of the next token at each place.
     """
@@ -88,18 +100,19 @@ def _logits(model: Model) -> list[Tensor]:
         ids = model.tokenizer(passage, add_special_tokens=False)["input_ids"][:_TOKENS]
         batch = torch.tensor([ids], device=device)
         with torch.inference_mode(), autocast(device, model.record.precision == "bf16-mixed"):
-            found.append(model.model(input_ids=batch).logits.float().cpu())
+            found.append(model.model(input_ids=batch).logits[0].float().cpu())
     return found
 
 
-def _card(record: TrainedRecord, difference: float) -> str:
+def _card(record: TrainedRecord, merged: MergeRequest) -> str:
     lines = [
         "",
         "## Merged",
         "",
         f"The weights that {record.strategy} trained were added to those of the base, in float32,",
         f"and stored in {record.base_dtype}. On {_PASSAGES} passages of general text a logit",
-        f"differs from the trial's by at most {difference:.2g}.",
+        f"differs from the trial's by at most {merged.difference:.2g}, and the likeliest "
+        f"{'class' if record.labels else 'token'} is the same at {merged.agreement:.1%} of places.",
         "",
     ]
     if strategy_named(record.strategy).quantization_config(record.parameters) is not None:

@@ -63,11 +63,13 @@ class MergeRequest(Artifact):
         weights: ``weights/`` of a trial.
         folder: What is made; it appears once it is whole.
         difference: The largest difference of a logit from those of the trial, once it is known.
+        agreement: The share of places with the same likeliest class or token as in the trial.
     """
 
     weights: str
     folder: str
     difference: float | None = None
+    agreement: float | None = None
 
 
 def answer_request(kind: type[R], answer: Callable[[R], None]) -> None:

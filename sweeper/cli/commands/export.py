@@ -112,6 +112,7 @@ def _merged(weights: Path, place: Path, *, quiet: bool) -> Made:
     if ended_by is not None:
         raise typer.Exit(128 + ended_by)
     log.unlink()
-    difference = MergeRequest.read(place / MERGE_RECORD).difference
-    told = f"the largest difference of a logit from the trial's: {difference:.2g}"
-    return {"difference": difference}, [told]
+    made = MergeRequest.read(place / MERGE_RECORD)
+    told = f"the likeliest output is that of the trial at {made.agreement:.1%} of places"
+    fields = {"difference": made.difference, "agreement": made.agreement}
+    return fields, [f"{told}; a logit differs by at most {made.difference:.2g}"]
