@@ -60,6 +60,7 @@ SHAPES = {
     },
     "text": {"trials": 10, "task": "instruction", "strategies": ("lora", "full")},
     "hostile": {"hostile": HOSTILE},
+    "unseen": {"hostile": "a\u202eb\x1b[31mc\u2066d\u200be\x9bf", "prune": False},
 }
 
 
