@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -388,37 +389,36 @@ UNREADABLE = {
 }
 
 
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("study") / "study.db"
+    mirror = StudyMirror(default_url(file), "run", own=file)
+    mirror.open({"model": "m"})
+    mirror.close()
+    return file
+
+
 @pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE)
 def test_whatever_lies_in_the_place_of_the_runs_own_file_is_set_aside_at_once(
-    tmp_path: Path, damage: Callable[[Path], None]
+    study_file: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    file, identity = tmp_path / "study.db", {"model": "m"}
-    said: list[str] = []
-
-    def mirror() -> StudyMirror:
-        return StudyMirror(default_url(file), "run", own=file, say=said.append, patience=0.1)
-
-    for _ in range(2):
-        opened = mirror()
-        opened.open(identity)
-        opened.close()
-        assert said == []
+    file = Path(shutil.copy(study_file, tmp_path))
     damage(file)
-    opened = mirror()
-    assert opened.open(identity) == []
-    opened.close()
+    said: list[str] = []
+    mirror = StudyMirror(default_url(file), "run", own=file, say=said.append, patience=0.1)
+    assert mirror.open({"model": "m"}) == []
+    mirror.close()
     assert "is written anew from the run's files" in said.pop()
     assert file.is_file()
     assert file.with_name("study.db.damaged").exists()
 
 
 def test_a_file_without_permission_is_an_error_at_once(
-    sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch
+    study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep.go(1, storage=None)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(RunError, match=r"cannot open the storage .*study\.db") as caught:
-        sweep.go(1, storage=None)
+        StudyMirror(default_url(study_file), "run", own=study_file).open({"model": "m"})
     assert "Permission denied" in str(caught.value)
 
 
