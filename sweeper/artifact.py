@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweeper.errors import UsageError
 from sweeper.jsontext import value_of
+from sweeper.textfile import read_text
 
 
 class Record(BaseModel):
@@ -95,7 +96,7 @@ class Artifact(Record):
             UsageError: The file is missing or does not hold this artifact.
         """
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
         except OSError as error:
             raise UsageError(
                 f"cannot read {path.name}: {error.strerror or error}",

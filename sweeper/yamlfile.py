@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from sweeper.errors import Problem, UsageError
+from sweeper.textfile import read_text
 
 Path_ = tuple[str | int, ...]
 
@@ -95,7 +96,7 @@ def read(path: Path) -> Document:
         UsageError: It cannot be read, or it is not YAML; with file and line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except UnicodeDecodeError as error:
         raise UsageError("this is not a UTF-8 text file", where=str(path)) from error
     except OSError as error:

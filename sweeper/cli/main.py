@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from sweeper import __version__
-from sweeper.errors import SweeperError
+from sweeper.errors import RunError, SweeperError
 from sweeper.visible import shortened, visible
 
 _NO_MEMORY = (
@@ -120,6 +120,15 @@ def main() -> None:
         # The reader of our output went away (say, `| head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise  # of no file that a user could look after
+        named = error.filename2 or error.filename
+        said = (
+            f"{named}: {error.strerror}\n  Check the permissions of this file and the disk's room."
+        )
+        print(f"error: {visible(shortened(said))}", file=sys.stderr)
+        sys.exit(RunError.exit_code)
 
 
 if __name__ == "__main__":

@@ -29,10 +29,12 @@ _NOBODY = "65534"
 # Refused system calls, by their numbers on x86_64 and aarch64 (asm/unistd_64.h,
 # asm-generic/unistd.h). x86_64 alone has fork and vfork.
 _REFUSED = {
-    "x86_64": {"fork": 57, "vfork": 58, "unshare": 272, "setns": 308, "shmget": 29}
+    "x86_64": {"fork": 57, "vfork": 58, "unshare": 272, "setns": 308}
+    | {"shmget": 29, "semget": 64, "msgget": 68}
     | {"memfd_create": 319, "memfd_secret": 447, "io_uring_setup": 425}
     | {"add_key": 248, "request_key": 249, "keyctl": 250, "ptrace": 101},
-    "aarch64": {"unshare": 97, "setns": 268, "shmget": 194}
+    "aarch64": {"unshare": 97, "setns": 268}
+    | {"shmget": 194, "semget": 190, "msgget": 186}
     | {"memfd_create": 279, "memfd_secret": 447, "io_uring_setup": 425}
     | {"add_key": 217, "request_key": 218, "keyctl": 219, "ptrace": 117},
 }

@@ -6,6 +6,7 @@ Knows nothing about studies or trials.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -58,7 +59,13 @@ def open_storage(url: str) -> BaseStorage:
         name = missing.name or "its driver"
         fix = f"Install what the URL needs: pip install {_PACKAGES.get(name, name)}."
         raise _not_opened(url, missing, fix) from error
-    except (OSError, ValueError, sqlite3.Error, sqlalchemy.exc.SQLAlchemyError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        sqlite3.Error,
+        sqlalchemy.exc.SQLAlchemyError,
+    ) as error:
         fix = (
             "Give --storage sqlite:///PATH, postgresql+psycopg://... or any other URL that "
             "SQLAlchemy knows, journal:PATH or grpc://HOST:PORT."
@@ -125,12 +132,19 @@ def _go_behind_last_line(file: BinaryIO) -> None:
 
 def _sqlite(url: str, path: Path) -> RDBStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # SQLite calls these and a locked file by one name, and only a locked file is worth waiting for.
+    if path.exists() and not path.is_file():
+        raise sqlite3.DatabaseError("it is not a regular file")
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     # Kept in the file: readers never wait for the writer. Set before the tables are made.
     with contextlib.closing(sqlite3.connect(path, _SQLITE_TIMEOUT_SECONDS)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         # Pages in the middle may be lost: that would else be seen when they are next needed.
         if (found := connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
             raise sqlite3.DatabaseError(*found)
+        if connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
+            raise sqlite3.DatabaseError("rows that others refer to are missing")
     storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}})
     sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
     storage.engine.dispose()
@@ -170,7 +184,7 @@ _PASSING = (
 
 def passes(error: BaseException) -> bool:
     """Whether an error of a storage may be gone at the next try."""
-    if no_room(error) or isinstance(error, PermissionError):
+    if no_room(error) or is_damaged(error) or isinstance(error, PermissionError):
         return False
     if isinstance(error, StorageInternalError):
         return error.__cause__ is None or passes(error.__cause__)
@@ -181,10 +195,15 @@ def passes(error: BaseException) -> bool:
 
 
 def is_damaged(error: BaseException) -> bool:
-    """Whether an error says that an SQLite or journal file does not hold what it should."""
+    """Whether an error says that a storage does not hold what it should.
+
+    That is a damaged SQLite or journal file, foreign tables, or those of another Optuna.
+    """
     while error.__cause__ is not None:
         error = error.__cause__
     original = getattr(error, "orig", None) or error
     if isinstance(original, sqlite3.DatabaseError):
-        return not isinstance(original, sqlite3.OperationalError)
-    return isinstance(original, json.JSONDecodeError)
+        wrong_tables = getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        return wrong_tables or not isinstance(original, sqlite3.OperationalError)
+    # Optuna raises a bare RuntimeError where the tables are those of another version.
+    return isinstance(original, json.JSONDecodeError) or type(original) is RuntimeError

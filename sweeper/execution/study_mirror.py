@@ -99,7 +99,9 @@ class StudyMirror:
         try:
             return self._patiently(lambda: self._open(identity))
         except Exception as error:
-            if not is_damaged(error):
+            # Whatever the run's own file brings up, it is made from the run's other files.
+            odd = self.own is not None and not isinstance(error, (RunError, OSError))
+            if not is_damaged(error) and (not odd or no_room(error)):
                 raise
             self._set_aside(error)
         return self._patiently(lambda: self._open(identity))

@@ -17,6 +17,7 @@ from sweeper.data.reading.read import read
 from sweeper.errors import DataError, SpecError, UsageError
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
+from sweeper.textfile import read_text
 
 # lm-eval's own defaults where a task file does not say.
 _MAX_GEN_TOKS, _OUTPUT_TYPE = 256, "generate_until"
@@ -141,7 +142,7 @@ def _rows(config: Config, folder: Path) -> list[Mapping[str, object]]:
         path = folder / name
         try:
             if config.get("dataset_path") == "text":
-                lines = path.read_text(encoding="utf-8").splitlines()
+                lines = read_text(path).splitlines()
                 rows += [{"text": line} for line in lines]
             else:
                 rows += [row for _, row in read(path).rows]

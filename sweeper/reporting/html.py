@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from sweeper import resources
 from sweeper.reporting.blocks import Cell, Column, Page, Row, Table
 from sweeper.reporting.charts.draw import drawn
-from sweeper.visible import visible
+from sweeper.visible import shortened, visible
 
 
 def render(page: Page) -> str:
@@ -63,6 +63,7 @@ def _environment(folder: Path) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["drawn"] = drawn
+    environment.filters["whole"] = _whole
     environment.filters["paired"] = _paired
     environment.filters["row_attributes"] = _row_attributes
     environment.filters["cell_attributes"] = _cell_attributes
@@ -70,7 +71,14 @@ def _environment(folder: Path) -> Environment:
 
 
 def _shown(value: object) -> object:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return visible(shortened(value))
+    return value
+
+
+def _whole(text: str) -> Markup:
+    """Text to copy, which must not be shortened."""
+    return escape(visible(text))
 
 
 def _paired(columns: tuple[Column, ...], cells: tuple[Cell, ...]) -> Iterable[tuple[Column, Cell]]:
@@ -96,5 +104,5 @@ def _cell_attributes(cell: Cell, column: Column) -> Markup:
 
 
 def _attributes(values: dict[str, str]) -> Markup:
-    pairs = (f' {name}="{escape(visible(value))}"' for name, value in values.items() if value)
+    pairs = (f' {name}="{escape(_shown(value))}"' for name, value in values.items() if value)
     return Markup("".join(pairs))

@@ -15,6 +15,7 @@ from sweeper.data.examples import Example
 from sweeper.data.inputs import inputs
 from sweeper.data.reading.read import read
 from sweeper.errors import UsageError
+from sweeper.jsontext import object_of
 from sweeper.underway import Underway, print_progress
 from sweeper.use.model import Model, Prediction, load
 from sweeper.use.request import PredictionRequest, answer_request
@@ -78,9 +79,10 @@ def _done(part: Path, head: dict[str, str]) -> set[int]:
         return set()
     whole = [line for line in part.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"]
     try:
-        found = [json.loads(line) for line in whole]
-    except ValueError:
-        found = [{}]
+        found = [object_of(line) for line in whole]
+        done = {int(line["row"]) - 1 for line in found[1:]}
+    except (ValueError, KeyError, TypeError):
+        found, done = [{}], set()
     if found and found[0] != head:
         raise UsageError(
             "the unfinished output is of another model, other rows or other settings",
@@ -88,7 +90,7 @@ def _done(part: Path, head: dict[str, str]) -> set[int]:
             where=str(part),
         )
     part.write_text("".join(whole), encoding="utf-8")
-    return {line["row"] - 1 for line in found[1:]}
+    return done
 
 
 def _line(place: int, said: Prediction) -> str:

@@ -94,6 +94,7 @@ def raw(number, flags): return call("syscall", number, flags, 0, 0, 0, 0)
 def new_namespace(): return call("unshare", 0x10000000)
 def trace(): return call("ptrace", 16, 1, 0, 0)
 def memory_file(): return call("memfd_create", b"x", 0)
+def message_queue(): return call("msgget", 0, 0o1600)
 def shared_memory(): return call("shmget", 0, 1 << 20, 0o1600)
 
 def kill():
@@ -187,7 +188,8 @@ def test_a_program_reaches_nothing_of_this_machine(
         "assert start() == [-EPERM, -EPERM, True], start()",
         f"assert raw({clone}, 17) == raw({vfork}, 17) == -EPERM",
         "assert raw(435, 0) == -ENOSYS",
-        "assert new_namespace() == trace() == memory_file() == shared_memory() == -EPERM",
+        "assert new_namespace() == trace() == memory_file() == -EPERM",
+        "assert shared_memory() == message_queue() == -EPERM",
         f"assert raw({keyctl}, 0) == -EPERM",
         "assert flood_files() <= 1 << 20",
         "assert flood_output() == 'alive'",

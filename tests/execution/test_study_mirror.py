@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -316,7 +319,34 @@ def lost(path: Path) -> None:
     path.with_name("study.db-shm").write_bytes(b"left over")
 
 
-@pytest.mark.parametrize("damage", [garbage, truncated, holed, emptied, lost])
+def cut_in_the_header(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def changed(*statements: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+
+    return change
+
+
+orphaned = changed("delete from trials where number = 1")
+
+
+@pytest.mark.parametrize("damage", [garbage, truncated, holed, emptied, lost, orphaned])
 def test_the_runs_own_file_is_made_anew_from_the_folder(
     sweep: FakeSweep, damage: Callable[[Path], None]
 ) -> None:
@@ -331,7 +361,7 @@ def test_the_runs_own_file_is_made_anew_from_the_folder(
 
     before = shown()
     damage(file)
-    left = file.read_bytes() if file.exists() else b""
+    left = file.read_bytes() if file.is_file() else b""
     sweep.pool.jobs.clear()
     assert sweep.go(3, storage=None).kind == "complete"
     assert sweep.pool.jobs == []
@@ -347,6 +377,49 @@ def test_the_runs_own_file_is_made_anew_from_the_folder(
             "is study.db.damaged"
         ]
     assert sweep.go(4, storage=None).status.done == 4
+
+
+UNREADABLE = {
+    "header only": cut_in_the_header,
+    "folder": a_folder,
+    "pipe": a_pipe,
+    "of a later Optuna": changed("update alembic_version set version_num = 'v99.0.0'"),
+    "other columns": changed("drop table studies", "create table studies (a)"),
+    "deep JSON": changed(f"update study_user_attributes set value_json = '{'[' * 100_000}'"),
+}
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("study") / "study.db"
+    mirror = StudyMirror(default_url(file), "run", own=file)
+    mirror.open({"model": "m"})
+    mirror.close()
+    return file
+
+
+@pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE)
+def test_whatever_lies_in_the_place_of_the_runs_own_file_is_set_aside_at_once(
+    study_file: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    file = Path(shutil.copy(study_file, tmp_path))
+    damage(file)
+    said: list[str] = []
+    mirror = StudyMirror(default_url(file), "run", own=file, say=said.append, patience=0.1)
+    assert mirror.open({"model": "m"}) == []
+    mirror.close()
+    assert "is written anew from the run's files" in said.pop()
+    assert file.is_file()
+    assert file.with_name("study.db.damaged").exists()
+
+
+def test_a_file_without_permission_is_an_error_at_once(
+    study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(RunError, match=r"cannot open the storage .*study\.db") as caught:
+        StudyMirror(default_url(study_file), "run", own=study_file).open({"model": "m"})
+    assert "Permission denied" in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["sqlite:///{}/elsewhere.db", "journal:{}/elsewhere.log"])

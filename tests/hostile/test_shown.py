@@ -1,13 +1,17 @@
 """Texts of strangers in terminal, report, CSV and Markdown: nothing unseen, nothing endless."""
 
 import io
+import json
 import sys
 
 import pytest
 
+from sweeper.cli.commands import predict_steps
 from sweeper.cli.main import main
 from sweeper.cli.views.console import out
+from sweeper.cli.views.progress import plain_line
 from sweeper.errors import DataError
+from sweeper.execution.state.events import Event
 from sweeper.reporting.csvfiles import harmless
 from sweeper.reporting.html import _attributes, _shown
 from sweeper.reporting.markdown import plain
@@ -27,6 +31,11 @@ PLACES = {
     "CSV": lambda text, _: str(harmless(text)),
     "Markdown": lambda text, _: plain(text),
     "terminal": on_terminal,
+    "prediction": lambda text, _: predict_steps.shown(json.dumps({"text": text})),
+    "label": lambda text, _: predict_steps.shown(
+        json.dumps({"label": text, "probabilities": {text: 1.0}})
+    ),
+    "event": lambda text, _: plain_line(Event(at="now", kind="warning", text=text), None),
 }
 
 

@@ -65,6 +65,7 @@ SHAPES = {
         "model": "packaged:smollm2",
     },
     "hostile": {"hostile": HOSTILE},
+    "unseen": {"hostile": "a\u202eb\x1b[31mc\u2066d\u200be\x9bf", "prune": False},
 }
 
 

@@ -8,6 +8,8 @@ import zlib
 
 import pytest
 
+from sweeper.visible import visible
+
 pytestmark = pytest.mark.slow
 
 AXE = importlib.util.find_spec("axe_core_python")
@@ -33,7 +35,9 @@ def selected(page):
     return page.run("[...new Set([...document.querySelectorAll('.on')].map(e => e.dataset.trial))]")
 
 
-@pytest.mark.parametrize("shape", ["zero", "all-failed", "running", "mixed", "hostile", "text"])
+@pytest.mark.parametrize(
+    "shape", ["zero", "all-failed", "running", "mixed", "hostile", "text", "unseen"]
+)
 def test_a_page_is_ready_asks_for_nothing_and_says_nothing(show, shape):
     page = show(shape)
     assert page.run("'ready' in document.documentElement.dataset")
@@ -56,6 +60,17 @@ def test_hostile_names_do_nothing(show):
     assert page.run("document.scripts.length") == 1
     assert page.run("document.images.length") == 0
     assert "alert(1)" in page.run("document.body.innerText")
+
+
+def test_nothing_on_a_page_is_unseen(show):
+    page = show("unseen")
+    texts = page.run(
+        "[document.title, document.body.textContent, ...[...document.querySelectorAll('*')]"
+        ".flatMap(e => [...e.attributes].map(a => a.value))]"
+    )
+    assert any("\\u202e" in text for text in texts)
+    for text in texts:
+        assert text == visible(text)
 
 
 def test_a_click_selects_a_trial_everywhere_and_again_clears_it(show):

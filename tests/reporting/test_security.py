@@ -16,6 +16,7 @@ from sweeper.findings.compute import compute
 from sweeper.plan import Plan, Reason
 from sweeper.reporting.csvfiles import harmless
 from sweeper.reporting.write import write_reports
+from sweeper.visible import visible
 
 SHARED = (
     "findings.json", "report.json", "report.html", "report.md", "trials.csv", "curves.csv",
@@ -52,6 +53,24 @@ def test_no_handlers_no_style_attributes_no_addresses(pages):
             assert "style" not in names
             assert "src" not in names
             assert names.get("href", "#").startswith("#")
+
+
+def test_what_cannot_be_seen_is_written_out_in_texts_attributes_and_charts(reports, pages):
+    html = reports["unseen"].report_html.read_text()
+    assert html == visible(html)
+    labels = [text.text for chart in pages["unseen"].all("svg") for text in chart.all("text")]
+    assert any("\\u202e" in label for label in labels)
+
+
+def test_texts_without_end_are_shortened_and_the_configuration_to_copy_is_whole(make, read):
+    run = make(trials=4, prune=False, hostile="z" * 100_000)
+    run.spec.write_text(f"name: x\ndata: {'y' * 10_000}\n")
+    write_reports(run, compute(run), Plan.read(run.plan))
+    html = run.report_html.read_text()
+    assert not re.search("z{2001}", html)
+    assert "y" * 10_000 in html
+    for text in read(run).all("text"):
+        assert len(text.text) < 200
 
 
 def test_the_script_writes_text_only(reports):

@@ -6,6 +6,7 @@ since loading them takes seconds and may fail hard; the rest is looked at here. 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -28,6 +29,7 @@ from sweeper.cli.views.console import out
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.extras import RUNS, TRAINING, install_command, missing
 from sweeper.facts.machine.detect import processor
+from sweeper.jsontext import object_of
 
 State = Literal["works", "does not work", "not installed", "off"]
 
@@ -94,8 +96,8 @@ def training(python: str) -> Iterator[Check]:
 
 def _parse(text: str) -> Iterator[Check]:
     for line in text.splitlines():
-        if line.startswith("{") and line.endswith("}"):
-            yield Check(**cast(dict[str, str], json.loads(line)))  # type: ignore[arg-type]
+        with contextlib.suppress(ValueError, TypeError):  # what a library printed
+            yield Check(**cast(dict[str, str], object_of(line)))  # type: ignore[arg-type]
 
 
 def _cut_off(why: str) -> Check:

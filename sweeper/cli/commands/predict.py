@@ -34,6 +34,7 @@ def predict(
 
     Without --trial, the recommended trial of a run answers, or its best one so far.
     """
+    import json
     import tempfile
 
     from sweeper.artifact import write_text
@@ -79,6 +80,6 @@ def predict(
         for line in lines:
             typer.echo(line if as_json else predict_steps.shown(line), nl=not as_json)
     elif as_json:
-        typer.echo(f'{{"output": "{output}", "rows": {len(lines)}}}')
+        typer.echo(json.dumps({"output": str(output), "rows": len(lines)}))
     elif not quiet:
         err().print(f"{len(lines)} rows: {output}", markup=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from sweeper.cli.commands.report import find_run
 from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
 from sweeper.runfolder import RunFolder
+from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
 
 def weights_of(model: str, trial: int | None) -> Path:
@@ -85,6 +86,7 @@ def shown(line: str) -> str:
     """A prediction for a person: the three likeliest classes, or the text."""
     fields = json.loads(line)
     if "label" not in fields:
-        return str(fields["text"])
+        return visible(str(fields["text"]))
     likely = list(fields["probabilities"].items())[:3]
-    return "  ".join(f"{name} {share:.1%}" for name, share in likely)
+    names = (visible(shortened(name, LABEL_CHARACTERS)) for name, _ in likely)
+    return "  ".join(f"{name} {share:.1%}" for name, (_, share) in zip(names, likely, strict=True))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeper.visible import visible
+
 if TYPE_CHECKING:
     from sweeper.planning.rulebook.rules import Rule
 
@@ -44,7 +46,7 @@ def rules(
         _whole(by_id[rule])
     else:
         for item in chosen:
-            typer.echo(f"{item.id:<34} {item.title}")
+            typer.echo(visible(f"{item.id:<34} {item.title}"))
         typer.echo(f"{len(chosen)} rules; 'sweeper rules ID' shows one whole")
 
 
@@ -65,7 +67,7 @@ def _row(rule: Rule) -> dict[str, object]:
 def _whole(rule: Rule) -> None:
     for key, value in _row(rule).items():
         lines = value if isinstance(value, list) else [value]
-        typer.echo(f"{key:<8}" + "\n        ".join(str(line) for line in lines))
+        typer.echo(visible(f"{key:<8}" + "\n        ".join(str(line) for line in lines)))
 
 
 def _facts(as_json: bool) -> None:

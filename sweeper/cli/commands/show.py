@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,12 +70,14 @@ def _goes_on(folder: RunFolder, status: Status) -> bool:
 
 def _follow_plainly(folder: RunFolder) -> None:
     """Copy the run's events to stdout as plain lines until the run has ended."""
+    from pydantic import ValidationError
+
     from sweeper.cli.views.progress import plain_line
     from sweeper.execution.state.events import Event
     from sweeper.execution.state.status import Status
 
     begun = ""
-    with folder.events.open(encoding="utf-8") as events:
+    with folder.events.open(encoding="utf-8", errors="replace") as events:
         while True:
             status = Status.read(folder.status)
             goes_on = _goes_on(folder, status)
@@ -82,9 +85,11 @@ def _follow_plainly(folder: RunFolder) -> None:
                 begun += text
                 if not begun.endswith("\n"):
                     break  # the rest of the line is still to be written
-                event, begun = Event.model_validate_json(begun), ""
-                if event.kind != "rung":
-                    typer.echo(plain_line(event, status))
+                line, begun = begun, ""
+                with contextlib.suppress(ValidationError):  # of a file that was damaged
+                    event = Event.model_validate_json(line)
+                    if event.kind != "rung":
+                        typer.echo(plain_line(event, status))
             if not goes_on:
                 return
             time.sleep(0.5)

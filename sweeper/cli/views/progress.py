@@ -21,6 +21,7 @@ from sweeper.cli.views.plan_view import scalar
 from sweeper.cli.views.work_progress import sentence
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.status import Running, Status
+from sweeper.visible import visible
 
 HEARTBEAT_SECONDS = 60.0
 LINES = 12
@@ -120,7 +121,7 @@ def plain_line(event: Event, status: Status) -> str:
         parts.append(_counts(status))
     if event.text:
         parts.append(event.text)
-    return " ".join(parts)
+    return visible(" ".join(parts))
 
 
 def _counts(status: Status) -> str:

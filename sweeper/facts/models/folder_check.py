@@ -35,6 +35,8 @@ def _weights(folder: Path) -> Problem | None:
             what = f"{missing[0]} is missing" if missing else "it names no weights"
             return Problem(what, "The index names files with weights.", _AGAIN, str(index))
     for path in sorted(folder.glob("*.safetensors")):
+        if not path.is_file():
+            return Problem("the weights are no regular file", fix=_AGAIN, where=str(path))
         try:
             with safe_open(path, framework="numpy"):
                 pass
@@ -46,8 +48,10 @@ def _weights(folder: Path) -> Problem | None:
 
 def _tokenizer(folder: Path) -> Problem | None:
     path = folder / "tokenizer.json"
-    if not path.is_file():
+    if not path.exists():
         return None
+    if not path.is_file():
+        return Problem("the tokenizer is no regular file", fix=_AGAIN, where=str(path))
     from tokenizers import Tokenizer
 
     try:

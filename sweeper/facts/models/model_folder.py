@@ -8,6 +8,7 @@ from pathlib import Path
 from sweeper.errors import ModelError
 from sweeper.facts.models.catalogue import Pooling
 from sweeper.jsontext import value_of
+from sweeper.textfile import read_text
 
 _LICENSE = re.compile(r"^license: *([\w.-]+)", re.MULTILINE)
 
@@ -19,7 +20,7 @@ def read_json(path: Path) -> dict[str, object]:
         ModelError: The file is missing, cannot be read, or holds something else.
     """
     try:
-        config = value_of(path.read_text(encoding="utf-8"))
+        config = value_of(read_text(path))
     except FileNotFoundError as error:
         raise _no_config(path.parent) from error
     except (OSError, ValueError) as error:
@@ -65,7 +66,7 @@ def pooling(folder: Path) -> Pooling | None:
 def license_name(folder: Path) -> str | None:
     """The licence that the model card names in its front matter."""
     try:
-        card = (folder / "README.md").read_text(encoding="utf-8")
+        card = read_text(folder / "README.md")
     except (OSError, UnicodeDecodeError):
         return None
     front = card[3:].split("\n---", 1)[0] if card.startswith("---\n") else ""

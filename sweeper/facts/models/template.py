@@ -20,7 +20,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from sweeper.child_process import NoAnswer, ask
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
-from sweeper.jsontext import object_of
+from sweeper.jsontext import object_of, value_of
+from sweeper.textfile import read_text
 
 Writer = Callable[[Sequence[Sequence[Message]]], list[str]]
 """Conversations to texts."""
@@ -52,10 +53,10 @@ def writer(folder: Path) -> tuple[Writer, bool]:
         turns = [[(turn.role, turn.content) for turn in one] for one in conversations]
         question = json.dumps({"folder": str(folder), "conversations": turns})
         try:
-            texts: list[str] = json.loads(
+            texts: list[str] = value_of(
                 ask("sweeper.facts.models.template", question, seconds=MOST_SECONDS, threads=1)
             )
-        except NoAnswer as error:
+        except (NoAnswer, ValueError) as error:
             raise ModelError(
                 f"the model's chat template cannot be rendered: {error}",
                 why=f"Templates have {MOST_SECONDS} s and {MOST_BYTES // 2**30} GiB of memory.",
@@ -121,7 +122,7 @@ def _refuse(reason: str) -> NoReturn:
 def _source(folder: Path, settings: dict[str, object]) -> str | None:
     """The template's text: a file of its own, or the default one in the tokenizer's settings."""
     try:
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        return read_text(folder / "chat_template.jinja")
     except (OSError, UnicodeDecodeError):
         stated = settings.get("chat_template")
     if isinstance(stated, list):
@@ -138,7 +139,7 @@ def _token(value: object) -> str:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        return object_of(path.read_text(encoding="utf-8"))
+        return object_of(read_text(path))
     except (OSError, ValueError):
         return {}
 

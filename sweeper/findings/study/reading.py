@@ -21,6 +21,7 @@ from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.jsontext import object_of
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
+from sweeper.textfile import read_text
 from sweeper.trials import (
     AttemptEnd,
     BaselineResult,
@@ -212,7 +213,7 @@ def _numbered(folder: Path) -> list[Path]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_text(path, errors="replace")
     except OSError:
         return ""
 

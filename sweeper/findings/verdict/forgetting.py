@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from scipy import special
 
+from sweeper.errors import UsageError
 from sweeper.evaluation.resampling import CONFIDENCE
 from sweeper.evaluation.significance import (
     Estimate,
@@ -34,6 +34,8 @@ from sweeper.findings.study.rows import known
 from sweeper.findings.study.scores import interval
 from sweeper.jsontext import object_of
 from sweeper.suite.scores import ModelScores, TaskScores, evaluations
+from sweeper.textfile import read_text
+from sweeper.yamlfile import parse
 
 # The share of studies in which a difference of the size called detectable would be seen.
 POWER = 0.8
@@ -83,8 +85,8 @@ def _not_measured(run: RunFiles) -> NotMeasured:
 def limit_of(run: RunFiles) -> float | None:
     """How many points the user allows to be lost. It may change between calls of one run."""
     try:
-        spec = yaml.safe_load(run.spec_yaml)
-    except yaml.YAMLError:
+        spec = parse(run.spec_yaml, str(run.folder.spec)).data
+    except UsageError:
         spec = None
     aim = spec.get("aim") if isinstance(spec, dict) else None
     value = aim.get("max_forgetting_points") if isinstance(aim, dict) else None
@@ -145,7 +147,7 @@ def _paired_file(folder: Path, name: str | None) -> Estimate | None:
     if name is None:
         return None
     try:
-        fields = object_of((folder / name).read_text(encoding="utf-8"))
+        fields = object_of(read_text(folder / name))
         weights = fields.get("weights") or None
         tuned = Scores.of([fields["losses"]], weights=weights)
         base = Scores.of([fields["base_losses"]], trained=False, weights=weights)

@@ -16,6 +16,7 @@ from sweeper.reporting.blocks import Drawing, LegendEntry
 from sweeper.reporting.charts.scales import Scale
 from sweeper.reporting.charts.svg import clean_svg
 from sweeper.reporting.palette import look
+from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
 INK = "var(--ink)"
 MUTED = "var(--muted)"
@@ -62,9 +63,12 @@ class Sheet:
         self._rows: dict[str, Rows] = {}
 
     def chart(self, rows: Rows) -> Any:
-        """A chart of these rows, to be given a mark and an encoding."""
+        """A chart of these rows, to be given a mark and an encoding.
+
+        Texts of users are only ever data, so this is where they are made visible and short.
+        """
         name = f"rows-{len(self._rows)}"
-        self._rows[name] = rows
+        self._rows[name] = [{key: _label(value) for key, value in row.items()} for row in rows]
         return alt.Chart(alt.NamedData(name=name))
 
     def spec(self, chart: Any) -> dict[str, Any]:
@@ -82,6 +86,10 @@ class Sheet:
             description: What it says, for people who do not see it.
         """
         return Drawing(json.dumps(self.spec(chart)), title, description)
+
+
+def _label(value: Any) -> Any:
+    return shortened(visible(value), LABEL_CHARACTERS) if isinstance(value, str) else value
 
 
 class NotDrawn(Exception):

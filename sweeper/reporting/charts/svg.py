@@ -19,6 +19,8 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
 
+from sweeper.visible import shortened, visible
+
 _SVG = "{http://www.w3.org/2000/svg}"
 _DROP = frozenset(
     {
@@ -77,6 +79,7 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
     root = ElementTree.fromstring(text)
     width, height = root.get("width", "0"), root.get("height", "0")
     body = "".join(_written(node) for node in _joined(_simplified(root, "")))
+    title, description = (visible(shortened(said)) for said in (title, description))
     return Markup(
         f'<svg class="chart" role="img" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" aria-label="{escape(title)}">'

@@ -51,6 +51,15 @@ def test_a_killed_run_is_not_waited_for_and_says_how_to_go_on(sweeper, make_run,
     assert "Resume with: sweeper run runs/mine/sweep.yaml" in ran.out
 
 
+def test_following_leaves_damaged_events_out(sweeper, make_run):
+    run = make_run(name="mine", trials=5, ends={4: "RUNNING"}, phase="search", seal=False)
+    run.events.write_bytes(b"\xff\x00[\n" + b"[" * 100_000 + b"\n{}\n")
+    event(run, kind="phase", state="search")
+    ran = sweeper("show", "mine", "--follow")
+    assert ran.code == 0
+    assert ran.out.splitlines()[0].endswith("phase=search")
+
+
 def test_following_copies_whole_events_until_the_run_has_ended(sweeper, make_run):
     run = make_run(name="mine", trials=5, ends={4: "RUNNING"}, phase="search", seal=False)
     event(run, kind="phase", state="search")

@@ -1,0 +1,121 @@
+"""Every file of a finished run cut, filled with garbage, gone, or a folder: commands that read it
+end well or name the file, and never show a traceback."""
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeper.cli.main import main
+from sweeper.cli.processes import report_maker
+from sweeper.findings.compute import compute
+from sweeper.plan import Plan
+from sweeper.reporting.write import write_reports
+from sweeper.runfolder import RunFolder
+
+_FOLDER = Path(__file__).parent.parent / "reporting"
+
+
+def _load(name):
+    """A module of the tests of reporting, under its own name: tests are no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, _FOLDER / f"{name}.py")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+_load("make_plan")
+maker = _load("make_run")
+
+DAMAGE = {
+    "empty": lambda whole: b"",
+    "half": lambda whole: whole[: len(whole) // 2],
+    "garbage": lambda whole: b"\0\xff{[garbage" * 20,
+    "deep": lambda whole: b"[" * 100_000,
+    "null": lambda whole: b"null",
+    "gone": lambda whole: None,
+}
+COMMANDS = [("show", "x"), ("show", "x", "--json"), ("list",)]
+# What takes longest is tried on what it reads.
+EXPLAINED = ("plan.json", "sweep.yaml")
+WRITTEN = ("report.html", "report.md", "report.json", "findings.json", "MODEL_CARD.md")
+
+
+def commands(path):
+    """Those that may read this file."""
+    if path.name not in WRITTEN and path.suffix != ".csv":
+        yield ("report", "x")
+    if path.name in EXPLAINED:
+        yield ("explain", "x")
+    yield from COMMANDS
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run folder with its report, in a folder of runs."""
+    root = tmp_path_factory.mktemp("damaged") / "runs"
+    run = maker.make_run(root, maker.Shape(name="x"), trials=1, prune=False, seeds=2, finalists=1)
+    run.spec.write_text("name: x\ntask: classification\nmodel: packaged:minilm\ndata: x.jsonl\n")
+    write_reports(run, compute(run), Plan.read(run.plan), "not here")
+    return run.path
+
+
+@pytest.fixture
+def call(finished, monkeypatch, capsys):
+    """Runs a command in this process: exit code and all that it said."""
+    monkeypatch.chdir(finished.parent.parent)
+
+    class Here(report_maker.ReportMaker):
+        """Computes what a report says; the page of damaged files is the page of fewer files."""
+
+        def finish(self, *_args, **_options):
+            return compute(self._folder)
+
+    monkeypatch.setattr(report_maker, "ReportMaker", Here)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sweeper", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out + said.err
+
+    return run
+
+
+def test_every_file_of_a_run_may_be_damaged(finished, call):
+    files = sorted(path for path in finished.rglob("*") if path.is_file())
+    assert {"plan.json", "status.json", "findings.json", "result.json", "sweep.yaml"} <= {
+        path.name for path in files
+    }
+    for path in files:
+        whole = path.read_bytes()
+        for damage, change in DAMAGE.items():
+            content = change(whole)
+            path.unlink() if content is None else path.write_bytes(content)
+            for command in commands(path):
+                code, said = call(*command)
+                assert "Traceback" not in said
+                assert code == 0 or (code == 2 and path.name in said), (path, damage, command, said)
+            path.write_bytes(whole)
+
+
+def test_a_file_that_cannot_be_written_is_named(finished, call, monkeypatch):
+    class Unwritable(report_maker.ReportMaker):
+        def finish(self, *_args, **_options):
+            self.no_charts = "not here"
+            return self._here()
+
+    monkeypatch.setattr(report_maker, "ReportMaker", Unwritable)
+    run = RunFolder(finished)
+    whole = run.report_html.read_bytes()
+    run.report_html.unlink()
+    run.report_html.mkdir()
+    code, said = call("report", "x")
+    shutil.rmtree(run.report_html)
+    run.report_html.write_bytes(whole)
+    assert code == 2
+    assert "report.html: Is a directory" in said

@@ -1,0 +1,68 @@
+"""Text files of others: only regular ones, and not without end."""
+
+import os
+
+import pytest
+
+from sweeper import textfile
+from sweeper.artifact import Artifact
+from sweeper.errors import UsageError
+from sweeper.facts.models.folder_check import damage
+from sweeper.facts.models.model_folder import read_json
+from sweeper.facts.models.template import writer
+from sweeper.textfile import read_text
+from sweeper.yamlfile import read
+
+
+@pytest.fixture(params=["pipe", "device"])
+def endless(tmp_path, request):
+    """Makes a pipe without a writer, or a link to a device that never ends."""
+
+    def make(name):
+        path = tmp_path / name
+        if request.param == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+        return path
+
+    return make
+
+
+def test_what_never_ends_is_refused_wherever_text_is_read(endless):
+    with pytest.raises(OSError, match="not a regular file"):
+        read_text(endless("x"))
+    for read_it, name in ((read, "sweep.yaml"), (Artifact.read, "plan.json")):
+        with pytest.raises(UsageError, match="not a regular file"):
+            read_it(endless(name))
+    with pytest.raises(UsageError, match="not a regular file"):
+        read_json(endless("config.json"))
+
+
+def test_a_template_and_a_tokenizer_that_never_end_are_not_read(endless, tmp_path):
+    endless("chat_template.jinja")
+    endless("tokenizer_config.json")
+    assert writer(tmp_path)[1] is False
+    (tmp_path / "config.json").write_text("{}")
+    endless("tokenizer.json")
+    assert "the tokenizer is no regular file" in str(damage(tmp_path, False))
+    endless("model.safetensors")
+    assert "the weights are no regular file" in str(damage(tmp_path, False))
+
+
+def test_a_text_has_a_largest_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(textfile, "MOST_BYTES", 10)
+    (tmp_path / "x").write_text("a" * 10)
+    assert read_text(tmp_path / "x") == "a" * 10
+    (tmp_path / "x").write_text("a" * 11)
+    with pytest.raises(OSError, match="larger than"):
+        read_text(tmp_path / "x")
+
+
+def test_text_is_read_as_it_always_was(tmp_path):
+    (tmp_path / "x").write_bytes(b"a\r\n\xc3\xbc\n")
+    assert read_text(tmp_path / "x") == "a\n\u00fc\n"
+    (tmp_path / "x").write_bytes(b"\xff")
+    assert read_text(tmp_path / "x", errors="replace") == "\ufffd"
+    with pytest.raises(UnicodeDecodeError):
+        read_text(tmp_path / "x")
