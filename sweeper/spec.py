@@ -95,7 +95,7 @@ class TrainingSpec(Record):
 
     epochs: float | None = Field(None, gt=0)
     max_length: PositiveInt | None = None
-    precision: Literal["fp32", "bf16-mixed", "bf16-pure"] | None = None
+    precision: Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"] | None = None
     gradient_checkpointing: bool | None = None
     system_prompt: str | None = None
     replay_share: float | None = Field(

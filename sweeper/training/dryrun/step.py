@@ -19,6 +19,7 @@ from transformers import Adafactor, PretrainedConfig
 
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
+from sweeper.plan import autocast_dtype
 from sweeper.tasks.classifier import Classifier, pool
 from sweeper.training.dryrun.kernels import EightBitAdamW
 from sweeper.training.dryrun.models import build, config_of
@@ -77,7 +78,7 @@ def _none(*_: Any, **__: Any) -> None:
 
 def _followed(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> StorageTracker:
     cuda = setup.device == "cuda"
-    mode = MixedPrecision(cuda) if setup.precision == "bf16-mixed" else Kernels(cuda)
+    mode = MixedPrecision(cuda) if autocast_dtype(setup.precision) else Kernels(cuda)
     if setup.gradient_checkpointing:
         _checkpoint(trained, mode)
     tracker = StorageTracker("weights")

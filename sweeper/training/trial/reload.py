@@ -127,8 +127,8 @@ def _on_base(
     folder: Path, record: TrainedRecord, facts: ModelFacts, task: Task, device: torch.device
 ) -> nn.Module:
     base = _base_folder(folder, record, facts)
-    quantized = strategy_named(record.strategy).quantization_config(record.parameters)
     dtype, trust = getattr(torch, record.base_dtype), facts.trust_remote_code
+    quantized = strategy_named(record.strategy).quantization_config(record.parameters, dtype=dtype)
     model = load_base(base, task.task_type, dtype, device, quantized, trust)
     with reading(folder):
         return load_trained(folder, model)
