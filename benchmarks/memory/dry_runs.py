@@ -35,7 +35,7 @@ _LAYERS, _CLASSES = 4, 7
 TOLERANCE = 0.1
 #: What libraries raise where they refuse a pair of a model and a method.
 _REFUSALS = (SweeperError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)
-_SHAPE: dict[str, Any] = {"micro_batch": 4, "sequence_length": 512}
+_SHAPE: dict[str, Any] = {"micro_batch": 4, "sequence_length": 384}
 SETUPS = {
     "full": Setup(strategy="full", **_SHAPE),
     "full, pure bf16": Setup(strategy="full", precision="bf16-pure", **_SHAPE),
