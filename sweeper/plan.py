@@ -14,7 +14,23 @@ from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts
 from sweeper.spec import Declared, OwnTrial, Scalar
 
-Precision = Literal["fp32", "bf16-mixed", "bf16-pure"]
+Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
+Half = Literal["bfloat16", "float16"]
+
+
+def autocast_dtype(precision: str) -> Half | None:
+    """What matrix products are computed in where master weights are wider; None for no autocast.
+
+    >>> autocast_dtype("fp16-mixed"), autocast_dtype("bf16-pure")
+    ('float16', None)
+    """
+    halves: dict[str, Half] = {"bf16-mixed": "bfloat16", "fp16-mixed": "float16"}
+    return halves.get(precision)
+
+
+def half_of(precision: str) -> Half:
+    """The 16-bit type that a precision holds frozen weights in, unless it is fp32."""
+    return autocast_dtype(precision) or "bfloat16"
 
 
 class Reason(Record):

@@ -121,7 +121,7 @@ class TrainingSpec(Record):
 
     epochs: float | None = Field(None, gt=0, description="passes over the data in a full trial")
     max_length: PositiveInt | None = Field(None, description="tokens; longer texts are cut")
-    precision: Literal["fp32", "bf16-mixed", "bf16-pure"] | None = Field(
+    precision: Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"] | None = Field(
         None, description="number format of weights and products"
     )
     gradient_checkpointing: bool | None = Field(

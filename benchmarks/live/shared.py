@@ -29,7 +29,7 @@ from benchmarks.live.record import Winner
 from sweeper.evaluation.judge import Judge, autocast
 from sweeper.facts.gather import gather
 from sweeper.facts.record import Split
-from sweeper.plan import Parameter
+from sweeper.plan import Half, Parameter, autocast_dtype
 from sweeper.planning.planner import make_plan
 from sweeper.search.configure import BATCH, configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
@@ -68,9 +68,9 @@ class Shared:
         self._open = ExitStack()
 
     @property
-    def mixed(self) -> bool:
-        """Whether to compute in bf16 under autocast."""
-        return self.candidate.precision == "bf16-mixed"
+    def mixed(self) -> Half | None:
+        """What to compute in under autocast."""
+        return autocast_dtype(self.candidate.precision)
 
     @property
     def space(self) -> dict[str, Parameter]:

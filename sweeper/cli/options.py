@@ -158,7 +158,7 @@ _PLAN_FLAGS = (
         _AIM,
     ),
     _Flag(("training", "max_length"), int, "Cap on tokens of one example.", _AIM),
-    _Flag(("training", "precision"), str, "fp32, bf16-mixed or bf16-pure.", _AIM),
+    _Flag(("training", "precision"), str, "fp32, bf16-mixed, fp16-mixed or bf16-pure.", _AIM),
     _Flag(
         ("training", "classes_by"),
         str,

@@ -11,6 +11,7 @@ from torch import nn
 
 from sweeper.backend import Interrupted
 from sweeper.evaluation.tokenized_items import TokenizedSplit, to_device
+from sweeper.plan import Half
 from sweeper.tasks.base import Evaluation, ItemScores, Task, in_item_order
 from sweeper.underway import Steps, nothing
 
@@ -20,10 +21,10 @@ def never() -> bool:
     return False
 
 
-def autocast(device: torch.device, mixed: bool) -> AbstractContextManager[None]:
-    """bf16 matrix products where the trial's precision is ``bf16-mixed``, else none."""
+def autocast(device: torch.device, mixed: Half | None) -> AbstractContextManager[None]:
+    """Matrix products in 16 bits where the trial's precision is a mixed one, else as they are."""
     context: AbstractContextManager[None] = torch.autocast(
-        device.type, dtype=torch.bfloat16, enabled=mixed
+        device.type, dtype=getattr(torch, mixed or "bfloat16"), enabled=bool(mixed)
     )
     return context
 
@@ -36,7 +37,7 @@ class Judge:
         task: Gives losses and metrics.
         items: Of the split.
         batch_size: Items at a time; longest first, so that too little memory shows at once.
-        mixed: Whether to compute in bf16 under autocast.
+        mixed: What to compute in under autocast.
         should_stop: Asked before each batch.
         underway: Told before each batch how many items are scored.
     """
@@ -44,7 +45,7 @@ class Judge:
     task: Task
     items: TokenizedSplit
     batch_size: int
-    mixed: bool = False
+    mixed: Half | None = None
     should_stop: Callable[[], bool] = never
     underway: Steps = nothing
 

@@ -266,6 +266,9 @@ class HardwareFacts(Record):
     bf16: bool
     bandwidth_gb_per_second: float | None = None
     bf16_tflops: float | None = None
+    fp16_tflops: float | None = Field(
+        None, description="of tensor cores, on cards that have them and no bfloat16"
+    )
     fp32_tflops: float | None = None
     cpu_cores: int | None = None
     ram_gib: float | None = None

@@ -13,6 +13,7 @@ from sweeper.memory.family_traits import traits
 from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.tape import Tape, Value
+from sweeper.plan import autocast_dtype
 
 
 class Recorder:
@@ -25,7 +26,7 @@ class Recorder:
         self.family = family_like(model.model_type, model.kind, model.gated_mlp)
         self.tape = Tape()
         self.dropped = 0.0  # random numbers a token
-        self.autocast = setup.precision == "bf16-mixed"
+        self.autocast = autocast_dtype(setup.precision) is not None
         self.trains_base = setup.traits.trains_base
         self.keeps_wide_inputs = setup.quantization is not None and setup.keeps_quantized_inputs
         roles = self._roles(setup.target_modules)

@@ -25,6 +25,7 @@ class BlockTraits:
         fused_views: Where queries, keys and values are one projection, they are views of it.
         fused_attention: The family knows SDPA; else its attention is eager.
         dropout: The config's default drops hidden states and attention weights.
+        capped_logits: Logits pass through a tanh, which keeps its result.
     """
 
     norm: Norm = "rms"
@@ -34,6 +35,7 @@ class BlockTraits:
     post_norm: bool = False
     fused_views: bool = True
     fused_attention: bool = True
+    capped_logits: bool = False
 
 
 _NEOX = BlockTraits(norm="layer", activation="gelu")
@@ -46,7 +48,7 @@ _BERT = BlockTraits(norm="layer", rope=False, activation="gelu", dropout=True, p
 #: follow Llama if they are gated decoders, else the nearest of GPT-NeoX and BERT.
 _TRAITS: dict[str, BlockTraits] = {
     "gemma": _GEMMA,
-    "gemma2": _GEMMA,
+    "gemma2": replace(_GEMMA, capped_logits=True),
     "gemma3": _GEMMA,
     "gemma3_text": _GEMMA,
     "olmo2": BlockTraits(norm="rms_wide"),

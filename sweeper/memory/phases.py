@@ -19,6 +19,7 @@ from sweeper.memory.states import (
     projection_weights,
     trainable_parameters,
 )
+from sweeper.plan import autocast_dtype
 
 #: cuBLAS keeps a workspace on the device. Measured: 16 MiB, by which the memory allocated
 #: between steps exceeds the sum of all tensors (fms-acceleration's benchmarks, A100).
@@ -107,7 +108,7 @@ class _Step:
     def _copies(self) -> float:
         """16-bit copies that autocast makes of float32 weights and keeps for the backward."""
         setup, layer = self.setup, layer_parameters(self.model)
-        if setup.precision != "bf16-mixed":
+        if not autocast_dtype(setup.precision):
             return 0.0
         if self.full:
             return 2.0 * layer * (self.model.layers if setup.sharding != "fsdp" else 2)

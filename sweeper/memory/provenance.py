@@ -42,6 +42,12 @@ def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
         found.append("answers that evaluation generates: keys and values of all their tokens")
     if model.moe is not None:
         found.append("routers that send most tokens to few experts; equal shares are counted")
+        beside = model.moe.shared_intermediate_size or model.layers > model.moe.layers
+        if beside and setup.traits.adds == "low-rank":
+            found.append(
+                "adapters that PEFT puts on stacked experts whose projections are called like "
+                "those of other layers, as in DeepSeek: a copy of all experts of a layer"
+            )
     if not model.attention_only:
         found.append("scans and convolutions of layers without attention")
     if setup.quantization == "int4":

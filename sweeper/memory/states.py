@@ -110,7 +110,12 @@ def largest_trained(model: ModelFacts, setup: Setup) -> int:
     """Numbers of the largest tensor that trains."""
     if not setup.traits.trains_base:
         return 0  # an adapter's tensors are small
-    return max(model.vocabulary_size * model.hidden_size, largest_linear(model))
+    stacked = 0
+    if model.moe is not None and not setup.experts_are_linear:  # gate and up are one tensor
+        halves = 2 if model.gated_mlp else 1
+        one = halves * model.hidden_size * model.moe.intermediate_size
+        stacked = model.moe.experts * one
+    return max(model.vocabulary_size * model.hidden_size, largest_linear(model), stacked)
 
 
 def trainable_parameters(model: ModelFacts, setup: Setup) -> int:

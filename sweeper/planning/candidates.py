@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeper.facts.record import Facts, ModelFacts
+from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
 from sweeper.planning.budget.epochs import with_epochs
@@ -33,6 +33,14 @@ from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.spec import Spec
 
 NOT_ASKED_FOR = "not among the strategies asked for"
+FP16 = (
+    "fp16-mixed: this card's tensor cores have no bfloat16, so products are in float16 and the "
+    "loss is scaled; a step whose gradient overflows is skipped"
+)
+NO_HALF = (
+    "fp32: this card has no bfloat16, and float16 is not offered for {why}; weights and "
+    "activations take twice the memory"
+)
 PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
     "rounded away (bfloat16 keeps 8 significant bits)"
@@ -112,7 +120,7 @@ def candidate_or_rejected(
         return too_large(rated.strategy, base.model, found, facts.hardware)
     parameters = widened_within(parameters, found, base.model, facts.hardware)
     parameters = without_shards(parameters, found.setup)
-    candidate = _candidate(base, rated, parameters, found)
+    candidate = _candidate(base, rated, facts.hardware, parameters, found)
     return with_first_stage(candidate, facts, base.model, found.setup)
 
 
@@ -162,7 +170,11 @@ def _work(
 
 
 def _candidate(
-    base: RatedModel, rated: RatedStrategy, parameters: dict[str, Parameter], found: Fit
+    base: RatedModel,
+    rated: RatedStrategy,
+    hardware: HardwareFacts,
+    parameters: dict[str, Parameter],
+    found: Fit,
 ) -> Candidate:
     setup, strategy = found.setup, rated.strategy
     return Candidate(
@@ -191,9 +203,20 @@ def _candidate(
         gpus_per_trial=setup.gpus,
         trainable_parameters=found.trainable,
         expected_quality=f"{strategy.quality.text} ({strategy.quality.source})",
-        setup_notes=_setup_notes(base, strategy, found),
+        setup_notes=_setup_notes(base, strategy, hardware, found),
         parameters=parameters,
     )
+
+
+def _half_note(base: RatedModel, hardware: HardwareFacts, found: Fit) -> tuple[str, ...]:
+    """What a GPU without bfloat16 computes in, and why."""
+    if hardware.device == "cpu" or hardware.bf16:
+        return ()
+    if found.setup.precision == "fp16-mixed":
+        return (FP16,)
+    slow = "cards without tensor cores" if not hardware.fp16_tflops else ""
+    why = slow or f"{base.model.model_type}, whose activations leave its range"
+    return (NO_HALF.format(why=why),) if found.setup.precision == "fp32" else ()
 
 
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
@@ -208,7 +231,9 @@ def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
     )
 
 
-def _setup_notes(base: RatedModel, strategy: DeclaredStrategy, found: Fit) -> tuple[str, ...]:
+def _setup_notes(
+    base: RatedModel, strategy: DeclaredStrategy, hardware: HardwareFacts, found: Fit
+) -> tuple[str, ...]:
     heaviest = found.heaviest
     pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()
     gpus = found.setup.gpus
@@ -222,5 +247,6 @@ def _setup_notes(base: RatedModel, strategy: DeclaredStrategy, found: Fit) -> tu
         f"{heaviest.peak_gib:.1f} GiB (up to {heaviest.high_gib:.1f}) of {heaviest.limit_gib:g}",
         *states,
         *pure,
+        *_half_note(base, hardware, found),
         *spread,
     )

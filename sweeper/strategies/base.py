@@ -20,7 +20,7 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 
 from sweeper.errors import UsageError
-from sweeper.plan import Precision
+from sweeper.plan import Precision, half_of
 from sweeper.spec import Scalar
 from sweeper.strategies.saved_modules import in_float32, load_in_float32, put_back
 
@@ -102,17 +102,25 @@ class Strategy(ABC):
     def base_dtype(self, precision: Precision) -> torch.dtype:
         """What the base is loaded in.
 
-        ``bf16-mixed`` keeps fp32 master weights of whatever trains; frozen weights need none and
-        are held in bf16. A strategy that trains the base itself overrides this.
+        A mixed precision keeps fp32 master weights of whatever trains; frozen weights need none
+        and are held in 16 bits. A strategy that trains the base itself overrides this.
         """
-        return torch.float32 if precision == "fp32" else torch.bfloat16
+        half: torch.dtype = getattr(torch, half_of(precision))
+        return torch.float32 if precision == "fp32" else half
 
-    def quantization_config(self, parameters: Parameters, *, sharded: bool = False) -> Any:
+    def quantization_config(
+        self,
+        parameters: Parameters,
+        *,
+        sharded: bool = False,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> Any:
         """A transformers quantisation config to load the base with, or None.
 
         Args:
             parameters: Of the strategy.
             sharded: Whether FSDP will spread the weights over devices.
+            dtype: What the base is loaded in, as ``base_dtype`` says.
         """
         return None
 

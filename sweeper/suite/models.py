@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 from sweeper.cache import home
 from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
+from sweeper.plan import half_of
 from sweeper.spec import ModelSpec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.suite.scores import (
@@ -87,7 +88,8 @@ def subjects(request: EvaluationRequest) -> Iterator[Subject]:
             yield Subject(specs[model], facts[model], folder, dtype)
 
     for model in request.bases:
-        yield from base(model, "float32" if request.precision == "fp32" else "bfloat16")
+        half = half_of(request.precision)
+        yield from base(model, "float32" if request.precision == "fp32" else half)
     for trial in request.trials:
         record = record_of(Path(trial.weights))
         yield from base(trial.model, record.base_dtype)
@@ -102,10 +104,10 @@ def subjects(request: EvaluationRequest) -> Iterator[Subject]:
 
 def _load(subject: Subject, device: torch.device) -> nn.Module:
     trial, record = subject.trial, subject.record
-    quantized = None
+    quantized, dtype = None, getattr(torch, subject.dtype)
     if record is not None:
-        quantized = strategy_named(record.strategy).quantization_config(record.parameters)
-    dtype = getattr(torch, subject.dtype)
+        strategy = strategy_named(record.strategy)
+        quantized = strategy.quantization_config(record.parameters, dtype=dtype)
     trust = subject.spec.trust_remote_code
     base = load_base(
         subject.folder, "CAUSAL_LM", dtype, device, quantized, trust, name=subject.facts.id

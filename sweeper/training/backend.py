@@ -16,7 +16,7 @@ from sweeper.backend import Decision, Tell
 from sweeper.data.examples import Dataset
 from sweeper.data.load import load
 from sweeper.evaluation.judge import Judge, never
-from sweeper.plan import Plan
+from sweeper.plan import Plan, autocast_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.tasks.fewshot import ZeroShot
@@ -104,7 +104,7 @@ class TorchBackend:
             candidate.sequence_length,
             candidate.evaluation_batch,
             self._device,
-            mixed=candidate.precision == "bf16-mixed",
+            mixed=autocast_dtype(candidate.precision),
             underway=self._underway,
         )
         return SharedModel(context)
@@ -185,7 +185,7 @@ class TorchBackend:
             )
         else:
             shared = self.shared(config.model)
-            mixed = config.precision == "bf16-mixed"
+            mixed = autocast_dtype(config.precision)
             judge = Judge(
                 shared.context.task,
                 shared.context.items("test"),

@@ -13,6 +13,7 @@ from torch import nn
 from sweeper.evaluation.answers import answer
 from sweeper.evaluation.generation import Sampling
 from sweeper.evaluation.judge import autocast
+from sweeper.plan import Half
 from sweeper.spec import EvaluationSpec
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.instruction import Instruction
@@ -48,7 +49,7 @@ def scored(
 
 
 def answers(
-    shared: SharedModel, model: nn.Module, wanted: EvaluationSpec, *, mixed: bool
+    shared: SharedModel, model: nn.Module, wanted: EvaluationSpec, *, mixed: Half | None
 ) -> GeneratedAnswers | None:
     """What the model writes to the first test items, greedily; None where nothing is written.
 
@@ -56,7 +57,7 @@ def answers(
         shared: What the trials of its base model share.
         model: As the task assembled it.
         wanted: How many items; whether programs may be run.
-        mixed: Whether to compute in bf16 under autocast.
+        mixed: What to compute in under autocast.
 
     Raises:
         RunError: Programs are to be run, but cannot be cut off from network and files here.

@@ -18,6 +18,7 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.generation import generate
 from sweeper.evaluation.judge import autocast
 from sweeper.evaluation.tokenized_items import to_device
+from sweeper.plan import autocast_dtype
 from sweeper.tasks.base import Feature
 from sweeper.tasks.instruction import Instruction, templated_text
 from sweeper.training.trial.reload import Reloaded, reload
@@ -162,7 +163,7 @@ class Model:
     def _class_logits(self, features: Sequence[Feature]) -> Tensor:
         device = next(self.model.parameters()).device
         batch = to_device(self.task.collate(features), device)
-        with torch.inference_mode(), autocast(device, self.record.precision == "bf16-mixed"):
+        with torch.inference_mode(), autocast(device, autocast_dtype(self.record.precision)):
             return self.task.score(self.model, batch).outputs["logits"]
 
     def _classify(self, features: Sequence[Feature]) -> list[Prediction]:
@@ -187,7 +188,7 @@ class Model:
     def _write(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Prediction]:
         assert isinstance(self.task, Instruction)
         device = next(self.model.parameters()).device
-        with autocast(device, self.record.precision == "bf16-mixed"):
+        with autocast(device, autocast_dtype(self.record.precision)):
             texts = generate(
                 self.model,
                 self.tokenizer,

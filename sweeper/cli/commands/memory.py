@@ -29,7 +29,9 @@ def memory(
     optimizer: Annotated[
         str, typer.Option(help="As TrainingArguments.optim spells it.")
     ] = "adamw_torch_fused",
-    precision: Annotated[str, typer.Option(help="fp32, bf16-mixed or bf16-pure.")] = "bf16-mixed",
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16-mixed, fp16-mixed or bf16-pure.")
+    ] = "bf16-mixed",
     quantization: Annotated[
         str | None, typer.Option(help="nf4, nf4-dq, int8, gptq or awq; qlora means nf4-dq.")
     ] = None,

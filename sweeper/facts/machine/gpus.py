@@ -31,6 +31,7 @@ class Gpu(Record):
     memory_gib: float = Field(gt=0)
     bandwidth: float = Field(gt=0)
     bf16_tflops: float | None = Field(gt=0)
+    fp16_tflops: float | None = Field(None, gt=0)
     fp32_tflops: float = Field(gt=0)
     watts: float | None = Field(None, gt=0)
     also: tuple[str, ...] = ()

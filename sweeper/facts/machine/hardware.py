@@ -53,6 +53,7 @@ def _stated(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float) -> Hardw
         bf16=gpu.bf16_tflops is not None,
         bandwidth_gb_per_second=gpu.bandwidth,
         bf16_tflops=gpu.bf16_tflops,
+        fp16_tflops=gpu.fp16_tflops,
         fp32_tflops=gpu.fp32_tflops,
         price_per_gpu_hour=spec.price_per_gpu_hour,
         watts=gpu.watts,

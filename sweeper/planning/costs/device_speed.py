@@ -66,6 +66,8 @@ def speed_of(hardware: HardwareFacts, setup: Setup) -> Speed:
     if hardware.device == "cpu":
         return _cpu_speed(hardware, setup.precision)
     tflops = hardware.bf16_tflops or hardware.fp32_tflops or _DEFAULT_TFLOPS
+    if setup.precision == "fp16-mixed" and hardware.fp16_tflops:
+        tflops = hardware.fp16_tflops
     if setup.precision == "fp32" and hardware.fp32_tflops:
         tflops = hardware.fp32_tflops
     bandwidth = hardware.bandwidth_gb_per_second or _DEFAULT_BANDWIDTH

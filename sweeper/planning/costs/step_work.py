@@ -20,6 +20,7 @@ from sweeper.memory.states import (
     quantized_parameters,
     trainable_parameters,
 )
+from sweeper.plan import autocast_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
     stored = sum(base_weights(model, setup).values())
     unpacked = 2 * setup.compute_bytes * quantized_parameters(model, setup)
     cast = 0.0
-    if setup.precision == "bf16-mixed" and setup.base_bytes == 4:
+    if autocast_dtype(setup.precision) and setup.base_bytes == 4:
         cast = 4.0 * model.parameters
     return stored + unpacked + cast
 

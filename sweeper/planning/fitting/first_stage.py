@@ -13,7 +13,7 @@ from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.memory.setup import USUAL_OPTIMIZER
-from sweeper.plan import Candidate, Parameter
+from sweeper.plan import Candidate, Parameter, autocast_dtype
 from sweeper.planning.costs.device_speed import trial_duration
 
 
@@ -75,7 +75,7 @@ def _reading(setup: Setup, way: str) -> Setup:
     return replace(
         setup,
         strategy=way,
-        precision="bf16-mixed" if setup.precision == "bf16-mixed" else "fp32",
+        precision=setup.precision if autocast_dtype(setup.precision) else "fp32",
         base_dtype="float32",
         quantization=None,
         r=FIRST_STAGE_RANK,

@@ -100,7 +100,7 @@ def fit(
     heavy = setup_fields(strategy.traits, parameters, model, heaviest=True)
     heavy |= _further(base, heavy, parameters, model)
     smallest: Fit | None = None
-    for shape in _shapes(base, strategy, training, hardware):
+    for shape in _shapes(base, strategy, model, training, hardware):
         best: Fit | None = None
         for setup in _batches(shape, parameters):
             found = _measured(setup, heavy, model, hardware, work)
@@ -122,18 +122,36 @@ def _better(one: Fit, other: Fit) -> bool:
     return key > (not other.setup.gradient_checkpointing, other.setup.micro_batch)
 
 
-def precisions(hardware: HardwareFacts, training: TrainingSpec) -> tuple[Precision, ...]:
+# Families whose activations leave the range of float16 (65,504): T5 (transformers documentation,
+# T5, and its clamp in modeling_t5.py), Gemma 2 and 3 (Unsloth, https://unsloth.ai/blog/gemma3).
+_WIDE_ACTIVATIONS = ("t5", "mt5", "gemma2", "gemma3")
+
+
+def precisions(
+    hardware: HardwareFacts, training: TrainingSpec, family: str = ""
+) -> tuple[Precision, ...]:
     """In order of preference: the user's, else the safest for training that the device is good at.
 
-    bf16-pure comes last, since it has no fp32 master weights to hold small updates.
+    bf16-pure comes last, since it has no fp32 master weights to hold small updates. Tensor cores
+    without bfloat16 compute in float16 with loss scaling, for models whose activations it holds.
+
+    Args:
+        family: The base's ``model_type``.
     """
     if training.precision is not None:
         return (training.precision,)
-    return ("bf16-mixed", "bf16-pure") if hardware.bf16 else ("fp32",)
+    if hardware.bf16:
+        return ("bf16-mixed", "bf16-pure")
+    wide = family.startswith(_WIDE_ACTIVATIONS)
+    return ("fp16-mixed",) if hardware.fp16_tflops and not wide else ("fp32",)
 
 
 def _shapes(
-    base: Setup, strategy: DeclaredStrategy, training: TrainingSpec, hardware: HardwareFacts
+    base: Setup,
+    strategy: DeclaredStrategy,
+    model: ModelFacts,
+    training: TrainingSpec,
+    hardware: HardwareFacts,
 ) -> Iterator[tuple[Setup, ...]]:
     """Groups of set-ups in order of preference; within a group the fastest that fits is taken.
 
@@ -149,14 +167,15 @@ def _shapes(
     several = [gpus for gpus in gpu_counts(hardware) if gpus > 1]
     smaller = [one for one in strategy.smaller_optimizers if not one.last_resort]
     last = [one for one in strategy.smaller_optimizers if one.last_resort]
-    kinds = precisions(hardware, training)
+    kinds = precisions(hardware, training, model.model_type)
     if not strategy.traits.gradients_through_base and hardware.device == "cpu":
         kinds = ("fp32",)  # features are those of the base as it is scored untrained
     shapes: list[Setup] = []
     for precision in kinds:
         one = replace(base, precision=precision)
         shapes += [one, *(replace(one, optimizer=other.use) for other in smaller)]
-        shapes += [replace(one, gpus=gpus, sharding="fsdp") for gpus in several]
+        if precision != "fp16-mixed":  # FSDP would need a scaler of its own
+            shapes += [replace(one, gpus=gpus, sharding="fsdp") for gpus in several]
     shapes += [
         replace(base, precision=precision, optimizer=other.use)
         for other in last

@@ -11,6 +11,7 @@ from sweeper import units
 from sweeper.declared.traits import quantized
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup, estimate
+from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.plan import Rejected
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.fitting.fit import Fit
@@ -103,6 +104,8 @@ def _more_gpus(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list
     gpus = max(setup.gpus, 1) * 2
     one = replace(setup, micro_batch=1, evaluation_batch=1)
     one = replace(one, gradient_checkpointing=setup.traits.gradient_checkpointing)
+    if setup.traits.trains_base:  # smaller states are for one GPU
+        one = replace(one, optimizer=USUAL_OPTIMIZER)
     while gpus <= 64:
         more = replace(one, gpus=gpus, sharding="fsdp")
         if estimate(model, more, hardware.memory_gib).high_gib <= hardware.memory_gib:

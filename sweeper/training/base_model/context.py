@@ -16,6 +16,7 @@ from sweeper.data.examples import Dataset
 from sweeper.evaluation.judge import Judge, autocast
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.record import ModelFacts, Split
+from sweeper.plan import Half
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification
@@ -38,7 +39,7 @@ class ModelContext:
         sequence_length: Cap in tokens, the same in every trial.
         evaluation_batch: For baselines; trials bring their own.
         device: Where the model computes.
-        mixed: Whether the base itself is scored in bf16 under autocast, as trials are.
+        mixed: What the base itself is scored in under autocast, as trials are.
         underway: Told how far long work is; ends it when that is wanted.
     """
 
@@ -52,7 +53,7 @@ class ModelContext:
         sequence_length: int,
         evaluation_batch: int,
         device: torch.device,
-        mixed: bool = False,
+        mixed: Half | None = None,
         underway: Underway | None = None,
     ) -> None:
         self.underway = underway or Underway()

@@ -30,7 +30,7 @@ from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE, first_stage_rate
 from sweeper.jsontext import object_of
 from sweeper.memory.setup import USUAL_OPTIMIZER
-from sweeper.plan import Precision
+from sweeper.plan import Precision, autocast_dtype
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy as strategy_named
@@ -68,7 +68,7 @@ class FirstStage:
         num_train_epochs: Passes over the corpus.
         blocks: Blocks of ``sequence_length`` tokens in one optimizer step.
         micro_batch: Blocks at a time.
-        precision: ``bf16-mixed`` computes in bf16 on fp32 weights; anything else in fp32.
+        precision: A mixed one computes in 16 bits on fp32 weights; anything else in fp32.
         sequence_length: Of a block.
         gradient_checkpointing: Whether activations are recomputed.
     """
@@ -268,7 +268,7 @@ class FirstStages:
         held = min(_HELD_OUT, len(documents) // 10)
         start = time.perf_counter()
         base = load_base(context.folder, "CAUSAL_LM", torch.float32, context.device)
-        mixed = stage.precision == "bf16-mixed"
+        mixed = autocast_dtype(stage.precision)
         told = context.underway.steps("scoring the corpus")
         items, batch = TokenizedSplit(task, documents[:held]), context.evaluation_batch
         judge = Judge(task, items, batch, mixed, should_stop, told)
@@ -358,7 +358,7 @@ def _read(
         order=LengthGroupedBatches([len(b["input_ids"]) for b in blocks], stage.blocks, _SEED),
         groups=lambda: strategy.parameter_groups(adapted, stage.parameters),
         progress=progress,
-        mixed=stage.precision == "bf16-mixed",
+        mixed=autocast_dtype(stage.precision),
         settings=settings,
         callbacks=[_Steps(progress, steps, should_stop, underway)],
     ).train()

@@ -25,6 +25,7 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.judge import Judge, never
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.own_text import FOLDER, own_text_folder
+from sweeper.plan import Half
 from sweeper.tasks.base import Evaluation, Feature
 from sweeper.tasks.general import General
 from sweeper.training.base_model.context import ModelContext
@@ -46,7 +47,7 @@ class GeneralSet:
         self._sampling = sampling or SelfSampling()
         self.writing_seconds = 0.0
         """What the base took to write general text in this process; 0 where it was kept."""
-        self._of_base: dict[tuple[torch.dtype, bool], Evaluation] = {}
+        self._of_base: dict[tuple[torch.dtype, Half | None], Evaluation] = {}
 
     @property
     def watched(self) -> bool:
@@ -144,7 +145,7 @@ class GeneralSet:
         self,
         model: nn.Module,
         batch: int,
-        mixed: bool,
+        mixed: Half | None,
         should_stop: Callable[[], bool] = never,
         count: int | None = None,
     ) -> Evaluation:
@@ -157,12 +158,12 @@ class GeneralSet:
         told = self._context.underway.steps("scoring general text")
         return Judge(task, items, batch, mixed, should_stop, told).evaluate(model, count)
 
-    def of_base(self, dtype: torch.dtype, mixed: bool, batch: int) -> Evaluation:
+    def of_base(self, dtype: torch.dtype, mixed: Half | None, batch: int) -> Evaluation:
         """The untrained base on what was held back; scored once for each precision.
 
         Args:
             dtype: Of its weights, as the tuned model has them.
-            mixed: Whether the tuned model computes in bf16 under autocast.
+            mixed: What the tuned model computes in under autocast.
             batch: Items at a time.
 
         Raises:

@@ -101,24 +101,32 @@ class FourBitLinear(nn.Linear):
         return out if self.bias is None else out + self.bias
 
 
-class EightBitAdamW(torch.optim.Optimizer):
-    """Allocates what bitsandbytes' AdamW keeps: two states in eight bits, scales for 256 each.
+class InPlace(torch.optim.Optimizer):
+    """Allocates what an optimizer keeps that works in place, as fused and 8-bit kernels do.
 
-    A matrix as tall as a vocabulary is an embedding, whose states have 32 bits.
+    Args:
+        parameters: What trains.
+        wide: Those whose states are of their own dtype; of the others they have eight bits, with
+            scales for 256 numbers each.
+        states: How many each has.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], tall: int = 0) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], wide: Iterable[nn.Parameter], states: int = 2
+    ) -> None:
         super().__init__(parameters, {})
-        self._tall = tall
+        self._wide = {id(weight) for weight in wide}
+        self._states = states
 
     def step(self, closure: None = None) -> None:
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None and not self.state[weight]:
-                    self.state[weight] = {name: self._state(weight) for name in "ab"}
+                    made = [self._state(weight) for _ in range(self._states)]
+                    self.state[weight] = dict(enumerate(made))
 
     def _state(self, weight: Tensor) -> tuple[Tensor, ...]:
-        if self._tall and weight.shape[0] == self._tall:
-            return (torch.empty_like(weight, dtype=torch.float32),)
+        if id(weight) in self._wide:
+            return (torch.empty_like(weight),)
         scales = weight.new_empty(-(-weight.numel() // 256), dtype=torch.float32)
         return torch.empty_like(weight, dtype=torch.uint8), scales

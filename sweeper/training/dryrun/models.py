@@ -82,7 +82,8 @@ def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     dtype = torch.float32 if setup.base_bytes == 4 else torch.bfloat16
     config.use_cache = setup.traits.adds == "prefix"
     text = config.get_text_config()
-    if hasattr(text, "num_experts") or hasattr(text, "num_local_experts"):
+    experts = ("num_experts", "num_local_experts", "n_routed_experts")
+    if any(hasattr(text, name) for name in experts):
         config._experts_implementation = "grouped_mm"
     auto: Any = AutoModel if setup.classes else AutoModelForCausalLM
     kind = auto._model_mapping.get(type(config), None)

@@ -19,8 +19,9 @@ from transformers import Adafactor, PretrainedConfig
 
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
+from sweeper.plan import autocast_dtype
 from sweeper.tasks.classifier import Classifier, pool
-from sweeper.training.dryrun.kernels import EightBitAdamW
+from sweeper.training.dryrun.kernels import InPlace
 from sweeper.training.dryrun.models import build, config_of
 from sweeper.training.dryrun.precision import Kernels, MixedPrecision
 from sweeper.training.dryrun.tracker import StorageTracker, gradients_labelled, meta
@@ -77,7 +78,7 @@ def _none(*_: Any, **__: Any) -> None:
 
 def _followed(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> StorageTracker:
     cuda = setup.device == "cuda"
-    mode = MixedPrecision(cuda) if setup.precision == "bf16-mixed" else Kernels(cuda)
+    mode = MixedPrecision(cuda) if autocast_dtype(setup.precision) else Kernels(cuda)
     if setup.gradient_checkpointing:
         _checkpoint(trained, mode)
     tracker = StorageTracker("weights")
@@ -85,8 +86,7 @@ def _followed(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> Sto
         tracker.watch(tensor)
     parameters = [p for p in trained.parameters() if p.requires_grad]
     gradients_labelled(tracker, parameters)
-    words = int(config.get_text_config().vocab_size)
-    optimizer = _optimizer(setup, parameters, words)
+    optimizer = _optimizer(setup, trained, parameters)
     with tracker:
         for _ in range(_STEPS):
             tracker.kind = "activations"
@@ -111,15 +111,19 @@ def _checkpoint(trained: nn.Module, mode: Kernels) -> None:
             return
 
 
-def _optimizer(setup: Setup, parameters: list[nn.Parameter], words: int) -> torch.optim.Optimizer:
+def _optimizer(
+    setup: Setup, trained: nn.Module, parameters: list[nn.Parameter]
+) -> torch.optim.Optimizer:
     name = setup.optimizer
-    if name.startswith("adamw_torch"):
-        foreach = "fused" not in name and setup.device == "cuda"
-        return torch.optim.AdamW(parameters, foreach=foreach)
+    if name == "adamw_torch" and setup.device == "cuda":
+        return torch.optim.AdamW(parameters, foreach=True)
+    if name.startswith("adamw_torch") and "bit" not in name:
+        return InPlace(parameters, wide=parameters)
     if name == "adafactor":
         return Adafactor(parameters, lr=1e-3, scale_parameter=False, relative_step=False)
     if name in ("adamw_bnb_8bit", "adamw_8bit"):
-        return EightBitAdamW(parameters, tall=words)
+        tables = [m.weight for m in trained.modules() if isinstance(m, nn.Embedding)]
+        return InPlace(parameters, wide=tables)
     # Paged states are the host's; other optimizers have none here.
     return torch.optim.SGD(parameters, lr=1e-3)
 

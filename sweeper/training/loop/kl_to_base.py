@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.errors import UsageError
-from sweeper.plan import Precision
+from sweeper.plan import Precision, half_of
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Batch, Task
 from sweeper.tasks.text import TextTask
@@ -102,4 +102,4 @@ def frozen_copy(base: nn.Module, precision: Precision) -> nn.Module:
         precision: Of the trial.
     """
     kept = copy.deepcopy(base).requires_grad_(False).eval()
-    return kept if precision == "fp32" else kept.to(torch.bfloat16)
+    return kept if precision == "fp32" else kept.to(getattr(torch, half_of(precision)))

@@ -19,6 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from sweeper.evaluation.judge import autocast
+from sweeper.plan import Half
 from sweeper.tasks.base import Feature, Task
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.kl_to_base import NearBase
@@ -30,6 +31,8 @@ from sweeper.training.loop.sharding import check_wrapped, fsdp_arguments, ranks_
 # Gradients are clipped at this norm, transformers' and most papers' value, unless a trial says
 # otherwise.
 MAX_GRAD_NORM = 1.0
+# Below this scale of the loss, an overflow is not the scale's.
+_LEAST_SCALE = 1.0
 # What bitsandbytes' optimizers are told to keep their states in.
 _EIGHT_BITS = 8
 _TERMS, _TOKENS = "sweeper_terms", "sweeper_tokens"
@@ -110,6 +113,10 @@ class Guards:
     near: NearBase | None = None
 
 
+def _finite_or_none(norm: Any) -> Any:
+    return norm if bool(torch.isfinite(torch.as_tensor(norm))) else None
+
+
 def _keep_embeddings_wide(model: nn.Module) -> None:
     """Trained embeddings have states of 32 bits, as transformers' own Trainer gives them.
 
@@ -137,7 +144,7 @@ class TrialTrainer(Trainer):
         order: Indices of each epoch.
         groups: Gives the optimizer groups, learning rates included.
         progress: Told of every micro-batch.
-        mixed: Whether to compute in bf16 under autocast.
+        mixed: What to compute in under autocast; float16 scales the loss.
         settings: See ``arguments``.
         callbacks: What happens after each step.
         guards: Against forgetting; none of them if None.
@@ -154,7 +161,7 @@ class TrialTrainer(Trainer):
         order: Sampler[int],
         groups: Callable[[], list[dict[str, Any]]],
         progress: TrainingProgress,
-        mixed: bool,
+        mixed: Half | None,
         settings: TrainingArguments,
         callbacks: list[TrainerCallback],
         guards: Guards | None = None,
@@ -175,6 +182,8 @@ class TrialTrainer(Trainer):
         self._groups = groups
         self._progress = progress
         self._mixed = mixed
+        if mixed == "float16":  # accelerate scales, unscales and skips wherever it has a scaler
+            self.accelerator.scaler = torch.amp.GradScaler(settings.device.type)
         self._checked = settings.world_size == 1
         self._replay = guards.replay if guards else None
         self._near = guards.near if guards else None
@@ -279,8 +288,13 @@ class TrialTrainer(Trainer):
         return total * (scale / num_items_in_batch)
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
+        scaler = self.accelerator.scaler
+        if scaler is not None:
+            scaler.unscale_(self.optimizer.optimizer)
         norm = super()._clip_grad_norm(model)
-        self._progress.saw_gradient(norm)
+        # A gradient that overflows in float16 is skipped and the scale halved: expected at first.
+        expected = scaler is not None and scaler.get_scale() > _LEAST_SCALE
+        self._progress.saw_gradient(_finite_or_none(norm) if expected else norm)
         return norm
 
     def write_checkpoint(self) -> Path:

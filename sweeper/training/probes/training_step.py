@@ -27,6 +27,7 @@ from sweeper.errors import SweeperError, UsageError
 from sweeper.evaluation.judge import autocast
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
+from sweeper.plan import autocast_dtype, half_of
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.dryrun.__main__ import request
 from sweeper.training.dryrun.models import config_of
@@ -66,7 +67,8 @@ def probe(
     """
     _check(setup)
     if setup.quantization is not None and setup.base_dtype is None:
-        setup = replace(setup, base_dtype="bfloat16")  # as QLoRA holds what it does not quantise
+        # As QLoRA holds what it does not quantise.
+        setup = replace(setup, base_dtype=half_of(setup.precision))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = config_of(model) if config is None else config
     free, total = _memory(device)
@@ -152,7 +154,7 @@ def _step(
     passes = min(setup.gradient_accumulation_steps, _PASSES)
     began = _now()
     for _ in range(passes):
-        with autocast(batch["input_ids"].device, setup.precision == "bf16-mixed"):
+        with autocast(batch["input_ids"].device, autocast_dtype(setup.precision)):
             loss = _loss(trained, batch)
         torch.autograd.backward([loss])
         del loss

@@ -54,7 +54,7 @@ def assembled(
     sample = shared.features.sample
     dtype = strategy.base_dtype(config.precision)
     sharded = config.sharding == "fsdp"
-    quantized = strategy.quantization_config(parameters, sharded=sharded)
+    quantized = strategy.quantization_config(parameters, sharded=sharded, dtype=dtype)
     changes = strategy.changes_base(parameters)
     base = keeper.lend(dtype, quantized, will_change=changes)
     returned = base
@@ -94,7 +94,7 @@ def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
     record = record_of(folder)
     strategy = strategy_named(record.strategy)
     dtype = getattr(torch, record.base_dtype)
-    quantized = strategy.quantization_config(record.parameters)
+    quantized = strategy.quantization_config(record.parameters, dtype=dtype)
     keeper = shared.context.keeper
     if record.first_stage is not None:
         keeper = shared.first_stages.keeper(folder_of(record.first_stage, folder))

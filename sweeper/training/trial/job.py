@@ -19,6 +19,7 @@ from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import Checkpoint
 from sweeper.evaluation.judge import Judge
+from sweeper.plan import Half, autocast_dtype
 from sweeper.redaction import without_secrets
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation
@@ -119,9 +120,9 @@ class TrialJob:
         return self.shared.context
 
     @property
-    def mixed(self) -> bool:
-        """Whether to compute in bf16 under autocast."""
-        return self.config.precision == "bf16-mixed"
+    def mixed(self) -> Half | None:
+        """What to compute in under autocast."""
+        return autocast_dtype(self.config.precision)
 
     def judge(self) -> Judge:
         """Scores this trial's models on validation."""

@@ -138,8 +138,9 @@ def _on_base(
     base = _base_folder(folder, record, facts)
     quantized, dtype = None, torch.float32
     if not to_merge:
-        quantized = strategy_named(record.strategy).quantization_config(record.parameters)
         dtype = getattr(torch, record.base_dtype)
+        strategy = strategy_named(record.strategy)
+        quantized = strategy.quantization_config(record.parameters, dtype=dtype)
     trust = facts.trust_remote_code
     model = load_base(base, task.task_type, dtype, device, quantized, trust)
     with reading(folder):

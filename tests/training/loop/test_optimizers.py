@@ -1,4 +1,4 @@
-"""Every optimizer that a plan may choose is the one that training steps with."""
+"""Training steps with the optimizer and the precision that the plan says."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.utils.data import SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeper.memory.setup import USUAL_OPTIMIZER
+from sweeper.plan import Half
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy as strategy_named
@@ -28,19 +29,23 @@ CONFIG = LlamaConfig(
 )  # fmt: skip
 
 
-def _trained(folder: Path, optimizer: str) -> tuple[Any, TrialTrainer]:
+def _trained(
+    folder: Path, optimizer: str, mixed: Half | None = None, steps: int = 2, weight: float = 1.0
+) -> tuple[Any, TrialTrainer]:
     nothing: Any = SimpleNamespace(path="", splits={})
     tokenizer: Any = SimpleNamespace(pad_token_id=0, eos_token_id=1, bos_token_id=None)
     task, strategy = General(nothing, tokenizer, nothing, nothing, 32), strategy_named("full")
     torch.manual_seed(0)
     model: Any = strategy.apply(LlamaForCausalLM(CONFIG), PARAMETERS, Setting("CAUSAL_LM"))
+    with torch.no_grad():
+        model.lm_head.weight.mul_(weight)
     rows = [{"input_ids": [5, 6, 7, 8], "labels": [5, 6, 7, 8], "answer_bytes": 1}] * 2
     settings = arguments(
         folder,
-        steps=2,
+        steps=steps,
         micro_batch=2,
         accumulation=1,
-        plan=schedule(PARAMETERS, 2),
+        plan=schedule(PARAMETERS, steps),
         parameters=PARAMETERS,
         optimizer=optimizer,
         seed=0,
@@ -53,7 +58,7 @@ def _trained(folder: Path, optimizer: str) -> tuple[Any, TrialTrainer]:
         order=SequentialSampler(rows),
         groups=lambda: strategy.parameter_groups(model, PARAMETERS),
         progress=TrainingProgress(),
-        mixed=False,
+        mixed=mixed,
         settings=settings,
         callbacks=[],
     )
@@ -92,3 +97,31 @@ def test_these_are_all_that_a_plan_may_choose() -> None:
     strategies = rule_book().strategies.values()
     declared = {one.use for strategy in strategies for one in strategy.smaller_optimizers}
     assert declared == {"adamw_bnb_8bit", "paged_adamw_8bit", "adafactor"}
+
+
+def _moved(model: Any) -> bool:
+    torch.manual_seed(0)
+    return not torch.equal(LlamaForCausalLM(CONFIG).lm_head.weight, model.lm_head.weight)
+
+
+def test_float16_scales_the_loss_and_trains_fp32_weights(tmp_path: Path) -> None:
+    model, trainer = _trained(tmp_path, USUAL_OPTIMIZER, mixed="float16", steps=4)
+    scaler = trainer.accelerator.scaler
+    assert isinstance(scaler, torch.amp.GradScaler)
+    assert model.lm_head.weight.dtype == torch.float32
+    assert _moved(model)
+    assert trainer._progress.check() is None  # no overflow passed for a divergence
+    assert trainer._progress._norm is None or float(trainer._progress._norm) < 100
+
+
+def test_an_overflow_is_skipped_and_halves_the_scale(tmp_path: Path) -> None:
+    model, trainer = _trained(tmp_path, USUAL_OPTIMIZER, mixed="float16", steps=1, weight=300.0)
+    assert trainer.accelerator.scaler.get_scale() == 2.0**15
+    assert torch.isfinite(model.lm_head.weight).all()
+    torch.manual_seed(0)
+    assert torch.equal(model.lm_head.weight, LlamaForCausalLM(CONFIG).lm_head.weight * 300)
+
+
+def test_bfloat16_scales_nothing(tmp_path: Path) -> None:
+    _, trainer = _trained(tmp_path, USUAL_OPTIMIZER, mixed="bfloat16")
+    assert trainer.accelerator.scaler is None
