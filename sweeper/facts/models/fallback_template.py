@@ -56,9 +56,8 @@ CHATML_AS_TEXT = Fallback(
 def fallback(tokens: Collection[str], bos: str | None, eos: str | None) -> Fallback:
     """The form for a tokenizer with these special tokens.
 
-    Source: Hugging Face's TRL takes ChatML for models without a template (documentation of
-    ``clone_chat_template``); Qwen's documentation says that the markers of ChatML are trained in
-    its base models.
+    Source: torchtune documentation, ChatMLTemplate ("the default chat template used by Hugging Face
+    models").
     """
     if eos == "</s>" and (not bos or bos == "<s>"):
         return INST

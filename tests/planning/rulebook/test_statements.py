@@ -185,6 +185,23 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"model_changes": {"chat_template": False}},
         {"model_changes": {}},
     ),
+    "templates-with-thinking": (
+        {"model_changes": {"model_type": "qwen3"}},
+        {"model_changes": {"model_type": "llama"}},
+    ),
+    "rows-are-not-packed": (
+        {"lengths": {"p50": 150, "p99": 1500, "longest": 1600}},
+        {"lengths": {"p50": 900, "p99": 1500, "longest": 1600}},
+    ),
+    "long-texts": (
+        {"lengths": {"p99": 9000, "longest": 9500}, "model_changes": {"context_length": 32768}},
+        {"lengths": {"p99": 4000, "longest": 9500}},
+    ),
+    "full-logits": (
+        {"model_changes": {"vocabulary_size": 128256}},
+        {"model_changes": {"vocabulary_size": 32000}},
+    ),
+    "nothing-is-offloaded": ({"model": "13B", "gpu_gib": 24.0}, {"gpu_gib": 80.0}),
     "text-already-templated": ({"data": {"pretemplated": True}}, {"data": {}}),
     "augment-paraphrase": ({"rows": 600}, {"rows": 4_000}),
     "augment-back-translation": (MINI | {"rows": 600}, {"rows": 4_000}),
@@ -212,7 +229,6 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "monitor-overfitting": ({"rows": 600}, {"rows": 4_000}),
     "lora-rate-of-recipes": ({}, MINI),
     "lora-ten-times-full": ({}, {"model": "smollm2"}),
-    "lora-rate-free-of-rank": ({"model": "smollm2"}, {"rows": 400}),
     "lora-rate-large-data": ({"rows": 20_000}, {"rows": 4_000}),
     "small-model-lora-rate": ({"model": "smollm2"}, {"model": "7B"}),
     "small-model-few-steps": (MINI | {"rows": 1_500}, {"rows": 20_000}),
