@@ -257,7 +257,6 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "head-own-rate": (MINI, {"task": "instruction", "model": "smollm2"}),
     "head-rate-classes-unknown": (MINI | {"labels": 0}, {"labels": 4}),
     "head-rate-two-classes": (MINI | {"labels": 2}, {"labels": 3}),
-    "head-start-searched": (MINI, {"rows": 20}),
     "head-start-few-rows": (MINI | {"rows": 20}, {"rows": 600}),
     "frozen-head-may-not-be-enough": (MINI, {"task": "instruction", "model": "smollm2"}),
     "pooling-is-the-models-own": (MINI, {"model_changes": {"pooling": "cls"}}),
