@@ -228,7 +228,6 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "evaluate-broadly": ({"aim": {"tasks_on_one_base": 2}}, {"aim": {}}),
     "monitor-overfitting": ({"rows": 600}, {"rows": 4_000}),
     "lora-rate-of-recipes": ({}, MINI),
-    "lora-ten-times-full": ({}, {"model": "smollm2"}),
     "lora-rate-large-data": ({"rows": 20_000}, {"rows": 4_000}),
     "small-model-lora-rate": ({"model": "smollm2"}, {"model": "7B"}),
     "small-model-few-steps": (MINI | {"rows": 1_500}, {"rows": 20_000}),
