@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from benchmarks.advice.expectation import expected_excess
+from benchmarks.advice.expectation import FITTED, Constants, expected_excess
 from benchmarks.advice.records import (
     Record,
     known_strategy,
@@ -40,10 +40,18 @@ FEW_PARAMETERS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class PairScores:
-    """Share of pairs that were ordered rightly, by source, with the baseline beside it."""
+    """Share of pairs that were ordered rightly, by source, with the baseline beside it.
+
+    Args:
+        ours: Of all pairs.
+        more_parameters: By "more trained parameters wins", of the pairs for which that is known.
+        on_same: Ours, of the same pairs as ``more_parameters``.
+        prefix_above_lora: Pairs in which prefix tuning was predicted above LoRA.
+    """
 
     ours: dict[str, tuple[float, int]]
     more_parameters: dict[str, tuple[float, int]]
+    on_same: dict[str, tuple[float, int]]
     prefix_above_lora: int
 
     @property
@@ -56,7 +64,7 @@ class PairScores:
         return sum(share for share, _ in self.ours.values()) / max(len(self.ours), 1)
 
 
-def predicted(book: RuleBook, record: Record) -> float:
+def predicted(book: RuleBook, record: Record, constants: Constants = FITTED) -> float:
     """The score predicted for a record; higher is better, comparable inside its group."""
     method = str(record.get("method") or "").lower()
     if method in ("none", "base", "zero-shot"):
@@ -66,14 +74,17 @@ def predicted(book: RuleBook, record: Record) -> float:
         excess = WEAK_EXCESS if method.startswith(_WEAK) else 0.0
     else:
         space = space_of(book, record)
-        excess = expected_excess(strategy, _settings(record), space, learned_tokens(record))
+        learned = learned_tokens(record)
+        excess = expected_excess(strategy, _settings(record), space, learned, constants)
     trained = record.get("trainable_params")
     if trained and strategy not in ("full", "prefix"):
         excess += FEW_PARAMETERS * max(math.log10(ENOUGH_PARAMETERS / float(trained)), 0.0)
     return 0.0 - excess
 
 
-def score_pairs(book: RuleBook, records: Iterable[Record]) -> PairScores:
+def score_pairs(
+    book: RuleBook, records: Iterable[Record], constants: Constants = FITTED
+) -> PairScores:
     """Order every pair of records in a group that differs by more than noise."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -81,20 +92,23 @@ def score_pairs(book: RuleBook, records: Iterable[Record]) -> PairScores:
             groups[str(record["comparison_group"])].append(record)
     ours: dict[str, list[bool]] = defaultdict(list)
     simple: dict[str, list[bool]] = defaultdict(list)
+    same: dict[str, list[bool]] = defaultdict(list)
     above = 0
     for rows in groups.values():
-        scores = {str(row["id"]): predicted(book, row) for row in rows}
+        scores = {str(row["id"]): predicted(book, row, constants) for row in rows}
         for one, other in combinations(rows, 2):
             above += _prefix_above(one, other, scores)
             if not _differ(one, other):
                 continue
             source = str(one.get("source"))
             truth = (_worth(one) or 0.0) > (_worth(other) or 0.0)
-            ours[source].append(truth == (scores[str(one["id"])] > scores[str(other["id"])]))
+            right = truth == (scores[str(one["id"])] > scores[str(other["id"])])
+            ours[source].append(right)
             size, other_size = _capacity(one), _capacity(other)
             if size and other_size and size != other_size:
                 simple[source].append(truth == (size > other_size))
-    return PairScores(_shares(ours), _shares(simple), above)
+                same[source].append(right)
+    return PairScores(_shares(ours), _shares(simple), _shares(same), above)
 
 
 def _shares(found: dict[str, list[bool]]) -> dict[str, tuple[float, int]]:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks.advice.cleaning import cleaned
+from benchmarks.advice.expectation import FITTED, PLAIN
+from benchmarks.advice.held_out import constants_without, without
 from benchmarks.advice.pairs import predicted, score_pairs
 from benchmarks.advice.rates import planned, score_rates
 from sweeper.planning.rulebook.rules import rule_book
@@ -53,6 +55,25 @@ def test_the_table_scores_rates_and_pairs(tmp_path: Path) -> None:
     assert "outside: r-2: 0.0009 not in 1e-05 to 5e-05" in text
     assert "constant rate" in text
     assert "pairs ordered rightly: 100.0% pooled" in text
+
+
+def test_a_source_is_scored_without_the_rules_that_cite_it(tmp_path: Path) -> None:
+    text = run(tmp_path, "--held-out")
+    assert "test (without 0 rules)" in text
+    assert "regret of LoRA's default: 0.000% of the loss, constant 3e-4 0.000%, over 1 s" in text
+    tinker = "thinking-machines-lab/tinker-cookbook"
+    left = without(BOOK, tinker)
+    assert not any("tinker" in rule.source.lower() for rule in left.rules)
+    assert len(left.rules) < len(BOOK.rules)
+    assert constants_without(tinker).too_high == PLAIN.too_high
+    assert constants_without(tinker).method == FITTED.method
+    assert constants_without("another") == FITTED
+
+
+@pytest.mark.parametrize("source", ["thinking-machines-lab/tinker-cookbook", "microsoft/LoRA"])
+def test_without_a_source_loras_default_is_the_constant_that_is_hard_to_beat(source: str) -> None:
+    rows, _ = cleaned([{"method": "lora", "model": "A-7B", "n_train": 100_000}])
+    assert planned(without(BOOK, source), rows[0]).default == 3e-4
 
 
 def test_json_has_one_line_a_record(tmp_path: Path) -> None:

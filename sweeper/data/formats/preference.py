@@ -48,7 +48,8 @@ class Preference(RowFormat):
             return
         raise DataError(
             f"this is preference data: {what}",
-            why="Every strategy here learns from one right answer a row, not from comparisons.",
+            why="Every strategy here learns from one right answer a row, not from comparisons. "
+            "For those there are TRL's trainers (DPOTrainer, KTOTrainer, RewardTrainer).",
             fix=fix,
             where=table.name,
         )

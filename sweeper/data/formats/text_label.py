@@ -80,7 +80,11 @@ class TextLabel(RowFormat):
                     f"`{name}` holds lists: several labels a row (multi-label) are not supported."
                 )
             if cells and any(isinstance(cell, float) and not cell.is_integer() for cell in cells):
-                return f"`{name}` holds fractions: that is a score to predict, not a class."
+                return (
+                    f"`{name}` holds fractions: that is a score to predict, not a class. "
+                    "Regression is not done here: round the scores to classes, or train with "
+                    "transformers (problem_type='regression')."
+                )
         return ""
 
 

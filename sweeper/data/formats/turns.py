@@ -159,5 +159,7 @@ def _content(value: object) -> str:
         elif isinstance(part, Mapping) and part.get("type", "text") == "text":
             texts.append(text_of(part.get("text")))
         else:
-            raise Unusable("a part that is not text (an image or sound)")
+            raise Unusable(
+                "a part that is not text (an image or sound); sweeper trains language models alone"
+            )
     return "\n".join(texts)

@@ -81,8 +81,8 @@ def ruler(model: ModelFacts, code: bool, conversations: bool) -> Ruler:
         # Here, since jinja2 is needed for conversations alone.
         from sweeper.facts.models.template import writer
 
-        write, own = writer(path.parent)
-        how += " and chat template" if own else " and an [INST] template, since it has none"
+        write, borrowed = writer(path.parent)
+        how += f" and {borrowed}, since it has none" if borrowed else " and chat template"
 
     def count(texts: Sequence[str]) -> list[int]:
         return [len(e) for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]

@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from sweeper.child_process import NoAnswer, ask
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
+from sweeper.facts.models.fallback_template import Fallback, fallback
 from sweeper.jsontext import object_of, value_of
 from sweeper.textfile import read_text
 
@@ -33,21 +34,15 @@ MOST_BYTES = 2 * 2**30
 MOST_CHARACTERS = 100_000_000
 """Fifty times the characters that are measured at most."""
 
-FALLBACK = (
-    "{{ bos_token }}{% for message in messages %}{% if message.role == 'assistant' %}"
-    " {{ message.content }}{{ eos_token }}{% else %}[INST] {{ message.content }} [/INST]"
-    "{% endif %}{% endfor %}"
-)
-"""For a tokenizer without a template: the form of Llama 2 and Mistral."""
 
-
-def writer(folder: Path) -> tuple[Writer, bool]:
-    """How the model in this folder writes conversations, and whether that is its own template.
+def writer(folder: Path) -> tuple[Writer, str | None]:
+    """How the model in this folder writes conversations, and what that is called if not its own.
 
     A conversation that the template refuses is measured as its turns, one after the other. A
     template is a program of strangers: it is rendered in a process with limits of its own.
     """
-    source = _source(folder, _read(folder / "tokenizer_config.json"))
+    settings = _read(folder / "tokenizer_config.json")
+    borrowed = None if _source(folder, settings) is not None else _fallback(settings).name
 
     def write(conversations: Sequence[Sequence[Message]]) -> list[str]:
         turns = [[(turn.role, turn.content) for turn in one] for one in conversations]
@@ -65,7 +60,7 @@ def writer(folder: Path) -> tuple[Writer, bool]:
             ) from error
         return texts
 
-    return write, source is not None
+    return write, borrowed
 
 
 def _template(folder: Path) -> Template | None:
@@ -82,7 +77,7 @@ def _template(folder: Path) -> Template | None:
         eos_token=_token(settings.get("eos_token")),
     )
     try:
-        return environment.from_string(_source(folder, settings) or FALLBACK)
+        return environment.from_string(_source(folder, settings) or _fallback(settings).template)
     except TemplateError:
         return None
 
@@ -129,6 +124,13 @@ def _source(folder: Path, settings: dict[str, object]) -> str | None:
         named = {entry.get("name"): entry.get("template") for entry in stated}
         stated = named.get("default")
     return stated if isinstance(stated, str) else None
+
+
+def _fallback(settings: dict[str, object]) -> Fallback:
+    known = settings.get("added_tokens_decoder")
+    tokens = {_token(token) for token in known.values()} if isinstance(known, dict) else set()
+    bos, eos = (_token(settings.get(name)) for name in ("bos_token", "eos_token"))
+    return fallback(tokens, bos, eos)
 
 
 def _token(value: object) -> str:

@@ -13,18 +13,9 @@ from jinja2.exceptions import TemplateError
 
 from sweeper.data.examples import Message
 from sweeper.errors import DataError
+from sweeper.facts.models.fallback_template import fallback
 from sweeper.tasks.sequences.tokens import Answers, Encoded, added_tokens, tokenise
 
-# For base models whose tokenizer has no template: the form that Llama 2 and Mistral use.
-FALLBACK_TEMPLATE = (
-    "{% set ns = namespace(system='') %}{% if bos_token is defined and bos_token %}{{ bos_token }}"
-    "{% endif %}{% for message in messages %}{% if message['role'] == 'system' %}"
-    "{% set ns.system = '<<SYS>>\n' + message['content'] + '\n<</SYS>>\n\n' %}"
-    "{% elif message['role'] == 'user' %}"
-    "{{ '[INST] ' + ns.system + message['content'] + ' [/INST]' }}"
-    "{% set ns.system = '' %}{% else %}{{ ' ' + message['content'] }}"
-    "{% if eos_token is defined and eos_token %}{{ eos_token }}{% endif %}{% endif %}{% endfor %}"
-)
 # Some templates write today's date into the prompt; a trial must read tomorrow what it read today.
 _FIXED_DATE = "{% macro strftime_now(format) %}1 January 2025{% endmacro %}"
 _PROBE = (Message("user", "probe question"), Message("assistant", "probe answer"))
@@ -46,6 +37,11 @@ class Written:
     rewritten: int = 0
 
 
+def _fallback(tokenizer: Any) -> str:
+    tokens = {str(token) for token in tokenizer.added_tokens_decoder.values()}
+    return fallback(tokens, tokenizer.bos_token, tokenizer.eos_token).template
+
+
 class Chat:
     """The way one tokenizer writes conversations.
 
@@ -58,7 +54,7 @@ class Chat:
         self.tokenizer = tokenizer
         self.system_prompt = system_prompt
         self.has_template = bool(tokenizer.chat_template)
-        template = tokenizer.get_chat_template() if self.has_template else FALLBACK_TEMPLATE
+        template = tokenizer.get_chat_template() if self.has_template else _fallback(tokenizer)
         self._template = _FIXED_DATE + template if "strftime_now" in template else template
         self._added = added_tokens(tokenizer)
         self._takes_system = self._shows_system()

@@ -36,22 +36,22 @@ def rate(book: RuleBook, scene: Any, **facts: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("{lora.learning_rate: {range: [2.0e-4, 6.0e-4]}}", (2e-4, 6e-4, 2e-4)),
+        ("{lora.learning_rate: {range: [2.0e-4, 6.0e-4]}}", (2e-4, 6e-4, 3e-4)),
         ("{lora.learning_rate: {range: [3.0e-4, 6.0e-4]}}", (3e-4, 6e-4, 3e-4)),
-        ("{lora.learning_rate: {narrow: [1.5e-4, 9.0e-3]}}", (1.5e-4, 3e-4, 2e-4)),
-        ("{lora.learning_rate: {narrow: [5.0e-3, 9.0e-3]}}", (1e-4, 3e-4, 2e-4)),
-        ("{lora.learning_rate: {widen: [2.0e-4, 4.0e-3]}}", (1e-4, 4e-3, 2e-4)),
-        ("{lora.learning_rate: {scale: 2}}", (2e-4, 6e-4, 4e-4)),
+        ("{lora.learning_rate: {narrow: [1.5e-4, 9.0e-3]}}", (1.5e-4, 5e-4, 3e-4)),
+        ("{lora.learning_rate: {narrow: [5.0e-3, 9.0e-3]}}", (1e-4, 5e-4, 3e-4)),
+        ("{lora.learning_rate: {widen: [2.0e-4, 4.0e-3]}}", (1e-4, 4e-3, 3e-4)),
+        ("{lora.learning_rate: {scale: 2}}", (2e-4, 1e-3, 6e-4)),
         ("{lora.learning_rate: {scale: 1000}}", (1e-2, 1e-2, 1e-2)),
-        ("{lora.learning_rate: {default: 3.0e-4}}", (1e-4, 3e-4, 3e-4)),
-        ("{'*.learning_rate': {scale: 0.5}}", (5e-5, 1.5e-4, 1e-4)),
+        ("{lora.learning_rate: {default: 2.0e-4}}", (1e-4, 5e-4, 2e-4)),
+        ("{'*.learning_rate': {scale: 0.5}}", (5e-5, 2.5e-4, 1.5e-4)),
         (
-            "{lora.learning_rate: {default_from: {fact: examples, times: 1.0e-7}}}",
-            (2.31e-4, 6.93e-4, 4e-4),
+            "{lora.learning_rate: {default_from: {fact: examples, times: 4.0e-7}}}",
+            (7.16e-4, 3.58e-3, 1.6e-3),
         ),
         (
             "{lora.learning_rate: {default_from: {fact: classes, times: 1.0}}}",
-            (1e-4, 3e-4, 2e-4),
+            (1e-4, 5e-4, 3e-4),
         ),
     ],
 )
@@ -138,7 +138,7 @@ def test_prompt_methods_get_rates_far_above_loras(scene: Any) -> None:
     lora = rated(rule_book(), scene, "lora", **named).parameters["learning_rate"]
     full = rated(rule_book(), scene, "full", **named).parameters["learning_rate"]
     assert float(prefix.default) >= 10 * float(lora.default)
-    assert float(lora.default) == pytest.approx(10 * float(full.default))
+    assert 10 * float(full.default) <= float(lora.default) <= 20 * float(full.default)
 
 
 def test_a_disagreement_that_a_later_rule_settles_is_not_told(tmp_path: Path, scene: Any) -> None:
@@ -178,10 +178,10 @@ def test_what_a_plan_says_it_follows_is_what_it_does(scene: Any, model: str, row
                 assert describe(parameter) in caution.why
 
 
-def test_large_models_have_one_ceiling_with_and_without_quantisation(scene: Any) -> None:
+def test_large_models_keep_their_ceiling_on_much_data(scene: Any) -> None:
     facts = {"model": "70B", "rows": 35_000}
     lora, qlora = (rate(rule_book(), scene, strategy=s, **facts) for s in ("lora", "qlora"))
-    assert lora == (1e-4, 3e-4, 2e-4)
+    assert lora == (1e-4, 5e-4, 3e-4)
     assert qlora == (5e-5, 3e-4, 1e-4)
     assert rate(rule_book(), scene, model="13B", rows=35_000) == (1e-4, 1e-3, 3e-4)
 
@@ -231,7 +231,7 @@ def test_what_a_users_own_strategy_file_states_is_kept(tmp_path: Path, scene: An
     assert set(kept) == {"not applied to learning_rate", "not applied to num_train_epochs"}
     text = kept["not applied to learning_rate"].why
     assert "your own strategy file gives 1e-3 to 2e-3 (1.5e-3), and the plan keeps it" in text
-    assert "lora-learning-rate" in text
+    assert "lora-rate-of-recipes" in text
     assert "Leave learning_rate out of your file" in text
 
 

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jinja2 import Template
 
 from sweeper.data.examples import Message
 from sweeper.errors import DataError
-from sweeper.tasks.sequences.chat import FALLBACK_TEMPLATE, Chat
+from sweeper.facts.models import fallback_template as forms
+from sweeper.tasks.sequences.chat import Chat
 
 MakeTokenizer = Callable[..., Any]
 
@@ -337,4 +339,31 @@ def test_the_default_of_several_templates_is_used(make_tokenizer: MakeTokenizer)
 def test_the_fallback_says_that_there_was_no_template(make_tokenizer: MakeTokenizer) -> None:
     assert not Chat(make_tokenizer()).has_template
     assert Chat(make_tokenizer(CHATML)).has_template
-    assert "[INST]" in FALLBACK_TEMPLATE
+
+
+def test_without_a_template_other_families_than_llama_2_write_chatml(
+    make_tokenizer: MakeTokenizer,
+) -> None:
+    tokenizer = make_tokenizer(bos="<|begin_of_text|>", eos="<|im_end|>")
+    chat = Chat(tokenizer)
+    written = chat.write(TURNS[:2])
+    assert written.text == (
+        f"<|begin_of_text|><|im_start|>user\n{ASKED}<|im_end|>\n"
+        f"<|im_start|>assistant\n{SAID}<|im_end|>"
+    )
+    (answer,) = written.answers
+    assert written.text[slice(*answer)] == f"{SAID}<|im_end|>"
+    assert tokenizer.decode(chat.prompt(TURNS[:1])).endswith("<|im_start|>assistant\n")
+    assert Chat(make_tokenizer(bos="<s>")).template != chat.template
+
+
+def test_markers_that_are_no_tokens_are_text_and_the_answer_ends_with_eos() -> None:
+    assert (
+        forms.fallback({"<|eot_id|>"}, "<|begin_of_text|>", "<|end_of_text|>")
+        is forms.CHATML_AS_TEXT
+    )
+    assert forms.fallback({"<|im_start|>", "<|im_end|>"}, None, "<|endoftext|>") is forms.CHATML
+    assert forms.fallback(set(), "<s>", "</s>") is forms.INST
+    turns = [{"role": turn.role, "content": turn.content} for turn in TURNS[:2]]
+    text = Template(forms.CHATML_AS_TEXT.template).render(messages=turns, eos_token="<eos>")
+    assert text == f"<|im_start|>user\n{ASKED}<|im_end|>\n<|im_start|>assistant\n{SAID}<eos>\n"

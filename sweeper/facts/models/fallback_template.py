@@ -1,0 +1,64 @@
+"""How conversations are written for a tokenizer that has no chat template.
+
+Llama 2 and Mistral have a form of their own, ``[INST]``. Other families get ChatML. Its markers are
+tokens only where the tokenizer has them; elsewhere they are plain text, since tokens that are added
+to a base model, or reserved and never trained, say nothing to adapters on frozen embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A form of conversations.
+
+    Args:
+        name: What people call it, with its article.
+        template: Jinja, as tokenizers keep it.
+    """
+
+    name: str
+    template: str
+
+
+INST = Fallback(
+    "an [INST] template",
+    "{% set ns = namespace(system='') %}{% if bos_token is defined and bos_token %}{{ bos_token }}"
+    "{% endif %}{% for message in messages %}{% if message['role'] == 'system' %}"
+    "{% set ns.system = '<<SYS>>\n' + message['content'] + '\n<</SYS>>\n\n' %}"
+    "{% elif message['role'] == 'user' %}"
+    "{{ '[INST] ' + ns.system + message['content'] + ' [/INST]' }}"
+    "{% set ns.system = '' %}{% else %}{{ ' ' + message['content'] }}"
+    "{% if eos_token is defined and eos_token %}{{ eos_token }}{% endif %}{% endif %}{% endfor %}",
+)
+_CHATML = (
+    "{% if bos_token is defined and bos_token %}{{ bos_token }}{% endif %}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}ANSWER_END"
+    "{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CHATML = Fallback("a ChatML template", _CHATML.replace("ANSWER_END", "{{ '<|im_end|>' }}"))
+CHATML_AS_TEXT = Fallback(
+    "a ChatML template",
+    # The model must learn to end its answer with the one token that it knows as an end.
+    _CHATML.replace(
+        "ANSWER_END",
+        "{% if message['role'] == 'assistant' and eos_token is defined and eos_token %}"
+        "{{ eos_token }}{% else %}{{ '<|im_end|>' }}{% endif %}",
+    ),
+)
+
+
+def fallback(tokens: Collection[str], bos: str | None, eos: str | None) -> Fallback:
+    """The form for a tokenizer with these special tokens.
+
+    Source: torchtune documentation, ChatMLTemplate ("the default chat template used by Hugging Face
+    models").
+    """
+    if eos == "</s>" and (not bos or bos == "<s>"):
+        return INST
+    return CHATML if {"<|im_start|>", "<|im_end|>"} <= set(tokens) else CHATML_AS_TEXT
