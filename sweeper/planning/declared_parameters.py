@@ -473,7 +473,7 @@ def declared_warnings(
         )
         for text, strategies in found.items()
     ]
-    return (*reasons, *_unused(spec, candidates, rejected))
+    return (*reasons, *_rates_of_adam(candidates), *_unused(spec, candidates, rejected))
 
 
 def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
@@ -496,6 +496,26 @@ def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
         f"{name} {said} ({parameter.source}) lies beyond {bounds}, which the rule book allows "
         f"({known.source})"
     )
+
+
+def _rates_of_adam(candidates: Sequence[Candidate]) -> Iterator[Reason]:
+    """Optimizers that want other rates than those of the rule book, which are AdamW's."""
+    for candidate in candidates:
+        optimizer, rate = (candidate.parameters.get(name) for name in (OPTIMIZER, "learning_rate"))
+        if optimizer is None or rate is None or rate.shipped:
+            continue
+        choices = [str(choice) for choice in optimizer.choices or (optimizer.default,)]
+        other = [choice for choice in choices if "lion" in choice or "sgd" in choice]
+        if other:
+            wants = "a third to a tenth of them" if "lion" in other[0] else "far larger ones"
+            yield Reason(
+                rule="parameters",
+                title="Rates of AdamW",
+                why=f"{candidate.strategy}: the rule book's learning rates are those of AdamW, and "
+                f"{other[0]} wants {wants}; declare learning_rate, too",
+                source="Chen et al. 2023, arXiv:2302.06675, section 5 (Lion); the definition of "
+                "SGD, whose step is not scaled by the size of past gradients",
+            )
 
 
 def _unused(

@@ -178,6 +178,17 @@ def test_a_strategy_that_does_not_compete_is_told(scene: Any) -> None:
 _COSINE = "all: {lr_scheduler_type: cosine, warmup_ratio: 0.1}"
 
 
+def test_an_optimizer_that_wants_other_rates_is_a_warning(scene: Any) -> None:
+    def told(text: str) -> list[str]:
+        return [
+            one.title for one in declared_plan(scene, text).warnings if one.rule == "parameters"
+        ]
+
+    assert told("lora: {optim: lion_32bit}") == ["Rates of AdamW"]
+    assert told("lora: {optim: lion_32bit, learning_rate: 1e-4}") == []
+    assert told("lora: {optim: adafactor}") == []
+
+
 def test_rules_that_set_what_was_declared_are_no_reasons(scene: Any) -> None:
     plans = [declared_plan(scene, text) for text in ("{}", _COSINE)]
     before, after = ({one.rule for one in plan.candidate("lora").reasons} for plan in plans)
