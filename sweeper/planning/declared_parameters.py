@@ -218,6 +218,19 @@ def followed(reasons: Sequence[Reason], parameters: Mapping[str, Parameter]) -> 
     )
 
 
+def unsettled(
+    cautions: Sequence[Reason], parameters: Mapping[str, Parameter]
+) -> tuple[Reason, ...]:
+    """The cautions without disagreements of sources about parameters that the user declared."""
+    kinds = ("disagrees with", "not applied to")
+    return tuple(
+        caution
+        for caution in cautions
+        if not caution.effect.startswith(kinds)
+        or not _all_declared(caution.why.partition(":")[0], parameters)
+    )
+
+
 def _all_declared(effect: str, parameters: Mapping[str, Parameter]) -> bool:
     names = [part.split(" ")[0] for part in effect.split("; ")]
     return all(name in parameters and bool(parameters[name].shipped) for name in names)

@@ -175,6 +175,17 @@ def test_a_strategy_that_does_not_compete_is_told(scene: Any) -> None:
     assert "qlora does not compete" in told[0]
 
 
+def test_sources_that_disagree_about_what_was_declared_are_not_told(scene: Any) -> None:
+    few = {"task": "code", "rows": 100, "model": "smollm2"}
+    plans = [declared_plan(scene, text, **few) for text in ("{}", "lora: {r: 8}")]
+    before, after = (
+        [one.why for one in plan.candidate("lora").cautions if one.why.startswith("r: ")]
+        for plan in plans
+    )
+    assert len(before) == 1
+    assert after == []
+
+
 _COSINE = "all: {lr_scheduler_type: cosine, warmup_ratio: 0.1}"
 
 
