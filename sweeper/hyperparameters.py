@@ -42,7 +42,11 @@ def modules_of(choice: str) -> tuple[str, ...] | str:
     """
     if is_pattern(choice):
         return choice
-    return TARGETS.get(choice) or tuple(choice.split(","))
+    return TARGETS.get(choice) or _names(choice)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
 
 
 def is_pattern(choice: str) -> bool:
@@ -51,7 +55,7 @@ def is_pattern(choice: str) -> bool:
     >>> is_pattern(r".*\\.[qv]_proj"), is_pattern("self_attn.q_proj,v_proj")
     (True, False)
     """
-    return re.fullmatch(r"[\w.,\-]+", choice) is None
+    return re.fullmatch(r"[\w.\-]+(\s*,\s*[\w.\-]+)*", choice) is None
 
 
 def saved_modules(parameters: Mapping[str, object]) -> tuple[str, ...]:
@@ -61,7 +65,7 @@ def saved_modules(parameters: Mapping[str, object]) -> tuple[str, ...]:
     (('embed_tokens', 'lm_head'), ())
     """
     wanted = str(parameters.get(MODULES_TO_SAVE, NO_MODULES))
-    return () if wanted == NO_MODULES else tuple(wanted.split(","))
+    return () if wanted == NO_MODULES else _names(wanted)
 
 
 REPLAY, KL, PATIENCE = "replay_share", "kl_weight", "early_stopping_patience"

@@ -165,8 +165,9 @@ def settings(items: Sequence[str]) -> dict[Path_, Setting]:
         parts = tuple(int(part) if part.isdigit() else part for part in name.split("."))
         path = _path_of(parts)
         if path is None:
-            fix = near_match(name, _settable())
-            problems.append(Problem(f"there is no key {name!r}", fix=fix, where="--set"))
+            fix = near_match(str(parts[0]), _settable(len(parts)))
+            what = f"there is no key {str(parts[0])!r}"
+            problems.append(Problem(what, fix=fix, where=flag))
         elif path in found and found[path].value != document.data:
             problems.append(Problem("given twice", "Its values differ.", "", flag))
         else:
@@ -194,10 +195,11 @@ def _path_of(parts: Path_) -> Path_ | None:
 _SECTIONS = ("data", "hardware", "aim", "training", "search", "evaluation")
 
 
-def _settable() -> list[str]:
-    sections = [f"{section}.{key}" for section in _SECTIONS for key in _keys((section,))]
-    alone = [key for section in _SECTIONS for key in _keys((section,))]
-    return [*_keys(()), *sections, *alone]
+def _settable(parts: int) -> list[str]:
+    """What a path of one or of several parts may begin with."""
+    if parts > 1:
+        return [*_keys(()), EVERY_STRATEGY, *known_strategies()]
+    return [*_keys(()), *(key for section in _SECTIONS for key in _keys((section,)))]
 
 
 def to_yaml(spec: Spec) -> str:

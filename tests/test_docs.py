@@ -58,7 +58,7 @@ def test_the_example_of_sweep_yaml_has_every_key_and_is_planned(example):
         if isinstance(one, type) and issubclass(one, Record) and one.__module__ == spec.__name__
     ]
     keys = {key for section in sections for key in section.model_fields} - {"schema_version"}
-    pattern = r"(?:^[\s#-]*|[{,] *)([a-z_]+):"
+    pattern = r"(?:^[\s#-]*|[{,] *)([a-z_]+):(?=\s)"
     named = set(re.findall(pattern, example.read_text(), re.MULTILINE))
     strategies = rule_book().strategies
     values = {name for one in strategies.values() for name in one.parameters}

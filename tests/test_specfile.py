@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.errors import SpecError, SweeperError
 from sweeper.spec import MOST_HELD_OUT_ROWS, Spec
-from sweeper.specfile import FLAGS, known_strategies, resolve, to_yaml
+from sweeper.specfile import FLAGS, json_schema, known_strategies, resolve, settings, to_yaml
 
 BASE = {("task",): "classification", ("models", 0, "id"): "packaged:minilm"}
 
@@ -203,3 +204,70 @@ def test_what_an_earlier_version_wrote_keeps_its_split(tmp_path):
     assert resolve({}, file).data.max_held_out_rows is None
     file.write_text("task: code\nmodel: 7B\ndata: {path: rows.jsonl}\n")
     assert resolve({}, file).data.max_held_out_rows == MOST_HELD_OUT_ROWS
+
+
+def test_set_gives_any_key_by_its_path(tmp_path):
+    path = written(
+        tmp_path,
+        "task: code\nmodel: 7B\nparameters:\n  lora: {r: {low: 4, high: 8}}\nsearch: {seed: 1}\n",
+    )
+    items = ["lora.r=16", "parameters.full.optim=sgd", "seed=3", "training.max_length=256"]
+    items += ["model=13B", "strategies=[lora, full]", "data.examples=500"]
+    spec = resolve(settings(items), path)
+    assert spec.parameters["lora"]["r"].choices == (16,)
+    assert spec.parameters["full"]["optim"].choices == ("sgd",)
+    assert (spec.search.seed, spec.training.max_length, spec.data.examples) == (3, 256, 500)
+    assert spec.models[0].id == "13B"
+    assert spec.aim.strategies == ("lora", "full")
+    assert spec.places.where(("parameters", "lora", "r")) == "--set lora.r"
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ("loar.r=8", "--set loar.r: there is no key 'loar'\n  Did you mean 'lora'?"),
+        ("sed=8", "Did you mean 'seed'?"),
+        ("search.sed=8", "--set search.sed: there is no key 'sed' here\n  Did you mean 'seed'?"),
+        ("lora.r", "'lora.r' sets nothing"),
+        ("lora.r=[1", "this is not YAML"),
+        ("search.trials=0", "--set search.trials: trials = 0"),
+        ("lora.learning_rate={low: 2, high: 1}", "--set lora.learning_rate.low: low <= high"),
+    ],
+)
+def test_what_cannot_be_set_is_named(item, words):
+    with pytest.raises(SpecError) as caught:
+        resolve({**BASE, **settings([item])})
+    assert words in str(caught.value)
+
+
+def test_a_key_that_is_set_twice_is_refused():
+    with pytest.raises(SpecError, match="given twice"):
+        settings(["lora.r=8", "lora.r=9"])
+
+
+def test_every_key_of_the_schema_has_a_description():
+    def keys(node, path=()):
+        if isinstance(node, dict):
+            for name, one in node.get("properties", {}).items():
+                yield ".".join((*path, name)), one
+            for name, child in node.items():
+                yield from keys(
+                    child, (*path, name) if name not in ("properties", "$defs") else path
+                )
+        elif isinstance(node, list):
+            for child in node:
+                yield from keys(child, path)
+
+    found = dict(keys(json_schema()))
+    assert len(found) > 80
+    assert [key for key, one in found.items() if not one.get("description")] == []
+    assert "parameters" in found
+
+
+def test_the_schema_takes_every_form_of_a_parameter():
+    check = jsonschema.Draft202012Validator(json_schema())
+    for form in (32, "adafactor", [8, 16], {"low": 1, "high": 2, "log": True}, {"default": 3}):
+        given = {"task": "code", "model": "7B", "parameters": {"lora": {"r": form}}}
+        assert list(check.iter_errors(given)) == []
+    for wrong in ({"lora": {"r": {"min": 1}}}, {"loar": {"r": 8}}, {"lora": {"r": []}}):
+        assert list(check.iter_errors({"task": "code", "model": "7B", "parameters": wrong}))

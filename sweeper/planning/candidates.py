@@ -14,7 +14,7 @@ from sweeper.planning.budget.epochs import with_epochs
 from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.costs.setups import FSDP
-from sweeper.planning.declared_parameters import with_declared
+from sweeper.planning.declared_parameters import followed, unsettled, with_declared
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.fitting.fit import MARGIN, Fit, TrialTokens, fit
 from sweeper.planning.fitting.fitted_parameters import (
@@ -181,8 +181,8 @@ def _candidate(
         strategy=strategy.name,
         model=base.model.id,
         score=round(rated.score, 6),
-        reasons=tuple(rated.reasons),
-        cautions=tuple(rated.cautions),
+        reasons=followed(rated.reasons, parameters),
+        cautions=unsettled(rated.cautions, parameters),
         memory=_rounded(found.memory),
         seconds_per_trial=round(found.duration.seconds, 3),
         duration=Duration(

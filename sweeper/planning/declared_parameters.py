@@ -50,6 +50,7 @@ def declared_epochs(spec: Spec) -> float | None:
     return max(found, default=None)
 
 
+# More choices than these are not listed in a line.
 _FEW = 6
 
 
@@ -100,7 +101,7 @@ def _laid_over(
         update["searched"] = old.searched
     else:
         update |= _ranged(old, one)
-    why = f"Declared by the user, where the rule book has {told}: {shipped.source}."
+    why = f"Declared by the user. The rule book: {told} ({shipped.source})."
     update |= {"source": where, "shipped": told, "why": why}
     new = old.model_copy(update=update)
     return new.model_copy(update={"prior": prior_of(new)})
@@ -108,16 +109,14 @@ def _laid_over(
 
 def _told(shipped: Parameter, *, used: bool) -> str:
     """What the rule book has, in words."""
-    return f"{describe(shipped) if used else 'nothing'}{_allowed(shipped)}"
+    return f"{describe(shipped) if used else 'not used'}{_allowed(shipped)}"
 
 
 def _allowed(parameter: Parameter) -> str:
     if parameter.allowed_choices is not None:
         wider = set(parameter.allowed_choices) > set(parameter.choices or ())
-        listed = _listed(parameter.allowed_choices[:_FEW])
-        more = f"|and {len(parameter.allowed_choices) - _FEW} more"
-        more = more if len(parameter.allowed_choices) > _FEW else ""
-        return f", allowed {listed}{more}" if wider else ""
+        few = len(parameter.allowed_choices) <= _FEW
+        return f", allowed {_listed(parameter.allowed_choices)}" if wider and few else ""
     low, high = _ends(parameter)
     wider = (low, high) != (parameter.low, parameter.high)
     return f", allowed {written(low)} to {written(high)}" if wider else ""
@@ -210,6 +209,33 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def followed(reasons: Sequence[Reason], parameters: Mapping[str, Parameter]) -> tuple[Reason, ...]:
+    """The reasons without those that set nothing but parameters which the user declared."""
+    return tuple(
+        reason
+        for reason in reasons
+        if reason.weight or not reason.effect or not _all_declared(reason.effect, parameters)
+    )
+
+
+def unsettled(
+    cautions: Sequence[Reason], parameters: Mapping[str, Parameter]
+) -> tuple[Reason, ...]:
+    """The cautions without disagreements of sources about parameters that the user declared."""
+    kinds = ("disagrees with", "not applied to")
+    return tuple(
+        caution
+        for caution in cautions
+        if not caution.effect.startswith(kinds)
+        or not _all_declared(caution.why.partition(":")[0], parameters)
+    )
+
+
+def _all_declared(effect: str, parameters: Mapping[str, Parameter]) -> bool:
+    names = [part.split(" ")[0] for part in effect.split("; ")]
+    return all(name in parameters and bool(parameters[name].shipped) for name in names)
+
+
 # What is refused
 
 
@@ -267,12 +293,13 @@ def _troubles(
         return
     for strategy in here:
         declared = strategy.parameters[name]
-        said = {"choices": one.choices or (), "low": (one.low,), "high": (one.high,)}
-        for part, given in (said | {"default": (one.default,)}).items():
-            for value in given:
-                if value is not None:
-                    place = spec.places.where((*path, part) if _written(spec, path, part) else path)
-                    yield from value_problems(declared, name, value, place)
+        for choice in one.choices or ():
+            yield from value_problems(declared, name, choice, where)
+        for end in ("low", "high", "default"):
+            value = getattr(one, end)
+            if value is not None:
+                place = spec.places.where((*path, end))
+                yield from value_problems(declared, name, value, place)
         yield from _range_problems(declared, name, one, where)
     if name == EPOCHS:
         yield from _too_many_epochs(spec, one, where)
@@ -281,10 +308,6 @@ def _troubles(
             yield from _of_model(strategy.traits, model, name, one, values[model.id], where)
     if name == OPTIMIZER:
         yield from _missing_optimizers(one, facts, where)
-
-
-def _written(spec: Spec, path: tuple[str, ...], part: str) -> bool:
-    return spec.places.where((*path, part)) != spec.places.where(path)
 
 
 def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
@@ -463,7 +486,7 @@ def declared_warnings(
         )
         for text, strategies in found.items()
     ]
-    return (*reasons, *_unused(spec, candidates, rejected))
+    return (*reasons, *_rates_of_adam(candidates), *_unused(spec, candidates, rejected))
 
 
 def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
@@ -486,6 +509,26 @@ def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
         f"{name} {said} ({parameter.source}) lies beyond {bounds}, which the rule book allows "
         f"({known.source})"
     )
+
+
+def _rates_of_adam(candidates: Sequence[Candidate]) -> Iterator[Reason]:
+    """Optimizers that want other rates than those of the rule book, which are AdamW's."""
+    for candidate in candidates:
+        optimizer, rate = (candidate.parameters.get(name) for name in (OPTIMIZER, "learning_rate"))
+        if optimizer is None or rate is None or rate.shipped:
+            continue
+        choices = [str(choice) for choice in optimizer.choices or (optimizer.default,)]
+        other = [choice for choice in choices if "lion" in choice or "sgd" in choice]
+        if other:
+            wants = "a third to a tenth of them" if "lion" in other[0] else "far larger ones"
+            yield Reason(
+                rule="parameters",
+                title="Rates of AdamW",
+                why=f"{candidate.strategy}: the rule book's learning rates are those of AdamW, and "
+                f"{other[0]} wants {wants}; declare learning_rate, too",
+                source="Chen et al. 2023, arXiv:2302.06675, section 5 (Lion); the definition of "
+                "SGD, whose step is not scaled by the size of past gradients",
+            )
 
 
 def _unused(

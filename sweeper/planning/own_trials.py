@@ -57,9 +57,14 @@ def checked_own_trials(
         wrong: list[Problem] = []
         for name, value in trial.parameters.items():
             place = spec.places.where(("trials", index, "parameters", name))
+            declared = book.strategies[trial.strategy].parameters.get(name)
+            if declared is not None and declared.optional and name not in candidate.parameters:
+                fix = f"Declare it too, for example 'parameters: {{{trial.strategy}: {{{name}: ..."
+                what = f"{name} exists only where 'parameters' declares it"
+                wrong.append(Problem(what, "", f"{fix}}}}}'.", place))
+                continue
             found = _problems(candidate, name, value, place, epochs)
-            if not found:
-                declared = book.strategies[trial.strategy].parameters[name]
+            if not found and declared is not None:
                 found = _never(declared, name, value, place)
             wrong += found
         problems += wrong

@@ -11,6 +11,7 @@ from sweeper.findings.record import ClassFindings, ClassRow
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections.discovery import sections
+from sweeper.reporting.sections.plan import declared_table
 from sweeper.reporting.sections.verdict import verdict_section
 from sweeper.reporting.write import html
 
@@ -404,3 +405,17 @@ def test_an_outcome_that_the_correction_took_back_says_so_in_the_tables(parse, r
     assert (
         f"(CI 0.010 to 0.090): {told}. The default would" in page.one("section", id_="search").text
     )
+
+
+def test_what_the_user_declared_is_beside_what_the_rule_book_has(report):
+    made = report(trials=4)
+    assert declared_table(made) == []
+    first = made.plan.strategies[0]
+    rank = first.parameters["learning_rate"].model_copy(
+        update={"shipped": "1e-4 to 3e-4 (2e-4)", "source": "sweep.yaml:7"}
+    )
+    given = first.model_copy(update={"parameters": {**first.parameters, "learning_rate": rank}})
+    plan = made.plan.model_copy(update={"strategies": (given, *made.plan.strategies[1:])})
+    (table,) = declared_table(made.model_copy(update={"plan": plan}))
+    (row,) = table.rows
+    assert [cell.text for cell in row.cells][3:] == ["1e-4 to 3e-4 (2e-4)", "sweep.yaml:7"]

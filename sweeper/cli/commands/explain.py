@@ -12,7 +12,7 @@ import typer
 from sweeper.cli.commands.report import find_run
 
 if TYPE_CHECKING:
-    from sweeper.plan import Plan
+    from sweeper.plan import Parameter, Plan
     from sweeper.spec import Spec
 
 
@@ -50,6 +50,12 @@ def explain(
     if strategy is not None:
         parts["fired"] = [r for r in parts["fired"] if any(strategy in e for e in r["effects"])]
     if as_json:
+        parts["declared"] = [
+            {"strategy": one.strategy, "parameter": name, **_declared(parameter)}
+            for one in plan.candidates
+            for name, parameter in one.parameters.items()
+            if parameter.shipped and strategy in (None, one.strategy)
+        ]
         typer.echo(json.dumps(parts, indent=2, ensure_ascii=False))
     else:
         _print(parts, plan)
@@ -69,14 +75,21 @@ def _request(what: str) -> tuple[Spec, Plan]:
     return resolve({}, folder / "sweep.yaml"), Plan.read(folder / "plan.json")
 
 
+def _declared(parameter: Parameter) -> dict[str, Any]:
+    names = {"low", "high", "log", "step", "choices", "default", "source", "shipped"}
+    return parameter.model_dump(mode="json", include=names, exclude_none=True)
+
+
 def _print(parts: dict[str, Any], plan: Plan) -> None:
     from rich.markup import escape
 
     from sweeper.cli.views.console import out
+    from sweeper.cli.views.plan_view import declared
 
     console = out()
     order = " > ".join(f"{c.strategy} {c.score:+.3g}" for c in plan.candidates)
     console.print(f"[bold]Decision[/bold] {escape(order)}")
+    declared(console, plan)
     console.print("\n[bold]What would change it[/bold]")
     for item in parts["counterfactuals"]:
         console.print(f"  {escape(item['text'])}")

@@ -20,6 +20,7 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
         _models(console, plan.model_choice)
     _facts(console, plan.facts)
     _candidates(console, plan)
+    declared(console, plan)
     for candidate in plan.candidates:
         if verbose:
             _parameters(console, candidate)
@@ -138,6 +139,23 @@ def _candidates(console: Console, plan: Plan) -> None:
         table.add_row(*(escape(cell) for cell in cells))
     console.print("\n[bold]Strategies[/bold] in the order of their defaults (* start here)")
     console.print(table)
+
+
+def declared(console: Console, plan: Plan) -> None:
+    """What the user declared of parameters, beside what the rule book has."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for candidate in plan.candidates:
+        for name, parameter in candidate.parameters.items():
+            if parameter.shipped:
+                key = (name, range_of(parameter), parameter.source, parameter.shipped)
+                found.setdefault(key, []).append(candidate.strategy)
+    if found:
+        console.print("\n[bold]Declared[/bold] by you; the search stays within these")
+    for (name, given, source, shipped), strategies in found.items():
+        whose = ", ".join(dict.fromkeys(strategies))
+        console.print(f"  {escape(f'{name} {given}')} ({whose})")
+        told = f"{source}; the rule book: {shipped}"
+        console.print(f"      {escape(told)}", style="dim")
 
 
 def _key_ranges(candidate: Candidate) -> list[str]:

@@ -80,6 +80,7 @@ def _reading(setup: Setup, way: str) -> Setup:
         quantization=None,
         r=FIRST_STAGE_RANK,
         target_modules="all-linear",
+        modules_to_save=(),
         optimizer=USUAL_OPTIMIZER,
         gpus=1,
         sharding="none",

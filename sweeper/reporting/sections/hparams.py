@@ -20,6 +20,7 @@ from sweeper.reporting.charts.scales import fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
+from sweeper.reporting.sections.plan import declared_table
 
 # How many parameters of a strategy are drawn.
 _PANELS = 3
@@ -41,6 +42,8 @@ def hparams_section(report: Report) -> Section:
         if not any(p.importance for p in findings.parameters):
             told = f"Importances are shown from {TRIALS_FOR_IMPORTANCE} completed trials of one "
             blocks.append(Text((f"{told}strategy on; under that they are noise.",)))
+    if findings.trials:  # else the plan is shown whole
+        blocks += declared_table(report)
     title = "Which learning rate and rank?"
     return Section("hparams", "Hyperparameters", title, tuple(blocks))
 

@@ -16,6 +16,7 @@ def plan_blocks(report: Report) -> list[Block]:
     """What a run without trials can show: its plan and how to start it."""
     start = Code("Start it, or go on with it", report.findings.reproduction.command)
     blocks: list[Block] = [start, plan_table(report), timing_bullets(report.plan.budget)]
+    blocks += declared_table(report)
     if report.plan.rejected:
         blocks.append(rejected_table(report))
     if report.plan.answers:
@@ -99,6 +100,37 @@ def space_of(parameter: Parameter) -> str:
     if parameter.choices is not None:
         return f"{'|'.join(words.value(choice) for choice in parameter.choices)} ({default})"
     return f"{words.value(parameter.low)} to {words.value(parameter.high)} ({default})"
+
+
+def declared_table(report: Report) -> list[Block]:
+    """What the user declared of parameters, beside the rule book; nothing where nothing was."""
+    rows = [
+        Row(
+            (
+                strategy_cell(planned.strategy),
+                Cell(name),
+                Cell(space_of(parameter)),
+                Cell(parameter.shipped),
+                Cell(parameter.source),
+            ),
+            pointer=f"/plan/strategies/{number}/parameters/{name}",
+        )
+        for number, planned in enumerate(report.plan.strategies)
+        for name, parameter in planned.parameters.items()
+        if parameter.shipped
+    ]
+    if not rows:
+        return []
+    columns = ("strategy", "parameter", "declared (default)", "the rule book", "where")
+    caption = "Parameters that were declared by the user; the search stayed within them"
+    return [
+        Table(
+            id="declared-parameters",
+            caption=caption,
+            columns=tuple(Column(name) for name in columns),
+            rows=tuple(rows),
+        )
+    ]
 
 
 def rejected_table(report: Report) -> Table:

@@ -126,3 +126,36 @@ def test_a_suite_is_a_line_of_the_budget_and_a_field_of_the_json(sweeper, here):
     phases = ("search", "confirmation", "beside", "own_text", "suite")
     whole = sum(budget[name]["seconds"] for name in phases if budget[name])
     assert budget["sweep"]["seconds"] == pytest.approx(whole, abs=0.1)
+
+
+def test_a_plan_and_its_explanation_say_what_the_user_declared(sweeper, here):
+    declared = ("--set", "lora.r=[8, 512]", "--set", "all.weight_decay=0.2")
+    ran = sweeper(*SIZE, "--gpu-memory", "80", *declared)
+    shown = ran.out.split("Declared by you")[1]
+    assert "r {8|512} (lora)" in shown
+    assert "--set lora.r; the rule book: " in shown
+    assert "weight_decay 0.2 (lora, " in shown
+    assert "r 512 (--set lora.r) lies beyond 1 to 256" in shown.split("Watch out")[1]
+    made = sweeper(*SIZE, "--gpu-memory", "80", *declared, "--json").out
+    Path("plan.json").write_text(made)
+    assert "Declared by you" in sweeper("explain", "plan.json").out
+    parts = json.loads(sweeper("explain", "plan.json", "--json", "--strategy", "lora").out)
+    names = {(one["strategy"], one["parameter"]) for one in parts["declared"]}
+    assert names == {("lora", "r"), ("lora", "weight_decay")}
+
+
+def test_ten_mistakes_in_parameters_are_told_at_once_with_their_lines(sweeper, here):
+    Path("sweep.yaml").write_text(
+        "task: classification\nmodel: 7B\ndata: {examples: 500}\nparameters:\n"
+        "  lora:\n    r: [8, eight]\n    lora_dropout: 2\n    rank: 8\n"
+        "    target_modules: [q_prj]\n    modules_to_save: [lm_head]\n"
+        "  full:\n    optim: adamwtorch\n    modules_to_save: [embed_tokens]\n"
+        "  head:\n    C: 1\n"
+        "  all:\n    replay_share: 0.2\n    warmup: 3\n"
+    )
+    ran = sweeper("plan", "sweep.yaml")
+    assert ran.code == 2
+    lines = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    places = [line.split("sweep.yaml:")[1].split(" ")[0] for line in lines]
+    assert places == ["6", "7", "8", "9", "10", "12", "13", "15", "17", "18"]
+    assert "Traceback" not in ran.err
