@@ -73,15 +73,17 @@ def recommended_trial(findings: Findings, run: RunFolder) -> int:
 
 
 def _as_trained(config: TrialConfig, result: TrialResult) -> TrialConfig:
-    """The configuration with as many epochs as the trial's weights had seen, and one rung.
+    """The configuration with as many epochs as the trial's weights had seen.
 
-    Validation can no longer choose between rungs, so that training ends with the last step.
+    Validation can no longer choose between rungs, so that training ends with the last step. A long
+    one saves checkpoints at rungs, as the trial did.
     """
     budget = config.budget
-    share = (result.best_rung or budget.rungs) / budget.rungs
+    rungs = result.best_rung or budget.rungs
+    share = rungs / budget.rungs
     once = {
-        "rungs": 1,
-        "rung_every": 1,
+        "rungs": rungs,
+        "choose_rung": False,
         "stop_overfitting": False,
         "epochs": budget.epochs * share,
         "full_tokens": round(budget.full_tokens * share),
@@ -93,7 +95,6 @@ def _as_trained(config: TrialConfig, result: TrialResult) -> TrialConfig:
             "gradient_accumulation_steps": config.gradient_accumulation_steps * config.gpus,
             "gpus": 1,
             "keep_weights": True,
-            "checkpoints": False,
         }
     )
 
