@@ -37,6 +37,9 @@ class TrialBudget(Record):
     rung_items: int = Field(description="validation items scored at a rung below the last")
     rung_every: int = Field(1, ge=1)
     stop_overfitting: bool = Field(False, description="end with the best rung once it overfits")
+    choose_rung: bool = Field(
+        True, description="by validation; where no rows are left for it, the last weights are kept"
+    )
 
 
 class TrialConfig(Artifact):

@@ -22,7 +22,6 @@ from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
 from sweeper.plan import half_of
 from sweeper.spec import ModelSpec
-from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.suite.scores import (
     FOLDER,
     EvaluationRequest,
@@ -32,11 +31,10 @@ from sweeper.suite.scores import (
     model_key,
     trial_file,
 )
-from sweeper.training.base_model.first_stage import folder_of
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.trial.artifacts import load_trained
-from sweeper.training.trial.trained_record import TrainedRecord, record_of
+from sweeper.training.trial.reload import reload
+from sweeper.training.trial.trained_record import record_of
 
 # lm-eval's own default for models that do not say how much they can read.
 _MOST_TOKENS = 2048
@@ -45,14 +43,13 @@ _PROGRESS_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Subject:
-    """One model to score: a base, or a trial's."""
+    """One model to score: a base, or a trial's. ``folder`` is of the base model."""
 
     spec: ModelSpec
     facts: ModelFacts
     folder: Path
     dtype: str
     trial: TrialToScore | None = None
-    record: TrainedRecord | None = None
 
     @property
     def name(self) -> str:
@@ -94,25 +91,15 @@ def subjects(request: EvaluationRequest) -> Iterator[Subject]:
         record = record_of(Path(trial.weights))
         yield from base(trial.model, record.base_dtype)
         spec, known = specs[trial.model], facts[trial.model]
-        folder = (
-            folder_of(record.first_stage, Path(trial.weights))
-            if record.first_stage
-            else weights_folder(spec, known)
-        )
-        yield Subject(spec, known, folder, record.base_dtype, trial, record)
+        yield Subject(spec, known, weights_folder(spec, known), record.base_dtype, trial)
 
 
 def _load(subject: Subject, device: torch.device) -> nn.Module:
-    trial, record = subject.trial, subject.record
-    quantized, dtype = None, getattr(torch, subject.dtype)
-    if record is not None:
-        strategy = strategy_named(record.strategy)
-        quantized = strategy.quantization_config(record.parameters, dtype=dtype)
-    trust = subject.spec.trust_remote_code
-    base = load_base(
-        subject.folder, "CAUSAL_LM", dtype, device, quantized, trust, name=subject.facts.id
-    )
-    return base if trial is None else load_trained(Path(trial.weights), base)
+    if subject.trial is not None:
+        return reload(Path(subject.trial.weights), device).model
+    dtype = getattr(torch, subject.dtype)
+    trust, name = subject.spec.trust_remote_code, subject.facts.id
+    return load_base(subject.folder, "CAUSAL_LM", dtype, device, trust_remote_code=trust, name=name)
 
 
 class _Progress(CacheHook):
@@ -170,17 +157,17 @@ def harnessed(subject: Subject, device: torch.device) -> Any:
     Raises:
         UsageError: Its tokenizer cannot end a text.
     """
-    # The model's own folder: one that had read a corpus holds weights only.
-    folder = weights_folder(subject.spec, subject.facts)
     tokenizer = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=subject.spec.trust_remote_code, local_files_only=True
+        subject.folder,
+        trust_remote_code=subject.spec.trust_remote_code,
+        local_files_only=True,
     )
     if tokenizer.eos_token_id is None:
         raise UsageError(
             f"the tokenizer of {subject.facts.id} has no token that ends a text",
             why="lm-eval needs one to know where an output is over.",
             fix="Set eos_token in the model's tokenizer_config.json.",
-            where=str(folder),
+            where=str(subject.folder),
         )
     longest = min(_MOST_TOKENS, subject.facts.context_length)
     return _Asked(

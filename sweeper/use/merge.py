@@ -16,6 +16,7 @@ from torch import Tensor
 from sweeper.errors import UsageError
 from sweeper.evaluation.judge import autocast
 from sweeper.facts.dataset.domain import general_text
+from sweeper.plan import autocast_dtype
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.trial.artifacts import save_trained
@@ -99,7 +100,7 @@ def _logits(model: Model) -> list[Tensor]:
     for passage in passages:
         ids = model.tokenizer(passage, add_special_tokens=False)["input_ids"][:_TOKENS]
         batch = torch.tensor([ids], device=device)
-        with torch.inference_mode(), autocast(device, model.record.precision == "bf16-mixed"):
+        with torch.inference_mode(), autocast(device, autocast_dtype(model.record.precision)):
             found.append(model.model(input_ids=batch).logits[0].float().cpu())
     return found
 

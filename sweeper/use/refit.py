@@ -1,7 +1,7 @@
 """``python -m sweeper.use.refit PARENT``: trains a configuration again, on held-out rows as well.
 
 Reads a request on standard input. The folder appears once it is whole: a training that was cut
-off leaves a folder that ends in ``.part``, and starts again from clean weights.
+off leaves a folder that ends in ``.part``, and goes on from a checkpoint in it as a trial does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeper.backend import Decision
-from sweeper.data.examples import Dataset
+from sweeper.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
+from sweeper.data.examples import Dataset, digest
 from sweeper.data.load import load
 from sweeper.data.splits import in_order
 from sweeper.errors import DataError, SweeperError
@@ -46,8 +47,7 @@ def refit(request: RefitRequest) -> None:
             where=dataset.path,
         )
     part = Path(request.folder + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    checkpoint = _left(part)
     path = _strength(request, TorchBackend(plan, spec, tell=print_progress, dataset=dataset))
     joined = _joined(dataset, request)
     shared = TorchBackend(plan, spec, tell=print_progress, dataset=joined).shared(
@@ -56,24 +56,40 @@ def refit(request: RefitRequest) -> None:
     if path:
         shared.features = FrozenFeatures(shared.context, path)
     # The part is given as the run, so that a base that read a corpus lies beside its adapter.
-    job = TrialJob(shared, request.config, part, lambda _: Decision.CONTINUE, lambda: False, part)
+    job = TrialJob(
+        shared, request.config, part, lambda _: Decision.CONTINUE, lambda: False, part, checkpoint
+    )
     result = train_trial(job, MemoryGuard())
     if result.state != "COMPLETE":
         detail = result.failure.detail if result.failure else result.state
         raise SweeperError("the training failed", why=detail, where=str(part / "trainer.log"))
     for figures in (ITEM_LOSSES, GENERAL_LOSSES):  # the first are of rows that were trained on
         (part / figures).unlink(missing_ok=True)
+    drop_checkpoints(part)
     with (part / WEIGHTS / "README.md").open("a", encoding="utf-8") as card:
         card.write(request.card)
     request.write(part / REFIT_RECORD)
     part.rename(request.folder)
 
 
+def _left(part: Path) -> Path | None:
+    """The checkpoint of a training that was cut off; its other files are taken away."""
+    part.mkdir(parents=True, exist_ok=True)
+    for folder in (WEIGHTS, UNFINISHED):
+        shutil.rmtree(part / folder, ignore_errors=True)
+    found = newest_checkpoint(part)
+    return found and found[0]
+
+
 def _joined(dataset: Dataset, request: RefitRequest) -> Dataset:
     """The data set whose train split also holds the others. They stay as they are, too: the last
     rung is scored on validation, and that figure is thrown away."""
     rows = [example for split in request.splits for example in dataset.splits[split]]
-    return replace(dataset, splits={**dataset.splits, "train": in_order(rows)})
+    return replace(
+        dataset,
+        splits={**dataset.splits, "train": in_order(rows)},
+        fingerprint=digest(f"{dataset.fingerprint} {request.splits}"),
+    )
 
 
 def _strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]:

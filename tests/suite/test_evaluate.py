@@ -8,6 +8,8 @@ import torch
 
 lm_eval = pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[lm-eval]'")
 
+from transformers import AutoTokenizer  # noqa: E402
+
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.facts.record import SuiteFacts  # noqa: E402
 from sweeper.facts.suite import suite_facts  # noqa: E402
@@ -25,6 +27,7 @@ from sweeper.suite.scores import (  # noqa: E402
 )
 from sweeper.training.base_model.keeper import load_base  # noqa: E402
 from sweeper.training.trial.artifacts import save_trained  # noqa: E402
+from sweeper.training.trial.reload import _task  # noqa: E402
 from sweeper.training.trial.trained_record import TrainedRecord  # noqa: E402
 
 CHOICE = """
@@ -115,7 +118,7 @@ def suite(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def trained_llama(model_folders, tmp_path):
+def trained_llama(model_folders, facts_of_llama, tmp_path):
     """Saves a strategy's weights, moved away from where they start."""
 
     def make(name: str) -> Path:
@@ -129,10 +132,12 @@ def trained_llama(model_folders, tmp_path):
                 weight.data.add_(torch.randn_like(weight))
         record = TrainedRecord(
             task="instruction", strategy=name, parameters=PARAMETERS[name],
-            base_model="tiny", base_dtype="float32", sequence_length=16,
+            base_model=facts_of_llama.id, base_dtype="float32", sequence_length=16,
+            facts=facts_of_llama,
         )  # fmt: skip
         folder = tmp_path / name / "weights"
-        save_trained(folder, model, strategy, record)
+        tokenizer = AutoTokenizer.from_pretrained(model_folders["llama"])
+        save_trained(folder, model, strategy, record, _task(record, facts_of_llama, tokenizer))
         return folder
 
     return make

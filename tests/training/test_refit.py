@@ -1,16 +1,20 @@
 """A refit trains on the rows that were held out, and leaves a model that answers."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from sweeper.checkpoints import seal
 from sweeper.cli.processes.request_process import ask
 from sweeper.cli.views.work_progress import Hidden
+from sweeper.data.examples import SPLITS
 from sweeper.data.load import load
 from sweeper.errors import DataError
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import to_yaml
+from sweeper.training.loop import checkpointing
 from sweeper.use.refit import _joined, _strength, refit
 from sweeper.use.request import PredictionRequest, RefitRequest
 
@@ -28,7 +32,7 @@ def asked(backend, config, tmp_path):
     run.spec.write_text(to_yaml(spec))
 
     def make(splits=("train", "validation"), **changes):
-        budget = {"epochs": 1, "rungs": 1}
+        budget = {"epochs": 1, "rungs": 4, "choose_rung": False}
         return RefitRequest(
             run=str(run.path),
             config=config(budget=budget, **changes),
@@ -43,11 +47,12 @@ def asked(backend, config, tmp_path):
 def test_a_refit_and_its_predictions_run_in_processes_of_their_own(asked, tmp_path):
     request = asked()
     left = Path(request.folder + ".part")
-    left.mkdir(parents=True)
-    (left / "cut-off").write_text("")
+    (left / "weights").mkdir(parents=True)
+    (left / "weights" / "half").write_text("")
     assert ask("sweeper.use.refit", request, tmp_path / "refit.log", Hidden()) is None
     folder = Path(request.folder)
     assert {path.name for path in folder.iterdir()} == {"refit.json", "trainer.log", "weights"}
+    assert not (folder / "weights" / "half").exists()
     assert not left.exists()
     assert RefitRequest.read(folder / "refit.json") == request
     assert (folder / "weights" / "README.md").read_text().endswith("## More rows\n")
@@ -61,6 +66,38 @@ def test_a_refit_and_its_predictions_run_in_processes_of_their_own(asked, tmp_pa
     assert ask("sweeper.use", asks, tmp_path / "predict.log", Hidden()) is None
     said = json.loads((tmp_path / "part").read_text().splitlines()[1])
     assert set(said["probabilities"]) == {"fruit", "metal", "river"}
+
+
+def test_a_refit_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_weights(
+    asked, monkeypatch
+):
+    request = asked(checkpoints=True)
+    folder, weights = Path(request.folder), "weights/adapter/adapter_model.safetensors"
+    refit(request)
+    whole = (folder / weights).read_bytes()
+    shutil.rmtree(folder)
+
+    def cut_off(left, manifest, to):
+        if manifest.rung == 3:
+            raise KeyboardInterrupt
+        seal(left, manifest, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpointing, "seal", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            refit(request)
+    left = {path.name for path in Path(request.folder + ".part").iterdir()}
+    assert left == {"checkpoint-2", ".unfinished-checkpoint", "trainer.log"}
+    refit(request)
+    assert (folder / weights).read_bytes() == whole
+    assert "continues from checkpoint-2" in (folder / "trainer.log").read_text()
+    assert {path.name for path in folder.iterdir()} == {"refit.json", "trainer.log", "weights"}
+
+
+def test_a_checkpoint_of_fewer_splits_is_not_gone_on_from(asked, backend):
+    of_two, of_three = (_joined(backend._dataset, asked(splits=s)).fingerprint
+                        for s in (("train", "validation"), SPLITS))  # fmt: skip
+    assert of_two != of_three
 
 
 def test_held_out_rows_are_trained_on_and_changed_data_is_refused(asked, backend):

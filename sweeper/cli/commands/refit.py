@@ -47,7 +47,7 @@ def refit(
             work = work_progress(quiet=quiet)
             ended_by = request_process.ask("sweeper.use.refit", request, log, work)
             if ended_by is not None:
-                text = "Interrupted. The same command trains what is not finished again."
+                text = "Interrupted. The same command goes on with what is not finished."
                 err().print(text, markup=False)
                 raise typer.Exit(128 + ended_by)
             log.unlink()

@@ -65,9 +65,10 @@ def recommended_trial(findings: Findings, run: RunFolder) -> int:
 
 
 def as_trained(run: RunFolder, number: int) -> TrialConfig:
-    """A trial's configuration with as many epochs as its weights had seen, and one rung.
+    """A trial's configuration with as many epochs as its weights had seen.
 
-    Validation can no longer choose between rungs, so that training ends with the last step.
+    Validation can no longer choose between rungs, so that training ends with the last step. A long
+    one saves checkpoints at rungs, as the trial did.
 
     Raises:
         UsageError: The trial has not completed.
@@ -81,10 +82,11 @@ def as_trained(run: RunFolder, number: int) -> TrialConfig:
             where=str(run.path),
         )
     budget = config.budget
-    share = (result.best_rung or budget.rungs) / budget.rungs
+    rungs = result.best_rung or budget.rungs
+    share = rungs / budget.rungs
     once = {
-        "rungs": 1,
-        "rung_every": 1,
+        "rungs": rungs,
+        "choose_rung": False,
         "stop_overfitting": False,
         "epochs": budget.epochs * share,
         "full_tokens": round(budget.full_tokens * share),
@@ -96,7 +98,6 @@ def as_trained(run: RunFolder, number: int) -> TrialConfig:
             "gradient_accumulation_steps": config.gradient_accumulation_steps * config.gpus,
             "gpus": 1,
             "keep_weights": True,
-            "checkpoints": False,
         }
     )
 

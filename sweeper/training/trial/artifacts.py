@@ -53,7 +53,9 @@ def save_trained(
     (adapter / CARD).unlink(missing_ok=True)
     if task is not None:
         tokenizer = write_companions(folder, adapter, model, task, record)
-        record = record.model_copy(update={"tokenizer": tokenizer})
+        files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        names = tuple(sorted(path.as_posix() for path in files if path.name != CARD))
+        record = record.model_copy(update={"tokenizer": tokenizer, "files": names})
     record.write(folder / RECORD)
 
 

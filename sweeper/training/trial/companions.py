@@ -81,7 +81,10 @@ def write_companions(
         config.pop("use_cache", None)  # off while training only
         _write(folder / _CONFIG, config)
     if (adapter / _ADAPTER).is_file():
-        _write(adapter / _ADAPTER, _json(adapter / _ADAPTER) | {"revision": record.base_revision})
+        config = _json(adapter / _ADAPTER) | {"revision": record.base_revision}
+        if adapter != folder and record.facts and record.facts.source == "packaged":
+            config["base_model_name_or_path"] = None  # a path of this machine that nobody reads
+        _write(adapter / _ADAPTER, config)
     write_text(folder / CARD, _card(record))
     return tokenizer_state(folder)
 

@@ -68,6 +68,10 @@ def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool =
             fix="Train the trial again with 'sweeper run'.",
             where=str(folder),
         )
+    with reading(folder):
+        for name in record.files:
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{name} is missing")
     if tokenizer_state(folder) != record.tokenizer:
         raise UsageError(
             "the tokenizer in this folder is not the one that the model was trained with",
@@ -163,8 +167,8 @@ def _base_folder(weights: Path, record: TrainedRecord, facts: ModelFacts) -> Pat
         revision = f" at revision {record.base_revision}" if record.base_revision else ""
         raise ModelError(
             f"the base model {named}{revision} is not on this machine",
-            why=f"These weights are a part of it, trained by {record.strategy}. "
-            + " ".join(problem.what for problem in error.problems),
+            why=f"These weights were trained on it by {record.strategy} and need it: "
+            + "; ".join(problem.what for problem in error.problems),
             fix="Put the model back there, download that revision, or install its package.",
             where=str(weights),
         ) from error

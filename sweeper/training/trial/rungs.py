@@ -95,6 +95,10 @@ class RungWatch(TrainerCallback):
             return
         progress.check()
         last = self._budget.rungs in rungs
+        if not last and not self._budget.choose_rung:
+            if self.save is not None:
+                self.save(rungs[-1])
+            return
         evaluation = self._evaluate(whole=last)
         general, lost = self._lost()
         train_loss = progress.take_train_loss()
@@ -120,16 +124,17 @@ class RungWatch(TrainerCallback):
     def state(self) -> dict[str, Any]:
         """All that later rungs depend on, without the weights of the best one."""
         best = self._best
-        assert best is not None
         return {
-            "best": {"rung": best.rung, "subset_loss": best.subset_loss, "forgets": best.forgets},
+            "best": best
+            and {"rung": best.rung, "subset_loss": best.subset_loss, "forgets": best.forgets},
             "last_forgets": self._last_forgets,
             "stopping": self._stopping.state(),
         }
 
     def restore(self, state: dict[str, Any], best_weights: dict[str, Tensor]) -> None:
         """Go on from a saved state."""
-        self._best = RungWeights(weights=best_weights, **state["best"])
+        if state["best"] is not None:
+            self._best = RungWeights(weights=best_weights, **state["best"])
         self._last_forgets = state["last_forgets"]
         self._stopping.restore(state["stopping"])
 

@@ -23,7 +23,8 @@ class TrainedRecord(Artifact):
     where that had read a corpus first; ``base_model`` is what it was before. ``facts`` are those
     of the base model. Where that is a local folder and is needed, ``base_folder`` is its path, and
     ``base_state`` tells what its files were.
-    ``tokenizer`` is the SHA-256 of the tokenizer beside the weights. ``data_format`` and
+    ``tokenizer`` is the SHA-256 of the tokenizer beside the weights, and ``files`` names all files
+    of the folder but card and record. ``data_format`` and
     ``columns`` are those of the data; ``versions`` are of the libraries that trained.
     """
 
@@ -49,6 +50,7 @@ class TrainedRecord(Artifact):
     data_format: str = "text-label"
     columns: dict[str, str] = Field(default_factory=dict)
     tokenizer: str | None = None
+    files: tuple[str, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)
 
 

@@ -16,7 +16,8 @@ def test_the_winner_is_trained_for_as_long_as_its_weights_were(make_run):
     config = TrialConfig.read(run.trial(number) / "config.json")
     best = TrialResult.read(run.trial(number) / "result.json").best_rung
     assert first.config.budget.epochs == config.budget.epochs * best / config.budget.rungs
-    assert first.config.budget.rungs == 1
+    assert first.config.budget.rungs == best
+    assert not first.config.budget.choose_rung
     assert first.config.parameters == config.parameters
     assert [r.config.seed for r in (first, second)] == [config.seed, config.seed + 1]
     assert Path(second.folder) == run.path / "refit" / str(config.seed + 1)

@@ -52,14 +52,18 @@ def test_without_the_data_set_a_folder_and_a_base_are_enough(make_job, model_fol
     assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).shape == (1, 3)
 
 
-@pytest.mark.parametrize("strategy", ["lora", "full"])
-def test_weights_on_a_base_of_the_hub_name_no_path_of_this_machine(
-    make_job, make_shared, tmp_path_factory, strategy
+@pytest.mark.parametrize(
+    ("strategy", "source", "model"),
+    [("lora", "hub", "some/model"), ("full", "hub", "some/model"), ("lora", "packaged", None)],
+)
+def test_weights_on_a_base_that_others_have_name_no_path_of_this_machine(
+    make_job, make_shared, tmp_path_factory, strategy, source, model
 ):
     shared = make_shared()
-    hub = {"source": "hub", "id": "some/model"}
-    shared.context.facts = shared.context.facts.model_copy(update=hub)
-    shared.context.keeper._name = "some/model"
+    named = {"source": source, "id": model or "packaged:tiny"}
+    shared.context.facts = shared.context.facts.model_copy(update=named)
+    if model is not None:  # else the folder, as of a packaged model
+        shared.context.keeper._name = model
     job = make_job(shared, strategy=strategy, keep_weights=True)
     train_trial(job, MemoryGuard())
     texts = {path: path.read_bytes() for path in (job.folder / "weights").rglob("*.*")}
@@ -67,7 +71,7 @@ def test_weights_on_a_base_of_the_hub_name_no_path_of_this_machine(
     assert [path.name for path, text in texts.items() if here in text] == []
     if strategy == "lora":
         config = json.loads(texts[job.folder / "weights" / "adapter" / "adapter_config.json"])
-        assert config["base_model_name_or_path"] == "some/model"
+        assert config["base_model_name_or_path"] == model
 
 
 def test_the_card_beside_weights_tells_neither_host_nor_home(monkeypatch):

@@ -245,6 +245,9 @@ def test_what_cannot_be_loaded_says_why(saved, byte_llama, tmp_path):
     text = (broken / "tokenizer.json").read_text()
     (broken / "tokenizer.json").write_text(text + " ")
     refused("tokenizer", broken)
+    broken = shutil.copytree(folder, tmp_path / "template")
+    (broken / "chat_template.jinja").unlink()
+    refused("damaged", broken)
     broken = shutil.copytree(folder, tmp_path / "cut")
     weights = broken / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
