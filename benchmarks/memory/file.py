@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory.counters import VOLTA_CONTEXT_GIB, counted
 from benchmarks.memory.records import Case, case_of
 from sweeper.errors import UsageError
 from sweeper.memory.estimate import worst_phase
-from sweeper.memory.overheads import CONTEXT_GIB, SLACK, spread
+from sweeper.memory.overheads import CONTEXT_GIB, SLACK, VOLTA_CONTEXT_GIB, counted, spread
 from sweeper.units import GIB
 
 _FORM = "Expected a JSON list of records, an object with one such list, or one record."

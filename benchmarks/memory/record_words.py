@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from benchmarks.memory.counters import Counter
 from benchmarks.memory.record_fields import Record, text_of
 from sweeper.errors import UsageError
 from sweeper.facts.machine import gpus
+from sweeper.memory.overheads import Counter
 from sweeper.memory.setup import Attention, Loss, Quantization, Sharding
 from sweeper.plan import Precision
 

@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.memory.counters import Counter
 from benchmarks.memory.record_fields import Record, flag_of, number_of, text_of, unreadable
 from benchmarks.memory.record_model import model_of
 from benchmarks.memory.record_words import (
@@ -28,6 +27,7 @@ from benchmarks.memory.record_words import (
     targets_of,
 )
 from sweeper.facts.record import ModelFacts
+from sweeper.memory.overheads import Counter
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import trainable_parameters
 

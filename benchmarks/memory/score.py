@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks.memory.counters import VOLTA_CONTEXT_GIB
 from benchmarks.memory.file import predict
 from benchmarks.memory.records import Case, case_of
 from sweeper.memory.estimate import worst_phase
-from sweeper.memory.overheads import CONTEXT_GIB
+from sweeper.memory.overheads import CONTEXT_GIB, VOLTA_CONTEXT_GIB
 from sweeper.units import GIB
 
 #: Set aside: the real lengths of this source's runs do not follow from its records.
