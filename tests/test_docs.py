@@ -127,6 +127,19 @@ def test_every_module_that_a_page_names_exists():
     assert found > 50
 
 
+def test_a_value_passes_through_the_files_that_the_page_names():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w/.-]+)` \| (.*) \|$", page, re.MULTILINE)
+    told = 0
+    for file, what in rows:
+        for name in re.findall(r"`([a-zA-Z]\w*(?:\.\w+)?)`", what):
+            if not name.endswith(".json"):
+                told += 1
+                text = (ROOT / file).read_text(encoding="utf-8")
+                assert name.rpartition(".")[2] in text, f"{file} does not know {name}"
+    assert told > 10
+
+
 def test_no_text_recommends_the_other_program_of_that_name():
     names = [
         ".ci", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "README.md", "benchmarks", "docs",

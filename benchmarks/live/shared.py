@@ -29,9 +29,10 @@ from benchmarks.live.record import Winner
 from sweeper.evaluation.judge import Judge, autocast
 from sweeper.facts.gather import gather
 from sweeper.facts.record import Split
+from sweeper.hyperparameters import BATCH
 from sweeper.plan import Half, Parameter, autocast_dtype
 from sweeper.planning.planner import make_plan
-from sweeper.search.configure import BATCH, configure
+from sweeper.search.configure import configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.base import Evaluation

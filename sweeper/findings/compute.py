@@ -15,7 +15,6 @@ from sweeper.findings.evidence.predicted import predictions
 from sweeper.findings.evidence.rules import rule_findings, rule_pairs
 from sweeper.findings.evidence.strategies import quality_share, strategy_summaries
 from sweeper.findings.evidence.warm_start import warm_start_sentence, warm_starts
-from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Findings
 from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.metric import loss_unit
@@ -86,9 +85,7 @@ def findings_of(run: RunFiles) -> Findings:
         first_stage=read,
         rules=rule_findings(run, judged),
         limits=limits(Study(run, summary, contest, parameters)),
-        samples=_samples(),
         forgetting=forgotten,
-        data_size=_data_size(),
         reproduction=reproduction(
             run, decided.recommended_trial, complete=summary.status == "complete"
         ),
@@ -118,17 +115,3 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
             "test_metrics": finite(score.metrics if score else baseline.test_metrics),
         }
     )
-
-
-def _data_size() -> NotMeasured:
-    """Every trial saw the same train split."""
-    return NotMeasured(
-        reason="Every trial trained on the same rows, so that this study cannot say what more "
-        "data would bring. To measure it, run the winner's configuration on a half and a quarter "
-        "of the rows (data.max_rows in sweep.yaml) under other names.",
-    )
-
-
-def _samples() -> NotMeasured:
-    """No outputs were kept."""
-    return NotMeasured(reason="No outputs of single items were kept.")

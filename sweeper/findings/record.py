@@ -6,7 +6,7 @@ losses are lower-is-better everywhere.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -183,7 +183,6 @@ class StrategySummary(Record):
     best_loss: float | None
     best_interval: Interval | None = None
     best_metrics: dict[str, float] = Field(default_factory=dict)
-    best_seconds: float | None = None
     test_score: Interval | None = None
     against_baseline: Comparison | None = Field(
         None, description="its best scored trial against the best baseline, on the test split"
@@ -191,7 +190,6 @@ class StrategySummary(Record):
     seconds_per_trial: float | None = Field(
         None, description="median of its full trials; of all that completed where none was full"
     )
-    total_seconds: float
     peak_memory_gib: float | None = None
     predicted_memory_gib: float | None = Field(
         None, description="of what a trial measures: allocated on a GPU, a process's growth else"
@@ -409,9 +407,18 @@ class Findings(Artifact):
     first_stage: tuple[FirstStageFinding, ...] = ()
     rules: tuple[RuleFinding, ...] = ()
     limits: tuple[Limitation, ...] = ()
-    samples: NotMeasured = NotMeasured(reason="no samples were taken")
     forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
-    data_size: NotMeasured = NotMeasured(reason="only one data size was trained on")
     reproduction: Reproduction
     next_step: NextStep | None = Field(None, description="None while the run goes on")
     last_useful_trial: int | None = Field(None, description="the last one that lowered the best")
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Findings from before fields went that held no figure, or none that was read."""
+        gone = ("samples", "data_size")
+        strategies = [
+            {k: v for k, v in one.items() if k not in ("best_seconds", "total_seconds")}
+            for one in fields.get("strategies", ())
+        ]
+        kept = {name: value for name, value in fields.items() if name not in gone}
+        return {**kept, "strategies": strategies}

@@ -14,7 +14,7 @@ from sweeper.reporting.sections.discovery import sections as all_sections
 def page(report: Report) -> Page:
     """The whole page, in words."""
     run = report.findings.run
-    sections = [build(report) for build in all_sections()]
+    sections = [made for build in all_sections() if (made := build(report)) is not None]
     if run.ended and run.failed == run.ended:
         # Nothing else is worth reading first where everything broke.
         sections.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))

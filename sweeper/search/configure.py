@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sweeper.hyperparameters import EPOCHS, OPTIMIZER
+from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER
 from sweeper.plan import Candidate, Plan
 from sweeper.search.problem import rungs_of
 from sweeper.spec import Scalar
@@ -16,8 +16,6 @@ from sweeper.trials import Origin, TrialBudget, TrialConfig
 # A trial that is expected to take longer saves checkpoints, and continues from the last one when
 # it was interrupted. A shorter one starts again.
 LONG_TRIAL_SECONDS = 30 * 60
-
-BATCH = "per_device_train_batch_size"
 
 
 def configure(
@@ -37,6 +35,7 @@ def configure(
     batch = int(parameters.get(BATCH, candidate.micro_batch * _accumulation(candidate)))
     micro, accumulation = split_batch(batch, candidate.micro_batch, candidate.gpus_per_trial)
     budget = trial_budget(plan, parameters)
+    allowed = plan.facts.aim.max_forgetting_points
     return TrialConfig(
         number=number,
         attempt=attempt,
@@ -60,19 +59,13 @@ def configure(
         sharding="fsdp" if candidate.gpus_per_trial > 1 else "none",
         keep_weights=True,
         checkpoints=_seconds(plan, candidate, budget) > LONG_TRIAL_SECONDS,
-        forgetting_limit=_forgetting_limit(candidate),
+        forgetting_limit=None if allowed is None else allowed / 100,
     )
 
 
 def _seconds(plan: Plan, candidate: Candidate, budget: TrialBudget) -> float:
     """How long the plan expects a trial of this budget to take."""
     return candidate.duration.seconds * budget.epochs / plan.budget.epochs
-
-
-def _forgetting_limit(candidate: Candidate) -> float | None:
-    # The user's, as planned: a trial's own ``general_loss_limit`` only says when it stops.
-    planned = candidate.parameters.get("general_loss_limit")
-    return None if planned is None else float(planned.default)
 
 
 def _accumulation(candidate: Candidate) -> int:

@@ -7,7 +7,7 @@ from curve_backend import ITEMS, make_plan
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.plan import Duration, Parameter
+from sweeper.plan import Duration
 from sweeper.search.configure import configure, rung_items, split_batch
 
 
@@ -59,13 +59,11 @@ def test_a_trial_of_fewer_epochs_has_that_part_of_the_budget() -> None:
 
 def test_a_trial_is_held_to_the_users_limit_whatever_its_own_is() -> None:
     plan = make_plan()
-    limit = Parameter(kind="float", default=0.05, source="test", searched=False)
+    aim = plan.facts.aim.model_copy(update={"max_forgetting_points": 5.0})
+    plan = plan.model_copy(update={"facts": plan.facts.model_copy(update={"aim": aim})})
     full = plan.candidate("full")
-    limited = full.model_copy(
-        update={"parameters": {**full.parameters, "general_loss_limit": limit}}
-    )
     own = {**full.defaults(), "general_loss_limit": math.inf}
-    config = configure(plan, limited, own, number=0, attempt=1, origin="user")
+    config = configure(plan, full, own, number=0, attempt=1, origin="user")
     assert config.forgetting_limit == 0.05
     assert config.parameters["general_loss_limit"] == math.inf
 

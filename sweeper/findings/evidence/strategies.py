@@ -44,7 +44,6 @@ def _summary(run: RunFiles, strategy: str, test: Interval | None) -> StrategySum
     ended = [t for t in trials if t.completed]
     full = [t for t in ended if is_full(t, run.plan.budget.rungs)]
     whole = [s for t in full or ended if (s := trial_seconds(t)) is not None]
-    used = [s for t in trials if (s := trial_seconds(t)) is not None]
     peaks = [p for t in trials if t.result and (p := known(t.result.peak_memory_gib)) is not None]
     planned = next((c for c in run.plan.candidates if c.strategy == strategy), None)
     return StrategySummary(
@@ -56,10 +55,8 @@ def _summary(run: RunFiles, strategy: str, test: Interval | None) -> StrategySum
         best_loss=best.loss if best else None,
         best_interval=loss_interval(best) if best else None,
         best_metrics=finite(best.result.metrics) if best and best.result else {},
-        best_seconds=trial_seconds(best) if best else None,
         test_score=test,
         seconds_per_trial=statistics.median(whole) if whole else None,
-        total_seconds=math.fsum(used),
         peak_memory_gib=max(peaks, default=None),
         predicted_memory_gib=trial_gib(planned.memory) if planned else None,
         predicted_seconds=planned.seconds_per_trial if planned else None,

@@ -15,13 +15,16 @@ from sweeper import units
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
 from sweeper.plan import Budget, Candidate, Duration, Purchase
-from sweeper.planning.budget import preparation, suite_scoring
+from sweeper.planning.budget import suite_scoring
 from sweeper.planning.budget.candidate_costs import Priced
 from sweeper.planning.budget.rung_schedule import RUNGS
 from sweeper.planning.budget.study_phases import (
     beside_seconds,
     bill,
     confirmation_seconds,
+    conversion_seconds,
+    download_notes,
+    download_seconds,
     own_text,
     search_seconds,
     spread_of,
@@ -133,8 +136,8 @@ def make_budget(
     beside = beside_seconds(facts, costs, course, spec.search, side_by_side, spread)
     written = own_text(facts, costs, course, spread)
     held = together(written, search, confirmation, beside, suite)
-    download = preparation.download_seconds(facts)
-    conversion = preparation.conversion_seconds(facts)
+    download = download_seconds(facts)
+    conversion = conversion_seconds(facts)
     sweep = together(download, conversion, held)
     devices = side_by_side * sum(c.gpus_per_trial for c in candidates) / len(candidates)
     price = facts.hardware.price_per_gpu_hour
@@ -173,7 +176,7 @@ def make_budget(
             *_notes(stops, course.epochs, limit, price),
             *_several_gpus(candidates),
             *trial_notes,
-            *preparation.download_notes(facts),
+            *download_notes(facts),
             *suite_scoring.suite_notes(facts, course),
         ),
     )

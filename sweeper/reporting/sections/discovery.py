@@ -10,13 +10,13 @@ import sweeper.reporting.sections as folder
 from sweeper.reporting.blocks import Section
 from sweeper.reporting.document import Report
 
-Build = Callable[[Report], Section]
+Build = Callable[[Report], Section | None]
 
 _PLACE = "section_place"
 
 
 def section(place: int) -> Callable[[Build], Build]:
-    """Mark a function that builds one section.
+    """Mark a function that builds one section, or None where the report has nothing for it.
 
     Args:
         place: Sections come in the order of their places, which are the order of a reader's

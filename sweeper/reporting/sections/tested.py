@@ -7,8 +7,9 @@ from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import ClassFindings, ClassRow, TestedModel
 from sweeper.metrics.base import metrics
-from sweeper.reporting.blocks import Block, Cell, Column, Row, Table
+from sweeper.reporting.blocks import Block, Cell, Column, Row, Section, Table
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import memory_name, number_cell
 
 # More classes than this make a matrix that nobody reads; the confusions are listed then.
@@ -166,13 +167,15 @@ def _note(models: tuple[TestedModel, ...]) -> str:
     return note
 
 
-def class_blocks(report: Report) -> list[Block]:
+@section(80)
+def classes_section(report: Report) -> Section | None:
     """The classes one by one, and which is taken for which."""
     found = report.findings.classes
     if found is None:
-        return []
+        return None
     confused = _matrix(found) if len(found.classes) <= MATRIX else _confusions(found)
-    return [_classes(found), confused]
+    title = "Which classes are taken for which?"
+    return Section("by-class", "Classes", title, (_classes(found), confused))
 
 
 def _classes(found: ClassFindings) -> Table:
