@@ -31,12 +31,12 @@ install: $(INSTALLED)  ## Make .venv with everything in it
 demo: $(INSTALLED)  ## Plan, sweep and report on a real encoder, offline, in minutes: fine-tuning pays
 	$(BIN)/python examples/stdlib.py order -o $(ORDER)
 	$(BIN)/sweeper plan $(DEMO) --data $(ORDER)
-	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(ORDER) --trials 12 --name demo
+	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(ORDER) --trials 16 --workers 2 --name demo
 
 demo-topics: $(INSTALLED)  ## The same on topics, where a frozen model is enough and the report says so
 	$(BIN)/python examples/stdlib.py modules -o $(MODULES)
 	$(BIN)/sweeper plan $(DEMO) --data $(MODULES)
-	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(MODULES) --trials 20 --name demo-topics
+	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(MODULES) --trials 20 --workers 2 --name demo-topics
 
 demo-llm: $(INSTALLED)  ## The same with a small language model that learns to write code
 	$(BIN)/python examples/stdlib.py functions -o $(FUNCTIONS)
