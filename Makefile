@@ -4,15 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUNS := runs
+ORDER := $(RUNS)/data/order
 MODULES := $(RUNS)/data/modules.jsonl
 FUNCTIONS := $(RUNS)/data/functions.jsonl
 # Two torch processes at default threads slow each other many-fold; tests run one a core.
 QUIET_TORCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
 
-DEMO := --task classification --model packaged:minilm --data $(MODULES) --strategies head,lora,full --epochs 1.5
+DEMO := --task classification --model packaged:minilm --strategies head,lora,full --epochs 1.5
 DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full --epochs 1 --finalists 2
 
-.PHONY: help install demo demo-llm test check fix docs bench clean
+.PHONY: help install demo demo-topics demo-llm example-report test check fix docs bench clean
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -27,10 +28,15 @@ $(INSTALLED): pyproject.toml
 
 install: $(INSTALLED)  ## Make .venv with everything in it
 
-demo: $(INSTALLED)  ## Plan, sweep and report on a real encoder, offline, in minutes
+demo: $(INSTALLED)  ## Plan, sweep and report on a real encoder, offline, in minutes: fine-tuning pays
+	$(BIN)/python examples/stdlib.py order -o $(ORDER)
+	$(BIN)/sweeper plan $(DEMO) --data $(ORDER)
+	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(ORDER) --trials 16 --workers 2 --name demo
+
+demo-topics: $(INSTALLED)  ## The same on topics, where a frozen model is enough and the report says so
 	$(BIN)/python examples/stdlib.py modules -o $(MODULES)
-	$(BIN)/sweeper plan $(DEMO)
-	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --trials 20 --name demo
+	$(BIN)/sweeper plan $(DEMO) --data $(MODULES)
+	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(MODULES) --trials 20 --workers 2 --name demo-topics
 
 demo-llm: $(INSTALLED)  ## The same with a small language model that learns to write code
 	$(BIN)/python examples/stdlib.py functions -o $(FUNCTIONS)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import yaml
 from fits import fits_page
@@ -28,6 +29,9 @@ from sweeper.exporting.target import targets
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.rulebook.shared_parameters import SHARED
+from sweeper.spec import Spec
+from sweeper.specfile import FLAGS
+from sweeper.yamlfile import Path_
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- made by `make docs`; edit {source} instead -->"
@@ -60,22 +64,36 @@ def _by_file(book: RuleBook) -> Iterator[tuple[str, list[object]]]:
 
 
 def strategies_page() -> str:
-    """Every parameter of every strategy, as its file declares it."""
+    """Every strategy in words, and its parameters as tables with their reasons."""
     lines = [
-        NOTE.format(source="search_spaces/strategies/"),
+        NOTE.format(source="search_spaces/strategies/ and search_spaces/parameters/"),
         "",
         "# Strategies and their parameters",
+        "",
+        "The *range* is where a search looks first, the *allowed* range how far it may widen.",
+        "A parameter that is not searched keeps its default in every trial, unless a rule, a flag",
+        "or a configuration of your own sets it. Rules fit ranges and defaults to model, data and",
+        "device, so a plan may show others; `sweeper explain` says which rule moved what.",
     ]
+    shared = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
     for name, path in sorted(strategy_files().paths.items()):
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))
-        lines += ["", f"## {name}", "", str(declared.get("title", "")).strip()]
-        if "extends" in declared:
-            lines += ["", f"With the parameters of {declared['extends']}."]
-        lines += _parameters(declared.get("parameters") or {})
-    for path in sorted((resources.search_spaces() / "parameters").glob("*.yaml")):
+        lines += ["", f"## {name}", "", _about(name, declared)]
+        lines += _parameters(declared.get("parameters") or {}, [file.stem for file in shared])
+    for path in shared:
         lines += ["", f"## {path.stem} (shared)", "", _comment(path)]
-        lines += _parameters(yaml.safe_load(path.read_text(encoding="utf-8")))
+        lines += _parameters(yaml.safe_load(path.read_text(encoding="utf-8")), [])
     return "\n".join(lines) + "\n"
+
+
+def _about(name: str, declared: dict[str, object]) -> str:
+    """What a strategy is and how well it does, as a paragraph."""
+    parts = [f"**{str(declared.get('title', name)).strip()}.**", str(declared.get("what") or "")]
+    if isinstance(quality := declared.get("quality"), dict):
+        parts.append(f"Quality: {quality['text']}. Source: {quality['source']}.")
+    if parent := declared.get("extends"):
+        parts.append(f"It has the parameters of [{parent}](#{parent}).")
+    return " ".join(part for part in parts if part)
 
 
 def _comment(path: Path) -> str:
@@ -85,39 +103,106 @@ def _comment(path: Path) -> str:
     return " ".join(line.removeprefix("# ") for line in comment)
 
 
-def _parameters(declared: dict[str, dict[str, object] | str]) -> Iterator[str]:
-    for name, parameter in declared.items():
-        if isinstance(parameter, str):
-            yield from ("", f"- **`{name}`**: shared, see below.")
-            continue
-        facts = ", ".join(
-            f"{key} {scalar(value)}"
-            for key, value in parameter.items()
-            if key not in ("why", "source", "prior", "when", "condition", SHARED)
-        )
-        if SHARED in parameter:
-            facts = f"shared, with {facts}" if facts else "shared"
-        yield from ("", f"- **`{name}`**: {facts}. {parameter.get('why', '')}".rstrip())
-        if "source" in parameter:
-            yield f"  Source: {parameter['source']}"
+def _parameters(declared: dict[str, Any], shared: list[str]) -> Iterator[str]:
+    """A table of ranges, then the reasons and sources.
+
+    Args:
+        declared: From a parameter's name to its fields, or to the word that it is shared.
+        shared: Names of the groups of shared parameters.
+    """
+    own = {name: one for name, one in declared.items() if isinstance(one, dict)}
+    groups = [name for name in declared if name in shared]
+    alone = [name for name in declared if name not in own and name not in groups]
+    if groups or alone:
+        links = [f"[{name}](#{name}-shared)" for name in groups]
+        named = [*links, *(f"`{name}` (in a shared group)" for name in alone)]
+        yield from ("", f"Shared parameters, described below: {', '.join(named)}.")
+    if own:
+        yield from ("", "| parameter | range | allowed | default | unit | searched |")
+        yield "|---|---|---|---|---|---|"
+        for name, one in own.items():
+            yield f"| `{name}` | {' | '.join(_cells(one))} |"
+    for name, one in own.items():
+        why, source = one.get("why"), one.get("source")
+        if why or source:
+            told = [str(why)] if why else []
+            told += [f"Source: {source}."] if source else []
+            yield from ("", f"- `{name}`: {' '.join(told)}")
+
+
+def _cells(one: dict[str, Any]) -> Iterator[str]:
+    """Range, allowed range, default, unit, and whether it is searched."""
+    as_shared = "as shared" if SHARED in one else ""
+    for bounds, choices in (("range", "choices"), ("allowed", "allowed_choices")):
+        if bounds in one:
+            low, high = one[bounds]
+            yield f"{scalar(low)} to {scalar(high)}{' (log)' if one.get('log') else ''}"
+        elif choices in one:
+            yield ", ".join(str(scalar(value)) for value in one[choices])
+        else:
+            yield as_shared or ("as searched" if bounds == "allowed" else "")
+    yield str(scalar(one["default"])) if "default" in one else as_shared
+    yield str(one.get("unit", ""))
+    yield "no" if one.get("searched") is False else as_shared or "yes"
 
 
 def commands_page() -> str:
-    """Every command with its options."""
+    """Every command with its options and their defaults; those of a sweep once."""
     root = get_command(app)
     context = root.make_context("sweeper", [], resilient_parsing=True)
-    lines = [NOTE.format(source="sweeper/cli/"), "", "# Commands", "", root.epilog or ""]
-    for name in root.list_commands(context):
-        command = root.get_command(context, name)
+    commands = {name: root.get_command(context, name) for name in root.list_commands(context)}
+    lines = [NOTE.format(source="sweeper/cli/"), "", "# Commands", "", root.epilog or "", ""]
+    lines += ["Where no default is given, the plan decides, or the option is off.", ""]
+    lines += ["## Options that describe a sweep", ""]
+    lines += ["`sweeper plan` and `sweeper run` have them all. Each sets one key of `sweep.yaml`."]
+    both = {p.name for p in commands["plan"].params} & {p.name for p in commands["run"].params}
+    shared = {p.name for p in commands["plan"].params if p.name in both and p.rich_help_panel}
+    by_panel: dict[str, list[Any]] = {}
+    for parameter in commands["plan"].params:
+        if parameter.name in shared:
+            by_panel.setdefault(parameter.rich_help_panel, []).append(parameter)
+    for panel, parameters in by_panel.items():
+        lines += ["", f"### {panel}", "", *_options(parameters)]
+    for name, command in commands.items():
         if command is None or command.hidden:
             continue
+        own = [p for p in command.params if name not in ("plan", "run") or p.name not in shared]
         lines += ["", f"## sweeper {name}", "", (command.help or "").strip(), ""]
-        for parameter in command.params:
-            if getattr(parameter, "hidden", False) or parameter.name == "help":
-                continue
-            words = ", ".join(f"`{opt}`" for opt in parameter.opts) or f"`{parameter.name}`"
-            lines.append(f"- {words}: {getattr(parameter, 'help', '') or ''}")
+        lines += _options(own)
+        if name in ("plan", "run"):
+            lines += [
+                "",
+                "And all [options that describe a sweep](#options-that-describe-a-sweep).",
+            ]
     return "\n".join(lines) + "\n"
+
+
+def _options(parameters: list[Any]) -> list[str]:
+    rows = ["| option | meaning | default |", "|---|---|---|"]
+    for one in parameters:
+        if getattr(one, "hidden", False) or one.name == "help":
+            continue
+        names = [*one.opts, *one.secondary_opts]
+        words = ", ".join(f"`{name}`" for name in names) if names[0][0] == "-" else f"`{one.name}`"
+        meaning = (getattr(one, "help", "") or "").replace("|", "\\|")
+        rows.append(f"| {words} | {meaning} | {_default(one)} |")
+    return rows
+
+
+def _key(parameter: Any) -> Path_ | None:
+    """The key of ``sweep.yaml`` that an option sets."""
+    return {flag: path for path, flag in FLAGS.items()}.get((parameter.opts or [""])[0])
+
+
+def _default(parameter: Any) -> str:
+    """What holds without the option, where that is known before a plan is made."""
+    path, value = _key(parameter), parameter.default
+    if path and path[0] in Spec.model_fields and len(path) == 2:
+        section = Spec.model_fields[path[0]].get_default(call_default_factory=True)
+        value = getattr(section, str(path[1]), None)
+    if value in (None, False, "", [], (), {}) or callable(value):
+        return "required" if parameter.required else ""
+    return f"`{scalar(value) if isinstance(value, float) else value}`"
 
 
 def data_page() -> str:

@@ -49,7 +49,10 @@ def columns(items: list[str]) -> dict[str, str]:
     if bad:
         fix = "Write role=column, for example --column text=question."
         raise SpecError(
-            [Problem(f"{item!r} maps nothing", fix=fix, where="--column") for item in bad]
+            [
+                Problem(f"expected ROLE=COLUMN, got {item!r}", fix=fix, where="--column")
+                for item in bad
+            ]
         )
     return dict(item.split("=", 1) for item in items)
 
@@ -72,7 +75,7 @@ class _Flag:
         return get_origin(self.type) is list
 
     def repeated(self, values: Any) -> list[Problem]:
-        """Different values where one is taken and several may be meant; else the last counts."""
+        """Conflicting repeats of a single-value flag. Otherwise the last value wins."""
         if not self.several or len(different := dict.fromkeys(values)) < 2:
             return []
         said = ", ".join(str(value) for value in different)
@@ -144,11 +147,17 @@ _PLAN_FLAGS = (
     _Flag(("aim", "budget"), str, "What the sweep may use: 8gpuh, 30usd or 2h.", _AIM),
     _Flag(("aim", "tasks_on_one_base"), int, "Tasks that will share this base model.", _AIM),
     _Flag(("aim", "domain_distance"), str, "near or far from the model's pretraining.", _AIM),
-    _Flag(("aim", "margin_points"), float, "Differences below this do not matter.", _AIM),
+    _Flag(
+        ("aim", "margin_points"),
+        float,
+        "Differences below this many points of the metric do not matter.",
+        _AIM,
+    ),
     _Flag(
         ("aim", "max_forgetting_points"),
         float,
-        "Points of general capability that may be lost; exit with 5 if the winner lost more.",
+        "How much general capability may be lost: 2 is 2 points of a task's score, and 0.02 nats "
+        "per token of general text. Exit with 5 if the winner lost more.",
         _AIM,
     ),
     _Flag(

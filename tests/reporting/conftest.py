@@ -90,7 +90,7 @@ def reports(tmp_path_factory):
     root = tmp_path_factory.mktemp("shapes") / "runs"
     found = {}
     for name, shape in SHAPES.items():
-        run = maker.make_run(root, maker.Shape(name=name), **shape)
+        run = maker.make_run(root, maker.Shape(name=name, weights=True), **shape)
         write_reports(run, compute(run), Plan.read(run.plan))
         found[name] = run
     return found

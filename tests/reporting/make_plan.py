@@ -69,6 +69,7 @@ class Shape:
     seal: bool = True
     baselines: bool = True
     keep_items: bool = True
+    weights: bool = False
     constant: bool = False
     noise: float = 0.015
     probe_loss: float = 0.30

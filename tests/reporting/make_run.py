@@ -52,7 +52,7 @@ def make_run(root: Path, shape: Shape | None = None, **changes: object) -> RunFo
     for number in range(shape.trials):
         _trial(run, shape, plan, number, rng, difficulty, finals, curves)
     order = sorted(finals, key=lambda n: finals[n])[: shape.finalists]
-    for number in order:
+    for number in order if shape.weights else ():
         weights = run.trial(number) / "weights"
         weights.mkdir(exist_ok=True)
         (weights / "sweeper.json").write_text("{}")

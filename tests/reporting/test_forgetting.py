@@ -74,9 +74,12 @@ def test_base_and_tuned_stand_side_by_side_with_interval_and_detectable_differen
     assert [f.attributes["data-chart"] for f in section.all("figure")] == [
         "forgetting-tasks", "forgetting-front",
     ]  # fmt: skip
-    assert f"Trial {chosen} lost points beyond noise: gsm8k" in section.text
+    assert f"Trial {chosen} lost more than noise explains: gsm8k" in section.text
     assert "in four of five studies" in section.text
-    assert f"Limit of 3 points: trial {chosen} is" in section.text
+    assert (
+        f"Limit of 3 points of a score, 0.03 nats/token of a text: trial {chosen} is"
+        in section.text
+    )
     assert "200 of 1140 items" in section.text
     assert "acc, lm-eval 0.4.13" in section.text
     tables = section.all("table")
@@ -99,7 +102,7 @@ def test_every_spec_is_valid_and_names_the_limit_and_the_recommended_trial(make,
     forgetting_section(report)
     assert len(seen) == 3
     assert "limit 3" in seen[1]
-    assert "limit 3" in seen[2]
+    assert "limit 0.03" in seen[2]
     assert "recommended" in seen[2]
 
 
@@ -119,10 +122,14 @@ def test_names_of_tasks_are_text_and_nothing_else(make, parse):
 
 def test_the_markdown_says_it_in_a_sentence(make):
     report = measured(make(trials=12))
-    assert "lost points beyond noise: gsm8k" in markdown(report)
+    assert "lost more than noise explains: gsm8k" in markdown(report)
 
 
-def test_without_figures_the_section_names_the_command(pages):
-    section = next(s for s in pages["mixed"].all("section") if s.attributes["id"] == "forgetting")
-    assert "sweeper evaluate mixed --suite" in section.text
+def test_without_figures_the_section_says_what_it_takes(pages):
+    found = {
+        shape: next(s for s in pages[shape].all("section") if s.attributes["id"] == "forgetting")
+        for shape in ("mixed", "text")
+    }
+    assert "classification head" in found["mixed"].text
+    assert "sweeper evaluate with --suite" in found["text"].text
     assert not section.all("figure")

@@ -24,7 +24,11 @@ def evaluate(
     base: Annotated[bool, typer.Option("--base", help="The base model only.")] = False,
     max_forgetting: Annotated[
         float | None,
-        typer.Option("--max-forgetting", help="Exit with 5 if more points than this were lost."),
+        typer.Option(
+            "--max-forgetting",
+            help="Exit with 5 if more was lost, beyond noise: 2 is 2 points of a score, and 0.02 "
+            "nats per token of a text.",
+        ),
     ] = None,
     run_generated_code: Annotated[
         bool,
@@ -136,10 +140,16 @@ def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
 
     from sweeper.cli.views.console import out
     from sweeper.findings import words
-    from sweeper.findings.verdict.forgetting_words import figure, lost, noise_sentence, scored_on
+    from sweeper.findings.verdict.forgetting_words import (
+        amount,
+        figure,
+        lost,
+        noise_sentence,
+        scored_on,
+    )
 
     table = Table(box=box.SIMPLE_HEAD)
-    for title in ("trial", "task", "base", "tuned", "points lost (95% CI)", "detectable", ""):
+    for title in ("trial", "task", "base", "tuned", "lost (95% CI)", "detectable", ""):
         right = title not in ("trial", "task", "")
         table.add_column(title, justify="right" if right else "left", no_wrap=title != "task")
     for task in measured.tasks:
@@ -149,8 +159,8 @@ def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
                 f"{task.task}, {scored_on(task)}",
                 figure(task, task.base),
                 figure(task, task.tuned),
-                lost(task.forgetting),
-                f"{task.detectable_points:.1f}",
+                lost(task.forgetting, task.unit),
+                amount(task.detectable_points, task.unit),
                 task.outcome,
             )
     out().print(table)

@@ -20,11 +20,10 @@ from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.status import Status
 from sweeper.extras import install_command, missing
 from sweeper.facts.record import SuiteFacts
-from sweeper.findings import words
 from sweeper.findings.forgetting_record import Forgetting
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.forgetting import beyond
-from sweeper.findings.verdict.forgetting_words import figures
+from sweeper.findings.verdict.forgetting_words import amount, figures, limit_text, lost
 from sweeper.plan import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
@@ -201,29 +200,28 @@ def gate(findings: Findings, trials: Sequence[int], limit: float) -> None:
         GateFailed: One did, or nothing was measured for it.
     """
     measured = findings.forgetting
-    lost: list[Problem] = []
+    problems: list[Problem] = []
     for trial in trials:
         found = figures(measured, trial) if isinstance(measured, Forgetting) else []
         if not found:
-            lost.append(
+            problems.append(
                 Problem(
-                    f"the limit of {words.points(limit)} could not be checked: what trial {trial} "
+                    f"the limit of {limit_text(limit)} could not be checked: what trial {trial} "
                     "forgot was not measured",
                     fix="Name tasks to measure it by with --suite, or general text with "
                     "--general. A classification head writes no text, so that there it cannot "
                     "be measured.",
                 )
             )
-        lost += [
+        problems += [
             Problem(
-                f"trial {trial} lost {words.minus(f'{interval.value:.1f}')} points on {name}, "
-                f"more than the limit of {limit:g}",
-                why=f"95% CI {words.minus(f'{interval.low:.1f}')} to "
-                f"{words.minus(f'{interval.high:.1f}')}: all of it lies above the limit.",
+                f"trial {trial} lost {lost(interval, unit)} on {name}, more than the limit of "
+                f"{amount(limit, unit)} {unit}",
+                why="The 95% interval in brackets lies above the limit as a whole.",
                 fix="See what to do about it in the report's section on forgetting.",
             )
-            for name, interval in found
+            for name, interval, unit in found
             if beyond(interval, limit)
         ]
-    if lost:
-        raise GateFailed(lost)
+    if problems:
+        raise GateFailed(problems)

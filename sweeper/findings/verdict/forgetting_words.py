@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.forgetting_record import Forgetting, GeneralTask
+
+Unit = Literal["points", "nats/token"]
 
 
 def figure(task: GeneralTask, score: Interval) -> str:
@@ -14,17 +18,40 @@ def figure(task: GeneralTask, score: Interval) -> str:
     return words.loss(score.value, score)
 
 
-def lost(found: Interval) -> str:
-    """Points that were lost, with their interval; a gain is negative.
+def amount(points: float, unit: Unit) -> str:
+    """What was lost as a number: points of a score, or nats per token of a text.
 
-    >>> lost(Interval(value=2.5, low=-1.0, high=6.04))
-    '2.5 (−1.0 to 6.0)'
+    Args:
+        points: Hundredths of the unit of a score or a loss, as findings hold them.
+        unit: Of the number.
+
+    >>> amount(2.5, "points"), amount(2.5, "nats/token")
+    ('2.5', '0.025')
     """
-    value = words.minus(f"{found.value:.1f}")
+    return words.minus(f"{points:.1f}" if unit == "points" else f"{points / 100:.3f}")
+
+
+def lost(found: Interval, unit: Unit) -> str:
+    """What was lost, with its unit and interval; a gain is negative.
+
+    >>> lost(Interval(value=2.5, low=-1.0, high=6.04), "points")
+    '2.5 points (−1.0 to 6.0)'
+    >>> lost(Interval(value=2.5), "nats/token")
+    '0.025 nats/token'
+    """
+    value = f"{amount(found.value, unit)} {unit}"
     if found.low is None or found.high is None:
         return value
-    low, high = words.minus(f"{found.low:.1f}"), words.minus(f"{found.high:.1f}")
-    return f"{value} ({low} to {high})"
+    return f"{value} ({amount(found.low, unit)} to {amount(found.high, unit)})"
+
+
+def limit_text(points: float) -> str:
+    """The limit of ``--max-forgetting`` in the units of what it limits.
+
+    >>> limit_text(2.0)
+    '2 points of a score, 0.02 nats/token of a text'
+    """
+    return f"{words.points(points)} of a score, {points / 100:g} nats/token of a text"
 
 
 def scored_on(task: GeneralTask) -> str:
@@ -39,10 +66,11 @@ def tasks_of(measured: Forgetting, trial: int) -> list[GeneralTask]:
     return [task for task in measured.tasks if task.trial == trial]
 
 
-def figures(measured: Forgetting, trial: int) -> list[tuple[str, Interval]]:
+def figures(measured: Forgetting, trial: int) -> list[tuple[str, Interval, Unit]]:
     """What one trial lost, by task, and on general text."""
-    found = [(task.task, task.forgetting) for task in tasks_of(measured, trial)]
-    return found + [("general text", t.forgetting) for t in measured.trials if t.trial == trial]
+    found = [(task.task, task.forgetting, task.unit) for task in tasks_of(measured, trial)]
+    own = [one for one in measured.trials if one.trial == trial]
+    return [*found, *(("general text", one.forgetting, "nats/token") for one in own)]
 
 
 def shown_trial(measured: Forgetting) -> int | None:
@@ -63,10 +91,10 @@ def noise_sentence(measured: Forgetting, trial: int) -> str:
         named = [task.task for task in tasks if task.outcome == word]
         if named:
             parts.append(f"{verb} {words.joined(named)}")
-    seen = words.joined([f"{t.task} {t.detectable_points:.1f}" for t in tasks])
+    seen = words.joined([f"{t.task} {amount(t.detectable_points, t.unit)} {t.unit}" for t in tasks])
     return (
         f"Trial {trial}: {', '.join(parts)}. The smallest loss that these items would show in four "
-        f"of five studies, in points: {seen}."
+        f"of five studies: {seen}."
     )
 
 
@@ -78,9 +106,9 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
     found = figures(measured, trial)
     if not found:
         return f"What trial {trial} lost was not measured, so that the limit was not checked."
-    over = [name for name, one in found if one.low is not None and one.low > limit]
-    within = [name for name, one in found if one.high is not None and one.high <= limit]
-    open_ = [name for name, _ in found if name not in (*over, *within)]
+    over = [name for name, one, _ in found if one.low is not None and one.low > limit]
+    within = [name for name, one, _ in found if one.high is not None and one.high <= limit]
+    open_ = [name for name, *_ in found if name not in (*over, *within)]
     parts = []
     if over:
         parts.append(f"above it beyond noise on {words.joined(over)}")
@@ -88,4 +116,4 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
         parts.append(f"within it on {words.joined(within)}")
     if open_:
         parts.append(f"not settled on {words.joined(open_)}")
-    return f"Limit of {words.points(limit)}: trial {trial} is {', '.join(parts)}."
+    return f"Limit of {limit_text(limit)}: trial {trial} is {', '.join(parts)}."

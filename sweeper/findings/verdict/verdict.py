@@ -55,6 +55,9 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     )
     if by_loss and baseline:
         sentence += _pays_in_loss(run, contest, baseline)
+    elif needed and baseline and against_baseline:
+        gap = words.difference(against_baseline.difference, contest.metric)
+        sentence += f" Fine-tuning pays: {gap} against {baseline.title}."
     return Verdict(
         kind=kind,
         sentence=sentence,

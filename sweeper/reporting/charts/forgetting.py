@@ -1,4 +1,4 @@
-"""What was lost: base against tuned by task, and the points lost with their intervals."""
+"""What was lost: base against tuned by task, and the losses with their intervals."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def dumbbell(tasks: Sequence[GeneralTask], description: str) -> Panel | None:
 
 
 def points_lost(measured: Forgetting, description: str) -> Panel | None:
-    """Points lost by every trial that was scored, with 95% intervals, zero and the limit."""
+    """What every trial that was scored lost, with 95% intervals, zero and the limit."""
     if not measured.tasks:
         return None
     names = list(dict.fromkeys(task.task for task in measured.tasks))
@@ -81,7 +81,7 @@ def points_lost(measured: Forgetting, description: str) -> Panel | None:
     scale = fit(reach, log=False)
     most = max(len(group) for group in groups)
     height = len(names) * (_BAND + _LINE * (most - 1)) + 10
-    x = _axis(scale, "points lost (lower is better)")
+    x = _axis(scale, "lost: points, or 0.01 nats/token (lower is better)")
     sheet, rows = Sheet(), []
     for group in groups:
         for place, task in enumerate(group):
@@ -116,7 +116,7 @@ def points_lost(measured: Forgetting, description: str) -> Panel | None:
             description="trial:N",
         )
     ).properties(width=_WIDTH, height=height)
-    return Panel(sheet.draw(chart, "Points lost by task", description))
+    return Panel(sheet.draw(chart, "What was lost, by task", description))
 
 
 def _lost_row(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from sweeper.findings import words
-from sweeper.findings.figures import NotMeasured
+from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.forgetting_record import Forgetting, GeneralTask, TrialForgetting
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.forgetting_words import (
+    Unit,
+    amount,
     figure,
     limit_sentence,
     lost,
@@ -32,7 +34,7 @@ from sweeper.reporting.charts.forgetting import dumbbell, points_lost
 from sweeper.reporting.charts.strategies import Cost, cost_panel
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import drawn, interval_text, strategy_cell
+from sweeper.reporting.sections.parts import drawn, strategy_cell
 
 _MOST_TRIALS = 20
 
@@ -59,17 +61,17 @@ def forgetting_sentence(report: Report) -> str:
 
 
 def forgetting_cost(findings: Findings) -> Cost | None:
-    """Points lost on general text as a cost of a trial, where they were watched."""
+    """What a trial lost on general text as a cost of it, where that was watched."""
     measured = findings.forgetting
     if isinstance(measured, NotMeasured) or not measured.trials:
         return None
     limit = measured.limit_points
     return Cost(
-        title="points lost on general text (lower is better)",
+        title="lost on general text (nats/token, lower is better)",
         name="forgetting",
-        values={trial.trial: trial.forgetting.value for trial in measured.trials},
-        limit=limit,
-        limit_label="" if limit is None else f"limit {limit:g}",
+        values={trial.trial: trial.forgetting.value / 100 for trial in measured.trials},
+        limit=None if limit is None else limit / 100,
+        limit_label="" if limit is None else f"limit {limit / 100:g}",
         log=False,
         marked=measured.recommended_trial,
     )
@@ -82,11 +84,12 @@ def _tasks(report: Report, measured: Forgetting) -> list[Block]:
     finding = _finding(measured, trial)
     strategies = list(dict.fromkeys(task.strategy for task in measured.tasks))
     pair = dumbbell(tasks_of(measured, trial), finding)
-    note = f"Scores of base and trial {trial}, and points" if pair else "Points"
+    note = f"Scores of base and trial {trial}, and what" if pair else "What"
     note += (
-        " lost by every trial that was scored, with 95% intervals over items of one training "
-        "each; the recommended one is filled. A point is a hundredth: of the items, or of a nat "
-        "per token for a loss."
+        " every trial that was scored lost, with 95% intervals over items of one training each; "
+        "the recommended one is filled. A score of right and wrong answers loses points "
+        "(hundredths of the items), a text nats per token: how much less probable, as a "
+        "logarithm, the model finds it."
     )
     subset = [task.task for task in tasks_of(measured, trial) if task.items < task.total_items]
     if subset:
@@ -113,8 +116,8 @@ def _finding(measured: Forgetting, trial: int) -> str:
     tasks = tasks_of(measured, trial)
     gone = [task for task in tasks if task.outcome == "lost"]
     if gone:
-        told = [f"{t.task} {lost(t.forgetting)}" for t in gone]
-        return f"Trial {trial} lost points beyond noise: {words.joined(told)}."
+        told = [f"{t.task} {lost(t.forgetting, t.unit)}" for t in gone]
+        return f"Trial {trial} lost more than noise explains: {words.joined(told)}."
     unresolved = [task for task in tasks if task.outcome == "unresolved"]
     if not unresolved:
         return f"Trial {trial} kept what the base model could do on {_count(len(tasks))}."
@@ -137,9 +140,10 @@ def _table(measured: Forgetting) -> Table:
         Column("items", number=True, pointer="/items"),
         Column("base", number=True),
         Column("tuned", number=True),
-        Column("lost", unit="points", number=True),
-        Column("95% CI", unit="points", number=True),
-        Column("detectable", unit="points", number=True),
+        Column("lost", number=True),
+        Column("95% CI", number=True),
+        Column("detectable", number=True),
+        Column("unit of these"),
         Column("against the margin"),
     )
     return Table(
@@ -164,9 +168,10 @@ def _row(task: GeneralTask, pointer: str) -> Row:
         Cell(str(task.items)),
         Cell(figure(task, task.base)),
         Cell(figure(task, task.tuned)),
-        Cell(words.minus(f"{task.forgetting.value:.1f}")),
-        Cell(interval_text(task.forgetting)),
-        Cell(f"{task.detectable_points:.1f}"),
+        Cell(amount(task.forgetting.value, task.unit)),
+        Cell(_ends(task.forgetting, task.unit)),
+        Cell(amount(task.detectable_points, task.unit)),
+        Cell(task.unit),
         Cell(outcome),
     )
     return Row(cells, trial=task.trial, pointer=pointer)
@@ -184,8 +189,8 @@ def _general_text(report: Report, measured: Forgetting) -> list[Block]:
             id="forgetting-front",
             finding=finding,
             note="Every completed trial: its loss on the task against what it lost on general "
-            "text. Filled: no other trial is better in both (the stepped line). A point is a "
-            "hundredth of a nat per token, one per cent of the perplexity.",
+            "text, in nats per token. Filled: no other trial is better in both (the stepped "
+            "line). 0.01 nats per token are one per cent of the perplexity.",
             panels=drawn(cost_panel(report.findings, cost, finding)),
             legend=legend(names, LegendEntry("on the front", "", "—")),
             table=table,
@@ -201,12 +206,18 @@ def _front_finding(measured: Forgetting) -> str:
     first, last = front[0], front[-1]
     return (
         f"{words.plural(len(front), 'trial')} on the front: from trial {first.trial} "
-        f"({_points(first)} lost) to trial {last.trial}, best on the task ({_points(last)} lost)."
+        f"({_nats(first)} lost) to trial {last.trial}, best on the task ({_nats(last)} lost)."
     )
 
 
-def _points(trial: TrialForgetting) -> str:
-    return f"{words.minus(f'{trial.forgetting.value:.1f}')} points"
+def _nats(trial: TrialForgetting) -> str:
+    return f"{amount(trial.forgetting.value, 'nats/token')} nats/token"
+
+
+def _ends(found: Interval, unit: Unit) -> str:
+    if found.low is None or found.high is None:
+        return words.DASH
+    return f"{amount(found.low, unit)} to {amount(found.high, unit)}"
 
 
 def _trial_table(report: Report, measured: Forgetting) -> Table:
@@ -224,8 +235,8 @@ def _trial_table(report: Report, measured: Forgetting) -> Table:
             Column("validation loss", unit=loss, number=True),
             Column("general text, base", unit="nats/token", number=True),
             Column("general text, tuned", unit="nats/token", number=True),
-            Column("lost", unit="points", number=True),
-            Column("95% CI", unit="points", number=True),
+            Column("lost", unit="nats/token", number=True),
+            Column("95% CI", unit="nats/token", number=True),
             Column("front"),
         ),
         rows=tuple(
@@ -243,8 +254,8 @@ def _trial_row(trial: TrialForgetting, on_front: bool, pointer: str) -> Row:
         Cell(words.loss(trial.task_loss)),
         Cell(words.loss(trial.general_loss_base)),
         Cell(words.loss(trial.general_loss)),
-        Cell(words.minus(f"{trial.forgetting.value:.1f}")),
-        Cell(interval_text(trial.forgetting)),
+        Cell(amount(trial.forgetting.value, "nats/token")),
+        Cell(_ends(trial.forgetting, "nats/token")),
         Cell("yes" if on_front else ""),
     )
     return Row(cells, trial=trial.trial, pointer=pointer)

@@ -6,6 +6,7 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
 from sweeper.findings.record import StrategySummary
+from sweeper.findings.verdict.forgetting_words import amount
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, LegendEntry, Row, Section, Table
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.strategies import Cost, cost_panel
@@ -142,7 +143,7 @@ def _table(report: Report) -> Table:
         Column("completed / pruned / failed", number=True),
     ]
     if any(s.forgetting_points is not None for s in findings.strategies):
-        columns.append(Column("forgetting", unit="points", number=True))
+        columns.append(Column("forgetting", unit="nats/token", number=True))
     return Table(
         id="strategy-table",
         caption="Strategies, each over all of its trials",
@@ -180,7 +181,7 @@ def _row(report: Report, summary: StrategySummary, pointer: str) -> Row:
     ]
     if any(s.forgetting_points is not None for s in report.findings.strategies):
         lost = summary.forgetting_points
-        cells.append(Cell(words.DASH if lost is None else words.minus(f"{lost:.1f}")))
+        cells.append(Cell(words.DASH if lost is None else amount(lost, "nats/token")))
     return Row(tuple(cells), trial=summary.best_trial, pointer=pointer)
 
 

@@ -111,7 +111,7 @@ def test_base_and_winner_are_compared_and_the_report_shows_it(sweeper, run):
     assert "50.0%" in ran.out
     assert f"Trial {winner}: lost on facts." in ran.out
     assert "scored trial-" in ran.err
-    assert "lost points beyond noise: facts" in run.report_html.read_text()
+    assert "lost more than noise explains: facts" in run.report_html.read_text()
 
 
 def test_progress_of_a_task_is_said_now_and_then(sweeper, run, monkeypatch):
@@ -129,7 +129,7 @@ def test_the_gate_fails_with_five_and_the_report_is_written(sweeper, run):
     arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0", "--max-forgetting")
     ran = sweeper(*arguments, "5")
     assert ran.code == 5
-    assert "trial 0 lost 50.0 points on facts, more than the limit of 5" in ran.err
+    assert "more than the limit of 5.0 points" in ran.err
     assert run.report_html.is_file()
     assert sweeper(*arguments, "70").code == 0
 
@@ -255,7 +255,7 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     assert {t.trial for t in compute(run).forgetting.tasks} == {order[0]}
     with pytest.raises(GateFailed, match="was not measured"):
         evaluate_steps.gate(compute(run), [order[1]], 1.0)
-    with pytest.raises(GateFailed, match=r"50\.0 points on facts"):
+    with pytest.raises(GateFailed, match=r"50\.0 points .*on facts"):
         evaluate_steps.gate(compute(run), [order[0]], 1.0)
 
 

@@ -154,9 +154,8 @@ def test_a_limit_speaks_in_the_verdict(make):
     put(run, (scores([1.0] * 150 + [0.0] * 50),), (scores([1.0] * 100 + [0.0] * 100),), chosen)
     found = compute(run)
     assert found.forgetting.limit_points == 2
-    assert f"Limit of 2 points: trial {chosen} is above it beyond noise on mmlu." in (
-        found.verdict.because
-    )
+    limit = "Limit of 2 points of a score, 0.02 nats/token of a text"
+    assert f"{limit}: trial {chosen} is above it beyond noise on mmlu." in found.verdict.because
 
 
 def test_damaged_scores_are_as_good_as_none(make):
