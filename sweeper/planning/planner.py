@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
+from sweeper.hyperparameters import BATCH
 from sweeper.plan import Candidate, Plan, Reason, Rejected
 from sweeper.planning.answers import answers
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
+from sweeper.planning.budget.epochs import at_least
 from sweeper.planning.budget.rung_schedule import looks_of
 from sweeper.planning.budget.sequence_cap import USUAL, Cap
 from sweeper.planning.candidates import (
@@ -47,7 +49,7 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     """``make_plan`` with a given rule book."""
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
-    epochs = _epochs(spec, bases[0])
+    epochs = _epochs(spec, facts, bases[0])
     candidates, rejected = _ranked(book, spec, facts, bases, epochs)
     own_trials = checked_own_trials(spec.trials, candidates, rejected)
     lead = candidates[0]
@@ -89,7 +91,7 @@ def ranked_candidates(
         NothingFits: No strategy can be used.
     """
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
-    return _ranked(book, spec, facts, bases, _epochs(spec, bases[0]))
+    return _ranked(book, spec, facts, bases, _epochs(spec, facts, bases[0]))
 
 
 def _ranked(
@@ -106,15 +108,21 @@ def _ranked(
     return candidates, rejected
 
 
-def _epochs(spec: Spec, base: RatedModel) -> float:
-    """One full budget for the whole study: the user's, else that of the best-scored strategy."""
+def _epochs(spec: Spec, facts: Facts, base: RatedModel) -> float:
+    """One full budget for the whole study: the user's, else that of the best-scored strategy.
+
+    With few rows it is as long as the least number of optimizer steps takes.
+    """
     if spec.training.epochs is not None:
         return spec.training.epochs
+    rows = facts.data.train_rows
     ranked = sorted(base.strategies.values(), key=lambda s: -s.score)
     for rated in ranked:
         parameter = rated.parameters.get("num_train_epochs")
         if parameter is not None and rated.refused is None:
-            return float(parameter.default)
+            batch = rated.parameters.get(BATCH)
+            least = int(batch.default) if batch is not None else 1
+            return at_least(float(parameter.default), least, rows)
     return 1.0
 
 

@@ -36,14 +36,14 @@ def rate(book: RuleBook, scene: Any, **facts: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("{lora.learning_rate: {range: [2.0e-4, 6.0e-4]}}", (2e-4, 6e-4, 2e-4)),
-        ("{lora.learning_rate: {range: [3.0e-4, 6.0e-4]}}", (3e-4, 6e-4, 3e-4)),
+        ("{lora.learning_rate: {range: [2.0e-4, 6.0e-4]}}", (2e-4, 6e-4, 3e-4)),
+        ("{lora.learning_rate: {range: [3.0e-4, 6.0e-4]}}", (3e-4, 6e-4, 4.24e-4)),
         ("{lora.learning_rate: {narrow: [1.5e-4, 9.0e-3]}}", (1.5e-4, 3e-4, 2e-4)),
         ("{lora.learning_rate: {narrow: [5.0e-3, 9.0e-3]}}", (1e-4, 3e-4, 2e-4)),
         ("{lora.learning_rate: {widen: [2.0e-4, 4.0e-3]}}", (1e-4, 4e-3, 2e-4)),
         ("{lora.learning_rate: {scale: 2}}", (2e-4, 6e-4, 4e-4)),
         ("{lora.learning_rate: {scale: 1000}}", (1e-2, 1e-2, 1e-2)),
-        ("{lora.learning_rate: {default: 3.0e-4}}", (1e-4, 3e-4, 3e-4)),
+        ("{lora.learning_rate: {default: 3.0e-4}}", (1e-4, 4.5e-4, 3e-4)),
         ("{'*.learning_rate': {scale: 0.5}}", (5e-5, 1.5e-4, 1e-4)),
         (
             "{lora.learning_rate: {default_from: {fact: examples, times: 1.0e-7}}}",
@@ -183,7 +183,7 @@ def test_large_models_have_one_ceiling_with_and_without_quantisation(scene: Any)
     lora, qlora = (rate(rule_book(), scene, strategy=s, **facts) for s in ("lora", "qlora"))
     assert lora == (1e-4, 3e-4, 2e-4)
     assert qlora == (5e-5, 3e-4, 1e-4)
-    assert rate(rule_book(), scene, model="13B", rows=35_000) == (1e-4, 1e-3, 3e-4)
+    assert rate(rule_book(), scene, model="13B", rows=35_000) == (1e-4, 1e-3, 2e-4)
 
 
 @pytest.mark.parametrize("strategy", ["lora", "qlora"])
