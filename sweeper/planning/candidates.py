@@ -5,10 +5,12 @@ Knows what the rules made of a strategy and asks the fitting for the rest; ranks
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.hyperparameters import EPOCHS
+from sweeper.memory.estimate import estimate
 from sweeper.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
 from sweeper.planning.budget.epochs import with_epochs
 from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
@@ -159,6 +161,8 @@ def _candidate(
         reasons=tuple(rated.reasons),
         cautions=tuple(rated.cautions),
         memory=_rounded(found.memory),
+        least_gib=math.ceil(found.least_gib * 10) / 10,
+        unsharded_gib=_unsharded(base.model, found),
         seconds_per_trial=round(found.duration.seconds, 3),
         duration=Duration(
             seconds=round(found.duration.seconds, 3),
@@ -172,6 +176,7 @@ def _candidate(
         precision=setup.precision,
         sequence_length=setup.sequence_length,
         optimizer=setup.optimizer,
+        attention=setup.attention,
         begins_as_base=strategy.begins_as_base,
         one_trial=strategy.traits.one_trial,
         quantization=setup.quantization,
@@ -181,6 +186,14 @@ def _candidate(
         setup_notes=_setup_notes(base, found),
         parameters=parameters,
     )
+
+
+def _unsharded(model: ModelFacts, found: Fit) -> float | None:
+    """What one GPU would need for its share of the batch if it held the whole model."""
+    if found.setup.gpus == 1:
+        return None
+    alone = replace(found.setup, gpus=1, sharding="none")
+    return round(estimate(model, alone, found.memory.limit_gib).peak_gib, 3)
 
 
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
@@ -198,8 +211,15 @@ def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
 def _setup_notes(base: RatedModel, found: Fit) -> tuple[str, ...]:
     heaviest = found.heaviest
     pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()
-    gpus = found.setup.gpus
-    spread = (f"the model is spread over {gpus} GPUs ({FSDP})",) if gpus > 1 else ()
+    gpus, whole = found.setup.gpus, _unsharded(base.model, found)
+    spread = (
+        (
+            f"the model is spread over {gpus} GPUs ({FSDP}): {found.memory.peak_gib:.1f} GiB on "
+            f"each instead of {whole:.1f} GiB on one",
+        )
+        if whole is not None
+        else ()
+    )
     return (
         f"sequence cap of {base.cap.tokens} tokens: {base.cap.why}"
         f"{f'; {base.cap.cuts} of them {base.cap.fate}' if base.cap.cuts else ''}",
