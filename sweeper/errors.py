@@ -112,9 +112,10 @@ class RunError(UsageError):
 
 
 class NothingFits(SweeperError):
-    """No strategy fits the hardware."""
+    """No strategy fits the hardware. ``plan`` is all that is known, as JSON; empty if unknown."""
 
     exit_code = 3
+    plan = ""
 
 
 class NoTrialCompleted(SweeperError):

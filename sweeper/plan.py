@@ -124,6 +124,12 @@ class Candidate(Record):
     reasons: tuple[Reason, ...]
     cautions: tuple[Reason, ...] = ()
     memory: MemoryEstimate
+    least_gib: float | None = Field(
+        None, description="memory of a device with which its whole range would still fit"
+    )
+    unsharded_gib: float | None = Field(
+        None, description="what one GPU would need without sharding; None on one GPU"
+    )
     seconds_per_trial: float
     duration: Duration
     micro_batch: int
@@ -133,6 +139,7 @@ class Candidate(Record):
     precision: Precision
     sequence_length: int = Field(description="cap in tokens, the same in every trial")
     optimizer: str = "adamw_torch"
+    attention: str = "sdpa"
     quantization: str | None = None
     gpus_per_trial: int = 1
     begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
@@ -160,7 +167,8 @@ class Rejected(Record):
     reason: str
     rule: str = ""
     source: str = ""
-    needs_gib: float | None = None
+    needs_gib: float | None = Field(None, description="the upper end of the 90% interval")
+    peak_gib: float | None = Field(None, description="expected for its smallest set-up")
     has_gib: float | None = None
     remedy: str = ""
 
@@ -309,6 +317,18 @@ class Identity(Record):
     objective: str
     rungs: str
     seed: str
+
+
+class NoPlan(Artifact):
+    """What is known where nothing fits: a plan without candidates and without a budget."""
+
+    facts: Facts
+    recommended: None = None
+    candidates: tuple[Candidate, ...] = ()
+    nearest: str = Field(description="what comes nearest to fitting, in one sentence")
+    rejected: tuple[Rejected, ...]
+    warnings: tuple[Reason, ...] = ()
+    advice: tuple[Reason, ...] = ()
 
 
 class Plan(Artifact):

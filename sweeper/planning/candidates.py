@@ -5,10 +5,12 @@ Knows what the rules made of a strategy and asks the fitting for the rest; ranks
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.hyperparameters import EPOCHS
+from sweeper.memory.estimate import estimate
 from sweeper.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
 from sweeper.planning.budget.epochs import with_epochs
 from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
@@ -184,6 +186,8 @@ def _candidate(
         reasons=followed(rated.reasons, parameters),
         cautions=unsettled(rated.cautions, parameters),
         memory=_rounded(found.memory),
+        least_gib=math.ceil(found.least_gib * 10) / 10,
+        unsharded_gib=_unsharded(base.model, found),
         seconds_per_trial=round(found.duration.seconds, 3),
         duration=Duration(
             seconds=round(found.duration.seconds, 3),
@@ -197,6 +201,7 @@ def _candidate(
         precision=setup.precision,
         sequence_length=setup.sequence_length,
         optimizer=setup.optimizer,
+        attention=setup.attention,
         begins_as_base=strategy.begins_as_base,
         one_trial=strategy.traits.one_trial,
         quantization=setup.quantization,
@@ -219,6 +224,14 @@ def _half_note(base: RatedModel, hardware: HardwareFacts, found: Fit) -> tuple[s
     return (NO_HALF.format(why=why),) if found.setup.precision == "fp32" else ()
 
 
+def _unsharded(model: ModelFacts, found: Fit) -> float | None:
+    """What one GPU would need for its share of the batch if it held the whole model."""
+    if found.setup.gpus == 1:
+        return None
+    alone = replace(found.setup, gpus=1, sharding="none")
+    return round(estimate(model, alone, found.memory.limit_gib).peak_gib, 3)
+
+
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
     """To a thousandth of a GiB, so that plans of equal worth do not differ in a diff."""
     return memory.model_copy(
@@ -236,10 +249,17 @@ def _setup_notes(
 ) -> tuple[str, ...]:
     heaviest = found.heaviest
     pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()
-    gpus = found.setup.gpus
+    gpus, whole = found.setup.gpus, _unsharded(base.model, found)
     smaller = {one.use: one for one in strategy.smaller_optimizers}.get(found.setup.optimizer)
     states = (f"optimizer {smaller.use}: {smaller.why} ({smaller.source})",) if smaller else ()
-    spread = (f"the model is spread over {gpus} GPUs ({FSDP})",) if gpus > 1 else ()
+    spread = (
+        (
+            f"the model is spread over {gpus} GPUs ({FSDP}): {found.memory.peak_gib:.1f} GiB on "
+            f"each instead of {whole:.1f} GiB on one",
+        )
+        if whole is not None
+        else ()
+    )
     return (
         f"sequence cap of {base.cap.tokens} tokens: {base.cap.why}"
         f"{f'; {base.cap.cuts} of them {base.cap.fate}' if base.cap.cuts else ''}",

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
-from sweeper.plan import Candidate, Plan, Reason, Rejected
+from sweeper.hyperparameters import BATCH
+from sweeper.plan import Candidate, NoPlan, Plan, Reason, Rejected
 from sweeper.planning.answers import answers
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
+from sweeper.planning.budget.epochs import at_least
 from sweeper.planning.budget.rung_schedule import looks_of
 from sweeper.planning.budget.sequence_cap import USUAL, Cap
 from sweeper.planning.candidates import (
@@ -27,6 +29,7 @@ from sweeper.planning.declared_parameters import (
     declared_epochs,
     declared_warnings,
 )
+from sweeper.planning.fitting.remedies import nearest
 from sweeper.planning.identity import identity
 from sweeper.planning.own_trials import checked_own_trials
 from sweeper.planning.rulebook.apply_rules import fired, notes
@@ -53,8 +56,10 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     """``make_plan`` with a given rule book."""
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
     check_declared(book, spec, facts, {base.model.id: base.values for base in bases})
-    epochs = _epochs(spec, bases[0])
+    epochs = _epochs(spec, facts, bases[0])
     candidates, rejected = _ranked(book, spec, facts, bases, epochs)
+    if not candidates:
+        raise _nothing_fits(book, facts, bases, rejected)
     own_trials = checked_own_trials(book, spec, candidates, rejected, epochs)
     lead = candidates[0]
     base = next(base for base in bases if base.model.id == lead.model)
@@ -100,7 +105,10 @@ def ranked_candidates(
         NothingFits: No strategy can be used.
     """
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
-    return _ranked(book, spec, facts, bases, _epochs(spec, bases[0]))
+    candidates, rejected = _ranked(book, spec, facts, bases, _epochs(spec, facts, bases[0]))
+    if not candidates:
+        raise _nothing_fits(book, facts, bases, rejected)
+    return candidates, rejected
 
 
 def _ranked(
@@ -110,24 +118,28 @@ def _ranked(
     if not candidates:
         # Nothing else fits: a strategy that rules leave out is better than no plan.
         candidates, rejected = _candidates(spec, facts, bases, epochs, leave_out=False)
-    if not candidates:
-        raise NothingFits(_problems(rejected))
     order = {name: strategy.order for name, strategy in book.strategies.items()}
     candidates.sort(key=lambda c: (-c.score, order[c.strategy]))
     return candidates, rejected
 
 
-def _epochs(spec: Spec, base: RatedModel) -> float:
-    """One full budget for the study: the user's, else that of the best-scored strategy."""
+def _epochs(spec: Spec, facts: Facts, base: RatedModel) -> float:
+    """One full budget for the whole study: the user's, else that of the best-scored strategy.
+
+    With few rows it is as long as the least number of optimizer steps takes.
+    """
     if spec.training.epochs is not None:
         return spec.training.epochs
     if (declared := declared_epochs(spec)) is not None:
         return declared
+    rows = facts.data.train_rows
     ranked = sorted(base.strategies.values(), key=lambda s: -s.score)
     for rated in ranked:
         parameter = rated.parameters.get("num_train_epochs")
         if parameter is not None and rated.refused is None:
-            return float(parameter.default)
+            batch = rated.parameters.get(BATCH)
+            least = int(batch.default) if batch is not None else 1
+            return at_least(float(parameter.default), least, rows)
     return 1.0
 
 
@@ -160,14 +172,27 @@ def _cut(cap: Cap) -> tuple[Reason, ...]:
     )
 
 
-def _problems(rejected: Sequence[Rejected]) -> list[Problem]:
-    """One problem for each reason, without strategies that were not asked for."""
+def _nothing_fits(
+    book: RuleBook, facts: Facts, bases: Sequence[RatedModel], rejected: Sequence[Rejected]
+) -> NothingFits:
+    """The error that leads with what comes nearest, with everything that is known."""
     strategies: dict[tuple[str, str, str], list[str]] = {}
     for item in rejected:
         if item.reason != NOT_ASKED_FOR:
             key = (item.model, item.reason, item.remedy)
             strategies.setdefault(key, []).append(item.strategy)
-    return [
-        Problem(f"{', '.join(names)} cannot be used for {model}: {reason}", "", remedy)
-        for (model, reason, remedy), names in strategies.items()
-    ]
+    sentence, others = nearest(facts, rejected), []
+    for (model, reason, remedy), names in strategies.items():
+        what = f"{', '.join(names)} cannot be used for {model}: {reason}"
+        others.append(Problem(what, "", remedy))
+    error = NothingFits([Problem(sentence), *others])
+    values = bases[0].values
+    rules = fired(book, values)
+    error.plan = NoPlan(
+        facts=facts,
+        nearest=sentence,
+        rejected=tuple(rejected),
+        warnings=notes(rules, values, "warning"),
+        advice=notes(rules, values, "advice"),
+    ).to_json()
+    return error

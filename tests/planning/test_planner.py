@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from sweeper.declared.files import known_strategies
-from sweeper.plan import Plan
+from sweeper.errors import NothingFits
+from sweeper.plan import NoPlan, Plan
 from sweeper.planning.planner import make_plan
 from sweeper.spec import Spec
 
@@ -118,3 +119,45 @@ def test_no_text_of_a_plan_has_an_unfilled_slot(scene: Any) -> None:
             texts = [r.why for r in (*candidate.reasons, *candidate.cautions)]
             texts += [p.why for p in candidate.parameters.values()]
             assert not [text for text in texts if "{" in text and "|" not in text]
+
+
+@pytest.mark.parametrize("model", ["smollm2", "7B"])
+def test_a_candidate_still_fits_on_the_least_memory_and_on_no_less(scene: Any, model: str) -> None:
+    for candidate in make_plan(*scene(model=model)).candidates:
+        least = candidate.least_gib
+        assert least is not None
+        aim = {"strategies": (candidate.strategy,)}
+        assert make_plan(*scene(model=model, gpu_gib=least, aim=aim)).recommended
+        with pytest.raises(NothingFits):
+            make_plan(*scene(model=model, gpu_gib=round(least - 0.1, 1), aim=aim))
+
+
+def test_sharding_says_what_it_saves(scene: Any) -> None:
+    lora = make_plan(*scene(model="70B", gpus=8)).candidate("lora")
+    assert lora.gpus_per_trial > 1
+    assert lora.unsharded_gib is not None
+    assert lora.unsharded_gib > 80 > lora.memory.peak_gib
+    (note,) = [note for note in lora.setup_notes if "spread over" in note]
+    assert f"instead of {lora.unsharded_gib:.1f} GiB on one" in note
+    assert "not tested on GPUs" in note
+    assert make_plan(*scene(model="7B")).candidate("lora").unsharded_gib is None
+
+
+def test_many_large_gpus_are_not_called_very_limited_memory(scene: Any) -> None:
+    plan = make_plan(*scene(model="70B", gpus=8))
+    assert plan.recommended == "lora"
+    fired = {reason.rule for candidate in plan.candidates for reason in candidate.reasons}
+    assert "qlora-little-memory" not in fired
+    assert make_plan(*scene(model="70B")).recommended == "qlora"
+
+
+def test_where_nothing_fits_the_nearest_comes_first_and_everything_is_told(scene: Any) -> None:
+    with pytest.raises(NothingFits) as caught:
+        make_plan(*scene(model="70B", gpu_gib=24.0))
+    first, *others = caught.value.problems
+    assert first.what.startswith("Nothing fits 70B on one 24 GiB GPU; nearest: qlora at ")
+    assert "on a GPU with 48 GiB" in first.what
+    assert len(others) >= 3
+    told = NoPlan.from_json(caught.value.plan)
+    assert told.nearest == first.what
+    assert {one.strategy for one in told.rejected} >= {"lora", "qlora", "full"}

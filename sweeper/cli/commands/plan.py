@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeper.cli.options import takes_spec
+from sweeper.errors import NothingFits
 from sweeper.yamlfile import Path_
 
 if TYPE_CHECKING:
@@ -59,7 +60,12 @@ def plan(
     if name is not None:
         flags[("name",)] = name
     spec = resolve(flags, spec_file, needs_model=measure_domain or probe)
-    spec, made = planned(spec, measure_domain=measure_domain)
+    try:
+        spec, made = planned(spec, measure_domain=measure_domain)
+    except NothingFits as error:
+        if as_json and error.plan:
+            typer.echo(error.plan, nl=False)
+        raise
     if probe:
         from sweeper.cli.processes.probed_plan import with_probes
 

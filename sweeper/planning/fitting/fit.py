@@ -63,7 +63,8 @@ class Fit:
     """A set-up for the defaults of a strategy, with what it costs.
 
     ``memory`` is that of the defaults; ``heaviest`` that of the heaviest configuration in the
-    best-practice range, which fits too if ``fits``.
+    best-practice range, which fits too if ``fits``; ``least_gib`` that of the smallest set-up
+    which holds it.
     """
 
     setup: Setup
@@ -73,6 +74,7 @@ class Fit:
     duration: Duration
     trainable: int
     fits: bool
+    least_gib: float = 0.0
 
 
 def fit(
@@ -109,9 +111,30 @@ def fit(
             if found.fits and (best is None or _better(found, best)):
                 best = found
         if best is not None:
-            return _with_evaluation(best, heavy, model, hardware, work)
+            found = _with_evaluation(best, heavy, model, hardware, work)
+            least = _least_gib(base, strategy, training, hardware, parameters, model, heavy)
+            return replace(found, least_gib=least)
     assert smallest is not None
     return smallest
+
+
+def _least_gib(
+    base: Setup,
+    strategy: DeclaredStrategy,
+    training: TrainingSpec,
+    hardware: HardwareFacts,
+    parameters: Mapping[str, Parameter],
+    model: ModelFacts,
+    heavy: Mapping[str, Any],
+) -> float:
+    """Memory of a device that the smallest of all set-ups needs, at the upper end, in GiB."""
+    smallest = (
+        list(_batches((shape,), parameters))[-1]
+        for shapes in _shapes(base, strategy, model, training, hardware)
+        for shape in shapes
+    )
+    limit = hardware.memory_gib
+    return min(estimate(model, replace(one, **heavy), limit).high_gib for one in smallest)
 
 
 def _better(one: Fit, other: Fit) -> bool:

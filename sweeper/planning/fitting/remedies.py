@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sweeper import units
 from sweeper.declared.traits import quantized
-from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.plan import Rejected
@@ -43,6 +43,7 @@ def too_large(
         reason=reason,
         source="the memory formula",
         needs_gib=round(need, 2),
+        peak_gib=round(found.heaviest.peak_gib, 2),
         has_gib=hardware.memory_gib,
         remedy="; ".join(remedies(model, found.heaviest_setup, hardware)),
     )
@@ -144,3 +145,27 @@ def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> 
         return []
     most = units.count(int(float(f"{low * model.parameters:.2g}")))
     return [f"a model of the same shape with up to {most} would fit"]
+
+
+def nearest(facts: Facts, rejected: Sequence[Rejected]) -> str:
+    """What comes nearest to fitting where nothing does, with the first way to make it fit."""
+    models = " or ".join(dict.fromkeys(model.id for model in facts.models))
+    large = [one for one in rejected if one.needs_gib is not None and one.peak_gib is not None]
+    if not large:
+        return f"No strategy can be used for {models} on task {facts.task}."
+    one = min(large, key=lambda item: item.needs_gib or math.inf)
+    many = f" for {one.model}" if len(facts.models) > 1 else ""
+    ways = one.remedy.split("; ") if one.remedy else []
+    suits = [way.removesuffix(" would fit") for way in ways if "GPU" in way or "machine" in way]
+    found = "".join(f"{' or' if number else ','} on {way}" for number, way in enumerate(suits))
+    need = f"{one.peak_gib:.0f}-{one.needs_gib:.0f} GiB"
+    machine = machine_name(facts.hardware)
+    return f"Nothing fits {models} on {machine}; nearest: {one.strategy}{many} at {need}{found}."
+
+
+def machine_name(hardware: HardwareFacts) -> str:
+    """The machine in a few words, by the memory that decides."""
+    if hardware.device == "cpu":
+        return f"a CPU with {hardware.memory_gib:.0f} GiB"
+    count = "one" if hardware.gpus == 1 else f"{hardware.gpus}"
+    return f"{count} {hardware.memory_gib:g} GiB GPU{'s' if hardware.gpus > 1 else ''}"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sweeper import units
 from sweeper.plan import Parameter, Prior, Reason
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
 from sweeper.planning.rulebook.named_facts import Values
+from sweeper.planning.rulebook.parameters import DeclaredParameter
 from sweeper.planning.rulebook.rules import Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.spec import Scalar
@@ -22,6 +23,11 @@ from sweeper.spec import Scalar
 # get a normal density around it whose two standard deviations are half of the range.
 DEFAULT_SHARE = 0.5
 SPREADS_IN_RANGE = 4.0
+
+# How far a logarithmic range goes on beyond a default that lies at its edge, as a factor.
+EDGE = 1.5
+# How far from an edge a default stays that follows another parameter, as a factor.
+MARGIN = 1.1
 
 # What rules made of each parameter of one strategy, in the order they are applied.
 _Settings = dict[str, list[tuple[Rule, Parameter]]]
@@ -84,14 +90,55 @@ def _rated(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Values) 
     for rule in rules:
         _apply(rule, rated, values, settings, held_back)
     order = {rule.id: place for place, rule in enumerate(rules)}
-    rated.cautions += _disagreements(settings)
     rated.cautions += _kept(rated, held_back)
+    for name, parameter in rated.parameters.items():
+        placed = _inside(_following(strategy.parameters[name], parameter, rated.parameters))
+        rated.parameters[name] = placed.model_copy(update={"prior": prior_of(placed)})
+    rated.cautions += _disagreements(settings, rated.parameters)
     rated.cautions.sort(key=lambda caution: order[caution.rule])
-    rated.parameters = {
-        name: parameter.model_copy(update={"prior": prior_of(parameter)})
-        for name, parameter in rated.parameters.items()
-    }
     return rated
+
+
+def _following(
+    declared: DeclaredParameter, parameter: Parameter, others: Mapping[str, Parameter]
+) -> Parameter:
+    """The parameter with its default moved by that of the one that it follows, if any."""
+    follows = getattr(declared, "follows", None)
+    other = others.get(follows.parameter) if follows is not None else None
+    if follows is None or other is None or float(other.default) == follows.at:
+        return parameter
+    factor = (float(other.default) / follows.at) ** follows.power
+    low, high = _number(parameter.low), _number(parameter.high)
+    moved = min(max(float(parameter.default) * factor, low * MARGIN), high / MARGIN)
+    default = float(f"{moved:.2g}")
+    why = (
+        f"{parameter.why} The default is times {default / float(parameter.default):.2g}, since it "
+        f"follows {follows.parameter}, whose default here is {other.default} ({follows.source})."
+    )
+    return parameter.model_copy(update={"default": default, "why": why})
+
+
+def _inside(parameter: Parameter) -> Parameter:
+    """The parameter with a range that goes on beyond its default on both sides.
+
+    A search that starts at an edge looks on one side only. Nothing leaves the allowed range.
+    """
+    if not parameter.searched or parameter.kind == "categorical" or parameter.low == parameter.high:
+        return parameter
+    low, high = _number(parameter.low), _number(parameter.high)
+    default = float(parameter.default)
+    beyond = (
+        (default / EDGE, default * EDGE)
+        if parameter.log
+        else (default - (high - low) / SPREADS_IN_RANGE, default + (high - low) / SPREADS_IN_RANGE)
+    )
+    floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
+    update = {}
+    if default <= low:
+        update["low"] = float(f"{max(beyond[0], floor):.3g}")
+    if default >= high:
+        update["high"] = float(f"{min(beyond[1], ceiling):.3g}")
+    return parameter.model_copy(update=update)
 
 
 def _apply(
@@ -164,7 +211,7 @@ def _refines(new: Parameter, old: Parameter) -> bool:
     return _number(old.low) <= _number(new.low) and _number(new.high) <= _number(old.high)
 
 
-def _disagreements(settings: _Settings) -> Iterator[Reason]:
+def _disagreements(settings: _Settings, final: Mapping[str, Parameter]) -> Iterator[Reason]:
     """Cautions where the final range of a parameter leaves that of an earlier rule, one each.
 
     Rules between the two are not mentioned, since the plan does not follow them.
@@ -173,7 +220,7 @@ def _disagreements(settings: _Settings) -> Iterator[Reason]:
         rule, new = said[-1]
         for earlier, old in reversed(said[:-1]):
             if not _refines(new, old):
-                yield _disagreement(rule, parameter, new, earlier, old)
+                yield _disagreement(rule, parameter, new, earlier, old, final[parameter])
                 break
 
 
@@ -193,12 +240,13 @@ def _kept(rated: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
 
 
 def _disagreement(
-    rule: Rule, parameter: str, new: Parameter, earlier: Rule, old: Parameter
+    rule: Rule, parameter: str, new: Parameter, earlier: Rule, old: Parameter, final: Parameter
 ) -> Reason:
     """The caution with both ranges and their sources."""
+    moved = f", as {describe(final)}" if describe(final) != describe(new) else ""
     text = (
         f"{parameter}: {earlier.title} gives {describe(old)} ({earlier.source}); {rule.title} "
-        f"gives {describe(new)} ({rule.source}). The plan follows the second."
+        f"gives {describe(new)} ({rule.source}). The plan follows the second{moved}."
     )
     return reason(rule, text, effect=f"disagrees with {earlier.id}")
 
@@ -248,7 +296,19 @@ def _default(parameter: Parameter, change: Change, update: dict[str, object]) ->
     number = float(value) * (change.scale or 1.0)
     low, high = _number(update["low"]), _number(update["high"])
     number = min(max(number, low), high)
+    if change.default is None and parameter.searched and number in (low, high):
+        number = _within(parameter.model_copy(update={"low": low, "high": high}), number)
     return round(number) if parameter.kind == "int" else float(f"{number:.3g}")
+
+
+def _within(parameter: Parameter, value: float) -> float:
+    """The value, or the nearest one that leaves room for a search on both sides of it."""
+    low, high = _number(parameter.low), _number(parameter.high)
+    if parameter.log:
+        middle = math.sqrt(low * high)
+        return min(max(value, min(low * EDGE, middle)), max(high / EDGE, middle))
+    middle, margin = (low + high) / 2, (high - low) / SPREADS_IN_RANGE
+    return min(max(value, min(low + margin, middle)), max(high - margin, middle))
 
 
 def _number(value: object) -> float:

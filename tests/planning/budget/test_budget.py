@@ -81,7 +81,7 @@ def test_a_budget_for_less_than_the_confirmation_says_what_would_help(scene: Any
 def test_every_strategy_says_what_its_trials_buy(scene: Any) -> None:
     facts = {"gpus": 8, "price": 2.0, "model": "7B", "gpu_gib": 180.0}
     budget = make_plan(*scene(aim={"budget": "30usd"}, **facts)).budget
-    assert {p.strategy for p in budget.purchases} == {"lora", "full"}
+    assert {p.strategy for p in budget.purchases} == {"lora", "full", "qlora"}
     for purchase in budget.purchases:
         assert purchase.full_trials is not None
         assert purchase.cost_usd_per_trial is not None
