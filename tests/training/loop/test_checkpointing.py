@@ -111,7 +111,7 @@ class Steps:
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
-    for file in sorted((folder / "weights").glob("*.safetensors")):
+    for file in sorted((folder / "weights").rglob("*.safetensors")):
         found |= {f"{file.name} {name}": tensor for name, tensor in load_file(file).items()}
     assert found
     return found

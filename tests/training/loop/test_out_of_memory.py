@@ -116,7 +116,7 @@ def small_memory(monkeypatch):
 
 
 def trained_files(folder):
-    files = sorted((folder / "weights").glob("*.safetensors"))
+    files = sorted((folder / "weights").rglob("*.safetensors"))
     return {(f.name, name): weight for f in files for name, weight in load_file(f).items()}
 
 

@@ -73,7 +73,7 @@ def test_two_ranks_train_one_model_and_report_as_one(
         assert f"rank {rank} of 2: DistributedDataParallel over gloo" in log
     names = {"trainer.log", "item_losses.json", "weights"}
     assert {path.name for path in folder.iterdir()} == names
-    assert (folder / "weights" / "adapter_model.safetensors").is_file()
+    assert (folder / "weights" / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def _folder(path: Path, name: str) -> Path:
