@@ -163,6 +163,7 @@ def architecture(config: Config, where: str = "") -> Architecture:
         mla=_latent_attention(settings),
         dtype=str(settings.get("dtype") or "float32").removeprefix("torch."),
         countable=settings.known
+        and settings.model_type not in HYBRIDS
         and family.exact
         and not settings.is_part
         and not any(settings.get(option) for option in _UNUSUAL if option not in family.defaults),

@@ -24,7 +24,7 @@ LLAMA = {
 def test_the_shape_of_a_known_model_gives_its_published_count(model_id):
     entry = catalogue.find(model_id)
     shape = architecture(entry.config)
-    assert shape.countable
+    assert shape.countable == shape.attention_only
     assert entry.source
     if entry.parameters is not None:
         assert count_parameters(shape) == entry.parameters
@@ -90,6 +90,15 @@ def test_llama_4_has_dense_layers_beside_layers_with_experts():
     assert (maverick.moe.layers, maverick.layers) == (24, 48)
     assert (maverick.intermediate_size, maverick.moe.intermediate_size) == (16384, 8192)
     assert maverick.moe.shared_intermediate_size == 8192
+
+
+def test_a_hybrid_is_counted_by_the_layers_that_it_has():
+    config = catalogue.find("Qwen/Qwen3-Next-80B-A3B-Instruct").config
+    shape = architecture(config)
+    assert (shape.attention_only, shape.countable) == (False, False)
+    assert count_parameters(shape) == 79_674_391_296  # of transformers' own class
+    attention = architecture({**config, "model_type": "qwen3_moe"})
+    assert count_parameters(shape) > count_parameters(attention)
 
 
 def test_an_unknown_family_is_estimated_as_a_modern_decoder():

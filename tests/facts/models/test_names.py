@@ -88,7 +88,7 @@ def test_another_shape_is_not_taken_for_the_model_in_its_name(name):
     ("name", "hint"),
     [
         ("meta-llama/Llama-3.2-11B-Vision", "meta-llama/Llama-3.2-3B"),
-        ("Qwen/Qwen4-9B", "Qwen/Qwen3-8B"),
+        ("Qwen/Qwen4-8B", "Qwen/Qwen3-8B"),
         ("ibm-granite/granite-4.0-micro", "ibm-granite/granite-3.1-2b-base"),
         ("roberta-bse", "FacebookAI/roberta-base"),
         ("acme/nothing-like-it", None),
