@@ -25,7 +25,12 @@ from sweeper.resources import search_spaces
 
 FIELDS = frozenset(
     {"model_type", "vocab_size", "tie_word_embeddings", "num_experts_per_tok", "layer_types"}
-    | {"moe_intermediate_size", "intermediate_size_mlp", "shared_expert_intermediate_size"}
+    | {
+        "moe_intermediate_size",
+        "intermediate_size_mlp",
+        "shared_expert_intermediate_size",
+        "shared_intermediate_size",
+    }
     | {"first_k_dense_replace", "mlp_only_layers", "n_shared_experts", "embedding_size"}
     | {"q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"}
     | {"attention_bias", "mlp_bias", "type_vocab_size", "word_embed_proj_dim", "multi_query"}

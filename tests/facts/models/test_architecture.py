@@ -101,6 +101,20 @@ def test_a_hybrid_is_counted_by_the_layers_that_it_has():
     assert count_parameters(shape) > count_parameters(attention)
 
 
+def test_a_dense_variant_of_a_sparse_hybrid_is_a_plain_decoder():
+    granite = {
+        **LLAMA,
+        "model_type": "granitemoehybrid",
+        "num_local_experts": 0,
+        "shared_intermediate_size": 320,
+        "layer_types": ["attention", "attention"],
+        "tie_word_embeddings": True,
+    }
+    shape = architecture(granite)
+    assert (shape.moe, shape.intermediate_size, shape.attention_only) == (None, 320, True)
+    assert not architecture({**granite, "layer_types": ["mamba", "attention"]}).attention_only
+
+
 def test_an_unknown_family_is_estimated_as_a_modern_decoder():
     shape = architecture({**LLAMA, "model_type": "llama_of_tomorrow"})
     assert not shape.countable
