@@ -212,6 +212,12 @@ FAMILIES: Mapping[str, Family] = {
         defaults={**_TIED, "num_key_value_heads": 4},
     ),
     "granite": _LLAMA,
+    "granitemoehybrid": Family(
+        names={**LLAMA_NAMES, "gate_up": "input_linear", "down": "output_linear"},
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        defaults=_UNTIED,
+    ),
     "ministral3": Family(defaults={**_UNTIED, "num_key_value_heads": 8}),
     "ernie4_5": Family(
         qkv_bias="use_bias",
