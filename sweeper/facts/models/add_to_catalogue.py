@@ -104,7 +104,7 @@ def _check_count(model_id: str, config: Mapping[str, object], more: Mapping[str,
 
 def written(model_id: str, config: Mapping[str, object], more: Mapping[str, object]) -> str:
     """One entry as the catalogue writes it."""
-    fields = [f"{name}: {_value(value)}" for name, value in config.items()]
+    fields = [part for name, value in config.items() for part in _parts(name, value)]
     lines = [f"{model_id}:", *_wrapped("  config: {", fields, "}")]
     for name, value in more.items():
         if isinstance(value, list):
@@ -115,6 +115,15 @@ def written(model_id: str, config: Mapping[str, object], more: Mapping[str, obje
                 break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _parts(name: str, value: object) -> list[str]:
+    """A field in parts between which a line may end."""
+    if not isinstance(value, list) or not value:
+        return [f"{name}: {_value(value)}"]
+    first, *rest = map(_value, value)
+    parts = [f"{name}: [{first}", *rest]
+    return [*parts[:-1], parts[-1] + "]"]
 
 
 def _wrapped(opening: str, parts: list[str], closing: str) -> list[str]:

@@ -36,8 +36,8 @@ def test_the_shape_of_a_known_model_gives_its_published_count(model_id):
 
 def test_nearly_all_models_of_the_catalogue_have_a_published_count():
     entries = [catalogue.find(model_id) for model_id in catalogue.known_ids()]
-    assert len(entries) >= 225
-    assert sum(entry.parameters is None and entry.stated is None for entry in entries) <= 9
+    assert len(entries) >= 235
+    assert sum(entry.parameters is None and entry.stated is None for entry in entries) <= 3
 
 
 def test_older_names_of_the_same_fields_are_understood():

@@ -89,7 +89,7 @@ def test_another_shape_is_not_taken_for_the_model_in_its_name(name):
     [
         ("meta-llama/Llama-3.2-11B-Vision", "meta-llama/Llama-3.2-3B"),
         ("Qwen/Qwen4-8B", "Qwen/Qwen3-8B"),
-        ("ibm-granite/granite-4.0-micro", "ibm-granite/granite-3.1-2b-base"),
+        ("ibm-granite/granite-4.0-h-tiny", "ibm-granite/granite-4.0-1b-base"),
         ("roberta-bse", "FacebookAI/roberta-base"),
         ("acme/nothing-like-it", None),
     ],
