@@ -402,13 +402,12 @@ FAMILIES: Mapping[str, Family] = {
     "roformer": replace(_BERT, pooler=False, positions=None, exact=False),
     "nomic_bert": Family(
         kind="encoder",
-        names=_BERT_NAMES,
         norm=2,
         final_norm=False,
         embedding_norm=True,
         defaults={**_TIED, "type_vocab_size": 2},
     ),
-    "eurobert": Family(kind="encoder", names=_BERT_NAMES, exact=False, defaults=_TIED),
+    "eurobert": Family(kind="encoder", exact=False, defaults=_TIED),
     "electra": replace(_BERT, pooler=False, defaults={**_BERT.defaults, "embedding_size": 128}),
     "distilbert": replace(
         _BERT,
