@@ -25,7 +25,12 @@ from sweeper.resources import search_spaces
 
 FIELDS = frozenset(
     {"model_type", "vocab_size", "tie_word_embeddings", "num_experts_per_tok", "layer_types"}
-    | {"moe_intermediate_size", "intermediate_size_mlp", "shared_expert_intermediate_size"}
+    | {
+        "moe_intermediate_size",
+        "intermediate_size_mlp",
+        "shared_expert_intermediate_size",
+        "shared_intermediate_size",
+    }
     | {"first_k_dense_replace", "mlp_only_layers", "n_shared_experts", "embedding_size"}
     | {"q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"}
     | {"attention_bias", "mlp_bias", "type_vocab_size", "word_embed_proj_dim", "multi_query"}
@@ -99,7 +104,7 @@ def _check_count(model_id: str, config: Mapping[str, object], more: Mapping[str,
 
 def written(model_id: str, config: Mapping[str, object], more: Mapping[str, object]) -> str:
     """One entry as the catalogue writes it."""
-    fields = [f"{name}: {_value(value)}" for name, value in config.items()]
+    fields = [part for name, value in config.items() for part in _parts(name, value)]
     lines = [f"{model_id}:", *_wrapped("  config: {", fields, "}")]
     for name, value in more.items():
         if isinstance(value, list):
@@ -110,6 +115,15 @@ def written(model_id: str, config: Mapping[str, object], more: Mapping[str, obje
                 break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _parts(name: str, value: object) -> list[str]:
+    """A field in parts between which a line may end."""
+    if not isinstance(value, list) or not value:
+        return [f"{name}: {_value(value)}"]
+    first, *rest = map(_value, value)
+    parts = [f"{name}: [{first}", *rest]
+    return [*parts[:-1], parts[-1] + "]"]
 
 
 def _wrapped(opening: str, parts: list[str], closing: str) -> list[str]:

@@ -42,6 +42,9 @@ _UNUSUAL = ("qk_layernorm", "use_qk_norm", "add_cross_attention")
 """Options that add parameters which are not counted here; with one of them, a count is inexact."""
 
 
+_ATTENTION = {"attention", "full_attention", "sliding_attention"}
+
+
 class Settings:
     """Values of a ``config.json``, under one name each, with the family's defaults behind them."""
 
@@ -142,7 +145,13 @@ def architecture(config: Config, where: str = "") -> Architecture:
     heads = settings.size("num_attention_heads")
     layers = settings.size("num_hidden_layers")
     intermediate = settings.size("intermediate_size", 4 * hidden)
+    if not settings.get("num_experts"):  # Granite 4: what its experts share is all there is
+        intermediate = settings.size("shared_intermediate_size", intermediate)
     context = settings.size("max_position_embeddings", 2048)
+    kinds = settings.get("layer_types")
+    attention_only = settings.model_type not in HYBRIDS or (
+        isinstance(kinds, list) and bool(kinds) and {*map(str, kinds)} <= _ATTENTION
+    )
     return Architecture(
         settings=settings,
         model_type=settings.model_type,
@@ -163,10 +172,11 @@ def architecture(config: Config, where: str = "") -> Architecture:
         mla=_latent_attention(settings),
         dtype=str(settings.get("dtype") or "float32").removeprefix("torch."),
         countable=settings.known
+        and attention_only
         and family.exact
         and not settings.is_part
         and not any(settings.get(option) for option in _UNUSUAL if option not in family.defaults),
-        attention_only=settings.model_type not in HYBRIDS,
+        attention_only=attention_only,
     )
 
 
@@ -206,7 +216,7 @@ def _key_value_heads(settings: Settings, heads: int) -> int:
 
 
 def _experts(settings: Settings, layers: int, intermediate: int) -> MixtureOfExperts | None:
-    if settings.get("num_experts") is None:
+    if not settings.get("num_experts"):  # dense variants of sparse families have none, or 0
         return None
     width = settings.size("moe_intermediate_size", intermediate)
     shared = settings.number("n_shared_experts", 0) * width

@@ -35,7 +35,8 @@ INST = Fallback(
     "{% if eos_token is defined and eos_token %}{{ eos_token }}{% endif %}{% endif %}{% endfor %}",
 )
 _CHATML = (
-    "{% if bos_token is defined and bos_token %}{{ bos_token }}{% endif %}"
+    "{% if bos_token is defined and bos_token and bos_token != '<|im_start|>' %}"
+    "{{ bos_token }}{% endif %}"
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}ANSWER_END"
     "{{ '\n' }}{% endfor %}"

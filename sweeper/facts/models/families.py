@@ -121,6 +121,24 @@ _GPTJ = Family(
     parallel=True,
     defaults={**_UNTIED, "n_positions": 2048},
 )
+_QWEN_HYBRID = Family(
+    qkv_bias="attention_bias",
+    out_bias="attention_bias",
+    qk_norm="head",
+    defaults={
+        **_UNTIED,
+        "head_dim": 256,
+        "decoder_sparse_step": 1,
+        "full_attention_interval": 4,
+        "linear_conv_kernel_dim": 4,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
+        "linear_num_key_heads": 16,
+        "linear_num_value_heads": 32,
+    },
+)
+"""Gated attention in every fourth layer, Gated DeltaNet (arXiv:2412.06464) in the others."""
+
 FAMILIES: Mapping[str, Family] = {
     "llama": _LLAMA,
     "mistral": Family(defaults={**_UNTIED, "num_key_value_heads": 8}),
@@ -148,6 +166,7 @@ FAMILIES: Mapping[str, Family] = {
         qk_norm="head",
         defaults={**_UNTIED, "decoder_sparse_step": 1},
     ),
+    **dict.fromkeys(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), _QWEN_HYBRID),
     "deepseek_v2": Family(
         out_bias="attention_bias",
         defaults={**_UNTIED, "q_lora_rank": 1536, "n_shared_experts": 2},
@@ -193,6 +212,12 @@ FAMILIES: Mapping[str, Family] = {
         defaults={**_TIED, "num_key_value_heads": 4},
     ),
     "granite": _LLAMA,
+    "granitemoehybrid": Family(
+        names={**LLAMA_NAMES, "gate_up": "input_linear", "down": "output_linear"},
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        defaults=_UNTIED,
+    ),
     "ministral3": Family(defaults={**_UNTIED, "num_key_value_heads": 8}),
     "ernie4_5": Family(
         qkv_bias="use_bias",
@@ -377,13 +402,12 @@ FAMILIES: Mapping[str, Family] = {
     "roformer": replace(_BERT, pooler=False, positions=None, exact=False),
     "nomic_bert": Family(
         kind="encoder",
-        names=_BERT_NAMES,
         norm=2,
         final_norm=False,
         embedding_norm=True,
         defaults={**_TIED, "type_vocab_size": 2},
     ),
-    "eurobert": Family(kind="encoder", names=_BERT_NAMES, exact=False, defaults=_TIED),
+    "eurobert": Family(kind="encoder", exact=False, defaults=_TIED),
     "electra": replace(_BERT, pooler=False, defaults={**_BERT.defaults, "embedding_size": 128}),
     "distilbert": replace(
         _BERT,

@@ -91,7 +91,7 @@ def _sparse(a: Architecture, moe: MixtureOfExperts) -> int:
     total = moe.experts * (a.hidden_size + _feed_forward(a, moe.intermediate_size))
     if moe.shared_intermediate_size:
         total += _feed_forward(a, moe.shared_intermediate_size)
-    if a.model_type == "qwen2_moe":
+    if a.model_type in ("qwen2_moe", "qwen3_next", "qwen3_5_moe_text"):
         total += a.hidden_size  # the gate of its shared expert
     return total
 
@@ -129,9 +129,26 @@ def _peculiar(a: Architecture) -> int:
         return _deberta(a)
     if a.model_type == "mpnet":  # relative positions, one table for all layers
         return a.settings.number("relative_attention_num_buckets") * a.attention_heads
+    if "linear_num_key_heads" in a.settings.family.defaults:
+        return _gated_delta_layers(a)
     if a.model_type == "gpt_oss" and a.moe:  # attention sinks, and the router's bias
         return a.layers * a.attention_heads + a.moe.layers * a.moe.experts
     return 0
+
+
+def _gated_delta_layers(a: Architecture) -> int:
+    """What Qwen's hybrids have beyond plain attention: a gate on queries in layers with attention,
+    and Gated DeltaNet in place of it in the others."""
+    number = a.settings.number
+    attention = a.layers // number("full_attention_interval")
+    gate = a.hidden_size * a.attention_heads * a.head_dim
+    keys = number("linear_num_key_heads") * number("linear_key_head_dim")
+    value_heads = number("linear_num_value_heads")
+    values = value_heads * number("linear_value_head_dim")
+    delta = a.hidden_size * (2 * keys + 3 * values + 2 * value_heads)
+    delta += (2 * keys + values) * number("linear_conv_kernel_dim")
+    delta += 2 * value_heads + number("linear_value_head_dim")
+    return attention * gate + (a.layers - attention) * (delta - _attention(a))
 
 
 def _deberta(a: Architecture) -> int:

@@ -22,6 +22,7 @@ CONFIG = {
     "vocab_size": 100,
     "torch_dtype": "bfloat16",
     "rope_theta": 10000.0,
+    "layer_types": ["full_attention"] * 2,
 }
 COUNT = 99_136
 

@@ -355,6 +355,8 @@ def test_without_a_template_other_families_than_llama_2_write_chatml(
     assert written.text[slice(*answer)] == f"{SAID}<|im_end|>"
     assert tokenizer.decode(chat.prompt(TURNS[:1])).endswith("<|im_start|>assistant\n")
     assert Chat(make_tokenizer(bos="<s>")).template != chat.template
+    begins = Chat(make_tokenizer(bos="<|im_start|>", eos="<|im_end|>")).write(TURNS[:2])
+    assert begins.text.startswith("<|im_start|>user")
 
 
 def test_markers_that_are_no_tokens_are_text_and_the_answer_ends_with_eos() -> None:
