@@ -172,7 +172,8 @@ def _ranged(old: Parameter, one: ParameterSpec) -> dict[str, object]:
             "default": as_kind(old, default),
             "searched": old.searched,
         }
-    if not low <= default <= high:
+    # A search that starts at an edge looks on one side only.
+    if not low <= default <= high or (one.default is None and default in (low, high)):
         default = math.sqrt(low * high) if log else (low + high) / 2
     if one.step is not None:
         default = low + round((default - low) / one.step) * one.step

@@ -96,6 +96,18 @@ def test_a_default_alone_keeps_the_range(scene: Any) -> None:
     assert rank.searched
 
 
+def test_the_rule_books_default_is_not_left_on_the_edge_of_a_range(scene: Any) -> None:
+    plan = declared_plan(scene, "lora: {learning_rate: {low: 0.0002, high: 0.02}}")
+    assert parameter(plan, "learning_rate").default == pytest.approx(2e-3)
+
+
+def test_patience_that_is_declared_is_looked_at_as_often(scene: Any) -> None:
+    asked = declared_plan(scene, "{}", training={"early_stopping_patience": 2})
+    declared = declared_plan(scene, "all: {early_stopping_patience: 2}")
+    assert declared.budget.rung_every == asked.budget.rung_every
+    assert parameter(declared, "early_stopping_patience").default == 2
+
+
 def test_the_full_budget_is_what_is_declared(scene: Any) -> None:
     plan = declared_plan(scene, "lora: {num_train_epochs: [1, 6]}")
     assert plan.budget.epochs == 6.0
