@@ -7,6 +7,7 @@ range and the allowed one: the search does not leave it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -14,7 +15,14 @@ from sweeper.declared.traits import Traits
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.extras import install_command, is_installed
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.hyperparameters import EPOCHS, MODULES_TO_SAVE, NO_MODULES, OPTIMIZER, TARGET_MODULES
+from sweeper.hyperparameters import (
+    EPOCHS,
+    MODULES_TO_SAVE,
+    NO_MODULES,
+    OPTIMIZER,
+    TARGET_MODULES,
+    is_pattern,
+)
 from sweeper.memory.linear_layers import (
     lacking_targets,
     layer_names_of,
@@ -414,6 +422,11 @@ def _of_model(
     choices = [str(c) for c in (*(one.choices or ()), one.default) if c is not None]
     if name == TARGET_MODULES:
         for choice in choices:
+            if is_pattern(choice) and (wrong := _no_pattern(choice)):
+                what = f"{choice!r} is neither a list of names nor a regular expression ({wrong})"
+                fix = r"Write [q_proj, v_proj], or a pattern such as '.*\.[qv]_proj'."
+                yield Problem(what, "", fix, where)
+                continue
             for lacking in lacking_targets(model, choice):
                 what = f"{model.id} has no linear layers {lacking!r}"
                 names = ("all-linear", "qv", "qkvo", *layer_names_of(model))
@@ -430,6 +443,15 @@ def _of_model(
                 elif last not in known:
                     what = f"{model.id} has no module {module!r} that could be saved"
                     yield Problem(what, "", near_match(last, known), where)
+
+
+def _no_pattern(choice: str) -> str:
+    """What is wrong with a regular expression."""
+    try:
+        re.compile(choice)
+    except re.error as error:
+        return str(error)
+    return ""
 
 
 def _missing_optimizers(one: ParameterSpec, facts: Facts, where: str) -> Iterator[Problem]:

@@ -238,6 +238,7 @@ WRONG = [
     ("lora: {target_modules: [q_proj, v_prj]}", "Did you mean 'v_proj'?"),
     ("lora: {target_modules: [q_proj, all-linear]}", "A list of names is one value"),
     ("lora: {target_modules: '.*quer.*'}", "no linear layers"),
+    ("lora: {target_modules: '*.q_proj'}", "nothing to repeat"),
     ("lora: {modules_to_save: [embed_token]}", "Did you mean 'embed_tokens'?"),
     ("full: {modules_to_save: [embed_tokens]}", "Every weight of the base is trained"),
     ("head: {modules_to_save: [embed_tokens]}", "only a head is fitted"),
