@@ -17,6 +17,10 @@ from sweeper.spec import Declared, OwnTrial, Scalar
 Precision = Literal["fp32", "bf16-mixed", "bf16-pure"]
 
 
+#: Stands for a rule in warnings about parameters that the user declared.
+DECLARED = "parameters"
+
+
 class Reason(Record):
     """A rule that fired, and what it did. ``source`` is a paper, a table or a measurement."""
 

@@ -29,7 +29,7 @@ from sweeper.memory.linear_layers import (
     names_known,
     savable_modules,
 )
-from sweeper.plan import Candidate, Parameter, Reason, Rejected
+from sweeper.plan import DECLARED, Candidate, Parameter, Reason, Rejected
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of, written
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
@@ -502,7 +502,7 @@ def declared_warnings(
                     found.setdefault(text, []).append(candidate.strategy)
     reasons = [
         Reason(
-            rule="parameters",
+            rule=DECLARED,
             title="Beyond the rule book",
             why=f"{', '.join(dict.fromkeys(strategies))}: {text}",
             source="the request",
@@ -545,7 +545,7 @@ def _rates_of_adam(candidates: Sequence[Candidate]) -> Iterator[Reason]:
         if other:
             wants = "a third to a tenth of them" if "lion" in other[0] else "far larger ones"
             yield Reason(
-                rule="parameters",
+                rule=DECLARED,
                 title="Rates of AdamW",
                 why=f"{candidate.strategy}: the rule book's learning rates are those of AdamW, and "
                 f"{other[0]} wants {wants}; declare learning_rate, too",
@@ -563,7 +563,7 @@ def _unused(
             why = next((one.reason for one in rejected if one.strategy == key), "")
             where = spec.places.where(("parameters", key))
             yield Reason(
-                rule="parameters",
+                rule=DECLARED,
                 title="Parameters without effect",
                 why=f"{where}: {key} does not compete in this plan ({why}), so that its parameters "
                 "have no effect",
