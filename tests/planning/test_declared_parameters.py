@@ -10,7 +10,8 @@ import yaml
 
 from sweeper.errors import NothingFits, SpecError
 from sweeper.parameter_forms import spelled_out
-from sweeper.plan import Parameter, Plan
+from sweeper.plan import Parameter, Plan, Reason
+from sweeper.planning.declared_parameters import unsettled
 from sweeper.planning.planner import make_plan
 from sweeper.search import optuna_space
 from sweeper.search.configure import configure
@@ -188,14 +189,11 @@ def test_a_strategy_that_does_not_compete_is_told(scene: Any) -> None:
 
 
 def test_sources_that_disagree_about_what_was_declared_are_not_told(scene: Any) -> None:
-    few = {"task": "code", "rows": 100, "model": "smollm2"}
-    plans = [declared_plan(scene, text, **few) for text in ("{}", "lora: {r: 8}")]
-    before, after = (
-        [one.why for one in plan.candidate("lora").cautions if one.why.startswith("r: ")]
-        for plan in plans
-    )
-    assert len(before) == 1
-    assert after == []
+    parameters = declared_plan(scene, "lora: {r: 8}").candidate("lora").parameters
+    about = {"rule": "one", "title": "One", "source": "x", "effect": "disagrees with two"}
+    rank, rate = (Reason(**about, why=f"{name}: 1 to 2") for name in ("r", "learning_rate"))
+    other = Reason(**about | {"effect": ""}, why="r: is small")
+    assert unsettled([rank, rate, other], parameters) == (rate, other)
 
 
 _COSINE = "all: {lr_scheduler_type: cosine, warmup_ratio: 0.1}"
