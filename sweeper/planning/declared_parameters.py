@@ -199,7 +199,7 @@ def as_kind(parameter: Parameter, value: Scalar) -> Scalar:
         return float(value)
     known = [*(parameter.allowed_choices or ()), *(parameter.choices or ())]
     for choice in known:
-        if _same(choice, value):
+        if same(choice, value):
             return choice
     if _number(value) and all(isinstance(choice, int) for choice in known):
         return int(value)
@@ -210,7 +210,8 @@ def _unlike(choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
     return tuple({(type(choice), choice): choice for choice in choices}.values())
 
 
-def _same(choice: Scalar, value: Scalar) -> bool:
+def same(choice: Scalar, value: Scalar) -> bool:
+    """Whether two values are one choice; True and 1 are two."""
     return choice == value and isinstance(choice, bool) == isinstance(value, bool)
 
 
@@ -351,18 +352,17 @@ def value_problems(declared: _Declared, name: str, value: Scalar, where: str) ->
     if isinstance(declared, ChoiceParameter):
         allowed = declared.allowed_choices or declared.choices
         free = name in MODULE_PARAMETERS and isinstance(value, str)
-        if free or any(_same(choice, value) for choice in allowed):
+        if free or any(same(choice, value) for choice in allowed):
             return
         if declared.possible is None:
             fix = near_match(str(value), [str(choice) for choice in allowed])
             yield Problem(f"{what} is not known", "", fix, where)
             return
         whole = all(isinstance(choice, int) for choice in allowed)
-    kind = "a whole number" if whole else "a number"
-    if not _number(value) or (whole and float(value) != int(value)):
+    log = isinstance(declared, NumberParameter) and declared.log
+    kind = f"{'a whole number' if whole else 'a number'}{' above 0' if log else ''}"
+    if not _number(value) or (whole and float(value) != int(value)) or (log and float(value) <= 0):
         yield Problem(what, f"It must be {kind}.", "", where)
-    elif isinstance(declared, NumberParameter) and declared.log and float(value) <= 0:
-        yield Problem(what, f"It must be {kind} above 0.", "", where)
     elif low is not None and float(value) < low:
         yield Problem(what, f"It must be at least {low:g}.", "", where)
     elif high is not None and float(value) > high:
@@ -518,7 +518,7 @@ def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
         return ""
     if known.kind == "categorical":
         allowed = [*(known.allowed_choices or ()), *(known.choices or ())]
-        values = [v for v in parameter.choices or () if not any(_same(a, v) for a in allowed)]
+        values = [v for v in parameter.choices or () if not any(same(a, v) for a in allowed)]
         bounds = _listed(allowed)
     else:
         low, high = _ends(known)
