@@ -33,6 +33,10 @@ def half_of(precision: str) -> Half:
     return autocast_dtype(precision) or "bfloat16"
 
 
+#: Stands for a rule in warnings about parameters that the user declared.
+DECLARED = "parameters"
+
+
 class Reason(Record):
     """A rule that fired, and what it did. ``source`` is a paper, a table or a measurement."""
 

@@ -305,6 +305,10 @@ class Spec(Artifact):
         same._places = places
         return same
 
+    def declares(self, parameter: str) -> bool:
+        """Whether a parameter is declared for any strategy."""
+        return any(parameter in items for items in self.parameters.values())
+
     def declared(self, strategy: str) -> dict[str, tuple[ParameterSpec, tuple[str, ...]]]:
         """What is declared for a strategy, by parameter, with its path; ``all`` included."""
         found: dict[str, tuple[ParameterSpec, tuple[str, ...]]] = {}

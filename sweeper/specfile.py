@@ -130,12 +130,17 @@ class Setting:
     """A value given by ``--set``.
 
     Args:
-        flag: As it was typed, up to the value: ``--set lora.r``.
+        item: As it was typed: ``lora.r=16``.
         value: As YAML reads it.
     """
 
-    flag: str
+    item: str
     value: Any
+
+    @property
+    def flag(self) -> str:
+        """The flag up to the value: ``--set lora.r``."""
+        return f"--set {self.item.partition('=')[0].strip()}"
 
 
 def settings(items: Sequence[str]) -> dict[Path_, Setting]:
@@ -171,7 +176,7 @@ def settings(items: Sequence[str]) -> dict[Path_, Setting]:
         elif path in found and found[path].value != document.data:
             problems.append(Problem("given twice", "Its values differ.", "", flag))
         else:
-            found[path] = Setting(flag, document.data)
+            found[path] = Setting(item, document.data)
     if problems:
         raise SpecError(problems)
     return found

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from sweeper.facts.models.families import FAMILIES, LLAMA_NAMES, Names, Role, family_like
 from sweeper.facts.record import ModelFacts
-from sweeper.hyperparameters import is_pattern, modules_of
+from sweeper.hyperparameters import TARGETS, is_pattern, modules_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,8 @@ def targeted(
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
     ``projection``, ``gate``, ``up``, ``down``. Names of another family's layout are understood by
-    their role. A single string may be a pattern over whole names.
+    their role. A single string may be a pattern over whole names. Names of a family that is not
+    known count as all layers.
 
     Args:
         experts: As for ``linears``.
@@ -172,13 +173,15 @@ def targeted(
             roles.add(by_name[word])
     fused = {"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up", "up": "gate_up"}
     roles |= {fused[role] for role in roles if role in fused}
-    return tuple(linear for linear in available if linear.name in names or linear.role in roles)
+    found = tuple(one for one in available if one.name in names or one.role in roles)
+    return found if found or not wanted or names_known(model) else available
 
 
 #: Where models keep their blocks, and in a block the parts that linear layers belong to.
 _BLOCKS = (
     "model.layers", "layers", "encoder.layer", "transformer.h", "h", "gpt_neox.layers",
     "model.decoder.layers", "decoder.layers", "transformer.layer", "transformer.blocks", "blocks",
+    "model.language_model.layers", "language_model.model.layers",
 )  # fmt: skip
 _PARTS: Mapping[bool, tuple[str, ...]] = {
     True: ("self_attn.", "attention.self.", "attention.output.", "attn.", "attention.",
@@ -191,7 +194,8 @@ def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[Li
     """The linear layers whose whole name a regular expression matches, as far as names are known.
 
     A kind of layer that the pattern names, and of which no usual whole name matches, counts in all
-    blocks: memory is then too high rather than too low.
+    blocks, and so do all layers where names are not known and none matches: memory is then too high
+    rather than too low.
     """
     found = []
     for linear in linears(model, experts):
@@ -203,7 +207,7 @@ def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[Li
             blocks = model.layers
         if blocks:
             found.append(replace(linear, count=max(1, linear.count * blocks // model.layers)))
-    return tuple(found)
+    return tuple(found) if found or names_known(model) else linears(model, experts)
 
 
 def _whole_names(linear: LinearLayers, block: int) -> Iterable[str]:
@@ -227,13 +231,12 @@ def lacking_targets(model: ModelFacts, choice: str) -> tuple[str, ...]:
     wanted = modules_of(choice)
     if is_pattern(choice):
         return () if matching(model, choice) else (choice,)
-    if choice in _CHOICES or not names_known(model):
+    if choice in TARGETS or not names_known(model):
         return ()
     known = layer_names_of(model)
     return tuple(name for name in wanted if name.rpartition(".")[2] not in known)
 
 
-_CHOICES = ("qv", "qkvo", "all-linear")
 #: What families call the table of token embeddings, where it is neither ``embed_tokens`` of a
 #: decoder nor ``word_embeddings`` of an encoder.
 _EMBEDDINGS = {

@@ -7,6 +7,7 @@ range and the allowed one: the search does not leave it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -14,14 +15,21 @@ from sweeper.declared.traits import Traits
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.extras import install_command, is_installed
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.hyperparameters import EPOCHS, MODULES_TO_SAVE, NO_MODULES, OPTIMIZER, TARGET_MODULES
+from sweeper.hyperparameters import (
+    EPOCHS,
+    MODULES_TO_SAVE,
+    NO_MODULES,
+    OPTIMIZER,
+    TARGET_MODULES,
+    is_pattern,
+)
 from sweeper.memory.linear_layers import (
     lacking_targets,
     layer_names_of,
     names_known,
     savable_modules,
 )
-from sweeper.plan import Candidate, Parameter, Reason, Rejected
+from sweeper.plan import DECLARED, Candidate, Parameter, Reason, Rejected
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of, written
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
@@ -172,7 +180,8 @@ def _ranged(old: Parameter, one: ParameterSpec) -> dict[str, object]:
             "default": as_kind(old, default),
             "searched": old.searched,
         }
-    if not low <= default <= high:
+    # A search that starts at an edge looks on one side only.
+    if not low <= default <= high or (one.default is None and default in (low, high)):
         default = math.sqrt(low * high) if log else (low + high) / 2
     if one.step is not None:
         default = low + round((default - low) / one.step) * one.step
@@ -190,7 +199,7 @@ def as_kind(parameter: Parameter, value: Scalar) -> Scalar:
         return float(value)
     known = [*(parameter.allowed_choices or ()), *(parameter.choices or ())]
     for choice in known:
-        if _same(choice, value):
+        if same(choice, value):
             return choice
     if _number(value) and all(isinstance(choice, int) for choice in known):
         return int(value)
@@ -201,7 +210,8 @@ def _unlike(choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
     return tuple({(type(choice), choice): choice for choice in choices}.values())
 
 
-def _same(choice: Scalar, value: Scalar) -> bool:
+def same(choice: Scalar, value: Scalar) -> bool:
+    """Whether two values are one choice; True and 1 are two."""
     return choice == value and isinstance(choice, bool) == isinstance(value, bool)
 
 
@@ -342,18 +352,17 @@ def value_problems(declared: _Declared, name: str, value: Scalar, where: str) ->
     if isinstance(declared, ChoiceParameter):
         allowed = declared.allowed_choices or declared.choices
         free = name in MODULE_PARAMETERS and isinstance(value, str)
-        if free or any(_same(choice, value) for choice in allowed):
+        if free or any(same(choice, value) for choice in allowed):
             return
         if declared.possible is None:
             fix = near_match(str(value), [str(choice) for choice in allowed])
             yield Problem(f"{what} is not known", "", fix, where)
             return
         whole = all(isinstance(choice, int) for choice in allowed)
-    kind = "a whole number" if whole else "a number"
-    if not _number(value) or (whole and float(value) != int(value)):
+    log = isinstance(declared, NumberParameter) and declared.log
+    kind = f"{'a whole number' if whole else 'a number'}{' above 0' if log else ''}"
+    if not _number(value) or (whole and float(value) != int(value)) or (log and float(value) <= 0):
         yield Problem(what, f"It must be {kind}.", "", where)
-    elif isinstance(declared, NumberParameter) and declared.log and float(value) <= 0:
-        yield Problem(what, f"It must be {kind} above 0.", "", where)
     elif low is not None and float(value) < low:
         yield Problem(what, f"It must be at least {low:g}.", "", where)
     elif high is not None and float(value) > high:
@@ -413,6 +422,11 @@ def _of_model(
     choices = [str(c) for c in (*(one.choices or ()), one.default) if c is not None]
     if name == TARGET_MODULES:
         for choice in choices:
+            if is_pattern(choice) and (wrong := _no_pattern(choice)):
+                what = f"{choice!r} is neither a list of names nor a regular expression ({wrong})"
+                fix = r"Write [q_proj, v_proj], or a pattern such as '.*\.[qv]_proj'."
+                yield Problem(what, "", fix, where)
+                continue
             for lacking in lacking_targets(model, choice):
                 what = f"{model.id} has no linear layers {lacking!r}"
                 names = ("all-linear", "qv", "qkvo", *layer_names_of(model))
@@ -429,6 +443,15 @@ def _of_model(
                 elif last not in known:
                     what = f"{model.id} has no module {module!r} that could be saved"
                     yield Problem(what, "", near_match(last, known), where)
+
+
+def _no_pattern(choice: str) -> str:
+    """What is wrong with a regular expression."""
+    try:
+        re.compile(choice)
+    except re.error as error:
+        return str(error)
+    return ""
 
 
 def _missing_optimizers(one: ParameterSpec, facts: Facts, where: str) -> Iterator[Problem]:
@@ -479,7 +502,7 @@ def declared_warnings(
                     found.setdefault(text, []).append(candidate.strategy)
     reasons = [
         Reason(
-            rule="parameters",
+            rule=DECLARED,
             title="Beyond the rule book",
             why=f"{', '.join(dict.fromkeys(strategies))}: {text}",
             source="the request",
@@ -495,7 +518,7 @@ def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
         return ""
     if known.kind == "categorical":
         allowed = [*(known.allowed_choices or ()), *(known.choices or ())]
-        values = [v for v in parameter.choices or () if not any(_same(a, v) for a in allowed)]
+        values = [v for v in parameter.choices or () if not any(same(a, v) for a in allowed)]
         bounds = _listed(allowed)
     else:
         low, high = _ends(known)
@@ -522,7 +545,7 @@ def _rates_of_adam(candidates: Sequence[Candidate]) -> Iterator[Reason]:
         if other:
             wants = "a third to a tenth of them" if "lion" in other[0] else "far larger ones"
             yield Reason(
-                rule="parameters",
+                rule=DECLARED,
                 title="Rates of AdamW",
                 why=f"{candidate.strategy}: the rule book's learning rates are those of AdamW, and "
                 f"{other[0]} wants {wants}; declare learning_rate, too",
@@ -540,7 +563,7 @@ def _unused(
             why = next((one.reason for one in rejected if one.strategy == key), "")
             where = spec.places.where(("parameters", key))
             yield Reason(
-                rule="parameters",
+                rule=DECLARED,
                 title="Parameters without effect",
                 why=f"{where}: {key} does not compete in this plan ({why}), so that its parameters "
                 "have no effect",

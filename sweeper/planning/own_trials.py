@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plan import Candidate, Parameter, Rejected
-from sweeper.planning.declared_parameters import value_problems
+from sweeper.planning.declared_parameters import as_kind, same, value_problems
 from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.spec import OwnTrial, Scalar, Spec
@@ -63,35 +63,18 @@ def checked_own_trials(
                 what = f"{name} exists only where 'parameters' declares it"
                 wrong.append(Problem(what, "", f"{fix}}}}}'.", place))
                 continue
-            found = _problems(candidate, name, value, place, epochs)
-            if not found and declared is not None:
-                found = _never(declared, name, value, place)
-            wrong += found
+            wrong += _problems(candidate, declared, name, value, place, epochs)
         problems += wrong
         if not wrong:
             values = {
-                name: _as_planned(candidate.parameters[name], value)
+                # One value, one spelling: else a study would count 2 and 2.0 as two choices.
+                name: as_kind(candidate.parameters[name], value)
                 for name, value in trial.parameters.items()
             }
             checked.append(trial.model_copy(update={"parameters": values}))
     if problems:
         raise SpecError(problems)
     return tuple(checked)
-
-
-def _as_planned(parameter: Parameter, value: Scalar) -> Scalar:
-    # One value, one spelling: else a study would count 2 and 2.0 as two choices.
-    if parameter.kind == "categorical":
-        return next(choice for choice in _choices(parameter) if _same(choice, value))
-    return int(value) if parameter.kind == "int" else float(value)
-
-
-def _choices(parameter: Parameter) -> Sequence[Scalar]:
-    return parameter.allowed_choices or parameter.choices or ()
-
-
-def _same(choice: Scalar, value: Scalar) -> bool:
-    return choice == value and isinstance(choice, bool) == isinstance(value, bool)
 
 
 def _runs_on(trial: OwnTrial, candidate: Candidate) -> bool:
@@ -102,42 +85,34 @@ def _names(trial: OwnTrial, rejected: Rejected) -> bool:
     return trial.strategy == rejected.strategy and trial.model in (None, rejected.model)
 
 
-def _never(declared: _Declared, name: str, value: Scalar, where: str) -> list[Problem]:
-    """Why no training takes this value, whatever the plan says."""
+def _problems(
+    candidate: Candidate,
+    declared: _Declared | None,
+    name: str,
+    value: Scalar,
+    where: str,
+    epochs: float,
+) -> list[Problem]:
+    parameter = candidate.parameters.get(name)
+    if parameter is None or declared is None:
+        what = f"{candidate.strategy} has no parameter {name!r}"
+        return [Problem(what, "", near_match(name, candidate.parameters), where)]
     if declared.fitted:
         why = "Every value is tried within one trial, and validation chooses."
         return [Problem(f"{name} cannot be set", why, "Remove it.", where)]
-    if declared.kind == "categorical":  # the plan knows its choices
-        return []
-    return list(value_problems(declared, name, value, where))
-
-
-def _problems(
-    candidate: Candidate, name: str, value: Scalar, where: str, epochs: float
-) -> list[Problem]:
-    parameter = candidate.parameters.get(name)
-    if parameter is None:
-        what = f"{candidate.strategy} has no parameter {name!r}"
-        return [Problem(what, "", near_match(name, candidate.parameters), where)]
-    if parameter.kind == "categorical":
-        return _choice(parameter, name, value, where)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and name == EPOCHS and float(value) > epochs:
         what = f"{name} = {value!r} is more than the full budget of {epochs:g}"
         fix = f"Ask for --epochs {value:g}, which every trial may then have."
         return [Problem(what, "All trials of a study share one full budget.", fix, where)]
-    if not number or (parameter.log and float(value) <= 0):
-        kind = "a whole number" if parameter.kind == "int" else "a number"
-        bound = f"{kind} above 0" if parameter.log else kind
-        return [Problem(f"{name} = {value!r}", f"It must be {bound}.", "", where)]
-    if parameter.kind == "int" and float(value) != int(value):
-        return [Problem(f"{name} = {value!r}", "It must be a whole number.", "", where)]
-    return []
+    if parameter.kind == "categorical" and (name == EPOCHS or declared.possible is None):
+        return _choice(parameter, name, value, where)
+    return list(value_problems(declared, name, value, where))
 
 
 def _choice(parameter: Parameter, name: str, value: Scalar, where: str) -> list[Problem]:
-    allowed = _choices(parameter)
-    if any(_same(choice, value) for choice in allowed):
+    allowed = parameter.allowed_choices or parameter.choices or ()
+    if any(same(choice, value) for choice in allowed):
         return []
     fix = near_match(str(value), [str(choice) for choice in allowed])
     return [Problem(f"{name} = {value!r} is not known", "", fix, where)]

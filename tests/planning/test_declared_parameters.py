@@ -10,7 +10,8 @@ import yaml
 
 from sweeper.errors import NothingFits, SpecError
 from sweeper.parameter_forms import spelled_out
-from sweeper.plan import Parameter, Plan
+from sweeper.plan import Parameter, Plan, Reason
+from sweeper.planning.declared_parameters import unsettled
 from sweeper.planning.planner import make_plan
 from sweeper.search import optuna_space
 from sweeper.search.configure import configure
@@ -96,6 +97,18 @@ def test_a_default_alone_keeps_the_range(scene: Any) -> None:
     assert rank.searched
 
 
+def test_the_rule_books_default_is_not_left_on_the_edge_of_a_range(scene: Any) -> None:
+    plan = declared_plan(scene, "lora: {learning_rate: {low: 0.0002, high: 0.02}}")
+    assert parameter(plan, "learning_rate").default == pytest.approx(2e-3)
+
+
+def test_patience_that_is_declared_is_looked_at_as_often(scene: Any) -> None:
+    asked = declared_plan(scene, "{}", training={"early_stopping_patience": 2})
+    declared = declared_plan(scene, "all: {early_stopping_patience: 2}")
+    assert declared.budget.rung_every == asked.budget.rung_every
+    assert parameter(declared, "early_stopping_patience").default == 2
+
+
 def test_the_full_budget_is_what_is_declared(scene: Any) -> None:
     plan = declared_plan(scene, "lora: {num_train_epochs: [1, 6]}")
     assert plan.budget.epochs == 6.0
@@ -176,14 +189,11 @@ def test_a_strategy_that_does_not_compete_is_told(scene: Any) -> None:
 
 
 def test_sources_that_disagree_about_what_was_declared_are_not_told(scene: Any) -> None:
-    few = {"task": "code", "rows": 100, "model": "smollm2"}
-    plans = [declared_plan(scene, text, **few) for text in ("{}", "lora: {r: 8}")]
-    before, after = (
-        [one.why for one in plan.candidate("lora").cautions if one.why.startswith("r: ")]
-        for plan in plans
-    )
-    assert len(before) == 1
-    assert after == []
+    parameters = declared_plan(scene, "lora: {r: 8}").candidate("lora").parameters
+    about = {"rule": "one", "title": "One", "source": "x", "effect": "disagrees with two"}
+    rank, rate = (Reason(**about, why=f"{name}: 1 to 2") for name in ("r", "learning_rate"))
+    other = Reason(**about | {"effect": ""}, why="r: is small")
+    assert unsettled([rank, rate, other], parameters) == (rate, other)
 
 
 _COSINE = "all: {lr_scheduler_type: cosine, warmup_ratio: 0.1}"
@@ -226,6 +236,7 @@ WRONG = [
     ("lora: {target_modules: [q_proj, v_prj]}", "Did you mean 'v_proj'?"),
     ("lora: {target_modules: [q_proj, all-linear]}", "A list of names is one value"),
     ("lora: {target_modules: '.*quer.*'}", "no linear layers"),
+    ("lora: {target_modules: '*.q_proj'}", "nothing to repeat"),
     ("lora: {modules_to_save: [embed_token]}", "Did you mean 'embed_tokens'?"),
     ("full: {modules_to_save: [embed_tokens]}", "Every weight of the base is trained"),
     ("head: {modules_to_save: [embed_tokens]}", "only a head is fitted"),

@@ -8,7 +8,7 @@ import pytest
 from sweeper.errors import SpecError
 from sweeper.planning.planner import make_plan
 from sweeper.search import optuna_space
-from sweeper.spec import Spec
+from sweeper.spec import Places, Spec
 
 
 def plan(scene: Any, *trials: dict[str, Any]) -> Any:
@@ -17,8 +17,21 @@ def plan(scene: Any, *trials: dict[str, Any]) -> Any:
 
 
 def test_own_values_outside_of_the_allowed_range_are_the_users_right(scene: Any) -> None:
-    own = {"strategy": "lora", "parameters": {"learning_rate": 0.5, "r": 1000}}
-    assert plan(scene, own).own_trials[0].parameters["r"] == 1000
+    values = {"learning_rate": 0.5, "r": 1000, "per_device_train_batch_size": 24}
+    own = {"strategy": "lora", "parameters": values}
+    made = plan(scene, own)
+    assert made.own_trials[0].parameters["r"] == 1000
+    known = optuna_space.distributions(made)["lora.per_device_train_batch_size"]
+    assert 24 in known.choices  # type: ignore[attr-defined]
+
+
+def test_a_mistake_has_its_file_and_line(scene: Any) -> None:
+    spec, facts = scene()
+    own = {"strategy": "lora", "parameters": {"rank": 8}}
+    given = Spec.model_validate(spec.model_dump() | {"trials": (own,)})
+    places = Places(lambda path: "sweep.yaml:9 " + ".".join(map(str, path)))
+    with pytest.raises(SpecError, match=r"^sweep.yaml:9 trials.0.parameters.rank: lora has no"):
+        make_plan(given.given_at(places), facts)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +44,10 @@ def test_own_values_outside_of_the_allowed_range_are_the_users_right(scene: Any)
         ("lora", {"learning_rate": 0}, "a number above 0"),
         ("lora", {"r": 8.5}, "a whole number"),
         ("lora", {"weight_decay": True}, "a number"),
+        ("lora", {"r": 0}, "a whole number above 0"),
+        ("lora", {"lora_dropout": 1.5}, "at most 0.99"),
+        ("lora", {"per_device_train_batch_size": 0}, "at least 1"),
+        ("lora", {"optim": "sgd"}, "exists only where 'parameters' declares it"),
         ("head", {}, "cannot write text"),
     ],
 )

@@ -84,12 +84,15 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     from rich.markup import escape
 
     from sweeper.cli.views.console import out
-    from sweeper.cli.views.plan_view import declared
+    from sweeper.cli.views.plan_view import declared_lines
 
     console = out()
     order = " > ".join(f"{c.strategy} {c.score:+.3g}" for c in plan.candidates)
     console.print(f"[bold]Decision[/bold] {escape(order)}")
-    declared(console, plan)
+    if lines := declared_lines(plan):
+        console.print("\n[bold]Declared[/bold] by you; the search stays within these")
+    for line in lines:
+        console.print(f"  {escape(line)}")
     console.print("\n[bold]What would change it[/bold]")
     for item in parts["counterfactuals"]:
         console.print(f"  {escape(item['text'])}")

@@ -20,7 +20,7 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
         _models(console, plan.model_choice)
     _facts(console, plan.facts)
     _candidates(console, plan)
-    declared(console, plan)
+    _declared(console, plan)
     for candidate in plan.candidates:
         if verbose:
             _parameters(console, candidate)
@@ -139,23 +139,6 @@ def _candidates(console: Console, plan: Plan) -> None:
         table.add_row(*(escape(cell) for cell in cells))
     console.print("\n[bold]Strategies[/bold] in the order of their defaults (* start here)")
     console.print(table)
-
-
-def declared(console: Console, plan: Plan) -> None:
-    """What the user declared of parameters, beside what the rule book has."""
-    found: dict[tuple[str, str, str, str], list[str]] = {}
-    for candidate in plan.candidates:
-        for name, parameter in candidate.parameters.items():
-            if parameter.shipped:
-                key = (name, range_of(parameter), parameter.source, parameter.shipped)
-                found.setdefault(key, []).append(candidate.strategy)
-    if found:
-        console.print("\n[bold]Declared[/bold] by you; the search stays within these")
-    for (name, given, source, shipped), strategies in found.items():
-        whose = ", ".join(dict.fromkeys(strategies))
-        console.print(f"  {escape(f'{name} {given}')} ({whose})")
-        told = f"{source}; the rule book: {shipped}"
-        console.print(f"      {escape(told)}", style="dim")
 
 
 def _key_ranges(candidate: Candidate) -> list[str]:
@@ -304,3 +287,26 @@ def _together(console: Console, plan: Plan) -> None:
         console.print(f"  energy        {low} to {high} kWh at the cards' board power")
     for text in budget.timing:
         console.print(f"  times         {escape(text)}")
+
+
+def _declared(console: Console, plan: Plan) -> None:
+    lines = declared_lines(plan)
+    if lines:
+        console.print("\n[bold]Declared[/bold] by you; the search stays within these")
+    for line in lines:
+        console.print(f"  {escape(line)}")
+
+
+def declared_lines(plan: Plan) -> list[str]:
+    """What the user declared of parameters, beside what the rule book has; one line each."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for candidate in plan.candidates:
+        for name, parameter in candidate.parameters.items():
+            if parameter.shipped:
+                told = f"{parameter.source}; the rule book: {parameter.shipped}"
+                given = f"{name} {range_of(parameter)}"
+                found.setdefault((given, told), []).append(candidate.strategy)
+    return [
+        f"{given} ({', '.join(dict.fromkeys(strategies))}): {told}"
+        for (given, told), strategies in found.items()
+    ]

@@ -21,7 +21,7 @@ from sweeper.findings.record import RuleFinding
 from sweeper.findings.study.metric import loss_unit, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval
-from sweeper.plan import Reason
+from sweeper.plan import DECLARED, Reason
 from sweeper.spec import Scalar
 
 _NUMBER = r"[0-9][0-9.eE+-]*"
@@ -75,6 +75,8 @@ def _cases(run: RunFiles) -> list[_Case]:
         for caution in candidate.cautions:
             cases.setdefault(caution.rule, _note(caution, "It is a caution, not a choice."))
     for warning in run.plan.warnings:
+        if warning.rule == DECLARED:
+            continue  # the user's choice, no rule
         cases.setdefault(warning.rule, _note(warning, "It is about the data or the set-up."))
     return list(cases.values())
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sweeper.data.general import HELD_BACK, HELD_BACK_TOKENS
 from sweeper.facts.record import Facts
+from sweeper.hyperparameters import PATIENCE
 from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.spec import Spec
 
@@ -62,7 +63,7 @@ def looks_of(spec: Spec, facts: Facts, cap: Cap, validation_rows: int, epochs: f
     Whoever asked for a limit or for patience has asked for looks at which trials can be stopped.
     """
     widest = SPACINGS[-1]
-    if spec.training.early_stopping_patience is not None:
+    if spec.training.early_stopping_patience is not None or spec.declares(PATIENCE):
         widest = SPACINGS[0]
     elif spec.aim.max_forgetting_points is not None:
         widest = SPACINGS[1]
