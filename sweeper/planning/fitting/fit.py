@@ -102,7 +102,7 @@ def fit(
     heavy = setup_fields(strategy.traits, parameters, model, heaviest=True)
     heavy |= _further(base, heavy, parameters, model)
     smallest: Fit | None = None
-    for shape in _shapes(base, strategy, model, training, hardware):
+    for shape in _shapes(base, _alternatives(strategy, parameters), model, training, hardware):
         best: Fit | None = None
         for setup in _batches(shape, parameters):
             found = _measured(setup, heavy, model, hardware, work)
@@ -130,7 +130,7 @@ def _least_gib(
     """Memory of a device that the smallest of all set-ups needs, at the upper end, in GiB."""
     smallest = (
         list(_batches((shape,), parameters))[-1]
-        for shapes in _shapes(base, strategy, model, training, hardware)
+        for shapes in _shapes(base, _alternatives(strategy, parameters), model, training, hardware)
         for shape in shapes
     )
     limit = hardware.memory_gib
@@ -167,6 +167,15 @@ def precisions(
         return ("bf16-mixed", "bf16-pure")
     wide = family.startswith(_WIDE_ACTIVATIONS)
     return ("fp16-mixed",) if hardware.fp16_tflops and not wide else ("fp32",)
+
+
+def _alternatives(
+    strategy: DeclaredStrategy, parameters: Mapping[str, Parameter]
+) -> DeclaredStrategy:
+    """The strategy, without other optimizers where the user declared one."""
+    if OPTIMIZER not in parameters:
+        return strategy
+    return strategy.model_copy(update={"smaller_optimizers": ()})
 
 
 def _shapes(
