@@ -93,8 +93,6 @@ class _Step:
             parts["gathered weights"] = float(gathered * setup.compute_bytes)
         if setup.device == "cuda":
             parts["library workspace"] = float(_CUBLAS_BYTES)
-        else:  # the best rung's weights wait in main memory
-            parts["copy of the best weights"] = float(self.trainable * setup.trained_bytes)
         return parts
 
     def _kept(self) -> float:
