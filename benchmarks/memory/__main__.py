@@ -81,10 +81,11 @@ def report(rows: Sequence[Row], console: Console) -> None:
     rest = [row for row in rows if uncertain(row)]
     others = [(name, [row for row in rest if row.source == name]) for name in _sources(rest)]
     told = [(name, left_out(some, known)) for name, some in [*others, ("all", rest)]]
-    console.print(_table("Tier B, one GPU, each source left out", told))
+    if rest:
+        console.print(_table("Tier B, one GPU, each source left out", told))
     fitted = fit(known)
     console.print(f"Fitted to all: reserve {_rounded(fitted.reserve)} of what moves")
-    bands = {name: f"-{band.below:.2f} +{band.above:.2f}" for name, band in fitted.bands.items()}
+    bands = {name: f"{-band.below:+.2f} to {band.above:+.2f}" for name, band in fitted.bands.items()}
     console.print(f"intervals {bands}")
     pure = [row for row in counted if _pure(row)]
     if pure:

@@ -70,7 +70,8 @@ def _kernel(recorder: Recorder, query: Value, key: Value, value: Value) -> Value
     grouped = model.attention_heads != model.key_value_heads and mla is None
     # The fused kernel for CPUs has no dropout: there, SDPA writes out the scores as well.
     unfused = setup.device == "cpu" and recorder.traits.dropout
-    eager = setup.attention == "eager" or unfused or not recorder.traits.fused_attention
+    unknown = setup.attention == "sdpa" and not recorder.traits.fused_attention
+    eager = setup.attention == "eager" or unfused or unknown
     # With a mask, transformers repeats shared keys and values itself; prefixes need a mask.
     masked = setup.attention == "sdpa" and (setup.padded or setup.traits.adds == "prefix")
     if grouped and (eager or masked):
@@ -101,6 +102,10 @@ def _eager(recorder: Recorder, inputs: list[Value], out: Value) -> None:
     scores = Value(recorder.model.attention_heads * setup.sequence_length, out.item)
     query_key, value = inputs[:2], inputs[-1]
     tape.record([scores], query_key, query_key, workspace=scores.size)
+    if recorder.traits.capped:
+        capped = Value(scores.elements, scores.item)
+        tape.record([capped], [scores], [capped], workspace=scores.size)
+        scores = capped
     wide = Value(scores.elements, 4)
     upcast = recorder.cast(scores, 4)
     tape.record([wide], [upcast], [wide])

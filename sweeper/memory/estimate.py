@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.overheads import OVERHEADS, overheads, spread
+from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
 from sweeper.memory.phases import StepPhase, phases
 from sweeper.memory.setup import Attention, Loss, Setup, Sharding
 from sweeper.memory.states import knows_optimizer, trainable_parameters
@@ -33,6 +33,8 @@ def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
     parts = {name: size / GIB for name, size in worst.parts.items() if size > 0}
     tensors = sum(parts.values())
     parts |= overheads(tensors, worst.held / GIB, setup.device)
+    if setup.device == "cpu":
+        parts[BEST_COPY] = trainable_parameters(model, setup) * setup.trained_bytes / GIB
     peak = sum(parts.values())
     # What malloc keeps is as uncertain as the tensors; a CUDA context and the slack are not.
     fixed = parts["process"] if setup.device == "cpu" else peak - tensors

@@ -23,9 +23,9 @@ class BlockTraits:
         activation: ``gelu_composed`` is the tanh formula written out in tensor operations.
         post_norm: Norms follow the residual sums, as in BERT.
         fused_views: Where queries, keys and values are one projection, they are views of it.
-        fused_attention: The family knows SDPA; else its attention is eager.
+        fused_attention: The family knows SDPA; else its attention is eager where SDPA is asked for.
         dropout: The config's default drops hidden states and attention weights.
-        capped_logits: Logits pass through a tanh, which keeps its result.
+        capped: Logits and attention scores pass through a tanh, which keeps its result.
     """
 
     norm: Norm = "rms"
@@ -35,7 +35,7 @@ class BlockTraits:
     post_norm: bool = False
     fused_views: bool = True
     fused_attention: bool = True
-    capped_logits: bool = False
+    capped: bool = False
 
 
 _NEOX = BlockTraits(norm="layer", activation="gelu")
@@ -48,7 +48,8 @@ _BERT = BlockTraits(norm="layer", rope=False, activation="gelu", dropout=True, p
 #: follow Llama if they are gated decoders, else the nearest of GPT-NeoX and BERT.
 _TRAITS: dict[str, BlockTraits] = {
     "gemma": _GEMMA,
-    "gemma2": replace(_GEMMA, capped_logits=True),
+    "gemma2": replace(_GEMMA, capped=True, fused_attention=False),
+    "gpt_oss": Traits(fused_attention=False),
     "gemma3": _GEMMA,
     "gemma3_text": _GEMMA,
     "olmo2": BlockTraits(norm="rms_wide"),

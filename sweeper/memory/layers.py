@@ -232,7 +232,7 @@ def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
     kept = recorder.tape.kept() + (source.size if recorder.trains_base else 0.0)
     item, hidden = source.item, model.hidden_size
     vocabulary = model.vocabulary_size * setup.answer_fraction
-    if recorder.traits.capped_logits and setup.loss != "fused":
+    if recorder.traits.capped and setup.loss != "fused":
         kept += item * vocabulary
     around = kept + 2 * x.size  # the last block's output and its gradient
     if setup.loss == "fused":

@@ -27,8 +27,10 @@ PROCESS_GIB = 0.5
 #: tensors, whose resident size grew by 1.1 to 1.5 times that much.
 CPU_SLACK, CPU_BUFFERS_GIB = 0.12, 0.1
 
-#: Parts of an estimate that no tensor accounts for.
-OVERHEADS = ("allocator slack", "device context", "process")
+#: What a trial keeps in main memory: the weights of its best rung.
+BEST_COPY = "copy of the best weights"
+#: Parts of an estimate that no tensor of a training step accounts for.
+OVERHEADS = ("allocator slack", "device context", "process", BEST_COPY)
 
 
 def overheads(tensors_gib: float, held_gib: float, device: str) -> dict[str, float]:

@@ -93,8 +93,6 @@ class _Step:
             parts["gathered weights"] = float(gathered * setup.compute_bytes)
         if setup.device == "cuda":
             parts["library workspace"] = float(_CUBLAS_BYTES)
-        else:  # the best rung's weights wait in main memory
-            parts["copy of the best weights"] = float(self.trainable * setup.trained_bytes)
         return parts
 
     def _kept(self) -> float:
@@ -188,7 +186,20 @@ class _Step:
             parts["activations"] = setup.tokens * first.entry
             worst = max(first.peak, first.forward) if setup.gradient_checkpointing else first.peak
             parts["backward of one layer"] = setup.tokens * worst + self._dequantized()
+        table = self._embedding_gradient()
+        if table > parts.get("backward of one layer", 0.0):
+            parts["backward of one layer"] = 0.0
+            parts["gradient of the embeddings"] = table
         return self.phase("end of the backward pass", parts)
+
+    def _embedding_gradient(self) -> float:
+        """Bytes of the embeddings' gradient, made whole and then added to the one that is there:
+        that of a tied output layer, or of an earlier micro-batch."""
+        tied = self.model.tied_embeddings and not self.setup.classes
+        if not self.full or not (tied or self._earlier()):
+            return 0.0
+        table = self.model.vocabulary_size * self.model.hidden_size
+        return float(table * self.setup.trained_bytes * self.shard)
 
     def optimizer(self) -> StepPhase:
         parts = dict(self.held)

@@ -159,16 +159,26 @@ def _work(
         # Features of a frozen model are computed once, by forward passes only.
         trained, evaluated = 0, round((rows + validation) * base.cap.mean)
     classes = len(facts.data.labels) or TYPICAL_CLASSES
-    share = facts.data.lengths.output_share if facts.data.lengths else None
     return TrialTokens(
         sequence_length=base.cap.tokens,
         mean_length=max(round(base.cap.mean), 1),
         train_tokens=trained,
         evaluation_tokens=evaluated,
         classes=classes if base.values["new_head"] else 0,
-        answer_fraction=1.0 if share is None else share,
+        answer_fraction=_answer_share(facts, base.cap),
         evaluation_rows=max(validation, 1),
     )
+
+
+def _answer_share(facts: Facts, cap: Cap) -> float:
+    """Of the tokens of a batch at the cap, how many are answers; all of them if nobody knows."""
+    lengths = facts.data.lengths
+    if lengths is None or lengths.output_share is None:
+        return 1.0
+    if cap.tokens >= lengths.p90 or lengths.output_mean is None:
+        return lengths.output_share
+    # The longest tenth is cut or left out.
+    return min(lengths.output_mean / lengths.mean, 1.0)
 
 
 def _candidate(

@@ -35,6 +35,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "llama": _PLAIN,
     "mistral": _GROUPED,
     "qwen3": {**_GROUPED, "head_dim": 64, "tie_word_embeddings": True},
+    "gemma2": {**_GROUPED, "head_dim": 64, "vocab_size": 16000},
     "gemma3_text": {**_GROUPED, "head_dim": 64},
     "phi3": {**_PLAIN, "pad_token_id": 0},
     "olmo2": _PLAIN,
@@ -108,8 +109,24 @@ def test_formula_and_dry_run_agree(family: str, kind: str) -> None:
         Setup(strategy="lora", use_dora=True),
         Setup(strategy="lora", attention="eager"),
         Setup(strategy="lora", precision="fp32", lora_dropout=0.05, device="cpu"),
+        Setup(strategy="full", optimizer="adamw_torch"),
+        Setup(strategy="full", optimizer="adafactor"),
+        Setup(strategy="full", optimizer="adamw_bnb_8bit"),
+        Setup(strategy="full", precision="fp16-mixed"),
     ],
-    ids=["qlora", "ptuning", "prefix", "adapter", "dora", "eager", "cpu"],
+    ids=[
+        "qlora",
+        "ptuning",
+        "prefix",
+        "adapter",
+        "dora",
+        "eager",
+        "cpu",
+        "foreach",
+        "adafactor",
+        "8-bit",
+        "fp16",
+    ],
 )
 def test_they_agree_for_every_strategy(setup: Setup) -> None:
     assert _agreement("mistral", setup) == pytest.approx(1, abs=0.06)

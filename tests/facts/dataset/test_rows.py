@@ -107,6 +107,7 @@ def test_a_conversation_is_as_long_as_its_template_makes_it(tmp_path):
     assert "and chat template" in own.lengths.measured_with
     assert "an [INST] template, since it has none" in plain.lengths.measured_with
     assert own.lengths.p50 > plain.lengths.p50 > 5
+    assert own.lengths.output_share == pytest.approx(2 / own.lengths.p50, rel=0.1)
 
 
 @pytest.mark.parametrize("template", ["{{ broken", "{{ raise_exception('no') }}", "{{ 1 + 'a' }}"])

@@ -135,6 +135,45 @@ def test_precisions_are_tried_from_the_safest(scene: Any) -> None:
     assert precisions(facts.hardware, TrainingSpec(precision="fp32")) == ("fp32",)
 
 
+TURING = {"bf16": False, "bf16_tflops": None, "fp16_tflops": 65.0, "fp32_tflops": 8.1}
+
+
+def test_cards_without_bf16_compute_in_scaled_float16(scene: Any) -> None:
+    half = plan(scene, gpu_gib=15.0, hardware=TURING).candidate("qlora")
+    assert half.precision == "fp16-mixed"
+    assert any("the loss is scaled" in note for note in half.setup_notes)
+    ampere = plan(scene, gpu_gib=15.0).candidate("qlora")
+    assert half.memory.parts == ampere.memory.parts
+    slow = plan(scene, gpu_gib=15.0, hardware=TURING | {"fp16_tflops": None}).candidate("qlora")
+    assert slow.precision == "fp32"
+    assert any("cards without tensor cores" in note for note in slow.setup_notes)
+    assert slow.seconds_per_trial > 3 * half.seconds_per_trial
+
+
+def test_float16_is_not_for_models_that_leave_its_range(scene: Any) -> None:
+    facts = {"gpu_gib": 15.0, "hardware": TURING, "model_changes": {"model_type": "gemma2"}}
+    wide = plan(scene, **facts).candidate("qlora")
+    assert wide.precision == "fp32"
+    assert any("gemma2, whose activations leave its range" in note for note in wide.setup_notes)
+    several = plan(scene, gpu_gib=15.0, gpus=4, hardware=TURING)
+    assert {one.gpus_per_trial for one in several.candidates} == {1}
+
+
+def test_logits_of_answers_alone_are_planned(scene: Any) -> None:
+    smaller = {"model": "smollm2", "gpu_gib": 15.0, "training": {"max_length": 512}}
+    whole, part = (
+        plan(scene, **smaller, lengths={"output_share": share}).candidate("lora")
+        for share in (None, 0.1)
+    )
+    assert part.micro_batch * part.evaluation_batch > whole.micro_batch * whole.evaluation_batch
+    assert "logits of 10% of the tokens" in " ".join(part.memory.assumptions)
+
+
+def test_no_evaluation_batch_is_larger_than_the_split(scene: Any) -> None:
+    made = plan(scene, model="smollm2", rows=28)
+    assert all(one.evaluation_batch <= 6 for one in made.candidates)
+
+
 def test_the_heaviest_configuration_of_the_range_fits_too(scene: Any) -> None:
     spec, facts = scene(gpu_gib=24.0)
     lora: Candidate = make_plan(spec, facts).candidate("lora")

@@ -15,7 +15,7 @@ from sweeper.training.trial.job import TrialJob
 from sweeper.training.trial.run import train_trial
 
 SHORT: dict[str, Any] = {"budget": {"epochs": 0.2, "rungs": 1}}
-FP32, BF16 = torch.float32, torch.bfloat16
+FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
 
 
 class Watched:
@@ -56,9 +56,11 @@ FULL: dict[str, Any] = {"learning_rate": 1e-4}
     [
         ("full", "fp32", None, FP32, FP32),
         ("full", "bf16-mixed", None, FP32, BF16),
+        ("full", "fp16-mixed", None, FP32, FP16),
         ("full", "bf16-pure", None, BF16, BF16),
         ("lora", "fp32", FP32, FP32, FP32),
         ("lora", "bf16-mixed", BF16, FP32, BF16),
+        ("lora", "fp16-mixed", FP16, FP32, FP16),
         ("lora", "bf16-pure", BF16, BF16, BF16),
     ],
 )
