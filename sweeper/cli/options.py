@@ -148,7 +148,8 @@ _PLAN_FLAGS = (
     _Flag(
         ("aim", "max_forgetting_points"),
         float,
-        "Points of general capability that may be lost; exit with 5 if the winner lost more.",
+        "Limit on forgetting in hundredths: 2 allows 0.02 of a suite's right answers and 0.02 nats "
+        "per token of general text; exit with 5 if the winner lost more.",
         _AIM,
     ),
     _Flag(

@@ -73,6 +73,7 @@ class _Section:
     paragraphs: list[str]
     least: int
     markup: bool = False
+    goes_last: bool = False
 
 
 class _Page:
@@ -83,12 +84,19 @@ class _Page:
         self._sections: list[_Section] = []
         self._shortened = False
 
-    def add(self, name: str, paragraphs: Iterable[str], least: int | None = None) -> None:
+    def add(
+        self,
+        name: str,
+        paragraphs: Iterable[str],
+        least: int | None = None,
+        *,
+        goes_last: bool = False,
+    ) -> None:
         """Add a section; nothing if it has no paragraphs."""
         found = [text for text in paragraphs if text]
         if found:
             kept = len(found) if least is None else min(least, len(found))
-            self._sections.append(_Section(name, found, kept))
+            self._sections.append(_Section(name, found, kept, goes_last=goes_last))
 
     def lines(self, markup: Sequence[str]) -> None:
         """Add lines that are not wrapped."""
@@ -106,7 +114,8 @@ class _Page:
             if not optional:
                 break
             most_to_spare = max(
-                optional, key=lambda one: (one.markup, len(one.paragraphs) - one.least)
+                optional,
+                key=lambda one: (one.markup, not one.goes_last, len(one.paragraphs) - one.least),
             )
             most_to_spare.paragraphs.pop()
             self._shortened |= not most_to_spare.markup
@@ -188,10 +197,10 @@ def _headline(page: _Page, plan: Plan) -> None:
     memory = f"{units.number(lead.memory.peak_gib)} of {units.gib(lead.memory.limit_gib)}"
     text = (
         f"{lead.strategy} on {lead.model}: {memory}, {_span(lead)} a trial, about "
-        f"{units.duration(whole.seconds)} for a sweep of {units.plural(budget.trials, 'trial')}. "
-        f"{_first_up(lead.expected_quality.split(' (')[0])}."
+        f"{units.duration(whole.seconds)} for a sweep of {units.plural(budget.trials, 'trial')}."
     )
-    page.add("Start with", [text])
+    quality = f"{_first_up(lead.expected_quality.split(' (')[0])}."
+    page.add("Start with", [text, quality], 1)
 
 
 def _first_up(text: str) -> str:
@@ -272,10 +281,9 @@ def _limit(facts: Facts) -> str:
         parts.append(f"the share of right answers may fall by {share} on {', '.join(scored)}")
     where = ", ".join(["general text", *losses])
     parts.append(
-        f"the loss on {where} may rise by {share} nats per token (a nat is the unit of a loss with "
-        "the natural logarithm)"
+        f"the loss on {where} may rise by {share} nats (units of the natural logarithm) per token"
     )
-    return f"{points:g} points of forgetting, hundredths: {'; '.join(parts)}."
+    return f"{points:g} points (hundredths) of forgetting: {'; '.join(parts)}."
 
 
 def setup_line(candidate: Candidate) -> str:
@@ -318,10 +326,10 @@ def _strategies(page: _Page, plan: Plan) -> None:
         "",
         [
             "Score: the sum of the rules' weights. GiB: expected peak of the default. Fits from: "
-            "memory with which its whole range fits. Trained: parameters. Set-up: precision, batch "
-            "= micro-batch x accumulation x GPUs, gradient checkpointing, optimizer, longest text, "
-            "attention."
+            "for its whole range. Trained: parameters. Batch = micro-batch x accumulation x GPUs."
         ],
+        0,
+        goes_last=True,
     )
     page.blank()
     lead = plan.candidates[0]
@@ -428,8 +436,6 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
         f"{scalar(budget.epochs)} epochs ({units.count(budget.full_tokens)} tokens). Losses are "
         f"compared at {budget.rungs} rungs, equal parts of a full trial{stops}.",
-        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained again, "
-        f"to {seeds} each.",
     ]
     tasks = plan.facts.suite.tasks if plan.facts.suite is not None else ()
     names = {
@@ -454,8 +460,14 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         if one.full_trials is not None
     ]
     texts += [f"The budget alone buys {' or '.join(bought)}."] if bought else []
-    texts += budget.notes
-    more = [f"Times are estimates: {'; '.join(budget.timing)}."]
+    texts += [note for note in budget.notes if "budget" in note.lower()]
+    # What sharding is and is not stands beside the GPUs.
+    more = [
+        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained again, "
+        f"to {seeds} each.",
+        *(note for note in budget.notes if note not in texts and FSDP not in note),
+    ]
+    more.append(f"Times are estimates: {'; '.join(budget.timing)}.")
     if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
         low, high = units.number(budget.energy_low_kwh), units.number(budget.energy_high_kwh)
         more.append(f"Energy: {low} to {high} kWh at the cards' board power.")
