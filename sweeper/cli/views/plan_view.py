@@ -39,6 +39,8 @@ _SHORT = {
 }
 # Lines and columns of a screen.
 LINES, WIDTH = 45, 100
+# Further lines where models are compared as well.
+_COMPARED = 15
 _INDENT = 12
 
 
@@ -58,7 +60,8 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
     if verbose:
         _everything(page, plan)
     _next(page, plan)
-    page.print(console, None if verbose or len(plan.facts.models) > 1 else LINES)
+    most = LINES if plan.model_choice is None else LINES + _COMPARED
+    page.print(console, None if verbose or len(plan.facts.models) > 1 else most)
 
 
 @dataclass
@@ -187,7 +190,7 @@ def _models(page: _Page, choice: ModelChoice) -> None:
     page.add("Why", [f"+ {reason.why}" for reason in choice.reasons])
     page.add("Smaller", [choice.smaller])
     page.add("Larger", [choice.larger])
-    page.add("Scores", [f"{name}: {what}." for name, what in choice.measures.items()], 0)
+    page.add("Scores", [f"{name}: {what}." for name, what in choice.measures.items()])
     page.blank()
 
 
