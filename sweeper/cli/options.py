@@ -156,8 +156,8 @@ _PLAN_FLAGS = (
     _Flag(
         ("aim", "max_forgetting_points"),
         float,
-        "How much general capability may be lost: 2 is 2 points of a task's score, and 0.02 nats "
-        "per token of general text. Exit with 5 if the winner lost more.",
+        "Limit on forgetting in hundredths: 2 allows 0.02 of a suite's right answers and 0.02 nats "
+        "per token of general text; exit with 5 if the winner lost more.",
         _AIM,
     ),
     _Flag(

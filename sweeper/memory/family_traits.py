@@ -49,7 +49,7 @@ _BERT = BlockTraits(norm="layer", rope=False, activation="gelu", dropout=True, p
 _TRAITS: dict[str, BlockTraits] = {
     "gemma": _GEMMA,
     "gemma2": replace(_GEMMA, capped=True, fused_attention=False),
-    "gpt_oss": Traits(fused_attention=False),
+    "gpt_oss": BlockTraits(fused_attention=False),
     "gemma3": _GEMMA,
     "gemma3_text": _GEMMA,
     "olmo2": BlockTraits(norm="rms_wide"),

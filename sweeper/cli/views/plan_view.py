@@ -1,105 +1,249 @@
-"""A plan for people to read: facts, strategies, what was left out, the cost, the next command."""
+"""A plan for people to read: what to start with, at what cost, why, and the next command.
+
+At default verbosity the plan for one model fits on a screen: where it would not, whole paragraphs
+that explain more than they decide are left out.
+"""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from sweeper import units
 from sweeper.cli.views.console import out
 from sweeper.facts.record import DomainFacts, Facts
-from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, SHORT_NAMES
-from sweeper.plan import Candidate, Duration, ModelChoice, Parameter, Plan
+from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS
+from sweeper.plan import Candidate, ModelChoice, Parameter, Plan, Reason
+from sweeper.planning.candidates import PURE_BF16
+from sweeper.planning.costs.setups import FSDP
+
+_SHORT = {
+    BATCH: "batch",
+    EPOCHS: "epochs",
+    "learning_rate": "learning rate",
+    "r": "rank r",
+    "head_learning_rate": "rate of the new head",
+}
+# Lines and columns of a screen.
+LINES, WIDTH = 45, 100
+# Further lines where models are compared as well.
+_COMPARED = 15
+_INDENT = 12
 
 
 def show(plan: Plan, *, verbose: bool = False) -> None:
     """Print a plan to stdout."""
     console = out()
+    page = _Page(min(console.width, WIDTH))
     if plan.model_choice is not None:
-        _models(console, plan.model_choice)
-    _facts(console, plan.facts)
-    _candidates(console, plan)
-    _declared(console, plan)
-    for candidate in plan.candidates:
-        if verbose:
-            _parameters(console, candidate)
-        _reasons(console, candidate, verbose=verbose)
-    _left_out(console, plan)
-    _answers(console, plan)
-    _warnings(console, plan)
+        _models(page, plan.model_choice)
+    _headline(page, plan)
+    _facts(page, plan.facts, verbose=verbose)
+    _strategies(page, plan)
+    page.add("Declared", declared_lines(plan))
+    _reasons(page, plan, verbose=verbose)
+    _watch_out(page, plan, verbose=verbose)
+    _left_out(page, plan, verbose=verbose)
+    _budget(page, plan, verbose=verbose)
     if verbose:
-        _advice(console, plan)
-    _budget(console, plan)
+        _everything(page, plan)
+    _next(page, plan)
+    most = LINES if plan.model_choice is None else LINES + _COMPARED
+    page.print(console, None if verbose or len(plan.facts.models) > 1 else most)
 
 
-def _models(console: Console, choice: ModelChoice) -> None:
-    """The models that were compared, those that cannot be used in one line."""
-    console.print("[bold]Models[/bold] that were compared, since none was named (* recommended)")
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    columns = ["model", "size", "kind", "fits with", "memory, est.", "sweep, est."]
-    for heading in (*columns, *choice.measures):
-        table.add_column(heading, no_wrap=heading != "fits with")
-    for one in choice.options:
-        if one.memory is None or one.sweep is None:
-            continue
-        cells = [
+@dataclass
+class _Section:
+    """Paragraphs under one name, or lines of markup.
+
+    The first ``least`` always stand; the others are left out, the last one first, where there is
+    no room.
+    """
+
+    name: str
+    paragraphs: list[str]
+    least: int
+    markup: bool = False
+    goes_last: bool = False
+
+
+class _Page:
+    """Sections of a page, wrapped with hanging indents."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._sections: list[_Section] = []
+        self._shortened = False
+
+    def add(
+        self,
+        name: str,
+        paragraphs: Iterable[str],
+        least: int | None = None,
+        *,
+        goes_last: bool = False,
+    ) -> None:
+        """Add a section; nothing if it has no paragraphs."""
+        found = [text for text in paragraphs if text]
+        if found:
+            kept = len(found) if least is None else min(least, len(found))
+            self._sections.append(_Section(name, found, kept, goes_last=goes_last))
+
+    def lines(self, markup: Sequence[str]) -> None:
+        """Add lines that are not wrapped."""
+        self._sections.append(_Section("", list(markup), len(markup), markup=True))
+
+    def blank(self) -> None:
+        """Add an empty line, which goes first where there is no room."""
+        self._sections.append(_Section("", [""], 0, markup=True))
+
+    def print(self, console: Console, most: int | None) -> None:
+        """Print the page, with at most so many lines as far as optional paragraphs allow."""
+        lines = self._lines()
+        while most is not None and len(lines) > most:
+            optional = [one for one in self._sections if len(one.paragraphs) > one.least]
+            if not optional:
+                break
+            most_to_spare = max(
+                optional,
+                key=lambda one: (one.markup, not one.goes_last, len(one.paragraphs) - one.least),
+            )
+            most_to_spare.paragraphs.pop()
+            self._shortened |= not most_to_spare.markup
+            lines = self._lines()
+        for line in lines:
+            console.print(line, soft_wrap=True)
+
+    def _lines(self) -> list[str]:
+        lines: list[str] = []
+        for section in self._sections:
+            if section.markup:
+                lines += section.paragraphs
+                continue
+            for number, text in enumerate(section.paragraphs):
+                lines += self._paragraph(section.name if number == 0 else "", text)
+        if self._shortened:
+            lines[-1] += " --verbose shows more."
+        return lines
+
+    def _paragraph(self, head: str, text: str) -> list[str]:
+        mark = text[:2] if text[:2] in ("+ ", "! ") else ""
+        wrapped = textwrap.wrap(
+            text,
+            self._width,
+            initial_indent=" " * _INDENT,
+            subsequent_indent=" " * (_INDENT + len(mark)),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines = [escape(line) for line in wrapped]
+        if head:
+            lines[0] = f"[bold]{head:<{_INDENT}}[/bold]{lines[0][_INDENT:]}"
+        return lines
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as their widest cell."""
+    table = [tuple(heads), *map(tuple, rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(heads))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    return [f"[bold]{escape(lines[0])}[/bold]", *map(escape, lines[1:])]
+
+
+def _models(page: _Page, choice: ModelChoice) -> None:
+    """The models that were compared; those that cannot be used in one line."""
+    rows = [
+        (
             f"{one.model}{' *' if one.model == choice.model else ''}",
-            units.count(one.parameters),
             one.kind,
-            ", ".join(one.strategies),
-            units.gib(one.memory.peak_gib),
+            units.count(one.parameters),
+            units.number(one.memory.peak_gib),
             units.duration(one.sweep.seconds),
-            *(f"{one.scores[name]:g}" if name in one.scores else "–" for name in choice.measures),
-        ]
-        table.add_row(*(escape(cell) for cell in cells))
-    console.print(table)
-    if out := [one.model for one in choice.options if not one.strategies]:
-        console.print(escape(f"Cannot be used here: {', '.join(out)}"))
-    for reason in choice.reasons:
-        console.print(f"  + {escape(reason.why)}")
-    for heading, text in (("one size down", choice.smaller), ("one size up", choice.larger)):
-        if text:
-            console.print(f"  {heading}: {escape(text)}")
-    console.print()
-
-
-def _facts(console: Console, facts: Facts) -> None:
-    console.print("[bold]Facts[/bold]")
-    for model in facts.models:
-        exact = "" if model.parameters_exact else ", est."
-        console.print(
-            f"  model     {escape(model.id)}: {model.model_type} {model.kind}, "
-            f"{units.count(model.parameters)} parameters{exact}"
+            *(f"{one.scores[name]:g}" if name in one.scores else "" for name in choice.measures),
+            ", ".join(one.strategies),
         )
-        if model.weights_note:
-            console.print(f"            {escape(model.weights_note)}", style="dim")
-    data = facts.data
-    splits = ", ".join(f"{split.rows:,} {split.name} ({split.origin})" for split in data.splits)
-    console.print(
-        f"  data      {escape(data.path or 'not given')}: {data.rows:,} examples"
-        + (f", {splits}" if splits else "")
+        for one in choice.options
+        if one.memory is not None and one.sweep is not None
+    ]
+    heads = ("model (* recommended)", "kind", "size", "GiB", "sweep", *choice.measures, "fits with")
+    page.lines(_table(heads, rows))
+    unfit = [one for one in choice.options if not one.strategies]
+    encoders = [one.model for one in unfit if one.kind == "encoder"]
+    large = [one.model for one in unfit if one.kind != "encoder"]
+    page.add("Too large", [f"{', '.join(large)}."] if large else [])
+    page.add("No text", [f"{', '.join(encoders)}: encoders do not write."] if encoders else [])
+    page.add("Why", [f"+ {reason.why}" for reason in choice.reasons])
+    page.add("Smaller", [choice.smaller])
+    page.add("Larger", [choice.larger])
+    page.add("Scores", [f"{name}: {what}." for name, what in choice.measures.items()])
+    page.blank()
+
+
+def _headline(page: _Page, plan: Plan) -> None:
+    lead, budget = plan.candidates[0], plan.budget
+    whole = budget.sweep or budget.search
+    memory = f"{units.number(lead.memory.peak_gib)} of {units.gib(lead.memory.limit_gib)}"
+    text = (
+        f"{lead.strategy} on {lead.model}: {memory}, {_span(lead)} a trial, about "
+        f"{units.duration(whole.seconds)} for a sweep of {units.plural(budget.trials, 'trial')}."
     )
-    if data.format:
-        evidence = "; ".join(data.format_evidence)
-        console.print(f"            {data.format}: {escape(evidence)}", style="dim")
-    if data.labels:
-        rows = sorted(label.rows for label in data.labels)
-        console.print(f"            {len(rows)} classes with {rows[0]} to {rows[-1]} rows")
-    if data.lengths:
-        lengths = data.lengths
-        console.print(
-            f"            tokens: half under {lengths.p50}, 99% under {lengths.p99} "
-            f"({escape(lengths.measured_with)})"
-        )
-    if data.domain.distance:
-        console.print(f"            {domain_line(data.domain)}", style="dim")
+    quality = f"{_first_up(lead.expected_quality.split(' (')[0])}."
+    page.add("Start with", [text, quality], 1)
+
+
+def _first_up(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _span(candidate: Candidate) -> str:
+    return units.span(candidate.duration.low, candidate.duration.high)
+
+
+def _facts(page: _Page, facts: Facts, *, verbose: bool) -> None:
+    for model in facts.models:
+        about = "" if model.parameters_exact else "about "
+        text = f"{model.id}: {model.model_type} {model.kind}, {about}"
+        note = f" {model.weights_note}" if model.weights_note else ""
+        page.add("Model", [f"{text}{units.count(model.parameters)} parameters.{note}"])
+    page.add("Data", [_data(facts, verbose=verbose)])
     machine = facts.hardware
     found = "detected" if machine.detected else "stated"
     many = f"{machine.gpus} x " if machine.gpus > 1 else ""
-    console.print(
-        f"  hardware  {many}{escape(machine.name)}, {units.gib(machine.memory_gib)} ({found})"
-    )
+    page.add("Hardware", [f"{many}{machine.name}, {units.gib(machine.memory_gib)} ({found})."])
+    page.add("Limit", [_limit(facts)])
+    page.blank()
+
+
+def _data(facts: Facts, *, verbose: bool) -> str:
+    data = facts.data
+    uses = {"train": "to train", "validation": "for validation", "test": "for test"}
+    sizes = ", ".join(f"{one.rows:,} {uses[one.name]}" for one in data.splits)
+    apart = [one.name for one in data.splits if one.origin == "official" and one.name != "train"]
+    own = f" ({' and '.join(apart)} are files of their own)" if apart else ""
+    named = f"{data.path}: " if data.path else ""
+    found = [f"{named}{data.examples:,} examples{f': {sizes}{own}' if sizes else ''}."]
+    if data.format:
+        evidence = f" ({'; '.join(data.format_evidence)})" if verbose else ""
+        found.append(f"Format {data.format}{evidence}.")
+    if data.labels:
+        rows = sorted(label.rows for label in data.labels)
+        found.append(f"{len(rows)} classes with {rows[0]:,} to {rows[-1]:,} rows.")
+    if lengths := data.lengths:
+        short = "assumed, without data" if lengths.assumed else lengths.measured_with
+        how = lengths.measured_with if verbose else short
+        found.append(
+            f"Tokens: {lengths.mean:.0f} on average, 99% have at most {lengths.p99:,} ({how})."
+        )
+    if data.domain.distance:
+        found.append(f"{_first_up(domain_line(data.domain))}.")
+    return " ".join(found)
 
 
 def domain_line(domain: DomainFacts) -> str:
@@ -118,35 +262,103 @@ def domain_line(domain: DomainFacts) -> str:
     return f"language: {domain.distance} from general text ({told}{besides})"
 
 
-def _candidates(console: Console, plan: Plan) -> None:
-    several = len({candidate.model for candidate in plan.candidates}) > 1
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in (["model"] if several else []) + ["strategy"]:
-        table.add_column(heading, no_wrap=True)
-    for heading in ("memory, est.", "a trial, est.", "trained", "search space"):
-        table.add_column(heading, no_wrap=heading != "search space")
+def _limit(facts: Facts) -> str:
+    """What the limit on forgetting means for each task of the suite and for general text."""
+    points = facts.aim.max_forgetting_points
+    if points is None:
+        return ""
+    share = f"{points / 100:g}"
+    tasks = facts.suite.tasks if facts.suite is not None else ()
+    losses = [one.name for one in tasks if one.output_type == "loglikelihood_rolling"]
+    scored = [one.name for one in tasks if one.name not in losses]
+    parts = []
+    if scored:
+        parts.append(f"the share of right answers may fall by {share} on {', '.join(scored)}")
+    where = ", ".join(["general text", *losses])
+    parts.append(
+        f"the loss on {where} may rise by {share} nats (units of the natural logarithm) per token"
+    )
+    return f"{points:g} points (hundredths) of forgetting: {'; '.join(parts)}."
+
+
+def setup_line(candidate: Candidate) -> str:
+    """The chosen set-up of a candidate in one line."""
+    micro, steps = candidate.micro_batch, candidate.gradient_accumulation_steps
+    gpus = candidate.gpus_per_trial
+    parts: list[str] = [candidate.precision]
+    if candidate.quantization is not None:
+        parts.append(f"{candidate.quantization} base")
+    if candidate.one_trial:
+        parts.append(f"batch {micro}")
+    else:
+        devices = f" x {gpus} GPUs" if gpus > 1 else ""
+        parts.append(f"batch {micro * steps * gpus} = {micro} x {steps}{devices}")
+        parts.append("checkpointing" if candidate.gradient_checkpointing else "no checkpointing")
+        parts.append(candidate.optimizer)
+    return ", ".join([*parts, f"{candidate.sequence_length:,} tokens", candidate.attention])
+
+
+def _strategies(page: _Page, plan: Plan) -> None:
+    several = len(plan.facts.models) > 1
+    heads = ["strategy", "score", "GiB", "fits from", "a trial", "trained"]
+    rows = []
+    same: dict[str, list[str]] = {}
     for candidate in plan.candidates:
-        cells = [candidate.model] if several else []
-        mark = " *" if candidate.strategy == plan.recommended else ""
-        memory = candidate.memory
-        cells += [
-            candidate.strategy + mark,
-            f"{units.gib(memory.peak_gib).removesuffix(' GiB')} of {units.gib(memory.limit_gib)}",
-            units.span(candidate.duration.low, candidate.duration.high),
+        mark = " *" if candidate is plan.candidates[0] else ""
+        least = candidate.least_gib
+        row = [
+            f"{candidate.strategy}{mark}",
+            f"{candidate.score:+.4g}",
+            units.number(candidate.memory.peak_gib),
+            "–" if least is None else f"{units.number(least)} GiB",
+            _span(candidate),
             units.count(candidate.trainable_parameters),
-            ", ".join(_key_ranges(candidate)),
         ]
-        table.add_row(*(escape(cell) for cell in cells))
-    console.print("\n[bold]Strategies[/bold] in the order of their defaults (* start here)")
-    console.print(table)
-
-
-def _key_ranges(candidate: Candidate) -> list[str]:
-    return [
-        f"{SHORT_NAMES.get(name, name)} {range_of(candidate.parameters[name])}"
+        rows.append([candidate.model, *row] if several else row)
+        same.setdefault(setup_line(candidate), []).append(candidate.strategy)
+    page.lines(_table(["model", *heads] if several else heads, rows))
+    page.add(
+        "",
+        [
+            "Score: the sum of the rules' weights. GiB: expected peak of the default. Fits from: "
+            "for its whole range. Trained: parameters. Batch = micro-batch x accumulation x GPUs."
+        ],
+        0,
+        goes_last=True,
+    )
+    page.blank()
+    lead = plan.candidates[0]
+    ranges = [
+        f"{_SHORT.get(name, name)} {range_of(lead.parameters[name])}"
         for name in (*KEY_PARAMETERS, BATCH, EPOCHS)
-        if name in candidate.parameters
+        if name in lead.parameters
     ]
+    page.add("Search", [f"{lead.strategy}: {', '.join(ranges)}."] if ranges else [])
+    page.add(
+        "Set-up", [f"{', '.join(dict.fromkeys(names))}: {line}." for line, names in same.items()]
+    )
+    page.add("GPUs", [_gpus(plan)])
+
+
+def _gpus(plan: Plan) -> str:
+    """GPUs a trial, trials at once, and what sharding saves."""
+    if plan.facts.hardware.gpus < 2:
+        return ""
+    parts = []
+    for bought in plan.budget.purchases:
+        candidate = plan.candidate(bought.strategy, bought.model)
+        part = (
+            f"{bought.strategy}: {units.plural(bought.gpus_per_trial, 'GPU')} a trial x "
+            f"{units.plural(bought.trials_at_once, 'trial')} at once"
+        )
+        if candidate.unsharded_gib is not None:
+            part += (
+                f"; sharding takes {units.gib(candidate.memory.peak_gib)} on each instead of "
+                f"{units.gib(candidate.unsharded_gib)} on one"
+            )
+        parts.append(part)
+    sharded = any(candidate.gpus_per_trial > 1 for candidate in plan.candidates)
+    return f"{'. '.join(parts)}.{f' Sharding is {FSDP}.' if sharded else ''}"
 
 
 def range_of(parameter: Parameter) -> str:
@@ -168,133 +380,124 @@ def scalar(value: object) -> str:
     return str(value)
 
 
-def _parameters(console: Console, candidate: Candidate) -> None:
-    console.print(f"\n[bold]{candidate.strategy}[/bold]: parameters")
-    for name, parameter in candidate.parameters.items():
-        console.print(f"  {name:<28} {escape(range_of(parameter))}")
-        console.print(f"      {escape(parameter.why)} ({escape(parameter.source)})", style="dim")
+def _reasons(page: _Page, plan: Plan, *, verbose: bool) -> None:
+    """Why the first candidate is first, by weight."""
+    lead = plan.candidates[0]
+    weighed = sorted((r for r in lead.reasons if r.weight > 0), key=lambda one: -one.weight)
+    page.add("Why", [f"+ {one.why} [{one.rule}]" for one in weighed], None if verbose else 1)
 
 
-def _reasons(console: Console, candidate: Candidate, *, verbose: bool) -> None:
-    console.print(f"\n[bold]{candidate.strategy}[/bold] {escape(candidate.expected_quality)}")
-    ordered = sorted(candidate.reasons, key=lambda reason: -abs(reason.weight))
-    shown = candidate.reasons if verbose else ordered[:3]
-    for note in candidate.setup_notes if verbose else ():
-        console.print(f"  {escape(note)}", style="dim")
-    for reason in shown:
-        console.print(f"  + {escape(reason.why)} [dim]{escape(f'[{reason.rule}]')}[/dim]")
-        if verbose:
-            console.print(f"      {escape(reason.source)}", style="dim")
-    for caution in candidate.cautions if verbose else candidate.cautions[:2]:
-        console.print(f"  ! {escape(caution.why)} [dim]{escape(f'[{caution.rule}]')}[/dim]")
-    hidden = len(candidate.reasons) - len(shown)
-    if hidden > 0:
-        console.print(f"    {hidden} more with --verbose", style="dim")
+def _watch_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
+    """What limits the plan always, and after that what rules say of the first candidate."""
+    pure = [one.strategy for one in plan.candidates if one.precision == "bf16-pure"]
+    always = [f"{', '.join(pure)} in {PURE_BF16}."] if pure else []
+    always += [f"{one.why} [{one.rule}]" for one in plan.warnings]
+    always += plan.facts.data.warnings
+    lead = plan.candidates[0]
+    # What sources disagree on comes after what a reader can act on.
+    cautions = sorted(lead.cautions, key=lambda one: one.effect.startswith("disagrees"))
+    own = [f"{lead.strategy}: {one.why} [{one.rule}]" for one in cautions]
+    texts = [f"! {text}" for text in (*always, *own)]
+    page.add("Watch out", texts, None if verbose else len(always))
 
 
-def _left_out(console: Console, plan: Plan) -> None:
-    if not plan.rejected:
-        return
-    console.print("\n[bold]Left out[/bold]")
-    for rejected in plan.rejected:
-        console.print(f"  {rejected.strategy}: {escape(rejected.reason)}")
-        if rejected.remedy:
-            console.print(f"      {escape(rejected.remedy)}", style="dim")
+_COMPETES = "--strategies lets it compete"
 
 
-def _answers(console: Console, plan: Plan) -> None:
-    if plan.answers:
-        console.print("\n[bold]Answers[/bold]")
-    for answer in plan.answers:
-        console.print(f"  {escape(answer.question)}")
-        console.print(f"      {escape(answer.answer)}")
+def _left_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for one in plan.rejected:
+        named = one.remedy.startswith("name it with --strategies")
+        remedy = _COMPETES if named else one.remedy
+        reasons.setdefault((one.reason, remedy), []).append(one.strategy)
+    # What does not fit or cannot work comes before what rules would rather not try.
+    ordered = sorted(reasons.items(), key=lambda item: item[0][1] == _COMPETES)
+    texts = [
+        f"{', '.join(dict.fromkeys(names))}: {reason.rstrip('.')}{f'; {remedy}' if remedy else ''}."
+        for (reason, remedy), names in ordered
+    ]
+    certain = sum(remedy != _COMPETES for _, remedy in reasons)
+    page.add("Left out", texts, None if verbose else certain)
 
 
-def _warnings(console: Console, plan: Plan) -> None:
-    notes = [reason.why for reason in plan.warnings] + list(plan.facts.data.warnings)
-    if notes:
-        console.print("\n[bold]Watch out[/bold]")
-    for note in notes:
-        console.print(f"  {escape(note)}")
-
-
-def _advice(console: Console, plan: Plan) -> None:
-    if plan.advice:
-        console.print("\n[bold]Advice[/bold]")
-    for reason in plan.advice:
-        console.print(f"  {escape(reason.why)} [dim]{escape(f'[{reason.rule}]')}[/dim]")
-
-
-def _budget(console: Console, plan: Plan) -> None:
+def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     budget = plan.budget
-    console.print("\n[bold]Budget[/bold]")
-    _phase(console, "download", "weights that this machine lacks", budget.download)
-    _phase(console, "conversion", "of packaged models, once", budget.conversion)
-    _phase(console, "own text", "general text that the base model writes", budget.own_text)
-    console.print(
-        f"  search        {units.plural(budget.trials, 'trial')} of at most "
-        f"{units.number(budget.epochs)} epochs ({units.count(budget.full_tokens)} tokens), "
-        f"pruned from rung {budget.first_rung} of {budget.rungs}: "
-        f"{units.span(budget.search.low, budget.search.high)}, est."
-    )
-    console.print(
-        f"  confirmation  {units.plural(budget.finalists, 'finalist')} to "
-        f"{units.plural(budget.confirmation_seeds, 'seed')} each: "
-        f"{units.span(budget.confirmation.low, budget.confirmation.high)}, est."
-    )
-    for bought in budget.purchases:
-        if bought.full_trials is not None:
-            trials = units.plural(bought.full_trials, "full trial")
-            gpus = units.plural(bought.gpus_per_trial, "GPU")
-            shared = f" ({gpus} a trial, {bought.trials_at_once} at once)"
-            shared = shared if plan.facts.hardware.gpus else ""
-            console.print(f"  the budget buys {trials} of {bought.strategy}{shared}")
-    _together(console, plan)
-    for note in budget.notes:
-        console.print(f"  {escape(note)}")
-    if plan.identity is not None:
-        console.print("\nNext: the same flags with [bold]sweeper run[/bold]")
-    else:
-        console.print("\nNext: [bold]sweeper run[/bold] with --data and a model that can be loaded")
-
-
-def _phase(console: Console, name: str, what: str, phase: Duration | None) -> None:
-    """A phase that not every run has."""
-    if phase is not None:
-        console.print(f"  {name:<13} {what}: {units.span(phase.low, phase.high)}, est.")
-
-
-def _together(console: Console, plan: Plan) -> None:
-    """The whole sweep on the clock, its price, and what the seconds rest on."""
-    budget = plan.budget
-    if budget.beside is not None:
-        beside = units.span(budget.beside.low, budget.beside.high)
-        console.print(f"  beside        start, baselines, test split: {beside}, est.")
-    if (suite := plan.facts.suite) is not None:
-        tasks = units.plural(len(suite.tasks), "task")
-        _phase(console, "suite", f"base and finalists on {tasks}", budget.suite)
+    span = {name: units.span(phase.low, phase.high) for name, phase in budget.phases.items()}
+    prunes = budget.first_rung < budget.rungs
+    stops = f"; from rung {budget.first_rung} on, poor trials are stopped" if prunes else ""
+    finalists = units.plural(budget.finalists, "finalist")
+    seeds = units.plural(budget.confirmation_seeds, "seed")
+    texts = [
+        f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
+        f"{scalar(budget.epochs)} epochs ({units.count(budget.full_tokens)} tokens). Losses are "
+        f"compared at {budget.rungs} rungs, equal parts of a full trial{stops}.",
+    ]
+    tasks = plan.facts.suite.tasks if plan.facts.suite is not None else ()
+    names = {
+        "download": "download of weights that this machine lacks",
+        "conversion": "conversion of packaged models, once",
+        "own_text": "general text that the base model writes",
+        "beside": "start, baselines, test split",
+        "suite": f"suite: base and finalists on {units.plural(len(tasks), 'task')}",
+    }
+    others = "; ".join(f"{names[name]} {text}" for name, text in span.items() if name in names)
+    whole = ""
     if budget.sweep is not None and budget.gpu_hours is not None:
-        whole = units.span(budget.sweep.low, budget.sweep.high)
         hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
-        middle = units.duration(budget.sweep.seconds)
-        console.print(f"  together      about {middle} ({whole}){hours}, est.")
+        ends = units.span(budget.sweep.low, budget.sweep.high)
+        whole = f" Together about {units.duration(budget.sweep.seconds)} ({ends}){hours}."
+    texts.append(f"{_first_up(others)}.{whole}")
     if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
-        console.print(
-            f"  money         {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD"
-        )
+        texts.append(f"Money: {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD.")
+    bought = [
+        f"{units.plural(one.full_trials, 'full trial')} of {one.strategy}"
+        for one in budget.purchases
+        if one.full_trials is not None
+    ]
+    texts += [f"The budget alone buys {' or '.join(bought)}."] if bought else []
+    texts += [note for note in budget.notes if "budget" in note.lower()]
+    # What sharding is and is not stands beside the GPUs.
+    more = [
+        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained again, "
+        f"to {seeds} each.",
+        *(note for note in budget.notes if note not in texts and FSDP not in note),
+    ]
+    more.append(f"Times are estimates: {'; '.join(budget.timing)}.")
     if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
         low, high = units.number(budget.energy_low_kwh), units.number(budget.energy_high_kwh)
-        console.print(f"  energy        {low} to {high} kWh at the cards' board power")
-    for text in budget.timing:
-        console.print(f"  times         {escape(text)}")
+        more.append(f"Energy: {low} to {high} kWh at the cards' board power.")
+    page.add("Time", [*texts, *more], None if verbose else len(texts))
 
 
-def _declared(console: Console, plan: Plan) -> None:
-    lines = declared_lines(plan)
-    if lines:
-        console.print("\n[bold]Declared[/bold] by you; the search stays within these")
-    for line in lines:
-        console.print(f"  {escape(line)}")
+def _everything(page: _Page, plan: Plan) -> None:
+    """What only --verbose shows: every strategy's reasons and parameters, answers and advice."""
+    for candidate in plan.candidates:
+        page.lines(["", f"[bold]{escape(f'{candidate.strategy} on {candidate.model}')}[/bold]"])
+        page.add("", [candidate.expected_quality, *candidate.setup_notes])
+        page.add("", [f"+ {_with_source(one)}" for one in candidate.reasons])
+        page.add("", [f"! {_with_source(one)}" for one in candidate.cautions])
+        page.lines([f"[bold]{escape(candidate.strategy)}: parameters[/bold]"])
+        for name, parameter in candidate.parameters.items():
+            page.add("", [f"{name} {range_of(parameter)}: {parameter.why} ({parameter.source})"])
+    page.lines(["", "[bold]Answers[/bold]"])
+    for answer in plan.answers:
+        page.add("", [answer.question, answer.answer])
+    if plan.advice:
+        page.lines(["", "[bold]Advice[/bold]"])
+        page.add("", [f"{one.why} [{one.rule}]" for one in plan.advice])
+    page.blank()
+
+
+def _with_source(reason: Reason) -> str:
+    return f"{reason.why} [{reason.rule}] ({reason.source})"
+
+
+def _next(page: _Page, plan: Plan) -> None:
+    model = f" and --model {plan.model_choice.model}" if plan.model_choice is not None else ""
+    text = f"The same flags{model} with sweeper run."
+    if plan.identity is None:
+        text = f"sweeper run with --data{model or ' and a model that can be loaded'}."
+    page.add("Next", [text])
 
 
 def declared_lines(plan: Plan) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.cli.views.plan_view import domain_line, scalar
+from sweeper.cli.views.plan_view import LINES, WIDTH, domain_line, scalar
 from sweeper.facts.record import DomainFacts
 
 SIZE = ("plan", "--task", "classification", "--examples", "2000", "--model", "7B")
@@ -27,22 +27,100 @@ def test_values_are_written_short(value, text):
     assert scalar(value) == text
 
 
-def test_a_plan_shows_facts_space_reasons_cost_and_what_was_left_out(sweeper):
+def test_a_plan_shows_what_decides_first_then_facts_space_cost_and_what_was_left_out(sweeper):
     ran = sweeper(*SIZE, "--gpu-memory", "24")
     assert ran.code == 0
+    assert ran.out.startswith("Start with  lora on 7B: ")
     for part in (
-        "2,000 examples",
+        "2,000 examples: 1,400 to train, 300 for validation, 300 for test.",
         "24.0 GiB (stated)",
         "lora *",
-        "lr 1e-4..3e-4",
+        "learning rate 1e-4..3e-4",
         "[start-with-lora]",
+        "batch 16 = 16 x 1",
+        "confirmation",
     ):
         assert part in ran.out
     left_out = ran.out.split("Left out")[1]
     assert "full: needs" in left_out
     assert "would fit" in left_out
-    assert "confirmation" in ran.out
     assert ran.err == ""
+
+
+SUITE = "group: g\ntask:\n  - task: gsm8k\n  - task: mmlu\n"
+MANY = ("--suite", "suite.yaml", "--max-forgetting", "2", "--budget", "8gpuh", "--price", "2")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        (*SIZE, "--gpu-memory", "24"),
+        ("plan", "--task", "classification", "--model", "packaged:minilm", "--examples", "50"),
+        ("plan", "--task", "instruction", "--examples", "50", "--model", "8B", "--gpus", "8",
+         "--gpu-memory", "80", *MANY),
+        ("plan", "--task", "instruction", "--examples", "2000", "--model", "70B", "--gpus", "8",
+         "--gpu-memory", "80", *MANY),
+        ("plan", "--task", "code", "--examples", "200000", "--model", "8B", "--gpu-memory", "24"),
+    ],
+    ids=["7B", "minilm", "all-flags", "70B", "code"],
+)  # fmt: skip
+def test_a_plan_for_one_model_fits_on_a_screen_and_no_line_is_cut(sweeper, here, asked):
+    (here / "suite.yaml").write_text(SUITE)
+    ran = sweeper(*asked)
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert len(lines) <= LINES
+    assert max(map(len, lines)) <= WIDTH
+    assert "…" not in ran.out
+    # A paragraph that goes on is indented as its first line is.
+    assert all(
+        line.startswith((" " * 12, "Data", "GPUs")) or line[0] != " " for line in lines if line
+    )
+
+
+def test_verbose_keeps_every_paragraph(sweeper):
+    short, whole = (sweeper(*SIZE, "--gpu-memory", "24", *more).out for more in ((), ("-v",)))
+    assert "--verbose shows more" in short
+    assert "--verbose shows more" not in whole
+    assert "[lora-medium-data]" in whole
+
+
+def test_cautions_that_matter_are_never_hidden(sweeper):
+    ran = sweeper("plan", "--task", "instruction", "--examples", "300", "--model", "3B",
+                  "--strategies", "full", "--gpu-memory", "40")  # fmt: skip
+    said = " ".join(ran.out.split())
+    assert "full in bf16-pure: there are no fp32 master weights" in said
+    assert "cannot be told from noise" in said
+
+
+def test_the_limit_on_forgetting_says_what_it_means_for_each_suite(sweeper, here):
+    (here / "suite.yaml").write_text(SUITE)
+    ran = sweeper("plan", "--task", "instruction", "--examples", "2000", "--model", "7B",
+                  "--gpu-memory", "24", *MANY)  # fmt: skip
+    said = " ".join(ran.out.split())
+    assert (
+        "2 points (hundredths) of forgetting: the share of right answers may fall by 0.02 on "
+        "gsm8k, mmlu; the loss on general text may rise by 0.02 nats" in said
+    )
+
+
+def test_several_gpus_say_how_many_a_trial_takes_and_what_sharding_saves(sweeper):
+    ran = sweeper("plan", "--task", "instruction", "--examples", "2000", "--model", "70B",
+                  "--gpu-memory", "80", "--gpus", "8")  # fmt: skip
+    said = " ".join(ran.out.split())
+    assert "GPUs a trial x 2 trials at once; sharding takes" in said
+    assert "Sharding is FSDP, not tested on GPUs" in said
+
+
+def test_without_a_model_sizes_and_kinds_are_compared(sweeper):
+    asked = ("plan", "--task", "classification", "--examples", "2000", "--gpu-memory", "24")
+    ran = sweeper(*asked)
+    assert ran.code == 0, ran.err
+    for part in ("GLUE", "encoder", "decoder", "Smaller", "Larger", "Too large"):
+        assert part in ran.out
+    chosen = json.loads(sweeper(*asked, "--json").out)
+    assert f"{chosen['model_choice']['model']} *" in ran.out
+    assert chosen["facts"]["models"][0]["id"] == chosen["model_choice"]["model"]
 
 
 def test_a_plan_writes_nothing_unless_asked(sweeper, here):
@@ -58,7 +136,17 @@ def test_a_plan_writes_nothing_unless_asked(sweeper, here):
 def test_nothing_fits_exits_with_3_and_says_what_would(sweeper):
     ran = sweeper(*SIZE[:-1], "70B", "--gpu-memory", "2")
     assert ran.code == 3
+    assert ran.err.startswith("error: Nothing fits 70B on one 2 GiB GPU; nearest: qlora at ")
     assert "would fit" in ran.err
+
+
+def test_json_holds_everything_where_nothing_fits(sweeper):
+    ran = sweeper(*SIZE[:-1], "70B", "--gpu-memory", "24", "--json")
+    assert ran.code == 3
+    told = json.loads(ran.out)
+    assert told["candidates"] == []
+    assert told["nearest"] in ran.err
+    assert {one["strategy"] for one in told["rejected"]} >= {"full", "lora", "qlora"}
 
 
 def test_plans_are_the_same_to_the_byte(sweeper):
@@ -119,8 +207,9 @@ def test_a_suite_is_a_line_of_the_budget_and_a_field_of_the_json(sweeper, here):
     asked += ("--gpu-memory", "80", "--suite", "suite.yaml")
     shown = sweeper(*asked)
     assert shown.code == 0, shown.err
-    assert "suite         base and finalists on 1 task: " in shown.out
-    assert "assumes 9 items" in " ".join(shown.out.split())
+    assert "suite: base and finalists on 1 task " in " ".join(shown.out.split())
+    whole = sweeper(*asked, "-v").out
+    assert "assumes 9 items" in " ".join(whole.split())
     budget = json.loads(sweeper(*asked, "--json").out)["budget"]
     assert 0 < budget["suite"]["low"] < budget["suite"]["seconds"] < budget["suite"]["high"]
     phases = ("search", "confirmation", "beside", "own_text", "suite")
