@@ -43,6 +43,10 @@ demo-llm: $(INSTALLED)  ## The same with a small language model that learns to w
 	$(BIN)/sweeper plan $(DEMO_LLM)
 	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO_LLM) --trials 6 --name demo-llm
 
+example-report: $(INSTALLED)  ## reports/example.html, from the run that make demo left
+	$(BIN)/sweeper report demo
+	cp $(RUNS)/demo/report.html reports/example.html
+
 test: $(INSTALLED)  ## All tests
 	$(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 

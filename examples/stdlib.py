@@ -113,7 +113,7 @@ def exchanged(sentence: str) -> str:
     """The sentence with two pairs of words exchanged, each of two different words apart.
 
     >>> exchanged("the first word opens a sentence.")
-    'sentence opens word first a the.'
+    'opens first a the word sentence.'
     """
     words = re.findall(r"[a-z'-]+", sentence)
     pairs = [

@@ -132,4 +132,4 @@ def test_without_figures_the_section_says_what_it_takes(pages):
     }
     assert "classification head" in found["mixed"].text
     assert "sweeper evaluate with --suite" in found["text"].text
-    assert not section.all("figure")
+    assert not found["text"].all("figure")
