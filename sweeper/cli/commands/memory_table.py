@@ -73,7 +73,7 @@ def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float |
     out().print(f"9 of 10 such runs lie between {gib(found.low_gib)} and {gib(found.high_gib)}.")
     out().print("Assumed: " + "; ".join(found.assumptions) + ".")
     if limit is not None:
-        verdict = "fits" if found.high_gib <= limit else "does not surely fit"
+        verdict = "fits" if found.high_gib <= limit else "may not fit"
         if found.peak_gib > limit:
             verdict = "does not fit"
         out().print(f"It {verdict} {gib(limit)}.")
