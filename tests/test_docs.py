@@ -35,6 +35,13 @@ def test_every_command_is_documented_and_has_help(name):
     assert f"## sweeper {name}" in (DOCS / "commands.md").read_text()
 
 
+def test_the_page_of_commands_has_defaults_and_shared_options_once():
+    page = (DOCS / "commands.md").read_text()
+    assert all(page.count(f"| `{flag}` |") == 1 for flag in ("--task", "--data", "--trials"))
+    assert re.search(r"^\| `--trials` \| .+ \| `20` \|$", page, re.MULTILINE)
+    assert re.search(r"^\| `--finalists` \| .+ \| `3` \|$", page, re.MULTILINE)
+
+
 def test_every_strategy_is_documented():
     page = (DOCS / "strategies.md").read_text()
     assert all(f"\n## {name}\n" in page for name in known_strategies())
