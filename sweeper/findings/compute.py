@@ -123,7 +123,7 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
 def _data_size() -> NotMeasured:
     """Every trial saw the same train split."""
     return NotMeasured(
-        reason="Every trial trained on the same rows, so that this study cannot say what more "
+        reason="Every trial trained on the same rows, so this study cannot say what more "
         "data would bring. To measure it, run the winner's configuration on a half and a quarter "
         "of the rows (data.max_rows in sweep.yaml) under other names.",
     )
