@@ -95,7 +95,7 @@ def command_lines():
         for block in re.finditer(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             marked = NOT_RUN.search(text[: block.start()]) is not None
             for line in block[1].splitlines():
-                if found := re.match(r"(?:\$ )?(?:\w+=\S+ )*(?:\w+ \S+ \| )?sweeper (.+)", line):
+                if found := re.match(r"\s*(?:\$ )?(?:\w+=\S+ )*(?:\w+ \S+ \| )?sweeper (.+)", line):
                     yield pytest.param(found[1], marked, id=f"{page.name}: {line[:60]}")
 
 
