@@ -33,7 +33,7 @@ demo: $(INSTALLED)  ## Plan, sweep and report on a real encoder, offline, in min
 	$(BIN)/sweeper plan $(DEMO) --data $(ORDER)
 	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(ORDER) --trials 16 --workers 2 --name demo
 
-demo-topics: $(INSTALLED)  ## The same on topics, where a frozen model is enough and the report says so
+demo-topics: $(INSTALLED)  ## The same on topics, where fine-tuning is not shown to pay
 	$(BIN)/python examples/stdlib.py modules -o $(MODULES)
 	$(BIN)/sweeper plan $(DEMO) --data $(MODULES)
 	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(MODULES) --trials 20 --workers 2 --name demo-topics
