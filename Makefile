@@ -33,7 +33,7 @@ demo: $(INSTALLED)  ## Plan, sweep and report on a real encoder, offline, in min
 	$(BIN)/sweeper plan $(DEMO) --data $(ORDER)
 	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(ORDER) --trials 16 --workers 2 --name demo
 
-demo-topics: $(INSTALLED)  ## The same on topics, where a frozen model is enough and the report says so
+demo-topics: $(INSTALLED)  ## The same on topics, where fine-tuning is not shown to pay
 	$(BIN)/python examples/stdlib.py modules -o $(MODULES)
 	$(BIN)/sweeper plan $(DEMO) --data $(MODULES)
 	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(MODULES) --trials 20 --workers 2 --name demo-topics
@@ -42,6 +42,10 @@ demo-llm: $(INSTALLED)  ## The same with a small language model that learns to w
 	$(BIN)/python examples/stdlib.py functions -o $(FUNCTIONS)
 	$(BIN)/sweeper plan $(DEMO_LLM)
 	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO_LLM) --trials 6 --name demo-llm
+
+example-report: $(INSTALLED)  ## reports/example.html, from the run that make demo left
+	$(BIN)/sweeper report demo
+	cp $(RUNS)/demo/report.html reports/example.html
 
 test: $(INSTALLED)  ## All tests
 	$(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

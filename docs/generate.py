@@ -200,7 +200,7 @@ def _default(parameter: Any) -> str:
     if path and path[0] in Spec.model_fields and len(path) == 2:
         section = Spec.model_fields[path[0]].get_default(call_default_factory=True)
         value = getattr(section, str(path[1]), None)
-    if value in (None, False, "", [], (), {}) or callable(value):
+    if value is None or value is False or value in ("", [], (), {}) or callable(value):
         return "required" if parameter.required else ""
     return f"`{scalar(value) if isinstance(value, float) else value}`"
 

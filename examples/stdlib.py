@@ -1,6 +1,6 @@
 """Data sets from the Python standard library of this machine: real text, made offline.
 
-    python examples/stdlib.py order -o order/               text + label: were two words exchanged?
+    python examples/stdlib.py order -o order/               text + label: were words exchanged?
     python examples/stdlib.py modules -o modules.jsonl      text + label: which module is this from?
     python examples/stdlib.py functions -o functions.jsonl  instruction + output: docstring to code
 
@@ -84,7 +84,7 @@ def modules() -> Iterator[dict[str, str]]:
 
 
 def order() -> dict[str, list[dict[str, str]]]:
-    """Sentences of docstrings by split, half of them with two words exchanged, labelled with that.
+    """Sentences of docstrings by split, half of them with words exchanged, labelled with that.
 
     A sentence is one row only, as it stands or exchanged, so that no split shows another's answer.
     """
@@ -110,19 +110,21 @@ def order() -> dict[str, list[dict[str, str]]]:
 
 
 def exchanged(sentence: str) -> str:
-    """The sentence with two different words in each other's place that are not neighbours.
+    """The sentence with two pairs of words exchanged, each of two different words apart.
 
     >>> exchanged("the first word opens a sentence.")
-    'sentence first word opens a the.'
+    'opens first a the word sentence.'
     """
     words = re.findall(r"[a-z'-]+", sentence)
     pairs = [
-        (first, second)
-        for first, second in combinations(range(len(words)), 2)
-        if second - first > 1 and words[first] != words[second]
+        pair
+        for pair in combinations(range(len(words)), 2)
+        if pair[1] - pair[0] > 1 and words[pair[0]] != words[pair[1]]
     ]
-    first, second = pairs[int(by_hash(f"exchange in {sentence}"), 16) % len(pairs)]
-    words[first], words[second] = words[second], words[first]
+    for name in ("one", "another"):
+        first, second = pairs[int(by_hash(f"{name} exchange in {sentence}"), 16) % len(pairs)]
+        words[first], words[second] = words[second], words[first]
+        pairs = [pair for pair in pairs if not {first, second} & set(pair)]
     in_turn = iter(words)
     return re.sub(r"[a-z'-]+", lambda _: next(in_turn), sentence)
 

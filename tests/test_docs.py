@@ -2,6 +2,8 @@
 
 import json
 import re
+import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,13 @@ def test_every_command_is_documented_and_has_help(name):
     command = get_command(app).commands[name]
     assert command.help
     assert f"## sweeper {name}" in (DOCS / "commands.md").read_text()
+
+
+def test_the_page_of_commands_has_defaults_and_shared_options_once():
+    page = (DOCS / "commands.md").read_text()
+    assert all(page.count(f"| `{flag}` |") == 1 for flag in ("--task", "--strategies", "--trials"))
+    assert re.search(r"^\| `--trials` \| .+ \| `20` \|$", page, re.MULTILINE)
+    assert re.search(r"^\| `--finalists` \| .+ \| `3` \|$", page, re.MULTILINE)
 
 
 def test_every_strategy_is_documented():
@@ -79,6 +88,62 @@ def test_the_example_of_sweep_yaml_shows_the_defaults(example):
         if value != getattr(type(getattr(resolved, name))(), key)
     }
     assert changed == {"data.path", "data.columns", "aim.strategies"}
+
+
+NOT_RUN = re.compile(r"<!-- not run by tests: [^>]+ -->\n\Z")
+# What needs training, a browser or another machine is read by the command line's own parser only.
+TRIED = ("plan", "run", "memory", "rules", "schema", "explain", "list", "show")
+
+
+def command_lines():
+    """Every line of a code block that calls sweeper: page, line, whether its block is marked."""
+    for page in PAGES:
+        text = page.read_text()
+        for block in re.finditer(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            marked = NOT_RUN.search(text[: block.start()]) is not None
+            for line in block[1].splitlines():
+                if found := re.match(r"\s*(?:\$ )?(?:\w+=\S+ )*(?:\w+ \S+ \| )?sweeper (.+)", line):
+                    yield pytest.param(found[1], marked, id=f"{page.name}: {line[:60]}")
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with what the pages' commands name: rows, texts, a sweep.yaml, ended runs."""
+    folder = tmp_path_factory.mktemp("pages")
+    labelled = [{"text": f"Ticket {n} is late", "label": "ab"[n % 2]} for n in range(60)]
+    asked = [{"instruction": f"Say {n}", "output": f"It is {n}."} for n in range(60)]
+    for name, rows in (("rows", labelled), ("general", asked), ("texts", asked)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines)
+    (folder / "instructions.jsonl").write_text((folder / "general.jsonl").read_text())
+    (folder / "texts.txt").write_text("\n\n".join(f"A text of number {n}." for n in range(60)))
+    example = re.search(r"```yaml\n(.*?)```", (DOCS / "sweep-yaml.md").read_text(), re.DOTALL)[1]
+    (folder / "sweep.yaml").write_text(example)
+    reporting = ROOT / "tests" / "reporting"
+    sys.path.insert(0, str(reporting))
+    try:
+        made = runpy.run_path(str(reporting / "make_run.py"))
+    finally:
+        sys.path.remove(str(reporting))
+    for name in ("demo", "NAME"):
+        made["make_run"](folder / "runs", made["Shape"](name=name, trials=3))
+    return folder
+
+
+@pytest.mark.parametrize(("line", "marked"), list(command_lines()))
+def test_a_command_on_a_page_works_or_is_marked(line, marked, workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    words = shlex.split(re.sub(r" > \S+$", "", line), comments=True)
+    if marked or words[0] not in TRIED:
+        assert marked, "mark the block: <!-- not run by tests: WHY -->"
+        command = get_command(app).commands[words[0]]
+        with command.make_context(words[0], words[1:]):
+            return
+    if words[0] == "run":  # up to the first training
+        words += ["--dry-run", "--backend", "none:none"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, f"{done.output}{done.exception!r}"
 
 
 def test_every_message_in_the_troubleshooting_page_is_one_of_the_program():

@@ -117,7 +117,7 @@ _PLAN_FLAGS = (
         _TASK,
         several="Give it once; models that compete stand in a sweep.yaml: 'models: [7B, 13B]'.",
     ),
-    _Flag(("models", 0, "revision"), str, "Revision of the model on the hub.", _TASK),
+    _Flag(("models", 0, "revision"), str, "Branch, tag or commit of the model on the hub.", _TASK),
     _Flag(("models", 0, "trust_remote_code"), bool, "Run code that the model brings.", _TASK),
     _Flag(("data", "path"), str, "File (JSONL, JSON, CSV, TSV, Parquet, gz) or folder.", _DATA),
     _Flag(("data", "validation"), str, "File with an official validation split.", _DATA),
@@ -125,11 +125,13 @@ _PLAN_FLAGS = (
     _Flag(("data", "corpus"), str, "Text to continue pretraining on (domain task).", _DATA),
     _Flag(("data", "corpus_rows"), int, "Read at most this many documents of it.", _DATA),
     _Flag(("data", "general"), str, "General text for replay and forgetting.", _DATA),
-    _Flag(("data", "format"), str, "Format of the rows, where the guess is wrong.", _DATA),
+    _Flag(("data", "format"), str, "Format of the rows, if it is not recognised.", _DATA),
     _Flag(
         ("data", "columns"), list[str], "role=column, for example text=question.", _DATA, columns
     ),
-    _Flag(("data", "examples"), int, "How many examples, when the data is not at hand.", _DATA),
+    _Flag(
+        ("data", "examples"), int, "How many examples there would be, to plan without data.", _DATA
+    ),
     _Flag(("data", "max_rows"), int, "Use at most this many rows.", _DATA),
     _Flag(("hardware", "gpu"), str, "GPU by name, for example 'RTX 4090'.", _MACHINE),
     _Flag(("hardware", "gpu_memory_gib"), float, "Memory of one GPU in GiB.", _MACHINE),
@@ -139,7 +141,7 @@ _PLAN_FLAGS = (
     _Flag(
         ("aim", "strategies"),
         str,
-        "Only these strategies, with commas.",
+        "Only these strategies, separated by commas.",
         _AIM,
         names,
         several="Name them in one, with commas: --strategies lora,full.",
@@ -163,7 +165,7 @@ _PLAN_FLAGS = (
     _Flag(
         ("training", "epochs"),
         float,
-        "Passes over the data in every trial; else up to what the plan says.",
+        "Passes over the data in every trial. The plan chooses, if not given.",
         _AIM,
     ),
     _Flag(("training", "max_length"), int, "Cap on tokens of one example.", _AIM),
@@ -188,12 +190,32 @@ _PLAN_FLAGS = (
         "End a trial after so many rungs without a better validation loss.",
         _AIM,
     ),
-    _Flag(("search", "trials"), int, "Trials of the study in all.", _SEARCH),
+    _Flag(
+        ("search", "trials"),
+        int,
+        "Number of trials in all, over all calls of the command.",
+        _SEARCH,
+    ),
     _Flag(("search", "seed"), int, "Seed of splits, samplers and trainings.", _SEARCH),
-    _Flag(("search", "finalists"), int, "Configurations to train on further seeds.", _SEARCH),
-    _Flag(("search", "confirmation_seeds"), int, "Seeds of each finalist in all.", _SEARCH),
+    _Flag(
+        ("search", "finalists"),
+        int,
+        "Number of best trials to train again on further seeds.",
+        _SEARCH,
+    ),
+    _Flag(
+        ("search", "confirmation_seeds"),
+        int,
+        "Seeds of each finalist in all, that of its trial included.",
+        _SEARCH,
+    ),
     _Flag(("evaluation", "suite"), str, "lm-eval tasks to score base and finalists by.", _TEST),
-    _Flag(("rules",), list[str], "Folder with rules that add or override.", _SEARCH),
+    _Flag(
+        ("rules",),
+        list[str],
+        "Folder with rules of your own, which add to the rule book or override it.",
+        _SEARCH,
+    ),
 )
 
 _RUN_FLAGS = (
@@ -211,7 +233,11 @@ _RUN_FLAGS = (
     ),
     _Flag(("evaluation", "code_samples"), int, "Answers to each item for pass@k.", _TEST),
     _Flag(
-        ("search", "timeout_seconds"), str, "End the search after 90s, 15m or 2h.", _SEARCH, seconds
+        ("search", "timeout_seconds"),
+        str,
+        "End the search after this time: 90s, 15m or 2h.",
+        _SEARCH,
+        seconds,
     ),
     _Flag(
         ("search", "target_loss"),
@@ -231,10 +257,13 @@ _RUN_FLAGS = (
         "End the search once the next trial is expected to gain less than noise would show.",
         _SEARCH,
     ),
-    _Flag(("search", "workers"), int, "Worker processes.", _SEARCH),
+    _Flag(("search", "workers"), int, "Number of worker processes.", _SEARCH),
     _Flag(("search", "executor"), str, "local or ray.", _SEARCH),
     _Flag(
-        ("search", "ray_address"), str, "Ray cluster; else RAY_ADDRESS or this machine.", _SEARCH
+        ("search", "ray_address"),
+        str,
+        "Address of a Ray cluster. RAY_ADDRESS or this machine, if not given.",
+        _SEARCH,
     ),
     _Flag(("search", "storage"), str, "Optuna storage URL, instead of the run folder's.", _SEARCH),
 )

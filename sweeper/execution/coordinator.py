@@ -269,7 +269,8 @@ class Coordinator:
         owner.add(work_items.trial(number) for number in unfinished)
         done = len(owner.state.results)
         need = self._disk.sentence(self.run.path)
-        owner.say("run-started", text=f"{done} of {self.total} trials have ended; {need}")
+        told = f"{done} of {self.total} trials have ended; {need}"
+        owner.say("run-started", text=f"{told}. {_figures(self.plan)}")
         for text in repaired:
             owner.warn(text)
         for text in warm_start.first_lines(self.plan, asked=self.spec.search.warm_start):
@@ -357,3 +358,17 @@ class Coordinator:
         self.owner.finish_mirror()
         status = self.owner.end(kind, phase)
         return RunOutcome(kind, status, self.owner.signals.number)
+
+
+def _figures(plan: Plan) -> str:
+    """What the figures of the lines that follow are."""
+    if plan.facts.task == "classification":
+        unit = "nats per decision (minus the logarithm of the right class's probability)"
+    elif len(plan.facts.models) == 1:
+        unit = "nats per token (minus the logarithm of a token's probability)"
+    else:
+        unit = "bits per byte (minus the binary logarithm of an answer's probability, by its bytes)"
+    return (
+        f"val is the validation loss in {unit}; lower is better. A rung is 1/{plan.budget.rungs} "
+        "of a full trial, at whose end its loss is compared."
+    )

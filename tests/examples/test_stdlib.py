@@ -34,7 +34,7 @@ def test_classes_are_balanced_and_no_capital_gives_one_away(order):
         assert all(row["text"] == row["text"].lower() for row in rows)
 
 
-def test_two_words_that_are_no_neighbours_are_exchanged(made):
+def test_two_pairs_of_words_are_exchanged(made):
     before = "words, of all kinds, stand here."
     after = made["exchanged"](before)
     assert after == made["exchanged"](before)
@@ -42,6 +42,5 @@ def test_two_words_that_are_no_neighbours_are_exchanged(made):
         n for n, pair in enumerate(zip(before.split(), after.split(), strict=True))
         if pair[0].strip(",.") != pair[1].strip(",.")
     ]  # fmt: skip
-    assert len(changed) == 2
-    assert changed[1] - changed[0] > 1
+    assert len(changed) == 4
     assert sorted(after) == sorted(before)

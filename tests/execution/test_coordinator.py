@@ -5,13 +5,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
 from curve_backend import make_plan, make_spec
 
 from sweeper.errors import NoTrialCompleted, RunError
-from sweeper.execution.coordinator import RunOutcome, run_sweep
+from sweeper.execution.coordinator import RunOutcome, _figures, run_sweep
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Status
 from sweeper.execution.storages import default_url
@@ -218,3 +219,18 @@ def test_a_default_that_the_sampler_begins_with_is_one_and_is_not_trained_again(
     sweep(run, 9)
     assert sorted(defaults()) == ["full", "head", "lora"]
     assert_whole(9)
+
+
+@pytest.mark.parametrize(
+    ("task", "models", "unit"),
+    [
+        ("classification", 2, "nats per decision"),
+        ("code", 1, "nats per token"),
+        ("code", 2, "bits per byte"),
+    ],
+)
+def test_the_first_line_of_a_run_says_what_its_figures_are(task, models, unit):
+    facts = SimpleNamespace(task=task, models=("m",) * models)
+    plan = SimpleNamespace(facts=facts, budget=SimpleNamespace(rungs=8))
+    assert f"in {unit} (" in _figures(plan)
+    assert "A rung is 1/8 of a full trial" in _figures(plan)

@@ -34,7 +34,7 @@ def bowl(strategy, parameters):
 
 
 def test_the_example_of_the_documentation_runs_and_finds_its_optimum(capsys) -> None:
-    example = re.search(r"```python\n(.*?)```", (DOCS / "search.md").read_text(), re.DOTALL)
+    example = re.search(r"```python\n(.*?)```", (DOCS / "search-alone.md").read_text(), re.DOTALL)
     assert example is not None
     made: dict[str, object] = {}
     exec(example.group(1), made)

@@ -19,7 +19,8 @@ def evaluate(
         typer.Option("--suite", help="Folder or YAML of lm-eval tasks; the run's if not given."),
     ] = None,
     trial: Annotated[
-        list[int] | None, typer.Option("--trial", help="This trial; the winner if not given.")
+        list[int] | None,
+        typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="The base model only.")] = False,
     max_forgetting: Annotated[

@@ -117,7 +117,7 @@ def _trial(run: RunFolder, number: int) -> TrialToScore:
     if not writes_text(run, number):
         raise UsageError(
             f"trial {number} ends in a classification head",
-            why="It writes no text, so that there is no general capability to score.",
+            why="It writes no text, so there is no general capability to score.",
             fix="Train with --classes-by generate, where the model writes the class's name.",
             where=str(weights),
         )

@@ -79,7 +79,7 @@ def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float |
     out().print("Assumed: " + "; ".join(found.assumptions) + ".")
     out().print("Not counted, and would raise it: " + "; ".join(not_modelled(model, setup)) + ".")
     if limit is not None:
-        verdict = "fits" if found.high_gib <= limit else "does not surely fit"
+        verdict = "fits" if found.high_gib <= limit else "may not fit"
         if found.peak_gib > limit:
             verdict = "does not fit"
         out().print(f"It {verdict} {gib(limit)}.")

@@ -15,7 +15,8 @@ def predict(
         str | None, typer.Option("--data", help="A file as for training, or - for standard input.")
     ] = None,
     trial: Annotated[
-        int | None, typer.Option("--trial", help="This trial; the winner if not given.")
+        int | None,
+        typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
     ] = None,
     output: Annotated[
         Path | None,

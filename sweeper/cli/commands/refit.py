@@ -13,7 +13,8 @@ def refit(
     all_rows: Annotated[bool, typer.Option("--all", help="On the test split as well.")] = False,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many models.")] = 1,
     trial: Annotated[
-        int | None, typer.Option("--trial", help="This trial; the winner if not given.")
+        int | None,
+        typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
     ] = None,
     output: Annotated[
         Path | None,

@@ -24,7 +24,7 @@ def run(
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run: runs/NAME.")] = None,
     new: Annotated[
-        bool, typer.Option("--new", help="Start afresh; an old run is set aside.")
+        bool, typer.Option("--new", help="Start a new run; an old one of this name is renamed.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     probe: Annotated[
@@ -32,12 +32,15 @@ def run(
         typer.Option(
             "--probe/--no-probe",
             help="Let each strategy train a few steps before the plan is made. On a GPU that is "
-            "done unless --no-probe; once for each set-up.",
+            "the default; each set-up is measured once.",
         ),
     ] = None,
     fail_under: Annotated[
         float | None,
-        typer.Option("--fail-under", help="Exit with 5 if the winner's test score is below this."),
+        typer.Option(
+            "--fail-under",
+            help="Exit with 5 if the test score of the recommended trial is below this.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     progress: Annotated[str, typer.Option("--progress", help="auto, plain or none.")] = "auto",

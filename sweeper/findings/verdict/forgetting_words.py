@@ -105,7 +105,7 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
         return ""
     found = figures(measured, trial)
     if not found:
-        return f"What trial {trial} lost was not measured, so that the limit was not checked."
+        return f"What trial {trial} lost was not measured, so the limit was not checked."
     over = [name for name, one, _ in found if one.low is not None and one.low > limit]
     within = [name for name, one, _ in found if one.high is not None and one.high <= limit]
     open_ = [name for name, *_ in found if name not in (*over, *within)]

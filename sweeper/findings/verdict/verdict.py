@@ -55,9 +55,8 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     )
     if by_loss and baseline:
         sentence += _pays_in_loss(run, contest, baseline)
-    elif needed and baseline and against_baseline:
-        gap = words.difference(against_baseline.difference, contest.metric)
-        sentence += f" Fine-tuning pays: {gap} against {baseline.title}."
+    elif needed:
+        sentence += _pays(run, contest)
     return Verdict(
         kind=kind,
         sentence=sentence,
@@ -115,6 +114,20 @@ def _cost(finalist: Finalist) -> tuple[float, float]:
     """Memory, then time."""
     memory = finalist.peak_memory_gib
     return (float("inf") if memory is None else round(memory, 2), finalist.seconds)
+
+
+def _pays(run: RunFiles, contest: Contest) -> str:
+    """By how much the trial beats the baseline that comes nearest to it on the test split."""
+    sign = 1 if contest.metric.higher_is_better else -1
+    compared = [
+        (sign * against.difference.value, baseline.name, baseline.title, against)
+        for baseline in run.baselines
+        if (against := contest.against(baseline.name)) is not None
+    ]
+    _, _, title, nearest = min(compared, key=lambda one: one[:2])
+    gap = words.difference(nearest.difference, contest.metric)
+    told = "" if nearest.outcome == "better" else f" ({_outcome(run, nearest)})"
+    return f" Fine-tuning pays: {gap} against {title}, the nearest baseline{told}."
 
 
 def _pays_in_loss(run: RunFiles, contest: Contest, baseline: BaselineResult) -> str:

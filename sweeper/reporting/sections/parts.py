@@ -94,4 +94,4 @@ def no_trials(report: Report) -> Empty:
         return Empty("no-trials", "No trial has ended yet.")
     if run.failed == run.ended:
         return Empty("all-failed", "Every trial failed: the section on failures says why.")
-    return Empty("none-completed", "No trial has completed yet, so that there is no final loss.")
+    return Empty("none-completed", "No trial has completed yet, so there is no final loss.")

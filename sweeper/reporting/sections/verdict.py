@@ -11,6 +11,7 @@ from sweeper.findings.record import Finalist, TrialRow
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.reporting.blocks import (
     Block,
+    Bullets,
     Cell,
     Code,
     Column,
@@ -55,7 +56,33 @@ def verdict_section(report: Report) -> Section:
         blocks.append(Code(title, report.findings.reproduction.train_command, folded=True))
     if report.findings.run.ended == 0:
         blocks += plan_blocks(report)
+    blocks.append(_words(report))
     return Section("verdict", "Verdict", "What do I train?", tuple(blocks))
+
+
+def _words(report: Report) -> Bullets:
+    """The terms that the sections below use, each in one sentence."""
+    unit = report.findings.loss_unit
+    meant = {
+        "nats/decision": "minus the natural logarithm of the probability that the right class "
+        "got, averaged over the items",
+        "nats/token": "minus the natural logarithm of the probability of each token of the "
+        "reference answer, averaged over the tokens",
+        "bits/byte": "minus the binary logarithm of the probability of the reference answer, "
+        "divided by its bytes",
+    }
+    return Bullets(
+        (
+            f"Validation loss, in {unit}: {meant.get(unit, 'a likelihood')}. Lower is better.",
+            "Points: percentage points of a score. From 80% to 82% are 2 points.",
+            f"Rung: one of up to {report.plan.budget.rungs} moments of a trial at which its "
+            "validation loss is compared and a poor trial is stopped.",
+            "Finalists: the best trials, trained again on further seeds.",
+            "Seal: the test split is scored once, after validation has fixed the order of the "
+            "finalists.",
+        ),
+        "Words",
+    )
 
 
 def _next_step(report: Report) -> list[Block]:

@@ -40,7 +40,7 @@ def bits_per_byte(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) 
         found = _cost(model, tokenizer, text)
         nats, size = nats + found[0], size + found[1]
     if not size:
-        raise ModelError("the texts are empty or one token long, so that nothing is predicted")
+        raise ModelError("the texts are empty or one token long, so nothing is predicted")
     return nats / math.log(2) / size
 
 
