@@ -106,7 +106,7 @@ def resolve(
         raise SpecError([problem])
     data = _from_before(_spell_out(dict(data), document, problems))
     for path, value in flags.items():
-        _put(data, path, value.value if isinstance(value, Setting) else value)
+        _put(data, path, value.value if isinstance(value, SetItem) else value)
     needed = ("task", "models") if needs_model else ("task",)
     problems += _missing(data, document, needed, from_file=file is not None)
     places = _Places(document, flags)
@@ -126,7 +126,7 @@ def resolve(
 
 
 @dataclass(frozen=True)
-class Setting:
+class SetItem:
     """A value given by ``--set``.
 
     Args:
@@ -143,7 +143,7 @@ class Setting:
         return f"--set {self.item.partition('=')[0].strip()}"
 
 
-def settings(items: Sequence[str]) -> dict[Path_, Setting]:
+def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
     """``PATH=VALUE`` items by the path of their key in ``sweep.yaml``.
 
     A path begins with a key of ``sweep.yaml``, or with the name of a strategy, whose parameters it
@@ -152,7 +152,7 @@ def settings(items: Sequence[str]) -> dict[Path_, Setting]:
     Raises:
         SpecError: An item has no value, no such key, or a key that an earlier one has.
     """
-    found: dict[Path_, Setting] = {}
+    found: dict[Path_, SetItem] = {}
     problems: list[Problem] = []
     for item in items:
         name, equals, text = item.partition("=")
@@ -176,7 +176,7 @@ def settings(items: Sequence[str]) -> dict[Path_, Setting]:
         elif path in found and found[path].value != document.data:
             problems.append(Problem("given twice", "Its values differ.", "", flag))
         else:
-            found[path] = Setting(item, document.data)
+            found[path] = SetItem(item, document.data)
     if problems:
         raise SpecError(problems)
     return found
@@ -320,7 +320,7 @@ def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
     for end in range(len(loc), 0, -1):
         if loc[:end] in flags:
             given = flags[loc[:end]]
-            if isinstance(given, Setting):
+            if isinstance(given, SetItem):
                 return ".".join((given.flag, *(str(part) for part in loc[end:])))
             return FLAGS.get(loc[:end], ".".join(str(part) for part in loc[:end]))
     return document.where(loc)

@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_origin
 import typer
 
 from sweeper.errors import Problem, SpecError
-from sweeper.specfile import FLAGS, Setting, settings
+from sweeper.specfile import FLAGS, SetItem, settings
 from sweeper.yamlfile import Path_
 
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -313,7 +313,7 @@ def command_of(command: str, flags: Mapping[Path_, Any], file: Path | None) -> s
     """
     words = [str(file)] if file is not None else []
     for path, value in flags.items():
-        if isinstance(value, Setting):
+        if isinstance(value, SetItem):
             words += ["--set", value.item]
             continue
         flag = FLAGS[path]

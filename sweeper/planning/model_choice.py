@@ -56,7 +56,7 @@ class _Measure(FileModel):
     source: Text
 
 
-class Comparison(FileModel):
+class ModelComparison(FileModel):
     """The file: which models are compared, and what decides between them."""
 
     models: Annotated[tuple[str, ...], Strict(strict=False)]
@@ -67,7 +67,7 @@ class Comparison(FileModel):
 
 
 @lru_cache(maxsize=1)
-def comparison() -> Comparison:
+def comparison() -> ModelComparison:
     """What ``model_choice.yaml`` holds.
 
     Raises:
@@ -75,7 +75,7 @@ def comparison() -> Comparison:
     """
     document = read(search_spaces() / "model_choice.yaml")
     problems = list(document.problems)
-    found = checked(TypeAdapter(Comparison), document, (), problems)
+    found = checked(TypeAdapter(ModelComparison), document, (), problems)
     if problems or found is None:
         raise RuleError(problems)
     return found

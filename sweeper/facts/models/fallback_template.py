@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Fallback:
+class FallbackTemplate:
     """A form of conversations.
 
     Args:
@@ -24,7 +24,7 @@ class Fallback:
     template: str
 
 
-INST = Fallback(
+INST = FallbackTemplate(
     "an [INST] template",
     "{% set ns = namespace(system='') %}{% if bos_token is defined and bos_token %}{{ bos_token }}"
     "{% endif %}{% for message in messages %}{% if message['role'] == 'system' %}"
@@ -42,8 +42,8 @@ _CHATML = (
     "{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-CHATML = Fallback("a ChatML template", _CHATML.replace("ANSWER_END", "{{ '<|im_end|>' }}"))
-CHATML_AS_TEXT = Fallback(
+CHATML = FallbackTemplate("a ChatML template", _CHATML.replace("ANSWER_END", "{{ '<|im_end|>' }}"))
+CHATML_AS_TEXT = FallbackTemplate(
     "a ChatML template",
     # The model must learn to end its answer with the one token that it knows as an end.
     _CHATML.replace(
@@ -54,7 +54,7 @@ CHATML_AS_TEXT = Fallback(
 )
 
 
-def fallback(tokens: Collection[str], bos: str | None, eos: str | None) -> Fallback:
+def fallback(tokens: Collection[str], bos: str | None, eos: str | None) -> FallbackTemplate:
     """The form for a tokenizer with these special tokens.
 
     Source: torchtune documentation, ChatMLTemplate ("the default chat template used by Hugging Face

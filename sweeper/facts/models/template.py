@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from sweeper.child_process import NoAnswer, ask
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
-from sweeper.facts.models.fallback_template import Fallback, fallback
+from sweeper.facts.models.fallback_template import FallbackTemplate, fallback
 from sweeper.jsontext import object_of, value_of
 from sweeper.textfile import read_text
 
@@ -126,7 +126,7 @@ def _source(folder: Path, settings: dict[str, object]) -> str | None:
     return stated if isinstance(stated, str) else None
 
 
-def _fallback(settings: dict[str, object]) -> Fallback:
+def _fallback(settings: dict[str, object]) -> FallbackTemplate:
     known = settings.get("added_tokens_decoder")
     tokens = {_token(token) for token in known.values()} if isinstance(known, dict) else set()
     bos, eos = (_token(settings.get(name)) for name in ("bos_token", "eos_token"))
