@@ -81,12 +81,14 @@ def test_choices_change_by_one_step_and_never_back(scene: Any, task: str, model:
 
 
 def test_rates_follow_the_batch(scene: Any) -> None:
-    for strategy, rows in (("full", (49_999, 50_000)), ("lora", (49_999, 50_000))):
-        few, many = (rated(scene, n, model="7B")[strategy] for n in rows)
+    # LoRA's best rate was the same at batches of 16 and of 128.
+    for strategy, factor in (("full", 2**0.5), ("lora", 1.0)):
+        few, many = (rated(scene, n, model="7B")[strategy] for n in (49_999, 50_000))
         assert int(many[BATCH].default) == 2 * int(few[BATCH].default)
         ratio = float(many["learning_rate"].default) / float(few["learning_rate"].default)
-        assert ratio == pytest.approx(2**0.5, rel=0.03)
-        assert "per_device_train_batch_size" in many["learning_rate"].why
+        assert ratio == pytest.approx(factor, rel=0.03)
+        told = "times" in many["learning_rate"].why and "follows" in many["learning_rate"].why
+        assert told == (factor != 1)
 
 
 def test_few_rows_get_a_least_number_of_optimizer_steps(scene: Any) -> None:
