@@ -85,7 +85,9 @@ def report(rows: Sequence[Row], console: Console) -> None:
         console.print(_table("Tier B, one GPU, each source left out", told))
     fitted = fit(known)
     console.print(f"Fitted to all: reserve {_rounded(fitted.reserve)} of what moves")
-    bands = {name: f"{-band.below:+.2f} to {band.above:+.2f}" for name, band in fitted.bands.items()}
+    bands = {
+        name: f"{-band.below:+.2f} to {band.above:+.2f}" for name, band in fitted.bands.items()
+    }
     console.print(f"intervals {bands}")
     pure = [row for row in counted if _pure(row)]
     if pure:
