@@ -51,7 +51,7 @@ FITTED = Fitted(
     reserve={"fixed": 0.13, "logits": 0.56, "changing": 1.92},
     bands={
         "fixed": Band(0.23, 0.40),
-        "logits": Band(0.54, 0.23),
+        "logits": Band(1.07, 0.47),
         "changing": Band(1.43, 4.66),
         "guessed": Band(2.37, 7.12),
     },

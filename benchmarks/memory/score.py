@@ -168,7 +168,8 @@ def fit(rows: Sequence[Row]) -> Fitted:
     """What the sources agree on: each counts alike, however many rows it has.
 
     The reserve is the middle of the sources' medians. An interval is as wide as that of the
-    source with the widest errors, since the next source may be like any of them.
+    source with the widest errors, since the next source may be like any of them; and twice as
+    wide where only one source tells.
     """
     reserve: dict[Shapes, float] = {}
     for shapes in get_args(Shapes):
@@ -228,10 +229,13 @@ def _errors(rows: Sequence[Row], fitted: Fitted) -> list[float]:
 
 
 def _widest(errors: Sequence[Sequence[float]], outliers: float) -> Band:
-    """The widest of the sources' errors, each without that share at either end."""
+    """The widest of the sources' errors, each without that share at either end; twice those of a
+    source that is alone."""
     below = min((_quantile(one, outliers) for one in errors), default=0.0)
     above = max((_quantile(one, 1 - outliers) for one in errors), default=0.0)
-    return Band(max(-below, 0.0), max(above, 0.0))
+    # One source says little of the next.
+    wide = 2.0 if len(errors) == 1 else 1.0
+    return Band(max(-below, 0.0) * wide, max(above, 0.0) * wide)
 
 
 def _quantile(ordered: Sequence[float], q: float) -> float:

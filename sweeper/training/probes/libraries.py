@@ -29,10 +29,14 @@ def checks() -> Iterator[dict[str, object]]:
         yield _library(name, needed=True)
     yield _library("bitsandbytes", needed=False)
     yield _tried("CUDA", _cuda, "Install the GPU's driver and a torch build with CUDA.")
-    yield _tried("bf16", _bf16, "Train with --precision fp32 here.")
+    yield _tried("bf16", _bf16, "Train with --precision fp16-mixed or fp32 here.")
     yield _tried("4-bit", _four_bit, "pip install bitsandbytes; without it QLoRA cannot train.")
-    yield _tried("8-bit optimizer", _eight_bit, "Nothing needs it; AdamW takes more memory.")
-    yield _tried("paged optimizer", _paged, "Nothing needs it; it needs an NVIDIA GPU.")
+    yield _tried(
+        "8-bit optimizer", _eight_bit, "Leave out full where its plan says adamw_bnb_8bit."
+    )
+    yield _tried(
+        "paged optimizer", _paged, "It needs an NVIDIA GPU; elsewhere states stay in memory."
+    )
 
 
 def _library(name: str, *, needed: bool) -> dict[str, object]:

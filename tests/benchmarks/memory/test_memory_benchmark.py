@@ -36,7 +36,7 @@ def test_the_table_stands_beside_the_common_rules(tmp_path: Path) -> None:
         "sweeper",
         "LLaMA-Factory table",
         "Unsloth Studio",
-        "each left out of what is fitted",
+        "each left out",
     ):
         assert words in done.stdout
     assert "Full bf16-pure, peak in the optimizer step: 1 rows" in done.stdout
