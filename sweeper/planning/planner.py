@@ -183,8 +183,9 @@ def _nothing_fits(
             strategies.setdefault(key, []).append(item.strategy)
     sentence, others = nearest(facts, rejected), []
     for (model, reason, remedy), names in strategies.items():
-        what = f"{', '.join(names)} cannot be used for {model}: {reason}"
-        others.append(Problem(what, "", remedy))
+        if reason.rstrip(".") not in sentence:
+            what = f"{', '.join(names)} cannot be used for {model}: {reason}"
+            others.append(Problem(what, "", remedy))
     error = NothingFits([Problem(sentence), *others])
     values = bases[0].values
     rules = fired(book, values)

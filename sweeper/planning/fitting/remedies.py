@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -152,9 +153,8 @@ def nearest(facts: Facts, rejected: Sequence[Rejected]) -> str:
     models = " or ".join(dict.fromkeys(model.id for model in facts.models))
     large = [one for one in rejected if one.needs_gib is not None and one.peak_gib is not None]
     if not large:
-        reasons = list(dict.fromkeys(one.reason for one in rejected))
-        why = f": {reasons[0]}" if len(reasons) == 1 else "."
-        return f"No strategy can be used for {models} on task {facts.task}{why}"
+        ((why, _),) = Counter(one.reason.rstrip(".") for one in rejected).most_common(1)
+        return f"No strategy can be used for {models} on task {facts.task}: {why}."
     one = min(large, key=lambda item: item.needs_gib or math.inf)
     many = f" for {one.model}" if len(facts.models) > 1 else ""
     ways = one.remedy.split("; ") if one.remedy else []
