@@ -22,10 +22,10 @@ VOLTA_CONTEXT_GIB = 1.31
 #: Resident size of a Python process with torch, transformers and peft loaded, on a CPU.
 #: Measured: 0.51 GiB (torch 2.13, transformers 5.24, peft 0.21).
 PROCESS_GIB = 0.5
-#: By how much a CPU process grows beyond its tensors: a share of them for what malloc cannot give
-#: back, and thread pools and buffers. Measured: MiniLM in five set-ups of 0.36 to 6.3 GiB of
-#: tensors, whose resident size grew by 1.1 to 1.5 times that much.
-CPU_SLACK, CPU_BUFFERS_GIB = 0.12, 0.1
+#: By how much a CPU process grows beyond its tensors: a share of what moves during a step, for what
+#: malloc cannot give back, and thread pools and buffers. Fitted by least squares to 37 trials of
+#: MiniLM and SmolLM2-135M, every strategy on every task (``benchmarks/memory``).
+CPU_SLACK, CPU_BUFFERS_GIB = 0.11, 0.07
 
 #: What a trial keeps in main memory: the weights of its best rung.
 BEST_COPY = "copy of the best weights"
