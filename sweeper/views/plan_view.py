@@ -119,12 +119,21 @@ def domain_line(domain: DomainFacts) -> str:
 
 
 def _candidates(console: Console, plan: Plan) -> None:
-    several = len({candidate.model for candidate in plan.candidates}) > 1
+    headings, rows = candidate_table(plan)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in (["model"] if several else []) + ["strategy"]:
-        table.add_column(heading, no_wrap=True)
-    for heading in ("memory, est.", "a trial, est.", "trained", "search space"):
+    for heading in headings:
         table.add_column(heading, no_wrap=heading != "search space")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    console.print("\n[bold]Strategies[/bold] in the order of their defaults (* start here)")
+    console.print(table)
+
+
+def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
+    """Headings, and the cells of each candidate; the recommended strategy has a star."""
+    several = len({candidate.model for candidate in plan.candidates}) > 1
+    headings = ["strategy", "memory, est.", "a trial, est.", "trained", "search space"]
+    rows = []
     for candidate in plan.candidates:
         cells = [candidate.model] if several else []
         mark = " *" if candidate.strategy == plan.recommended else ""
@@ -136,9 +145,8 @@ def _candidates(console: Console, plan: Plan) -> None:
             units.count(candidate.trainable_parameters),
             ", ".join(_key_ranges(candidate)),
         ]
-        table.add_row(*(escape(cell) for cell in cells))
-    console.print("\n[bold]Strategies[/bold] in the order of their defaults (* start here)")
-    console.print(table)
+        rows.append(cells)
+    return (["model"] if several else []) + headings, rows
 
 
 def declared(console: Console, plan: Plan) -> None:

@@ -5,9 +5,11 @@ All of it goes to stderr. Knows events and the status, nothing of how they come 
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -19,12 +21,15 @@ from sweeper import units
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.status import Running, Status
 from sweeper.views.console import err, is_live
+from sweeper.views.html import pre
 from sweeper.views.plan_view import scalar
 from sweeper.views.work_progress import sentence
 from sweeper.visible import visible
 
 HEARTBEAT_SECONDS = 60.0
 LINES = 12
+# Every update is a message to the browser, which may be far away.
+_NOTEBOOK_SECONDS = 0.5
 
 # What a reader wants to see of a configuration, shortest name first.
 _SHORT = {
@@ -50,6 +55,8 @@ def progress(mode: str = "auto", log_format: str = "text", *, quiet: bool = Fals
         return JsonProgress()
     if quiet or mode == "none":
         return Silent()
+    if mode == "auto" and err().is_jupyter:
+        return NotebookProgress()
     return LiveProgress() if is_live(mode) else PlainProgress()
 
 
@@ -162,6 +169,35 @@ class LiveProgress:
 
     def close(self) -> None:
         self._live.stop()
+
+
+class NotebookProgress:
+    """The same lines in the output of a notebook's cell, below those of what ended last.
+
+    IPython redraws them: rich would need ipywidgets, which not every notebook has.
+    """
+
+    def __init__(self) -> None:
+        self._display = importlib.import_module("IPython.display")
+        self._handle = self._display.display(self._display.HTML(""), display_id=True)
+        self._ended: deque[str] = deque(maxlen=LINES)
+        self._drawn = 0.0
+        self._status: Status | None = None
+
+    def __call__(self, event: Event, status: Status) -> None:
+        if event.kind not in ("rung", "progress", "trial-started", "job-started"):
+            self._ended.append(ended_line(event))
+        self._status = status
+        if time.monotonic() - self._drawn >= _NOTEBOOK_SECONDS:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._drawn = time.monotonic()
+        lines = [*self._ended, *([] if self._status is None else view(self._status, 100))]
+        self._handle.update(self._display.HTML(pre(lines)))
+
+    def close(self) -> None:
+        self._draw()
 
 
 def ended_line(event: Event) -> str:
