@@ -1,12 +1,15 @@
 """How a running sweep looks on a terminal, in a file, and to a machine."""
 
 import json
+import sys
 import time
+import types
 
 import pytest
 
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Best, Eta, Running, Status
+from sweeper.views import progress as progress_module
 from sweeper.views.progress import (
     JsonProgress,
     PlainProgress,
@@ -131,3 +134,23 @@ def test_the_view_follows_the_stream_and_what_was_asked_for():
     ):
         assert isinstance(made, kind)
         made.close()
+
+
+def test_a_notebook_redraws_one_output_and_escapes_it(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, page):
+            shown.append(page)
+
+    fake = types.SimpleNamespace(HTML=str, display=lambda page, display_id: Handle())
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    monkeypatch.setattr(progress_module, "err", lambda: types.SimpleNamespace(is_jupyter=True))
+    told = progress()
+    told(event("warning", text="a <b> text"), STATUS)
+    told(event("rung", trial=8), STATUS)
+    told.close()
+    assert len(shown) == 2  # the second event came too soon to be drawn at once
+    assert "a &lt;b&gt; text" in shown[-1]
+    assert view(STATUS, 100)[0] in shown[-1]
+    assert not isinstance(progress("none"), type(told))
