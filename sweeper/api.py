@@ -315,7 +315,9 @@ def _request(
     for keyword, parse in (("strategies", names), ("timeout", seconds)):
         if isinstance(value := flags.get(_PATHS[keyword]), str):
             flags[_PATHS[keyword]] = parse(value)
-    file = _plain(sweep, "sweep") if isinstance(sweep, Mapping) else sweep and Path(sweep)
+    file: Path | Mapping[str, Any] | None = None
+    if sweep is not None:
+        file = _plain(sweep, "sweep") if isinstance(sweep, Mapping) else Path(sweep)
     return resolve(laid_over(flags, more), file, needs_model=needs_model)
 
 
