@@ -10,9 +10,9 @@ from sweeper.facts.dataset.rows import data_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
-from sweeper.plan import Candidate, Rejected
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.plans import Candidate, Rejected
 from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, Spec
 
 MACHINES = ((1, 24), (1, 80), (8, 80))

@@ -22,7 +22,6 @@ from typer.main import get_command
 
 from sweeper import resources
 from sweeper.cli.main import app
-from sweeper.cli.views.plan_view import scalar
 from sweeper.data.formats.base import formats
 from sweeper.declared.files import strategy_files
 from sweeper.exporting.target import targets
@@ -31,6 +30,7 @@ from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.rulebook.shared_parameters import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
+from sweeper.views.plan_view import scalar
 from sweeper.yamlfile import Path_
 
 DOCS = Path(__file__).parent

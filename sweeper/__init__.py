@@ -4,7 +4,8 @@ Importing this package loads nothing heavy. Follow one run through ``sweeper.spe
 ``sweeper.facts``, ``sweeper.planning``, ``sweeper.execution``, ``sweeper.findings`` and
 ``sweeper.reporting``: each stage reads the artifact of the stage before it.
 
-``sweeper.load(PATH)`` gives a trained model; it loads torch when it is first asked for.
+``sweeper.plan``, ``sweeper.run`` and ``sweeper.load_run`` do what the commands do, and
+``sweeper.load(PATH)`` gives a trained model. What they need is loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -13,13 +14,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sweeper.api import Findings, Plan, Run, load_run, plan, run
+    from sweeper.errors import SweeperError
     from sweeper.use.model import Model, Prediction, load
 
 __version__ = "0.1.0"
-__all__ = ["Model", "Prediction", "__version__", "load"]
+__all__ = [
+    "Findings",
+    "Model",
+    "Plan",
+    "Prediction",
+    "Run",
+    "SweeperError",
+    "__version__",
+    "load",
+    "load_run",
+    "plan",
+    "run",
+]
+
+_HOMES = {
+    **dict.fromkeys(("Findings", "Plan", "Run", "load_run", "plan", "run"), "sweeper.api"),
+    **dict.fromkeys(("Model", "Prediction", "load"), "sweeper.use.model"),
+    "SweeperError": "sweeper.errors",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Model", "Prediction", "load"):
-        return getattr(importlib.import_module("sweeper.use.model"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialConfig, TrialResult

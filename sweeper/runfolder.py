@@ -29,7 +29,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.errors import RunError
+from sweeper.errors import RunError, near_match
 
 # Who only looks whether a run is held holds it for a moment: that is no reason to be refused.
 _LOCK_TRIES, _LOCK_SECONDS = 4, 0.05
@@ -57,6 +57,20 @@ class RunFolder:
                 fix="Choose another --name.",
             )
         return cls(root / name)
+
+    @classmethod
+    def find(cls, run: str | Path, root: Path = Path("runs")) -> RunFolder:
+        """The folder of a run that was named by its name or its path.
+
+        Raises:
+            RunError: There is no such run; the nearest name is given.
+        """
+        for folder in (Path(run), root / run):
+            if (folder / "plan.json").is_file():
+                return cls(folder)
+        known = [plan.parent.name for plan in root.glob("*/plan.json")]
+        fix = near_match(str(run), known) if known else "Start one with 'sweeper run'."
+        raise RunError(f"there is no run {str(run)!r} here", why="No plan.json in it.", fix=fix)
 
     @property
     def spec(self) -> Path:

@@ -82,19 +82,22 @@ FLAGS: dict[Path_, str] = {
 
 
 def resolve(
-    flags: Mapping[Path_, Any], file: Path | None = None, *, needs_model: bool = True
+    flags: Mapping[Path_, Any],
+    file: Path | Mapping[str, Any] | None = None,
+    *,
+    needs_model: bool = True,
 ) -> Spec:
     """Read the file, lay the flags over it, and check the whole.
 
     Args:
         flags: From the path of a key in the spec to the value of a flag; flags win.
-        file: A ``sweep.yaml``, if there is one.
+        file: A ``sweep.yaml``, or its keys and values; these are changed.
         needs_model: Whether it is a mistake to name no model.
 
     Raises:
         SpecError: With all problems of file and flags.
     """
-    document = read(file) if file else Document("sweep.yaml", {})
+    document = read(file) if isinstance(file, Path) else Document("sweep.yaml", file or {})
     problems = list(document.problems)
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
@@ -167,19 +170,38 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
             problems += error.problems
             continue
         problems += document.problems
-        parts = tuple(int(part) if part.isdigit() else part for part in name.split("."))
-        path = _path_of(parts)
-        if path is None:
-            fix = near_match(str(parts[0]), _settable(len(parts)))
-            what = f"there is no key {str(parts[0])!r}"
-            problems.append(Problem(what, fix=fix, where=flag))
-        elif path in found and found[path].value != document.data:
-            problems.append(Problem("given twice", "Its values differ.", "", flag))
-        else:
-            found[path] = SetItem(item, document.data)
+        _set(found, name, SetItem(item, document.data), problems)
     if problems:
         raise SpecError(problems)
     return found
+
+
+def settings_of(values: Mapping[str, Any]) -> dict[Path_, SetItem]:
+    """The same from a mapping of paths to values.
+
+    Raises:
+        SpecError: There is no such key, or a key has two values.
+    """
+    found: dict[Path_, SetItem] = {}
+    problems: list[Problem] = []
+    for name, value in values.items():
+        _set(found, name, SetItem(f"{name}={value}", value), problems)
+    if problems:
+        raise SpecError(problems)
+    return found
+
+
+def _set(found: dict[Path_, SetItem], name: str, given: SetItem, problems: list[Problem]) -> None:
+    """Add one value under the whole path of its key."""
+    parts = tuple(int(part) if part.isdigit() else part for part in name.split("."))
+    path = _path_of(parts)
+    if path is None:
+        fix = near_match(str(parts[0]), _settable(len(parts)))
+        problems.append(Problem(f"there is no key {str(parts[0])!r}", fix=fix, where=given.flag))
+    elif path in found and found[path].value != given.value:
+        problems.append(Problem("given twice", "Its values differ.", "", given.flag))
+    else:
+        found[path] = given
 
 
 def _path_of(parts: Path_) -> Path_ | None:
@@ -205,6 +227,47 @@ def _settable(parts: int) -> list[str]:
     if parts > 1:
         return [*_keys(()), EVERY_STRATEGY, *known_strategies()]
     return [*_keys(()), *(key for section in _SECTIONS for key in _keys((section,)))]
+
+
+def laid_over(flags: Mapping[Path_, Any], found: Mapping[Path_, SetItem]) -> dict[Path_, Any]:
+    """The flags with what ``--set`` gives.
+
+    Raises:
+        SpecError: A key has one value by a flag and another by ``--set``.
+    """
+    problems = [
+        Problem(
+            f"{FLAGS[path]} says {flags[path]!r}", "One of them would be ignored.", "", one.flag
+        )
+        for path, one in found.items()
+        if path in flags and flags[path] != one.value
+    ]
+    if problems:
+        raise SpecError(problems)
+    return {**flags, **found}
+
+
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``15m``, ``2h`` or ``1d``.
+
+    >>> seconds("2h")
+    7200.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", text.strip())
+    if match is None:
+        problem = Problem(
+            f"{text!r} is not a duration", fix="Write 90s, 15m, 2h or 1d.", where="--timeout"
+        )
+        raise SpecError([problem])
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def names(text: str) -> list[str]:
+    """The parts of a list with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def to_yaml(spec: Spec) -> str:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.data.examples import Split
-from sweeper.plan import Precision
+from sweeper.plans import Precision
 from sweeper.spec import Scalar, Task
 
 Origin = Literal["default", "user", "search"]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from sweeper.facts.record import ModelFacts
+from sweeper.runfolder import RunFolder
 
 # Before any test imports huggingface_hub, which reads this once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -106,3 +112,79 @@ def tiny_facts() -> Callable[..., ModelFacts]:
         return ModelFacts.model_validate({"id": model} | shape | changes)
 
     return facts
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How one command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def sweeper(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Ran]:
+    """Run ``sweeper ARGS...`` and get exit code and both streams."""
+
+    def run(*arguments: str) -> Ran:
+        from sweeper.cli.main import main  # most tests do without
+
+        monkeypatch.setattr(sys, "argv", ["sweeper", *arguments])
+        capsys.readouterr()
+        try:
+            main()
+            code: object = 0
+        except SystemExit as ended:
+            code = ended.code
+        streams = capsys.readouterr()
+        return Ran(code if isinstance(code, int) else int(code is not None), *streams)
+
+    return run
+
+
+@pytest.fixture
+def rows(here: Path) -> Path:
+    """A small classification file: three classes by topic, every text different."""
+    words = {"fruit": "apple pear plum", "metal": "iron zinc gold", "river": "nile rhine po"}
+    path = here / "rows.jsonl"
+    with path.open("w") as file:
+        for label, names in words.items():
+            for number in range(30):
+                name = names.split()[number % 3]
+                text = f"what do you know about {name} number {number}"
+                file.write(json.dumps({"text": text, "label": label}) + "\n")
+    return path
+
+
+@pytest.fixture
+def make_run(here: Path) -> Callable[..., RunFolder]:
+    """Write a run below ``runs`` as a sweep would leave it, with the fields of ``Shape``."""
+    folder = Path(__file__).parent / "reporting"
+    maker = loaded("make_plan", folder) and loaded("make_run", folder)
+
+    def write(**changes: object) -> RunFolder:
+        made: RunFolder = maker.make_run(here / "runs", maker.Shape(), **changes)
+        return RunFolder(made.path.relative_to(here))
+
+    return write
+
+
+def loaded(name: str, folder: Path) -> Any:
+    """A module of the tests of reporting, under its own name: tests are no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sweeper.plan import Parameter
+from sweeper.plans import Parameter
 from sweeper.spec import Scalar
 
 CAPACITY_RANK = 12.0

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, LengthFacts, ModelFacts
-from sweeper.plan import Parameter
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.plans import Parameter
 from sweeper.spec import AimSpec, ModelSpec, Spec, Task
 
 # Defaults for what a record leaves out: a 7B decoder, 10,000 rows of 300 tokens.

@@ -45,7 +45,7 @@ from sweeper.execution.worker.__main__ import main as worker_main
 from sweeper.execution.worker.__main__ import work
 from sweeper.execution.worker.link import Link
 from sweeper.execution.worker.run_check import Briefing
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.trials import TrialResult

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "execution"))
 
 import curve_backend
 
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.trials import BaselineResult, TestScore, TrialConfig

@@ -17,9 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from sweeper.cli.processes.report_maker import ReportMaker
 from sweeper.findings.compute import compute
-from sweeper.plan import Plan
+from sweeper.plans import Plan
+from sweeper.processes.report_maker import ReportMaker
 from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
 

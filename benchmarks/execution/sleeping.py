@@ -21,7 +21,7 @@ sys.path.insert(0, str(TESTS))
 import curve_backend as curve_backend  # noqa: E402
 
 from sweeper.backend import Decision  # noqa: E402
-from sweeper.plan import Plan  # noqa: E402
+from sweeper.plans import Plan  # noqa: E402
 from sweeper.runfolder import RunFolder  # noqa: E402
 from sweeper.spec import Spec  # noqa: E402
 from sweeper.trials import (  # noqa: E402

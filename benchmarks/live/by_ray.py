@@ -18,7 +18,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from benchmarks.live import plain, shared
 from benchmarks.live.record import Diary, Mode
 from benchmarks.live.shared import LikeTrainer, Shared
-from sweeper.plan import Parameter
+from sweeper.plans import Parameter
 
 # As in Ray's guide to tuning a text classifier: these epochs and this batch, and the span of the
 # rates on its grid.

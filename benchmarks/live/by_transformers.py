@@ -17,7 +17,7 @@ from optuna.storages import InMemoryStorage
 from benchmarks.live import plain, shared
 from benchmarks.live.record import Diary, Mode
 from benchmarks.live.shared import LikeTrainer, Shared
-from sweeper.plan import Parameter
+from sweeper.plans import Parameter
 from sweeper.spec import Scalar
 
 _STUDY = "live"

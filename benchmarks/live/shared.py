@@ -30,8 +30,8 @@ from sweeper.evaluation.judge import Judge, autocast
 from sweeper.facts.gather import gather
 from sweeper.facts.record import Split
 from sweeper.hyperparameters import BATCH
-from sweeper.plan import Half, Parameter, autocast_dtype
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Half, Parameter, autocast_dtype
 from sweeper.search.configure import configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
 from sweeper.strategies.discovery import strategy as strategy_named

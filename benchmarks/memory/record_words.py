@@ -12,7 +12,7 @@ from benchmarks.memory.record_fields import Record, text_of
 from sweeper.errors import UsageError
 from sweeper.facts.machine import gpus
 from sweeper.memory.setup import Attention, Loss, Quantization, Sharding
-from sweeper.plan import Precision
+from sweeper.plans import Precision
 
 Counter = Literal["allocated", "reserved", "device"]
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.search.replay import seeded
 from benchmarks.search.table import TABLES, read
-from sweeper.plan import Candidate, Plan
+from sweeper.plans import Candidate, Plan
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.axis import Axis, axis_of
 from sweeper.search.search import Asked, End, Restored, Rung, Search

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from benchmarks.search.table import Floats
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.axis import Axis, ChoiceAxis, axis_of
 from sweeper.spec import Scalar

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.search.design import BATCH
 from benchmarks.search.table import Floats
 from benchmarks.search.world import Beforehand, Realised, scored_items
-from sweeper.plan import Parameter, Plan
+from sweeper.plans import Parameter, Plan
 from sweeper.search import optuna_space
 from sweeper.search.pruner import chance
 from sweeper.spec import Scalar

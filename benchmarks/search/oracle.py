@@ -16,7 +16,7 @@ from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.replay import answered_by, seeded, worlds
 from benchmarks.search.score import Replay, mean, mean_seconds
 from benchmarks.search.world import Realised, TableWorld
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.engine import StopCondition, search
 from sweeper.search.starts import known_starts

@@ -16,7 +16,7 @@ from neps.space import HPOCategorical, HPOFloat, HPOInteger, SearchSpace
 
 from benchmarks.search.score import Replay
 from benchmarks.search.world import Realised, World
-from sweeper.plan import Parameter, Plan
+from sweeper.plans import Parameter, Plan
 from sweeper.search import optuna_space
 from sweeper.spec import Scalar
 

@@ -29,7 +29,7 @@ from benchmarks.search.table import BASE_FILE, write_trial
 from benchmarks.search.tasks import RecordedTask, plan_of, tasks_named
 from sweeper.backend import Decision
 from sweeper.facts.machine.detect import processor
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.configure import configure
 from sweeper.search.loss_model.untrained import BASE

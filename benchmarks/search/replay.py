@@ -35,8 +35,8 @@ from benchmarks.search.world import (
     is_scored,
     too_few,
 )
-from sweeper.plan import Plan
 from sweeper.planning.budget.budget import first_rung
+from sweeper.plans import Plan
 from sweeper.search.engine import Objective, Rung, StopCondition, search
 from sweeper.search.starts import known_starts
 from sweeper.spec import Scalar

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.spec import Scalar
 
 Floats = NDArray[np.float64]

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.facts.gather import gather
-from sweeper.plan import Plan
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Plan
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 
 Row = dict[str, Any]

@@ -21,7 +21,7 @@ from benchmarks.search.curvemodel import Coordinates, CurveModel, Ranking, ranki
 from benchmarks.search.design import Design
 from benchmarks.search.table import Baseline, Floats, Recorded, Table
 from sweeper.hyperparameters import EPOCHS
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.axis import Axis, ChoiceAxis, axis_of
 from sweeper.search.loss_model.untrained import NOTHING, Untrained

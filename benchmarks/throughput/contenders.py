@@ -29,8 +29,8 @@ from transformers import (
 
 from sweeper.backend import Decision
 from sweeper.facts.gather import gather
-from sweeper.plan import Plan
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Plan
 from sweeper.search.configure import configure
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.discovery import strategy as strategy_named

@@ -7,7 +7,6 @@ of them with ``@takes_spec`` and receives those that were given, by key.
 from __future__ import annotations
 
 import inspect
-import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,30 +16,8 @@ from typing import Annotated, Any, get_origin
 import typer
 
 from sweeper.errors import Problem, SpecError
-from sweeper.specfile import FLAGS, SetItem, settings
+from sweeper.specfile import FLAGS, SetItem, laid_over, names, seconds, settings
 from sweeper.yamlfile import Path_
-
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-
-
-def seconds(text: str) -> float:
-    """Seconds of ``90``, ``90s``, ``15m``, ``2h`` or ``1d``.
-
-    >>> seconds("2h")
-    7200.0
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", text.strip())
-    if match is None:
-        problem = Problem(
-            f"{text!r} is not a duration", fix="Write 90s, 15m, 2h or 1d.", where="--timeout"
-        )
-        raise SpecError([problem])
-    return float(match[1]) * _SECONDS[match[2] or "s"]
-
-
-def names(text: str) -> list[str]:
-    """The parts of a list with commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def columns(items: list[str]) -> dict[str, str]:
@@ -286,25 +263,6 @@ _SET = inspect.Parameter(
 )
 
 
-def _with_settings(given: dict[Path_, Any], items: list[str]) -> dict[Path_, Any]:
-    """The flags with what ``--set`` gives.
-
-    Raises:
-        SpecError: A key has one value by a flag and another by ``--set``.
-    """
-    found = settings(items)
-    problems = [
-        Problem(
-            f"{FLAGS[path]} says {given[path]!r}", "One of them would be ignored.", "", one.flag
-        )
-        for path, one in found.items()
-        if path in given and given[path] != one.value
-    ]
-    if problems:
-        raise SpecError(problems)
-    return given | found
-
-
 def command_of(command: str, flags: Mapping[Path_, Any], file: Path | None) -> str:
     """The command with those flags, as it can be typed.
 
@@ -344,7 +302,8 @@ def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable
             if problems := [p for flag, value in typed.items() for p in flag.repeated(value)]:
                 raise SpecError(problems)
             given = {flag.path: flag.read(value) for flag, value in typed.items()}
-            command(flags=_with_settings(given, values.pop(_SET.name) or []), **values)
+            more = settings(values.pop(_SET.name) or [])
+            command(flags=laid_over(given, more), **values)
 
         own = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

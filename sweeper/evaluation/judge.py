@@ -11,7 +11,7 @@ from torch import nn
 
 from sweeper.backend import Interrupted
 from sweeper.evaluation.tokenized_items import TokenizedSplit, to_device
-from sweeper.plan import Half
+from sweeper.plans import Half
 from sweeper.tasks.base import Evaluation, ItemScores, Task, in_item_order
 from sweeper.underway import Steps, nothing
 

@@ -34,7 +34,7 @@ from sweeper.execution.storages import default_url
 from sweeper.execution.study_mirror import StorageGone, StudyMirror
 from sweeper.execution.worker.run_check import Briefing, brief
 from sweeper.extras import install_command, needed_for
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import study_end, warm_start
 from sweeper.search.search import Search

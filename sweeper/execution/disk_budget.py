@@ -16,7 +16,7 @@ from sweeper.checkpoints import checkpoint_bytes
 from sweeper.execution.disk import RESERVE_BYTES, free_bytes, size
 from sweeper.hyperparameters import FIRST_STAGE as NAME
 from sweeper.hyperparameters import NO_FIRST_STAGE as NONE
-from sweeper.plan import Candidate, Parameter, Plan
+from sweeper.plans import Candidate, Parameter, Plan
 from sweeper.search.configure import LONG_TRIAL_SECONDS
 from sweeper.spec import Scalar
 

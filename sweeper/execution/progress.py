@@ -15,7 +15,7 @@ from sweeper.execution.remaining import Pace, Took, pace, remaining
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Eta, Phase, Running, Status
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.search.study_end import Ending
 
 _HOST = socket.gethostname()

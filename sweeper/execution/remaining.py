@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.execution.state.status import Eta, Phase
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.trials import TrialConfig, TrialResult
 
 # Before two trials have ended there is nothing to correct the plan with.

@@ -21,7 +21,7 @@ from sweeper.execution.state.attempts import (
     attempts_of,
 )
 from sweeper.execution.state.run_state import RunState
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
 from sweeper.search.configure import configure

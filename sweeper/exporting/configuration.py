@@ -21,7 +21,7 @@ from sweeper.findings import words
 from sweeper.findings.record import Findings
 from sweeper.hyperparameters import FIRST_STAGE, NO_FIRST_STAGE
 from sweeper.jsontext import object_of
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec

@@ -13,7 +13,7 @@ from sweeper.memory.family_traits import traits
 from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.tape import Tape, Value
-from sweeper.plan import autocast_dtype
+from sweeper.plans import autocast_dtype
 
 
 class Recorder:

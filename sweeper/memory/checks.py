@@ -17,7 +17,7 @@ from sweeper.memory.setup import (
     Setup,
     Sharding,
 )
-from sweeper.plan import Precision
+from sweeper.plans import Precision
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "precision": get_args(Precision),

@@ -13,7 +13,7 @@ from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
 from sweeper.memory.phases import StepPhase, phases
 from sweeper.memory.setup import Attention, Loss, Setup, Sharding
 from sweeper.memory.states import knows_optimizer, trainable_parameters
-from sweeper.plan import MemoryEstimate
+from sweeper.plans import MemoryEstimate
 from sweeper.units import GIB
 
 __all__ = [

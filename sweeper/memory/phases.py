@@ -19,7 +19,7 @@ from sweeper.memory.states import (
     projection_weights,
     trainable_parameters,
 )
-from sweeper.plan import autocast_dtype
+from sweeper.plans import autocast_dtype
 
 #: cuBLAS keeps a workspace on the device. Measured: 16 MiB, by which the memory allocated
 #: between steps exceeds the sum of all tensors (fms-acceleration's benchmarks, A100).

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from sweeper.declared.traits import Traits, traits_of
-from sweeper.plan import Precision
+from sweeper.plans import Precision
 from sweeper.spec import Scalar
 
 Sharding = Literal["none", "ddp", "fsdp"]

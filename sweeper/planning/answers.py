@@ -8,10 +8,10 @@ from sweeper import units
 from sweeper.declared.files import known_strategies
 from sweeper.declared.traits import find
 from sweeper.facts.record import Facts
-from sweeper.plan import Answer, Candidate, Rejected
 from sweeper.planning.rulebook.effects import QUESTIONS, fill
 from sweeper.planning.rulebook.named_facts import Values, show
 from sweeper.planning.rulebook.rules import Rule
+from sweeper.plans import Answer, Candidate, Rejected
 
 
 def answers(

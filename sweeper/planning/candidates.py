@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.hyperparameters import EPOCHS
 from sweeper.memory.estimate import estimate
-from sweeper.plan import Candidate, Duration, MemoryEstimate, Parameter, Rejected
 from sweeper.planning.budget.epochs import with_epochs
 from sweeper.planning.budget.rung_schedule import TYPICAL_CLASSES, judged_tokens, looks_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
@@ -32,6 +31,7 @@ from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.plans import Candidate, Duration, MemoryEstimate, Parameter, Rejected
 from sweeper.spec import Spec
 
 NOT_ASKED_FOR = "not among the strategies asked for"

@@ -11,8 +11,8 @@ import json
 from typing import Any
 
 from sweeper.facts.record import Facts
-from sweeper.plan import Identity
 from sweeper.planning.budget.rung_schedule import RUNGS
+from sweeper.plans import Identity
 from sweeper.spec import Spec
 
 OBJECTIVE = "validation loss: mean over items, unpadded, without penalties; version 1"

@@ -15,10 +15,10 @@ from pydantic import Field, Strict, TypeAdapter
 from sweeper import units
 from sweeper.errors import NothingFits, RuleError
 from sweeper.facts.record import Facts
-from sweeper.plan import ModelChoice, ModelOption, Plan, Reason
 from sweeper.planning.planner import plan_with
 from sweeper.planning.rulebook.parameters import Text
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.plans import ModelChoice, ModelOption, Plan, Reason
 from sweeper.resources import search_spaces
 from sweeper.spec import ModelSpec, Spec, Task
 from sweeper.yaml_models import FileModel, checked

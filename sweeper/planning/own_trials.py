@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.hyperparameters import EPOCHS
-from sweeper.plan import Candidate, Parameter, Rejected
 from sweeper.planning.declared_parameters import as_kind, same, value_problems
 from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
 from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.plans import Candidate, Parameter, Rejected
 from sweeper.spec import OwnTrial, Scalar, Spec
 
 _Declared = NumberParameter | ChoiceParameter

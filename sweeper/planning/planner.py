@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
-from sweeper.plan import Candidate, NoPlan, Plan, Reason, Rejected
 from sweeper.planning.answers import answers
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
@@ -34,6 +33,7 @@ from sweeper.planning.identity import identity
 from sweeper.planning.own_trials import checked_own_trials
 from sweeper.planning.rulebook.apply_rules import fired, notes
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.plans import Candidate, NoPlan, Plan, Reason, Rejected
 from sweeper.spec import Spec
 
 

@@ -58,25 +58,39 @@ _CURVE = (
 )
 
 
+Table = tuple[Sequence[str], list[list[object]]]
+"""Names of columns, and rows."""
+
+
 def trials_csv(findings: Findings) -> str:
-    """One line a trial; metrics and parameters have columns of their own."""
+    """``trials_table`` as text."""
+    return _text(*trials_table(findings))
+
+
+def curves_csv(findings: Findings) -> str:
+    """``curves_table`` as text."""
+    return _text(*curves_table(findings))
+
+
+def trials_table(findings: Findings) -> Table:
+    """One row a trial; metrics and parameters have columns of their own."""
     metrics = sorted({name for trial in findings.trials for name in trial.metrics})
     parameters = sorted({name for trial in findings.trials for name in trial.parameters})
     head = [*_FIXED, *(f"metric.{m}" for m in metrics), *(f"parameter.{p}" for p in parameters)]
-    lines = (
+    rows = [
         [
             *_fixed(trial),
             *(trial.metrics.get(name) for name in metrics),
             *(trial.parameters.get(name) for name in parameters),
         ]
         for trial in findings.trials
-    )
-    return _table(head, lines)
+    ]
+    return head, rows
 
 
-def curves_csv(findings: Findings) -> str:
-    """One line a rung."""
-    lines = (
+def curves_table(findings: Findings) -> Table:
+    """One row a rung."""
+    rows: list[list[object]] = [
         [
             trial.number,
             trial.strategy,
@@ -91,8 +105,8 @@ def curves_csv(findings: Findings) -> str:
         ]
         for trial in findings.trials
         for point in trial.curve
-    )
-    return _table(_CURVE, lines)
+    ]
+    return _CURVE, rows
 
 
 def _fixed(trial: TrialRow) -> list[object]:
@@ -129,11 +143,11 @@ def _fixed(trial: TrialRow) -> list[object]:
     ]
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+def _text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([harmless(name) for name in head])
-    writer.writerows([harmless(value) for value in line] for line in lines)
+    writer.writerows([harmless(value) for value in line] for line in rows)
     return text.getvalue()
 
 

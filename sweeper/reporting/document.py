@@ -14,7 +14,7 @@ from sweeper import __version__
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.record import Findings
 from sweeper.findings.study.model_strategy_pairs import by_pair
-from sweeper.plan import (
+from sweeper.plans import (
     Answer,
     Budget,
     Candidate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.artifact import write_text
 from sweeper.findings.record import Findings
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.redaction import clean, cleaned
 from sweeper.reporting.charts.draw import NotDrawn
 from sweeper.reporting.csvfiles import curves_csv, trials_csv

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER
-from sweeper.plan import Candidate, Plan
+from sweeper.plans import Candidate, Plan
 from sweeper.search.problem import rungs_of
 from sweeper.spec import Scalar
 from sweeper.trials import Origin, TrialBudget, TrialConfig

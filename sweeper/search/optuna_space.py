@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
-from sweeper.plan import Candidate, Hint, Parameter, Plan
+from sweeper.plans import Candidate, Hint, Parameter, Plan
 from sweeper.search.problem import AnyCandidate, Problem, Space, StrategySpace
 from sweeper.spec import Scalar
 

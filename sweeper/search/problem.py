@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.hyperparameters import EPOCHS
-from sweeper.plan import Budget, Candidate, Hint, Parameter, Plan
+from sweeper.plans import Budget, Candidate, Hint, Parameter, Plan
 from sweeper.spec import OwnTrial, Scalar
 
 

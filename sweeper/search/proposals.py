@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from sweeper.plan import Parameter
+from sweeper.plans import Parameter
 from sweeper.search.loss_model.axis import (
     Axis,
     ChoiceAxis,

@@ -17,7 +17,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
 from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.search.loss_model.learning_curves import (
     ends,
     forecast,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sweeper.hyperparameters import FIRST_STAGE, NO_FIRST_STAGE
-from sweeper.plan import Candidate, Plan
+from sweeper.plans import Candidate, Plan
 from sweeper.search import optuna_space
 from sweeper.spec import Scalar
 from sweeper.trials import Origin

@@ -18,7 +18,7 @@ from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
 from sweeper.errors import UsageError
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.plan import Candidate, Hint, Parameter, Plan
+from sweeper.plans import Candidate, Hint, Parameter, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import loss_of, within
 from sweeper.spec import Scalar, Task

@@ -20,7 +20,7 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 
 from sweeper.errors import UsageError
-from sweeper.plan import Precision, half_of
+from sweeper.plans import Precision, half_of
 from sweeper.spec import Scalar
 from sweeper.strategies.saved_modules import in_float32, load_in_float32, put_back
 

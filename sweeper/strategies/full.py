@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from sweeper.plan import Precision
+from sweeper.plans import Precision
 from sweeper.strategies.base import Parameters, Setting, Strategy
 from sweeper.strategies.loading import class_options, quiet_library
 

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig
 
 from sweeper.errors import UsageError
-from sweeper.plan import Precision, half_of
+from sweeper.plans import Precision, half_of
 from sweeper.strategies.base import Parameters, Setting
 from sweeper.strategies.lora import LoRA
 

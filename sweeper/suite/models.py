@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 from sweeper.cache import home
 from sweeper.errors import UsageError
 from sweeper.facts.record import ModelFacts
-from sweeper.plan import half_of
+from sweeper.plans import half_of
 from sweeper.spec import ModelSpec
 from sweeper.suite.scores import (
     FOLDER,

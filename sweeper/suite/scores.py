@@ -17,7 +17,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import ModelFacts
-from sweeper.plan import Precision
+from sweeper.plans import Precision
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec
 

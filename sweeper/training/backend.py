@@ -16,7 +16,7 @@ from sweeper.backend import Decision, Tell
 from sweeper.data.examples import Dataset
 from sweeper.data.load import load
 from sweeper.evaluation.judge import Judge, never
-from sweeper.plan import Plan, autocast_dtype
+from sweeper.plans import Plan, autocast_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.tasks.fewshot import ZeroShot

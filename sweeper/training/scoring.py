@@ -13,7 +13,7 @@ from torch import nn
 from sweeper.evaluation.answers import answer
 from sweeper.evaluation.generation import Sampling
 from sweeper.evaluation.judge import autocast
-from sweeper.plan import Half
+from sweeper.plans import Half
 from sweeper.spec import EvaluationSpec
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.instruction import Instruction

@@ -16,7 +16,7 @@ from torch import Tensor
 from sweeper.errors import UsageError
 from sweeper.evaluation.judge import autocast
 from sweeper.facts.dataset.domain import general_text
-from sweeper.plan import autocast_dtype
+from sweeper.plans import autocast_dtype
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.trial.artifacts import save_trained

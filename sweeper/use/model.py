@@ -18,7 +18,7 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.generation import generate
 from sweeper.evaluation.judge import autocast
 from sweeper.evaluation.tokenized_items import to_device
-from sweeper.plan import autocast_dtype
+from sweeper.plans import autocast_dtype
 from sweeper.tasks.base import Feature
 from sweeper.tasks.instruction import Instruction, templated_text
 from sweeper.training.trial.reload import Reloaded, reload

@@ -16,7 +16,7 @@ from sweeper.data.examples import Dataset, digest
 from sweeper.data.load import load
 from sweeper.data.splits import in_order
 from sweeper.errors import DataError, SweeperError
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
 from sweeper.strategies.discovery import strategy as strategy_named

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.cli.commands.run_steps import default_name, prepare
 from sweeper.errors import SpecError
 from sweeper.spec import DataSpec, ModelSpec, Spec, Task
+from sweeper.steps.run import default_name, prepare
 
 
 @pytest.fixture

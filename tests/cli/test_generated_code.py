@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from sweeper.cli.commands import run_steps
 from sweeper.errors import Problem, SpecError
 from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec, Spec
+from sweeper.steps import run as run_steps
 
 REFUSED = Problem("not run", "bubblewrap is not installed", "Install bubblewrap.")
 
@@ -21,7 +21,7 @@ def test_a_sweep_is_refused_where_programs_cannot_be_cut_off(monkeypatch, tmp_pa
         evaluation=EvaluationSpec(run_generated_code=True),
     )
     with pytest.raises(SpecError) as raised:
-        run_steps.prepare(spec, check_model=False, quiet=True)
+        run_steps.prepare(spec, check_model=False)
     (problem,) = raised.value.problems
     assert problem == replace(REFUSED, where="--run-generated-code")
     assert not list(tmp_path.iterdir())

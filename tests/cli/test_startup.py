@@ -58,6 +58,12 @@ for arguments in commands:
         assert not ended.code, (arguments, ended.code)
     assert said.getvalue(), arguments
     assert not tried, (arguments, tried)
+
+import sweeper
+
+made = sweeper.plan(task="classification", examples=2000, gpu_memory=24, model="7B")
+assert made.recommended in made._repr_html_()
+assert not tried, tried
 """
 
 

@@ -21,7 +21,7 @@ import faults
 
 from sweeper.backend import Decision, Interrupted
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts, SplitFacts
-from sweeper.plan import (
+from sweeper.plans import (
     Budget,
     Candidate,
     Condition,

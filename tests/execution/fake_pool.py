@@ -42,7 +42,7 @@ from sweeper.execution.state import attempts
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.repair import write_twice
 from sweeper.execution.state.status import Status
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialResult
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from sweeper.execution import disk_budget as disk_budget_module
 from sweeper.execution.disk import GIB, RESERVE_BYTES, NoRoom, free_bytes, no_room
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
-from sweeper.plan import Parameter, Plan
+from sweeper.plans import Parameter, Plan
 
 FAST = {"CURVE_STEP_SECONDS": "0.002"}
 

@@ -91,7 +91,7 @@ def test_a_signal_while_it_still_plans_ends_with_the_same_code(sweeper: Sweeper)
     sweeper.write_rows()
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
         program = (
-            "import os, sys; from sweeper.cli.commands import run_steps; "
+            "import os, sys; from sweeper.steps import run as run_steps; "
             f"run_steps.plan_here = lambda *_, **_kw: os.kill(os.getpid(), {int(number)}); "
             "from sweeper.cli.main import main; main()"
         )

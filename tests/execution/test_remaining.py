@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sweeper.execution.remaining import pace, remaining
-from sweeper.plan import Duration
+from sweeper.plans import Duration
 
 PLAN: Any = SimpleNamespace(
     candidates=(

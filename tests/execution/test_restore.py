@@ -20,7 +20,7 @@ from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Status
 from sweeper.execution.storages import open_storage
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.search.search import Search
 from sweeper.search.starts import known_starts
 from sweeper.spec import OwnTrial

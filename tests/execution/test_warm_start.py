@@ -9,7 +9,7 @@ import pytest
 from commands import Sweeper, ended_after
 
 from sweeper.findings.record import Findings
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 
 
 class Named(Sweeper):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.cli.main import main
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TrialBudget, TrialConfig, TrialResult
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweeper.cli.commands.refit_steps import as_trained
 from sweeper.errors import DataError, UsageError
 from sweeper.exporting.configuration import export_configuration
 from sweeper.exporting.target import targets
 from sweeper.findings.compute import compute
+from sweeper.steps.refit import as_trained
 from sweeper.trials import TrialConfig
 
 # Key of the trainer: attribute of the trial, or its parameter.

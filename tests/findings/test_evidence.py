@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.evidence.importance import importances
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.trials import BaselineResult
 
 

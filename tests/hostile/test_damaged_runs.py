@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sweeper.cli.main import main
-from sweeper.cli.processes import report_maker
 from sweeper.findings.compute import compute
-from sweeper.plan import Plan
+from sweeper.plans import Plan
+from sweeper.processes import report_maker
 from sweeper.reporting.write import write_reports
 from sweeper.runfolder import RunFolder
 

@@ -8,13 +8,13 @@ import pytest
 
 from sweeper.cli.commands import predict_steps
 from sweeper.cli.main import main
-from sweeper.cli.views.console import out
-from sweeper.cli.views.progress import plain_line
 from sweeper.errors import DataError
 from sweeper.execution.state.events import Event
 from sweeper.reporting.csvfiles import harmless
 from sweeper.reporting.html import _attributes, _shown
 from sweeper.reporting.markdown import plain
+from sweeper.views.console import out
+from sweeper.views.progress import plain_line
 from sweeper.visible import visible
 
 UNSEEN = "a\x1b]0;x\x07b\u202ec\u2066d\0e\x9bf\u200bg\ufeffh\r\U000e0041"

@@ -10,9 +10,9 @@ import yaml
 
 from sweeper.errors import NothingFits, SpecError
 from sweeper.parameter_forms import spelled_out
-from sweeper.plan import Parameter, Plan, Reason
 from sweeper.planning.declared_parameters import unsettled
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Parameter, Plan, Reason
 from sweeper.search import optuna_space
 from sweeper.search.configure import configure
 from sweeper.search.loss_model.axis import axis_of

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from benchmarks.advice.expectation import expected_excess
-from sweeper.plan import Parameter
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Parameter
 
 
 @pytest.fixture

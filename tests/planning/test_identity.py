@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.plan import Identity
 from sweeper.planning.identity import digest, identity
+from sweeper.plans import Identity
 
 
 def of(scene: Any, **facts: Any) -> Identity:

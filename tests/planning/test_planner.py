@@ -6,8 +6,8 @@ import pytest
 
 from sweeper.declared.files import known_strategies
 from sweeper.errors import NothingFits
-from sweeper.plan import NoPlan, Plan
 from sweeper.planning.planner import make_plan
+from sweeper.plans import NoPlan, Plan
 from sweeper.spec import Spec
 
 MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 6, "gpu_gib": None}

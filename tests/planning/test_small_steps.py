@@ -11,12 +11,12 @@ from sweeper.errors import NothingFits
 from sweeper.facts.models.catalogue import known_ids
 from sweeper.facts.models.model import catalogue_facts
 from sweeper.hyperparameters import BATCH, EPOCHS, TARGET_MODULES
-from sweeper.plan import Candidate, Parameter, Rejected
 from sweeper.planning.budget.epochs import LEAST_STEPS, MOST_EPOCHS
 from sweeper.planning.candidates import rated_model
 from sweeper.planning.planner import make_plan, ranked_candidates
 from sweeper.planning.rulebook.conditions import comparisons
 from sweeper.planning.rulebook.rules import rule_book
+from sweeper.plans import Candidate, Parameter, Rejected
 
 BOOK = rule_book()
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)

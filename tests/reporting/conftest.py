@@ -6,7 +6,7 @@ import pytest
 
 from sweeper.declared.files import known_strategies
 from sweeper.findings.compute import compute
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.reporting.document import document
 from sweeper.reporting.write import write_reports
 

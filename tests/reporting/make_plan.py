@@ -14,7 +14,7 @@ from sweeper.facts.record import (
     ModelFacts,
     SplitFacts,
 )
-from sweeper.plan import (
+from sweeper.plans import (
     Answer,
     Budget,
     Candidate,

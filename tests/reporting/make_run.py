@@ -16,7 +16,7 @@ import numpy as np
 from make_plan import PARAMETERS, STRATEGIES, Shape, make_plan
 
 from sweeper.artifact import Artifact
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import (
     BaselineResult,

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeper.cli.main import app
-from sweeper.cli.processes import request_process
+from sweeper.processes import request_process
 
 CODE = re.compile(r"`(sweeper [^`]+)`")
 SHAPES = ("zero", "one", "all-failed", "none-pruned", "not-finite", "running", "mixed", "text")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.reporting.charts import draw
 from sweeper.reporting.document import document
 from sweeper.reporting.markdown import markdown

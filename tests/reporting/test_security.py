@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.plan import Plan, Reason
+from sweeper.plans import Plan, Reason
 from sweeper.reporting.csvfiles import harmless
 from sweeper.reporting.write import write_reports
 from sweeper.visible import visible

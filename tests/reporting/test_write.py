@@ -11,7 +11,7 @@ import vl_convert
 
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.reporting.document import Report, document
 from sweeper.reporting.markdown import markdown
 from sweeper.reporting.write import html, write_reports
@@ -53,7 +53,7 @@ def test_the_same_run_gives_the_same_bytes_in_another_process(reports):
     before = {name: (run.path / name).read_bytes() for name in FILES}
     code = (
         "import sys; from pathlib import Path; from sweeper.runfolder import RunFolder;"
-        "from sweeper.findings.compute import compute; from sweeper.plan import Plan;"
+        "from sweeper.findings.compute import compute; from sweeper.plans import Plan;"
         "from sweeper.reporting.write import write_reports; run = RunFolder(Path(sys.argv[1]));"
         "write_reports(run, compute(run), Plan.read(run.plan))"
     )

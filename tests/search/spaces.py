@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.plan import Parameter
+from sweeper.plans import Parameter
 from sweeper.search.engine import RungCount, Space, StrategySpace
 
 RATE = Parameter(

@@ -7,7 +7,7 @@ from curve_backend import ITEMS, make_plan
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.plan import Duration
+from sweeper.plans import Duration
 from sweeper.search.configure import configure, rung_items, split_batch
 
 

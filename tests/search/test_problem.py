@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.plan import Parameter
+from sweeper.plans import Parameter
 from sweeper.search.engine import (
     Rung,
     RungCount,

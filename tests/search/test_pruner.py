@@ -9,7 +9,7 @@ from curve_backend import make_plan
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.facts.record import LabelCount
-from sweeper.plan import Parameter
+from sweeper.plans import Parameter
 from sweeper.search.loss_model.observations import ORIGIN, attribute, observation
 from sweeper.search.optuna_space import distributions
 from sweeper.search.pruner import SweeperPruner, chance, judge

@@ -32,7 +32,7 @@ from benchmarks.search.world import (
 )
 from sweeper.facts.record import LabelCount
 from sweeper.hyperparameters import EPOCHS
-from sweeper.plan import Parameter, Plan
+from sweeper.plans import Parameter, Plan
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from curve_backend import make_plan
 from optuna.trial import TrialState
 
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.observations import FAILURE, ORIGIN
 from sweeper.search.named import make_sampler

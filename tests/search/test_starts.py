@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from curve_backend import make_plan
 
-from sweeper.plan import Parameter, Plan
+from sweeper.plans import Parameter, Plan
 from sweeper.search.search import Asked, End, Restored, Search
 from sweeper.search.starts import known_starts, useful_total
 from sweeper.spec import OwnTrial

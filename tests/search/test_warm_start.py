@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from curve_backend import LORA, candidate, make_plan
 
-from sweeper.plan import Hint, Parameter, Plan
+from sweeper.plans import Hint, Parameter, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
 from sweeper.search.configure import configure

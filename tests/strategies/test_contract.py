@@ -16,10 +16,10 @@ from sweeper.declared.traits import traits_of
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import frozen_parameters, trainable_parameters
-from sweeper.plan import Parameter
 from sweeper.planning.fitting.fit import setup_fields
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import rule_book
+from sweeper.plans import Parameter
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategies, strategy

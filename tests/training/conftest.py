@@ -23,7 +23,7 @@ from transformers import (
 from sweeper.backend import Decision
 from sweeper.data.examples import Dataset, Example, Message, digest
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts
-from sweeper.plan import Budget, Candidate, Duration, MemoryEstimate, Plan
+from sweeper.plans import Budget, Candidate, Duration, MemoryEstimate, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.backend import make

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from sweeper.checkpoints import seal
-from sweeper.cli.processes.request_process import ask
-from sweeper.cli.views.work_progress import Hidden
 from sweeper.data.examples import SPLITS
 from sweeper.data.load import load
 from sweeper.errors import DataError
+from sweeper.processes.request_process import ask
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import to_yaml
 from sweeper.training.loop import checkpointing
 from sweeper.use.refit import _joined, _strength, refit
 from sweeper.use.request import PredictionRequest, RefitRequest
+from sweeper.views.work_progress import Hidden
 
 
 @pytest.fixture

@@ -25,11 +25,11 @@ from typing import Annotated, Literal, cast
 import typer
 
 from sweeper import cache
-from sweeper.cli.views.console import out
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.extras import RUNS, TRAINING, install_command, missing
 from sweeper.facts.machine.detect import processor
 from sweeper.jsontext import object_of
+from sweeper.views.console import out
 
 State = Literal["works", "does not work", "not installed", "off"]
 

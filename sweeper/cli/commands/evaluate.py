@@ -48,19 +48,19 @@ def evaluate(
     from sweeper.extras import RUNS, require
 
     require("sweeper evaluate", RUNS)
-    from sweeper.cli.commands import evaluate_steps
-    from sweeper.cli.commands.report import find_run
-    from sweeper.cli.processes import suite_process
-    from sweeper.cli.processes.report_maker import ReportMaker, lost_charts
-    from sweeper.cli.views.console import err
-    from sweeper.cli.views.work_progress import work_progress
     from sweeper.errors import UsageError
     from sweeper.findings.compute import compute
-    from sweeper.plan import Plan
+    from sweeper.plans import Plan
+    from sweeper.processes import suite_process
+    from sweeper.processes.report_maker import ReportMaker, lost_charts
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
+    from sweeper.steps import evaluate as steps
+    from sweeper.steps.winner import recommended
+    from sweeper.views.console import err
+    from sweeper.views.work_progress import work_progress
 
-    folder = RunFolder(find_run(run))
+    folder = RunFolder.find(run)
     plan, spec = Plan.read(folder.plan), resolve({}, folder.spec)
     if run_generated_code:
         allowed = spec.evaluation.model_copy(update={"run_generated_code": True})
@@ -72,9 +72,9 @@ def evaluate(
             why="A suite is a folder of lm-eval's task files that the models are scored by.",
             fix="Name one with --suite; examples/suites/ has some to start from.",
         )
-    tasks = evaluate_steps.require_suite(path)
-    numbers = [] if base else list(trial or [evaluate_steps.recommended(compute(folder))])
-    request = evaluate_steps.request_for(folder, plan, spec, tasks, numbers)
+    tasks = steps.require_suite(path)
+    numbers = [] if base else list(trial or [recommended(compute(folder))])
+    request = steps.request_for(folder, plan, spec, tasks, numbers)
     with folder.lock():
 
         def tell(line: str) -> None:
@@ -92,16 +92,16 @@ def evaluate(
         raise typer.Exit(128 + ended_by)
     _show(folder, findings, numbers, as_json=as_json)
     if max_forgetting is not None and numbers:
-        evaluate_steps.gate(findings, numbers, max_forgetting)
+        steps.gate(findings, numbers, max_forgetting)
 
 
 def _show(folder: object, findings: Findings, numbers: list[int], *, as_json: bool) -> None:
     import json
 
-    from sweeper.cli.views.console import out
     from sweeper.findings.forgetting_record import Forgetting
     from sweeper.runfolder import RunFolder
     from sweeper.suite.scores import ModelScores, evaluations
+    from sweeper.views.console import out
 
     assert isinstance(folder, RunFolder)
     measured = findings.forgetting
@@ -139,7 +139,6 @@ def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
     from rich import box
     from rich.table import Table
 
-    from sweeper.cli.views.console import out
     from sweeper.findings import words
     from sweeper.findings.verdict.forgetting_words import (
         amount,
@@ -148,6 +147,7 @@ def _print_tasks(measured: Forgetting, numbers: list[int]) -> None:
         noise_sentence,
         scored_on,
     )
+    from sweeper.views.console import out
 
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("trial", "task", "base", "tuned", "lost (95% CI)", "detectable", ""):

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeper.cli.commands.report import find_run
-
 if TYPE_CHECKING:
-    from sweeper.plan import Parameter, Plan
+    from sweeper.plans import Parameter, Plan
     from sweeper.spec import Spec
 
 
@@ -63,16 +61,17 @@ def explain(
 
 def _request(what: str) -> tuple[Spec, Plan]:
     """The request and the plan behind a run's name, its folder, or a plan file."""
-    from sweeper.plan import Plan
     from sweeper.planning.rulebook.explanations import request_of
+    from sweeper.plans import Plan
+    from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve
 
     path = Path(what)
     if path.is_file():
         plan = Plan.read(path)
         return request_of(plan), plan
-    folder = find_run(what)
-    return resolve({}, folder / "sweep.yaml"), Plan.read(folder / "plan.json")
+    run = RunFolder.find(what)
+    return resolve({}, run.spec), Plan.read(run.plan)
 
 
 def _declared(parameter: Parameter) -> dict[str, Any]:
@@ -83,8 +82,8 @@ def _declared(parameter: Parameter) -> dict[str, Any]:
 def _print(parts: dict[str, Any], plan: Plan) -> None:
     from rich.markup import escape
 
-    from sweeper.cli.views.console import out
-    from sweeper.cli.views.plan_view import declared_lines
+    from sweeper.views.console import out
+    from sweeper.views.plan_view import declared_lines
 
     console = out()
     order = " > ".join(f"{c.strategy} {c.score:+.3g}" for c in plan.candidates)

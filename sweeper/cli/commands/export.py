@@ -38,15 +38,14 @@ def export(
     """
     import json
 
-    from sweeper.cli.commands import refit_steps
-    from sweeper.cli.commands.report import find_run
-    from sweeper.cli.views.console import out
     from sweeper.exporting.configuration import WEIGHTS
     from sweeper.findings.compute import compute
     from sweeper.runfolder import RunFolder
+    from sweeper.steps.refit import recommended_trial
+    from sweeper.views.console import out
 
-    folder = RunFolder(find_run(run))
-    number = refit_steps.recommended_trial(compute(folder), folder) if trial is None else trial
+    folder = RunFolder.find(run)
+    number = recommended_trial(compute(folder), folder) if trial is None else trial
     place = output or folder.path / "exports" / to
     if to in WEIGHTS:
         made, lines = export_weights(folder, number, to, place, quiet=quiet)
@@ -65,9 +64,9 @@ Made = tuple[dict[str, Any], list[str]]
 
 def _configuration(run: RunFolder, number: int, to: str, place: Path) -> Made:
     """What was exported for a trainer: as fields, and as lines for a person."""
-    from sweeper.cli.commands.refit_steps import as_trained
     from sweeper.exporting.configuration import export_configuration
     from sweeper.findings.compute import compute
+    from sweeper.steps.refit import as_trained
 
     made = export_configuration(run, compute(run), as_trained(run, number), to, place)
     lost = [f"  not taken over: {one}" for one in made.lost]
@@ -77,14 +76,14 @@ def _configuration(run: RunFolder, number: int, to: str, place: Path) -> Made:
 
 def export_weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: bool) -> Made:
     """The kept weights of a trial in a folder of their own: as fields, and as lines."""
-    from sweeper.cli.commands.predict_steps import weights_of
-    from sweeper.cli.commands.refit_steps import as_trained
     from sweeper.exporting.configuration import new_folder
     from sweeper.exporting.weights import copy_adapter, copy_model
     from sweeper.findings.compute import compute
-    from sweeper.plan import Plan
+    from sweeper.plans import Plan
+    from sweeper.steps.refit import as_trained
+    from sweeper.steps.winner import kept_weights
 
-    weights = weights_of(str(run.path), number)
+    weights = kept_weights(run, number)
     new_folder(place)
     if to == "merged":
         return _merged(weights, place, quiet=quiet)
@@ -98,10 +97,10 @@ def export_weights(run: RunFolder, number: int, to: str, place: Path, *, quiet: 
 
 
 def _merged(weights: Path, place: Path, *, quiet: bool) -> Made:
-    from sweeper.cli.processes import request_process
-    from sweeper.cli.views.work_progress import work_progress
     from sweeper.extras import RUNS, require
+    from sweeper.processes import request_process
     from sweeper.use.request import MERGE_RECORD, MergeRequest
+    from sweeper.views.work_progress import work_progress
 
     require("sweeper export --to merged", RUNS)
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,8 @@ def list_runs(
     from rich.markup import escape
     from rich.table import Table
 
-    from sweeper.cli.views.console import out
     from sweeper.runfolder import RunFolder
+    from sweeper.views.console import out
 
     runs = [RunFolder(plan.parent) for plan in sorted(root.glob("*/plan.json"))]
     rows = [_row(run) for run in runs]

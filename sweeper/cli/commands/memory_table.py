@@ -9,9 +9,6 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from sweeper.cli.processes import probe_process
-from sweeper.cli.processes.dry_run_process import dry_run
-from sweeper.cli.views.console import out
 from sweeper.declared.traits import TARGETED
 from sweeper.errors import UsageError
 from sweeper.facts.machine import gpus
@@ -21,9 +18,12 @@ from sweeper.memory.checks import check_targets
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
 from sweeper.memory.provenance import not_modelled, origins
 from sweeper.memory.setup import Setup
-from sweeper.plan import MemoryEstimate
+from sweeper.plans import MemoryEstimate
+from sweeper.processes import probe_process
+from sweeper.processes.dry_run_process import dry_run
 from sweeper.spec import ModelSpec
 from sweeper.units import count, gib
+from sweeper.views.console import out, say
 
 #: What of a probe goes into JSON.
 _PROBED = {"peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"}
@@ -47,7 +47,7 @@ def print_setup(
     limit = gpu_memory if gpu_memory is not None else gpus.named(gpu).memory_gib if gpu else None
     found = estimate(model, setup, limit or 0.0)
     followed = dry_run(model, setup) if dry else None
-    probed = probe_process.probe(model, setup) if probe else None
+    probed = probe_process.probe(model, setup, tell=say) if probe else None
     fits = None if limit is None else found.high_gib <= limit
     if as_json:
         answer: dict[str, Any] = {"model": model.id, "setup": asdict(setup)}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from sweeper.cli.options import takes_spec
 from sweeper.errors import NothingFits
 from sweeper.yamlfile import Path_
-
-if TYPE_CHECKING:
-    from sweeper.plan import Plan
-    from sweeper.spec import Spec
 
 
 @takes_spec()
@@ -53,23 +49,21 @@ def plan(
     Writes nothing, unless -o or --name asks for it.
     """
     from sweeper.artifact import write_text
-    from sweeper.cli.views import plan_view
     from sweeper.runfolder import RunFolder
     from sweeper.specfile import resolve, to_yaml
+    from sweeper.steps.plan import planned
+    from sweeper.views import plan_view
+    from sweeper.views.console import say
 
     if name is not None:
         flags[("name",)] = name
     spec = resolve(flags, spec_file, needs_model=measure_domain or probe)
     try:
-        spec, made = planned(spec, measure_domain=measure_domain)
+        spec, made = planned(spec, measure_domain=measure_domain, probe=probe, tell=say)
     except NothingFits as error:
         if as_json and error.plan:
             typer.echo(error.plan, nl=False)
         raise
-    if probe:
-        from sweeper.cli.processes.probed_plan import with_probes
-
-        made = with_probes(spec, made, quiet=False)
     if output is not None:
         write_text(output, to_yaml(spec))
     if name is not None:
@@ -82,20 +76,3 @@ def plan(
         typer.echo(made.to_json(), nl=False)
     else:
         plan_view.show(made, verbose=verbose)
-
-
-def planned(spec: Spec, *, measure_domain: bool = False) -> tuple[Spec, Plan]:
-    """The plan of a request, and the request with the model that the plan is for.
-
-    Raises:
-        SweeperError: Something is wrong with data, model or machine, or nothing fits.
-    """
-    from sweeper.facts.gather import gather
-    from sweeper.facts.models.model import catalogue_facts
-    from sweeper.planning.model_choice import comparison, plan_without_model
-    from sweeper.planning.planner import make_plan
-
-    if spec.models:
-        return spec, make_plan(spec, gather(spec, measure_domain=measure_domain))
-    models = tuple(catalogue_facts(name) for name in comparison().models)
-    return plan_without_model(spec, gather(spec, models=models))

@@ -40,11 +40,11 @@ def predict(
 
     from sweeper.artifact import write_text
     from sweeper.cli.commands import predict_steps
-    from sweeper.cli.processes import request_process
-    from sweeper.cli.views.console import err
-    from sweeper.cli.views.work_progress import work_progress
     from sweeper.errors import UsageError
+    from sweeper.processes import request_process
     from sweeper.use.request import PredictionRequest
+    from sweeper.views.console import err
+    from sweeper.views.work_progress import work_progress
 
     if (text is None) == (data is None):
         raise UsageError("give either one text or --data FILE", fix="Use --data - for a pipe.")

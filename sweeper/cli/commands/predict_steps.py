@@ -6,11 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-from sweeper.cli.commands.evaluate_steps import recommended
-from sweeper.cli.commands.report import find_run
 from sweeper.errors import UsageError
-from sweeper.findings.compute import compute
 from sweeper.runfolder import RunFolder
+from sweeper.steps.winner import kept_weights
 from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
 
@@ -32,24 +30,7 @@ def weights_of(model: str, trial: int | None) -> Path:
             fix="Name a run, or weights/ of one of its trials.",
             where=model,
         )
-    run = RunFolder(find_run(model))
-    try:
-        number = recommended(compute(run)) if trial is None else trial
-    except UsageError as error:
-        raise UsageError(
-            "this run has no completed trial",
-            fix=f"Wait for the first: 'sweeper show {run.path.name} --follow'.",
-            where=str(run.path),
-        ) from error
-    weights = run.trial(number) / "weights"
-    if not (weights / "sweeper.json").is_file():
-        raise UsageError(
-            f"trial {number} has no weights",
-            why="Only the best completed trials keep them.",
-            fix=f"See 'sweeper show {run.path.name}' for the trials that completed.",
-            where=str(weights),
-        )
-    return weights
+    return kept_weights(RunFolder.find(model), trial)
 
 
 def piped(folder: Path) -> Path:

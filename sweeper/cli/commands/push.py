@@ -34,23 +34,22 @@ def push(
     from pathlib import Path
 
     from sweeper import units
-    from sweeper.cli.commands import refit_steps
     from sweeper.cli.commands.export import export_weights
-    from sweeper.cli.commands.report import find_run
-    from sweeper.cli.views.console import out
     from sweeper.errors import UsageError, near_match
     from sweeper.exporting import push as hub
     from sweeper.exporting.configuration import WEIGHTS
     from sweeper.findings.compute import compute
-    from sweeper.plan import Plan
+    from sweeper.plans import Plan
     from sweeper.runfolder import RunFolder
+    from sweeper.steps.refit import as_trained, recommended_trial
+    from sweeper.views.console import out
 
     hub.check_repo(repo)
     if form not in WEIGHTS:
         raise UsageError(f"--as takes no {form!r}", fix=near_match(form, WEIGHTS), where="--as")
-    folder = RunFolder(find_run(run))
-    number = refit_steps.recommended_trial(compute(folder), folder) if trial is None else trial
-    config = refit_steps.as_trained(folder, number)
+    folder = RunFolder.find(run)
+    number = recommended_trial(compute(folder), folder) if trial is None else trial
+    config = as_trained(folder, number)
     facts = next(one for one in Plan.read(folder.plan).facts.models if one.id == config.model)
     draft = folder.path / "MODEL_CARD.md"
     described = draft.read_text(encoding="utf-8") if draft.is_file() and trial is None else ""

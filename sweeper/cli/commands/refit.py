@@ -32,17 +32,16 @@ def refit(
     from sweeper.extras import RUNS, require
 
     require("sweeper refit", RUNS)
-    from sweeper.cli.commands import refit_steps
-    from sweeper.cli.commands.report import find_run
-    from sweeper.cli.processes import request_process
-    from sweeper.cli.views.console import err, out
-    from sweeper.cli.views.work_progress import work_progress
+    from sweeper.processes import request_process
     from sweeper.runfolder import RunFolder
+    from sweeper.steps import refit as steps
+    from sweeper.views.console import err, out
+    from sweeper.views.work_progress import work_progress
 
-    folder = RunFolder(find_run(run))
+    folder = RunFolder.find(run)
     with folder.lock():
-        requests = refit_steps.requests(folder, trial, seeds, output, all_rows=all_rows)
-        for request in refit_steps.unfinished(requests):
+        requests = steps.requests(folder, trial, seeds, output, all_rows=all_rows)
+        for request in steps.unfinished(requests):
             log = Path(request.folder + ".log")
             log.parent.mkdir(parents=True, exist_ok=True)
             work = work_progress(quiet=quiet)

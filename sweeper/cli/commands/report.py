@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
-
-
-def find_run(run: str) -> Path:
-    """The folder of a run that was named by its name or its path.
-
-    Raises:
-        RunError: There is no such run; the nearest name is given.
-    """
-    from sweeper.errors import RunError, near_match
-
-    for folder in (Path(run), Path("runs") / run):
-        if (folder / "plan.json").is_file():
-            return folder
-    known = [plan.parent.name for plan in Path("runs").glob("*/plan.json")]
-    fix = near_match(run, known) if known else "Start one with 'sweeper run'."
-    raise RunError(f"there is no run {run!r} here", why="No plan.json in it.", fix=fix)
 
 
 def report(
@@ -35,13 +18,13 @@ def report(
     """
     import webbrowser
 
-    from sweeper.cli.processes.report_maker import ReportMaker, lost_charts
-    from sweeper.cli.views.console import err, out
     from sweeper.extras import REPORTS, require
+    from sweeper.processes.report_maker import ReportMaker, lost_charts
     from sweeper.runfolder import RunFolder
+    from sweeper.views.console import err, out
 
     require("sweeper report", REPORTS)
-    folder = RunFolder(find_run(run))
+    folder = RunFolder.find(run)
     with ReportMaker(folder) as maker:
         findings = maker.finish()
     path = folder.report_html

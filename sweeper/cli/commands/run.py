@@ -62,29 +62,32 @@ def run(
 
     require("sweeper run", RUNS)
     with leaving_on_signals():
-        from sweeper.cli.commands import run_steps
-        from sweeper.cli.views import plan_view
-        from sweeper.cli.views.progress import progress as make_progress
-        from sweeper.cli.views.work_progress import work_progress
+        from sweeper.cli.commands.run_end import conclude
         from sweeper.specfile import resolve
+        from sweeper.steps import run as steps
+        from sweeper.views import plan_view
+        from sweeper.views.console import say, say_nothing
+        from sweeper.views.progress import progress as make_progress
+        from sweeper.views.work_progress import work_progress
 
-        run_steps.check_choices(progress=progress, log_format=log_format)
+        steps.check_choices(progress=progress, log_format=log_format)
         if name is not None:
             flags[("name",)] = name
         spec = resolve(flags, spec_file, needs_model=False)
         if not spec.models:
-            raise run_steps.without_model(spec, command_of("sweeper run", flags, spec_file))
-        prepared = run_steps.prepare(
+            command = command_of("sweeper run", flags, spec_file)
+            raise steps.without_model(spec, lambda model: f"{command} --model {model}")
+        prepared = steps.prepare(
             spec,
             check_model=backend == BACKEND,
-            quiet=quiet,
             new=new,
             probe=probe,
+            tell=say_nothing if quiet else say,
             work=work_progress(progress, log_format, quiet=quiet),
         )
         if dry_run:
             plan_view.show(prepared.plan)
             return
         view = make_progress(progress, log_format, quiet=quiet)
-        ended = run_steps.sweep(prepared, new=new, backend=backend, view=view)
-        run_steps.conclude(ended, as_json=as_json, fail_under=fail_under)
+        ended = steps.sweep(prepared, new=new, backend=backend, view=view, tell=say)
+        conclude(ended, as_json=as_json, fail_under=fail_under)

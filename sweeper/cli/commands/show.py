@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.cli.commands.report import find_run
 from sweeper.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -29,12 +28,12 @@ def show(
     from rich.live import Live
     from rich.text import Text
 
-    from sweeper.cli.views import progress
-    from sweeper.cli.views.console import is_live, out
     from sweeper.execution.state.second_command import run_now
     from sweeper.execution.state.status import Status
+    from sweeper.views import progress
+    from sweeper.views.console import is_live, out
 
-    folder = RunFolder(find_run(run))
+    folder = RunFolder.find(run)
     console = out()
     if as_json:
         typer.echo(_as_json(folder))
@@ -72,9 +71,9 @@ def _follow_plainly(folder: RunFolder) -> None:
     """Copy the run's events to stdout as plain lines until the run has ended."""
     from pydantic import ValidationError
 
-    from sweeper.cli.views.progress import plain_line
     from sweeper.execution.state.events import Event
     from sweeper.execution.state.status import Status
+    from sweeper.views.progress import plain_line
 
     begun = ""
     with folder.events.open(encoding="utf-8", errors="replace") as events:
@@ -96,9 +95,9 @@ def _follow_plainly(folder: RunFolder) -> None:
 
 
 def _verdict(folder: RunFolder) -> None:
-    from sweeper.cli.views.console import out
     from sweeper.findings.record import Findings
     from sweeper.findings.verdict.costs import cost_line
+    from sweeper.views.console import out
 
     if folder.findings.is_file():
         findings = Findings.read(folder.findings)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sweeper.child_process import quiet_threads
 from sweeper.facts.machine.detect import detected_gpus, processor
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 
 # The variable by which CUDA shows a process some of the GPUs, before it is loaded.
 GPUS = "CUDA_VISIBLE_DEVICES"

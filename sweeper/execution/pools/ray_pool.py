@@ -28,7 +28,7 @@ from sweeper.execution.pools.ray_actor import WorkerActor
 from sweeper.execution.pools.ray_request import Request, request_for
 from sweeper.execution.worker.run_check import Briefing
 from sweeper.extras import install_command
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper.execution.pools.placement import Demand, demand_of, machine_of
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 
 # Ray counts in ten-thousandths, and so must who reckons how many thirds of a GPU there are.
 _GRAIN = 1e-4

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sweeper.errors import Problem, RunError, UsageError
 from sweeper.execution.state.repair import copy_of, read_either
 from sweeper.execution.state.second_command import refuse_second
-from sweeper.plan import Identity, Plan
+from sweeper.plans import Identity, Plan
 from sweeper.runfolder import RunFolder
 
 _MEANING = {

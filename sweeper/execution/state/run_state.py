@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.status import Best
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists
 from sweeper.search.search import Asked

@@ -17,7 +17,7 @@ from sweeper.execution.state.repair import baselines, confirmed, read_either, wr
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.work_items import WorkItem
 from sweeper.jsontext import object_of
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, Losses, order, recommend
 from sweeper.trials import TestSeal

@@ -25,7 +25,7 @@ from sweeper.execution.worker.link import Link
 from sweeper.execution.worker.run_check import Briefing, missing
 from sweeper.execution.worker.session import UNSOUND, Session
 from sweeper.extras import install_command, needed_for
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
 

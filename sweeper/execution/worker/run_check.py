@@ -17,7 +17,7 @@ from sweeper.artifact import Record, write_text
 from sweeper.backend import TRAINING
 from sweeper.errors import SweeperError
 from sweeper.facts.models.model import model_folder
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 

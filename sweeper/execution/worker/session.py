@@ -28,7 +28,7 @@ from sweeper.execution.worker.watchdog import (
     patience_for_jobs,
     show_where,
 )
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
 from sweeper.trials import Failure, RungReport, TrialResult

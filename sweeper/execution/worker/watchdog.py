@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.trials import TrialConfig
 
 # No optimizer step, evaluation batch or report for this long is a hang: ten minutes is what

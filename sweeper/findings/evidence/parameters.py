@@ -21,7 +21,7 @@ from sweeper.findings.evidence.paired_trials import Judged
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import ParameterFinding
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.plan import Candidate, Parameter
+from sweeper.plans import Candidate, Parameter
 from sweeper.spec import Scalar
 
 # "Within 10% of a bound": the best may lie outside the range.

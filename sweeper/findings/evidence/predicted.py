@@ -14,7 +14,7 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.rows import is_full, known, trial_seconds
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
-from sweeper.plan import Candidate, Duration
+from sweeper.plans import Candidate, Duration
 
 Phase = Literal["sweep", "download", "conversion", "own_text", "suite"]
 _OWN: tuple[Phase, ...] = ("download", "conversion", "suite")

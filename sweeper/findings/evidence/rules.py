@@ -21,7 +21,7 @@ from sweeper.findings.record import RuleFinding
 from sweeper.findings.study.metric import loss_unit, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval
-from sweeper.plan import DECLARED, Reason
+from sweeper.plans import DECLARED, Reason
 from sweeper.spec import Scalar
 
 _NUMBER = r"[0-9][0-9.eE+-]*"

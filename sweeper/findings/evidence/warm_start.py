@@ -8,7 +8,7 @@ from sweeper.findings.record import WarmStart
 from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.plan import Hint
+from sweeper.plans import Hint
 
 
 def warm_starts(run: RunFiles) -> tuple[WarmStart, ...]:

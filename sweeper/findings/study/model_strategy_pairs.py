@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sweeper.plan import Candidate, Plan
+from sweeper.plans import Candidate, Plan
 from sweeper.redaction import clean
 from sweeper.trials import TrialConfig
 

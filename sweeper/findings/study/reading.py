@@ -19,7 +19,7 @@ from sweeper.data.examples import SPLITS
 from sweeper.errors import UsageError
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.jsontext import object_of
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.textfile import read_text
 from sweeper.trials import (

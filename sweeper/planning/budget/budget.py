@@ -14,7 +14,6 @@ from typing import Literal
 from sweeper import units
 from sweeper.errors import SpecError
 from sweeper.facts.record import Facts
-from sweeper.plan import Budget, Candidate, Duration, Purchase
 from sweeper.planning.budget import suite_scoring
 from sweeper.planning.budget.candidate_costs import Priced
 from sweeper.planning.budget.rung_schedule import RUNGS
@@ -33,6 +32,7 @@ from sweeper.planning.budget.study_phases import (
 )
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.costs.trial_seconds import Course
+from sweeper.plans import Budget, Candidate, Duration, Purchase
 from sweeper.spec import Spec
 
 # Replays of recorded runs at equal cost: halving from an eighth was ruinous where curves cross

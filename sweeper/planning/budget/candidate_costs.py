@@ -22,7 +22,6 @@ from sweeper.hyperparameters import (
     TARGET_MODULES,
 )
 from sweeper.memory.setup import OTHER
-from sweeper.plan import Candidate, Duration, Parameter
 from sweeper.planning.budget.epochs import usual_share
 from sweeper.planning.budget.rung_schedule import (
     RUNGS,
@@ -35,6 +34,7 @@ from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.costs.device_speed import machines
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.costs.trial_seconds import Clock, Course, clock_of, fit_seconds
+from sweeper.plans import Candidate, Duration, Parameter
 from sweeper.spec import Scalar, Spec
 
 # Measured on two cores over five sweeps: a worker has torch, transformers, PEFT and the base in 7

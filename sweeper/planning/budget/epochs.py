@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from sweeper.hyperparameters import EPOCHS
-from sweeper.plan import Parameter, Prior
+from sweeper.plans import Parameter, Prior
 from sweeper.spec import Spec
 
 # Models tuned on few rows converge only after more updates than a few epochs give: published work

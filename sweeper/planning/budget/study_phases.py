@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from sweeper import units
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
-from sweeper.plan import Candidate, Duration
 from sweeper.planning.budget.candidate_costs import (
     BETWEEN_SECONDS,
     START_SECONDS,
@@ -19,6 +18,7 @@ from sweeper.planning.budget.candidate_costs import (
     own_text_seconds,
 )
 from sweeper.planning.costs.trial_seconds import Course
+from sweeper.plans import Candidate, Duration
 from sweeper.spec import SearchSpec
 
 # Assumed, since nobody has measured the connection: 100 Mbit/s, from 1 Gbit/s down to 25 Mbit/s.

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.facts.record import Facts, SuiteTaskFacts
-from sweeper.plan import Duration
 from sweeper.planning.budget.candidate_costs import (
     BETWEEN_SECONDS,
     Priced,
@@ -18,6 +17,7 @@ from sweeper.planning.budget.candidate_costs import (
     clock_of_default,
 )
 from sweeper.planning.costs.trial_seconds import Clock, Course
+from sweeper.plans import Duration
 from sweeper.spec import Spec
 
 # Measured on two cores with lm-eval 0.4.13: SmolLM2-135M was asked for its first item 6.4 s after

@@ -15,10 +15,10 @@ from sweeper.declared.traits import Traits, find
 from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
 from sweeper.memory.estimate import Setup, estimate, trial_gib
-from sweeper.plan import MemoryEstimate
 from sweeper.planning.costs.device_speed import Speed, step_seconds
 from sweeper.planning.costs.setups import measured_setup
 from sweeper.planning.costs.step_work import evaluation
+from sweeper.plans import MemoryEstimate
 
 
 @dataclass(frozen=True, slots=True)

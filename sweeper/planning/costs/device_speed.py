@@ -11,8 +11,8 @@ from functools import lru_cache
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup
-from sweeper.plan import Duration
 from sweeper.planning.costs.step_work import StepWork, evaluation, training_step
+from sweeper.plans import Duration
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from sweeper.hyperparameters import (
 )
 from sweeper.memory.estimate import Setup
 from sweeper.memory.setup import Quantization, further_parameters
-from sweeper.plan import Candidate
+from sweeper.plans import Candidate
 from sweeper.spec import Scalar
 
 # DDP is tested over gloo on a CPU, FSDP is not tested anywhere.

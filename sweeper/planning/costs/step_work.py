@@ -20,7 +20,7 @@ from sweeper.memory.states import (
     quantized_parameters,
     trainable_parameters,
 )
-from sweeper.plan import autocast_dtype
+from sweeper.plans import autocast_dtype
 
 
 @dataclass(frozen=True, slots=True)

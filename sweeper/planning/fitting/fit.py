@@ -24,10 +24,10 @@ from sweeper.memory.estimate import Setup, estimate, trainable_parameters
 from sweeper.memory.linear_layers import saved_parameters, targeted
 from sweeper.memory.setup import further_parameters
 from sweeper.memory.states import optimizer_cost
-from sweeper.plan import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.planning.costs.corrections import ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import trial_duration
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.spec import Scalar, TrainingSpec
 
 # The stated margin: a set-up fits if the upper end of its 90% interval does, so about one

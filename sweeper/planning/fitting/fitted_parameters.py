@@ -14,8 +14,8 @@ from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.hyperparameters import CLASS_WEIGHT, KL, PATIENCE, REPLAY
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
-from sweeper.plan import Parameter
 from sweeper.planning.fitting.fit import Fit
+from sweeper.plans import Parameter
 from sweeper.spec import TrainingSpec
 
 # Numbers that memory grows with and that the search may widen.

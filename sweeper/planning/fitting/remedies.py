@@ -13,10 +13,10 @@ from sweeper.declared.traits import quantized
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.memory.setup import USUAL_OPTIMIZER
-from sweeper.plan import Rejected
 from sweeper.planning.costs.setups import FSDP
 from sweeper.planning.fitting.fit import Fit
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.plans import Rejected
 
 SHORTEST = 64
 BITS = {"nf4": 4, "nf4-dq": 4, "int8": 8, "int4": 4}

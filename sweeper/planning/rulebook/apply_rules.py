@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sweeper import units
-from sweeper.plan import Parameter, Prior, Reason
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.parameters import DeclaredParameter
 from sweeper.planning.rulebook.rules import Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
+from sweeper.plans import Parameter, Prior, Reason
 from sweeper.spec import Scalar
 
 # Where no density is published, the default holds this much of the choices' weight, and numbers

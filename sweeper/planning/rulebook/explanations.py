@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweeper.facts.record import Facts
-from sweeper.plan import Plan
 from sweeper.planning.rulebook.apply_rules import written
 from sweeper.planning.rulebook.conditions import Condition, FactComparison, Group, comparisons
 from sweeper.planning.rulebook.effects import Change, Effects, fill
 from sweeper.planning.rulebook.fact_table import FACTS, fact_values
 from sweeper.planning.rulebook.named_facts import Values, show
 from sweeper.planning.rulebook.rules import Rule, RuleBook, rule_book
+from sweeper.plans import Plan
 from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
 
 # A number is near a bound within this factor of it, or within this share of one.

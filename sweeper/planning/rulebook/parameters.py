@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from sweeper import plan
+from sweeper import plans
 from sweeper.errors import near_match
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.spec import Scalar
@@ -30,7 +30,7 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-def _whole(prior: plan.Prior) -> plan.Prior:
+def _whole(prior: plans.Prior) -> plans.Prior:
     if prior.model_fields_set not in ({"center", "spread"}, {"weights"}):
         fix = "Write {center: 2e-4, spread: 0.3} or {weights: [1, 2]}."
         raise fault("a prior has a center and a spread, or weights", "", fix)
@@ -53,7 +53,7 @@ Bounds = Annotated[
     tuple[float | None, float | None], Strict(strict=False), Field(examples=[[1, None]])
 ]
 Prior = Annotated[
-    plan.Prior, AfterValidator(_whole), Field(examples=[{"center": 2e-4, "spread": 0.3}])
+    plans.Prior, AfterValidator(_whole), Field(examples=[{"center": 2e-4, "spread": 0.3}])
 ]
 
 
@@ -70,7 +70,7 @@ class _Parameter(FileModel):
     default: Scalar
     prior: Prior | None = None
     condition: Annotated[
-        plan.Condition | None, Field(examples=[{"parameter": "head_init", "values": ["random"]}])
+        plans.Condition | None, Field(examples=[{"parameter": "head_init", "values": ["random"]}])
     ] = None
     when: Condition = Field(ALWAYS, description="the facts with which the parameter exists")
     unit: Text | Literal[""] = ""
@@ -84,10 +84,10 @@ class _Parameter(FileModel):
     )
     optional: bool = Field(False, description="exists only where sweep.yaml declares it")
     fitted: bool = Field(False, description="chosen within each trial, so that nobody can set it")
-    _parameter: plan.Parameter = PrivateAttr()
+    _parameter: plans.Parameter = PrivateAttr()
 
     @property
-    def parameter(self) -> plan.Parameter:
+    def parameter(self) -> plans.Parameter:
         """The parameter before any rule."""
         return self._parameter
 
@@ -95,11 +95,11 @@ class _Parameter(FileModel):
         """Make the parameter once."""
         names = ("kind", "default", "prior", "condition", "unit", "source", "why", "searched")
         fields = {name: getattr(self, name) for name in names}
-        self._parameter = plan.Parameter(**fields, **self._space())
+        self._parameter = plans.Parameter(**fields, **self._space())
 
     @abstractmethod
     def _space(self) -> dict[str, object]:
-        """The fields of ``plan.Parameter`` that say which values there are."""
+        """The fields of ``plans.Parameter`` that say which values there are."""
 
 
 class NumberParameter(_Parameter):

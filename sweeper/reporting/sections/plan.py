@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper import units
 from sweeper.findings import words
 from sweeper.hyperparameters import KEY_PARAMETERS
-from sweeper.plan import Budget, Parameter
+from sweeper.plans import Budget, Parameter
 from sweeper.reporting.blocks import Block, Bullets, Cell, Code, Column, Row, Table
 from sweeper.reporting.document import PlannedStrategy, Report
 from sweeper.reporting.sections.parts import strategy_cell

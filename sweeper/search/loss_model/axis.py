@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from scipy import special
 
-from sweeper.plan import Parameter
+from sweeper.plans import Parameter
 from sweeper.spec import Scalar
 
 Range = tuple[float, float]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import optuna
 
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.search.loss_model.axis import Axis, ChoiceAxis
 from sweeper.search.loss_model.model_inputs import Axes
 from sweeper.search.loss_model.observations import START, Observation

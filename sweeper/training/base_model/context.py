@@ -16,7 +16,7 @@ from sweeper.data.examples import Dataset
 from sweeper.evaluation.judge import Judge, autocast
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.record import ModelFacts, Split
-from sweeper.plan import Half
+from sweeper.plans import Half
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification

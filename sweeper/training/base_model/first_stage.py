@@ -30,7 +30,7 @@ from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.hyperparameters import FIRST_STAGE, FIRST_STAGE_RANK, NO_FIRST_STAGE, first_stage_rate
 from sweeper.jsontext import object_of
 from sweeper.memory.setup import USUAL_OPTIMIZER
-from sweeper.plan import Precision, autocast_dtype
+from sweeper.plans import Precision, autocast_dtype
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy as strategy_named

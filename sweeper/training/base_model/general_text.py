@@ -25,7 +25,7 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.judge import Judge, never
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.own_text import FOLDER, own_text_folder
-from sweeper.plan import Half
+from sweeper.plans import Half
 from sweeper.tasks.base import Evaluation, Feature
 from sweeper.tasks.general import General
 from sweeper.training.base_model.context import ModelContext

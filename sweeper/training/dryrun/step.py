@@ -19,7 +19,7 @@ from transformers import Adafactor, PretrainedConfig
 
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
-from sweeper.plan import autocast_dtype
+from sweeper.plans import autocast_dtype
 from sweeper.tasks.classifier import Classifier, pool
 from sweeper.training.dryrun.kernels import InPlace
 from sweeper.training.dryrun.models import build, config_of

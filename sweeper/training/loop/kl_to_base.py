@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.errors import UsageError
-from sweeper.plan import Precision, half_of
+from sweeper.plans import Precision, half_of
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Batch, Task
 from sweeper.tasks.text import TextTask

@@ -19,7 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from sweeper.evaluation.judge import autocast
-from sweeper.plan import Half
+from sweeper.plans import Half
 from sweeper.tasks.base import Feature, Task
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.kl_to_base import NearBase

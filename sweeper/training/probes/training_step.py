@@ -27,7 +27,7 @@ from sweeper.errors import SweeperError, UsageError
 from sweeper.evaluation.judge import autocast
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
-from sweeper.plan import autocast_dtype, half_of
+from sweeper.plans import autocast_dtype, half_of
 from sweeper.tasks.classifier import Classifier
 from sweeper.training.dryrun.__main__ import request
 from sweeper.training.dryrun.models import config_of

@@ -19,7 +19,7 @@ from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import Checkpoint
 from sweeper.evaluation.judge import Judge
-from sweeper.plan import Half, autocast_dtype
+from sweeper.plans import Half, autocast_dtype
 from sweeper.redaction import without_secrets
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation

@@ -21,7 +21,7 @@ from sweeper.artifact import Artifact, write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.errors import UsageError
 from sweeper.jsontext import value_of
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.spec import Spec
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, RankFailure
 from sweeper.training.loop.checkpointing import Saved

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact
 from sweeper.facts.record import ModelFacts
-from sweeper.plan import Precision
+from sweeper.plans import Precision
 from sweeper.spec import Scalar, Task
 
 RECORD = "sweeper.json"

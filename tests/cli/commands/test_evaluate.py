@@ -11,16 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.cli.commands import evaluate_steps, run_steps
-from sweeper.cli.processes import suite_process
-from sweeper.cli.views import work_progress
+from sweeper.cli.commands.run_end import conclude
 from sweeper.errors import GateFailed, UsageError
+from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
 from sweeper.findings.compute import compute
-from sweeper.plan import Duration, Plan
+from sweeper.plans import Duration, Plan
+from sweeper.processes import suite_process
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
+from sweeper.steps import evaluate as evaluate_steps
+from sweeper.steps import run as run_steps
+from sweeper.views import work_progress
 
 # Every item is right for the base; a trial is wrong on the share of items named in the weights.
 WORKER = """
@@ -235,7 +238,7 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     for number in order:
         weights(run, number, "0.5", head=number != order[0])
     spec = resolve({("evaluation", "suite"): "suite.yaml"}, run.spec)
-    outcome = evaluate_steps.Outcome("complete", status=None)
+    outcome = RunOutcome("complete", status=None)
     told = []
     plan = planned_with_a_suite(run)
     after = evaluate_steps.score_finalists(
@@ -278,12 +281,12 @@ def test_a_sweep_ends_by_its_own_limit(run, here, capsys, limit, passes):
     spec = resolve(
         {("evaluation", "suite"): "suite.yaml", ("aim", "max_forgetting_points"): limit}, run.spec
     )
-    outcome, plan = evaluate_steps.Outcome("complete", status=None), Plan.read(run.plan)
+    outcome, plan = RunOutcome("complete", status=None), Plan.read(run.plan)
     evaluate_steps.score_finalists(run, plan, spec, outcome, lambda _event, _status: None)
     ended = run_steps.Ended(spec, run, plan, outcome, compute(run))
     if passes:
-        run_steps.conclude(ended, as_json=False, fail_under=None)
+        conclude(ended, as_json=False, fail_under=None)
     else:
         with pytest.raises(GateFailed, match="more than the limit of 5"):
-            run_steps.conclude(ended, as_json=False, fail_under=None)
+            conclude(ended, as_json=False, fail_under=None)
     assert "report:" in capsys.readouterr().out

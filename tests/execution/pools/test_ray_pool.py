@@ -28,7 +28,7 @@ from sweeper.execution.pools.ray_request import Request
 from sweeper.execution.state.attempts import attempt_folder, attempts_of, read_end
 from sweeper.execution.state.repair import write_twice
 from sweeper.execution.worker.run_check import brief
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'finetune-sweeper[ray]'")

@@ -6,7 +6,7 @@ import pytest
 from curve_backend import make_plan, on_gpus
 
 from sweeper.execution.pools.ray_request import Request, request_for, words_of
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 
 GIB = 2**30
 

@@ -17,7 +17,7 @@ from sweeper.execution.state.events import Event
 from sweeper.execution.state.identity import frozen_plan
 from sweeper.execution.state.repair import copy_of, cut_half_line, read_either, write_twice
 from sweeper.execution.state.status import Status
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TrialResult
 

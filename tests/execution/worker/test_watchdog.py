@@ -13,7 +13,7 @@ from sweeper.execution.worker.watchdog import (
     patience_for,
     patience_for_jobs,
 )
-from sweeper.plan import Duration
+from sweeper.plans import Duration
 from sweeper.search.configure import configure
 
 

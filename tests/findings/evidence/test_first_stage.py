@@ -4,7 +4,7 @@ import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.study.rows import result_seconds
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.reporting.csvfiles import trials_csv
 from sweeper.reporting.document import document
 from sweeper.reporting.modelcard import model_card

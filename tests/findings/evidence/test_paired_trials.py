@@ -12,7 +12,7 @@ from sweeper.findings.evidence.paired_trials import judge
 from sweeper.findings.figures import Interval
 from sweeper.findings.study.metric import loss_metric
 from sweeper.findings.study.reading import read_run
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.trials import TrialConfig, TrialResult
 
 # A default against a better trial on nine items: t over them holds 0, their bootstrap does not.

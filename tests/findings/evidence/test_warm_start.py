@@ -6,7 +6,7 @@ from sweeper.findings.compute import compute
 from sweeper.findings.evidence.warm_start import warm_start_sentence
 from sweeper.findings.record import WarmStart
 from sweeper.findings.study.reading import read_run
-from sweeper.plan import Hint, Plan
+from sweeper.plans import Hint, Plan
 from sweeper.trials import TrialConfig
 
 

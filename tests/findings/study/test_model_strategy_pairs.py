@@ -2,7 +2,7 @@
 
 from sweeper.findings.compute import compute
 from sweeper.findings.study.model_strategy_pairs import by_pair
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.trials import TrialConfig
 
 OTHER = "org/other-model"

@@ -8,12 +8,12 @@ import pytest
 from sweeper.facts.gather import gather
 from sweeper.hyperparameters import BATCH
 from sweeper.memory.estimate import Setup
-from sweeper.plan import Duration
 from sweeper.planning.budget.candidate_costs import course_of, own_text_seconds, priced
 from sweeper.planning.budget.rung_schedule import Looks
 from sweeper.planning.candidates import validation_rows
 from sweeper.planning.costs.trial_seconds import Course, clock_of
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Duration
 from sweeper.specfile import resolve
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from sweeper.errors import SpecError
 from sweeper.hyperparameters import EPOCHS
-from sweeper.plan import Parameter
 from sweeper.planning.budget.epochs import lengths, usual_share, with_epochs
 from sweeper.planning.budget.rung_schedule import RUNGS
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Parameter
 from sweeper.spec import ModelSpec, OwnTrial, Spec
 
 PARAMETER = Parameter(kind="float", low=2, high=3, default=3, source="test", searched=False)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from sweeper.artifact import Record
 from sweeper.memory.estimate import Setup
-from sweeper.plan import Budget, Plan
 from sweeper.planning.budget.candidate_costs import course_of
 from sweeper.planning.budget.rung_schedule import (
     EVALUATION_SHARE,
@@ -24,6 +23,7 @@ from sweeper.planning.budget.rung_schedule import (
 from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.costs.trial_seconds import clock_of
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Budget, Plan
 from sweeper.search.configure import trial_budget
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
-from sweeper.plan import Budget, Duration
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Budget, Duration
 
 QUESTIONS = SuiteTaskFacts(
     name="questions", output_type="multiple_choice", items=200, prompt_tokens=100.0, requests=1

@@ -13,10 +13,10 @@ from sweeper.errors import NothingFits
 from sweeper.facts.record import CorpusFacts
 from sweeper.hyperparameters import first_stage_rate
 from sweeper.memory.estimate import Setup, estimate
-from sweeper.plan import Candidate
 from sweeper.planning.fitting.first_stage import with_first_stage
 from sweeper.planning.identity import identity
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Candidate
 from sweeper.search.optuna_space import holds
 
 CORPUS = {"corpus": "corpus.txt"}

@@ -7,9 +7,9 @@ import pytest
 from sweeper.declared.files import known_strategies
 from sweeper.errors import NothingFits
 from sweeper.memory.estimate import Setup, estimate
-from sweeper.plan import Candidate, Plan
 from sweeper.planning.fitting.fit import precisions
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Candidate, Plan
 from sweeper.spec import TrainingSpec
 
 MACHINES = [(24.0, 1), (80.0, 1), (80.0, 8)]

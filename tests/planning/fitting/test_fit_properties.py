@@ -12,9 +12,9 @@ from sweeper.errors import NothingFits
 from sweeper.facts.record import LatentAttention, MixtureOfExperts
 from sweeper.hyperparameters import modules_of
 from sweeper.memory.estimate import Setup, estimate
-from sweeper.plan import Candidate, Parameter
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import rule_book
+from sweeper.plans import Candidate, Parameter
 
 BOOK = rule_book()
 NAMES = known_strategies()

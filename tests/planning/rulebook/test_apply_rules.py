@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from sweeper.errors import RuleError
-from sweeper.plan import Parameter
 from sweeper.planning.planner import make_plan
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, rated_strategies
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.plans import Parameter
 
 
 def book_with(tmp_path: Path, *changes: str) -> RuleBook:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from curve_backend import LORA
 
-from sweeper.plan import Parameter
+from sweeper.plans import Parameter
 from sweeper.search.engine import RungCount
 from sweeper.search.loss_model.axis import Axis, ChoiceAxis, axis_of
 from sweeper.search.loss_model.candidate_trials import enough, searched_range, shorter

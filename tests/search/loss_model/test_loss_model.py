@@ -7,7 +7,7 @@ import optuna
 import pytest
 from spaces import RATE, SPACE
 
-from sweeper.plan import Parameter
+from sweeper.plans import Parameter
 from sweeper.search import optuna_space
 from sweeper.search.engine import (
     Rung,

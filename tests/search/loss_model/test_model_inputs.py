@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from sweeper.plan import Parameter
+from sweeper.plans import Parameter
 from sweeper.search.loss_model.axis import axis_of
 from sweeper.search.loss_model.model_inputs import CANDIDATE_DISTANCE, Axes, Rows, is_repeat
 

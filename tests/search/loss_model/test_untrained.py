@@ -9,7 +9,7 @@ from curve_backend import make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from sweeper.facts.record import CorpusFacts
-from sweeper.plan import Parameter, Plan
+from sweeper.plans import Parameter, Plan
 from sweeper.search import optuna_space
 from sweeper.search.engine import (
     Rung,

@@ -12,8 +12,8 @@ from torch.utils.data import SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeper.memory.setup import USUAL_OPTIMIZER
-from sweeper.plan import Half
 from sweeper.planning.rulebook.rules import rule_book
+from sweeper.plans import Half
 from sweeper.strategies.base import Setting
 from sweeper.strategies.discovery import strategy as strategy_named
 from sweeper.tasks.general import General

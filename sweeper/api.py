@@ -1,0 +1,339 @@
+"""sweeper from Python: ``plan``, ``run`` and ``load_run``, through the steps of the command line.
+
+Whatever is wrong is a ``SweeperError``. A plan loads neither pandas nor the search nor torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+from sweeper import plans
+from sweeper.backend import TRAINING
+from sweeper.errors import Problem, SpecError, near_match
+from sweeper.extras import RUNS, install_command, needed_for, require
+from sweeper.findings import record
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec, Task
+from sweeper.specfile import FLAGS, laid_over, names, resolve, seconds, settings_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeper.use.model import Model
+
+_PATHS = {flag.lstrip("-").replace("-", "_"): path for path, flag in FLAGS.items()}
+_BACKEND = TRAINING
+
+PathText = str | os.PathLike[str]
+"""A path or another name, such as that of a model."""
+
+
+class PlanKeywords(TypedDict, total=False):
+    """The flags of ``sweeper plan``, which docs/commands.md explains, with underscores.
+
+    ``set`` gives any key of sweep.yaml and any parameter of a strategy by its path:
+    ``{"lora.r": 16, "data.max_held_out_rows": 500}``.
+    """
+
+    task: Task
+    model: PathText
+    revision: str
+    trust_remote_code: bool
+    classes_by: Literal["head", "generate"]
+    data: PathText
+    validation: PathText
+    test: PathText
+    corpus: PathText
+    corpus_rows: int
+    general: PathText
+    format: str
+    column: Mapping[str, str]
+    examples: int
+    max_rows: int
+    gpu: str
+    gpu_memory: float
+    gpus: int
+    nodes: int
+    price: float
+    strategies: str | Sequence[str]
+    budget: str
+    tasks_on_one_base: int
+    domain_distance: Literal["near", "far"]
+    margin: float
+    max_forgetting: float
+    epochs: float
+    max_length: int
+    precision: str
+    class_weight: str
+    replay_share: float
+    kl_weight: float
+    patience: int
+    trials: int
+    seed: int
+    finalists: int
+    confirmation_seeds: int
+    suite: PathText
+    rules: Sequence[PathText]
+    set: Mapping[str, object]
+
+
+class RunKeywords(PlanKeywords, total=False):
+    """The flags of ``sweeper run`` as well. ``timeout`` is in seconds, or text such as ``2h``."""
+
+    generate_items: int
+    run_generated_code: bool
+    code_samples: int
+    timeout: float | str
+    target_loss: float
+    warm_start: bool
+    stop_when_settled: bool
+    workers: int
+    executor: Literal["local", "ray"]
+    ray_address: str
+    storage: str
+
+
+class Plan(plans.Plan):
+    """What a study will do, and why. A notebook shows its strategies."""
+
+    def _repr_html_(self) -> str:
+        from sweeper.views.html import plan_html
+
+        return plan_html(self)
+
+
+class Findings(record.Findings):
+    """What a study shows. A notebook shows its verdict and its finalists."""
+
+    def _repr_html_(self) -> str:
+        from sweeper.views.html import findings_html
+
+        return findings_html(self)
+
+
+class Run:
+    """A run: its plan, what it shows, and its files. What was read once is kept.
+
+    Args:
+        path: The run's folder.
+        findings: What it shows; computed from the folder if None.
+    """
+
+    def __init__(self, path: Path, findings: record.Findings | None = None) -> None:
+        self._folder = RunFolder(path)
+        if findings is not None:
+            self.findings = Findings.model_validate(dict(findings))
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self._folder.path
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self._folder.report_html
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan that the run obeys."""
+        return Plan.read(self._folder.plan)
+
+    @cached_property
+    def findings(self) -> Findings:
+        """All that the report says."""
+        from sweeper.findings.compute import compute
+
+        return Findings.model_validate(dict(compute(self._folder)))
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, as a sentence."""
+        return self.findings.verdict.sentence
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial, with the columns of ``trials.csv``."""
+        from sweeper.reporting.csvfiles import trials_table
+
+        return _frame(*trials_table(self.findings))
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """One row a rung of each trial, with the columns of ``curves.csv``."""
+        from sweeper.reporting.csvfiles import curves_table
+
+        return _frame(*curves_table(self.findings))
+
+    def winner(self, device: str | None = None) -> Model:
+        """The recommended trial's model, or that of the best trial so far.
+
+        Args:
+            device: As torch spells it; a GPU if there is one and this is None.
+
+        Raises:
+            UsageError: No trial has completed, or its weights are gone or damaged.
+        """
+        from sweeper.steps.winner import kept_weights
+        from sweeper.use.model import load
+
+        return load(kept_weights(self._folder), device)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path}: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        return self.findings._repr_html_()
+
+
+def plan(
+    sweep: PathText | Mapping[str, Any] | None = None,
+    *,
+    measure_domain: bool = False,
+    probe: bool = False,
+    **keywords: Unpack[PlanKeywords],
+) -> Plan:
+    """Pick strategies and a search space from best-practice rules, as ``sweeper plan`` does.
+
+    >>> plan(task="classification", model="7B", examples=2000, gpu_memory=24).recommended
+    'lora'
+
+    Args:
+        sweep: A ``sweep.yaml``, or its keys as a mapping.
+        measure_domain: Let the base model read some of the data. Loads torch in a process.
+        probe: Let each strategy train a few steps on this machine first.
+        keywords: Flags with underscores; they win over ``sweep``.
+
+    Raises:
+        UsageError: Something is wrong with the request, the data or the model; all is listed.
+        NothingFits: No strategy fits the hardware.
+    """
+    from sweeper.steps.plan import planned
+    from sweeper.views.console import say
+
+    spec = _request(sweep, keywords, needs_model=measure_domain or probe)
+    _, made = planned(spec, measure_domain=measure_domain, probe=probe, tell=say)
+    return Plan.model_validate(dict(made))
+
+
+def run(
+    sweep: PathText | Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    new: bool = False,
+    probe: bool | None = None,
+    fail_under: float | None = None,
+    progress: Literal["auto", "plain", "none"] = "auto",
+    **keywords: Unpack[RunKeywords],
+) -> Run:
+    """Run or resume a sweep to its end, as ``sweeper run`` does: the same call goes on with it.
+
+    It writes ``runs/NAME`` in the current folder. Trials train in processes of their own, so that
+    a script needs no ``if __name__ == "__main__"``.
+
+    Args:
+        sweep: A ``sweep.yaml``, or its keys as a mapping.
+        name: Of the run; else made from task, data and model.
+        new: Start afresh; an old run is set aside.
+        probe: Let each strategy train a few steps first; if None, on a GPU only.
+        fail_under: The least test score of the winner.
+        progress: ``auto`` redraws a notebook's cell or a terminal, ``plain`` prints lines.
+        keywords: Flags with underscores; they win over ``sweep``.
+
+    Raises:
+        UsageError: Something is wrong with the request, the data, the model or the folder.
+        NothingFits: No strategy fits the hardware.
+        NoTrialCompleted: The sweep ended without a completed trial.
+        GateFailed: The winner's test score is below ``fail_under``, or it forgot too much.
+        KeyboardInterrupt: Ctrl-C, or a notebook's stop button, once all that was measured is
+            written and the report is made. SIGTERM raises ``SystemExit`` in the same way.
+    """
+    require("sweeper.run", RUNS)
+    from sweeper.steps import run as steps
+    from sweeper.views.console import say, say_nothing
+    from sweeper.views.progress import progress as progress_view
+    from sweeper.views.work_progress import work_progress
+
+    steps.check_choices(progress=progress)
+    named = {} if name is None else {"name": name}
+    spec = _request(sweep, {**keywords, **named}, needs_model=False)
+    if not spec.models:
+        raise steps.without_model(spec, lambda model: f"sweeper.run(..., model={model!r})")
+    tell = say_nothing if progress == "none" else say
+    prepared = steps.prepare(
+        spec,
+        check_model=_BACKEND == TRAINING,
+        new=new,
+        probe=probe,
+        tell=tell,
+        work=work_progress(progress),
+    )
+    view = progress_view(progress)
+    ended = steps.sweep(prepared, new=new, backend=_BACKEND, view=view, tell=tell)
+    if (number := ended.outcome.signal) is not None:
+        text = f"{ended.folder.path} was interrupted; the same call goes on with it"
+        raise KeyboardInterrupt(text) if number == signal.SIGINT else SystemExit(128 + number)
+    steps.judge(ended, fail_under)
+    return Run(ended.folder.path, ended.findings)
+
+
+def load_run(run: PathText) -> Run:
+    """A run that is there, whatever state it is in.
+
+    Args:
+        run: Its name, for a run below ``runs`` in the current folder, or its path.
+
+    Raises:
+        RunError: There is no such run; the nearest name is given.
+    """
+    require("sweeper.load_run", RUNS)
+    return Run(RunFolder.find(os.fspath(run)).path)
+
+
+def _request(
+    sweep: PathText | Mapping[str, Any] | None, keywords: Mapping[str, Any], *, needs_model: bool
+) -> Spec:
+    """The request that file or mapping and keywords make."""
+    unknown = [name for name in keywords if name not in (*_PATHS, "set")]
+    if unknown:
+        known = [name for name in _PATHS if name != "name"]
+        raise SpecError(
+            [
+                Problem(f"there is no keyword {name!r}", fix=near_match(name, [*known, "set"]))
+                for name in unknown
+            ]
+        )
+    given = {name: value for name, value in keywords.items() if value is not None}
+    more = settings_of({key: _plain(value, key) for key, value in given.pop("set", {}).items()})
+    flags = {_PATHS[name]: _plain(value, name) for name, value in given.items()}
+    for keyword, parse in (("strategies", names), ("timeout", seconds)):
+        if isinstance(value := flags.get(_PATHS[keyword]), str):
+            flags[_PATHS[keyword]] = parse(value)
+    file: Path | Mapping[str, Any] | None = None
+    if sweep is not None:
+        file = _plain(sweep, "sweep") if isinstance(sweep, Mapping) else Path(sweep)
+    return resolve(laid_over(flags, more), file, needs_model=needs_model)
+
+
+def _plain(value: object, where: str) -> Any:
+    """A copy in dicts, lists and scalars; a path as text.
+
+    Raises:
+        SpecError: Part of it is something else.
+    """
+    try:
+        return json.loads(json.dumps(value, default=os.fspath))
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{value!r} cannot be used ({error})", where=where) from error
+
+
+def _frame(head: Sequence[str], rows: Sequence[Sequence[object]]) -> pd.DataFrame:
+    with needed_for("A table of trials", install_command("train")):
+        import pandas as pd
+    return pd.DataFrame(rows, columns=list(head))

@@ -1,0 +1,1 @@
+"""Work that the steps leave to other processes, so that they never load torch themselves."""

@@ -1,0 +1,60 @@
+"""Lets this machine be measured once, before the first sweep plans for it.
+
+Knows when a measurement is missing; the measuring is a process of its own, since it needs torch.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from sweeper.child_process import quiet_threads
+from sweeper.facts.machine.hardware import hardware_facts, needs_calibration
+from sweeper.facts.machine.measured import with_measured
+from sweeper.facts.record import Facts, HardwareFacts
+from sweeper.spec import Spec
+from sweeper.views.console import Tell, say_nothing
+
+# Measuring takes a second or two and loading torch some more.
+_SECONDS = 60.0
+# Others at work make a measurement that would be believed for months: products were measured at
+# two fifths of their rate under a load of 20 on two cores.
+_BUSY_SHARE = 0.5
+
+
+def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
+    """The facts with what the processor can do, measured now if nobody has before.
+
+    Whatever goes wrong costs the plan's certainty, not the sweep: the plan says that its times
+    are not calibrated.
+    """
+    known = facts.hardware
+    if not needs_calibration(known) or busy(known.cpu_cores) or not _measure(known, tell):
+        return facts
+    hardware = with_measured(hardware_facts(spec.hardware), facts.models)
+    return facts.model_copy(update={"hardware": hardware})
+
+
+def _measure(facts: HardwareFacts, tell: Tell) -> bool:
+    tell(f"Measuring {facts.name} once, for the plan's times.")
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "sweeper.training.probes.calibrate"],
+            env={**os.environ, **quiet_threads(facts.cpu_cores)},
+            capture_output=True,
+            timeout=_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        tell("It could not be measured; times are estimates.")
+        return False
+    return True
+
+
+def busy(cores: int | None) -> bool:
+    """Whether other processes use the cores right now, as far as the system tells."""
+    try:
+        return os.getloadavg()[0] > _BUSY_SHARE * (cores or 1)
+    except OSError:
+        return False

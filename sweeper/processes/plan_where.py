@@ -1,0 +1,126 @@
+"""Makes the plan of ``sweeper run`` on the machine that it is for, with what is measured there.
+
+On this one, or, where a Ray cluster is named, on one of its nodes: ``python -m
+sweeper.processes.plan_where GPUS`` reads an ``_Order`` there and writes an ``_Outcome``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+from sweeper import errors
+from sweeper.artifact import Record
+from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.facts.machine.measured import with_measured
+from sweeper.facts.record import Facts
+from sweeper.planning.planner import make_plan
+from sweeper.plans import Plan
+from sweeper.processes.calibrate_process import calibrated
+from sweeper.processes.probed_plan import with_probes
+from sweeper.spec import Spec
+from sweeper.views.console import Tell, say, say_nothing
+
+_MODULE = "sweeper.processes.plan_where"
+
+
+def trains_elsewhere(spec: Spec) -> bool:
+    """Whether the hardware is that of a Ray cluster which is named, and nobody has stated it."""
+    search, hardware = spec.search, spec.hardware
+    named = search.executor == "ray" and (search.ray_address or os.environ.get("RAY_ADDRESS"))
+    stated = hardware.gpu is not None or hardware.gpu_memory_gib is not None
+    # Without Ray the run itself says so.
+    return bool(named) and not stated and importlib.util.find_spec("ray") is not None
+
+
+def plan_here(spec: Spec, facts: Facts, *, measure: bool, probe: bool | None, tell: Tell) -> Plan:
+    """Plan for this machine.
+
+    Args:
+        spec: The request.
+        facts: With the hardware of this machine.
+        measure: Measure what this machine can do, if nobody has before.
+        probe: Train a few steps of each candidate first; if None, where ``measure`` and trials run
+            on a GPU here.
+        tell: Is given a line about each measurement.
+    """
+    plan = make_plan(spec, facts)
+    if measure and (known := calibrated(spec, facts, tell)) is not facts:
+        plan = make_plan(spec, known)
+    machine = plan.facts.hardware
+    if probe or (probe is None and measure and machine.detected and machine.device == "cuda"):
+        plan = with_probes(spec, plan, tell)
+    return plan
+
+
+class _Order(Record):
+    """What a node is asked: see ``plan_here``. The hardware of ``facts`` is not read."""
+
+    spec: Spec
+    facts: Facts
+    measure: bool
+    probe: bool | None
+
+
+class _Outcome(Record):
+    """What a node answers: a plan, or why there is none."""
+
+    plan: Plan | None = None
+    error: str = ""
+    problems: tuple[tuple[str, str, str, str], ...] = ()
+
+
+def plan_elsewhere(
+    spec: Spec, facts: Facts, *, measure: bool, probe: bool | None, tell: Tell = say_nothing
+) -> Plan:
+    """The same, made on a node of the cluster, with that node's hardware.
+
+    Raises:
+        RunError: No node can be asked.
+        SweeperError: What ``plan_here`` raised there.
+    """
+    from sweeper.execution.pools.ray_node import on_node  # loads Ray
+
+    tell("Planning on a node of the Ray cluster.")
+    # The storage may hold a password.
+    search = spec.search.model_copy(update={"storage": None})
+    told = spec.model_copy(update={"search": search})
+    order = _Order(spec=told, facts=facts, measure=measure, probe=probe)
+    answer = on_node(
+        _MODULE,
+        order.model_dump_json(),
+        address=spec.search.ray_address,
+        gpu=spec.hardware.gpus is not None,
+        say=tell,
+    )
+    if said := answer.errors.strip():
+        tell(said)
+    outcome = _Outcome.model_validate_json(answer.out.splitlines()[-1])
+    if outcome.plan is not None:
+        return outcome.plan
+    kind = getattr(errors, outcome.error)
+    raise kind([errors.Problem(*problem) for problem in outcome.problems])
+
+
+def main() -> None:
+    """Answer one order, on a node."""
+    gpus, order = int(sys.argv[1]), _Order.model_validate_json(sys.stdin.read())
+    spec = order.spec
+    if gpus and spec.hardware.gpus is None:
+        # This process is shown one GPU; the node has all of these.
+        known = spec.hardware.model_copy(update={"gpus": gpus})
+        spec = spec.model_copy(update={"hardware": known})
+    try:
+        hardware = with_measured(hardware_facts(spec.hardware), order.facts.models)
+        facts = order.facts.model_copy(update={"hardware": hardware})
+        plan = plan_here(spec, facts, measure=order.measure, probe=order.probe, tell=say)
+        outcome = _Outcome(plan=plan)
+    except errors.SweeperError as error:
+        problems = tuple((p.what, p.why, p.fix, p.where) for p in error.problems)
+        outcome = _Outcome(error=type(error).__name__, problems=problems)
+    print(outcome.model_dump_json())
+
+
+if __name__ == "__main__":
+    main()

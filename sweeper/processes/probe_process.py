@@ -1,0 +1,160 @@
+"""Lets a process with torch train a few real steps of a set-up, unless that was done before.
+
+Keeps the answers where trials keep theirs, so that plans read them as facts. Knows nothing of
+torch itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from sweeper.child_process import NoAnswer, ask_object
+from sweeper.declared.traits import TARGETED
+from sweeper.errors import UsageError
+from sweeper.extras import TRAINING, require
+from sweeper.facts.machine import measured
+from sweeper.facts.machine.calibration import versions
+from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.facts.machine.measured import shape_of
+from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
+from sweeper.memory.overheads import KNOWN
+from sweeper.memory.setup import Setup
+from sweeper.processes.calibrate_process import busy
+from sweeper.spec import HardwareSpec
+from sweeper.units import gib
+from sweeper.views.console import Tell, say_nothing
+
+MODULE = "sweeper.training.probes.training_step"
+_TIMEOUT_SECONDS = 600
+# Of the device's memory, so that running out of it says something of the set-up: what is left is
+# within the interval that predictions have.
+_FREE = 1 / KNOWN.high
+_FIGURES = ("peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory")
+_UNCHANGED = "The formula's estimate stands without --probe."
+
+
+def probe(
+    model: ModelFacts, setup: Setup, mean_length: int | None = None, *, tell: Tell = say_nothing
+) -> Measured:
+    """What real steps take on this machine: from the cache, or measured now and kept.
+
+    Running out of memory is an answer.
+
+    Args:
+        mean_length: Tokens of an example, on average; as long as the longest if None.
+        tell: Is given a line where the figures are to be doubted.
+
+    Raises:
+        UsageError: The set-up cannot be measured, or not here.
+        NotInstalled: What it trains with is missing.
+    """
+    hardware = hardware_facts(HardwareSpec())
+    if hardware.device != setup.device:
+        raise UsageError(
+            f"this machine has no {setup.device} device to probe"
+            if setup.device == "cuda"
+            else "this machine trains on its GPU, and that is what a probe measures",
+            fix="Ask with --cpu." if setup.device == "cuda" else "Ask without --cpu.",
+            where="--probe",
+        )
+    mean = mean_length or setup.sequence_length
+    kept = known(model, setup, mean, hardware)
+    if kept is not None:
+        return kept
+    if hardware.device == "cpu" and busy(hardware.cpu_cores):
+        tell("Other processes are at work: the probe's seconds will be too many.")
+    answer = _ask(model, setup, mean, hardware)
+    found = _record(model, setup, mean, answer)
+    if found.out_of_memory and not _alone(answer):
+        tell("Other processes use memory too, so this is not kept.")
+        return found
+    try:
+        measured.append(found, hardware.name, _cores(hardware))
+    except OSError as error:
+        tell(f"The measurement could not be kept: {error}")
+    return found
+
+
+def _alone(answer: dict[str, Any]) -> bool:
+    """Whether it had the device to itself, as far as is known."""
+    free, total = answer.get("free_gib", 0.0), answer.get("total_gib", 1.0)
+    return bool(free >= _FREE * total)
+
+
+def line(found: Measured, says: float) -> str:
+    """What a probe says, for people, beside what the formula says of the same."""
+    beside = f"the formula says {gib(says)}"
+    if found.out_of_memory:
+        return f"Probe: it did not fit when it was tried on {found.when}; {beside}."
+    reserved = "" if found.reserved_gib is None else f" ({gib(found.reserved_gib)} reserved)"
+    return (
+        f"Probe: {gib(found.peak_gib or 0.0)} at the peak{reserved} and "
+        f"{found.seconds_per_step:.3g} s a step, measured on {found.when}; {beside}."
+    )
+
+
+def digest(setup: Setup, mean_length: int) -> str:
+    """Names all that a probe depends on besides model, machine and versions."""
+    text = json.dumps([asdict(setup), mean_length], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _cores(hardware: HardwareFacts) -> int:
+    return (hardware.cpu_cores or 1) if hardware.device == "cpu" else 0
+
+
+def known(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> Measured | None:
+    """The same set-up, probed here before with the installed versions; None if it was not."""
+    shape, key = shape_of(model), digest(setup, mean)
+    kept = measured.read(hardware.name, _cores(hardware))
+    return next((one for one in kept if (one.shape, one.probe) == (shape, key)), None)
+
+
+def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> dict[str, Any]:
+    require("A probe", TRAINING)
+    request = {"model": model.model_dump(), "setup": asdict(setup), "mean_length": mean}
+    try:
+        answer = ask_object(
+            MODULE,
+            json.dumps(request),
+            seconds=_TIMEOUT_SECONDS,
+            threads=hardware.cpu_cores,
+        )
+    except NoAnswer as error:
+        if error.status == -signal.SIGKILL and setup.device == "cpu":
+            return {"out_of_memory": True}  # the system ends what takes more than there is
+        raise UsageError(f"the probe failed: {error}", fix=_UNCHANGED, where="--probe") from error
+    return answer
+
+
+def _record(model: ModelFacts, setup: Setup, mean: int, answer: dict[str, Any]) -> Measured:
+    targeted = setup.traits.adds in TARGETED
+    targets = setup.target_modules
+    return Measured(
+        shape=shape_of(model),
+        strategy=setup.strategy,
+        precision=setup.precision,
+        gradient_checkpointing=setup.gradient_checkpointing,
+        quantization=setup.quantization,
+        optimizer=setup.optimizer,
+        micro_batch=setup.micro_batch,
+        gradient_accumulation_steps=setup.gradient_accumulation_steps,
+        mean_length=mean,
+        sequence_length=setup.sequence_length,
+        evaluation_batch=1,
+        r=setup.r if targeted else None,
+        target_modules=(targets if isinstance(targets, str) else ",".join(targets))
+        if targeted
+        else None,
+        lora_dropout=setup.lora_dropout,
+        classes=setup.classes,
+        probe=digest(setup, mean),
+        when=datetime.now(UTC).date().isoformat(),
+        versions=versions(),
+        **{name: answer[name] for name in _FIGURES if name in answer},
+    )

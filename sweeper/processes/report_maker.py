@@ -1,0 +1,295 @@
+"""Has a run's report made by a child process, so that whoever runs the sweep never waits for it.
+
+The child is started once and reused. If it dies, which the drawing engine can bring about, a new
+one goes on without charts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import IO
+
+from pydantic import ValidationError
+
+from sweeper.artifact import Record, write_text
+from sweeper.child_process import quiet_threads
+from sweeper.errors import SweeperError
+from sweeper.findings.record import Findings
+from sweeper.runfolder import RunFolder
+
+# Reports are made during at most this share of the time that passes while trials train.
+SHARE = 0.05
+# A report of 500 trials takes seconds. One that takes minutes hangs.
+TIMEOUT_SECONDS = 300.0
+LOG = "report.log"
+_LOG_BYTES = 20_000
+_MODULE = "sweeper.processes.report_process"
+
+
+class ReportAnswer(Record):
+    """How one request to the report process ended.
+
+    Args:
+        seconds: What it took, on the clock.
+        charts: Whether the page has charts.
+        notes: Why not, where the drawing engine refused without ending the process.
+        error: Why there is no new report; None where there is one.
+    """
+
+    seconds: float
+    charts: bool = False
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class ReportMaker:
+    """The report of one run, kept up to date by a child process.
+
+    Args:
+        folder: The run's folder; it holds a plan.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, folder: RunFolder, clock: Callable[[], float] = time.monotonic):
+        self._folder, self._clock = folder, clock
+        self._child: _Child | None = None
+        self._wanted = False
+        self._due = 0.0
+        self._deaths = 0
+        self.no_charts = ""
+        """Why the last report has no charts; empty where it has."""
+
+    def __enter__(self) -> ReportMaker:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def request(self) -> None:
+        """Note that something changed. The next ``poll`` that is allowed to asks for a report."""
+        self._wanted = True
+
+    def poll(self) -> None:
+        """Go on with what was requested. Returns at once; call it often."""
+        child = self._child
+        if child is not None and child.busy:
+            if (answer := child.answer()) is not None:
+                self._heard(answer)
+            elif child.gone or self._clock() - child.asked_at > TIMEOUT_SECONDS:
+                self._lost(child)
+        # A child that dies twice without drawing anything is left alone until the end.
+        elif self._wanted and self._clock() >= self._due and self._deaths < 2:
+            self._wanted = False
+            self._ask(gently=True)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a report is being made."""
+        return self._child is not None and self._child.busy
+
+    def finish(self, timeout: float = TIMEOUT_SECONDS, *, try_charts: bool = True) -> Findings:
+        """Make a report of the run as it is now, and wait for it.
+
+        Args:
+            timeout: Seconds that one try may take.
+            try_charts: Draw, even if drawing has ended a process before: the memory that it
+                lacked while trials trained may be free now.
+
+        Returns:
+            What the run shows.
+
+        Raises:
+            SweeperError: The run cannot be read.
+            OSError: The run folder cannot be written.
+        """
+        self._await(timeout)
+        self._wanted = False
+        if try_charts and self.no_charts:
+            self.close()
+            self.no_charts = ""
+        for _ in range(1 if self.no_charts else 2):
+            if not self._ask(gently=False):
+                break
+            if (answer := self._await(timeout)) is None:
+                continue
+            if answer.error is None:
+                with contextlib.suppress(SweeperError):
+                    return Findings.read(self._folder.findings)
+            self.no_charts = self.no_charts or f"no report was made: {answer.error}"
+            break
+        return self._here()
+
+    def close(self) -> None:
+        """End the child process, whatever it is doing. Files stay whole."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _ask(self, *, gently: bool) -> bool:
+        """Send a request, to a new process if need be; False if none can be started."""
+        try:
+            if self._child is None or self._child.ended():
+                self.close()
+                self._child = _Child(self._folder, self.no_charts, self._clock)
+        except OSError:
+            self._deaths += 1
+            return False
+        self._child.ask(gently=gently)
+        return True
+
+    def _await(self, timeout: float) -> ReportAnswer | None:
+        """What a busy child answers; None if there is none, or if it died."""
+        child = self._child
+        if child is None or not child.busy:
+            return None
+        answer = child.answer(timeout)
+        if answer is None:
+            self._lost(child)
+        else:
+            self._heard(answer)
+        return answer
+
+    def _heard(self, answer: ReportAnswer) -> None:
+        self._due = self._clock() + answer.seconds / SHARE
+        self._deaths = 0
+        if answer.charts:
+            self.no_charts = ""
+        elif answer.notes:
+            self.no_charts = "; ".join(answer.notes)
+
+    def _lost(self, child: _Child) -> None:
+        """The child died or hangs: the next one draws nothing."""
+        how = child.end()
+        self._due = self._clock() + (self._clock() - child.asked_at) / SHARE
+        self._wanted = True
+        if self.no_charts:
+            self._deaths += 1
+        else:
+            self.no_charts = f"the drawing process {how}"
+        with contextlib.suppress(OSError):
+            write_text(self._folder.path / LOG, child.said())
+        self.close()
+
+    def _here(self) -> Findings:
+        """The report without a child process and without charts."""
+        # Not at the top: the command's own process needs them for this way out alone.
+        from sweeper.findings.compute import compute
+        from sweeper.plans import Plan
+        from sweeper.reporting.write import write_reports
+
+        self.no_charts = self.no_charts or "the drawing process could not be started"
+        findings = compute(self._folder)
+        write_reports(self._folder, findings, Plan.read(self._folder.plan), self.no_charts)
+        return findings
+
+
+def lost_charts(folder: RunFolder, why: str) -> str:
+    """What to tell a user whose report has no charts."""
+    command = f"sweeper report {shlex.quote(str(folder.path))}"
+    return (
+        f"the report has no charts: {why}. The drawing engine reserves up to 100 GB of address "
+        "space (not of memory), which `ulimit -v` or a batch system may forbid. "
+        f"Draw them without that limit: {command}"
+    )
+
+
+class _Child:
+    """One report process. ``gone`` once it has closed its output, which it does when it ends."""
+
+    def __init__(self, folder: RunFolder, no_charts: str, clock: Callable[[], float]):
+        self._clock = clock
+        self._pending = b""
+        self.busy = self.gone = False
+        self.asked_at = clock()
+        command = [sys.executable, "-m", _MODULE, str(folder.path)]
+        command += ["--parent", str(os.getpid()), "--no-charts", no_charts]
+        with contextlib.ExitStack() as opened:
+            self._errors: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
+            self._popen = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env={**os.environ, **quiet_threads(1)},
+                start_new_session=True,  # Ctrl-C reaches the command alone
+            )
+            opened.pop_all()
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._stdin, self._stdout = self._popen.stdin, self._popen.stdout
+        os.set_blocking(self._stdout.fileno(), False)
+        self._ready = selectors.DefaultSelector()
+        self._ready.register(self._stdout, selectors.EVENT_READ)
+
+    def ask(self, *, gently: bool) -> None:
+        """Request one report; ``gently`` lets trials that train go first."""
+        self.busy, self.asked_at = True, self._clock()
+        with contextlib.suppress(BrokenPipeError):  # its end says more
+            self._stdin.write(b"gently\n" if gently else b"now\n")
+            self._stdin.flush()
+
+    def answer(self, timeout: float = 0.0) -> ReportAnswer | None:
+        """The answer to the request, if it comes in time."""
+        limit = time.monotonic() + timeout
+        while b"\n" not in self._pending:
+            if not self._ready.select(max(0.0, limit - time.monotonic())):
+                return None
+            part = os.read(self._stdout.fileno(), 65536)
+            if not part:
+                self.gone = True
+                return None
+            self._pending += part
+        line, _, self._pending = self._pending.partition(b"\n")
+        self.busy = False
+        try:
+            return ReportAnswer.model_validate_json(line)
+        except ValidationError:
+            return ReportAnswer(seconds=self._clock() - self.asked_at, error=repr(line[:200]))
+
+    def ended(self) -> bool:
+        return self._popen.poll() is not None
+
+    def end(self) -> str:
+        """End it if it still runs, and say how it ended."""
+        if not self.gone:
+            self._popen.kill()
+            self._popen.wait()
+            return f"gave no answer for {self._clock() - self.asked_at:.0f} s"
+        code = self._popen.wait()
+        return f"was killed by {_name(-code)}" if code < 0 else f"ended with status {code}"
+
+    def said(self) -> str:
+        """The end of what it wrote on stderr."""
+        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - _LOG_BYTES))
+        return self._errors.read().decode(errors="replace")
+
+    def close(self) -> None:
+        """End it, and free what it held."""
+        self._popen.kill()
+        self._popen.wait()
+        self._ready.close()
+        for stream in (self._stdin, self._stdout, self._errors):
+            with contextlib.suppress(OSError):  # a request that it never read
+                stream.close()
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

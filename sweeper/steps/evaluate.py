@@ -1,0 +1,211 @@
+"""The steps of scoring models on a suite, for ``sweeper evaluate`` and at the end of a sweep.
+
+Knows what is to be scored and what must be right before that; scoring itself needs torch and
+happens in a process of its own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sweeper.errors import GateFailed, Problem, SpecError, UsageError
+from sweeper.execution.coordinator import RunOutcome
+from sweeper.execution.state.events import Event, make_event
+from sweeper.execution.state.status import Status
+from sweeper.extras import install_command, missing
+from sweeper.facts.record import SuiteFacts
+from sweeper.findings.forgetting_record import Forgetting
+from sweeper.findings.record import Findings
+from sweeper.findings.verdict.forgetting import beyond
+from sweeper.findings.verdict.forgetting_words import amount, figures, limit_text, lost
+from sweeper.plans import Plan
+from sweeper.processes.suite_process import score
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec
+from sweeper.suite.scores import (
+    HARNESS,
+    EvaluationRequest,
+    TrialToScore,
+    checked_file,
+    evaluations,
+)
+from sweeper.trials import TestSeal, TrialConfig
+from sweeper.views.work_progress import Lines, sentence
+
+
+def require_suite(path: Path) -> str:
+    """The whole path of a suite, for the evaluating process, which reads it.
+
+    Raises:
+        UsageError: There is no such file or folder, or lm-eval is not installed.
+    """
+    problems = [*missing("Scoring general capability", [HARNESS], install_command("lm-eval"))]
+    if not path.exists():
+        fix = "Name a folder of lm-eval's task files, or one such file."
+        problems.append(Problem("there is no such suite", fix=fix, where=str(path)))
+    if problems:
+        raise SpecError(problems)
+    return str(path.resolve())
+
+
+def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts | None:
+    """Load a suite's tasks and data without a model, before a sweep of hours.
+
+    Returns:
+        What it asks of a model; None if a signal ended the check.
+
+    Raises:
+        UsageError: The suite or its data cannot be used, or it runs code without permission.
+    """
+    suite = require_suite(path)
+    with tempfile.TemporaryDirectory(prefix="sweeper-suite-") as folder:
+        request = EvaluationRequest(
+            suite=suite, folder=folder, models=(), facts=(), run_generated_code=run_generated_code
+        )
+        score(request, lambda _line: None)
+        found = checked_file(Path(folder))
+        if not found.is_file():
+            return None
+        return SuiteFacts.model_validate_json(found.read_bytes())
+
+
+def request_for(
+    run: RunFolder,
+    plan: Plan,
+    spec: Spec,
+    suite: str,
+    trials: Sequence[int],
+) -> EvaluationRequest:
+    """What is to be scored: these trials, each with its base; without trials the first base.
+
+    Raises:
+        UsageError: A trial has no weights, or a model writes no text.
+    """
+    chosen = [_trial(run, number) for number in trials]
+    first = plan.candidates[0]
+    kinds = {facts.id: facts.kind for facts in plan.facts.models}
+    if not chosen and kinds[first.model] != "decoder":
+        raise UsageError(
+            f"{first.model} writes no text", why="There is no general capability to score."
+        )
+    return EvaluationRequest(
+        suite=suite,
+        folder=str(evaluations(run)),
+        models=spec.models,
+        facts=plan.facts.models,
+        trials=tuple(chosen),
+        bases=() if chosen else (first.model,),
+        precision=first.precision,
+        run_generated_code=spec.evaluation.run_generated_code,
+    )
+
+
+def _trial(run: RunFolder, number: int) -> TrialToScore:
+    folder = run.trial(number)
+    weights = folder / "weights"
+    if not weights.is_dir():
+        raise UsageError(
+            f"trial {number} has no weights",
+            why="Only completed trials keep them.",
+            fix=f"See 'sweeper show {run.path.name}' for the trials that completed.",
+            where=str(weights),
+        )
+    if not writes_text(run, number):
+        raise UsageError(
+            f"trial {number} ends in a classification head",
+            why="It writes no text, so there is no general capability to score.",
+            fix="Train with --classes-by generate, where the model writes the class's name.",
+            where=str(weights),
+        )
+    config = TrialConfig.read(folder / "config.json")
+    return TrialToScore(
+        number=number, model=config.model, strategy=config.strategy, weights=str(weights)
+    )
+
+
+def writes_text(run: RunFolder, number: int) -> bool:
+    """Whether a trial's weights make a language model, not one that ends in a head."""
+    weights = run.trial(number) / "weights"
+    return weights.is_dir() and not (weights / "head.safetensors").is_file()
+
+
+def score_finalists(
+    run: RunFolder,
+    plan: Plan,
+    spec: Spec,
+    outcome: RunOutcome,
+    show: Callable[[Event, Status], None],
+) -> RunOutcome:
+    """At the end of a sweep: score the finalists and their base on the run's suite, if it has one.
+
+    Raises:
+        SweeperError: The suite cannot be used, or the evaluating process broke.
+    """
+    if spec.evaluation.suite is None or outcome.kind != "complete" or not run.test_seal.is_file():
+        return outcome
+    order = TestSeal.read(run.test_seal).order
+    writing = [number for number in order if writes_text(run, number)]
+    if not writing:
+        text = "no finalist writes text: their general capability cannot be scored"
+        show(make_event("warning", text=text), outcome.status)
+        return outcome
+    suite = require_suite(Path(spec.evaluation.suite))
+
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        show(make_event("phase", text=line), outcome.status)
+
+    request = request_for(run, plan, spec, suite, writing)
+    begun = time.monotonic()
+    ended_by = score(request, tell, Lines(lambda *state: tell(sentence(*state))))
+    if told:
+        _keep_seconds(run, time.monotonic() - begun)
+    return outcome if ended_by is None else replace(outcome, kind="interrupted", signal=ended_by)
+
+
+def _keep_seconds(run: RunFolder, seconds: float) -> None:
+    """Add what scoring took to the run's status. A call that scored nothing adds nothing."""
+    status = Status.read_or_none(run.status)
+    if status is not None:
+        phases = {**status.phases, "suite": round(status.phases.get("suite", 0.0) + seconds, 3)}
+        status.model_copy(update={"phases": phases}).write(run.status)
+
+
+def gate(findings: Findings, trials: Sequence[int], limit: float) -> None:
+    """Fail where one of these trials lost more than the limit, beyond noise.
+
+    Raises:
+        GateFailed: One did, or nothing was measured for it.
+    """
+    measured = findings.forgetting
+    problems: list[Problem] = []
+    for trial in trials:
+        found = figures(measured, trial) if isinstance(measured, Forgetting) else []
+        if not found:
+            problems.append(
+                Problem(
+                    f"the limit of {limit_text(limit)} could not be checked: what trial {trial} "
+                    "forgot was not measured",
+                    fix="Name tasks to measure it by with --suite, or general text with "
+                    "--general. A classification head writes no text, so that there it cannot "
+                    "be measured.",
+                )
+            )
+        problems += [
+            Problem(
+                f"trial {trial} lost {lost(interval, unit)} on {name}, more than the limit of "
+                f"{amount(limit, unit)} {unit}",
+                why="The 95% interval in brackets lies above the limit as a whole.",
+                fix="See what to do about it in the report's section on forgetting.",
+            )
+            for name, interval, unit in found
+            if beyond(interval, limit)
+        ]
+    if problems:
+        raise GateFailed(problems)

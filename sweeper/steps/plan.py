@@ -1,0 +1,33 @@
+"""``planned``: from a request to its plan, for a machine that need not be this one."""
+
+from __future__ import annotations
+
+from sweeper.facts.gather import gather
+from sweeper.facts.models.model import catalogue_facts
+from sweeper.planning.model_choice import comparison, plan_without_model
+from sweeper.planning.planner import make_plan
+from sweeper.plans import Plan
+from sweeper.processes.probed_plan import with_probes
+from sweeper.spec import Spec
+from sweeper.views.console import Tell, say_nothing
+
+
+def planned(
+    spec: Spec, *, measure_domain: bool = False, probe: bool = False, tell: Tell = say_nothing
+) -> tuple[Spec, Plan]:
+    """The plan of a request, and the request with the model that the plan is for.
+
+    Args:
+        spec: The request.
+        measure_domain: Let the base model read some of the data. Loads torch in a process.
+        probe: Let each candidate train a few steps first, in a process; needs a model.
+        tell: Is given a line about each probe.
+
+    Raises:
+        SweeperError: Something is wrong with data, model or machine, or nothing fits.
+    """
+    if spec.models:
+        made = make_plan(spec, gather(spec, measure_domain=measure_domain))
+        return spec, with_probes(spec, made, tell) if probe else made
+    models = tuple(catalogue_facts(name) for name in comparison().models)
+    return plan_without_model(spec, gather(spec, models=models))

@@ -1,0 +1,160 @@
+"""The steps of ``sweeper refit``: which trainings, which are done, and what their cards say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sweeper.data.examples import Split
+from sweeper.errors import UsageError
+from sweeper.findings import words
+from sweeper.findings.compute import compute
+from sweeper.findings.record import Findings
+from sweeper.runfolder import RunFolder
+from sweeper.steps.winner import recommended
+from sweeper.trials import TrialConfig, TrialResult
+from sweeper.use.request import REFIT_RECORD, RefitRequest
+
+
+def requests(
+    run: RunFolder, trial: int | None, seeds: int, output: Path | None, *, all_rows: bool
+) -> list[RefitRequest]:
+    """One training for each seed, from the trial's own seed upwards.
+
+    Raises:
+        UsageError: The trial has not completed, or it needs several GPUs at once.
+    """
+    findings = compute(run)
+    number = recommended_trial(findings, run) if trial is None else trial
+    again = as_trained(run, number)
+    if again.sharding != "none":
+        raise UsageError(
+            f"trial {number} spreads its model over several GPUs",
+            why="A refit trains on one device.",
+            fix="Name a trial that fits one GPU with --trial.",
+        )
+    splits: tuple[Split, ...] = ("train", "validation", *(("test",) if all_rows else ()))
+    place = output or run.path / ("refit-all" if all_rows else "refit")
+    return [
+        RefitRequest(
+            run=str(run.path),
+            config=again.model_copy(update={"seed": seed}),
+            splits=splits,
+            folder=str(place / str(seed)),
+            card=card(findings, number, again, splits),
+        )
+        for seed in range(again.seed, again.seed + seeds)
+    ]
+
+
+def recommended_trial(findings: Findings, run: RunFolder) -> int:
+    """The trial to train again.
+
+    Raises:
+        UsageError: No trial has completed.
+    """
+    try:
+        return recommended(findings)
+    except UsageError as error:
+        raise UsageError(
+            "this run has no completed trial",
+            why="There is no configuration to train again.",
+            fix=f"See 'sweeper show {run.path.name}' for what became of its trials.",
+            where=str(run.path),
+        ) from error
+
+
+def as_trained(run: RunFolder, number: int) -> TrialConfig:
+    """A trial's configuration with as many epochs as its weights had seen.
+
+    Validation can no longer choose between rungs, so that training ends with the last step. A long
+    one saves checkpoints at rungs, as the trial did.
+
+    Raises:
+        UsageError: The trial has not completed.
+    """
+    config = TrialConfig.read_or_none(run.trial(number) / "config.json")
+    result = TrialResult.read_or_none(run.trial(number) / "result.json")
+    if config is None or result is None or result.state != "COMPLETE":
+        raise UsageError(
+            f"trial {number} has not completed",
+            fix=f"See 'sweeper show {run.path.name}' for the trials that completed.",
+            where=str(run.path),
+        )
+    budget = config.budget
+    rungs = result.best_rung or budget.rungs
+    share = rungs / budget.rungs
+    once = {
+        "rungs": rungs,
+        "choose_rung": False,
+        "stop_overfitting": False,
+        "epochs": budget.epochs * share,
+        "full_tokens": round(budget.full_tokens * share),
+    }
+    return config.model_copy(
+        update={
+            "attempt": 1,
+            "budget": budget.model_copy(update=once),
+            "gradient_accumulation_steps": config.gradient_accumulation_steps * config.gpus,
+            "gpus": 1,
+            "keep_weights": True,
+        }
+    )
+
+
+def unfinished(requests: Sequence[RefitRequest]) -> Iterator[RefitRequest]:
+    """Those whose folder is not there.
+
+    Raises:
+        UsageError: A folder is there and holds something else. Nothing is trained then.
+    """
+    done = []
+    for request in requests:
+        folder = Path(request.folder)
+        found = RefitRequest.read_or_none(folder / REFIT_RECORD)
+        done.append(found is not None and _same(found, request))
+        if folder.exists() and not done[-1]:
+            raise UsageError(
+                "the folder exists, and it is not of this refit",
+                fix="Delete it, or name another folder with --output.",
+                where=str(folder),
+            )
+    return (request for request, is_done in zip(requests, done, strict=True) if not is_done)
+
+
+def _same(one: RefitRequest, other: RefitRequest) -> bool:
+    return (one.config, one.splits) == (other.config, other.splits)
+
+
+def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Split, ...]) -> str:
+    """What the card of a refit says: where it comes from, what was measured, what is not known."""
+    row = next(t for t in findings.trials if t.number == number)
+    finalist = next((f for f in findings.finalists if f.trial == number), None)
+    rows = f"{words.loss(row.validation_loss)} {findings.loss_unit}"
+    measured = [f"- Validation loss: {rows}"]
+    if finalist is not None and finalist.test_score is not None:
+        score = words.score_with_interval(finalist.test_score, findings.metric)
+        measured.append(f"- Test {findings.metric.title}: {score}")
+    count = config.budget.epochs
+    epochs = "1 pass" if count == 1 else f"{count:g} passes"
+    lines = [
+        "",
+        "## Trained again on more rows",
+        "",
+        f"Trial {number} of the run {findings.run.name} chose this configuration. This model was",
+        f"trained with it on {words.joined(list(splits))}, in {epochs} over the rows.",
+        "",
+        f"The sweep measured these figures on trial {number}, which was trained on train alone:",
+        "",
+        *measured,
+        "",
+        "They are not figures of this model. It has none:",
+        "",
+        "- Validation: not known, since it was trained on these rows.",
+        "- Test: not known, since it was trained on these rows."
+        if "test" in splits
+        else "- Test: not measured. The test split was opened once, for the sweep.",
+        "- What it forgot: not measured.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,351 @@
+"""The steps of ``sweeper run``: facts and plan before anything is written, then the sweep.
+
+Knows the order of the stages; each stage knows its own work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sweeper.artifact import write_text
+from sweeper.errors import (
+    GateFailed,
+    NoTrialCompleted,
+    Problem,
+    SpecError,
+    SweeperError,
+    near_match,
+)
+from sweeper.evaluation.code_execution import can_isolate
+from sweeper.execution.coordinator import RunOutcome, run_sweep
+from sweeper.execution.state.events import Event, make_event
+from sweeper.execution.state.identity import frozen_plan
+from sweeper.execution.state.repair import copy_of, write_twice
+from sweeper.execution.state.second_command import refuse_second
+from sweeper.execution.state.status import Status
+from sweeper.facts.gather import gather
+from sweeper.facts.models.model import must_be_trainable, needs_conversion, needs_download
+from sweeper.facts.record import Facts, Missing, SuiteFacts
+from sweeper.findings.record import Findings
+from sweeper.plans import Plan
+from sweeper.processes.plan_where import plan_elsewhere, plan_here, trains_elsewhere
+from sweeper.processes.report_maker import ReportMaker, lost_charts
+from sweeper.runfolder import RunFolder
+from sweeper.search import warm_start
+from sweeper.search.named import check_named
+from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
+from sweeper.specfile import resolve, to_yaml
+from sweeper.steps.evaluate import check_suite, gate, score_finalists
+from sweeper.steps.plan import planned
+from sweeper.steps.winner import recommended
+from sweeper.views.console import Tell, say_nothing
+from sweeper.views.progress import ProgressView
+from sweeper.views.work_progress import Hidden, WorkProgress, followed
+
+_CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl")}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep that is ready to start: nothing has been written into its folder yet.
+
+    ``took`` are the seconds of each phase of the plan that is done already.
+    """
+
+    folder: RunFolder
+    spec: Spec
+    plan: Plan
+    took: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A sweep that ended, with its last findings."""
+
+    spec: Spec
+    folder: RunFolder
+    plan: Plan
+    outcome: RunOutcome
+    findings: Findings
+
+
+def check_choices(**values: str) -> None:
+    """Refuse a word that an option does not know.
+
+    Raises:
+        SpecError: With the nearest known word.
+    """
+    problems = [
+        Problem(
+            f"{value!r} is not known",
+            fix=near_match(value, _CHOICES[name]),
+            where="--" + name.replace("_", "-"),
+        )
+        for name, value in values.items()
+        if value not in _CHOICES[name]
+    ]
+    if problems:
+        raise SpecError(problems)
+
+
+def without_model(spec: Spec, with_model: Callable[[str], str]) -> SpecError:
+    """Why a run without a model cannot start, with what can.
+
+    Args:
+        spec: The request, without a model.
+        with_model: What was typed, with that model.
+
+    Raises:
+        SweeperError: Something is wrong with the data or the machine, or no model fits.
+    """
+    what, fix = "no model is given", "Name one: a hub id, a folder or packaged:NAME."
+    if missing := _no_data(spec):
+        return SpecError([Problem(what, fix=fix, where="--model"), missing])
+    _, plan = planned(spec)
+    choice = plan.model_choice
+    assert choice is not None  # a plan without a model has made one
+    why = (
+        f"Of {len(choice.options)} models that 'sweeper plan' compares, {choice.model} suits this "
+        "data and machine best."
+    )
+    return SpecError([Problem(what, why, with_model(choice.model), "--model")])
+
+
+def _no_data(spec: Spec) -> Problem | None:
+    if spec.data.path is not None or (spec.data.corpus is not None and spec.task == "domain"):
+        return None
+    return Problem("no data is given", "A sweep trains on real examples.", "Name a file.", "--data")
+
+
+def prepare(
+    spec: Spec,
+    *,
+    check_model: bool,
+    new: bool = False,
+    probe: bool | None = None,
+    tell: Tell = say_nothing,
+    work: WorkProgress | None = None,
+) -> Prepared:
+    """Gather facts and plan; whatever is wrong comes out here, before a folder is made.
+
+    Args:
+        spec: The request.
+        check_model: Fetch what training needs, and measure what the machine can do.
+        new: A run that is in the folder will be set aside.
+        probe: Train a few steps of each candidate first; if None, where trials run on a
+            GPU that is at hand.
+        tell: Is given a line about what takes long.
+        work: Shows how far downloads and conversions are; nothing if None.
+    """
+    if missing_data := _no_data(spec):
+        raise SpecError([missing_data])
+    if spec.evaluation.run_generated_code and (refused := can_isolate()) is not None:
+        raise SpecError([replace(refused, where="--run-generated-code")])
+    suite: SuiteFacts | None = None
+    if spec.evaluation.suite is not None:
+        permitted = spec.evaluation.run_generated_code
+        suite = check_suite(Path(spec.evaluation.suite), run_generated_code=permitted)
+    work = work or Hidden()
+    spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
+    folder = RunFolder.named(str(spec.name))
+    if not new:
+        spec = _split_as_before(spec, folder)
+    missing: dict[str, Missing] = {}
+    took: dict[str, float] = {}
+    if check_model:
+        for model in spec.models:
+            must_be_trainable(model)
+            begun = time.monotonic()
+            if needs_conversion(model):
+                missing[model.id] = "conversion"
+                _convert(model.id, work, tell)
+            elif needs_download(model):
+                missing[model.id] = "download"
+                _download(model, work, tell)
+            else:
+                continue
+            phase = missing[model.id]
+            took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
+    elsewhere = trains_elsewhere(spec)
+    facts = gather(spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec)
+    facts = _as_begun(facts, missing, suite)
+    make = plan_elsewhere if elsewhere else plan_here
+    plan = make(spec, facts, measure=check_model, probe=probe, tell=tell)
+    if spec.search.warm_start:
+        plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
+    return Prepared(folder, spec, plan, took)
+
+
+def _split_as_before(spec: Spec, folder: RunFolder) -> Spec:
+    """The request with the split of the run that it resumes, which may have had no limit yet."""
+    if not folder.plan.is_file() or not folder.spec.is_file():
+        return spec
+    before = resolve({}, folder.spec).data
+    if before.max_held_out_rows is None and spec.data.max_held_out_rows == MOST_HELD_OUT_ROWS:
+        spec = spec.model_copy(
+            update={"data": spec.data.model_copy(update={"max_held_out_rows": None})}
+        )
+    return spec
+
+
+def _as_begun(facts: Facts, missing: Mapping[str, Missing], suite: SuiteFacts | None) -> Facts:
+    """Facts from before the models were made ready, so that the plan has the time of that too."""
+    models = tuple(m.model_copy(update={"missing": missing.get(m.id)}) for m in facts.models)
+    return facts.model_copy(update={"models": models, "suite": suite or facts.suite})
+
+
+def default_name(spec: Spec) -> str:
+    """A name from the task, the data and the model, the same for the same question."""
+    model = spec.models[0].id.removeprefix("packaged:").rstrip("/").split("/")[-1]
+    data = Path(spec.data.path or spec.data.corpus or "").name.split(".")[0]
+    written = spec.task == "classification" and spec.training.classes_by == "generate"
+    text = f"{spec.task}{'-generate' if written else ''}-{data}-{model}"
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
+
+
+def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
+    """Fetch a hub model into the hub's own cache, so that its facts are exact and pinned."""
+    from sweeper.facts.models.hub_download import (
+        download,  # loads huggingface_hub, which planning must not
+    )
+
+    tell(f"Downloading {model.id}; later runs find it in the cache.")
+    try:
+        download(model, lambda done, of: work(f"downloading {model.id} (MB)", done, of))
+    finally:
+        work.close()
+
+
+def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
+    """Make a packaged model loadable, in a process of its own since that needs torch."""
+    tell(f"Preparing {model} once; later runs load it in seconds.")
+    name = model.removeprefix("packaged:")
+    command = [sys.executable, "-m", "sweeper.training.base_model.weights", name]
+    status, errors = followed(command, work)
+    if status != 0:
+        lines = errors.strip().splitlines() or ["no message"]
+        raise SpecError([Problem(f"{model} could not be prepared", lines[-1], where="--model")])
+
+
+def sweep(
+    prepared: Prepared, *, new: bool, backend: str, view: ProgressView, tell: Tell = say_nothing
+) -> Ended:
+    """Start or resume the run, and leave findings and report behind however it ends."""
+    folder, search = prepared.folder, prepared.spec.search
+    check_named(search.sampler, search.pruner, prepared.plan)
+    if new:
+        set_aside(folder, tell)
+    with folder.lock():
+        plan = _frozen(prepared)
+        show = _unheard_if_gone(view)
+        maker = ReportMaker(folder)
+        try:
+            outcome = run_sweep(
+                folder,
+                prepared.spec,
+                plan,
+                backend=backend,
+                before=prepared.took,
+                on_event=show,
+                on_trial_end=maker.request,
+                on_tick=maker.poll,
+            )
+            if outcome.kind == "complete":
+                with contextlib.suppress(OSError):  # a later study does without
+                    limit = prepared.spec.aim.max_forgetting_points
+                    warm_start.remember(folder, plan, limit, outcome.status.ended_at)
+            outcome = score_finalists(folder, plan, prepared.spec, outcome, show)
+            # From a Ctrl-C to the last line is no time to try again what did not work.
+            findings = maker.finish(try_charts=outcome.signal is None)
+            for note in findings.notes:
+                show(make_event("warning", text=note.text), outcome.status)
+            if maker.no_charts:
+                text = lost_charts(folder, maker.no_charts)
+                show(make_event("warning", text=text), outcome.status)
+        except SweeperError:
+            with contextlib.suppress(OSError):  # what ended the run may keep it from reporting
+                maker.finish(try_charts=False)
+            raise
+        finally:
+            maker.close()
+            with contextlib.suppress(OSError):
+                view.close()
+        return Ended(prepared.spec, folder, plan, outcome, findings)
+
+
+def _unheard_if_gone(view: ProgressView) -> Callable[[Event, Status], None]:
+    """The view, until its terminal or pipe is gone: the run does not depend on who looks on."""
+    gone = False
+
+    def show(event: Event, status: Status) -> None:
+        nonlocal gone
+        if gone:
+            return
+        try:
+            view(event, status)
+        except OSError:
+            gone = True
+
+    return show
+
+
+def _frozen(prepared: Prepared) -> Plan:
+    """The plan that this run obeys: the one it began with, or the new one, written down."""
+    folder = prepared.folder
+    plan = frozen_plan(folder, prepared.plan)
+    write_text(folder.spec, to_yaml(prepared.spec))
+    plan.facts.write(folder.facts)
+    if not folder.plan.is_file() or not copy_of(folder.plan).is_file():
+        write_twice(plan, folder.plan)
+    return plan
+
+
+def set_aside(folder: RunFolder, tell: Tell) -> None:
+    """Rename an existing run to the first free ``NAME.N``; nothing is deleted."""
+    if not folder.plan.is_file():
+        return
+    with folder.lock():
+        refuse_second(folder)
+        number = 1
+        while (aside := folder.path.with_name(f"{folder.path.name}.{number}")).exists():
+            number += 1
+        folder.path.rename(aside)
+    tell(f"The earlier run is now {aside}.")
+
+
+def judge(ended: Ended, fail_under: float | None) -> None:
+    """Check what a sweep that nobody interrupted came to.
+
+    Raises:
+        NoTrialCompleted: The sweep ended without a completed trial.
+        GateFailed: The winner's test score is below ``fail_under``, or it forgot more than the
+            user's limit.
+    """
+    findings = ended.findings
+    if findings.run.complete == 0:
+        raise NoTrialCompleted(
+            "no trial completed",
+            why=ended.outcome.status.message,
+            fix=f"The reasons are in {ended.folder.report_html} and in each trial's trainer.log.",
+        )
+    _gate(findings, fail_under)
+    limit = ended.spec.aim.max_forgetting_points
+    if limit is not None:
+        gate(findings, [recommended(findings)], limit)
+
+
+def _gate(findings: Findings, fail_under: float | None) -> None:
+    if fail_under is None:
+        return
+    trial = findings.verdict.recommended_trial
+    scores = {f.trial: f.test_score.value for f in findings.finalists if f.test_score is not None}
+    score = scores.get(trial) if trial is not None else None
+    higher = findings.metric.higher_is_better
+    if score is None or (score < fail_under if higher else score > fail_under):
+        seen = "no test score" if score is None else f"{findings.metric.name} {score:.4g}"
+        raise GateFailed(f"the gate was not passed: {seen}, asked for {fail_under:g}")

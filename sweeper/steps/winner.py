@@ -1,0 +1,51 @@
+"""The winner of a run, as it is used, trained again and scored: its number and its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeper.errors import UsageError
+from sweeper.findings.compute import compute
+from sweeper.findings.record import Findings
+from sweeper.runfolder import RunFolder
+
+
+def recommended(findings: Findings) -> int:
+    """The recommended trial, or the best on validation where none is recommended.
+
+    Raises:
+        UsageError: No trial has completed.
+    """
+    if findings.verdict.recommended_trial is not None:
+        return findings.verdict.recommended_trial
+    done = [t for t in findings.trials if t.validation_loss is not None]
+    if not done:
+        raise UsageError(
+            "this run has no completed trial", fix="Score its base model alone with --base."
+        )
+    return min(done, key=lambda t: (t.validation_loss or 0.0, t.number)).number
+
+
+def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
+    """The folder with the weights of a trial, or of the recommended one.
+
+    Raises:
+        UsageError: No trial has completed, or that one kept no weights.
+    """
+    try:
+        number = recommended(compute(run)) if trial is None else trial
+    except UsageError as error:
+        raise UsageError(
+            "this run has no completed trial",
+            fix=f"Wait for the first: 'sweeper show {run.path.name} --follow'.",
+            where=str(run.path),
+        ) from error
+    weights = run.trial(number) / "weights"
+    if not (weights / "sweeper.json").is_file():
+        raise UsageError(
+            f"trial {number} has no weights",
+            why="Only the best completed trials keep them.",
+            fix=f"See 'sweeper show {run.path.name}' for the trials that completed.",
+            where=str(weights),
+        )
+    return weights

@@ -1,0 +1,1 @@
+"""What commands and notebooks show: plans, progress, tables, errors."""

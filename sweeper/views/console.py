@@ -1,0 +1,67 @@
+"""The two streams: results go to stdout, progress and warnings to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from sweeper.visible import visible
+
+Tell = Callable[[str], None]
+"""Is given a line for the user, about something that takes time or went another way."""
+
+
+class _Visible(Console):
+    """A console on which texts of strangers send nothing to the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The text as rich renders it, with what cannot be seen written out."""
+        return super().render_str(visible(text), **options)
+
+
+def out() -> Console:
+    """The console for results. No colour unless the stream is a terminal or FORCE_COLOR asks."""
+    return _console(stderr=False)
+
+
+def err() -> Console:
+    """The console for progress, logs and warnings."""
+    return _console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Print a line to stderr."""
+    err().print(text, markup=False, soft_wrap=True)
+
+
+def say_nothing(_text: str) -> None:
+    """The same for those who want to hear nothing."""
+
+
+def is_live(mode: str = "auto") -> bool:
+    """Whether stderr may be redrawn: only on a real terminal that is not dumb."""
+    if mode != "auto":
+        return False
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    terminal = stream.isatty()
+    colour = not plain and (terminal or bool(os.environ.get("FORCE_COLOR")))
+    return _Visible(
+        stderr=stderr,
+        highlight=False,
+        no_color=not colour,
+        force_terminal=colour or None,
+        # FORCE_COLOR must not turn on redrawing in a pipe, which is what rich would do.
+        force_interactive=terminal and not plain,
+        width=None if terminal else 100,
+        soft_wrap=not terminal,
+    )

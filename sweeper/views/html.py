@@ -1,0 +1,61 @@
+"""Plans and findings as a notebook shows them: a sentence and a table, every text escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from sweeper.findings import words
+from sweeper.findings.record import Findings
+from sweeper.plans import Plan
+from sweeper.units import span
+from sweeper.views.plan_view import candidate_table
+from sweeper.visible import visible
+
+
+def plan_html(plan: Plan) -> str:
+    """The strategies, what was left out, and the time of the whole sweep."""
+    models = ", ".join(model.id for model in plan.facts.models)
+    head = f"{plan.facts.task} with {models}, {plan.facts.data.rows:,} examples"
+    lines = [f"left out: {one.strategy}: {one.reason}" for one in plan.rejected]
+    if (sweep := plan.budget.sweep) is not None:
+        lines.append(f"{plan.budget.trials} trials and all else: {span(sweep.low, sweep.high)}")
+    return _paragraph(head) + _table(*candidate_table(plan)) + "".join(map(_paragraph, lines))
+
+
+def findings_html(findings: Findings) -> str:
+    """The verdict, and the finalists with their figures."""
+    metric, unit = findings.metric, findings.loss_unit
+    headings = ["", "trial", "strategy", f"validation loss, {unit}", f"test {metric.title}"]
+    rows = [
+        [
+            str(one.order),
+            f"#{one.trial}",
+            words.short(one.strategy),
+            words.loss(one.validation_loss.value, one.validation_loss),
+            words.score_with_interval(one.test_score, metric),
+        ]
+        for one in sorted(findings.finalists, key=lambda finalist: finalist.order)
+    ]
+    return _paragraph(findings.verdict.sentence) + (_table(headings, rows) if rows else "")
+
+
+def pre(lines: Iterable[str]) -> str:
+    """Lines as they are, one below the other."""
+    return f"<pre>{_escaped(chr(10).join(lines))}</pre>"
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{_escaped(text)}</p>"
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def row(tag: str, cells: Sequence[str]) -> str:
+        return f"<tr>{''.join(f'<{tag}>{_escaped(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    body = "".join(row("td", cells) for cells in rows)
+    return f"<table><thead>{row('th', headings)}</thead><tbody>{body}</tbody></table>"
+
+
+def _escaped(text: str) -> str:
+    return escape(visible(text))

@@ -1,0 +1,521 @@
+"""A plan for people to read: what to start with, at what cost, why, and the next command.
+
+At default verbosity the plan for one model fits on a screen: where it would not, whole paragraphs
+that explain more than they decide are left out.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+
+from sweeper import units
+from sweeper.facts.record import DomainFacts, Facts
+from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS
+from sweeper.planning.candidates import PURE_BF16
+from sweeper.planning.costs.setups import FSDP
+from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
+from sweeper.views.console import out
+
+_SHORT = {
+    BATCH: "batch",
+    EPOCHS: "epochs",
+    "learning_rate": "learning rate",
+    "r": "rank r",
+    "head_learning_rate": "rate of the new head",
+}
+# Lines and columns of a screen.
+LINES, WIDTH = 45, 100
+# Further lines where models are compared as well.
+_COMPARED = 15
+_INDENT = 12
+
+
+def show(plan: Plan, *, verbose: bool = False) -> None:
+    """Print a plan to stdout."""
+    console = out()
+    page = _Page(min(console.width, WIDTH))
+    if plan.model_choice is not None:
+        _models(page, plan.model_choice)
+    _headline(page, plan)
+    _facts(page, plan.facts, verbose=verbose)
+    _strategies(page, plan)
+    page.add("Declared", declared_lines(plan))
+    _reasons(page, plan, verbose=verbose)
+    _watch_out(page, plan, verbose=verbose)
+    _left_out(page, plan, verbose=verbose)
+    _budget(page, plan, verbose=verbose)
+    if verbose:
+        _everything(page, plan)
+    _next(page, plan)
+    most = LINES if plan.model_choice is None else LINES + _COMPARED
+    page.print(console, None if verbose or len(plan.facts.models) > 1 else most)
+
+
+@dataclass
+class _Section:
+    """Paragraphs under one name, or lines of markup.
+
+    The first ``least`` always stand; the others are left out, the last one first, where there is
+    no room.
+    """
+
+    name: str
+    paragraphs: list[str]
+    least: int
+    markup: bool = False
+    goes_last: bool = False
+
+
+class _Page:
+    """Sections of a page, wrapped with hanging indents."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._sections: list[_Section] = []
+        self._shortened = False
+
+    def add(
+        self,
+        name: str,
+        paragraphs: Iterable[str],
+        least: int | None = None,
+        *,
+        goes_last: bool = False,
+    ) -> None:
+        """Add a section; nothing if it has no paragraphs."""
+        found = [text for text in paragraphs if text]
+        if found:
+            kept = len(found) if least is None else min(least, len(found))
+            self._sections.append(_Section(name, found, kept, goes_last=goes_last))
+
+    def lines(self, markup: Sequence[str]) -> None:
+        """Add lines that are not wrapped."""
+        self._sections.append(_Section("", list(markup), len(markup), markup=True))
+
+    def blank(self) -> None:
+        """Add an empty line, which goes first where there is no room."""
+        self._sections.append(_Section("", [""], 0, markup=True))
+
+    def print(self, console: Console, most: int | None) -> None:
+        """Print the page, with at most so many lines as far as optional paragraphs allow."""
+        lines = self._lines()
+        while most is not None and len(lines) > most:
+            optional = [one for one in self._sections if len(one.paragraphs) > one.least]
+            if not optional:
+                break
+            most_to_spare = max(
+                optional,
+                key=lambda one: (one.markup, not one.goes_last, len(one.paragraphs) - one.least),
+            )
+            most_to_spare.paragraphs.pop()
+            self._shortened |= not most_to_spare.markup
+            lines = self._lines()
+        for line in lines:
+            console.print(line, soft_wrap=True)
+
+    def _lines(self) -> list[str]:
+        lines: list[str] = []
+        for section in self._sections:
+            if section.markup:
+                lines += section.paragraphs
+                continue
+            for number, text in enumerate(section.paragraphs):
+                lines += self._paragraph(section.name if number == 0 else "", text)
+        if self._shortened:
+            lines[-1] += " --verbose shows more."
+        return lines
+
+    def _paragraph(self, head: str, text: str) -> list[str]:
+        mark = text[:2] if text[:2] in ("+ ", "! ") else ""
+        wrapped = textwrap.wrap(
+            text,
+            self._width,
+            initial_indent=" " * _INDENT,
+            subsequent_indent=" " * (_INDENT + len(mark)),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines = [escape(line) for line in wrapped]
+        if head:
+            lines[0] = f"[bold]{head:<{_INDENT}}[/bold]{lines[0][_INDENT:]}"
+        return lines
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as their widest cell."""
+    table = [tuple(heads), *map(tuple, rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(heads))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    return [f"[bold]{escape(lines[0])}[/bold]", *map(escape, lines[1:])]
+
+
+def _models(page: _Page, choice: ModelChoice) -> None:
+    """The models that were compared; those that cannot be used in one line."""
+    rows = [
+        (
+            f"{one.model}{' *' if one.model == choice.model else ''}",
+            one.kind,
+            units.count(one.parameters),
+            units.number(one.memory.peak_gib),
+            units.duration(one.sweep.seconds),
+            *(f"{one.scores[name]:g}" if name in one.scores else "" for name in choice.measures),
+            ", ".join(one.strategies),
+        )
+        for one in choice.options
+        if one.memory is not None and one.sweep is not None
+    ]
+    heads = ("model (* recommended)", "kind", "size", "GiB", "sweep", *choice.measures, "fits with")
+    page.lines(_table(heads, rows))
+    unfit = [one for one in choice.options if not one.strategies]
+    encoders = [one.model for one in unfit if one.kind == "encoder"]
+    large = [one.model for one in unfit if one.kind != "encoder"]
+    page.add("Too large", [f"{', '.join(large)}."] if large else [])
+    page.add("No text", [f"{', '.join(encoders)}: encoders do not write."] if encoders else [])
+    page.add("Why", [f"+ {reason.why}" for reason in choice.reasons])
+    page.add("Smaller", [choice.smaller])
+    page.add("Larger", [choice.larger])
+    page.add("Scores", [f"{name}: {what}." for name, what in choice.measures.items()])
+    page.blank()
+
+
+def _headline(page: _Page, plan: Plan) -> None:
+    lead, budget = plan.candidates[0], plan.budget
+    whole = budget.sweep or budget.search
+    memory = f"{units.number(lead.memory.peak_gib)} of {units.gib(lead.memory.limit_gib)}"
+    text = (
+        f"{lead.strategy} on {lead.model}: {memory}, {_span(lead)} a trial, about "
+        f"{units.duration(whole.seconds)} for a sweep of {units.plural(budget.trials, 'trial')}."
+    )
+    quality = f"{_first_up(lead.expected_quality.split(' (')[0])}."
+    page.add("Start with", [text, quality], 1)
+
+
+def _first_up(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _span(candidate: Candidate) -> str:
+    return units.span(candidate.duration.low, candidate.duration.high)
+
+
+def _facts(page: _Page, facts: Facts, *, verbose: bool) -> None:
+    for model in facts.models:
+        about = "" if model.parameters_exact else "about "
+        text = f"{model.id}: {model.model_type} {model.kind}, {about}"
+        note = f" {model.weights_note}" if model.weights_note else ""
+        page.add("Model", [f"{text}{units.count(model.parameters)} parameters.{note}"])
+    page.add("Data", [_data(facts, verbose=verbose)])
+    machine = facts.hardware
+    found = "detected" if machine.detected else "stated"
+    many = f"{machine.gpus} x " if machine.gpus > 1 else ""
+    page.add("Hardware", [f"{many}{machine.name}, {units.gib(machine.memory_gib)} ({found})."])
+    page.add("Limit", [_limit(facts)])
+    page.blank()
+
+
+def _data(facts: Facts, *, verbose: bool) -> str:
+    data = facts.data
+    uses = {"train": "to train", "validation": "for validation", "test": "for test"}
+    sizes = ", ".join(f"{one.rows:,} {uses[one.name]}" for one in data.splits)
+    apart = [one.name for one in data.splits if one.origin == "official" and one.name != "train"]
+    own = f" ({' and '.join(apart)} are files of their own)" if apart else ""
+    named = f"{data.path}: " if data.path else ""
+    found = [f"{named}{data.examples:,} examples{f': {sizes}{own}' if sizes else ''}."]
+    if data.format:
+        evidence = f" ({'; '.join(data.format_evidence)})" if verbose else ""
+        found.append(f"Format {data.format}{evidence}.")
+    if data.labels:
+        rows = sorted(label.rows for label in data.labels)
+        found.append(f"{len(rows)} classes with {rows[0]:,} to {rows[-1]:,} rows.")
+    if lengths := data.lengths:
+        short = "assumed, without data" if lengths.assumed else lengths.measured_with
+        how = lengths.measured_with if verbose else short
+        found.append(
+            f"Tokens: {lengths.mean:.0f} on average, 99% have at most {lengths.p99:,} ({how})."
+        )
+    if data.domain.distance:
+        found.append(f"{_first_up(domain_line(data.domain))}.")
+    return " ".join(found)
+
+
+def domain_line(domain: DomainFacts) -> str:
+    """How far the data lie from general text, and by which measure."""
+    said: dict[str, str] = {}
+    if domain.tokens_per_word and domain.general_tokens_per_word:
+        ratio = domain.tokens_per_word / domain.general_tokens_per_word
+        said["tokens-per-word"] = f"{ratio:.2f} times general text's tokens a word"
+    if domain.bits_per_byte and domain.general_bits_per_byte:
+        said["bits-per-byte"] = (
+            f"{domain.bits_per_byte:.2f} bits a byte under the model, general text "
+            f"{domain.general_bits_per_byte:.2f}"
+        )
+    told = said.pop(domain.decided_by, "as stated")
+    besides = f"; besides, {'; '.join(said.values())}" if said else ""
+    return f"language: {domain.distance} from general text ({told}{besides})"
+
+
+def _limit(facts: Facts) -> str:
+    """What the limit on forgetting means for each task of the suite and for general text."""
+    points = facts.aim.max_forgetting_points
+    if points is None:
+        return ""
+    share = f"{points / 100:g}"
+    tasks = facts.suite.tasks if facts.suite is not None else ()
+    losses = [one.name for one in tasks if one.output_type == "loglikelihood_rolling"]
+    scored = [one.name for one in tasks if one.name not in losses]
+    parts = []
+    if scored:
+        parts.append(f"the share of right answers may fall by {share} on {', '.join(scored)}")
+    where = ", ".join(["general text", *losses])
+    parts.append(
+        f"the loss on {where} may rise by {share} nats (units of the natural logarithm) per token"
+    )
+    return f"{points:g} points (hundredths) of forgetting: {'; '.join(parts)}."
+
+
+def setup_line(candidate: Candidate) -> str:
+    """The chosen set-up of a candidate in one line."""
+    micro, steps = candidate.micro_batch, candidate.gradient_accumulation_steps
+    gpus = candidate.gpus_per_trial
+    parts: list[str] = [candidate.precision]
+    if candidate.quantization is not None:
+        parts.append(f"{candidate.quantization} base")
+    if candidate.one_trial:
+        parts.append(f"batch {micro}")
+    else:
+        devices = f" x {gpus} GPUs" if gpus > 1 else ""
+        parts.append(f"batch {micro * steps * gpus} = {micro} x {steps}{devices}")
+        parts.append("checkpointing" if candidate.gradient_checkpointing else "no checkpointing")
+        parts.append(candidate.optimizer)
+    return ", ".join([*parts, f"{candidate.sequence_length:,} tokens", candidate.attention])
+
+
+def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
+    """Headings, and the cells of each candidate; the recommended strategy has a star."""
+    several = len(plan.facts.models) > 1
+    heads = ["strategy", "score", "GiB", "fits from", "a trial", "trained"]
+    rows = []
+    for candidate in plan.candidates:
+        mark = " *" if candidate is plan.candidates[0] else ""
+        least = candidate.least_gib
+        row = [
+            f"{candidate.strategy}{mark}",
+            f"{candidate.score:+.4g}",
+            units.number(candidate.memory.peak_gib),
+            "–" if least is None else f"{units.number(least)} GiB",
+            _span(candidate),
+            units.count(candidate.trainable_parameters),
+        ]
+        rows.append([candidate.model, *row] if several else row)
+    return (["model"] if several else []) + heads, rows
+
+
+def _strategies(page: _Page, plan: Plan) -> None:
+    page.lines(_table(*candidate_table(plan)))
+    page.add(
+        "",
+        [
+            "Score: the sum of the rules' weights. GiB: expected peak of the default. Fits from: "
+            "for its whole range. Trained: parameters. Batch = micro-batch x accumulation x GPUs."
+        ],
+        0,
+        goes_last=True,
+    )
+    page.blank()
+    lead = plan.candidates[0]
+    ranges = [
+        f"{_SHORT.get(name, name)} {range_of(lead.parameters[name])}"
+        for name in (*KEY_PARAMETERS, BATCH, EPOCHS)
+        if name in lead.parameters
+    ]
+    page.add("Search", [f"{lead.strategy}: {', '.join(ranges)}."] if ranges else [])
+    same: dict[str, list[str]] = {}
+    for candidate in plan.candidates:
+        same.setdefault(setup_line(candidate), []).append(candidate.strategy)
+    page.add(
+        "Set-up", [f"{', '.join(dict.fromkeys(names))}: {line}." for line, names in same.items()]
+    )
+    page.add("GPUs", [_gpus(plan)])
+
+
+def _gpus(plan: Plan) -> str:
+    """GPUs a trial, trials at once, and what sharding saves."""
+    if plan.facts.hardware.gpus < 2:
+        return ""
+    parts = []
+    for bought in plan.budget.purchases:
+        candidate = plan.candidate(bought.strategy, bought.model)
+        part = (
+            f"{bought.strategy}: {units.plural(bought.gpus_per_trial, 'GPU')} a trial x "
+            f"{units.plural(bought.trials_at_once, 'trial')} at once"
+        )
+        if candidate.unsharded_gib is not None:
+            part += (
+                f"; sharding takes {units.gib(candidate.memory.peak_gib)} on each instead of "
+                f"{units.gib(candidate.unsharded_gib)} on one"
+            )
+        parts.append(part)
+    sharded = any(candidate.gpus_per_trial > 1 for candidate in plan.candidates)
+    return f"{'. '.join(parts)}.{f' Sharding is {FSDP}.' if sharded else ''}"
+
+
+def range_of(parameter: Parameter) -> str:
+    """The best-practice range of a parameter with its default, in one cell."""
+    if not parameter.searched:
+        return scalar(parameter.default)
+    if parameter.choices is not None:
+        return "{" + "|".join(scalar(choice) for choice in parameter.choices) + "}"
+    return f"{scalar(parameter.low)}..{scalar(parameter.high)} ({scalar(parameter.default)})"
+
+
+def scalar(value: object) -> str:
+    """One value of a parameter."""
+    if isinstance(value, float) and not value.is_integer():
+        text = units.rate(value) if abs(value) < 0.01 else units.number(value)
+        return text.rstrip("0") if "." in text and "e" not in text else text
+    if isinstance(value, float):
+        return f"{value:.0f}"
+    return str(value)
+
+
+def _reasons(page: _Page, plan: Plan, *, verbose: bool) -> None:
+    """Why the first candidate is first, by weight."""
+    lead = plan.candidates[0]
+    weighed = sorted((r for r in lead.reasons if r.weight > 0), key=lambda one: -one.weight)
+    page.add("Why", [f"+ {one.why} [{one.rule}]" for one in weighed], None if verbose else 1)
+
+
+def _watch_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
+    """What limits the plan always, and after that what rules say of the first candidate."""
+    pure = [one.strategy for one in plan.candidates if one.precision == "bf16-pure"]
+    always = [f"{', '.join(pure)} in {PURE_BF16}."] if pure else []
+    always += [f"{one.why} [{one.rule}]" for one in plan.warnings]
+    always += plan.facts.data.warnings
+    lead = plan.candidates[0]
+    # What sources disagree on comes after what a reader can act on.
+    cautions = sorted(lead.cautions, key=lambda one: one.effect.startswith("disagrees"))
+    own = [f"{lead.strategy}: {one.why} [{one.rule}]" for one in cautions]
+    texts = [f"! {text}" for text in (*always, *own)]
+    page.add("Watch out", texts, None if verbose else len(always))
+
+
+_COMPETES = "--strategies lets it compete"
+
+
+def _left_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for one in plan.rejected:
+        named = one.remedy.startswith("name it with --strategies")
+        remedy = _COMPETES if named else one.remedy
+        reasons.setdefault((one.reason, remedy), []).append(one.strategy)
+    # What does not fit or cannot work comes before what rules would rather not try.
+    ordered = sorted(reasons.items(), key=lambda item: item[0][1] == _COMPETES)
+    texts = [
+        f"{', '.join(dict.fromkeys(names))}: {reason.rstrip('.')}{f'; {remedy}' if remedy else ''}."
+        for (reason, remedy), names in ordered
+    ]
+    certain = sum(remedy != _COMPETES for _, remedy in reasons)
+    page.add("Left out", texts, None if verbose else certain)
+
+
+def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
+    budget = plan.budget
+    span = {name: units.span(phase.low, phase.high) for name, phase in budget.phases.items()}
+    prunes = budget.first_rung < budget.rungs
+    stops = f"; from rung {budget.first_rung} on, poor trials are stopped" if prunes else ""
+    finalists = units.plural(budget.finalists, "finalist")
+    seeds = units.plural(budget.confirmation_seeds, "seed")
+    texts = [
+        f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
+        f"{scalar(budget.epochs)} epochs ({units.count(budget.full_tokens)} tokens). Losses are "
+        f"compared at {budget.rungs} rungs, equal parts of a full trial{stops}.",
+    ]
+    tasks = plan.facts.suite.tasks if plan.facts.suite is not None else ()
+    names = {
+        "download": "download of weights that this machine lacks",
+        "conversion": "conversion of packaged models, once",
+        "own_text": "general text that the base model writes",
+        "beside": "start, baselines, test split",
+        "suite": f"suite: base and finalists on {units.plural(len(tasks), 'task')}",
+    }
+    others = "; ".join(f"{names[name]} {text}" for name, text in span.items() if name in names)
+    whole = ""
+    if budget.sweep is not None and budget.gpu_hours is not None:
+        hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
+        ends = units.span(budget.sweep.low, budget.sweep.high)
+        whole = f" Together about {units.duration(budget.sweep.seconds)} ({ends}){hours}."
+    texts.append(f"{_first_up(others)}.{whole}")
+    if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
+        texts.append(f"Money: {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD.")
+    bought = [
+        f"{units.plural(one.full_trials, 'full trial')} of {one.strategy}"
+        for one in budget.purchases
+        if one.full_trials is not None
+    ]
+    texts += [f"The budget alone buys {' or '.join(bought)}."] if bought else []
+    texts += [note for note in budget.notes if "budget" in note.lower()]
+    # What sharding is and is not stands beside the GPUs.
+    more = [
+        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained again, "
+        f"to {seeds} each.",
+        *(note for note in budget.notes if note not in texts and FSDP not in note),
+    ]
+    more.append(f"Times are estimates: {'; '.join(budget.timing)}.")
+    if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
+        low, high = units.number(budget.energy_low_kwh), units.number(budget.energy_high_kwh)
+        more.append(f"Energy: {low} to {high} kWh at the cards' board power.")
+    page.add("Time", [*texts, *more], None if verbose else len(texts))
+
+
+def _everything(page: _Page, plan: Plan) -> None:
+    """What only --verbose shows: every strategy's reasons and parameters, answers and advice."""
+    for candidate in plan.candidates:
+        page.lines(["", f"[bold]{escape(f'{candidate.strategy} on {candidate.model}')}[/bold]"])
+        page.add("", [candidate.expected_quality, *candidate.setup_notes])
+        page.add("", [f"+ {_with_source(one)}" for one in candidate.reasons])
+        page.add("", [f"! {_with_source(one)}" for one in candidate.cautions])
+        page.lines([f"[bold]{escape(candidate.strategy)}: parameters[/bold]"])
+        for name, parameter in candidate.parameters.items():
+            page.add("", [f"{name} {range_of(parameter)}: {parameter.why} ({parameter.source})"])
+    page.lines(["", "[bold]Answers[/bold]"])
+    for answer in plan.answers:
+        page.add("", [answer.question, answer.answer])
+    if plan.advice:
+        page.lines(["", "[bold]Advice[/bold]"])
+        page.add("", [f"{one.why} [{one.rule}]" for one in plan.advice])
+    page.blank()
+
+
+def _with_source(reason: Reason) -> str:
+    return f"{reason.why} [{reason.rule}] ({reason.source})"
+
+
+def _next(page: _Page, plan: Plan) -> None:
+    model = f" and --model {plan.model_choice.model}" if plan.model_choice is not None else ""
+    text = f"The same flags{model} with sweeper run."
+    if plan.identity is None:
+        text = f"sweeper run with --data{model or ' and a model that can be loaded'}."
+    page.add("Next", [text])
+
+
+def declared_lines(plan: Plan) -> list[str]:
+    """What the user declared of parameters, beside what the rule book has; one line each."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for candidate in plan.candidates:
+        for name, parameter in candidate.parameters.items():
+            if parameter.shipped:
+                told = f"{parameter.source}; the rule book: {parameter.shipped}"
+                given = f"{name} {range_of(parameter)}"
+                found.setdefault((given, told), []).append(candidate.strategy)
+    return [
+        f"{given} ({', '.join(dict.fromkeys(strategies))}): {told}"
+        for (given, told), strategies in found.items()
+    ]

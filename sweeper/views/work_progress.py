@@ -1,0 +1,170 @@
+"""Progress of what the command does before and after a sweep: download, convert, score a suite.
+
+A child process tells it by lines ``PROGRESS <what> <done> <of>`` on standard output. All of it is
+shown on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sweeper.execution.state.events import now
+from sweeper.views.console import err, is_live
+
+LINE_SECONDS = 10.0
+_JSON_SECONDS = 1.0
+_WORD = "PROGRESS"
+
+
+class WorkProgress(Protocol):
+    """Is told how far a piece of work is, as often as its teller likes, from any thread."""
+
+    def __call__(self, what: str, done: int, of: int) -> None: ...
+
+    def close(self) -> None:
+        """Leave the terminal as it was. The next call begins anew."""
+
+
+def work_progress(
+    mode: str = "auto", log_format: str = "text", *, quiet: bool = False
+) -> WorkProgress:
+    """The view that fits the stream: ``mode`` is auto, plain or none."""
+    if log_format == "jsonl":
+        return Lines(_print_json, _JSON_SECONDS)
+    if quiet or mode == "none":
+        return Hidden()
+    return Bar() if is_live(mode) else Lines(_print_plain)
+
+
+class Hidden:
+    """Shows nothing."""
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+class Lines:
+    """Says a line now and then.
+
+    Args:
+        say: Is given what is done, how much of it, and of how much.
+        seconds: The least time between two lines, and before the first.
+    """
+
+    def __init__(self, say: Callable[[str, int, int], None], seconds: float | None = None) -> None:
+        self._say = say
+        self._seconds = LINE_SECONDS if seconds is None else seconds
+        self._said: float | None = None
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        clock = time.monotonic()
+        if self._said is None:
+            self._said = clock
+        if clock - self._said >= self._seconds:
+            self._said = clock
+            self._say(what, done, of)
+
+    def close(self) -> None:
+        self._said = None
+
+
+def _print_plain(what: str, done: int, of: int) -> None:
+    print(f"{now()} progress {sentence(what, done, of)}", file=sys.stderr, flush=True)
+
+
+def _print_json(what: str, done: int, of: int) -> None:
+    event = {"kind": "progress", "at": now(), "what": what, "done": done, "of": of}
+    print(json.dumps(event), file=sys.stderr, flush=True)
+
+
+def sentence(what: str, done: int, of: int) -> str:
+    """The state in words.
+
+    >>> sentence("converting", 3, 12)
+    'converting: 3 of 12'
+    """
+    return f"{what}: {done} of {of}"
+
+
+class Bar:
+    """One line on a terminal, redrawn, gone when the work is done."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        progress = self._progress
+        if progress is None:
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            progress = Progress(*columns, console=err(), transient=True)
+            progress.add_task(what, total=of)
+            progress.start()
+            self._progress = progress
+        if progress.tasks[0].description != what:
+            progress.reset(progress.tasks[0].id, description=what)
+        progress.update(progress.tasks[0].id, completed=done, total=of)
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def told(line: str) -> tuple[str, int, int] | None:
+    """What a line of a child process says of its progress; None if it says something else.
+
+    >>> told("PROGRESS reading the weights 3 12")
+    ('reading the weights', 3, 12)
+    """
+    words = line.split()
+    if len(words) < 4 or words[0] != _WORD:
+        return None
+    try:
+        return " ".join(words[1:-2]), int(words[-2]), int(words[-1])
+    except ValueError:
+        return None
+
+
+def followed(command: Sequence[str], show: WorkProgress) -> tuple[int, str]:
+    """Run a command to its end and show its progress.
+
+    Returns:
+        Its exit status, and what it wrote on stderr.
+    """
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if (state := told(line)) is not None:
+                    show(*state)
+            status = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            show.close()
+        errors.seek(0)
+        return status, errors.read()

@@ -1,0 +1,74 @@
+"""The notebook runs from its first cell to its last, and really trains: a tiny model instead."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Cells as a kernel runs them: in one namespace, the last expression of each is shown.
+PROGRAM = """
+import ast, json, random, sys
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
+
+topics = {"fruit": ["apple", "pear"], "metal": ["iron", "zinc"]}
+known = ["[PAD]", "[UNK]", "the", "old", "new", *topics["fruit"], *topics["metal"]]
+words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(known)}, unk_token="[UNK]"))
+words.pre_tokenizer = pre_tokenizers.Whitespace()
+PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]").save_pretrained("tiny")
+shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+config = BertConfig(vocab_size=len(known), intermediate_size=16, **shape)
+AutoModel.from_config(config).save_pretrained("tiny")
+chance = random.Random(0)
+with open("rows.jsonl", "w") as file:
+    for number in range(90):
+        topic = chance.choice(list(topics))
+        chosen = [chance.choice(["the", "old", "new"]) for _ in range(6)]
+        text = " ".join([*chosen, chance.choice(topics[topic])])
+        print(json.dumps({"text": text, "label": topic}), file=file)
+
+cells = [c for c in json.loads(Path(sys.argv[1]).read_text())["cells"] if c["cell_type"] == "code"]
+sources = ["".join(cell["source"]) for cell in cells]
+settings = {t.id for s in ast.parse(sources[0]).body for t in s.targets}
+space = {"MODEL": "tiny", "DATA": "rows.jsonl", "TRIALS": 2}
+assert settings == space.keys()
+shown = []
+for source in sources[1:]:
+    *first, last = ast.parse(source).body
+    whole = [*first, last] if not isinstance(last, ast.Expr) else first
+    exec(compile(ast.Module(whole, []), "cell", "exec"), space)
+    if whole[-1:] != [last]:
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), space)
+        page = getattr(value, "_repr_html_", lambda: None)()
+        shown.append(page or repr(value))
+run = space["run"]
+states = list(run.trials["state"])
+said = space["winner"].predict(["the old apple"])[0]
+print(json.dumps({"shown": shown, "states": states, "sums": sum(said.probabilities.values())}))
+"""
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_to_its_end_and_trains(tmp_path):
+    quick = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(ROOT / "examples" / "sweep.ipynb")],
+        cwd=tmp_path, env={**os.environ, **quick}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found["states"]) == 2
+    assert "COMPLETE" in found["states"]
+    assert found["sums"] == pytest.approx(1.0)
+    plan, run, trials, curves = [one for one in found["shown"] if "<table" in one]
+    assert "lora" in plan
+    assert "validation loss, nats/decision" in run
+    assert "parameter.learning_rate" in trials
+    assert "validation_loss" not in curves
+    assert (tmp_path / "runs" / "modules" / "report.html").is_file()

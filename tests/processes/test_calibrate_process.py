@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.facts.machine.calibration import Calibration, versions, write
+from sweeper.facts.machine.detect import Processor
+from sweeper.facts.models.model import model_facts
+from sweeper.facts.record import DataFacts, Facts, HardwareFacts
+from sweeper.processes import calibrate_process
+from sweeper.processes.calibrate_process import calibrated
+from sweeper.spec import AimSpec, ModelSpec, Spec
+
+CPU = HardwareFacts(
+    device="cpu", name="a cpu", detected=True, gpus=0, memory_gib=16, bf16=False, cpu_cores=2
+)
+SPEC = Spec(task="classification", models=(ModelSpec(id="7B"),))
+FACTS = Facts(
+    task="classification",
+    models=(model_facts(ModelSpec(id="7B")),),
+    data=DataFacts(rows=100, train_rows=80),
+    hardware=CPU,
+    aim=AimSpec(),
+)
+
+
+@pytest.fixture(autouse=True)
+def quiet_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
+    monkeypatch.setattr("os.getloadavg", lambda: (0.1, 0.1, 0.1))
+    monkeypatch.setattr("sweeper.facts.machine.hardware.detected_gpus", lambda: ())
+    monkeypatch.setattr(
+        "sweeper.facts.machine.hardware.processor", lambda: Processor("a cpu", 2, 16.0)
+    )
+
+
+def measure(*_: Any, **__: Any) -> None:
+    write(
+        Calibration(
+            processor="a cpu", cores=2, versions=versions(), fp32_gflops=200.0,
+            bandwidth_gb_per_second=40.0, when="2026-01-31",
+        )
+    )  # fmt: skip
+
+
+def test_a_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", measure)
+    found = calibrated(SPEC, FACTS).hardware
+    assert (found.fp32_tflops, found.calibrated) == (0.2, "2026-01-31")
+    known = FACTS.model_copy(update={"hardware": found})
+    monkeypatch.setattr(subprocess, "run", None)
+    assert calibrated(SPEC, known) is known
+
+
+@pytest.mark.parametrize(
+    "hardware",
+    [CPU.model_copy(update={"device": "cuda", "gpus": 1}),
+     CPU.model_copy(update={"detected": False})],
+    ids=["gpu", "stated"],
+)  # fmt: skip
+def test_only_a_processor_at_hand_is_measured(
+    hardware: HardwareFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", None)
+    facts = FACTS.model_copy(update={"hardware": hardware})
+    assert calibrated(SPEC, facts) is facts
+
+
+def test_a_busy_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setattr(calibrate_process.os, "getloadavg", lambda: (1.5, 0.0, 0.0))
+    assert calibrated(SPEC, FACTS) is FACTS
+
+
+def test_a_failed_measurement_costs_nothing_but_certainty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise subprocess.CalledProcessError(1, "python")
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    assert calibrated(SPEC, FACTS, told.append) is FACTS
+    assert "could not be measured" in told[-1]

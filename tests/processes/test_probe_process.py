@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sweeper.cli.main import app
+from sweeper.errors import UsageError
+from sweeper.facts.gather import gather
+from sweeper.facts.machine.detect import Processor
+from sweeper.facts.models.model import model_facts
+from sweeper.memory.estimate import Setup
+from sweeper.planning.planner import make_plan
+from sweeper.plans import Plan
+from sweeper.processes import plan_where
+from sweeper.processes.probe_process import line, probe
+from sweeper.processes.probed_plan import with_probes
+from sweeper.spec import DataSpec, HardwareSpec, ModelSpec, Spec
+from sweeper.steps import run as run_steps
+
+MINILM = model_facts(ModelSpec(id="sentence-transformers/all-MiniLM-L6-v2"))
+SETUP = Setup(
+    strategy="lora", micro_batch=8, sequence_length=32, precision="fp32", r=8, device="cpu"
+)
+ANSWER: dict[str, Any] = {
+    "peak_gib": 0.5, "reserved_gib": None, "seconds_per_step": 0.25, "out_of_memory": False,
+    "free_gib": 15.0, "total_gib": 16.0,
+}  # fmt: skip
+TOO_LARGE = ANSWER | {"peak_gib": None, "seconds_per_step": None, "out_of_memory": True}
+SPEC = Spec(
+    task="classification",
+    models=(ModelSpec(id="sentence-transformers/all-MiniLM-L6-v2"),),
+    data=DataSpec(examples=2000),
+)
+
+
+class Torch:
+    """Stands in for the process with torch: remembers what it was asked, says what it is told."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.answer: Callable[[dict[str, Any]], dict[str, Any]] = lambda setup: ANSWER
+        self.returncode, self.stderr = 0, ""
+
+    def __call__(self, command: list[str], **options: Any) -> Any:
+        assert command[1:] == ["-m", "sweeper.training.probes.training_step"]
+        self.asked.append(json.loads(options["input"]))
+        said = f"a warning\n{json.dumps(self.answer(self.asked[-1]['setup']))}\n"
+        return SimpleNamespace(returncode=self.returncode, stdout=said, stderr=self.stderr)
+
+
+@pytest.fixture
+def torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Torch:
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
+    monkeypatch.setattr("sweeper.facts.machine.hardware.detected_gpus", lambda: ())
+    monkeypatch.setattr(
+        "sweeper.facts.machine.hardware.processor", lambda: Processor("a cpu", 2, 16.0)
+    )
+    monkeypatch.setattr("os.getloadavg", lambda: (0.1, 0.1, 0.1))
+    process = Torch()
+    monkeypatch.setattr(subprocess, "run", process)
+    return process
+
+
+def test_a_setup_that_was_measured_here_is_not_measured_again(torch: Torch) -> None:
+    first = probe(MINILM, SETUP)
+    assert (first.peak_gib, first.seconds_per_step, first.out_of_memory) == (0.5, 0.25, False)
+    assert (first.classes, first.r, first.target_modules) == (0, 8, "all-linear")
+    assert probe(MINILM, SETUP) == first
+    assert len(torch.asked) == 1
+    assert torch.asked[0]["setup"]["micro_batch"] == 8
+
+
+def test_it_says_that_others_are_at_work(torch: Torch, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    probe(MINILM, SETUP, tell=told.append)
+    assert told == []
+    monkeypatch.setattr("os.getloadavg", lambda: (3.0, 3.0, 3.0))
+    probe(MINILM, replace(SETUP, r=16), tell=told.append)
+    assert "Other processes are at work" in told[0]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"padded": True}, {"classes": 3}, {"num_virtual_tokens": 50}, {"r": 16}], ids=str
+)
+def test_what_differs_in_anything_is_measured(torch: Torch, changes: dict[str, Any]) -> None:
+    probe(MINILM, SETUP)
+    probe(MINILM, replace(SETUP, **changes))
+    assert len(torch.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [({}, True), ({"free_gib": 9.0}, False)],
+    ids=["alone", "beside-others"],
+)
+def test_what_does_not_fit_is_kept_only_where_nobody_else_took_the_memory(
+    torch: Torch, changes: dict[str, Any], kept: bool
+) -> None:
+    torch.answer = lambda setup: TOO_LARGE | changes
+    assert probe(MINILM, SETUP).out_of_memory
+    probe(MINILM, SETUP)
+    assert len(torch.asked) == (1 if kept else 2)
+
+
+def test_a_process_that_the_system_ended_did_not_fit(torch: Torch) -> None:
+    torch.returncode = -9
+    found = probe(MINILM, SETUP)
+    assert (found.out_of_memory, found.peak_gib) == (True, None)
+
+
+def test_only_the_device_at_hand_is_probed(torch: Torch) -> None:
+    with pytest.raises(UsageError, match="no cuda device"):
+        probe(MINILM, Setup(strategy="lora", device="cuda"))
+    assert torch.asked == []
+
+
+def test_what_goes_wrong_is_said_without_a_trace(
+    torch: Torch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.returncode, torch.stderr = 1, "Traceback (most recent call last):\nno torch here\n"
+    with pytest.raises(UsageError, match="failed: no torch here"):
+        probe(MINILM, SETUP)
+    torch.stderr = ""
+    with pytest.raises(UsageError, match="it ended with 1"):
+        probe(MINILM, SETUP)
+
+    def too_long(*_: Any, timeout: float, **__: Any) -> None:
+        raise subprocess.TimeoutExpired("python", timeout)
+
+    monkeypatch.setattr(subprocess, "run", too_long)
+    with pytest.raises(UsageError, match="longer than 600 s"):
+        probe(MINILM, SETUP)
+
+
+def test_a_probe_reads_as_a_sentence(torch: Torch) -> None:
+    found = probe(MINILM, SETUP).model_copy(update={"when": "2026-01-31"})
+    assert line(found, 0.45) == (
+        "Probe: 0.50 GiB at the peak and 0.25 s a step, measured on 2026-01-31; "
+        "the formula says 0.45 GiB."
+    )
+    assert "(0.75 GiB reserved)" in line(found.model_copy(update={"reserved_gib": 0.75}), 0.45)
+    assert "did not fit" in line(found.model_copy(update={"out_of_memory": True}), 0.45)
+
+
+def test_the_memory_command_prints_it_beside_the_formula(torch: Torch) -> None:
+    asked = ["memory", "--model", MINILM.id, "--cpu", "--precision", "fp32", "--probe"]
+    told = CliRunner().invoke(app, [*asked, "--json"])
+    assert json.loads(told.stdout)["probe"]["peak_gib"] == 0.5
+    assert "Probe: 0.50 GiB" in CliRunner().invoke(app, asked).stdout
+    assert len(torch.asked) == 1
+
+
+def planned(spec: Spec = SPEC) -> Plan:
+    return make_plan(spec, gather(spec))
+
+
+def test_a_plan_is_made_anew_with_a_step_of_each_candidate_that_takes_steps(torch: Torch) -> None:
+    plain = planned()
+    torch.answer = lambda setup: ANSWER | {"seconds_per_step": 30.0}
+    probed = with_probes(SPEC, plain)
+    trained = {each.strategy for each in plain.candidates} - {"head"}
+    assert {asked["setup"]["strategy"] for asked in torch.asked} == trained
+    assert all(asked["setup"]["classes"] == 2 for asked in torch.asked)
+    assert len(probed.facts.hardware.measured) >= len(trained)
+    lora = probed.candidate("lora")
+    assert lora.seconds_per_trial > plain.candidate("lora").seconds_per_trial
+    assert any("probe of lora" in note for note in lora.setup_notes)
+    asked = len(torch.asked)
+    assert with_probes(SPEC, planned()) == probed == planned()
+    assert len(torch.asked) == asked
+
+
+def test_a_candidate_that_does_not_fit_makes_way_for_one_that_does(torch: Torch) -> None:
+    plain = planned()
+    largest = plain.candidate("full").micro_batch
+    torch.answer = lambda setup: TOO_LARGE if setup["micro_batch"] >= largest else ANSWER
+    probed = with_probes(SPEC, plain)
+    assert probed.candidate("full").micro_batch < largest
+    assert {asked["setup"]["micro_batch"] for asked in torch.asked} > {largest}
+
+
+def test_a_probe_that_fails_costs_certainty_and_no_more(
+    torch: Torch,
+) -> None:
+    told: list[str] = []
+    torch.returncode, torch.stderr = 1, "no torch here"
+    plain = planned()
+    assert with_probes(SPEC, plain, told.append) is plain
+    assert "lora of" in (said := "".join(told))
+    assert "not probed: the probe failed: no torch here" in " ".join(said.split())
+
+
+def test_hardware_that_is_only_stated_cannot_be_probed(torch: Torch) -> None:
+    spec = SPEC.model_copy(update={"hardware": HardwareSpec(gpu_memory_gib=24.0)})
+    with pytest.raises(UsageError, match="not at hand"):
+        with_probes(spec, planned(spec))
+    assert torch.asked == []
+
+
+@pytest.mark.parametrize(
+    ("device", "detected", "flag", "probed"),
+    [
+        ("cuda", True, None, True),
+        ("cuda", True, False, False),
+        ("cuda", False, None, False),
+        ("cpu", True, None, False),
+        ("cpu", True, True, True),
+    ],
+)
+def test_a_run_probes_by_itself_on_the_gpu_at_hand(
+    torch: Torch,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    detected: bool,
+    flag: bool | None,
+    probed: bool,
+) -> None:
+    stated = SPEC.model_copy(update={"hardware": HardwareSpec(gpu_memory_gib=24.0)})
+    facts = gather(stated if device == "cuda" else SPEC)
+    hardware = facts.hardware.model_copy(update={"detected": detected, "calibrated": "2026-01-31"})
+    facts = facts.model_copy(update={"hardware": hardware})
+    asked: list[Plan] = []
+
+    def with_them(spec: Spec, plan: Plan, _tell: object) -> Plan:
+        asked.append(plan)
+        return plan
+
+    monkeypatch.setattr(run_steps, "gather", lambda spec: facts)
+    monkeypatch.setattr(plan_where, "with_probes", with_them)
+    for name in ("must_be_trainable", "needs_conversion", "needs_download"):
+        monkeypatch.setattr(run_steps, name, lambda model: False)
+    given = SPEC.model_copy(update={"data": DataSpec(path="rows.jsonl")})
+    run_steps.prepare(given, check_model=True, probe=flag)
+    assert len(asked) == probed

@@ -1,0 +1,266 @@
+"""Reports are made by a child process: nobody waits for it, and what ends it costs only charts."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sweeper.errors import SweeperError
+from sweeper.findings.compute import compute
+from sweeper.findings.record import Findings
+from sweeper.processes.report_maker import LOG, SHARE, ReportMaker, _Child
+from sweeper.reporting.document import Report
+
+# V8 reserves more than that when it starts; all else of a report needs far less.
+TOO_LITTLE = 8 << 30
+ABORTS = "import os\ndef vegalite_to_svg(spec): os.abort()\n"
+REFUSES = "def vegalite_to_svg(spec): raise ValueError('no such mark')\n"
+
+
+@pytest.fixture
+def engine(tmp_path_factory, monkeypatch):
+    """Put another drawing engine in the place of the real one, in processes started from here."""
+
+    def use(code: str) -> None:
+        folder = tmp_path_factory.mktemp("engine")
+        (folder / "vl_convert.py").write_text(code)
+        paths = [str(folder), str(Path(__file__).parents[2])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+    return use
+
+
+def polled(maker, done, seconds=60.0):
+    """The longest that one poll took until ``done``."""
+    longest, limit = 0.0, time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < limit, "it did not happen in time"
+        began = time.monotonic()
+        maker.poll()
+        longest = max(longest, time.monotonic() - began)
+        time.sleep(0.005)
+    return longest
+
+
+def charts(run):
+    return run.report_html.read_text().count("<svg")
+
+
+def idle(maker):
+    return lambda: maker._child is not None and not maker.busy
+
+
+def test_the_last_report_is_that_of_the_run_as_it_is(make_run):
+    run = make_run(trials=6)
+    with ReportMaker(run) as maker:
+        findings = maker.finish()
+        assert findings == compute(run) == Findings.read(run.findings)
+        assert charts(run) > 3
+        assert maker.no_charts == ""
+        (run.trial(5) / "result.json").unlink()
+        assert maker.finish() == compute(run) != findings
+    assert not (run.path / LOG).exists()
+
+
+def test_one_process_is_reused_and_ends_with_the_maker(make_run):
+    run = make_run(trials=2)
+    with ReportMaker(run) as maker:
+        maker.finish()
+        process = psutil.Process(maker._child._popen.pid)
+        assert process.nice() == psutil.Process().nice()
+        maker.finish()
+        assert process.is_running()
+        assert maker._child._popen.pid == process.pid
+    assert not process.is_running()
+
+
+def test_nobody_waits_for_a_report(make_run):
+    run = make_run(trials=40)
+    with ReportMaker(run) as maker:
+        maker.poll()
+        assert maker._child is None  # nothing was asked for
+        maker.request()
+        longest = polled(maker, lambda: run.report_html.is_file() and not maker.busy)
+        assert longest < 0.5
+        assert psutil.Process(maker._child._popen.pid).nice() > psutil.Process().nice()
+
+
+def test_reports_take_at_most_a_twentieth_of_the_time(make_run):
+    run, now = make_run(trials=2), [0.0]
+    with ReportMaker(run, clock=lambda: now[0]) as maker:
+        maker.request()
+        polled(maker, idle(maker))
+        due = maker._due
+        assert due > 0
+        seconds = due * SHARE
+        run.report_html.unlink()
+        maker.request()
+        now[0] = 19 * seconds
+        maker.poll()
+        assert not maker.busy
+        now[0] = 21 * seconds
+        maker.poll()
+        assert maker.busy
+        polled(maker, idle(maker))
+        assert run.report_html.is_file()
+
+
+def test_an_engine_that_ends_its_process_costs_only_charts(make_run, engine):
+    run, now = make_run(trials=6), [0.0]
+    engine(ABORTS)
+    with ReportMaker(run, clock=lambda: now[0]) as maker:
+        maker.request()
+        polled(maker, lambda: maker.no_charts)
+        now[0] = maker._due
+        polled(maker, lambda: run.report_html.is_file() and idle(maker)())
+        assert maker.no_charts == "the drawing process was killed by SIGABRT"
+        assert charts(run) == 0
+        assert maker.finish() == compute(run)
+    page = run.report_html.read_text()
+    assert (
+        "The charts could not be drawn (the drawing process was killed by SIGABRT); "
+        f"draw them later with: sweeper report {run.path.name}" in page
+    )
+    assert Report.read(run.path / "report.json").no_charts == maker.no_charts
+
+
+def test_an_engine_that_raises_costs_only_charts(make_run, engine):
+    run = make_run(trials=6)
+    engine(REFUSES)
+    with ReportMaker(run) as maker:
+        assert maker.finish() == compute(run)
+    assert maker.no_charts == "the drawing engine said: no such mark"
+    assert "(the drawing engine said: no such mark)" in run.report_html.read_text()
+
+
+def test_the_last_report_tries_charts_again(make_run):
+    run = make_run(trials=4)
+    with ReportMaker(run) as maker:
+        maker.no_charts = "the drawing process was killed by SIGKILL"
+        maker.finish(try_charts=False)
+        assert charts(run) == 0
+        maker.finish()
+        assert charts(run) > 3
+        assert maker.no_charts == ""
+
+
+def test_a_process_that_hangs_is_ended(make_run, engine):
+    run = make_run(trials=2)
+    engine("import time\ndef vegalite_to_svg(spec): time.sleep(600)\n")
+    with ReportMaker(run) as maker:
+        findings = maker.finish(timeout=6.0)
+    assert findings == compute(run)
+    assert "gave no answer for 6 s" in maker.no_charts
+    assert run.report_html.is_file()
+
+
+def test_a_process_that_was_killed_while_it_waited_costs_nothing(make_run):
+    run = make_run(trials=2)
+    with ReportMaker(run) as maker:
+        maker.finish()
+        maker._child._popen.kill()
+        maker._child._popen.wait()
+        maker.finish()
+        assert maker.no_charts == ""
+
+
+def test_where_no_process_can_be_started_the_report_is_made_here(make_run, monkeypatch):
+    run = make_run(trials=2)
+
+    def refused(*_, **__):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    with ReportMaker(run) as maker:
+        maker.request()
+        maker.poll()
+        assert maker.finish() == compute(run)
+    assert maker.no_charts == "the drawing process could not be started"
+    assert charts(run) == 0
+
+
+def test_a_run_that_cannot_be_read_is_an_error_at_the_end_only(make_run):
+    run = make_run(trials=2)
+    run.plan.write_text("{}")
+    with ReportMaker(run) as maker:
+        maker.request()
+        polled(maker, idle(maker))
+        with pytest.raises(SweeperError, match="Plan"):
+            maker.finish()
+
+
+def test_the_process_answers_every_line_and_survives_a_failing_report(make_run):
+    run = make_run(trials=2)
+    plan = run.plan.read_text()
+    child = _Child(run, "", time.monotonic)
+    try:
+        for text, failing in ((plan, False), ("{}", True), (plan, False)):
+            run.plan.write_text(text)
+            child.ask(gently=False)
+            answer = child.answer(60.0)
+            assert answer is not None
+            assert (answer.error is not None) == failing
+            assert answer.charts != failing
+    finally:
+        child.close()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sweeper.processes.report_maker import ReportMaker
+from sweeper.runfolder import RunFolder
+maker = ReportMaker(RunFolder(Path(sys.argv[1])))
+maker.finish()
+print(maker._child._popen.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_process_ends_with_a_command_that_is_killed(make_run):
+    command = [sys.executable, "-c", KILLED, str(make_run(trials=1).path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode < 0
+    number, limit = int(done.stdout), time.monotonic() + 30
+    while psutil.pid_exists(number) and time.monotonic() < limit:
+        if psutil.Process(number).status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.02)
+    assert time.monotonic() < limit
+
+
+def limited() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (TOO_LITTLE, TOO_LITTLE))
+
+
+def sweeper_command(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sweeper.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_report_without_address_space_for_the_engine_has_no_charts_and_later_has(
+    make_run, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    run = make_run(trials=4)
+    short = sweeper_command("report", run.path.name, preexec_fn=limited)
+    assert short.returncode == 0, short.stderr
+    assert f"report: {run.report_html}" in short.stdout
+    assert "warning: the report has no charts: the drawing process was killed by" in short.stderr
+    assert f"Draw them without that limit: sweeper report {run.path}" in short.stderr
+    assert charts(run) == 0
+    assert "out of memory" in (run.path / LOG).read_text()
+
+    whole = sweeper_command("report", run.path.name)
+    assert (whole.returncode, whole.stderr) == (0, "")
+    assert charts(run) > 3
+    assert "could not be drawn" not in run.report_html.read_text()
+    assert json.loads((run.path / "report.json").read_text())["no_charts"] == ""

@@ -1,0 +1,250 @@
+"""sweeper from Python: the flags as keywords, the errors of the commands, frames, notebooks."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sweeper as package
+from sweeper import api, plans
+from sweeper.artifact import write_text
+from sweeper.cli.options import _PLAN_FLAGS, _RUN_FLAGS
+from sweeper.errors import NothingFits, RunError, UsageError
+from sweeper.findings.compute import compute
+from sweeper.reporting.csvfiles import curves_csv, trials_csv
+from sweeper.specfile import FLAGS
+
+ROOT = Path(__file__).parents[1]
+STATED: dict[str, Any] = {
+    "task": "classification", "model": "7B", "examples": 2000, "gpu_memory": 24
+}  # fmt: skip
+
+
+def test_every_flag_is_a_keyword_of_the_same_type() -> None:
+    own = {"set"}
+    assert set(api.PlanKeywords.__annotations__) == {flag.name for flag in _PLAN_FLAGS} | own
+    run = {flag.name for flag in (*_PLAN_FLAGS, *_RUN_FLAGS)} | own
+    assert set(api.RunKeywords.__annotations__) == run
+    assert {flag.path for flag in (*_PLAN_FLAGS, *_RUN_FLAGS)} == FLAGS.keys() - {("name",)}
+    plain = {bool: "bool", int: "int", float: "float"}
+    for flag in (*_PLAN_FLAGS, *_RUN_FLAGS):
+        if flag.type in plain:
+            declared = api.RunKeywords.__annotations__[flag.name]
+            assert getattr(declared, "__forward_arg__", declared) == plain[flag.type], flag.name
+
+
+def test_what_the_package_offers_is_there_and_no_module_has_its_name() -> None:
+    for name in set(package.__all__) - {"__version__", "Model", "Prediction", "load"}:
+        assert getattr(package, name) is not None
+        assert importlib.util.find_spec(f"sweeper.{name}") is None
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    program = (
+        "import sys, time; began = time.process_time(); import sweeper; "
+        "print(time.process_time() - began, 'pydantic' in sys.modules, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    seconds, *loaded = done.stdout.split()
+    assert float(seconds) < 0.1
+    assert loaded == ["False", "False"]
+
+
+def test_a_plan_is_the_commands_plan(sweeper: Any) -> None:
+    words = "plan --task classification --model 7B --examples 2000 --gpu-memory 24 --set lora.r=16"
+    ran = sweeper(*words.split(), "--strategies", "lora,full", "--json")
+    made = package.plan(**STATED, strategies=["lora", "full"], set={"lora.r": 16})
+    assert made.to_json() == ran.out
+
+
+def test_file_mapping_and_keywords_make_the_same_request(here: Path) -> None:
+    wanted = {"task": "classification", "model": "7B", "data": {"examples": 2000}}
+    before = copy.deepcopy(wanted)
+    write_text(here / "sweep.yaml", json.dumps(wanted))
+    found = package.plan(wanted, gpu_memory=24, max_length=64)
+    assert wanted == before
+    assert found == package.plan("sweep.yaml", gpu_memory=24, max_length=64)
+    assert found == package.plan(here / "sweep.yaml", gpu_memory=24, set={"max_length": 64})
+    assert found == package.plan(**STATED, max_length=64)
+    assert found != package.plan(**STATED)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        ({"modle": "7B"}, "there is no keyword 'modle'\n  Did you mean 'model'?"),
+        ({**STATED, "set": {"lora.rank": 8}}, "rank"),
+        ({**STATED, "set": {"training.max_length": 9}, "max_length": 8}, "--max-length says 8"),
+        ({**STATED, "strategies": "lroa,full"}, "Did you mean 'lora'?"),
+        ({**STATED, "seed": object()}, "seed: <object"),
+        ({**STATED, "task": "clasification"}, "Did you mean 'classification'?"),
+        ({"task": "classification"}, "neither data nor a number of examples"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_an_error_that_says_what_to_do(keywords: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        package.plan(**keywords)
+    assert said in str(raised.value)
+
+
+def test_what_stops_a_command_is_raised(here: Path, rows: Path) -> None:
+    with pytest.raises(NothingFits):
+        package.plan(**{**STATED, "model": "70B", "gpu_memory": 2})
+    with pytest.raises(RunError, match="there is no run 'nope'"):
+        package.load_run("nope")
+    with pytest.raises(UsageError, match=r"sweeper\.run\(\.\.\., model='") as raised:
+        package.run(task="classification", data=rows, gpu_memory=24)
+    assert "no model is given" in str(raised.value)
+    with pytest.raises(UsageError, match="no data is given"):
+        package.run(task="classification", model="packaged:minilm", timeout="2h")
+    assert not (here / "runs").exists()
+
+
+def test_a_notebook_shows_a_plan_and_escapes_what_others_wrote() -> None:
+    made = package.plan(**STATED)
+    assert "<td>lora *</td>" in made._repr_html_()
+    model = made.facts.models[0].model_copy(update={"id": "<script>alert(1)</script>"})
+    facts = made.facts.model_copy(update={"models": (model,)})
+    shown = made.model_copy(update={"facts": facts})._repr_html_()
+    assert "&lt;script&gt;" in shown
+    assert "<script" not in shown
+
+
+def test_a_run_that_is_there_is_read(make_run: Any) -> None:
+    folder = make_run()
+    run = package.load_run(folder.path.name)
+    assert (run.path, run.report) == (folder.path, folder.report_html)
+    assert run.plan == api.Plan.read(folder.plan)
+    assert isinstance(run.plan, plans.Plan)
+    found = compute(folder)
+    assert run.verdict == found.verdict.sentence
+    assert repr(run) == f"<Run {folder.path}: {run.verdict}>"
+    for frame, text in ((run.trials, trials_csv(found)), (run.curves, curves_csv(found))):
+        table = list(csv.DictReader(text.splitlines()))
+        assert list(frame.columns) == list(table[0])
+        assert [str(number) for number in frame["trial"]] == [row["trial"] for row in table]
+    losses = run.trials.set_index("trial")["validation_loss"]
+    assert losses.min() == min(t.validation_loss for t in found.trials if t.validation_loss)
+    with pytest.raises(UsageError, match="has no weights"):
+        run.winner()
+
+
+def test_a_notebook_shows_verdict_and_finalists(make_run: Any) -> None:
+    run = package.load_run(make_run().path)
+    shown = run._repr_html_()
+    assert shown == run.findings._repr_html_()
+    assert shown.count("<tr>") == 1 + len(run.findings.finalists) > 2
+    verdict = run.findings.verdict.model_copy(update={"sentence": "a <b> & c"})
+    shown = run.findings.model_copy(update={"verdict": verdict, "finalists": ()})._repr_html_()
+    assert shown == "<p>a &lt;b&gt; &amp; c</p>"
+
+
+# As a script without a guard for its main module: workers are processes of another program.
+SCRIPT = """
+import os, signal, sys, threading, time
+from pathlib import Path
+
+import sweeper
+from sweeper import api
+
+api._BACKEND = "curve_backend:make"
+asked = dict(task="classification", model="packaged:minilm", data="rows.jsonl", strategies="lora",
+             trials=2, finalists=1, confirmation_seeds=1, progress="none")
+found = []
+thread = threading.Thread(target=lambda: found.append(sweeper.run(name="thread", **asked)))
+thread.start()
+thread.join()
+print(len(found[0].trials), found[0].path)
+
+
+def interrupt():
+    while not Path("runs/main/trials/0/config.json").exists():
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+threading.Thread(target=interrupt).start()
+before = signal.getsignal(signal.SIGINT)
+os.environ["CURVE_STEP_SECONDS"] = "0.5"
+try:
+    sweeper.run(name="main", **asked)
+except KeyboardInterrupt as error:
+    print(error)
+assert signal.getsignal(signal.SIGINT) is before
+run = sweeper.load_run("main")
+print(run.findings.run.status, run.report.is_file())
+os.environ["CURVE_STEP_SECONDS"] = "0"
+print(sweeper.run(name="main", **asked).findings.run.status)
+"""
+
+
+def test_a_script_and_a_thread_run_sweeps_and_ctrl_c_leaves_one_that_goes_on(rows: Path) -> None:
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "execution")])
+    (rows.parent / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=rows.parent, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "2 runs/thread",
+        "runs/main was interrupted; the same call goes on with it",
+        "interrupted True",
+        "complete",
+    ]
+
+
+GOOD = """
+from pathlib import Path
+
+import sweeper
+
+plan = sweeper.plan(task="classification", model="7B", examples=2000, gpu_memory=24)
+print(plan.recommended.upper(), plan.candidates[0].memory.peak_gib + 1.0)
+try:
+    run = sweeper.run("sweep.yaml", name="first", trials=5, set={"lora.r": 16}, timeout="2h")
+except sweeper.SweeperError as error:
+    print(error.exit_code + 1, error.problems[0].fix)
+run = sweeper.load_run(Path("runs") / "first")
+print(run.verdict.upper(), run.trials.head(), run.curves.columns, run.report.name)
+said = run.winner().predict(["a text"])[0]
+print(said.label, max(said.probabilities.values()))
+print(sweeper.load(run.path / "trials" / "0").classes)
+"""
+BAD = """import sweeper
+sweeper.plan(task="classification", modle="7B")
+sweeper.plan(task="nothing")
+sweeper.run(trials="5")
+sweeper.plan(workers=2)
+sweeper.load_run("x").verdict + 1
+sweeper.load("x").predict(["a"]).label
+"""
+# Following these takes a minute, and what the script sees is not theirs.
+CONFIG = """[mypy]
+strict = true
+[mypy-torch.*,pandas.*,numpy.*,sweeper.steps.*,sweeper.views.*,sweeper.training.*,sweeper.tasks.*,\
+sweeper.evaluation.*,sweeper.reporting.*,sweeper.findings.compute]
+follow_imports = skip
+ignore_missing_imports = true
+"""
+
+
+def test_a_users_script_is_checked_strictly(tmp_path: Path) -> None:
+    for name, text in (("good.py", GOOD), ("bad.py", BAD), ("mypy.ini", CONFIG)):
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "good.py", "bad.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+    )  # fmt: skip
+    wrong = [line.split(": error: ")[0] for line in done.stdout.splitlines() if "error:" in line]
+    assert wrong == [f"bad.py:{line}" for line in range(2, 8)], done.stdout + done.stderr

@@ -1,0 +1,249 @@
+"""A plan as people read it: the pieces that a reader acts on are there."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sweeper.facts.record import DomainFacts
+from sweeper.views.plan_view import LINES, WIDTH, domain_line, scalar
+
+SIZE = ("plan", "--task", "classification", "--examples", "2000", "--model", "7B")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2e-4, "2e-4"),
+        (0.05, "0.05"),
+        (8.0, "8"),
+        (16, "16"),
+        (1230.5, "1,230"),
+        ("qv", "qv"),
+        (0.0, "0"),
+    ],
+)
+def test_values_are_written_short(value, text):
+    assert scalar(value) == text
+
+
+def test_a_plan_shows_what_decides_first_then_facts_space_cost_and_what_was_left_out(sweeper):
+    ran = sweeper(*SIZE, "--gpu-memory", "24")
+    assert ran.code == 0
+    assert ran.out.startswith("Start with  lora on 7B: ")
+    for part in (
+        "2,000 examples: 1,400 to train, 300 for validation, 300 for test.",
+        "24.0 GiB (stated)",
+        "lora *",
+        "learning rate 1e-4..3e-4",
+        "[start-with-lora]",
+        "batch 16 = 16 x 1",
+        "confirmation",
+    ):
+        assert part in ran.out
+    left_out = ran.out.split("Left out")[1]
+    assert "full: needs" in left_out
+    assert "would fit" in left_out
+    assert ran.err == ""
+
+
+SUITE = "group: g\ntask:\n  - task: gsm8k\n  - task: mmlu\n"
+MANY = ("--suite", "suite.yaml", "--max-forgetting", "2", "--budget", "8gpuh", "--price", "2")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        (*SIZE, "--gpu-memory", "24"),
+        ("plan", "--task", "classification", "--model", "packaged:minilm", "--examples", "50"),
+        ("plan", "--task", "instruction", "--examples", "50", "--model", "8B", "--gpus", "8",
+         "--gpu-memory", "80", *MANY),
+        ("plan", "--task", "instruction", "--examples", "2000", "--model", "70B", "--gpus", "8",
+         "--gpu-memory", "80", *MANY),
+        ("plan", "--task", "code", "--examples", "200000", "--model", "8B", "--gpu-memory", "24"),
+    ],
+    ids=["7B", "minilm", "all-flags", "70B", "code"],
+)  # fmt: skip
+def test_a_plan_for_one_model_fits_on_a_screen_and_no_line_is_cut(sweeper, here, asked):
+    (here / "suite.yaml").write_text(SUITE)
+    ran = sweeper(*asked)
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert len(lines) <= LINES
+    assert max(map(len, lines)) <= WIDTH
+    assert "…" not in ran.out
+    # A paragraph that goes on is indented as its first line is.
+    assert all(
+        line.startswith((" " * 12, "Data", "GPUs")) or line[0] != " " for line in lines if line
+    )
+
+
+def test_verbose_keeps_every_paragraph(sweeper):
+    short, whole = (sweeper(*SIZE, "--gpu-memory", "24", *more).out for more in ((), ("-v",)))
+    assert "--verbose shows more" in short
+    assert "--verbose shows more" not in whole
+    assert "[lora-medium-data]" in whole
+
+
+def test_cautions_that_matter_are_never_hidden(sweeper):
+    ran = sweeper("plan", "--task", "instruction", "--examples", "300", "--model", "3B",
+                  "--strategies", "full", "--gpu-memory", "40")  # fmt: skip
+    said = " ".join(ran.out.split())
+    assert "full in bf16-pure: there are no fp32 master weights" in said
+    assert "cannot be told from noise" in said
+
+
+def test_the_limit_on_forgetting_says_what_it_means_for_each_suite(sweeper, here):
+    (here / "suite.yaml").write_text(SUITE)
+    ran = sweeper("plan", "--task", "instruction", "--examples", "2000", "--model", "7B",
+                  "--gpu-memory", "24", *MANY)  # fmt: skip
+    said = " ".join(ran.out.split())
+    assert (
+        "2 points (hundredths) of forgetting: the share of right answers may fall by 0.02 on "
+        "gsm8k, mmlu; the loss on general text may rise by 0.02 nats" in said
+    )
+
+
+def test_several_gpus_say_how_many_a_trial_takes_and_what_sharding_saves(sweeper):
+    ran = sweeper("plan", "--task", "instruction", "--examples", "2000", "--model", "70B",
+                  "--gpu-memory", "80", "--gpus", "8")  # fmt: skip
+    said = " ".join(ran.out.split())
+    assert "GPUs a trial x 2 trials at once; sharding takes" in said
+    assert "Sharding is FSDP, not tested on GPUs" in said
+
+
+def test_without_a_model_sizes_and_kinds_are_compared(sweeper):
+    asked = ("plan", "--task", "classification", "--examples", "2000", "--gpu-memory", "24")
+    ran = sweeper(*asked)
+    assert ran.code == 0, ran.err
+    for part in ("GLUE", "encoder", "decoder", "Smaller", "Larger", "Too large"):
+        assert part in ran.out
+    chosen = json.loads(sweeper(*asked, "--json").out)
+    assert f"{chosen['model_choice']['model']} *" in ran.out
+    assert chosen["facts"]["models"][0]["id"] == chosen["model_choice"]["model"]
+
+
+def test_a_plan_writes_nothing_unless_asked(sweeper, here):
+    sweeper(*SIZE, "--gpu-memory", "24")
+    assert list(here.iterdir()) == []
+    sweeper(*SIZE, "--gpu-memory", "24", "-o", "sweep.yaml")
+    assert [path.name for path in here.iterdir()] == ["sweep.yaml"]
+    again = sweeper("plan", "sweep.yaml", "--json")
+    assert again.code == 0
+    assert '"recommended": "lora"' in again.out
+
+
+def test_nothing_fits_exits_with_3_and_says_what_would(sweeper):
+    ran = sweeper(*SIZE[:-1], "70B", "--gpu-memory", "2")
+    assert ran.code == 3
+    assert ran.err.startswith("error: Nothing fits 70B on one 2 GiB GPU; nearest: qlora at ")
+    assert "would fit" in ran.err
+
+
+def test_json_holds_everything_where_nothing_fits(sweeper):
+    ran = sweeper(*SIZE[:-1], "70B", "--gpu-memory", "24", "--json")
+    assert ran.code == 3
+    told = json.loads(ran.out)
+    assert told["candidates"] == []
+    assert told["nearest"] in ran.err
+    assert {one["strategy"] for one in told["rejected"]} >= {"full", "lora", "qlora"}
+
+
+def test_plans_are_the_same_to_the_byte(sweeper):
+    first = sweeper(*SIZE, "--gpu-memory", "24", "--json").out
+    assert sweeper(*SIZE, "--gpu-memory", "24", "--json").out == first
+
+
+def test_verbose_shows_every_parameter_with_its_source(sweeper):
+    out = sweeper(*SIZE, "--gpu-memory", "24", "-v").out
+    assert "lora: parameters" in out
+    assert "warmup_ratio" in out
+    assert "arXiv" in out
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"decided_by": "user"}, "language: far from general text (as stated)"),
+        (
+            {"decided_by": "tokens-per-word", "tokens_per_word": 2.0,
+             "general_tokens_per_word": 1.25},
+            "language: far from general text (1.60 times general text's tokens a word)",
+        ),
+        (
+            {"decided_by": "bits-per-byte", "tokens_per_word": 1.25, "bits_per_byte": 2.0,
+             "general_tokens_per_word": 1.25, "general_bits_per_byte": 1.5},
+            "language: far from general text (2.00 bits a byte under the model, general text "
+            "1.50; besides, 1.00 times general text's tokens a word)",
+        ),
+    ],
+    ids=["stated", "words", "bits"],
+)  # fmt: skip
+def test_the_domain_is_told_with_every_measure_of_it(facts, said):
+    assert domain_line(DomainFacts(distance="far", **facts)) == said
+
+
+def test_the_readmes_plan_is_what_is_printed(sweeper):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    command, _, rest = readme.split("$ sweeper plan ")[1].partition("\n")
+    ran = sweeper("plan", *command.split())
+    printed = [line.rstrip() for line in ran.out.splitlines()]
+    shown = [line for line in rest.split("```")[0].splitlines() if line.strip("`.")]
+    missing = [
+        line
+        for line in shown
+        if line not in printed
+        and not (
+            line.endswith("...") and any(p.startswith(line.removesuffix("...")) for p in printed)
+        )
+    ]
+    assert missing == []
+    assert len(shown) > 30
+
+
+def test_a_suite_is_a_line_of_the_budget_and_a_field_of_the_json(sweeper, here):
+    (here / "suite.yaml").write_text("task: gsm8k\ndataset_path: hub\nmetadata: {limit: 9}\n")
+    asked = ("plan", "--task", "instruction", "--examples", "200", "--model", "7B")
+    asked += ("--gpu-memory", "80", "--suite", "suite.yaml")
+    shown = sweeper(*asked)
+    assert shown.code == 0, shown.err
+    assert "suite: base and finalists on 1 task " in " ".join(shown.out.split())
+    whole = sweeper(*asked, "-v").out
+    assert "assumes 9 items" in " ".join(whole.split())
+    budget = json.loads(sweeper(*asked, "--json").out)["budget"]
+    assert 0 < budget["suite"]["low"] < budget["suite"]["seconds"] < budget["suite"]["high"]
+    phases = ("search", "confirmation", "beside", "own_text", "suite")
+    whole = sum(budget[name]["seconds"] for name in phases if budget[name])
+    assert budget["sweep"]["seconds"] == pytest.approx(whole, abs=0.1)
+
+
+def test_a_plan_and_its_explanation_say_what_the_user_declared(sweeper, here):
+    declared = ("--set", "lora.r=[8, 512]", "--set", "all.weight_decay=0.2")
+    ran = sweeper(*SIZE, "--gpu-memory", "80", *declared)
+    shown = " ".join(ran.out.split("Declared")[1].split())
+    assert "r {8|512} (lora): --set lora.r; the rule book: " in shown
+    assert "weight_decay 0.2 (lora, " in shown
+    assert "r 512 (--set lora.r) lies beyond 1 to 256" in shown.split("Watch out")[1]
+    made = sweeper(*SIZE, "--gpu-memory", "80", *declared, "--json").out
+    Path("plan.json").write_text(made)
+    assert "Declared" in sweeper("explain", "plan.json").out
+    parts = json.loads(sweeper("explain", "plan.json", "--json", "--strategy", "lora").out)
+    names = {(one["strategy"], one["parameter"]) for one in parts["declared"]}
+    assert names == {("lora", "r"), ("lora", "weight_decay")}
+
+
+def test_ten_mistakes_in_parameters_are_told_at_once_with_their_lines(sweeper, here):
+    Path("sweep.yaml").write_text(
+        "task: classification\nmodel: 7B\ndata: {examples: 500}\nparameters:\n"
+        "  lora:\n    r: [8, eight]\n    lora_dropout: 2\n    rank: 8\n"
+        "    target_modules: [q_prj]\n    modules_to_save: [lm_head]\n"
+        "  full:\n    optim: adamwtorch\n    modules_to_save: [embed_tokens]\n"
+        "  head:\n    C: 1\n"
+        "  all:\n    replay_share: 0.2\n    warmup: 3\n"
+    )
+    ran = sweeper("plan", "sweep.yaml")
+    assert ran.code == 2
+    lines = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    places = [line.split("sweep.yaml:")[1].split(" ")[0] for line in lines]
+    assert places == ["6", "7", "8", "9", "10", "12", "13", "15", "17", "18"]
+    assert "Traceback" not in ran.err

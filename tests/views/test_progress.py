@@ -1,0 +1,156 @@
+"""How a running sweep looks on a terminal, in a file, and to a machine."""
+
+import json
+import sys
+import time
+import types
+
+import pytest
+
+from sweeper.execution.state.events import Event
+from sweeper.execution.state.status import Best, Eta, Running, Status
+from sweeper.views import progress as progress_module
+from sweeper.views.progress import (
+    JsonProgress,
+    PlainProgress,
+    Silent,
+    ended_line,
+    plain_line,
+    progress,
+    view,
+)
+
+AT = "2026-01-01T00:00:00Z"
+CHOSEN = {"learning_rate": 2e-4, "r": 8, "num_train_epochs": 1.0, "weight_decay": 0.1}
+BEST = Best(trial=3, strategy="lora", parameters=CHOSEN, validation_loss=0.25)
+STATUS = Status(
+    phase="search", trials=20, complete=4, pruned=1, failed=3, out_of_memory=2, best=BEST,
+    running=(
+        Running(worker="0", trial=8, strategy="lora", parameters=CHOSEN, rung=2, rungs=8,
+                validation_loss=0.5, median_here=0.4),
+    ),
+    default=BEST.model_copy(update={"validation_loss": 0.3}),
+    eta=Eta(low=60, high=180), started_at=AT, updated_at=AT,
+)  # fmt: skip
+
+
+def event(kind, **more):
+    return Event(kind=kind, at=AT, **more)
+
+
+@pytest.mark.parametrize(
+    ("happened", "line"),
+    [
+        (event("phase", state="baselines"), "phase=baselines"),
+        (event("warning", text="two texts were cut"), "warning two texts were cut"),
+        (event("trial-started", trial=3, strategy="lora"), "trial=3 state=running strategy=lora"),
+        (
+            event("trial-ended", trial=3, strategy="lora", state="COMPLETE", validation_loss=0.25),
+            "trial=3 state=complete strategy=lora val=0.2500 best=3 done=8/20",
+        ),
+        (event("job-started", job="trial-5", trial=5), "job=trial-5 state=running"),
+        (event("job-ended", job="trial-5", state="COMPLETE"), "job=trial-5 state=complete"),
+        (
+            event("baseline", job="probe", validation_loss=0.5),
+            "job=probe state=baseline val=0.5000",
+        ),
+    ],
+)
+def test_a_plain_line_says_what_happened(happened, line):
+    assert plain_line(happened, STATUS) == f"{AT} {line}"
+
+
+def test_a_wide_terminal_sees_everything_and_a_narrow_one_the_numbers():
+    head, running, best = view(STATUS, 100)
+    assert head == "sweep 8/20 ####------  4 ok 1 pruned 2 OOM 1 failed  ETA 60 s to 3 min"
+    assert running == "#8 lora r=8 lr=2e-4 epochs=1  2/8  val 0.500 (median here 0.400)"
+    assert best.startswith("best #3 lora r=8 lr=2e-4 epochs=1  val 0.250 (lower is better)")
+    assert best.endswith("default 0.300")
+    head, running, _ = view(STATUS, 60)
+    assert head == "sweep 8/20  4 ok 1 pruned 2 OOM 1 failed  ETA 60 s to 3 min"
+    assert running == "#8 lora r=8 lr=2e-4 epochs=1  2/8  val 0.500"
+
+
+def test_many_workers_take_no_more_than_twelve_lines():
+    many = STATUS.model_copy(update={"running": STATUS.running * 30})
+    assert len(view(many, 100)) == 12
+
+
+def test_other_phases_count_their_jobs_and_a_broken_limit_is_said():
+    status = STATUS.model_copy(
+        update={
+            "phase": "confirmation", "jobs": 6, "jobs_done": 2, "eta": None,
+            "best": BEST.model_copy(update={"over_limit": True}),
+        }
+    )  # fmt: skip
+    head, *_, best = view(status, 100)
+    assert head == "confirmation 2/6  sweep 8/20  4 ok 1 pruned 2 OOM 1 failed"
+    assert best.endswith("over the limit on forgetting")
+
+
+def test_what_has_ended_stays_on_the_screen_with_its_time():
+    ended = event(
+        "trial-ended", trial=3, strategy="lora", parameters=CHOSEN, state="PRUNED",
+        validation_loss=0.25, seconds=90.0, text="out of reach",
+    )  # fmt: skip
+    said = ended_line(ended)
+    assert said == "#3  lora r=8 lr=2e-4 epochs=1  pruned val 0.250 in 90 s  out of reach"
+    assert ended_line(event("phase", state="test")) == "phase  test"
+
+
+def test_a_machine_reads_events_and_nothing_else(capsys):
+    JsonProgress()(event("phase", state="search"), STATUS)
+    streams = capsys.readouterr()
+    assert json.loads(streams.err) == {"kind": "phase", "at": AT, "state": "search"}
+    assert streams.out == ""
+
+
+def test_a_quiet_run_says_that_it_is_alive_and_rungs_are_not_told(capsys):
+    plain = PlainProgress(heartbeat_seconds=0.02)
+    plain(event("rung", trial=3, rung=1), STATUS)
+    at_work = {"worker": "0", "job": "baselines", "doing": "writing text", "done": 3, "of": 12}
+    status = STATUS.model_copy(update={"running": (Running(**at_work),)})
+    plain(event("progress", text="writing text", done=3, of=12), status)
+    assert "baselines  writing text: 3 of 12" in view(status, 100)
+    said = ""
+    for _ in range(500):
+        said += capsys.readouterr().err
+        if "heartbeat" in said:
+            break
+        time.sleep(0.01)
+    plain.close()
+    assert "heartbeat best=3 done=8/20 writing text: 3 of 12" in said
+    assert "progress" not in said
+    assert "trial=3" not in said
+
+
+def test_the_view_follows_the_stream_and_what_was_asked_for():
+    for made, kind in (
+        (progress("plain"), PlainProgress),
+        (progress("auto"), PlainProgress),  # no terminal here
+        (progress("none"), Silent),
+        (progress("plain", quiet=True), Silent),
+        (progress("plain", "jsonl", quiet=True), JsonProgress),
+    ):
+        assert isinstance(made, kind)
+        made.close()
+
+
+def test_a_notebook_redraws_one_output_and_escapes_it(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, page):
+            shown.append(page)
+
+    fake = types.SimpleNamespace(HTML=str, display=lambda page, display_id: Handle())
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    monkeypatch.setattr(progress_module, "err", lambda: types.SimpleNamespace(is_jupyter=True))
+    told = progress()
+    told(event("warning", text="a <b> text"), STATUS)
+    told(event("rung", trial=8), STATUS)
+    told.close()
+    assert len(shown) == 2  # the second event came too soon to be drawn at once
+    assert "a &lt;b&gt; text" in shown[-1]
+    assert view(STATUS, 100)[0] in shown[-1]
+    assert not isinstance(progress("none"), type(told))
