@@ -42,7 +42,7 @@ def test_what_never_ends_is_refused_wherever_text_is_read(endless):
 def test_a_template_and_a_tokenizer_that_never_end_are_not_read(endless, tmp_path):
     endless("chat_template.jinja")
     endless("tokenizer_config.json")
-    assert writer(tmp_path)[1] is False
+    assert writer(tmp_path)[1] == "a ChatML template"
     (tmp_path / "config.json").write_text("{}")
     endless("tokenizer.json")
     assert "the tokenizer is no regular file" in str(damage(tmp_path, False))

@@ -40,7 +40,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             check=True,
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         )
-        return ray_node.Answer("elsewhere", 0, done.stdout, done.stderr)
+        return ray_node.NodeAnswer("elsewhere", 0, done.stdout, done.stderr)
 
     monkeypatch.setattr(ray_node, "on_node", on_node)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -35,7 +35,7 @@ def test_a_plan_shows_what_decides_first_then_facts_space_cost_and_what_was_left
         "2,000 examples: 1,400 to train, 300 for validation, 300 for test.",
         "24.0 GiB (stated)",
         "lora *",
-        "learning rate 1e-4..3e-4",
+        "learning rate 1e-4..5e-4",
         "[start-with-lora]",
         "batch 16 = 16 x 1",
         "confirmation",
