@@ -14,15 +14,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweeper.api import Findings, Plan, Run, load_run, plan, run
+    from sweeper.api import NotebookFindings, NotebookPlan, Run, load_run, plan, run
     from sweeper.errors import SweeperError
     from sweeper.use.model import Model, Prediction, load
 
 __version__ = "0.1.0"
 __all__ = [
-    "Findings",
     "Model",
-    "Plan",
+    "NotebookFindings",
+    "NotebookPlan",
     "Prediction",
     "Run",
     "SweeperError",
@@ -34,7 +34,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Findings", "Plan", "Run", "load_run", "plan", "run"), "sweeper.api"),
+    **dict.fromkeys(
+        ("NotebookFindings", "NotebookPlan", "Run", "load_run", "plan", "run"), "sweeper.api"
+    ),
     **dict.fromkeys(("Model", "Prediction", "load"), "sweeper.use.model"),
     "SweeperError": "sweeper.errors",
 }

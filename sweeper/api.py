@@ -99,7 +99,7 @@ class RunKeywords(PlanKeywords, total=False):
     storage: str
 
 
-class Plan(plans.Plan):
+class NotebookPlan(plans.Plan):
     """What a study will do, and why. A notebook shows its strategies."""
 
     def _repr_html_(self) -> str:
@@ -108,7 +108,7 @@ class Plan(plans.Plan):
         return plan_html(self)
 
 
-class Findings(record.Findings):
+class NotebookFindings(record.Findings):
     """What a study shows. A notebook shows its verdict and its finalists."""
 
     def _repr_html_(self) -> str:
@@ -125,10 +125,10 @@ class Run:
         findings: What it shows; computed from the folder if None.
     """
 
-    def __init__(self, path: Path, findings: record.Findings | None = None) -> None:
+    def __init__(self, path: Path, findings: record.NotebookFindings | None = None) -> None:
         self._folder = RunFolder(path)
         if findings is not None:
-            self.findings = Findings.model_validate(dict(findings))
+            self.findings = NotebookFindings.model_validate(dict(findings))
 
     @property
     def path(self) -> Path:
@@ -141,16 +141,16 @@ class Run:
         return self._folder.report_html
 
     @cached_property
-    def plan(self) -> Plan:
+    def plan(self) -> NotebookPlan:
         """The plan that the run obeys."""
-        return Plan.read(self._folder.plan)
+        return NotebookPlan.read(self._folder.plan)
 
     @cached_property
-    def findings(self) -> Findings:
+    def findings(self) -> NotebookFindings:
         """All that the report says."""
         from sweeper.findings.compute import compute
 
-        return Findings.model_validate(dict(compute(self._folder)))
+        return NotebookFindings.model_validate(dict(compute(self._folder)))
 
     @property
     def verdict(self) -> str:
@@ -198,7 +198,7 @@ def plan(
     measure_domain: bool = False,
     probe: bool = False,
     **keywords: Unpack[PlanKeywords],
-) -> Plan:
+) -> NotebookPlan:
     """Pick strategies and a search space from best-practice rules, as ``sweeper plan`` does.
 
     >>> plan(task="classification", model="7B", examples=2000, gpu_memory=24).recommended
@@ -219,7 +219,7 @@ def plan(
 
     spec = _request(sweep, keywords, needs_model=measure_domain or probe)
     _, made = planned(spec, measure_domain=measure_domain, probe=probe, tell=say)
-    return Plan.model_validate(dict(made))
+    return NotebookPlan.model_validate(dict(made))
 
 
 def run(

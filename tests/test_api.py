@@ -123,7 +123,7 @@ def test_a_run_that_is_there_is_read(make_run: Any) -> None:
     folder = make_run()
     run = package.load_run(folder.path.name)
     assert (run.path, run.report) == (folder.path, folder.report_html)
-    assert run.plan == api.Plan.read(folder.plan)
+    assert run.plan == api.NotebookPlan.read(folder.plan)
     assert isinstance(run.plan, plans.Plan)
     found = compute(folder)
     assert run.verdict == found.verdict.sentence

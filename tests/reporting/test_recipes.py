@@ -79,8 +79,9 @@ def test_a_data_format_is_one_file(copy, recipes, tmp_path):
     path = "sweeper/data/formats/choices.py"
     add(copy, path, recipes[path])
     words = ("-m", "sweeper.cli.main", "plan", "--task", "instruction", "--model", "7B")
-    said = run(copy, *words, "--data", str(data))
-    assert "choices: `question` is the question, `choices` is the choices" in said
+    said = " ".join(run(copy, *words, "--data", str(data), "--verbose").split())
+    assert "Format choices (" in said
+    assert "`question` is the question, `choices` is the choices" in said
     example = (
         "from sweeper.data.load import load_corpus; from sweeper.spec import DataSpec;"
         f"print([m.content for m in load_corpus({str(data)!r}, DataSpec())[0].messages])"
