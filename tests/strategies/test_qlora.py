@@ -49,6 +49,9 @@ def test_blocks_are_quantised_and_the_rest_stays_in_bf16(contract):
 def test_base_is_bf16_whatever_the_precision(precision):
     assert QLoRA().base_dtype(precision) == torch.bfloat16
     assert QLoRA().quantization_config({}).bnb_4bit_compute_dtype == torch.bfloat16
+    half = QLoRA().base_dtype("fp16-mixed")
+    assert half == torch.float16
+    assert QLoRA().quantization_config({}, dtype=half).bnb_4bit_compute_dtype == half
 
 
 def test_gradients_survive_an_evaluation(contract):
