@@ -125,7 +125,7 @@ class Run:
         findings: What it shows; computed from the folder if None.
     """
 
-    def __init__(self, path: Path, findings: record.NotebookFindings | None = None) -> None:
+    def __init__(self, path: Path, findings: record.Findings | None = None) -> None:
         self._folder = RunFolder(path)
         if findings is not None:
             self.findings = NotebookFindings.model_validate(dict(findings))

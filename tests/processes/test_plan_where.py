@@ -20,7 +20,7 @@ SPEC = Spec(
     data=DataSpec(examples=2000),
     search=SearchSpec(executor="ray", ray_address="head:6379", storage="postgresql://u:secret@h/d"),
 )
-HOW: dict[str, Any] = {"measure": False, "probe": None}
+HOW: dict[str, Any] = {"measure": False, "probe": None, "tell": print}
 
 
 @pytest.fixture
