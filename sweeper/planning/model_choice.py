@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict, TypeAdapter
 
 from sweeper import units
-from sweeper.errors import NothingFits, RuleError
+from sweeper.errors import NothingFits, RuleError, SpecError
 from sweeper.facts.record import Facts
 from sweeper.planning.planner import plan_with
 from sweeper.planning.rulebook.parameters import Text
@@ -87,6 +87,7 @@ class _Option:
     plan: Plan | None
     whole: bool
     in_time: bool
+    refused: SpecError | None = None
 
 
 def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
@@ -98,6 +99,7 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
 
     Raises:
         NothingFits: None of the models can be used.
+        SpecError: What was declared applies to none of them.
     """
     book = rule_book(spec.rules)
     asked = {
@@ -108,6 +110,9 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
     ]
     chosen = _chosen(options, facts.task)
     if chosen is None or chosen.plan is None:
+        for one in options:
+            if one.refused is not None:  # what is declared suits none of them: a mistake in it
+                raise one.refused
         raise NothingFits(
             f"none of the {len(options)} models that were compared fits this hardware",
             why=options[0].option.reason,
@@ -138,9 +143,10 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, number: int) -> _Option:
     )
     try:
         plan = plan_with(book, spec, facts.model_copy(update={"models": (model,)}))
-    except NothingFits as error:
-        reason = error.problems[0].what
-        return _Option(option.model_copy(update={"reason": reason}), None, False, False)
+    except (NothingFits, SpecError) as error:
+        option = option.model_copy(update={"reason": error.problems[0].what})
+        refused = error if isinstance(error, SpecError) else None
+        return _Option(option, None, False, False, refused)
     lead, sweep = plan.candidates[0], plan.budget.sweep
     assert sweep is not None  # every new plan has it
     option = option.model_copy(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.errors import NothingFits
+from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.gather import gather
 from sweeper.facts.models.catalogue import find
 from sweeper.facts.models.model import catalogue_facts
 from sweeper.planning.model_choice import comparison, plan_without_model
-from sweeper.specfile import resolve
+from sweeper.specfile import resolve, settings
 
 
 def plan(task="classification", rows=2000, gib=24.0, **flags):
@@ -78,3 +78,17 @@ def test_a_budget_replaces_the_limit_in_hours():
 def test_where_none_of_them_fits_the_smallest_says_why():
     with pytest.raises(NothingFits, match="none of the 13 models"):
         plan("instruction", gib=0.3)
+
+
+def test_declared_modules_leave_out_the_models_that_lack_them():
+    def declared(modules):
+        asked = {("task",): "instruction", ("data", "examples"): 2000}
+        asked |= {("hardware", "gpu_memory_gib"): 24.0}
+        asked |= settings([f"lora.target_modules=[{modules}]"])
+        spec = resolve(asked, needs_model=False)
+        models = tuple(catalogue_facts(name) for name in comparison().models)
+        return plan_without_model(spec, gather(spec, models=models))
+
+    assert declared("q_proj, v_proj")[1].model_choice.model.startswith("Qwen/")
+    with pytest.raises(SpecError, match="nowhere"):
+        declared("nowhere")
