@@ -1,4 +1,6 @@
-"""Brings the trials of earlier calls back into the search, from the run's files and the storage.
+"""Trials as the search sees them: rungs and ends, and those of earlier calls brought back.
+
+Earlier trials come from the run's files and the storage.
 
 The files decide. A whole result that the storage does not know is taken. A trial whose files are
 gone or damaged is taken from the storage. A trial that neither of them knows is asked for again,

@@ -2,7 +2,7 @@
 
 The same sampler and pruner as ``sweeper run``, or any of Optuna's, over whatever the objective
 computes: a table of recorded trials, a formula, a training loop of one's own. One trial at a
-time, in memory. Knows nothing of plans, workers or files.
+time, in memory. ``sweeper run`` does not use it: see ``sweeper.search.search``.
 """
 
 from __future__ import annotations
