@@ -237,6 +237,12 @@ _RUN_FLAGS = (
         ("search", "ray_address"), str, "Ray cluster; else RAY_ADDRESS or this machine.", _SEARCH
     ),
     _Flag(("search", "storage"), str, "Optuna storage URL, instead of the run folder's.", _SEARCH),
+    _Flag(
+        ("search", "track"),
+        list[str],
+        "Log the run to mlflow, wandb or tensorboard; give it once for each.",
+        _SEARCH,
+    ),
 )
 
 

@@ -21,6 +21,7 @@ from sweeper.cli.commands.evaluate_steps import check_suite, gate, recommended, 
 from sweeper.cli.commands.plan import planned
 from sweeper.cli.processes.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.cli.processes.report_maker import ReportMaker, lost_charts
+from sweeper.cli.processes.trackers import Trackers, require_trackers
 from sweeper.cli.views.console import err, out
 from sweeper.cli.views.progress import ProgressView
 from sweeper.cli.views.work_progress import Hidden, WorkProgress, followed
@@ -151,6 +152,7 @@ def prepare(
     """
     if missing_data := _no_data(spec):
         raise SpecError([missing_data])
+    require_trackers(spec.search.track)
     if spec.evaluation.run_generated_code and (refused := can_isolate()) is not None:
         raise SpecError([replace(refused, where="--run-generated-code")])
     suite: SuiteFacts | None = None
@@ -247,9 +249,11 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: ProgressView) ->
     check_named(search.sampler, search.pruner, prepared.plan)
     if new:
         set_aside(folder)
-    with folder.lock():
+    with contextlib.ExitStack() as held:
+        held.enter_context(folder.lock())
         plan = _frozen(prepared)
-        show = _unheard_if_gone(view)
+        trackers = held.enter_context(Trackers(folder, search.track))
+        show = trackers.beside(_unheard_if_gone(view))
         maker = ReportMaker(folder)
         try:
             outcome = run_sweep(
@@ -273,6 +277,8 @@ def sweep(prepared: Prepared, *, new: bool, backend: str, view: ProgressView) ->
                 show(make_event("warning", text=note.text), outcome.status)
             if maker.no_charts:
                 text = lost_charts(folder, maker.no_charts)
+                show(make_event("warning", text=text), outcome.status)
+            for text in trackers.finish(outcome.kind):
                 show(make_event("warning", text=text), outcome.status)
         except SweeperError:
             with contextlib.suppress(OSError):  # what ended the run may keep it from reporting
