@@ -108,7 +108,6 @@ def parameters(config: TrialConfig) -> dict[str, Scalar]:
         "strategy": config.strategy,
         "model": model_name(config.model),
         "seed": config.seed,
-        "epochs": config.budget.epochs,
         **config.parameters,
     }
 

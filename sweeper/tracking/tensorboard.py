@@ -5,6 +5,7 @@ tensorboardX writes the files: torch's writer would load torch, and needs all of
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -68,7 +69,9 @@ class Tensorboard(Tracker):
         writer.close()
 
     def _writer(self, name: str) -> SummaryWriter:
-        return SummaryWriter(logdir=str(self.run.tracking / "tensorboard" / name))
+        # The name has whole seconds without it, and a second file of that name replaces the first.
+        place = self.run.tracking / "tensorboard" / name
+        return SummaryWriter(logdir=str(place), filename_suffix=f".{time.time_ns()}")
 
     def _scalars(self, writer: SummaryWriter, figures: Mapping[str, float], step: int) -> None:
         for key, value in figures.items():
