@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from textwrap import shorten
 from typing import TextIO
 
 from sweeper.die_with_parent import die_with
@@ -74,7 +75,7 @@ def track(name: str, run: RunFolder, ending: _Ending, answers: TextIO) -> int:
 def _line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return without_secrets(said)[:300]
+    return shorten(without_secrets(said), 160, placeholder=" ...")
 
 
 def _log_to(path: Path) -> None:
