@@ -74,7 +74,7 @@ def track(name: str, run: RunFolder, ending: _Ending, answers: TextIO) -> int:
 
 def _line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    said = f"{type(error).__name__}: {lines[0]}".rstrip(".") if lines else type(error).__name__
     return shorten(without_secrets(said), 160, placeholder=" ...")
 
 
