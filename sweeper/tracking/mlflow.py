@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ EXPERIMENT = "sweeper"
 # MLflow has no state for a pruned trial; the tag "state" tells it from a complete one.
 _TRIAL_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
 _SWEEP_STATUS = {"complete": "FINISHED", "timeout": "FINISHED", "interrupted": "KILLED"}
+# In the name of a metric (mlflow.utils.validation): pass@1 becomes pass_1.
+_REFUSED = re.compile(r"[^\w./: -]")
 _MOST_TAG_CHARACTERS = 5000
 """Of a tag's value in MLflow's REST API."""
 
@@ -121,7 +124,9 @@ class Mlflow(Tracker):
         tags: Mapping[str, str] | None = None,
     ) -> None:
         now = round(time.time() * 1000)
-        metrics = [Metric(key, value, now, step) for key, value in figures.items()]
+        metrics = [
+            Metric(_REFUSED.sub("_", key), value, now, step) for key, value in figures.items()
+        ]
         notes = [
             RunTag(key, text[:_MOST_TAG_CHARACTERS]) for key, text in (tags or {}).items() if text
         ]

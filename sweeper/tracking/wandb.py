@@ -78,6 +78,7 @@ class Wandb(Tracker):
             report.add_file(str(path))
         sweep.log_artifact(report)
         sweep.finish(exit_code=0 if state in ("complete", "timeout") else 1)
+        wandb.teardown()  # until then the client's own process may not have written its files
 
     def _init(self, run: str, name: str, kind: str, config: Mapping[str, Scalar]) -> Any:
         return wandb.init(

@@ -19,6 +19,9 @@ from sweeper.trials import (
     TrialResult,
 )
 
+HERE = Path(__file__).parent
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
 EXECUTION = Path(__file__).parents[1] / "execution"
 
 
@@ -65,7 +68,11 @@ class Sweep:
         failed = Failure(kind="diverged", detail="loss is not finite") if state == "FAIL" else None
         result = TrialResult.model_validate(
             {"number": number, "attempt": attempt, "seed": 0, "state": state, "failure": failed}
-            | ({"validation_loss": 0.25, "metrics": {"accuracy": 0.75}} if not failed else {})
+            | (
+                {"validation_loss": 0.25, "metrics": {"accuracy": 0.75, "pass@1": 0.5}}
+                if not failed
+                else {}
+            )
             | {"optimizer_steps": 40}
         )
         result.write(self.run.trial(number) / "result.json")

@@ -5,6 +5,8 @@ import pytest
 pytest.importorskip("mlflow")
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow_server import serving
 
 from sweeper.tracking.follower import Follower
 from sweeper.tracking.mlflow import EXPERIMENT, Mlflow
@@ -54,6 +56,7 @@ def test_trials_are_nested_runs_and_the_report_is_an_artifact(sweep, follow, run
     }  # fmt: skip
     assert curve(first) == [(5, 1.0), (10, 0.5)]
     assert first.data.metrics["final/accuracy"] == 0.75
+    assert first.data.metrics["final/pass_1"] == 0.5
     assert (first.info.status, first.data.tags["state"]) == ("FINISHED", "COMPLETE")
     assert (second.info.status, second.data.tags["state"]) == ("FAILED", "FAIL")
     assert second.data.tags["reason"] == "diverged: loss is not finite"
@@ -84,3 +87,35 @@ def test_a_resume_goes_on_in_the_same_runs(sweep, follow, runs):
 def test_no_password_is_kept(sweep, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:secret-word@localhost:1")
     assert Mlflow(sweep.run, sweep.plan).where == "http://ann:***@localhost:1"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with serving() as made:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", made.address)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        yield made
+
+
+def test_a_server_gets_all_of_a_run_though_it_was_away(sweep, follow, server):
+    follower = follow()
+    sweep.starts(0)
+    sweep.rung(0, 1)
+    follower.catch_up()
+    server.away = True
+    sweep.rung(0, 2)
+    with pytest.raises(MlflowException):
+        follower.catch_up()
+    sweep.ends(0)
+    sweep.is_reported()
+    server.away = False
+    follower.end("complete")
+    found = server.named()
+    parent, trial = found["demo"], found["trial 0"]
+    losses = [one for one in trial["data"]["metrics"] if one["key"] == "validation_loss"]
+    assert [(one["step"], one["value"]) for one in losses] == [(5, 1.0), (10, 0.5)]
+    tags = {one["key"]: one["value"] for one in trial["data"]["tags"]}
+    assert tags["mlflow.parentRunId"] == parent["info"]["run_id"]
+    assert {run["info"]["status"] for run in found.values()} == {"FINISHED"}
+    report = f"{parent['info']['run_id']}/report/report.html"
+    assert server.files[report] == b"<p>the report</p>"
