@@ -110,6 +110,8 @@ def main() -> int:
     if chosen.parent is not None:
         die_with(chosen.parent)
     os.nice(NICENESS)
+    # tensorboardX loads torch where it can, though it works without: 200 MiB for nothing.
+    sys.modules["torch"] = None  # type: ignore[assignment]
     run = RunFolder(chosen.run)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     _log_to(run.tracking / f"{chosen.name}.log")

@@ -1,6 +1,6 @@
 """TensorBoard: a folder of event files for each trial, and one for the sweep.
 
-tensorboardX writes the files: torch's writer would load torch, and needs all of TensorBoard.
+tensorboardX writes the files: torch's own writer loads torch and needs all of TensorBoard.
 """
 
 from __future__ import annotations
