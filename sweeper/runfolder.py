@@ -14,6 +14,7 @@ runs/<name>/
   evaluations/                        general capability: base and trials on a suite
   test.json                           the one opening of the test split
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
+  tracking/                           what trackers have of the run, and their logs
   report.log                          last words of a process that died while it made the report
 """
 
@@ -127,6 +128,10 @@ class RunFolder:
     def seed(self, number: int, seed: int) -> Path:
         """The folder of one confirmation run of a trial."""
         return self.trial(number) / "seeds" / str(seed)
+
+    @property
+    def tracking(self) -> Path:
+        return self.path / "tracking"
 
     @property
     def held(self) -> bool:

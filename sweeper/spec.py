@@ -169,6 +169,9 @@ class EvaluationSpec(Record):
     )
 
 
+TrackerName = Literal["mlflow", "wandb", "tensorboard"]
+
+
 class SearchSpec(Record):
     """How the study is run."""
 
@@ -198,6 +201,9 @@ class SearchSpec(Record):
         3, description="trainings of each finalist, the first one included"
     )
     finalists: PositiveInt = Field(3, description="best trials that are trained on further seeds")
+    track: tuple[TrackerName, ...] = Field(
+        (), description="services to log the run to: mlflow, wandb, tensorboard"
+    )
 
 
 class OwnTrial(Record):

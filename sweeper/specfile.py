@@ -77,6 +77,7 @@ FLAGS: dict[Path_, str] = {
     ("search", "warm_start"): "--warm-start",
     ("search", "finalists"): "--finalists",
     ("search", "confirmation_seeds"): "--confirmation-seeds",
+    ("search", "track"): "--track",
     ("rules",): "--rules",
 }
 

@@ -243,6 +243,12 @@ _RUN_FLAGS = (
         _SEARCH,
     ),
     _Flag(("search", "storage"), str, "Optuna storage URL, instead of the run folder's.", _SEARCH),
+    _Flag(
+        ("search", "track"),
+        list[str],
+        "Log the run to mlflow, wandb or tensorboard; give it once for each.",
+        _SEARCH,
+    ),
 )
 
 

@@ -35,6 +35,7 @@ from sweeper.findings.record import Findings
 from sweeper.plans import Plan
 from sweeper.processes.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.processes.report_maker import ReportMaker, lost_charts
+from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.runfolder import RunFolder
 from sweeper.search import warm_start
 from sweeper.search.named import check_named
@@ -144,6 +145,7 @@ def prepare(
     """
     if missing_data := _no_data(spec):
         raise SpecError([missing_data])
+    require_trackers(spec.search.track)
     if spec.evaluation.run_generated_code and (refused := can_isolate()) is not None:
         raise SpecError([replace(refused, where="--run-generated-code")])
     suite: SuiteFacts | None = None
@@ -240,9 +242,11 @@ def sweep(
     check_named(search.sampler, search.pruner, prepared.plan)
     if new:
         set_aside(folder, tell)
-    with folder.lock():
+    with contextlib.ExitStack() as held:
+        held.enter_context(folder.lock())
         plan = _frozen(prepared)
-        show = _unheard_if_gone(view)
+        trackers = held.enter_context(Trackers(folder, search.track))
+        show = trackers.beside(_unheard_if_gone(view))
         maker = ReportMaker(folder)
         try:
             outcome = run_sweep(
@@ -266,6 +270,8 @@ def sweep(
                 show(make_event("warning", text=note.text), outcome.status)
             if maker.no_charts:
                 text = lost_charts(folder, maker.no_charts)
+                show(make_event("warning", text=text), outcome.status)
+            for text in trackers.finish(outcome.kind):
                 show(make_event("warning", text=text), outcome.status)
         except SweeperError:
             with contextlib.suppress(OSError):  # what ended the run may keep it from reporting

@@ -1,0 +1,166 @@
+"""What a tracker does with a run, and under which names it logs figures.
+
+A tracker talks to one client library. It may raise whatever that raises: ``Follower`` tries again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from sweeper.plan import Plan
+from sweeper.redaction import clean
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Scalar
+from sweeper.trials import RungReport, TrialConfig, TrialResult
+
+
+class Tracker(ABC):
+    """Logs one run to one service.
+
+    Ids are the service's own names of a run; they are kept in the run's folder, so that a later
+    call can go on in the same runs.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, run: RunFolder, plan: Plan) -> None:
+        self.run, self.plan = run, plan
+
+    @property
+    def title(self) -> str:
+        """The name of the whole sweep: that of its folder."""
+        return self.run.path.resolve().name
+
+    @property
+    def where(self) -> str:
+        """The service that is logged to, without secrets: ids of another one are not used."""
+        return ""
+
+    @abstractmethod
+    def start(self, known: str) -> str:
+        """Begin the sweep, or go on with it.
+
+        Args:
+            known: Its id from an earlier call. May be empty.
+
+        Returns:
+            Its id.
+        """
+
+    @abstractmethod
+    def trial_started(self, config: TrialConfig, known: str) -> str:
+        """Begin a trial with its parameters, or open it again.
+
+        Args:
+            config: What is trained.
+            known: Its id from an earlier call. May be empty.
+
+        Returns:
+            Its id.
+        """
+
+    @abstractmethod
+    def rung(self, run: str, report: RungReport) -> None:
+        """Log a trial's losses at one rung."""
+
+    @abstractmethod
+    def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
+        """Log the end of a trial, and close it."""
+
+    @abstractmethod
+    def trial_left(self, run: str) -> None:
+        """Close a trial that a later call goes on with."""
+
+    @abstractmethod
+    def ended(
+        self, run: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
+    ) -> None:
+        """Log the end of this call.
+
+        Args:
+            run: The sweep's id.
+            state: ``complete``, ``interrupted``, ``timeout``, ``none-completed`` or ``failed``.
+            figures: Of the whole sweep.
+            text: The verdict. May be empty.
+            files: The report.
+        """
+
+
+def tracker_class(name: str) -> type[Tracker]:
+    """The tracker that the module of this name defines; loads its client library."""
+    module = importlib.import_module(f"sweeper.tracking.{name}")
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Tracker) and value is not Tracker
+    ]
+    return found[0]
+
+
+def parameters(config: TrialConfig) -> dict[str, Scalar]:
+    """What was chosen for a trial, by name. A model in a folder is named without its path."""
+    return {
+        "strategy": config.strategy,
+        "model": model_name(config.model),
+        "seed": config.seed,
+        **config.parameters,
+    }
+
+
+def rung_figures(report: RungReport) -> dict[str, float]:
+    """The losses at a rung, as ``rungs.jsonl`` names them, and metrics as ``validation/NAME``."""
+    named = {
+        "validation_loss": report.validation_loss,
+        "train_loss": report.train_loss,
+        "general_loss": report.general_loss,
+        "epoch": report.epochs,
+    }
+    return _finite({**named, **_with_prefix("validation", report.metrics)})
+
+
+def final_figures(result: TrialResult) -> dict[str, float]:
+    """How a trial ended, all as ``final/NAME``."""
+    named = {
+        "validation_loss": result.validation_loss,
+        "general_loss": result.general_loss,
+        "forgetting_points": result.forgetting_points,
+        "training_seconds": result.training_seconds,
+        "evaluation_seconds": result.evaluation_seconds,
+        "peak_memory_gib": result.peak_memory_gib,
+        "tokens": result.tokens,
+        "trainable_parameters": result.trainable_parameters,
+        **result.metrics,
+    }
+    return _finite(_with_prefix("final", named))
+
+
+def reason(result: TrialResult) -> str:
+    """Why a trial failed, was pruned or stopped early; empty where it was trained to its end."""
+    failed = f"{result.failure.kind}: {result.failure.detail}" if result.failure else ""
+    return clean(failed or result.pruned_because or result.stopped_because)
+
+
+def model_name(model: str) -> str:
+    """A model's id, or the name of its folder.
+
+    >>> model_name("/data/models/llama"), model_name("org/llama")
+    ('llama', 'org/llama')
+    """
+    return Path(model).name if model.startswith(("/", "~", ".")) else model
+
+
+def _with_prefix(prefix: str, figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {f"{prefix}/{name}": value for name, value in figures.items()}
+
+
+def _finite(figures: Mapping[str, float | None]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in figures.items()
+        if value is not None and math.isfinite(value)
+    }

@@ -1,0 +1,133 @@
+"""MLflow: a parent run for the sweep, a nested run for each trial, the report as its artifacts."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# A server that is away is tried again by whoever calls, so a request need not wait for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from sweeper.plan import Plan
+from sweeper.redaction import without_secrets
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Scalar
+from sweeper.tracking.base import (
+    Tracker,
+    final_figures,
+    model_name,
+    parameters,
+    reason,
+    rung_figures,
+)
+from sweeper.trials import RungReport, TrialConfig, TrialResult
+
+EXPERIMENT = "sweeper"
+# MLflow has no state for a pruned trial; the tag "state" tells it from a complete one.
+_TRIAL_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
+_SWEEP_STATUS = {"complete": "FINISHED", "timeout": "FINISHED", "interrupted": "KILLED"}
+# In the name of a metric (mlflow.utils.validation): pass@1 becomes pass_1.
+_REFUSED = re.compile(r"[^\w./: -]")
+_MOST_TAG_CHARACTERS = 5000
+"""Of a tag's value in MLflow's REST API."""
+
+
+class Mlflow(Tracker):
+    """Logs to ``MLFLOW_TRACKING_URI``, into the experiment ``MLFLOW_EXPERIMENT_NAME``."""
+
+    name = "mlflow"
+
+    def __init__(self, run: RunFolder, plan: Plan) -> None:
+        super().__init__(run, plan)
+        self._client = MlflowClient()
+        self._experiment = self._sweep = ""
+
+    @property
+    def where(self) -> str:
+        return without_secrets(mlflow.get_tracking_uri())
+
+    def start(self, known: str) -> str:
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+        found = self._client.get_experiment_by_name(name)
+        self._experiment = (
+            found.experiment_id if found is not None else self._client.create_experiment(name)
+        )
+        facts = self.plan.facts
+        self._sweep = self._begun(
+            known,
+            self.title,
+            {
+                "task": facts.task,
+                "models": ", ".join(model_name(model.id) for model in facts.models),
+                "strategies": ", ".join(
+                    dict.fromkeys(one.strategy for one in self.plan.candidates)
+                ),
+                "seed": self.plan.seed,
+            },
+        )
+        return self._sweep
+
+    def trial_started(self, config: TrialConfig, known: str) -> str:
+        tags = {"mlflow.parentRunId": self._sweep, "origin": config.origin}
+        return self._begun(known, f"trial {config.number}", parameters(config), tags)
+
+    def rung(self, run: str, report: RungReport) -> None:
+        self._log(run, rung_figures(report), report.optimizer_steps)
+
+    def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
+        tags = {"state": result.state, "reason": reason(result)}
+        self._log(run, final_figures(result), result.optimizer_steps, tags)
+        self._client.set_terminated(run, _TRIAL_STATUS[result.state])
+
+    def trial_left(self, run: str) -> None:
+        self._client.set_terminated(run, "KILLED")
+
+    def ended(
+        self, run: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
+    ) -> None:
+        self._log(run, figures, 0, {"state": state, "mlflow.note.content": text})
+        for path in files:
+            self._client.log_artifact(run, str(path), "report")
+        self._client.set_terminated(run, _SWEEP_STATUS.get(state, "FAILED"))
+
+    def _begun(
+        self,
+        known: str,
+        name: str,
+        given: Mapping[str, Scalar],
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """A run of the service with its parameters, which a second call may state once more."""
+        if known:
+            self._client.update_run(known, status="RUNNING")
+        else:
+            made = self._client.create_run(self._experiment, run_name=name, tags=dict(tags or {}))
+            known = made.info.run_id
+        stated = [Param(key, str(value)) for key, value in given.items()]
+        self._client.log_batch(known, params=stated)
+        return known
+
+    def _log(
+        self,
+        run: str,
+        figures: Mapping[str, float],
+        step: int,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        now = round(time.time() * 1000)
+        metrics = [
+            Metric(_REFUSED.sub("_", key), value, now, step) for key, value in figures.items()
+        ]
+        notes = [
+            RunTag(key, text[:_MOST_TAG_CHARACTERS]) for key, text in (tags or {}).items() if text
+        ]
+        self._client.log_batch(run, metrics=metrics, tags=notes)

@@ -1,0 +1,79 @@
+"""TensorBoard: a folder of event files for each trial, and one for the sweep.
+
+tensorboardX writes the files: torch's own writer loads torch and needs all of TensorBoard.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+from tensorboardX.summary import hparams
+
+from sweeper.plan import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.tracking.base import (
+    Tracker,
+    final_figures,
+    parameters,
+    reason,
+    rung_figures,
+)
+from sweeper.trials import RungReport, TrialConfig, TrialResult
+
+
+class Tensorboard(Tracker):
+    """Writes below ``tracking/tensorboard`` in the run's folder. An id is a folder's name."""
+
+    name = "tensorboard"
+
+    def __init__(self, run: RunFolder, plan: Plan) -> None:
+        super().__init__(run, plan)
+        self._writers: dict[str, SummaryWriter] = {}
+
+    def start(self, known: str) -> str:
+        return known or "sweep"
+
+    def trial_started(self, config: TrialConfig, known: str) -> str:
+        run = known or f"trial-{config.number}"
+        self._writers[run] = self._writer(run)
+        return run
+
+    def rung(self, run: str, report: RungReport) -> None:
+        self._scalars(self._writers[run], rung_figures(report), report.optimizer_steps)
+
+    def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
+        writer, figures = self._writers.pop(run), final_figures(result)
+        for summary in hparams(parameters(config), figures):
+            writer.file_writer.add_summary(summary)
+        self._scalars(writer, figures, result.optimizer_steps)
+        text = ": ".join(filter(None, (result.state, reason(result))))
+        writer.add_text("state", text, result.optimizer_steps)
+        writer.close()
+
+    def trial_left(self, run: str) -> None:
+        self._writers.pop(run).close()
+
+    def ended(
+        self, run: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
+    ) -> None:
+        writer = self._writer(run)
+        self._scalars(writer, figures, 0)
+        writer.add_text("state", state)
+        writer.add_text("verdict", text)
+        for path in files:
+            if path.suffix == ".md":
+                writer.add_text("report", path.read_text(encoding="utf-8"))
+        writer.close()
+
+    def _writer(self, name: str) -> SummaryWriter:
+        # The name has whole seconds without it, and a second file of that name replaces the first.
+        place = self.run.tracking / "tensorboard" / name
+        return SummaryWriter(logdir=str(place), filename_suffix=f".{time.time_ns()}")
+
+    def _scalars(self, writer: SummaryWriter, figures: Mapping[str, float], step: int) -> None:
+        for key, value in figures.items():
+            writer.add_scalar(key, value, step)
+        writer.flush()

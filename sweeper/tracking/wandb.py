@@ -1,0 +1,98 @@
+"""Weights & Biases: a group for the sweep, a run for each trial, and one that holds the report."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+
+import wandb
+
+from sweeper.plan import Plan
+from sweeper.redaction import without_secrets
+from sweeper.runfolder import RunFolder
+from sweeper.spec import Scalar
+from sweeper.tracking.base import (
+    Tracker,
+    final_figures,
+    parameters,
+    reason,
+    rung_figures,
+)
+from sweeper.trials import RungReport, TrialConfig, TrialResult
+
+PROJECT = "sweeper"
+_STEP = "optimizer_steps"
+
+
+class Wandb(Tracker):
+    """Logs to the project ``WANDB_PROJECT``; ``WANDB_MODE=offline`` only writes files."""
+
+    name = "wandb"
+
+    def __init__(self, run: RunFolder, plan: Plan) -> None:
+        super().__init__(run, plan)
+        self._group = ""
+        self._runs: dict[str, Any] = {}
+
+    @property
+    def where(self) -> str:
+        names = ("WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT")
+        return without_secrets(" ".join(os.environ.get(name, "") for name in names).strip())
+
+    def start(self, known: str) -> str:
+        self._group = known or uuid.uuid4().hex[:8]
+        return self._group
+
+    def trial_started(self, config: TrialConfig, known: str) -> str:
+        run = known or f"{self._group}-{config.number}"
+        opened = self._init(run, f"trial {config.number}", "trial", parameters(config))
+        opened.define_metric(_STEP)
+        opened.define_metric("*", step_metric=_STEP)
+        self._runs[run] = opened
+        return run
+
+    def rung(self, run: str, report: RungReport) -> None:
+        self._runs[run].log({**rung_figures(report), _STEP: report.optimizer_steps})
+
+    def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
+        notes = {"state": result.state, "reason": reason(result)}
+        self._runs[run].summary.update({**final_figures(result), **notes})
+        self._runs.pop(run).finish(exit_code=1 if result.state == "FAIL" else 0)
+
+    def trial_left(self, run: str) -> None:
+        self._runs.pop(run).finish(exit_code=1)
+
+    def ended(
+        self, run: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
+    ) -> None:
+        facts = {"task": self.plan.facts.task, "seed": self.plan.seed}
+        sweep = self._init(run, self.title, "sweep", facts)
+        sweep.summary.update({**figures, "state": state, "verdict": text})
+        report = wandb.Artifact(f"report-{run}", type="report")
+        for path in files:
+            report.add_file(str(path))
+        sweep.log_artifact(report)
+        sweep.finish(exit_code=0 if state in ("complete", "timeout") else 1)
+        wandb.teardown()  # until then the client's own process may not have written its files
+
+    def _init(self, run: str, name: str, kind: str, config: Mapping[str, Scalar]) -> Any:
+        return wandb.init(
+            project=os.environ.get("WANDB_PROJECT") or PROJECT,
+            group=self.title,
+            name=name,
+            id=run,
+            job_type=kind,
+            config=dict(config),
+            dir=str(self.run.tracking),
+            resume="allow",
+            reinit="create_new",
+            # This process only logs: its output, code and use of the machine say nothing.
+            settings=wandb.Settings(
+                console="off", disable_git=True, disable_code=True, x_disable_stats=True
+            ),
+        )

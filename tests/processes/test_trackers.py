@@ -1,0 +1,142 @@
+"""Trackers run beside the command: it waits for none, whatever becomes of their services."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sweeper import extras
+from sweeper.errors import NotInstalled
+from sweeper.execution.state.events import make_event
+from sweeper.execution.state.status import Status
+from sweeper.processes.trackers import Trackers, require_trackers
+from sweeper.tracking.follower import TrackingState
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "execution"))
+
+# What the command may spend on trackers at each event, on a busy machine.
+LITTLE_SECONDS = 0.05
+
+
+def children():
+    return set(psutil.Process().children())
+
+
+@pytest.fixture
+def folder(make_run, monkeypatch):
+    """A run that has ended, and an MLflow client that gives up soon."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    run = make_run()
+    lines = [{"kind": "trial-ended", "at": "", "trial": number} for number in range(3)]
+    run.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return run
+
+
+def heard_until(trackers, seconds=60.0):
+    """What is said first, and the longest that listening once took."""
+    longest, limit, said = 0.0, time.monotonic() + seconds, []
+    while not said and time.monotonic() < limit:
+        began = time.monotonic()
+        said = list(trackers.heard())
+        longest = max(longest, time.monotonic() - began)
+        time.sleep(0.01)
+    return said, longest
+
+
+def test_a_missing_client_is_an_error_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setattr(extras, "is_installed", lambda module: module == "mlflow")
+    require_trackers(["mlflow"])
+    with pytest.raises(NotInstalled) as caught:
+        require_trackers(["mlflow", "wandb", "tensorboard"])
+    assert str(caught.value).splitlines() == [
+        "--track wandb needs wandb, which is not installed",
+        "  pip install 'finetune-sweeper[wandb]'",
+        "--track tensorboard needs tensorboardX, which is not installed",
+        "  pip install 'finetune-sweeper[tensorboard]'",
+    ]
+
+
+def test_no_tracker_starts_no_process(folder):
+    before = children()
+    with Trackers(folder, ()) as trackers:
+        assert children() == before
+        assert trackers.finish("complete") == []
+    assert not folder.tracking.exists()
+
+
+def test_a_closed_port_is_said_and_costs_the_command_nothing(folder, monkeypatch):
+    pytest.importorskip("mlflow")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret-word@127.0.0.1:{port}")
+    shown = []
+    with Trackers(folder, ["mlflow"]) as trackers:
+        said, longest = heard_until(trackers)
+        assert "mlflow takes nothing at the moment (MlflowException: API request" in said[0]
+        assert longest < LITTLE_SECONDS
+        show = trackers.beside(lambda event, _status: shown.append(event.kind))
+        status = Status(phase="search", trials=3, started_at="", updated_at="")
+        show(make_event("run-started"), status)
+        (note,) = trackers.finish("complete")
+    assert shown[0] == "run-started"
+    assert note.startswith("mlflow does not hold all of this run: MlflowException: API request")
+    log = (folder.tracking / "mlflow.log").read_text()
+    assert "Connection refused" in log
+    assert "secret-word" not in log + note + said[0]
+
+
+def test_a_server_that_never_answers_has_a_limited_time_at_the_end(folder, monkeypatch):
+    pytest.importorskip("mlflow")
+    before = children()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with Trackers(folder, ["mlflow"]) as trackers:
+            began = time.monotonic()
+            (note,) = trackers.finish("complete", seconds=0.5)
+            assert 0.5 <= time.monotonic() - began < 3.0
+    assert "it took longer than 0.5 s" in note
+    assert children() == before
+
+
+def test_a_process_that_dies_is_a_warning(folder):
+    pytest.importorskip("tensorboardX")
+    with Trackers(folder, ["tensorboard"]) as trackers:
+        trackers._processes["tensorboard"].kill()
+        (note,) = trackers.finish("complete")
+    assert "tensorboard does not hold all of this run: it ended with -9" in note
+
+
+def test_a_run_is_logged_by_the_process(folder):
+    pytest.importorskip("tensorboardX")
+    with Trackers(folder, ["tensorboard", "tensorboard"]) as trackers:
+        assert trackers.finish("complete", seconds=60.0) == []
+    state = TrackingState.read(folder.tracking / "tensorboard.json")
+    assert {number: one.ended for number, one in state.trials.items()} == dict.fromkeys(
+        range(3), True
+    )
+
+
+def test_the_command_logs_a_sweep_and_keeps_its_trackers_for_a_resume(tmp_path, monkeypatch):
+    """The one test of the whole way, from the flag to the service's files."""
+    pytest.importorskip("tensorboardX")
+    from commands import PATHS, Sweeper, ended_after
+
+    class Tracked(Sweeper):
+        def command(self, trials: int, workers: int, seed: int) -> list[str]:
+            return [*super().command(trials, workers, seed), "--track", "tensorboard"]
+
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    tracked = Tracked(tmp_path / "runs" / "run")
+    with ended_after(tracked):
+        tracked.finish(2)
+    state = TrackingState.read(tracked.run.tracking / "tensorboard.json")
+    assert [one.ended for one in state.trials.values()] == [True, True]
+    assert "track:\n  - tensorboard" in tracked.run.spec.read_text()
