@@ -17,7 +17,7 @@ from textwrap import shorten
 from typing import TextIO
 
 from sweeper.die_with_parent import die_with
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
 from sweeper.tracking.base import tracker_class

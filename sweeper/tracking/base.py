@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Scalar

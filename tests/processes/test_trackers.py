@@ -18,7 +18,7 @@ from sweeper.execution.state.status import Status
 from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.tracking.follower import TrackingState
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "execution"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "execution"))
 
 # What the command may spend on trackers at each event, on a busy machine.
 LITTLE_SECONDS = 0.05

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 
 from sweeper.runfolder import RunFolder
 from sweeper.trials import (

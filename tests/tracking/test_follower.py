@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from sweeper.plan import Plan
+from sweeper.plans import Plan
 
 from sweeper.runfolder import RunFolder
 from sweeper.tracking.base import Tracker, parameters
