@@ -181,9 +181,11 @@ class Run:
             UsageError: No trial has completed, or its weights are gone or damaged.
         """
         from sweeper.steps.winner import kept_weights
-        from sweeper.use.model import load
 
-        return load(kept_weights(self._folder), device)
+        weights = kept_weights(self._folder)
+        from sweeper.use.model import load  # loads torch
+
+        return load(weights, device)
 
     def __repr__(self) -> str:
         return f"<Run {self.path}: {self.verdict}>"

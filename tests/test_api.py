@@ -150,7 +150,7 @@ def test_a_notebook_shows_verdict_and_finalists(make_run: Any) -> None:
 
 # As a script without a guard for its main module: workers are processes of another program.
 SCRIPT = """
-import os, signal, sys, threading, time
+import os, signal, threading, time
 from pathlib import Path
 
 import sweeper
@@ -158,16 +158,11 @@ from sweeper import api
 
 api._BACKEND = "curve_backend:make"
 asked = dict(task="classification", model="packaged:minilm", data="rows.jsonl", strategies="lora",
-             trials=2, finalists=1, confirmation_seeds=1, progress="none")
-found = []
-thread = threading.Thread(target=lambda: found.append(sweeper.run(name="thread", **asked)))
-thread.start()
-thread.join()
-print(len(found[0].trials), found[0].path)
+             trials=2, finalists=1, confirmation_seeds=1, progress="none", name="first")
 
 
 def interrupt():
-    while not Path("runs/main/trials/0/config.json").exists():
+    while not Path("runs/first/trials/0/config.json").exists():
         time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -176,18 +171,23 @@ threading.Thread(target=interrupt).start()
 before = signal.getsignal(signal.SIGINT)
 os.environ["CURVE_STEP_SECONDS"] = "0.5"
 try:
-    sweeper.run(name="main", **asked)
+    sweeper.run(**asked)
 except KeyboardInterrupt as error:
     print(error)
 assert signal.getsignal(signal.SIGINT) is before
-run = sweeper.load_run("main")
+run = sweeper.load_run("first")
 print(run.findings.run.status, run.report.is_file())
+
 os.environ["CURVE_STEP_SECONDS"] = "0"
-print(sweeper.run(name="main", **asked).findings.run.status)
+found = []
+thread = threading.Thread(target=lambda: found.append(sweeper.run(**asked)))
+thread.start()
+thread.join()
+print(found[0].findings.run.status, len(found[0].trials), found[0].path)
 """
 
 
-def test_a_script_and_a_thread_run_sweeps_and_ctrl_c_leaves_one_that_goes_on(rows: Path) -> None:
+def test_a_script_that_is_interrupted_goes_on_in_a_thread(rows: Path) -> None:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "execution")])
     (rows.parent / "script.py").write_text(SCRIPT)
     done = subprocess.run(
@@ -196,10 +196,9 @@ def test_a_script_and_a_thread_run_sweeps_and_ctrl_c_leaves_one_that_goes_on(row
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "2 runs/thread",
-        "runs/main was interrupted; the same call goes on with it",
+        "runs/first was interrupted; the same call goes on with it",
         "interrupted True",
-        "complete",
+        "complete 2 runs/first",
     ]
 
 

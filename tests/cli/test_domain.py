@@ -29,13 +29,13 @@ def test_a_corpus_alone_names_the_run(corpus: Path) -> None:
 
 def test_another_task_needs_data_of_its_own(corpus: Path) -> None:
     with pytest.raises(SpecError, match="no data is given"):
-        prepare(request(corpus, "instruction"), check_model=False, quiet=True)
+        prepare(request(corpus, "instruction"), check_model=False)
 
 
 def test_a_corpus_alone_is_planned_as_the_task_itself(corpus: Path) -> None:
     spec = request(corpus).model_copy(update={"models": (ModelSpec(id="7B"),)})
 
-    plan = prepare(spec, check_model=False, quiet=True).plan
+    plan = prepare(spec, check_model=False).plan
 
     assert plan.facts.data.path == str(corpus)
     assert "corpus-is-the-task" in [reason.rule for reason in plan.advice]
