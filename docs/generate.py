@@ -151,6 +151,9 @@ def commands_page() -> str:
     root = get_command(app)
     context = root.make_context("sweeper", [], resilient_parsing=True)
     commands = {name: root.get_command(context, name) for name in root.list_commands(context)}
+    for name, group in [*commands.items()]:
+        below = getattr(group, "commands", {})
+        commands |= {f"{name} {own}": command for own, command in below.items()}
     lines = [NOTE.format(source="sweeper/cli/"), "", "# Commands", "", root.epilog or "", ""]
     lines += ["Where no default is given, the plan decides, or the option is off.", ""]
     lines += ["## Options that describe a sweep", ""]
@@ -168,7 +171,7 @@ def commands_page() -> str:
             continue
         own = [p for p in command.params if name not in ("plan", "run") or p.name not in shared]
         lines += ["", f"## sweeper {name}", "", (command.help or "").strip(), ""]
-        lines += _options(own)
+        lines += _options(own) if own and not hasattr(command, "commands") else []
         if name in ("plan", "run"):
             lines += [
                 "",

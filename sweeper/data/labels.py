@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -13,13 +14,17 @@ from sweeper.errors import DataError
 Parts = dict[Split, list[Example]]
 
 
+# Not the sign of a number: -1 and 1 are two classes.
+_JOINING = re.compile(r"(?<=[^\W\d])[-_]+(?=\w)|(?<=\w)[-_]+(?=[^\W\d])|(?<=\w)_+(?=\w)")
+
+
 def folded(label: str) -> str:
     """The label without what people write in different ways: case, white space, hyphens.
 
     >>> folded("Card Arrival"), folded("card_arrival")
     ('card arrival', 'card arrival')
     """
-    return " ".join(label.casefold().replace("_", " ").replace("-", " ").split())
+    return " ".join(_JOINING.sub(" ", label.casefold()).split())
 
 
 def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[str, str]:

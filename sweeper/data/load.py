@@ -84,12 +84,12 @@ def _parts(
     form = detect(tables["train"], task, spec)
     parts: dict[Split, _Part] = {}
     for split, table in tables.items():
-        own = form if split == "train" else _form_of(table, form, task, spec)
+        own = form if split == "train" else form_of(table, form, task, spec)
         parts[split] = _Part(own, examples(table, own), table.how, _cautions(table, own, split))
     return parts
 
 
-def _form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
+def form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
     """The form of train where the columns are there, else the table's own.
 
     A column may be there in the plural: several accepted answers where train has one.
@@ -248,12 +248,16 @@ def _example(table: RowTable, form: Form, line: int, fields: Fields) -> Example:
     return row_format.example(row)
 
 
+EMPTY_ROW = "it is empty"
+"""Why there is no example of a row without input or answer."""
+
+
 def example_or_reason(table: RowTable, form: Form, line: int, fields: Fields) -> Example | str:
     """The example of one row, or why there is none."""
     try:
         return _example(table, form, line, fields)
     except EmptyRow:
-        return "it is empty"
+        return EMPTY_ROW
     except Unusable as reason:
         return str(reason)
 

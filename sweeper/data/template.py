@@ -26,6 +26,11 @@ def is_template(column: str) -> bool:
     return _PLACE.search(column) is not None
 
 
+def placeholders(column: str) -> list[str]:
+    """The columns that a template names; none where it is the name of a column."""
+    return _PLACE.findall(column)
+
+
 def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
     """The table with a column for each template among ``columns``, in place of those it is made of.
 
@@ -52,12 +57,12 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
 
 
 def _filled(fields: Fields, templates: list[str], used: set[str]) -> dict[str, object]:
-    """A row with the texts of templates; it is empty where all that a template names is empty."""
-    made = {template: _text(fields, template) for template in templates}
+    made = {template: text_by(fields, template) for template in templates}
     return {name: cell for name, cell in fields.items() if name not in used} | made
 
 
-def _text(fields: Fields, template: str) -> str:
+def text_by(fields: Fields, template: str) -> str:
+    """The text of a row by a template; empty where all that it names is empty."""
     given = {name: text_of(fields.get(name)) for name in _PLACE.findall(template)}
     if not any(one.strip() for one in given.values()):
         return ""
