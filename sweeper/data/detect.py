@@ -1,6 +1,7 @@
 """Recognises what the columns of a table mean, and says why. Never a silent guess.
 
-A form must hold in at least 95% of the rows looked at. What the user states wins.
+A form should hold in at least 95% of the rows looked at. Where none does, several forms are read row
+by row, or the form of most rows is taken. What the user states wins.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from sweeper.spec import DataSpec, Task
 
 SAMPLE_ROWS = 500
 """Rows that are looked at, evenly spread; the practice of loaders is about a hundred."""
+
+MOST = 0.5
+"""Share of the rows from which on a format with the usual names of columns is taken, if none has
+``AGREEMENT``: what half of the rows do not have is not the form of the data."""
 
 _NEEDS: dict[Task, str] = {
     "classification": "a text and a label",
@@ -108,7 +113,30 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
                 return form if fixed or stated else _with_others(form, table, sample, task)
     if not stated and (mixed := _mixed(seen, table, sample, task)):
         return mixed
+    if (match := _of_most(seen, sample, wanted, task)) is not None:
+        form = _form(match, sample, fixed, bool(stated))
+        return form if fixed or stated else _with_others(form, table, sample, task)
     raise _unrecognised(table, sample, task, stated, seen)
+
+
+def _of_most(
+    seen: Sequence[_Match], sample: Sequence[Fields], wanted: Sequence[RowFormat], task: Task
+) -> _Match | None:
+    """The format that most rows have, by the names of its columns. The other rows are left out.
+
+    None where the values say what keeps the rows from the format: all of them have another meaning.
+    """
+    if any(one.hint(sample) for one in wanted):
+        return None
+    suited = [
+        one
+        for one in seen
+        if one.format in wanted
+        and one.share >= MOST
+        and not one.guessed
+        and not one.format.unsuited(task, templated=False)
+    ]
+    return max(suited, key=lambda one: one.share, default=None)
 
 
 def _with_others(form: Form, table: RowTable, sample: Sequence[Fields], task: Task) -> Form:

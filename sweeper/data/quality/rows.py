@@ -234,14 +234,25 @@ def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
     Raises:
         DataError: There is none.
     """
-    refused: DataError | None = None
+    found: list[tuple[Task, Form]] = []
+    refused: list[DataError] = []
     for task in _GUESSED:
         try:
-            return task, detect(table, task, spec)
+            found.append((task, detect(table, task, spec)))
         except DataError as error:
-            refused = refused or error
-    assert refused is not None
-    raise refused
+            refused.append(error)
+            continue
+        if task != "classification" or _has_classes(table, found[0][1]):
+            return found[-1]
+    if not found:
+        raise refused[0]
+    return found[0]
+
+
+def _has_classes(table: RowTable, form: Form) -> bool:
+    """Whether most labels come in several rows; a column `target` may hold texts as well."""
+    labels = [str(fields.get(form.columns["label"])) for _, fields in table.rows]
+    return len(set(labels)) <= len(labels) / 2
 
 
 def evaluation_rows(path: str) -> tuple[Row, ...]:
