@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from sweeper.data.detect import SAMPLE_ROWS, Form
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.formats.text import is_templated
+from sweeper.data.labels import remedy
 from sweeper.data.problems import Problems, listing
 from sweeper.data.table import RowTable
 
@@ -220,13 +221,19 @@ def _left_out(dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]]
 def _repeated(dataset: Dataset) -> list[str]:
     said = []
     if dataset.duplicates:
-        said.append(f"{_rows(dataset.duplicates)} repeat another row exactly; they stay together")
+        said.append(
+            f"{_rows(dataset.duplicates)} repeat another row exactly; they stay together. "
+            f"{remedy(dataset.path, 'duplicates')}"
+        )
     if dataset.conflicting:
-        said.append(f"{_rows(dataset.conflicting)} have an input that occurs with another answer")
+        said.append(
+            f"{_rows(dataset.conflicting)} have an input that occurs with another answer. "
+            f"{remedy(dataset.path, 'conflicts')}"
+        )
     if dataset.leaked:
         said.append(
             f"{_rows(dataset.leaked)} of the official validation or test split are in train, too: "
-            "scores will look better than they are"
+            f"scores will look better than they are. {remedy(dataset.path, 'leakage')}"
         )
     return said
 
@@ -242,7 +249,10 @@ def _classes(dataset: Dataset) -> list[str]:
     if all(label.lstrip("-").isdigit() for label in dataset.labels):
         said.append("labels are numbers; a column label_text could give their names")
     if variants := spelling_variants(dataset.labels):
-        said.append(f"labels that may be the same: {listing(variants, 3)}")
+        said.append(
+            f"labels that may be the same: {listing(variants, 3)}. "
+            f"{remedy(dataset.path, 'label-variants')}"
+        )
     return said
 
 
@@ -256,7 +266,7 @@ def _templated_twice(dataset: Dataset) -> list[str]:
         return []
     return [
         f"{_rows(marked)} of train hold chat markers such as [INST] inside their turns: they may "
-        "have been templated before"
+        f"have been templated before. {remedy(dataset.path, 'templated')}"
     ]
 
 

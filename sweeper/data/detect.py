@@ -1,7 +1,7 @@
 """Recognises what the columns of a table mean, and says why. Never a silent guess.
 
-A form should hold in at least 95% of the rows looked at. Where none does, several forms are read row
-by row, or the form of most rows is taken. What the user states wins.
+A form should hold in at least 95% of the rows looked at. Where none does, several forms are read
+row by row, or the form of most rows is taken. What the user states wins.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Form:
         columns: Role to column.
         evidence: In words, why.
         templated: The text already holds chat markers.
+        guessed: The names of the columns say nothing; their values were looked at.
         others: Forms of rows that lack these columns, where a file mixes formats.
     """
 
@@ -52,6 +53,7 @@ class Form:
     columns: dict[str, str]
     evidence: tuple[str, ...]
     templated: bool = False
+    guessed: bool = False
     others: tuple[Form, ...] = ()
 
     def of(self, fields: Fields) -> Form:
@@ -113,8 +115,8 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
                 return form if fixed or stated else _with_others(form, table, sample, task)
     if not stated and (mixed := _mixed(seen, table, sample, task)):
         return mixed
-    if (match := _of_most(seen, sample, wanted, task)) is not None:
-        form = _form(match, sample, fixed, bool(stated))
+    if (best := _of_most(seen, sample, wanted, task)) is not None:
+        form = _form(best, sample, fixed, bool(stated))
         return form if fixed or stated else _with_others(form, table, sample, task)
     raise _unrecognised(table, sample, task, stated, seen)
 
@@ -239,7 +241,8 @@ def _form(
     templated = match.format.templated(sample, kept)
     if templated:
         evidence.append("the text already holds chat markers, so no template is applied")
-    return Form(match.format.name, kept, tuple(evidence), templated)
+    guessed = match.guessed and not fixed
+    return Form(match.format.name, kept, tuple(evidence), templated, guessed)
 
 
 def _is_used(row_format: RowFormat, role: str, column: str, sample: Sequence[Fields]) -> bool:

@@ -11,7 +11,7 @@ from sweeper.artifact import write_text
 from sweeper.cli.options import columns as column_map
 from sweeper.cli.options import names
 from sweeper.data.quality.fix import Fixed
-from sweeper.data.quality.kind import Kind, kinds, named
+from sweeper.data.quality.kinds.base import Kind, kinds, named
 from sweeper.data.quality.rows import Cap, DataRows, evaluation_rows, read_rows
 from sweeper.data.quality.write import change_list, changes_path, name_in_folder, target, written
 from sweeper.errors import DataError, UsageError, near_match

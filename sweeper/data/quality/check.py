@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from sweeper.data.quality.kind import Kind, Severity, kinds
+from sweeper.data.quality.kinds.base import Kind, Severity, kinds
 from sweeper.data.quality.rows import DataRows, Row
 
 SHOWN_EXAMPLES = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeper.data.quality.kind import Fault, Kind, kinds
+from sweeper.data.quality.kinds.base import Fault, Kind, kinds
 from sweeper.data.quality.rows import DataRows, Row, in_cell
 from sweeper.data.table import Fields
 

@@ -242,7 +242,8 @@ def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
         except DataError as error:
             refused.append(error)
             continue
-        if task != "classification" or _has_classes(table, found[0][1]):
+        form = found[-1][1]
+        if not form.guessed and (task != "classification" or _has_classes(table, form)):
             return found[-1]
     if not found:
         raise refused[0]

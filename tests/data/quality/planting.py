@@ -33,13 +33,13 @@ VERBS = """
 
 def sentence(rng: random.Random) -> str:
     """An English sentence; two of them are hardly ever alike."""
-    a, b, c, d = rng.sample(NOUNS, 4)
+    a, b, c, d, e, f = rng.sample(NOUNS, 6)
     one, two = rng.sample(VERBS, 2)
     return rng.choice(
         (
-            f"How can I {one} the {a} that is behind the {b} of my {c} and {two} a {d}?",
-            f"When you {one} the {a} with a {b}, what happens to the {c} in my {d}?",
-            f"My {a} and the {b} are here: is this {c} what you {one} for the {d}?",
+            f"How can I {one} the {a} or {e} behind the {b} of my {c} and {two} a {d} {f}?",
+            f"When you {one} {e} and the {a} with a {b}, is the {c} {f} in my {d}?",
+            f"My {a} {f} and the {b} are here: {two} this {c}, {one} {e} for the {d}?",
         )
     )
 
@@ -223,8 +223,8 @@ def duplicates(to, rng):
 
 
 def near_duplicates(to, rng):
-    for n, row in enumerate(long_ones(to, rng)):
-        row[to.text] = edited(row[to.text], n)
+    for row in to.copies(rng, 2 * COUNT):
+        row[to.text] = edited(row[to.text], rng)
         to.add(row)
 
 
@@ -244,26 +244,26 @@ def leakage(to, rng):
 
 
 def near_leakage(to, rng):
-    for n, row in enumerate(long_ones(to, rng, "test")):
-        row[to.text] = edited(row[to.text], n)
+    for row in to.copies(rng, 2 * COUNT, "test"):
+        row[to.text] = edited(row[to.text], rng)
         to.add(row)
 
 
-def long_ones(to, rng, split="train"):
-    """Copies of rows with questions long enough that one word is a small change."""
-    rows = [row for row in to.rows[split] if len(row[to.text]) > 45]
-    return [dict(row) for row in rng.sample(rows, min(COUNT, len(rows)))]
-
-
-def edited(text: str, n: int) -> str:
-    """The text with a small change."""
+def edited(text: str, rng: random.Random) -> str:
+    """The text with a small change at a random place."""
     words = text.split()
-    return (
-        f"{text} please",
-        f"{text.rstrip('?.!')} now!",
-        f"so {text}",
-        " ".join([*words[:-1], words[-1].rstrip("?.!") + "s"]),
-    )[n % 4]
+    place = rng.randrange(len(words))
+    letter = rng.randrange(1, len(text) - 1)
+    return rng.choice(
+        (
+            f"{text} please",
+            f"so {text}",
+            f"{text.upper().rstrip('?.')} now!",
+            text[:letter] + text[letter + 1] + text[letter] + text[letter + 2 :],
+            " ".join(words[:place] + words[place + 1 :]),
+            " ".join([*words[:place], rng.choice(NOUNS), *words[place + 1 :]]),
+        )
+    )
 
 
 def label_sets(to, rng):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeper.data.quality.fix import fix
-from sweeper.data.quality.kind import kinds
+from sweeper.data.quality.kinds.base import kinds
 from sweeper.data.quality.rows import read_rows
 from sweeper.data.quality.write import written
 from sweeper.errors import DataError

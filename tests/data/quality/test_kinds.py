@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from sweeper.data.quality.kind import kinds
+from sweeper.data.quality.kinds.base import kinds
 from tests.data.quality.planting import CASES, PLANTS, made, real
 
 RECALL, FALSE_ALARMS = 0.85, 0.05

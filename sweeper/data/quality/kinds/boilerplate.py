@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from sweeper.data.examples import normalised
-from sweeper.data.quality.kind import Fault, Kind
+from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows
 
 LEAST_WORDS = 4

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 from sweeper.data.examples import normalised
 from sweeper.data.problems import listing
-from sweeper.data.quality.kind import Fault, Kind
+from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows, Row
 
 

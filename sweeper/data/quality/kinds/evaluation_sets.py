@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sweeper.data.corpus import WINDOW
 from sweeper.data.examples import normalised
-from sweeper.data.quality.kind import Fault, Kind
+from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows, Row
 
 _WORD = re.compile(r"\w+")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sweeper.data.encoding import is_garbled
-from sweeper.data.quality.kind import Fault, Kind
+from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows, Row
 
 _RUN = re.compile(r"[\x80-\uffff]{2,}")

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from sweeper.data.quality.kind import Fault, Kind
+from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows
 
 _FUNCTION_WORDS = {

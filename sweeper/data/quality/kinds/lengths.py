@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from statistics import median
 
-from sweeper.data.quality.kind import Fault, Kind
+from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows
 
 MOST = 3.5

@@ -6,7 +6,7 @@ import difflib
 from collections import Counter
 
 from sweeper.data.labels import folded
-from sweeper.data.quality.kind import Fault, Kind
+from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows, Row
 
 SIMILAR = 0.8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.data.quality.kind import Fault, Kind
+from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows
 from sweeper.data.quality.similar import near_earlier, why_not
 
@@ -23,7 +23,7 @@ class NearDuplicates(Kind):
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows that are like an earlier one with the same label, but not equal to it."""
-        found: dict[int, int] = {}
-        for place, other in near_earlier(data):
-            found.setdefault(place, other)
-        return [Fault(n, f"like line {data.rows[other].line}") for n, other in found.items()]
+        return [
+            Fault(place, f"like line {data.rows[other].line}")
+            for place, other in near_earlier(data)
+        ]

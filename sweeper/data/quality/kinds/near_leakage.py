@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from sweeper.data.examples import SPLITS
-from sweeper.data.quality.kind import Fault, Kind
+from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows
-from sweeper.data.quality.similar import near_earlier, why_not
+from sweeper.data.quality.similar import near_later, why_not
 
 
 class NearLeakage(Kind):
@@ -23,10 +22,7 @@ class NearLeakage(Kind):
 
     def find(self, data: DataRows) -> list[Fault]:
         """The rows of the earlier split."""
-        found: dict[int, str] = {}
-        for pair in near_earlier(data, across=True):
-            low, high = sorted(pair, key=lambda place: SPLITS.index(data.rows[place].split))
-            row, other = data.rows[low], data.rows[high]
-            if row.split != other.split:
-                found.setdefault(low, f"like line {other.line} of {other.split}")
-        return [Fault(place, said) for place, said in sorted(found.items())]
+        return [
+            Fault(place, f"like line {data.rows[other].line} of {data.rows[other].split}")
+            for place, other in sorted(near_later(data))
+        ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sweeper.data.quality.kind import Fault, Kind
+from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows
 
 _REFUSAL = re.compile(

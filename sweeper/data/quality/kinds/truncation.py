@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.data.quality.kind import Fault, Kind
+from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows
 
 
