@@ -24,6 +24,7 @@ from sweeper import resources
 from sweeper.cli.main import app
 from sweeper.cli.views.plan_view import scalar
 from sweeper.data.formats.base import formats
+from sweeper.data.quality.kinds.base import kinds
 from sweeper.declared.files import strategy_files
 from sweeper.exporting.target import targets
 from sweeper.planning.rulebook.explanations import effect_texts
@@ -222,6 +223,28 @@ def data_page() -> str:
     return f"{before}<!-- formats{mark}\n{table}{after}"
 
 
+def _yes(holds: bool) -> str:
+    return "yes" if holds else ""
+
+
+def data_quality_page() -> str:
+    """The page on data quality, with the table of kinds of faults between its two marks."""
+    page = (DOCS / "data-quality.md").read_text(encoding="utf-8")
+    before, rest = page.split("<!-- kinds", 1)
+    mark, after = rest.split("\n", 1)
+    after = after[after.index("<!-- end of kinds") :]
+    lines = [
+        "",
+        "| kind | rows that ... | severity | what `fix` does | safe |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{one.name}` | {one.title} | {one.severity} | {one.remedy} | {_yes(one.safe)} |"
+        for one in kinds().values()
+    ]
+    return f"{before}<!-- kinds{mark}\n" + "\n".join([*lines, "", ""]) + after
+
+
 def export_page() -> str:
     """The page on exports, with the table of trainers between its two marks."""
     page = (DOCS / "export.md").read_text(encoding="utf-8")
@@ -245,6 +268,7 @@ def main() -> int:
         "strategies.md": strategies_page(),
         "commands.md": commands_page(),
         "data.md": data_page(),
+        "data-quality.md": data_quality_page(),
         "export.md": export_page(),
         "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
     }

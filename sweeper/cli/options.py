@@ -119,7 +119,9 @@ _PLAN_FLAGS = (
     ),
     _Flag(("models", 0, "revision"), str, "Revision of the model on the hub.", _TASK),
     _Flag(("models", 0, "trust_remote_code"), bool, "Run code that the model brings.", _TASK),
-    _Flag(("data", "path"), str, "File (JSONL, JSON, CSV, TSV, Parquet, gz) or folder.", _DATA),
+    _Flag(
+        ("data", "path"), str, "File (JSONL, JSON, CSV, TSV, Parquet, xlsx, gz) or folder.", _DATA
+    ),
     _Flag(("data", "validation"), str, "File with an official validation split.", _DATA),
     _Flag(("data", "test"), str, "File with an official test split.", _DATA),
     _Flag(("data", "corpus"), str, "Text to continue pretraining on (domain task).", _DATA),
@@ -127,7 +129,11 @@ _PLAN_FLAGS = (
     _Flag(("data", "general"), str, "General text for replay and forgetting.", _DATA),
     _Flag(("data", "format"), str, "Format of the rows, where the guess is wrong.", _DATA),
     _Flag(
-        ("data", "columns"), list[str], "role=column, for example text=question.", _DATA, columns
+        ("data", "columns"),
+        list[str],
+        "role=column, or a template: text=question, 'prompt={code} {input}'.",
+        _DATA,
+        columns,
     ),
     _Flag(("data", "examples"), int, "How many examples, when the data is not at hand.", _DATA),
     _Flag(("data", "max_rows"), int, "Use at most this many rows.", _DATA),

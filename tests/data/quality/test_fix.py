@@ -149,3 +149,10 @@ def test_rows_are_written_so_that_they_are_read_again(tmp_path, suffix):
     path = tmp_path / f"rows{suffix}"
     path.write_bytes(written(rows, suffix))
     assert [row.fields for row in read_rows(DataSpec(path=str(path)), None).rows] == rows
+
+
+def test_code_that_goes_on_where_its_prompt_ends_keeps_the_line_break(tmp_path):
+    rows = [{"prompt": f"def f{n}():\n", "canonical_solution": "    return 1\n"} for n in range(30)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert fix(read_rows(DataSpec(path=str(path)), "code"), [kinds()["white-space"]]).changes == ()

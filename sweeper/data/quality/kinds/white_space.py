@@ -39,16 +39,25 @@ class WhiteSpace(Kind):
 
     @staticmethod
     def _mended(data: DataRows, row: Row) -> Row:
-        new = data.with_texts(row, _seen if row.written or not row.label else _stripped)
-        label = row.fields.get(data.forms[row.path].columns.get("label", ""))
+        form = data.forms[row.path].of(row.fields)
+        if form.columns.get("completion") == "canonical_solution":
+            mend = _visible  # the answer goes on where the prompt ends, so its last line counts
+        else:
+            mend = _stripped if row.label else _without_end
+        new = data.with_texts(row, mend)
+        label = row.fields.get(form.columns.get("label", ""))
         if isinstance(label, str) and _stripped(label) != label:
             new = data.with_label(new, _stripped(label))
         return new
 
 
-def _seen(text: str) -> str:
-    return _UNSEEN.sub("", text).rstrip()
+def _visible(text: str) -> str:
+    return _UNSEEN.sub("", text)
+
+
+def _without_end(text: str) -> str:
+    return _visible(text).rstrip()
 
 
 def _stripped(text: str) -> str:
-    return _UNSEEN.sub("", text).strip()
+    return _visible(text).strip()
