@@ -23,6 +23,7 @@ from typer.main import get_command
 from sweeper import resources
 from sweeper.cli.main import app
 from sweeper.data.formats.base import formats
+from sweeper.data.quality.kinds.base import kinds
 from sweeper.declared.files import strategy_files
 from sweeper.exporting.target import targets
 from sweeper.planning.rulebook.explanations import effect_texts
@@ -151,6 +152,9 @@ def commands_page() -> str:
     root = get_command(app)
     context = root.make_context("sweeper", [], resilient_parsing=True)
     commands = {name: root.get_command(context, name) for name in root.list_commands(context)}
+    for name, group in [*commands.items()]:
+        below = getattr(group, "commands", {})
+        commands |= {f"{name} {own}": command for own, command in below.items()}
     lines = [NOTE.format(source="sweeper/cli/"), "", "# Commands", "", root.epilog or "", ""]
     lines += ["Where no default is given, the plan decides, or the option is off.", ""]
     lines += ["## Options that describe a sweep", ""]
@@ -168,7 +172,7 @@ def commands_page() -> str:
             continue
         own = [p for p in command.params if name not in ("plan", "run") or p.name not in shared]
         lines += ["", f"## sweeper {name}", "", (command.help or "").strip(), ""]
-        lines += _options(own)
+        lines += _options(own) if own and not hasattr(command, "commands") else []
         if name in ("plan", "run"):
             lines += [
                 "",
@@ -219,6 +223,28 @@ def data_page() -> str:
     return f"{before}<!-- formats{mark}\n{table}{after}"
 
 
+def _yes(holds: bool) -> str:
+    return "yes" if holds else ""
+
+
+def data_quality_page() -> str:
+    """The page on data quality, with the table of kinds of faults between its two marks."""
+    page = (DOCS / "data-quality.md").read_text(encoding="utf-8")
+    before, rest = page.split("<!-- kinds", 1)
+    mark, after = rest.split("\n", 1)
+    after = after[after.index("<!-- end of kinds") :]
+    lines = [
+        "",
+        "| kind | rows that ... | severity | what `fix` does | safe |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{one.name}` | {one.title} | {one.severity} | {one.remedy} | {_yes(one.safe)} |"
+        for one in kinds().values()
+    ]
+    return f"{before}<!-- kinds{mark}\n" + "\n".join([*lines, "", ""]) + after
+
+
 def export_page() -> str:
     """The page on exports, with the table of trainers between its two marks."""
     page = (DOCS / "export.md").read_text(encoding="utf-8")
@@ -242,6 +268,7 @@ def main() -> int:
         "strategies.md": strategies_page(),
         "commands.md": commands_page(),
         "data.md": data_page(),
+        "data-quality.md": data_quality_page(),
         "export.md": export_page(),
         "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
     }

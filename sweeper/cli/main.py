@@ -67,6 +67,7 @@ def _options(
 
 def _register() -> None:
     from sweeper.cli.commands import (
+        data,
         doctor,
         evaluate,
         explain,
@@ -94,6 +95,7 @@ def _register() -> None:
     app.command("push")(push.push)
     app.command("explain")(explain.explain)
     app.command("memory")(memory.memory)
+    app.add_typer(data.data, name="data")
     app.command("doctor")(doctor.doctor)
     app.command("rules")(rules.rules)
     app.command("schema")(schema.schema)

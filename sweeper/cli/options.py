@@ -96,7 +96,9 @@ _PLAN_FLAGS = (
     ),
     _Flag(("models", 0, "revision"), str, "Branch, tag or commit of the model on the hub.", _TASK),
     _Flag(("models", 0, "trust_remote_code"), bool, "Run code that the model brings.", _TASK),
-    _Flag(("data", "path"), str, "File (JSONL, JSON, CSV, TSV, Parquet, gz) or folder.", _DATA),
+    _Flag(
+        ("data", "path"), str, "File (JSONL, JSON, CSV, TSV, Parquet, xlsx, gz) or folder.", _DATA
+    ),
     _Flag(("data", "validation"), str, "File with an official validation split.", _DATA),
     _Flag(("data", "test"), str, "File with an official test split.", _DATA),
     _Flag(("data", "corpus"), str, "Text to continue pretraining on (domain task).", _DATA),
@@ -104,7 +106,11 @@ _PLAN_FLAGS = (
     _Flag(("data", "general"), str, "General text for replay and forgetting.", _DATA),
     _Flag(("data", "format"), str, "Format of the rows, if it is not recognised.", _DATA),
     _Flag(
-        ("data", "columns"), list[str], "role=column, for example text=question.", _DATA, columns
+        ("data", "columns"),
+        list[str],
+        "role=column, or a template: text=question, 'prompt={code} {input}'.",
+        _DATA,
+        columns,
     ),
     _Flag(
         ("data", "examples"), int, "How many examples there would be, to plan without data.", _DATA

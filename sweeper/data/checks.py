@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
+from sweeper.data.detect import SAMPLE_ROWS, Form
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.formats.text import is_templated
+from sweeper.data.labels import remedy
 from sweeper.data.problems import Problems, listing
+from sweeper.data.table import RowTable
 
 Parts = Mapping[Split, Iterable[Example]]
+
+EMPTY = "no text or no answer"
+"""Why an empty row is left out."""
 
 MOST_CLASSES = 10_000
 """Common practice: more classes than that are ranked by retrieval, not by a last layer."""
@@ -19,7 +25,7 @@ def check_labels(parts: Parts, name: str) -> None:
     """Check the classes of a classification, before anything is split.
 
     Raises:
-        DataError: There is one class only, there are too many, or some occur once.
+        DataError: There is one class only, or there are too many.
     """
     rows = Counter(example.label or "" for examples in parts.values() for example in examples)
     problems = Problems()
@@ -44,11 +50,12 @@ def check_labels(parts: Parts, name: str) -> None:
             fix="Is this column a label? If it is free text, use the task instruction.",
             where=name,
         )
-    elif once := sorted(label for label, count in rows.items() if count == 1):
+    elif sum(count > 1 for count in rows.values()) < 2:
         problems.add(
-            f"{len(once)} of {len(rows)} labels occur in one row only: {listing(_quoted(once))}",
+            f"only {next(label for label, count in rows.items() if count > 1)!r} of {len(rows)} "
+            "labels occurs in more than one row",
             why="One row cannot both be learnt from and be checked against.",
-            fix="Add rows with these labels, merge them with others, or remove the rows.",
+            fix="Add rows with the other labels, or merge these.",
             where=name,
         )
     problems.raise_any()
@@ -110,6 +117,37 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
     problems.raise_any()
 
 
+# Read beside the columns of roles: what tests of code need, and what names a row.
+_KNOWN = {"test_setup_code", "entry_point", "id", "idx", "index", "task_id", "uid", "guid"}
+INFORMATIVE_WORDS = 3
+"""Words of a cell, on average, from which on an unused column may hold part of the question."""
+
+
+def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
+    """A sentence about columns with text that no role uses, if there are any."""
+    used = {column for one in (form, *form.others) for column in one.columns.values()}
+    sample = list(table.sample(SAMPLE_ROWS))
+    left: dict[str, str] = {}
+    for column in table.columns:
+        if column in used or column.lower() in _KNOWN:
+            continue
+        words = [
+            len(cell.split()) for fields in sample if isinstance(cell := fields.get(column), str)
+        ]
+        if words and sum(words) >= INFORMATIVE_WORDS * len(sample):
+            left[column] = f"`{column}` ({sum(words) / len(words):.0f} words a row)"
+    if not left:
+        return ()
+    role = "text" if "text" in form.columns else "prompt"
+    main = form.columns.get(role)
+    first = next(iter(left))
+    template = "".join(f"{{{name}}} " for name in table.columns if name in (main, first)).strip()
+    return (
+        f"columns with text are not used: {listing([*left.values()])}. If an answer depends on "
+        f"one, build the {role} from several columns: --column '{role}={template}'",
+    )
+
+
 def _quoted(labels: Iterable[str]) -> list[str]:
     return [repr(label) for label in labels]
 
@@ -168,8 +206,6 @@ def warnings(dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]])
 
 def _left_out(dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]]) -> list[str]:
     said = []
-    if dataset.empties:
-        said.append(f"{_rows(dataset.empties)} without text or answer left out")
     for split, reasons in skipped.items():
         for reason, lines in reasons.items():
             where = listing([str(line) for line in lines], 3)
@@ -185,13 +221,19 @@ def _left_out(dataset: Dataset, skipped: Mapping[Split, Mapping[str, list[int]]]
 def _repeated(dataset: Dataset) -> list[str]:
     said = []
     if dataset.duplicates:
-        said.append(f"{_rows(dataset.duplicates)} repeat another row exactly; they stay together")
+        said.append(
+            f"{_rows(dataset.duplicates)} repeat another row exactly; they stay together. "
+            f"{remedy(dataset.path, 'duplicates')}"
+        )
     if dataset.conflicting:
-        said.append(f"{_rows(dataset.conflicting)} have an input that occurs with another answer")
+        said.append(
+            f"{_rows(dataset.conflicting)} have an input that occurs with another answer. "
+            f"{remedy(dataset.path, 'conflicts')}"
+        )
     if dataset.leaked:
         said.append(
             f"{_rows(dataset.leaked)} of the official validation or test split are in train, too: "
-            "scores will look better than they are"
+            f"scores will look better than they are. {remedy(dataset.path, 'leakage')}"
         )
     return said
 
@@ -207,7 +249,10 @@ def _classes(dataset: Dataset) -> list[str]:
     if all(label.lstrip("-").isdigit() for label in dataset.labels):
         said.append("labels are numbers; a column label_text could give their names")
     if variants := spelling_variants(dataset.labels):
-        said.append(f"labels that may be the same: {listing(variants, 3)}")
+        said.append(
+            f"labels that may be the same: {listing(variants, 3)}. "
+            f"{remedy(dataset.path, 'label-variants')}"
+        )
     return said
 
 
@@ -221,7 +266,7 @@ def _templated_twice(dataset: Dataset) -> list[str]:
         return []
     return [
         f"{_rows(marked)} of train hold chat markers such as [INST] inside their turns: they may "
-        "have been templated before"
+        f"have been templated before. {remedy(dataset.path, 'templated')}"
     ]
 
 

@@ -1,12 +1,13 @@
 """Recognises what the columns of a table mean, and says why. Never a silent guess.
 
-A form must hold in at least 95% of the rows looked at. What the user states wins.
+A form should hold in at least 95% of the rows looked at. Where none does, several forms are read
+row by row, or the form of most rows is taken. What the user states wins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
 from sweeper.data.problems import Problems, listing
@@ -16,6 +17,10 @@ from sweeper.spec import DataSpec, Task
 
 SAMPLE_ROWS = 500
 """Rows that are looked at, evenly spread; the practice of loaders is about a hundred."""
+
+MOST = 0.5
+"""Share of the rows from which on a format with the usual names of columns is taken, if none has
+``AGREEMENT``: what half of the rows do not have is not the form of the data."""
 
 _NEEDS: dict[Task, str] = {
     "classification": "a text and a label",
@@ -33,12 +38,48 @@ _EXAMPLE: dict[Task, str] = {
 
 @dataclass(frozen=True)
 class Form:
-    """What the columns mean: the name of the format, and the column of each role."""
+    """What the columns mean.
+
+    Args:
+        format: Name of the format.
+        columns: Role to column.
+        evidence: In words, why.
+        templated: The text already holds chat markers.
+        guessed: The names of the columns say nothing; their values were looked at.
+        others: Forms of rows that lack these columns, where a file mixes formats.
+    """
 
     format: str
     columns: dict[str, str]
     evidence: tuple[str, ...]
     templated: bool = False
+    guessed: bool = False
+    others: tuple[Form, ...] = ()
+
+    def of(self, fields: Fields) -> Form:
+        """The form of one row: this one, unless the row lacks its columns and has another's."""
+        if not self.others or all(fields.get(name) is not None for name in self._needed):
+            return self
+        return next((one for one in self.others if one.has(fields)), self)
+
+    def has(self, fields: Fields) -> bool:
+        """Whether a row has a value of the right kind in every column that it must have."""
+        row_format = formats()[self.format]
+        return any(
+            roles <= self.columns.keys()
+            and all(
+                fields.get(self.columns[role]) not in (None, "")
+                and row_format.accepts(role, fields[self.columns[role]])
+                for role in roles
+            )
+            for roles in (set(shape.required) for shape in row_format.shapes)
+        )
+
+    @property
+    def _needed(self) -> tuple[str, ...]:
+        shapes = [set(shape.required) for shape in formats()[self.format].shapes]
+        roles = next((roles for roles in shapes if roles <= self.columns.keys()), set())
+        return tuple(self.columns[role] for role in roles)
 
 
 @dataclass(frozen=True)
@@ -49,6 +90,7 @@ class _Match:
     shape: Shape
     columns: dict[str, str]
     share: float
+    guessed: bool = False
 
 
 def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
@@ -70,8 +112,71 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
         if match.format in wanted and match.share >= AGREEMENT:
             form = _form(match, sample, fixed, bool(stated))
             if stated or not match.format.unsuited(task, form.templated):
-                return form
+                return form if fixed or stated else _with_others(form, table, sample, task)
+    if not stated and (mixed := _mixed(seen, table, sample, task)):
+        return mixed
+    if (best := _of_most(seen, sample, wanted, task)) is not None:
+        form = _form(best, sample, fixed, bool(stated))
+        return form if fixed or stated else _with_others(form, table, sample, task)
     raise _unrecognised(table, sample, task, stated, seen)
+
+
+def _of_most(
+    seen: Sequence[_Match], sample: Sequence[Fields], wanted: Sequence[RowFormat], task: Task
+) -> _Match | None:
+    """The format that most rows have, by the names of its columns. The other rows are left out.
+
+    None where the values say what keeps the rows from the format: all of them have another meaning.
+    """
+    if any(one.hint(sample) for one in wanted):
+        return None
+    suited = [
+        one
+        for one in seen
+        if one.format in wanted
+        and one.share >= MOST
+        and not one.guessed
+        and not one.format.unsuited(task, templated=False)
+    ]
+    return max(suited, key=lambda one: one.share, default=None)
+
+
+def _with_others(form: Form, table: RowTable, sample: Sequence[Fields], task: Task) -> Form:
+    """The form with those that rows without its columns may have, by the names of columns."""
+    others = [
+        _form(match, sample, {}, format_stated=False)
+        for match in _matches(table, sample, {})
+        if match.format in _formats_of(task) and not match.format.unsuited(task, templated=False)
+    ]
+    needed = set(form.columns.values())
+    kept = tuple(one for one in others if not set(one.columns.values()) <= needed)
+    return replace(form, others=kept)
+
+
+def _mixed(
+    seen: Sequence[_Match], table: RowTable, sample: Sequence[Fields], task: Task
+) -> Form | None:
+    """The commonest of several forms that have most of the rows between them, or None.
+
+    One form that most rows have is not enough: what the others are is then unknown.
+    """
+    suited = [
+        one
+        for one in seen
+        if one.share
+        and one.format in _formats_of(task)
+        and not one.format.unsuited(task, templated=False)
+    ]
+    if len(suited) < 2:
+        return None
+    forms = [_form(match, sample, {}, format_stated=False) for match in suited]
+    full = [sum(form.has(fields) for fields in sample) for form in forms]
+    if sum(any(form.has(fields) for form in forms) for fields in sample) < AGREEMENT * len(sample):
+        return None
+    main = forms[full.index(max(full))]
+    share = f"{max(full)} of the {len(sample)} rows looked at"
+    said = f"the file mixes formats and is read row by row; {share} have the format {main.format}"
+    return _with_others(replace(main, evidence=(said,)), table, sample, task)
 
 
 def _formats_of(task: Task) -> tuple[RowFormat, ...]:
@@ -94,7 +199,7 @@ def _matches(
     for one in nameless:
         shape = one.guessed(sample, present, fixed)
         if shape is not None and (match := _match(one, shape, sample, present, fixed)):
-            yield match
+            yield replace(match, guessed=True)
 
 
 def _match(
@@ -124,6 +229,11 @@ def _form(
         f"`{column}` is the {role.replace('_', ' ')}" for role, column in kept.items()
     )
     evidence = [f"{roles} ({match.share:.0%} of the {len(sample)} rows looked at agree)"]
+    if match.guessed and not fixed:
+        evidence.append(
+            "their names say nothing, so this is a guess from their values: if it is wrong, say "
+            f"what the columns are, with --column {next(iter(kept))}=COLUMN"
+        )
     if fixed:
         evidence.append(f"named by you: {', '.join(fixed.values())}")
     if format_stated and not fixed:
@@ -131,7 +241,8 @@ def _form(
     templated = match.format.templated(sample, kept)
     if templated:
         evidence.append("the text already holds chat markers, so no template is applied")
-    return Form(match.format.name, kept, tuple(evidence), templated)
+    guessed = match.guessed and not fixed
+    return Form(match.format.name, kept, tuple(evidence), templated, guessed)
 
 
 def _is_used(row_format: RowFormat, role: str, column: str, sample: Sequence[Fields]) -> bool:

@@ -1,13 +1,14 @@
 """Bytes to text, and the traces that a wrong encoding leaves in text.
 
-UTF-8 is the rule, a byte order mark is honoured, a few broken characters are replaced and
-counted; a file in another encoding is refused, since guessing it would garble names and accents.
+UTF-8 is the rule and a byte order mark is honoured. A few broken characters are replaced and
+counted. A file in another encoding is read in the likeliest one, and that is said.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+from dataclasses import dataclass
 
 from sweeper.errors import DataError
 
@@ -34,17 +35,47 @@ _KNOWN_BINARY = {
 }
 
 
-def decode(data: bytes, name: str) -> tuple[str, tuple[int, ...]]:
-    """Text of a file, and the lines in which characters had to be replaced.
+_LATIN = ("cp1252", "cp1250")
+_LEGACY = (
+    *(*_LATIN, "cp1251", "cp1253", "cp1255", "cp1256", "koi8_r"),
+    *("cp932", "gb18030", "big5", "euc_kr", "euc_jp"),
+)
+"""Encodings that files come in besides UTF-8 and UTF-16. cp1252 reads Latin-1, too. Others, such as
+those of DOS and of mainframes, are rarer than wrong guesses of them."""
+
+GUESSED_FROM = 2**16
+"""Bytes of lines that are not UTF-8 that the encoding is guessed from."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The text of a file.
+
+    Args:
+        text: All of it.
+        garbled: Lines in which characters had to be replaced.
+        cautions: What the user should check, where the encoding had to be guessed.
+    """
+
+    text: str
+    garbled: tuple[int, ...] = ()
+    cautions: tuple[str, ...] = ()
+
+
+def decode(data: bytes, name: str) -> Decoded:
+    """The text of a file.
 
     Raises:
-        DataError: The file is binary, or in another encoding than UTF-8.
+        DataError: The file is binary.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return _utf16(data, name), ()
+        return Decoded(_utf16(data, "utf-16", name))
+    if unmarked := _utf16_without_mark(data):
+        caution = f"{name} is read as {unmarked}, which its zero bytes suggest; save it as UTF-8"
+        return Decoded(_utf16(data, unmarked, name), cautions=(caution,))
     _refuse_binary(data, name)
     try:
-        return data.decode("utf-8-sig"), ()
+        return Decoded(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
         return _with_replacements(data, name)
 
@@ -63,9 +94,20 @@ def without_surrogates(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub(REPLACEMENT, text)
 
 
-def _utf16(data: bytes, name: str) -> str:
+def _utf16_without_mark(data: bytes) -> str:
+    """The byte order of UTF-16 without a mark, by the zero bytes of its ASCII characters."""
+    sample = data[:GUESSED_FROM]
+    if len(data) % 2 or sample.count(0) < len(sample) / 4:
+        return ""
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    if min(even, odd) * 20 > max(even, odd):
+        return ""
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _utf16(data: bytes, encoding: str, name: str) -> str:
     try:
-        return data.decode("utf-16")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise DataError(
             f"the file starts like UTF-16 but is not ({error.reason} at byte {error.start})",
@@ -87,17 +129,39 @@ def _refuse_binary(data: bytes, name: str) -> None:
         )
 
 
-def _with_replacements(data: bytes, name: str) -> tuple[str, tuple[int, ...]]:
+def _with_replacements(data: bytes, name: str) -> Decoded:
     lines = data.split(b"\n")
-    broken = tuple(number for number, line in enumerate(lines, start=1) if not _is_utf8(line))
-    if len(broken) > TOLERATED * len(lines):
-        raise DataError(
-            f"{len(broken)} of {len(lines)} lines are not UTF-8, the first is line {broken[0]}",
-            why="Reading them in a guessed encoding could garble every accent without a trace.",
-            fix="Convert the file, for example: iconv -f latin1 -t utf-8 OLD > NEW",
-            where=f"{name}:{broken[0]}",
-        )
-    return data.decode("utf-8-sig", errors="replace"), broken
+    broken = {number: line for number, line in enumerate(lines, start=1) if not _is_utf8(line)}
+    if len(broken) <= TOLERATED * len(lines):
+        return Decoded(data.decode("utf-8-sig", errors="replace"), tuple(broken))
+    encoding = _guessed(b"\n".join(broken.values())[:GUESSED_FROM])
+    # Line by line: a file that was put together from several may hold UTF-8, too.
+    texts = [
+        line.decode(encoding, errors="replace") if number in broken else line.decode("utf-8-sig")
+        for number, line in enumerate(lines, start=1)
+    ]
+    caution = (
+        f"{len(broken):,} of {len(lines):,} lines of {name} are not UTF-8 (the first is line "
+        f"{next(iter(broken))}) and are read as {encoding}, the likeliest encoding: check the "
+        "accents. If they are wrong, convert the file: iconv -f ENCODING -t utf-8 OLD > NEW"
+    )
+    garbled = tuple(number for number in broken if REPLACEMENT in texts[number - 1])
+    return Decoded("\n".join(texts), garbled, (caution,))
+
+
+def _guessed(sample: bytes) -> str:
+    """The likeliest encoding of bytes that are not UTF-8.
+
+    charset-normalizer tells scripts apart, but takes French for cp1250 as often as for cp1252: both
+    read it as letters. Between the two, the one that gives more letters wins, cp1252 at a tie.
+    """
+    # Here, since most files are UTF-8.
+    from charset_normalizer import from_bytes
+
+    guess = from_bytes(sample, cp_isolation=[*_LEGACY]).best()
+    if guess is not None and guess.encoding not in _LATIN:
+        return guess.encoding
+    return max(_LATIN, key=lambda one: sum(map(str.isalpha, sample.decode(one, errors="replace"))))
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -14,6 +14,7 @@ from sweeper.data.formats.turns import turns_of
 from sweeper.data.load import example_or_reason
 from sweeper.data.problems import listing
 from sweeper.data.table import Fields, RowTable
+from sweeper.data.template import with_templates
 from sweeper.errors import DataError
 
 # Stands where training has an answer.
@@ -33,6 +34,7 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
     Raises:
         DataError: No column holds the input, or rows have none; all of these are named.
     """
+    table = with_templates(table, {r: c for r, c in columns.items() if r not in _ANSWERS})
     form = _form(table, data_format, columns)
     found: list[Example] = []
     without: list[str] = []

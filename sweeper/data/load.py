@@ -13,12 +13,14 @@ from sweeper.data import checks
 from sweeper.data.detect import Form, detect
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split
-from sweeper.data.formats.base import AGREEMENT, EmptyRow, RawRow, Unusable, formats
+from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats
+from sweeper.data.labels import reconciled
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
 from sweeper.data.splits import carve, in_order, shares, subset
 from sweeper.data.table import Fields, RowTable
+from sweeper.data.template import with_templates
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
 
@@ -30,6 +32,7 @@ class _Part:
     form: Form
     examples: Examples
     how: tuple[str, ...]
+    cautions: tuple[str, ...]
 
 
 def load(spec: DataSpec, task: Task) -> Dataset:
@@ -47,15 +50,17 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     name = str(spec.path)
     parts = _parts(files, task, spec)
     official = {split: part.examples.kept for split, part in parts.items()}
+    label_cautions: tuple[str, ...] = ()
     if task == "classification" and any(official.values()):
         checks.check_labels(official, name)
+        official, label_cautions = reconciled(official, name)
     whole = {split: in_order(rows) for split, rows in _all_splits(official, spec, name).items()}
     checks.check_seen(whole, name)
     splits = whole
     if spec.max_rows is not None:
         splits = subset(whole, max(spec.max_rows, len(SPLITS)))
         checks.check_subset(splits, whole, spec.max_rows)
-    return _dataset(name, parts, splits, files)
+    return _dataset(name, parts, splits, files, label_cautions)
 
 
 def load_corpus(path: str, spec: DataSpec) -> tuple[Example, ...]:
@@ -72,16 +77,19 @@ def load_corpus(path: str, spec: DataSpec) -> tuple[Example, ...]:
 def _parts(
     files: Mapping[Split, tuple[Path, ...]], task: Task, spec: DataSpec
 ) -> dict[Split, _Part]:
-    tables = {split: reduce(RowTable.joined, map(read, paths)) for split, paths in files.items()}
+    tables = {
+        split: with_templates(reduce(RowTable.joined, map(read, paths)), spec.columns)
+        for split, paths in files.items()
+    }
     form = detect(tables["train"], task, spec)
     parts: dict[Split, _Part] = {}
     for split, table in tables.items():
-        own = form if split == "train" else _form_of(table, form, task, spec)
-        parts[split] = _Part(own, examples(table, own), table.how)
+        own = form if split == "train" else form_of(table, form, task, spec)
+        parts[split] = _Part(own, examples(table, own), table.how, _cautions(table, own, split))
     return parts
 
 
-def _form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
+def form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
     """The form of train where the columns are there, else the table's own.
 
     A column may be there in the plural: several accepted answers where train has one.
@@ -93,7 +101,7 @@ def _form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
         for role, column in form.columns.items()
     }
     if set(columns.values()) <= set(present):
-        return Form(form.format, columns, form.evidence, form.templated)
+        return replace(form, columns=columns)
     found = detect(table, task, spec.model_copy(update={"columns": {}}))
     if found.format != form.format and "text-label" in (found.format, form.format):
         raise DataError(
@@ -133,6 +141,7 @@ def _dataset(
     parts: Mapping[Split, _Part],
     splits: dict[Split, tuple[Example, ...]],
     files: Mapping[Split, tuple[Path, ...]],
+    label_cautions: tuple[str, ...],
 ) -> Dataset:
     form = parts["train"].form
     dataset = Dataset(
@@ -145,14 +154,16 @@ def _dataset(
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
         fingerprint=_fingerprint(splits),
         duplicates=checks.duplicates(splits),
-        empties=sum(part.examples.empties for part in parts.values()),
+        empties=sum(len(part.examples.empty) for part in parts.values()),
         skipped=sum(len(n) for part in parts.values() for n in part.examples.skipped.values()),
         leaked=checks.leaked(splits),
         conflicting=checks.conflicting(splits),
         encoding_problems=sum(part.examples.garbled for part in parts.values()),
     )
-    skipped = {split: part.examples.skipped for split, part in parts.items()}
-    return replace(dataset, warnings=checks.warnings(dataset, skipped))
+    skipped = {split: part.examples.left_out for split, part in parts.items()}
+    cautions = dict.fromkeys(said for part in parts.values() for said in part.cautions)
+    said = (*cautions, *label_cautions, *checks.warnings(dataset, skipped))
+    return replace(dataset, warnings=said)
 
 
 def _origins(files: Mapping[Split, tuple[Path, ...]]) -> dict[Split, Origin]:
@@ -193,47 +204,60 @@ def _fingerprint(splits: Mapping[Split, tuple[Example, ...]]) -> str:
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples of one table, and how many rows did not become one."""
+    """The examples of one table, and the lines of rows that did not become one."""
 
     kept: list[Example]
-    empties: int = 0
+    empty: list[int] = field(default_factory=list)
     skipped: Mapping[str, list[int]] = field(default_factory=dict)
     garbled: int = 0
+
+    @property
+    def left_out(self) -> dict[str, list[int]]:
+        """Reason to lines of all rows that did not become an example."""
+        empty = {checks.EMPTY: self.empty} if self.empty else {}
+        return {**empty, **self.skipped}
 
 
 def examples(table: RowTable, form: Form) -> Examples:
     """The examples of a table.
 
     Raises:
-        DataError: More rows than recognition tolerates do not have the form.
+        DataError: Most rows do not have the form.
     """
-    row_format = formats()[form.format]
-    label_names = table.label_names.get(form.columns.get("label", ""), ())
     kept: list[Example] = []
-    empties = 0
+    empty: list[int] = []
     skipped: dict[str, list[int]] = {}
+    for line, reason in table.broken:
+        skipped.setdefault(reason, []).append(line)
     for line, fields in table.rows:
         try:
-            row = RawRow(row_format, line, fields, form.columns, label_names, form.templated)
-            kept.append(row_format.example(row))
+            kept.append(_example(table, form.of(fields), line, fields))
         except EmptyRow:
-            empties += 1
-        except Unusable as reason:
-            skipped.setdefault(str(reason), []).append(line)
-    _refuse_many_skipped(table, skipped)
+            empty.append(line)
+        except Unusable as unusable:
+            skipped.setdefault(str(unusable), []).append(line)
+    _refuse_most_skipped(table, skipped)
     garbled = sum(_is_garbled(example) for example in kept)
-    return Examples(kept, empties, skipped, max(garbled, len(table.garbled)))
+    return Examples(kept, empty, skipped, max(garbled, len(table.garbled)))
+
+
+def _example(table: RowTable, form: Form, line: int, fields: Fields) -> Example:
+    row_format = formats()[form.format]
+    label_names = table.label_names.get(form.columns.get("label", ""), ())
+    row = RawRow(row_format, line, fields, form.columns, label_names, form.templated)
+    return row_format.example(row)
+
+
+EMPTY_ROW = "it is empty"
+"""Why there is no example of a row without input or answer."""
 
 
 def example_or_reason(table: RowTable, form: Form, line: int, fields: Fields) -> Example | str:
     """The example of one row, or why there is none."""
-    row_format = formats()[form.format]
-    label_names = table.label_names.get(form.columns.get("label", ""), ())
     try:
-        row = RawRow(row_format, line, fields, form.columns, label_names, form.templated)
-        return row_format.example(row)
+        return _example(table, form, line, fields)
     except EmptyRow:
-        return "it is empty"
+        return EMPTY_ROW
     except Unusable as reason:
         return str(reason)
 
@@ -242,15 +266,33 @@ def _is_garbled(example: Example) -> bool:
     return is_garbled(example.text) or any(is_garbled(m.content) for m in example.messages)
 
 
-def _refuse_many_skipped(table: RowTable, skipped: Mapping[str, list[int]]) -> None:
+def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
+    """What a user should look at: how the file was read, rows of other forms, unused columns."""
+    said = [*table.cautions]
+    other: dict[str, list[str]] = {}
+    for line, fields in table.rows if form.others else ():
+        if (own := form.of(fields)) is not form:
+            columns = ", ".join(f"`{column}`" for column in own.columns.values())
+            other.setdefault(f"{own.format} ({columns})", []).append(str(line))
+    for name, lines in other.items():
+        where = listing(lines, 3)
+        said.append(
+            f"{len(lines):,} of {len(table.rows):,} rows of {split} have another format, {name}, "
+            f"and are read as such (line {where})"
+        )
+    return (*said, *checks.unused_columns(table, form))
+
+
+def _refuse_most_skipped(table: RowTable, skipped: Mapping[str, list[int]]) -> None:
     count = sum(map(len, skipped.values()))
-    if count <= (1 - AGREEMENT) * len(table.rows):
+    rows = len(table.rows) + len(table.broken)
+    if count <= rows / 2:
         return
     reasons = Counter({reason: len(lines) for reason, lines in skipped.items()}).most_common()
     said = [f"{reason} ({rows} rows, first line {skipped[reason][0]})" for reason, rows in reasons]
     raise DataError(
-        f"{count} of {len(table.rows)} rows do not have the form of the others",
+        f"{count} of {rows} rows do not have the form that was recognised",
         why=listing(said, 4),
-        fix="Repair or remove these rows; up to 5% are left out and counted.",
+        fix="Repair these rows; where most rows are good, the others are left out and listed.",
         where=table.name,
     )

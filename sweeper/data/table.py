@@ -18,6 +18,8 @@ class RowTable:
         how: In words, how the file was read, where that had to be found out.
         label_names: Column to names of its integer classes, where the file states them.
         garbled: Lines that held bytes which are not text; they were replaced.
+        broken: Line and reason of every row that could not be read.
+        cautions: What a user should check about how the file was read, with the remedy.
     """
 
     name: str
@@ -25,6 +27,8 @@ class RowTable:
     how: tuple[str, ...] = ()
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     garbled: tuple[int, ...] = ()
+    broken: tuple[tuple[int, str], ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -44,4 +48,6 @@ class RowTable:
             how=tuple(dict.fromkeys(self.how + other.how)),
             label_names={**other.label_names, **self.label_names},
             garbled=self.garbled + other.garbled,
+            broken=self.broken + other.broken,
+            cautions=tuple(dict.fromkeys(self.cautions + other.cautions)),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweeper.data.load import load
+from sweeper.data.quality.quick import quick_warnings
 from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
 from sweeper.facts.dataset.corpus import corpus_facts, corpus_warnings
 from sweeper.facts.dataset.rows import data_facts
@@ -41,6 +42,9 @@ def gather(
     has_data = spec.data.path is not None or spec.data.corpus is not None
     dataset = load(spec.data, spec.task) if has_data else None
     data = data_facts(dataset, spec, models[0])
+    if dataset is not None:
+        said = (*data.warnings, *quick_warnings(dataset, spec.task))
+        data = data.model_copy(update={"warnings": said})
     if dataset is not None and (corpus := corpus_facts(dataset, spec, models[0])) is not None:
         said = (*data.warnings, *corpus_warnings(corpus))
         data = data.model_copy(update={"corpus": corpus, "warnings": said})

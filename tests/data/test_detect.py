@@ -139,13 +139,25 @@ def test_text_with_chat_markers_is_not_templated_again():
     assert not form({"text": "plain"}, "domain").templated
 
 
-def test_nineteen_of_twenty_rows_are_enough_and_eighteen_are_not():
+def test_half_of_the_rows_are_enough_and_fewer_are_not():
     good, bad = {"prompt": "p", "completion": "c"}, {"prompt": "p"}
     mostly = RowTable("rows", tuple(enumerate([good] * 95 + [bad] * 5, start=1)))
     assert detect(mostly, "instruction", DataSpec()).format == "prompt-completion"
-    partly = RowTable("rows", tuple(enumerate([good] * 90 + [bad] * 10, start=1)))
-    with pytest.raises(DataError, match=r"Only 90% of the rows have `prompt` and `completion`"):
+    found = detect(
+        RowTable("rows", tuple(enumerate([good] * 50 + [bad] * 50, start=1))),
+        "instruction",
+        DataSpec(),
+    )
+    assert "(50% of the 100 rows looked at agree)" in found.evidence[0]
+    partly = RowTable("rows", tuple(enumerate([good] * 49 + [bad] * 51, start=1)))
+    with pytest.raises(DataError, match="was not recognised"):
         detect(partly, "instruction", DataSpec())
+
+
+def test_scores_of_which_most_are_whole_numbers_are_no_classes():
+    rows = [{"text": "t", "label": 4.0}] * 80 + [{"text": "t", "label": 3.5}] * 20
+    with pytest.raises(DataError, match="holds fractions: that is a score to predict"):
+        detect(RowTable("rows", tuple(enumerate(rows, start=1))), "classification", DataSpec())
 
 
 @pytest.mark.parametrize(
@@ -230,10 +242,10 @@ def test_a_mistake_in_what_is_stated_is_named_with_its_near_match(spec, said):
         assert part in str(error.value)
 
 
-def test_a_domain_text_that_fits_too_few_rows_says_how_many():
-    rows = [{"text": "words"}] * 90 + [{"text": {"no": "text"}}] * 10
+def test_a_domain_text_that_fits_too_few_rows_is_refused():
+    rows = [{"text": "words"}] * 40 + [{"text": {"no": "text"}}] * 60
     mostly = RowTable("rows", tuple(enumerate(rows, start=1)))
-    with pytest.raises(DataError, match=r"Only 90% of the rows have `text` as text data"):
+    with pytest.raises(DataError, match="was not recognised"):
         detect(mostly, "domain", DataSpec())
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sweeper.plans import Plan
 
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import (
     Failure,

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from sweeper.plans import Plan
 
+from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.tracking.base import Tracker, parameters
 from sweeper.tracking.follower import Follower

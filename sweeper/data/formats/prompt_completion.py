@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from sweeper.data.examples import Example, Message
@@ -16,6 +17,7 @@ from sweeper.data.formats.turns import (
     system_message,
     turns_of,
 )
+from sweeper.data.table import Fields
 
 _PAIRS = (
     ("prompt", "completion"),
@@ -32,6 +34,12 @@ _PAIRS = (
     ("query", "answer"),
     ("docstring", "code"),
     ("text", "code"),
+    ("dialogue", "summary"),
+    ("article", "highlights"),
+    ("article", "summary"),
+    ("document", "summary"),
+    ("text", "summary"),
+    ("problem", "solution"),
 )
 
 
@@ -55,6 +63,18 @@ class PromptCompletion(RowFormat):
         "tests": is_anything,
     }
 
+    def guessed(
+        self, sample: Sequence[Fields], present: Mapping[str, str], fixed: Mapping[str, str]
+    ) -> Shape | None:
+        """The first of two columns that hold text, and the second: there must be no third."""
+        order = {name: place for place, name in enumerate(sample[0])} if sample else {}
+        prose = [column for column in present.values() if _is_prose(sample, column)]
+        prose.sort(key=lambda column: order.get(column, len(order)))
+        known = {one for pair in _PAIRS for one in pair} | {"label", "input", "text"}
+        if fixed or len(present) != 2 or len(prose) != 2 or known & present.keys():
+            return None
+        return Shape({"prompt": (prose[0].lower(),), "completion": (prose[1].lower(),)})
+
     def example(self, row: RawRow) -> Example:
         """Two texts, or the turns of both."""
         prompt, completion = turns_of(row.value("prompt")), turns_of(row.value("completion"))
@@ -66,3 +86,10 @@ class PromptCompletion(RowFormat):
             *(completion or [{"role": "assistant", "content": row.required("completion")}]),
         ]
         return conversed(row, turns)
+
+
+def _is_prose(sample: Sequence[Fields], column: str) -> bool:
+    """Mostly texts of more than one word that differ from row to row."""
+    cells = [cell for fields in sample if isinstance(cell := fields.get(column), str)]
+    spaced = sum(" " in cell.strip() for cell in cells)
+    return spaced > len(sample) / 2 and len(set(cells)) > len(cells) / 2

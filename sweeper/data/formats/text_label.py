@@ -22,6 +22,13 @@ _PAIRS = (
 )
 _TEXT = ("text", "sentence", "review", "content", "question", "query", "utterance")
 
+FEW_VALUES = 0.1
+"""Share of the rows looked at up to which different values are classes. Loaders ask for a twentieth
+of all rows; half as strict, since at most 500 are looked at."""
+
+CLASS_CHARACTERS = 60
+"""A longer value is not the name of a class."""
+
 # More classes than this are not listed in every prompt: the list would be longer than the text.
 LISTED = 10
 
@@ -59,10 +66,13 @@ class TextLabel(RowFormat):
     def guessed(
         self, sample: Sequence[Fields], present: Mapping[str, str], fixed: Mapping[str, str]
     ) -> Shape | None:
-        """A label by its name, beside the only other column that holds text."""
+        """A label by its name or its few values, beside the only column that holds text."""
         label = fixed.get("label") or next(
             (present[name] for name in _LABEL if name in present), None
         )
+        if label is None:
+            few = [column for column in present.values() if _has_few_values(sample, column)]
+            label = few[0] if len(few) == 1 else None
         others = [
             column for column in present.values() if column != label and _is_prose(sample, column)
         ]
@@ -86,6 +96,16 @@ class TextLabel(RowFormat):
                     "transformers (problem_type='regression')."
                 )
         return ""
+
+
+def _has_few_values(sample: Sequence[Fields], column: str) -> bool:
+    """Short values, each of which comes in several rows: what a class looks like."""
+    cells = [cell for fields in sample if (cell := fields.get(column)) is not None]
+    if not cells or not all(
+        isinstance(cell, str) and len(cell) <= CLASS_CHARACTERS for cell in cells
+    ):
+        return False
+    return 2 <= len(set(cells)) <= len(cells) * FEW_VALUES
 
 
 def _is_prose(sample: Sequence[Fields], column: str) -> bool:

@@ -55,7 +55,7 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
     """Rows of a CSV or TSV file.
 
     Raises:
-        DataError: A quote is never closed, or rows have more fields than there are columns.
+        DataError: A quote is never closed, or most rows have more fields than there are columns.
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # 131,072 characters cut long documents off
     dialect = _sniff(text, suffix)
@@ -68,7 +68,8 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
     found = f"fields divided by {dialect}, " + (
         f"names in line {lines[0][0]}" if has_header else "no line with names"
     )
-    return RowTable(name, _rows(body, _unique(header), name), how=(found,))
+    rows, broken = _rows(body, _unique(header), name)
+    return RowTable(name, rows, how=(found,), broken=broken)
 
 
 def _sniff(text: str, suffix: str) -> Dialect:
@@ -125,7 +126,7 @@ def _has_header(lines: list[list[str]]) -> bool:
     first = [cell.strip() for cell in lines[0]]
     if any(cell.lower() in known_names() for cell in first):
         return True
-    if any(not cell or len(cell) > HEADER_CHARACTERS or _is_number(cell) for cell in first):
+    if any(not cell or _is_no_name(cell) for cell in first):
         return False
     # A class name of the first row comes again below; a column's name does not.
     below = [
@@ -133,6 +134,12 @@ def _has_header(lines: list[list[str]]) -> bool:
         for place in range(len(first))
     ]
     return not any(cell in cells for cell, cells in zip(first, below, strict=True))
+
+
+def _is_no_name(cell: str) -> bool:
+    """Whether a cell is a text, a sentence or a number."""
+    sentence = len(cell.split()) > 2 and cell[-1] in ".?!"
+    return len(cell) > HEADER_CHARACTERS or sentence or _is_number(cell)
 
 
 def _is_number(cell: str) -> bool:
@@ -153,16 +160,24 @@ def _unique(header: list[str]) -> list[str]:
 
 def _rows(
     body: list[tuple[int, list[str]]], header: list[str], name: str
-) -> tuple[tuple[int, dict[str, object]], ...]:
+) -> tuple[tuple[tuple[int, dict[str, object]], ...], tuple[tuple[int, str], ...]]:
+    """The rows, and line and reason of those that cannot be read."""
     problems = Problems()
+    broken: list[tuple[int, str]] = []
     rows: list[tuple[int, dict[str, object]]] = []
     for line, fields in body:
+        if fields == header:
+            broken.append((line, "the line with names, repeated"))
+            continue
         if len(fields) > len(header):
             problems.add(
                 f"{len(fields)} fields, but there are {len(header)} columns",
                 fix="Put quotation marks around text that contains the delimiter.",
                 where=f"{name}:{line}",
             )
+            broken.append((line, "more fields than there are columns"))
+            continue
         rows.append((line, dict(zip(header, fields, strict=False))))
-    problems.raise_any()
-    return tuple(rows)
+    if len(broken) > len(rows):
+        problems.raise_any()
+    return tuple(rows), tuple(broken)

@@ -17,7 +17,7 @@ def read_json(text: str, name: str, suffix: str) -> RowTable:
     """Rows of a JSON list, of an object that holds them as ``data``, or of JSON Lines.
 
     Raises:
-        DataError: Broken JSON (every broken line is named), or rows that are not objects.
+        DataError: Broken JSON, or most rows are broken or no objects (all of them are named).
     """
     start = text.lstrip()
     if start.startswith("["):
@@ -29,8 +29,13 @@ def read_json(text: str, name: str, suffix: str) -> RowTable:
     return _table(name, _lines(text, name), how)
 
 
-def _table(name: str, rows: tuple[Numbered, ...], how: str) -> RowTable:
-    return RowTable(name, rows, how=(f"the content is {how}",) if how else ())
+Rows = tuple[tuple[Numbered, ...], tuple[tuple[int, str], ...]]
+"""The rows, and line and reason of those that cannot be read."""
+
+
+def _table(name: str, found: Rows, how: str) -> RowTable:
+    rows, broken = found
+    return RowTable(name, rows, how=(f"the content is {how}",) if how else (), broken=broken)
 
 
 def _is_one_document(text: str) -> bool:
@@ -73,20 +78,22 @@ def _document(document: object, name: str) -> RowTable:
     )
 
 
-def _rows_of_list(rows: object, name: str) -> tuple[Numbered, ...]:
+def _rows_of_list(rows: object, name: str) -> Rows:
     problems = Problems()
+    broken: list[tuple[int, str]] = []
     kept: list[Numbered] = []
     for number, row in enumerate(rows if isinstance(rows, list) else [], start=1):
         if isinstance(row, Mapping):
             kept.append((number, row))
         else:
+            broken.append((number, _NO_OBJECT))
             problems.add(_not_an_object(row), where=f"{name}, row {number}")
-    problems.raise_any()
-    return tuple(kept)
+    return _unless_most(kept, broken, problems)
 
 
-def _lines(text: str, name: str) -> tuple[Numbered, ...]:
+def _lines(text: str, name: str) -> Rows:
     problems = Problems()
+    broken: list[tuple[int, str]] = []
     kept: list[Numbered] = []
     # Not splitlines(): U+2028 and its like may stand unescaped inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
@@ -95,16 +102,30 @@ def _lines(text: str, name: str) -> tuple[Numbered, ...]:
         try:
             row = value_of(line)
         except ValueError as error:
+            broken.append((number, _BROKEN))
             problems.add(_broken(error), where=f"{name}:{number}", fix=_LINE_FIX)
             continue
         if isinstance(row, dict):
             kept.append((number, row))
         else:
+            broken.append((number, _NO_OBJECT))
             problems.add(_not_an_object(row), where=f"{name}:{number}", fix=_LINE_FIX)
-    problems.raise_any()
-    return tuple(kept)
+    return _unless_most(kept, broken, problems)
 
 
+def _unless_most(kept: list[Numbered], broken: list[tuple[int, str]], problems: Problems) -> Rows:
+    """The rows, and what is broken.
+
+    Raises:
+        DataError: More rows are broken than can be read: this is not what the file holds.
+    """
+    if len(broken) > len(kept):
+        problems.raise_any()
+    return tuple(kept), tuple(broken)
+
+
+_BROKEN = "broken JSON"
+_NO_OBJECT = "a row that is not an object with named fields"
 _LINE_FIX = "Each line must hold one JSON object; repair or remove the line."
 
 

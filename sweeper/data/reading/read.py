@@ -6,11 +6,13 @@ Knows file names and bytes, not what rows mean.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from sweeper.data.contents import out_of_memory, read_bytes
 from sweeper.data.encoding import decode
 from sweeper.data.reading.delimited import read_delimited
+from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import read_json
 from sweeper.data.reading.parquet import read_parquet
 from sweeper.data.table import RowTable
@@ -48,7 +50,12 @@ MOST_LINE_BYTES = 64 * 2**20
 MOST_COLUMNS = 10_000
 """More are not fields of examples. Common practice: spreadsheets end at 16,384."""
 
-SUFFIXES: tuple[str, ...] = (*TEXT_READERS, ".parquet")
+BINARY_READERS: dict[str, Callable[[bytes, str], RowTable]] = {
+    ".parquet": read_parquet,
+    ".xlsx": read_excel,
+}
+
+SUFFIXES: tuple[str, ...] = (*TEXT_READERS, *BINARY_READERS)
 
 
 def data_suffix(path: Path) -> str | None:
@@ -86,14 +93,17 @@ def _rows(path: Path, name: str, suffix: str) -> RowTable:
     data = read_bytes(path)
     if not data.strip():
         raise DataError("the file is empty", fix="Is this the right file?", where=name)
-    if suffix == ".parquet":
-        table = read_parquet(data, name)
+    if suffix in BINARY_READERS:
+        table = BINARY_READERS[suffix](data, name)
     else:
         if suffix != ".json" and not data.lstrip().startswith(b"["):  # which may be one long line
             _check_lines(data, name)
-        text, garbled = decode(data, name)
-        read_text = TEXT_READERS[suffix](text, name, suffix)
-        table = RowTable(name, read_text.rows, read_text.how, read_text.label_names, garbled)
+        decoded = decode(data, name)
+        table = replace(
+            TEXT_READERS[suffix](decoded.text, name, suffix),
+            garbled=decoded.garbled,
+            cautions=decoded.cautions,
+        )
     if not table.rows:
         raise DataError("the file has no rows", fix="Is this the right file?", where=name)
     _check_columns(table)

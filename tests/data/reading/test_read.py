@@ -135,7 +135,7 @@ BROKEN = {
     "empty.txt": (b"\n \n", "the file is empty"),
     "header.csv": (b"text,label\n", "the file has no rows"),
     "list.json": (b"[]", "the file has no rows"),
-    "rows.xlsx": (b"PK\x03\x04", "not a kind of file"),
+    "rows.docx": (b"PK\x03\x04", "not a kind of file"),
     "zip.jsonl": (b"PK\x03\x04rest", "a zip archive"),
     "binary.csv": (b"a,b\n\x00\x01", "binary, not text"),
     "weights.json": (b"GGUF\x03", "model weights"),
@@ -148,7 +148,7 @@ BROKEN = {
     "deep.json": (b"[" * 100_000, "nested too deeply"),
     "number.json": (b'[{"a": ' + b"9" * 5000 + b"}]", "cannot be read"),
     "open.csv": (b'text,label\nfine,a\n"never closed,b\n', r"open\.csv:3: .*cannot be read"),
-    "wide.csv": (b"text,label\n" + b"a,b\n" * 50 + b"a,b,c\n", r"wide\.csv:52: 3 fields"),
+    "wide.csv": (b"text,label\n" + b"a,b\n" + b"a,b,c\n" * 2, r"wide\.csv:3: 3 fields"),
 }
 
 
@@ -161,31 +161,93 @@ def test_what_cannot_be_read_is_an_error_that_names_the_place(tmp_path, name):
         read(path)
 
 
-def test_all_broken_lines_are_named_and_many_are_counted(tmp_path):
+def test_broken_lines_are_listed_and_refused_only_where_most_are(tmp_path):
     path = tmp_path / "rows.jsonl"
     lines = ['{"text": "fine"}'] * 50
     for number in (3, 7):
         lines[number - 1] = '{"text": '
     lines[9] = '["a list"]'
     path.write_text("\n".join(lines))
+    table = read(path)
+    other = "a row that is not an object with named fields"
+    assert table.broken == ((3, "broken JSON"), (7, "broken JSON"), (10, other))
+    assert len(table.rows) == 47
+    path.write_text('{"text": "fine"}\n["a list"]\n{"text":\n')
     with pytest.raises(DataError) as error:
         read(path)
     problems = error.value.problems
-    assert [problem.where.rsplit(":", 1)[1] for problem in problems] == ["3", "7", "10"]
-    assert "this is list" in problems[2].what
+    assert [problem.where.rsplit(":", 1)[1] for problem in problems] == ["2", "3"]
+    assert "this is list" in problems[0].what
     path.write_text("nonsense\n" * 100)
     with pytest.raises(DataError, match="and 90 more problems"):
         read(path)
 
 
-def test_a_file_in_another_encoding_is_refused_with_the_command_that_converts_it(tmp_path):
+ENCODED = {
+    "latin-1": "Köln über Größe und Straße",
+    "cp1252": "où est l’hôtel déjà payé par le garçon",
+    "cp1250": "Zażółć gęślą jaźń proszę",
+    "cp1251": "Где моя карта сегодня вечером",
+    "utf-16": "Köln über Größe",
+    "utf-16-le": "Koln uber Strasse und Größe",
+    "utf-16-be": "Koln uber Strasse und Größe",
+    "utf-8-sig": "Köln über Größe",
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODED)
+def test_a_file_in_another_encoding_is_read_and_a_guess_is_said(tmp_path, encoding):
     path = tmp_path / "rows.csv"
-    path.write_bytes("text,label\nKöln,a\nMünchen,b\n".encode("latin-1"))
-    with pytest.raises(
-        DataError, match=r"2 of 4 lines are not UTF-8, the first is line 2"
-    ) as error:
-        read(path)
-    assert "iconv -f latin1 -t utf-8" in str(error.value)
+    text = "text,label\n" + "".join(f"{ENCODED[encoding]} {n},a\n" for n in range(20))
+    path.write_bytes(text.encode(encoding))
+    table = read(path)
+    assert table.rows[3][1]["text"] == f"{ENCODED[encoding]} 3"
+    assert not table.garbled
+    certain = encoding in ("utf-16", "utf-8-sig")
+    assert bool(table.cautions) != certain
+    if encoding == "cp1251":
+        assert "20 of 22 lines" in table.cautions[0]
+        assert "read as cp1251, the likeliest encoding: check the accents" in table.cautions[0]
+
+
+def test_lines_of_two_encodings_are_each_read_in_their_own(tmp_path):
+    path = tmp_path / "rows.csv"
+    lines = [f"Größe {n},a".encode(("utf-8", "cp1252")[n % 2]) for n in range(20)]
+    path.write_bytes(b"text,label\n" + b"\n".join(lines))
+    assert [fields["text"] for _, fields in read(path).rows] == [f"Größe {n}" for n in range(20)]
+
+
+def test_rows_of_a_table_that_do_not_fit_its_columns_are_listed(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\na,b\na,b,c\ntext,label\nd,e\nf\n")
+    table = read(path)
+    assert table.broken == (
+        (3, "more fields than there are columns"),
+        (4, "the line with names, repeated"),
+    )
+    assert [line for line, _ in table.rows] == [2, 5, 6]
+
+
+def test_a_first_line_that_is_a_sentence_is_no_header(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("Where is my card?,It is on its way.\nWho are you?,A bank.\n")
+    assert read(path).rows[0][1]["column_1"] == "Where is my card?"
+
+
+def test_a_workbook_gives_the_rows_of_its_first_sheet_with_any(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    second, third = book.create_sheet("data"), book.create_sheet("more")
+    for sheet in (second, third):
+        for row in (["text", "label", None], ["fine", 1, None], [None, None], ["bad", 0]):
+            sheet.append(row)
+    book.save(tmp_path / "rows.xlsx")
+    table = read(tmp_path / "rows.xlsx")
+    assert table.rows[1] == (4, {"text": "bad", "label": 0, "column_3": None})
+    assert "has more sheets (more), which are not read" in table.cautions[0]
+    (tmp_path / "half.xlsx").write_bytes(b"PK\x03\x04")
+    with pytest.raises(DataError, match="not a whole Excel workbook"):
+        read(tmp_path / "half.xlsx")
 
 
 def test_a_few_broken_characters_are_replaced_and_their_lines_kept(tmp_path):

@@ -1,0 +1,145 @@
+"""The steps of ``sweeper data``: rows from flags, and new files from rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sweeper.artifact import write_text
+from sweeper.cli.options import columns as column_map
+from sweeper.data.quality.fix import Fixed
+from sweeper.data.quality.kinds.base import Kind, kinds, named
+from sweeper.data.quality.rows import Cap, DataRows, evaluation_rows, read_rows
+from sweeper.data.quality.write import change_list, changes_path, name_in_folder, target, written
+from sweeper.errors import DataError, UsageError, near_match
+from sweeper.facts.dataset.lengths import ruler
+from sweeper.facts.models.model import model_facts
+from sweeper.spec import TASKS, DataSpec, ModelSpec, Task
+from sweeper.specfile import names
+
+
+def rows_of(
+    path: str,
+    task: str | None,
+    data_format: str,
+    columns: list[str] | None,
+    max_length: int | None,
+    model: str | None,
+    against: str | None,
+) -> DataRows:
+    """The rows that the flags name.
+
+    Raises:
+        UsageError: A flag holds a mistake.
+        DataError: The data cannot be read or recognised.
+    """
+    spec = DataSpec(path=path, format=data_format, columns=column_map(columns or []))
+    rows = read_rows(spec, _task(task))
+    if not any(row.example for row in rows.rows):
+        raise DataError("no row can be trained on", fix="Is this the right file?", where=path)
+    if model is not None and max_length is None:
+        raise UsageError("--model needs --max-length", why="It counts tokens up to that cap.")
+    return replace(
+        rows,
+        cap=_cap(max_length, model, rows) if max_length else None,
+        against=evaluation_rows(against) if against else (),
+    )
+
+
+def _task(name: str | None) -> Task | None:
+    for task in TASKS:
+        if task == name:
+            return task
+    if name is not None:
+        raise UsageError(f"{name!r} is not a task", fix=near_match(name, TASKS), where="--task")
+    return None
+
+
+def _cap(tokens: int, model: str | None, rows: DataRows) -> Cap:
+    facts = model_facts(ModelSpec(id=model or "7B"))
+    measure = ruler(facts, code=rows.task == "code", conversations=False)
+    return Cap(tokens, measure.count, measure.how)
+
+
+def remedies(given: list[str], all_safe: bool) -> list[Kind]:
+    """The remedies that the flags name.
+
+    Raises:
+        UsageError: There are none, or one of them does not exist.
+    """
+    wanted = named([name for item in given for name in names(item)], "--remedy")
+    for kind in wanted:
+        if not kind.mends:
+            raise UsageError(f"nothing mends {kind.name}", why=kind.consequence, where="--remedy")
+    if all_safe:
+        wanted = [kind for kind in kinds().values() if kind.safe or kind in wanted]
+    if not wanted:
+        raise UsageError(
+            "no remedy was named",
+            fix=f"Give --all-safe, or --remedy with some of {', '.join(kinds())}.",
+        )
+    return wanted
+
+
+def must_be_looked_for(wanted: Sequence[Kind], rows: DataRows) -> None:
+    """Check that the named faults can be looked for.
+
+    Raises:
+        UsageError: One of them cannot.
+    """
+    for kind in wanted:
+        if why := kind.missing(rows):
+            raise UsageError(f"{kind.name} cannot be looked for", fix=why, where="--remedy")
+
+
+def must_be_new(output: Path, rows: DataRows) -> None:
+    """Check that the new data set can be written before anything is done.
+
+    Raises:
+        UsageError: The place is taken, or no file of that kind can be written.
+    """
+    for path in (output, changes_path(output)):
+        if path.exists():
+            raise UsageError(
+                "the output exists", fix="Delete it, or name another -o.", where=str(path)
+            )
+    if not output.absolute().parent.is_dir():
+        raise UsageError("there is no such folder", where=str(output.absolute().parent))
+    if len(rows.forms) == 1:
+        target(output, Path(next(iter(rows.forms))))
+
+
+def write(fixed: Fixed, output: Path) -> None:
+    """Write the new file, or a folder with a file for each of the original, and the changes."""
+    files: dict[str, list[dict[str, object]]] = {path: [] for path in fixed.data.forms}
+    for row in fixed.data.rows:
+        files[row.path].append(dict(row.fields))
+    if len(files) == 1:
+        (path, rows), *_ = files.items()
+        output.write_bytes(written(rows, target(output, Path(path))))
+    else:
+        output.mkdir()
+        for path, rows in files.items():
+            new = output / name_in_folder(Path(path))
+            new.write_bytes(written(rows, new.suffix.lower()))
+    write_text(changes_path(output), change_list(fixed.changes))
+
+
+def summary(fixed: Fixed, output: Path | None) -> dict[str, object]:
+    """What was done, for JSON."""
+    return {
+        "output": str(output) if output else None,
+        "changes": str(changes_path(output)) if output else None,
+        "rows": len(fixed.data.rows),
+        "remedies": [
+            {"remedy": remedy, "action": action, "rows": count}
+            for (remedy, action), count in tally(fixed).items()
+        ],
+    }
+
+
+def tally(fixed: Fixed) -> dict[tuple[str, str], int]:
+    """Rows by remedy and action, in the order of their first change."""
+    return dict(Counter((change.remedy, change.action) for change in fixed.changes))

@@ -1,0 +1,143 @@
+"""All faults of a data set, with their consequences and remedies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from sweeper.data.quality.kinds.base import Kind, Severity, kinds
+from sweeper.data.quality.rows import DataRows, Row
+
+SHOWN_EXAMPLES = 5
+_SHOWN_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class ExampleOfFault:
+    """A row with a fault: where it is, what is wrong there, and how its text begins."""
+
+    path: str
+    line: int
+    said: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of fault in a data set.
+
+    Args:
+        kind: Its name.
+        title: What the rows are.
+        count: Rows that have it.
+        share: Of all rows, 0 to 1.
+        severity: ``serious``, ``warning`` or ``note``.
+        consequence: What it does to a training or its scores.
+        remedy: What the command does; empty if there is none.
+        command: The command that mends it; empty if there is none.
+        safe: Whether ``--all-safe`` does it, too.
+        examples: The first rows.
+    """
+
+    kind: str
+    title: str
+    count: int
+    share: float
+    severity: Severity
+    consequence: str
+    remedy: str
+    command: str
+    safe: bool
+    examples: tuple[ExampleOfFault, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check says about a data set.
+
+    Args:
+        name: As the user named it.
+        task: What it was read for.
+        rows: Rows of each split.
+        format: Of its first file.
+        evidence: In words, how it was read.
+        cautions: What the user should check about how it was read.
+        findings: The faults, the gravest first.
+        not_looked_for: From kinds to why they could not be looked for.
+    """
+
+    name: str
+    task: str
+    rows: dict[str, int]
+    format: str
+    evidence: tuple[str, ...]
+    cautions: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    not_looked_for: dict[str, str]
+
+    @property
+    def serious(self) -> tuple[Finding, ...]:
+        """The findings that make scores or a model untrustworthy."""
+        return tuple(one for one in self.findings if one.severity == "serious")
+
+    def as_json(self) -> dict[str, object]:
+        """Everything, for JSON."""
+        return asdict(self)
+
+
+_GRAVEST_FIRST: tuple[Severity, ...] = ("serious", "warning", "note")
+
+
+def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
+    """Look for all kinds of faults, or for those that are wanted."""
+    findings: list[Finding] = []
+    missing: dict[str, str] = {}
+    for kind in kinds().values() if wanted is None else wanted:
+        if why := kind.missing(data):
+            missing[kind.name] = why
+        elif finding := _finding(kind, data):
+            findings.append(finding)
+    findings.sort(key=lambda one: (_GRAVEST_FIRST.index(one.severity), -one.count))
+    counts: dict[str, int] = {}
+    for row in data.rows:
+        counts[row.split] = counts.get(row.split, 0) + 1
+    return Checked(
+        name=data.name,
+        task=data.task,
+        rows=counts,
+        format=next(iter(data.forms.values())).format,
+        evidence=data.evidence,
+        cautions=data.cautions,
+        findings=tuple(findings),
+        not_looked_for=missing,
+    )
+
+
+def _cells(row: Row) -> str:
+    return str(dict(row.fields)) if row.fields else ""
+
+
+def _finding(kind: Kind, data: DataRows) -> Finding | None:
+    faults = kind.find(data)
+    if not faults:
+        return None
+    examples = []
+    for fault in faults[:SHOWN_EXAMPLES]:
+        row = data.rows[fault.place]
+        text = kind.shown(" ".join((row.input or _cells(row)).split()))
+        cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
+        examples.append(ExampleOfFault(row.path, row.line, fault.said, cut))
+    count = len({fault.place for fault in faults})
+    command = f"sweeper data fix {data.name} --remedy {kind.name} -o NEW" if kind.mends else ""
+    return Finding(
+        kind=kind.name,
+        title=kind.title,
+        count=count,
+        share=count / len(data.rows),
+        severity=kind.severity,
+        consequence=kind.consequence,
+        remedy=kind.remedy if kind.mends else "",
+        command=command,
+        safe=kind.safe,
+        examples=tuple(examples),
+    )

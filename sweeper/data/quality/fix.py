@@ -1,0 +1,100 @@
+"""Remedies applied to the rows of a data set, and every change that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sweeper.data.quality.kinds.base import Fault, Kind, kinds
+from sweeper.data.quality.rows import DataRows, Row, in_cell
+from sweeper.data.table import Fields
+
+MOST_ROUNDS = 20
+"""A remedy may lead to work for another, or for itself: rows without their white space may be
+duplicates, and without the longest row others stand out. Most data sets take two rounds."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one row, as a line of the change list.
+
+    Args:
+        path: The file.
+        line: Of the row in it.
+        remedy: The kind of fault.
+        action: ``removed`` or ``changed``.
+        why: What was wrong there.
+        before: The cells before; only those that changed, unless the row was removed.
+        after: The cells after; empty where the row was removed.
+    """
+
+    path: str
+    line: int
+    remedy: str
+    action: str
+    why: str
+    before: Mapping[str, object]
+    after: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A data set after remedies, and what they did, in order."""
+
+    data: DataRows
+    changes: tuple[Change, ...]
+
+
+def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
+    """Apply remedies until they find nothing more.
+
+    Lines that cannot be read are left out in any case, and listed: no file can hold them.
+    """
+    chosen = [kind for kind in kinds().values() if kind in wanted and kind.mends]
+    unreadable = kinds()["unreadable"]
+    chosen = [unreadable, *(kind for kind in chosen if kind is not unreadable)]
+    changes: list[Change] = []
+    for _ in range(MOST_ROUNDS):
+        before = len(changes)
+        for kind in chosen:
+            if kind.missing(data):
+                continue
+            faults = kind.find(data)
+            mended = kind.mend(data, faults) if faults else {}
+            data = _applied(data, kind, faults, mended, changes)
+        if len(changes) == before:
+            break
+    return Fixed(data, tuple(changes))
+
+
+def _applied(
+    data: DataRows,
+    kind: Kind,
+    faults: Sequence[Fault],
+    mended: Mapping[int, Row | None],
+    changes: list[Change],
+) -> DataRows:
+    if not mended:
+        return data
+    said = {fault.place: fault.said for fault in faults}
+    rows: list[Row] = []
+    for place, row in enumerate(data.rows):
+        if place not in mended:
+            rows.append(row)
+            continue
+        new = mended[place]
+        if new is None:
+            changes.append(_change(row, kind, "removed", said.get(place, ""), row.fields, {}))
+            continue
+        rows.append(new)
+        different = [name for name in new.fields if new.fields[name] != row.fields.get(name)]
+        if different:
+            old = {name: row.fields.get(name) for name in different}
+            now = {name: new.fields[name] for name in different}
+            changes.append(_change(row, kind, "changed", said.get(place, ""), old, now))
+    return data.with_rows(rows)
+
+
+def _change(row: Row, kind: Kind, action: str, said: str, before: Fields, after: Fields) -> Change:
+    hidden = {name: in_cell(cell, kind.shown) for name, cell in before.items()}
+    return Change(row.path, row.line, kind.name, action, said or kind.title, hidden, after)

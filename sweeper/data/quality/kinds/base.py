@@ -1,0 +1,105 @@
+"""What a kind of fault is, and where all of them are found."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import sweeper.data.quality.kinds as folder
+from sweeper.data.quality.rows import DataRows, Row
+from sweeper.errors import UsageError, near_match
+
+Severity = Literal["serious", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A row that has a fault.
+
+    Args:
+        place: Place of the row in ``DataRows.rows``.
+        said: What is wrong there, in words. May be empty.
+    """
+
+    place: int
+    said: str = ""
+
+
+class Kind:
+    """One kind of fault: how it is found, and how it is mended.
+
+    Attributes:
+        name: For flags.
+        order: Remedies are applied in this order: what changes texts before what compares them.
+        title: What the rows are, for ``N rows ...``.
+        consequence: What the fault does to a training or its scores.
+        remedy: What ``sweeper data fix`` does.
+        severity: ``serious`` if scores or the model cannot be trusted with it.
+        safe: The remedy takes nothing away that could be meant; part of ``--all-safe``.
+        mends: There is a remedy.
+        in_plan: Quick to look for, so that ``sweeper plan`` and ``run`` warn of it, too.
+    """
+
+    name: str
+    order: int
+    title: str
+    consequence: str
+    remedy: str
+    severity: Severity = "warning"
+    safe: bool = False
+    mends: bool = True
+    in_plan: bool = False
+
+    def shown(self, text: str) -> str:
+        """A text of a row as it may be printed and written into the list of changes."""
+        return text
+
+    def missing(self, data: DataRows) -> str:
+        """Why this kind cannot be looked for; empty if it can."""
+        return ""
+
+    def find(self, data: DataRows) -> list[Fault]:
+        """The rows that have the fault."""
+        raise NotImplementedError
+
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, Row | None]:
+        """From places of rows to what becomes of them: another row, or None where it is left out.
+
+        By default the rows are left out.
+        """
+        return {fault.place: None for fault in faults}
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """All kinds by name, in their order."""
+    modules = [
+        importlib.import_module(f"{folder.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(folder.__path__)
+    ]
+    classes = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Kind) and value is not Kind
+    }
+    return {one.name: one() for one in sorted(classes, key=lambda one: (one.order, one.name))}
+
+
+def named(names: Iterable[str], flag: str) -> list[Kind]:
+    """The kinds of these names, in their order.
+
+    Raises:
+        UsageError: There is no kind of that name.
+    """
+    known = kinds()
+    wanted = set(names)
+    for name in sorted(wanted - known.keys()):
+        raise UsageError(
+            f"{name!r} is not a kind of fault", fix=near_match(name, known), where=flag
+        )
+    return [one for name, one in known.items() if name in wanted]

@@ -1,0 +1,71 @@
+"""Splits whose labels are not those of train."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from sweeper.data.labels import folded
+from sweeper.data.quality.kinds.base import Fault, Kind
+from sweeper.data.quality.rows import DataRows, Row
+
+AGREE = 0.9
+"""Share of the inputs that two codes have in common which must agree before one is taken for the
+other."""
+
+
+class LabelSets(Kind):
+    """Labels of validation or test that train does not have, such as numbers in place of names."""
+
+    name = "label-sets"
+    order = 64
+    title = "of validation or test have a label that train does not have"
+    consequence = "The class is never shown, so that the model is wrong on every such row."
+    remedy = (
+        "writes the label that train gives to the same inputs; rows of other labels stay, and "
+        "training leaves them out"
+    )
+    severity = "serious"
+
+    def find(self, data: DataRows) -> list[Fault]:
+        """Rows with such a label, and what it stands for where inputs of both splits tell."""
+        mapping = _mapping(data)
+        known = _folded_labels(data)
+        return [
+            Fault(
+                place,
+                f"{row.label!r} is {mapping[row.label]!r} in train"
+                if row.label in mapping
+                else f"{row.label!r}",
+            )
+            for place, row, _ in data.usable
+            if row.label and row.split != "train" and folded(row.label) not in known
+        ]
+
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, Row | None]:
+        """The rows with the label of train, where it is known."""
+        mapping = _mapping(data)
+        rows = {fault.place: data.rows[fault.place] for fault in faults}
+        return {
+            place: data.with_label(row, mapping[row.label])
+            for place, row in rows.items()
+            if row.label in mapping
+        }
+
+
+def _folded_labels(data: DataRows) -> set[str]:
+    return {folded(row.label) for _, row, _ in data.usable if row.split == "train"}
+
+
+def _mapping(data: DataRows) -> dict[str, str]:
+    """From a label that train does not have to what train says of the same inputs."""
+    trained = {example.key: row.label for _, row, example in data.usable if row.split == "train"}
+    known = set(trained.values())
+    meant: dict[str, Counter[str]] = defaultdict(Counter)
+    for _, row, example in data.usable:
+        if row.label not in known and example.key in trained:
+            meant[row.label][trained[example.key]] += 1
+    return {
+        label: counts.most_common(1)[0][0]
+        for label, counts in meant.items()
+        if counts.most_common(1)[0][1] >= AGREE * counts.total()
+    }

@@ -1,0 +1,57 @@
+"""Rows that are much longer or shorter than the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import median
+
+from sweeper.data.quality.kinds.base import Fault, Kind
+from sweeper.data.quality.rows import DataRows
+
+MOST = 3.5
+"""Modified z-score of an outlier (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)."""
+
+LEAST_SPREAD = 0.2
+"""Lower bound of the median deviation of log lengths: else rows that are nearly equally long would
+all be outliers."""
+
+LEAST_ROWS = 30
+
+
+class Lengths(Kind):
+    """Rows whose input or answer is far from the usual length, on a logarithmic scale."""
+
+    name = "lengths"
+    order = 80
+    title = "are much longer or shorter than the others"
+    consequence = (
+        "Often two rows that ran together, a page in place of a sentence, or half a text. The "
+        "longest rows decide how much memory training takes."
+    )
+    remedy = "leaves them out"
+    severity = "note"
+
+    def find(self, data: DataRows) -> list[Fault]:
+        """Outliers among inputs, then among written answers."""
+        found: dict[int, str] = {}
+        for what, sizes in (
+            ("input", {place: len(row.input) for place, row, _ in data.usable}),
+            ("answer", {place: len(row.written) for place, row, _ in data.usable if row.written}),
+        ):
+            for place, said in _outliers(sizes):
+                found.setdefault(place, f"the {what} has {said}")
+        return [Fault(place, said) for place, said in sorted(found.items())]
+
+
+def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
+    if len(sizes) < LEAST_ROWS:
+        return
+    logs = {place: math.log(size + 1) for place, size in sizes.items()}
+    middle = median(logs.values())
+    spread = max(median(abs(one - middle) for one in logs.values()), LEAST_SPREAD)
+    for place, one in logs.items():
+        # 0.6745 makes the median deviation of a normal distribution its standard deviation.
+        if 0.6745 * abs(one - middle) / spread > MOST:
+            usual = round(math.exp(middle) - 1)
+            yield place, f"{sizes[place]:,} characters; the median is {usual:,}"

@@ -1,0 +1,274 @@
+"""The rows of a data set as files hold them, with the examples that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from sweeper.data.checks import unused_columns
+from sweeper.data.detect import Form, detect
+from sweeper.data.examples import Example, Split
+from sweeper.data.load import EMPTY_ROW, example_or_reason, form_of
+from sweeper.data.reading.files import split_files
+from sweeper.data.reading.read import read
+from sweeper.data.table import Fields, RowTable
+from sweeper.data.template import is_template, placeholders, text_by, with_templates
+from sweeper.errors import DataError
+from sweeper.spec import DataSpec, Task
+
+_GUESSED: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of one file.
+
+    Args:
+        path: The file.
+        split: What the file is for.
+        line: Line, or row where the file has no lines.
+        fields: The cells; none if the row cannot be read.
+        example: What is trained on, or None.
+        reason: Why there is no example.
+        readable: The file's format could be read in this place.
+    """
+
+    path: str
+    split: Split
+    line: int
+    fields: Fields
+    example: Example | None
+    reason: str = ""
+    readable: bool = True
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no text or no answer."""
+        return self.readable and self.example is None and self.reason == EMPTY_ROW
+
+    @property
+    def input(self) -> str:
+        """What the model reads: a text, or the turns before the answer."""
+        if self.example is None:
+            return ""
+        if self.example.messages:
+            return "\n".join(message.content for message in self.example.messages[:-1])
+        return self.example.text
+
+    @property
+    def written(self) -> str:
+        """The answer that the model learns to write; empty for a class and for plain text."""
+        return self.example.answer if self.example and self.example.messages else ""
+
+    @property
+    def label(self) -> str:
+        """The class, if there is one."""
+        return (self.example and self.example.label) or ""
+
+
+@dataclass(frozen=True)
+class Cap:
+    """The number of tokens after which an example is cut.
+
+    Args:
+        tokens: The cap.
+        count: Counts the tokens of texts.
+        how: In words, how they are counted.
+    """
+
+    tokens: int
+    count: Callable[[Sequence[str]], list[int]]
+    how: str
+
+
+@dataclass(frozen=True)
+class DataRows:
+    """All rows of a data set.
+
+    Args:
+        name: As the user named it.
+        task: What it is read for.
+        rows: In the order of the files.
+        forms: From a file to the form of its rows.
+        evidence: In words, how it was read.
+        cautions: What a user should check about how it was read.
+        label_names: From a column to the names of its numbers.
+        cap: Where examples are cut, if known.
+        against: Evaluation rows that must not be in the data.
+    """
+
+    name: str
+    task: Task
+    rows: tuple[Row, ...]
+    forms: Mapping[str, Form]
+    evidence: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
+    label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cap: Cap | None = None
+    against: tuple[Row, ...] = ()
+
+    @cached_property
+    def usable(self) -> list[tuple[int, Row, Example]]:
+        """Place, row and example of every row that can be trained on."""
+        return [
+            (place, row, row.example)
+            for place, row in enumerate(self.rows)
+            if row.example is not None
+        ]
+
+    def with_rows(self, rows: Sequence[Row]) -> DataRows:
+        """The same data set with other rows."""
+        return replace(self, rows=tuple(rows))
+
+    def again(self, row: Row, fields: Fields) -> Row:
+        """A row whose cells were changed."""
+        return _row(row.path, row.split, row.line, fields, self.forms[row.path], self.label_names)
+
+    def with_texts(self, row: Row, mend: Callable[[str], str]) -> Row:
+        """A row whose texts (not its label) were changed, wherever its cells hold them."""
+        form = self.forms[row.path].of(row.fields)
+        columns = [
+            name
+            for role, column in form.columns.items()
+            if role not in ("label", "tests")
+            for name in placeholders(column) or [column]
+        ]
+        fields = {
+            name: in_cell(cell, mend) if name in columns else cell
+            for name, cell in row.fields.items()
+        }
+        return self.again(row, fields)
+
+    def with_label(self, row: Row, label: str) -> Row:
+        """A row with another label."""
+        return self.again(row, {**row.fields, self.forms[row.path].columns["label"]: label})
+
+
+_TEXT_KEYS = ("content", "value", "text")
+
+
+def in_cell(cell: object, mend: Callable[[str], str]) -> object:
+    """A cell with its texts changed: also those of turns, but not the roles of turns."""
+    if isinstance(cell, str):
+        return mend(cell)
+    if isinstance(cell, list):
+        return [in_cell(part, mend) for part in cell]
+    if isinstance(cell, dict):
+        return {k: in_cell(v, mend) if k in _TEXT_KEYS else v for k, v in cell.items()}
+    return cell
+
+
+def _row(
+    path: str,
+    split: Split,
+    line: int,
+    fields: Fields,
+    form: Form,
+    label_names: Mapping[str, tuple[str, ...]],
+) -> Row:
+    table = RowTable(path, ((line, fields),), label_names=label_names)
+    own = form.of(fields)
+    made_by = [c for c in own.columns.values() if c not in fields and is_template(c)]
+    filled = {**fields, **{template: text_by(fields, template) for template in made_by}}
+    made = example_or_reason(table, own, line, filled)
+    if isinstance(made, Example):
+        return Row(path, split, line, fields, made)
+    return Row(path, split, line, fields, None, made)
+
+
+def read_rows(spec: DataSpec, task: Task | None) -> DataRows:
+    """All rows of the files of a spec.
+
+    Args:
+        spec: Says where the data are; columns and format may be stated.
+        task: What they are for. By default, the first task that they can be read for.
+
+    Raises:
+        DataError: A file cannot be read, or its rows are not recognised.
+    """
+    files = split_files(spec)
+    tables = {split: [(path, read(path)) for path in paths] for split, paths in files.items()}
+    first = with_templates(tables["train"][0][1], spec.columns)
+    task, form = (task, detect(first, task, spec)) if task else _guessed(first, spec)
+    rows: list[Row] = []
+    forms: dict[str, Form] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    how: list[str] = []
+    cautions: list[str] = []
+    for split, parts in tables.items():
+        for path, table in parts:
+            templated = with_templates(table, spec.columns)
+            own = form_of(templated, form, task, spec)
+            forms[str(path)] = own
+            names |= table.label_names
+            how += [*table.how, *own.evidence]
+            cautions += [*templated.cautions, *unused_columns(templated, own)]
+            rows += _of_file(table, path, split, own)
+    return DataRows(
+        name=str(spec.path),
+        task=task,
+        rows=tuple(rows),
+        forms=forms,
+        evidence=tuple(dict.fromkeys(how)),
+        cautions=tuple(dict.fromkeys(cautions)),
+        label_names=names,
+    )
+
+
+def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Iterator[Row]:
+    found = [
+        _row(str(path), split, line, fields, form, table.label_names) for line, fields in table.rows
+    ]
+    found += [
+        Row(str(path), split, line, {}, None, reason, readable=False)
+        for line, reason in table.broken
+    ]
+    yield from sorted(found, key=lambda row: row.line)
+
+
+def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
+    """The first task that the rows can be read for.
+
+    Raises:
+        DataError: There is none.
+    """
+    found: list[tuple[Task, Form]] = []
+    refused: list[DataError] = []
+    for task in _GUESSED:
+        try:
+            found.append((task, detect(table, task, spec)))
+        except DataError as error:
+            refused.append(error)
+            continue
+        form = found[-1][1]
+        if not form.guessed and (task != "classification" or _has_classes(table, form)):
+            return found[-1]
+    if not found:
+        raise refused[0]
+    return found[0]
+
+
+def _has_classes(table: RowTable, form: Form) -> bool:
+    """Whether most labels come in several rows; a column `target` may hold texts as well."""
+    labels = [str(fields.get(form.columns["label"])) for _, fields in table.rows]
+    return len(set(labels)) <= len(labels) / 2
+
+
+def evaluation_rows(path: str) -> tuple[Row, ...]:
+    """The rows of an evaluation set, whatever their columns are.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        return read_rows(DataSpec(path=path), None).rows
+    except DataError:
+        table = read(Path(path))
+    form = Form("text", {"text": "text"}, ())
+    joined = (
+        (line, {"text": "\n".join(cell for cell in fields.values() if isinstance(cell, str))})
+        for line, fields in table.rows
+    )
+    return tuple(_row(path, "test", line, fields, form, {}) for line, fields in joined)

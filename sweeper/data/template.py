@@ -1,0 +1,81 @@
+"""Columns that are built from others by a template, as ``{code}\\n\\nInput: {input}``.
+
+A role's column may be such a template wherever a column's name may stand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sweeper.data.formats.base import text_of
+from sweeper.data.problems import Problems, listing
+from sweeper.data.table import Fields, RowTable
+from sweeper.errors import near_match
+
+_PLACE = re.compile(r"\{([^{}\n]+)\}")
+
+
+def is_template(column: str) -> bool:
+    """Whether a column is to be built from others.
+
+    >>> is_template("{code} {input}"), is_template("code")
+    (True, False)
+    """
+    return _PLACE.search(column) is not None
+
+
+def placeholders(column: str) -> list[str]:
+    """The columns that a template names; none where it is the name of a column."""
+    return _PLACE.findall(column)
+
+
+def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
+    """The table with a column for each template among ``columns``, in place of those it is made of.
+
+    Raises:
+        DataError: A template names a column that does not exist.
+    """
+    present = table.columns
+    templates = [one for one in columns.values() if one not in present and is_template(one)]
+    if not templates:
+        return table
+    problems = Problems()
+    for template in templates:
+        for name in _PLACE.findall(template):
+            if name not in present:
+                problems.add(
+                    f"there is no column {name!r} for the template {template!r}",
+                    fix=near_match(name, present),
+                    where=table.name,
+                )
+    problems.raise_any()
+    used = {name for one in templates for name in _PLACE.findall(one)} - set(columns.values())
+    rows = tuple((line, _filled(fields, templates, used)) for line, fields in table.rows)
+    return replace(table, rows=rows, cautions=(*table.cautions, *_gaps(table, templates)))
+
+
+def _filled(fields: Fields, templates: list[str], used: set[str]) -> dict[str, object]:
+    made = {template: text_by(fields, template) for template in templates}
+    return {name: cell for name, cell in fields.items() if name not in used} | made
+
+
+def text_by(fields: Fields, template: str) -> str:
+    """The text of a row by a template; empty where all that it names is empty."""
+    given = {name: text_of(fields.get(name)) for name in _PLACE.findall(template)}
+    if not any(one.strip() for one in given.values()):
+        return ""
+    return _PLACE.sub(lambda match: given[match[1]], template).strip()
+
+
+def _gaps(table: RowTable, templates: list[str]) -> list[str]:
+    said = []
+    for name in dict.fromkeys(name for one in templates for name in _PLACE.findall(one)):
+        lines = [str(n) for n, fields in table.rows if not text_of(fields.get(name)).strip()]
+        if lines:
+            said.append(
+                f"`{name}`, which a template uses, is empty in {len(lines):,} of "
+                f"{len(table.rows):,} rows (line {listing(lines, 3)})"
+            )
+    return said

@@ -1,0 +1,83 @@
+"""Faults of a data set, and what remedies did, on the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from sweeper.data.quality.check import Checked, Finding
+from sweeper.data.quality.fix import Change, Fixed
+from sweeper.data.quality.rows import DataRows
+from sweeper.data.quality.write import changes_path
+from sweeper.views.console import out
+
+SHOWN_CHANGES = 3
+
+
+def show_check(checked: Checked) -> None:
+    """How the data were read, every finding, and what was not looked for."""
+    counts = ", ".join(f"{split} {rows:,}" for split, rows in checked.rows.items())
+    total = sum(checked.rows.values())
+    _line(f"{checked.name}: {total:,} rows ({counts}), {checked.format}, read for {checked.task}")
+    for said in checked.evidence:
+        _line(f"  {said}")
+    for said in checked.cautions:
+        _line(f"  Look at this: {said}")
+    for finding in checked.findings:
+        _show(finding, several=len(checked.rows) > 1)
+    if not checked.findings:
+        _line("\nNo fault was found.")
+    elif safe := [one.kind for one in checked.findings if one.safe]:
+        _line(f"\nAll that is safe ({', '.join(safe)}):")
+        _line(f"  sweeper data fix {checked.name} --all-safe -o NEW")
+    for kind, why in checked.not_looked_for.items():
+        _line(f"Not looked for: {kind}; {why}")
+
+
+def _show(finding: Finding, *, several: bool) -> None:
+    rows = "1 row" if finding.count == 1 else f"{finding.count:,} rows"
+    _line(f"\n{finding.severity}: {finding.kind}")
+    _line(f"  {rows} ({finding.share:.1%}) {finding.title}. {finding.consequence}")
+    for one in finding.examples:
+        where = f"{Path(one.path).name}:{one.line}" if several else f"line {one.line}"
+        said = f" ({one.said})" if one.said else ""
+        _line(f"    {where}{said}: {one.text}")
+    if finding.command:
+        _line(f"  Remedy: {finding.remedy}.")
+        _line(f"    {finding.command}")
+
+
+def show_changes(fixed: Fixed, before: DataRows, output: Path | None) -> None:
+    """What each remedy did, with its first rows, and where the new data set lies."""
+    counts = Counter((change.remedy, change.action) for change in fixed.changes)
+    for (remedy, action), rows in counts.items():
+        done = ("left out" if action == "removed" else action) if output else _would(action)
+        _line(f"{remedy}: {'1 row' if rows == 1 else f'{rows:,} rows'} {done}")
+        shown = [c for c in fixed.changes if (c.remedy, c.action) == (remedy, action)]
+        for change in shown[:SHOWN_CHANGES]:
+            _line(f"    {Path(change.path).name}:{change.line} ({change.why}){_difference(change)}")
+    if not counts:
+        _line("Nothing to change.")
+    _line(f"{len(before.rows):,} rows before, {len(fixed.data.rows):,} after")
+    if output is not None:
+        _line(f"Written: {output}; every change: {changes_path(output)}")
+
+
+def _would(action: str) -> str:
+    return "would be left out" if action == "removed" else "would be changed"
+
+
+def _difference(change: Change) -> str:
+    if change.action == "removed":
+        return ""
+    name = next(iter(change.after))
+    return f": {_short(change.before[name])} becomes {_short(change.after[name])}"
+
+
+def _short(cell: object) -> str:
+    text = repr(cell)
+    return text if len(text) <= 60 else f"{text[:28]} ... {text[-28:]}"
+
+
+def _line(text: str) -> None:
+    out().print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,158 @@
+"""Remedies: a fixed file checks clean, fixing twice changes nothing, and no row goes unlisted."""
+
+import copy
+import json
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sweeper.data.quality.fix import fix
+from sweeper.data.quality.kinds.base import kinds
+from sweeper.data.quality.rows import read_rows
+from sweeper.data.quality.write import written
+from sweeper.errors import DataError
+from sweeper.spec import DataSpec
+from tests.data.quality.planting import CASES, PLANTS, made
+
+QUICK = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def lines_of(rows):
+    return sorted((row.path, row.line) for row in rows)
+
+
+def mended(data, wanted):
+    """The fixed rows, after checking what holds for every fix."""
+    able = [kind for kind in wanted if not kind.missing(data)]
+    fixed = fix(data, able)
+    removed = [(c.path, c.line) for c in fixed.changes if c.action == "removed"]
+    assert len(set(removed)) == len(removed)
+    assert sorted([*lines_of(fixed.data.rows), *removed]) == lines_of(data.rows)
+    changed = {(c.path, c.line) for c in fixed.changes if c.action == "changed"}
+    before = {(row.path, row.line): row.fields for row in data.rows}
+    for row in fixed.data.rows:
+        place = (row.path, row.line)
+        assert row.fields == before[place] or place in changed
+    return fixed
+
+
+@pytest.mark.parametrize(("name", "classes"), CASES)
+def test_a_fixed_data_set_checks_clean_and_fixing_it_again_changes_nothing(tmp_path, name, classes):
+    planted = made(classes, rows=160)
+    PLANTS[name][0](planted, random.Random(2))
+    data = planted.read(tmp_path)
+    kind = kinds()[name]
+    if why := kind.missing(data):
+        pytest.skip(why)
+    fixed = mended(data, [kind])
+    assert fixed.changes or name == "label-sets"
+    left = kind.find(fixed.data)
+    if name == "garbled":
+        left = [fault for fault in left if fault.said != "characters are lost"]
+    if name == "label-sets":
+        left = [fault for fault in left if " is " in fault.said]
+    assert left == []
+    assert fix(fixed.data, [kind]).changes == ()
+
+
+TEXTS = st.sampled_from(
+    [
+        *("", " ", "where is my card", "Where is my  card ", "where is my card\u200b", "cafÃ©"),
+        *(
+            "[INST] hi there [/INST]",
+            "mail ann@mail.org",
+            "Как дела сегодня",
+            "a" * 900,
+            "\ufeffhi",
+        ),
+        *("I'm sorry, but I cannot help.", "how do I get the new one", "how do I get the new ones"),
+    ]
+)
+LABELS = st.sampled_from(["card", "Card", "card ", "crad", "loan", "LOAN", "other", "", "weather"])
+CELLS = st.one_of(TEXTS, TEXTS, TEXTS, st.none(), st.integers(), st.just({"odd": [1]}))
+
+
+@st.composite
+def files(draw):
+    """Lines of a file with classes or with answers, some of them broken."""
+    classes = draw(st.booleans())
+    names = ("text", "label") if classes else ("prompt", "completion")
+    answers = LABELS if classes else CELLS
+    rows = draw(st.lists(st.tuples(CELLS, answers), min_size=1, max_size=12))
+    good = [("where is the card of mine", "card"), ("what is the way to a loan", "loan")] * 8
+    lines = [json.dumps(dict(zip(names, row, strict=True))) for row in [*good, *rows]]
+    lines += draw(st.lists(st.sampled_from(['{"text": ', "no JSON", "[1]"]), max_size=3))
+    return draw(st.permutations(lines))
+
+
+@QUICK
+@given(files(), st.sets(st.sampled_from(sorted(kinds())), min_size=1))
+def test_any_file_is_fixed_once_and_no_row_goes_unlisted(tmp_path, lines, names):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(lines))
+    try:
+        data = read_rows(DataSpec(path=str(path)), None)
+    except DataError:
+        return
+    wanted = [kinds()[name] for name in names if not kinds()[name].missing(data)]
+    fixed = mended(data, wanted)
+    assert fix(fixed.data, wanted).changes == ()
+    # The same holds for the file that is written: line numbers aside, it holds the same rows.
+    new = tmp_path / "new.jsonl"
+    new.write_bytes(written([row.fields for row in fixed.data.rows], ".jsonl"))
+    if not any(row.example for row in fixed.data.rows):
+        return
+    try:
+        again = read_rows(DataSpec(path=str(new)), data.task)
+    except DataError:
+        return  # too little is left to recognise the form
+    assert [row.fields for row in again.rows] == [row.fields for row in fixed.data.rows]
+    if again.forms[str(new)].columns == data.forms[str(path)].columns:
+        assert fix(again, wanted).changes == ()
+
+
+def test_remedies_leave_the_original_rows_alone(tmp_path):
+    planted = made(classes=True, rows=40)
+    PLANTS["label-variants"][0](planted, random.Random(2))
+    data = planted.read(tmp_path)
+    before = copy.deepcopy([row.fields for row in data.rows])
+    fix(data, [*kinds().values()])
+    assert [row.fields for row in data.rows] == before
+
+
+def test_what_changed_is_listed_with_both_texts(tmp_path):
+    planted = made(classes=True, rows=40)
+    planted.rows["train"][4]["text"] = "Write to ann.lee@mailbox.org, or to the CafÃ©  "
+    data = planted.read(tmp_path)
+    wanted = [kinds()[name] for name in ("private", "garbled", "white-space")]
+    changes = fix(data, wanted).changes
+    assert [(change.line, change.remedy, change.action) for change in changes] == [
+        (5, "garbled", "changed"),
+        (5, "white-space", "changed"),
+        (5, "private", "changed"),
+    ]
+    assert changes[1].before == {"text": "Write to ann.lee@mailbox.org, or to the Café  "}
+    assert changes[1].after == {"text": "Write to ann.lee@mailbox.org, or to the Café"}
+    # The list of changes must not hold what the remedy took out.
+    assert changes[2].before == changes[2].after
+    assert changes[2].why == "e-mail address"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".tsv"])
+def test_rows_are_written_so_that_they_are_read_again(tmp_path, suffix):
+    rows = [{"text": f'a "quoted",\tand\ncut {n}', "label": "ab"[n % 2]} for n in range(30)]
+    rows[3]["text"] = "half \ud83d of a pair" if "json" in suffix else "é"
+    path = tmp_path / f"rows{suffix}"
+    path.write_bytes(written(rows, suffix))
+    assert [row.fields for row in read_rows(DataSpec(path=str(path)), None).rows] == rows
+
+
+def test_code_that_goes_on_where_its_prompt_ends_keeps_the_line_break(tmp_path):
+    rows = [{"prompt": f"def f{n}():\n", "canonical_solution": "    return 1\n"} for n in range(30)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert fix(read_rows(DataSpec(path=str(path)), "code"), [kinds()["white-space"]]).changes == ()

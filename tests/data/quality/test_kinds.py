@@ -1,0 +1,64 @@
+"""Every kind of fault, planted into data sets: how many are found, and how many clean rows are."""
+
+import copy
+import random
+
+import pytest
+
+from sweeper.data.quality.kinds.base import kinds
+from tests.data.quality.planting import CASES, PLANTS, made, real
+
+RECALL, FALSE_ALARMS = 0.85, 0.05
+REAL = {"snips7": ("text", "label", True), "gsm8k": ("question", "answer", False)}
+
+
+def found(planted, kind, folder):
+    folder.mkdir()
+    data = planted.read(folder)
+    if why := kind.missing(data):
+        if "rensa" in why:
+            pytest.skip(why)
+        return set()
+    rows = [data.rows[fault.place] for fault in kind.find(data)]
+    return {(row.split, row.line) for row in rows}
+
+
+def measured(clean, name, folder):
+    """Recall, and false alarms as a share of clean rows, beyond what was found before planting."""
+    kind, plant = kinds()[name], PLANTS[name][0]
+    before = found(clean, kind, folder / "before")
+    planted = copy.deepcopy(clean)
+    plant(planted, random.Random(1))
+    after = found(planted, kind, folder / "after")
+    rows = sum(map(len, planted.rows.values()))
+    recall = len(after & planted.lines) / len(planted.lines)
+    false = len(after - planted.lines - before) / max(1, rows - len(planted.lines))
+    print(f"{name}: recall {recall:.0%}, false alarms {false:.1%} ({len(before)} found before)")
+    return recall, false
+
+
+def test_every_kind_of_fault_is_planted():
+    assert set(PLANTS) == set(kinds())
+
+
+@pytest.mark.parametrize(("name", "classes"), CASES)
+def test_planted_faults_are_found_and_clean_rows_are_not(tmp_path, name, classes):
+    recall, false = measured(made(classes), name, tmp_path)
+    assert recall >= RECALL
+    assert false <= FALSE_ALARMS
+
+
+@pytest.mark.parametrize(("name", "classes"), CASES)
+def test_faults_planted_into_real_data_are_found(shared_data, tmp_path, name, classes):
+    folder = "snips7" if classes else "gsm8k"
+    recall, false = measured(real(shared_data / folder, *REAL[folder]), name, tmp_path)
+    assert recall >= RECALL
+    assert false <= FALSE_ALARMS
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_a_clean_data_set_has_no_faults(tmp_path, classes):
+    data = made(classes, rows=120).read(tmp_path)
+    assert {
+        name: len(kind.find(data)) for name, kind in kinds().items() if not kind.missing(data)
+    } == {name: 0 for name, kind in kinds().items() if not kind.missing(data)}
