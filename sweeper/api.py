@@ -97,6 +97,7 @@ class RunKeywords(PlanKeywords, total=False):
     executor: Literal["local", "ray"]
     ray_address: str
     storage: str
+    track: Sequence[str]
 
 
 class NotebookPlan(plans.Plan):
