@@ -14,7 +14,8 @@ from sweeper.extras import install_command, is_installed
 NEAR = 0.7
 """Jaccard similarity from which on two texts are near duplicates. One word of a row was changed,
 dropped or added, or two letters swapped: 95% of such pairs are found in banking77, 94% in snips7,
-all in GSM8K (1,500 rows each, shingles of three characters). With 0.8, as Lee et al. (2022, arXiv:2107.06499) take for documents,
+all in GSM8K (1,500 rows each, shingles of three characters). With 0.8, as Lee et al. (2022,
+arXiv:2107.06499) take for documents,
 81% and 79% are. The price is that short questions which differ in one word are found, too, so that
 no remedy for near duplicates counts as safe."""
 
