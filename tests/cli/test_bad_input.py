@@ -22,9 +22,9 @@ MANY = [row(f"some words about thing {n}", "ab"[n % 2]) for n in range(40)]
 FILES = [
     ("empty file", "rows.jsonl", b"", ["empty"]),
     (
-        "broken JSON",
+        "mostly broken JSON",
         "rows.jsonl",
-        lines(*MANY[:3]) + b'{"text": \n' + lines(*MANY[3:]),
+        lines(*MANY[:3]) + b'{"text": \n' * 50 + lines(*MANY[3:]),
         ["rows.jsonl:4"],
     ),
     ("binary file", "rows.jsonl", b"\x7fELF\x00\x01\x02\xff\xfe" * 50, ["rows.jsonl"]),
@@ -34,7 +34,6 @@ FILES = [
         lines(*[row(f"t {n}", "a") for n in range(20)]),
         ["same label"],
     ),
-    ("a label seen once", "rows.jsonl", lines(*MANY, row("the only one", "rare")), ["rare"]),
     (
         "more classes than rows",
         "rows.jsonl",
@@ -44,6 +43,16 @@ FILES = [
     ("a broken gz", "rows.jsonl.gz", gzip.compress(lines(*MANY))[:-20], ["rows.jsonl.gz"]),
     ("an unknown kind of file", "rows.docx", b"PK\x03\x04", ["rows.docx"]),
 ]
+
+
+def test_a_few_bad_rows_are_listed_and_the_plan_goes_on(sweeper, here):
+    rows = lines(*MANY[:3]) + b'{"text": \n' + lines(*MANY[3:], row("the only one", "rare"))
+    (here / "rows.jsonl").write_bytes(rows)
+    ran = sweeper("plan", *BASE, "--data", "rows.jsonl")
+    assert ran.code == 0
+    assert "1 row of train left out: broken JSON (line 4)" in ran.out
+    assert "occur in one row only, which is left out: 'rare' (train, line 42)" in ran.out
+    assert "sweeper data fix rows.jsonl --remedy rare-labels -o NEW" in ran.out
 
 
 @pytest.mark.parametrize(
