@@ -23,15 +23,16 @@ HEAD = """
 # What fits where
 
 Instruction tuning on 10,000 examples of up to 512 tokens, each strategy at its best-practice
-range. Memory is that of the defaults on one GPU, in GiB; the upper end of the heaviest
-configuration of the range must fit, and is given for what does not. "Micro-batch" is what one GPU
-sees at a time, times the steps that are accumulated. Several GPUs a trial mean FSDP, which is not
+range. "Memory" is what the defaults need on one GPU, in GiB. A strategy fits if the heaviest
+configuration of its range fits by the upper end of its interval; for one that does not fit, the
+table gives that upper end ("up to"). "Micro-batch" is the number of examples that one GPU sees at
+a time, times the number of steps that are accumulated. Several GPUs a trial mean FSDP, which is not
 tested on GPUs.
 
 `sweeper plan --task instruction --examples 10000 --model 7B --gpu-memory 24` says the same with
-times and reasons; `--gpus 8` and `--nodes 2` say how many there are, and `--budget 8gpuh`, `30usd`
-(with `--price`) or `2h` what they may cost: the plan then shows how many full trials of each
-strategy that buys, search and confirmation apart.
+times and reasons. `--gpus 8` and `--nodes 2` say how many GPUs and machines there are. `--budget`
+(`8gpuh`, `2h`, or `30usd` with `--price`) says what they may cost: the plan then shows how many
+full trials of each strategy that buys, search and confirmation apart.
 
 | machine | model | strategy | GPUs a trial, trials at once | memory | set-up |
 |---|---|---|---|---|---|

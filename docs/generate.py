@@ -71,10 +71,10 @@ def strategies_page() -> str:
         "",
         "# Strategies and their parameters",
         "",
-        "The *range* is where a search looks first, the *allowed* range how far it may widen.",
+        "The *range* is where a search looks first; the *allowed* range is how far it may widen.",
         "A parameter that is not searched keeps its default in every trial, unless a rule, a flag",
         "or a configuration of your own sets it. Rules fit ranges and defaults to model, data and",
-        "device, so a plan may show others; `sweeper explain` says which rule moved what.",
+        "device, so a plan may show others; `sweeper explain` says which rule changed what.",
     ]
     shared = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
     for name, path in sorted(strategy_files().paths.items()):
@@ -251,7 +251,7 @@ def export_page() -> str:
     before, rest = page.split("<!-- targets", 1)
     mark, after = rest.split("\n", 1)
     after = after[after.index("<!-- end of targets") :]
-    lines = ["", "| `--to` | strategies | otherwise there | lost |", "|---|---|---|---|"]
+    lines = ["", "| `--to` | strategies | differs there | not taken over |", "|---|---|---|---|"]
     for name, target in targets().items():
         differs = [f"`{setting}`: {why}" for setting, why in target.differs.items()]
         lost = [f"`{setting}`: {why}" for setting, why in target.lost.items()]

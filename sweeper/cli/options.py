@@ -112,9 +112,7 @@ _PLAN_FLAGS = (
         _DATA,
         columns,
     ),
-    _Flag(
-        ("data", "examples"), int, "How many examples there would be, to plan without data.", _DATA
-    ),
+    _Flag(("data", "examples"), int, "Plan without data, for this many examples.", _DATA),
     _Flag(("data", "max_rows"), int, "Use at most this many rows.", _DATA),
     _Flag(("hardware", "gpu"), str, "GPU by name, for example 'RTX 4090'.", _MACHINE),
     _Flag(("hardware", "gpu_memory_gib"), float, "Memory of one GPU in GiB.", _MACHINE),
@@ -131,7 +129,12 @@ _PLAN_FLAGS = (
     ),
     _Flag(("aim", "budget"), str, "What the sweep may use: 8gpuh, 30usd or 2h.", _AIM),
     _Flag(("aim", "tasks_on_one_base"), int, "Tasks that will share this base model.", _AIM),
-    _Flag(("aim", "domain_distance"), str, "near or far from the model's pretraining.", _AIM),
+    _Flag(
+        ("aim", "domain_distance"),
+        str,
+        "How far the data lie from general text: near or far.",
+        _AIM,
+    ),
     _Flag(
         ("aim", "margin_points"),
         float,
@@ -141,14 +144,14 @@ _PLAN_FLAGS = (
     _Flag(
         ("aim", "max_forgetting_points"),
         float,
-        "Limit on forgetting in hundredths: 2 allows 0.02 of a suite's right answers and 0.02 nats "
-        "per token of general text; exit with 5 if the winner lost more.",
+        "Limit on forgetting: 2 allows 2 points of a suite's scores and 0.02 nats per token of "
+        "general text; exit with 5 if the winner lost more.",
         _AIM,
     ),
     _Flag(
         ("training", "epochs"),
         float,
-        "Passes over the data in every trial. The plan chooses, if not given.",
+        "Passes over the data in every trial. Without it, the plan chooses.",
         _AIM,
     ),
     _Flag(("training", "max_length"), int, "Cap on tokens of one example.", _AIM),
@@ -156,7 +159,7 @@ _PLAN_FLAGS = (
     _Flag(
         ("training", "classes_by"),
         str,
-        "Classification by a linear head, or by writing the class's name: head or generate.",
+        "How to classify: head (a linear head) or generate (the model writes the class's name).",
         _TASK,
     ),
     _Flag(
@@ -165,12 +168,19 @@ _PLAN_FLAGS = (
         "How much rare classes count in training: none, balanced-sqrt or balanced.",
         _AIM,
     ),
-    _Flag(("training", "replay_share"), float, "Share of general text in training.", _AIM),
-    _Flag(("training", "kl_weight"), float, "Weight of the KL divergence to the base.", _AIM),
+    _Flag(
+        ("training", "replay_share"), float, "Share of general text in the training tokens.", _AIM
+    ),
+    _Flag(
+        ("training", "kl_weight"),
+        float,
+        "Weight of a penalty on the KL divergence from the base.",
+        _AIM,
+    ),
     _Flag(
         ("training", "early_stopping_patience"),
         int,
-        "End a trial after so many rungs without a better validation loss.",
+        "End a trial after this many rungs (validations) without a better validation loss.",
         _AIM,
     ),
     _Flag(
@@ -189,10 +199,15 @@ _PLAN_FLAGS = (
     _Flag(
         ("search", "confirmation_seeds"),
         int,
-        "Seeds of each finalist in all, that of its trial included.",
+        "Number of seeds of each finalist, that of its trial included.",
         _SEARCH,
     ),
-    _Flag(("evaluation", "suite"), str, "lm-eval tasks to score base and finalists by.", _TEST),
+    _Flag(
+        ("evaluation", "suite"),
+        str,
+        "lm-eval tasks on which the base and the finalists are scored.",
+        _TEST,
+    ),
     _Flag(
         ("rules",),
         list[str],
@@ -211,7 +226,7 @@ _RUN_FLAGS = (
     _Flag(
         ("evaluation", "run_generated_code"),
         bool,
-        "Run written code against the tests in the data, cut off from network and files.",
+        "Run the code that models write against the tests in the data, without network and files.",
         _TEST,
     ),
     _Flag(("evaluation", "code_samples"), int, "Answers to each item for pass@k.", _TEST),
@@ -231,7 +246,7 @@ _RUN_FLAGS = (
     _Flag(
         ("search", "warm_start"),
         bool,
-        "Try early what earlier sweeps of yours on similar data found best (SWEEPER_HOME).",
+        "Try early what your earlier sweeps on similar data found best (kept in SWEEPER_HOME).",
         _SEARCH,
     ),
     _Flag(
@@ -245,10 +260,15 @@ _RUN_FLAGS = (
     _Flag(
         ("search", "ray_address"),
         str,
-        "Address of a Ray cluster. RAY_ADDRESS or this machine, if not given.",
+        "Address of a Ray cluster. Without it, RAY_ADDRESS or this machine.",
         _SEARCH,
     ),
-    _Flag(("search", "storage"), str, "Optuna storage URL, instead of the run folder's.", _SEARCH),
+    _Flag(
+        ("search", "storage"),
+        str,
+        "URL of an Optuna storage to use instead of the run's study.db.",
+        _SEARCH,
+    ),
     _Flag(
         ("search", "track"),
         list[str],

@@ -323,8 +323,9 @@ def _strategies(page: _Page, plan: Plan) -> None:
     page.add(
         "",
         [
-            "Score: the sum of the rules' weights. GiB: expected peak of the default. Fits from: "
-            "for its whole range. Trained: parameters. Batch = micro-batch x accumulation x GPUs."
+            "Score: sum of the rules' weights. GiB: expected peak of the default. Fits from: "
+            "memory for its whole range. Trained: parameters. "
+            "Batch = micro-batch x accumulation x GPUs."
         ],
         0,
         goes_last=True,
@@ -407,7 +408,7 @@ def _watch_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
     page.add("Watch out", texts, None if verbose else len(always))
 
 
-_COMPETES = "--strategies lets it compete"
+_COMPETES = "name it with --strategies to let it compete"
 
 
 def _left_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
@@ -464,8 +465,8 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     texts += [note for note in budget.notes if "budget" in note.lower()]
     # What sharding is and is not stands beside the GPUs.
     more = [
-        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained again, "
-        f"to {seeds} each.",
+        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained on "
+        f"{seeds} each.",
         *(note for note in budget.notes if note not in texts and FSDP not in note),
     ]
     more.append(f"Times are estimates: {'; '.join(budget.timing)}.")

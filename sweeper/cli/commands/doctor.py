@@ -143,7 +143,7 @@ def hub_access() -> Check:
     """Whether models can be downloaded. A token is seen, and never shown."""
     from huggingface_hub import constants, get_token
 
-    token = "a token is there" if get_token() else "no token: gated models stay closed"
+    token = "a token is there" if get_token() else "no token is set, so gated models cannot be read"
     if constants.HF_HUB_OFFLINE:
         return Check("hub", "off", f"HF_HUB_OFFLINE is set; {token}")
     # An address that names no model costs the hub next to nothing; any answer shows it is there.

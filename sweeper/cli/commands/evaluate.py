@@ -35,7 +35,7 @@ def evaluate(
         bool,
         typer.Option(
             "--run-generated-code",
-            help="Run written code against tests, cut off from network and files.",
+            help="Run the code that models write against tests, without network and files.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

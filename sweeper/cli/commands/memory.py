@@ -41,9 +41,12 @@ def memory(
     gpus: Annotated[int, typer.Option(help="Devices that train one model together.")] = 1,
     sharding: Annotated[str | None, typer.Option(help="ddp or fsdp; fsdp on several GPUs.")] = None,
     gpu_memory: Annotated[
-        float | None, typer.Option(help="GiB of the device: says whether it fits.")
+        float | None,
+        typer.Option(help="Memory of the device in GiB, to say whether the set-up fits."),
     ] = None,
-    gpu: Annotated[str | None, typer.Option(help="The same by the card's name.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Name of the GPU, instead of --gpu-memory.")
+    ] = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU.")] = False,
     dry_run: Annotated[
         bool,

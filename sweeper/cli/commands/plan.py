@@ -20,7 +20,10 @@ def plan(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan as JSON.")] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the resolved spec.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Write the request, defaults included, as a sweep.yaml."
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Also start a run folder of this name.")
@@ -29,24 +32,24 @@ def plan(
         bool,
         typer.Option(
             "--measure-domain",
-            help="Let the base model itself read some of the data, to see how far they lie from "
-            "what it knows: loads torch and the weights once, seconds to minutes.",
+            help="Measure with the base model how far the data lie from general text. This loads "
+            "torch and the weights once and takes seconds to minutes.",
         ),
     ] = False,
     probe: Annotated[
         bool,
         typer.Option(
             "--probe",
-            help="Let each strategy train a few steps on this machine first: loads torch, seconds "
-            "to minutes, once for each set-up.",
+            help="Let each strategy train a few steps on this machine first. This loads torch and "
+            "takes seconds to minutes, once for each set-up.",
         ),
     ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show every reason.")] = False,
 ) -> None:
     """Pick strategies and a search space from best-practice rules, with reasons.
 
-    Without --model it compares models of the catalogue and picks one, too.
-    Writes nothing, unless -o or --name asks for it.
+    Without --model it also compares models of the catalogue and picks one.
+    It writes no file, unless -o or --name asks for one.
     """
     from sweeper.artifact import write_text
     from sweeper.runfolder import RunFolder

@@ -10,7 +10,7 @@ import typer
 
 def predict(
     model: Annotated[str, typer.Argument(help="Name or folder of a run, or a weights/ folder.")],
-    text: Annotated[str | None, typer.Argument(help="One text; else use --data.")] = None,
+    text: Annotated[str | None, typer.Argument(help="One text. For more, use --data.")] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="A file as for training, or - for standard input.")
     ] = None,
@@ -20,13 +20,17 @@ def predict(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="JSON lines; the same command goes on with it."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write JSON lines into this file; the same command goes on with it.",
+        ),
     ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Rows at a time, at most.")
     ] = 32,
     max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", min=1, help="An output is cut there.")
+        int, typer.Option("--max-new-tokens", min=1, help="Cut an output at this many tokens.")
     ] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,

@@ -20,7 +20,7 @@ def push(
         str | None,
         typer.Option("--license", help="As the hub spells it; the base model's if not given."),
     ] = None,
-    public: Annotated[bool, typer.Option("--public", help="A new repository is public.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
     upload: Annotated[
         bool, typer.Option("--upload", help="Upload; without it, only show what would be.")
     ] = False,

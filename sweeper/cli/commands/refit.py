@@ -10,8 +10,12 @@ import typer
 
 def refit(
     run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
-    all_rows: Annotated[bool, typer.Option("--all", help="On the test split as well.")] = False,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many models.")] = 1,
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="Train on the test split as well.")
+    ] = False,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Number of models to train, one per seed.")
+    ] = 1,
     trial: Annotated[
         int | None,
         typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),

@@ -31,8 +31,8 @@ def run(
         bool | None,
         typer.Option(
             "--probe/--no-probe",
-            help="Let each strategy train a few steps before the plan is made. On a GPU that is "
-            "the default; each set-up is measured once.",
+            help="Let each strategy train a few steps before the plan is made. This is the default "
+            "on a GPU; each set-up is measured once.",
         ),
     ] = None,
     fail_under: Annotated[
@@ -54,7 +54,7 @@ def run(
 ) -> None:
     """Run the sweep: trials that really fine-tune, pruned on validation loss, and a report.
 
-    --trials is the study's total: the same command again resumes and adds nothing.
+    --trials is the study's total: the same command again resumes the run and adds no trials.
     Without --model it ends with the command for the model that suits data and machine best.
     """
     from sweeper.execution.interruption import leaving_on_signals

@@ -185,7 +185,7 @@ def _packaged_facts(spec: ModelSpec) -> ModelFacts:
 def _size_facts(spec: ModelSpec, size: int) -> ModelFacts:
     like, config = catalogue.typical(size)
     facts = _facts(spec, "size", config)
-    note = f"A typical shape of this size, that of {like}; no model in particular."
+    note = f"The shape of {like} stands for this size; no model in particular."
     return facts.model_copy(update={"parameters_exact": False, "weights_note": note})
 
 

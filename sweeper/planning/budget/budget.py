@@ -305,8 +305,8 @@ def _notes(
     notes = []
     if stops and epochs > 1:
         notes.append(
-            "Rows are seen more than once: a trial whose validation loss rises beyond noise while "
-            "its training loss falls ends there, with its best weights."
+            "Rows are seen more than once, so a trial can overfit. It ends early, with its best "
+            "weights, if its validation loss rises beyond noise while its training loss falls."
         )
     if limit is not None and limit.unit == "usd" and not price:
         notes.append(

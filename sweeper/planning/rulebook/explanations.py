@@ -141,7 +141,7 @@ def effect_texts(effects: Effects, values: Values) -> tuple[str, ...]:
     texts += [f"{name} left out unless named" for name in effects.leave_out]
     texts += [_change_text(change) for change in effects.changes]
     texts += [f"caution on {name}" for name in effects.cautions]
-    texts += [f"answers {name}" for name in effects.answers]
+    texts += [f"answers the question {name}" for name in effects.answers]
     texts += [f"warns: {fill(effects.warning, values)}"] if effects.warning else []
     texts += [f"advises: {fill(effects.advice, values)}"] if effects.advice else []
     return tuple(texts)
