@@ -73,13 +73,13 @@ def at_once(one: dict[str, object], other: dict[str, object]) -> bool:
             1.3,
             "1,0",
             ["0", "1"],
-            "2 workers instead of 4: a full trial may need 1.0 GiB, and each of the 2 GPUs has "
+            "2 workers instead of 4: a full trial may need 0.9 GiB, and each of the 2 GPUs has "
             "1.3 GiB for training",
         ),
         (3.0, None, ["0", "0", "1", "1"], ""),
         # It does not fit on one.
         (
-            1.0,
+            0.8,
             None,
             ["0,1"],
             "1 worker instead of 4: a full trial takes 2 GPUs, and there are 2",
