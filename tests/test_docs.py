@@ -39,7 +39,9 @@ def test_every_command_is_documented_and_has_help(name):
 
 def test_the_page_of_commands_has_defaults_and_shared_options_once():
     page = (DOCS / "commands.md").read_text()
-    assert all(page.count(f"| `{flag}` |") == 1 for flag in ("--task", "--strategies", "--trials"))
+    assert all(
+        page.count(f"| `{flag}` |") == 1 for flag in ("--strategies", "--trials", "--general")
+    )
     assert re.search(r"^\| `--trials` \| .+ \| `20` \|$", page, re.MULTILINE)
     assert re.search(r"^\| `--finalists` \| .+ \| `3` \|$", page, re.MULTILINE)
 

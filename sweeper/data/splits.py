@@ -77,7 +77,7 @@ def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) ->
     """Rows of each split of a data set without classes in which every input differs.
 
     >>> sizes(2000, {"validation": 0.15, "test": 0.15}, 2500)
-    {'test': 300, 'validation': 300, 'train': 1400}
+    {'validation': 300, 'test': 300, 'train': 1400}
     """
     return _sizes(rows, shares(rows, fractions, most_rows))
 

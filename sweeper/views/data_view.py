@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from sweeper.data.quality.check import Checked, Finding
-from sweeper.data.quality.fix import Change, Fixed
+from sweeper.data.quality.fix import Fixed, ListedChange
 from sweeper.data.quality.rows import DataRows
 from sweeper.data.quality.write import changes_path
 from sweeper.views.console import out
@@ -67,7 +67,7 @@ def _would(action: str) -> str:
     return "would be left out" if action == "removed" else "would be changed"
 
 
-def _difference(change: Change) -> str:
+def _difference(change: ListedChange) -> str:
     if change.action == "removed":
         return ""
     name = next(iter(change.after))

@@ -46,7 +46,7 @@ def test_a_page_is_ready_asks_for_nothing_and_says_nothing(show, shape):
 
 
 def test_without_scripts_the_same_picture(show):
-    with_, without = show("mixed", height=4800), show("mixed", scripts=False, height=4800)
+    with_, without = show("mixed", height=6400), show("mixed", scripts=False, height=6400)
     assert "data-ready" not in without.html()
     figures = re.compile(r"<figure.*?</figure>", re.DOTALL)
     assert figures.findall(without.html()) == figures.findall(with_.html())

@@ -102,8 +102,8 @@ def test_memory_and_the_dry_run_of_the_real_model_agree(environment: dict[str, s
 def test_the_generated_pages_hold_them(environment: dict[str, str], tmp_path: Path) -> None:
     python(environment, "docs/generate.py", "--to", str(tmp_path))
     page = (tmp_path / "strategies.md").read_text()
-    assert re.search(r"\n## ia3\n\n\(IA\)³\n", page)
-    assert re.search(r"\n## vera\n\nVeRA\n[\s\S]*- \*\*`d_initial`\*\*", page)
+    assert "\n## ia3\n\n**(IA)³.** " in page
+    assert re.search(r"\n## vera\n\n\*\*VeRA\.\*\* [\s\S]*\n\| `d_initial` \|", page)
 
 
 @pytest.mark.slow

@@ -89,12 +89,12 @@ def test_untrained_models_are_scored_in_the_precision_of_trials(by_name: SharedM
         return {one.name: one.evaluate("validation").losses for one in shots}
 
     plain = losses()
-    by_name.context.mixed = True
+    by_name.context.mixed = "bfloat16"
     mixed = losses()
     for name in ("zero_shot", "few_shot"):
         assert not np.array_equal(plain[name], mixed[name])
         assert mixed[name] == pytest.approx(plain[name], rel=0.2)
-    judge = Judge(by_name.context.task, by_name.context.items("validation"), 16, mixed=True)
+    judge = Judge(by_name.context.task, by_name.context.items("validation"), 16, mixed="bfloat16")
     as_trial = judge.evaluate(by_name.context.task.assemble(by_name.context.base(), {}))
     assert np.array_equal(as_trial.losses, mixed["zero_shot"])
 
@@ -137,15 +137,15 @@ def test_notes_name_the_split_and_what_was_cut(make: Any) -> None:
 def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     splits = {"train": talk(3), "validation": talk(3), "test": talk(5)}
     shared = make(splits, task="instruction")
-    found = answers(shared, shared.context.base(), EvaluationSpec(generate_items=2), mixed=False)
+    found = answers(shared, shared.context.base(), EvaluationSpec(generate_items=2), mixed=None)
     assert found is not None
     assert (found.items, found.most_tokens) == (2, 4)
     assert {"bleu", "chrf", "rougeL", "exact_match"} <= set(found.metrics)
-    again = answers(shared, shared.context.base(), EvaluationSpec(generate_items=2), mixed=False)
+    again = answers(shared, shared.context.base(), EvaluationSpec(generate_items=2), mixed=None)
     assert again is not None
     assert again.metrics == found.metrics
     none = EvaluationSpec(generate_items=0)
-    assert answers(shared, shared.context.base(), none, mixed=False) is None
+    assert answers(shared, shared.context.base(), none, mixed=None) is None
 
 
 def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: SharedModel) -> None:
@@ -153,7 +153,7 @@ def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: Sh
     score = scored("zero_shot", None, by_name, evaluation)
     assert sum(count for *_, count in score.confusion) == 12
     assert score.item_weights == (1.0,) * 12
-    assert answers(by_name, by_name.context.base(), EvaluationSpec(), mixed=False) is None
+    assert answers(by_name, by_name.context.base(), EvaluationSpec(), mixed=None) is None
 
 
 def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(

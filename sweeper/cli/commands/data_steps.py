@@ -11,7 +11,7 @@ from sweeper.artifact import write_text
 from sweeper.cli.options import columns as column_map
 from sweeper.data.quality.fix import Fixed
 from sweeper.data.quality.kinds.base import Kind, kinds, named
-from sweeper.data.quality.rows import Cap, DataRows, evaluation_rows, read_rows
+from sweeper.data.quality.rows import DataRows, TokenCap, evaluation_rows, read_rows
 from sweeper.data.quality.write import change_list, changes_path, name_in_folder, target, written
 from sweeper.errors import DataError, UsageError, near_match
 from sweeper.facts.dataset.lengths import ruler
@@ -57,10 +57,10 @@ def _task(name: str | None) -> Task | None:
     return None
 
 
-def _cap(tokens: int, model: str | None, rows: DataRows) -> Cap:
+def _cap(tokens: int, model: str | None, rows: DataRows) -> TokenCap:
     facts = model_facts(ModelSpec(id=model or "7B"))
     measure = ruler(facts, code=rows.task == "code", conversations=False)
-    return Cap(tokens, measure.count, measure.how)
+    return TokenCap(tokens, measure.count, measure.how)
 
 
 def remedies(given: list[str], all_safe: bool) -> list[Kind]:

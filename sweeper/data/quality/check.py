@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from sweeper.data.quality.kinds.base import Kind, Severity, kinds
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 
 SHOWN_EXAMPLES = 5
 _SHOWN_CHARACTERS = 80
@@ -113,7 +113,7 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     )
 
 
-def _cells(row: Row) -> str:
+def _cells(row: FileRow) -> str:
     return str(dict(row.fields)) if row.fields else ""
 
 

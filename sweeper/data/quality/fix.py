@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.data.quality.kinds.base import Fault, Kind, kinds
-from sweeper.data.quality.rows import DataRows, Row, in_cell
+from sweeper.data.quality.rows import DataRows, FileRow, in_cell
 from sweeper.data.table import Fields
 
 MOST_ROUNDS = 20
@@ -15,7 +15,7 @@ duplicates, and without the longest row others stand out. Most data sets take tw
 
 
 @dataclass(frozen=True)
-class Change:
+class ListedChange:
     """What became of one row, as a line of the change list.
 
     Args:
@@ -42,7 +42,7 @@ class Fixed:
     """A data set after remedies, and what they did, in order."""
 
     data: DataRows
-    changes: tuple[Change, ...]
+    changes: tuple[ListedChange, ...]
 
 
 def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
@@ -53,7 +53,7 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
     chosen = [kind for kind in kinds().values() if kind in wanted and kind.mends]
     unreadable = kinds()["unreadable"]
     chosen = [unreadable, *(kind for kind in chosen if kind is not unreadable)]
-    changes: list[Change] = []
+    changes: list[ListedChange] = []
     for _ in range(MOST_ROUNDS):
         before = len(changes)
         for kind in chosen:
@@ -71,13 +71,13 @@ def _applied(
     data: DataRows,
     kind: Kind,
     faults: Sequence[Fault],
-    mended: Mapping[int, Row | None],
-    changes: list[Change],
+    mended: Mapping[int, FileRow | None],
+    changes: list[ListedChange],
 ) -> DataRows:
     if not mended:
         return data
     said = {fault.place: fault.said for fault in faults}
-    rows: list[Row] = []
+    rows: list[FileRow] = []
     for place, row in enumerate(data.rows):
         if place not in mended:
             rows.append(row)
@@ -95,6 +95,8 @@ def _applied(
     return data.with_rows(rows)
 
 
-def _change(row: Row, kind: Kind, action: str, said: str, before: Fields, after: Fields) -> Change:
+def _change(
+    row: FileRow, kind: Kind, action: str, said: str, before: Fields, after: Fields
+) -> ListedChange:
     hidden = {name: in_cell(cell, kind.shown) for name, cell in before.items()}
-    return Change(row.path, row.line, kind.name, action, said or kind.title, hidden, after)
+    return ListedChange(row.path, row.line, kind.name, action, said or kind.title, hidden, after)

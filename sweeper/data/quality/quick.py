@@ -8,7 +8,7 @@ from sweeper.data.detect import Form
 from sweeper.data.examples import Dataset
 from sweeper.data.quality.check import check
 from sweeper.data.quality.kinds.base import kinds
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 from sweeper.spec import Task
 
 MOST_ROWS = 20_000
@@ -18,7 +18,7 @@ MOST_ROWS = 20_000
 def quick_warnings(dataset: Dataset, task: Task) -> tuple[str, ...]:
     """A sentence with its remedy for each kind of fault that is found quickly."""
     rows = tuple(
-        Row(dataset.path, split, example.line, {}, example)
+        FileRow(dataset.path, split, example.line, {}, example)
         for split, examples in dataset.splits.items()
         for example in islice(examples, MOST_ROWS)
     )

@@ -22,7 +22,7 @@ _GUESSED: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FileRow:
     """One row of one file.
 
     Args:
@@ -69,7 +69,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Cap:
+class TokenCap:
     """The number of tokens after which an example is cut.
 
     Args:
@@ -101,16 +101,16 @@ class DataRows:
 
     name: str
     task: Task
-    rows: tuple[Row, ...]
+    rows: tuple[FileRow, ...]
     forms: Mapping[str, Form]
     evidence: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    cap: Cap | None = None
-    against: tuple[Row, ...] = ()
+    cap: TokenCap | None = None
+    against: tuple[FileRow, ...] = ()
 
     @cached_property
-    def usable(self) -> list[tuple[int, Row, Example]]:
+    def usable(self) -> list[tuple[int, FileRow, Example]]:
         """Place, row and example of every row that can be trained on."""
         return [
             (place, row, row.example)
@@ -118,15 +118,15 @@ class DataRows:
             if row.example is not None
         ]
 
-    def with_rows(self, rows: Sequence[Row]) -> DataRows:
+    def with_rows(self, rows: Sequence[FileRow]) -> DataRows:
         """The same data set with other rows."""
         return replace(self, rows=tuple(rows))
 
-    def again(self, row: Row, fields: Fields) -> Row:
+    def again(self, row: FileRow, fields: Fields) -> FileRow:
         """A row whose cells were changed."""
         return _row(row.path, row.split, row.line, fields, self.forms[row.path], self.label_names)
 
-    def with_texts(self, row: Row, mend: Callable[[str], str]) -> Row:
+    def with_texts(self, row: FileRow, mend: Callable[[str], str]) -> FileRow:
         """A row whose texts (not its label) were changed, wherever its cells hold them."""
         form = self.forms[row.path].of(row.fields)
         columns = [
@@ -141,7 +141,7 @@ class DataRows:
         }
         return self.again(row, fields)
 
-    def with_label(self, row: Row, label: str) -> Row:
+    def with_label(self, row: FileRow, label: str) -> FileRow:
         """A row with another label."""
         return self.again(row, {**row.fields, self.forms[row.path].columns["label"]: label})
 
@@ -167,15 +167,15 @@ def _row(
     fields: Fields,
     form: Form,
     label_names: Mapping[str, tuple[str, ...]],
-) -> Row:
+) -> FileRow:
     table = RowTable(path, ((line, fields),), label_names=label_names)
     own = form.of(fields)
     made_by = [c for c in own.columns.values() if c not in fields and is_template(c)]
     filled = {**fields, **{template: text_by(fields, template) for template in made_by}}
     made = example_or_reason(table, own, line, filled)
     if isinstance(made, Example):
-        return Row(path, split, line, fields, made)
-    return Row(path, split, line, fields, None, made)
+        return FileRow(path, split, line, fields, made)
+    return FileRow(path, split, line, fields, None, made)
 
 
 def read_rows(spec: DataSpec, task: Task | None) -> DataRows:
@@ -192,7 +192,7 @@ def read_rows(spec: DataSpec, task: Task | None) -> DataRows:
     tables = {split: [(path, read(path)) for path in paths] for split, paths in files.items()}
     first = with_templates(tables["train"][0][1], spec.columns)
     task, form = (task, detect(first, task, spec)) if task else _guessed(first, spec)
-    rows: list[Row] = []
+    rows: list[FileRow] = []
     forms: dict[str, Form] = {}
     names: dict[str, tuple[str, ...]] = {}
     how: list[str] = []
@@ -217,12 +217,12 @@ def read_rows(spec: DataSpec, task: Task | None) -> DataRows:
     )
 
 
-def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Iterator[Row]:
+def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Iterator[FileRow]:
     found = [
         _row(str(path), split, line, fields, form, table.label_names) for line, fields in table.rows
     ]
     found += [
-        Row(str(path), split, line, {}, None, reason, readable=False)
+        FileRow(str(path), split, line, {}, None, reason, readable=False)
         for line, reason in table.broken
     ]
     yield from sorted(found, key=lambda row: row.line)
@@ -256,7 +256,7 @@ def _has_classes(table: RowTable, form: Form) -> bool:
     return len(set(labels)) <= len(labels) / 2
 
 
-def evaluation_rows(path: str) -> tuple[Row, ...]:
+def evaluation_rows(path: str) -> tuple[FileRow, ...]:
     """The rows of an evaluation set, whatever their columns are.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper.data.examples import SPLITS, Example, normalised
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 from sweeper.extras import install_command, is_installed
 
 NEAR = 0.7
@@ -77,13 +77,13 @@ def near_later(data: DataRows) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    row: Row
+    row: FileRow
     key: str
     text: str
     sketch: Any
 
     @classmethod
-    def of(cls, row: Row, example: Example, text: str) -> _Entry | None:
+    def of(cls, row: FileRow, example: Example, text: str) -> _Entry | None:
         """The entry of a row; None if its text is too short."""
         # Here, since it is optional.
         from rensa import RMinHash

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sweeper.data.quality.fix import Change
+from sweeper.data.quality.fix import ListedChange
 from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields
 from sweeper.errors import UsageError
@@ -86,7 +86,7 @@ def name_in_folder(source: Path) -> str:
     return f"{Path(plain).stem}{WRITTEN[0]}"
 
 
-def change_list(changes: Iterable[Change]) -> str:
+def change_list(changes: Iterable[ListedChange]) -> str:
     """The changes as JSON Lines."""
     return json_lines(asdict(change) for change in changes)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from peft.config import PeftConfig
 
@@ -11,6 +13,22 @@ from sweeper.errors import Problem, UsageError, near_match
 
 PLACEMENTS = ("houlsby", "pfeiffer")
 NON_LINEARITIES = ("relu", "gelu", "silu", "tanh")
+
+_NOTICE = """
+## How to load this adapter
+
+It is a bottleneck adapter, a type that PEFT does not know by itself. Install `sweeper` and import
+the module that registers it before PEFT reads this folder:
+
+```python
+import sweeper.strategies.bottleneck  # registers the adapter type
+from peft import PeftModel
+
+model = PeftModel.from_pretrained(base_model, "path/to/this/folder")
+```
+
+It cannot be merged into the base model: it is not linear in its input.
+"""
 
 
 class BottleneckType(enum.StrEnum):
@@ -67,6 +85,14 @@ class BottleneckConfig(PeftConfig):
         36
         """
         return max(1, int(features // self.reduction_factor))
+
+    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
+        """Writes the configuration, and into the folder's card how to load the adapter."""
+        super().save_pretrained(save_directory, **kwargs)
+        card = Path(save_directory) / "README.md"
+        text = card.read_text(encoding="utf-8") if card.exists() else ""
+        if _NOTICE not in text:
+            card.write_text(text.rstrip() + "\n" + _NOTICE, encoding="utf-8")
 
     def _problems(self) -> list[Problem]:
         problems = []

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sweeper.data.examples import SPLITS
-from sweeper.data.quality.rows import Cap, DataRows, evaluation_rows, read_rows
+from sweeper.data.quality.rows import DataRows, TokenCap, evaluation_rows, read_rows
 from sweeper.spec import DataSpec
 
 NOUNS = """
@@ -76,7 +76,7 @@ class Planted:
         data = read_rows(
             DataSpec(path=str(folder)), "classification" if self.classes else "instruction"
         )
-        cap = Cap(400, lambda texts: [len(text.split()) for text in texts], "in words")
+        cap = TokenCap(400, lambda texts: [len(text.split()) for text in texts], "in words")
         held = ()
         if self.against:
             path = folder.parent / f"{folder.name}-evaluation.jsonl"

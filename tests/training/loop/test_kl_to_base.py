@@ -186,7 +186,7 @@ def _step(
         order=SequentialSampler(rows),
         groups=lambda: strategy.parameter_groups(model, parameters),
         progress=progress,
-        mixed=False,
+        mixed=None,
         settings=settings,
         callbacks=[],
         guards=guards,

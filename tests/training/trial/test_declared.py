@@ -64,7 +64,7 @@ def test_what_is_declared_is_what_is_trained(make_shared, make_job, trainers, mo
     assert trainer.args.max_grad_norm == 0.3
     # noise in every training step and in no evaluation
     assert set(noisy) == {(True, True), (False, False)}
-    config = json.loads((job.folder / "weights" / "adapter_config.json").read_text())
+    config = json.loads((job.folder / "weights" / "adapter" / "adapter_config.json").read_text())
     assert config["modules_to_save"] == ["word_embeddings"]
     assert sorted(config["target_modules"]) == ["attention.output.dense", "query"]
     # the second trial began from the same base

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Literal
 
 import sweeper.data.quality.kinds as folder
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 from sweeper.errors import UsageError, near_match
 
 Severity = Literal["serious", "warning", "note"]
@@ -66,7 +66,7 @@ class Kind:
         """The rows that have the fault."""
         raise NotImplementedError
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, Row | None]:
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """From places of rows to what becomes of them: another row, or None where it is left out.
 
         By default the rows are left out.

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from sweeper.data.examples import normalised
 from sweeper.data.problems import listing
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 
 
 class Conflicts(Kind):
@@ -32,9 +32,9 @@ class Conflicts(Kind):
             for place in places
         ]
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, Row | None]:
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """Leave out all rows that do not have the commonest answer."""
-        mended: dict[int, Row | None] = {}
+        mended: dict[int, FileRow | None] = {}
         for answers in _answers(data).values():
             counts = Counter({answer: len(places) for answer, places in answers.items()})
             (best, most), *others = counts.most_common(2)

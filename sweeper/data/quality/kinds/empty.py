@@ -6,7 +6,7 @@ from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows
 
 
-class Empty(Kind):
+class EmptyRows(Kind):
     """Nothing, or nothing but white space, where the input or the answer should be."""
 
     name = "empty"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sweeper.data.corpus import WINDOW
 from sweeper.data.examples import normalised
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 
 _WORD = re.compile(r"\w+")
 
@@ -42,6 +42,6 @@ class EvaluationSets(Kind):
         return found
 
 
-def _windows(row: Row) -> Iterator[int]:
+def _windows(row: FileRow) -> Iterator[int]:
     words = _WORD.findall(normalised(f"{row.input}\n{row.written}"))
     return (hash(tuple(words[i : i + WINDOW])) for i in range(len(words) - WINDOW + 1))

@@ -6,7 +6,7 @@ import re
 
 from sweeper.data.encoding import is_garbled
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 
 _RUN = re.compile(r"[\x80-\uffff]{2,}")
 
@@ -32,9 +32,9 @@ class Garbled(Kind):
                 found.append(Fault(place, "characters are lost" if lost else ""))
         return found
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, Row | None]:
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """Restore what can be; the others stay."""
-        mended: dict[int, Row | None] = {}
+        mended: dict[int, FileRow | None] = {}
         for fault in faults:
             row = data.rows[fault.place]
             new = data.with_texts(row, restored)

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 from sweeper.data.labels import folded
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 
 AGREE = 0.9
 """Share of the inputs that two codes have in common which must agree before one is taken for the
@@ -41,7 +41,7 @@ class LabelSets(Kind):
             if row.label and row.split != "train" and folded(row.label) not in known
         ]
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, Row | None]:
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """The rows with the label of train, where it is known."""
         mapping = _mapping(data)
         rows = {fault.place: data.rows[fault.place] for fault in faults}

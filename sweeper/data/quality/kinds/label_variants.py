@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 from sweeper.data.labels import folded
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 
 
 class LabelVariants(Kind):
@@ -29,7 +29,7 @@ class LabelVariants(Kind):
             if row.label in mapping
         ]
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, Row | None]:
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """The rows with the commonest spelling."""
         mapping = _mapping(data)
         rows = {fault.place: data.rows[fault.place] for fault in faults}

@@ -7,7 +7,7 @@ from collections import Counter
 
 from sweeper.data.labels import folded
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 
 SIMILAR = 0.8
 """Two letters of ten may differ."""
@@ -35,7 +35,7 @@ class MisspeltLabels(Kind):
             if row.label in mapping
         ]
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, Row | None]:
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """The rows with the common label."""
         mapping = _mapping(data)
         rows = {fault.place: data.rows[fault.place] for fault in faults}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 
 _PATTERNS = {
     "private key": re.compile(
@@ -57,7 +57,7 @@ class Private(Kind):
                 found.append(Fault(place, ", ".join(names)))
         return found
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, Row | None]:
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """The rows with the name of what was there in its place."""
         return {fault.place: data.with_texts(data.rows[fault.place], redacted) for fault in faults}
 

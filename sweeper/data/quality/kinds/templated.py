@@ -6,7 +6,7 @@ import re
 
 from sweeper.data.formats.text import is_templated
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 
 _MARKER = re.compile(
     r"<\|im_start\|>(?:system|user|assistant)?\n?|<\|im_end\|>"
@@ -36,7 +36,7 @@ class Templated(Kind):
             if not example.templated and (is_templated(row.input) or is_templated(row.written))
         ]
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, Row | None]:
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """The rows without their markers."""
         return {fault.place: data.with_texts(data.rows[fault.place], _without) for fault in faults}
 

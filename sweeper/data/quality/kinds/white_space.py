@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, Row
+from sweeper.data.quality.rows import DataRows, FileRow
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\u2060\ufeff]")
 """Control characters, soft hyphens, zero-width spaces and byte order marks. Joiners (U+200C,
@@ -33,12 +33,12 @@ class WhiteSpace(Kind):
             if self._mended(data, row).fields != row.fields
         ]
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, Row | None]:
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """The rows without them."""
         return {fault.place: self._mended(data, data.rows[fault.place]) for fault in faults}
 
     @staticmethod
-    def _mended(data: DataRows, row: Row) -> Row:
+    def _mended(data: DataRows, row: FileRow) -> FileRow:
         form = data.forms[row.path].of(row.fields)
         if form.columns.get("completion") == "canonical_solution":
             mend = _visible  # the answer goes on where the prompt ends, so its last line counts
