@@ -273,6 +273,10 @@ def test_a_merged_adapter_gives_the_logits_of_the_trial_without_its_base(saved, 
     record = MergeRequest.read(made / "merged.json")
     assert record.difference < 1e-3
     assert not list(made.rglob("adapter_model.safetensors"))
+    if task != "classification":  # what vLLM, Ollama and transformers read (docs/serving.md)
+        needed = {"config.json", "model.safetensors", "generation_config.json", "tokenizer.json"}
+        needed |= {"tokenizer_config.json", "chat_template.jinja", "README.md"}
+        assert needed <= {path.name for path in made.iterdir()}
     model = sweeper.load(made, "cpu")
     with torch.inference_mode():
         found = model.model(**INPUTS)
