@@ -8,6 +8,7 @@ from typing import Any
 from sweeper.data.examples import Dataset
 from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import TARGET_MODULES, modules_of
+from sweeper.plans import autocast_dtype, half_of
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
 from sweeper.trials import TrialConfig
 
@@ -94,10 +95,11 @@ def settings_of(
 
 
 def _base_dtype(config: TrialConfig) -> str:
-    """What the base is loaded in: weights that train are kept in fp32, unless they are bf16."""
-    trains_base = config.strategy == "full"
-    in_fp32 = config.precision == "fp32" or (trains_base and config.precision == "bf16-mixed")
-    return "bfloat16" if config.quantization or not in_fp32 else "float32"
+    """What the base is loaded in: weights that train are kept in fp32, unless all is bf16."""
+    half = half_of(config.precision)
+    trains_base, mixed = config.strategy == "full", autocast_dtype(config.precision) is not None
+    in_fp32 = config.precision == "fp32" or (trains_base and mixed)
+    return half if config.quantization or not in_fp32 else "float32"
 
 
 def with_effect(settings: Settings) -> dict[str, Any]:

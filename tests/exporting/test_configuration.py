@@ -215,3 +215,19 @@ def test_an_unknown_trainer_is_refused_with_the_nearest_name(finished, questions
     run = finished(questions, "--task", "instruction")
     with pytest.raises(UsageError, match="axolotl"):
         export(run, "axoltl")
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "bf16", "fp16"),
+    [
+        ("fp32", "float32", False, False),
+        ("bf16-mixed", "bfloat16", True, False),
+        ("fp16-mixed", "float16", False, True),
+    ],
+)
+def test_the_precision_is_that_of_the_trial(finished, questions, precision, dtype, bf16, fp16):
+    run = finished(questions, "--task", "instruction")
+    config = as_trained(run, 0).model_copy(update={"precision": precision})
+    made = export_configuration(run, compute(run), config, "trl", run.path / "trl")
+    read = yaml.safe_load((made.folder / "trl.yaml").read_text())
+    assert (read["dtype"], read["bf16"], read["fp16"]) == (dtype, bf16, fp16)
