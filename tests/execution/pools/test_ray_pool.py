@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -133,7 +134,10 @@ except AuthenticationError as error:
 
 def entered(command: psutil.Process, environment: dict[str, str]) -> str:
     """What Ray of a command answers to a stranger on this machine."""
-    words = [word for one in command.children(recursive=True) for word in one.cmdline()]
+    words: list[str] = []
+    for one in command.children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # a child that has just ended
+            words += one.cmdline()
     flag = "--gcs-address="
     address = next(word.removeprefix(flag) for word in words if word.startswith(flag))
     asked = subprocess.run(
@@ -236,6 +240,7 @@ def test_a_cluster_on_this_machine_alone_is_closed_to_others(
     open_to = {
         connection.laddr.ip
         for process in [whole, *whole.children(recursive=True)]
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }
