@@ -191,7 +191,11 @@ def _because(run: RunFiles, contest: Contest, chosen: Finalist) -> list[str]:
     """The chosen trial against the runner-up, its default and the best baseline."""
     rival = trial_name(contest.rival.trial) if contest.rival else None
     baseline = contest.baseline.name if contest.baseline else None
-    roles = {rival: "the runner-up", contest.default: "its default", baseline: "the best baseline"}
+    roles = {
+        rival: "the runner-up",
+        contest.default: "its default",
+        baseline: "the best baseline on validation",
+    }
     lines = []
     for name, role in roles.items():
         comparison = contest.against(name)
