@@ -45,7 +45,9 @@ class DataSpec(Record):
     validation: str | None = Field(None, description="a file with a validation split of its own")
     test: str | None = Field(None, description="a file with a test split of its own")
     corpus: str | None = Field(None, description="domain task: text to continue pretraining on")
-    corpus_rows: PositiveInt | None = Field(None, description="read so many documents of it only")
+    corpus_rows: PositiveInt | None = Field(
+        None, description="read at most so many documents of it"
+    )
     general: str | None = Field(None, description="general data for replay and forgetting")
     format: str = Field("auto", description="format of the rows; auto recognises it")
     columns: dict[str, str] = Field(
@@ -68,7 +70,7 @@ class DataSpec(Record):
         description="rows that validation takes out of the data at most, and test as many; null "
         "for no limit",
     )
-    split_seed: int = Field(0, description="another number splits the rows otherwise")
+    split_seed: int = Field(0, description="another number gives another split")
 
 
 class HardwareSpec(Record):

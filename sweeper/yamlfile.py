@@ -148,7 +148,7 @@ def parse(text: str, name: str) -> Document:
 def _refused(place: yaml.Node, name: str, what: str) -> UsageError:
     return UsageError(
         what,
-        why="Files for sweeper are a few levels deep, and an alias stands for a short value.",
+        why="Files for sweeper are a few levels deep, and aliases are used for short values.",
         fix="Write the values out.",
         where=f"{name}:{place.start_mark.line + 1}",
     )

@@ -92,10 +92,10 @@ _PLAN_FLAGS = (
         str,
         "Hub id, folder, packaged:NAME, or a size such as 7B.",
         _TASK,
-        several="Give it once; models that compete stand in a sweep.yaml: 'models: [7B, 13B]'.",
+        several="Give it once. For several models, write a sweep.yaml with 'models: [7B, 13B]'.",
     ),
     _Flag(("models", 0, "revision"), str, "Branch, tag or commit of the model on the hub.", _TASK),
-    _Flag(("models", 0, "trust_remote_code"), bool, "Run code that the model brings.", _TASK),
+    _Flag(("models", 0, "trust_remote_code"), bool, "Run the model's own code.", _TASK),
     _Flag(
         ("data", "path"), str, "File (JSONL, JSON, CSV, TSV, Parquet, xlsx, gz) or folder.", _DATA
     ),
@@ -125,14 +125,19 @@ _PLAN_FLAGS = (
         "Only these strategies, separated by commas.",
         _AIM,
         names,
-        several="Name them in one, with commas: --strategies lora,full.",
+        several="Give one list with commas: --strategies lora,full.",
     ),
-    _Flag(("aim", "budget"), str, "What the sweep may use: 8gpuh, 30usd or 2h.", _AIM),
+    _Flag(
+        ("aim", "budget"),
+        str,
+        "Limit for search, confirmation and suite: 8gpuh, 30usd or 2h.",
+        _AIM,
+    ),
     _Flag(("aim", "tasks_on_one_base"), int, "Tasks that will share this base model.", _AIM),
     _Flag(
         ("aim", "domain_distance"),
         str,
-        "How far the data lie from general text: near or far.",
+        "How far the data are from general text: near or far.",
         _AIM,
     ),
     _Flag(

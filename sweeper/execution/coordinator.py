@@ -285,8 +285,8 @@ class Coordinator:
             )
         if self.total > self.spec.search.trials:
             self.owner.warn(
-                f"{self.total} trials have been begun already, and none of them is taken back: "
-                f"the study stays at {self.total}, not {self.spec.search.trials}"
+                f"{self.total} trials have begun already, so the total stays at {self.total}, not "
+                f"{self.spec.search.trials}"
             )
 
     def _search(self) -> None:
@@ -349,8 +349,8 @@ class Coordinator:
     def _note_late_trials(self, opened: TestSeal) -> None:
         if set(self.owner.state.finalists(self.plan.budget.finalists)) - set(opened.order):
             self.owner.warn(
-                f"the test split was opened once, at {opened.opened_at}, and stays closed: trials "
-                "that came after are compared on validation only"
+                f"the test split was scored once, at {opened.opened_at}: later trials are compared "
+                "on validation only"
             )
 
     def _end(self, kind: OutcomeKind, phase: Phase) -> RunOutcome:

@@ -595,7 +595,7 @@ class Owner:
         return kind(
             "workers end again and again without getting anything done",
             why=self.pool.log(self._last_gone),
-            fix="Mend what the log says, then give the same command again: it resumes.",
+            fix="Fix what the log reports, then give the same command again: it resumes.",
             where=str(self.run.path / f"worker-{self._last_gone}.log"),
         )
 

@@ -126,7 +126,7 @@ def _result(
     result = _from_study(run, stored)
     result.write(home / RESULT)
     what = "missing" if missing else "damaged"
-    say(_restored(number, what, "the study, which knows its loss alone"))
+    say(_restored(number, what, "the study, which has only its loss"))
     return result
 
 

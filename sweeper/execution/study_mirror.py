@@ -361,7 +361,7 @@ class StudyMirror:
         return StorageGone(
             f"the storage has not answered for {self.clock() - since:.0f} s",
             why=first_line(error),
-            fix="Bring it back, then give the same command again: it resumes.",
+            fix="Repair it, then give the same command again: it resumes.",
         )
 
 

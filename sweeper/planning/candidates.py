@@ -45,7 +45,7 @@ NO_HALF = (
 )
 PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
-    "rounded away (bfloat16 keeps 8 significant bits)"
+    "lost in rounding (bfloat16 has 8 significant bits)"
 )
 
 
@@ -106,7 +106,7 @@ def candidate_or_rejected(
             f"texts of {base.cap.tokens} tokens leave room for {room} virtual ones in a context "
             f"of {base.model.context_length}"
         )
-        remedy = "cut texts shorter (--max-length)"
+        remedy = "shorten texts (--max-length)"
         return _rejected(base, name, why, "", "the model's context", remedy)
     parameters = within(parameters, "num_virtual_tokens", room)
     found = fit(

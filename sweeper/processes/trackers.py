@@ -88,8 +88,8 @@ class Trackers:
         for name, process in self._processes.items():
             for line in _said(process):
                 yield (
-                    f"{name} takes nothing at the moment ({line}). The sweep goes on, and what is "
-                    "missing is logged once it does"
+                    f"{name} does not answer at the moment ({line}). The sweep goes on, and the "
+                    "rest is logged later"
                 )
 
     def finish(self, state: str, seconds: float = END_SECONDS) -> list[str]:

@@ -74,7 +74,7 @@ def _draw_once(name: str, plan: Problem) -> None:
     try:
         optuna_space.suggest(study.ask(), plan)
     except Exception as error:  # it may be anybody's class
-        why = f"Asked for one configuration it says: {_said(error)}"
+        why = f"Its error, when asked for one configuration: {_said(error)}"
         raise SpecError(
             f"{name} cannot draw from this space", why, where="search.sampler"
         ) from error
@@ -88,7 +88,7 @@ def _judge_once(name: str, plan: Problem) -> None:
         trial.report(1.0, 1)
         study.pruner.prune(study, study.trials[0])
     except Exception as error:  # it may be anybody's class
-        why = f"Asked about one trial it says: {_said(error)}"
+        why = f"Its error, when asked about one trial: {_said(error)}"
         raise SpecError(f"{name} cannot judge a trial", why, where="search.pruner") from error
 
 
@@ -129,7 +129,7 @@ def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]
         raise SpecError(
             f"cannot import {module_name!r}",
             _said(error),
-            "Install it or run where it lies, or mend the name.",
+            "Install it, run the command in its folder, or correct the name.",
             where,
         ) from error
     found = getattr(module, class_name, None)

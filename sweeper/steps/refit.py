@@ -148,12 +148,12 @@ def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Spl
         "",
         *measured,
         "",
-        "They are not figures of this model. It has none:",
+        "They are not figures of this model, which has none:",
         "",
         "- Validation: not known, since it was trained on these rows.",
         "- Test: not known, since it was trained on these rows."
         if "test" in splits
-        else "- Test: not measured. The test split was opened once, for the sweep.",
+        else "- Test: not measured. The test split was scored once, for the sweep.",
         "- What it forgot: not measured.",
         "",
     ]

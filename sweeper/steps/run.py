@@ -354,4 +354,6 @@ def _gate(findings: Findings, fail_under: float | None) -> None:
     higher = findings.metric.higher_is_better
     if score is None or (score < fail_under if higher else score > fail_under):
         seen = "no test score" if score is None else f"{findings.metric.name} {score:.4g}"
-        raise GateFailed(f"the gate was not passed: {seen}, asked for {fail_under:g}")
+        raise GateFailed(
+            f"the test score does not meet --fail-under: {seen}, required {fail_under:g}"
+        )

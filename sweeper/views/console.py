@@ -13,7 +13,7 @@ from rich.text import Text
 from sweeper.visible import visible
 
 Tell = Callable[[str], None]
-"""Is given a line for the user, about something that takes time or went another way."""
+"""Called with a line for the user about a long step or a fallback."""
 
 
 class _Visible(Console):

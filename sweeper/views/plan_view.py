@@ -236,7 +236,7 @@ def _data(facts: Facts, *, verbose: bool) -> str:
         rows = sorted(label.rows for label in data.labels)
         found.append(f"{len(rows)} classes with {rows[0]:,} to {rows[-1]:,} rows.")
     if lengths := data.lengths:
-        short = "assumed, without data" if lengths.assumed else lengths.measured_with
+        short = "assumed: no data given" if lengths.assumed else lengths.measured_with
         how = lengths.measured_with if verbose else short
         found.append(
             f"Tokens: {lengths.mean:.0f} on average, 99% have at most {lengths.p99:,} ({how})."
@@ -323,9 +323,9 @@ def _strategies(page: _Page, plan: Plan) -> None:
     page.add(
         "",
         [
-            "Score: sum of the rules' weights. GiB: expected peak of the default. Fits from: "
-            "memory for its whole range. Trained: parameters. "
-            "Batch = micro-batch x accumulation x GPUs."
+            "*: start with it. Score: sum of the rules' weights. GiB: expected peak of the "
+            "default. Fits from: memory for the whole range with the smallest set-up. Trained: "
+            "parameters. Batch = micro-batch x accumulation x GPUs."
         ],
         0,
         goes_last=True,
@@ -461,15 +461,15 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         for one in budget.purchases
         if one.full_trials is not None
     ]
-    texts += [f"The budget alone buys {' or '.join(bought)}."] if bought else []
+    texts += [f"The whole budget would pay for {' or '.join(bought)}."] if bought else []
     texts += [note for note in budget.notes if "budget" in note.lower()]
     # What sharding is and is not stands beside the GPUs.
     more = [
-        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained on "
+        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained with "
         f"{seeds} each.",
         *(note for note in budget.notes if note not in texts and FSDP not in note),
     ]
-    more.append(f"Times are estimates: {'; '.join(budget.timing)}.")
+    more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")
     if budget.energy_low_kwh is not None and budget.energy_high_kwh is not None:
         low, high = units.number(budget.energy_low_kwh), units.number(budget.energy_high_kwh)
         more.append(f"Energy: {low} to {high} kWh at the cards' board power.")

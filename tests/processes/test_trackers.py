@@ -79,7 +79,7 @@ def test_a_closed_port_is_said_and_costs_the_command_nothing(folder, monkeypatch
     shown = []
     with Trackers(folder, ["mlflow"]) as trackers:
         said, longest = heard_until(trackers)
-        assert "mlflow takes nothing at the moment (MlflowException: API request" in said[0]
+        assert "mlflow does not answer at the moment (MlflowException: API request" in said[0]
         assert longest < LITTLE_SECONDS
         show = trackers.beside(lambda event, _status: shown.append(event.kind))
         status = Status(phase="search", trials=3, started_at="", updated_at="")

@@ -50,7 +50,7 @@ def memory(
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU.")] = False,
     dry_run: Annotated[
         bool,
-        typer.Option(help="Also follow one step of the real model without weights: seconds."),
+        typer.Option(help="Also run one step of the real model without weights (takes seconds)."),
     ] = False,
     probe: Annotated[
         bool,

@@ -99,5 +99,5 @@ def _dry_line(followed: dict[str, Any], found: MemoryEstimate) -> str:
     return (
         f"Dry run: {gib(tensors)} in tensors at the peak ({followed['phase']}, "
         f"{followed['seconds']:.1f} s), {gib(tensors + beside)} with "
-        "what no tensor accounts for."
+        "memory outside of tensors."
     )

@@ -32,7 +32,7 @@ def plan(
         bool,
         typer.Option(
             "--measure-domain",
-            help="Measure with the base model how far the data lie from general text. This loads "
+            help="Measure with the base model how far the data are from general text. This loads "
             "torch and the weights once and takes seconds to minutes.",
         ),
     ] = False,

@@ -22,7 +22,7 @@ def push(
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
     upload: Annotated[
-        bool, typer.Option("--upload", help="Upload; without it, only show what would be.")
+        bool, typer.Option("--upload", help="Upload. Without it, only show what would be uploaded.")
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
 ) -> None:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def rules(
-    rule: Annotated[str | None, typer.Argument(help="Show this rule whole.")] = None,
+    rule: Annotated[str | None, typer.Argument(help="Show everything about this rule.")] = None,
     folders: Annotated[
         list[str] | None, typer.Option("--rules", help="A folder of your own rules.")
     ] = None,
     facts: Annotated[
-        bool, typer.Option("--facts", help="List the facts that rules may look at.")
+        bool, typer.Option("--facts", help="List the facts that conditions can use.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -47,7 +47,7 @@ def rules(
     else:
         for item in chosen:
             typer.echo(visible(f"{item.id:<34} {item.title}"))
-        typer.echo(f"{len(chosen)} rules; 'sweeper rules ID' shows one whole")
+        typer.echo(f"{len(chosen)} rules; 'sweeper rules ID' shows one in full")
 
 
 def _row(rule: Rule) -> dict[str, object]:

@@ -18,7 +18,9 @@ ENDED = ("complete", "interrupted", "timeout", "failed")
 
 def show(
     run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Look until it ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the run until it ends.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print status and verdict as JSON.")
     ] = False,
@@ -55,7 +57,7 @@ def show(
     for line in progress.view(status, console.width):
         console.print(line, markup=False, soft_wrap=True)
     if status.phase not in ENDED and not run_now([folder]):
-        text = f"No command runs this sweep now; the last sign of one is of {status.updated_at}."
+        text = f"No command is running this sweep; the last one was seen at {status.updated_at}."
         resume = f"Resume with: sweeper run {folder.spec}"
         console.print(f"{text}\n{resume}", markup=False, soft_wrap=True)
     _verdict(folder)

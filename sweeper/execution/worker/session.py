@@ -95,7 +95,7 @@ class Session:
             detail = "the worker was told to stop"
             return JobEnded(name=job.name, done=False, end="interrupted", detail=detail)
         # As an interruption it would be tried again for ever.
-        detail = "the backend stopped though nobody told it to"
+        detail = "the backend stopped without being told to"
         return JobEnded(name=job.name, done=False, end="error", detail=detail)
 
     def _patience(self, job: Job) -> Patience:

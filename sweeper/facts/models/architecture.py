@@ -186,7 +186,7 @@ def _check_kind(settings: Settings) -> None:
     if name in WITHOUT_ATTENTION:
         raise ModelError(
             f"{name} is not a transformer",
-            why="Its layers have no attention, and neither memory nor methods are known for them.",
+            why="Its layers have no attention; neither its memory nor suitable methods are known.",
             fix="Choose a transformer: a decoder for text, an encoder for classification.",
             where=settings.where,
         )

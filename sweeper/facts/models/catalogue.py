@@ -130,7 +130,7 @@ def typical(parameters: int) -> tuple[str, dict[str, object]]:
     if parameters < SMALLEST:
         raise ModelError(
             f"{parameters:,} parameters are fewer than a typical language model has",
-            why="At that size, models differ too much for a typical shape.",
+            why="Models of this size differ too much to have a typical shape.",
             fix="Name a model, for example packaged:minilm.",
             where="model",
         )

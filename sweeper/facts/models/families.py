@@ -473,4 +473,4 @@ HYBRIDS = frozenset({
 """Some of their layers are attention, others state spaces, recurrences or convolutions."""
 
 WITHOUT_ATTENTION = frozenset({"falcon_mamba", "mamba", "mamba2", "rwkv", "xlstm"})
-"""Not transformers: nothing here describes them."""
+"""Not transformers: no family here describes them."""

@@ -80,7 +80,7 @@ def _own_code(folder: Path, trust_remote_code: bool) -> Problem | None:
         return None
     return Problem(
         f"the model type {config.get('model_type')!r} needs code from the model's folder",
-        "transformers does not have it, and code of strangers is not run unasked.",
+        "transformers does not have it, and a model's own code is not run without permission.",
         "Read the code; if you trust it, set trust_remote_code: true for this model.",
         str(folder / "config.json"),
     )

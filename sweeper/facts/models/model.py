@@ -185,7 +185,7 @@ def _packaged_facts(spec: ModelSpec) -> ModelFacts:
 def _size_facts(spec: ModelSpec, size: int) -> ModelFacts:
     like, config = catalogue.typical(size)
     facts = _facts(spec, "size", config)
-    note = f"The shape of {like} stands for this size; no model in particular."
+    note = f"Planned with the shape of {like}, a typical model of this size."
     return facts.model_copy(update={"parameters_exact": False, "weights_note": note})
 
 
@@ -263,7 +263,7 @@ def _note(config: Config, entry: Entry | None, attention_only: bool) -> str | No
     if isinstance(stored, dict):
         return f"The weights are stored quantised ({stored.get('quant_method') or 'unknown way'})."
     if isinstance(config.get("text_config"), dict):
-        return "Facts of the language model alone; what reads images or sound is not counted."
+        return "Facts of the language model alone; parts for images or sound are not counted."
     return entry.note if entry else None
 
 

@@ -73,11 +73,16 @@ def _cases(run: RunFiles) -> list[_Case]:
             if known is None or (known.first is None and case.first is not None):
                 cases[reason.rule] = case
         for caution in candidate.cautions:
-            cases.setdefault(caution.rule, _note(caution, "It is a caution, not a choice."))
+            cases.setdefault(
+                caution.rule, _note(caution, "A warning: there is nothing to compare.")
+            )
     for warning in run.plan.warnings:
         if warning.rule == DECLARED:
             continue  # the user's choice, no rule
-        cases.setdefault(warning.rule, _note(warning, "It is about the data or the set-up."))
+        cases.setdefault(
+            warning.rule,
+            _note(warning, "About the data or the set-up: there is nothing to compare."),
+        )
     return list(cases.values())
 
 
@@ -90,7 +95,7 @@ def _case(run: RunFiles, reason: Reason, strategy: str) -> _Case:
     blank = _Case(reason, effect)
     if reason.weight:
         return _preference(run, blank, strategy)
-    why_not = "No trials differ in what it says."
+    why_not = "All trials follow this rule."
     for part in reason.effect.split("; "):
         case = _about_parameter(run, blank, strategy, part)
         if case.first is not None:
@@ -105,7 +110,7 @@ def _preference(run: RunFiles, blank: _Case, strategy: str) -> _Case:
     rest = [t for t in run.completed if t.config.strategy != strategy]
     if not own or not rest:
         lacking = "another strategy" if own else words.strategy(strategy)
-        return replace(blank, why_not=f"No trial of {lacking} completed, to be compared.")
+        return replace(blank, why_not=f"No trial of {lacking} completed to compare with.")
     wanted: Literal["better", "worse"] = "better" if blank.reason.weight > 0 else "worse"
     return replace(blank, first=own[0], second=rest[0], wanted=wanted)
 
@@ -125,7 +130,8 @@ def _about_parameter(run: RunFiles, blank: _Case, strategy: str, part: str) -> _
     outside = [t for t in trials if not belongs(t.config.parameters[name])]
     if not within or not outside:
         where = "outside" if within else "inside"
-        return replace(blank, why_not=f"No completed trial lies {where} what it says of {name}.")
+        why_not = f"No completed trial has a {name} {where} the values of this rule."
+        return replace(blank, why_not=why_not)
     return replace(blank, first=within[0], second=outside[0], about=name)
 
 

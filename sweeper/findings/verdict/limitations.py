@@ -80,8 +80,8 @@ def _few_seeds(study: Study) -> list[Limitation]:
         Limitation(
             id="few-seeds",
             text=f"Between {pair} the spread of {seeds} seeds makes up "
-            f"{words.share(stuck[0].seed_share or 0)} of the doubt: more test items would not "
-            "settle it.",
+            f"{words.share(stuck[0].seed_share or 0)} of the uncertainty: more test items would "
+            "not settle it.",
             action=f"Raise search.confirmation_seeds above {seeds}.",
         )
     ]
@@ -204,7 +204,8 @@ def _slow_starters(study: Study) -> list[Limitation]:
         Limitation(
             id="slow-starters",
             text=f"Trial {best}, the best in the end, was number {place} of {len(early)} at rung "
-            f"{rung}, where pruning began: a pruned slow starter may have been better.",
+            f"{rung}, where pruning began: a pruned trial that started slowly may have been "
+            "better.",
             action="Run again with --new and search.pruner: optuna:NopPruner, or with more trials.",
         )
     ]
@@ -259,9 +260,8 @@ def _lost(study: Study) -> list[Limitation]:
         found.append(
             Limitation(
                 id=f"lost-{name}",
-                text=f"{words.short(name)} lost {len(failed)} of "
-                f"{words.plural(len(trials), 'trial')} ({told}); what is left may not show what it "
-                "can do.",
+                text=f"{len(failed)} of {words.plural(len(trials), 'trial')} of "
+                f"{words.short(name)} failed ({told}); the others may not be representative.",
                 action="See the failures; remove their cause and run the same command again.",
             )
         )
@@ -282,8 +282,8 @@ def _memory(study: Study) -> list[Limitation]:
                 text=f"{words.short(name)} needed more memory than predicted: "
                 f"{len(noted)} of {words.plural(len(trials), 'trial')} used smaller batches than "
                 f"planned (trial {noted[0].config.number}: {memory_note(noted[0])}). The effective "
-                "batch is what it was.",
-                action="None for these results; state less memory (--gpu-memory) when planning "
+                "batch is unchanged.",
+                action="Nothing for these results; state less memory (--gpu-memory) when planning "
                 "the next run.",
             )
         )
@@ -296,7 +296,7 @@ def _encoding(study: Study) -> list[Limitation]:
         Limitation(
             id=f"{note.kind}-{note.split}",
             text=f"{note.text[:1].upper()}{note.text[1:]}.",
-            action="None is needed where only the answers' own turns matter."
+            action="None is needed if only the turns with answers matter."
             if note.kind == "rewritten"
             else "Raise --max-length where memory allows it.",
         )

@@ -67,7 +67,7 @@ def _no_need(findings: Findings) -> NextStep | None:
         return None
     because = f"{_gap(findings, against)}."
     if against.outcome == "worse":
-        advice = "Name one with --model, and --new, which sets this run aside."
+        advice = "Name one with --model, and --new, which renames this run."
         return NextStep(kind="another-base", because=f"{because} {advice}")
     return NextStep(kind="stop", because=because)
 
@@ -81,7 +81,7 @@ def _in_doubt(findings: Findings) -> NextStep | None:
     had = f" on {words.plural(items, 'test item')}" if items else ""
     because = (
         f"{_gap(findings, against)}{had}; {words.more(against.more_items)} would settle "
-        "it. Give a larger test split with --test, and --new, which sets this run aside."
+        "it. Give a larger test split with --test, and --new, which renames this run."
     )
     return NextStep(kind="more-test-rows", because=because)
 
@@ -135,7 +135,7 @@ def _overfits(findings: Findings) -> NextStep | None:
         return None
     because = (
         f"Trial {row.number} stopped at rung {row.stopped_at_rung}: {row.stopped_because}. Give "
-        "more rows with --data, and --new, which sets this run aside."
+        "more rows with --data, and --new, which renames this run."
     )
     return NextStep(kind="more-data", because=because)
 

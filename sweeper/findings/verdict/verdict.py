@@ -99,7 +99,7 @@ def _trial_sentence(
         return f"{head}better than the rest of {words.plural(len(rivals) + 1, 'finalist')}."
     tied = [c.second for c in rivals if c.outcome in ("within noise", "equivalent")]
     if not tied:
-        return f"{head}chosen on validation, as the cheapest to train in reach of the best."
+        return f"{head}chosen on validation: the cheapest to train of those close to the best."
     others = [one for one in finalists(run) if trial_name(one.trial) in tied]
     if all(_cost(chosen) <= _cost(other) for other in others):
         count = len(tied) + 1
@@ -167,9 +167,9 @@ def _cheaper_still(
     if not cheaper:
         return []
     return [
-        f"Cheaper still to train and not shown to be worse than trial {chosen.trial} on the test "
-        f"split: {words.joined(cheaper)}. Validation chooses, and there {baseline.title} comes "
-        "first of the baselines."
+        f"Even cheaper to train and not shown to be worse than trial {chosen.trial} on the test "
+        f"split: {words.joined(cheaper)}. On validation, which decides, {baseline.title} is the "
+        "best baseline."
     ]
 
 
@@ -243,7 +243,7 @@ def _lacking(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
     seeds = min(sum(s.test_score is not None for s in one.seeds) for one in compared)
     if seeds < SEEDS_NEEDED:
         trained = words.plural(seeds, "seed")
-        return f"finalists have test scores of {trained}, telling luck apart needs {SEEDS_NEEDED}"
+        return f"finalists have test scores of {trained}, a comparison needs {SEEDS_NEEDED}"
     return ""
 
 
@@ -294,8 +294,8 @@ def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str
     if contest.chosen:
         if contest.chosen.trial != best_trial.config.number:
             lines.append(
-                f"What follows is about trial {contest.chosen.trial}, the finalist that would be "
-                "recommended by what is known."
+                f"The next lines are about trial {contest.chosen.trial}, the finalist that would "
+                "be recommended so far."
             )
         lines += _because(run, contest, contest.chosen)
     return lines

@@ -72,7 +72,7 @@ def parse_budget(text: str | None) -> UserBudget | None:
     if match is None or float(match.group(1)) <= 0:
         raise SpecError(
             f"budget = {text!r}",
-            "A budget is an amount above 0 with its unit.",
+            "A budget is a number above 0 with a unit.",
             "Write 8gpuh (GPU-hours), 30usd (with a price per GPU-hour) or 2h (on the clock).",
             "aim.budget",
         )

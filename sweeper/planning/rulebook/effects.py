@@ -225,7 +225,7 @@ class Effects(FileModel):
     )
     advice: Filled = Field("", alias="advise", description="about the whole plan: something to do")
     cautions: dict[StrategyName, Filled] = Field(
-        {}, alias="caution", description="what to beware of when using a strategy"
+        {}, alias="caution", description="what to watch out for with a strategy"
     )
     answers: dict[Question, Filled] = Field(
         {}, alias="answer", description="a sentence of the answer to a question"
@@ -247,7 +247,7 @@ class Effects(FileModel):
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
-            raise fault("then is empty", "A rule that does nothing is no rule.")
+            raise fault("then is empty", "A rule needs at least one effect.")
         return self
 
 

@@ -85,7 +85,7 @@ def _note(report: Report) -> str:
     total = [t for t in report.findings.trials if t.curve]
     shown = drawn_trials(report.findings)
     text = "Thick: the best of each strategy, its training loss thin. Dashed: pruned, ending in a "
-    text += "tick. An x: the loss stopped being a number."
+    text += "tick. An x: the loss was no longer finite."
     items, rows = report.findings.run.rung_items, report.findings.reproduction.split_rows
     if items and items < rows.get("validation", 0):
         text += f" Rungs below the last score {items:,} of {rows['validation']:,} validation items,"
@@ -146,7 +146,7 @@ def _pruning(report: Report) -> tuple[str, ...]:
     if run.median_prune_step is not None:
         told.append(f"half of them by optimizer step {run.median_prune_step:,}")
     if run.saved_seconds is not None:
-        told.append(f"which spared {units.duration(run.saved_seconds)} of training")
+        told.append(f"which saved {units.duration(run.saved_seconds)} of training")
     return (", ".join(told) + ".", "Pruned trials have no final score.")
 
 

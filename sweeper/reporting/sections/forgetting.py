@@ -84,16 +84,15 @@ def _tasks(report: Report, measured: Forgetting) -> list[Block]:
     finding = _finding(measured, trial)
     strategies = list(dict.fromkeys(task.strategy for task in measured.tasks))
     pair = dumbbell(tasks_of(measured, trial), finding)
-    note = f"Scores of base and trial {trial}, and what" if pair else "What"
+    note = f"Left: scores of the base and of trial {trial}. Right: the" if pair else "The"
     note += (
-        " every trial that was scored lost, with 95% intervals over items of one training each; "
-        "the recommended one is filled. A score of right and wrong answers loses points "
-        "(hundredths of the items), a text nats per token: how much less probable, as a "
-        "logarithm, the model finds it."
+        " loss of every scored trial, with 95% intervals over items of one training each; the "
+        "recommended trial is filled. The unit is points (hundredths of the items) where answers "
+        "are right or wrong, and nats per token on text (0.01 is about 1% more perplexity)."
     )
     subset = [task.task for task in tasks_of(measured, trial) if task.items < task.total_items]
     if subset:
-        note += f" A part of the items only: {words.joined(subset)}."
+        note += f" Scored on a part of the items: {words.joined(subset)}."
     blocks: list[Block] = [
         Figure(
             id="forgetting-tasks",

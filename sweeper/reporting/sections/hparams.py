@@ -40,8 +40,8 @@ def hparams_section(report: Report) -> Section:
                 blocks.append(figure)
         blocks.append(_table(report))
         if not any(p.importance for p in findings.parameters):
-            told = f"Importances are shown from {TRIALS_FOR_IMPORTANCE} completed trials of one "
-            blocks.append(Text((f"{told}strategy on; under that they are noise.",)))
+            told = f"Importances need {TRIALS_FOR_IMPORTANCE} completed trials of one "
+            blocks.append(Text((f"{told}strategy; with fewer they are noise.",)))
     if findings.trials:  # else the plan is shown whole
         blocks += declared_table(report)
     title = "Which learning rate and rank?"
@@ -104,14 +104,14 @@ def _table(report: Report) -> Table:
         Column("best", number=True, pointer="/best"),
         Column("default", number=True, pointer="/default"),
         Column("within noise of the best"),
-        Column("range that was allowed"),
+        Column("allowed range"),
         Column("completed trials", number=True, pointer="/trials"),
     ]
     if shown:
         columns.append(
             Column(
                 "importance",
-                unit="share; range where a fifth of the trials is left out",
+                unit="share; range when a fifth of the trials is left out",
                 number=True,
             )
         )

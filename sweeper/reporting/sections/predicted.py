@@ -64,7 +64,7 @@ def _what(prediction: PredictedFigure, device: str) -> str:
     name = words.short(prediction.strategy)
     if prediction.what == "trial":
         return f"a full trial of {name}"
-    return f"{'peak' if device == 'cuda' else 'growth of the process'}, default of {name}"
+    return f"{'peak' if device == 'cuda' else 'memory growth'}, default of {name}"
 
 
 def _amount(prediction: PredictedFigure, value: float) -> str:

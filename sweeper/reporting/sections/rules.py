@@ -43,7 +43,7 @@ def _table(rules: tuple[RuleFinding, ...]) -> Table:
     ordered = sorted(enumerate(rules), key=lambda entry: _VERDICTS.index(entry[1].verdict))
     return Table(
         id="rule-table",
-        caption="Rules, and whether this study held them up",
+        caption="Rules, and whether these trials support them",
         columns=(
             Column("rule", pointer="/rule"),
             Column("here", pointer="/verdict"),

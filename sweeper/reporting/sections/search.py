@@ -53,10 +53,8 @@ def _figure(report: Report) -> Figure:
     ]
     note = "Left: the default of each strategy and the best that the search found, with the 95% "
     note += f"interval over {_items(report)} validation items. Right: every completed trial and "
-    note += (
-        "the best so far. The best was chosen on these very items, so that its gain is flattered; "
-    )
-    note += "the test split is not."
+    note += "the best so far. The best was chosen on these items, so its gain looks too large; "
+    note += "figures of the test split do not have this bias."
     if beyond:
         note += f" Off the chart: {words.joined(beyond)}."
     strategies = [g.strategy for g in findings.gains if g.best_loss is not None]
@@ -183,7 +181,7 @@ def _baselines(report: Report) -> Table:
     ]
     return Table(
         id="baselines",
-        caption="Models to beat, without fine-tuning",
+        caption="Baselines: models to beat, without fine-tuning",
         columns=tuple(columns),
         rows=tuple(
             _baseline(baseline, metric, f"/findings/baselines/{i}")

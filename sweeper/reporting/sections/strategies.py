@@ -93,7 +93,7 @@ def share_sentence(report: Report) -> str:
     if metric.higher_is_better:
         said = f"reaches {text} of {other}'s {metric.title}"
     else:  # of a loss only what lies under the untrained model's is quality
-        said = f"takes {text} of {other}'s step down from the untrained model's {metric.title}"
+        said = f"reaches {text} of {other}'s gain in {metric.title} over the untrained model"
     return words.sentence(
         f"{words.strategy(share.first)} {said} on the {where} "
         f"(trial {share.first_trial} against {share.second_trial})."

@@ -71,13 +71,13 @@ def _costs(report: Report) -> Table:
     writes = any(model.generated is not None for *_, model in found)
     return Table(
         id="costs",
-        caption="What these trials cost to train, and what they cost to use",
+        caption="Cost of training and of use",
         columns=(
             Column("model"),
             Column("one training", number=True),
             Column(f"peak {memory_name(report)}", number=True),
             Column("weights on disk", number=True),
-            Column("and their base", number=True),
+            Column("their base on disk", number=True),
             Column("parameters", number=True),
             Column(f"per 1,000 {'answers' if writes else 'items'}", unit="s", number=True),
         ),
@@ -152,7 +152,7 @@ def _ends(interval: Interval | None, factor: int) -> str:
 
 def _note(models: tuple[TestedModel, ...]) -> str:
     wrote = [model.generated for model in models if model.generated is not None]
-    note = "Lower loss is better. Intervals are over items and, where a model has several, seeds."
+    note = "Lower loss is better. Intervals cover items and, if a model has several, seeds."
     if wrote:
         items = words.plural(wrote[0].items, "test item")
         overlaps = (one for one in metrics().values() if one.of == "answers" and one.shown)
@@ -174,7 +174,7 @@ def classes_section(report: Report) -> Section | None:
     if found is None:
         return None
     confused = _matrix(found) if len(found.classes) <= MATRIX else _confusions(found)
-    title = "Which classes are taken for which?"
+    title = "Which classes are confused?"
     return Section("by-class", "Classes", title, (_classes(found), confused))
 
 
@@ -183,7 +183,7 @@ def _classes(found: ClassFindings) -> Table:
     ranked = sorted(enumerate(found.classes), key=lambda pair: (_f1(pair[1]), pair[1].label))
     shown = ranked[:LINES]
     rows = [row.rows for row in found.classes]
-    note = f"Rows a class over all splits: {min(rows):,} to {max(rows):,}."
+    note = f"Rows per class in all splits: {min(rows):,} to {max(rows):,}."
     if len(ranked) > len(shown):
         note += f" The {len(shown)} of {len(ranked)} classes with the lowest F1; all are in "
         note += "report.json."
@@ -250,7 +250,7 @@ def _confusions(found: ClassFindings) -> Table:
     names = [row.label for row in found.classes]
     return Table(
         id="confusion",
-        caption=f"Commonest confusions on the test split: {found.title}",
+        caption=f"Most common confusions on the test split: {found.title}",
         columns=(
             Column("true class"),
             Column("taken for"),

@@ -143,7 +143,7 @@ def failures_section(report: Report) -> Section:
         blocks.append(Empty("none-failed", "No trial failed."))
     else:
         blocks.append(no_trials(report))
-    return Section("failures", "Failures", "What broke?", tuple(blocks))
+    return Section("failures", "Failures", "What failed?", tuple(blocks))
 
 
 def _most_common(failed: list[tuple[int, TrialRow]]) -> str:
@@ -164,8 +164,8 @@ def _lost(report: Report) -> tuple[str, ...]:
         if count and summary.failed > LOST_SHARE * count:
             name = words.short(summary.strategy)
             told.append(
-                f"Warning: {name} lost {summary.failed} of {words.plural(count, 'trial')}; what is "
-                "left may not show what it can do."
+                f"Warning: {summary.failed} of {words.plural(count, 'trial')} of {name} failed; "
+                "the others may not be representative."
             )
     return tuple(told)
 

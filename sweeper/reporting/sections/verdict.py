@@ -52,7 +52,7 @@ def verdict_section(report: Report) -> Section:
         code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
         blocks.append(Code(title, f'{code}print(model.predict(["a text"])[0])'))
     if report.findings.reproduction.train_command:
-        title = "This configuration for sweep.yaml, to be trained among the first"
+        title = "This configuration, for sweep.yaml"
         blocks.append(Code(title, report.findings.reproduction.train_command, folded=True))
     if report.findings.run.ended == 0:
         blocks += plan_blocks(report)
@@ -64,8 +64,8 @@ def _words(report: Report) -> Bullets:
     """The terms that the sections below use, each in one sentence."""
     unit = report.findings.loss_unit
     meant = {
-        "nats/decision": "minus the natural logarithm of the probability that the right class "
-        "got, averaged over the items",
+        "nats/decision": "minus the natural logarithm of the probability of the right class, "
+        "averaged over the items",
         "nats/token": "minus the natural logarithm of the probability of each token of the "
         "reference answer, averaged over the tokens",
         "bits/byte": "minus the binary logarithm of the probability of the reference answer, "
@@ -75,11 +75,11 @@ def _words(report: Report) -> Bullets:
         (
             f"Validation loss, in {unit}: {meant.get(unit, 'a likelihood')}. Lower is better.",
             "Points: percentage points of a score. From 80% to 82% are 2 points.",
-            f"Rung: one of up to {report.plan.budget.rungs} moments of a trial at which its "
+            f"Rung: one of up to {report.plan.budget.rungs} points of a trial at which its "
             "validation loss is compared and a poor trial is stopped.",
-            "Finalists: the best trials, trained again on further seeds.",
-            "Seal: the test split is scored once, after validation has fixed the order of the "
-            "finalists.",
+            "Finalists: the best trials, trained again with further seeds.",
+            "Seal: the test split is sealed until the finalists are ranked on validation, and is "
+            "then scored once.",
         ),
         "Words",
     )
@@ -209,7 +209,7 @@ def _alternative(report: Report, finalist: Finalist | None, row: TrialRow | None
     """What to train all the same, where a baseline is recommended."""
     if _baseline(report) is None or row is None:
         return ""
-    told = f"If you fine-tune all the same: trial {row.number} ({words.short(row.strategy)})"
+    told = f"If you fine-tune nevertheless: trial {row.number} ({words.short(row.strategy)})"
     if finalist is None or finalist.test_score is None:
         return f"{told}."
     score = words.score_with_interval(finalist.test_score, report.findings.metric)
@@ -240,8 +240,9 @@ def _comparisons(report: Report) -> Table:
             for i, comparison in enumerate(findings.verdict.comparisons)
         ),
         note="Better: the interval excludes 0, also after Holm's correction, and the difference "
-        f"is at least {margin}. Equivalent: the whole interval lies inside that margin. Within "
-        "noise: all else. Items are paired and drawn by bootstrap, seeds enter by t.",
+        f"is at least {margin}. Equivalent: the whole interval is within that margin. Within "
+        "noise: none of these. Intervals: bootstrap over paired items, and a t interval over "
+        "seeds.",
     )
 
 

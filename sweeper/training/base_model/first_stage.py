@@ -307,7 +307,7 @@ def folder_of(stage: str, weights: Path) -> Path:
             return base
     raise UsageError(
         f"the base {FOLDER}/{stage} of these weights is not there",
-        why="They are an adapter on a base that had read a corpus first.",
+        why="They are an adapter on a base that was trained on a corpus first.",
         fix="Keep that folder in the run's folder, beside trials/.",
         where=str(weights),
     )

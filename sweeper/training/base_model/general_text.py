@@ -46,7 +46,7 @@ class GeneralSet:
         self._context = context
         self._sampling = sampling or SelfSampling()
         self.writing_seconds = 0.0
-        """What the base took to write general text in this process; 0 where it was kept."""
+        """Seconds that the base took to write general text in this process."""
         self._of_base: dict[tuple[torch.dtype, Half | None], Evaluation] = {}
 
     @property
@@ -70,8 +70,8 @@ class GeneralSet:
         context = self._context
         if context.task.task_type != "CAUSAL_LM":
             raise UsageError(
-                "general text cannot be replayed or watched here",
-                why="With a new classification head the model writes no text any more.",
+                "general text cannot be replayed or scored here",
+                why="A model with a new classification head writes no text.",
                 fix="Set training.classes_by to generate, or leave replay_share out.",
             )
         if context.task.spec.data.general is not None:
@@ -135,7 +135,7 @@ class GeneralSet:
         ]
         if not useful:
             raise UsageError(
-                "none of the general texts that were held back can be scored",
+                "none of the held-out general texts can be scored",
                 why=f"None has anything to say within {task.sequence_length} tokens.",
                 fix="Name other general text with data.general, or raise training.max_length.",
             )

@@ -44,7 +44,7 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
         fields = dict(catalogue.typical(model.parameters)[1])
     if fields is None:
         raise ModelError(
-            f"no configuration of {model.id} is at hand",
+            f"there is no configuration of {model.id} here",
             why="A dry run builds the real model class.",
             fix="Name a local folder with a config.json, or a model of the catalogue.",
         )

@@ -88,8 +88,8 @@ def text_task(task: Task) -> TextTask:
     if isinstance(task, TextTask):
         return task
     raise UsageError(
-        "kl_weight needs a base model that answers too, and a new classification head has none",
-        why="The head begins at random: there is no output of the base to stay near to.",
+        "kl_weight needs answers of the base model, which a new classification head does not have",
+        why="The head starts from random values: there is no output of the base to stay near.",
         fix="Leave kl_weight out, or set training.classes_by to generate.",
     )
 

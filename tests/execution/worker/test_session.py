@@ -183,7 +183,7 @@ def test_a_backend_that_stops_unasked_has_failed(link: FakeLink, run: RunFolder)
 
     goes_on, ended = done(link, run, trains)
     assert not goes_on
-    assert (ended.end, ended.detail) == ("error", "the backend stopped though nobody told it to")
+    assert (ended.end, ended.detail) == ("error", "the backend stopped without being told to")
 
 
 def test_an_exception_is_told_with_its_last_line_and_ends_the_process(
