@@ -1,4 +1,4 @@
-"""The program ``sweeper``: its commands, and how every error reaches the user.
+"""The program ``sweeper``: its commands, and how errors are shown.
 
 Exit codes: 0 done, 1 a bug, 2 usage or configuration, 3 nothing fits, 4 no trial completed,
 5 a gate failed, 130 Ctrl-C, 143 terminated.
@@ -25,7 +25,7 @@ _TOO_DEEP = "a file is nested too deeply\n  Check the files that the command nam
 
 
 class _Commands(TyperGroup):
-    """The commands; a value that an option refuses is named in the error."""
+    """The commands. An error names the value that an option refused."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -301,7 +301,7 @@ _SET = inspect.Parameter(
 
 
 def command_of(command: str, flags: Mapping[Path_, Any], file: Path | None) -> str:
-    """The command with those flags, as it can be typed.
+    """The command with those flags, ready to paste.
 
     >>> command_of("sweeper run", {("task",): "code", ("search", "trials"): 5}, None)
     'sweeper run --task code --trials 5'
@@ -326,7 +326,7 @@ def command_of(command: str, flags: Mapping[Path_, Any], file: Path | None) -> s
 
 
 def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command every flag of the spec; it gets those that were set as ``flags``.
+    """Add every flag of the spec to a command; it receives those that were set as ``flags``.
 
     The command's own parameters come first in its help.
     """

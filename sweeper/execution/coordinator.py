@@ -1,4 +1,4 @@
-"""``run_sweep``: the phases of a run, from what earlier calls left to the opened test split.
+"""``run_sweep``: the phases of a run, from restoring earlier trials to the test split.
 
 It may be killed at any moment: what it knows it reads back from the run's folder.
 """
@@ -64,7 +64,7 @@ class RunOutcome:
 
     @property
     def exit_code(self) -> int:
-        """What the command should exit with."""
+        """The exit code of the command."""
         if self.signal is not None:
             return 128 + self.signal
         return NoTrialCompleted.exit_code if self.kind == "none-completed" else 0
@@ -127,7 +127,7 @@ def run_sweep(
 
 
 def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple[Pool, str]:
-    """The pool that the spec names, with no worker started yet.
+    """The pool that the spec names, without workers yet.
 
     Returns:
         The pool, and why there will be fewer workers than asked for; empty if there will not.
@@ -160,7 +160,7 @@ def _mirror(run: RunFolder, spec: Spec) -> StudyMirror:
 
 
 def _own_name(run: RunFolder) -> str:
-    """A name that no other folder has; empty for a run of a version that gave none."""
+    """A name that no other folder has; empty for runs of versions without names."""
     path = run.path / ".study"
     if not path.is_file():
         if any(run.trials.glob("*")):
@@ -203,7 +203,7 @@ class Coordinator:
         return disk_budget(self.plan, self.spec.search.workers)
 
     def run_all(self) -> RunOutcome:
-        """All phases, one after the other; whatever ends them, nothing is left running."""
+        """Run all phases in order; whatever ends them, no process is left running."""
         try:
             return self._phases()
         except StorageGone:
@@ -239,7 +239,7 @@ class Coordinator:
         return self._end("complete", "complete")
 
     def _fail(self) -> None:
-        """Leave the run as well as can be: nothing runs, and the storage may be away or full."""
+        """End the run after an error: stop all workers, and write what the storage accepts."""
         with contextlib.suppress(*_LOST_CAUSES):
             self.owner.stop_workers()
         with contextlib.suppress(*_LOST_CAUSES):
@@ -309,7 +309,7 @@ class Coordinator:
             owner.warn(f"baselines/{name}.json is damaged, and no model of that name was scored")
 
     def _goes_on(self) -> bool:
-        """Whether nothing but the number of trials ends the search; decided as trials end."""
+        """Whether the search goes on, apart from the number of trials; decided as trials end."""
         owner = self.owner
         ended = len(owner.state.results)
         if owner.progress.ending is None and ended != self._decided:
@@ -361,7 +361,7 @@ class Coordinator:
 
 
 def _figures(plan: Plan) -> str:
-    """What the figures of the lines that follow are."""
+    """The line that explains the figures of the following lines."""
     if plan.facts.task == "classification":
         unit = "nats per decision (minus the logarithm of the right class's probability)"
     elif len(plan.facts.models) == 1:

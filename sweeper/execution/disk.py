@@ -1,4 +1,4 @@
-"""Room on the disk: how much is free, and which errors mean that none is.
+"""Disk space: how much is free, and which errors mean that the disk is full.
 
 Knows sizes and paths, not what a run will need; deletes nothing.
 """
@@ -25,7 +25,7 @@ _TEXTS = ("disk is full", "no space left", "quota exceeded")
 
 
 class NoRoom(Exception):
-    """The disk is full: nothing is wrong with the trial that noticed."""
+    """The disk is full; the trial that raised it is not at fault."""
 
 
 def no_room(error: BaseException | None) -> bool:
@@ -40,7 +40,7 @@ def no_room(error: BaseException | None) -> bool:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free bytes where the folder lies. ``SWEEPER_DISK_LIMIT_GIB`` caps what counts as free."""
+    """Free bytes on the folder's disk, at most those left of ``SWEEPER_DISK_LIMIT_GIB``."""
     free = shutil.disk_usage(folder).free
     limit = os.environ.get("SWEEPER_DISK_LIMIT_GIB")
     if limit is None:
@@ -49,7 +49,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def _sizes(folder: Path) -> Iterator[int]:
-    """Of all files; those that vanish meanwhile, since workers replace and delete some, are not."""
+    """Sizes of all files, without those that workers delete meanwhile."""
     for place, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
@@ -57,7 +57,7 @@ def _sizes(folder: Path) -> Iterator[int]:
 
 
 def size(count: int) -> str:
-    """Bytes for a reader."""
+    """Bytes as text."""
     return units.gib(count / GIB) if count >= GIB / 10 else f"{count / 1024**2:.0f} MiB"
 
 

@@ -1,4 +1,4 @@
-"""What the weights of a run will need on the disk, reckoned from its plan.
+"""The disk space that the weights of a run will need, computed from its plan.
 
 Knows how many of them are kept, and where; deletes nothing and looks at no trial.
 """
@@ -25,7 +25,7 @@ _STAGE_BYTES = 4
 
 
 def weights_bytes(candidate: Candidate) -> int:
-    """How large the weights of one trial are: what trains, at the width that it is stored in."""
+    """Bytes of the kept weights of one trial."""
     return candidate.trainable_parameters * _width(candidate)
 
 
@@ -34,7 +34,7 @@ def _width(candidate: Candidate) -> int:
 
 
 def _in_flight_bytes(candidate: Candidate) -> int:
-    """What one trial under way may hold: its weights, and two checkpoints where it is long.
+    """Most bytes of one trial under way: its weights, and two checkpoints if it is long.
 
     The earlier checkpoint is deleted once the later one is whole.
     """
@@ -46,7 +46,7 @@ def _in_flight_bytes(candidate: Candidate) -> int:
 
 @dataclass(frozen=True)
 class DiskBudget:
-    """What a run may come to hold at once, in bytes.
+    """The most bytes that a run holds at once.
 
     ``first_stages`` are bases that have read a corpus, which lie in the cache, once for all runs
     that read it alike; ``stage_copies`` those that adapters in the run's folder need there. Where
@@ -61,16 +61,16 @@ class DiskBudget:
 
     @property
     def weights(self) -> int:
-        """Of trials, with the reserve."""
+        """Bytes of the weights of trials, with a reserve."""
         return self.kept + self.confirmation + self.in_flight + RESERVE_BYTES
 
     @property
     def least(self) -> int:
-        """What must be free at any moment, so that the trials under way can end."""
+        """Bytes that must stay free so that the trials under way can be completed."""
         return self.in_flight + RESERVE_BYTES
 
     def sentence(self, folder: Path) -> str:
-        """What the run will need, and whether it is there."""
+        """The space that the run will need, and whether it is free, as a sentence."""
         together = _one_disk(folder, home())
         needed = self.weights + (self.first_stages if together else self.stage_copies)
         free = free_bytes(folder)
@@ -89,7 +89,7 @@ class DiskBudget:
 
 
 def disk_budget(plan: Plan, workers: int) -> DiskBudget:
-    """What a plan's weights come to: of each strategy the default and the best, the finalists.
+    """The disk budget of a plan: each strategy's default and best trial, and the finalists.
 
     The weights of all other trials are deleted as soon as they have lost. Bases that have read a
     corpus are kept: no more of them than there are ways to read, or trials.
@@ -117,7 +117,7 @@ def _first_stages(plan: Plan) -> list[int]:
 
 
 def _ways(candidate: Candidate) -> Iterator[tuple[str, tuple[Scalar, ...]]]:
-    """A candidate's model, and all that tells one first stage of it from another one."""
+    """A candidate's model, and the parameters that distinguish its first stages."""
     stages = {name: one for name, one in candidate.parameters.items() if name.startswith(NAME)}
     for chosen in itertools.product(*map(_values, stages.values())):
         if dict(zip(stages, chosen, strict=True)).get(NAME, NONE) != NONE:
@@ -136,5 +136,5 @@ def _one_disk(folder: Path, other: Path) -> bool:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or what will hold it."""
+    """The folder, or its nearest existing parent."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())

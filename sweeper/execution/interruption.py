@@ -1,4 +1,4 @@
-"""Signals to the coordinating command: the first asks it to end well, the second to end now."""
+"""Signals to the command: the first stops it in order, the second at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def leaving_on_signals() -> Iterator[None]:
-    """While there is nothing to put back, a signal ends the process with the documented code."""
+    """Let a signal end the process with the documented code, while nothing needs cleaning up."""
     before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
@@ -34,7 +34,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 class Signals:
-    """While the ``with`` block runs, signals are counted and not obeyed, up to the third.
+    """Counts signals during the ``with`` block; the third ends the process.
 
     ``number`` is that of the first one; a vanished terminal counts as TERM. Outside of the main
     thread Python cannot take signals: there nothing is changed.

@@ -1,4 +1,4 @@
-"""What passes between the command and a worker: jobs and verdicts one way, messages the other.
+"""The protocol of command and worker: orders one way, messages the other.
 
 Only types. Each is one line of JSON on a pipe; its ``kind`` says which. A worker does one job at a
 time: ``Do`` starts it, ``RungVerdict`` answers each of its rungs, and a ``JobEnded`` is its last
@@ -71,7 +71,7 @@ Order = Do | RungVerdict | Stop | Close
 
 
 class Hello(Record):
-    """The first word of a worker, before it loads anything.
+    """The first message of a worker, before it loads anything.
 
     ``problems`` names what it cannot see of the run; a worker with problems gets no job.
     """
@@ -89,13 +89,13 @@ class Ready(Record):
 
 
 class Beat(Record):
-    """The process lives, whatever its job does."""
+    """A heartbeat: the process is alive."""
 
     kind: Literal["beat"] = "beat"
 
 
 class RungSaid(Record):
-    """A trial reports, and waits for a ``RungVerdict``."""
+    """A trial reports a rung, and waits for a ``RungVerdict``."""
 
     kind: Literal["rung"] = "rung"
     report: RungReport
@@ -109,7 +109,7 @@ class BaselineSaid(Record):
 
 
 class ProgressSaid(Record):
-    """How far a piece of work without rungs is."""
+    """Progress of a piece of work without rungs."""
 
     kind: Literal["progress"] = "progress"
     what: str

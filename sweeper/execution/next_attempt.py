@@ -1,4 +1,4 @@
-"""From a work item to the job of its next attempt, with the attempt's files begun.
+"""From a work item to the job of its next attempt; creates the attempt's files.
 
 Knows configurations, batches that fitted and checkpoints; hands nothing out.
 """
@@ -83,7 +83,7 @@ def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
 
 
 def _checkpoint(home: Path) -> _Checkpoint | None:
-    """The last checkpoint of attempts that were only interrupted."""
+    """The last checkpoint of attempts that were interrupted, not failed."""
     for number in reversed(attempts_of(home)):
         folder = attempt_folder(home, number)
         end = attempts.read_end(folder)

@@ -73,7 +73,7 @@ class Stopped(Exception):
 
 @dataclass
 class Owner:
-    """What one call of the command works with.
+    """The main loop of one call of the command, with all that it uses.
 
     Args:
         state: The trials, as far as they have come.
@@ -125,7 +125,7 @@ class Owner:
         self.plan = self.state.plan
 
     def add(self, todo: Iterable[WorkItem], *, first: bool = False) -> None:
-        """Have those of these items done that are not done and have not failed for good.
+        """Queue those of these items that are not done and have not failed for good.
 
         Args:
             todo: Each once a call of the command.
@@ -149,7 +149,7 @@ class Owner:
         return len(self._todo) + len(self._busy)
 
     def until(self, reached: Callable[[], bool]) -> None:
-        """Keep workers at work until ``reached`` says so.
+        """Keep workers busy until ``reached`` returns true.
 
         Raises:
             Stopped: A signal came, or the time is over.
@@ -206,7 +206,7 @@ class Owner:
 
     @property
     def askable(self) -> int:
-        """How many new trials may be begun."""
+        """How many new trials may begin."""
         left = self.progress.total - len(self.state.asked)
         return left if left > 0 and self.may_ask() else 0
 
@@ -282,7 +282,7 @@ class Owner:
             raise RunError([Problem(what, why, fix, where) for what, why, where in hello.problems])
 
     def _answer(self, worker: str, report: RungReport) -> None:
-        """Let a trial go on or end, before anything is written."""
+        """Answer a trial's report: go on or end; this comes before any file is written."""
         if worker not in self._busy:
             return
         decision, because = Decision.CONTINUE, ""
@@ -299,7 +299,7 @@ class Owner:
         self.pool.send(worker, RungVerdict(decision=decision, because=because))
 
     def _rung(self, worker: str, report: RungReport) -> None:
-        """Write down a rung that was answered."""
+        """Record a rung that was answered."""
         if worker not in self._busy:
             return
         item, job = self._busy[worker]
@@ -341,7 +341,7 @@ class Owner:
         )
 
     def learn(self, known: BaselineResult) -> None:
-        """Let the search know of an untrained model's loss."""
+        """Give an untrained model's loss to the search."""
         self.search.learn(of_baseline(self.plan, known))
 
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
@@ -380,7 +380,7 @@ class Owner:
     # Taking in
 
     def _is_whole(self, item: WorkItem, job: Job) -> bool:
-        """Whether an attempt whose worker is gone had left its result before."""
+        """Whether an attempt wrote its whole result before its worker died."""
         if item.kind == "test":
             return attempts.read_score(self._folder(job) / attempts.SCORE) is not None
         if item.kind == "baselines":
@@ -388,7 +388,7 @@ class Owner:
         return attempts.whole_result(self._home(job), job.attempt) is not None
 
     def _take(self, worker: str, item: WorkItem, job: Job) -> None:
-        """Make an attempt's result the item's."""
+        """Accept an attempt's result as that of the item."""
         if item.kind == "baselines":
             work_items.note_baselines(self.run)
             self.progress.phase = "search"
@@ -433,7 +433,7 @@ class Owner:
     def _broke_off(
         self, worker: str, item: WorkItem, job: Job, kind: AttemptEndKind, detail: str
     ) -> None:
-        """Write down why an attempt has no result, and try again or give up."""
+        """Record why an attempt has no result, and retry or give up."""
         folder, home = self._folder(job), self._home(job)
         end = attempts.note_end(folder, kind, detail, worker=worker, instead=kind == "damaged")
         attempts.drop_leftovers(folder)
@@ -474,11 +474,11 @@ class Owner:
     # Telling
 
     def say(self, kind: EventKind, **fields: object) -> None:
-        """Tell of something that the command itself did."""
+        """Emit an event about the command itself."""
         self._publish(make_event(kind, **fields))
 
     def warn(self, text: str) -> None:
-        """Tell of something that the user should know, once, and leave it in the status."""
+        """Emit a warning once, and keep it in the status."""
         text = without_secrets(text)
         if text in self.progress.message.split("\n"):
             return
@@ -520,7 +520,7 @@ class Owner:
             file.write(event.model_dump_json(exclude_defaults=True) + "\n")
 
     def write_status(self) -> None:
-        """Let whoever looks know how far the run is."""
+        """Write ``status.json``."""
         self.progress.status().write(
             self.run.status, synced=False
         )  # worth nothing after a power cut
@@ -529,7 +529,7 @@ class Owner:
     # Ending
 
     def stop_workers(self) -> None:
-        """Let workers end what they do; a second signal, or their time, ends them at once."""
+        """Let workers stop at their next step; a second signal or a timeout ends them at once."""
         self._stopping = True
         self.pool.start(0)
         for worker in self.pool.workers:
@@ -544,7 +544,7 @@ class Owner:
         self.kill_workers()
 
     def dismiss_workers(self) -> None:
-        """Wait for workers that have nothing left to do."""
+        """Close idle workers, and wait for them."""
         self._stopping = True
         self.pool.start(0)
         for worker in self.pool.workers:
@@ -555,7 +555,7 @@ class Owner:
         self.kill_workers()
 
     def finish_mirror(self) -> None:
-        """Wait until the storage holds all that it should.
+        """Wait until the storage is up to date.
 
         Raises:
             RunError: It never will.
@@ -567,7 +567,7 @@ class Owner:
         self.mirror.check()
 
     def kill_workers(self) -> None:
-        """End all workers at once, and take in what they leave."""
+        """End all workers at once, and read their last messages."""
         self._stopping = True
         self.pool.kill()
         while self.pool.workers or self._heard:
@@ -580,7 +580,7 @@ class Owner:
         self.progress.status(ended=True).write(self.run.status)
 
     def end(self, kind: str, phase: Phase) -> Status:
-        """Write the last status, have the report written, tell of the end."""
+        """Write the last status and the report, and emit the end of the run."""
         self.progress.phase = phase
         status = self.progress.status(ended=True)
         status.write(self.run.status)
@@ -601,7 +601,7 @@ class Owner:
 
 
 def _forgotten(result: TrialResult) -> dict[str, float]:
-    """What dashboards may show of forgetting, by the attributes' names."""
+    """Forgetting as attributes of Optuna's trial, for dashboards."""
     if result.forgetting_points is None or result.general_loss is None:
         return {}
     return {GENERAL_LOSS: result.general_loss, FORGETTING: result.forgetting_points}

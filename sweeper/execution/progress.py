@@ -1,4 +1,4 @@
-"""From events and the run's state to ``status.json``: who runs what, how far, how long still.
+"""From events and the run's state to ``status.json``: work, progress, remaining time.
 
 Knows nothing about how anything is run.
 """
@@ -24,7 +24,7 @@ _FREED = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-
 
 @dataclass
 class RunProgress:
-    """Keeps what a status is made of."""
+    """The data from which a status is made."""
 
     state: RunState
     plan: Plan
@@ -87,7 +87,7 @@ class RunProgress:
 
     @property
     def waiting(self) -> int:
-        """Trials that are to be done and do not run."""
+        """Trials that wait for a worker."""
         if self.ending is not None:
             return 0
         running = sum(not one.job for one in self.running.values())

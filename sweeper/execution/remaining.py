@@ -1,4 +1,4 @@
-"""How long a run still takes: the plan's estimate, corrected by the trials that have ended.
+"""The remaining time of a run: the plan's estimate, corrected by trials that ended.
 
 Knows the plan and results; knows nothing of workers or of what runs right now.
 """
@@ -20,7 +20,7 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class Pace:
-    """How the ended trials went.
+    """Times of ended trials against the plan's.
 
     Args:
         factor: Their seconds over those that the plan gives for as much of a budget.
@@ -54,7 +54,7 @@ def pace(
     configs: Mapping[int, TrialConfig],
     known: dict[int, Took | None] | None = None,
 ) -> Pace | None:
-    """What the ended trials tell; None until two have.
+    """The pace of ended trials; None below two.
 
     A frozen model's trial is left out: its features were made for a baseline.
 
@@ -135,7 +135,7 @@ def remaining(
 
 
 def _after(plan: Plan, phase: Phase, jobs_left: int) -> float:
-    """The plan's seconds of what comes after the search."""
+    """The plan's seconds for the phases after the search."""
     budget = plan.budget
     test = budget.beside.seconds if budget.beside is not None else 0.0
     suite = budget.suite.seconds if budget.suite is not None else 0.0

@@ -1,4 +1,4 @@
-"""Trials as the search sees them: rungs and ends, and those of earlier calls brought back.
+"""Gives rungs and ends of trials to the search, and restores those of earlier calls.
 
 Earlier trials come from the run's files and the storage.
 
@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 
 def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say: Say) -> list[int]:
-    """Bring all trials back.
+    """Restore all trials of earlier calls.
 
     Args:
         state: Of the run; takes configurations and results.
@@ -166,12 +166,12 @@ def _from_study(run: RunFolder, trial: FrozenTrial) -> TrialResult:
 
 
 def rung_of(report: RungReport) -> Rung:
-    """What the search must know of a report."""
+    """A report as the search takes it."""
     return Rung(report.rung, report.validation_loss, report.first_items)
 
 
 def end_of(config: TrialConfig, result: TrialResult, reports: Sequence[RungReport]) -> End:
-    """What the search must know of a trial's end.
+    """A trial's end as the search takes it.
 
     Args:
         config: Of the trial.

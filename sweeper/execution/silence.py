@@ -29,7 +29,7 @@ class Silence:
         self._silent[worker] = 0.0
 
     def look(self, workers: Collection[str]) -> list[str]:
-        """The workers among these that have been silent for too long."""
+        """Those of these workers that have been silent for too long."""
         now = self.clock()
         looked, self._looked = self._looked, now
         passed = min(now - looked, _LONGEST_GAP_SECONDS) if looked is not None else 0.0

@@ -1,4 +1,4 @@
-"""Opens an Optuna storage by its URL, and says what an error of one means.
+"""Opens an Optuna storage by its URL, and classifies its errors.
 
 Knows nothing about studies or trials.
 """
@@ -99,7 +99,7 @@ def _opened(url: str) -> BaseStorage:
 
 
 class _Journal(JournalFileBackend):
-    """Optuna's journal, never begun anew while it is away, and locked by the process that writes.
+    """Optuna's journal, not created again while it is away, and locked by its writer.
 
     Optuna's own locks outlive a killed process by their grace period of 30 s.
     """
@@ -159,7 +159,7 @@ def _tune_sqlite(connection: Any, _record: object) -> None:
 
 
 def without_password(url: str) -> str:
-    """A URL for people to read."""
+    """A URL without its password."""
     try:
         return sqlalchemy.make_url(url).render_as_string(hide_password=True)
     except sqlalchemy.exc.SQLAlchemyError:
@@ -167,7 +167,7 @@ def without_password(url: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the statement that it came from."""
+    """The first line of an error, without its SQL statement."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else None
     original = getattr(cause or error, "orig", None) or cause or error
     return (str(original).strip() or type(original).__name__).splitlines()[0]
@@ -183,7 +183,7 @@ _PASSING = (
 
 
 def passes(error: BaseException) -> bool:
-    """Whether an error of a storage may be gone at the next try."""
+    """Whether an error of a storage may be temporary."""
     if no_room(error) or is_damaged(error) or isinstance(error, PermissionError):
         return False
     if isinstance(error, StorageInternalError):
@@ -195,7 +195,7 @@ def passes(error: BaseException) -> bool:
 
 
 def is_damaged(error: BaseException) -> bool:
-    """Whether an error says that a storage does not hold what it should.
+    """Whether an error means that a storage is damaged.
 
     That is a damaged SQLite or journal file, foreign tables, or those of another Optuna.
     """

@@ -1,4 +1,4 @@
-"""Counts workers that end one after the other without getting anything done."""
+"""Counts consecutive workers that end before they do anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _IDLE, _WORKED = 3, 1
 
 @dataclass
 class Strikes:
-    """What each worker that runs has come to, and how many ended in vain since one did not."""
+    """The progress of each worker, and the number that ended in vain in a row."""
 
     count: int = 0
     _fruitful: set[str] = field(default_factory=set)
@@ -44,5 +44,5 @@ class Strikes:
         self._busy.discard(worker)
 
     def out(self) -> bool:
-        """Whether starting more is no use."""
+        """Whether too many workers ended in vain."""
         return self.count >= STRIKES_ALLOWED

@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 class StorageGone(RunError):
-    """The storage was away for longer than anyone waits."""
+    """The storage did not answer for longer than the limit."""
 
 
 @dataclass
@@ -166,7 +166,7 @@ class StudyMirror:
     def start(
         self, trials: Sequence[FrozenTrial], stored: Sequence[FrozenTrial], identity: dict[str, Any]
     ) -> None:
-        """Bring the study to these trials and begin to write what comes.
+        """Bring the study up to these trials, and start the thread that writes.
 
         Args:
             trials: As the search has them.
@@ -198,7 +198,7 @@ class StudyMirror:
         self._create(identity)
 
     def begin(self, trial: FrozenTrial) -> None:
-        """A trial begins, perhaps again, perhaps with the rungs of a checkpoint."""
+        """A trial begins, also again, also with the rungs of a checkpoint."""
         shown = _snapshot(trial)
 
         def write() -> None:
@@ -210,7 +210,7 @@ class StudyMirror:
         self._put(write)
 
     def wait(self, number: int) -> None:
-        """A trial that was cut off waits to be begun again."""
+        """An interrupted trial waits for its next attempt."""
         self._put(lambda: self._move(number, TrialState.WAITING))
 
     def _move(self, number: int, state: TrialState) -> None:
@@ -254,7 +254,7 @@ class StudyMirror:
         self._rungs[trial.number] = dict(trial.intermediate_values)
 
     def _unheard(self, number: int) -> int | None:
-        """The trial of that number, where it was made and the answer was lost on the way."""
+        """The trial of that number, if it was created but the answer was lost."""
         assert self._storage is not None
         trials = self._storage.get_all_trials(self._study, deepcopy=False)
         return trials[number]._trial_id if len(trials) > number else None
@@ -287,7 +287,7 @@ class StudyMirror:
         self._left.task_done()
 
     def check(self) -> None:
-        """Raise what keeps the storage from being written.
+        """Raise the error that keeps the storage from being written.
 
         Raises:
             StorageGone: It was away for too long.
@@ -308,11 +308,11 @@ class StudyMirror:
 
     @property
     def behind(self) -> bool:
-        """Whether something is still to be written that can be."""
+        """Whether writes are still pending and possible."""
         return self.gone is None and self._left.unfinished_tasks > 0
 
     def close(self) -> None:
-        """Write what is left, and stop."""
+        """Write the rest, and stop."""
         if self._thread is not None:
             self.owner_waits.set()
             self._left.put(None)
@@ -366,7 +366,7 @@ class StudyMirror:
 
 
 def _same(mine: FrozenTrial, theirs: FrozenTrial) -> bool:
-    """Whether two trials can be one: alike where both have ended, as far as the storage knows."""
+    """Whether two trials may be the same: equal where both have ended."""
     if mine.params != theirs.params:
         return False
     if not theirs.state.is_finished():
@@ -379,7 +379,7 @@ _ITEMS = "sweeper:items"
 
 
 def _snapshot(trial: FrozenTrial) -> FrozenTrial:
-    """A trial as it is now; the search goes on to change its own."""
+    """A copy of a trial, since the search goes on to change its own."""
     shown = copy.copy(trial)
     shown.user_attrs = {k: v for k, v in trial.user_attrs.items() if not k.startswith(_ITEMS)}
     shown.intermediate_values = dict(trial.intermediate_values)

@@ -116,7 +116,7 @@ def _laid_over(
 
 
 def _told(shipped: Parameter, *, used: bool) -> str:
-    """What the rule book has, in words."""
+    """The rule book's range and default, as text."""
     return f"{describe(shipped) if used else 'not used'}{_allowed(shipped)}"
 
 
@@ -155,7 +155,7 @@ def _chosen(old: Parameter, choices: tuple[Scalar, ...], one: ParameterSpec) -> 
 
 
 def _nearest(old: Parameter, choices: tuple[Scalar, ...]) -> Scalar:
-    """The choice next to the rule book's default, by ratio where the scale is logarithmic."""
+    """The choice nearest to the rule book's default; by ratio on a logarithmic scale."""
     if old.default in choices:
         return old.default
     if not all(_number(value) for value in (old.default, *choices)):
@@ -220,7 +220,7 @@ def _number(value: object) -> bool:
 
 
 def followed(reasons: Sequence[Reason], parameters: Mapping[str, Parameter]) -> tuple[Reason, ...]:
-    """The reasons without those that set nothing but parameters which the user declared."""
+    """The reasons without those that only set parameters which the user declared."""
     return tuple(
         reason
         for reason in reasons
@@ -345,7 +345,7 @@ def _why_not(traits: Traits, name: str) -> str:
 
 
 def value_problems(declared: _Declared, name: str, value: Scalar, where: str) -> Iterator[Problem]:
-    """What is wrong with a single value of a parameter, whatever range it has in a plan."""
+    """The problems of a single value of a parameter, independent of its range in a plan."""
     what = f"{name} = {value!r}"
     low, high = declared.possible or (None, None)
     whole = declared.kind == "int"
@@ -476,7 +476,7 @@ def _package(optimizer: str) -> str:
 
 
 def _both(book: RuleBook, spec: Spec) -> Iterator[Problem]:
-    """Two ways to say the same, for one strategy."""
+    """The problem of two settings with the same meaning, for one strategy."""
     for strategy in book.strategies:
         declared = spec.declared(strategy)
         for name, other in _INSTEAD_OF.items():
@@ -535,7 +535,7 @@ def _beyond(strategy: DeclaredStrategy, name: str, parameter: Parameter) -> str:
 
 
 def _rates_of_adam(candidates: Sequence[Candidate]) -> Iterator[Reason]:
-    """Optimizers that want other rates than those of the rule book, which are AdamW's."""
+    """Warnings for optimizers that need other learning rates than AdamW."""
     for candidate in candidates:
         optimizer, rate = (candidate.parameters.get(name) for name in (OPTIMIZER, "learning_rate"))
         if optimizer is None or rate is None or rate.shipped:

@@ -1,4 +1,4 @@
-"""What makes two calls the same run: digests of what was asked for, compared on resume.
+"""The identity of a run: digests of the request, compared on resume.
 
 The digests cover the request and the data, never the rules: a resume obeys the frozen plan even
 where the rules have changed since.
@@ -29,7 +29,7 @@ def digest(value: Any) -> str:
 
 
 def identity(spec: Spec, facts: Facts) -> Identity | None:
-    """The run's identity; None where there is nothing to run (no data, or only a model's size)."""
+    """The run's identity; None if nothing can be run (no data, or only a model's size)."""
     data = facts.data
     if data.fingerprint is None or any(model.source == "size" for model in facts.models):
         return None

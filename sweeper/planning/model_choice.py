@@ -1,4 +1,4 @@
-"""A plan where the user named no model: models of the catalogue are compared, and one is taken.
+"""The plan without a named model: compares models of the catalogue and chooses one.
 
 ``search_spaces/model_choice.yaml`` says which models and what decides between them.
 """
@@ -167,7 +167,7 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, number: int) -> _Option:
 
 
 def _chosen(options: Sequence[_Option], task: Task) -> _Option | None:
-    """The largest model that meets most of what is wished for; the fastest where none is in time.
+    """The largest model that meets most wishes; the fastest if none is in time.
 
     A model of the task's kind comes before others; then one that a sweep is in time with, that
     reads the texts whole, and whose base need not be quantised.
@@ -221,7 +221,7 @@ def _reasons(chosen: _Option, task: Task) -> tuple[Reason, ...]:
 
 
 def _beside(chosen: _Option, options: Sequence[_Option], *, larger: bool) -> str:
-    """What the next larger or smaller size costs, and what is published of it.
+    """Cost and published score of the next larger or smaller size.
 
     Of models of about that size the one with the best score is named, of the same kind if there
     is one.

@@ -175,7 +175,7 @@ def _cut(cap: Cap) -> tuple[Reason, ...]:
 def _nothing_fits(
     book: RuleBook, facts: Facts, bases: Sequence[RatedModel], rejected: Sequence[Rejected]
 ) -> NothingFits:
-    """The error that leads with what comes nearest, with everything that is known."""
+    """The error for a plan in which nothing fits; it begins with what comes nearest."""
     strategies: dict[tuple[str, str, str], list[str]] = {}
     for item in rejected:
         if item.reason != NOT_ASKED_FOR:

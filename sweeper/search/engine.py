@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class StopCondition:
-    """When to end: at a number of trials, of seconds that trials report, or at a loss.
+    """When a search ends: at a number of trials, of seconds that trials report, or at a loss.
 
     With ``while_worth_it`` it also ends when the next trial is expected to gain less than noise
     would show.
@@ -49,7 +49,7 @@ class StopCondition:
 
 
 class Diverged(Exception):
-    """An objective raises this where its loss is not finite any more."""
+    """Raised by an objective whose loss is no longer finite."""
 
 
 Objective = Callable[[str, dict[str, Scalar]], Generator[Rung, None, float | None]]
@@ -73,7 +73,7 @@ class Tried:
 
     @property
     def keeps(self) -> bool:
-        """Whether it keeps to the limit, where there is one."""
+        """Whether it is within the limit, if there is one."""
         excess = self.rungs[-1].excess if self.rungs else None
         return excess is None or excess <= 0
 
@@ -87,7 +87,7 @@ class Searched:
 
     @property
     def best(self) -> Tried | None:
-        """The completed trial with the lowest loss, of those that keep to the limit."""
+        """The completed trial within the limit that has the lowest loss."""
         done = [one for one in self.trials if one.loss is not None and one.keeps]
         return min(done, key=lambda one: one.loss or 0.0, default=None)
 
@@ -140,7 +140,7 @@ def search(
 
 
 def _ended(running: Search, stop: StopCondition, tried: Sequence[Tried]) -> str:
-    """What ends the search, in words; empty while it goes on."""
+    """The reason for the end of the search; empty while it goes on."""
     losses = [one.loss for one in tried if one.loss is not None and one.keeps]
     if len(tried) >= stop.trials:
         return f"{stop.trials} trials have ended"

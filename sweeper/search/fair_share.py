@@ -1,4 +1,4 @@
-"""Whose turn it is whatever it promises, so that one bad start is not the end of a strategy.
+"""Gives every strategy a share of trials, whatever its expected improvement.
 
 Pure and deterministic: the same trials give the same choice.
 """
@@ -21,7 +21,7 @@ FAILURES_ALLOWED = 3
 
 
 def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
-    """The candidates that did not only ever fail; all of them where every one did.
+    """The candidates with a trial that did not fail; all of them if there is none.
 
     Args:
         keys: Candidates that can be searched, in the plan's order.
@@ -39,7 +39,7 @@ def _hopeless(trials: Sequence[Observation]) -> bool:
 def in_turn(
     keys: Sequence[str], seen: Mapping[str, Sequence[Observation]], scores: Mapping[str, float]
 ) -> str | None:
-    """The candidate that was never tried, or seldom, or that had less than the least share.
+    """The candidate with too few trials, or with less than its minimum share of time.
 
     None where no candidate has a turn to come.
 
@@ -66,7 +66,7 @@ def in_turn(
 
 
 def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> str | None:
-    """The candidate with the fewest searched trials of those that have too few to be judged by.
+    """The candidate with the fewest searched trials among those below the minimum.
 
     None where others have not had so many in between that it is due.
     """

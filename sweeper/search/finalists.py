@@ -53,12 +53,12 @@ def choose(
 
 
 def within(points: float | None, limit: float | None) -> bool:
-    """Whether so much forgetting is allowed; what was not measured is not held against anybody."""
+    """Whether so much forgetting is allowed; true if it was not measured."""
     return limit is None or points is None or points <= limit
 
 
 def _places(ranked: Sequence[int], strategies: Mapping[int, str], n: int) -> list[int]:
-    """The first of each strategy before the second of any, as far as there are places."""
+    """The best trial of each strategy first, then the second ones, up to the number of places."""
     firsts = list({strategies[number]: number for number in reversed(ranked)}.values())
     firsts.sort(key=ranked.index)
     rest = [number for number in ranked if number not in firsts]
@@ -103,7 +103,7 @@ def order(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def recommend(contenders: Sequence[Contender], seed: int, limit: float | None = None) -> int | None:
-    """The finalist that is cheapest to train (memory, then time) of those in reach of the best.
+    """The finalist that is cheapest to train (memory, then time) of those close to the best.
 
     Only those count that forgot no more than ``limit`` points. Where all of them forgot more, it
     is the one that forgot least, and whoever reports it must say so.

@@ -206,7 +206,7 @@ class Search:
         return self._ours.seen(self.study)
 
     def expected_gain(self) -> ExpectedGain | None:
-        """What more trials promise; None while there are too few to say."""
+        """The expected gain of more trials; None while there are too few trials."""
         return expected_gain(self._ours, self.seen(), noted(self.study))
 
     def _note(self, number: int, rung: Rung) -> None:

@@ -38,7 +38,7 @@ from sweeper.views.work_progress import Lines, sentence
 
 
 def require_suite(path: Path) -> str:
-    """The whole path of a suite, for the evaluating process, which reads it.
+    """The absolute path of a suite, for the evaluating process.
 
     Raises:
         UsageError: There is no such file or folder, or lm-eval is not installed.
@@ -53,7 +53,7 @@ def require_suite(path: Path) -> str:
 
 
 def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts | None:
-    """Load a suite's tasks and data without a model, before a sweep of hours.
+    """Load a suite's tasks and data without a model, to find mistakes before the sweep.
 
     Returns:
         What it asks of a model; None if a signal ended the check.
@@ -80,7 +80,7 @@ def request_for(
     suite: str,
     trials: Sequence[int],
 ) -> EvaluationRequest:
-    """What is to be scored: these trials, each with its base; without trials the first base.
+    """The request to score these trials, each with its base; without trials, the first base.
 
     Raises:
         UsageError: A trial has no weights, or a model writes no text.
@@ -128,7 +128,7 @@ def _trial(run: RunFolder, number: int) -> TrialToScore:
 
 
 def writes_text(run: RunFolder, number: int) -> bool:
-    """Whether a trial's weights make a language model, not one that ends in a head."""
+    """Whether a trial's model writes text, instead of ending in a classification head."""
     weights = run.trial(number) / "weights"
     return weights.is_dir() and not (weights / "head.safetensors").is_file()
 
@@ -170,7 +170,7 @@ def score_finalists(
 
 
 def _keep_seconds(run: RunFolder, seconds: float) -> None:
-    """Add what scoring took to the run's status. A call that scored nothing adds nothing."""
+    """Add the seconds of scoring to the run's status; a call that scored nothing adds none."""
     status = Status.read_or_none(run.status)
     if status is not None:
         phases = {**status.phases, "suite": round(status.phases.get("suite", 0.0) + seconds, 3)}
@@ -178,7 +178,7 @@ def _keep_seconds(run: RunFolder, seconds: float) -> None:
 
 
 def gate(findings: Findings, trials: Sequence[int], limit: float) -> None:
-    """Fail where one of these trials lost more than the limit, beyond noise.
+    """Raise an error if one of these trials lost more than the limit, beyond noise.
 
     Raises:
         GateFailed: One did, or nothing was measured for it.

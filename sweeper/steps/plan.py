@@ -1,4 +1,4 @@
-"""``planned``: from a request to its plan, for a machine that need not be this one."""
+"""``planned``: from a request to its plan, for this machine or another one."""
 
 from __future__ import annotations
 

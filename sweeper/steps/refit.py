@@ -1,4 +1,4 @@
-"""The steps of ``sweeper refit``: which trainings, which are done, and what their cards say."""
+"""The steps of ``sweeper refit``: which trainings, which are done, and their cards."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def recommended_trial(findings: Findings, run: RunFolder) -> int:
 
 
 def as_trained(run: RunFolder, number: int) -> TrialConfig:
-    """A trial's configuration with as many epochs as its weights had seen.
+    """A trial's configuration, with the number of epochs that gave its kept weights.
 
     Validation can no longer choose between rungs, so that training ends with the last step. A long
     one saves checkpoints at rungs, as the trial did.
@@ -127,7 +127,7 @@ def _same(one: RefitRequest, other: RefitRequest) -> bool:
 
 
 def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Split, ...]) -> str:
-    """What the card of a refit says: where it comes from, what was measured, what is not known."""
+    """The card of a refit: its origin, the sweep's figures, and what was not measured."""
     row = next(t for t in findings.trials if t.number == number)
     finalist = next((f for f in findings.finalists if f.trial == number), None)
     rows = f"{words.loss(row.validation_loss)} {findings.loss_unit}"

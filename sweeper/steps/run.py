@@ -76,7 +76,7 @@ class Ended:
 
 
 def check_choices(**values: str) -> None:
-    """Refuse a word that an option does not know.
+    """Refuse an unknown value of an option.
 
     Raises:
         SpecError: With the nearest known word.
@@ -95,7 +95,7 @@ def check_choices(**values: str) -> None:
 
 
 def without_model(spec: Spec, with_model: Callable[[str], str]) -> SpecError:
-    """Why a run without a model cannot start, with what can.
+    """The error of a run without a model, with the command for the recommended model.
 
     Args:
         spec: The request, without a model.
@@ -132,7 +132,7 @@ def prepare(
     tell: Tell = say_nothing,
     work: WorkProgress | None = None,
 ) -> Prepared:
-    """Gather facts and plan; whatever is wrong comes out here, before a folder is made.
+    """Gather facts and plan; all mistakes are raised here, before a folder is made.
 
     Args:
         spec: The request.
@@ -237,7 +237,7 @@ def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
 def sweep(
     prepared: Prepared, *, new: bool, backend: str, view: ProgressView, tell: Tell = say_nothing
 ) -> Ended:
-    """Start or resume the run, and leave findings and report behind however it ends."""
+    """Start or resume the run; findings and report are written however it ends."""
     folder, search = prepared.folder, prepared.spec.search
     check_named(search.sampler, search.pruner, prepared.plan)
     if new:
@@ -285,7 +285,7 @@ def sweep(
 
 
 def _unheard_if_gone(view: ProgressView) -> Callable[[Event, Status], None]:
-    """The view, until its terminal or pipe is gone: the run does not depend on who looks on."""
+    """The view, or none once its terminal or pipe is gone, so that the run goes on."""
     gone = False
 
     def show(event: Event, status: Status) -> None:
@@ -301,7 +301,7 @@ def _unheard_if_gone(view: ProgressView) -> Callable[[Event, Status], None]:
 
 
 def _frozen(prepared: Prepared) -> Plan:
-    """The plan that this run obeys: the one it began with, or the new one, written down."""
+    """The run's plan: the one that it began with, or the new one, which is then written."""
     folder = prepared.folder
     plan = frozen_plan(folder, prepared.plan)
     write_text(folder.spec, to_yaml(prepared.spec))
@@ -325,7 +325,7 @@ def set_aside(folder: RunFolder, tell: Tell) -> None:
 
 
 def judge(ended: Ended, fail_under: float | None) -> None:
-    """Check what a sweep that nobody interrupted came to.
+    """Check the results of a sweep that was not interrupted.
 
     Raises:
         NoTrialCompleted: The sweep ended without a completed trial.

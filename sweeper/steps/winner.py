@@ -1,4 +1,4 @@
-"""The winner of a run, as it is used, trained again and scored: its number and its weights."""
+"""The winner of a run: its number and its weights."""
 
 from __future__ import annotations
 

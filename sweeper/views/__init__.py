@@ -1,1 +1,1 @@
-"""What commands and notebooks show: plans, progress, tables, errors."""
+"""Output of commands and notebooks: plans, progress, tables, errors."""

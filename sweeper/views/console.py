@@ -17,10 +17,10 @@ Tell = Callable[[str], None]
 
 
 class _Visible(Console):
-    """A console on which texts of strangers send nothing to the terminal."""
+    """A console that shows control characters in texts of others instead of sending them."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """The text as rich renders it, with what cannot be seen written out."""
+        """The text as rich renders it, with invisible characters as code points."""
         return super().render_str(visible(text), **options)
 
 
@@ -40,7 +40,7 @@ def say(text: str) -> None:
 
 
 def say_nothing(_text: str) -> None:
-    """The same for those who want to hear nothing."""
+    """Print nothing."""
 
 
 def is_live(mode: str = "auto") -> bool:

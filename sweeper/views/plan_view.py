@@ -147,7 +147,7 @@ class _Page:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as their widest cell."""
+    """A table whose columns are as wide as their widest cell."""
     table = [tuple(heads), *map(tuple, rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(heads))]
     lines = [
@@ -158,7 +158,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _models(page: _Page, choice: ModelChoice) -> None:
-    """The models that were compared; those that cannot be used in one line."""
+    """The compared models as a table, and the others in one line."""
     rows = [
         (
             f"{one.model}{' *' if one.model == choice.model else ''}",
@@ -247,7 +247,7 @@ def _data(facts: Facts, *, verbose: bool) -> str:
 
 
 def domain_line(domain: DomainFacts) -> str:
-    """How far the data lie from general text, and by which measure."""
+    """How far the data are from general text, and by which measure."""
     said: dict[str, str] = {}
     if domain.tokens_per_word and domain.general_tokens_per_word:
         ratio = domain.tokens_per_word / domain.general_tokens_per_word
@@ -395,7 +395,7 @@ def _reasons(page: _Page, plan: Plan, *, verbose: bool) -> None:
 
 
 def _watch_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
-    """What limits the plan always, and after that what rules say of the first candidate."""
+    """Warnings about the whole plan, then cautions of rules about the first candidate."""
     pure = [one.strategy for one in plan.candidates if one.precision == "bf16-pure"]
     always = [f"{', '.join(pure)} in {PURE_BF16}."] if pure else []
     always += [f"{one.why} [{one.rule}]" for one in plan.warnings]
@@ -477,7 +477,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
 
 
 def _everything(page: _Page, plan: Plan) -> None:
-    """What only --verbose shows: every strategy's reasons and parameters, answers and advice."""
+    """The part that only --verbose shows: reasons, parameters, answers and advice."""
     for candidate in plan.candidates:
         page.lines(["", f"[bold]{escape(f'{candidate.strategy} on {candidate.model}')}[/bold]"])
         page.add("", [candidate.expected_quality, *candidate.setup_notes])
@@ -508,7 +508,7 @@ def _next(page: _Page, plan: Plan) -> None:
 
 
 def declared_lines(plan: Plan) -> list[str]:
-    """What the user declared of parameters, beside what the rule book has; one line each."""
+    """The parameters that the user declared beside the rule book's, one line each."""
     found: dict[tuple[str, str], list[str]] = {}
     for candidate in plan.candidates:
         for name, parameter in candidate.parameters.items():

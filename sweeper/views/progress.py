@@ -1,4 +1,4 @@
-"""How a running sweep looks: redrawn on a terminal, one plain line a change elsewhere, or JSON.
+"""Progress of a sweep: redrawn on a terminal, plain lines elsewhere, or JSON events.
 
 All of it goes to stderr. Knows events and the status, nothing of how they come about.
 """
@@ -42,7 +42,7 @@ _SHORT = {
 
 
 class ProgressView(Protocol):
-    """Is told everything that happens, with the status after it."""
+    """Receives every event, with the status after it."""
 
     def __call__(self, event: Event, status: Status) -> None: ...
 
@@ -97,7 +97,7 @@ class PlainProgress:
             print(plain_line(event, status), file=sys.stderr, flush=True)
 
     def _beat(self) -> None:
-        """Say that the run is alive whenever nothing else was said for a while."""
+        """Print a heartbeat when nothing else was printed for a while."""
         while not self._closed.is_set():
             quiet = not self._changed.wait(self._seconds)
             self._changed.clear()
@@ -137,7 +137,7 @@ def _counts(status: Status) -> str:
 
 
 def _alive(status: Status) -> str:
-    """How far the run is, and the work without rungs that is under way."""
+    """Progress of the run, and the work without rungs that is under way."""
     return " ".join([_counts(status), *filter(None, map(_doing, status.running))])
 
 
@@ -172,7 +172,7 @@ class LiveProgress:
 
 
 class NotebookProgress:
-    """The same lines in the output of a notebook's cell, below those of what ended last.
+    """The same lines in a notebook's cell, below those of the trials that ended last.
 
     IPython redraws them: rich would need ipywidgets, which not every notebook has.
     """
@@ -201,7 +201,7 @@ class NotebookProgress:
 
 
 def ended_line(event: Event) -> str:
-    """What stays on the screen of something that has ended."""
+    """The line that stays on the screen after a trial or job has ended."""
     name = (
         f"#{event.trial}" if event.trial is not None and not event.job else event.job or event.kind
     )

@@ -1,4 +1,4 @@
-"""Progress of what the command does before and after a sweep: download, convert, score a suite.
+"""Progress of the command's own work: downloads, conversions, scoring of a suite.
 
 A child process tells it by lines ``PROGRESS <what> <done> <of>`` on standard output. All of it is
 shown on stderr.
@@ -26,12 +26,12 @@ _WORD = "PROGRESS"
 
 
 class WorkProgress(Protocol):
-    """Is told how far a piece of work is, as often as its teller likes, from any thread."""
+    """Receives the progress of a piece of work, at any rate and from any thread."""
 
     def __call__(self, what: str, done: int, of: int) -> None: ...
 
     def close(self) -> None:
-        """Leave the terminal as it was. The next call begins anew."""
+        """Restore the terminal. The next call begins again."""
 
 
 def work_progress(
@@ -56,7 +56,7 @@ class Hidden:
 
 
 class Lines:
-    """Says a line now and then.
+    """Prints a line at intervals.
 
     Args:
         say: Is given what is done, how much of it, and of how much.
@@ -99,7 +99,7 @@ def sentence(what: str, done: int, of: int) -> str:
 
 
 class Bar:
-    """One line on a terminal, redrawn, gone when the work is done."""
+    """One line on a terminal, redrawn, and removed when the work is done."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -128,7 +128,7 @@ class Bar:
 
 
 def told(line: str) -> tuple[str, int, int] | None:
-    """What a line of a child process says of its progress; None if it says something else.
+    """The progress in a line of a child process; None for other lines.
 
     >>> told("PROGRESS reading the weights 3 12")
     ('reading the weights', 3, 12)

@@ -1,4 +1,4 @@
-"""``sweeper data``: what is wrong with a data set, and a new one without it."""
+"""``sweeper data``: finds faults in a data set, and writes a new one without them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check(
     ] = False,
     as_json: _Json = False,
 ) -> None:
-    """What is wrong with a data set, what it leads to, and the command that mends it."""
+    """List the faults of a data set, their consequences, and the command that fixes them."""
     import json
 
     from sweeper.cli.commands import data_steps

@@ -1,4 +1,4 @@
-"""``sweeper doctor``: what works on this machine, and what to install for what does not.
+"""``sweeper doctor``: what works on this machine, and how to fix what does not.
 
 The training libraries are tried in a process of their own (``sweeper.training.probes.libraries``),
 since loading them takes seconds and may fail hard; the rest is looked at here. Changes nothing.
@@ -71,12 +71,12 @@ def examine(python: str = sys.executable) -> Iterator[Check]:
 
 
 def can_train(checks: list[Check]) -> bool:
-    """Whether training itself works, whatever else does not."""
+    """Whether training works; other parts may fail."""
     return all(check.state == "works" for check in checks if check.needed)
 
 
 def training(python: str) -> Iterator[Check]:
-    """What the libraries in that Python can do."""
+    """The checks of the training libraries in that Python."""
     command = [python, "-m", "sweeper.training.probes.libraries"]
     try:
         done = subprocess.run(
@@ -140,7 +140,7 @@ def sandbox() -> Check:
 
 
 def hub_access() -> Check:
-    """Whether models can be downloaded. A token is seen, and never shown."""
+    """Whether models can be downloaded, and whether a token is set; it is never shown."""
     from huggingface_hub import constants, get_token
 
     token = "a token is there" if get_token() else "no token is set, so gated models cannot be read"

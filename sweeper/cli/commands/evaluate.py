@@ -1,4 +1,4 @@
-"""``sweeper evaluate``: what the model could do before training, and what it still can."""
+"""``sweeper evaluate``: general capability before and after training."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
 ) -> None:
-    """Score base and tuned model on the same items of tasks that the training was not about.
+    """Score base and tuned model on the same items of other tasks, to measure forgetting.
 
     What has been scored is kept in the run's folder: the same command goes on where it ended.
     """

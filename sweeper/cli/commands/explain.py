@@ -1,4 +1,4 @@
-"""``sweeper explain``: why a plan says what it says, and what would change it."""
+"""``sweeper explain``: the reasons for a plan, and what would change it."""
 
 from __future__ import annotations
 

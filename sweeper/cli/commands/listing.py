@@ -63,7 +63,7 @@ def _row(run: RunFolder) -> dict[str, str]:
 
 
 def _mark_abandoned(rows: list[dict[str, str]], runs: list[RunFolder]) -> None:
-    """Call what nobody runs any more interrupted."""
+    """Mark runs without a running command as interrupted."""
     doubtful = {run.path: row for run, row in zip(runs, rows, strict=True)}
     doubtful = {path: row for path, row in doubtful.items() if row["status"] == "running"}
     if not doubtful:

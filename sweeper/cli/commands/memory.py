@@ -1,4 +1,4 @@
-"""``sweeper memory``: the peak memory of one training set-up, or of many that a file describes."""
+"""``sweeper memory``: the peak memory of one training set-up."""
 
 from __future__ import annotations
 

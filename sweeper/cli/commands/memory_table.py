@@ -38,7 +38,7 @@ def print_setup(
     probe: bool,
     as_json: bool,
 ) -> None:
-    """The estimate of one set-up, with the dry run and the probe beside it if they are wanted."""
+    """Print the estimate of one set-up, with the dry run and the probe if requested."""
     if model_id is None:
         raise UsageError("no model is named", fix="Give --model ID.")
     model = model_facts(ModelSpec(id=model_id))

@@ -1,4 +1,4 @@
-"""``sweeper predict``: ask a trained model."""
+"""``sweeper predict``: predictions of a trained model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
-    """Labels with probabilities, or text, for one text or each row of a file.
+    """Predict labels with probabilities, or text, for one text or each row of a file.
 
     Without --trial, the recommended trial of a run answers, or its best one so far.
     """

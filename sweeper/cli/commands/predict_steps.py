@@ -34,7 +34,7 @@ def weights_of(model: str, trial: int | None) -> Path:
 
 
 def piped(folder: Path) -> Path:
-    """Standard input as a file, under a name that says what it holds."""
+    """Standard input as a file, named by its format."""
     data = sys.stdin.buffer.read()
     start = data.lstrip()[:1]
     suffix = {b"{": ".jsonl", b"[": ".json"}.get(start, ".txt")
@@ -64,7 +64,7 @@ def in_order(part: Path) -> list[str]:
 
 
 def shown(line: str) -> str:
-    """A prediction for a person: the three likeliest classes, or the text."""
+    """A prediction as text: the three most likely classes, or the written text."""
     fields = json.loads(line)
     if "label" not in fields:
         return visible(str(fields["text"]))

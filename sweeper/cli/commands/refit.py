@@ -1,4 +1,4 @@
-"""``sweeper refit``: the winner once more, on the rows that were held out to choose it."""
+"""``sweeper refit``: trains the winner again, with the rows that were held out."""
 
 from __future__ import annotations
 

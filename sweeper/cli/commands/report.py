@@ -1,4 +1,4 @@
-"""``sweeper report``: write the report again from what a run left, without training anything."""
+"""``sweeper report``: writes the report again from the run's folder; trains nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sweeper rules``: the rule book, one rule whole, or the facts that rules may look at."""
+"""``sweeper rules``: the rule book, one rule in full, or the facts of conditions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sweeper run``: plan, search, confirm, open the test split once, report. Resumes what it finds.
+"""``sweeper run``: plan, search, confirm, score the test split once, report; can resume.
 
 The command's own process plans, watches and writes reports; training happens in workers.
 """
@@ -52,7 +52,7 @@ def run(
     ] = False,
     backend: Annotated[str, typer.Option("--backend", hidden=True)] = BACKEND,
 ) -> None:
-    """Run the sweep: trials that really fine-tune, pruned on validation loss, and a report.
+    """Run the sweep: fine-tune trials, prune them on validation loss, and write a report.
 
     --trials is the study's total: the same command again resumes the run and adds no trials.
     Without --model it ends with the command for the model that suits data and machine best.

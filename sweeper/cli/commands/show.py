@@ -1,4 +1,4 @@
-"""``sweeper show``: how far a run is and what it has found; ``--follow`` keeps looking."""
+"""``sweeper show``: progress and results of a run; ``--follow`` keeps updating."""
 
 from __future__ import annotations
 

@@ -45,14 +45,14 @@ class Process:
 
     @property
     def messages(self) -> int:
-        """Gives lines of messages."""
+        """Yields lines of messages."""
         assert self.popen.stdout is not None
         return self.popen.stdout.fileno()
 
 
 @dataclass
 class LocalPool:
-    """See ``Pool``.
+    """A ``Pool`` of processes.
 
     Args:
         run: The run's folder; logs lie in it.
@@ -113,7 +113,7 @@ class LocalPool:
         return {**placed, **os.environ, **chosen, "PYTHONUNBUFFERED": "1"}
 
     def fileno(self) -> int:
-        """A handle that can be read from when a worker has said something."""
+        """A handle that becomes readable when a worker has sent a message."""
         return self._ready.fileno()
 
     def send(self, worker: str, order: Order) -> None:
@@ -188,7 +188,7 @@ class LocalPool:
 
 
 def log_of(run: RunFolder, worker: str) -> Path:
-    """Where a worker's libraries write what they have to say."""
+    """The log file of a worker's libraries."""
     return run.path / f"worker-{worker}.log"
 
 

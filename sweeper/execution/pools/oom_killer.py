@@ -44,7 +44,7 @@ def _places(groups: str, mounted: Path) -> Iterator[Path]:
 
 
 def kills_in(place: Path) -> int | None:
-    """What a counter file says; None where it says nothing."""
+    """The number of kills in a counter file; None if it has none."""
     for line in _text(place).splitlines():
         name, _, value = line.partition(" ")
         if name == "oom_kill" and value.strip().isdigit():
@@ -61,7 +61,7 @@ def _text(place: Path) -> str:
 
 @dataclass
 class OomKills:
-    """Kills that were counted and that no process has accounted for yet.
+    """Counted kills that are not yet matched to a process.
 
     Args:
         place: The counter; None where there is none, which then never says anything.
@@ -76,7 +76,7 @@ class OomKills:
         self.look()
 
     def look(self) -> None:
-        """Read the counter; to be called often, so that it is known when it rose."""
+        """Read the counter. Call it often, so that the time of a rise is known."""
         counted = None if self.place is None else kills_in(self.place)
         if counted is None:
             return
@@ -87,7 +87,7 @@ class OomKills:
         self._counted = counted
 
     def was_one(self) -> bool:
-        """Whether a process that was just found killed may have been killed for its memory."""
+        """Whether a process that was just killed may have been killed for its memory."""
         self.look()
         found = bool(self._open)
         del self._open[:1]

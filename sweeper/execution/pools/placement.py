@@ -35,7 +35,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Demand:
-    """The most that one trial may need, over all candidates: a worker may get any of them.
+    """The most that one trial of any candidate may need.
 
     Args:
         peak_gib: Upper end of the predicted peak memory of one device.

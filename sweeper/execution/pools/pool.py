@@ -1,4 +1,4 @@
-"""What a pool of workers is: it starts them, passes orders and messages on, and hears of deaths.
+"""The interface of a pool: it starts workers, passes messages on and reports deaths.
 
 Only the protocol and its types. All workers of a pool have one shape.
 """
@@ -23,7 +23,7 @@ class Said:
 
 @dataclass(frozen=True)
 class WorkerGone:
-    """A worker is gone; nothing comes from it any more, and its name is free.
+    """A worker has ended; its name is free again.
 
     Args:
         worker: Its name.
@@ -57,7 +57,7 @@ class Pool(Protocol):
 
     @property
     def workers(self) -> Collection[str]:
-        """Names of those that were started and are not known to be gone."""
+        """Names of the workers that were started and have not ended, as far as known."""
         ...
 
     def start(self, count: int) -> None:
@@ -71,11 +71,11 @@ class Pool(Protocol):
         ...
 
     def send(self, worker: str, order: Order) -> None:
-        """Send an order. One to a worker that is gone is lost, and ``poll`` tells of the death."""
+        """Send an order. If the worker is gone, it is lost, and ``poll`` reports the death."""
         ...
 
     def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
-        """What happens within that time; returns as soon as something did.
+        """The messages and deaths within that time; returns as soon as there is one.
 
         A worker's death comes after its last message.
         """
@@ -86,7 +86,7 @@ class Pool(Protocol):
         ...
 
     def notices(self) -> list[str]:
-        """What people should know of the pool since the last call, in sentences."""
+        """Notices for the user since the last call, as sentences."""
         ...
 
     def log(self, worker: str) -> str:
@@ -94,5 +94,5 @@ class Pool(Protocol):
         ...
 
     def close(self) -> None:
-        """End all workers, and give back what the pool holds."""
+        """End all workers, and release the pool's resources."""
         ...

@@ -65,7 +65,7 @@ class WorkerActor:
         self._asked = time.monotonic()
 
     async def begin(self) -> str:
-        """Start the worker, if this machine sees the run.
+        """Start the worker, if this machine has the run's files.
 
         Returns:
             Ray's name of this node.
@@ -93,7 +93,7 @@ class WorkerActor:
         return missing(self._run, told)
 
     async def poll(self, seconds: float) -> Heard:
-        """What the worker says within that time; returns as soon as it says something."""
+        """The worker's messages within that time; returns as soon as there is one."""
         if self._refusal is not None:
             return [line_of(self._refusal)], (0, False)
         assert self._pool is not None
@@ -127,14 +127,14 @@ class WorkerActor:
             self._pool.send(self._name, read_order(line))
 
     async def kill(self) -> None:
-        """End the worker at once with all that it started; ``poll`` tells of it."""
+        """End the worker and its child processes at once; ``poll`` reports it."""
         self._told_to_kill = True
         if self._pool is not None:
             self._pool.kill()
 
 
 async def _readable(pool: LocalPool, seconds: float) -> None:
-    """Wait until the worker has said something, or for that time."""
+    """Wait for a message of the worker, or for that time."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(pool.fileno(), ready.set)
     try:

@@ -85,7 +85,7 @@ def has_autoscaler() -> bool:
 
 
 def carried(request: Request, what: str) -> int:
-    """How many of these the nodes that are alive carry, if others do not use them.
+    """How many of these requests fit on the living nodes, if nothing else uses them.
 
     Args:
         request: What each asks for.
@@ -117,7 +117,7 @@ def address_of(asked: str | None) -> str | None:
 
 
 def join(asked: str | None) -> None:
-    """Join the cluster that is named, or start Ray on this machine alone. Once a process.
+    """Join the named cluster, or start Ray on this machine; once per process.
 
     Raises:
         RunError: The cluster cannot be reached.

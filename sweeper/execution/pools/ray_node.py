@@ -1,4 +1,4 @@
-"""Runs a module of sweeper on a node that will train, to learn what only such a machine knows."""
+"""Runs a module of sweeper on a node that will train, to read its hardware."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class NodeAnswer:
-    """What a module said on a node.
+    """The output of a module on a node.
 
     Args:
         host: The node's.

@@ -45,7 +45,7 @@ _NODE = "ray.io/node-id"
 
 
 def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple[RayPool, str]:
-    """Join the cluster, or start Ray on this machine, and see what it can carry.
+    """Join the cluster, or start Ray on this machine, and count the workers that fit.
 
     Returns:
         The pool, and why there will be fewer workers than asked for; empty if there will not.
@@ -69,7 +69,7 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
 
 @dataclass
 class _Actor:
-    """One actor, from the moment it is asked for.
+    """One actor, from its request on.
 
     Args:
         name: Of its worker.
@@ -92,7 +92,7 @@ class _Actor:
 
 @dataclass
 class RayPool:
-    """See ``Pool``. An actor that has no place yet is no worker.
+    """A ``Pool``. An actor that waits for a place does not count as a worker.
 
     Args:
         run: The run's folder; logs lie in it.
@@ -203,7 +203,7 @@ class RayPool:
         actor.answer = actor.handle.poll.remote(_ANSWER_SECONDS)
 
     def _broken(self, actor: _Actor, error: RayError) -> WorkerGone:
-        """An actor is gone with its node, by Ray's memory monitor, or because it was killed."""
+        """Record that an actor is gone: with its node, by Ray's memory monitor, or killed."""
         if not actor.node:
             self._failed_starts += 1
             if self._failed_starts > _STARTS_ALLOWED:
@@ -222,7 +222,7 @@ class RayPool:
         return self._gone(actor, None, lost=True)
 
     def _refuse(self, actor: _Actor, hello: Hello) -> Iterator[Said]:
-        """Leave out a node that does not see the run; it is an error where no other is left."""
+        """Leave out a node without the run's files; an error if no other node is left."""
         first = actor.node not in self._refused
         self._refused[actor.node] = hello
         self._drop(actor)
@@ -245,7 +245,7 @@ class RayPool:
         return WorkerGone(actor.name, status, out_of_memory, lost)
 
     def _drop(self, actor: _Actor) -> None:
-        """Forget an actor, and give back what it holds."""
+        """Drop an actor, and release its resources."""
         del self._actors[actor.name]
         with contextlib.suppress(RayError):
             ray.kill(actor.handle)

@@ -1,4 +1,4 @@
-"""What one worker asks a Ray cluster for, from the plan's predictions.
+"""The resources that a worker requests from Ray, from the plan's predictions.
 
 Pure: knows nodes as numbers, and nothing of Ray itself. All workers ask for the same.
 """
@@ -37,16 +37,16 @@ class Request:
         return self.gpus > 1
 
     def options(self) -> dict[str, Any]:
-        """As an actor or a task asks for it."""
+        """The request as options of an actor or task."""
         return {"num_cpus": self.cpus, "num_gpus": self.gpus, "memory": self.memory_bytes}
 
     def bundle(self) -> dict[str, float]:
-        """As a placement group asks for it, and as a node calls it."""
+        """The request as a bundle of a placement group."""
         named = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory_bytes}
         return {name: size for name, size in named.items() if size}
 
     def fitting(self, node: Mapping[str, float]) -> int:
-        """How many workers a node with these resources carries."""
+        """How many workers fit on a node with these resources."""
         shares = [node.get(name, 0.0) / size for name, size in self.bundle().items()]
         return min(math.floor(share + _GRAIN) for share in shares)
 
@@ -55,7 +55,7 @@ class Request:
 
 
 def words_of(resources: Mapping[str, float]) -> str:
-    """Cores, GPUs and memory of a node or of a worker, for people."""
+    """Cores, GPUs and memory of a node or of a worker, as text."""
     cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
     memory = resources.get("memory", 0.0) / 2**30
     return f"{_counted(cpus, 'CPU')}, {_counted(gpus, 'GPU')} and {memory:.1f} GiB of memory"

@@ -1,4 +1,4 @@
-"""The files of attempts: how one begins, ends without a result, or becomes the trial's.
+"""The files of attempts: begin one, end it without a result, or accept it.
 
 A trial, a confirmation run or another job has a home folder with ``attempts/<k>/`` in it. A worker
 writes into its attempt's folder alone. ``result.json`` there says that the attempt ended with a
@@ -51,14 +51,14 @@ def attempt_folder(home: Path, attempt: int) -> Path:
 
 
 def new_attempt(home: Path) -> int:
-    """Make the folder of the next attempt. A number that was used is never used again."""
+    """Make the folder of the next attempt. Numbers are never used again."""
     number = max(attempts_of(home), default=0) + 1
     attempt_folder(home, number).mkdir(parents=True)
     return number
 
 
 def begin(home: Path, config: TrialConfig, rungs: Iterable[RungReport] = ()) -> None:
-    """Write down what an attempt trains, there and in the home.
+    """Write an attempt's configuration into its folder and that of the trial.
 
     Args:
         home: Of the trial or confirmation run.
@@ -73,7 +73,7 @@ def begin(home: Path, config: TrialConfig, rungs: Iterable[RungReport] = ()) -> 
 
 
 def add_rung(home: Path, report: RungReport) -> None:
-    """Append one report to the attempt's and the home's curve."""
+    """Append one report to the curves of the attempt and of the trial."""
     line = report.model_dump_json() + "\n"
     for folder in (attempt_folder(home, report.attempt), home):
         with (folder / RUNGS).open("a", encoding="utf-8") as file:
@@ -105,7 +105,7 @@ def whole_result(home: Path, attempt: int) -> TrialResult | None:
 
 
 def promote(home: Path, attempt: int) -> TrialResult:
-    """Make an ended attempt's files the home's; again and again with the same effect."""
+    """Copy an ended attempt's files into the trial's folder; repeating it is harmless."""
     folder = attempt_folder(home, attempt)
     for name in (CONFIG, RUNGS, ITEM_LOSSES, GENERAL_LOSSES):
         if (folder / name).exists():
@@ -126,7 +126,7 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult:
-    """Write the result of a trial or confirmation run whose attempts all broke off.
+    """Write the result of a trial or confirmation run whose attempts all failed.
 
     Args:
         home: Of the trial or confirmation run.
@@ -156,7 +156,7 @@ def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult
 def note_end(
     attempt: Path, kind: AttemptEndKind, detail: str, *, worker: str = "", instead: bool = False
 ) -> AttemptEnd:
-    """Leave in an attempt's folder why it ended without a result; an earlier note stays.
+    """Note in an attempt's folder why it ended without a result; an earlier note stays.
 
     Args:
         attempt: Folder of the attempt.
@@ -185,7 +185,7 @@ def crashes(home: Path) -> list[AttemptEnd]:
 
 
 def drop_weights(home: Path) -> None:
-    """Delete the weights of a trial that is no longer worth them, and say so in its result."""
+    """Delete the weights of a trial, and record it in its result."""
     with contextlib.suppress(UsageError):  # damaged since: whoever reads it next repairs it
         result = TrialResult.read(home / RESULT)
         result.model_copy(update={"weights": None}).write(home / RESULT, synced=False)
@@ -199,7 +199,7 @@ def drop_leftovers(attempt: Path) -> None:
 
 
 def write_score(path: Path, score: TestScore) -> None:
-    """Keep the score of one model on the test split until the seal takes it up."""
+    """Keep the score of one model on the test split until it is in ``test.json``."""
     write_text(path, score.model_dump_json() + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What happens in a run, one event at a time: a line of ``events.jsonl`` and of a worker's pipe.
+"""Events of a run: lines of ``events.jsonl`` and of a worker's pipe.
 
 Only types. Knows nothing about who draws or stores events.
 """

@@ -1,4 +1,4 @@
-"""What running out of memory taught: which batches fitted, for all workers and jobs of a run.
+"""Batches that fitted after running out of memory, for all workers and jobs of a run.
 
 A lesson follows from the files of an attempt, so that it outlives the command. Knows batches;
 measures no memory.
@@ -43,7 +43,7 @@ def _smaller(fitted: int | None, tried: int) -> int | None:
 
 
 def after_kill(config: TrialConfig) -> Lesson | None:
-    """What to try next where the system killed the worker: half of both batches.
+    """The next try after the system killed the worker: half of both batches.
 
     Nobody saw which of them was too large. None if both are one example already.
     """
@@ -56,7 +56,7 @@ def after_kill(config: TrialConfig) -> Lesson | None:
 
 
 def lessons_of(home: Path) -> Iterator[Lesson]:
-    """What the attempts of one trial or job taught."""
+    """The lessons of the attempts of one trial or job."""
     for number in attempts_of(home):
         folder = attempt_folder(home, number)
         config = TrialConfig.read_or_none(folder / CONFIG)
@@ -78,12 +78,12 @@ class FittedBatches:
     _known: dict[str, list[Lesson]] = field(default_factory=dict)
 
     def read(self, name: str, home: Path) -> None:
-        """Take in what a trial's or job's attempts taught, as its files say now."""
+        """Read the lessons of a trial's or job's attempts from its files."""
         if learned := list(lessons_of(home)):
             self._known[name] = learned
 
     def apply(self, config: TrialConfig) -> TrialConfig:
-        """The configuration with batches that fitted; the effective batch is what it was."""
+        """The configuration with batches that fitted; the effective batch is unchanged."""
         setup = config.memory_setup()
         known = [
             (name, one)

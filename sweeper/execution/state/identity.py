@@ -1,4 +1,4 @@
-"""Whether a call may continue a run: no other command does, identities compared, plan frozen.
+"""Whether a call may continue a run: compares identities, and keeps the run's plan.
 
 Knows which parts make an identity and what to say about them; not how a plan is made.
 """
@@ -29,7 +29,7 @@ def changes(frozen: Identity, fresh: Identity) -> list[str]:
 
 
 def frozen_plan(run: RunFolder, fresh: Plan) -> Plan:
-    """The plan that the run obeys: its own where it has one, else the one just made.
+    """The run's plan: its own if it has one, else the one just made.
 
     Args:
         run: The folder of the run; the caller holds its lock, and has written nothing yet.

@@ -1,4 +1,4 @@
-"""Run files that were damaged: read from their copies, or known to be made again.
+"""Damaged files of a run: read from their copies, or marked to be made again.
 
 A killed process leaves whole files (they are replaced in one step); a power cut, a full disk or a
 sync tool may not. Knows where copies lie; decides nothing about trials.
@@ -21,12 +21,12 @@ A = TypeVar("A", bound=Artifact)
 
 
 def copy_of(path: Path) -> Path:
-    """Where the second copy of a file lies that nothing else could bring back."""
+    """The path of the copy of a file that cannot be made again."""
     return path.with_name(f".{path.name}.copy")
 
 
 def write_twice(artifact: Artifact, path: Path) -> None:
-    """Write an artifact and its copy; the copy first, so that one of both is always whole."""
+    """Write an artifact and its copy; the copy first, so that one of them is always whole."""
     artifact.write(copy_of(path))
     artifact.write(path)
 
@@ -57,13 +57,13 @@ def confirmed(home: Path) -> TrialResult | None:
 
 
 def baselines(run: RunFolder) -> dict[str, BaselineResult | None]:
-    """The models to beat by name; None where the file is damaged."""
+    """The baselines by name; None where the file is damaged."""
     paths = sorted(run.baselines.glob("*.json"))
     return {path.stem: BaselineResult.read_or_none(path) for path in paths}
 
 
 def damaged_baselines(run: RunFolder) -> list[str]:
-    """Names of the models to beat whose files cannot be read."""
+    """Names of the baselines whose files cannot be read."""
     return [name for name, known in baselines(run).items() if known is None]
 
 

@@ -1,4 +1,4 @@
-"""The trials of a run in the command's memory: configurations, results, and what follows from them.
+"""The trials of a run in the command's memory, with the best trial and the finalists.
 
 Read from the run's files when the command starts, kept up to date while it runs.
 """
@@ -45,12 +45,12 @@ class RunState:
     _default: Best | None = None
 
     def end(self, number: int, result: TrialResult) -> None:
-        """Take in the end of a trial."""
+        """Record the end of a trial."""
         self.results[number] = result
         self.count()
 
     def count(self) -> None:
-        """Work out anew what follows from all results."""
+        """Compute again what follows from all results."""
         states = [result.state for result in self.results.values()]
         self.ended_in = {state: states.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")}
         failures = (one.failure for one in self.results.values() if one.state == "FAIL")
@@ -61,7 +61,7 @@ class RunState:
         self._default = self._find_best(self.defaults())
 
     def rung(self, report: RungReport) -> float | None:
-        """Take in a rung; the median of the candidate's other trials there, if there are any."""
+        """Record a rung; returns the median of the candidate's other trials there, if any."""
         if not math.isfinite(report.validation_loss):
             return None
         losses = self._losses.setdefault((self.asked[report.number].key, report.rung), {})
@@ -70,7 +70,7 @@ class RunState:
         return statistics.median(others) if others else None
 
     def restart(self, number: int) -> None:
-        """Forget the rungs of an attempt that broke off."""
+        """Remove the rungs of an attempt that failed."""
         for losses in self._losses.values():
             losses.pop(number, None)
 
@@ -83,7 +83,7 @@ class RunState:
         return self._default
 
     def strategies(self) -> dict[int, str]:
-        """The study's name of the candidate of each trial."""
+        """The name of each trial's candidate in the study."""
         return {number: one.key for number, one in self.asked.items()}
 
     def finalists(self, n: int) -> list[int]:
@@ -133,7 +133,7 @@ class RunState:
         return bests | set(self.defaults()) | set(self.finalists(n))
 
     def drop_other_weights(self, n: int) -> list[int]:
-        """Delete the weights of all other trials. A trial that lost once cannot win again."""
+        """Delete the weights of all other trials, which cannot become finalists any more."""
         with_weights = [i for i, result in self.results.items() if result.weights]
         if not with_weights:
             return []
@@ -146,7 +146,7 @@ class RunState:
 
 
 def homes_of_jobs(run: RunFolder) -> dict[str, Path]:
-    """The homes of all that has attempts beside the trials, by the items' titles."""
+    """Folders of the work items that are not trials, by title."""
     seeds = {
         work_items.confirm(int(path.parents[1].name), int(path.name)).title: path
         for path in run.trials.glob("*/seeds/*")

@@ -1,4 +1,4 @@
-"""The one opening of the test split: what will be scored is written before anything is.
+"""The scoring of the test split: what will be scored is written before any score.
 
 Knows which models are scored and the file that says so; scoring is the workers' work.
 """
@@ -48,7 +48,7 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
 
 
 def _item_losses(folder: Path) -> Losses:
-    """Losses whose plain mean is the validation loss, whatever each item counts in it."""
+    """Losses of items, weighted so that their mean is the validation loss."""
     path = folder / attempts.ITEM_LOSSES
     try:
         kept = object_of(path.read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def _item_losses(folder: Path) -> Losses:
 def open_seal(
     run: RunFolder, plan: Plan, finalists: Sequence[int], limit: float | None = None
 ) -> TestSeal:
-    """Fix the order and the recommendation, or take what was fixed before.
+    """Fix the order and the recommendation, or read those that were fixed before.
 
     Args:
         run: Where the trials are.
@@ -87,7 +87,7 @@ def open_seal(
 
 
 def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[WorkItem]:
-    """What is scored: baselines, each strategy's default, the finalists with all their seeds."""
+    """The models to score: baselines, defaults of strategies, finalists with all seeds."""
     scored = [WorkItem("test", name) for name, known in baselines(run).items() if known is not None]
     numbers = dict.fromkeys([*seal.order, *state.defaults()])
     scored += [work_items.scoring(number) for number in numbers]
@@ -111,7 +111,7 @@ def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> Te
 
 
 def fill_baselines(run: RunFolder, seal: TestSeal) -> None:
-    """Put the scores of the models to beat into their own files, where they are not yet."""
+    """Write the scores of baselines into their own files, unless they are there."""
     known = baselines(run)
     for score in seal.scores:
         one = known.get(score.name) if score.trial is None else None

@@ -1,4 +1,4 @@
-"""Whether a command runs a sweep now: here by the folder's lock, elsewhere by its beat.
+"""Whether a command runs a sweep now: by the lock on this machine, else by ``beat``.
 
 A lock of a shared folder need not reach other machines, and clocks of machines differ. So whoever
 asks looks for a few seconds whether ``status.json``, which a command writes once a second, goes on
@@ -61,7 +61,7 @@ def _of_another_host(run: RunFolder) -> Status | None:
 
 
 def _go_on(beats: Mapping[RunFolder, int]) -> set[Path]:
-    """The folders of those runs whose beat changes while it is watched."""
+    """The folders of the runs whose ``beat`` changes within a few seconds."""
     still, found = dict(beats), set()
     limit = time.monotonic() + WATCH_SECONDS
     while still and time.monotonic() < limit:

@@ -1,4 +1,4 @@
-"""How far a run is, for anyone who looks: the type of ``status.json``.
+"""The progress of a run: the type of ``status.json``.
 
 Only types. Losses are validation losses, lower is better.
 """
@@ -42,7 +42,7 @@ class Running(Record):
 
 
 class Best(Record):
-    """A completed trial worth naming; ``over_limit`` where it forgets more than is allowed."""
+    """The best completed trial; ``over_limit`` if it forgets more than is allowed."""
 
     trial: int
     strategy: str

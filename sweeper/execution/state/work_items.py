@@ -1,4 +1,4 @@
-"""What a run has to do, each thing once however many attempts it takes: trials and the rest.
+"""Work items: what a run has to do once, however many attempts it takes.
 
 What was done shows in the run's files. Knows paths and names; trains nothing.
 """
@@ -25,7 +25,7 @@ _FAILURES: dict[AttemptEndKind, FailureKind] = {
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One thing to do.
+    """One work item.
 
     Args:
         kind: ``trial`` trains a trial, ``baselines`` scores all cheap models, ``confirm`` trains
@@ -51,7 +51,7 @@ class WorkItem:
 
     @property
     def title(self) -> str:
-        """What a sentence calls it: ``trial 7``, ``trial 7 with seed 2``, ``the score of x``."""
+        """Its name in a sentence: ``trial 7``, ``trial 7 with seed 2``, ``the score of x``."""
         if self.kind == "trial":
             return f"trial {self.trial}"
         if self.kind == "confirm":
@@ -60,7 +60,7 @@ class WorkItem:
 
     @property
     def scored(self) -> WorkItem:
-        """Of a ``test`` one, the trial or confirmation run whose weights it scores."""
+        """The trial or confirmation run whose weights a ``test`` item scores."""
         assert self.trial is not None
         return trial(self.trial) if self.seed is None else confirm(self.trial, self.seed)
 
@@ -86,18 +86,18 @@ def scoring(number: int, seed: int | None = None) -> WorkItem:
 
 
 def score_file(run: RunFolder, item: WorkItem) -> Path:
-    """Where the score of a ``test`` one is kept until the seal holds it."""
+    """The file with the score of a ``test`` item until ``test.json`` holds it."""
     return run.path / "scores" / f"{item.name}.json"
 
 
 def note_baselines(run: RunFolder) -> None:
-    """Leave word that all baselines were scored."""
+    """Note that all baselines were scored."""
     names = sorted(repair.baselines(run))
     write_text(run.path / BASELINES.home / _SCORED, "".join(f"{name}\n" for name in names))
 
 
 def is_done(run: RunFolder, item: WorkItem) -> bool:
-    """Whether what a work item is done for lies there whole."""
+    """Whether the complete result of a work item exists."""
     if item.kind == "baselines":
         scored = run.path / item.home / _SCORED
         known = {name for name, one in repair.baselines(run).items() if one is not None}
@@ -109,7 +109,7 @@ def is_done(run: RunFolder, item: WorkItem) -> bool:
 
 
 def take_over(run: RunFolder, item: WorkItem) -> None:
-    """Bring a work item that an earlier call left to where it can go on, or is done.
+    """Prepare a work item of an earlier call, so that it can go on or is done.
 
     A whole result that nobody took is taken; an attempt that broke off gets its end; a trial that
     is not tried again gets its result.

@@ -1,1 +1,1 @@
-"""The process that does jobs, with a backend, an attempt's folder and a pipe to the command."""
+"""The worker process, with a backend, an attempt's folder and a pipe to the command."""

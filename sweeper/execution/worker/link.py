@@ -1,4 +1,4 @@
-"""A worker's two ends of the pipe to the command: orders come in by a thread, messages go out.
+"""A worker's pipes to the command: a thread reads orders; messages are written.
 
 Knows nothing about jobs beyond passing them on.
 """
@@ -35,7 +35,7 @@ _WAIT_SECONDS = 1.0
 
 
 class Link:
-    """The command at the other end. Its end of the pipe closing means that it is gone.
+    """The connection to the command. A closed pipe means that the command is gone.
 
     Args:
         incoming: Orders, a line each.
@@ -50,7 +50,7 @@ class Link:
         self._stop = threading.Event()
 
     def listen(self) -> None:
-        """Hear orders from now on, and TERM as an order to stop; INT is the command's alone."""
+        """Start to read orders. TERM counts as an order to stop; INT is left to the command."""
         signal.signal(signal.SIGTERM, lambda _number, _frame: self._stopped())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._listen, daemon=True, name="orders").start()
@@ -66,7 +66,7 @@ class Link:
             self._outgoing.flush()
 
     def job(self) -> Job | None:
-        """Wait for the next job; None when there will be none."""
+        """Wait for the next job; None if there is none left."""
         return None if self.stopping() else self._jobs.get()
 
     def verdict(self, meanwhile: Callable[[], None]) -> RungVerdict | None:

@@ -1,4 +1,4 @@
-"""What a worker must see of a run before it gets work: its folder, data, base model, version.
+"""What a worker needs before it gets work: run folder, data, base model, version.
 
 The command leaves a mark in the run's folder and tells each worker of it, so that no result is
 written where nobody reads it.
@@ -26,7 +26,7 @@ _PACKAGED = "packaged:"
 
 
 class Briefing(Record):
-    """What a worker is told before anything else, in its first line of orders.
+    """The first order of a worker: what it has to check.
 
     Args:
         spec: What was asked, without the storage, which may hold a password.
@@ -44,7 +44,7 @@ class Briefing(Record):
 
 
 def brief(run: RunFolder, spec: Spec, backend: str) -> Briefing:
-    """Leave a mark in the run's folder, and say what workers are told."""
+    """Write a mark into the run's folder, and make the briefing of workers."""
     mark = uuid.uuid4().hex
     write_text(run.path / _MARK, mark)
     search = spec.search.model_copy(update={"storage": None})
@@ -58,7 +58,7 @@ def brief(run: RunFolder, spec: Spec, backend: str) -> Briefing:
 
 
 def missing(run: RunFolder, told: Briefing) -> list[tuple[str, str, str]]:
-    """All that this machine cannot see, as what, why and where."""
+    """Everything that this machine lacks, as what, why and where."""
     if Path(told.directory).is_dir():
         os.chdir(told.directory)
     problems = [*_version(told), *_folder(run, told)]

@@ -1,4 +1,4 @@
-"""One worker's jobs: each is done with the backend, watched, and told of.
+"""Runs one worker's jobs with the backend and the watchdog, and reports them.
 
 The only place that catches broadly: whatever a backend raises becomes a recorded end. Knows
 nothing about what a result means for the study.
@@ -55,7 +55,7 @@ class Session:
         self._told = 0.0
 
     def tell(self, what: str, done: int, of: int) -> None:
-        """Pass on how far work without rungs is; see ``backend.Tell``."""
+        """Report the progress of work without rungs; see ``backend.Tell``."""
         self._pulse.beat()
         clock = time.monotonic()
         if done >= of or clock - self._told > _PROGRESS_SECONDS:
@@ -63,7 +63,7 @@ class Session:
             self._link.say(ProgressSaid(what=what, done=done, of=of))
 
     def do(self, backend: Backend, job: Job) -> bool:
-        """Do one job to its end and tell of it.
+        """Run one job to its end and report it.
 
         Returns:
             Whether this process may go on: not after an exception.

@@ -1,4 +1,4 @@
-"""Ends a worker whose training stands still: a hang costs one attempt, not the night.
+"""Ends a worker whose training makes no progress, so that a hang costs one attempt.
 
 Knows when training last moved, nothing of what it does. A process that cannot even run this
 thread shows no heartbeat either, and is ended by the command.
@@ -43,14 +43,14 @@ class Pulse:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long training may stand still, in seconds: before the first step, and between two."""
+    """Limits without progress, in seconds: before the first step, and between two steps."""
 
     setup: float
     step: float
 
 
 def patience_for(plan: Plan, config: TrialConfig) -> Patience:
-    """What the plan predicts for this trial, ten times over, and no less than the floor."""
+    """Ten times the plan's prediction for this trial, and no less than the minimum."""
     whole = plan.candidate(config.strategy, config.model).duration.high
     predicted = whole * config.budget.epochs / plan.budget.epochs
     step = SLOWER * predicted / (config.budget.rungs * STEPS_A_RUNG)
@@ -58,7 +58,7 @@ def patience_for(plan: Plan, config: TrialConfig) -> Patience:
 
 
 def patience_for_jobs(plan: Plan) -> Patience:
-    """For baselines and scores on the test split, of which some work has no steps to count.
+    """The limits for baselines and test scores, some of whose work has no steps.
 
     No such work takes longer than what the plan predicts for all of them, and loading a model.
     """
@@ -70,7 +70,7 @@ def patience_for_jobs(plan: Plan) -> Patience:
 
 @dataclass
 class Watchdog:
-    """Watches a pulse from a thread, for as long as the ``with`` block runs.
+    """Watches a pulse from a thread during the ``with`` block.
 
     Time is counted in ticks of which none counts for more than two: a process that was stopped
     and goes on is not taken for one that hangs.
@@ -132,5 +132,5 @@ class Watchdog:
 
 
 def show_where() -> None:
-    """Write into the log where each thread stands."""
+    """Write the stack of each thread into the log."""
     faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)

@@ -1,4 +1,4 @@
-"""The first stage of domain adaptation in a plan: which ways to read the corpus fit, and its time.
+"""The first stage of domain adaptation in a plan: which ways fit, and their time.
 
 Knows the plan's side of it; how a stage is run is training's business.
 """
@@ -20,7 +20,7 @@ from sweeper.plans import Candidate, Parameter, autocast_dtype
 def with_first_stage(
     candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup
 ) -> Candidate:
-    """The candidate with the ways to read the corpus that fit, and a note on what that takes.
+    """The candidate with the first stages that fit, and a note on their time.
 
     Args:
         candidate: Of the plan.
@@ -52,7 +52,7 @@ _LEFT_OUT = (
 
 
 def _narrowed(parameters: Mapping[str, Parameter], ways: Sequence[str]) -> dict[str, Parameter]:
-    """The parameters with these ways alone; without a first stage if only ``none`` is left."""
+    """The parameters with only these first stages; without any if only ``none`` is left."""
     if list(ways) == [NO_FIRST_STAGE]:
         return {name: one for name, one in parameters.items() if not name.startswith(FIRST_STAGE)}
     old = parameters[FIRST_STAGE]
@@ -71,7 +71,7 @@ def _narrowed(parameters: Mapping[str, Parameter], ways: Sequence[str]) -> dict[
 
 
 def _reading(setup: Setup, way: str) -> Setup:
-    """The set-up of the stage itself: the base in fp32, whatever the trial holds it in."""
+    """The set-up of the first stage: the base in fp32, whatever the trial's precision is."""
     return replace(
         setup,
         strategy=way,

@@ -43,7 +43,7 @@ _HEAVY = ("r", "num_virtual_tokens", "encoder_hidden_size")
 
 @dataclass(frozen=True, slots=True)
 class TrialTokens:
-    """How much one trial trains and evaluates, in tokens, and on how long texts.
+    """Tokens that one trial trains and evaluates, and the lengths of its texts.
 
     Memory must hold a batch of texts at the cap; time goes by their mean length.
     ``answer_fraction`` is that of a batch at the cap, ``evaluation_rows`` all there are to score.
@@ -138,7 +138,7 @@ def _least_gib(
 
 
 def _better(one: Fit, other: Fit) -> bool:
-    """Faster by more than rounding, else the larger micro-batch without checkpointing."""
+    """Whether one set-up is faster beyond rounding; else the larger micro-batch wins."""
     if abs(one.duration.seconds - other.duration.seconds) > 0.005 * other.duration.seconds:
         return one.duration.seconds < other.duration.seconds
     key = (not one.setup.gradient_checkpointing, one.setup.micro_batch)
@@ -153,7 +153,7 @@ _WIDE_ACTIVATIONS = ("t5", "mt5", "gemma2", "gemma3")
 def precisions(
     hardware: HardwareFacts, training: TrainingSpec, family: str = ""
 ) -> tuple[Precision, ...]:
-    """In order of preference: the user's, else the safest for training that the device is good at.
+    """Precisions in order of preference: the user's, else the safest that the device supports.
 
     bf16-pure comes last, since it has no fp32 master weights to hold small updates. Tensor cores
     without bfloat16 compute in float16 with loss scaling, for models whose activations it holds.
@@ -370,7 +370,7 @@ def _most_saved(parameter: Parameter, model: ModelFacts, heaviest: bool) -> tupl
 def _further(
     base: Setup, heavy: Mapping[str, Any], parameters: Mapping[str, Parameter], model: ModelFacts
 ) -> dict[str, Any]:
-    """Of parameters that only the strategy's formula knows, the values that train most."""
+    """For parameters that only the strategy's formula uses, the values that train most."""
     setup = replace(base, **heavy)
     for name, default in base.parameters:
         parameter = parameters[name]

@@ -100,7 +100,7 @@ def _shorter(setup: Setup, fits: Any) -> int | None:
 
 
 def _more_gpus(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[str]:
-    """Sharded on several devices, activations are most of it: one example with checkpointing."""
+    """The GPUs that the sharded strategy needs, with one example and checkpointing."""
     if hardware.device == "cpu":
         return []
     gpus = max(setup.gpus, 1) * 2
@@ -149,7 +149,7 @@ def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> 
 
 
 def nearest(facts: Facts, rejected: Sequence[Rejected]) -> str:
-    """What comes nearest to fitting where nothing does, with the first way to make it fit."""
+    """The strategy that comes nearest to fitting, with the first way to make it fit."""
     models = " or ".join(dict.fromkeys(model.id for model in facts.models))
     large = [one for one in rejected if one.needs_gib is not None and one.peak_gib is not None]
     if not large:

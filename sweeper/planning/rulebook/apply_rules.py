@@ -102,7 +102,7 @@ def _rated(strategy: DeclaredStrategy, rules: tuple[Rule, ...], values: Values) 
 def _following(
     declared: DeclaredParameter, parameter: Parameter, others: Mapping[str, Parameter]
 ) -> Parameter:
-    """The parameter with its default moved by that of the one that it follows, if any."""
+    """The parameter with its default scaled by that of the parameter that it follows."""
     follows = getattr(declared, "follows", None)
     other = others.get(follows.parameter) if follows is not None else None
     if follows is None or other is None or float(other.default) == follows.at:
@@ -119,7 +119,7 @@ def _following(
 
 
 def _inside(parameter: Parameter) -> Parameter:
-    """The parameter with a range that goes on beyond its default on both sides.
+    """The parameter with a range that extends beyond its default on both sides.
 
     A search that starts at an edge looks on one side only. Nothing leaves the allowed range.
     """
@@ -205,7 +205,7 @@ def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
 
 
 def _refines(new: Parameter, old: Parameter) -> bool:
-    """Whether the new range lies within the old one, which is no disagreement."""
+    """Whether the new range is within the old one, which is no disagreement."""
     if new.choices is not None:
         return set(new.choices) <= set(old.choices or ())
     return _number(old.low) <= _number(new.low) and _number(new.high) <= _number(old.high)

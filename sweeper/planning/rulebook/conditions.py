@@ -111,7 +111,7 @@ def _spelled_out(value: Any) -> Any:
 
 @cache
 def _test(kind: str, words: tuple[str, ...]) -> Any:
-    """What a condition may ask of a fact of this kind, with the type of its bounds."""
+    """The comparisons that a fact of this kind allows, with the type of their bounds."""
     one: Any = Literal[words] if words else str
     one = {"flag": bool, "number": float}.get(kind, one)
     several = Annotated[tuple[one, ...], Strict(strict=False), Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""The ``then`` of a rule: what it can do to a plan, with every name and bound in it checked.
+"""The ``then`` of a rule: its effects on a plan, with every name and bound checked.
 
 Knows what a change says, not how it is applied.
 """
@@ -57,7 +57,7 @@ SLOT = re.compile(r"\{([^{}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a rule is checked with: the strategies of the rule book, and the rule's place.
+    """The context for checking a rule: the strategies of the rule book, and its folder.
 
     Args:
         layer: The place of the rule's folder: 0 is what ships.
@@ -199,7 +199,7 @@ CHANGE_KEYS = tuple(
 
 
 def _named(changes: Any) -> Any:
-    """Each change is told the parameter it is for, so that it can check its own bounds."""
+    """Give each change its parameter, so that it can check its own bounds."""
     if not isinstance(changes, Mapping):
         return changes
     return {

@@ -1,4 +1,4 @@
-"""Why a plan says what it says: which rules fired, which nearly did, and what they do.
+"""The reasons for a plan: rules that fired, rules that nearly fired, and their effects.
 
 Pure functions over the rule book; they return records and print nothing. What would change the
 decision is ``counterfactuals``.

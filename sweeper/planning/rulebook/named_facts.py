@@ -19,7 +19,7 @@ Kind = Literal["number", "word", "flag", "words"]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What facts are computed from: the request, the gathered facts, and one of the models."""
+    """The input of facts: the request, the gathered facts, and one of the models."""
 
     spec: Spec
     facts: Facts

@@ -179,7 +179,7 @@ def within(values: tuple[object, ...], bounds: tuple[float, float]) -> bool:
 
 
 def outside(default: object, bounds: tuple[float, float]) -> PydanticCustomError:
-    """What is wrong with a default outside of its range."""
+    """The problem of a default outside of its range."""
     why = f"It must lie within the range {bounds[0]:g} to {bounds[1]:g}."
     return fault(f"default = {default!r}", why)
 

@@ -32,7 +32,7 @@ from sweeper.yamlfile import Path_, read_all
 
 
 class Requirement(FileModel):
-    """What must hold for a strategy to work at all, and what to say where it does not."""
+    """A condition that a strategy needs, and the message if it does not hold."""
 
     when: Condition
     otherwise: Text
@@ -40,7 +40,7 @@ class Requirement(FileModel):
 
 
 class Quality(FileModel):
-    """How good models get, in words, and who says so."""
+    """The expected quality of models, in words, with its source."""
 
     text: Text
     source: Text

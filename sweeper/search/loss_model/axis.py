@@ -48,7 +48,7 @@ class Axis:
         return self._scale(self.low), self._scale(self.high)
 
     def unit(self, value: Scalar) -> float:
-        """Where a value lies."""
+        """The position of a value, from 0 to 1."""
         low, high = self._ends
         return 0.0 if high == low else (self._scale(float(value)) - low) / (high - low)
 
@@ -59,7 +59,7 @@ class Axis:
         return (scaled - low) / (high - low) if high != low else 0.0 * values
 
     def value(self, unit: float) -> Scalar:
-        """The value that lies there, whole where the parameter is, or at one of its steps."""
+        """The value at a position, rounded for whole numbers and steps."""
         low, high = self._ends
         raw = low + min(1.0, max(0.0, unit)) * (high - low)
         number = math.exp(raw) if self.parameter.log else raw
@@ -70,12 +70,12 @@ class Axis:
         return round(number) if self.parameter.kind == "int" else number
 
     def from_default(self, values: Vector) -> Vector:
-        """How far values lie from the default: in powers of e on a logarithmic scale."""
+        """Distances of values from the default: in powers of e on a logarithmic scale."""
         scaled = np.log(values) if self.parameter.log else values
         return scaled - self._scale(float(self.parameter.default))
 
     def away_from_default(self, distances: Vector) -> Vector:
-        """The values that lie so far from the default, within the bounds or not."""
+        """The values at these distances from the default, also beyond the bounds."""
         raw = self._scale(float(self.parameter.default)) + distances
         return np.exp(raw) if self.parameter.log else raw
 
@@ -88,12 +88,12 @@ class Axis:
 
     @cached_property
     def width(self) -> float:
-        """Width of the best-practice range, never nothing."""
+        """Width of the best-practice range, above 0."""
         return max(self.practice[1] - self.practice[0], 1e-3)
 
     @cached_property
     def length(self) -> float:
-        """How far apart losses are still related: the best-practice range, or half a decade."""
+        """The length scale of losses: the best-practice range, or half a decade."""
         scale = self._ends[1] - self._ends[0]
         half_decade = 0.5 * math.log(10) / max(scale, 1e-9) if self.parameter.log else 0.0
         return max(self.width, half_decade) * (1.0 if self.is_rate else OTHERS_FACTOR)
