@@ -46,8 +46,10 @@ def rules_page(book: RuleBook) -> str:
         "# The rule book",
         "",
         f"{len(book.rules)} rules. `sweeper rules ID` shows one; `sweeper explain` shows which",
-        'applied to a plan, and which nearly did. "Own measurement, not kept" means that the figures are',
-        "from a run of this project whose files are gone.",
+        "applied to a plan, and which nearly did.",
+        "",
+        "In *Then*, `lora +2` adds 2 to LoRA's score. Names in braces are facts of the plan.",
+        '"Own measurement, not kept" means that the files of the measurement are gone.',
     ]
     for file, rules in _by_file(book):
         lines += ["", f"## {file}"]
@@ -74,7 +76,8 @@ def strategies_page() -> str:
         "",
         "The *range* is where a search looks first; the *allowed* range is how far it may widen.",
         "A parameter that is not searched keeps its default in every trial, unless a rule, a flag",
-        "or a configuration of your own sets it. Rules adapt ranges and defaults to model, data and",
+        "or a configuration of your own sets it. Rules adapt ranges and defaults to model, data "
+        "and",
         "device; `sweeper explain` shows the changes for a plan.",
     ]
     shared = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
