@@ -165,7 +165,7 @@ def harnessed(subject: Subject, device: torch.device) -> Any:
     if tokenizer.eos_token_id is None:
         raise UsageError(
             f"the tokenizer of {subject.facts.id} has no token that ends a text",
-            why="lm-eval needs one to know where an output is over.",
+            why="lm-eval needs one to find the end of an output.",
             fix="Set eos_token in the model's tokenizer_config.json.",
             where=str(subject.folder),
         )

@@ -101,7 +101,7 @@ class SuiteTask:
         )
 
     def size(self) -> SuiteTaskFacts:
-        """What it asks of a model, in estimated tokens, since no tokenizer is at hand."""
+        """What it asks of a model, in estimated tokens, since there is no tokenizer."""
         passes = {_pass(one) for task in self.tasks.values() for one in task.instances}
         size = sum(len(prompt.encode()) + len(output.encode()) for prompt, output in passes)
         return SuiteTaskFacts(
@@ -283,7 +283,7 @@ def _require_sandbox(
         problems.append(
             Problem(
                 "this suite runs code that a model wrote, which needs permission",
-                why="Such code was read by nobody; it runs with limits, but on this machine.",
+                why="Nobody has read this code. It runs with limits, but on this machine.",
                 fix="Allow it with --run-generated-code, or leave its code tasks out.",
                 where=str(path),
             )

@@ -139,7 +139,7 @@ def _folder_of(model: ModelFacts) -> Path:
     if folder is None or not any(folder.glob("*.safetensors")):
         raise UsageError(
             f"the weights of {model.id} are not at hand",
-            why="Bits per byte are what the base model itself makes of the data.",
+            why="The base model itself computes them.",
             fix="Name a model that is on this machine, or leave out --measure-domain.",
             where="--measure-domain",
         )

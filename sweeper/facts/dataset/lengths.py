@@ -67,7 +67,7 @@ def ruler(model: ModelFacts, code: bool, conversations: bool) -> Ruler:
     tokenizer = _tokenizer(path) if path is not None and path.is_file() else None
     if tokenizer is None or path is None:
         ratio = BYTES_PER_TOKEN_OF_CODE if code else BYTES_PER_TOKEN
-        how = f"estimated at {ratio:g} bytes a token, since no tokenizer is at hand"
+        how = f"estimated at {ratio:g} bytes a token, since there is no tokenizer"
         return Ruler(
             count=lambda texts: [round(len(text.encode()) / ratio) for text in texts],
             write=_joined,

@@ -95,9 +95,9 @@ def named(name: str) -> Gpu:
     gpu = find(name)
     if gpu is None and _APPLE.search(name):
         raise UsageError(
-            f"{name!r} is a GPU of Apple's, and training does not use those",
-            why="Trials run on CUDA or ROCm devices, or else on the processor.",
-            fix="On a Mac, leave --gpu out: the plan is then for its processor.",
+            f"{name!r} is a GPU of Apple, which training does not support",
+            why="Trials run on CUDA or ROCm devices, or on the CPU.",
+            fix="On a Mac, leave --gpu out to plan for its CPU.",
             where="--gpu",
         )
     if gpu is None:
@@ -106,7 +106,7 @@ def named(name: str) -> Gpu:
         hint = f"{hint} " if hint.startswith("Did") else f"Known are {some}. "
         raise UsageError(
             f"the GPU {name!r} is not in the table",
-            fix=f"{hint}Or state its memory alone: --gpu-memory GIB.",
+            fix=f"{hint}Or give its memory only: --gpu-memory GIB.",
             where="--gpu",
         )
     return gpu

@@ -108,6 +108,6 @@ def _refuse_shards(job: TrialJob) -> None:
     if job.config.sharding == "fsdp":
         raise UsageError(
             "kl_weight does not work where FSDP spreads the model over GPUs",
-            why="The base's forward pass would need its own gathering of the weights.",
+            why="The base's forward pass would have to gather the weights a second time.",
             fix="Train on one GPU, or leave kl_weight out.",
         )

@@ -90,12 +90,12 @@ def check_device(config: TrialConfig) -> None:
     if config.sharding != "none" and not gpus:
         raise UsageError(
             "FSDP spreads a model over GPUs, and there is none here",
-            why="On a CPU the Trainer would run DDP in its place without a word.",
+            why="On a CPU the Trainer would run DDP instead, without a message.",
             fix="Run this trial where there are GPUs.",
         )
     if gpus and config.gpus > gpus:
         raise UsageError(
-            f"the trial wants {config.gpus} GPUs, and there are {gpus}",
+            f"the trial needs {config.gpus} GPUs, and there are {gpus}",
             fix="Plan for this machine, or run the worker on one with more GPUs.",
         )
 
