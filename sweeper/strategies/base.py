@@ -1,4 +1,4 @@
-"""What a strategy is: which weights train, how fast, and how what was trained is kept.
+"""The interface of a strategy: which weights train, at which rates, and how they are saved.
 
 A strategy knows a base model and its own parameters. It knows nothing of tasks, data, trials or
 the search: the classification head, if there is one, is trained beside whatever it does.

@@ -27,8 +27,8 @@ def evaluate(
         float | None,
         typer.Option(
             "--max-forgetting",
-            help="Exit with 5 if more was lost, beyond noise. 2 allows 2 points of a score and 0.02 "
-            "nats per token of a text.",
+            help="Exit with 5 if more was lost, beyond noise. 2 allows 2 points of a score and "
+            "0.02 nats per token of a text.",
         ),
     ] = None,
     run_generated_code: Annotated[
