@@ -51,7 +51,7 @@ _INHERITED = ("gradients_through_base", "adds", "trained_parameters")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How a strategy is drawn. ``shape`` and ``dash`` are Vega's."""
+    """The mark of a strategy in charts. ``shape`` and ``dash`` are Vega's."""
 
     color: int = 0
     shape: Shape = "stroke"
@@ -64,7 +64,7 @@ UNKNOWN = Mark(dash=(4, 2))
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a strategy is.
+    """The traits of a strategy.
 
     Args:
         name: As files, flags and studies spell it.

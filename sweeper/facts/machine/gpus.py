@@ -1,4 +1,4 @@
-"""The table of GPUs, and which of them a name means. Knows nothing about this machine."""
+"""The table of GPUs, and which of them a name means."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _APPLE = re.compile(r"\bapple\b|\bmps\b|^\s*m[1-9](\s+(pro|max|ultra))?\s*$", re
 
 
 class Gpu(Record):
-    """What one device has and can do; see ``search_spaces/hardware.yaml`` for units."""
+    """Memory and speed of one device; see ``search_spaces/hardware.yaml`` for units."""
 
     name: str
     memory_gib: float = Field(gt=0)
@@ -53,7 +53,7 @@ def table() -> Mapping[str, Gpu]:
 
 
 def words(name: str) -> frozenset[str]:
-    """The words of a name that tell cards apart.
+    """The words of a name that distinguish cards.
 
     >>> sorted(words("NVIDIA A100-SXM4-80GB"))
     ['80gb', 'a100', 'sxm']

@@ -38,7 +38,7 @@ def hardware_facts(spec: HardwareSpec) -> HardwareFacts:
 
 
 def needs_calibration(facts: HardwareFacts) -> bool:
-    """Whether trials will run on this processor and nobody has measured it yet."""
+    """Whether trials will run on this processor, and it has not been measured yet."""
     return facts.device == "cpu" and facts.detected and facts.calibrated is None
 
 

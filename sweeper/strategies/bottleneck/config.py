@@ -1,4 +1,4 @@
-"""What a bottleneck adapter looks like. Knows nothing about models or training."""
+"""The configuration of bottleneck adapters."""
 
 from __future__ import annotations
 
