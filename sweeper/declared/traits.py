@@ -1,5 +1,4 @@
-"""What a strategy is, apart from its parameters' ranges: names, chart mark, what trains, what it
-costs.
+"""The traits of a strategy: names, chart mark, trained weights, cost.
 
 Every strategy file states these under ``TRAIT_KEYS``; a file that extends another one inherits
 what it leaves out, except its own names and mark.
