@@ -27,7 +27,7 @@ def test_a_finished_run_shows_its_counts_verdict_and_report(sweeper, make_run):
     shown = sweeper("show", "mine")
     assert shown.code == 0
     assert sentence in shown.out
-    assert "No command runs" not in shown.out
+    assert "No command is running" not in shown.out
     told = json.loads(sweeper("show", "mine", "--json").out)
     assert told["name"] == "mine"
     assert told["status"]["phase"] == "complete"
