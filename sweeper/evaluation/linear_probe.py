@@ -82,7 +82,7 @@ def fit_path(
         path: Inverse strengths, ascending.
         class_weights: ``(classes,)`` what each class counts in the fit, never in validation; all
             alike if None.
-        underway: Told how many strengths were tried.
+        underway: Called with the number of tried strengths.
     """
     mean, scale = train.mean(0), train.std(0)
     # What does not vary on the frozen model says nothing; standardised, its rounding noise would

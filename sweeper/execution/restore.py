@@ -39,10 +39,10 @@ def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say:
     """Restore all trials of earlier calls.
 
     Args:
-        state: Of the run; takes configurations and results.
+        state: State of the run; takes configurations and results.
         search: New; takes the trials.
         stored: What the storage holds.
-        say: Told of what was repaired.
+        say: Called with a line for each repair.
 
     Returns:
         The trials that were begun and have not ended, by number.
@@ -174,7 +174,7 @@ def end_of(config: TrialConfig, result: TrialResult, reports: Sequence[RungRepor
     """A trial's end as the search takes it.
 
     Args:
-        config: Of the trial.
+        config: Configuration of the trial.
         result: How it ended.
         reports: Its rungs; a pruned trial counts with the last one's loss.
     """

@@ -56,7 +56,7 @@ def export_configuration(
 
     Args:
         run: With the trial.
-        findings: Of the run.
+        findings: Findings of the run.
         config: With as many epochs as the trial's weights had seen.
         to: Name of a target.
         folder: A new one. It appears once it is whole.

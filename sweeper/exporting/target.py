@@ -88,9 +88,9 @@ def fill(name: str, settings: Settings, form: RowForm) -> Filled:
     """Fill the templates of a trainer.
 
     Args:
-        name: Of the target.
-        settings: Of the training.
-        form: Of the rows.
+        name: Name of the target.
+        settings: Settings of the training.
+        form: Form of the rows.
     """
     place = _TARGETS / name
     environment = Environment(

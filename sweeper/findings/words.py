@@ -138,7 +138,7 @@ def outcome(word: Outcome, interval: Interval, comparisons: int, smallest: float
 
     Args:
         word: The outcome.
-        interval: Of the difference, in the metric's own unit.
+        interval: Interval of the difference, in the metric's own unit.
         comparisons: How many Holm's correction was taken over.
         smallest: The margin, in the same unit as the interval.
 

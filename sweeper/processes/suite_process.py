@@ -30,7 +30,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
 
     Args:
         request: What to score.
-        tell: Told a line at each task's beginning and end.
+        tell: Called with a line at each task's beginning and end.
         work: Shows how far a task is; nothing if None.
 
     Returns:

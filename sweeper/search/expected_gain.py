@@ -30,7 +30,7 @@ class ExpectedGain:
     Args:
         gain: Expected improvement on the best validation loss.
         noise: Standard deviation of one loss against another.
-        strategy: That promises the gain.
+        strategy: Strategy that promises the gain.
     """
 
     gain: float
@@ -55,7 +55,7 @@ def expected_gain(
     """What more trials promise; None while there are too few to say.
 
     Args:
-        sampler: Of the study.
+        sampler: Sampler of the study.
         seen: All trials of the study.
         untrained: What the sampler knows of models that were not trained.
     """

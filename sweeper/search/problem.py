@@ -57,7 +57,7 @@ class Space:
     Args:
         candidates: The strategies.
         budget: Rungs of a full trial.
-        seed: Of the search.
+        seed: Seed of the search.
         own_trials: Configurations whose values may lie outside of the allowed ranges.
         hints: What earlier searches found best, one for each candidate at most.
     """

@@ -43,7 +43,7 @@ class RefitRequest(Artifact):
 
     Args:
         run: The run's folder.
-        config: What to train. No rows are left to choose a rung by.
+        config: Configuration to train. No rows are left to choose a rung by.
         splits: What to train on.
         folder: What is made: ``weights/``, ``trainer.log`` and ``refit.json``.
         card: What is appended to the card of the weights.

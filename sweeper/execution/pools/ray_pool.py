@@ -72,7 +72,7 @@ class _Actor:
     """One actor, from its request on.
 
     Args:
-        name: Of its worker.
+        name: Name of its worker.
         handle: Ray's.
         group: What holds its GPUs together; None where it needs none.
         answer: What is waited for: first that it has begun, then what its worker says.
@@ -99,7 +99,7 @@ class RayPool:
         briefing: What each worker is told first.
         size: How many workers there may be, whatever the cluster carries now.
         request: What each of them asks for.
-        node: That this process is connected to.
+        node: Node that this process is connected to.
         ours: Whether this process was connected to Ray for this pool alone.
     """
 

@@ -26,7 +26,7 @@ class RunState:
 
     Args:
         run: The run's folder.
-        plan: Frozen.
+        plan: The frozen plan.
         max_forgetting_points: The user's limit; None without one.
     """
 

@@ -65,7 +65,7 @@ def open_seal(
 
     Args:
         run: Where the trials are.
-        plan: Of the run.
+        plan: Plan of the run.
         finalists: Trial numbers.
         limit: Points of forgetting that the recommendation must keep to.
     """

@@ -44,7 +44,7 @@ class Session:
 
     Args:
         run: The run's folder, as this machine sees it.
-        plan: Frozen.
+        plan: The frozen plan.
         link: The command.
         worker: This worker's name for people.
     """

@@ -176,7 +176,7 @@ def observation(trial: FrozenTrial, full: Full) -> Observation:
     """One trial as an observation.
 
     Args:
-        trial: Of the study.
+        trial: Trial of the study.
         full: The study's full budget.
     """
     key = str(trial.params[STRATEGY])

@@ -164,7 +164,7 @@ def _continued(base: Any, tree: AnswerTree, mask: Tensor, cache: Any) -> Tensor:
     Args:
         base: See ``_base``.
         tree: The answers.
-        mask: Of the prompts.
+        mask: Mask of the prompts.
         cache: Their states; those of virtual tokens and of what was shown lie in front of them.
     """
     rows, nodes = len(mask), len(tree.tokens)

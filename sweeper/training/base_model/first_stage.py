@@ -69,7 +69,7 @@ class FirstStage:
         blocks: Blocks of ``sequence_length`` tokens in one optimizer step.
         micro_batch: Blocks at a time.
         precision: A mixed one computes in 16 bits on fp32 weights; anything else in fp32.
-        sequence_length: Of a block.
+        sequence_length: Sequence length of a block.
         gradient_checkpointing: Whether activations are recomputed.
     """
 
@@ -96,10 +96,10 @@ class FirstStage:
         Args:
             parameters: ``first_stage``, the rate of that way to read, ``first_stage_epochs`` and
                 ``first_stage_blocks``.
-            micro_batch: Of the trial.
-            precision: Of the trial.
-            sequence_length: Of the trial.
-            gradient_checkpointing: Of the trial.
+            micro_batch: Micro-batch of the trial.
+            precision: Precision of the trial.
+            sequence_length: Sequence length of the trial.
+            gradient_checkpointing: Gradient checkpointing of the trial.
         """
         chosen = str(parameters.get(FIRST_STAGE, NO_FIRST_STAGE))
         if chosen == NO_FIRST_STAGE:

@@ -41,10 +41,10 @@ def sampled_texts(
     Args:
         place: Folder in the cache, named after model and settings.
         base: Gives the untrained base.
-        tokenizer: Of the base.
+        tokenizer: Tokenizer of the base.
         sampling: How much, and how.
-        underway: Told of each token, and while another process writes.
-        took: Told the seconds of writing, if this process did it.
+        underway: Called for each token, and while another process writes.
+        took: Called with the seconds of writing, if this process did it.
 
     Raises:
         Interrupted: It was told to stop.

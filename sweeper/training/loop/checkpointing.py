@@ -65,7 +65,7 @@ class Saved:
     """A checkpoint that a trial continues from.
 
     Args:
-        folder: Of the checkpoint.
+        folder: Folder of the checkpoint.
         manifest: Its own.
     """
 
@@ -99,8 +99,8 @@ def usable(folder: Path, config: TrialConfig, fingerprint: str) -> Saved | str:
 
     Args:
         folder: ``checkpoint-<rung>`` of an earlier attempt.
-        config: What is to be trained.
-        fingerprint: Of the data.
+        config: Configuration to train.
+        fingerprint: Fingerprint of the data.
     """
     try:
         saved = Saved.at(folder)
@@ -127,7 +127,7 @@ class Saver:
         write: The Trainer's own checkpoint, in a folder that it gives back.
         state: What else this rank has to keep: numbers, texts, lists and tensors.
         best_weights: Those of the best rung, where that is not the present one.
-        manifest: Of a rung.
+        manifest: Manifest of a rung.
     """
 
     attempt: Path

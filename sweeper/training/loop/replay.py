@@ -21,9 +21,9 @@ class Due:
     """General examples of one optimizer step, with the weight of their terms in the loss.
 
     Args:
-        features: Of this rank.
+        features: Features of this rank.
         chunks: Forward passes to make, the same on all ranks; some may have nothing to read.
-        weight: Of one term (a token to be said), so that in expectation all of them together
+        weight: Weight of one term (a token to be said), so that in expectation all of them together
             count as much as the share says.
     """
 
@@ -46,9 +46,9 @@ class Replay:
     Args:
         task: Pads general examples and gives their loss.
         features: General examples, all with something to say.
-        share: Of general tokens among all, 0 < share < 1.
-        seed: Of the trial.
-        rank: Of this process.
+        share: Share of general tokens among all, 0 < share < 1.
+        seed: Seed of the trial.
+        rank: Rank of this process.
         ranks: How many processes train together; each takes its part of what is drawn.
     """
 
@@ -114,7 +114,7 @@ class Replay:
         """The examples to replay with so many tokens of the task.
 
         Args:
-            task_tokens: Of one optimizer step, on all ranks together.
+            task_tokens: Task tokens of one optimizer step, on all ranks together.
             micro_batch: Examples in one forward pass at most.
         """
         self._debt += task_tokens * self.share / (1 - self.share)

@@ -36,9 +36,9 @@ def save_trained(
 
     Args:
         folder: ``weights/`` of the trial; made if it is not there.
-        model: As the task assembled it.
+        model: The model that the task assembled.
         strategy: Saves the adapted base.
-        record: Of this model.
+        record: Record of this model.
         task: Brings the tokenizer; without one, no files are written beside the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)

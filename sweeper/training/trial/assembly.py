@@ -41,9 +41,9 @@ def assembled(
     Whatever happens inside, the base is itself again afterwards.
 
     Args:
-        shared: What the trials of its base model share.
-        strategy: Of the trial.
-        config: What to train.
+        shared: Data shared by the trials of its base model.
+        strategy: Strategy of the trial.
+        config: Configuration to train.
         keeper: Lends the base; the base model's own if None.
     """
     keeper = keeper or shared.context.keeper
@@ -85,7 +85,7 @@ def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
     """A model from its saved weights, to be used once.
 
     Args:
-        shared: What the trials of its base model share.
+        shared: Data shared by the trials of its base model.
         folder: ``weights/`` of a trial.
 
     Raises:

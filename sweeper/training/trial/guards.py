@@ -26,7 +26,7 @@ class PreparedGuards:
 
     Args:
         job: The trial.
-        strategy: Of the trial.
+        strategy: Strategy of the trial.
         replay: None where nothing is replayed.
         kl_weight: 0 where the model is not held near its base.
         copied: A frozen copy of the base, where the strategy changes it.
@@ -72,7 +72,7 @@ def prepared(job: TrialJob, strategy: Strategy, keeper: BaseKeeper) -> PreparedG
 
     Args:
         job: The trial.
-        strategy: Of the trial.
+        strategy: Strategy of the trial.
         keeper: Lends the base that the trial trains on.
 
     Raises:

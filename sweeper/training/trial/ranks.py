@@ -105,15 +105,15 @@ class Ranks:
     """One trial on several devices.
 
     Args:
-        plan: Frozen.
-        spec: What the user asked for.
-        config: What to train; ``gpus`` says how many processes.
-        folder: Of the attempt.
-        report: Told of each rung once.
+        plan: The frozen plan.
+        spec: The user's request.
+        config: Configuration to train; ``gpus`` says how many processes.
+        folder: Folder of the attempt.
+        report: Called once for each rung.
         should_stop: Asked all the time.
         run: The run's folder, if it has one.
         saved: A checkpoint that the first try continues from.
-        underway: Told how far the first rank is.
+        underway: Called with the progress of the first rank.
     """
 
     plan: Plan
