@@ -28,10 +28,7 @@ class NodeAnswer:
     """What a module said on a node.
 
     Args:
-        host: The node's.
         status: Exit status.
-        out: Standard output.
-        errors: Standard error.
     """
 
     host: str
