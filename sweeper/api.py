@@ -122,7 +122,6 @@ class Run:
     """A run: its plan, what it shows, and its files. What was read once is kept.
 
     Args:
-        path: The run's folder.
         findings: What it shows; computed from the folder if None.
     """
 

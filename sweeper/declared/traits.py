@@ -149,8 +149,6 @@ def read_traits(
     """The traits that a strategy file states; problems are appended with file and line.
 
     Args:
-        data: Of the file.
-        document: The file.
         problems: Is appended to.
 
     Returns:

@@ -55,7 +55,6 @@ def answer(
     """Let a model answer, and compare with the references.
 
     Args:
-        task: Of the items.
         model: As the task assembled it.
         examples: The items; each has an answer.
         batch_size: Prompts at a time.

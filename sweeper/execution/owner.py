@@ -79,7 +79,6 @@ class Owner:
         state: The trials, as far as they have come.
         search: Chooses and judges trials.
         mirror: Writes the study for others to read.
-        pool: The workers.
         progress: What the status is made of.
         signals: That ask the command to end.
         on_event: Takes each event with the status after it.

@@ -59,7 +59,6 @@ def pace(
     A frozen model's trial is left out: its features were made for a baseline.
 
     Args:
-        plan: Frozen.
         results: Of the trials that have ended.
         configs: Of all trials that were begun.
         known: What earlier calls worked out of each trial; takes what this one does.
@@ -116,7 +115,6 @@ def remaining(
     """Seconds until the run ends, with confirmation, test and suite, within two standard errors.
 
     Args:
-        plan: Frozen.
         seen: Of the trials that have ended.
         phase: That the run is in.
         trials_left: Of the search; half of each that runs.

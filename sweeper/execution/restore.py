@@ -174,8 +174,6 @@ def end_of(config: TrialConfig, result: TrialResult, reports: Sequence[RungRepor
     """A trial's end as the search takes it.
 
     Args:
-        config: Of the trial.
-        result: How it ended.
         reports: Its rungs; a pruned trial counts with the last one's loss.
     """
     loss = result.validation_loss if result.state == "COMPLETE" else None

@@ -40,8 +40,6 @@ def hub_card(
     Args:
         readme: The card in the folder of the weights.
         draft: ``MODEL_CARD.md`` of the run; may be empty.
-        facts: Of the base model.
-        task: Of the run.
         library: What loads the folder: ``transformers``, ``peft`` or ``sweeper``.
         licence: As the hub spells it; the base model's if None.
 

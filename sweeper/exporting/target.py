@@ -85,13 +85,7 @@ class Filled:
 
 
 def fill(name: str, settings: Settings, form: RowForm) -> Filled:
-    """Fill the templates of a trainer.
-
-    Args:
-        name: Of the target.
-        settings: Of the training.
-        form: Of the rows.
-    """
+    """Fill the templates of a trainer."""
     place = _TARGETS / name
     environment = Environment(
         loader=FileSystemLoader(place),

@@ -137,7 +137,6 @@ def outcome(word: Outcome, interval: Interval, comparisons: int, smallest: float
     """An outcome, with what decided where the interval alone would say more.
 
     Args:
-        word: The outcome.
         interval: Of the difference, in the metric's own unit.
         comparisons: How many Holm's correction was taken over.
         smallest: The margin, in the same unit as the interval.

@@ -31,7 +31,6 @@ class StepPhase:
     """A moment of the step: bytes by readable name.
 
     Args:
-        name: Of the phase.
         parts: Everything that is allocated.
         held: Of it, what is there between steps too: weights, optimizer states, workspaces.
     """

@@ -27,7 +27,6 @@ def ask(module: str, request: Artifact, log: Path, work: WorkProgress) -> int | 
     Args:
         module: Run with ``python -m`` and the number of this process, with which it ends; reads
             the request on its standard input.
-        request: What to do.
         log: Takes its standard error.
         work: Shows how far it is.
 

@@ -29,7 +29,6 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
     """Score what has not been scored yet.
 
     Args:
-        request: What to score.
         tell: Told a line at each task's beginning and end.
         work: Shows how far a task is; nothing if None.
 

@@ -86,8 +86,6 @@ def document(findings: Findings, plan: Plan, no_charts: str = "") -> Report:
     """The document of one run.
 
     Args:
-        findings: What the run showed.
-        plan: The plan that it obeyed.
         no_charts: Why charts are left out; empty to draw them.
     """
     return Report(

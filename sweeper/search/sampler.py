@@ -89,7 +89,6 @@ class SweeperSampler(BaseSampler):
         """What each candidate that was tried promises, after these trials.
 
         Args:
-            seen: The trials.
             seed: Their number, or whatever else makes the draws differ.
             untrained: What is known of models that were not trained.
         """

@@ -37,9 +37,6 @@ def measurement(
     """What one trial says about its set-up; None if it says nothing.
 
     Args:
-        config: What was trained.
-        result: How it ended.
-        model: Facts of the base.
         classes: Of a new head; 0 for the vocabulary.
         scored_items: Validation items that were scored at all rungs together, where evaluation
             was of these alone; else 0.

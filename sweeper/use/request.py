@@ -24,7 +24,6 @@ class PredictionRequest(Artifact):
     Args:
         weights: ``weights/`` of a trial.
         data: A data file; None if ``text`` is given.
-        text: One text.
         part: A file of JSON lines, one for each row that is done. What it holds is not done again.
         batch_size: Rows at a time, at most.
         max_new_tokens: An output that has not ended by then is cut.
@@ -42,7 +41,6 @@ class RefitRequest(Artifact):
     """One more training of a configuration, on more rows. Also a file beside what it made.
 
     Args:
-        run: The run's folder.
         config: What to train. No rows are left to choose a rung by.
         splits: What to train on.
         folder: What is made: ``weights/``, ``trainer.log`` and ``refit.json``.

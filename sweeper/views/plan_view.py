@@ -345,6 +345,22 @@ def _strategies(page: _Page, plan: Plan) -> None:
         "Set-up", [f"{', '.join(dict.fromkeys(names))}: {line}." for line, names in same.items()]
     )
     page.add("GPUs", [_gpus(plan)])
+    page.add("Threshold", [threshold_line(plan)])
+
+
+def threshold_line(plan: Plan) -> str:
+    """Where the discrete choices of the first candidate change next."""
+    found = plan.threshold
+    if found is None:
+        return ""
+    way = "more" if found.needed > found.actual else "fewer"
+    change = units.plural(abs(found.needed - found.actual), f"{way} example")
+    texts = [
+        f"{_SHORT.get(name, name)} {scalar(value)}"
+        + (f" instead of {scalar(found.now[name])}" if name in found.now else "")
+        for name, value in found.then.items()
+    ]
+    return f"With {change} ({found.needed:,} in all): {', '.join(texts)}."
 
 
 def _gpus(plan: Plan) -> str:

@@ -111,7 +111,6 @@ def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _
     Interrupted downloads go on where they stopped.
 
     Args:
-        spec: The model.
         tell: Told how many megabytes are here and how many there will be, from any thread.
 
     Raises:

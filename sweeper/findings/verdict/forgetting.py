@@ -45,7 +45,6 @@ def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasur
     """Everything that this run says about what was lost.
 
     Args:
-        run: Its files.
         recommended: The trial that the verdict names, if it names one.
     """
     trials = _general_losses(run)

@@ -23,7 +23,6 @@ def amount(points: float, unit: Unit) -> str:
 
     Args:
         points: Hundredths of the unit of a score or a loss, as findings hold them.
-        unit: Of the number.
 
     >>> amount(2.5, "points"), amount(2.5, "nats/token")
     ('2.5', '0.025')

@@ -32,10 +32,7 @@ class ModelContext:
 
     Args:
         model: As the spec names it.
-        facts: Of the model.
         folder: Its config, tokenizer and weights.
-        dataset: All splits.
-        spec: What the user asked for.
         sequence_length: Cap in tokens, the same in every trial.
         evaluation_batch: For baselines; trials bring their own.
         device: Where the model computes.

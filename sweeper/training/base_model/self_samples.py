@@ -41,7 +41,6 @@ def sampled_texts(
     Args:
         place: Folder in the cache, named after model and settings.
         base: Gives the untrained base.
-        tokenizer: Of the base.
         sampling: How much, and how.
         underway: Told of each token, and while another process writes.
         took: Told the seconds of writing, if this process did it.

@@ -56,7 +56,6 @@ def weights_folder(model: ModelSpec, facts: ModelFacts, underway: Underway | Non
 
     Args:
         model: As the spec names it.
-        facts: Of the model.
         underway: Told how far the conversion is.
 
     Raises:

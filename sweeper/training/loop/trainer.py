@@ -65,9 +65,7 @@ def arguments(
         micro_batch: On each device.
         accumulation: Micro-batches in a step.
         plan: Of the learning rate.
-        parameters: Of the trial.
         optimizer: As transformers names it.
-        seed: Of the trial.
         device: Of this process.
         sharded: Classes of the layers that FSDP gathers one by one; None without FSDP.
     """

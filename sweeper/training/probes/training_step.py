@@ -52,7 +52,6 @@ def probe(
     """Train a few steps: two at the set-up's length for the peak, three at the mean for the time.
 
     Args:
-        model: Facts of the base.
         setup: On at most one device, with four-bit weights or none that are quantised.
         mean_length: Tokens of an example, on average.
         config: Of the model; found by its facts if None.

@@ -38,7 +38,6 @@ def save_trained(
         folder: ``weights/`` of the trial; made if it is not there.
         model: As the task assembled it.
         strategy: Saves the adapted base.
-        record: Of this model.
         task: Brings the tokenizer; without one, no files are written beside the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)

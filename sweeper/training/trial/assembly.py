@@ -42,8 +42,6 @@ def assembled(
 
     Args:
         shared: What the trials of its base model share.
-        strategy: Of the trial.
-        config: What to train.
         keeper: Lends the base; the base model's own if None.
     """
     keeper = keeper or shared.context.keeper

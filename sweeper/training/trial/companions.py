@@ -64,7 +64,6 @@ def write_companions(
         adapter: Where the adapter lies, if there is one.
         model: As the task assembled it.
         task: Brings the tokenizer.
-        record: Of the model.
 
     Returns:
         The SHA-256 of the tokenizer.

@@ -98,8 +98,6 @@ class _State:
     """What a checkpoint keeps besides the Trainer's own: the state of this rank.
 
     Args:
-        progress: Of the trial.
-        watch: Of the trial.
         replay: None where nothing is replayed.
         peak: Memory peak since this attempt began, in GiB.
     """

@@ -25,8 +25,6 @@ class PreparedGuards:
     """All that can be made before the model is put together.
 
     Args:
-        job: The trial.
-        strategy: Of the trial.
         replay: None where nothing is replayed.
         kl_weight: 0 where the model is not held near its base.
         copied: A frozen copy of the base, where the strategy changes it.
@@ -71,8 +69,6 @@ def prepared(job: TrialJob, strategy: Strategy, keeper: BaseKeeper) -> PreparedG
     """Tokenise what is replayed and copy the base, as far as is needed.
 
     Args:
-        job: The trial.
-        strategy: Of the trial.
         keeper: Lends the base that the trial trains on.
 
     Raises:

@@ -71,8 +71,6 @@ class TrialJob:
 
     Args:
         shared: What the trials of its base model share.
-        config: What to train.
-        folder: Of this attempt.
         report: Told of each rung once, over all retries.
         should_stop: Asked at each step.
         run: The run's folder, where a base that read a corpus is kept for its adapters; None
