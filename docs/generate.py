@@ -45,15 +45,18 @@ def rules_page(book: RuleBook) -> str:
         "",
         "# The rule book",
         "",
-        f"{len(book.rules)} rules. `sweeper rules ID` shows one, `sweeper explain` shows which of",
-        "them made a plan and which nearly did.",
+        f"{len(book.rules)} rules. `sweeper rules ID` shows one; `sweeper explain` shows which",
+        "applied to a plan, and which nearly did.",
+        "",
+        "In *Then*, `lora +2` adds 2 to LoRA's score. Names in braces are facts of the plan.",
+        '"Own measurement, not kept" means that the files of the measurement are gone.',
     ]
     for file, rules in _by_file(book):
         lines += ["", f"## {file}"]
         for rule in rules:
             effects = "; ".join(effect_texts(rule.effects, {}))
             lines += ["", f"### `{rule.id}`: {rule.title}", "", f"*When* {rule.when}.", ""]
-            lines += [f"*Then* {effects}.", "", rule.why, "", f"Source: {rule.source}"]
+            lines += [f"*Then* {effects.rstrip('.')}.", "", rule.why, "", f"Source: {rule.source}"]
     return "\n".join(lines) + "\n"
 
 
@@ -73,8 +76,9 @@ def strategies_page() -> str:
         "",
         "The *range* is where a search looks first; the *allowed* range is how far it may widen.",
         "A parameter that is not searched keeps its default in every trial, unless a rule, a flag",
-        "or a configuration of your own sets it. Rules fit ranges and defaults to model, data and",
-        "device, so a plan may show others; `sweeper explain` says which rule changed what.",
+        "or a configuration of your own sets it. Rules adapt ranges and defaults to model, data "
+        "and",
+        "device; `sweeper explain` shows the changes for a plan.",
     ]
     shared = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
     for name, path in sorted(strategy_files().paths.items()):

@@ -101,7 +101,7 @@ class RunKeywords(PlanKeywords, total=False):
 
 
 class NotebookPlan(plans.Plan):
-    """What a study will do, and why. A notebook shows its strategies."""
+    """A plan. A notebook shows its strategies."""
 
     def _repr_html_(self) -> str:
         from sweeper.views.html import plan_html
@@ -110,7 +110,7 @@ class NotebookPlan(plans.Plan):
 
 
 class NotebookFindings(record.Findings):
-    """What a study shows. A notebook shows its verdict and its finalists."""
+    """Findings. A notebook shows the verdict and the finalists."""
 
     def _repr_html_(self) -> str:
         from sweeper.views.html import findings_html
@@ -119,7 +119,7 @@ class NotebookFindings(record.Findings):
 
 
 class Run:
-    """A run: its plan, what it shows, and its files. What was read once is kept.
+    """A run: its plan, findings and files. What was read once is cached.
 
     Args:
         findings: What it shows; computed from the folder if None.
@@ -142,7 +142,7 @@ class Run:
 
     @cached_property
     def plan(self) -> NotebookPlan:
-        """The plan that the run obeys."""
+        """The run's plan."""
         return NotebookPlan.read(self._folder.plan)
 
     @cached_property
@@ -286,7 +286,7 @@ def run(
 
 
 def load_run(run: PathText) -> Run:
-    """A run that is there, whatever state it is in.
+    """Load an existing run in any state.
 
     Args:
         run: Its name, for a run below ``runs`` in the current folder, or its path.
@@ -301,7 +301,7 @@ def load_run(run: PathText) -> Run:
 def _request(
     sweep: PathText | Mapping[str, Any] | None, keywords: Mapping[str, Any], *, needs_model: bool
 ) -> Spec:
-    """The request that file or mapping and keywords make."""
+    """The request from file or mapping and keywords."""
     unknown = [name for name in keywords if name not in (*_PATHS, "set")]
     if unknown:
         known = [name for name in _PATHS if name != "name"]

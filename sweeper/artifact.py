@@ -1,4 +1,4 @@
-"""What every artifact between two stages has: frozen fields, a version, JSON, an atomic write.
+"""The base of artifacts between stages: frozen fields, a version, JSON, an atomic write.
 
 Knows nothing about what any artifact means.
 """

@@ -1,4 +1,4 @@
-"""What a training backend is: the border between a worker and whatever trains.
+"""The interface between a worker and what trains.
 
 Only types. Knows nothing about Optuna, torch, or folders beyond the one that it hands over.
 """
@@ -28,7 +28,7 @@ class Decision(Enum):
 
 
 class Interrupted(BaseException):
-    """Training stopped because it was told to, not because it ended or failed.
+    """Training stopped on request; it did not end or fail.
 
     Not an ``Exception``, so that no handler of training errors takes it for one.
     """
@@ -43,7 +43,7 @@ class Backend(Protocol):
     """
 
     def baselines(self) -> Iterator[BaselineResult]:
-        """Score the cheap models to beat, one after the other, on validation only.
+        """Score the baselines, one after the other, on validation only.
 
         Test figures stay None: the test split is sealed at this time.
         """
@@ -95,7 +95,7 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what is held. The worker ends after this."""
+        """Release all resources. The worker ends after this."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The folder for caches, and folders in it that are whole whenever they are there.
+"""The folder for caches, and folders in it that appear only when complete.
 
 What takes long to make is made by one process only; knows locks and renames, not what lies in a
 folder.
@@ -26,7 +26,7 @@ def home() -> Path:
 
 
 def _patiently() -> None:
-    """Wait however long it takes."""
+    """Wait without limit."""
 
 
 def made_once(

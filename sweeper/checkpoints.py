@@ -1,4 +1,4 @@
-"""Checkpoints of one attempt at a trial: where they lie, which one is whole, what they take.
+"""Checkpoints of one attempt at a trial: their files, completeness and size.
 
 Knows files and sizes, not what training keeps in them. Imports no torch.
 """

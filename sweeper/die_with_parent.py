@@ -1,4 +1,4 @@
-"""Ties a process to the one that started it. Knows nothing about what either is doing."""
+"""Ties a process to the one that started it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong, why, and what to do: the only exceptions that users of sweeper see.
+"""The errors that users see: what went wrong, why, and what to do.
 
     SweeperError                 exit code
     ├── UsageError                   2      flags, sweep.yaml, paths
@@ -124,7 +124,7 @@ class NoTrialCompleted(SweeperError):
 
 
 class GateFailed(SweeperError):
-    """A gate that the user set was not passed."""
+    """A limit that the user set was not kept."""
 
     exit_code = 5
 

@@ -1,4 +1,4 @@
-"""The optional parts of an installation: what a use needs, and the command that installs it."""
+"""Optional packages: which ones a use needs, and the command that installs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The few hyperparameters that code knows by name, and what their values mean."""
+"""The few hyperparameters that code uses by name, and the meaning of their values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads JSON that others wrote: whatever is wrong with it is a ``ValueError``."""
+"""Reads untrusted JSON: every fault is a ``ValueError``."""
 
 from __future__ import annotations
 

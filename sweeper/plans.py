@@ -19,7 +19,7 @@ Half = Literal["bfloat16", "float16"]
 
 
 def autocast_dtype(precision: str) -> Half | None:
-    """What matrix products are computed in where master weights are wider; None for no autocast.
+    """The dtype of autocast; None without autocast.
 
     >>> autocast_dtype("fp16-mixed"), autocast_dtype("bf16-pure")
     ('float16', None)
@@ -38,7 +38,7 @@ DECLARED = "parameters"
 
 
 class Reason(Record):
-    """A rule that fired, and what it did. ``source`` is a paper, a table or a measurement."""
+    """A rule that fired, and its effect. ``source`` is a paper, a table or a measurement."""
 
     rule: str
     title: str
@@ -194,7 +194,7 @@ class Purchase(Record):
 
 
 class Budget(Record):
-    """What the study will use.
+    """The budget of a study.
 
     One full budget is ``full_tokens`` training tokens of the task (``epochs`` passes over the
     train split); rungs 1 to ``rungs`` lie at equal shares of it, and a trial reports at every
@@ -324,7 +324,7 @@ class ModelChoice(Record):
 
 
 class Identity(Record):
-    """What makes two calls the same run: a digest of each part, compared on resume."""
+    """The identity of a run: a digest of each part, compared on resume."""
 
     model: str
     data: str
@@ -337,7 +337,7 @@ class Identity(Record):
 
 
 class NoPlan(Artifact):
-    """What is known where nothing fits: a plan without candidates and without a budget."""
+    """The result where nothing fits: a plan without candidates and budget."""
 
     facts: Facts
     recommended: None = None
@@ -349,7 +349,7 @@ class NoPlan(Artifact):
 
 
 class Plan(Artifact):
-    """What the study will do, and why."""
+    """The plan of a study, with its reasons."""
 
     facts: Facts
     model_choice: ModelChoice | None = Field(None, description="None where the user named a model")

@@ -1,4 +1,4 @@
-"""What must not leave the machine in files that people share: secrets, and whose machine it is.
+"""Removes secrets, and names of host and user, from files that people share.
 
 A host or login name may be a word of the report: a strategy is called ``head``, a split ``test``.
 So it is replaced only where it has a digit, a dot, a hyphen or an underscore besides letters, and

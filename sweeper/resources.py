@@ -1,4 +1,4 @@
-"""Where the search spaces and the report's templates lie: in the wheel or in the checkout."""
+"""The folders of search spaces and report templates, in the wheel or in the checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where everything of one run lies. Knows paths and the lock, nothing of what the files mean.
+"""The paths of one run's files, and its lock.
 
 runs/<name>/
   sweep.yaml facts.json plan.json     what was asked, known and planned

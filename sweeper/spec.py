@@ -1,4 +1,4 @@
-"""What the user asks for: the flags of a command or ``sweep.yaml``, resolved and complete.
+"""The user's request: flags of a command and ``sweep.yaml``, resolved and complete.
 
 Only types live here. Reading YAML with line numbers and near matches is ``sweeper.specfile``.
 """
@@ -39,7 +39,7 @@ class ModelSpec(Record):
 
 
 class DataSpec(Record):
-    """Where the examples are, or how many there would be."""
+    """The data set, or its number of examples."""
 
     path: str | None = Field(None, description="a file, or a folder with official splits")
     validation: str | None = Field(None, description="a file with a validation split of its own")
@@ -86,7 +86,7 @@ class HardwareSpec(Record):
 
 
 class AimSpec(Record):
-    """What the result is for."""
+    """Goals and limits of the sweep."""
 
     strategies: tuple[str, ...] | None = Field(
         None, description="strategies to consider; all that rules do not leave out if null"
@@ -153,7 +153,7 @@ class TrainingSpec(Record):
 
 
 class EvaluationSpec(Record):
-    """What is measured besides losses, once the test split is open."""
+    """What is measured when the test split is scored."""
 
     generate_items: Annotated[int, Field(ge=0)] | None = Field(
         None,
@@ -209,7 +209,7 @@ class SearchSpec(Record):
 
 
 class OwnTrial(Record):
-    """A configuration of the user's own, to be beaten by the search."""
+    """A configuration of the user, trained before the search."""
 
     strategy: str = Field(description="of the configuration")
     model: str | None = Field(
@@ -228,7 +228,7 @@ MODULE_PARAMETERS = ("target_modules", "modules_to_save")
 
 
 class ParameterSpec(Record):
-    """What the user declares of one parameter: choices, or a range.
+    """The user's declaration of one parameter: choices, or a range.
 
     One choice is a fixed value. What is None stays as the rule book has it.
     """
@@ -263,7 +263,7 @@ class Places:
 
 
 class Spec(Artifact):
-    """Everything that a sweep was asked for. ``sweep.yaml`` has exactly these keys.
+    """The request of a sweep. ``sweep.yaml`` has exactly these keys.
 
     Part of a run's identity: ``task``, ``models``, ``data``, ``aim.strategies``, ``training``,
     ``parameters``, ``search.seed``. ``evaluation`` and the rest of ``search`` may change between
@@ -308,7 +308,7 @@ class Spec(Artifact):
         return self._places
 
     def given_at(self, places: Places) -> Spec:
-        """The same spec, which knows where its values were given."""
+        """The same spec, with the places where its values were given."""
         same = self.model_copy()
         same._places = places
         return same
@@ -318,7 +318,7 @@ class Spec(Artifact):
         return any(parameter in items for items in self.parameters.values())
 
     def declared(self, strategy: str) -> dict[str, tuple[ParameterSpec, tuple[str, ...]]]:
-        """What is declared for a strategy, by parameter, with its path; ``all`` included."""
+        """Declarations for a strategy, by parameter, with their paths; ``all`` included."""
         found: dict[str, tuple[ParameterSpec, tuple[str, ...]]] = {}
         for key in (EVERY_STRATEGY, strategy):
             for name, one in self.parameters.get(key, {}).items():

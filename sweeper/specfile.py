@@ -308,7 +308,7 @@ def _spell_out(data: dict[str, Any], document: Document, problems: list[Problem]
 
 
 def _from_before(data: dict[str, Any]) -> dict[str, Any]:
-    """What a run of an earlier version wrote, with what that version did where it had no key.
+    """The spec of a run of an earlier version, with that version's behaviour for missing keys.
 
     Such a file is complete and names its schema's version, which people do not write.
     """
@@ -338,7 +338,7 @@ def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
 def _missing(
     data: dict[str, Any], document: Document, needed: tuple[str, ...], *, from_file: bool
 ) -> list[Problem]:
-    """The keys without which nothing can be done, asked for in the user's own terms."""
+    """Problems for missing required keys, named as flags or keys as the user gave others."""
     ask = {
         "task": ("--task", f"one of {', '.join(TASKS)}"),
         "models": ("--model", "a hub id, a folder, packaged:minilm, or a size such as 7B"),
@@ -441,7 +441,7 @@ def _also(path: Path_) -> tuple[str, ...]:
 
 
 def _out_of_place(spec: Spec, document: Document, flags: Mapping[Path_, Any]) -> list[Problem]:
-    """Choices that only another task has, or that would have no effect."""
+    """Problems for choices of another task, or without effect."""
     problems = []
     if spec.training.classes_by == "generate" and spec.task != "classification":
         path: Path_ = ("training", "classes_by")

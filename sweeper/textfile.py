@@ -1,4 +1,4 @@
-"""Reads small text files that others wrote: only regular ones, and not without end."""
+"""Reads small untrusted text files: only regular files of limited size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes between search, execution, training and findings: one trial, its rungs, its end.
+"""The types of a trial: configuration, rungs and result.
 
 Only types. Each of these is a file in ``runs/<name>/trials/<number>/``.
 """

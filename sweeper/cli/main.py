@@ -46,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 bug, 2 usage or config, 3 nothing fits, 4 no trial completed, "
-    "5 gate failed, 130 Ctrl-C, 143 terminated.",
+    "5 a limit was not kept, 130 Ctrl-C, 143 terminated.",
 )
 
 

@@ -198,13 +198,13 @@ _PLAN_FLAGS = (
     _Flag(
         ("search", "finalists"),
         int,
-        "Number of best trials to train again on further seeds.",
+        "Number of finalists: best trials that are trained again with further seeds.",
         _SEARCH,
     ),
     _Flag(
         ("search", "confirmation_seeds"),
         int,
-        "Number of seeds of each finalist, that of its trial included.",
+        "Seeds of each finalist, with that of its trial.",
         _SEARCH,
     ),
     _Flag(
@@ -225,7 +225,7 @@ _RUN_FLAGS = (
     _Flag(
         ("evaluation", "generate_items"),
         int,
-        "Test items that the base and the finalists answer in writing; 0 for none.",
+        "Test items for which the base and the finalists write answers; 0 for none.",
         _TEST,
     ),
     _Flag(
@@ -234,7 +234,7 @@ _RUN_FLAGS = (
         "Run the code that models write against the tests in the data, without network and files.",
         _TEST,
     ),
-    _Flag(("evaluation", "code_samples"), int, "Answers to each item for pass@k.", _TEST),
+    _Flag(("evaluation", "code_samples"), int, "Sampled answers per item, for pass@k.", _TEST),
     _Flag(
         ("search", "timeout_seconds"),
         str,
@@ -251,13 +251,14 @@ _RUN_FLAGS = (
     _Flag(
         ("search", "warm_start"),
         bool,
-        "Try early what your earlier sweeps on similar data found best (kept in SWEEPER_HOME).",
+        "Try the best configurations of earlier sweeps on similar data early (kept in "
+        "SWEEPER_HOME).",
         _SEARCH,
     ),
     _Flag(
         ("search", "stop_when_settled"),
         bool,
-        "End the search once the next trial is expected to gain less than noise would show.",
+        "End the search once the expected gain of the next trial is below noise.",
         _SEARCH,
     ),
     _Flag(("search", "workers"), int, "Number of worker processes.", _SEARCH),

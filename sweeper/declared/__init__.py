@@ -1,1 +1,1 @@
-"""What strategy files say of a strategy, for every part that needs it; no torch, no rule book."""
+"""Reads strategy files without torch and without the rule book."""

@@ -1,5 +1,4 @@
-"""What a strategy is, apart from its parameters' ranges: names, chart mark, what trains, what it
-costs.
+"""The traits of a strategy: names, chart mark, trained weights, cost.
 
 Every strategy file states these under ``TRAIT_KEYS``; a file that extends another one inherits
 what it leaves out, except its own names and mark.
@@ -51,7 +50,7 @@ _INHERITED = ("gradients_through_base", "adds", "trained_parameters")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How a strategy is drawn. ``shape`` and ``dash`` are Vega's."""
+    """The mark of a strategy in charts. ``shape`` and ``dash`` are Vega's."""
 
     color: int = 0
     shape: Shape = "stroke"
@@ -64,7 +63,7 @@ UNKNOWN = Mark(dash=(4, 2))
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a strategy is.
+    """The traits of a strategy.
 
     Args:
         name: As files, flags and studies spell it.

@@ -239,14 +239,14 @@ class Peer:
         try:
             message = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise Gone("the program sent what is no answer") from error
+            raise Gone("the program sent an invalid answer") from error
         if not isinstance(message, dict) or not message.keys() & {
             "ask",
             "value",
             "raised",
             "hello",
         }:
-            raise Gone("the program sent what is no answer")
+            raise Gone("the program sent an invalid answer")
         return message
 
     def _encode(self, value: Any) -> Any:
@@ -287,7 +287,7 @@ class Peer:
     def _decode(self, sent: Any) -> Any:
         if not isinstance(sent, list):
             if isinstance(sent, dict):
-                raise Gone("the program sent what is no value")
+                raise Gone("the program sent an invalid value")
             return sent
         name, *content = sent
         first = content[0]
@@ -317,7 +317,7 @@ class Peer:
             return self._raised(first, "__next__")
         if name == "object":
             return self._remotes.setdefault(first, Remote(self, first))
-        raise Gone("the program sent what is no value")
+        raise Gone("the program sent an invalid value")
 
     def _keep(self, value: Any) -> int:
         number = self._numbers.setdefault(id(value), len(self._kept))
@@ -335,13 +335,13 @@ class Peer:
     def _error_type(self, number: int, name: str, base: str) -> Any:
         found = getattr(builtins, base)
         if not issubclass(found, BaseException):
-            raise Gone("the program sent what is no exception")
+            raise Gone("the program sent an invalid exception")
         return self._remotes.setdefault(number, type(str(name), (found,), {}))
 
     def _raised(self, sent: list[Any], operation: str) -> BaseException:
         kind, values, attributes = map(self._decode, (sent[0], ["list", sent[1]], sent[2]))
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise Gone("the program sent what is no exception")
+            raise Gone("the program sent an invalid exception")
         if issubclass(kind, StopIteration) and operation != "__next__":
             # It would end a loop of the tests early (PEP 479 has the same reason).
             return RuntimeError("the program raised StopIteration")

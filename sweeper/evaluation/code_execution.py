@@ -74,7 +74,7 @@ def run_program(
     if not permitted:
         raise UsageError(
             "running code that a model wrote needs permission",
-            why="Such code was read by nobody; it runs with limits, but it runs on this machine.",
+            why="Nobody has read this code. It runs with limits, but on this machine.",
             fix="Allow it explicitly, or leave pass@k out.",
         )
     bounds = limits or Limits()

@@ -127,7 +127,7 @@ def system_call_filter() -> bytes:
     if machine not in _REFUSED:
         raise RunError(
             "code that a model wrote cannot be run safely here, so it was not run",
-            why=f"The sandbox knows x86_64 and aarch64, and this is {machine}.",
+            why=f"The sandbox supports x86_64 and aarch64, and this is {machine}.",
             fix="Leave --run-generated-code out, or run it on such a machine.",
         )
     steps = [

@@ -36,7 +36,7 @@ _CHAT_TEMPLATE = "chat_template.jinja"
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The exported folder and what was left out.
 
     Args:
         folder: With the trainer's files, ``data/`` and ``README.md``.
@@ -103,7 +103,7 @@ def export_configuration(
 
 
 def new_folder(folder: Path) -> Path:
-    """Where a folder is written before it is whole; nothing is there yet.
+    """A temporary path for a folder until it is complete.
 
     Raises:
         UsageError: The folder exists.
@@ -138,7 +138,7 @@ def _target(to: str) -> Target:
 
 
 def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spec: Spec) -> None:
-    """Refuse what the trainer cannot express, with the nearest that it can.
+    """Refuse a trial that the trainer cannot train, and name the nearest one that it can.
 
     Raises:
         UsageError: It cannot.
@@ -174,7 +174,7 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
 
 
 def nearest(findings: Findings, strategies: Sequence[str]) -> str:
-    """The best completed trial that the trainer can express."""
+    """The best completed trial that the trainer can train."""
     fit = [
         trial
         for trial in findings.trials
@@ -187,7 +187,7 @@ def nearest(findings: Findings, strategies: Sequence[str]) -> str:
 
 
 def _form(target: Target, dataset: Dataset) -> RowForm:
-    """How the rows are written.
+    """The format of the written rows.
 
     Raises:
         UsageError: The trainer reads no such rows.

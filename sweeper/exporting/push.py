@@ -35,7 +35,7 @@ def check_repo(repo: str) -> None:
 def hub_card(
     readme: str, draft: str, facts: ModelFacts, task: str, library: str, licence: str | None
 ) -> str:
-    """The card of a repository: what the hub reads at the top, and all that the sweep knows.
+    """The card of a repository: metadata for the hub, and the figures of the sweep.
 
     Args:
         readme: The card in the folder of the weights.

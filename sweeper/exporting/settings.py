@@ -1,4 +1,4 @@
-"""What one training takes: the values that the templates of other trainers are filled with."""
+"""The settings of one training, which fill the templates of other trainers."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def settings_of(
 
 
 def _base_dtype(config: TrialConfig) -> str:
-    """What the base is loaded in: weights that train are kept in fp32, unless all is bf16."""
+    """The dtype of the base: fp32 if its weights train, unless all is bf16."""
     half = half_of(config.precision)
     trains_base, mixed = config.strategy == "full", autocast_dtype(config.precision) is not None
     in_fp32 = config.precision == "fp32" or (trains_base and mixed)
@@ -101,7 +101,7 @@ def _base_dtype(config: TrialConfig) -> str:
 
 
 def with_effect(settings: Settings) -> dict[str, Any]:
-    """The settings that a trainer must know to train the same way."""
+    """The settings that have an effect on this training."""
     return {
         name: value
         for name, value in settings.items()

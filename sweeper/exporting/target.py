@@ -28,7 +28,7 @@ _DESCRIPTION, _TEMPLATE = "target.yaml", ".jinja"
 
 
 class Target(FileModel):
-    """What a trainer can express. ``targets/<name>/target.yaml``."""
+    """The description of a trainer: ``targets/<name>/target.yaml``."""
 
     title: str
     checked_with: str = Field(description="the release whose schema the keys were checked against")
@@ -46,7 +46,7 @@ class Target(FileModel):
 
 @dataclass(frozen=True)
 class Lost:
-    """A setting that the trainer does not take over as it is."""
+    """A setting that the trainer does not support as it is."""
 
     setting: str
     value: Any
@@ -117,7 +117,7 @@ def _lost(target: Target, named: set[str], settings: Settings) -> Iterator[Lost]
 
 
 def yaml_value(value: object) -> str:
-    """A value as YAML 1.1 and 1.2 read it alike.
+    """A value as YAML with the same meaning in versions 1.1 and 1.2.
 
     >>> yaml_value(2e-05), yaml_value("on"), yaml_value(["q_proj", 1]), yaml_value(None)
     ('2.0e-05', '"on"', '["q_proj", 1]', 'null')

@@ -89,7 +89,7 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
 
 
 def _written(folder: Path, write: Callable[[Path], object]) -> None:
-    """Let a folder appear once it is whole."""
+    """Move a folder into place once it is complete."""
     part = new_folder(folder)
     part.parent.mkdir(parents=True, exist_ok=True)
     write(part)

@@ -1,1 +1,1 @@
-"""What is known before planning: the model, the data, the machine. Never imports torch."""
+"""Facts for planning: the model, the data, the machine. Never imports torch."""

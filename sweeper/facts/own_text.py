@@ -1,4 +1,4 @@
-"""Where general text that a base model wrote itself is kept: known without loading the model."""
+"""The folder for general text that a base model wrote, known without loading the model."""
 
 from __future__ import annotations
 

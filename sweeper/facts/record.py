@@ -1,4 +1,4 @@
-"""The facts that a plan rests on: what is known about the model, the data and the machine.
+"""The types of the facts on which a plan is based: model, data and machine.
 
 Only types. A fact that is not known is None; it is never guessed without saying so.
 """
@@ -138,7 +138,7 @@ class DomainFacts(Record):
 
 
 class CorpusFacts(Record):
-    """What the first stage of domain adaptation may read.
+    """The corpus for the first stage of domain adaptation.
 
     ``leaked`` documents share text with validation or test rows and ``repeated`` ones equal an
     earlier one; both were left out. ``sha256`` is over the documents that are left.
@@ -192,7 +192,7 @@ class DataFacts(Record):
 
 
 class Measured(Record):
-    """What trainings with one set-up took on this machine: the medians of ``trainings`` of them.
+    """Time and memory of one set-up on this machine: medians over ``trainings`` trainings.
 
     Args:
         shape: Digest of the model's architecture.
@@ -280,7 +280,7 @@ class HardwareFacts(Record):
 
 
 class SuiteTaskFacts(Record):
-    """What one task of a suite asks of a model.
+    """Items, prompts and outputs of one task of a suite.
 
     Args:
         name: Of the task, or of a group whose members are not known.
@@ -315,7 +315,7 @@ class SuiteFacts(Record):
 
 
 class Facts(Artifact):
-    """All that the planner may look at."""
+    """The input of the planner."""
 
     task: Task
     models: tuple[ModelFacts, ...] = Field(min_length=1)

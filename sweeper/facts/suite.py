@@ -1,4 +1,4 @@
-"""How much a suite asks of a model: items, prompts and outputs of its tasks, read from their files.
+"""Items, prompts and outputs of a suite's tasks, read from their files.
 
 Without lm-eval, which takes seconds to load: task files are plain data here, no template is
 rendered, and what comes with lm-eval or lies on the hub stays unknown.
@@ -28,7 +28,7 @@ Config = Mapping[str, Any]
 
 
 def suite_facts(path: Path) -> SuiteFacts:
-    """The tasks of a suite, as far as its files tell.
+    """The tasks of a suite, as far as known from its files.
 
     Args:
         path: A folder of lm-eval's task files, or one file that describes a task or a group.
@@ -184,7 +184,7 @@ def _mapping(config: Config, key: str) -> Config:
 
 
 def _listed(value: object) -> list[str]:
-    """One name or several; nothing of what is neither."""
+    """A list of one or several names; empty for other values."""
     names = value if isinstance(value, list) else [value]
     return [name for name in names if isinstance(name, str)]
 

@@ -1,1 +1,1 @@
-"""What the study shows, with its noise. Reads the run folder; never imports torch."""
+"""Findings: results of a run with their uncertainty. Never imports torch."""

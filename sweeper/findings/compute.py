@@ -1,4 +1,4 @@
-"""From a run folder to findings: the one entry. Reads files, starts nothing, writes nothing."""
+"""From a run folder to findings: the entry point. Only reads files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from sweeper.trials import BaselineResult
 
 
 def compute(run: RunFolder) -> Findings:
-    """What a run shows so far, whatever state it is in.
+    """The findings of a run in any state.
 
     The same files give the same findings: every draw is seeded and nothing is read but the folder.
 
@@ -48,7 +48,7 @@ def compute(run: RunFolder) -> Findings:
 
 
 def findings_of(run: RunFiles) -> Findings:
-    """What the files of a run show."""
+    """The findings of the files of a run."""
     summary = run_summary(run)
     contest = hold_contest(run)
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))

@@ -44,7 +44,7 @@ class Comparison(Record):
 
 
 class NotMeasured(Record):
-    """A section without numbers, why, and the command that would measure it."""
+    """A section without numbers, with the reason and the command that would measure it."""
 
     reason: str
     command: str = ""

@@ -1,4 +1,4 @@
-"""What the study shows, computed once: the report and the exports only place it. Only types.
+"""The types of ``findings.json``, which the report only places.
 
 Every difference is written as first minus second. Scores carry the metric's own direction;
 losses are lower-is-better everywhere.
@@ -138,7 +138,7 @@ class SearchGain(Record):
 
 
 class WarmStart(Record):
-    """What one candidate took from an earlier study, and what came of it here.
+    """The hint of an earlier study for one candidate, and its result here.
 
     ``trial`` is the one that tried it, None where none has yet; losses are validation losses, the
     earlier one on another data set.
@@ -248,7 +248,7 @@ class CurvePoint(Record):
 
 
 class TrialRow(Record):
-    """One trial as the tables and charts show it, whatever its state."""
+    """One trial in any state, for tables and charts."""
 
     number: int
     strategy: str
@@ -306,7 +306,7 @@ class ParameterFinding(Record):
 
 
 class RuleFinding(Record):
-    """A rule that the plan used, and whether this study held it up."""
+    """A rule that the plan used, and whether the trials support it."""
 
     rule: str
     title: str
@@ -326,7 +326,7 @@ class Limitation(Record):
 
 
 class RunSummary(Record):
-    """Which run this is and how far it went."""
+    """The run and its progress."""
 
     name: str
     task: Task
@@ -353,7 +353,7 @@ class RunSummary(Record):
 
 
 class Reproduction(Record):
-    """What is needed to do it again. No paths of home folders, no environment, no tokens."""
+    """What is needed to repeat the run, without home folders, environment and tokens."""
 
     command: str
     spec_yaml: str
@@ -385,7 +385,7 @@ class NextStep(Record):
 
 
 class Findings(Artifact):
-    """Everything that the report may say."""
+    """All input of the report."""
 
     run: RunSummary
     metric: Metric
@@ -414,7 +414,7 @@ class Findings(Artifact):
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Findings from before fields went that held no figure, or none that was read."""
+        """Findings of older versions, without fields that were removed."""
         gone = ("samples", "data_size")
         strategies = [
             {k: v for k, v in one.items() if k not in ("best_seconds", "total_seconds")}

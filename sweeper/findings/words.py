@@ -1,4 +1,4 @@
-"""Scores and differences in words: with unit and interval, no digit finer than the interval."""
+"""Scores and differences as text, with unit and interval, rounded to the interval."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def difference(interval: Interval | None, metric: Metric) -> str:
 
 
 def outcome(word: Outcome, interval: Interval, comparisons: int, smallest: float) -> str:
-    """An outcome, with what decided where the interval alone would say more.
+    """An outcome, with the reason where it differs from what the interval suggests.
 
     Args:
         interval: Of the difference, in the metric's own unit.
@@ -186,7 +186,7 @@ plural = units.plural
 
 
 def more(count: int, noun: str = "item") -> str:
-    """How many more are needed, in two significant digits, rather too many than too few.
+    """How many more are needed, rounded up to two significant digits.
 
     >>> more(1234, "test item"), more(87), more(1)
     ('about 1,300 more test items', 'about 87 more items', 'about 1 more item')

@@ -1,4 +1,4 @@
-"""Set-ups from what a user wrote: every mistake at once, with near matches."""
+"""Set-ups from user input: reports every mistake at once, with near matches."""
 
 from __future__ import annotations
 

@@ -59,12 +59,12 @@ def estimate(model: ModelFacts, setup: Setup, limit_gib: float) -> MemoryEstimat
 
 
 def tensors_gib(found: MemoryEstimate) -> float:
-    """Of an estimate, what PyTorch's counter of allocated memory would show."""
+    """The part of an estimate that PyTorch's counter of allocated memory would show."""
     return found.peak_gib - sum(found.parts.get(name, 0.0) for name in OVERHEADS)
 
 
 def trial_gib(found: MemoryEstimate) -> float:
-    """Of an estimate, what a trial measures of itself: allocated memory, or a process's growth."""
+    """The part of an estimate that a trial measures: allocated memory, or a process's growth."""
     if "process" in found.parts:
         return found.peak_gib - found.parts["process"]
     return tensors_gib(found)

@@ -1,4 +1,4 @@
-"""What a family's block does that only its memory depends on: kernels, activations, dropout."""
+"""Traits of a family's block that affect only memory: kernels, activations, dropout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Activation = Literal["silu", "gelu", "gelu_composed", "relu"]
 
 @dataclass(frozen=True, slots=True)
 class BlockTraits:
-    """What a family's block does that memory depends on and its shape does not say.
+    """Traits of a family's block that affect memory and do not follow from its shape.
 
     Args:
         norm: ``rms`` computes in float32 on a copy, as transformers' RMSNorm does; ``rms_wide``

@@ -1,4 +1,4 @@
-"""What whole layers keep on the tape, with the backward peak of each; and the head and the loss."""
+"""Memory that layers, head and loss keep for the backward pass, and their backward peaks."""
 
 from __future__ import annotations
 

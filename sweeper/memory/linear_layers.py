@@ -137,7 +137,7 @@ _GENERIC: dict[str, frozenset[Role]] = {
 
 
 def words() -> tuple[str, ...]:
-    """Words that stand for roles in ``target_modules``, whatever the family calls them."""
+    """Words for roles in ``target_modules``, independent of the family's names."""
     return ("all-linear", *_GENERIC)
 
 
@@ -222,7 +222,7 @@ def names_known(model: ModelFacts) -> bool:
 
 
 def layer_names_of(model: ModelFacts) -> tuple[str, ...]:
-    """What the model calls the linear layers of its blocks."""
+    """The names of the linear layers of the model's blocks."""
     return tuple(dict.fromkeys(linear.name for linear in linears(model)))
 
 

@@ -1,4 +1,4 @@
-"""From allocated tensors to what a device must have, and how sure that is."""
+"""From allocated tensors to the memory of a device, counters, and the interval."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ UNKNOWN = Spread(0.6, 2.6)
 
 
 def spread(setup: Setup, *, known: bool) -> Spread:
-    """How far measurements of such a set-up lie from the estimate."""
+    """The spread of measurements of such a set-up around the estimate."""
     if not known:
         return UNKNOWN
     return KNOWN if setup.device == "cuda" else ON_CPU

@@ -71,7 +71,7 @@ class _Step:
         return StepPhase(name, parts, sum(self.held.values()))
 
     def _held(self) -> dict[str, float]:
-        """What is there all the time."""
+        """The permanent memory."""
         setup = self.setup
         if self.full:
             parts = {"weights": float(self.model.parameters * setup.trained_bytes)}
@@ -211,7 +211,7 @@ class _Step:
         return self.phase("optimizer step", parts)
 
     def _released(self, gradients: float) -> float:
-        """Of all gradients, those that still exist after the backward pass has gone by."""
+        """The gradients that still exist after the backward pass."""
         if not self.setup.releases_gradients:
             return gradients
         return gradients / max(1, self.model.layers)

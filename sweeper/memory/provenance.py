@@ -1,4 +1,4 @@
-"""Where each part of an estimate comes from, and what is not modelled and would raise the peak."""
+"""The source of each part of an estimate, and memory that is not modelled."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _ON_CPU = {"allocator slack": "fitted on 37 trials of the packaged models, bench
 
 
 def origins(parts: Iterable[str], device: str) -> dict[str, str]:
-    """Where the size of each of these parts comes from."""
+    """The source of the size of each of these parts."""
     known = _ORIGINS | (_ON_CPU if device == "cpu" else {})
     return {name: known.get(name, SHAPES) for name in parts}
 
 
 def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
-    """What would raise the peak of such a run and is not counted."""
+    """Uses of memory in such a run that are not counted."""
     found = []
     if setup.device == "cuda":
         found += [

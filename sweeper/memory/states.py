@@ -1,4 +1,4 @@
-"""What a set-up holds between steps: weights, gradients and optimizer states, in bytes."""
+"""Permanent memory of a set-up: weights, gradients and optimizer states, in bytes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _PROJECTED = ("galore", "apollo")
 
 
 def knows_optimizer(name: str) -> bool:
-    """Whether an optimizer's states are counted as what they are."""
+    """Whether the size of an optimizer's states is known."""
     short = _short(name)
     known = any(word in short for word, _ in _STATES)
     return known and not any(word in short for word in _PROJECTED)
@@ -72,7 +72,7 @@ def _short(name: str) -> str:
 
 
 def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
-    """What an optimizer of that name keeps, spelt as ``TrainingArguments.optim``.
+    """The memory of an optimizer, named as in ``TrainingArguments.optim``.
 
     torch's AdamW takes the root of all second moments at once (``foreach``), one more copy of
     the parameters; the fused kernel and bitsandbytes' work in place. Paged and offloaded states

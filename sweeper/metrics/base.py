@@ -1,4 +1,4 @@
-"""What a metric is, and where all of them are found."""
+"""The type of a metric, and the discovery of all metrics."""
 
 from __future__ import annotations
 

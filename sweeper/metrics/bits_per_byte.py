@@ -11,7 +11,7 @@ from sweeper.metrics.base import TaskMetric
 
 
 def bits_per_byte(nats: Sequence[float], answer_bytes: Sequence[float]) -> float:
-    """Of all nats of each item and the bytes of its answer."""
+    """From the nats of each item and the bytes of its answer."""
     return float(np.sum(nats)) / math.log(2) / max(float(np.sum(answer_bytes)), 1.0)
 
 

@@ -13,7 +13,7 @@ _LARGEST = 700.0  # the exponential of more is no number
 
 
 def perplexity(losses: Sequence[float], tokens: Sequence[float]) -> float:
-    """Of mean nats per token of each item, weighted by its tokens."""
+    """From the mean nats per token of each item, weighted by its tokens."""
     return math.exp(min(float(np.average(losses, weights=tokens)), _LARGEST))
 
 

@@ -1,4 +1,4 @@
-"""The user's questions, answered in words and in the plan's own numbers."""
+"""Answers to the user's questions, with the plan's numbers."""
 
 from __future__ import annotations
 

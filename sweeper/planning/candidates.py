@@ -1,4 +1,4 @@
-"""One (model, strategy) pair: a candidate with its set-up and costs, or why it is rejected.
+"""One pair of model and strategy: a candidate with its set-up and costs, or rejected.
 
 Knows what the rules made of a strategy and asks the fitting for the rest; ranks nothing.
 """
@@ -51,7 +51,7 @@ PURE_BF16 = (
 
 @dataclass(frozen=True, slots=True)
 class RatedModel:
-    """One of the base models with what the rules make of every strategy for it."""
+    """One of the base models, with every strategy after the rules."""
 
     model: ModelFacts
     values: Values
@@ -76,7 +76,7 @@ def candidate_or_rejected(
     *,
     leave_out: bool,
 ) -> Candidate | Rejected:
-    """The strategy as a candidate, or why it is none.
+    """The strategy as a candidate, or as rejected with the reason.
 
     Args:
         spec: The request.
@@ -164,7 +164,7 @@ def settled_parameters(
 
 
 def _least(prompt: Parameter) -> float:
-    """The fewest virtual tokens that the plan has to find room for: all that were declared."""
+    """The fewest virtual tokens that must fit into the context."""
     if prompt.shipped:
         return max(float(value) for value in prompt.choices or (prompt.high or 0,))
     return prompt.low or 0
@@ -208,7 +208,7 @@ def _work(
 
 
 def _answer_share(facts: Facts, cap: Cap) -> float:
-    """Of the tokens of a batch at the cap, how many are answers; all of them if nobody knows."""
+    """The share of answers in the tokens of a batch at the cap; 1 if unknown."""
     lengths = facts.data.lengths
     if lengths is None or lengths.output_share is None:
         return 1.0
@@ -261,7 +261,7 @@ def _candidate(
 
 
 def _half_note(base: RatedModel, hardware: HardwareFacts, found: Fit) -> tuple[str, ...]:
-    """What a GPU without bfloat16 computes in, and why."""
+    """The note on the precision of a GPU without bfloat16."""
     if hardware.device == "cpu" or hardware.bf16:
         return ()
     if found.setup.precision == "fp16-mixed":
@@ -280,7 +280,7 @@ def _unsharded(model: ModelFacts, found: Fit) -> float | None:
 
 
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
-    """To a thousandth of a GiB, so that plans of equal worth do not differ in a diff."""
+    """Rounded to a thousandth of a GiB, so that equal plans have no difference."""
     return memory.model_copy(
         update={
             "peak_gib": round(memory.peak_gib, 3),

@@ -1,4 +1,4 @@
-"""What would change a plan's decision, in numbers: more examples, more memory, another size.
+"""Counterfactuals: the examples, memory or size that would change a plan's decision.
 
 The plan is made again with changed facts; pure functions that return records and print nothing.
 """

@@ -47,7 +47,7 @@ _PACKAGES = {"adamw_torch_8bit": "torchao", "adamw_torch_4bit": "torchao"}
 
 
 def declared_epochs(spec: Spec) -> float | None:
-    """The most epochs that a trial may have by what is declared; None where nothing is."""
+    """The most epochs that declarations allow a trial; None without declarations."""
     found: list[float] = []
     wanted = spec.aim.strategies
     for strategy, items in spec.parameters.items():
@@ -68,7 +68,7 @@ _FEW = 6
 def with_declared(
     rated: RatedStrategy, parameters: Mapping[str, Parameter], spec: Spec, values: Values
 ) -> dict[str, Parameter]:
-    """The parameters of a strategy with what the user declared of them.
+    """The parameters of a strategy, with the user's declarations.
 
     Args:
         rated: The strategy after the rules.
@@ -250,7 +250,7 @@ def _all_declared(effect: str, parameters: Mapping[str, Parameter]) -> bool:
 
 
 def check_declared(book: RuleBook, spec: Spec, facts: Facts, values: Mapping[str, Values]) -> None:
-    """Refuse what is declared and cannot apply.
+    """Refuse declarations that cannot apply.
 
     Args:
         book: The rule book.
@@ -446,7 +446,7 @@ def _of_model(
 
 
 def _no_pattern(choice: str) -> str:
-    """What is wrong with a regular expression."""
+    """The problem of a regular expression."""
     try:
         re.compile(choice)
     except re.error as error:

@@ -57,7 +57,7 @@ class _Measure(FileModel):
 
 
 class ModelComparison(FileModel):
-    """The file: which models are compared, and what decides between them."""
+    """The file with the compared models and the criteria."""
 
     models: Annotated[tuple[str, ...], Strict(strict=False)]
     kinds: Annotated[tuple[_Kind, ...], Strict(strict=False)]

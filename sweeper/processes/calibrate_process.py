@@ -1,4 +1,4 @@
-"""Lets this machine be measured once, before the first sweep plans for it.
+"""Measures this machine once, before the first plan of a sweep.
 
 Knows when a measurement is missing; the measuring is a process of its own, since it needs torch.
 """
@@ -24,7 +24,7 @@ _BUSY_SHARE = 0.5
 
 
 def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
-    """The facts with what the processor can do, measured now if nobody has before.
+    """The facts with the processor's speed, measured now if necessary.
 
     Whatever goes wrong costs the plan's certainty, not the sweep: the plan says that its times
     are not calibrated.
@@ -53,7 +53,7 @@ def _measure(facts: HardwareFacts, tell: Tell) -> bool:
 
 
 def busy(cores: int | None) -> bool:
-    """Whether other processes use the cores right now, as far as the system tells."""
+    """Whether other processes use the cores at the moment, as far as known."""
     try:
         return os.getloadavg()[0] > _BUSY_SHARE * (cores or 1)
     except OSError:

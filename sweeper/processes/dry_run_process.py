@@ -1,4 +1,4 @@
-"""Asks a process with torch to follow one training step on the meta device, and reads its answer.
+"""Runs the dry run of a training step in a process with torch, and reads its answer.
 
 Knows nothing of torch itself: the command line never imports it.
 """

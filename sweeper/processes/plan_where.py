@@ -1,4 +1,4 @@
-"""Makes the plan of ``sweeper run`` on the machine that it is for, with what is measured there.
+"""Makes the plan of ``sweeper run`` on the machine that will train, with its measurements.
 
 On this one, or, where a Ray cluster is named, on one of its nodes: ``python -m
 sweeper.processes.plan_where GPUS`` reads an ``_Order`` there and writes an ``_Outcome``.
@@ -54,7 +54,7 @@ def plan_here(spec: Spec, facts: Facts, *, measure: bool, probe: bool | None, te
 
 
 class _Order(Record):
-    """What a node is asked: see ``plan_here``. The hardware of ``facts`` is not read."""
+    """The request to a node, see ``plan_here``. The hardware of ``facts`` is not used."""
 
     spec: Spec
     facts: Facts
@@ -63,7 +63,7 @@ class _Order(Record):
 
 
 class _Outcome(Record):
-    """What a node answers: a plan, or why there is none."""
+    """The answer of a node: a plan, or the reason why there is none."""
 
     plan: Plan | None = None
     error: str = ""

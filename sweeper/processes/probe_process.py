@@ -1,4 +1,4 @@
-"""Lets a process with torch train a few real steps of a set-up, unless that was done before.
+"""Trains a few steps of a set-up in a process with torch, unless they were measured before.
 
 Keeps the answers where trials keep theirs, so that plans read them as facts. Knows nothing of
 torch itself.
@@ -41,7 +41,7 @@ _UNCHANGED = "The formula's estimate stands without --probe."
 def probe(
     model: ModelFacts, setup: Setup, mean_length: int | None = None, *, tell: Tell = say_nothing
 ) -> Measured:
-    """What real steps take on this machine: from the cache, or measured now and kept.
+    """Time and memory of real steps on this machine, from the cache or measured now.
 
     Running out of memory is an answer.
 
@@ -81,7 +81,7 @@ def probe(
 
 
 def _alone(answer: dict[str, Any]) -> bool:
-    """Whether it had the device to itself, as far as is known."""
+    """Whether nothing else used the device, as far as known."""
     free, total = answer.get("free_gib", 0.0), answer.get("total_gib", 1.0)
     return bool(free >= _FREE * total)
 

@@ -1,1 +1,1 @@
-"""From findings to files that people read: report.html and its siblings. Computes nothing new."""
+"""From findings to report.html and the files beside it. Computes nothing new."""

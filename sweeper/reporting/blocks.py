@@ -1,4 +1,4 @@
-"""What a page is made of: sections of blocks, each with its own template, all of it text.
+"""The parts of a page: sections of blocks, each with its own template.
 
 Templates place these; they compute nothing and test no types. Numbers are words by now.
 """
@@ -12,7 +12,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. ``css`` may hold a strategy's look; ``sort`` is what it is sorted by."""
+    """One cell. ``css`` may hold a strategy's style; ``sort`` is the sort key."""
 
     text: str
     css: str = ""
@@ -22,7 +22,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column. ``unit`` stands in the header, ``pointer`` is its part of the JSON pointer."""
+    """One column. ``unit`` is part of the header, ``pointer`` of the JSON pointer."""
 
     title: str
     unit: str = ""
@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One row; ``trial`` makes it selectable, ``pointer`` is where it lies in report.json."""
+    """One row; ``trial`` makes it selectable, ``pointer`` is its place in report.json."""
 
     cells: tuple[Cell, ...]
     trial: int | None = None
@@ -67,7 +67,7 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is to be drawn. The drawing engine first runs when the page is rendered.
+    """A chart to draw. The drawing engine runs when the page is rendered.
 
     Args:
         spec: A Vega-Lite spec in JSON.
@@ -104,7 +104,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Empty:
-    """A part without numbers: why, and what would give them."""
+    """A part without numbers, with the reason and the way to get them."""
 
     kind: ClassVar[str] = "empty"
 
@@ -145,7 +145,7 @@ class Code:
 
 @dataclass(frozen=True)
 class NamedFact:
-    """A term and what it is here."""
+    """A term and its value."""
 
     term: str
     text: str
@@ -202,7 +202,7 @@ Block = Table | Figure | Empty | Text | Bullets | Code | FactList | VerdictCard 
 
 @dataclass(frozen=True)
 class Section:
-    """One of the reader's questions and what answers it."""
+    """One question of the reader, with the blocks that answer it."""
 
     id: str
     title: str
@@ -211,7 +211,7 @@ class Section:
 
     @property
     def quiet(self) -> bool:
-        """Whether there is nothing here but the reason why there is nothing."""
+        """Whether the section holds only the reason why it is empty."""
         return all(isinstance(block, Empty) for block in self.blocks)
 
 

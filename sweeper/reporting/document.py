@@ -1,4 +1,4 @@
-"""What a report is made from: ``report.json``. The page is a pure function of it. Only types.
+"""The types of ``report.json``, from which the page is made.
 
 It holds the findings and the part of the plan that the page shows, so that a report can be drawn
 again anywhere, without the run folder.

@@ -33,7 +33,7 @@ def page(report: Report) -> Page:
 
 
 def banner(report: Report) -> str:
-    """What a reader must know of a run that has not ended; empty for one that has."""
+    """The notice for a run that has not ended; empty for one that has."""
     run = report.findings.run
     if run.status == "complete":
         return ""

@@ -1,4 +1,4 @@
-"""How a strategy looks: colour, shape and dash, so that no mark speaks by colour alone.
+"""The style of a strategy: colour, shape and dash, so that colour is never the only sign.
 
 A strategy's file chooses among six colours, which differ under three types of colour vision, and a
 neutral one; the stylesheet holds their values for both themes, and the sign of every shape.
@@ -36,7 +36,7 @@ class Look:
 
 
 def look(strategy: str) -> Look:
-    """How that strategy looks everywhere in a report, on whichever base model."""
+    """The style of a strategy in the whole report, on any base model."""
     traits = find(strategy.partition("@")[0])
     mark = traits.mark if traits else UNKNOWN
     return Look(

@@ -1,4 +1,4 @@
-"""Samplers and pruners by the names that a spec gives them: ours, Optuna's, anybody's.
+"""Samplers and pruners by name: sweeper's, Optuna's, or the user's.
 
 ``sweeper``, ``optuna:TPESampler``, ``optuna:TPESampler(multivariate=True)`` or
 ``package.module:Class``; as a pruner also ``sweeper(first_rung=4)``.
@@ -49,7 +49,7 @@ def make_sampler(name: str, plan: Problem, number: int) -> BaseSampler:
 
 
 def check_named(sampler: str, pruner: str, plan: Problem) -> None:
-    """Find out before any trial whether a sampler and a pruner work on this space.
+    """Check before any trial that a sampler and a pruner work on this space.
 
     Both are made and asked once, of a study that is thrown away.
 
@@ -184,7 +184,7 @@ def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
 
 
 class OnlySearchable(BaseSampler):
-    """Another sampler, kept from strategies of which a second trial would be the first again."""
+    """Another sampler, without the strategies that have only one possible trial."""
 
     def __init__(self, inner: BaseSampler, plan: Problem) -> None:
         self._inner = inner

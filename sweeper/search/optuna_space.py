@@ -25,7 +25,7 @@ STRATEGY = "strategy"
 
 
 def candidate_key(plan: Problem, candidate: AnyCandidate) -> str:
-    """What the study calls a candidate: its strategy, with the model where several compete."""
+    """A candidate's name in the study: its strategy, with the model if several compete."""
     same = [other for other in plan.candidates if other.strategy == candidate.strategy]
     return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
 
@@ -45,7 +45,7 @@ def one_trial_keys(plan: Problem) -> tuple[str, ...]:
 
 
 def hints(plan: Problem) -> dict[str, Hint]:
-    """What an earlier study found best, by the candidate's key."""
+    """The best configurations of earlier studies, by the candidate's key."""
     known = {
         (candidate.strategy, candidate.model): key for key, candidate in candidates(plan).items()
     }

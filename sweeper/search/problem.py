@@ -1,4 +1,4 @@
-"""What is searched: a frozen plan, or the space of whoever searches without one.
+"""The search problem: a plan, or a space without one.
 
 Also how long a trial trains: the whole budget, or so many of its rungs as its epochs take. Pure.
 """
@@ -38,7 +38,7 @@ class StrategySpace:
 
 @dataclass(frozen=True)
 class RungCount:
-    """How often a trial reports, and the first report at which it may be pruned.
+    """The number of rungs, and the first rung at which a trial may be pruned.
 
     Where a parameter ``num_train_epochs`` is searched, ``epochs`` is what takes all rungs: a trial
     with half of them has half of the rungs.
@@ -51,7 +51,7 @@ class RungCount:
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched.
+    """The space, the budget and the seed of a search.
 
     Args:
         budget: Rungs of a full trial.

@@ -1,4 +1,4 @@
-"""Draws configurations of one candidate from what is believed and from what was seen.
+"""Draws configurations of one candidate from the prior and near the best trials.
 
 Four sources are mixed, as in PriorBand (arXiv:2306.12370): the rules' prior, the neighbourhood of
 the best trials, the searched range, and the whole allowed range. A model picks among the draws.
@@ -55,7 +55,7 @@ EARLIER_SHARE = 0.5
 
 @dataclass(frozen=True)
 class TransferredPrior:
-    """What an earlier study found best.
+    """The best configuration of an earlier study, as a prior.
 
     Args:
         parameters: Of its best trial.
@@ -73,7 +73,7 @@ class TransferredPrior:
     def log_densities(
         self, axes: Mapping[str, Axis | ChoiceAxis], points: Sequence[Mapping[str, Scalar]]
     ) -> Vector:
-        """Log density of configurations about the earlier best, as wide as the rules' prior."""
+        """Log density of configurations around the earlier best, as wide as the rules' prior."""
         total = np.zeros(len(points))
         for name, axis in axes.items():
             values = [point.get(name) for point in points]
@@ -93,7 +93,7 @@ class TransferredPrior:
 
 @dataclass(frozen=True)
 class Proposals:
-    """Where to look next for one candidate.
+    """The draws for the next configuration of one candidate.
 
     Args:
         own: Its trials, and its searched parameters in the plan's order.
@@ -143,7 +143,7 @@ class Proposals:
         return self._existing({**rest, **around, **moved})
 
     def log_priors(self, points: Sequence[Mapping[str, Scalar]]) -> Vector:
-        """Log densities under the rules' prior and what earlier studies found; shape ``(n,)``."""
+        """Log densities under the priors of rules and earlier studies; shape ``(n,)``."""
         total = np.zeros(len(points))
         for name, axis in self.own.axes.items():
             # Not a number where the parameter's condition does not hold.

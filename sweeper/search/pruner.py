@@ -1,4 +1,4 @@
-"""Decides which running trial may stop early, and says why in words.
+"""Decides which running trial stops early, with a reason as text.
 
 Multi-fidelity and asynchronous: a trial is judged when it reports, against whatever other trials
 of its strategy and start have shown at the same rung. Reads the study; knows no storage or files.
@@ -57,7 +57,7 @@ GO_ON = Judgement(False)
 
 
 def judge(study: optuna.Study, trial: FrozenTrial, one_trial: Collection[str] = ()) -> Judgement:
-    """Ask the study's pruner, whoever made it, with a reason in words.
+    """Ask the study's pruner, and give its reason as text.
 
     Args:
         study: With its pruner set.
@@ -79,7 +79,7 @@ def judge(study: optuna.Study, trial: FrozenTrial, one_trial: Collection[str] = 
 
 
 class SweeperPruner(BasePruner):
-    """Stops what is not expected to reach the best of its strategy, with the doubt of the curves.
+    """Stops trials that are not expected to reach the best of their strategy.
 
     Trials are extrapolated as others of their strategy and start went on from the same rung. The
     first three of a strategy and start have too few to go by and are trained to their ends, unless
@@ -108,7 +108,7 @@ class SweeperPruner(BasePruner):
         return self.judge(study, trial).prune
 
     def _guessing(self, own: Observation) -> float:
-        """What a trial scores that has learnt nothing but its classes' weights."""
+        """The loss of a trial that has only learnt the class weights."""
         weight = own.parameters.get(CLASS_WEIGHT, self._weight.get(own.key, "none"))
         return next((loss for name, loss in self._chance.items() if name == weight), math.inf)
 
@@ -142,7 +142,7 @@ def _last(trials: Sequence[Observation], holds: Callable[[Observation], bool]) -
 
 
 def chance(plan: Problem, power: float = 0.0) -> float:
-    """The loss of knowing nothing: of the class frequencies, or of any token being as likely.
+    """The loss of guessing: by class frequencies, or with all tokens equally likely.
 
     Infinite where it is not known, as without a plan.
 
@@ -214,7 +214,7 @@ class View:
         return self.own.curve[self.rung]
 
     def judge(self) -> Judgement:
-        """Whether it is expected to stay behind the best of its strategy."""
+        """Whether it is expected to stay worse than the best of its strategy."""
         # A loss that was bought by breaking the user's limit is nothing to fall short of.
         kept = [one for one in self.strategy if one.complete and one.keeps]
         bests = [one.loss for one in kept if one.loss is not None]
@@ -257,7 +257,7 @@ class View:
         return self._stopped(f"{how} it would end at {reach:.4g}", best)
 
     def _easier(self, others: Sequence[Observation]) -> float:
-        """What a loss on all items lies above that on the rungs' items, 0 where nobody knows."""
+        """The loss on all items minus that on the rungs' items; 0 if unknown."""
         known = [one.easier for one in others]
         return statistics.fmean([each for each in known if each is not None] or [0.0])
 

@@ -1,4 +1,4 @@
-"""The sampler of a study: which strategy, then which configuration of it.
+"""The sampler of a study: chooses a strategy, then its configuration.
 
 An Optuna sampler without state: all it knows it reads from the study, so that any number of
 workers and resumptions act as one. The choice for a trial follows from the seed, the trial's
@@ -79,14 +79,14 @@ class SweeperSampler(BaseSampler):
         return best, self._hinted(best, situation.of(best)) or promises[best].point
 
     def untried(self, seen: Sequence[Observation]) -> list[str]:
-        """The candidates that have a turn to come before any promise counts."""
+        """The candidates that must be tried before expected improvements count."""
         tried = {one.key for one in seen}
         return [key for key in self._searchable if key not in tried]
 
     def promises(
         self, seen: Sequence[Observation], seed: int, untrained: Untrained
     ) -> dict[str, Promise]:
-        """What each candidate that was tried promises, after these trials.
+        """The best expected improvement of each tried candidate, after these trials.
 
         Args:
             seed: Their number, or whatever else makes the draws differ.
@@ -155,7 +155,7 @@ class SweeperSampler(BaseSampler):
         return self._hinted(key, own) or self._promise(key, situation).point
 
     def _hinted(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
-        """What an earlier study found best, once: it is this candidate's first draw."""
+        """The best configuration of an earlier study, once, as this candidate's first draw."""
         drawn = [one for one in own if one.origin == "search"]
         point = self._hint_point(key) if not drawn else {}
         return {} if any(one.parameters == point for one in own) else point
@@ -169,7 +169,7 @@ class SweeperSampler(BaseSampler):
         return {name: chosen[f"{key}.{name}"] for name in names}
 
     def _earlier(self, key: str, own: Sequence[Observation]) -> TransferredPrior | None:
-        """The earlier study as a belief: until its best turns out worse than the default here."""
+        """The earlier study as a prior, until its best is worse than the default here."""
         hint, point = self._hints.get(key), self._hint_point(key)
         if hint is None:
             return None
@@ -212,7 +212,7 @@ class SweeperSampler(BaseSampler):
 
 @dataclass(frozen=True)
 class _Situation:
-    """What one choice is made from.
+    """The data for one choice.
 
     Args:
         by_key: The trials of each candidate.
@@ -238,7 +238,7 @@ def _whole(study: optuna.Study) -> optuna.Study:
 
 
 def known_of(seen: Sequence[Observation]) -> StudyLosses:
-    """What all candidates' trials say together."""
+    """Figures over the trials of all candidates: best loss, spread, noise."""
     complete = [one for one in seen if one.complete and one.loss is not None]
     done = sorted(one.loss for one in complete if one.loss is not None)
     better = done[: max(2, (len(done) + 1) // 2)]

@@ -1,4 +1,4 @@
-"""The search of one study: ask for a trial, report its rungs and hear the verdict, tell its end.
+"""The search of one study: ask for a trial, report its rungs, tell its end.
 
 All of it lies in memory and belongs to one caller. What happened before is restored from wherever
 the caller keeps it; given seed, number and earlier trials the next choice is the same. Knows
@@ -73,7 +73,7 @@ class End:
 
 @dataclass(frozen=True)
 class Rung:
-    """What a trial knows at a rung.
+    """A trial's report at a rung.
 
     Args:
         rung: Its number, from 1.
@@ -145,11 +145,11 @@ class Search:
         self.learn(self.untrained)
 
     def learn(self, untrained: Untrained) -> None:
-        """Take in losses of models that were not trained, as they become known."""
+        """Add losses of untrained models."""
         note(self.study, untrained)
 
     def restore(self, trials: Iterable[Restored]) -> None:
-        """Take in the trials of earlier calls, by number and without gaps, before any ``ask``."""
+        """Add the trials of earlier calls, by number and without gaps, before any ``ask``."""
         for one in trials:
             number = one.asked.number
             self.study.add_trial(_frozen(one, self._searched(one.asked), self._distributions))
@@ -177,12 +177,12 @@ class Search:
         return Asked(trial.number, key, parameters, origin)
 
     def report(self, number: int, rung: Rung) -> Judgement:
-        """Take in one rung of a trial that runs, and say whether it goes on."""
+        """Record one rung of a running trial, and decide whether it goes on."""
         self._note(number, rung)
         return judge(self.study, self.trial(number), optuna_space.one_trial_keys(self.problem))
 
     def restart(self, number: int, rungs: Sequence[Rung] = ()) -> None:
-        """Begin a trial again that was cut off; of its rungs only these count."""
+        """Begin an interrupted trial again; only these of its rungs count."""
         trial = self.trial(number)  # in memory, this is the trial itself
         origin = trial.user_attrs[ORIGIN]
         trial.intermediate_values, trial.user_attrs = {}, {}

@@ -1,4 +1,4 @@
-"""What a study tries before its sampler chooses: defaults, then the user's own configurations.
+"""The first trials of a study: defaults, then the user's own configurations.
 
 Pure. Knows nothing about results.
 """
@@ -67,7 +67,7 @@ def known_starts(plan: Plan, total: int) -> Iterator[Start]:
 
 
 def _skipping(plan: Plan, total: int) -> Iterator[Start]:
-    """The first default again without its first stage: what that brings can only be seen so."""
+    """The first default without its first stage, to measure the effect of that stage."""
     key = _defaults(plan, total)[0]
     candidate = optuna_space.candidates(plan)[key]
     stage = candidate.parameters.get(FIRST_STAGE)
@@ -77,7 +77,7 @@ def _skipping(plan: Plan, total: int) -> Iterator[Start]:
 
 
 def _defaults(plan: Plan, total: int) -> list[str]:
-    """Whose defaults are tried, as the plan orders them.
+    """The candidates whose defaults are tried, in the plan's order.
 
     A third of the trials, beside what is nearly free and what has no other trial than this one.
     """

@@ -1,4 +1,4 @@
-"""What studies leave behind for later ones, in ``SWEEPER_HOME``, and what a new one takes of it.
+"""Records of finished studies in ``SWEEPER_HOME``, and hints for new ones from them.
 
 Small records of facts and best configurations: no rows, no class names, no paths. Knows files and
 facts; how a hint is used is the sampler's business.
@@ -33,7 +33,7 @@ HALF, LEAST = 0.5, 0.25
 
 
 class RememberedModel(Record):
-    """A base model without where it lies."""
+    """A base model without its path."""
 
     name: str
     model_type: str
@@ -66,7 +66,7 @@ class Remembered(Artifact):
 
 
 def remember(run: RunFolder, plan: Plan, limit: float | None, ended_at: str) -> Path | None:
-    """Keep what a finished study found; None where no trial of it completed.
+    """Keep the record of a finished study; None if no trial completed.
 
     Args:
         run: Its folder.
@@ -142,7 +142,7 @@ def _model(facts: ModelFacts) -> RememberedModel:
 
 
 def recall(plan: Plan) -> tuple[Hint, ...]:
-    """For each candidate what the most similar earlier study found best, if any is similar."""
+    """For each candidate the best of the most similar earlier study, if any is similar."""
     studies = _studies(home() / FOLDER)
     found = (_hint(plan.facts, candidate, studies) for candidate in plan.candidates)
     return tuple(hint for hint in found if hint is not None)
@@ -190,7 +190,7 @@ def _hint(facts: Facts, candidate: Candidate, studies: Iterable[Remembered]) -> 
 def similarity(
     facts: Facts, model: ModelFacts, study: Remembered, theirs: RememberedModel
 ) -> float:
-    """How much an earlier study is like these facts, 0 to 1."""
+    """The similarity of an earlier study to these facts, from 0 to 1."""
     same = (facts.task, facts.classes_by, model.kind) == (study.task, study.classes_by, theirs.kind)
     if not same:
         return 0.0
@@ -224,7 +224,7 @@ def _allows(parameter: Parameter, value: Scalar) -> bool:
 
 
 def first_lines(plan: Plan, *, asked: bool) -> list[str]:
-    """What a run says of its warm start before it begins; nothing if it has none."""
+    """The lines on a run's warm start; none without one."""
     if asked and not plan.hints:
         return ["none of the earlier studies is similar, or the run began without them"]
     return [told(hint) for hint in plan.hints]

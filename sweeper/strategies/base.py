@@ -1,4 +1,4 @@
-"""What a strategy is: which weights train, how fast, and how what was trained is kept.
+"""The interface of a strategy: which weights train, at which rates, and how they are saved.
 
 A strategy knows a base model and its own parameters. It knows nothing of tasks, data, trials or
 the search: the classification head, if there is one, is trained beside whatever it does.
@@ -30,7 +30,7 @@ Parameters = Mapping[str, Scalar]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a strategy may know besides its own parameters.
+    """The input of a strategy besides its own parameters.
 
     Args:
         task_type: As PEFT spells it. ``FEATURE_EXTRACTION`` for a classifier's base.
@@ -48,7 +48,7 @@ class Setting:
 
 
 class Strategy(ABC):
-    """One way to fine-tune. Subclasses are stateless; all state lies in the adapted module.
+    """One way to fine-tune. Subclasses are stateless; all state is in the adapted module.
 
     A subclass in ``strategies/<name>.py`` with ``name = "<name>"`` is found by itself; its
     parameters and their ranges are ``search_spaces/strategies/<name>.yaml``.
@@ -100,7 +100,7 @@ class Strategy(ABC):
         return False
 
     def base_dtype(self, precision: Precision) -> torch.dtype:
-        """What the base is loaded in.
+        """The dtype in which the base is loaded.
 
         A mixed precision keeps fp32 master weights of whatever trains; frozen weights need none
         and are held in 16 bits. A strategy that trains the base itself overrides this.
@@ -124,7 +124,7 @@ class Strategy(ABC):
         return None
 
     def merge(self, adapted: nn.Module) -> nn.Module:
-        """The base with what was trained in its own weights, and nothing beside them.
+        """The base with the trained change merged into its own weights.
 
         Args:
             adapted: Loaded on a base in float32; it may be changed in place.
@@ -240,7 +240,7 @@ class PeftStrategy(Strategy):
 
 
 def _forget_peft(base: nn.Module) -> nn.Module:
-    """Take PEFT's marks off a base, so that the next adapter finds it as it was loaded."""
+    """Remove PEFT's attributes from a base, so that it is as it was loaded."""
     for mark in ("peft_config", "peft_type"):
         if mark in vars(base):
             delattr(base, mark)

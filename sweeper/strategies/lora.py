@@ -16,7 +16,7 @@ _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
 
 
 class LoRA(PeftStrategy):
-    """Low-rank adaptation and the variants of it that pay.
+    """Low-rank adaptation, with rsLoRA, DoRA and LoRA+.
 
     Parameters: ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules`` (``qv``, ``qkvo``,
     ``all-linear``, names or a pattern), ``modules_to_save``, ``use_rslora`` (arXiv:2312.03732),

@@ -1,4 +1,4 @@
-"""What prefix tuning and P-tuning share: trained vectors in front of a frozen model's input.
+"""The common part of prefix tuning and P-tuning: trained vectors before the input.
 
 Knows how PEFT wraps a model for prompt learning. The base is never changed, so taking the prompt
 away means going back to the base (PEFT's own ``disable_adapter`` fails for a classifier's base).
@@ -53,7 +53,7 @@ class PromptStrategy(PeftStrategy):
         return base.requires_grad_(False)
 
     def problems(self, model: nn.Module, parameters: Parameters, setting: Setting) -> list[Problem]:
-        """Everything that keeps this prompt from this base."""
+        """The problems of using this prompt with this base."""
         tokens = int(parameters["num_virtual_tokens"])
         context = getattr(model.config, "max_position_embeddings", None)
         if tokens < 1:

@@ -58,7 +58,7 @@ class QLoRA(LoRA):
         if self.changes_base(parameters):
             raise UsageError(
                 f"init_lora_weights is {parameters['init_lora_weights']!r}.",
-                "It takes its part out of the base's weights, and those are quantised.",
+                "It changes the base's weights, which are quantised.",
                 "Use init_lora_weights: default with QLoRA.",
             )
         keep_trainable(model)

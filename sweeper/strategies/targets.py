@@ -97,7 +97,7 @@ def target_modules(model: nn.Module, wish: str) -> list[str]:
         kinds = sorted({name.rpartition(".")[2] for name in layers})
         raise ModelError(
             f"target_modules = {wish!r}: {type(model).__name__} has no such layers",
-            why=f"Its linear layers are called {', '.join(kinds) or 'nothing that is known'}.",
+            why=f"Its linear layers are {', '.join(kinds) or 'nothing that is known'}.",
             fix="Use all-linear, or name some of these layers with commas between them.",
         )
     return _shortest_suffixes(chosen, set(dict(model.named_modules())) - set(chosen))

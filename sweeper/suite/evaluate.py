@@ -69,7 +69,7 @@ class _Evaluation:
                 torch.cuda.empty_cache()
 
     def _missing(self, subject: Subject) -> list[SuiteTask]:
-        """Tasks without scores; what another run found for the same base is taken over."""
+        """Tasks without scores; scores of the same base from another run are reused."""
         place, *elsewhere = subject.places(self._kept)
         own = ModelScores.read_or_none(place) or subject.empty()
         known = [one for one in map(ModelScores.read_or_none, elsewhere) if one is not None]

@@ -1,4 +1,4 @@
-"""The models that a suite is to be scored on: which, where they lie, and how lm-eval sees them.
+"""The models that a suite scores, their folders, and their interface to lm-eval.
 
 Knows bases, adapters and dtypes; knows nothing of tasks.
 """
@@ -127,7 +127,7 @@ class _Progress(CacheHook):
 
 
 class _Asked(HFLM):
-    """A model under lm-eval that tells its progress.
+    """A model for lm-eval that reports progress.
 
     An output may be so many tokens long, whatever lies before it. lm-eval bounds question and
     output together, where virtual tokens would be counted as well.
@@ -152,7 +152,7 @@ class _Asked(HFLM):
 
 
 def harnessed(subject: Subject, device: torch.device) -> Any:
-    """A model as lm-eval asks it, in evaluation mode.
+    """A model with lm-eval's interface, in evaluation mode.
 
     Raises:
         UsageError: Its tokenizer cannot end a text.
@@ -165,7 +165,7 @@ def harnessed(subject: Subject, device: torch.device) -> Any:
     if tokenizer.eos_token_id is None:
         raise UsageError(
             f"the tokenizer of {subject.facts.id} has no token that ends a text",
-            why="lm-eval needs one to know where an output is over.",
+            why="lm-eval needs one to find the end of an output.",
             fix="Set eos_token in the model's tokenizer_config.json.",
             where=str(subject.folder),
         )

@@ -1,4 +1,4 @@
-"""Bounds the time that the patterns of a task file take, in its filters, metrics and templates.
+"""Limits the time of patterns in a task file's filters, metrics and templates.
 
 A regular expression with a repeat inside a repeat may try as many ways to match as a text has
 divisions.

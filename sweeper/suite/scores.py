@@ -1,4 +1,4 @@
-"""What models scored on the tasks of a suite, item by item, and where that is kept. Only data.
+"""Scores of models on the tasks of a suite, item by item, and their files. Only data.
 
 ``runs/<name>/evaluations/`` holds one file for each model: ``base-<key>.json`` and
 ``trial-<n>.json``. A task is known by a digest of its content, so that a changed task is scored
@@ -61,12 +61,12 @@ class ModelScores(Artifact):
     tasks: tuple[TaskScores, ...] = ()
 
     def task(self, name: str, digest: str) -> TaskScores | None:
-        """What it scored on exactly this task."""
+        """Its scores on exactly this task."""
         found = (t for t in self.tasks if t.task == name and t.digest == digest)
         return next(found, None)
 
     def adding(self, scores: TaskScores) -> ModelScores:
-        """With one task more; an older version of the same task gives way."""
+        """A copy with one more task, which replaces an older version of the same task."""
         kept = tuple(task for task in self.tasks if task.task != scores.task)
         return self.model_copy(update={"tasks": (*kept, scores)})
 
@@ -81,7 +81,7 @@ class TrialToScore(Record):
 
 
 class EvaluationRequest(Artifact):
-    """What the evaluating process is told on its standard input.
+    """The request to the evaluating process, on its standard input.
 
     Args:
         suite: Folder or file with the tasks.
@@ -104,12 +104,12 @@ class EvaluationRequest(Artifact):
 
 
 def evaluations(run: RunFolder) -> Path:
-    """Where a run keeps what its models scored."""
+    """The folder of a run's suite scores."""
     return run.path / FOLDER
 
 
 def checked_file(folder: Path) -> Path:
-    """What a checked suite asks of a model."""
+    """The file with the size of a checked suite."""
     return folder / "suite.json"
 
 

@@ -73,7 +73,7 @@ class SuiteTask:
 
     @property
     def requests(self) -> int:
-        """How often the model is asked for all of them."""
+        """The number of requests for all items."""
         return sum(len(task.instances) for task in self.tasks.values())
 
     @property
@@ -101,7 +101,7 @@ class SuiteTask:
         )
 
     def size(self) -> SuiteTaskFacts:
-        """What it asks of a model, in estimated tokens, since no tokenizer is at hand."""
+        """The estimated tokens of its requests, since there is no tokenizer."""
         passes = {_pass(one) for task in self.tasks.values() for one in task.instances}
         size = sum(len(prompt.encode()) + len(output.encode()) for prompt, output in passes)
         return SuiteTaskFacts(
@@ -259,7 +259,7 @@ def _unknown(names: Sequence[str], index: Mapping[str, Entry]) -> list[str]:
 def _require_sandbox(
     names: Sequence[str], index: Mapping[str, Entry], path: Path, *, run_generated_code: bool
 ) -> None:
-    """Refuse what runs generated code without permission, or outside the sandbox.
+    """Refuse tasks that run generated code without permission or outside the sandbox.
 
     It looks at files only: lm-eval's own code tasks download and import code when they are loaded.
     """
@@ -283,7 +283,7 @@ def _require_sandbox(
         problems.append(
             Problem(
                 "this suite runs code that a model wrote, which needs permission",
-                why="Such code was read by nobody; it runs with limits, but on this machine.",
+                why="Nobody has read this code. It runs with limits, but on this machine.",
                 fix="Allow it with --run-generated-code, or leave its code tasks out.",
                 where=str(path),
             )
@@ -332,7 +332,7 @@ def _loaded(
 
 
 def _keep_data_here(entry: Entry, cache: Path) -> None:
-    """Read a task file's local data from beside it, without a copy in the hub's cache."""
+    """Read a task file's local data in place, without a copy in the hub's cache."""
     if "data_files" not in str(entry.cfg):
         return
     assert entry.yaml_path is not None
@@ -397,7 +397,7 @@ def _prepared(name: str, found: Mapping[str, tuple[Task, str]]) -> SuiteTask:
 
 
 def _chosen(docs: Sequence[Doc], limit: int | None) -> tuple[list[int], int]:
-    """So many rows, by content and not by place: files are often sorted by subject.
+    """This many rows, chosen by content: files are often sorted by subject.
 
     Returns:
         The rows, and how many different items there are. The same item twice counts once.
@@ -414,7 +414,7 @@ def _key(doc: Doc) -> str:
 
 
 def _source(value: Any) -> str:
-    """A function in a task file, by what it does and not by where it lies."""
+    """The source of a function in a task file, without its path."""
     try:
         return inspect.getsource(value)
     except (TypeError, OSError):
@@ -424,7 +424,7 @@ def _source(value: Any) -> str:
 def _mistakes(
     name: str, task: Task, docs: Sequence[Doc], rows: Sequence[int], where: str
 ) -> list[Problem]:
-    """Rows that do not hold what the task's templates need."""
+    """Rows without the fields that the task's templates need."""
     problems = []
     for row in rows:
         with bounded(f"row {row + 1} of {name}", "A template or its pattern is slow.", where):
@@ -440,7 +440,7 @@ def _mistakes(
 
 
 def _wrong_answer(task: Task, doc: Doc) -> str:
-    """Why lm-eval would count an item as wrong whatever the model says; empty if it would not."""
+    """Why lm-eval would count every answer to an item as wrong; empty if it would not."""
     target = task.doc_to_target(doc)
     if task.OUTPUT_TYPE == "loglikelihood_rolling" and not target:
         return "The text is empty."

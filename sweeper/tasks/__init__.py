@@ -1,1 +1,2 @@
-"""What is learned: one file a task, found by folder. See ``base.py`` and ``discovery.py``."""
+"""The tasks that models learn: one file each, found by folder. See ``base.py`` and "
+"``discovery.py``."""

@@ -1,4 +1,4 @@
-"""What a task is: examples to tokens, tokens to a loss, a model's answers to figures.
+"""The interface of a task: from examples to tokens, to a loss, and to metrics.
 
 A task knows the data, the tokenizer and the shape of a model's output. It knows nothing of
 strategies, optimizers, trials or the search.
@@ -53,7 +53,7 @@ class LossSum:
 
 @dataclass(frozen=True)
 class ItemScores:
-    """What one batch of validation says, item by item. All tensors on the CPU.
+    """The scores of one batch of validation, item by item. All tensors on the CPU.
 
     Args:
         losses: ``(items,)`` nats: the mean over the item's own ``weights``.
@@ -108,20 +108,20 @@ class Evaluation:
 
 
 class Baseline(Protocol):
-    """A model to beat that costs next to nothing. ``evaluate`` may be called for any split."""
+    """A baseline: a cheap model to beat. ``evaluate`` may be called for any split."""
 
     name: str
     title: str
 
     @property
     def note(self) -> str:
-        """What a reader should know about it; may be known only after ``evaluate``."""
+        """A note for the report; may be set only after ``evaluate``."""
 
     def evaluate(self, split: Split) -> Evaluation: ...
 
 
 class BaselineContext(Protocol):
-    """What a task may use to build its baselines; the training backend is one."""
+    """The model and data that a task may use to build its baselines."""
 
     dataset: Dataset
     underway: Underway
@@ -133,7 +133,7 @@ class BaselineContext(Protocol):
         """Score a model that was assembled for this task on a split."""
 
     def computing(self) -> AbstractContextManager[None]:
-        """In the precision in which ``measure`` computes."""
+        """A context with the precision in which ``measure`` computes."""
 
 
 class Task(ABC):
@@ -202,7 +202,7 @@ class Task(ABC):
         """The training loss of one micro-batch. ``model`` is what ``assemble`` gave."""
 
     def weight(self, batch: Batch) -> int:
-        """How many terms the training loss of this batch is summed over."""
+        """The number of terms in the training loss of this batch."""
         return int(batch["labels"].ne(-100).sum())
 
     def tokens(self, batch: Batch) -> int:
@@ -243,7 +243,7 @@ class Task(ABC):
         )
 
     def confusion(self, scores: ItemScores, examples: Sequence[Example]) -> Confusion:
-        """Which classes were taken for which; nothing where the task has no classes."""
+        """Counts of confused classes; none if the task has no classes."""
         return ()
 
     def notes(self, features: Sequence[Feature], split: Split) -> tuple[EncodingNote, ...]:
@@ -263,5 +263,5 @@ class Task(ABC):
         )
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
-        """Untrained models that only this task knows of, such as a language model zero-shot."""
+        """Baselines of this task alone, such as a language model zero-shot."""
         return ()

@@ -1,4 +1,4 @@
-"""Classification with a linear head: which one of the classes does a text belong to?"""
+"""Classification of a text into one of several classes, with a linear head."""
 
 from __future__ import annotations
 

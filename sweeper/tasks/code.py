@@ -54,7 +54,7 @@ def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:
 
 
 class CodeTask(Instruction):
-    """As instruction following; tests that come as assertions are part of the question.
+    """Instruction following on code; assertions of the tests are part of the question.
 
     Plain source files are learnt with a hole to fill where the tokenizer has tokens for that,
     else as they stand.

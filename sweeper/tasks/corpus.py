@@ -28,7 +28,7 @@ class Corpus(TextTask):
         return document(self.tokenizer, example.text or example.answer)
 
     def blocks(self, examples: Sequence[Example]) -> list[Feature]:
-        """All documents, packed; nothing of them is left out."""
+        """All documents in full, packed into blocks."""
         documents = [self.encode_one(example).ids for example in examples]
         return pack(documents, self.sequence_length)
 

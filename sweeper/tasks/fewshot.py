@@ -1,4 +1,4 @@
-"""The untrained model as a model to beat: asked at once, and after a few examples in the prompt.
+"""The untrained model as a baseline: zero-shot, and few-shot with examples in the prompt.
 
 Knows a text task and the base model. Both baselines score the very answer tokens that trained
 models are scored on.
@@ -39,7 +39,7 @@ Turns = Callable[[Example], list[Message]]
 
 @dataclass
 class ZeroShot:
-    """The untrained model, asked as trained models are."""
+    """The untrained model, with the same prompts as trained models."""
 
     task: Task
     context: BaselineContext
@@ -123,7 +123,7 @@ def shot_baselines(
     context: BaselineContext,
     shots: tuple[Example, ...] | None = None,
 ) -> Sequence[Baseline]:
-    """The untrained model asked at once and, where there is room, after a few examples.
+    """The untrained model zero-shot and, if there is room, few-shot.
 
     Args:
         task: See ``FewShot``.

@@ -20,7 +20,7 @@ class General(TextTask):
 
     @cached_property
     def chat(self) -> Chat:
-        """Without a system prompt of the task's: general behaviour is what is asked for."""
+        """The chat without the task's system prompt, since general behaviour is measured."""
         return Chat(self.tokenizer)
 
     def encode_one(self, example: Example) -> Encoded:

@@ -1,4 +1,4 @@
-"""Classification by saying the class's name: the model of a text task, scored as a classifier.
+"""Classification by writing the class's name: a text model, scored as a classifier.
 
 Trained on the tokens of the name; validated by how likely each class's name is, normalised over
 the classes, so that its loss and metrics are those of a classification head.
@@ -46,7 +46,7 @@ class GenerateLabel(TextTask):
 
     @cached_property
     def tree(self) -> AnswerTree:
-        """Every class's name as the model would say it, end of turn included."""
+        """Every class's name as the model would write it, end of turn included."""
         return AnswerTree([self._said(label) for label in self.dataset.labels])
 
     def _said(self, label: str) -> list[int]:

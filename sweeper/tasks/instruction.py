@@ -22,7 +22,7 @@ class Instruction(TextTask):
 
     @property
     def per_byte(self) -> bool:
-        """Between base models, whose tokens differ, only bytes compare."""
+        """Whether losses are per byte: true if several base models compete."""
         return len(self.spec.models) > 1
 
     @cached_property
@@ -34,7 +34,7 @@ class Instruction(TextTask):
         return self.chat.encode(self.turns(example)) if text is None else self._templated(text)
 
     def asked(self, example: Example) -> list[Message]:
-        """The turns before the answer: what a model is asked with."""
+        """The turns before the answer."""
         return list(example.messages[:-1])
 
     def turns(self, example: Example) -> list[Message]:
@@ -42,7 +42,7 @@ class Instruction(TextTask):
         return [*self.asked(example), *example.messages[-1:]]
 
     def prompt(self, example: Example) -> list[int]:
-        """What a model is asked with, as tokens, its left end cut off where it is too long."""
+        """The prompt as tokens, cut on the left if it is too long."""
         if templated_text(example) is not None:
             whole = self.encode_one(example)
             ids = whole.ids[: whole.answers[-1][0]]

@@ -1,4 +1,4 @@
-"""What all tasks share that train a model to write text: loss on the answer's tokens only.
+"""The base of tasks that train a model to write text: loss on the answer's tokens only.
 
 Knows tokens and losses. How an example becomes a prompt and an answer is the subclass's.
 """
@@ -123,7 +123,7 @@ class TextTask(Task):
         return LossSum(losses.sum(), len(losses))
 
     def answer_logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """What a model predicts where the answer stands: ``(answer tokens, vocabulary)``."""
+        """The model's logits at the answer's tokens: ``(answer tokens, vocabulary)``."""
         return answer_rows(model, _inputs(batch), batch["labels"])[0]
 
     def loss_near(self, model: nn.Module, batch: Batch, base: Tensor) -> tuple[LossSum, Tensor]:

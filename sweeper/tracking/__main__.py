@@ -32,7 +32,7 @@ _MOST_LOG_BYTES = 1_000_000
 
 
 class _Ending(threading.Thread):
-    """Listens for how the run ended; ``state`` is empty if the command is gone without a word."""
+    """Waits for the end of the run; ``state`` is empty if the command died."""
 
     def __init__(self, requests: TextIO) -> None:
         super().__init__(daemon=True)
@@ -79,7 +79,7 @@ def _line(error: Exception) -> str:
 
 
 def _log_to(path: Path) -> None:
-    """Let all that this process and its children print go to a file, without secrets."""
+    """Redirect the output of this process and its children to a file, without secrets."""
     reading, writing = os.pipe()
     for stream in (sys.stdout, sys.stderr):
         os.dup2(writing, stream.fileno())

@@ -1,4 +1,4 @@
-"""What a tracker does with a run, and under which names it logs figures.
+"""The interface of a tracker, and the names of logged figures.
 
 A tracker talks to one client library. It may raise whatever that raises: ``Follower`` tries again.
 """
@@ -38,7 +38,7 @@ class Tracker(ABC):
 
     @property
     def where(self) -> str:
-        """The service that is logged to, without secrets: ids of another one are not used."""
+        """The address of the service, without secrets; ids of another service are not used."""
         return ""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def trial_left(self, run: str) -> None:
-        """Close a trial that a later call goes on with."""
+        """Close a trial that a later call will continue."""
 
     @abstractmethod
     def ended(
@@ -101,7 +101,7 @@ def tracker_class(name: str) -> type[Tracker]:
 
 
 def parameters(config: TrialConfig) -> dict[str, Scalar]:
-    """What was chosen for a trial, by name. A model in a folder is named without its path."""
+    """A trial's parameters by name. A model in a folder is named without its path."""
     return {
         "strategy": config.strategy,
         "model": model_name(config.model),

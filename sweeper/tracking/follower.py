@@ -26,7 +26,7 @@ REPORT_FILES = ("report.html", "report.md", "trials.csv", "curves.csv")
 
 
 class Logged(Record):
-    """How much of a trial the service has: up to a rung of an attempt, or its end."""
+    """The part of a trial that was logged: up to a rung of an attempt, or its end."""
 
     id: str
     attempt: int = 0
@@ -35,7 +35,7 @@ class Logged(Record):
 
 
 class TrackingState(Artifact):
-    """What a service has of a run: ``tracking/NAME.json``."""
+    """The logged part of a run: ``tracking/NAME.json``."""
 
     where: str = ""
     run: str = ""
@@ -72,7 +72,7 @@ class Follower:
             self._changed.discard(number)
 
     def end(self, state: str) -> None:
-        """Log all that is left, close what is open, and hand the report over."""
+        """Log the rest, close open trials, and log the report."""
         self.catch_up()
         for number in sorted(self._open):
             self._tracker.trial_left(self._state.trials[number].id)
@@ -83,7 +83,7 @@ class Follower:
         self._tracker.ended(self._state.run, state, figures, text, there)
 
     def _hear(self) -> None:
-        """Note the trials that new events are about."""
+        """Note the trials of new events."""
         path = self._run.events
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             if path.stat().st_size < self._read:  # a half line at its end was cut off

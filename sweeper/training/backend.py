@@ -77,7 +77,7 @@ class TorchBackend:
         self._shared: dict[str, SharedModel] = {}
 
     def shared(self, model: str) -> SharedModel:
-        """What all trials of one base model share, opened when first asked for."""
+        """The data that all trials of one base model share, loaded on first use."""
         if model not in self._shared:
             if self._device.type == "cuda":
                 self.close()
@@ -109,7 +109,7 @@ class TorchBackend:
         return SharedModel(context)
 
     def baselines(self) -> Iterator[BaselineResult]:
-        """Score the models to beat on validation, one after the other."""
+        """Score the baselines on validation, one after the other."""
         for baseline in self.shared(self._plan.candidates[0].model).baselines:
             start = time.perf_counter()
             self._underway.title = baseline.title
@@ -210,7 +210,7 @@ class TorchBackend:
         return finalist and config.seed == self._plan.seed
 
     def close(self) -> None:
-        """Give back all models."""
+        """Release all models."""
         for shared in self._shared.values():
             shared.context.keeper.forget()
             shared.first_stages.forget()

@@ -34,7 +34,7 @@ def machine() -> tuple[str, int]:
 def measurement(
     config: TrialConfig, result: TrialResult, model: ModelFacts, classes: int, scored_items: int
 ) -> Measured | None:
-    """What one trial says about its set-up; None if it says nothing.
+    """The measurement of one trial's set-up; None if there is none.
 
     Args:
         classes: Of a new head; 0 for the vocabulary.
@@ -90,7 +90,7 @@ def keep(
     rungs: list[RungReport],
     validation_items: int,
 ) -> None:
-    """Keep what a trial measured; a cache that cannot be written costs no more than that.
+    """Keep a trial's measurement; if the cache cannot be written, it is only logged.
 
     Args:
         config: See ``measurement``.

@@ -51,7 +51,7 @@ Result = TypeVar("Result")
 
 
 class OneTry(MemoryGuard):
-    """Tries once: a rank that began again by itself would leave the others waiting."""
+    """Runs one try: if a rank began again by itself, the others would wait for it."""
 
     def run(
         self,
@@ -69,7 +69,7 @@ class OneTry(MemoryGuard):
 
 
 def tell(folder: Path, report: RungReport) -> Decision:
-    """Report for all ranks, and hear the same answer on each.
+    """Report for all ranks, and give each the same answer.
 
     Args:
         folder: Takes the first rank's report and holds the answer.

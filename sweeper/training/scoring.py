@@ -33,7 +33,7 @@ _TEMPERATURE, _TOP_P = 0.8, 0.95
 def scored(
     name: str, config: TrialConfig | None, shared: SharedModel, evaluation: Evaluation
 ) -> TestScore:
-    """What an evaluation of the test split says, without answers in writing."""
+    """The scores of an evaluation on the test split, without written answers."""
     return TestScore(
         name=name,
         trial=config.number if config else None,
@@ -51,7 +51,7 @@ def scored(
 def answers(
     shared: SharedModel, model: nn.Module, wanted: EvaluationSpec, *, mixed: Half | None
 ) -> GeneratedAnswers | None:
-    """What the model writes to the first test items, greedily; None where nothing is written.
+    """The model's greedy answers to the first test items; None if it writes none.
 
     Args:
         shared: What the trials of its base model share.

@@ -1,1 +1,1 @@
-"""A trained model at work: loaded from its folder, and asked."""
+"""Loads a trained model from its folder, and predicts with it."""

@@ -61,7 +61,7 @@ def _examples(model: Model, request: PredictionRequest) -> list[Example]:
 
 
 def _digest(request: PredictionRequest, model: Model, examples: list[Example]) -> str:
-    """The same for the same rows, model and settings alone."""
+    """A digest of rows, model and settings."""
     sha = hashlib.sha256(model.record.to_json().encode())
     sha.update(f"{request.max_new_tokens}\n".encode())
     for example in examples:
@@ -70,7 +70,7 @@ def _digest(request: PredictionRequest, model: Model, examples: list[Example]) -
 
 
 def _done(part: Path, head: dict[str, str]) -> set[int]:
-    """Rows that a part holds; a last line that was cut off is taken away.
+    """The rows in a partial file; an incomplete last line is removed.
 
     Raises:
         UsageError: The part is of another model or of other rows.

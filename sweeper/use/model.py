@@ -1,4 +1,4 @@
-"""``sweeper.load``: a trained model from its folder, and what it says of texts.
+"""``sweeper.load``: a trained model from its folder, and its predictions.
 
 Computes as the trial did: same tokens, template, pooling and precision.
 """
@@ -31,7 +31,7 @@ MOST_NEW_TOKENS = 256
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one text.
+    """The prediction for one text.
 
     Args:
         label: The most likely class; None where the model writes.
@@ -69,7 +69,7 @@ class Model:
         batch_size: int = BATCH,
         max_new_tokens: int = MOST_NEW_TOKENS,
     ) -> list[Prediction]:
-        """What the model says of each text.
+        """Predict for each text.
 
         Args:
             texts: Texts to classify, or questions.

@@ -73,7 +73,7 @@ def refit(request: RefitRequest) -> None:
 
 
 def _left(part: Path) -> Path | None:
-    """The checkpoint of a training that was cut off; its other files are taken away."""
+    """The checkpoint of an interrupted training; its other files are removed."""
     part.mkdir(parents=True, exist_ok=True)
     for folder in (WEIGHTS, UNFINISHED):
         shutil.rmtree(part / folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What ``predict`` and ``refit`` ask of the process that has the model. No torch."""
+"""The requests of ``predict``, ``refit`` and ``merge`` to the process with the model. No torch."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_a_rule_is_untested_where_no_trial_left_its_range(make):
 def test_a_preference_names_the_strategy_without_a_completed_trial(make):
     findings = compute(make(trials=3, prune=False, ends={2: "FAIL"}))
     evidence = {rule.rule: rule.evidence for rule in findings.rules}
-    assert evidence["prefer-head"] == "No trial of frozen model + head completed, to be compared."
+    assert evidence["prefer-head"] == "No trial of frozen model + head completed to compare with."
     assert "trial 0 (LoRA)" in evidence["prefer-lora"]
     alone = compute(make(name="b", trials=3, prune=False, ends={1: "FAIL", 2: "FAIL"}))
     evidence = {rule.rule: rule.evidence for rule in alone.rules}

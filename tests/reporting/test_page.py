@@ -323,7 +323,7 @@ def test_many_classes_are_shown_by_their_commonest_confusions(report):
     found = ClassFindings(name="trial-0", title="trial 0", classes=rows, confusion=pairs)
     findings = document.findings.model_copy(update={"classes": found})
     page = html(document.model_copy(update={"findings": findings}))
-    assert "Commonest confusions" in page
+    assert "Most common confusions" in page
     assert "The 20 of 40 classes" in page
 
 

@@ -12,17 +12,20 @@ data = typer.Typer(no_args_is_help=True, help="Check data sets, and write better
 _Path = Annotated[str, typer.Argument(help="File, or folder with train, validation and test.")]
 _Task = Annotated[
     str | None,
-    typer.Option("--task", help="classification, instruction, code or domain; else by the rows."),
+    typer.Option(
+        "--task",
+        help="classification, instruction, code or domain; by default recognised from the rows.",
+    ),
 ]
 _Format = Annotated[
-    str, typer.Option("--format", help="Format of the rows, if the guess is wrong.")
+    str, typer.Option("--format", help="Format of the rows, if it is not recognised.")
 ]
 _Columns = Annotated[
     list[str] | None,
     typer.Option("--column", help="role=column, for example text=question.", metavar="ROLE=COLUMN"),
 ]
 _Cap = Annotated[
-    int | None, typer.Option("--max-length", min=1, help="TokenCap on the tokens of one example.")
+    int | None, typer.Option("--max-length", min=1, help="Cap on the tokens of one example.")
 ]
 _Model = Annotated[
     str | None, typer.Option("--model", help="Count tokens with the tokenizer of this model.")
@@ -65,7 +68,7 @@ def check(
         raise GateFailed(
             f"{len(checked.serious)} serious kinds of faults: "
             f"{', '.join(one.kind for one in checked.serious)}",
-            fix="Mend them with the commands above, or leave out --strict.",
+            fix="Fix them with the commands above, or leave out --strict.",
             where=path,
         )
 
@@ -79,10 +82,12 @@ def fix(
     ] = None,
     remedy: Annotated[
         list[str] | None,
-        typer.Option("--remedy", help="Kinds of faults to mend, with commas.", metavar="<kinds>"),
+        typer.Option(
+            "--remedy", help="Kinds of faults to fix, separated by commas.", metavar="<kinds>"
+        ),
     ] = None,
     all_safe: Annotated[
-        bool, typer.Option("--all-safe", help="Every remedy that takes nothing away that is meant.")
+        bool, typer.Option("--all-safe", help="Apply every remedy that removes nothing of value.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would change.")

@@ -27,8 +27,8 @@ def evaluate(
         float | None,
         typer.Option(
             "--max-forgetting",
-            help="Exit with 5 if more was lost, beyond noise: 2 is 2 points of a score, and 0.02 "
-            "nats per token of a text.",
+            help="Exit with 5 if more was lost, beyond noise. 2 allows 2 points of a score and "
+            "0.02 nats per token of a text.",
         ),
     ] = None,
     run_generated_code: Annotated[
@@ -43,7 +43,7 @@ def evaluate(
 ) -> None:
     """Score base and tuned model on the same items of other tasks, to measure forgetting.
 
-    What has been scored is kept in the run's folder: the same command goes on where it ended.
+    Scores are kept in the run's folder: an interrupted command continues where it stopped.
     """
     from sweeper.extras import RUNS, require
 

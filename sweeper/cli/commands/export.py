@@ -22,7 +22,8 @@ def export(
         ),
     ],
     trial: Annotated[
-        int | None, typer.Option("--trial", help="This trial; the winner if not given.")
+        int | None,
+        typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -33,8 +34,8 @@ def export(
 ) -> None:
     """Write the winner as a model to serve, or its configuration and rows for another trainer.
 
-    Settings that a trainer does not take over are listed. What it cannot express is refused, with
-    the best trial that it can.
+    Settings that a trainer does not support are listed. A trial that it cannot train is refused;
+    the error names the best trial that it can.
     """
     import json
 

@@ -17,7 +17,7 @@ def list_runs(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the runs here: how far they are and what they found."""
+    """List the runs here, with progress and verdict."""
     import json
 
     from rich.markup import escape

@@ -56,8 +56,8 @@ def memory(
         bool,
         typer.Option(
             "--probe",
-            help="Also train a few steps of it on this machine, random weights of the real shapes; "
-            "kept, so that it is done once.",
+            help="Also train a few steps on this machine, with random weights. The result is kept "
+            "for later calls.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the estimate as JSON.")] = False,

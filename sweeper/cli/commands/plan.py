@@ -22,7 +22,7 @@ def plan(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="Write the request, defaults included, as a sweep.yaml."
+            "-o", "--output", help="Write a sweep.yaml with these flags and all defaults."
         ),
     ] = None,
     name: Annotated[

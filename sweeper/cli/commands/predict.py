@@ -23,7 +23,7 @@ def predict(
         typer.Option(
             "--output",
             "-o",
-            help="Write JSON lines into this file; the same command goes on with it.",
+            help="Write JSON lines into this file; an interrupted command continues it.",
         ),
     ] = None,
     batch_size: Annotated[
@@ -37,7 +37,7 @@ def predict(
 ) -> None:
     """Predict labels with probabilities, or text, for one text or each row of a file.
 
-    Without --trial, the recommended trial of a run answers, or its best one so far.
+    Without --trial, the recommended trial of a run is used, or its best one so far.
     """
     import json
     import tempfile

@@ -14,11 +14,14 @@ def push(
         str, typer.Option("--as", help="model, merged or peft; see `sweeper export`.")
     ] = "model",
     trial: Annotated[
-        int | None, typer.Option("--trial", help="This trial; the winner if not given.")
+        int | None,
+        typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option("--license", help="As the hub spells it; the base model's if not given."),
+        typer.Option(
+            "--license", help="The hub's name of a licence; the base model's if not given."
+        ),
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
     upload: Annotated[
@@ -28,7 +31,7 @@ def push(
 ) -> None:
     """Put the winner on the hub, with its card: private, and only with --upload.
 
-    The token comes from HF_TOKEN or `hf auth login`. HF_ENDPOINT is honoured.
+    The token comes from HF_TOKEN or `hf auth login`. HF_ENDPOINT sets another hub.
     """
     import tempfile
     from pathlib import Path

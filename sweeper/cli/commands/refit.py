@@ -29,7 +29,7 @@ def refit(
 ) -> None:
     """Train the recommended configuration on train and validation, for as long as in the sweep.
 
-    Nothing is left to measure the new model on. What is finished is not trained again.
+    No rows are left to measure the new model on. A finished model is not trained again.
     """
     import json
 

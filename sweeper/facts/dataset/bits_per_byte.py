@@ -36,7 +36,7 @@ _TIMEOUT_SECONDS = 1800
 
 
 class Bits(Record):
-    """What was measured, with the sizes of the sample for whoever reads the file."""
+    """The measurement, with the sizes of the samples."""
 
     bits_per_byte: float = Field(gt=0)
     general_bits_per_byte: float = Field(gt=0)
@@ -53,7 +53,7 @@ def known_bits(data: DataFacts, model: ModelFacts, aim: AimSpec) -> DataFacts:
 def measured_bits(
     dataset: Dataset | None, data: DataFacts, model: ModelFacts, aim: AimSpec
 ) -> DataFacts:
-    """The facts with bits per byte, measured now unless they were before; keeps the measurement.
+    """The facts with bits per byte, from an earlier measurement or measured now and kept.
 
     Raises:
         UsageError: There are no data or no weights at hand, the model is no decoder, or the
@@ -103,7 +103,7 @@ def _cut(text: str, longest: int) -> str:
 
 
 def path_of(model: ModelFacts, data: DataFacts) -> Path:
-    """Where the measurement of this model on these data lies."""
+    """The file with the measurement of this model on these data."""
     parts = [model.id, model.revision, _weights(model), data.fingerprint, general_text()]
     key = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
     return home() / "bits-per-byte" / f"{key}.json"
@@ -139,7 +139,7 @@ def _folder_of(model: ModelFacts) -> Path:
     if folder is None or not any(folder.glob("*.safetensors")):
         raise UsageError(
             f"the weights of {model.id} are not at hand",
-            why="Bits per byte are what the base model itself makes of the data.",
+            why="The base model itself computes them.",
             fix="Name a model that is on this machine, or leave out --measure-domain.",
             where="--measure-domain",
         )

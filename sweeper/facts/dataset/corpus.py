@@ -35,7 +35,7 @@ def corpus_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> CorpusFacts
 
 
 def corpus_warnings(corpus: CorpusFacts) -> tuple[str, ...]:
-    """What a user should hear about the corpus, in words."""
+    """Warnings about the corpus."""
     said = []
     if corpus.leaked:
         said.append(

@@ -1,4 +1,4 @@
-"""How far a data set's language lies from general English, seen through the model's tokenizer.
+"""The distance of a data set's language from general English, by the model's tokenizer.
 
 A tokenizer writes the words that it met often in one token and takes rare words to pieces. So
 text with more tokens per word than general text has words, a language or a notation that the
@@ -39,7 +39,7 @@ SAMPLE_ROWS = 500
 
 
 def domain_facts(sample: Sequence[Example], ruler: Ruler, aim: AimSpec) -> DomainFacts:
-    """Distance of a sample's language; the user's word wins over the measure."""
+    """Distance of a sample's language; the user's statement overrides the measurement."""
     ours = tokens_per_word([language(example) for example in sample[:SAMPLE_ROWS]], ruler)
     general = tokens_per_word([general_text()], ruler) if ruler.measured else None
     facts = DomainFacts(
@@ -49,7 +49,7 @@ def domain_facts(sample: Sequence[Example], ruler: Ruler, aim: AimSpec) -> Domai
 
 
 def decided(facts: DomainFacts, aim: AimSpec) -> DomainFacts:
-    """The verdict: the user's word, else bits per byte where they were measured, else tokens."""
+    """The distance: the user's statement, else by bits per byte if measured, else by tokens."""
     if aim.domain_distance is not None:
         return facts.model_copy(update={"distance": aim.domain_distance, "decided_by": "user"})
     if facts.bits_per_byte is not None and facts.general_bits_per_byte is not None:
@@ -76,6 +76,6 @@ def tokens_per_word(texts: Sequence[str], ruler: Ruler) -> float | None:
 
 
 def language(example: Example) -> str:
-    """What the model must read and say: all of it but the system prompt."""
+    """The texts of an example without the system prompt."""
     spoken = [message.content for message in example.messages if message.role != "system"]
     return "\n".join(spoken) or example.text

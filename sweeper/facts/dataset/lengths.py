@@ -67,7 +67,7 @@ def ruler(model: ModelFacts, code: bool, conversations: bool) -> Ruler:
     tokenizer = _tokenizer(path) if path is not None and path.is_file() else None
     if tokenizer is None or path is None:
         ratio = BYTES_PER_TOKEN_OF_CODE if code else BYTES_PER_TOKEN
-        how = f"estimated at {ratio:g} bytes a token, since no tokenizer is at hand"
+        how = f"estimated at {ratio:g} bytes a token, since there is no tokenizer"
         return Ruler(
             count=lambda texts: [round(len(text.encode()) / ratio) for text in texts],
             write=_joined,
@@ -133,7 +133,7 @@ def lengths(dataset: Dataset, ruler: Ruler) -> LengthFacts:
 
 
 def _share(whole: Sequence[int], outputs: Sequence[int]) -> float | None:
-    """Of the tokens of the longest tenth, how many are answers: what fills the largest batch."""
+    """The share of answers in the tokens of the longest tenth, which fill the largest batch."""
     pairs = sorted(zip(whole, outputs, strict=True), reverse=True)
     longest = pairs[: -(-len(pairs) // 10)]
     tokens = sum(length for length, _ in longest)
@@ -166,7 +166,7 @@ def assumed_lengths(task: Task, max_length: int | None) -> LengthFacts:
 
 
 def sample_of(dataset: Dataset) -> list[Example]:
-    """The first rows of all splits in turn: they lie in hash order, so this is a random sample."""
+    """The first rows of all splits in turn: a random sample, since rows are in hash order."""
     rows: list[Example] = []
     characters = 0
     share = min(1.0, SAMPLE_ROWS / dataset.rows)

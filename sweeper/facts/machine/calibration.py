@@ -1,4 +1,4 @@
-"""What this machine's processor was measured to do: kept in the cache folder, one file a machine.
+"""The measured speed of this machine's processor, in the cache folder, one file a machine.
 
 Knows nothing of torch; ``python -m sweeper.training.probes.calibrate`` measures and writes.
 """
@@ -44,7 +44,7 @@ def versions() -> str:
 
 
 def path_of(processor: str, cores: int) -> Path:
-    """Where the calibration of such a machine with the installed versions lies."""
+    """The file with the calibration of such a machine with the installed versions."""
     key = hashlib.sha256(f"{processor}|{cores}|{versions()}".encode()).hexdigest()[:16]
     return home() / "calibration" / f"{key}.json"
 

@@ -1,4 +1,4 @@
-"""What this machine has: GPUs by asking the driver, processor and memory by asking the system.
+"""The hardware of this machine: GPUs from the driver, processor and memory from the system.
 
 Without torch: a plan must not wait seconds to learn how much memory a GPU has.
 """

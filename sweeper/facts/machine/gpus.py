@@ -1,4 +1,4 @@
-"""The table of GPUs, and which of them a name means. Knows nothing about this machine."""
+"""The table of GPUs, and which of them a name means."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _APPLE = re.compile(r"\bapple\b|\bmps\b|^\s*m[1-9](\s+(pro|max|ultra))?\s*$", re
 
 
 class Gpu(Record):
-    """What one device has and can do; see ``search_spaces/hardware.yaml`` for units."""
+    """Memory and speed of one device; see ``search_spaces/hardware.yaml`` for units."""
 
     name: str
     memory_gib: float = Field(gt=0)
@@ -53,7 +53,7 @@ def table() -> Mapping[str, Gpu]:
 
 
 def words(name: str) -> frozenset[str]:
-    """The words of a name that tell cards apart.
+    """The words of a name that distinguish cards.
 
     >>> sorted(words("NVIDIA A100-SXM4-80GB"))
     ['80gb', 'a100', 'sxm']
@@ -95,9 +95,9 @@ def named(name: str) -> Gpu:
     gpu = find(name)
     if gpu is None and _APPLE.search(name):
         raise UsageError(
-            f"{name!r} is a GPU of Apple's, and training does not use those",
-            why="Trials run on CUDA or ROCm devices, or else on the processor.",
-            fix="On a Mac, leave --gpu out: the plan is then for its processor.",
+            f"{name!r} is a GPU of Apple, which training does not support",
+            why="Trials run on CUDA or ROCm devices, or on the CPU.",
+            fix="On a Mac, leave --gpu out to plan for its CPU.",
             where="--gpu",
         )
     if gpu is None:
@@ -106,7 +106,7 @@ def named(name: str) -> Gpu:
         hint = f"{hint} " if hint.startswith("Did") else f"Known are {some}. "
         raise UsageError(
             f"the GPU {name!r} is not in the table",
-            fix=f"{hint}Or state its memory alone: --gpu-memory GIB.",
+            fix=f"{hint}Or give its memory only: --gpu-memory GIB.",
             where="--gpu",
         )
     return gpu

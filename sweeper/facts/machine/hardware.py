@@ -31,14 +31,14 @@ def hardware_facts(spec: HardwareSpec) -> HardwareFacts:
     if spec.gpus is not None or spec.nodes > 1:
         raise UsageError(
             "GPUs are asked for, but this machine shows none",
-            fix="Say which: --gpu NAME or --gpu-memory GIB. On a CPU, leave --gpus out.",
+            fix="Name it with --gpu NAME or --gpu-memory GIB. On a CPU, leave --gpus out.",
             where="--gpus" if spec.gpus is not None else "--nodes",
         )
     return _this_cpu()
 
 
 def needs_calibration(facts: HardwareFacts) -> bool:
-    """Whether trials will run on this processor and nobody has measured it yet."""
+    """Whether trials will run on this processor, and it has not been measured yet."""
     return facts.device == "cpu" and facts.detected and facts.calibrated is None
 
 

@@ -1,4 +1,4 @@
-"""What trainings on this machine took, kept in the cache folder: a line of JSON for each.
+"""Time and memory of trainings on this machine, in the cache folder: a JSON line each.
 
 Only appended to, so that any number of workers write at once; a line that is damaged is skipped.
 Knows nothing of torch or of any formula.
@@ -46,7 +46,7 @@ def shape_of(model: ModelFacts) -> str:
 
 
 def path_of(device: str, cores: int) -> Path:
-    """Where the measurements of such a device lie.
+    """The file with the measurements of such a device.
 
     Args:
         device: Its name: the processor's or the GPU's.
@@ -79,7 +79,7 @@ def append(found: Measured, device: str, cores: int) -> Path:
 
 
 def read(device: str, cores: int) -> tuple[Measured, ...]:
-    """What was measured with the installed versions, a record a set-up, the newest first."""
+    """Measurements with the installed versions, one record a set-up, the newest first."""
     try:
         with path_of(device, cores).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -92,7 +92,7 @@ def read(device: str, cores: int) -> tuple[Measured, ...]:
 
 
 def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> HardwareFacts:
-    """The hardware with what trained on it before, of these models' architectures.
+    """The hardware with earlier measurements of these models' architectures.
 
     Hardware that was stated and not detected has no past here.
     """

@@ -181,7 +181,7 @@ def architecture(config: Config, where: str = "") -> Architecture:
 
 
 def _check_kind(settings: Settings) -> None:
-    """Refuse what would be counted wrongly from end to end."""
+    """Refuse kinds of models that would be counted wrongly."""
     name = settings.model_type
     if name in WITHOUT_ATTENTION:
         raise ModelError(

@@ -454,13 +454,13 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def family_like(model_type: str, kind: Kind, gated: bool) -> Family:
-    """The family of a type, or of what is not known here the nearest one."""
+    """The family of a model type, or the nearest one for an unknown type."""
     nearest = "bert" if kind == "encoder" else "llama" if gated else "gpt_neox"
     return FAMILIES.get(model_type) or FAMILIES[nearest]
 
 
 def layer_names(*roles: Role) -> frozenset[str]:
-    """What any family calls its layers of some roles."""
+    """The names of layers with these roles, over all families."""
     known = (family.names.get(role) for family in FAMILIES.values() for role in roles)
     return frozenset(name for name in known if name is not None)
 

@@ -15,7 +15,7 @@ _AGAIN = "Download the model again, or save it again with save_pretrained()."
 
 
 def damage(folder: Path, trust_remote_code: bool) -> Problem | None:
-    """What keeps the model in a folder from being loaded, or None if nothing is known to."""
+    """The problem that prevents loading the model in a folder; None if none is known."""
     return _own_code(folder, trust_remote_code) or _weights(folder) or _tokenizer(folder)
 
 

@@ -46,7 +46,7 @@ SECONDS = 4.0
 
 
 def fetch_config(model_id: str, revision: str | None) -> Path | Problem:
-    """The folder of a snapshot with the model's ``config.json``, or why it cannot be had.
+    """The folder of a snapshot with the model's ``config.json``, or the reason for none.
 
     The hub is asked even if the file is in the cache.
     """
@@ -106,7 +106,7 @@ def _refusal(model_id: str, revision: str | None, response: Any) -> Problem:
 
 
 def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _of: None) -> Path:
-    """The folder of a hub model on this machine, downloaded as far as it is not there yet.
+    """The folder of a hub model on this machine, after downloading what is missing.
 
     Interrupted downloads go on where they stopped.
 
@@ -143,7 +143,7 @@ def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _
 
 
 def _telling(tell: Callable[[int, int], None]) -> type[tqdm]:
-    """A bar for the hub that draws nothing and passes on the bytes that it counts."""
+    """A progress bar for the hub that reports bytes instead of drawing."""
 
     class Telling(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:

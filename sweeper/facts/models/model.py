@@ -96,7 +96,7 @@ def model_folder(model_id: str, revision: str | None = None) -> Path | None:
 
 
 def why_not_trainable(facts: ModelFacts) -> Problem | None:
-    """What keeps this model from being trained from here, or None if nothing is known to."""
+    """The problem that prevents training this model here; None if none is known."""
     if facts.source == "size":
         return Problem(
             f"{facts.id} is a size, not a model",
@@ -208,7 +208,7 @@ def _hub_facts(spec: ModelSpec) -> ModelFacts:
 
 
 def _assumed_facts(spec: ModelSpec, meant: Meant) -> ModelFacts:
-    """The facts of the known model that a name means, with what was assumed about it."""
+    """The facts of the known model that a name means, with the assumptions."""
     facts = _facts(spec, "catalogue", meant.entry.config, entry=meant.entry)
     said = [note for note in (meant.assumed, facts.weights_note) if note]
     return facts.model_copy(
@@ -256,7 +256,7 @@ def _folder_facts(
 
 
 def _note(config: Config, entry: Entry | None, attention_only: bool) -> str | None:
-    """What a reader must know about the weights or the count."""
+    """Notes about the weights or the parameter count."""
     if not attention_only:
         return "Some of its layers are not attention; they are counted as if they were, roughly."
     stored = config.get("quantization_config")

@@ -1,4 +1,4 @@
-"""What the files beside a model's weights say: configuration, chat template, pooling, licence."""
+"""Reads the files beside a model's weights: configuration, template, pooling, licence."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _no_config(folder: Path) -> ModelError:
 
 
 def has_chat_template(folder: Path) -> bool:
-    """Whether the tokenizer brings a chat template, in its settings or in a file of its own."""
+    """Whether the tokenizer has a chat template, in its settings or in a file of its own."""
     if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
         return True
     path = folder / "tokenizer_config.json"
@@ -50,7 +50,7 @@ def has_chat_template(folder: Path) -> bool:
 
 
 def pooling(folder: Path) -> Pooling | None:
-    """How the model's own pooling module makes one vector of many, if it has one."""
+    """The pooling of the model's own pooling module, if it has one."""
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return None

@@ -47,7 +47,7 @@ _OTHER_SIZE = {"nano", "tiny", "mini", "micro", "small", "medium", "large", "xla
 
 @dataclass(frozen=True)
 class Meant:
-    """What a name was taken for.
+    """The known model that a name was matched with.
 
     Args:
         id: The model of the catalogue.
@@ -90,7 +90,7 @@ def nearest(name: str) -> str | None:
 
 
 def size_of(name: str) -> float | None:
-    """The number of parameters that a name says, all experts counted as if they shared nothing."""
+    """The number of parameters in a name, with experts counted as if they shared nothing."""
     for word in _words(name):
         if found := _SIZE.match(word):
             return int(found[1] or 1) * float(found[2]) * (1e9 if found[3] == "b" else 1e6)
@@ -194,7 +194,7 @@ def _words(name: str) -> Words:
 
 
 def _essential(words: Words) -> Words:
-    """The words that tell shapes apart."""
+    """The words that distinguish shapes."""
     sized = any(_SIZE.match(word) for word in words)
     dropped = {*_TUNED, *_STORED} | ({"base"} if sized else set())
     kept = tuple(word for word in words if word not in dropped)

@@ -1,4 +1,4 @@
-"""Models that come as Python packages, so that they are there without a hub.
+"""Models that are Python packages, for use without a hub.
 
 Finds folders; imports none of the packages (one of them would start an inference engine).
 """

@@ -122,7 +122,7 @@ def _after_layers(a: Architecture) -> int:
 
 
 def _peculiar(a: Architecture) -> int:
-    """What one family has and no other."""
+    """Parameters that only one family has."""
     if a.model_type == "modernbert":
         return -a.hidden_size  # its first layer has no norm before attention
     if a.model_type == "deberta-v2":

@@ -1,4 +1,4 @@
-"""Writes a conversation as the model's chat template does, to measure how long it gets.
+"""Renders conversations with the model's chat template, to measure their length.
 
 Only for lengths: what is trained on is written by the tokenizer itself. Imported only where there
 is a conversation to measure, since jinja2 costs start-up.
@@ -36,7 +36,7 @@ MOST_CHARACTERS = 100_000_000
 
 
 def writer(folder: Path) -> tuple[Writer, str | None]:
-    """How the model in this folder writes conversations, and what that is called if not its own.
+    """The conversation format of the model in a folder, and its name if it is a fallback.
 
     A conversation that the template refuses is measured as its turns, one after the other. A
     template is a program of strangers: it is rendered in a process with limits of its own.
@@ -83,7 +83,7 @@ def _template(folder: Path) -> Template | None:
 
 
 def _answer(question: str) -> str:
-    """What ``writer`` asks its process for."""
+    """The request of ``writer`` to its process."""
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     asked = json.loads(question)
     template = _template(Path(asked["folder"]))

@@ -1,4 +1,4 @@
-"""Did reading the corpus first pay? Trials with a first stage beside trials without, on validation.
+"""Did reading the corpus first help? Trials with a first stage against those without.
 
 One strategy at a time, and where there is one on a pair that differs in nothing else.
 """
@@ -54,7 +54,7 @@ def _outcome(run: RunFiles, finding: FirstStageFinding) -> str:
 
 
 def _pair(run: RunFiles, strategy: str) -> Pair | None:
-    """Two that differ in nothing else, or else the best of each."""
+    """Two trials that differ only in the first stage, or else the best of each."""
     trials = [trial for trial in run.completed if trial.config.strategy == strategy]
     read = [trial for trial in trials if trial.result and trial.result.first_stage]
     skipped = [trial for trial in trials if trial.result and not trial.result.first_stage]

@@ -93,7 +93,7 @@ def _gain(run: RunFiles, strategy: str, judged: Judged) -> SearchGain:
 def _compared(
     default: TrialFiles, best: TrialFiles, judged: Judged, smallest: float
 ) -> dict[str, object]:
-    """What a gain says of both together; nothing where they were not compared."""
+    """The figures of the comparison; none if the two were not compared."""
     judgement, scores = judged.of(default, best), paired_scores(default, best)
     if judgement is None or scores is None:
         return {}

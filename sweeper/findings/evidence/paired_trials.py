@@ -1,4 +1,4 @@
-"""Two trials on the same validation items: compared once, whoever asks.
+"""Comparisons of two trials on the same validation items, each made once.
 
 The sections on the search, on parameters and on rules often speak of the same two trials. Each
 pair is compared over all of its trainings, and Holm's correction is taken over the pairs of one
@@ -43,7 +43,7 @@ class PairJudgement:
         return excluded and (self.adjusted_p is None or self.adjusted_p < 1 - CONFIDENCE)
 
     def outcome(self, smallest: float) -> Outcome:
-        """What the first trial is against the second: a lower loss is better."""
+        """The outcome for the first trial against the second: a lower loss is better."""
         return outcome(self.estimate, smallest, higher_is_better=False, adjusted_p=self.adjusted_p)
 
     def turned(self) -> PairJudgement:
@@ -60,7 +60,7 @@ class Judged:
     found: Mapping[tuple[int, int], PairJudgement]
 
     def of(self, first: TrialFiles, second: TrialFiles) -> PairJudgement | None:
-        """First against second, whichever of the two was named first when they were judged."""
+        """The comparison of first against second, in this order."""
         one, other = first.config.number, second.config.number
         if (one, other) in self.found:
             return self.found[one, other]

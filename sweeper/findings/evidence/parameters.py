@@ -1,4 +1,4 @@
-"""Which learning rate and which rank? What the completed trials of each strategy say.
+"""Which learning rate and which rank? From the completed trials of each strategy.
 
 Strategies are never pooled: their optima differ by an order of magnitude. "Within noise" is the
 range of values whose trials cannot be told apart from the strategy's best on the same items. A

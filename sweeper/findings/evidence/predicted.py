@@ -1,4 +1,4 @@
-"""What the plan had foreseen beside what was measured: seconds of trials and the sweep, peaks.
+"""Planned beside measured figures: times of trials and of the sweep, and peaks.
 
 Knows the plan and the results; corrects nothing.
 """
@@ -36,7 +36,7 @@ def predictions(run: RunFiles) -> tuple[PredictedFigure, ...]:
 
 
 def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
-    """The whole sweep and the command's own phases, like with like: what was not planned is out."""
+    """The sweep and the command's own phases, without phases that were not planned."""
     planned, seconds = run.plan.budget.sweep, _number(run.status.get("seconds"))
     ended = run.status.get("phase") == "complete"
     if planned is None or not ended or seconds is None:

@@ -1,4 +1,4 @@
-"""Whether this study held the rules up that its plan rests on.
+"""Whether the trials of a study support the rules of its plan.
 
 A rule is *held* or *contradicted* only where the best trials on either side of it can be told
 apart on the same validation items, after Holm's correction over all pairs of trials that rules
@@ -31,7 +31,7 @@ _CHOICES = re.compile(r"^(\w+) \{(.+)\} \(")
 
 @dataclass(frozen=True)
 class _Case:
-    """A rule before this study: the two trials that speak for and against it, or why none do.
+    """A rule with the two trials that test it, or the reason why none do.
 
     Args:
         first: Best trial on the side that the rule prefers; None if the rule cannot be tested.
@@ -55,7 +55,7 @@ def rule_findings(run: RunFiles, judged: Judged) -> tuple[RuleFinding, ...]:
 
 
 def rule_pairs(run: RunFiles) -> list[Pair]:
-    """The two trials of every rule that can be put to the test."""
+    """The two trials of every rule that can be tested."""
     return [
         (case.first, case.second)
         for case in _cases(run)
@@ -136,7 +136,7 @@ def _about_parameter(run: RunFiles, blank: _Case, strategy: str, part: str) -> _
 
 
 def _membership(part: str) -> tuple[str, Callable[[Scalar], bool]] | None:
-    """The parameter that a rule's effect speaks of, and which values it asks for."""
+    """The parameter that a rule's effect sets, and a test for its values."""
     if match := _RANGE.match(part):
         name, low, high = match[1], float(match[2]), float(match[3])
         return name, lambda value: is_number(value) and low <= value <= high

@@ -1,4 +1,4 @@
-"""What a warm start took from earlier studies, and whether it was any good here."""
+"""What a warm start took from earlier studies, and the losses that it reached."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _tried(run: RunFiles, strategy: str, hint: Hint) -> TrialFiles | None:
 
 
 def warm_start_sentence(run: RunFiles, found: WarmStart) -> str:
-    """One warm start in words, with what became of it."""
+    """One warm start and its result, as a sentence."""
     unit = loss_unit(run.plan.facts)
     opening = (
         f"Warm start of {words.strategy(found.strategy)} from {found.study}, "

@@ -1,4 +1,4 @@
-"""Which figure decides, in which unit, between which ends: by task, or as the seal names it."""
+"""The metric that decides, its unit and bounds: by task, or as ``test.json`` names it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def headline(facts: Facts, seal: TestSeal | None) -> Metric:
 
 
 def loss_metric(facts: Facts) -> Metric:
-    """The loss that validation chose by, as a metric of the test split."""
+    """The validation loss as a metric of the test split."""
     return Metric(name="loss", title="loss", higher_is_better=False, unit=loss_unit(facts))
 
 
@@ -40,21 +40,21 @@ def default_name(task: Task) -> str:
 
 
 def loss_unit(facts: Facts) -> str:
-    """What a validation loss is measured in: the tokens of several base models do not compare."""
+    """The unit of the validation loss; bits per byte if several base models compete."""
     if facts.task == "classification":
         return "nats/decision"
     return "nats/token" if len(facts.models) == 1 else "bits/byte"
 
 
 def score_bounds(metric: Metric) -> Bounds:
-    """Between which ends a score of that metric lies."""
+    """The bounds of a score of that metric."""
     if metric.unit == "points":
         return SHARE
     return LOSS if "loss" in metric.name else UNBOUNDED
 
 
 def difference_bounds(metric: Metric) -> Bounds:
-    """Between which ends a difference of two scores lies.
+    """The bounds of a difference of two scores.
 
     >>> accuracy = Metric(name="accuracy", title="accuracy", higher_is_better=True, unit="points")
     >>> difference_bounds(accuracy)
@@ -65,7 +65,7 @@ def difference_bounds(metric: Metric) -> Bounds:
 
 
 def bounded(interval: Interval, bounds: Bounds) -> Interval:
-    """The interval without the part where the figure cannot lie.
+    """The interval without impossible values.
 
     The seeds' part of an interval is symmetric, and so are the pseudo-items of a few right or
     wrong answers: near an end of the scale both reach past it, to a loss under 0 or more than 100

@@ -1,4 +1,4 @@
-"""Several base models in one study: findings speak of pairs of strategy and model then.
+"""Several base models in one study: findings then use pairs of strategy and model.
 
 What competes is a pair, so that everything which is counted, ranked or drawn by strategy is by pair
 here. Knows names only.
@@ -16,7 +16,7 @@ Renamed = Callable[[TrialConfig], TrialConfig]
 
 
 def by_pair(plan: Plan) -> tuple[Plan, Renamed]:
-    """The plan and what renames its trials: ``lora@model`` for ``lora`` where models compete.
+    """The plan with strategies named ``lora@model`` where models compete, and the renaming.
 
     With one base model nothing changes.
     """
@@ -34,7 +34,7 @@ def by_pair(plan: Plan) -> tuple[Plan, Renamed]:
 
 
 def pair(strategy: str, model: str) -> str:
-    """What a strategy on one of several base models is called.
+    """The name of a strategy on one of several base models.
 
     >>> pair("lora", "packaged:minilm")
     'lora@packaged:minilm'

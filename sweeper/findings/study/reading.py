@@ -1,4 +1,4 @@
-"""A run as it lies on disk, read into memory: whatever is there, and never an error for a gap.
+"""Reads a run's folder into memory; missing files are no error.
 
 A sweep is read while it is being written and after it was killed, so that a missing or half
 written file of a trial is a state, not a fault. Only a run without a plan is refused.
@@ -58,7 +58,7 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class TrialFiles:
-    """What one trial left.
+    """The files of one trial.
 
     ``unreadable`` names a damaged file; ``ended`` are the attempts without a result, by number.
     """
@@ -102,7 +102,7 @@ class TrialFiles:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Everything that findings rest on."""
+    """The files of one run."""
 
     folder: RunFolder
     plan: Plan
@@ -119,7 +119,7 @@ class RunFiles:
         return tuple(sorted(done, key=lambda trial: (trial.loss, trial.config.number)))
 
     def trial(self, number: int) -> TrialFiles | None:
-        """The trial of that number, if it left anything."""
+        """The trial of that number, if it has files."""
         return next((t for t in self.trials if t.config.number == number), None)
 
 
@@ -226,7 +226,7 @@ def _mapping(text: str) -> Mapping[str, Any]:
 
 
 def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:
-    """What tokenising did to the examples: each note once, split by split.
+    """The notes of tokenising, each once, split by split.
 
     The test split's notes are there once it was opened.
     """

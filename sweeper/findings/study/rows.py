@@ -1,4 +1,4 @@
-"""One row for each trial, whatever became of it: finite numbers, or None with the reason."""
+"""One row for each trial in any state: finite numbers, or None with the reason."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
 
 
 def memory_note(trial: TrialFiles) -> str:
-    """What running out of memory changed in this trial; empty if it did not."""
+    """The change of batches after running out of memory; empty if there was none."""
     config, result = trial.config, trial.result
     tried = [config.memory_note] if config.memory_note else []
     if result is not None:

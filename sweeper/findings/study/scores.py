@@ -1,4 +1,4 @@
-"""The item scores that models are compared by: test scores of the seal, validation of trials."""
+"""Scores of single items: test scores from ``test.json``, validation scores of trials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TestScores:
 
 
 def trial_name(number: int) -> str:
-    """How a trial is called in comparisons."""
+    """The name of a trial in comparisons."""
     return f"trial-{number}"
 
 
@@ -42,7 +42,7 @@ def model_title(run: RunFiles, name: str) -> str:
 
 
 def test_scores(run: RunFiles) -> TestScores:
-    """The scores of the opened test split; nothing before it was opened."""
+    """The scores of the test split; none before it was scored."""
     found: dict[str, Scores] = {}
     metrics: dict[str, dict[str, float]] = {}
     for name, of_model in entries(run).items():
@@ -73,7 +73,7 @@ def entries(run: RunFiles) -> dict[str, list[TestScore]]:
 
 
 def _weights(found: list[TestScore]) -> tuple[float, ...] | None:
-    """What each test item counts; None where all count alike or it was not kept."""
+    """The weight of each test item; None where all count alike or it was not kept."""
     weights = found[0].item_weights
     fits = len(weights) == len(found[0].item_scores) and sum(weights) > 0
     return weights if fits else None

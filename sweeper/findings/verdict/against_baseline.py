@@ -1,4 +1,4 @@
-"""Does each strategy pay? What it scored on the test split against the best baseline.
+"""Does each strategy pay? Its test score against that of the best baseline.
 
 The strategy's scored trial with the lowest validation loss speaks for it: a finalist, or its
 default. One question a strategy, so that Holm's correction is taken over strategies.

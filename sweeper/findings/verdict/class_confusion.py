@@ -1,4 +1,4 @@
-"""Which classes are told apart, and which are taken for each other: of one model, on the test."""
+"""Precision and recall of classes, and which are confused, on the test split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is compared with whom on the test split, and what comes of it.
+"""The comparisons on the test split and their outcomes.
 
 The order of the finalists and the choice among them were fixed on validation; this module only
 reads the score off the opened test split. Items are paired, seeds by t; Holm over the
@@ -28,7 +28,7 @@ from sweeper.trials import BaselineResult
 
 @dataclass(frozen=True)
 class Contest:
-    """The models that the verdict may speak of.
+    """The models that the verdict compares.
 
     Args:
         chosen: The finalist that validation recommends: cheapest to train, not told from the best.

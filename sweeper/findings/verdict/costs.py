@@ -1,4 +1,4 @@
-"""What the recommended trial costs: to train once, and to use."""
+"""The cost of the recommended trial: of training it once, and of using it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sweeper.findings.record import Findings, TestedModel, TrialRow
 
 
 def cost_line(findings: Findings) -> str:
-    """Both costs in one sentence; empty where there is no trial whose use was measured."""
+    """Both costs in one sentence; empty if the use of the trial was not measured."""
     wanted = findings.verdict.recommended_trial
     row = next((trial for trial in findings.trials if trial.number == wanted), None)
     tested = next((model for model in findings.tested if model.trial == wanted), None)

@@ -1,4 +1,4 @@
-"""What the model lost: base against tuned on the same items, and the loss on general text.
+"""Forgetting: base against tuned model on the same items, and the loss on general text.
 
 Reads what was scored; scores nothing. A point is a hundredth: of a share for tasks that are right
 or wrong, of a nat per token for a loss (one per cent of the perplexity). Losing counts as
@@ -42,7 +42,7 @@ POWER = 0.8
 
 
 def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasured:
-    """Everything that this run says about what was lost.
+    """All figures of a run about forgetting.
 
     Args:
         recommended: The trial that the verdict names, if it names one.
@@ -82,7 +82,7 @@ def _not_measured(run: RunFiles) -> NotMeasured:
 
 
 def limit_of(run: RunFiles) -> float | None:
-    """How many points the user allows to be lost. It may change between calls of one run."""
+    """The user's limit in points. It may change between calls of one run."""
     try:
         spec = parse(run.spec_yaml, str(run.folder.spec)).data
     except UsageError:
@@ -102,7 +102,7 @@ def beyond(found: Interval, limit: float) -> bool:
 def with_forgetting(
     summaries: Sequence[StrategySummary], measured: Forgetting | NotMeasured
 ) -> tuple[StrategySummary, ...]:
-    """The strategies with what the best trial of each lost on general text, where that is known."""
+    """The strategies with the loss of their best trial on general text, where it is known."""
     if isinstance(measured, NotMeasured):
         return tuple(summaries)
     lost = {trial.trial: trial.forgetting.value for trial in measured.trials}
@@ -115,7 +115,7 @@ def with_forgetting(
 
 
 def _general_losses(run: RunFiles) -> tuple[TrialForgetting, ...]:
-    """Completed trials whose loss on general text was watched, in order of their numbers."""
+    """Completed trials whose loss on general text was measured, in order of their numbers."""
     found = [_trial(run, trial) for trial in run.trials if trial.completed]
     return tuple(trial for trial in found if trial is not None)
 

@@ -1,4 +1,4 @@
-"""What was forgotten, in words that terminal and report share."""
+"""Sentences on forgetting, shared by terminal and report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def figure(task: GeneralTask, score: Interval) -> str:
 
 
 def amount(points: float, unit: Unit) -> str:
-    """What was lost as a number: points of a score, or nats per token of a text.
+    """The loss as a number: points of a score, or nats per token of a text.
 
     Args:
         points: Hundredths of the unit of a score or a loss, as findings hold them.
@@ -31,7 +31,7 @@ def amount(points: float, unit: Unit) -> str:
 
 
 def lost(found: Interval, unit: Unit) -> str:
-    """What was lost, with its unit and interval; a gain is negative.
+    """The loss with its unit and interval; a gain is negative.
 
     >>> lost(Interval(value=2.5, low=-1.0, high=6.04), "points")
     '2.5 points (−1.0 to 6.0)'
@@ -54,7 +54,7 @@ def limit_text(points: float) -> str:
 
 
 def scored_on(task: GeneralTask) -> str:
-    """How many items, and whether they are all that there are."""
+    """The number of items, and whether they are all items of the task."""
     if task.items < task.total_items:
         return f"{task.items} of {task.total_items} items"
     return words.plural(task.items, "item")
@@ -73,7 +73,7 @@ def figures(measured: Forgetting, trial: int) -> list[tuple[str, Interval, Unit]
 
 
 def shown_trial(measured: Forgetting) -> int | None:
-    """The trial to speak of: the recommended one, else the first that was scored on tasks."""
+    """The trial to show: the recommended one, else the first that was scored on tasks."""
     scored = [task.trial for task in measured.tasks]
     if measured.recommended_trial in scored or not scored:
         return measured.recommended_trial
@@ -81,7 +81,7 @@ def shown_trial(measured: Forgetting) -> int | None:
 
 
 def noise_sentence(measured: Forgetting, trial: int) -> str:
-    """What one trial lost, kept and left open, and what these items can show at all."""
+    """What one trial lost and kept, what is unresolved, and what these items could show."""
     tasks = tasks_of(measured, trial)
     if not tasks:
         return f"Trial {trial} was scored on no task."
@@ -98,7 +98,7 @@ def noise_sentence(measured: Forgetting, trial: int) -> str:
 
 
 def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str:
-    """How a trial stands to the user's limit; empty without one, and where nothing was measured."""
+    """A trial against the user's limit; empty without a limit or a measurement."""
     limit = measured.limit_points if isinstance(measured, Forgetting) else None
     if limit is None or trial is None or isinstance(measured, NotMeasured):
         return ""

@@ -29,7 +29,7 @@ USUALLY_CUT = 0.01
 
 @dataclass(frozen=True)
 class Study:
-    """What limits are read off."""
+    """The input of the limits."""
 
     run: RunFiles
     summary: RunSummary
@@ -178,7 +178,7 @@ def _leaks(study: Study) -> list[Limitation]:
 
 
 def _slow_starters(study: Study) -> list[Limitation]:
-    """Early ranks misled: the best trial was in the worse half where pruning begins."""
+    """Early ranks were misleading: the best trial was in the worse half where pruning begins."""
     run = study.run
     if study.summary.pruned == 0 or not run.completed:
         return []
@@ -291,7 +291,7 @@ def _memory(study: Study) -> list[Limitation]:
 
 
 def _encoding(study: Study) -> list[Limitation]:
-    """Examples that were not used whole, where they are more than a few."""
+    """Examples that were not used in full, if they are more than a few."""
     return [
         Limitation(
             id=f"{note.kind}-{note.split}",

@@ -1,4 +1,4 @@
-"""What next: the one thing that would most likely help, with the figures that say so.
+"""The next step: the one thing that would most likely help, with its figures.
 
 Reads findings alone and adds no figure of its own. What hinders the verdict comes first, then what
 the verdict says, then what the best trial's curve and the search show.
@@ -40,7 +40,7 @@ _TITLES: dict[str, str] = {
 
 
 def next_step_line(step: NextStep) -> str:
-    """The step and its figures, for people."""
+    """The step and its figures, as text."""
     return f"Next: {_TITLES[step.kind]}. {words.sentence(step.because)}"
 
 
@@ -98,7 +98,7 @@ def _too_few_seeds(findings: Findings) -> NextStep | None:
 
 
 def _undecided(findings: Findings) -> NextStep | None:
-    """The study ended and cannot carry a recommendation, for want of anything but seeds."""
+    """The study ended without a recommendation, and not for lack of seeds."""
     if findings.verdict.kind != "insufficient":
         return None
     finalists = words.plural(len(findings.finalists), "finalist")
@@ -109,7 +109,7 @@ def _undecided(findings: Findings) -> NextStep | None:
 
 
 def _not_shown(findings: Findings) -> NextStep | None:
-    """A baseline is as good as can be told, and no number of test rows is known to settle it."""
+    """A baseline is not shown to be worse, and the test rows that would decide are unknown."""
     against = _against_baseline(findings)
     if findings.verdict.recommended_baseline is None or against is None:
         return None
@@ -129,7 +129,7 @@ def _longer(findings: Findings) -> NextStep | None:
 
 
 def _overfits(findings: Findings) -> NextStep | None:
-    """The recommended trial learnt its rows by heart: others would teach it more."""
+    """The recommended trial overfits, so more training rows would help."""
     row = _row(findings)
     if row is None or not row.stopped_because.startswith("it overfits"):
         return None
@@ -141,7 +141,7 @@ def _overfits(findings: Findings) -> NextStep | None:
 
 
 def _unsettled(findings: Findings) -> NextStep | None:
-    """The search gained beyond noise, and went on to gain until it ended."""
+    """The search gained beyond noise, and was still gaining when it ended."""
     row, run, last = _row(findings), findings.run, findings.last_useful_trial
     gain = next((g for g in findings.gains if row and g.strategy == row.strategy), None)
     if run.search_ended or last is None or last + 1 <= _LATE_SHARE * run.ended:

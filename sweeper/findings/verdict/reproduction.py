@@ -1,4 +1,4 @@
-"""What is needed to do it again, and nothing that must not leave the machine."""
+"""What is needed to repeat a run, without private data of the machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sweeper.trials import TrialResult
 
 
 def run_command(name: str) -> str:
-    """The command that starts a run or goes on with it, given where the run was started."""
+    """The command that starts or resumes a run, for the folder where it was started."""
     return f"sweeper run {shlex.quote(f'runs/{name}/sweep.yaml')}"
 
 

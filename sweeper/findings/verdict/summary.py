@@ -1,4 +1,4 @@
-"""How far a run went, when, and what pruning spared."""
+"""Progress and times of a run, and the time that pruning saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answer to "what do I train?", in one sentence and its reasons.
+"""The answer to "what do I train?": one sentence and its reasons.
 
 Never more than the study can carry: a run that has not ended recommends nothing, one seed
 recommends nothing, and only the cheapest of what cannot be told apart is called the cheapest.
@@ -131,7 +131,7 @@ def _pays(run: RunFiles, contest: Contest) -> str:
 
 
 def _pays_in_loss(run: RunFiles, contest: Contest, baseline: BaselineResult) -> str:
-    """What speaks for fine-tuning where the headline metric leaves it open."""
+    """The case for fine-tuning in loss, where the headline metric does not decide."""
     against = contest.against(baseline.name)
     if contest.in_loss is None or against is None:
         return ""
@@ -229,7 +229,7 @@ def _finalist_names(run: RunFiles) -> set[str]:
 
 
 def _lacking(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
-    """Why this study cannot carry a recommendation; empty if it can."""
+    """Why this study does not allow a recommendation; empty if it does."""
     if summary.status != "complete":
         return (
             f"{summary.ended} of {words.plural(summary.trials_asked, 'trial')}; results may change"
@@ -270,7 +270,7 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
 
 
 def _best_so_far(run: RunFiles) -> TrialFiles:
-    """The lowest validation loss among the trials that keep to the limit, if any does."""
+    """The lowest validation loss among the trials within the limit, or among all."""
     limit = limit_of(run)
     results = [(trial, trial.result.forgetting_points if trial.result else None)
                for trial in run.completed]  # fmt: skip

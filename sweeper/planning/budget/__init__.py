@@ -1,1 +1,1 @@
-"""How long trials are, when they are looked at, and what the whole study takes."""
+"""Length of trials, their rungs, and the time of the whole study."""

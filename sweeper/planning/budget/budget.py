@@ -1,4 +1,4 @@
-"""What the study will use: the full budget, its rungs, and what the user's budget buys.
+"""The study's budget: the full budget, its rungs, and what the user's budget pays for.
 
 Knows the costs of candidates, not how trials are run.
 """
@@ -207,7 +207,7 @@ def _affordable(
     first: int,
     limit: UserBudget | None,
 ) -> tuple[int, tuple[str, ...]]:
-    """How many of the trials asked for the budget buys beside confirmation and suite."""
+    """How many of the requested trials fit into the budget, after confirmation and suite."""
     wanted = spec.search.trials
     seconds = _clock_seconds(limit, facts, at_once)
     if seconds is None:
@@ -231,7 +231,7 @@ def _too_little(
     at_once: int,
     trial: float,
 ) -> str:
-    """What to cut where a budget buys no trial beside confirmation and suite."""
+    """What to cut if the budget has no room for a trial after confirmation and suite."""
     if scoring and seconds - scoring < trial / at_once <= seconds:
         return (
             f"Scoring the suite takes about {units.duration(scoring)}, which leaves less than one "
@@ -269,7 +269,7 @@ def _clock_seconds(limit: UserBudget | None, facts: Facts, at_once: int) -> floa
 def _purchase(
     candidate: Candidate, facts: Facts, limit: UserBudget | None, at_once: int
 ) -> Purchase:
-    """What one full trial of a candidate costs, and how many of them the whole budget buys."""
+    """The cost of a full trial of a candidate, and how many the whole budget pays for."""
     hours = candidate.duration.seconds * candidate.gpus_per_trial / 3600
     price = facts.hardware.price_per_gpu_hour
     seconds = _clock_seconds(limit, facts, at_once)

@@ -1,4 +1,4 @@
-"""What a whole sweep takes: start, baselines, defaults, search with pruning, confirmation, test.
+"""Times of a candidate's trials and of its base model, for each phase of a sweep.
 
 Knows what a study does; ``costs.trial_seconds`` says what one trial takes.
 """
@@ -79,7 +79,7 @@ def course_of(
     looks: Looks,
     validation_rows: int,
 ) -> Course:
-    """How much trials of this study train and score."""
+    """Tokens and items that trials of this study train and score."""
     cap, data = sequence_cap(spec, facts, model), facts.data
     head = facts.task == "classification" and spec.training.classes_by == "head"
     classes = (len(data.labels) or TYPICAL_CLASSES) if facts.task == "classification" else 0
@@ -153,7 +153,7 @@ def clock_of_default(candidate: Candidate, facts: Facts, course: Course) -> Cloc
 
 
 def clock_of_base(candidate: Candidate, facts: Facts, course: Course) -> Clock:
-    """The clock of a candidate's base model, without what the strategy puts beside it."""
+    """The clock of a candidate's base model, without the strategy's layers."""
     clock = clock_of_default(candidate, facts, course)
     setup = replace(clock.setup, strategy=OTHER.name, trainable=0, quantization=None)
     return clock_of(clock.model, setup, facts.hardware)
@@ -205,7 +205,7 @@ def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
 
 
 def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> float:
-    """General text that each base writes before its first trial that replays or watches it.
+    """Seconds in which each base writes general text, before a trial that uses it.
 
     Nothing for a base that has written some for an earlier run.
     """

@@ -1,4 +1,4 @@
-"""When a trial is looked at before its end, and on how much validation, so that looking is cheap.
+"""The rungs at which a trial is scored, and the items scored there, so that this is cheap.
 
 Works with shares of a trial's work, not with seconds.
 """
@@ -30,7 +30,7 @@ RUNG_TEXTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Looks at a trial below its last rung.
+    """The scored rungs of a trial below its last one.
 
     Args:
         every: Rungs from one to the next; divides ``RUNGS``.
@@ -58,7 +58,7 @@ def judged_tokens(spec: Spec, facts: Facts, cap: Cap) -> float:
 
 
 def looks_of(spec: Spec, facts: Facts, cap: Cap, validation_rows: int, epochs: float) -> Looks:
-    """The looks of a study's trials.
+    """The scored rungs of a study's trials.
 
     Whoever asked for a limit or for patience has asked for looks at which trials can be stopped.
     """
@@ -88,7 +88,7 @@ def affordable(
     at_look: float = 0.0,
     at_end: float = 0.0,
 ) -> Looks:
-    """As many looks as may be had, and as many items at each as tell trials apart or more.
+    """The most scored rungs that are affordable, with enough items to tell trials apart.
 
     Looks at the fewest items must not cost more than all evaluation may; what the end leaves of
     that is spent on more items.
@@ -115,7 +115,7 @@ def affordable(
 
 
 def watched_tokens(spec: Spec, cap: int) -> tuple[int, int]:
-    """Tokens of general text that a trial is scored on: at each look at it, and at its end."""
+    """Tokens of general text that a trial is scored on: at each scored rung, and at its end."""
     limited = spec.aim.max_forgetting_points is not None
     head = spec.task == "classification" and spec.training.classes_by == "head"
     if head or (not limited and spec.data.general is None):
@@ -125,6 +125,6 @@ def watched_tokens(spec: Spec, cap: int) -> tuple[int, int]:
 
 
 def general_tokens(spec: Spec, cap: int, looks: int) -> int:
-    """The same for a whole trial that is looked at so often, its last rung included."""
+    """The same for a whole trial with so many scored rungs, the last one included."""
     at_look, at_end = watched_tokens(spec, cap)
     return looks * at_look + at_end

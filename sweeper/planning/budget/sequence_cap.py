@@ -1,4 +1,4 @@
-"""The sequence cap: how many tokens of an example a model will see, and why that many.
+"""The sequence cap: the number of tokens of an example that are used, with the reason.
 
 Memory is not considered here; ``fitting`` rejects a cap that does not fit.
 """

@@ -32,7 +32,7 @@ _OTHER_MACHINES = (0.5, 1.0, 2.0)
 
 
 def timing(hardware: HardwareFacts, candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """What the plan's seconds are estimated from, in words."""
+    """The sources of the plan's times, as text."""
     learned = [
         f"{candidate.strategy}: {note.removeprefix('time: ')}"
         for candidate in candidates
@@ -174,7 +174,7 @@ def bill(held: Duration, devices: float, hardware: HardwareFacts) -> dict[str, f
 
 
 def download_seconds(facts: Facts) -> Duration | None:
-    """Fetching the weights that the hub's cache lacks; None where nothing is fetched."""
+    """Seconds to download weights that the hub's cache lacks; None if it lacks none."""
     wanted = [_stored_bytes(m) for m in facts.models if m.missing == "download"]
     if not wanted:
         return None
@@ -183,7 +183,7 @@ def download_seconds(facts: Facts) -> Duration | None:
 
 
 def conversion_seconds(facts: Facts) -> Duration | None:
-    """Converting packaged models that were not yet; None where none is."""
+    """Seconds to convert packaged models; None if none has to be converted."""
     wanted = [m.parameters for m in facts.models if m.missing == "conversion"]
     if not wanted:
         return None
@@ -195,7 +195,7 @@ def conversion_seconds(facts: Facts) -> Duration | None:
 
 
 def download_notes(facts: Facts) -> tuple[str, ...]:
-    """What the download's time assumes, in words; nothing where nothing is fetched."""
+    """The assumptions of the download's time, as text; none without a download."""
     wanted = [m for m in facts.models if m.missing == "download"]
     if not wanted:
         return ()

@@ -1,4 +1,4 @@
-"""What scoring the base and the finalists on a suite takes, as a range.
+"""Seconds to score the base and the finalists on a suite, as a range.
 
 Knows how lm-eval asks a model; how long a pass takes is the clock's business.
 """
@@ -48,7 +48,7 @@ _Ends = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What one task asks of a model."""
+    """The work of one task for a model."""
 
     items: _Ends
     prompt_tokens: _Ends

@@ -1,1 +1,1 @@
-"""What one trial of a configuration takes, by formula, corrected by measurements."""
+"""Time of one trial of a configuration: by formula, corrected by measurements."""

@@ -1,4 +1,4 @@
-"""What earlier trainings on this machine correct: seconds, peaks, and what ran out of memory.
+"""Corrections from earlier trainings on this machine: times, peaks, out of memory.
 
 Compares what was measured with the formulas as they are now, set-up by set-up, and hands back
 factors. Pure: measurements are facts like any other.
@@ -23,7 +23,7 @@ from sweeper.plans import MemoryEstimate
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Factors on the formula's seconds, and what they rest on in words (empty: on nothing)."""
+    """Factors on the formula's seconds, and their source as text (empty without one)."""
 
     training: float = 1.0
     evaluation: float = 1.0
@@ -31,7 +31,7 @@ class Correction:
 
 
 def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Speed) -> Correction:
-    """What measurements of this architecture teach about a set-up.
+    """The correction for a set-up from measurements of its architecture.
 
     Those of the same strategy count, and only where there are none the other strategies' do.
     Trainings with replay or a KL penalty teach about such alone, who learn from plain ones where
@@ -49,7 +49,7 @@ def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Spee
 
 
 def _guards(one: Setup | Measured) -> tuple[bool, bool]:
-    """Whether general text was replayed, and whether the base was asked beside the model."""
+    """Whether general text was replayed, and whether there was a KL penalty."""
     return one.replay_share > 0, one.near_base
 
 

@@ -1,4 +1,4 @@
-"""How long a trial takes: the work of its steps over what the device can do, as a range.
+"""The time of a trial: the work of its steps over the device's speed, as a range.
 
 Knows nothing of strategies or of how trials are scheduled; no torch.
 """
@@ -17,7 +17,7 @@ from sweeper.plans import Duration
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What a device achieves in a trainer's step, not what its data sheet says.
+    """The speed that a device reaches in a training step, not that of its data sheet.
 
     Args:
         flops: Operations a second in the layers' products and all that goes with them.
@@ -62,7 +62,7 @@ _DEFAULT_TFLOPS, _DEFAULT_BANDWIDTH = 100.0, 900.0
 
 
 def speed_of(hardware: HardwareFacts, setup: Setup) -> Speed:
-    """What the device achieves at the set-up's precision."""
+    """The device's speed at the set-up's precision."""
     if hardware.device == "cpu":
         return _cpu_speed(hardware, setup.precision)
     tflops = hardware.bf16_tflops or hardware.fp32_tflops or _DEFAULT_TFLOPS

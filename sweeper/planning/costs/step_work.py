@@ -144,7 +144,7 @@ def _adapted(model: ModelFacts, setup: Setup) -> int:
 
 
 def _adapter_flops(model: ModelFacts, setup: Setup) -> float:
-    """Of what stands beside frozen layers, for each token, there and back."""
+    """Operations of adapter layers for each token, forward and backward."""
     adds = setup.traits.adds
     if adds in ("low-rank", "bottlenecks"):
         return 6.0 * trainable_parameters(model, setup)

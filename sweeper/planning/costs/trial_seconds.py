@@ -1,4 +1,4 @@
-"""What one trial takes as it is run: steps of whole batches, rungs, the last validation.
+"""The time of one trial: steps of whole batches, rungs, the last validation.
 
 Knows one configuration at a time; knows nothing of how many of them a study has.
 """
@@ -64,7 +64,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Seconds of anything that one set-up does on one machine, corrected by what it took before."""
+    """Times of one set-up on one machine, corrected by earlier measurements."""
 
     model: ModelFacts
     setup: Setup

@@ -100,7 +100,7 @@ def _shorter(setup: Setup, fits: Any) -> int | None:
 
 
 def _more_gpus(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[str]:
-    """The GPUs that the sharded strategy needs, with one example and checkpointing."""
+    """The remedy of several GPUs that share the model, with one example and checkpointing."""
     if hardware.device == "cpu":
         return []
     gpus = max(setup.gpus, 1) * 2

@@ -128,7 +128,7 @@ def _faint(sheet: Sheet, trials: Sequence[TrialRow], by_tokens: bool, x: Any, y:
 
 
 def _ends(sheet: Sheet, trials: Sequence[TrialRow], by_tokens: bool, x: Any, y: Any) -> Any:
-    """A tick where a trial was pruned, an x where its loss stopped being a number."""
+    """A tick where a trial was pruned, an x where its loss was no longer finite."""
     ticks, crosses = [], []
     for trial in trials:
         known = [p for p in trial.curve if p.validation_loss is not None]

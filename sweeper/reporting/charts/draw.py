@@ -63,7 +63,7 @@ class Sheet:
         self._rows: dict[str, Rows] = {}
 
     def chart(self, rows: Rows) -> Any:
-        """A chart of these rows, to be given a mark and an encoding.
+        """A chart of these rows, without mark and encoding.
 
         Texts of users are only ever data, so this is where they are made visible and short.
         """

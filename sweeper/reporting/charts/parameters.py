@@ -48,7 +48,7 @@ def parameter_panel(
 
 
 def is_strip(finding: ParameterFinding, trials: list[TrialRow]) -> bool:
-    """Choices, and numbers with few distinct values, are strips; the rest is scattered."""
+    """Whether a parameter is drawn as strips: choices, and numbers with few distinct values."""
     values = {t.parameters[finding.parameter] for t in trials if finding.parameter in t.parameters}
     number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     whole = all(isinstance(v, int) for v in values)
@@ -56,7 +56,7 @@ def is_strip(finding: ParameterFinding, trials: list[TrialRow]) -> bool:
 
 
 def window(trials: int) -> int:
-    """How many neighbours a running median is over: a tenth of the trials, an odd number.
+    """The width of a running median: a tenth of the trials, an odd number.
 
     >>> window(6), window(125)
     (5, 13)
@@ -138,7 +138,7 @@ def _strip(
 
 
 def shortened(text: str, room: int) -> str:
-    """A text that fits.
+    """A text cut to the available width.
 
     >>> shortened("all-linear", 6), shortened("r", 6)
     ('all-l…', 'r')

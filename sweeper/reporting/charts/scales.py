@@ -23,7 +23,7 @@ class Scale:
     log: bool
 
     def place(self, value: float) -> float:
-        """Where a value lies: 0 at the low end, 1 at the high end."""
+        """The position of a value: 0 at the low end, 1 at the high end."""
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
@@ -35,11 +35,11 @@ class Scale:
         return self.low + place * (self.high - self.low)
 
     def clip(self, value: float) -> float:
-        """The value, or the end of the axis that it lies beyond."""
+        """The value, cut to the ends of the axis."""
         return min(max(value, self.low), self.high)
 
     def altair(self) -> Any:
-        """As Altair takes it."""
+        """The scale as Altair's type."""
         kind = "log" if self.log else "linear"
         return alt.Scale(type=kind, domain=[self.low, self.high], nice=False, zero=False)
 

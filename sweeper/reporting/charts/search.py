@@ -1,4 +1,4 @@
-"""Did the search pay? Default against best of each strategy, and the best so far by trial."""
+"""Did the search help? Default against best of each strategy, and the best so far by trial."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _labels(sheet: Sheet, rows: Rows, x: Any) -> Any:
 
 
 def progress(findings: Findings, description: str) -> Panel | None:
-    """Every completed trial, the best so far as steps, and the baselines that lie in reach."""
+    """Every completed trial, the best so far as steps, and the baselines near them."""
     done = [t for t in findings.trials if t.validation_loss is not None]
     if not done:
         return None
@@ -182,7 +182,7 @@ def progress(findings: Findings, description: str) -> Panel | None:
 
 
 def reference_rules(findings: Findings, losses: list[float]) -> list[dict[str, Any]]:
-    """Baselines whose loss lies in reach of the trials', so that they do not squash them."""
+    """Baselines whose loss is near the trials', so that the axis is not stretched."""
     top = max(losses) + 0.25 * (max(losses) - min(losses) or max(losses))
     return [
         {"y": baseline.validation_loss, "label": baseline.title}

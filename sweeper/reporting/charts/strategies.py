@@ -1,4 +1,4 @@
-"""What quality costs: validation loss against time and memory, every completed trial."""
+"""Quality against cost: validation loss against time and memory, every completed trial."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDTH = 450
 
 @dataclass(frozen=True)
 class Cost:
-    """One horizontal axis: what it is called and where a trial lies on it.
+    """One horizontal axis: its title, and a trial's value on it.
 
     ``marked`` is a trial to be named in the drawing: the recommended one.
     """
@@ -72,7 +72,7 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
 
 
 def _places(cost: Cost, trials: list[TrialRow]) -> list[float]:
-    """What a horizontal axis has to hold; on a linear one zero and the limit as well."""
+    """The values of a horizontal axis; on a linear one zero and the limit as well."""
     places = [cost.values[trial.number] for trial in trials]
     if cost.log:
         return places

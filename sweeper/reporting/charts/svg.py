@@ -1,4 +1,4 @@
-"""Makes the SVG that Vega draws small and fit for a page: knows SVG, nothing of any chart.
+"""Makes the SVG that Vega draws smaller, and prepares it for a page.
 
 Empty groups, repeated roles and fonts go; coordinates keep one decimal, and lines are written as
 steps instead of places; a mark's description, which

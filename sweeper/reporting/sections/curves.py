@@ -1,4 +1,4 @@
-"""Did training behave? Curves, and what pruning spared."""
+"""Did training behave? Curves, and the time that pruning saved."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def forgetting_sentence(report: Report) -> str:
 
 
 def forgetting_cost(findings: Findings) -> Cost | None:
-    """What a trial lost on general text as a cost of it, where that was watched."""
+    """A trial's loss on general text as a cost, where it was measured."""
     measured = findings.forgetting
     if isinstance(measured, NotMeasured) or not measured.trials:
         return None

@@ -1,4 +1,4 @@
-"""What several sections say the same way: parameters, intervals, what a device's time is called."""
+"""Shared parts of sections: parameters, intervals, names of time and memory."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def searched(report: Report, strategy: str) -> frozenset[str]:
 
 
 def time_name(report: Report) -> str:
-    """What training time is measured in."""
+    """The name of training time."""
     return "GPU-minutes" if report.plan.device == "cuda" else "minutes"
 
 
 def memory_name(report: Report) -> str:
-    """What a device's limit is called."""
+    """The name of a device's memory."""
     return "GPU memory" if report.plan.device == "cuda" else "memory"
 
 
@@ -79,7 +79,7 @@ def completed(report: Report) -> int:
 
 
 def one_trial(report: Report) -> Empty:
-    """What there is to say of a single completed trial."""
+    """The sentence for a single completed trial."""
     losses = (trial.validation_loss for trial in report.findings.trials)
     loss = words.loss(next(loss for loss in losses if loss is not None))
     unit = report.findings.loss_unit
@@ -88,7 +88,7 @@ def one_trial(report: Report) -> Empty:
 
 
 def no_trials(report: Report) -> Empty:
-    """Why there is nothing to draw yet."""
+    """The reason why there is nothing to draw yet."""
     run = report.findings.run
     if run.ended == 0:
         return Empty("no-trials", "No trial has ended yet.")

@@ -1,4 +1,4 @@
-"""The plan as a report shows it: what competes, what was left out, what it should cost."""
+"""The plan in a report: candidates, strategies left out, estimated cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeper.reporting.sections.predicted import PHASES
 
 
 def plan_blocks(report: Report) -> list[Block]:
-    """What a run without trials can show: its plan and how to start it."""
+    """The blocks of a run without trials: its plan, and how to start it."""
     start = Code("Start it, or go on with it", report.findings.reproduction.command)
     blocks: list[Block] = [start, plan_table(report), timing_bullets(report.plan.budget)]
     blocks += declared_table(report)
@@ -26,7 +26,7 @@ def plan_blocks(report: Report) -> list[Block]:
 
 
 def timing_bullets(budget: Budget) -> Bullets:
-    """What all of the sweep should take, what that costs, and what the estimate rests on."""
+    """Time, money and energy of the sweep, and the sources of the estimates."""
     items = []
     if budget.sweep is not None:
         items.append(f"The whole sweep: {units.span(budget.sweep.low, budget.sweep.high)}.")
@@ -103,7 +103,7 @@ def space_of(parameter: Parameter) -> str:
 
 
 def declared_table(report: Report) -> list[Block]:
-    """What the user declared of parameters, beside the rule book; nothing where nothing was."""
+    """Parameters that the user declared, beside the rule book's; none if none were declared."""
     rows = [
         Row(
             (

@@ -21,7 +21,7 @@ PHASES = {
 
 
 def predicted_table(report: Report) -> Table | None:
-    """What the plan had foreseen and what came; None where nothing was measured."""
+    """Planned beside measured figures; None if nothing was measured."""
     found = report.findings.predictions
     if not found:
         return None

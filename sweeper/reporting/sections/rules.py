@@ -22,7 +22,7 @@ from sweeper.reporting.sections.discovery import section
 
 @section(120)
 def rules_section(report: Report) -> Section:
-    """Every rule that shaped the plan, and what this study says of it."""
+    """Every rule that shaped the plan, with the evidence of this study."""
     rules = report.findings.rules
     if not rules:
         empty = Empty("no-rules", "No rule of the rule book applied to this plan.")
@@ -71,7 +71,7 @@ def _table(rules: tuple[RuleFinding, ...]) -> Table:
 
 @section(130)
 def limits_section(report: Report) -> Section:
-    """What weakens the verdict, in numbers, and what would remove it."""
+    """The limits of the verdict, in numbers, and how to remove them."""
     limits = report.findings.limits
     block: Block
     if limits:

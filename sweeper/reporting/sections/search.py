@@ -1,4 +1,4 @@
-"""Did the search beat the default? And what do models that cost nothing reach?"""
+"""Did the search beat the default, and what do baselines reach?"""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _figure(report: Report) -> Figure:
 
 
 def search_sentence(report: Report) -> str:
-    """What the search gained over the defaults, with its interval."""
+    """The gain of the search over the defaults, with its interval."""
     findings = report.findings
     best = min(
         (g for g in findings.gains if g.best_loss is not None),

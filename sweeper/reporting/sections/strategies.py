@@ -1,4 +1,4 @@
-"""Full or LoRA (or other)? Quality beside what it costs."""
+"""Full or LoRA (or other)? Quality against cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured on the opened test split: every scored model, and the classes one by one."""
+"""Figures of the test split: every scored model, and the classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINES = 20
 
 
 def tested_blocks(report: Report) -> list[Block]:
-    """All models that were scored on the test split; nothing before it was opened."""
+    """All models that were scored on the test split; none before that."""
     if not report.findings.tested:
         return []
     costs = _costs(report)
@@ -169,7 +169,7 @@ def _note(models: tuple[TestedModel, ...]) -> str:
 
 @section(80)
 def classes_section(report: Report) -> Section | None:
-    """The classes one by one, and which is taken for which."""
+    """Figures of each class, and which classes are confused."""
     found = report.findings.classes
     if found is None:
         return None
@@ -179,7 +179,7 @@ def classes_section(report: Report) -> Section | None:
 
 
 def _classes(found: ClassFindings) -> Table:
-    """The classes that are told worst first."""
+    """The classes, those with the lowest F1 first."""
     ranked = sorted(enumerate(found.classes), key=lambda pair: (_f1(pair[1]), pair[1].label))
     shown = ranked[:LINES]
     rows = [row.rows for row in found.classes]
@@ -245,7 +245,7 @@ def _matrix(found: ClassFindings) -> Table:
 
 
 def _confusions(found: ClassFindings) -> Table:
-    """The commonest mistakes, where a matrix would be too large."""
+    """The most common mistakes, where a matrix would be too large."""
     wrong = sorted((-count, true, said) for true, said, count in found.confusion if true != said)
     names = [row.label for row in found.classes]
     return Table(

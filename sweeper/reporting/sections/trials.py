@@ -1,4 +1,4 @@
-"""What ran, what broke? Every trial in every state, and the failures by class."""
+"""What ran, and what failed? Every trial, and the failures by class."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _remark(trial: TrialRow) -> str:
 
 @section(100)
 def failures_section(report: Report) -> Section:
-    """Failures by class with what they needed, had, and said last."""
+    """Failures by class, with memory needed and available, and the last line of the error."""
     failed = [(i, t) for i, t in enumerate(report.findings.trials) if t.state == "FAIL"]
     blocks: list[Block] = []
     if failed:

@@ -206,7 +206,7 @@ def _configuration(row: TrialRow | None) -> tuple[NamedFact, ...]:
 
 
 def _alternative(report: Report, finalist: Finalist | None, row: TrialRow | None) -> str:
-    """What to train all the same, where a baseline is recommended."""
+    """The trial to train nevertheless, where a baseline is recommended."""
     if _baseline(report) is None or row is None:
         return ""
     told = f"If you fine-tune nevertheless: trial {row.number} ({words.short(row.strategy)})"

@@ -1,4 +1,4 @@
-"""One candidate's trials: the best, the range to search, and what models are told of them.
+"""One candidate's trials: the best, the searched range, and the data of loss models.
 
 Pure; the same trials say the same.
 """
@@ -35,13 +35,13 @@ FEWEST_TRIALS = 3
 
 @dataclass(frozen=True)
 class Told:
-    """Trials with the losses that a model is told of them."""
+    """Trials and their losses, as input of a loss model."""
 
     trials: Sequence[Observation]
     losses: Vector
 
     def thinned(self, most: int) -> Told:
-        """So many of them at most."""
+        """At most this many of them."""
         if len(self.trials) <= most:
             return self
         if most not in self._thinned:
@@ -57,7 +57,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Trials:
-    """One candidate's trials, as models of it and of others are told of them.
+    """One candidate's trials, as input of its own and other candidates' loss models.
 
     Args:
         axes: Its searched parameters.
@@ -70,7 +70,7 @@ class Trials:
     full: Full
 
     def tells(self, axes: Axes) -> bool:
-        """Whether its losses say something about a candidate: both have a rate of one name."""
+        """Whether its losses inform about another candidate: both have a rate of the same name."""
         rates = (
             name for name, axis in self.axes.items() if isinstance(axis, Axis) and axis.is_rate
         )
@@ -78,7 +78,7 @@ class Trials:
 
     @cached_property
     def ranges(self) -> dict[str, Range]:
-        """The range of each numeric parameter that is searched now."""
+        """The currently searched range of each numeric parameter."""
         return {
             name: searched_range(axis, self.seen)
             for name, axis in self.axes.items()
@@ -103,22 +103,22 @@ class Trials:
 
     @cached_property
     def trained(self) -> int:
-        """How many were trained and ended with a loss."""
+        """The number of trials that were trained and ended with a loss."""
         return sum(1 for one in self.seen if one.loss is not None and one.origin != UNTRAINED)
 
     @cached_property
     def few(self) -> list[Observation]:
-        """All of them, or those that tell most."""
+        """All of them, or the most informative ones."""
         return thinned(self.seen, MOST_TOLD)
 
     @cached_property
     def own(self) -> Told:
-        """What its own model is told: how they ended, and how shorter ones would have."""
+        """The input of its own model: how trials ended, and how shorter ones would have."""
         return self._told([one for one in self.few if one.loss is not None or one.failed])
 
     @cached_property
     def beside(self) -> Told:
-        """What other candidates' models are told."""
+        """The input of other candidates' models."""
         ended = [one for one in self.few if one.loss is not None]
         return self._told([one for one in ended if one.origin != UNTRAINED])
 
@@ -129,12 +129,12 @@ class Trials:
 
     @cached_property
     def ended(self) -> int:
-        """How many have ended in a way that tells something."""
+        """The number of trials that ended with useful information."""
         return sum(1 for one in self.seen if one.loss is not None or one.failed)
 
     @cached_property
     def log_seconds(self) -> float:
-        """Mean log of what a full trial takes; 0 where no trial was timed."""
+        """Mean log of the seconds of a full trial; 0 if no trial was timed."""
         full = [
             one.seconds * self.full.rungs / max(one.curve)
             for one in self.few
@@ -199,7 +199,7 @@ def searched_range(axis: Axis, seen: Sequence[Observation]) -> Range:
 
 
 def shorter(seen: Sequence[Observation], axes: Axes, full: Full) -> list[Observation]:
-    """Trials as they would have ended had they had fewer epochs: each passed those rungs.
+    """Trials as they would have ended with fewer epochs, from the rungs that they passed.
 
     It stood there at its full rate, so that a shorter trial, whose rate decays, may end a little
     lower.
@@ -240,12 +240,12 @@ def _with_epochs(parameters: Mapping[str, Scalar], axes: Axes) -> list[dict[str,
 
 
 def thinned(trials: Sequence[Observation], most: int) -> list[Observation]:
-    """The trials that tell most, in their order: the best, the most recent, of the rest evenly."""
+    """The most informative trials, in order: the best, the most recent, some of the rest."""
     return [trials[place] for place in telling_places(trials, most)]
 
 
 def telling_places(trials: Sequence[Observation], most: int) -> list[int]:
-    """Where the ``thinned`` trials stand."""
+    """The positions of the ``thinned`` trials."""
     if len(trials) <= most:
         return list(range(len(trials)))
     third = most // 3

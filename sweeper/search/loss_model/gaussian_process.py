@@ -47,7 +47,7 @@ def one_thread() -> AbstractContextManager[object]:
 
 
 def clipped(losses: Vector) -> Vector:
-    """Losses with the bad ones cut to where they stop telling anything."""
+    """Losses, with bad ones cut to a limit beyond which they carry no information."""
     best, middle = float(losses.min()), float(np.median(losses))
     return np.minimum(losses, best + CLIP_FACTOR * (middle - best)) if middle > best else losses
 
@@ -138,7 +138,7 @@ class GaussianProcess:
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
     def expected_improvement(self, at: Matrix, best: float) -> Vector:
-        """How far below ``best`` the loss is expected to fall, shape ``(m,)``.
+        """Expected improvement over ``best``, shape ``(m,)``.
 
         Source: Jones, Schonlau and Welch 1998, equation 15.
         """

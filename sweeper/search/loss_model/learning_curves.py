@@ -1,4 +1,4 @@
-"""What the curves at hand tell about an early loss: its noise, and how far it foretells the end.
+"""Learning curves: the noise of a rung's loss, and the prediction of the final loss.
 
 Also how much of it is the luck of the items that it was scored on. Pure; lower is better.
 """
@@ -88,7 +88,7 @@ def ends(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Where a trial is expected to end, in logs of the loss.
+    """The predicted final loss of a trial, as a log.
 
     Args:
         log_end: The mean.
@@ -102,7 +102,7 @@ class Forecast:
 
 
 def prior_doubt(left: float, luck: float) -> float:
-    """How far a trial may end from where others' gains would bring it, before any have ended.
+    """The prior uncertainty of a predicted end, before other trials have ended.
 
     Args:
         left: Share of the budget that is left.
@@ -115,7 +115,7 @@ def prior_doubt(left: float, luck: float) -> float:
 
 
 def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:
-    """Extrapolate a loss as those did that ended; None where none did.
+    """Extrapolate a loss by the trials that ended; None if none did.
 
     A straight line through logs where enough trials ended, else their mean gain.
 
@@ -142,7 +142,7 @@ def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) ->
 
 
 def luck(own: FirstItems | None, others: Sequence[FirstItems | None], easier: float) -> float:
-    """By how much other items would have moved one trial against another, as each adds to it.
+    """How much other items could have changed the difference of two trials.
 
     A rung scores the first few validation items. Trials are scored on the same ones, so that an
     easy draw flatters all of them; what is left is that one trial finds them easier than another

@@ -1,4 +1,4 @@
-"""What one candidate's trials say about configurations that were not tried: a model of the loss.
+"""A model of the loss of one candidate's untried configurations, from its trials.
 
 A Gaussian process over the searched parameters, asked where an improvement is most likely, with
 the rules' prior on its side for as long as trials are few. What other candidates' trials say about
@@ -49,7 +49,7 @@ DOUBT_SHARE = 0.1
 
 @dataclass(frozen=True)
 class StudyLosses:
-    """What all candidates' trials say together.
+    """Figures over the trials of all candidates.
 
     Args:
         noise: Standard deviation of one loss.
@@ -64,7 +64,7 @@ class StudyLosses:
 
 @dataclass(frozen=True)
 class Promise:
-    """A configuration to try, and what is expected of it.
+    """A configuration to try, with its expected improvement and cost.
 
     Args:
         point: The configuration.
@@ -86,7 +86,7 @@ class Promise:
 
 @dataclass(frozen=True)
 class LossModel:
-    """Made for one decision.
+    """The model of one candidate's losses, made for one decision.
 
     Args:
         own: The candidate's trials.
@@ -114,7 +114,7 @@ class LossModel:
 
     @cached_property
     def _told(self) -> tuple[Told, list[Told]]:
-        """What it is told of its own trials, half of all together at least, and of others'."""
+        """Its input: its own trials, at least half of all, and those of other candidates."""
         most = self._most
         others = [other.beside for other in self._telling]
         own = self.own.own.thinned(max(most // 2, most - sum(len(one.trials) for one in others)))
@@ -128,7 +128,7 @@ class LossModel:
         return own, [one.thinned(limit) for one in others]
 
     def pick(self, draws: Sequence[Point]) -> Promise:
-        """The draw that promises most for its cost."""
+        """The draw with the largest expected improvement per cost."""
         rows = self._rows.matrix(draws)
         gains = self._log_gains(self._fitted, rows)
         costs, tried = self.own.log_seconds + self._log_shares(draws), self.own.rows
@@ -199,7 +199,7 @@ class LossModel:
         return LENGTH_COST * np.log(shares)
 
     def furthest(self, draws: Sequence[Point]) -> Point:
-        """The draw that is least like any trial, for as long as trials are too few to model."""
+        """The draw farthest from all trials, while there are too few trials for a model."""
         tried = self._rows.matrix([one.parameters for one in self.own.few])
         rows = self._rows.matrix(draws)
         distances = np.sqrt(((rows[:, None, :] - tried[None, :, :]) ** 2).sum(axis=2))
@@ -208,7 +208,7 @@ class LossModel:
 
 @dataclass(frozen=True)
 class _Points:
-    """Losses, where they were seen, and the candidate that each is of."""
+    """Losses with their configurations and candidates."""
 
     points: Matrix
     losses: Vector
@@ -223,7 +223,7 @@ class _Points:
 
 
 def log_chance(points: Matrix, excess: Vector, rows: Matrix) -> Vector:
-    """Log probability of keeping to the user's limit, shape ``(m,)``.
+    """Log probability of staying within the user's limit, shape ``(m,)``.
 
     What is over it is modelled apart from the loss: a penalty would need a rate of exchange between
     the two, and would bend the model of the loss where the trials are that know it best.

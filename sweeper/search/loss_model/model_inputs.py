@@ -1,4 +1,4 @@
-"""Configurations as rows of numbers, in which a distance of 1 is as far as losses are related.
+"""Configurations as rows of numbers, scaled so that the correlation length is 1.
 
 Also of another candidate's configurations, seen from this one: what moves it away from its own
 default moves this one's default alike. Pure.

@@ -1,4 +1,4 @@
-"""What the trials so far say, in the form that sampler and pruner think in.
+"""The trials so far, in the form that sampler and pruner use.
 
 Reads Optuna's trials; knows nothing about storage or files.
 """
@@ -71,7 +71,7 @@ class Observation:
 
     @cached_property
     def steady(self) -> list[float]:
-        """The losses, as reported, by which its noise can be told; not a number if not finite.
+        """The reported losses, for estimating noise; not a number if not finite.
 
         A trial's last rung is scored on more items than the others. After its best rung a trial
         that overfits and ends early jumps about, and its loss is that of before.
@@ -83,7 +83,7 @@ class Observation:
 
     @property
     def keeps(self) -> bool:
-        """Whether it keeps to the limit, as far as that is known."""
+        """Whether it is within the limit, as far as known."""
         return self.excess is None or self.excess <= 0
 
     @cached_property
@@ -93,7 +93,7 @@ class Observation:
 
     @cached_property
     def best_rung(self) -> int | None:
-        """Where its loss was lowest, all rungs judged by the same items; None without a rung."""
+        """The rung with the lowest loss on the same items; None without a rung."""
         losses = {
             rung: self.items[rung].loss if rung in self.items else loss
             for rung, loss in self.reported.items()
@@ -103,7 +103,7 @@ class Observation:
 
     @cached_property
     def easier(self) -> float | None:
-        """What its loss on all items lies above that on the rungs' items, where that is known."""
+        """Its loss on all items minus that on the rungs' items, if known."""
         if not self.complete or self.loss is None or not self.items:
             return None
         if self.rungs in self.items and self.rungs in self.reported:
@@ -113,7 +113,7 @@ class Observation:
 
     @cached_property
     def rank(self) -> tuple[bool, int, float]:
-        """Sorts best first: completed trials by loss, then pruned ones by how far they came.
+        """A sort key, best first: completed trials by loss, then pruned ones by their last rung.
 
         Completed trials over the limit come after those that keep to it, the least over first.
         """
@@ -158,7 +158,7 @@ class History:
         return list(self._seen.values())
 
     def _is_other(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether these are trials of another study than those that were given last."""
+        """Whether these trials belong to another study than the last ones."""
         if len(trials) < len(self._trials):
             return True
         ended = (number for number in range(len(self._trials)) if number not in self._open)
@@ -227,7 +227,7 @@ def attribute(rung: int, items: FirstItems) -> tuple[str, dict[str, Any]]:
 
 
 def noted_items(attributes: Mapping[str, Any]) -> dict[int, FirstItems]:
-    """What a trial's attributes keep, by rung."""
+    """The items in a trial's attributes, by rung."""
     # Read at every look at the study, so what was written from the same type is not checked again.
     return {
         int(name.removeprefix(_ITEMS)): FirstItems.model_construct(

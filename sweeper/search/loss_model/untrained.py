@@ -1,4 +1,4 @@
-"""What models that were not trained tell of trials that begin as they are.
+"""Losses of untrained models, as information about trials that begin with them.
 
 A trial whose learning rate is nought does not move, and ends with the loss that it begins with:
 that of the base model as it is, or, where it starts from the probe, of the frozen base with a
@@ -48,7 +48,7 @@ class Untrained:
         candidates: Mapping[str, AnyCandidate],
         seen: Mapping[str, Sequence[Observation]],
     ) -> Untrained:
-        """With the losses of heads that were trials, as those are what the study compares.
+        """A copy with the losses of heads that were trials, which the study compares.
 
         Args:
             candidates: Of the study, by key.
@@ -66,7 +66,7 @@ class Untrained:
     def as_trial(
         self, key: str, candidate: AnyCandidate, axes: Axes, constants: Mapping[str, Scalar]
     ) -> Observation | None:
-        """What a candidate's trial at the lowest rate ends with; None where that is not known.
+        """The expected loss of a candidate's trial at the lowest rate; None if unknown.
 
         Args:
             key: The candidate's.
@@ -105,7 +105,7 @@ NOTHING = Untrained()
 
 
 def note(study: optuna.Study, known: Untrained) -> None:
-    """Keep losses for whoever samples."""
+    """Keep losses for the sampler."""
     for name, losses in ((PROBE, known.probes), (BASE, known.bases)):
         for model, loss in losses.items():
             study.set_user_attr(f"{_ATTRIBUTE}:{name}:{model}", loss)
@@ -126,7 +126,7 @@ def noted(study: optuna.Study) -> Untrained:
 
 
 def of_baseline(plan: Plan, known: BaselineResult) -> Untrained:
-    """What a baseline says of a plan's trials; nothing where it is no untrained model."""
+    """The loss of a baseline that is an untrained model; none for other baselines."""
     loss, model = known.validation_loss, plan.candidates[0].model
     # With a first stage, trials do not begin as the base model is.
     if loss is None or plan.facts.data.corpus is not None:

@@ -1,4 +1,4 @@
-"""What a bottleneck adapter looks like. Knows nothing about models or training."""
+"""The configuration of bottleneck adapters."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class BottleneckConfig(PeftConfig):
             problems.append(
                 Problem(
                     f"reduction_factor is {self.reduction_factor}.",
-                    "It must be at least 1: a wider inside than outside is no bottleneck.",
+                    "It must be at least 1, so that the bottleneck is not wider than the layer.",
                 )
             )
         if not 0 <= self.dropout < 1:

@@ -67,7 +67,7 @@ class BottleneckLayer(BaseTunerLayer):
             nn.init.zeros_(linear.bias)
 
     def adapt(self, hidden: torch.Tensor) -> torch.Tensor:
-        """What the active adapters make of an output.
+        """Apply the active adapters to an output.
 
         With several active adapters their changes are added up: their order does not matter.
 

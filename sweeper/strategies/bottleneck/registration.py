@@ -1,4 +1,4 @@
-"""Adds the bottleneck tuner to PEFT's tables of types: the one place that touches them.
+"""Adds the bottleneck tuner to PEFT's tables of types; no other module changes them.
 
 PEFT's ``PeftType`` enumeration is closed and ``register_peft_method`` accepts only its members.
 Loading, saving and wrapping look types up in three dictionaries, though, and those are open.
@@ -14,7 +14,7 @@ from sweeper.strategies.bottleneck.model import BottleneckModel
 
 
 def register() -> None:
-    """Makes ``get_peft_model`` and ``PeftModel.from_pretrained`` know bottleneck adapters.
+    """Registers bottleneck adapters for ``get_peft_model`` and ``PeftModel.from_pretrained``.
 
     May be called again.
 

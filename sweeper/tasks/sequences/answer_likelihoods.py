@@ -1,4 +1,4 @@
-"""How likely a language model finds each of several answers to the same prompts.
+"""Log-likelihoods of several answers to the same prompts.
 
 Answers that begin alike are read once, and so is the prompt before them: 77 class names do not
 cost 77 passes. Knows tokens and causal language models, adapted or not; nothing of tasks.
@@ -109,7 +109,7 @@ def log_likelihoods(
 
 
 def shareable(model: Any, length: int) -> bool:
-    """Whether answers can be read beside each other after one reading of the prompt.
+    """Whether answers can be scored together after one pass over the prompt.
 
     It takes a cache, positions that can be given, and an attention that takes any mask.
 
@@ -200,7 +200,7 @@ def _as_taken(base: Any, sees: Tensor) -> Tensor:
 def _one_by_one(
     model: nn.Module, tree: AnswerTree, ids: Tensor, mask: Tensor, shown: CachedPrefix | None = None
 ) -> Tensor:
-    """The same by reading prompt and answer together, once for each answer."""
+    """The same with one pass over prompt and answer for each answer."""
     columns = []
     for answer in tree.answers:
         width = ids.shape[1] + len(answer)

@@ -53,7 +53,7 @@ def answer_rows(
 
 
 def divergence(base: Tensor, tuned: Tensor) -> Tensor:
-    """How far a model has moved from its base: KL(base || tuned), summed over tokens.
+    """KL(base || tuned), summed over tokens.
 
     The base's own words weigh most: it costs to become unlikely to say what the base would have
     said, as in learning without forgetting (Li and Hoiem 2016, arXiv:1606.09282).
@@ -111,7 +111,7 @@ def _selected(states: Tensor, wanted: Tensor) -> Tensor:
 
 @contextmanager
 def _only(model: nn.Module, wanted: Tensor) -> Iterator[None]:
-    """Let the output layer see selected states only, whatever is wrapped around the model."""
+    """Give the output layer only selected states, inside any wrapper of the model."""
     layer = _output_layer(model)
     if layer is None:
         yield

@@ -1,4 +1,4 @@
-"""Conversations as tokens, and which of these tokens the model must learn to say.
+"""Conversations as tokens, with the tokens that are trained on.
 
 Knows chat templates and tokenizers. Knows nothing of models, losses or lengths that are allowed.
 """
@@ -43,7 +43,7 @@ def _fallback(tokenizer: Any) -> str:
 
 
 class Chat:
-    """The way one tokenizer writes conversations.
+    """The conversation format of one tokenizer.
 
     Args:
         tokenizer: With or without a chat template.
@@ -82,13 +82,13 @@ class Chat:
         return tokenise(self.tokenizer, written.text, written.answers, written.rewritten)
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Tokens up to where the assistant begins to speak: what a model is asked with."""
+        """Tokens up to the start of the assistant's turn: the prompt."""
         text = self._render(self._prepared(messages), open_turn=True)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def opening(self) -> list[int]:
-        """Tokens up to where a user begins to speak: from there a model makes up a question."""
+        """Tokens up to the start of a user's turn, from which a model generates a question."""
         text = self._render(self._prepared(_PROBE[:1]))
         ids: list[int] = self.tokenizer(
             text[: text.find(_PROBE[0].content)], add_special_tokens=False
@@ -114,7 +114,7 @@ class Chat:
         return Written(self._closed(text, answers), tuple(answers), said - len(answers))
 
     def _place(self, text: str, turns: Sequence[Message], number: int) -> tuple[int, int] | None:
-        """Where one assistant turn stands in the text; None if the template rewrites it."""
+        """The position of one assistant turn in the text; None if the template rewrites it."""
         before = self._render(turns[:number], open_turn=True)
         last = number + 1 == len(turns)
         through = text if last else self._render(turns[: number + 1])
@@ -165,7 +165,7 @@ class Chat:
         return text
 
     def _prepared(self, messages: Sequence[Message]) -> list[Message]:
-        """The turns as the template can take them: system prompt added or moved, merged turns."""
+        """The turns in a form that the template accepts: system prompt moved, turns merged."""
         turns = list(messages)
         if self.system_prompt and not any(turn.role == "system" for turn in turns):
             turns.insert(0, Message("system", self.system_prompt))
@@ -221,7 +221,7 @@ def _system_into_user(turns: Sequence[Message]) -> list[Message]:
 
 
 def _without_end(content: str, *ends: str) -> str:
-    """An answer without the end marker that its source already put there."""
+    """An answer without an end marker from its source."""
     for end in ends:
         if end and content.rstrip().endswith(end):
             return content.rstrip().removesuffix(end)

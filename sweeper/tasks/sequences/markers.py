@@ -61,7 +61,7 @@ def family(text: str) -> Markers | None:
 
 
 def opens_answer(prompt: str) -> bool:
-    """Whether a prompt ends where the assistant begins to speak: it was templated before."""
+    """Whether a prompt ends at the start of the assistant's turn, so it was templated before."""
     return any(re.search(rf"(?:{known.opens})\s*\Z", prompt) for known in FAMILIES)
 
 

@@ -1,4 +1,4 @@
-"""Attention states of a text that many texts begin with, computed once.
+"""Attention states of a common prefix of texts, computed once.
 
 Knows causal language models of transformers without an adapter around them.
 """

@@ -17,7 +17,7 @@ Answers = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokens and which of them the model must learn to say.
+    """Tokens, and which of them are trained on.
 
     Args:
         ids: Token ids.

@@ -82,13 +82,13 @@ class ModelContext:
         return self._items[split]
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
-        """What became of the examples of these splits when they were tokenised."""
+        """Notes on examples of these splits that tokenising cut or left out."""
         found = (self.task.notes(self.items(split).features, split) for split in splits)
         return tuple(note for notes in found for note in notes)
 
     @property
     def plain_dtype(self) -> torch.dtype:
-        """What the untrained base computes in: bf16 on GPUs that have it, else fp32."""
+        """The dtype of the untrained base: bf16 on GPUs that have it, else fp32."""
         if self.device.type != "cuda":
             return torch.float32
         native = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -105,7 +105,7 @@ class ModelContext:
         return Judge(self.task, items, batch, self.mixed, underway=told).evaluate(model)
 
     def computing(self) -> AbstractContextManager[None]:
-        """In the precision in which the base itself is scored."""
+        """A context with the precision in which the base is scored."""
         return autocast(self.device, self.mixed)
 
     @property

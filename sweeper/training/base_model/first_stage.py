@@ -1,4 +1,4 @@
-"""The first stage of domain adaptation: the base reads a corpus, once for all trials that want it.
+"""The first stage of domain adaptation: trains the base on a corpus, once for all trials.
 
 Knows how continued pretraining is configured, run and kept. What a trial then does with the
 base that comes out is no different from any other base.
@@ -60,7 +60,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class FirstStage:
-    """How the base reads the corpus. Equal stages on the same base and corpus are one.
+    """A first stage. Equal stages on the same base and corpus are trained only once.
 
     Args:
         strategy: ``full``, or ``lora``, which is merged into the base afterwards.
@@ -91,7 +91,7 @@ class FirstStage:
         sequence_length: int,
         gradient_checkpointing: bool = False,
     ) -> FirstStage | None:
-        """The stage that a trial's parameters ask for: None where ``first_stage`` is ``none``.
+        """The stage of a trial's parameters; None if ``first_stage`` is ``none``.
 
         Args:
             parameters: ``first_stage``, the rate of that way to read, ``first_stage_epochs`` and
@@ -117,7 +117,7 @@ class FirstStage:
 
     @property
     def parameters(self) -> dict[str, Scalar]:
-        """What the strategy is given."""
+        """The parameters of the stage's strategy."""
         own = _LORA if self.strategy == "lora" else {}
         return {"learning_rate": self.learning_rate, "weight_decay": 0.0, **own}
 
@@ -145,7 +145,7 @@ class ReadBase:
 
 
 class FirstStages:
-    """The first stages of one base model, each run when it is first asked for.
+    """The first stages of one base model, each run on first use.
 
     One base at a time is held in memory: that of the last stage that was asked for.
 
@@ -158,7 +158,7 @@ class FirstStages:
         self._held: tuple[Path, BaseKeeper] | None = None
 
     def base(self, stage: FirstStage, should_stop: Callable[[], bool]) -> ReadBase:
-        """The base after this stage; run now if it has not been.
+        """The base after this stage, which is run now if necessary.
 
         Raises:
             UsageError: The sweep has no corpus.
@@ -180,7 +180,7 @@ class FirstStages:
         return ReadBase(self.keeper(folder), folder, result)
 
     def folder(self, stage: FirstStage, should_stop: Callable[[], bool]) -> Path:
-        """A model folder with the base after this stage; run now if it has not been.
+        """A model folder with the base after this stage, which is run now if necessary.
 
         Raises:
             UsageError: The sweep has no corpus.
@@ -202,7 +202,7 @@ class FirstStages:
         )
 
     def keeper(self, folder: Path) -> BaseKeeper:
-        """Lends the base that lies in a first stage's folder."""
+        """The keeper of the base in a first stage's folder."""
         if self._held is None or self._held[0] != folder:
             self.forget()
             context = self._context
@@ -215,7 +215,7 @@ class FirstStages:
         return self._held[1]
 
     def forget(self) -> None:
-        """Give back the memory of the base that is held."""
+        """Release the memory of the base."""
         if self._held is not None:
             self._held[1].forget()
             self._held = None
@@ -289,7 +289,7 @@ class FirstStages:
 
 
 def folder_of(stage: str, weights: Path) -> Path:
-    """Where the base lies that weights were trained on: in their run's folder or in the cache.
+    """The folder of the base that weights were trained on: in their run or in the cache.
 
     Args:
         stage: The first stage's id.
@@ -327,7 +327,7 @@ def _read(
     should_stop: Callable[[], bool],
     underway: Underway,
 ) -> tuple[Any, TrainingProgress]:
-    """The base after training on all blocks, and how much that was."""
+    """Train the base on all blocks; returns it with the amount of training."""
     strategy = strategy_named(stage.strategy)
     set_seed(_SEED)
     adapted = strategy.apply(
@@ -364,7 +364,7 @@ def _read(
 
 
 class _Steps(TrainerCallback):
-    """Counts optimizer steps, tells of them, and stops when told to."""
+    """Counts and reports optimizer steps, and stops on request."""
 
     def __init__(
         self,
@@ -386,7 +386,7 @@ class _Steps(TrainerCallback):
 
 
 def _record_of(folder: Path) -> dict[str, Any] | None:
-    """What a finished first stage says of itself; None where there is none or it is damaged."""
+    """The record of a finished first stage; None if there is none or it is damaged."""
     try:
         record = object_of((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -29,7 +29,7 @@ _FEATURE_SAMPLE = 256
 
 @dataclass(frozen=True)
 class FittedProbe:
-    """A frozen probe with what it took, its features included."""
+    """A frozen probe with its seconds, those of its features included."""
 
     probe: Probe
     seconds: float

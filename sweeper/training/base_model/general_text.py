@@ -1,4 +1,4 @@
-"""General data beside the task's: tokenised once, and what the untrained base scores on it.
+"""General data, tokenised once, with the untrained base's losses on it.
 
 Knows where general data comes from. Knows nothing of trials; replay and the loss that is watched
 are made from it elsewhere.
@@ -35,7 +35,7 @@ _LEAST = 2
 
 
 class GeneralSet:
-    """General data beside the task's, made when first asked for.
+    """General data, loaded on first use.
 
     Args:
         context: The base model and its data; its task's spec may name the data.
@@ -51,7 +51,7 @@ class GeneralSet:
 
     @property
     def watched(self) -> bool:
-        """Whether every completed trial is scored on what is held back.
+        """Whether every completed trial is scored on the held-out texts.
 
         It is where general data was given or forgetting is limited, and the model still writes
         text after training.
@@ -62,7 +62,7 @@ class GeneralSet:
 
     @cached_property
     def text(self) -> GeneralText:
-        """The user's general data, or what the base wrote itself.
+        """The user's general data, or text that the base wrote.
 
         Raises:
             UsageError: The model writes no text, or what it wrote is of no use.
@@ -149,7 +149,7 @@ class GeneralSet:
         should_stop: Callable[[], bool] = never,
         count: int | None = None,
     ) -> Evaluation:
-        """The model on what was held back, or on its first ``count`` items.
+        """Score a model on the held-out texts, or on the first ``count`` of them.
 
         Raises:
             UsageError: See ``text``.
@@ -159,7 +159,7 @@ class GeneralSet:
         return Judge(task, items, batch, mixed, should_stop, told).evaluate(model, count)
 
     def of_base(self, dtype: torch.dtype, mixed: Half | None, batch: int) -> Evaluation:
-        """The untrained base on what was held back; scored once for each precision.
+        """The untrained base's losses on the held-out texts, once for each precision.
 
         Args:
             dtype: Of its weights, as the tuned model has them.

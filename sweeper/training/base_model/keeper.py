@@ -1,4 +1,4 @@
-"""The base model: loaded once, lent to each trial, and exactly itself again afterwards.
+"""The base model: loaded once, lent to each trial, and restored exactly afterwards.
 
 Knows weights, dtypes and devices. Knows nothing of tasks, adapters or trials.
 """
@@ -193,7 +193,7 @@ class BaseKeeper:
             held.pop(key, None)
 
     def forget(self) -> None:
-        """Give back all memory. The next ``lend`` loads again."""
+        """Release all memory. The next ``lend`` loads again."""
         for key in list(self._models):
             self._drop(key)
         if self._device.type == "cuda":

@@ -1,4 +1,4 @@
-"""General text that the base model writes itself, where the user has none to give.
+"""General text that the base model writes itself, if the user gives none.
 
 Where its tokenizer has a chat template, the model makes up a question from the template's opening
 and answers it; else it writes on from the beginning of a text. Self-synthesised rehearsal (Huang
@@ -36,7 +36,7 @@ def sampled_texts(
     underway: Underway,
     took: Callable[[float], None],
 ) -> tuple[Example, ...]:
-    """What the base wrote, from the cache or written now.
+    """Texts that the base wrote, from the cache or written now.
 
     Args:
         place: Folder in the cache, named after model and settings.
@@ -111,7 +111,7 @@ def _written(
         return said
 
     def whole(text: str) -> bool:
-        """Neither empty nor cut: what has no end would teach to end in the middle."""
+        """Whether a text is neither empty nor cut, since a cut text would teach to stop early."""
         length = len(tokenizer(text, add_special_tokens=False)["input_ids"])
         return 0 < length < sampling.tokens
 

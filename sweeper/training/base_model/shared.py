@@ -1,4 +1,4 @@
-"""All that the trials of one base model share; made once for each model and worker."""
+"""Everything that trials of one base model share, made once per worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeper.training.base_model.general_text import GeneralSet
 
 
 class SharedModel:
-    """A base model with its data, and what trials make of it once: ready for any trial.
+    """A base model with its data and everything that trials compute from it once.
 
     Args:
         context: The base model and its data.
@@ -29,7 +29,7 @@ class SharedModel:
 
     @cached_property
     def baselines(self) -> tuple[Baseline, ...]:
-        """Every model to beat, cheapest first."""
+        """Every baseline, cheapest first."""
         heads: tuple[Baseline, ...] = ()
         task, features = self.context.task, self.features
         if isinstance(task, Classification | GenerateLabel):

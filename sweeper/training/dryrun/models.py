@@ -52,7 +52,7 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
 
 
 def build(config: PretrainedConfig, model: ModelFacts, setup: Setup) -> nn.Module:
-    """What a trial of this set-up would train, on the meta device."""
+    """The model that a trial of this set-up would train, on the meta device."""
     base = base_of(config, setup)
     if setup.quantization in ("nf4", "nf4-dq"):
         _pack(base, QUANTIZED_BYTES[setup.quantization])

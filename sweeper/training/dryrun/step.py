@@ -58,7 +58,7 @@ def follow(
 
 @contextmanager
 def _on_meta() -> Iterator[None]:
-    """What libraries do that the meta device cannot."""
+    """Replace library functions that the meta device does not support."""
     autocast = torch.autocast
 
     def autocast_or_none(device_type: str, *args: Any, **kwargs: Any) -> Any:

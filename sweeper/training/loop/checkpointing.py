@@ -1,4 +1,4 @@
-"""Writes the checkpoint of a trial at a rung, and finds out whether one can be continued from.
+"""Writes checkpoints of a trial at rungs, and checks whether one can be continued.
 
 Knows files and the ranks that write them together; the Trainer and the rungs say what is state.
 """
@@ -80,7 +80,7 @@ class Saved:
         return Batching(micro, accumulation, manifest.evaluation_batch)
 
     def state(self) -> dict[str, Any]:
-        """What this rank gave to be saved."""
+        """The saved state of this rank."""
         return dict(torch.load(self.folder / _state_file(), weights_only=True))
 
     def best_weights(self) -> dict[str, Tensor]:
@@ -90,7 +90,7 @@ class Saved:
 
 
 def usable(folder: Path, config: TrialConfig, fingerprint: str) -> Saved | str:
-    """The checkpoint in a folder, or why training cannot continue from it.
+    """The checkpoint in a folder, or the reason why it cannot be used.
 
     Args:
         folder: ``checkpoint-<rung>`` of an earlier attempt.
@@ -129,7 +129,7 @@ class Saver:
     manifest: Callable[[int], Checkpoint]
 
     def save(self, rung: int) -> None:
-        """Write the checkpoint of a rung. One that cannot be written costs no more than itself."""
+        """Write the checkpoint of a rung. If it cannot be written, training goes on."""
         folder, failed = None, ""
         try:
             folder = self._written()

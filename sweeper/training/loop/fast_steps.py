@@ -1,4 +1,4 @@
-"""Spares a training step the walks over all modules that Trainer makes at each one.
+"""Avoids the walks over all modules that Trainer makes at each training step.
 
 Trainer switches the model to training, gathers its parameters to clip, and gathers them again to
 drop gradients. Measured with MiniLM and LoRA on one core: 42 of 220 ms a step of 8 short texts.

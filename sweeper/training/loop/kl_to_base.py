@@ -1,4 +1,4 @@
-"""What the base model says beside the model that trains: for a KL penalty that holds it near.
+"""The base model's outputs for a KL penalty during training.
 
 Knows how each strategy gets back to its base. Knows nothing of optimizers or trials.
 """
@@ -48,7 +48,7 @@ class NearBase:
         self._copied = copied
 
     def logits(self, batch: Batch) -> Tensor:
-        """What the base says where the answers stand: ``(answer tokens, vocabulary)``."""
+        """The base's logits at the answers' tokens: ``(answer tokens, vocabulary)``."""
         with torch.no_grad(), self._base() as base, _without_dropout(base):
             return self.task.answer_logits(base, batch)
 
@@ -63,7 +63,7 @@ class NearBase:
 
 @contextmanager
 def _without_dropout(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode inside, told by flags alone.
+    """A context with the model in evaluation mode.
 
     Quantised layers repack their weights when ``eval`` is called, which must not happen at every
     step.
@@ -79,7 +79,7 @@ def _without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def text_task(task: Task) -> TextTask:
-    """The task as one that has base outputs to stay near to.
+    """The task, if it has base outputs to stay near; otherwise an error.
 
     Raises:
         UsageError: Its model ends in a new head, which the base does not have.

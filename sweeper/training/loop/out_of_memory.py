@@ -51,7 +51,7 @@ class Batching:
 
 @dataclass
 class TrialPhase:
-    """What a trial is doing; tells which batch was too large."""
+    """The phase of a trial, which shows which batch was too large."""
 
     evaluating: bool = False
 
@@ -95,7 +95,7 @@ def _asked_gib(error: BaseException) -> float | None:
 
 
 def shortage(error: BaseException) -> TooLarge:
-    """What an out-of-memory error says was needed, and what the device has."""
+    """Memory needed and available, from an out-of-memory error."""
     asked = _asked_gib(error)
     if torch.cuda.is_available():
         had, used = torch.cuda.mem_get_info()[1], torch.cuda.max_memory_allocated()
@@ -106,13 +106,13 @@ def shortage(error: BaseException) -> TooLarge:
 
 
 class MemoryGuard:
-    """Runs trials so that running out of memory costs a retry and teaches the next ones."""
+    """Runs trials with retries after running out of memory, and keeps what fitted."""
 
     def __init__(self) -> None:
         self._fitted: dict[str, Batching] = {}
 
     def start(self, setup: str, planned: Batching) -> Batching:
-        """What to start with: as planned, or smaller where this set-up ran out before.
+        """The batching to start with: as planned, or smaller if this set-up ran out before.
 
         Args:
             setup: Names everything that memory depends on besides batches.

@@ -23,7 +23,7 @@ _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 def bytes_of(model: nn.Module) -> int:
-    """What a model's weights and buffers take."""
+    """Bytes of a model's weights and buffers."""
     tensors = [*model.parameters(), *model.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 

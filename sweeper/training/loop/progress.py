@@ -1,4 +1,4 @@
-"""What a trial has done so far: steps, tokens, its mean loss and its seconds."""
+"""The progress of a trial: steps, tokens, mean loss and seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class TrainingDiverged(Exception):
-    """A loss or a gradient is not a finite number any more; there is nothing left to train."""
+    """A loss or a gradient is no longer finite."""
 
 
 @dataclass

@@ -18,7 +18,7 @@ from sweeper.tasks.text import TextTask
 
 @dataclass(frozen=True)
 class Due:
-    """General examples of one optimizer step, and what each of their terms counts in the loss.
+    """General examples of one optimizer step, with the weight of their terms in the loss.
 
     Args:
         chunks: Forward passes to make, the same on all ranks; some may have nothing to read.
@@ -109,7 +109,7 @@ class Replay:
             order = self._permuted()
 
     def due(self, task_tokens: int, micro_batch: int) -> Due:
-        """What is to be replayed beside so many tokens of the task.
+        """The examples to replay with so many tokens of the task.
 
         Args:
             task_tokens: Of one optimizer step, on all ranks together.

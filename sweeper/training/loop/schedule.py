@@ -1,4 +1,4 @@
-"""How long a trial trains, when it reports, and how its learning rate moves.
+"""Length, rungs and learning-rate schedule of a trial.
 
 Arithmetic only; knows neither models nor the Trainer.
 """
@@ -34,7 +34,7 @@ def optimizer_steps(examples: int, effective_batch: int, epochs: float) -> int:
 
 
 def rung_steps(steps: int, rungs: int, every: int = 1) -> dict[int, list[int]]:
-    """Optimizer step to the rungs that lie there: several, where there are fewer steps than rungs.
+    """Rungs by optimizer step: several at one step if there are fewer steps than rungs.
 
     Only every so many rungs are there, and the last.
 

@@ -30,7 +30,7 @@ def rank_here() -> int:
 
 
 def as_first_rank_says(text: str) -> str:
-    """What the first rank says, on all ranks: each has seen other batches and may judge otherwise.
+    """The first rank's value on all ranks, since each has seen other batches.
 
     To be called by all of them at the same point.
     """
@@ -42,7 +42,7 @@ def as_first_rank_says(text: str) -> str:
 
 
 def all_ranks_say(text: str) -> list[str]:
-    """What each rank says, in their order. All of them must call it at the same point."""
+    """The values of all ranks, in order. All of them must call it at the same point."""
     if ranks_in_all() == 1:
         return [text]
     said: list[Any] = [None] * ranks_in_all()
@@ -60,7 +60,7 @@ def sum_over_ranks(*counts: int) -> list[int]:
 
 
 def check_wrapped(model: nn.Module, *, sharded: bool) -> None:
-    """Check that the Trainer wrapped the model as was asked for, and say so in the trial's log.
+    """Check that the Trainer wrapped the model as requested, and log it.
 
     Raises:
         RuntimeError: It did not: the devices would train apart, or each hold all of the model.

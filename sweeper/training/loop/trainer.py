@@ -100,7 +100,7 @@ def arguments(
 
 @dataclass(frozen=True)
 class Guards:
-    """What holds a model to what it could do before.
+    """The guards against forgetting of one training.
 
     Args:
         replay: General examples beside the task's.
@@ -303,7 +303,7 @@ class TrialTrainer(Trainer):
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
     ) -> None:
-        """What trains, and nothing else: Trainer would write all of the base."""
+        """Save only the trained weights; Trainer would write the whole base."""
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir)
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Processes that try or measure one thing, each started with ``python -m``."""
+"""Processes that measure one thing, each started with ``python -m``."""

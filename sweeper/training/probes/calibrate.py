@@ -1,4 +1,4 @@
-"""Measures what this machine's processor does in a second or two: products and bandwidth.
+"""Measures this machine's processor in a second or two: matrix products and bandwidth.
 
 ``python -m sweeper.training.probes.calibrate`` measures with all cores, or with
 ``OMP_NUM_THREADS`` of them, keeps the result in the cache folder and prints it as JSON.
@@ -25,7 +25,7 @@ _FLOATS = 2**25
 
 
 def fastest(work: Callable[[], object], repeats: int = _REPEATS) -> float:
-    """Seconds of the fastest of some runs: others share the machine now and then."""
+    """Seconds of the fastest of several runs, since other work can slow some of them."""
     work()
     times = []
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""What the training libraries can do on this machine, each tried in earnest on a tiny tensor.
+"""Checks of the training libraries on this machine, each with a tiny tensor.
 
 ``python -m sweeper.training.probes.libraries`` prints one JSON object a line as each check ends, so
 that a library that takes the process down leaves what was found before. Knows nothing about runs.

@@ -165,7 +165,7 @@ def _step(
 
 
 def _now() -> float:
-    """When all that was asked of the device is done."""
+    """The time when the device has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""Trained weights on disk: what was trained, and what is needed to use it.
+"""Trained weights on disk, with everything that is needed to use them.
 
 ``weights/`` holds an adapter as PEFT writes it, or a whole model as transformers does; beside it
 ``head.safetensors`` where there is a head, tokenizer, generation settings, a card, and

@@ -28,7 +28,7 @@ def head_names(model: nn.Module) -> set[str]:
 
 
 def start_head(model: Classifier, probe: Probe) -> None:
-    """Let the head begin as the frozen probe."""
+    """Start the head from the frozen probe."""
     model.head.become(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias))
 
 

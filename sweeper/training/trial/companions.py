@@ -1,4 +1,4 @@
-"""What lies beside trained weights: tokenizer, template, generation settings, classes and a card.
+"""The files beside trained weights: tokenizer, template, generation settings, card.
 
 Knows the files that transformers and PEFT read. Knows nothing of how a model was trained.
 """
@@ -37,7 +37,7 @@ _SAMPLE = 1 << 20
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Say of damaged or missing files that the folder is damaged.
+    """Turn errors of damaged or missing files into one that names the folder.
 
     Raises:
         UsageError: A file in it cannot be read.

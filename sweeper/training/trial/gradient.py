@@ -95,7 +95,7 @@ def train_once(
 
 @dataclass
 class _State:
-    """What a checkpoint keeps besides the Trainer's own: the state of this rank.
+    """The state of this rank that a checkpoint keeps besides the Trainer's own.
 
     Args:
         replay: None where nothing is replayed.
@@ -113,7 +113,7 @@ class _State:
         return max(self.peak(), self.earlier_peak)
 
     def all(self) -> dict[str, Any]:
-        """As it is at a rung."""
+        """The state at a rung."""
         return {
             "progress": self.progress.state(),
             "rungs": self.watch.state(),
@@ -139,7 +139,7 @@ def _saves(job: TrialJob) -> bool:
 
 
 def read_corpus(job: TrialJob) -> None:
-    """Let the base read the corpus first, where the trial says so; once for all such trials."""
+    """Run the trial's first stage on the corpus, if it has one; once for all such trials."""
     config = job.config
     stage = FirstStage.of(
         config.parameters,

@@ -1,4 +1,4 @@
-"""What a trial sets up against forgetting before it trains: replay, and a base to stay near to.
+"""Guards against forgetting: prepares replay and the base for a KL penalty.
 
 Knows a trial's parameters; what replay and nearness are is told elsewhere.
 """
@@ -22,7 +22,7 @@ from sweeper.training.trial.job import TrialJob
 
 @dataclass(frozen=True)
 class PreparedGuards:
-    """All that can be made before the model is put together.
+    """The guards that can be prepared before the model is assembled.
 
     Args:
         replay: None where nothing is replayed.
@@ -46,7 +46,7 @@ class PreparedGuards:
 
 
 def look_at_general(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> None:
-    """Score the untrained base on general text, where this trial watches it.
+    """Score the untrained base on general text, if this trial is scored on it.
 
     Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's own
     precision, so that rounding is no part of what was forgotten; where several GPUs hold the model
@@ -66,7 +66,7 @@ def look_at_general(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> Non
 
 
 def prepared(job: TrialJob, strategy: Strategy, keeper: BaseKeeper) -> PreparedGuards:
-    """Tokenise what is replayed and copy the base, as far as is needed.
+    """Tokenise replayed text and copy the base, as far as needed.
 
     Args:
         keeper: Lends the base that the trial trains on.
@@ -104,6 +104,6 @@ def _refuse_shards(job: TrialJob) -> None:
     if job.config.sharding == "fsdp":
         raise UsageError(
             "kl_weight does not work where FSDP spreads the model over GPUs",
-            why="The base's forward pass would need its own gathering of the weights.",
+            why="The base's forward pass would have to gather the weights a second time.",
             fix="Train on one GPU, or leave kl_weight out.",
         )

@@ -1,4 +1,4 @@
-"""One call to train, and what it leaves behind: results, item losses, weights.
+"""One training job, and its files: results, item losses, weights.
 
 Knows what a result holds; knows nothing of how a model is trained.
 """
@@ -119,7 +119,7 @@ class TrialJob:
 
     @property
     def mixed(self) -> Half | None:
-        """What to compute in under autocast."""
+        """The dtype of autocast."""
         return autocast_dtype(self.config.precision)
 
     def judge(self) -> Judge:
@@ -144,20 +144,20 @@ class TrialJob:
 
     @property
     def watches_general(self) -> bool:
-        """Whether the loss on general text is measured: where the sweep or this trial asks."""
+        """Whether the loss on general text is measured, for the sweep or this trial."""
         wanted = ("replay_share", "general_loss_limit")
         guarded = any(self.config.parameters.get(name) for name in wanted)
         text = self.context.task.task_type == "CAUSAL_LM"
         return self.shared.general.watched or (guarded and text)
 
     def on_general(self, model: nn.Module, count: int | None = None) -> Evaluation:
-        """This trial's model on the general text that was held back, or on its first items."""
+        """Score this trial's model on the held-out general text, or on its first items."""
         return self.shared.general.measure(
             model, self.batching.evaluation, self.mixed, self.should_stop, count
         )
 
     def open_checkpoint(self) -> None:
-        """Find out whether training can continue from the checkpoint that was named."""
+        """Check whether training can continue from the named checkpoint."""
         if self.checkpoint is None:
             return
         config, data = self.planned or self.config, self.context.dataset.fingerprint
@@ -180,7 +180,7 @@ class TrialJob:
         self._reported = saved.manifest.rung
 
     def manifest(self, rung: int) -> Checkpoint:
-        """What a checkpoint at this rung says about itself."""
+        """The manifest of a checkpoint at this rung."""
         return Checkpoint(
             rung=rung,
             optimizer_steps=self.progress.steps,
@@ -201,7 +201,7 @@ class TrialJob:
         epochs: float,
         general_loss: float | None = None,
     ) -> RungReport:
-        """What is known at a rung. Tokens are those of all ranks, which must call this together."""
+        """The report of a rung. Tokens are those of all ranks, which must call this together."""
         progress = self.progress
         tokens, replayed = sum_over_ranks(progress.tokens, progress.replay_tokens)
         report = RungReport(
@@ -225,7 +225,7 @@ class TrialJob:
         return report
 
     def tell(self, report: RungReport) -> Decision:
-        """Report a rung, unless an earlier try of the same trial has.
+        """Report a rung, unless an earlier try of the same trial has reported it.
 
         Raises:
             Interrupted: The answer was to stop.
@@ -247,7 +247,7 @@ class TrialJob:
         return FirstItems.among(losses.tolist(), whole, weights.tolist())
 
     def completed(self, strategy: Strategy, model: nn.Module, final: Final) -> TrialResult:
-        """Write what a completed trial leaves behind, and give its result."""
+        """Write the files of a completed trial, and return its result."""
         self._write_item_losses(final.evaluation)
         if self.config.keep_weights:
             if self.read_base and self.run is not None and not strategy.saves_whole_model:
@@ -343,7 +343,7 @@ class TrialJob:
         )
 
     def _kept(self, strategy: Strategy) -> dict[str, Any]:
-        """What the result says of the kept weights: where, and how large with their base."""
+        """The fields of the result on kept weights: folder, and size with their base."""
         if not self.config.keep_weights:
             return {}
         base = self.read_base.folder if self.read_base else self.context.folder
@@ -356,7 +356,7 @@ class TrialJob:
         }
 
     def _general_losses(self) -> dict[str, Any]:
-        """What the result says of general text, item by item in a file beside it."""
+        """The fields of the result on general text, with losses of items in a file beside it."""
         base = self.base_on_general
         if self.general is None or base is None:
             return {}

@@ -1,4 +1,4 @@
-"""One trial on several devices: has torch's launcher start a rank for each, and listens to them.
+"""One trial on several devices: starts a rank for each with torch's launcher.
 
 Each rank has one GPU; on a CPU they speak through gloo. Reports and decisions are files in the
 attempt's folder. How a rank trains is ``rank``, how ranks are started and ended is ``launch``.
@@ -55,27 +55,27 @@ class RankRequest(Artifact):
 
 
 def own_folder(folder: Path, rank: int) -> Path:
-    """Where a rank writes what a trial leaves behind."""
+    """The folder in which a rank writes the trial's files."""
     return folder / f"rank-{rank}"
 
 
 def result_file(folder: Path, rank: int) -> Path:
-    """Where a rank writes how its part ended."""
+    """The file with the end of a rank's part."""
     return folder / f"result-{rank}.json"
 
 
 def report_file(folder: Path, rung: int) -> Path:
-    """Where the first rank writes what is known at a rung."""
+    """The file in which the first rank reports a rung."""
     return folder / f"{REPORT}{rung}.json"
 
 
 def decision_file(folder: Path, rung: int) -> Path:
-    """Where it finds the answer."""
+    """The file with the answer to a rung."""
     return folder / f"decision-{rung}"
 
 
 def read_result(folder: Path, rank: int) -> TrialResult | None:
-    """How a rank's part ended, if it came so far."""
+    """The end of a rank's part, if there is one."""
     path = result_file(folder, rank)
     return TrialResult.read(path) if path.is_file() else None
 
@@ -90,12 +90,12 @@ def check_device(config: TrialConfig) -> None:
     if config.sharding != "none" and not gpus:
         raise UsageError(
             "FSDP spreads a model over GPUs, and there is none here",
-            why="On a CPU the Trainer would run DDP in its place without a word.",
+            why="On a CPU the Trainer would run DDP instead, without a message.",
             fix="Run this trial where there are GPUs.",
         )
     if gpus and config.gpus > gpus:
         raise UsageError(
-            f"the trial wants {config.gpus} GPUs, and there are {gpus}",
+            f"the trial needs {config.gpus} GPUs, and there are {gpus}",
             fix="Plan for this machine, or run the worker on one with more GPUs.",
         )
 
@@ -196,7 +196,7 @@ class Ranks:
         write_text(decision_file(place, report.rung), decision.value)
 
     def _gather_logs(self, place: Path) -> None:
-        """All that the ranks wrote becomes part of the attempt's log."""
+        """Append the ranks' output to the attempt's log."""
         with (self.folder / TRAINER_LOG).open("a", encoding="utf-8") as log:
             for rank in range(self.config.gpus):
                 for path in (own_folder(place, rank) / TRAINER_LOG, *_output(place, rank)):
@@ -236,19 +236,19 @@ class Ranks:
         return f"rank {first.rank} of {ranks} ended with status {first.status}: {last}"
 
     def _take(self, first: Path) -> None:
-        """What the first rank left becomes the attempt's."""
+        """Move the first rank's files into the attempt's folder."""
         for path in first.iterdir():
             if path.name != TRAINER_LOG:
                 shutil.move(str(path), str(self.folder / path.name))
 
 
 def rank_command(folder: str) -> list[str]:
-    """What each rank runs, as arguments of Python."""
+    """The command of each rank, as arguments of Python."""
     return ["-m", "sweeper.training.rank", folder]
 
 
 def _end(launcher: subprocess.Popen[bytes]) -> None:
-    """No rank outlives the trial. The launcher ends its ranks; without it the kernel does."""
+    """End all ranks: the launcher ends its ranks; without it the kernel does."""
     if launcher.poll() is None:
         launcher.terminate()
     try:
@@ -259,7 +259,7 @@ def _end(launcher: subprocess.Popen[bytes]) -> None:
 
 
 def _output(place: Path, rank: int) -> list[Path]:
-    """What a rank wrote to standard output and standard error."""
+    """A rank's standard output and standard error."""
     return sorted((place / LOGS).glob(f"*/attempt_0/{rank}/std*.log"), reverse=True)
 
 
@@ -270,7 +270,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _environment(ranks: int) -> dict[str, str]:
-    """The machine's threads are divided between the ranks."""
+    """The environment of ranks, with the machine's threads divided between them."""
     threads = max(1, torch.get_num_threads() // ranks)
     return os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
 

@@ -152,7 +152,7 @@ def _on_base(
 
 
 def _base_folder(weights: Path, record: TrainedRecord, facts: ModelFacts) -> Path:
-    """Where the base lies that an adapter or a head belongs to.
+    """The folder of the base that an adapter or a head needs.
 
     Raises:
         ModelError: It is not on this machine, or it is another one.

@@ -68,7 +68,7 @@ def _train(job: TrialJob, guard: MemoryGuard) -> TrialResult:
 
 
 def _together(job: TrialJob, ranks: Ranks, guard: MemoryGuard) -> TrialResult:
-    """Several devices train; what they start from is made by this process alone."""
+    """Train on several devices; this process prepares their start."""
     read_corpus(job)
     job.shared.first_stages.forget()
     job.context.keeper.forget()

@@ -1,4 +1,4 @@
-"""Validation at rungs while a trial trains: measure, report, obey, remember the best weights.
+"""Validation at rungs: score, report, follow the answer, keep the best weights.
 
 Knows the Trainer only through its callback; knows nothing of strategies or of the search.
 """
@@ -122,7 +122,7 @@ class RungWatch(TrainerCallback):
             control.should_training_stop = True
 
     def state(self) -> dict[str, Any]:
-        """All that later rungs depend on, without the weights of the best one."""
+        """The state that later rungs need, without the best weights."""
         best = self._best
         return {
             "best": best
@@ -139,12 +139,12 @@ class RungWatch(TrainerCallback):
         self._stopping.restore(state["stopping"])
 
     def best_weights(self) -> dict[str, Tensor] | None:
-        """Those of the best rung; None at that rung itself."""
+        """The weights of the best rung; None at that rung itself."""
         best = self._best
         return None if best is None or best.rung == self._job.reports[-1].rung else best.weights
 
     def _lost(self) -> tuple[float | None, Rise | None]:
-        """Loss on general text and what was lost since the base, where the trial has a limit."""
+        """Loss on general text, and its rise since the base, if the trial has a limit."""
         base = self._job.base_on_general
         if self._stopping.limit is None or base is None:
             return None, None
@@ -153,7 +153,7 @@ class RungWatch(TrainerCallback):
         return tuned.loss, Rise.of(_items(tuned), _items(base))
 
     def score_general(self) -> None:
-        """Score the model, as ``finish`` left it, on all general text that was held back.
+        """Score the model, as ``finish`` left it, on all held-out general text.
 
         Raises:
             Diverged: The loss is not finite.
@@ -181,7 +181,7 @@ class RungWatch(TrainerCallback):
         return evaluation
 
     def _remember(self, rung: int, evaluation: Evaluation, forgets: bool) -> ItemLosses:
-        """Keep the weights if they are the best so far; the items that tell."""
+        """Keep the weights if they are the best so far, by the items that decide."""
         last = rung == self._budget.rungs
         items = self._telling(evaluation, self._budget.rung_items)
         loss = items.mean

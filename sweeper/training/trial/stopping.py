@@ -1,4 +1,4 @@
-"""When a trial ends before its budget does: it overfits, stands still, or forgets too much.
+"""Early stopping of a trial that overfits, does not improve, or forgets too much.
 
 Knows losses at rungs; knows neither models nor the search.
 """
@@ -23,20 +23,20 @@ _SINCE_BEST = 2
 
 @dataclass(frozen=True)
 class ItemLosses:
-    """Losses of the same items at each look, and what each counts; both of shape ``(items,)``."""
+    """Losses of the same items at each rung, and their weights; both of shape ``(items,)``."""
 
     losses: Floats
     weights: Floats
 
     @property
     def mean(self) -> float:
-        """The loss that they tell."""
+        """The weighted mean loss."""
         return float(np.average(self.losses, weights=self.weights))
 
 
 @dataclass(frozen=True)
 class Rise:
-    """How much worse the same items are than they were.
+    """The rise of the loss on the same items.
 
     Args:
         mean: Nats per term.
@@ -57,13 +57,13 @@ class Rise:
         return cls(mean, spread * math.sqrt(count / max(1, count - 1)))
 
     def beyond(self, limit: float) -> bool:
-        """More than the limit, and not by chance."""
+        """Whether the rise exceeds the limit beyond noise."""
         return self.mean - _BEYOND * self.error > limit
 
 
 @dataclass(frozen=True)
 class RungLook:
-    """What a rung showed of a trial.
+    """The losses of a trial at a rung.
 
     Args:
         items: Of the task's validation split.
@@ -80,7 +80,7 @@ class RungLook:
 
 @dataclass
 class Stopping:
-    """Early stopping by two losses that are watched apart.
+    """Early stopping by validation loss and by loss on general text.
 
     Args:
         patience: Stop after so many looks in a row without a better validation loss of the task
@@ -99,7 +99,7 @@ class Stopping:
 
     @classmethod
     def of(cls, parameters: dict[str, Scalar], overfitting: bool = False) -> Stopping:
-        """As a trial's parameters say."""
+        """The early stopping of a trial's parameters."""
         patience, limit = (
             parameters.get("early_stopping_patience"),
             parameters.get("general_loss_limit"),
@@ -111,7 +111,7 @@ class Stopping:
         )
 
     def state(self) -> dict[str, Any]:
-        """The best look so far, and how many came after it."""
+        """The best rung so far, and the number of rungs after it."""
         best = self._best
         if best is None:
             return {"best": None, "waited": self._waited}
@@ -131,7 +131,7 @@ class Stopping:
             self._best = RungLook(items, best["train_loss"], best["epochs"])
 
     def saw(self, look: RungLook) -> str:
-        """Why to stop at this rung, in words; empty to go on."""
+        """The reason to stop at this rung, as text; empty to go on."""
         best = self._best
         if best is None or look.items.mean < best.items.mean:
             self._best, self._waited = look, 0

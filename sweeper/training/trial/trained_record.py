@@ -1,4 +1,4 @@
-"""What a folder of trained weights says about itself: ``sweeper.json``."""
+"""The record of a folder of trained weights: ``sweeper.json``."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TrainedRecord(Artifact):
 
 
 def record_of(folder: Path) -> TrainedRecord:
-    """What a weights folder says about itself.
+    """The record of a weights folder.
 
     Raises:
         UsageError: It is not one.

@@ -136,7 +136,7 @@ def test_without_a_tokenizer_lengths_are_estimated_and_say_so(tmp_path, task, ex
     model = a_model(tmp_path / "model", tokenizer=False)
     found = facts_of(a_spec(model, path, task))
     assert found.lengths.p50 == expected
-    assert "bytes a token, since no tokenizer is at hand" in found.lengths.measured_with
+    assert "bytes a token, since there is no tokenizer" in found.lengths.measured_with
     assert (found.domain.distance, found.domain.decided_by) == (None, "unknown")
 
 

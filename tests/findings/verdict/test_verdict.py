@@ -88,7 +88,10 @@ def test_a_cheaper_baseline_that_is_tied_too_is_named_with_why_it_was_not_chosen
     assert verdict.recommended_baseline == "probe"
     assert "cheapest" not in verdict.sentence
     assert verdict.because[-1].startswith("Even cheaper to train and not shown")
-    assert "TF-IDF with logistic regression (0.9 s). Validation chooses" in verdict.because[-1]
+    assert (
+        "TF-IDF with logistic regression (0.9 s). On validation, which decides"
+        in verdict.because[-1]
+    )
     with_right(run, {"*": 0.90, "majority": 0.2, "tfidf": 0.6, "probe": 0.895})
     assert not any("Cheaper still" in line for line in compute(run).verdict.because)
 
