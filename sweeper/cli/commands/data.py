@@ -22,7 +22,7 @@ _Columns = Annotated[
     typer.Option("--column", help="role=column, for example text=question.", metavar="ROLE=COLUMN"),
 ]
 _Cap = Annotated[
-    int | None, typer.Option("--max-length", min=1, help="TokenCap on the tokens of one example.")
+    int | None, typer.Option("--max-length", min=1, help="Cap on the tokens of one example.")
 ]
 _Model = Annotated[
     str | None, typer.Option("--model", help="Count tokens with the tokenizer of this model.")
