@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 from bitsandbytes.nn import Linear4bit  # noqa: E402
 from transformers import BertConfig, LlamaConfig, PretrainedConfig  # noqa: E402
 
+from sweeper.answering import answer_question  # noqa: E402
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.facts.models.architecture import architecture  # noqa: E402
 from sweeper.facts.models.parameters import count_parameters  # noqa: E402
@@ -134,7 +135,7 @@ def test_the_process_answers_in_json_and_in_a_sentence(
     def ask(setup: Setup) -> None:
         asked = {"model": facts(BERT).model_dump(), "setup": asdict(setup), "mean_length": 8}
         monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asked)))
-        probing.main()
+        answer_question(probing.answer)
 
     ask(SETUP)
     assert json.loads(capsys.readouterr().out)["out_of_memory"] is False
