@@ -15,7 +15,6 @@ from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.spec import Spec
 
-
 BOOK = rule_book()
 
 
