@@ -6,7 +6,7 @@ The plan is made again with changed facts; pure functions that return records an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from sweeper import units
@@ -52,19 +52,23 @@ def counterfactuals(
     """
     book = book or rule_book(spec.rules)
     wishes = _wishes(spec, facts, book)
-    found: list[Counterfactual] = []
-    for knob in _KNOBS:
-        actual = knob.read(facts)
-        if actual is None:
-            continue
-        search = _Search(spec, facts, book, knob, actual, {})
-        for strategy, outcome in wishes:
-            needed = search.nearest(strategy, outcome)
-            if needed is not None:
-                would = "would rank first" if outcome == "ranks first" else "would fit"
-                text = f"{knob.words(actual, needed)} {strategy} {would}."
-                found.append(Counterfactual(strategy, outcome, knob.fact, actual, needed, text))
-    return tuple(found)
+    return tuple(one for knob in _KNOBS for one in _changes(spec, facts, book, knob, wishes))
+
+
+def _changes(
+    spec: Spec, facts: Facts, book: RuleBook, knob: _Knob, wishes: Iterable[tuple[str, str]]
+) -> Iterator[Counterfactual]:
+    """What one fact would have to be for each wish that it can grant."""
+    actual = knob.read(facts)
+    if actual is None:
+        return
+    search = _Search(spec, facts, book, knob, actual, {})
+    for strategy, outcome in wishes:
+        needed = search.nearest(strategy, outcome)
+        if needed is not None:
+            would = "would rank first" if outcome == "ranks first" else "would fit"
+            text = f"{knob.words(actual, needed)} {strategy} {would}."
+            yield Counterfactual(strategy, outcome, knob.fact, actual, needed, text)
 
 
 @dataclass(frozen=True, slots=True)

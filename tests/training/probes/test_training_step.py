@@ -20,6 +20,7 @@ from sweeper.errors import UsageError  # noqa: E402
 from sweeper.facts.models.architecture import architecture  # noqa: E402
 from sweeper.facts.models.parameters import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
+from sweeper.hyperparameters import TARGETS  # noqa: E402
 from sweeper.memory.estimate import Setup, estimate, trainable_parameters, trial_gib  # noqa: E402
 from sweeper.training.probes import training_step as probing  # noqa: E402
 from sweeper.training.probes.random_model import random_model  # noqa: E402
@@ -94,6 +95,15 @@ def test_what_trains_is_what_the_strategy_says() -> None:
         packed = [m for m in built.modules() if isinstance(m, Linear4bit)]
         assert len(packed) == (2 * 7 if setup is four else 0)
     assert all(layer.weight.dtype == torch.uint8 for layer in packed)
+
+
+def test_attention_alone_is_adapted_where_other_layers_have_the_same_name() -> None:
+    # BERT calls the last layer of both sublayers, and the first of the second one, dense.
+    targets = TARGETS["qkvo"]
+    setup = replace(SETUP, strategy="lora", r=4, target_modules=targets)
+    built = random_model(copy.deepcopy(BERT), facts(BERT), setup, torch.device("cpu"))
+    trained = sum(weight.numel() for weight in built.parameters() if weight.requires_grad)
+    assert trained == trainable_parameters(facts(BERT), setup)
 
 
 @pytest.mark.parametrize(
