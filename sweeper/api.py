@@ -122,7 +122,6 @@ class Run:
     """A run: its plan, findings and files. What was read once is cached.
 
     Args:
-        path: The run's folder.
         findings: What it shows; computed from the folder if None.
     """
 

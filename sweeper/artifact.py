@@ -127,7 +127,6 @@ class Artifact(Record):
         """Write the artifact so that a reader sees the old file or the new one, never a part.
 
         Args:
-            path: Path of the file.
             synced: See ``write_text``.
         """
         write_text(path, self.to_json(), synced=synced)
@@ -137,7 +136,6 @@ def write_text(path: Path, text: str, *, synced: bool = True) -> None:
     """Replace a file's text in one step.
 
     Args:
-        path: Path of the file.
         text: All of it.
         synced: Whether it is on the disk before the old text is gone. Else a power cut may leave
             an empty file, though the end of this process cannot; that is for files that their

@@ -60,7 +60,6 @@ class Backend(Protocol):
         """Train one trial from the base weights and score it on the validation split.
 
         Args:
-            config: Configuration to train.
             folder: An empty folder of this attempt. Write ``trainer.log``, ``item_losses.json``
                 and (if ``config.keep_weights``) ``weights/`` here, and nothing elsewhere. If
                 ``config.checkpoints``, also write ``checkpoint-<rung>/`` before each report but

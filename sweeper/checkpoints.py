@@ -101,7 +101,6 @@ def drop_checkpoints(attempt: Path, keep: int | None = None) -> None:
     """Delete all checkpoints of an attempt, unfinished ones included.
 
     Args:
-        attempt: The attempt's folder.
         keep: The rung of a checkpoint that stays.
     """
     for rung, folder in _checkpoints(attempt):

@@ -65,7 +65,6 @@ class SweeperError(Exception):
     Args:
         what: What happened, or the list of all problems that were found.
         why: Why that is a problem.
-        fix: What to do.
         where: File and line, flag or path.
     """
 

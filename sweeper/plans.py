@@ -277,6 +277,19 @@ class Answer(Record):
     rules: tuple[str, ...] = ()
 
 
+class Threshold(Record):
+    """The nearest value of a fact with which discrete choices of the first candidate change.
+
+    ``now`` and ``then`` are their defaults by name, as planned and beyond the threshold.
+    """
+
+    fact: str
+    actual: int
+    needed: int
+    now: dict[str, Scalar]
+    then: dict[str, Scalar]
+
+
 class ModelOption(Record):
     """One of the models that were compared because the user named none.
 
@@ -346,6 +359,9 @@ class Plan(Artifact):
     warnings: tuple[Reason, ...] = ()
     advice: tuple[Reason, ...] = Field((), description="what to do besides training")
     answers: tuple[Answer, ...] = ()
+    threshold: Threshold | None = Field(
+        None, description="where the recommended strategy's choices change next"
+    )
     own_trials: tuple[OwnTrial, ...] = ()
     declared: Declared = Field(
         default_factory=dict, description="parameters that the user declared"

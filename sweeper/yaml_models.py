@@ -69,7 +69,6 @@ def checked(
 
     Args:
         kind: What the value should be.
-        document: The file.
         path: Where in it.
         problems: Every problem is appended here, with file, line and nearest known key.
         context: Handed to the validators of ``kind``.
@@ -97,8 +96,6 @@ def problem_of(
     """One error of pydantic as a problem.
 
     Args:
-        item: The error.
-        data: What was validated.
         kind: What it was validated as.
         places: Knows the line of each value.
         base: The path of ``data`` in it.
@@ -142,7 +139,6 @@ def _path(data: Any, loc: Path_, *, extra: bool) -> Path_:
     """The location without what only pydantic sees: tags of unions, marks of keys.
 
     Args:
-        data: What was validated.
         loc: Where in it, as pydantic says.
         extra: Whether the last part is kept, though there is no such value.
     """

@@ -153,6 +153,19 @@ def sweeper(
 
 
 @pytest.fixture
+def without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands write their report in this process and without charts, which take seconds."""
+    from sweeper.processes.report_maker import ReportMaker
+
+    def finish(maker: ReportMaker, *_args: object, **_options: object) -> object:
+        findings = maker._here()
+        maker.no_charts = ""
+        return findings
+
+    monkeypatch.setattr(ReportMaker, "finish", finish)
+
+
+@pytest.fixture
 def rows(here: Path) -> Path:
     """A small classification file: three classes by topic, every text different."""
     words = {"fruit": "apple pear plum", "metal": "iron zinc gold", "river": "nile rhine po"}

@@ -74,7 +74,9 @@ FITTED = Constants(
 
 # Fitted to nothing. A decade off costs 5% either way; a larger rank holds more (arXiv:2405.09673);
 # a base in four bits loses a little (arXiv:2305.14314 finds nothing, no source a gain); prompts
-# and adapters stay behind LoRA (arXiv:2106.09685, table 4).
+# and adapters stay behind LoRA (arXiv:2106.09685, table 4); LoRA on attention alone stays behind
+# all linear layers, even with as many parameters (arXiv:2305.14314, figure 2; Schulman et al.
+# 2025, LoRA Without Regret).
 PLAIN = Constants(
     too_low=0.05,
     too_high=0.05,
@@ -89,7 +91,7 @@ PLAIN = Constants(
         "prefix": 0.05,
         "head": 0.05,
     },
-    targets={},
+    targets={"qv": 0.01, "qkvo": 0.01, "all-linear": 0.0},
 )
 
 

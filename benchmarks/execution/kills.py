@@ -267,7 +267,7 @@ def surroundings() -> dict[str, str]:
     """What commands and the nodes of a cluster need in their environment."""
     return {
         "PYTHONPATH": paths(HERE),
-        "CURVE_STEP_SECONDS": "0.02",
+        "CURVE_STEP_SECONDS": os.environ.get("CURVE_STEP_SECONDS", "0.02"),
         "SCORE_SECONDS": "0.4",
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",

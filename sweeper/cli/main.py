@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from textwrap import indent
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from sweeper import __version__
-from sweeper.errors import RunError, SweeperError
+from sweeper.errors import NothingFits, RunError, SweeperError
 from sweeper.visible import shortened, visible
 
 _NO_MEMORY = (
@@ -111,8 +112,10 @@ def main() -> None:
     try:
         app()
     except SweeperError as error:
-        for problem in error.problems:
-            print(f"error: {visible(shortened(str(problem)))}", file=sys.stderr)
+        for number, problem in enumerate(error.problems):
+            text = visible(shortened(str(problem)))
+            part = number > 0 and isinstance(error, NothingFits)  # of the first one's reasons
+            print(indent(text, "  ") if part else f"error: {text}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (MemoryError, RecursionError) as error:
         deep = isinstance(error, RecursionError)

@@ -153,7 +153,6 @@ def read_formula(
     Args:
         data: ``base``, ``head``, or ``{let: ..., sum: [...]}``.
         parameters: Names of the strategy's parameters, which factors may name.
-        document: The file.
         path: Path of ``data`` in it.
         problems: List to append to.
     """

@@ -148,8 +148,6 @@ def read_traits(
     """The traits that a strategy file states; problems are appended with file and line.
 
     Args:
-        data: Data of the file.
-        document: The file.
         problems: List to append to.
 
     Returns:

@@ -55,7 +55,6 @@ def answer(
     """Let a model answer, and compare with the references.
 
     Args:
-        task: Task of the items.
         model: The model that the task assembled.
         examples: The items; each has an answer.
         batch_size: Prompts at a time.

@@ -10,17 +10,19 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
 from sweeper.evaluation.linear_probe import Array, Probe, nll
 from sweeper.facts.record import Split
 from sweeper.tasks.base import Baseline, Evaluation, Floats
 from sweeper.tasks.classification import Classification, class_metrics, confused
 from sweeper.underway import Steps, nothing
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
 
 _TFIDF_PATH = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -84,6 +86,10 @@ class Tfidf(_Classifying):
 
     @cached_property
     def _fitted(self) -> tuple[TfidfVectorizer, LogisticRegression]:
+        # Not at the top, as in ``fit_path``.
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
         train = vectorizer.fit_transform(self._texts("train"))
         validation = vectorizer.transform(self._texts("validation"))

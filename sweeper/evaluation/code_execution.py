@@ -66,7 +66,6 @@ def run_program(
         program: Python source; it can use the standard library.
         tests: Python source that raises where the program is wrong.
         permitted: Whether the user explicitly allowed to run code that nobody has read.
-        limits: Limits of this run.
 
     Raises:
         UsageError: It was not permitted.

@@ -35,7 +35,6 @@ class Judge:
 
     Args:
         task: Gives losses and metrics.
-        items: Items of the split.
         batch_size: Items at a time; longest first, so that too little memory shows at once.
         mixed: Dtype of autocast.
         should_stop: Asked before each batch.

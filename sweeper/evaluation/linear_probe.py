@@ -8,14 +8,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from sweeper.underway import Steps, nothing
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 Array = NDArray[np.float32]
 
@@ -84,6 +86,10 @@ def fit_path(
             alike if None.
         underway: Called with the number of tried strengths.
     """
+    # Not at the top: scikit-learn takes 0.8 s of a worker's start, and most tasks have no probe.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     mean, scale = train.mean(0), train.std(0)
     # What does not vary on the frozen model says nothing; standardised, its rounding noise would
     # become a weight of 1e8 that blows up once training moves the feature (seen with MiniLM).

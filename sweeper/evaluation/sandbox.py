@@ -54,7 +54,6 @@ def command(script: Path, arguments: list[str], *, tmp_bytes: int, filter_fd: in
 
     Args:
         script: Python source that needs only the standard library.
-        arguments: Its arguments.
         tmp_bytes: How much fits in ``/tmp``, the only folder that can be written to.
         filter_fd: An inherited file descriptor to read ``system_call_filter()`` from.
 

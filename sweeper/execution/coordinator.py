@@ -86,7 +86,6 @@ def run_sweep(
     Args:
         run: The folder; the caller holds its lock and has checked the identity.
         spec: What was asked; ``search.trials`` is the study's total.
-        plan: The frozen plan.
         backend: ``module:function`` of the training backend.
         before: Seconds of each phase that this command has done already.
         on_event: Called with each event and the status after it.

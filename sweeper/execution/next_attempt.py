@@ -40,7 +40,6 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Next
 
     Args:
         state: State of the run; takes a trial's configuration.
-        fitted: Batches that fitted.
         item: Not done.
     """
     run, home = state.run, state.run.path / item.home

@@ -35,7 +35,6 @@ from sweeper.execution.job import (
 from sweeper.execution.next_attempt import next_attempt
 from sweeper.execution.pools.pool import Pool, Said, WorkerGone
 from sweeper.execution.progress import RunProgress
-from sweeper.execution.restore import end_of, rung_of
 from sweeper.execution.silence import Silence
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
@@ -48,7 +47,7 @@ from sweeper.execution.strikes import Strikes
 from sweeper.execution.study_mirror import StudyMirror
 from sweeper.redaction import without_secrets
 from sweeper.search.loss_model.untrained import of_baseline
-from sweeper.search.search import Search
+from sweeper.search.search import End, Rung, Search
 from sweeper.trials import (
     AttemptEndKind,
     BaselineResult,
@@ -79,7 +78,6 @@ class Owner:
         state: The trials, as far as they have come.
         search: Chooses and judges trials.
         mirror: Writes the study for others to read.
-        pool: The workers.
         progress: What the status is made of.
         signals: Signals that ask the command to end.
         on_event: Takes each event with the status after it.
@@ -240,7 +238,7 @@ class Owner:
         assert job.config is not None
         number = job.config.number
         self.state.restart(number)
-        self.search.restart(number, [rung_of(report) for report in made.rungs])
+        self.search.restart(number, list(map(Rung.of, made.rungs)))
         for report in made.rungs:
             self.state.rung(report)
         self.mirror.begin(self.search.trial(number))
@@ -293,7 +291,7 @@ class Owner:
             if trains:
                 self.search.restart(report.number)
         if trains:
-            judgement = self.search.report(report.number, rung_of(report))
+            judgement = self.search.report(report.number, Rung.of(report))
             if judgement.prune:
                 decision, because = Decision.PRUNE, judgement.because
         self.pool.send(worker, RungVerdict(decision=decision, because=because))
@@ -413,7 +411,7 @@ class Owner:
         assert job.config is not None
         number = job.config.number
         reports = attempts.read_rungs(self._home(job))
-        self.search.tell(number, end_of(job.config, result, reports))
+        self.search.tell(number, End.of(job.config, result, reports))
         self.mirror.end(self.search.trial(number), _forgotten(result))
         self.state.end(number, result)
         self.state.drop_other_weights(self.plan.budget.finalists)

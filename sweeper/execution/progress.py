@@ -51,7 +51,6 @@ class RunProgress:
         """Take an event into account.
 
         Args:
-            event: What happened.
             median: For a rung, the median loss of the candidate's other trials there.
         """
         if event.kind in ("trial-started", "job-started"):

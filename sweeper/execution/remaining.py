@@ -59,7 +59,6 @@ def pace(
     A frozen model's trial is left out: its features were made for a baseline.
 
     Args:
-        plan: The frozen plan.
         results: Results of the trials that have ended.
         configs: Configurations of all trials that have begun.
         known: What earlier calls worked out of each trial; takes what this one does.
@@ -116,7 +115,6 @@ def remaining(
     """Seconds until the run ends, with confirmation, test and suite, within two standard errors.
 
     Args:
-        plan: The frozen plan.
         seen: The pace of trials that have ended.
         phase: Phase that the run is in.
         trials_left: Trials left in the search; a running one counts half.

@@ -1,6 +1,4 @@
-"""Gives rungs and ends of trials to the search, and restores those of earlier calls.
-
-Earlier trials come from the run's files and the storage.
+"""Restores trials of earlier calls from the run's files and the storage.
 
 The files decide. A whole result that the storage does not know is taken. A trial whose files are
 gone or damaged is taken from the storage. A trial that neither of them knows is asked for again,
@@ -9,7 +7,6 @@ which gives the same configuration.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
@@ -30,7 +27,7 @@ from sweeper.search.configure import configure
 from sweeper.search.loss_model.observations import FAILURE, ORIGIN
 from sweeper.search.search import Asked, End, Restored, Rung, Search
 from sweeper.spec import Scalar
-from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
+from sweeper.trials import Failure, TrialConfig, TrialResult
 
 Say = Callable[[str], None]
 
@@ -68,7 +65,7 @@ def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say:
         for report in reports:
             state.rung(report)
         search.restore(
-            [Restored(asked, [rung_of(one) for one in reports], end_of(config, result, reports))]
+            [Restored(asked, list(map(Rung.of, reports)), End.of(config, result, reports))]
         )
         state.results[number] = result
     state.count()
@@ -162,30 +159,4 @@ def _from_study(run: RunFolder, trial: FrozenTrial) -> TrialResult:
             "training_seconds": rungs[-1].training_seconds if rungs else 0.0,
             "evaluation_seconds": rungs[-1].evaluation_seconds if rungs else 0.0,
         }
-    )
-
-
-def rung_of(report: RungReport) -> Rung:
-    """A report as the search takes it."""
-    return Rung(report.rung, report.validation_loss, report.first_items)
-
-
-def end_of(config: TrialConfig, result: TrialResult, reports: Sequence[RungReport]) -> End:
-    """A trial's end as the search takes it.
-
-    Args:
-        config: Configuration of the trial.
-        result: How it ended.
-        reports: Its rungs; a pruned trial counts with the last one's loss.
-    """
-    loss = result.validation_loss if result.state == "COMPLETE" else None
-    if result.state == "PRUNED" and reports and math.isfinite(reports[-1].validation_loss):
-        loss = reports[-1].validation_loss
-    points, limit = result.forgetting_points, config.forgetting_limit
-    return End(
-        state=result.state,
-        loss=loss,
-        seconds=result.training_seconds + result.evaluation_seconds + result.setup_seconds,
-        failure=result.failure.kind if result.failure else "",
-        excess=None if points is None or limit is None else points / 100 - limit,
     )

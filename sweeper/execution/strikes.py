@@ -31,7 +31,6 @@ class Strikes:
         """A worker is gone.
 
         Args:
-            worker: Its name.
             excused: It was told to end, had nothing left, or lost its machine.
             starved: The system killed it for its memory. Where it had a job that is progress: the
                 next try takes less, and there is an end to that.

@@ -60,7 +60,6 @@ class StudyMirror:
 
     Args:
         url: The storage; may hold a password, never shown.
-        name: Name of the study.
         run: Name that no other run's folder has; empty if it is not known.
         own: The run's own SQLite file, if ``url`` is that: a damaged one is made anew.
         say: Takes one line when the storage went away and one when it came back; called from
@@ -171,7 +170,6 @@ class StudyMirror:
         Args:
             trials: As the search has them.
             stored: What ``open`` read.
-            identity: Identity of the run.
         """
         same = [_same(mine, theirs) for mine, theirs in zip(trials, stored, strict=False)]
         if len(stored) > len(trials) or not all(same):
@@ -233,7 +231,6 @@ class StudyMirror:
         """A trial ended, as the search has it.
 
         Args:
-            trial: Trial of the search.
             shown_too: Further attributes, for people to see.
         """
         shown = _snapshot(trial)

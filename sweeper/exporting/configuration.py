@@ -55,10 +55,7 @@ def export_configuration(
     """Write one trial's configuration for a trainer.
 
     Args:
-        run: With the trial.
-        findings: Findings of the run.
         config: With as many epochs as the trial's weights had seen.
-        to: Name of a target.
         folder: A new one. It appears once it is whole.
 
     Raises:

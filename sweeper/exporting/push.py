@@ -40,8 +40,6 @@ def hub_card(
     Args:
         readme: The card in the folder of the weights.
         draft: ``MODEL_CARD.md`` of the run; may be empty.
-        facts: Facts of the base model.
-        task: Task of the run.
         library: What loads the folder: ``transformers``, ``peft`` or ``sweeper``.
         licence: The hub's name of a licence; the base model's if None.
 

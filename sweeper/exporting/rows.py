@@ -27,7 +27,6 @@ def write_rows(
 
     Args:
         folder: Where to; made if it is not there.
-        dataset: Read by the run.
         names: The splits, and the names of their files.
         form: ``messages``: a list of messages. ``prompt-completion``: ``prompt`` and
             ``completion``, both lists of messages. ``instruction``: ``instruction`` and

@@ -49,8 +49,6 @@ def settings_of(
 
     Args:
         config: What to train on one device, for as many epochs as the weights had seen.
-        facts: Facts of the base model.
-        dataset: Read by the run.
         model: The base model as others can load it.
         target_modules: The layers that the trained adapter has; those that the configuration
             names if None.

@@ -85,13 +85,7 @@ class Filled:
 
 
 def fill(name: str, settings: Settings, form: RowForm) -> Filled:
-    """Fill the templates of a trainer.
-
-    Args:
-        name: Name of the target.
-        settings: Settings of the training.
-        form: Form of the rows.
-    """
+    """Fill the templates of a trainer."""
     place = _TARGETS / name
     environment = Environment(
         loader=FileSystemLoader(place),

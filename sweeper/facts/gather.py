@@ -25,7 +25,6 @@ def gather(
     Where several models compete, lengths and the domain are measured with the first one.
 
     Args:
-        spec: The request.
         models: Facts of models to use instead of those that the spec names.
         measure_domain: Let the base model read some of the data; otherwise only an earlier
             measurement of this kind is used.

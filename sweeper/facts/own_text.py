@@ -18,7 +18,6 @@ def own_text_folder(facts: ModelFacts, weights: Path, sampling: SelfSampling) ->
     """Its folder in the cache, whether it is there or not.
 
     Args:
-        facts: Facts of the base.
         weights: The folder with its safetensors.
         sampling: How it is sampled.
     """

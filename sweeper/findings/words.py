@@ -137,7 +137,6 @@ def outcome(word: Outcome, interval: Interval, comparisons: int, smallest: float
     """An outcome, with the reason where it differs from what the interval suggests.
 
     Args:
-        word: The outcome.
         interval: Interval of the difference, in the metric's own unit.
         comparisons: How many Holm's correction was taken over.
         smallest: The margin, in the same unit as the interval.

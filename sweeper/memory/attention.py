@@ -62,14 +62,18 @@ def _latent(recorder: Recorder, x: Value) -> tuple[Value, Value, Value]:
 def _kernel(recorder: Recorder, query: Value, key: Value, value: Value) -> Value:
     model, setup = recorder.model, recorder.setup
     heads = model.attention_heads
-    if recorder.autocast:
+    # The fused kernel for CPUs has no dropout: there, SDPA computes in float32 and writes out the
+    # scores as well.
+    unfused = setup.device == "cpu" and recorder.traits.dropout
+    narrow = query.item
+    if unfused and setup.attention == "sdpa":
+        query, key, value = (recorder.cast(part, 4) for part in (query, key, value))
+    elif recorder.autocast:
         query, key, value = (recorder.cast(part, 2) for part in (query, key, value))
     mla = model.mla
     out = Value(heads * (mla.v_head_dim if mla else model.head_dim), query.item)
     inputs = list(dict.fromkeys([query, key, value]))
     grouped = model.attention_heads != model.key_value_heads and mla is None
-    # The fused kernel for CPUs has no dropout: there, SDPA writes out the scores as well.
-    unfused = setup.device == "cpu" and recorder.traits.dropout
     unknown = setup.attention == "sdpa" and not recorder.traits.fused_attention
     eager = setup.attention == "eager" or unfused or unknown
     # With a mask, transformers repeats shared keys and values itself; prefixes need a mask.
@@ -79,7 +83,7 @@ def _kernel(recorder: Recorder, query: Value, key: Value, value: Value) -> Value
         grouped = False
     if eager:
         _eager(recorder, inputs, out)
-        return out
+        return recorder.cast(out, narrow) if unfused else out
     # FlashAttention-2 adds up the queries' gradient in float32, and those of shared keys and
     # values a head at a time.
     workspace = 4.0 * out.elements + (2.0 * out.size if grouped else 0.0)

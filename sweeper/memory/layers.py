@@ -36,7 +36,7 @@ class LayerCost:
 #: Fields that bytes a token do not depend on, so that set-ups which differ in them share a tape.
 _PER_TOKEN: dict[str, Any] = {
     "micro_batch": 1, "gradient_accumulation_steps": 1, "gradient_checkpointing": False,
-    "evaluation_batch": 0, "evaluation_length": 0, "generation_tokens": 0, "gpus": 1,
+    "evaluation_batch": 0, "evaluation_length": 0, "gpus": 1,
     "sharding": "none", "optimizer": USUAL_OPTIMIZER,
 }  # fmt: skip
 

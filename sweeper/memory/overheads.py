@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from sweeper.memory.setup import Setup
 
-Counter = Literal["allocated", "reserved", "device"]
-
-#: Memory that PyTorch's allocator holds beside the tensors where there is plenty. Fitted: the
-#: median over the rows of PEFT's method comparison that state reserved memory.
-RESERVED = 1.08
 #: What the allocator cannot do without, under pressure. Measured: on 80 GiB cards runs with 0.945
 #: of the card in tensors went through and runs with 0.955 of it failed (fms-acceleration).
 SLACK = 0.03
 #: CUDA context and kernels: what nvidia-smi shows beyond reserved memory on cards since Ampere.
 CONTEXT_GIB = 0.5
-#: The same on a V100 with the libraries of 2022, as transformers' performance guide measured it.
-VOLTA_CONTEXT_GIB = 1.31
 #: Resident size of a Python process with torch, transformers and peft loaded, on a CPU.
 #: Measured: 0.51 GiB (torch 2.13, transformers 5.24, peft 0.21).
 PROCESS_GIB = 0.5
@@ -45,14 +37,6 @@ def overheads(tensors_gib: float, held_gib: float, device: str) -> dict[str, flo
         return {"allocator slack": tensors_gib * SLACK, "device context": CONTEXT_GIB}
     slack = (tensors_gib - held_gib) * CPU_SLACK + CPU_BUFFERS_GIB
     return {"allocator slack": slack, "process": PROCESS_GIB}
-
-
-def counted(allocated_gib: float, counter: Counter, context_gib: float = CONTEXT_GIB) -> float:
-    """What the counter shows at the peak for so much allocated memory."""
-    if counter == "allocated":
-        return allocated_gib
-    reserved = allocated_gib * RESERVED
-    return reserved + context_gib if counter == "device" else reserved
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
         found.append("the data set, and what the data loader copies of it")
     if setup.gpus > 1:
         found.append("NCCL's buffers, and shards that a rank gathers ahead of time")
-    if not setup.classes and not setup.generation_tokens:
+    if not setup.classes:
         found.append("answers that evaluation generates: keys and values of all their tokens")
     if model.moe is not None:
         found.append("routers that send most tokens to few experts; equal shares are counted")

@@ -67,7 +67,6 @@ class Setup:
             where the loss needs no others.
         evaluation_batch: 0 for no evaluation.
         evaluation_length: Tokens of an evaluated example; ``sequence_length`` if 0.
-        generation_tokens: New tokens that evaluation generates for each example.
         gpus: How many devices train one model together.
         replay_share: Share of general tokens among all; they pass through in batches of their own.
         near_base: Whether a KL divergence to the base is in the loss.
@@ -107,7 +106,6 @@ class Setup:
     answer_fraction: float = 1.0
     evaluation_batch: int = 0
     evaluation_length: int = 0
-    generation_tokens: int = 0
     gpus: int = 1
     sharding: Sharding = "none"
     device: Literal["cuda", "cpu"] = "cuda"

@@ -86,6 +86,42 @@ def candidate_or_rejected(
         epochs: The study's full budget.
         leave_out: Whether rules may leave out strategies that the user did not name.
     """
+    made = _fitted(spec, facts, base, rated, epochs, leave_out=leave_out)
+    if isinstance(made, Rejected):
+        return made
+    parameters, found = made
+    if not found.fits:
+        return too_large(rated.strategy, base.model, found, facts.hardware)
+    parameters = widened_within(parameters, found, base.model, facts.hardware)
+    parameters = without_shards(parameters, found.setup)
+    candidate = _candidate(base, rated, facts.hardware, parameters, found)
+    return with_first_stage(candidate, facts, base.model, found.setup)
+
+
+def is_candidate(
+    spec: Spec,
+    facts: Facts,
+    base: RatedModel,
+    rated: RatedStrategy,
+    epochs: float,
+    *,
+    leave_out: bool,
+) -> bool:
+    """Whether ``candidate_or_rejected`` makes it a candidate; for less than half of the work."""
+    made = _fitted(spec, facts, base, rated, epochs, leave_out=leave_out)
+    return not isinstance(made, Rejected) and made[1].fits
+
+
+def _fitted(
+    spec: Spec,
+    facts: Facts,
+    base: RatedModel,
+    rated: RatedStrategy,
+    epochs: float,
+    *,
+    leave_out: bool,
+) -> Rejected | tuple[dict[str, Parameter], Fit]:
+    """The parameters and the set-up on this device, or why rules or request forbid it."""
     name = rated.strategy.name
     wanted = spec.aim.strategies
     if wanted is not None and name not in wanted:
@@ -97,8 +133,7 @@ def candidate_or_rejected(
     if out is not None and wanted is None and leave_out:
         remedy = f"name it with --strategies to let it compete ({name})"
         return _rejected(base, name, fill(out.why, base.values), out.id, out.source, remedy)
-    parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec.training)
-    parameters = with_declared(rated, parameters, spec, base.values)
+    parameters = settled_parameters(spec, base, rated, epochs)
     room = base.model.context_length - base.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
     if prompt is not None and _least(prompt) > room:
@@ -109,7 +144,7 @@ def candidate_or_rejected(
         remedy = "shorten texts (--max-length)"
         return _rejected(base, name, why, "", "the model's context", remedy)
     parameters = within(parameters, "num_virtual_tokens", room)
-    found = fit(
+    return parameters, fit(
         rated.strategy,
         parameters,
         rated.strategy.optimizer(base.values),
@@ -118,12 +153,14 @@ def candidate_or_rejected(
         spec.training,
         _work(spec, facts, base, rated, epochs),
     )
-    if not found.fits:
-        return too_large(rated.strategy, base.model, found, facts.hardware)
-    parameters = widened_within(parameters, found, base.model, facts.hardware)
-    parameters = without_shards(parameters, found.setup)
-    candidate = _candidate(base, rated, facts.hardware, parameters, found)
-    return with_first_stage(candidate, facts, base.model, found.setup)
+
+
+def settled_parameters(
+    spec: Spec, base: RatedModel, rated: RatedStrategy, epochs: float
+) -> dict[str, Parameter]:
+    """The parameters that rules and request give a strategy, before the device is considered."""
+    parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec.training)
+    return with_declared(rated, parameters, spec, base.values)
 
 
 def _least(prompt: Parameter) -> float:

@@ -6,21 +6,18 @@ The plan is made again with changed facts; pure functions that return records an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from sweeper import units
 from sweeper.errors import NothingFits
-from sweeper.facts.dataset.rows import planned_splits
 from sweeper.facts.record import Facts
+from sweeper.planning.candidates import is_candidate, rated_model
 from sweeper.planning.fitting.remedies import scaled
-from sweeper.planning.planner import ranked_candidates
+from sweeper.planning.planner import epochs_of, ranked_candidates
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.planning.thresholds import nearest, with_examples
 from sweeper.spec import Spec
-
-# A change is looked for in steps of a half doubling, up to so many doublings or halvings away.
-DOUBLINGS = 8
-_STEP = math.sqrt(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +51,24 @@ def counterfactuals(
     digit of the number of parameters.
     """
     book = book or rule_book(spec.rules)
-    base = _ranking(spec, facts, book)
-    found: list[Counterfactual] = []
-    for knob in _KNOBS:
-        actual = knob.read(facts)
-        if actual is None:
-            continue
-        search = _Search(spec, facts, book, knob, actual, {})
-        for strategy, outcome in _wishes(base):
-            needed = search.nearest(strategy, outcome)
-            if needed is not None:
-                would = "would rank first" if outcome == "ranks first" else "would fit"
-                text = f"{knob.words(actual, needed)} {strategy} {would}."
-                found.append(Counterfactual(strategy, outcome, knob.fact, actual, needed, text))
-    return tuple(found)
+    wishes = _wishes(spec, facts, book)
+    return tuple(one for knob in _KNOBS for one in _changes(spec, facts, book, knob, wishes))
+
+
+def _changes(
+    spec: Spec, facts: Facts, book: RuleBook, knob: _Knob, wishes: Iterable[tuple[str, str]]
+) -> Iterator[Counterfactual]:
+    """What one fact would have to be for each wish that it can grant."""
+    actual = knob.read(facts)
+    if actual is None:
+        return
+    search = _Search(spec, facts, book, knob, actual, {})
+    for strategy, outcome in wishes:
+        needed = search.nearest(strategy, outcome)
+        if needed is not None:
+            would = "would rank first" if outcome == "ranks first" else "would fit"
+            text = f"{knob.words(actual, needed)} {strategy} {would}."
+            yield Counterfactual(strategy, outcome, knob.fact, actual, needed, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +90,6 @@ class _Knob:
     words: Callable[[float, float], str]
     place: Callable[[float], int]
     value: Callable[[int], float]
-
-
-def _with_examples(spec: Spec, facts: Facts, rows: float) -> Facts:
-    """Facts of so many examples, split as they would be; official splits stay as they are."""
-    data, examples = facts.data, round(rows)
-    apart = {s.name: s.rows for s in data.splits if s.origin == "official" and s.name != "train"}
-    sizes = {one.name: one.rows for one in planned_splits(examples, spec.data)} | apart
-    taken = sum(rows for name, rows in sizes.items() if name not in (*apart, "train"))
-    sizes["train"] = max(examples - taken, 1)
-    splits = tuple(one.model_copy(update={"rows": sizes[one.name]}) for one in data.splits)
-    share = examples / data.examples
-    labels = tuple(
-        label.model_copy(update={"rows": max(round(label.rows * share), 1)})
-        for label in data.labels
-    )
-    update = {
-        "train_rows": sizes["train"],
-        "rows": examples + sum(apart.values()),
-        "splits": splits,
-        "labels": labels,
-    }
-    return facts.model_copy(update={"data": data.model_copy(update=update)})
 
 
 def _with_memory(spec: Spec, facts: Facts, gib: float) -> Facts:
@@ -153,7 +132,7 @@ _KNOBS = (
     _Knob(
         "examples",
         lambda f: f.data.examples,
-        _with_examples,
+        with_examples,
         _more_rows,
         math.ceil,
         float,
@@ -177,35 +156,50 @@ _KNOBS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
 class _Ranking:
-    first: str | None
-    fitting: frozenset[str]
-    too_large: frozenset[str]
+    """The order of the strategies with some facts; each is fitted only when it is asked for."""
+
+    def __init__(self, spec: Spec, facts: Facts, book: RuleBook) -> None:
+        self._spec, self._facts = spec, facts
+        self._bases = [rated_model(book, spec, facts, model) for model in facts.models]
+        self._epochs = epochs_of(spec, facts, self._bases[0])
+        self._known: dict[tuple[int, str, bool], bool] = {}
+        pairs = [(n, one) for n, base in enumerate(self._bases) for one in base.strategies.values()]
+        pairs.sort(key=lambda pair: (-round(pair[1].score, 6), pair[1].strategy.order))
+        self._order = [(number, rated.strategy.name) for number, rated in pairs]
 
     def grants(self, strategy: str, outcome: str) -> bool:
-        return self.first == strategy if outcome == "ranks first" else strategy in self.fitting
+        if outcome == "ranks first":
+            return (self._first(leave_out=True) or self._first(leave_out=False)) == strategy
+        leave_out = self._first(leave_out=True) is not None
+        return any(self._is(n, strategy, leave_out) for n in range(len(self._bases)))
+
+    def _first(self, *, leave_out: bool) -> str | None:
+        """The first strategy that is a candidate, as ``planner`` sorts them."""
+        return next((name for n, name in self._order if self._is(n, name, leave_out)), None)
+
+    def _is(self, number: int, strategy: str, leave_out: bool) -> bool:
+        key = (number, strategy, leave_out)
+        if key not in self._known:
+            base = self._bases[number]
+            rated = base.strategies[strategy]
+            self._known[key] = is_candidate(
+                self._spec, self._facts, base, rated, self._epochs, leave_out=leave_out
+            )
+        return self._known[key]
 
 
-def _ranking(spec: Spec, facts: Facts, book: RuleBook) -> _Ranking:
+def _wishes(spec: Spec, facts: Facts, book: RuleBook) -> list[tuple[str, str]]:
+    """What could be wished for: that another strategy ranks first, or that a large one fits."""
     try:
-        ranked = ranked_candidates(book, spec, facts)
+        candidates, rejected = ranked_candidates(book, spec, facts)
     except NothingFits:
-        return _Ranking(None, frozenset(), frozenset())
-    candidates, rejected = ranked
-    return _Ranking(
-        candidates[0].strategy,
-        frozenset(candidate.strategy for candidate in candidates),
-        frozenset(item.strategy for item in rejected if item.needs_gib is not None),
-    )
-
-
-def _wishes(base: _Ranking) -> list[tuple[str, str]]:
-    firsts = [(name, "ranks first") for name in sorted(base.fitting - {base.first})]
-    both = [
-        (name, outcome) for name in sorted(base.too_large) for outcome in ("fits", "ranks first")
-    ]
-    return [*firsts, *both]
+        return []
+    fitting = {one.strategy for one in candidates}
+    firsts = sorted(fitting - {candidates[0].strategy})
+    large = {one.strategy for one in rejected if one.needs_gib is not None} - fitting
+    both = [(name, outcome) for name in sorted(large) for outcome in ("fits", "ranks first")]
+    return [*((name, "ranks first") for name in firsts), *both]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,36 +216,18 @@ class _Search:
     def granted(self, place: int, strategy: str, outcome: str) -> bool:
         if place not in self.known:
             turned = self.knob.turn(self.spec, self.facts, self.knob.value(place))
-            self.known[place] = _ranking(self.spec, turned, self.book)
+            self.known[place] = _Ranking(self.spec, turned, self.book)
         return self.known[place].grants(strategy, outcome)
 
     def nearest(self, strategy: str, outcome: str) -> float | None:
         """The nearest value, up or down, with which the outcome is reached."""
-        above, below = self._outwards(_STEP), self._outwards(1 / _STEP)
-        here = self.knob.place(self.actual)
-        last = {1: here - (self.knob.value(here) > self.actual), -1: here}
-        for pair in zip(above, below, strict=True):
-            for way, place in zip((1, -1), pair, strict=True):
-                if place is None or place == last[way]:
-                    continue
-                if self.granted(place, strategy, outcome):
-                    return self.knob.value(self._bisected(last[way], place, strategy, outcome))
-                last[way] = place
-        return None
-
-    def _outwards(self, step: float) -> Iterator[int | None]:
-        """Places in steps away from the actual value; None below the first."""
-        for number in range(1, 2 * DOUBLINGS + 1):
-            value = self.actual * step**number
-            least = self.knob.value(1) if self.knob.fact != "parameters_billion" else 1e6
-            yield self.knob.place(value) if value >= least else None
-
-    def _bisected(self, without: int, granted: int, strategy: str, outcome: str) -> int:
-        """The place nearest to ``without`` with which the outcome is still reached."""
-        while abs(granted - without) > 1:
-            middle = (granted + without) // 2
-            if self.granted(middle, strategy, outcome):
-                granted = middle
-            else:
-                without = middle
-        return granted
+        knob = self.knob
+        least = knob.value(1) if knob.fact != "parameters_billion" else 1e6
+        found = nearest(
+            self.actual,
+            least,
+            knob.place,
+            knob.value,
+            lambda place: self.granted(place, strategy, outcome),
+        )
+        return None if found is None else knob.value(found)

@@ -15,7 +15,7 @@ from pydantic import Field, Strict, TypeAdapter
 from sweeper import units
 from sweeper.errors import NothingFits, RuleError, SpecError
 from sweeper.facts.record import Facts
-from sweeper.planning.planner import plan_with
+from sweeper.planning.planner import plan_with, with_threshold
 from sweeper.planning.rulebook.parameters import Text
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.plans import ModelChoice, ModelOption, Plan, Reason
@@ -126,7 +126,9 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
         larger=_beside(chosen, options, larger=True),
         measures={one.name: f"{one.what} ({one.source})" for one in _measures(facts.task)},
     )
-    return asked[choice.model], chosen.plan.model_copy(update={"model_choice": choice})
+    request = asked[choice.model]
+    plan = chosen.plan.model_copy(update={"model_choice": choice})
+    return request, with_threshold(book, request, plan)
 
 
 def _ids(facts: Facts) -> list[str]:

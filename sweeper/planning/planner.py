@@ -21,6 +21,7 @@ from sweeper.planning.candidates import (
     RatedModel,
     candidate_or_rejected,
     rated_model,
+    settled_parameters,
     validation_rows,
 )
 from sweeper.planning.declared_parameters import (
@@ -33,7 +34,8 @@ from sweeper.planning.identity import identity
 from sweeper.planning.own_trials import checked_own_trials
 from sweeper.planning.rulebook.apply_rules import fired, notes
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
-from sweeper.plans import Candidate, NoPlan, Plan, Reason, Rejected
+from sweeper.planning.thresholds import choice_threshold
+from sweeper.plans import Candidate, NoPlan, Parameter, Plan, Reason, Rejected
 from sweeper.spec import Spec
 
 
@@ -49,14 +51,29 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
         SpecError: A budget or an own configuration makes no sense in this plan.
         RuleError: A rule or strategy file holds mistakes.
     """
-    return plan_with(rule_book(spec.rules), spec, facts)
+    book = rule_book(spec.rules)
+    return with_threshold(book, spec, plan_with(book, spec, facts))
+
+
+def with_threshold(book: RuleBook, spec: Spec, plan: Plan) -> Plan:
+    """The plan with the number of examples at which its first candidate's choices change."""
+    lead = plan.candidates[0]
+    number = next(n for n, model in enumerate(plan.facts.models) if model.id == lead.model)
+
+    def parameters(facts: Facts) -> dict[str, Parameter]:
+        bases = [rated_model(book, spec, facts, facts.models[n]) for n in sorted({0, number})]
+        rated = bases[-1].strategies[lead.strategy]
+        return settled_parameters(spec, bases[-1], rated, epochs_of(spec, facts, bases[0]))
+
+    found = choice_threshold(plan.facts, spec, parameters)
+    return plan.model_copy(update={"threshold": found})
 
 
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
-    """``make_plan`` with a given rule book."""
+    """The plan of a given rule book, without the threshold."""
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
     check_declared(book, spec, facts, {base.model.id: base.values for base in bases})
-    epochs = _epochs(spec, facts, bases[0])
+    epochs = epochs_of(spec, facts, bases[0])
     candidates, rejected = _ranked(book, spec, facts, bases, epochs)
     if not candidates:
         raise _nothing_fits(book, facts, bases, rejected)
@@ -105,7 +122,7 @@ def ranked_candidates(
         NothingFits: No strategy can be used.
     """
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
-    candidates, rejected = _ranked(book, spec, facts, bases, _epochs(spec, facts, bases[0]))
+    candidates, rejected = _ranked(book, spec, facts, bases, epochs_of(spec, facts, bases[0]))
     if not candidates:
         raise _nothing_fits(book, facts, bases, rejected)
     return candidates, rejected
@@ -123,7 +140,7 @@ def _ranked(
     return candidates, rejected
 
 
-def _epochs(spec: Spec, facts: Facts, base: RatedModel) -> float:
+def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
     """One full budget for the whole study: the user's, else that of the best-scored strategy.
 
     With few rows it is as long as the least number of optimizer steps takes.

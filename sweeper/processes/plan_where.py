@@ -38,7 +38,6 @@ def plan_here(spec: Spec, facts: Facts, *, measure: bool, probe: bool | None, te
     """Plan for this machine.
 
     Args:
-        spec: The request.
         facts: With the hardware of this machine.
         measure: Measure what this machine can do, if nobody has before.
         probe: Train a few steps of each candidate first; if None, where ``measure`` and trials run

@@ -33,7 +33,6 @@ def answer(folder: RunFolder, no_charts: str = "") -> ReportAnswer:
     """Make findings and report of a run.
 
     Args:
-        folder: The run's folder.
         no_charts: Why charts are left out; empty to draw them.
     """
     began = time.monotonic()

@@ -10,26 +10,40 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sweeper.artifact import Artifact
 from sweeper.child_process import quiet_threads
 from sweeper.errors import Problem, SweeperError, UsageError
 from sweeper.execution.interruption import Signals
 from sweeper.jsontext import object_of
-from sweeper.processes.suite_process import end_with
 from sweeper.views.work_progress import WorkProgress, told
 
+_LOOK_SECONDS = 0.2
 
-def ask(module: str, request: Artifact, log: Path, work: WorkProgress) -> int | None:
+Hear = Callable[[dict[str, Any]], None]
+
+
+def ask(
+    module: str,
+    request: Artifact,
+    log: Path,
+    work: WorkProgress,
+    hear: Hear = lambda _event: None,
+    fix: str = "",
+) -> int | None:
     """Let a module do a request to its end.
 
     Args:
         module: Run with ``python -m`` and the number of this process, with which it ends; reads
             the request on its standard input.
-        request: What to do.
         log: Takes its standard error.
         work: Shows how far it is.
+        hear: Is given what else it says.
+        fix: What a user does if the process broke.
 
     Returns:
         The signal that ended it, or None if it is done.
@@ -38,6 +52,7 @@ def ask(module: str, request: Artifact, log: Path, work: WorkProgress) -> int | 
         SweeperError: The request cannot be done, or the process broke.
     """
     problems: list[Problem] = []
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as errors, Signals() as signals:
         process = subprocess.Popen(
             [sys.executable, "-m", module, str(os.getpid())],
@@ -45,21 +60,28 @@ def ask(module: str, request: Artifact, log: Path, work: WorkProgress) -> int | 
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env={**os.environ, **quiet_threads(None)},
+            env={**os.environ, **quiet_threads(None), "TQDM_DISABLE": "1"},
         )
         with process:
-            threading.Thread(target=end_with, args=(process, signals), daemon=True).start()
+            threading.Thread(target=_end_with, args=(process, signals), daemon=True).start()
             assert process.stdin is not None
             assert process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(BrokenPipeError):  # it ended at once; its exit code says more
                 process.stdin.write(request.to_json())
                 process.stdin.close()
             for line in process.stdout:
                 if (state := told(line)) is not None:
                     work(*state)
                     continue
-                with contextlib.suppress(ValueError):  # what a library printed
-                    problems += [Problem(**fields) for fields in object_of(line)["problems"]]
+                try:
+                    event = object_of(line)
+                except ValueError:
+                    continue  # what a library printed
+                work.close()  # a line that is redrawn would be written over
+                if event.get("event") == "failed":
+                    problems = [Problem(**fields) for fields in event["problems"]]
+                else:
+                    hear(event)
         work.close()
         if signals.number is not None:
             return signals.number
@@ -71,5 +93,16 @@ def ask(module: str, request: Artifact, log: Path, work: WorkProgress) -> int | 
         raise SweeperError(
             f"the process of {module} ended with {process.returncode}",
             why=lines[-1][:300] if lines else "",
+            fix=fix,
+            where=str(log),
         )
     return None
+
+
+def _end_with(process: subprocess.Popen[str], signals: Signals) -> None:
+    """A signal to the command alone ends the process as well."""
+    while process.poll() is None:
+        if signals.count:
+            process.terminate()
+            return
+        time.sleep(_LOOK_SECONDS)

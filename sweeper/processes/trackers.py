@@ -47,7 +47,6 @@ class Trackers:
 
     Args:
         folder: The run's folder; it holds a plan.
-        names: The trackers.
     """
 
     def __init__(self, folder: RunFolder, names: Sequence[str]):

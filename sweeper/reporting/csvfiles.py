@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from sweeper.findings.record import Findings, TrialRow
+from sweeper.findings.record import CurvePoint, Findings, TrialRow
 from sweeper.visible import visible
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
@@ -44,10 +44,17 @@ _FIXED = (
     "first_stage_tokens",
     "first_stage_seconds",
 )
-_CURVE = (
-    "trial",
-    "strategy",
-    "state",
+# Columns that are called otherwise than the field.
+_FIELDS = {
+    "trial": "number",
+    "failure": "failure.kind",
+    "failure_detail": "failure.detail",
+    "first_stage": "first_stage.id",
+    "first_stage_tokens": "first_stage.tokens",
+    "first_stage_seconds": "first_stage.seconds",
+}
+_OF_TRIAL = ("trial", "strategy", "state")
+_OF_RUNG = (
     "rung",
     "optimizer_steps",
     "tokens",
@@ -79,7 +86,7 @@ def trials_table(findings: Findings) -> Table:
     head = [*_FIXED, *(f"metric.{m}" for m in metrics), *(f"parameter.{p}" for p in parameters)]
     rows = [
         [
-            *_fixed(trial),
+            *(_cell(trial, name) for name in _FIXED),
             *(trial.metrics.get(name) for name in metrics),
             *(trial.parameters.get(name) for name in parameters),
         ]
@@ -92,55 +99,23 @@ def curves_table(findings: Findings) -> Table:
     """One row a rung."""
     rows: list[list[object]] = [
         [
-            trial.number,
-            trial.strategy,
-            trial.state,
-            point.rung,
-            point.optimizer_steps,
-            point.tokens,
-            point.epochs,
-            point.validation_loss,
-            point.train_loss,
-            point.seconds,
+            *(_cell(trial, name) for name in _OF_TRIAL),
+            *(_cell(point, name) for name in _OF_RUNG),
         ]
         for trial in findings.trials
         for point in trial.curve
     ]
-    return _CURVE, rows
+    return [*_OF_TRIAL, *_OF_RUNG], rows
 
 
-def _fixed(trial: TrialRow) -> list[object]:
-    return [
-        trial.number,
-        trial.strategy,
-        trial.model,
-        trial.origin,
-        trial.state,
-        trial.validation_loss,
-        trial.loss_note,
-        trial.best_rung,
-        trial.pruned_at_rung,
-        trial.pruned_because,
-        trial.stopped_at_rung,
-        trial.stopped_because or None,
-        trial.failure.kind if trial.failure else None,
-        trial.failure.detail if trial.failure else None,
-        trial.attempts,
-        " | ".join(trial.ended_attempts) or None,
-        trial.micro_batch,
-        trial.memory_note or None,
-        trial.tokens,
-        trial.seconds,
-        trial.peak_memory_gib,
-        trial.trainable_parameters,
-        trial.total_parameters,
-        trial.weights,
-        trial.weights_bytes,
-        trial.base_bytes,
-        trial.first_stage.id if trial.first_stage else None,
-        trial.first_stage.tokens if trial.first_stage else None,
-        trial.first_stage.seconds if trial.first_stage else None,
-    ]
+def _cell(row: TrialRow | CurvePoint, column: str) -> object:
+    """What a row has under a column's name; None where it is empty, or has nothing of the kind."""
+    value: object = row
+    for name in _FIELDS.get(column, column).split("."):
+        value = None if value is None else getattr(value, name)
+    if isinstance(value, tuple):
+        value = " | ".join(value)
+    return None if value == "" else value
 
 
 def _text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -17,7 +17,6 @@ from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.plans import (
     Answer,
     Budget,
-    Candidate,
     Duration,
     MemoryEstimate,
     Parameter,
@@ -28,7 +27,7 @@ from sweeper.plans import (
 
 
 class PlannedStrategy(Record):
-    """One strategy as it was planned."""
+    """One strategy as it was planned: fields of its ``plans.Candidate``."""
 
     strategy: str
     model: str
@@ -86,8 +85,6 @@ def document(findings: Findings, plan: Plan, no_charts: str = "") -> Report:
     """The document of one run.
 
     Args:
-        findings: What the run showed.
-        plan: The plan that it obeyed.
         no_charts: Why charts are left out; empty to draw them.
     """
     return Report(
@@ -112,25 +109,12 @@ def _shown(plan: Plan) -> PlanShown:
             classes=len(data.labels),
             format=data.format,
         ),
-        strategies=tuple(_strategy(candidate) for candidate in plan.candidates),
+        strategies=tuple(
+            PlannedStrategy(**{name: getattr(one, name) for name in PlannedStrategy.model_fields})
+            for one in plan.candidates
+        ),
         rejected=plan.rejected,
         answers=plan.answers,
         warnings=plan.warnings,
         budget=plan.budget,
-    )
-
-
-def _strategy(candidate: Candidate) -> PlannedStrategy:
-    return PlannedStrategy(
-        strategy=candidate.strategy,
-        model=candidate.model,
-        memory=candidate.memory,
-        duration=candidate.duration,
-        micro_batch=candidate.micro_batch,
-        gradient_accumulation_steps=candidate.gradient_accumulation_steps,
-        precision=candidate.precision,
-        trainable_parameters=candidate.trainable_parameters,
-        expected_quality=candidate.expected_quality,
-        parameters=candidate.parameters,
-        reasons=candidate.reasons,
     )

@@ -20,9 +20,6 @@ def write_reports(run: RunFolder, findings: Findings, plan: Plan, no_charts: str
     """Write findings, report, tables and model card of a run, without secrets and names.
 
     Args:
-        run: The run's folder.
-        findings: What it showed.
-        plan: The plan that it obeyed.
         no_charts: Why charts are left out; empty to draw them. The page says so.
 
     Returns:

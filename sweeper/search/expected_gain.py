@@ -55,7 +55,6 @@ def expected_gain(
     """What more trials promise; None while there are too few to say.
 
     Args:
-        sampler: Sampler of the study.
         seen: All trials of the study.
         untrained: What the sampler knows of models that were not trained.
     """

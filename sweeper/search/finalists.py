@@ -75,7 +75,6 @@ class Contender:
     """A finalist with all that its seeds showed.
 
     Args:
-        trial: Its number.
         losses: Mean validation loss of each seed.
         items: Loss of each validation item, one row a seed; shape ``(seeds, items)``. Empty if
             they were not kept.

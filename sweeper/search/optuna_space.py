@@ -114,7 +114,6 @@ def suggest(
     Args:
         trial: Optuna's trial. Values that it already has are kept, so that a trial which is
             tried again is the same trial.
-        plan: The frozen plan.
         overrides: The user's values of parameters that are not searched.
 
     Returns:

@@ -18,7 +18,6 @@ class StrategySpace:
     """One way to train, with what can be chosen about it.
 
     Args:
-        strategy: Its name.
         parameters: By name. A parameter with a condition comes after the one that it names.
         score: What is thought of it beforehand; breaks ties between strategies.
         seconds_per_trial: What a full trial is expected to cost.
@@ -55,9 +54,7 @@ class Space:
     """The space, the budget and the seed of a search.
 
     Args:
-        candidates: The strategies.
         budget: Rungs of a full trial.
-        seed: Seed of the search.
         own_trials: Configurations whose values may lie outside of the allowed ranges.
         hints: What earlier searches found best, one for each candidate at most.
     """

@@ -194,7 +194,6 @@ class View:
     """One trial among the others of its strategy.
 
     Args:
-        own: The trial.
         rung: Where it stands.
         strategy: The other trials of its strategy.
         alike: Those among them that train as long.

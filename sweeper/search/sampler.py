@@ -89,7 +89,6 @@ class SweeperSampler(BaseSampler):
         """The best expected improvement of each tried candidate, after these trials.
 
         Args:
-            seen: The trials.
             seed: Their number, or whatever else makes the draws differ.
             untrained: What is known of models that were not trained.
         """

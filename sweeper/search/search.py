@@ -7,6 +7,7 @@ nothing about workers, storages or files.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,7 +33,7 @@ from sweeper.search.pruner import Judgement, judge
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.starts import Start
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems, Origin, State
+from sweeper.trials import FirstItems, Origin, RungReport, State, TrialConfig, TrialResult
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,25 @@ class End:
     failure: str = ""
     excess: float | None = None
 
+    @classmethod
+    def of(cls, config: TrialConfig, result: TrialResult, reports: Sequence[RungReport]) -> End:
+        """Of a trial of a run.
+
+        Args:
+            reports: Its rungs; a pruned trial counts with the last one's loss.
+        """
+        loss = result.validation_loss if result.state == "COMPLETE" else None
+        if result.state == "PRUNED" and reports and math.isfinite(reports[-1].validation_loss):
+            loss = reports[-1].validation_loss
+        points, limit = result.forgetting_points, config.forgetting_limit
+        return cls(
+            state=result.state,
+            loss=loss,
+            seconds=result.training_seconds + result.evaluation_seconds + result.setup_seconds,
+            failure=result.failure.kind if result.failure else "",
+            excess=None if points is None or limit is None else points / 100 - limit,
+        )
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -89,6 +109,11 @@ class Rung:
     items: FirstItems | None = None
     seconds: float = 0.0
     excess: float | None = None
+
+    @classmethod
+    def of(cls, report: RungReport) -> Rung:
+        """Of a trial of a run."""
+        return cls(report.rung, report.validation_loss, report.first_items)
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,7 @@ def remember(run: RunFolder, plan: Plan, limit: float | None, ended_at: str) -> 
 
     Args:
         run: Its folder.
-        plan: Its frozen plan.
         limit: Points of forgetting that were allowed: trials beyond it are no example.
-        ended_at: When it ended.
 
     Raises:
         OSError: The folder for caches cannot be written.

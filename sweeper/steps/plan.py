@@ -18,7 +18,6 @@ def planned(
     """The plan of a request, and the request with the model that the plan is for.
 
     Args:
-        spec: The request.
         measure_domain: Let the base model read some of the data. Loads torch in a process.
         probe: Let each candidate train a few steps first, in a process; needs a model.
         tell: Called with a line about each probe.

@@ -135,7 +135,6 @@ def prepare(
     """Gather facts and plan; all mistakes are raised here, before a folder is made.
 
     Args:
-        spec: The request.
         check_model: Fetch what training needs, and measure what the machine can do.
         new: A run that is in the folder will be set aside.
         probe: Train a few steps of each candidate first; if None, where trials run on a

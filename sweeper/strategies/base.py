@@ -118,7 +118,6 @@ class Strategy(ABC):
         """A transformers quantisation config to load the base with, or None.
 
         Args:
-            parameters: Parameters of the strategy.
             sharded: Whether FSDP will spread the weights over devices.
             dtype: What the base is loaded in, as ``base_dtype`` says.
         """

@@ -73,7 +73,6 @@ def target_modules(model: nn.Module, wish: str) -> list[str]:
     Where query, key and value are one fused layer, ``qv`` means that layer: it cannot be split.
 
     Args:
-        model: The base model.
         wish: ``qv``, ``qkvo``, ``all-linear``, module names with commas between them, or a regular
             expression over whole names, as PEFT matches one.
 
@@ -110,7 +109,6 @@ def role_modules(model: nn.Module, roles: Iterable[str]) -> list[str]:
     Where query, key and value are one fused layer, each of them means that layer.
 
     Args:
-        model: The base model.
         roles: ``query``, ``key``, ``value``, ``projection``; outside of attention ``down``, the
             layer that a feed-forward part ends with.
 

@@ -1,4 +1,4 @@
-"""``python -m sweeper.suite.evaluate``: scores base and tuned models on a suite's tasks.
+"""``python -m sweeper.suite.evaluate PARENT``: scores base and tuned models on a suite's tasks.
 
 Reads a request on standard input, writes scores into files after each task, and says one line of
 JSON for each task on standard output. What is scored already is not scored again, so that it can
@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import Any
 
 import torch
 
+from sweeper.answering import answer_request
 from sweeper.artifact import write_text
-from sweeper.errors import SweeperError, UsageError
+from sweeper.errors import UsageError
 from sweeper.facts.record import SuiteFacts
 from sweeper.suite.code_metric import PERMISSION
 from sweeper.suite.models import Subject, harnessed, subjects
@@ -128,21 +128,13 @@ def _say(**fields: Any) -> None:
     print(json.dumps(fields), flush=True)
 
 
-def main() -> None:
-    """Answer one request."""
-    request = EvaluationRequest.from_json(sys.stdin.read())
+def evaluate(request: EvaluationRequest) -> None:
+    """Score every model of a request on its suite."""
     if request.run_generated_code:
         os.environ[PERMISSION] = "1"
-    try:
-        with tempfile.TemporaryDirectory(prefix="sweeper-suite-") as data:
-            _Evaluation(request, Path(data)).run()
-    except SweeperError as error:
-        problems = [vars(problem) for problem in error.problems]
-        _say(event="failed", exit_code=error.exit_code, problems=problems)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with tempfile.TemporaryDirectory(prefix="sweeper-suite-") as data:
+        _Evaluation(request, Path(data)).run()
 
 
 if __name__ == "__main__":
-    main()
+    answer_request(EvaluationRequest, evaluate)

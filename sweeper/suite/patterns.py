@@ -70,7 +70,6 @@ def bound_patterns(name: str, task: Any, where: str) -> None:
     """Compile the patterns of a task's filters and metrics, and bound each use of them.
 
     Args:
-        name: Name of the task.
         task: lm-eval's task object; changed in place.
         where: Its file.
 

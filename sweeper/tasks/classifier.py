@@ -99,7 +99,6 @@ class Classifier(nn.Module):
         base: Gives ``last_hidden_state``, as ``AutoModel`` does; may hold an adapter.
         pooling: The base model's own way to one vector.
         width: The base's ``hidden_size``.
-        classes: How many.
     """
 
     def __init__(self, base: nn.Module, pooling: Pooling, width: int, classes: int) -> None:

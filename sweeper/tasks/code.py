@@ -44,7 +44,6 @@ def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:
 
     Args:
         tokenizer: Has the format's tokens.
-        form: Form of this tokenizer.
         text: At least two characters.
         seed: The same text with the same seed is cut alike.
     """

@@ -58,7 +58,6 @@ class FewShot:
     What the items share is read once, so that this costs hardly more than asking at once.
 
     Args:
-        task: Task of the items.
         chat: Writes conversations.
         turns: An example's question and answer, as the task asks it.
         shots: The examples, the same for every item.

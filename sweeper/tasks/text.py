@@ -130,8 +130,6 @@ class TextTask(Task):
         """The training loss, and the KL divergence from a base model on the answer's tokens.
 
         Args:
-            model: What is trained.
-            batch: One micro-batch.
             base: ``answer_logits`` of the base on the same batch.
 
         Returns:

@@ -57,7 +57,6 @@ class Tracker(ABC):
         """Begin a trial with its parameters, or open it again.
 
         Args:
-            config: What is trained.
             known: Its id from an earlier call. May be empty.
 
         Returns:
@@ -83,7 +82,6 @@ class Tracker(ABC):
         """Log the end of this call.
 
         Args:
-            run: The sweep's id.
             state: ``complete``, ``interrupted``, ``timeout``, ``none-completed`` or ``failed``.
             figures: Figures of the whole sweep.
             text: The verdict. May be empty.

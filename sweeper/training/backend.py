@@ -51,7 +51,6 @@ class TorchBackend:
 
     Args:
         plan: Frozen; says how long sequences are and what is known of the models.
-        spec: The user's request.
         run: The run's folder, if it has one.
         device: Where to train; a GPU if there is one and this is None.
         tell: Takes how far work without rungs is.

@@ -37,9 +37,6 @@ def measurement(
     """The measurement of one trial's set-up; None if there is none.
 
     Args:
-        config: What was trained.
-        result: How it ended.
-        model: Facts of the base.
         classes: Classes of a new head; 0 for the vocabulary.
         scored_items: Validation items that were scored at all rungs together, where evaluation
             was of these alone; else 0.

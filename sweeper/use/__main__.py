@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sweeper.answering import answer_request
 from sweeper.data.examples import Example
 from sweeper.data.inputs import inputs
 from sweeper.data.reading.read import read
@@ -18,7 +19,7 @@ from sweeper.errors import UsageError
 from sweeper.jsontext import object_of
 from sweeper.underway import Underway, print_progress
 from sweeper.use.model import Model, Prediction, load
-from sweeper.use.request import PredictionRequest, answer_request
+from sweeper.use.request import PredictionRequest
 
 
 def answer(request: PredictionRequest) -> None:

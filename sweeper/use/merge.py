@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sweeper.answering import answer_request
 from sweeper.errors import UsageError
 from sweeper.evaluation.judge import autocast
 from sweeper.facts.dataset.domain import general_text
@@ -24,7 +25,7 @@ from sweeper.training.trial.companions import CARD
 from sweeper.training.trial.reload import reload
 from sweeper.training.trial.trained_record import TrainedRecord
 from sweeper.use.model import Model, load
-from sweeper.use.request import MERGE_RECORD, MergeRequest, answer_request
+from sweeper.use.request import MERGE_RECORD, MergeRequest
 
 _WHOLE = "full"
 # Passages on which the merged model is compared with the trial's, and tokens of each.

@@ -10,6 +10,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from sweeper.answering import answer_request
 from sweeper.backend import Decision
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
 from sweeper.data.examples import Dataset, digest
@@ -26,7 +27,7 @@ from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.trial.job import GENERAL_LOSSES, ITEM_LOSSES, WEIGHTS, TrialJob
 from sweeper.training.trial.run import train_trial
 from sweeper.underway import print_progress
-from sweeper.use.request import REFIT_RECORD, RefitRequest, answer_request
+from sweeper.use.request import REFIT_RECORD, RefitRequest
 
 
 def refit(request: RefitRequest) -> None:

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
-from typing import TypeVar
-
 from sweeper.artifact import Artifact
 from sweeper.data.examples import Split
-from sweeper.die_with_parent import die_with
-from sweeper.errors import SweeperError
 from sweeper.trials import TrialConfig
-
-R = TypeVar("R", bound=Artifact)
 
 REFIT_RECORD, MERGE_RECORD = "refit.json", "merged.json"
 
@@ -24,7 +15,6 @@ class PredictionRequest(Artifact):
     Args:
         weights: ``weights/`` of a trial.
         data: A data file; None if ``text`` is given.
-        text: One text.
         part: A file of JSON lines, one for each row that is done. What it holds is not done again.
         batch_size: Rows at a time, at most.
         max_new_tokens: An output that has not ended by then is cut.
@@ -42,7 +32,6 @@ class RefitRequest(Artifact):
     """One more training of a configuration, on more rows. Also a file beside what it made.
 
     Args:
-        run: The run's folder.
         config: Configuration to train. No rows are left to choose a rung by.
         splits: What to train on.
         folder: What is made: ``weights/``, ``trainer.log`` and ``refit.json``.
@@ -70,23 +59,3 @@ class MergeRequest(Artifact):
     folder: str
     difference: float | None = None
     agreement: float | None = None
-
-
-def answer_request(kind: type[R], answer: Callable[[R], None]) -> None:
-    """Answer the request on standard input, in a process of its own that ends with its parent.
-
-    Args:
-        kind: The type of the request.
-        answer: Does what is asked. Its errors are printed as one line of JSON.
-    """
-    die_with(int(sys.argv[1]))
-    request = kind.from_json(sys.stdin.read())
-    try:
-        answer(request)
-    except SweeperError as error:
-        problems = [vars(problem) for problem in error.problems]
-        failed = {"event": "failed", "exit_code": error.exit_code, "problems": problems}
-        print(json.dumps(failed), flush=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from sweeper import units
 from sweeper.facts.record import DomainFacts, Facts
+from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.planning.costs.setups import FSDP
@@ -194,12 +195,8 @@ def _headline(page: _Page, plan: Plan) -> None:
         f"{lead.strategy} on {lead.model}: {memory}, {_span(lead)} a trial, about "
         f"{units.duration(whole.seconds)} for a sweep of {units.plural(budget.trials, 'trial')}."
     )
-    quality = f"{_first_up(lead.expected_quality.split(' (')[0])}."
+    quality = f"{words.sentence(lead.expected_quality.split(' (')[0])}."
     page.add("Start with", [text, quality], 1)
-
-
-def _first_up(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _span(candidate: Candidate) -> str:
@@ -242,7 +239,7 @@ def _data(facts: Facts, *, verbose: bool) -> str:
             f"Tokens: {lengths.mean:.0f} on average, 99% have at most {lengths.p99:,} ({how})."
         )
     if data.domain.distance:
-        found.append(f"{_first_up(domain_line(data.domain))}.")
+        found.append(f"{words.sentence(domain_line(data.domain))}.")
     return " ".join(found)
 
 
@@ -347,6 +344,22 @@ def _strategies(page: _Page, plan: Plan) -> None:
         "Set-up", [f"{', '.join(dict.fromkeys(names))}: {line}." for line, names in same.items()]
     )
     page.add("GPUs", [_gpus(plan)])
+    page.add("Threshold", [threshold_line(plan)])
+
+
+def threshold_line(plan: Plan) -> str:
+    """Where the discrete choices of the first candidate change next."""
+    found = plan.threshold
+    if found is None:
+        return ""
+    way = "more" if found.needed > found.actual else "fewer"
+    change = units.plural(abs(found.needed - found.actual), f"{way} example")
+    texts = [
+        f"{_SHORT.get(name, name)} {scalar(value)}"
+        + (f" instead of {scalar(found.now[name])}" if name in found.now else "")
+        for name, value in found.then.items()
+    ]
+    return f"With {change} ({found.needed:,} in all): {', '.join(texts)}."
 
 
 def _gpus(plan: Plan) -> str:
@@ -455,7 +468,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
         ends = units.span(budget.sweep.low, budget.sweep.high)
         whole = f" Together about {units.duration(budget.sweep.seconds)} ({ends}){hours}."
-    texts.append(f"{_first_up(others)}.{whole}")
+    texts.append(f"{words.sentence(others)}.{whole}")
     if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
         texts.append(f"Money: {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD.")
     bought = [

@@ -14,10 +14,11 @@ from commands import PATHS, Sweeper, check_whole, ended_after
 from sweeper.execution.state.status import Status
 from sweeper.trials import TrialConfig
 
+# The trial that hangs three times comes first: meanwhile the other worker has the other faults.
 TRIALS, HANG_SECONDS, SILENT_SECONDS = 9, 4, 8
 FAULTS = {
     "CURVE_STEP_SECONDS": "0.002",
-    "CURVE_AT_RUNG": "1:1:1:hang,2:1:1:stop,4:1:1:raise,5:1:3:hang",
+    "CURVE_AT_RUNG": "1:1:3:hang,2:1:1:stop,4:1:1:raise,5:1:1:hang",
     "CURVE_DIVERGES": "3:1",
     "CURVE_MEMORY": "4:8",
     "SWEEPER_HANG_SECONDS": str(HANG_SECONDS),
@@ -54,7 +55,7 @@ def test_the_run_reaches_its_total_and_leaves_nothing_running(night: Sweeper) ->
 
 
 def test_a_hang_costs_one_attempt_with_the_reason_and_a_stack_in_the_log(night: Sweeper) -> None:
-    number, why = attempts(night, 1)
+    number, why = attempts(night, 5)
     assert number == 2
     assert why.startswith("1: hang (training made no step within")
     logs = "".join((night.folder / f"worker-{n}.log").read_text() for n in (0, 1))
@@ -75,7 +76,7 @@ def test_an_exception_costs_one_attempt_with_its_last_line(night: Sweeper) -> No
 
 
 def test_three_hangs_end_the_trial_as_timed_out(night: Sweeper) -> None:
-    row = night.table()[5]
+    row = night.table()[1]
     assert (row["state"], row["failure"], row["attempts"]) == ("FAIL", "timeout", "3")
 
 
@@ -111,5 +112,5 @@ def test_too_little_memory_teaches_the_trials_that_come_after(night: Sweeper) ->
 
 
 def test_the_folder_of_an_attempt_says_why_it_ended(night: Sweeper) -> None:
-    end: Path = night.run.attempt(1, 1) / "ended.json"
+    end: Path = night.run.attempt(5, 1) / "ended.json"
     assert json.loads(end.read_text())["kind"] == "hang"

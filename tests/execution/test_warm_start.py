@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import Sweeper, ended_after
+from commands import PATHS, Sweeper, ended_after
 
 from sweeper.findings.record import Findings
 from sweeper.plans import Plan
@@ -21,18 +21,35 @@ class Named(Sweeper):
         return [*super().command(trials, workers, seed), *self.more.split()]
 
 
-def test_a_second_study_tries_what_the_first_found_and_reports_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
-    first, second = Named(tmp_path / "runs" / "first"), Named(tmp_path / "runs" / "second")
-    with ended_after(first), ended_after(second):
-        first.finish(9)
-        best = {one.strategy: one for one in Findings.read(first.run.findings).strategies}
-        assert len(list((tmp_path / "home" / "studies").glob("*.json"))) == 1
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a first study has ended, and is kept in the cache folder."""
+    folder = tmp_path_factory.mktemp("warm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEPER_HOME", str(folder / "home"))
+        patch.setenv("PYTHONPATH", PATHS)
+        first = Named(folder / "runs" / "first")
+        with ended_after(first):
+            first.finish(9)
+        assert len(list((folder / "home" / "studies").glob("*.json"))) == 1
+    return folder
 
-        second.more = "--warm-start --seed 1"
-        second.finish(9)
+
+def finished(folder: Path, name: str, trials: int, more: str = "") -> Named:
+    """Another study in the same folder."""
+    made = Named(folder / "runs" / name)
+    made.more = more
+    with ended_after(made):
+        made.finish(trials, SWEEPER_HOME=str(folder / "home"))
+    return made
+
+
+def test_a_second_study_tries_what_the_first_found_and_reports_it(folder: Path) -> None:
+    best = {
+        one.strategy: one
+        for one in Findings.read(folder / "runs" / "first" / "findings.json").strategies
+    }
+    second = finished(folder, "second", 9, "--warm-start --seed 1")
 
     plan = Plan.read(second.run.plan)
     hints = {hint.strategy: hint for hint in plan.hints}
@@ -51,12 +68,6 @@ def test_a_second_study_tries_what_the_first_found_and_reports_it(
     assert any("Warm start of LoRA from first" in text for text in findings.verdict.because)
 
 
-def test_without_the_flag_nothing_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
-    run = Named(tmp_path / "runs" / "alone")
-    run.strategies = "head"
-    with ended_after(run):
-        run.finish(1)
-        run.more = "--name again"
-        run.finish(1)
-    assert Plan.read(tmp_path / "runs" / "again" / "plan.json").hints == ()
+def test_without_the_flag_nothing_is_taken(folder: Path) -> None:
+    run = finished(folder, "again", 1)
+    assert Plan.read(run.run.plan).hints == ()

@@ -170,7 +170,7 @@ def test_a_preference_names_the_strategy_without_a_completed_trial(make):
     assert "trial 0 (LoRA)" in evidence["prefer-lora"]
     alone = compute(make(name="b", trials=3, prune=False, ends={1: "FAIL", 2: "FAIL"}))
     evidence = {rule.rule: rule.evidence for rule in alone.rules}
-    assert evidence["prefer-lora"] == "No trial of another strategy completed, to be compared."
+    assert evidence["prefer-lora"] == "No trial of another strategy completed to compare with."
 
 
 def test_the_means_that_a_gain_compares_add_up(make):

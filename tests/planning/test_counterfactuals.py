@@ -10,53 +10,63 @@ from hypothesis import strategies as st
 from sweeper import units
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts
-from sweeper.planning.counterfactuals import _KNOBS, Counterfactual, counterfactuals
-from sweeper.planning.planner import make_plan
+from sweeper.planning.counterfactuals import _KNOBS, Counterfactual, _changes, _wishes
+from sweeper.planning.planner import ranked_candidates
+from sweeper.planning.rulebook.rules import rule_book
 from sweeper.spec import Spec
+
+BOOK = rule_book()
 
 
 def granted(spec: Spec, facts: Facts, item: Counterfactual) -> bool:
     try:
-        plan = make_plan(spec, facts)
+        candidates, _ = ranked_candidates(BOOK, spec, facts)
     except NothingFits:
         return False
     if item.outcome == "ranks first":
-        return plan.recommended == item.strategy
-    return item.strategy in {one.strategy for one in plan.candidates}
+        return candidates[0].strategy == item.strategy
+    return item.strategy in {one.strategy for one in candidates}
 
 
 @settings(
-    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    task=st.sampled_from(["classification", "instruction", "code"]),
-    model=st.sampled_from(["smollm2", "7B", "70B"]),
-    rows=st.integers(20, 300_000),
-    gib=st.integers(40, 1920).map(lambda tenths: tenths / 10),
-    between=st.floats(0.05, 0.95),
+    task=st.sampled_from(["classification", "instruction", "code", "domain"]),
+    model=st.sampled_from(["minilm", "smollm2", "7B", "13B", "70B"]),
+    rows=st.floats(1, 6).map(lambda power: round(10**power)),
+    gib=st.floats(0.3, 2.3).map(lambda power: round(10**power, 1)),
+    gpus=st.sampled_from([0, 1, 1, 1, 2, 8]),
+    knob=st.sampled_from(_KNOBS),
+    between=st.floats(0.02, 0.98),
 )
 def test_every_counterfactual_is_true_at_its_value_and_not_before(
-    scene: Any, task: str, model: str, rows: int, gib: float, between: float
+    scene: Any, task: str, model: str, rows: int, gib: float, gpus: int, knob: Any, between: float
 ) -> None:
-    known: dict[str, Any] = {"task": task, "model": model, "rows": rows, "gpu_gib": gib}
+    machine = {"gpu_gib": gib, "gpus": gpus} if gpus else {"gpu_gib": None}
+    known: dict[str, Any] = {"task": task, "model": model, "rows": rows} | machine
+    if not gpus:
+        known["hardware"] = {"memory_gib": gib}
+
+    def turned(value: float) -> tuple[Spec, Facts]:
+        """The scene made anew where it can be, not by what is tested."""
+        if knob.fact == "examples":
+            return scene(**known | {"rows": round(value)})
+        if knob.fact == "memory_gib":
+            named = {"gpu_gib": value} if gpus else {"hardware": {"memory_gib": value}}
+            return scene(**known | named)
+        return spec, knob.turn(spec, facts, value)
+
     spec, facts = scene(**known)
-    for item in counterfactuals(spec, facts):
-        knob = next(one for one in _KNOBS if one.fact == item.fact)
-        place = knob.place(item.needed)
+    for item in _changes(spec, facts, BOOK, knob, _wishes(spec, facts, BOOK)):
+        place, step = knob.place(item.needed), 1 if item.needed > item.actual else -1
         assert knob.value(place) == item.needed
-        before = knob.value(place - 1 if item.needed > item.actual else place + 1)
-        middle = item.actual + between * (item.needed - item.actual)
-        if item.fact == "examples":
-            assert granted(*scene(**known | {"rows": int(item.needed)}), item), item
-            assert not granted(*scene(**known | {"rows": int(before)}), item), item
-            assert not granted(*scene(**known | {"rows": round(middle)}), item), item
-        elif item.fact == "memory_gib":
-            assert granted(*scene(**known | {"gpu_gib": item.needed}), item), item
-            assert not granted(*scene(**known | {"gpu_gib": before}), item), item
-            assert not granted(*scene(**known | {"gpu_gib": middle}), item), item
-        else:
-            assert granted(spec, knob.turn(spec, facts, item.needed), item), item
-            assert not granted(spec, knob.turn(spec, facts, before), item), item
+        assert not granted(spec, facts, item), item
+        assert granted(*turned(item.needed), item), item
+        assert not granted(*turned(knob.value(place - step)), item), item
+        middle = knob.place(item.actual + between * (item.needed - item.actual))
+        if middle != place:
+            assert not granted(*turned(knob.value(middle)), item), item
 
 
 def test_the_values_of_a_size_are_those_that_a_sentence_can_name() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sweeper.errors import NothingFits
 from sweeper.facts.models.catalogue import known_ids
@@ -13,9 +16,10 @@ from sweeper.facts.models.model import catalogue_facts
 from sweeper.hyperparameters import BATCH, EPOCHS, TARGET_MODULES
 from sweeper.planning.budget.epochs import LEAST_STEPS, MOST_EPOCHS
 from sweeper.planning.candidates import rated_model
-from sweeper.planning.planner import make_plan, ranked_candidates
+from sweeper.planning.planner import make_plan, plan_with, ranked_candidates
 from sweeper.planning.rulebook.conditions import comparisons
 from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.thresholds import DISCRETE
 from sweeper.plans import Candidate, Parameter, Rejected
 
 BOOK = rule_book()
@@ -78,6 +82,50 @@ def test_choices_change_by_one_step_and_never_back(scene: Any, task: str, model:
         assert before["lora"][TARGET_MODULES].default == after["lora"][TARGET_MODULES].default
         ranks = [int(one["lora"]["r"].default) for one in (before, after)]
         assert ranks[0] <= ranks[1] <= 2 * ranks[0], rows
+
+
+@pytest.mark.parametrize("task", ["classification", "instruction", "code"])
+@pytest.mark.parametrize("model", ["smollm2", "7B", "70B"])
+def test_one_more_example_changes_one_choice_at_most(scene: Any, task: str, model: str) -> None:
+    for bound in sorted(BOUNDS):
+        before, after = (rated(scene, rows, task=task, model=model) for rows in (bound - 1, bound))
+        for strategy in before:
+            changed = [
+                name
+                for name in DISCRETE
+                if name in before[strategy]
+                and before[strategy][name].default != after[strategy][name].default
+            ]
+            assert len(changed) <= 1, (bound, strategy, changed)
+
+
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    task=st.sampled_from(["classification", "instruction", "code"]),
+    model=st.sampled_from(["smollm2", "7B", "70B"]),
+    rows=st.integers(20, 300_000),
+)
+def test_a_plan_names_the_nearest_threshold_of_its_choices(
+    scene: Any, task: str, model: str, rows: int
+) -> None:
+    def choices(examples: int) -> dict[str, Any]:
+        plan = plan_with(BOOK, *scene(task, model, examples))
+        defaults = plan.candidate(named).defaults()
+        return {name: defaults[name] for name in DISCRETE if name in defaults}
+
+    plan = make_plan(*scene(task, model, rows))
+    named, found = plan.recommended, plan.threshold
+    assert found is not None
+    step = 1 if found.needed > rows else -1
+    here, there = choices(rows), choices(found.needed)
+    assert {name: here[name] for name in found.then} == found.now
+    assert here | found.then == there != here
+    assert choices(found.needed - step) == here
+    # Nothing changes on the other side before that, as a ratio.
+    mirrored = rows * rows / found.needed
+    assert choices(max(math.ceil(mirrored) if step > 0 else math.floor(mirrored), 1)) == here
 
 
 def test_rates_follow_the_batch(scene: Any) -> None:

@@ -104,7 +104,6 @@ def _merged(weights: Path, place: Path, *, quiet: bool) -> Made:
     from sweeper.views.work_progress import work_progress
 
     require("sweeper export --to merged", RUNS)
-    place.parent.mkdir(parents=True, exist_ok=True)
     log = place.with_name(f"{place.name}.log")
     request = MergeRequest(weights=str(weights), folder=str(place))
     work = work_progress(quiet=quiet)

@@ -47,7 +47,6 @@ def refit(
         requests = steps.requests(folder, trial, seeds, output, all_rows=all_rows)
         for request in steps.unfinished(requests):
             log = Path(request.folder + ".log")
-            log.parent.mkdir(parents=True, exist_ok=True)
             work = work_progress(quiet=quiet)
             ended_by = request_process.ask("sweeper.use.refit", request, log, work)
             if ended_by is not None:

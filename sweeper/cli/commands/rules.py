@@ -51,16 +51,22 @@ def rules(
 
 
 def _row(rule: Rule) -> dict[str, object]:
+    from sweeper.planning.rulebook.conditions import comparisons
+    from sweeper.planning.rulebook.effects import SLOT, fill
     from sweeper.planning.rulebook.explanations import effect_texts
+    from sweeper.planning.rulebook.fact_table import FACTS
 
+    named = {test.fact for test in comparisons(rule.when)} | set(SLOT.findall(rule.why))
+    slots = {name: f"<{name}>" for name in FACTS}
     return {
         "id": rule.id,
         "title": rule.title,
         "when": str(rule.when),
-        "then": list(effect_texts(rule.effects, {})),
-        "why": rule.why,
+        "then": list(effect_texts(rule.effects, slots)),
+        "why": fill(rule.why, slots),
         "source": rule.source,
         "where": rule.where,
+        "facts": [f"{name}: {FACTS[name].description}" for name in FACTS if name in named],
     }
 
 

@@ -10,6 +10,7 @@ import typer
 
 from sweeper.findings.verdict.costs import cost_line
 from sweeper.findings.verdict.next_step import next_step_line
+from sweeper.findings.words import sentence
 from sweeper.reporting.sections.predicted import predicted_line
 from sweeper.steps.run import Ended, judge
 from sweeper.views.console import err, out
@@ -38,7 +39,7 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
     console = out()
     console.print(ended.findings.verdict.sentence, markup=False, soft_wrap=True)
     if why := ended.findings.run.search_ended:
-        console.print(f"{why[:1].upper()}{why[1:]}.", markup=False, soft_wrap=True)
+        console.print(f"{sentence(why)}.", markup=False, soft_wrap=True)
     if costs := cost_line(ended.findings):
         console.print(costs, markup=False, soft_wrap=True)
     line = predicted_line(ended.findings.predictions)

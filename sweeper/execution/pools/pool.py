@@ -26,7 +26,6 @@ class WorkerGone:
     """A worker has ended; its name is free again.
 
     Args:
-        worker: Its name.
         status: Exit status of its process, negative for a signal; None where nobody saw it.
         out_of_memory: The system killed it for its memory.
         lost: Its machine or its place is gone, which is no fault of what it did.

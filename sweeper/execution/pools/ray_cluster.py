@@ -33,7 +33,6 @@ class Node:
     """A node that is alive.
 
     Args:
-        name: Ray's.
         host: Its name for people.
         resources: All that it has, taken or not.
         group: The group that an autoscaler started it from; empty without one.
@@ -88,7 +87,6 @@ def carried(request: Request, what: str) -> int:
     """How many of these requests fit on the living nodes, if nothing else uses them.
 
     Args:
-        request: What each asks for.
         what: They are, in a word or two.
 
     Raises:

@@ -28,10 +28,7 @@ class NodeAnswer:
     """The output of a module on a node.
 
     Args:
-        host: The node's.
         status: Exit status.
-        out: Standard output.
-        errors: Standard error.
     """
 
     host: str

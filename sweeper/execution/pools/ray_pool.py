@@ -72,8 +72,6 @@ class _Actor:
     """One actor, from its request on.
 
     Args:
-        name: Name of its worker.
-        handle: Ray's.
         group: What holds its GPUs together; None where it needs none.
         answer: What is waited for: first that it has begun, then what its worker says.
         asked_at: When, on the monotonic clock.

@@ -22,7 +22,6 @@ class Request:
     """The resources of one worker.
 
     Args:
-        cpus: Cores.
         gpus: Several for a trial that takes several; below 1 where trials share one.
         memory_bytes: Main memory.
     """

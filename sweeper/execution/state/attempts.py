@@ -130,8 +130,6 @@ def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult
 
     Args:
         home: Folder of the trial or confirmation run.
-        number: The trial's number.
-        attempt: The last one.
         failure: Why it is not tried again.
     """
     folder = attempt_folder(home, attempt)
@@ -161,8 +159,6 @@ def note_end(
     Args:
         attempt: Folder of the attempt.
         kind: What ended it.
-        detail: In words.
-        worker: Worker that had it.
         instead: Whether this says more than a note that is there.
     """
     known = read_end(attempt)

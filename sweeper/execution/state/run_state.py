@@ -25,8 +25,6 @@ class RunState:
     """The trials of a run.
 
     Args:
-        run: The run's folder.
-        plan: The frozen plan.
         max_forgetting_points: The user's limit; None without one.
     """
 

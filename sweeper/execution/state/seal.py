@@ -64,9 +64,6 @@ def open_seal(
     """Fix the order and the recommendation, or read those that were fixed before.
 
     Args:
-        run: Where the trials are.
-        plan: Plan of the run.
-        finalists: Trial numbers.
         limit: Points of forgetting that the recommendation must keep to.
     """
     if run.test_seal.exists():

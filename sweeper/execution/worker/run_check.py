@@ -33,7 +33,6 @@ class Briefing(Record):
         backend: ``module:function`` of the training backend.
         mark: What lies in the run's folder.
         directory: Where the command was given: paths in the spec may be relative to it.
-        version: Version of sweeper.
     """
 
     spec: Spec

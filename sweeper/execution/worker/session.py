@@ -44,8 +44,6 @@ class Session:
 
     Args:
         run: The run's folder, as this machine sees it.
-        plan: The frozen plan.
-        link: The command.
         worker: This worker's name for people.
     """
 

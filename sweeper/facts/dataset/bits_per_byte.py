@@ -11,9 +11,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from sweeper.artifact import Record, write_text
+from sweeper.artifact import Artifact
 from sweeper.cache import home
 from sweeper.child_process import NoAnswer, ask
 from sweeper.data.examples import Dataset
@@ -35,7 +35,7 @@ since a model is surer the more it has read."""
 _TIMEOUT_SECONDS = 1800
 
 
-class Bits(Record):
+class Bits(Artifact):
     """The measurement, with the sizes of the samples."""
 
     bits_per_byte: float = Field(gt=0)
@@ -67,9 +67,7 @@ def measured_bits(
     if found is None:
         texts = pieces([language(example) for example in sample_of(dataset)])
         found = _measure(_folder_of(model), texts)
-        path = path_of(model, data)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, found.model_dump_json(indent=2) + "\n")
+        found.write(path_of(model, data))
     return data.model_copy(update={"domain": _joined(data, found, aim)})
 
 
@@ -111,12 +109,7 @@ def path_of(model: ModelFacts, data: DataFacts) -> Path:
 
 def stored(model: ModelFacts, data: DataFacts) -> Bits | None:
     """An earlier measurement; None if there is none, or none that can be read."""
-    if data.fingerprint is None:
-        return None
-    try:
-        return Bits.model_validate_json(path_of(model, data).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError):
-        return None
+    return None if data.fingerprint is None else Bits.read_or_none(path_of(model, data))
 
 
 def _weights(model: ModelFacts) -> str:

@@ -9,13 +9,13 @@ import hashlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from sweeper.artifact import Record, write_text
+from sweeper.artifact import Artifact
 from sweeper.cache import home
 
 
-class Calibration(Record):
+class Calibration(Artifact):
     """Of all cores that this process may use, together.
 
     Args:
@@ -51,16 +51,11 @@ def path_of(processor: str, cores: int) -> Path:
 
 def read(processor: str, cores: int) -> Calibration | None:
     """The calibration of such a machine; None if there is none, or none that can be read."""
-    try:
-        text = path_of(processor, cores).read_text(encoding="utf-8")
-        return Calibration.model_validate_json(text)
-    except (OSError, UnicodeDecodeError, ValidationError):
-        return None
+    return Calibration.read_or_none(path_of(processor, cores))
 
 
 def write(found: Calibration) -> Path:
     """Keep a calibration; returns where."""
     path = path_of(found.processor, found.cores)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, found.model_dump_json(indent=2) + "\n")
+    found.write(path)
     return path

@@ -111,7 +111,6 @@ def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _
     Interrupted downloads go on where they stopped.
 
     Args:
-        spec: The model.
         tell: Called with the megabytes so far and in total, from any thread.
 
     Raises:

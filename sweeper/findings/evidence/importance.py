@@ -13,7 +13,6 @@ from typing import Any
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.importance import PedAnovaImportanceEvaluator
 
 from sweeper.findings.figures import Interval
 from sweeper.spec import Scalar
@@ -73,6 +72,9 @@ def _distribution(rows: Sequence[Mapping[str, Scalar]], name: str, *, log: bool)
 def _shares(
     rows: Sequence[Mapping[str, Scalar]], losses: Sequence[float], known: Mapping[str, Any]
 ) -> dict[str, float]:
+    # Not at the top: it loads scikit-learn, in 0.8 s, which a command without importances spares.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     for row, loss in zip(rows, losses, strict=True):
@@ -82,5 +84,5 @@ def _shares(
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        found = get_param_importances(study, evaluator=evaluator)
     return {name: float(share) for name, share in found.items()}

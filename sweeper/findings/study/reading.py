@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeper.artifact import Artifact
 from sweeper.data.examples import SPLITS
 from sweeper.errors import UsageError
 from sweeper.findings.study.model_strategy_pairs import by_pair
@@ -31,8 +30,6 @@ from sweeper.trials import (
     TrialConfig,
     TrialResult,
 )
-
-A = TypeVar("A", bound=Artifact)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,6 @@ def forgetting(run: RunFiles, recommended: int | None) -> Forgetting | NotMeasur
     """All figures of a run about forgetting.
 
     Args:
-        run: Its files.
         recommended: The trial that the verdict names, if it names one.
     """
     trials = _general_losses(run)

@@ -23,7 +23,6 @@ def amount(points: float, unit: Unit) -> str:
 
     Args:
         points: Hundredths of the unit of a score or a loss, as findings hold them.
-        unit: Unit of the number.
 
     >>> amount(2.5, "points"), amount(2.5, "nats/token")
     ('2.5', '0.025')
@@ -108,12 +107,16 @@ def limit_sentence(measured: Forgetting | NotMeasured, trial: int | None) -> str
         return f"What trial {trial} lost was not measured, so the limit was not checked."
     over = [name for name, one, _ in found if one.low is not None and one.low > limit]
     within = [name for name, one, _ in found if one.high is not None and one.high <= limit]
-    open_ = [name for name, *_ in found if name not in (*over, *within)]
+    unsettled = [one for one in found if one[0] not in (*over, *within)]
+    above = [f"{name}, {lost(one, unit)}" for name, one, unit in unsettled if one.value > limit]
+    open_ = [name for name, one, _ in unsettled if one.value <= limit]
     parts = []
     if over:
         parts.append(f"above it beyond noise on {words.joined(over)}")
     if within:
         parts.append(f"within it on {words.joined(within)}")
+    if above:
+        parts.append(f"above it within noise, which the gate lets pass, on {words.joined(above)}")
     if open_:
         parts.append(f"not settled on {words.joined(open_)}")
     return f"Limit of {limit_text(limit)}: trial {trial} is {', '.join(parts)}."

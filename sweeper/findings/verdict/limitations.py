@@ -295,7 +295,7 @@ def _encoding(study: Study) -> list[Limitation]:
     return [
         Limitation(
             id=f"{note.kind}-{note.split}",
-            text=f"{note.text[:1].upper()}{note.text[1:]}.",
+            text=f"{words.sentence(note.text)}.",
             action="None is needed if only the turns with answers matter."
             if note.kind == "rewritten"
             else "Raise --max-length where memory allows it.",

@@ -22,7 +22,6 @@ def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> R
     """Command, spec, versions, hardware, seeds, splits and revisions of a run.
 
     Args:
-        run: Its files.
         recommended: The trial that the verdict names, if it names one.
         complete: Whether the run has ended as asked, so that only a new one repeats it.
     """

@@ -106,8 +106,11 @@ def _adapter_fields(parameters: Mapping[str, Scalar]) -> dict[str, Any]:
         fields["target_modules"] = modules_of(str(parameters[TARGET_MODULES]))
     if "lora_dropout" in parameters:
         fields["lora_dropout"] = float(parameters["lora_dropout"])
-    if "use_dora" in parameters:
-        fields["use_dora"] = bool(parameters["use_dora"])
+    if "placement" in parameters:
+        fields["placement"] = str(parameters["placement"])
+    for name in ("use_dora", "prefix_projection"):
+        if name in parameters:
+            fields[name] = bool(parameters[name])
     if REPLAY in parameters:
         fields["replay_share"] = float(parameters[REPLAY])
     if KL in parameters:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sweeper import units
 from sweeper.declared.traits import quantized
+from sweeper.facts.machine import gpus
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.memory.estimate import Setup, estimate
 from sweeper.memory.setup import USUAL_OPTIMIZER
@@ -20,8 +21,8 @@ from sweeper.plans import Rejected
 
 SHORTEST = 64
 BITS = {"nf4": 4, "nf4-dq": 4, "int8": 8, "int4": 4}
-# Memory of GPUs that can be bought or rented, GiB as the vendors print it.
-CARDS_GIB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 180)
+# Of cards with one size of memory, so many are named.
+_NAMED = 3
 
 
 def too_large(
@@ -68,15 +69,23 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[s
         if fits(strategy=other.name, quantization=other.quantization):
             found.append(f"a base in {BITS[str(other.quantization)]} bits ({other.name}) would fit")
     need = estimate(model, setup, limit).high_gib
-    devices = "GPUs" if setup.gpus > 1 else "a GPU"
-    card = next((size for size in CARDS_GIB if size >= need), None)
     if hardware.device == "cpu":
         found.append(f"a machine with {math.ceil(need)} GiB of memory would fit")
-    elif card:
-        found.append(f"{devices} with {card} GiB would fit")
+    elif cards := _cards(need, setup.precision):
+        found.append(f"{'GPUs' if setup.gpus > 1 else 'a GPU'} with {cards} would fit")
     found += _more_gpus(model, setup, hardware)
     found += _smaller_model(model, setup, hardware)
     return found
+
+
+def _cards(need: float, precision: str) -> str:
+    """The smallest memory of a card that is enough, and cards that have it; empty if none has."""
+    able = [one for one in gpus.table().values() if one.bf16_tflops or "bf16" not in precision]
+    size = min((one.memory_gib for one in able if one.memory_gib >= need), default=None)
+    if size is None:
+        return ""
+    names = [one.name for one in able if one.memory_gib == size][:_NAMED]
+    return f"{size:.0f} GiB ({', '.join(names)})"
 
 
 def _smaller_rank(setup: Setup, fits: Any) -> int | None:
@@ -103,16 +112,16 @@ def _more_gpus(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list
     """The remedy of several GPUs that share the model, with one example and checkpointing."""
     if hardware.device == "cpu":
         return []
-    gpus = max(setup.gpus, 1) * 2
+    count = max(setup.gpus, 1) * 2
     one = replace(setup, micro_batch=1, evaluation_batch=1)
     one = replace(one, gradient_checkpointing=setup.traits.gradient_checkpointing)
     if setup.traits.trains_base:  # smaller states are for one GPU
         one = replace(one, optimizer=USUAL_OPTIMIZER)
-    while gpus <= 64:
-        more = replace(one, gpus=gpus, sharding="fsdp")
+    while count <= 64:
+        more = replace(one, gpus=count, sharding="fsdp")
         if estimate(model, more, hardware.memory_gib).high_gib <= hardware.memory_gib:
-            return [f"{gpus} such GPUs ({FSDP}) would fit"]
-        gpus *= 2
+            return [f"{count} such GPUs ({FSDP}) would fit"]
+        count *= 2
     return []
 
 

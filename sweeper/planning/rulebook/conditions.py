@@ -56,7 +56,8 @@ class FactComparison:
             text = f"{self.fact} {_COMPARISONS[self.operator][0]} {show(self.bound)}"
             return f"{text} {unit}".rstrip() if unit not in ("", "1e9") else text
         if self.operator == "in":
-            return f"{self.fact} is {' or '.join(show(item) for item in self.bound)}"
+            *first, last = (show(item) for item in self.bound)
+            return f"{self.fact} is {' or '.join(filter(None, [', '.join(first), last]))}"
         if self.operator == "contains":
             return f"{self.fact} has {self.bound}"
         return f"{self.fact} is {show(self.bound)}"
@@ -86,7 +87,14 @@ class Group:
         if self.kind == "not":
             return f"not ({self.parts[0]})"
         joint = " and " if self.kind == "all" else " or "
-        texts = [f"({part})" if isinstance(part, Group) else str(part) for part in self.parts]
+        texts: list[str] = []
+        before: FactComparison | None = None
+        for part in self.parts:
+            text = f"({part})" if isinstance(part, Group) else str(part)
+            if before and isinstance(part, FactComparison) and part.fact == before.fact:
+                text = text.removeprefix(f"{part.fact} ").removeprefix("is ")
+            before = part if isinstance(part, FactComparison) else None
+            texts.append(text)
         return joint.join(texts) or "always"
 
 

@@ -131,7 +131,7 @@ def _headline(report: Report, row: TrialRow | None) -> str:
     baseline = _baseline(report)
     if baseline is None:
         return f"Train {name}"
-    title = baseline.title[:1].upper() + baseline.title[1:]  # the sentence below says how it came
+    title = words.sentence(baseline.title)  # the sentence below says how it came
     if decided.fine_tuning_needed is False:
         return f"{title}: as good as fine-tuning"
     return f"{title}: nothing is shown to beat it"

@@ -179,7 +179,6 @@ def searched_range(axis: Axis, seen: Sequence[Observation]) -> Range:
     one that failed on that side.
 
     Args:
-        axis: The parameter.
         seen: Trials of one candidate.
     """
     low, high = axis.practice

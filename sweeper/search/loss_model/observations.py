@@ -38,7 +38,6 @@ class Observation:
     """One trial.
 
     Args:
-        number: The trial's number.
         key: Its candidate.
         parameters: Those that were suggested, by plain name.
         loss: Final loss of a completed trial, the last one of a pruned one, else None.
@@ -176,7 +175,6 @@ def observation(trial: FrozenTrial, full: Full) -> Observation:
     """One trial as an observation.
 
     Args:
-        trial: Trial of the study.
         full: The study's full budget.
     """
     key = str(trial.params[STRATEGY])

@@ -88,7 +88,6 @@ def log_likelihoods(
 
     Args:
         model: A causal language model as a strategy gives it, in evaluation mode.
-        tree: The answers.
         ids: ``(prompts, tokens)``, padded on the right.
         mask: ``(prompts, tokens)``, 1 on real tokens.
         shown: What the model, an unadapted one, has read before every prompt.
@@ -163,8 +162,6 @@ def _continued(base: Any, tree: AnswerTree, mask: Tensor, cache: Any) -> Tensor:
 
     Args:
         base: See ``_base``.
-        tree: The answers.
-        mask: Mask of the prompts.
         cache: Their states; those of virtual tokens and of what was shown lie in front of them.
     """
     rows, nodes = len(mask), len(tree.tokens)

@@ -60,7 +60,6 @@ def tokenise(tokenizer: Any, text: str, answers: Answers, rewritten: int = 0) ->
         tokenizer: Adds nothing of its own here, so that no special token is doubled.
         text: With all markers.
         answers: ``(start, end)`` in characters, in order, not overlapping.
-        rewritten: Passed on.
     """
     cuts = [cut for answer in answers for cut in answer]
     heads = [text[:cut] for cut in cuts if cut < len(text)]

@@ -32,10 +32,7 @@ class ModelContext:
 
     Args:
         model: Name in the spec.
-        facts: Facts of the model.
         folder: Its config, tokenizer and weights.
-        dataset: All splits.
-        spec: The user's request.
         sequence_length: Cap in tokens, the same in every trial.
         evaluation_batch: For baselines; trials bring their own.
         device: Where the model computes.

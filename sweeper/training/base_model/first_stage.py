@@ -96,10 +96,6 @@ class FirstStage:
         Args:
             parameters: ``first_stage``, the rate of that way to read, ``first_stage_epochs`` and
                 ``first_stage_blocks``.
-            micro_batch: Micro-batch of the trial.
-            precision: Precision of the trial.
-            sequence_length: Sequence length of the trial.
-            gradient_checkpointing: Gradient checkpointing of the trial.
         """
         chosen = str(parameters.get(FIRST_STAGE, NO_FIRST_STAGE))
         if chosen == NO_FIRST_STAGE:

@@ -56,7 +56,6 @@ def weights_folder(model: ModelSpec, facts: ModelFacts, underway: Underway | Non
 
     Args:
         model: Name in the spec.
-        facts: Facts of the model.
         underway: Called with the progress of the conversion.
 
     Raises:

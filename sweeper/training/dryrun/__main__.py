@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
-from sweeper.errors import SweeperError
+from sweeper.answering import answer_question
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.spec import MODULE_PARAMETERS
@@ -23,15 +22,5 @@ def request(text: str) -> tuple[ModelFacts, Setup]:
     return ModelFacts.model_validate(content["model"]), Setup(**setup)
 
 
-def main() -> None:
-    """Answer one request."""
-    model, setup = request(sys.stdin.read())
-    try:
-        print(json.dumps(follow(model, setup)))
-    except SweeperError as error:
-        print(error.problems[0].what, file=sys.stderr)
-        sys.exit(error.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    answer_question(lambda text: follow(*request(text)))

@@ -14,7 +14,7 @@ from sweeper.errors import ModelError
 from sweeper.facts.models import catalogue, names
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
-from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES
+from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES, TARGETS
 from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import QUANTIZED_BYTES
@@ -113,10 +113,15 @@ def _adapted(strategy: Strategy, base: nn.Module, model: ModelFacts, setup: Setu
     return strategy.apply(base, _parameters(model, setup), setting)
 
 
+_CHOICES = {layers: choice for choice, layers in TARGETS.items()}
+
+
 def _parameters(model: ModelFacts, setup: Setup) -> dict[str, Any]:
     targets = setup.target_modules
     if not isinstance(targets, str):
-        targets = ",".join(sorted({linear.name for linear in targeted(model, targets)}))
+        # A choice is handed on as it is: several of BERT's layers are called dense.
+        found = ",".join(sorted({linear.name for linear in targeted(model, targets)}))
+        targets = _CHOICES.get(targets, found)
     return {
         "r": setup.r,
         "lora_alpha": 2 * setup.r,

@@ -62,12 +62,7 @@ def save_weights(weights: dict[str, Tensor], path: Path) -> None:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint that a trial continues from.
-
-    Args:
-        folder: Folder of the checkpoint.
-        manifest: Its own.
-    """
+    """A checkpoint that a trial continues from."""
 
     folder: Path
     manifest: Checkpoint
@@ -100,7 +95,6 @@ def usable(folder: Path, config: TrialConfig, fingerprint: str) -> Saved | str:
     Args:
         folder: ``checkpoint-<rung>`` of an earlier attempt.
         config: Configuration to train.
-        fingerprint: Fingerprint of the data.
     """
     try:
         saved = Saved.at(folder)
@@ -123,11 +117,9 @@ class Saver:
     All ranks of a trial call it at the same point.
 
     Args:
-        attempt: The attempt's folder.
         write: The Trainer's own checkpoint, in a folder that it gives back.
         state: What else this rank has to keep: numbers, texts, lists and tensors.
         best_weights: Those of the best rung, where that is not the present one.
-        manifest: Manifest of a rung.
     """
 
     attempt: Path

@@ -28,7 +28,6 @@ class NearBase:
 
     Args:
         task: Gives logits on the answers.
-        strategy: Strategy of the trial.
         model: Model in training, not wrapped.
         weight: Weight of the divergence, beside the task's loss; both are means over answer tokens.
         copied: A frozen copy of the base, where ``strategy`` changes the base itself.
@@ -99,7 +98,6 @@ def frozen_copy(base: nn.Module, precision: Precision) -> nn.Module:
 
     Args:
         base: Base model as it was lent.
-        precision: Precision of the trial.
     """
     kept = copy.deepcopy(base).requires_grad_(False).eval()
     return kept if precision == "fp32" else kept.to(getattr(torch, half_of(precision)))

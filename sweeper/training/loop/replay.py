@@ -21,7 +21,6 @@ class Due:
     """General examples of one optimizer step, with the weight of their terms in the loss.
 
     Args:
-        features: Features of this rank.
         chunks: Forward passes to make, the same on all ranks; some may have nothing to read.
         weight: Weight of one term (a token to be said), so that in expectation all of them together
             count as much as the share says.
@@ -47,7 +46,6 @@ class Replay:
         task: Pads general examples and gives their loss.
         features: General examples, all with something to say.
         share: Share of general tokens among all, 0 < share < 1.
-        seed: Seed of the trial.
         rank: Rank of this process.
         ranks: How many processes train together; each takes its part of what is drawn.
     """

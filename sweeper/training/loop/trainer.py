@@ -65,9 +65,7 @@ def arguments(
         micro_batch: On each device.
         accumulation: Micro-batches in a step.
         plan: Schedule of the learning rate.
-        parameters: Parameters of the trial.
         optimizer: Name in transformers.
-        seed: Seed of the trial.
         device: Device of this process.
         sharded: Classes of the layers that FSDP gathers one by one; None without FSDP.
     """

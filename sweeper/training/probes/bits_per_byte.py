@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,8 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from sweeper.errors import ModelError, SweeperError
+from sweeper.answering import answer_question
+from sweeper.errors import ModelError
 from sweeper.training.base_model.keeper import load_base
 
 LONGEST_TOKENS = 512
@@ -76,15 +76,11 @@ def measure(folder: Path, texts: Sequence[str], general: Sequence[str]) -> dict[
     }
 
 
-def main() -> None:
-    """Answer one request."""
-    request = json.loads(sys.stdin.read())
-    try:
-        print(json.dumps(measure(Path(request["folder"]), request["texts"], request["general"])))
-    except SweeperError as error:
-        print(error.problems[0].what, file=sys.stderr)
-        sys.exit(error.exit_code)
+def answer(text: str) -> dict[str, float]:
+    """Do what a request in JSON asks."""
+    request = json.loads(text)
+    return measure(Path(request["folder"]), request["texts"], request["general"])
 
 
 if __name__ == "__main__":
-    main()
+    answer_question(answer)

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, Trainer
 
-from sweeper.errors import SweeperError, UsageError
+from sweeper.answering import answer_question
+from sweeper.errors import UsageError
 from sweeper.evaluation.judge import autocast
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
@@ -52,7 +53,6 @@ def probe(
     """Train a few steps: two at the set-up's length for the peak, three at the mean for the time.
 
     Args:
-        model: Facts of the base.
         setup: On at most one device, with four-bit weights or none that are quantised.
         mean_length: Tokens of an example, on average.
         config: Configuration of the model; found by its facts if None.
@@ -202,17 +202,12 @@ def stay_within_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
-def main() -> None:
-    """Answer one request."""
-    text = sys.stdin.read()
+def answer(text: str) -> dict[str, Any]:
+    """Do what a request in JSON asks."""
     model, setup = request(text)
     stay_within_memory()
-    try:
-        print(json.dumps(probe(model, setup, int(json.loads(text)["mean_length"]))))
-    except SweeperError as error:
-        print(error.problems[0].what, file=sys.stderr)
-        sys.exit(error.exit_code)
+    return probe(model, setup, int(json.loads(text)["mean_length"]))
 
 
 if __name__ == "__main__":
-    main()
+    answer_question(answer)

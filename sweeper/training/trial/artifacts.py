@@ -38,7 +38,6 @@ def save_trained(
         folder: ``weights/`` of the trial; made if it is not there.
         model: The model that the task assembled.
         strategy: Saves the adapted base.
-        record: Record of this model.
         task: Brings the tokenizer; without one, no files are written beside the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)

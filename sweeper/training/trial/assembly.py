@@ -42,8 +42,6 @@ def assembled(
 
     Args:
         shared: Data shared by the trials of its base model.
-        strategy: Strategy of the trial.
-        config: Configuration to train.
         keeper: Lends the base; the base model's own if None.
     """
     keeper = keeper or shared.context.keeper

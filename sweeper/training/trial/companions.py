@@ -64,7 +64,6 @@ def write_companions(
         adapter: Where the adapter lies, if there is one.
         model: The model that the task assembled.
         task: Brings the tokenizer.
-        record: Record of the model.
 
     Returns:
         The SHA-256 of the tokenizer.

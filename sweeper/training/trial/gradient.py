@@ -98,8 +98,6 @@ class _State:
     """The state of this rank that a checkpoint keeps besides the Trainer's own.
 
     Args:
-        progress: Progress of the trial.
-        watch: Watch of the trial.
         replay: None where nothing is replayed.
         peak: Memory peak since this attempt began, in GiB.
     """

@@ -25,8 +25,6 @@ class PreparedGuards:
     """The guards that can be prepared before the model is assembled.
 
     Args:
-        job: The trial.
-        strategy: Strategy of the trial.
         replay: None where nothing is replayed.
         kl_weight: 0 where the model is not held near its base.
         copied: A frozen copy of the base, where the strategy changes it.
@@ -71,8 +69,6 @@ def prepared(job: TrialJob, strategy: Strategy, keeper: BaseKeeper) -> PreparedG
     """Tokenise replayed text and copy the base, as far as needed.
 
     Args:
-        job: The trial.
-        strategy: Strategy of the trial.
         keeper: Lends the base that the trial trains on.
 
     Raises:

@@ -71,8 +71,6 @@ class TrialJob:
 
     Args:
         shared: Data shared by the trials of its base model.
-        config: Configuration to train.
-        folder: Folder of this attempt.
         report: Called once for each rung, over all retries.
         should_stop: Asked at each step.
         run: The run's folder, where a base that read a corpus is kept for its adapters; None

@@ -105,10 +105,7 @@ class Ranks:
     """One trial on several devices.
 
     Args:
-        plan: The frozen plan.
-        spec: The user's request.
         config: Configuration to train; ``gpus`` says how many processes.
-        folder: Folder of the attempt.
         report: Called once for each rung.
         should_stop: Asked all the time.
         run: The run's folder, if it has one.
@@ -282,7 +279,6 @@ def train_in_ranks(ranks: Ranks, guard: MemoryGuard, setup: str) -> TrialResult:
     """Train on several devices; where memory runs out on one, all begin again with less.
 
     Args:
-        ranks: The trial.
         guard: Knows which micro-batches fitted before.
         setup: Names all that memory depends on, batches aside.
 

@@ -28,7 +28,6 @@ def train_trial(job: TrialJob, guard: MemoryGuard) -> TrialResult:
     """Train and score one trial.
 
     Args:
-        job: The trial.
         guard: Knows which micro-batches fitted before.
 
     Raises:

@@ -44,7 +44,8 @@ def test_the_cost_of_a_trial_is_shown_by_its_parts() -> None:
 
 
 @pytest.mark.slow
-def test_two_kills_are_survived(tmp_path: Path) -> None:
+def test_two_kills_are_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURVE_STEP_SECONDS", "0.005")
     said = measured("kills", "--kills", "2", "--keep", str(tmp_path))
     assert "faults 0" in said
 

@@ -117,6 +117,7 @@ def test_base_and_winner_are_compared_and_the_report_shows_it(sweeper, run):
     assert "lost more than noise explains: facts" in run.report_html.read_text()
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_progress_of_a_task_is_said_now_and_then(sweeper, run, monkeypatch):
     weights(run, 0, "0.5")
     arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
@@ -137,12 +138,14 @@ def test_the_gate_fails_with_five_and_the_report_is_written(sweeper, run):
     assert sweeper(*arguments, "70").code == 0
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_loss_within_noise_passes_the_gate(sweeper, run):
     weights(run, 0, "0.05")
     arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
     assert sweeper(*arguments, "--max-forgetting", "1").code == 0
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_json_is_one_document(sweeper, run):
     weights(run, 0, "0.5")
     ran = sweeper("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0", "--json", "-q")
@@ -154,6 +157,7 @@ def test_json_is_one_document(sweeper, run):
     assert task["detectable_points"] > 0
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_base_alone_needs_no_trial_but_a_model_that_writes(sweeper, run):
     arguments = ("evaluate", "mine", "--suite", "suite.yaml", "--base")
     ran = sweeper(*arguments)
@@ -212,6 +216,7 @@ def test_a_process_that_fails_is_reported(sweeper, run, wrong, code):
     assert ("CUDA went away" if wrong == "broken" else "no such task") in ran.err
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_ctrl_c_keeps_what_was_scored(sweeper, run):
     weights(run, 0, "hang")
 

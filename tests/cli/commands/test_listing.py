@@ -2,6 +2,10 @@
 
 import json
 
+import pytest
+
+pytestmark = pytest.mark.usefixtures("without_charts")
+
 
 def test_an_empty_folder_says_how_to_start(sweeper):
     ran = sweeper("list")

@@ -158,6 +158,23 @@ def test_a_limit_speaks_in_the_verdict(make):
     assert f"{limit}: trial {chosen} is above it beyond noise on mmlu." in found.verdict.because
 
 
+def test_a_loss_above_the_limit_that_noise_can_explain_is_said_with_its_interval(make):
+    run = make(trials=6, prune=False)
+    limited(run, 2)
+    chosen = compute(run).verdict.recommended_trial
+    put(
+        run,
+        (scores([1.0, 0.0] * 100),),
+        (scores([1.0, 0.0] * 90 + [0.0, 1.0, 0.0, 0.0] * 5),),
+        chosen,
+    )
+    (told,) = (text for text in compute(run).verdict.because if text.startswith("Limit of"))
+    assert (
+        f"trial {chosen} is above it within noise, which the gate lets pass, on mmlu, 2.5 points ("
+        in told
+    )
+
+
 def test_damaged_scores_are_as_good_as_none(make):
     run = make(trials=2)
     folder = run.path / "evaluations"

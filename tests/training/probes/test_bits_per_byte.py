@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
+from sweeper.answering import answer_question  # noqa: E402
 from sweeper.errors import ModelError  # noqa: E402
 from sweeper.training.probes import bits_per_byte as module  # noqa: E402
 from sweeper.training.probes.bits_per_byte import LONGEST_TOKENS, bits_per_byte  # noqa: E402
@@ -78,7 +79,7 @@ def test_a_request_is_answered_in_json(
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     request = {"folder": str(tmp_path), "texts": ["the cat"], "general": ["sat sat"]}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
-    module.main()
+    answer_question(module.answer)
     answer = json.loads(capsys.readouterr().out)
     assert answer["bits_per_byte"] == pytest.approx(answer["general_bits_per_byte"])
     assert answer["bytes"] == 14
@@ -93,5 +94,5 @@ def test_what_cannot_be_answered_ends_with_a_message(
     request = {"folder": str(tmp_path), "texts": [""], "general": ["sat"]}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
     with pytest.raises(SystemExit):
-        module.main()
+        answer_question(module.answer)
     assert "nothing is predicted" in capsys.readouterr().err

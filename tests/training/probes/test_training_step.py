@@ -15,10 +15,12 @@ torch = pytest.importorskip("torch")
 from bitsandbytes.nn import Linear4bit  # noqa: E402
 from transformers import BertConfig, LlamaConfig, PretrainedConfig  # noqa: E402
 
+from sweeper.answering import answer_question  # noqa: E402
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.facts.models.architecture import architecture  # noqa: E402
 from sweeper.facts.models.parameters import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
+from sweeper.hyperparameters import TARGETS  # noqa: E402
 from sweeper.memory.estimate import Setup, estimate, trainable_parameters, trial_gib  # noqa: E402
 from sweeper.training.probes import training_step as probing  # noqa: E402
 from sweeper.training.probes.random_model import random_model  # noqa: E402
@@ -95,6 +97,15 @@ def test_what_trains_is_what_the_strategy_says() -> None:
     assert all(layer.weight.dtype == torch.uint8 for layer in packed)
 
 
+def test_attention_alone_is_adapted_where_other_layers_have_the_same_name() -> None:
+    # BERT calls the last layer of both sublayers, and the first of the second one, dense.
+    targets = TARGETS["qkvo"]
+    setup = replace(SETUP, strategy="lora", r=4, target_modules=targets)
+    built = random_model(copy.deepcopy(BERT), facts(BERT), setup, torch.device("cpu"))
+    trained = sum(weight.numel() for weight in built.parameters() if weight.requires_grad)
+    assert trained == trainable_parameters(facts(BERT), setup)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -134,7 +145,7 @@ def test_the_process_answers_in_json_and_in_a_sentence(
     def ask(setup: Setup) -> None:
         asked = {"model": facts(BERT).model_dump(), "setup": asdict(setup), "mean_length": 8}
         monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asked)))
-        probing.main()
+        answer_question(probing.answer)
 
     ask(SETUP)
     assert json.loads(capsys.readouterr().out)["out_of_memory"] is False

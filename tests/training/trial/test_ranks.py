@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -138,23 +137,6 @@ def test_two_ranks_continue_from_a_checkpoint_until_they_are_pruned(
         assert (mine.tokens, mine.optimizer_steps) == (other.tokens, other.optimizer_steps)
 
 
-def test_a_rank_that_is_killed_ends_the_other_and_the_attempt(
-    two: TrialConfig, backend: TorchBackend, tmp_path: Path
-) -> None:
-    running: dict[int, int] = {}
-
-    def killing(_: RungReport) -> Decision:
-        running.update(_ranks())
-        os.kill(running[1], signal.SIGKILL)
-        return Decision.CONTINUE
-
-    folder = _folder(tmp_path, "2")
-    with pytest.raises(RuntimeError, match="rank 1 of 2 ended with status -9"):
-        backend.train(two, folder, killing, _never)
-    assert sorted(running) == [0, 1]
-    assert all(_gone(pid) for pid in running.values())
-
-
 def test_two_ranks_stop_early_together(
     two: TrialConfig, backend: TorchBackend, tmp_path: Path, answering: type[Any]
 ) -> None:
@@ -205,17 +187,21 @@ def make_ranks(two: TrialConfig, backend: TorchBackend, tmp_path: Path) -> Calla
 WAIT = "time.sleep(60)"
 
 
+@pytest.mark.parametrize(
+    ("end", "status"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", -signal.SIGKILL)]
+)
 def test_a_rank_that_dies_ends_all_with_its_last_words(
     make_ranks: Callable[..., Ranks],
     monkeypatch: pytest.MonkeyPatch,
     two: TrialConfig,
     tmp_path: Path,
+    end: str,
+    status: int,
 ) -> None:
-    script = Script(
-        monkeypatch, tmp_path, WAIT, "print('the card is gone', file=sys.stderr); sys.exit(3)"
-    )
+    said = "print('the card is gone', file=sys.stderr, flush=True)"
+    script = Script(monkeypatch, tmp_path, WAIT, f"{said}; {end}")
 
-    with pytest.raises(RuntimeError, match="rank 1 of 2 ended with status 3: the card is gone"):
+    with pytest.raises(RuntimeError, match=f"rank 1 of 2 ended with status {status}: the card is"):
         make_ranks().train(two)
 
     assert script.all_ended()

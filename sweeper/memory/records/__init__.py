@@ -1,1 +1,0 @@
-"""Predictions for files of measured runs, whatever their records call their fields."""
