@@ -77,7 +77,7 @@ def _mapping(
     if path != ("parameters",) or item is not None:
         level = "strategies, or 'all'" if len(path) == 1 else "parameters"
         fix = "Write 'lora: {r: [8, 16]}' below 'parameters:'."
-        problems.append(Problem(f"this is no mapping of {level}", "", fix, where(path)))
+        problems.append(Problem(f"this is not a mapping of {level}", "", fix, where(path)))
 
 
 def _faults(name: str, item: Any, path: Path_, where: Where) -> Iterator[Problem]:

@@ -296,7 +296,7 @@ class Spec(Artifact):
     )
     evaluation: EvaluationSpec = Field(
         default_factory=lambda: EvaluationSpec(),
-        description="what is measured besides losses, once the test split is open",
+        description="what is measured when the test split is scored",
     )
     trials: tuple[OwnTrial, ...] = Field((), description="own configurations to beat")
     rules: tuple[str, ...] = Field((), description="folders with rules that add or override")

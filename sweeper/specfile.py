@@ -463,7 +463,7 @@ def _out_of_place(spec: Spec, document: Document, flags: Mapping[Path_, Any]) ->
         problems.append(Problem(f"corpus = {given.corpus!r} in task {spec.task}", why, fix, where))
     at_hand = given.path or (given.corpus if spec.task == "domain" else None)
     if given.examples is not None and at_hand is not None:
-        why = "A number of examples stands in for data that is not at hand; these are counted."
+        why = "A number of examples replaces data; here there are data."
         fix = f"Leave it out; to use at most so many, give --max-rows {given.examples}."
         where = _where(("data", "examples"), document, flags)
         problems.append(Problem(f"examples = {given.examples} beside {at_hand}", why, fix, where))

@@ -45,9 +45,9 @@ def test_a_template_and_a_tokenizer_that_never_end_are_not_read(endless, tmp_pat
     assert writer(tmp_path)[1] == "a ChatML template"
     (tmp_path / "config.json").write_text("{}")
     endless("tokenizer.json")
-    assert "the tokenizer is no regular file" in str(damage(tmp_path, False))
+    assert "the tokenizer is not a regular file" in str(damage(tmp_path, False))
     endless("model.safetensors")
-    assert "the weights are no regular file" in str(damage(tmp_path, False))
+    assert "the weights are not a regular file" in str(damage(tmp_path, False))
 
 
 def test_a_text_has_a_largest_size(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ from sweeper.planning.rulebook.strategy_files import DeclaredStrategy
 from sweeper.plans import Candidate, Duration, MemoryEstimate, Parameter, Rejected
 from sweeper.spec import Spec
 
-NOT_ASKED_FOR = "not among the strategies asked for"
+NOT_ASKED_FOR = "not among the requested strategies"
 FP16 = (
     "fp16-mixed: this card's tensor cores have no bfloat16, so products are in float16 and the "
     "loss is scaled; a step whose gradient overflows is skipped"

@@ -439,7 +439,9 @@ def _of_model(
                 last = module.rpartition(".")[2]
                 if last in ("classifier", "score") and head:
                     why = "The new head trains in every strategy, at head_learning_rate."
-                    yield Problem(f"{module!r} is no module of the base", why, "Remove it.", where)
+                    yield Problem(
+                        f"{module!r} is not a module of the base", why, "Remove it.", where
+                    )
                 elif last not in known:
                     what = f"{model.id} has no module {module!r} that could be saved"
                     yield Problem(what, "", near_match(last, known), where)

@@ -36,7 +36,7 @@ def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
     """
     if not plan.facts.hardware.detected:
         raise UsageError(
-            f"{plan.facts.hardware.name} is not at hand to be probed",
+            f"{plan.facts.hardware.name} is not here to be probed",
             fix="Leave out --probe, or the flags that name other hardware.",
             where="--probe",
         )

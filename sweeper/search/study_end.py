@@ -24,7 +24,7 @@ class Ending(Record):
         "would gain less than noise shows"
     )
     because: str
-    total: int = Field(description="trials that were asked for at that time")
+    total: int = Field(description="requested trials at that time")
 
 
 def decide(search: Search, asked: SearchSpec) -> Ending | None:

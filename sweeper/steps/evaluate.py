@@ -201,7 +201,7 @@ def gate(findings: Findings, trials: Sequence[int], limit: float) -> None:
             Problem(
                 f"trial {trial} lost {lost(interval, unit)} on {name}, more than the limit of "
                 f"{amount(limit, unit)} {unit}",
-                why="The 95% interval in brackets lies above the limit as a whole.",
+                why="The whole 95% interval in brackets is above the limit.",
                 fix="See what to do about it in the report's section on forgetting.",
             )
             for name, interval, unit in found

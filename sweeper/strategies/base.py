@@ -134,7 +134,7 @@ class Strategy(ABC):
         """
         raise UsageError(
             f"{self.name} cannot be merged",
-            why="What it trains is no change of the base's own weights.",
+            why="It does not change the base's own weights.",
             fix="'sweeper export RUN --to model' gives the trained model with its parts.",
         )
 

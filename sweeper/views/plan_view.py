@@ -255,7 +255,7 @@ def domain_line(domain: DomainFacts) -> str:
             f"{domain.general_bits_per_byte:.2f}"
         )
     told = said.pop(domain.decided_by, "as stated")
-    besides = f"; besides, {'; '.join(said.values())}" if said else ""
+    besides = f"; also {'; '.join(said.values())}" if said else ""
     where = "near" if domain.distance == "near" else f"{domain.distance} from"
     return f"language: {where} general text ({told}{besides})"
 

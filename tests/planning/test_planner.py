@@ -74,7 +74,7 @@ def test_only_the_strategies_asked_for_compete(scene: Any) -> None:
     plan = make_plan(*scene(aim={"strategies": ("prefix", "adapter")}))
     assert {c.strategy for c in plan.candidates} == {"prefix", "adapter"}
     out = next(item for item in plan.rejected if item.strategy == "lora")
-    assert out.reason == "not among the strategies asked for"
+    assert out.reason == "not among the requested strategies"
 
 
 def test_prompt_methods_never_rank_above_lora(scene: Any) -> None:

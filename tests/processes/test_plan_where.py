@@ -55,7 +55,7 @@ def test_a_plan_made_elsewhere_is_the_one_that_would_be_made_there(node: list[st
 
 def test_what_is_wrong_elsewhere_is_wrong_here(node: list[str]) -> None:
     spec = SPEC.model_copy(update={"hardware": HardwareSpec(nodes=2)})
-    with pytest.raises(UsageError, match="GPUs are asked for, but this machine shows none"):
+    with pytest.raises(UsageError, match="GPUs are requested, but this machine has none"):
         plan_elsewhere(spec, gather(SPEC), **HOW)
 
 

@@ -200,7 +200,7 @@ def test_a_probe_that_fails_costs_certainty_and_no_more(
 
 def test_hardware_that_is_only_stated_cannot_be_probed(torch: Torch) -> None:
     spec = SPEC.model_copy(update={"hardware": HardwareSpec(gpu_memory_gib=24.0)})
-    with pytest.raises(UsageError, match="not at hand"):
+    with pytest.raises(UsageError, match="not here"):
         with_probes(spec, planned(spec))
     assert torch.asked == []
 

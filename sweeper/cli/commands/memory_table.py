@@ -75,7 +75,9 @@ def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float |
     table.add_section()
     table.add_row("peak", f"{found.peak_gib:.2f}", style="bold")
     out().print(table)
-    out().print(f"9 of 10 such runs lie between {gib(found.low_gib)} and {gib(found.high_gib)}.")
+    out().print(
+        f"9 of 10 such runs should be between {gib(found.low_gib)} and {gib(found.high_gib)}."
+    )
     out().print("Assumed: " + "; ".join(found.assumptions) + ".")
     out().print("Not counted, and would raise it: " + "; ".join(not_modelled(model, setup)) + ".")
     if limit is not None:

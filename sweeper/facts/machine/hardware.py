@@ -30,7 +30,7 @@ def hardware_facts(spec: HardwareSpec) -> HardwareFacts:
         return _detected(spec, found)
     if spec.gpus is not None or spec.nodes > 1:
         raise UsageError(
-            "GPUs are asked for, but this machine shows none",
+            "GPUs are requested, but this machine has none",
             fix="Name it with --gpu NAME or --gpu-memory GIB. On a CPU, leave --gpus out.",
             where="--gpus" if spec.gpus is not None else "--nodes",
         )

@@ -36,7 +36,7 @@ def _weights(folder: Path) -> Problem | None:
             return Problem(what, "The index names files with weights.", _AGAIN, str(index))
     for path in sorted(folder.glob("*.safetensors")):
         if not path.is_file():
-            return Problem("the weights are no regular file", fix=_AGAIN, where=str(path))
+            return Problem("the weights are not a regular file", fix=_AGAIN, where=str(path))
         try:
             with safe_open(path, framework="numpy"):
                 pass
@@ -51,7 +51,7 @@ def _tokenizer(folder: Path) -> Problem | None:
     if not path.exists():
         return None
     if not path.is_file():
-        return Problem("the tokenizer is no regular file", fix=_AGAIN, where=str(path))
+        return Problem("the tokenizer is not a regular file", fix=_AGAIN, where=str(path))
     from tokenizers import Tokenizer
 
     try:

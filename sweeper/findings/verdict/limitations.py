@@ -120,8 +120,8 @@ def _bound_hit(study: Study) -> list[Limitation]:
             Limitation(
                 id=f"bound-{finding.parameter}",
                 text=f"{words.short(best)}: the best {finding.parameter} "
-                f"({words.value(finding.best)}) lies within 10% of its {side} bound "
-                f"({words.value(bound)}); the optimum may lie outside the range.",
+                f"({words.value(finding.best)}) is within 10% of its {side} bound "
+                f"({words.value(bound)}); the optimum may be outside the range.",
                 action=f"Widen the allowed range of {finding.parameter} in a rule folder of your "
                 "own and run again with --new.",
             )
@@ -234,7 +234,7 @@ def _unequal(study: Study) -> list[Limitation]:
         Limitation(
             id="unequal-budgets",
             text=f"{words.short(winner)} had {words.plural(counts[winner], 'trial')}, {told}; "
-            "on validation their best trials lie within the margin of the winner's.",
+            "on validation their best trials are within the margin of the winner's.",
             action="Name the strategies with aim.strategies and give them more trials.",
         )
     ]

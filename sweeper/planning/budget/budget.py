@@ -220,7 +220,7 @@ def _affordable(
         return wanted, ()
     if buys < 1:
         return 1, (_too_little(costs, confirmation, scoring, seconds, at_once, mean * expected),)
-    return buys, (f"The budget buys about {buys} of the {wanted} trials asked for.",)
+    return buys, (f"The budget buys about {buys} of the {wanted} requested trials.",)
 
 
 def _too_little(

@@ -43,7 +43,7 @@ def with_choices(
             update |= {"choices": (value,), "allowed_choices": tuple(allowed)}
         else:
             update |= {"low": value, "high": value}
-        update |= {"source": "the request", "why": "The value that was asked for."}
+        update |= {"source": "the request", "why": "The requested value."}
         found[name] = old.model_copy(update=update)
     return found
 

@@ -180,7 +180,7 @@ def within(values: tuple[object, ...], bounds: tuple[float, float]) -> bool:
 
 def outside(default: object, bounds: tuple[float, float]) -> PydanticCustomError:
     """The problem of a default outside of its range."""
-    why = f"It must lie within the range {bounds[0]:g} to {bounds[1]:g}."
+    why = f"It must be within the range {bounds[0]:g} to {bounds[1]:g}."
     return fault(f"default = {default!r}", why)
 
 

@@ -171,5 +171,5 @@ def _remark(finding: ParameterFinding) -> str:
         return "did not vary"
     if finding.at_edge:
         side = "lower" if finding.at_edge == "low" else "upper"
-        return f"best within 10% of the {side} bound: the optimum may lie outside the range"
+        return f"best within 10% of the {side} bound: the optimum may be outside the range"
     return ""

@@ -159,7 +159,7 @@ def test_every_problem_is_reported_at_once_with_file_and_line(tmp_path: Path) ->
         (RULE.replace("prefer: {lora: 2}", "prefer: {lora: true}"), "must be a number"),
         (RULE.replace("lora.r", "r"), "does not name a strategy's parameter"),
         (RULE.replace("range: [4, 8], default: 4", ""), "no change is given"),
-        (RULE.replace("default: 4", "default: 32"), "must lie within the range 4 to 8"),
+        (RULE.replace("default: 4", "default: 32"), "must be within the range 4 to 8"),
         (RULE.replace("default: 4", "defalt: 4"), "Did you mean 'default'?"),
         (RULE.replace("range: [4, 8], default: 4", "scale: -1"), "must be greater than 0"),
         (

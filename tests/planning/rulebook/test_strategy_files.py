@@ -116,7 +116,7 @@ def test_a_good_file_is_read_whole(tmp_path: Path) -> None:
         ("kind: float", "kind: real", "Known: categorical, float, int"),
         ("range: [1.0e-4, 1.0e-3]", "range: [1.0e-6, 1.0e-3]", "The allowed range is"),
         ("range: [1.0e-4, 1.0e-3]", "range: 1.0e-4", "Write it as [0.0001, 0.0003]."),
-        ("default: 3.0e-4", "default: 3.0e-2", "must lie within the range"),
+        ("default: 3.0e-4", "default: 3.0e-2", "must be within the range"),
         ("allowed: [1.0e-5, 1.0e-2]", "allowed: [-1.0, 1.0]", "log with allowed low"),
         ("default: random", "default: rnadom", "Did you mean 'random'?"),
         ("choices: [random, probe]", "choices: random", "Write it as [a, b]."),
