@@ -175,7 +175,7 @@ class Run:
         """The recommended trial's model, or that of the best trial so far.
 
         Args:
-            device: As torch spells it; a GPU if there is one and this is None.
+            device: Device in torch's spelling; by default a GPU if there is one.
 
         Raises:
             UsageError: No trial has completed, or its weights are gone or damaged.
@@ -241,7 +241,7 @@ def run(
 
     Args:
         sweep: A ``sweep.yaml``, or its keys as a mapping.
-        name: Of the run; else made from task, data and model.
+        name: Name of the run; else made from task, data and model.
         new: Start afresh; an old run is set aside.
         probe: Let each strategy train a few steps first; if None, on a GPU only.
         fail_under: The least test score of the winner.

@@ -15,7 +15,7 @@ class NoAnswer(Exception):
 
     Args:
         reason: The last line that it wrote to standard error.
-        status: As ``subprocess`` states it, negative for a signal; None if it took too long.
+        status: Exit status, negative for a signal; None if it took too long.
     """
 
     def __init__(self, reason: str, status: int | None):

@@ -94,7 +94,7 @@ def first_stage_rate(way: str, parameters: Collection[str]) -> str:
 
     Args:
         way: ``lora`` or ``full``.
-        parameters: Of the trial. Those of runs from before each way had its own hold one for both.
+        parameters: Parameters of the trial; in older runs one rate is for both ways.
     """
     own = _FIRST_STAGE_RATES[way]
     return own if own in parameters else _FIRST_STAGE_RATES["lora"]

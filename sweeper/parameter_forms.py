@@ -31,7 +31,7 @@ def spelled_out(written: Any, where: Where, problems: list[Problem]) -> dict[str
     Args:
         written: What stands under ``parameters``.
         where: From a path to file and line, or to a flag.
-        problems: Is appended to; what holds a problem is left out.
+        problems: List to append to; entries with a problem are left out.
     """
     found: dict[str, Any] = {}
     for strategy, items in _mapping(written, ("parameters",), where, problems):

@@ -134,8 +134,8 @@ class SetItem:
     """A value given by ``--set``.
 
     Args:
-        item: As it was typed: ``lora.r=16``.
-        value: As YAML reads it.
+        item: Text as it was typed: ``lora.r=16``.
+        value: Value as YAML reads it.
     """
 
     item: str

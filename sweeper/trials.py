@@ -120,7 +120,7 @@ class FirstItems(Record):
         Args:
             losses: One or more.
             of: How many the end is scored on.
-            weights: Of the items in the loss; alike where this is None.
+            weights: Weights of the items in the loss; alike where this is None.
         """
         shares = weights if weights is not None else [1.0] * len(losses)
         mean = math.fsum(shares) / len(shares)

@@ -99,7 +99,7 @@ class Formula:
         """The value of one term for one layer, block or model; 0 if it does not hold.
 
         Args:
-            term: Of this formula.
+            term: Term of this formula.
             values: Sizes and parameters by name.
 
         >>> formula = Formula(terms=(Term("target_layer", ("r", "inputs")),))
@@ -153,8 +153,8 @@ def read_formula(
     Args:
         data: ``base``, ``head``, or ``{let: ..., sum: [...]}``.
         parameters: Names of the strategy's parameters, which factors may name.
-        path: Of ``data`` in it.
-        problems: Is appended to.
+        path: Path of ``data`` in it.
+        problems: List to append to.
     """
     if data == "base":
         return Formula(whole_base=True)

@@ -66,7 +66,7 @@ class Traits:
     """The traits of a strategy.
 
     Args:
-        name: As files, flags and studies spell it.
+        name: Name in files, flags and studies.
         label: Name in tables and charts.
         in_a_sentence: Name in running text.
         mark: In charts.
@@ -76,7 +76,7 @@ class Traits:
         adds: What stands in the base model besides its own layers.
         trained: Number of trained parameters; a new classification head comes on top.
         frozen: Number of parameters that are added and stay frozen.
-        quantization: Of the frozen base.
+        quantization: Quantization of the frozen base.
         gradient_checkpointing: Whether it works with it.
         extends: The strategy whose parameters it has, besides its own.
     """
@@ -148,7 +148,7 @@ def read_traits(
     """The traits that a strategy file states; problems are appended with file and line.
 
     Args:
-        problems: Is appended to.
+        problems: List to append to.
 
     Returns:
         None if a trait is missing or wrong.

@@ -55,14 +55,14 @@ def answer(
     """Let a model answer, and compare with the references.
 
     Args:
-        model: As the task assembled it.
+        model: The model that the task assembled.
         examples: The items; each has an answer.
         batch_size: Prompts at a time.
         sampling: Greedy if None. With several samples, pass@k is given for every k that is a
             power of ten or their number.
         run_code: The user's explicit permission to run answers against the items' tests.
-        limits: Of each program.
-        underway: Told how far this is.
+        limits: Limits of each program.
+        underway: Called with the progress.
 
     Raises:
         RunError: Code is to be run, but cannot be cut off from network and files here.

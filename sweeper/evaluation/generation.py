@@ -25,7 +25,7 @@ class Sampling:
         temperature: Divides the logits.
         top_p: Keeps the most likely tokens up to this mass (arXiv:1904.09751).
         samples: Answers to each prompt.
-        seed: Of the sampling; batches are numbered from it.
+        seed: Seed of the sampling; batches are numbered from it.
     """
 
     temperature: float = 0.0

@@ -36,9 +36,9 @@ class Judge:
     Args:
         task: Gives losses and metrics.
         batch_size: Items at a time; longest first, so that too little memory shows at once.
-        mixed: What to compute in under autocast.
+        mixed: Dtype of autocast.
         should_stop: Asked before each batch.
-        underway: Told before each batch how many items are scored.
+        underway: Called before each batch with the number of scored items.
     """
 
     task: Task
@@ -52,7 +52,7 @@ class Judge:
         """Score the first ``count`` items (all if None), in item order.
 
         Args:
-            model: As the task assembled it. Left in evaluation mode.
+            model: The model that the task assembled. Left in evaluation mode.
             count: How many items of the split, from its beginning.
 
         Raises:

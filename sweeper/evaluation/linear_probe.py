@@ -84,7 +84,7 @@ def fit_path(
         path: Inverse strengths, ascending.
         class_weights: ``(classes,)`` what each class counts in the fit, never in validation; all
             alike if None.
-        underway: Told how many strengths were tried.
+        underway: Called with the number of tried strengths.
     """
     # Not at the top: scikit-learn takes 0.8 s of a worker's start, and most tasks have no probe.
     from sklearn.exceptions import ConvergenceWarning

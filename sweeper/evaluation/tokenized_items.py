@@ -24,7 +24,7 @@ class TokenizedSplit:
     Args:
         task: Tokenises and pads.
         examples: In the split's own order.
-        underway: Told how many are tokenised.
+        underway: Called with the number of tokenised items.
     """
 
     def __init__(self, task: Task, examples: Sequence[Example], underway: Steps = nothing) -> None:

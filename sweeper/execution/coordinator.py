@@ -369,5 +369,6 @@ def _figures(plan: Plan) -> str:
         unit = "bits per byte (minus the binary logarithm of an answer's probability, by its bytes)"
     return (
         f"val is the validation loss in {unit}; lower is better. A rung is 1/{plan.budget.rungs} "
-        "of a full trial, at whose end its loss is compared."
+        "of a full trial, at whose end its loss is compared. Finalists are the best trials, "
+        "trained again with further seeds."
     )

@@ -39,7 +39,7 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Next
     """Begin the next attempt at a work item.
 
     Args:
-        state: Of the run; takes a trial's configuration.
+        state: State of the run; takes a trial's configuration.
         item: Not done.
     """
     run, home = state.run, state.run.path / item.home

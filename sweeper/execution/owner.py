@@ -79,7 +79,7 @@ class Owner:
         search: Chooses and judges trials.
         mirror: Writes the study for others to read.
         progress: What the status is made of.
-        signals: That ask the command to end.
+        signals: Signals that ask the command to end.
         on_event: Takes each event with the status after it.
         on_trial_end: Called after trials have ended. Must return at once.
         on_tick: Called several times a second. Must return at once.

@@ -59,8 +59,8 @@ def pace(
     A frozen model's trial is left out: its features were made for a baseline.
 
     Args:
-        results: Of the trials that have ended.
-        configs: Of all trials that were begun.
+        results: Results of the trials that have ended.
+        configs: Configurations of all trials that have begun.
         known: What earlier calls worked out of each trial; takes what this one does.
     """
     known = {} if known is None else known
@@ -115,11 +115,11 @@ def remaining(
     """Seconds until the run ends, with confirmation, test and suite, within two standard errors.
 
     Args:
-        seen: Of the trials that have ended.
-        phase: That the run is in.
-        trials_left: Of the search; half of each that runs.
+        seen: The pace of trials that have ended.
+        phase: Phase that the run is in.
+        trials_left: Trials left in the search; a running one counts half.
         jobs_left: Confirmation runs or test scores that are not done.
-        workers: That work side by side.
+        workers: Workers that work side by side.
     """
     if seen is None or phase not in ("baselines", "search", "confirmation", "test"):
         return None

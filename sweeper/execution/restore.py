@@ -36,10 +36,10 @@ def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say:
     """Restore all trials of earlier calls.
 
     Args:
-        state: Of the run; takes configurations and results.
+        state: State of the run; takes configurations and results.
         search: New; takes the trials.
         stored: What the storage holds.
-        say: Told of what was repaired.
+        say: Called with a line for each repair.
 
     Returns:
         The trials that were begun and have not ended, by number.

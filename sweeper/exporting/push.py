@@ -41,7 +41,7 @@ def hub_card(
         readme: The card in the folder of the weights.
         draft: ``MODEL_CARD.md`` of the run; may be empty.
         library: What loads the folder: ``transformers``, ``peft`` or ``sweeper``.
-        licence: As the hub spells it; the base model's if None.
+        licence: The hub's name of a licence; the base model's if None.
 
     Raises:
         UsageError: The licence is not known.
@@ -84,7 +84,7 @@ def upload(folder: Path, repo: str, *, private: bool) -> str:
     Args:
         folder: All of it is uploaded.
         repo: OWNER/NAME.
-        private: Of a new repository; one that exists stays as it is.
+        private: Whether a new repository is private; an existing one is not changed.
 
     Returns:
         The address of the repository.

@@ -40,15 +40,15 @@ class ModelFacts(Record):
     """One base model, from its ``config.json`` or the catalogue: no weights are opened.
 
     Args:
-        id: As the user named it.
+        id: Name given by the user.
         source: Where the facts come from. ``size`` means a typical shape of that size.
         folder: Where config and tokenizer lie on this machine, if they do.
-        model_type: As transformers spells it (``llama``, ``bert``, ...).
+        model_type: Name in transformers (``llama``, ``bert``, ...).
         parameters: How many; exact if ``parameters_exact``.
         pooling: The model's own way from token states to one vector, if it has one.
         attention_only: Every layer is attention and a feed-forward block. Where it is False (state
             spaces, recurrences, convolutions), count and memory are rough.
-        weights_note: What a reader must know about the weights (say, dequantised from 4 bits).
+        weights_note: Note about the weights for the report (say, dequantised from 4 bits).
         missing: What must be done before the weights can be loaded; None if they are on this
             machine, or if there are none (a size).
         has_written: General text that it wrote itself is kept from an earlier run.
@@ -197,17 +197,17 @@ class Measured(Record):
     Args:
         shape: Digest of the model's architecture.
         mean_length: Trained tokens of an example, on average.
-        seconds_per_step: Of one optimizer step; None where none was finished.
-        seconds_per_item: Of scoring one validation item; None where none was scored.
-        peak_gib: As a trial measures it of itself.
+        seconds_per_step: Seconds of one optimizer step; None where none was finished.
+        seconds_per_item: Seconds of scoring one validation item; None where none was scored.
+        peak_gib: Peak memory as a trial measures it.
         reserved_gib: What CUDA's allocator held at most; None on a CPU and where nobody asked.
         out_of_memory: It ran out of memory at this micro-batch.
-        classes: Of a new head, 0 for the vocabulary; None where it was not noted.
-        replay_share: Of general tokens among all that were trained on.
+        classes: Classes of a new head, 0 for the vocabulary; None where it was not noted.
+        replay_share: Share of general tokens among all that were trained on.
         near_base: A KL divergence to the base was in the loss.
         probe: Digest of the set-up that a probe measured; None for trials.
         when: Day of the last of them.
-        versions: Of what decides speed.
+        versions: Versions of libraries that affect speed.
     """
 
     shape: str
@@ -283,11 +283,11 @@ class SuiteTaskFacts(Record):
     """Items, prompts and outputs of one task of a suite.
 
     Args:
-        name: Of the task, or of a group whose members are not known.
-        output_type: As lm-eval spells it (``multiple_choice``, ...); empty if unknown.
+        name: Name of the task, or of a group whose members are not known.
+        output_type: Name in lm-eval (``multiple_choice``, ...); empty if unknown.
         items: How many are scored; None if unknown.
         limit: Items of each member at most, where ``items`` is unknown.
-        prompt_tokens: Of one request on average, solved examples included; None if unknown.
+        prompt_tokens: Mean prompt tokens of a request with solved examples; None if unknown.
         requests: Forward passes for each item on average; None if unknown.
         shots: Solved examples before each item.
         max_new_tokens: The longest output; 0 where nothing is generated.

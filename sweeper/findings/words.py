@@ -137,7 +137,7 @@ def outcome(word: Outcome, interval: Interval, comparisons: int, smallest: float
     """An outcome, with the reason where it differs from what the interval suggests.
 
     Args:
-        interval: Of the difference, in the metric's own unit.
+        interval: Interval of the difference, in the metric's own unit.
         comparisons: How many Holm's correction was taken over.
         smallest: The margin, in the same unit as the interval.
 

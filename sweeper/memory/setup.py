@@ -68,7 +68,7 @@ class Setup:
         evaluation_batch: 0 for no evaluation.
         evaluation_length: Tokens of an evaluated example; ``sequence_length`` if 0.
         gpus: How many devices train one model together.
-        replay_share: Of general tokens among all; they pass through in batches of their own.
+        replay_share: Share of general tokens among all; they pass through in batches of their own.
         near_base: Whether a KL divergence to the base is in the loss.
     """
 

@@ -28,8 +28,8 @@ class Counterfactual:
         strategy: Which strategy the change favours.
         outcome: ``ranks first`` or ``fits``.
         fact: The fact that would have to change.
-        actual: As it is.
-        needed: As it would have to be, as precisely as ``text`` says it.
+        actual: The actual value.
+        needed: The needed value, with the precision of ``text``.
         text: The same as a sentence.
     """
 

@@ -256,7 +256,7 @@ def check_declared(book: RuleBook, spec: Spec, facts: Facts, values: Mapping[str
         book: The rule book.
         spec: The request.
         facts: The facts.
-        values: Of each base model, by its id.
+        values: Values of each base model, by its id.
 
     Raises:
         SpecError: With all problems.

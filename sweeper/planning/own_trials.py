@@ -30,8 +30,8 @@ def checked_own_trials(
     Args:
         book: The rule book.
         spec: The request, which knows where each value was given.
-        candidates: Of the plan.
-        rejected: Of the plan.
+        candidates: Candidates of the plan.
+        rejected: Rejected strategies of the plan.
         epochs: The study's full budget.
 
     Raises:

@@ -21,7 +21,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
     """Score what has not been scored yet.
 
     Args:
-        tell: Told a line at each task's beginning and end.
+        tell: Called with a line at each task's beginning and end.
         work: Shows how far a task is; nothing if None.
 
     Returns:

@@ -96,7 +96,7 @@ class Trackers:
 
         Args:
             state: How the run ended.
-            seconds: That all of them may take together.
+            seconds: Seconds that all of them may take together.
 
         Returns:
             What the user should know.

@@ -71,7 +71,7 @@ class Drawing:
 
     Args:
         spec: A Vega-Lite spec in JSON.
-        title: What the chart shows.
+        title: Title of the chart.
         description: What it says, for people who do not see it.
     """
 

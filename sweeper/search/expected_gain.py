@@ -30,7 +30,7 @@ class ExpectedGain:
     Args:
         gain: Expected improvement on the best validation loss.
         noise: Standard deviation of one loss against another.
-        strategy: That promises the gain.
+        strategy: Strategy that promises the gain.
     """
 
     gain: float

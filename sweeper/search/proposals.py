@@ -58,8 +58,8 @@ class TransferredPrior:
     """The best configuration of an earlier study, as a prior.
 
     Args:
-        parameters: Of its best trial.
-        similarity: Of its facts to this study's, 0 to 1.
+        parameters: Parameters of its best trial.
+        similarity: Similarity of its facts to this study's, 0 to 1.
     """
 
     parameters: Mapping[str, Scalar]

@@ -148,8 +148,8 @@ def chance(plan: Problem, power: float = 0.0) -> float:
 
     Args:
         plan: The frozen plan, or a space.
-        power: Of the trial's weights of classes: who learns to favour rare classes by them, and
-            nothing else, says so and is wrong more often than the frequencies are.
+        power: Power of the trial's class weights. A model that has only learnt these weights
+            predicts rare classes too often, and its loss is higher than that of the frequencies.
     """
     if not isinstance(plan, Plan):
         return math.inf

@@ -33,8 +33,8 @@ class Setting:
     """The input of a strategy besides its own parameters.
 
     Args:
-        task_type: As PEFT spells it. ``FEATURE_EXTRACTION`` for a classifier's base.
-        precision: Of the trial. See ``Strategy.base_dtype``.
+        task_type: Name in PEFT. ``FEATURE_EXTRACTION`` for a classifier's base.
+        precision: Precision of the trial. See ``Strategy.base_dtype``.
         gradient_checkpointing: Whether the trial recomputes activations.
         seed: The trial's; torch's generator was seeded with it just before ``apply``.
         tokenizer: The base model's, for text initialisation.

@@ -81,7 +81,7 @@ def generate(
         adapted: A ``PeftModel`` with a prompt, over a causal language model.
         input_ids: ``(batch, tokens)``, padded on the left.
         attention_mask: Same shape; all ones if None.
-        options: Of transformers' ``generate``; no beams and no several sequences an input.
+        options: Options of transformers' ``generate``, without beams or several sequences an input.
 
     Returns:
         ``(batch, tokens and new tokens)``.

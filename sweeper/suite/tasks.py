@@ -51,7 +51,7 @@ class SuiteTask:
     """One task of lm-eval, or a group whose items count together.
 
     Args:
-        name: Of the task or group.
+        name: Name of the task or group.
         tasks: lm-eval's task objects by name.
         rows: The rows of each task that are scored, in ascending order.
         total: How many different items the data has.
@@ -358,7 +358,7 @@ def _prepared(name: str, found: Mapping[str, tuple[Task, str]]) -> SuiteTask:
     """A task with its items, after every request has been built once.
 
     Args:
-        name: Of the task or group.
+        name: Name of the task or group.
         found: lm-eval's task objects by name, each with its file.
     """
     rows: dict[str, list[int]] = {}
@@ -458,7 +458,7 @@ class Scored:
 
     Args:
         metric: What was measured.
-        unit: Of the scores.
+        unit: Unit of the scores.
         keys: Which item a score belongs to.
         scores: One each.
         weights: The tokens of each text; empty where every item counts alike.

@@ -143,8 +143,8 @@ class Task(ABC):
 
     Args:
         tokenizer: The base model's.
-        facts: Of the base model (kind, pooling, context length).
-        spec: What the user asked for (system prompt, columns, ...).
+        facts: Facts of the base model (kind, pooling, context length).
+        spec: The user's request (system prompt, columns, ...).
         sequence_length: Cap in tokens, the same in every trial.
     """
 

@@ -57,7 +57,7 @@ def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:
 
     Args:
         documents: Token ids, each with its own beginning and end tokens.
-        length: Of a block, in tokens.
+        length: Length of a block, in tokens.
 
     Returns:
         Features with ``input_ids``, ``position_ids`` and ``labels``, each at most ``length`` long.

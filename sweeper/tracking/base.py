@@ -83,7 +83,7 @@ class Tracker(ABC):
 
         Args:
             state: ``complete``, ``interrupted``, ``timeout``, ``none-completed`` or ``failed``.
-            figures: Of the whole sweep.
+            figures: Figures of the whole sweep.
             text: The verdict. May be empty.
             files: The report.
         """

@@ -37,7 +37,7 @@ def measurement(
     """The measurement of one trial's set-up; None if there is none.
 
     Args:
-        classes: Of a new head; 0 for the vocabulary.
+        classes: Classes of a new head; 0 for the vocabulary.
         scored_items: Validation items that were scored at all rungs together, where evaluation
             was of these alone; else 0.
     """
@@ -98,7 +98,7 @@ def keep(
         model: See ``measurement``.
         classes: See ``measurement``.
         rungs: All that were reported.
-        validation_items: Of the whole split.
+        validation_items: Validation items of the whole split.
     """
     # General text has its time in that of evaluation, and items of other lengths.
     general = (result.general_loss, *(report.general_loss for report in rungs))

@@ -54,10 +54,10 @@ def answers(
     """The model's greedy answers to the first test items; None if it writes none.
 
     Args:
-        shared: What the trials of its base model share.
-        model: As the task assembled it.
+        shared: Data shared by the trials of its base model.
+        model: The model that the task assembled.
         wanted: How many items; whether programs may be run.
-        mixed: What to compute in under autocast.
+        mixed: Dtype of autocast.
 
     Raises:
         RunError: Programs are to be run, but cannot be cut off from network and files here.

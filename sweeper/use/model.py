@@ -205,7 +205,7 @@ def load(path: str | Path, device: str | None = None) -> Model:
 
     Args:
         path: ``weights/`` of a trial, or the trial's folder.
-        device: As torch spells it; a GPU if there is one and this is None.
+        device: Device in torch's spelling; by default a GPU if there is one.
 
     Raises:
         UsageError: The folder is damaged, or its base model is gone or another one.

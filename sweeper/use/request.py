@@ -32,7 +32,7 @@ class RefitRequest(Artifact):
     """One more training of a configuration, on more rows. Also a file beside what it made.
 
     Args:
-        config: What to train. No rows are left to choose a rung by.
+        config: Configuration to train. No rows are left to choose a rung by.
         splits: What to train on.
         folder: What is made: ``weights/``, ``trainer.log`` and ``refit.json``.
         card: What is appended to the card of the weights.

@@ -256,7 +256,8 @@ def domain_line(domain: DomainFacts) -> str:
         )
     told = said.pop(domain.decided_by, "as stated")
     besides = f"; besides, {'; '.join(said.values())}" if said else ""
-    return f"language: {domain.distance} from general text ({told}{besides})"
+    where = "near" if domain.distance == "near" else f"{domain.distance} from"
+    return f"language: {where} general text ({told}{besides})"
 
 
 def _limit(facts: Facts) -> str:
@@ -275,7 +276,8 @@ def _limit(facts: Facts) -> str:
     parts.append(
         f"the loss on {where} may rise by {share} nats (units of the natural logarithm) per token"
     )
-    return f"{points:g} points (hundredths) of forgetting: {'; '.join(parts)}."
+    unit = "point (hundredth)" if points == 1 else "points (hundredths)"
+    return f"{points:g} {unit} of forgetting: {'; '.join(parts)}."
 
 
 def setup_line(candidate: Candidate) -> str:

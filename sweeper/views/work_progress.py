@@ -59,7 +59,7 @@ class Lines:
     """Prints a line at intervals.
 
     Args:
-        say: Is given what is done, how much of it, and of how much.
+        say: Called with the work, the amount done, and the total.
         seconds: The least time between two lines, and before the first.
     """
 

@@ -151,7 +151,7 @@ def test_a_larger_total_adds_trials_and_a_smaller_one_says_so(
     outcome = sweep(run, 3)
     assert outcome.kind == "complete"
     assert "4 trials have begun already" in outcome.status.message
-    assert "the study stays at 4, not 3" in outcome.status.message
+    assert "the total stays at 4, not 3" in outcome.status.message
     assert outcome.status.trials == 4
     assert_whole(4)
 

@@ -78,7 +78,7 @@ def test_a_trial_whose_files_are_gone_is_taken_from_the_storage(sweep: Sweep) ->
     assert configs(sweep, 4)[3].parameters == kept[3].parameters
     assert sweep.said("warning") == [
         "trial 3: result.json was missing and has been restored from the study, which knows its "
-        "loss alone"
+        "only its loss"
     ]
 
 

@@ -69,5 +69,5 @@ def test_a_number_of_classes_that_is_not_known_is_told_beside_the_heads_rate(sce
     unknown = answer(scene, "learning-rate", task="classification").answer
     assert "New head: begin at 1e-2" in unknown
     assert "with two it begins at 1e-3" in unknown
-    assert "counted for two" in unknown
-    assert "counted for two" not in answer(scene, "learning-rate", **MANY).answer
+    assert "assume two" in unknown
+    assert "assume two" not in answer(scene, "learning-rate", **MANY).answer

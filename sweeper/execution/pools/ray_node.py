@@ -47,7 +47,7 @@ def on_node(
         text: Its standard input.
         address: The cluster; see ``ray_cluster.join``.
         gpu: Whether a node with a GPU is wanted even where there is none yet.
-        say: Told that there is no room, if that lasts.
+        say: Called with a line if there is no room for long.
 
     Raises:
         RunError: The cluster cannot be reached, no node has room for it, or it failed.

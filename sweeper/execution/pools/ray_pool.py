@@ -97,7 +97,7 @@ class RayPool:
         briefing: What each worker is told first.
         size: How many workers there may be, whatever the cluster carries now.
         request: What each of them asks for.
-        node: That this process is connected to.
+        node: Node that this process is connected to.
         ours: Whether this process was connected to Ray for this pool alone.
     """
 

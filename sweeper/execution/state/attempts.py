@@ -61,7 +61,7 @@ def begin(home: Path, config: TrialConfig, rungs: Iterable[RungReport] = ()) -> 
     """Write an attempt's configuration into its folder and that of the trial.
 
     Args:
-        home: Of the trial or confirmation run.
+        home: Folder of the trial or confirmation run.
         config: With the attempt's number; its folder exists.
         rungs: Those that it takes over from the checkpoint of an earlier attempt.
     """
@@ -129,7 +129,7 @@ def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult
     """Write the result of a trial or confirmation run whose attempts all failed.
 
     Args:
-        home: Of the trial or confirmation run.
+        home: Folder of the trial or confirmation run.
         failure: Why it is not tried again.
     """
     folder = attempt_folder(home, attempt)

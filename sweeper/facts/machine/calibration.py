@@ -21,7 +21,7 @@ class Calibration(Artifact):
     Args:
         processor: Its name, for people.
         cores: How many were used.
-        versions: Of what was measured with.
+        versions: Versions of the libraries that were used.
         fp32_gflops: Matrix products of a small transformer's shapes.
         bandwidth_gb_per_second: Adding a number to more floats than caches hold.
         when: The day, as ``2026-01-31``.

@@ -50,7 +50,7 @@ def path_of(device: str, cores: int) -> Path:
 
     Args:
         device: Its name: the processor's or the GPU's.
-        cores: That a training used; 0 on a GPU.
+        cores: Cores that a training used; 0 on a GPU.
     """
     card = device.partition(_REMARK)[0]
     key = hashlib.sha256(f"{card}|{cores}".encode()).hexdigest()[:16]

@@ -111,7 +111,7 @@ def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _
     Interrupted downloads go on where they stopped.
 
     Args:
-        tell: Told how many megabytes are here and how many there will be, from any thread.
+        tell: Called with the megabytes so far and in total, from any thread.
 
     Raises:
         ModelError: It cannot be had, or has no weights in safetensors format.

@@ -237,7 +237,7 @@ def _what_would_work(model_id: str) -> str:
     return (
         f"{hint}What works without a network: a local folder with config.json, packaged:minilm, "
         f"packaged:smollm2, a size such as {typical} (to plan), "
-        f"or `hf download {model_id}` on a machine with one."
+        f"or `hf download {model_id}` on a machine with network."
     )
 
 

@@ -24,7 +24,7 @@ class PackagedModel:
         distribution: Its name for pip.
         folder: Where config, tokenizer and weights lie in it; None if they must be converted.
         catalogue: Its entry in the catalogue, which has what its config does not say.
-        weights_note: What a reader must know about the weights.
+        weights_note: Note about the weights for the report.
     """
 
     package: str

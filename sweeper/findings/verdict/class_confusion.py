@@ -16,7 +16,7 @@ def class_findings(run: RunFiles, name: str) -> ClassFindings | None:
 
     Args:
         run: Its plan names the classes, its seal holds the confusions.
-        name: Of the model, as comparisons call it. Of a trial with several seeds the first
+        name: Name of the model, as comparisons call it. Of a trial with several seeds the first
             training counts, so that items are counted once.
     """
     found = [score.confusion for score in entries(run).get(name, ()) if score.confusion]

@@ -53,7 +53,7 @@ class Priced:
     """A candidate with what its trials take, in seconds.
 
     Args:
-        candidate: Of the plan, its ``duration`` as here.
+        candidate: Candidate of the plan, its ``duration`` as here.
         default: A full trial of the default.
         searched: A trial of the search that is not stopped, expected over the batches, modules
             and epochs it will try.

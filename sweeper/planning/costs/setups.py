@@ -34,10 +34,10 @@ def candidate_setup(
     """The set-up of one configuration of a candidate.
 
     Args:
-        candidate: Of the plan.
-        parameters: Of the configuration.
+        candidate: Candidate of the plan.
+        parameters: Parameters of the configuration.
         length: Mean tokens of an example.
-        classes: Of a new head; 0 for the vocabulary.
+        classes: Classes of a new head; 0 for the vocabulary.
         device: ``cpu`` or ``cuda``.
     """
     planned = candidate.micro_batch * candidate.gradient_accumulation_steps

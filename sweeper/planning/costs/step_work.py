@@ -28,7 +28,7 @@ class StepWork:
     """What a device has to do.
 
     Args:
-        flops: Of matrix products.
+        flops: Floating-point operations of matrix products.
         bytes: Moved between memory and arithmetic units by forward and backward passes.
         layers: Passes through single layers, each with its own small kernels.
         streamed: Bytes that the optimizer moves: whole tensors, one after the other.

@@ -30,17 +30,17 @@ class Course:
 
     Args:
         train_rows: Examples of one epoch.
-        epochs: Of a full budget.
-        rungs: Of a full budget; the last one scores all of validation.
+        epochs: Epochs of a full budget.
+        rungs: Rungs of a full budget; the last one scores all of validation.
         rung_items: Validation items at each look at a rung below.
         validation_rows: All of them.
         test_rows: Items that finalists are scored on once.
         item_tokens: Tokens of an example, on average.
         judged_tokens: Tokens that scoring one item reads.
-        classes: Of a new head; 0 for the vocabulary.
+        classes: Classes of a new head; 0 for the vocabulary.
         written_items: Test items that are answered in writing.
         written_tokens: Tokens of an answer.
-        general_tokens: Of general text that is scored at rungs and at the end.
+        general_tokens: Tokens of general text that is scored at rungs and at the end.
         rung_every: Rungs from one look to the next.
         own_texts: General texts that the base writes if a trial needs some; 0 where the user gave
             them or no trial can use them.

@@ -23,10 +23,10 @@ def with_first_stage(
     """The candidate with the first stages that fit, and a note on their time.
 
     Args:
-        candidate: Of the plan.
+        candidate: Candidate of the plan.
         facts: With those of the corpus.
         model: The candidate's base.
-        setup: That the candidate trains the task with.
+        setup: Setup that the candidate trains the task with.
     """
     parameter = candidate.parameters.get(FIRST_STAGE)
     if parameter is None:

@@ -31,12 +31,12 @@ class Fact:
     """One named fact.
 
     Args:
-        name: As rules spell it.
+        name: Name in rules.
         kind: ``number``, ``flag`` (true or false), ``word`` (one of ``words``, if they are
             listed) or ``words`` (several).
         description: What it is and how it is computed.
         compute: Its value in a scene; None where it is not known.
-        unit: Of a number.
+        unit: Unit of a number.
         chosen: Whether the user sets it.
     """
 

@@ -73,7 +73,7 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
 
     Args:
         text: SVG as Vega wrote it.
-        title: What the chart shows, for people who do not see it.
+        title: Title of the chart, for people who do not see it.
         description: What it says.
     """
     root = ElementTree.fromstring(text)

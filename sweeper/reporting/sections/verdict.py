@@ -75,7 +75,7 @@ def _words(report: Report) -> Bullets:
         (
             f"Validation loss, in {unit}: {meant.get(unit, 'a likelihood')}. Lower is better.",
             "Points: percentage points of a score. From 80% to 82% are 2 points.",
-            f"Rung: one of up to {report.plan.budget.rungs} points of a trial at which its "
+            f"Rung: one of up to {report.plan.budget.rungs} moments of a trial at which its "
             "validation loss is compared and a poor trial is stopped.",
             "Finalists: the best trials, trained again with further seeds.",
             "Seal: the test split is sealed until the finalists are ranked on validation, and is "

@@ -36,8 +36,8 @@ class Untrained:
     """Validation losses of models that were not trained, by base model.
 
     Args:
-        probes: Of a linear head on the frozen base.
-        bases: Of the base model as it is, where texts are written.
+        probes: Losses of a linear head on the frozen base.
+        bases: Losses of the untrained base model, if it writes texts.
     """
 
     probes: Mapping[str, float] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Untrained:
         """A copy with the losses of heads that were trials, which the study compares.
 
         Args:
-            candidates: Of the study, by key.
+            candidates: Candidates of the study, by key.
             seen: The trials of each.
         """
         heads = [(key, one.model) for key, one in candidates.items() if one.one_trial]

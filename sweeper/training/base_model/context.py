@@ -31,13 +31,13 @@ class ModelContext:
     """A base model and a data set, ready for use; satisfies ``tasks.base.BaselineContext``.
 
     Args:
-        model: As the spec names it.
+        model: Name in the spec.
         folder: Its config, tokenizer and weights.
         sequence_length: Cap in tokens, the same in every trial.
         evaluation_batch: For baselines; trials bring their own.
         device: Where the model computes.
-        mixed: What the base itself is scored in under autocast, as trials are.
-        underway: Told how far long work is; ends it when that is wanted.
+        mixed: Dtype of autocast when the base is scored, as in trials.
+        underway: Called with the progress of long work; raises an error to end it.
     """
 
     def __init__(

@@ -69,7 +69,7 @@ class FirstStage:
         blocks: Blocks of ``sequence_length`` tokens in one optimizer step.
         micro_batch: Blocks at a time.
         precision: A mixed one computes in 16 bits on fp32 weights; anything else in fp32.
-        sequence_length: Of a block.
+        sequence_length: Sequence length of a block.
         gradient_checkpointing: Whether activations are recomputed.
     """
 

@@ -162,8 +162,8 @@ class GeneralSet:
         """The untrained base's losses on the held-out texts, once for each precision.
 
         Args:
-            dtype: Of its weights, as the tuned model has them.
-            mixed: What the tuned model computes in under autocast.
+            dtype: Dtype of its weights, as the tuned model has them.
+            mixed: Dtype of autocast of the tuned model.
             batch: Items at a time.
 
         Raises:

@@ -108,7 +108,7 @@ class BaseKeeper:
         task_type: Which head transformers puts on it.
         device: Where trials run.
         trust_remote_code: Whether the user allowed code from the model's folder to run.
-        name: As the user named the model; a hub id, say.
+        name: Name given by the user, such as a hub id.
     """
 
     def __init__(
@@ -135,8 +135,8 @@ class BaseKeeper:
         """The base with exactly its own weights, all frozen.
 
         Args:
-            dtype: Of the weights.
-            quantization_config: As transformers takes it, or None.
+            dtype: Dtype of the weights.
+            quantization_config: Configuration for transformers, or None.
             will_change: The borrower trains the base's own weights; a copy of them is kept.
         """
         key = _key(dtype, quantization_config)

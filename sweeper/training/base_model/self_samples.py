@@ -42,8 +42,8 @@ def sampled_texts(
         place: Folder in the cache, named after model and settings.
         base: Gives the untrained base.
         sampling: How much, and how.
-        underway: Told of each token, and while another process writes.
-        took: Told the seconds of writing, if this process did it.
+        underway: Called for each token, and while another process writes.
+        took: Called with the seconds of writing, if this process did it.
 
     Raises:
         Interrupted: It was told to stop.

@@ -55,8 +55,8 @@ def weights_folder(model: ModelSpec, facts: ModelFacts, underway: Underway | Non
     """The folder of a model's weights; a packaged model is converted if necessary.
 
     Args:
-        model: As the spec names it.
-        underway: Told how far the conversion is.
+        model: Name in the spec.
+        underway: Called with the progress of the conversion.
 
     Raises:
         ModelError: They are not on this machine.
@@ -77,7 +77,7 @@ def loadable(model_id: str, folder: Path) -> str:
     """A name by which transformers loads a base: its hub id, or a folder that is on this machine.
 
     Args:
-        model_id: As the spec names the model.
+        model_id: Name of the model in the spec.
         folder: Where its weights lie.
     """
     here = model_id.startswith(_PREFIX) or Path(model_id).expanduser().exists()
@@ -97,7 +97,7 @@ def packaged_model(name: str, underway: Underway | None = None) -> Path:
 
     Args:
         name: ``smollm2``, without the prefix ``packaged:``.
-        underway: Told how far the conversion is.
+        underway: Called with the progress of the conversion.
 
     Raises:
         ModelError: The name is unknown, or its package is not installed, or the cache cannot be

@@ -36,7 +36,7 @@ def follow(
     """The peak of all tensors in one training step.
 
     Args:
-        config: Of the model; found by its facts if None.
+        config: Configuration of the model; found by its facts if None.
 
     Returns:
         ``peak_gib``, ``phase``, ``parts`` (GiB by kind), ``trainable_parameters``, ``seconds``.

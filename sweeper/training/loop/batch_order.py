@@ -30,9 +30,9 @@ class LengthGroupedBatches(Sampler[int]):
     incomplete batch comes last.
 
     Args:
-        lengths: Of all examples, in tokens.
+        lengths: Lengths of all examples, in tokens.
         batch: The effective batch.
-        seed: Of the trial; epoch e is shuffled with ``seed + e``.
+        seed: Seed of the trial; epoch e is shuffled with ``seed + e``.
         least: Batches of a pool, as far as half of an epoch holds them.
         epoch: The first one, counted from 0.
     """

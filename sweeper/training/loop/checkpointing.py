@@ -94,7 +94,7 @@ def usable(folder: Path, config: TrialConfig, fingerprint: str) -> Saved | str:
 
     Args:
         folder: ``checkpoint-<rung>`` of an earlier attempt.
-        config: What is to be trained.
+        config: Configuration to train.
     """
     try:
         saved = Saved.at(folder)

@@ -28,8 +28,8 @@ class NearBase:
 
     Args:
         task: Gives logits on the answers.
-        model: What trains, not wrapped.
-        weight: Of the divergence, beside the task's loss; both are means over answer tokens.
+        model: Model in training, not wrapped.
+        weight: Weight of the divergence, beside the task's loss; both are means over answer tokens.
         copied: A frozen copy of the base, where ``strategy`` changes the base itself.
     """
 
@@ -97,7 +97,7 @@ def frozen_copy(base: nn.Module, precision: Precision) -> nn.Module:
     """A copy to compare with, held as frozen weights are: in bf16 unless the trial is in fp32.
 
     Args:
-        base: As it was lent, before anything was put on it.
+        base: Base model as it was lent.
     """
     kept = copy.deepcopy(base).requires_grad_(False).eval()
     return kept if precision == "fp32" else kept.to(getattr(torch, half_of(precision)))

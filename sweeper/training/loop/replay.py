@@ -22,7 +22,7 @@ class Due:
 
     Args:
         chunks: Forward passes to make, the same on all ranks; some may have nothing to read.
-        weight: Of one term (a token to be said), so that in expectation all of them together
+        weight: Weight of one term (a token to be said), so that in expectation all of them together
             count as much as the share says.
     """
 
@@ -45,8 +45,8 @@ class Replay:
     Args:
         task: Pads general examples and gives their loss.
         features: General examples, all with something to say.
-        share: Of general tokens among all, 0 < share < 1.
-        rank: Of this process.
+        share: Share of general tokens among all, 0 < share < 1.
+        rank: Rank of this process.
         ranks: How many processes train together; each takes its part of what is drawn.
     """
 
@@ -112,7 +112,7 @@ class Replay:
         """The examples to replay with so many tokens of the task.
 
         Args:
-            task_tokens: Of one optimizer step, on all ranks together.
+            task_tokens: Task tokens of one optimizer step, on all ranks together.
             micro_batch: Examples in one forward pass at most.
         """
         self._debt += task_tokens * self.share / (1 - self.share)

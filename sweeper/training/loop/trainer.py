@@ -64,9 +64,9 @@ def arguments(
         steps: Optimizer steps in all.
         micro_batch: On each device.
         accumulation: Micro-batches in a step.
-        plan: Of the learning rate.
-        optimizer: As transformers names it.
-        device: Of this process.
+        plan: Schedule of the learning rate.
+        optimizer: Name in transformers.
+        device: Device of this process.
         sharded: Classes of the layers that FSDP gathers one by one; None without FSDP.
     """
     return TrainingArguments(
@@ -136,15 +136,15 @@ class TrialTrainer(Trainer):
     share and ``w`` the weight of the divergence; each of the three is a mean over its own tokens.
 
     Args:
-        model: As the task assembled it.
+        model: The model that the task assembled.
         task: Gives the loss and counts its terms.
-        features: Of the train split.
+        features: Features of the train split.
         order: Indices of each epoch.
         groups: Gives the optimizer groups, learning rates included.
-        progress: Told of every micro-batch.
-        mixed: What to compute in under autocast; float16 scales the loss.
+        progress: Updated with every micro-batch.
+        mixed: Dtype of autocast; float16 scales the loss.
         settings: See ``arguments``.
-        callbacks: What happens after each step.
+        callbacks: Callbacks after each step.
         guards: Against forgetting; none of them if None.
     """
 

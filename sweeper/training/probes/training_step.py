@@ -55,7 +55,7 @@ def probe(
     Args:
         setup: On at most one device, with four-bit weights or none that are quantised.
         mean_length: Tokens of an example, on average.
-        config: Of the model; found by its facts if None.
+        config: Configuration of the model; found by its facts if None.
 
     Returns:
         ``peak_gib`` as a trial measures it, ``reserved_gib`` (None on a CPU), ``seconds_per_step``

@@ -36,7 +36,7 @@ def save_trained(
 
     Args:
         folder: ``weights/`` of the trial; made if it is not there.
-        model: As the task assembled it.
+        model: The model that the task assembled.
         strategy: Saves the adapted base.
         task: Brings the tokenizer; without one, no files are written beside the weights.
     """

@@ -62,7 +62,7 @@ def write_companions(
     Args:
         folder: ``weights/`` of the trial; the weights lie in it.
         adapter: Where the adapter lies, if there is one.
-        model: As the task assembled it.
+        model: The model that the task assembled.
         task: Brings the tokenizer.
 
     Returns:

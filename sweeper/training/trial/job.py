@@ -70,12 +70,12 @@ class TrialJob:
     """One trial to train.
 
     Args:
-        shared: What the trials of its base model share.
-        report: Told of each rung once, over all retries.
+        shared: Data shared by the trials of its base model.
+        report: Called once for each rung, over all retries.
         should_stop: Asked at each step.
         run: The run's folder, where a base that read a corpus is kept for its adapters; None
             leaves it in the cache alone.
-        checkpoint: Of an interrupted attempt, to be continued.
+        checkpoint: Checkpoint of an interrupted attempt, to be continued.
         attempt: Where checkpoints are written; ``folder`` if None. Several ranks share it.
         planned: The configuration as planned, where ``config`` has smaller batches.
     """

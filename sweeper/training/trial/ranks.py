@@ -105,12 +105,12 @@ class Ranks:
     """One trial on several devices.
 
     Args:
-        config: What to train; ``gpus`` says how many processes.
-        report: Told of each rung once.
+        config: Configuration to train; ``gpus`` says how many processes.
+        report: Called once for each rung.
         should_stop: Asked all the time.
         run: The run's folder, if it has one.
         saved: A checkpoint that the first try continues from.
-        underway: Told how far the first rank is.
+        underway: Called with the progress of the first rank.
     """
 
     plan: Plan

@@ -52,7 +52,7 @@ class RungWatch(TrainerCallback):
         model: What is evaluated: the Trainer's, not wrapped.
         at: Optimizer step to the rungs that lie there.
         steps_per_epoch: Optimizer steps of one pass over the data.
-        phase: Told when evaluation begins and ends.
+        phase: Updated when evaluation begins and ends.
         emphasis: ``(items,)`` what validation items count where the best weights are told; all
             alike if None. Reports and results never have it.
     """

@@ -66,7 +66,7 @@ class RungLook:
     """The losses of a trial at a rung.
 
     Args:
-        items: Of the task's validation split.
+        items: Items of the task's validation split.
         train_loss: Since the look before, where that is known.
         epochs: Passes over the train split so far.
         lost: On general text since the base, where that is watched.

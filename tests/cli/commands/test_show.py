@@ -27,7 +27,7 @@ def test_a_finished_run_shows_its_counts_verdict_and_report(sweeper, make_run):
     shown = sweeper("show", "mine")
     assert shown.code == 0
     assert sentence in shown.out
-    assert "No command runs" not in shown.out
+    assert "No command is running" not in shown.out
     told = json.loads(sweeper("show", "mine", "--json").out)
     assert told["name"] == "mine"
     assert told["status"]["phase"] == "complete"
@@ -47,7 +47,7 @@ def test_a_killed_run_is_not_waited_for_and_says_how_to_go_on(sweeper, make_run,
     event(run, kind="phase", state="search")
     ran = sweeper("show", "mine", *more)
     assert ran.code == 0
-    assert "No command runs this sweep now" in ran.out
+    assert "No command is running this sweep" in ran.out
     assert "Resume with: sweeper run runs/mine/sweep.yaml" in ran.out
 
 

@@ -112,7 +112,7 @@ def test_notes_say_what_the_weights_or_the_count_are(tmp_path):
     (folder / "config.json").write_text(
         json.dumps({"model_type": "both", "text_config": CONFIG, "vision_config": {}})
     )
-    assert "what reads images or sound is not counted" in facts(folder).weights_note
+    assert "parts for images or sound are not counted" in facts(folder).weights_note
     assert not facts(folder).parameters_exact
 
 
@@ -166,7 +166,7 @@ def test_an_unknown_package_names_the_near_match():
 def test_a_size_can_be_planned_for_but_not_trained():
     found = facts("7B")
     assert (found.source, found.parameters_exact) == ("size", False)
-    assert "no model in particular" in found.weights_note
+    assert "a typical model of this size" in found.weights_note
     with pytest.raises(ModelError, match="7B is a size, not a model"):
         must_be_trainable(ModelSpec(id="7B"))
 

@@ -93,7 +93,7 @@ def test_a_cheaper_baseline_that_is_tied_too_is_named_with_why_it_was_not_chosen
         in verdict.because[-1]
     )
     with_right(run, {"*": 0.90, "majority": 0.2, "tfidf": 0.6, "probe": 0.895})
-    assert not any("Cheaper still" in line for line in compute(run).verdict.because)
+    assert not any("Even cheaper" in line for line in compute(run).verdict.because)
 
 
 def test_a_baseline_that_does_better_is_recommended(contest):

@@ -144,7 +144,7 @@ def test_full_fine_tuning_compares_with_a_frozen_copy() -> None:
 
 def test_a_new_head_has_no_base_to_stay_near_to() -> None:
     head: Any = SimpleNamespace(name="classification")
-    with pytest.raises(UsageError, match="a new classification head has none"):
+    with pytest.raises(UsageError, match="a new classification head does not have"):
         text_task(head)
 
 

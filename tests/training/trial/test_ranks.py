@@ -298,7 +298,7 @@ def test_ranks_end_with_the_worker(tmp_path: Path) -> None:
 def test_parts_on_several_devices_need_gpus(
     two: TrialConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UsageError, match=r"(?s)FSDP.*run DDP in its place"):
+    with pytest.raises(UsageError, match=r"(?s)FSDP.*run DDP instead"):
         check_device(two.model_copy(update={"sharding": "fsdp"}))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
