@@ -41,7 +41,14 @@ class ModelSpec(Record):
 class DataSpec(Record):
     """Where the examples are, or how many there would be."""
 
-    path: str | None = Field(None, description="a file, or a folder with official splits")
+    path: str | None = Field(
+        None, description="a file, a folder with official splits, or a data set of the hub"
+    )
+    name: str | None = Field(None, description="configuration of a data set that has several")
+    split: str | None = Field(
+        None, description="the source's name of the split to train on, if it is not train"
+    )
+    revision: str | None = Field(None, description="a commit or tag of the hub's data set")
     validation: str | None = Field(None, description="a file with a validation split of its own")
     test: str | None = Field(None, description="a file with a test split of its own")
     corpus: str | None = Field(None, description="domain task: text to continue pretraining on")

@@ -16,7 +16,7 @@ from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split
 from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats
 from sweeper.data.labels import reconciled
 from sweeper.data.problems import listing
-from sweeper.data.reading.files import split_files
+from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.read import read
 from sweeper.data.splits import carve, in_order, shares, subset
 from sweeper.data.table import Fields, RowTable
@@ -46,7 +46,8 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     """
     if spec.path is None and spec.corpus is not None and task == "domain":
         spec = spec.model_copy(update={"path": spec.corpus, "columns": {}, "format": "auto"})
-    files = split_files(spec)
+    source = split_files(spec)
+    files = source.files
     name = str(spec.path)
     parts = _parts(files, task, spec)
     official = {split: part.examples.kept for split, part in parts.items()}
@@ -60,7 +61,7 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     if spec.max_rows is not None:
         splits = subset(whole, max(spec.max_rows, len(SPLITS)))
         checks.check_subset(splits, whole, spec.max_rows)
-    return _dataset(name, parts, splits, files, label_cautions)
+    return _dataset(name, parts, splits, source, label_cautions)
 
 
 def load_corpus(path: str, spec: DataSpec) -> tuple[Example, ...]:
@@ -70,7 +71,7 @@ def load_corpus(path: str, spec: DataSpec) -> tuple[Example, ...]:
         DataError: It cannot be read or recognised.
     """
     named = DataSpec(path=path, split_seed=spec.split_seed)
-    parts = _parts({"train": split_files(named)["train"]}, "domain", named)
+    parts = _parts({"train": split_files(named).files["train"]}, "domain", named)
     return in_order(parts["train"].examples.kept)
 
 
@@ -140,14 +141,14 @@ def _dataset(
     name: str,
     parts: Mapping[Split, _Part],
     splits: dict[Split, tuple[Example, ...]],
-    files: Mapping[Split, tuple[Path, ...]],
+    source: SplitFiles,
     label_cautions: tuple[str, ...],
 ) -> Dataset:
-    form = parts["train"].form
+    form, files = parts["train"].form, source.files
     dataset = Dataset(
         path=name,
         format=form.format,
-        evidence=_evidence(parts, files),
+        evidence=(*source.said, *_evidence(parts, files)),
         columns={str(role): column for role, column in form.columns.items()},
         splits=splits,
         origins=_origins(files),

@@ -161,6 +161,7 @@ class DataFacts(Record):
     """
 
     path: str | None = None
+    revision: str | None = Field(None, description="commit of a data set of the hub")
     format: str | None = None
     format_evidence: tuple[str, ...] = ()
     columns: dict[str, str] = Field(default_factory=dict)

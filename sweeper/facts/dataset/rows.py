@@ -35,6 +35,7 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
     measure = ruler(model, code=spec.task == "code", conversations=spoken)
     return DataFacts(
         path=dataset.path,
+        revision=spec.data.revision,
         format=dataset.format,
         format_evidence=dataset.evidence,
         columns=dataset.columns,
