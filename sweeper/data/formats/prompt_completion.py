@@ -10,6 +10,7 @@ from sweeper.data.formats.base import Kinds, RawRow, RowFormat, Shape
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,
+    TOOLS,
     answered,
     conversed,
     is_anything,
@@ -54,13 +55,14 @@ class PromptCompletion(RowFormat):
         "optional `test_list` or `test` with code"
     )
     shapes = tuple(
-        Shape({"prompt": (prompt,), "completion": (completion,)}, {**TESTS, **SYSTEM})
+        Shape({"prompt": (prompt,), "completion": (completion,)}, {**TESTS, **SYSTEM, **TOOLS})
         for prompt, completion in _PAIRS
     )
     values: ClassVar[Kinds] = {
         "prompt": is_text_or_turns,
         "completion": is_text_or_turns,
         "tests": is_anything,
+        "tools": is_anything,
     }
 
     def guessed(

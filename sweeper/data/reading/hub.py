@@ -98,8 +98,9 @@ def _listing(spec: DataSpec) -> _Listing:
 def _missing(spec: DataSpec, answer: Problem) -> Problem:
     what = f"there is no file or folder {spec.path!r}, and as a data set of the hub: {answer.what}"
     near = near_match(str(spec.path), [entry.name for entry in Path().iterdir()])
-    local = near if near.startswith("Did") else "Check the path; it is read from where you are."
-    return replace(answer, what=what, fix=" ".join(filter(None, (answer.fix, local))))
+    local = near if near.startswith("Did") else ""
+    fix = " ".join(filter(None, (answer.fix, local)))
+    return replace(answer, what=what, fix=fix or "Check the path; it is read from where you are.")
 
 
 def _ask(spec: DataSpec) -> _Listing | Problem:

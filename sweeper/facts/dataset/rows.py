@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.formats.text_label import class_turns
@@ -52,7 +53,25 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         encoding_problems=dataset.encoding_problems,
         pretemplated=dataset.templated,
         domain=domain_facts(sample_of(dataset), measure, spec.aim),
-        warnings=dataset.warnings,
+        warnings=(*dataset.warnings, *_tools_as_text(dataset, model)),
+    )
+
+
+def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
+    """That tool calls are written as text, where the model's template does not know them."""
+    rows = [e for part in dataset.splits.values() for e in part if any(m.more for m in e.messages)]
+    if not rows or model.folder is None:
+        return ()
+    # Here, since jinja2 is needed for conversations alone.
+    from sweeper.facts.models.template import writes_tools
+
+    if writes_tools(Path(model.folder)):
+        return ()
+    return (
+        f"{len(rows):,} rows hold tool calls (line {min(e.line for e in rows)}), which the chat "
+        f"template of {model.id} does not write: they become text, as <tool_call>{{...}}"
+        "</tool_call>, and a server of the model must write and read them so. A model whose "
+        "template knows tools needs no such form",
     )
 
 
