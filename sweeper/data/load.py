@@ -245,7 +245,7 @@ def examples(table: RowTable, form: Form) -> Examples:
 def _example(table: RowTable, form: Form, line: int, fields: Fields) -> Example:
     row_format = formats()[form.format]
     label_names = table.label_names.get(form.columns.get("label", ""), ())
-    row = RawRow(row_format, line, fields, form.columns, label_names, form.templated)
+    row = RawRow(row_format, line, fields, form.columns, label_names, form.templated, form.gaps)
     return row_format.example(row)
 
 

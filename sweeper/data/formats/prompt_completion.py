@@ -13,6 +13,7 @@ from sweeper.data.formats.turns import (
     TOOLS,
     answered,
     conversed,
+    is_answer_or_turns,
     is_anything,
     is_text_or_turns,
     system_message,
@@ -30,6 +31,8 @@ _PAIRS = (
     ("input", "output"),
     ("question", "answer"),
     ("question", "response"),
+    ("question", "answers"),
+    ("inputs", "targets"),
     ("source", "target"),
     ("query", "response"),
     ("query", "answer"),
@@ -60,7 +63,7 @@ class PromptCompletion(RowFormat):
     )
     values: ClassVar[Kinds] = {
         "prompt": is_text_or_turns,
-        "completion": is_text_or_turns,
+        "completion": is_answer_or_turns,
         "tests": is_anything,
         "tools": is_anything,
     }

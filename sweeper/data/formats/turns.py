@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, MessageRole, input_key
-from sweeper.data.formats.base import EmptyRow, Names, RawRow, Unusable, is_text, text_of
+from sweeper.data.formats.base import EmptyRow, Names, RawRow, Unusable, is_text, parsed, text_of
 from sweeper.data.tools import calls_of, packed, tools_of
-from sweeper.jsontext import value_of
 
 SYSTEM: Names = {"system": ("system", "system_prompt")}
 TOOLS: Names = {"tools": ("tools", "functions")}
@@ -51,13 +50,23 @@ def is_text_or_turns(value: object) -> bool:
     return is_text(value) or is_turns(value)
 
 
+def is_answer(value: object) -> bool:
+    """Text, several accepted answers, or SQuAD's object of them and of where they stand."""
+    if isinstance(value, Mapping):
+        value = value.get("text")
+        return value == [] or is_text(value)
+    return is_text(value)
+
+
+def is_answer_or_turns(value: object) -> bool:
+    """An answer, or a list of turns in place of it."""
+    return is_answer(value) or is_turns(value)
+
+
 def turns_of(value: object) -> Sequence[Mapping[str, object]] | None:
     """The turns of a conversation, also out of a JSON string (as CSV exports write it)."""
     if isinstance(value, str) and value.lstrip().startswith("[{"):
-        try:
-            value = value_of(value)
-        except ValueError:
-            return None
+        value = parsed(value)
     if not isinstance(value, list) or not value:
         return None
     if all(isinstance(turn, dict) and any(key in turn for key in _SPEAKER) for turn in value):
@@ -77,16 +86,21 @@ def answered(row: RawRow, asked: tuple[Message, ...], role: str) -> Example:
     Where the answer only goes on with the code that was asked with (HumanEval), both together are
     the answer, so that it is a program of its own.
     """
-    answer = row.required(role)
-    if row.columns[role] == "canonical_solution":
-        answer = asked[-1].content + answer
     references: tuple[str, ...] = ()
-    value = row.value(role)
+    value = row.checked(role)
+    if row.columns[role] == "answers":
+        value = parsed(value)
+    if isinstance(value, Mapping):
+        value = value["text"]
     if isinstance(value, list):
-        references = tuple(without_surrogates(part) for part in value)
-        answer = references[0]
+        references = tuple(without_surrogates(text_of(part)) for part in value)
+        answer = references[0] if references else ""
         if not answer.strip():
             raise EmptyRow
+    else:
+        answer = row.required(role)
+    if row.columns[role] == "canonical_solution":
+        answer = asked[-1].content + answer
     return Example(
         input_key(*(message.content for message in asked)),
         row.line,
@@ -118,7 +132,7 @@ def _tools(row: RawRow) -> str:
 
 def _tests(row: RawRow) -> tuple[str, ...]:
     """Programs that check an answer: MBPP's list, or HumanEval's one that must be called."""
-    value = row.value("tests")
+    value = parsed(row.value("tests"))
     if isinstance(value, list):
         setup = text_of(row.fields.get("test_setup_code"))
         tests = [text_of(test) for test in value]
