@@ -75,7 +75,7 @@ def _as_function(one: Mapping[str, object]) -> dict[str, object]:
 def packed(**more: object) -> str:
     """What a message has beside its text, as JSON; empty where that is nothing."""
     kept = {name: value for name, value in more.items() if value}
-    return json.dumps(kept, ensure_ascii=False, sort_keys=True) if kept else ""
+    return json.dumps(kept, ensure_ascii=False) if kept else ""
 
 
 def for_template(messages: Sequence[Message]) -> tuple[list[dict[str, Any]], list[Any]]:

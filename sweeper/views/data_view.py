@@ -9,6 +9,7 @@ from sweeper.data.quality.check import Checked, Finding
 from sweeper.data.quality.fix import Fixed, ListedChange
 from sweeper.data.quality.rows import DataRows
 from sweeper.data.quality.write import changes_path
+from sweeper.data.tools import spelled
 from sweeper.views.console import out
 
 SHOWN_CHANGES = 3
@@ -32,6 +33,19 @@ def show_check(checked: Checked) -> None:
         _line(f"  sweeper data fix {checked.name} --all-safe -o NEW")
     for kind, why in checked.not_looked_for.items():
         _line(f"Not looked for: {kind}; {why}")
+
+
+def show_example(data: DataRows) -> None:
+    """The first row that can be trained on, whole, with « » around the answers."""
+    (_, row, example), *_ = data.usable
+    _line(f"\nLine {row.line} as an example, with «what is learnt»:")
+    if not example.messages:
+        _line(
+            f"  {example.text}" if example.label is None else f"  {example.text} «{example.label}»"
+        )
+    for turn in example.messages:
+        said = spelled(turn)
+        _line(f"  {turn.role}: {f'«{said}»' if turn.role == 'assistant' else said}")
 
 
 def _show(finding: Finding, *, several: bool) -> None:

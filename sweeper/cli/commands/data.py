@@ -53,7 +53,7 @@ def check(
     from sweeper.cli.commands import data_steps
     from sweeper.data.quality.check import check as find_faults
     from sweeper.errors import GateFailed
-    from sweeper.views.data_view import show_check
+    from sweeper.views.data_view import show_check, show_example
 
     rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against)
     checked = find_faults(rows)
@@ -61,6 +61,7 @@ def check(
         typer.echo(json.dumps(checked.as_json(), indent=2))
     else:
         show_check(checked)
+        show_example(rows)
     if strict and checked.serious:
         raise GateFailed(
             f"{len(checked.serious)} serious kinds of faults: "

@@ -110,6 +110,17 @@ def answered(row: RawRow, asked: tuple[Message, ...], role: str) -> Example:
     )
 
 
+def with_assertions(example: Example) -> list[Message]:
+    """The turns before an answer, the question with the assertions that code must pass."""
+    *before, last = example.messages[:-1]
+    shown = [test for test in example.tests if test.lstrip().startswith("assert")]
+    if shown:
+        tests = "\n".join(shown)
+        content = f"{last.content}\n\nYour code should pass these tests:\n\n{tests}"
+        last = replace(last, content=content)
+    return [*before, last]
+
+
 def conversed(row: RawRow, turns: Sequence[Mapping[str, object]]) -> Example:
     """An example whose question and answer are turns."""
     messages = tuple(

@@ -14,6 +14,7 @@ from sweeper.data.splits import sizes
 from sweeper.errors import DataError
 from sweeper.facts.dataset.domain import domain_facts
 from sweeper.facts.dataset.lengths import assumed_lengths, lengths, ruler, sample_of
+from sweeper.facts.dataset.shown import shown_example
 from sweeper.facts.record import DataFacts, DomainFacts, LabelCount, ModelFacts, SplitFacts
 from sweeper.spec import DataSpec, Spec
 
@@ -53,6 +54,7 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         encoding_problems=dataset.encoding_problems,
         pretemplated=dataset.templated,
         domain=domain_facts(sample_of(dataset), measure, spec.aim),
+        example=shown_example(dataset.splits["train"][0], spec, dataset.labels, measure.write),
         warnings=(*dataset.warnings, *_tools_as_text(dataset, model)),
     )
 

@@ -45,7 +45,15 @@ def writer(folder: Path) -> tuple[Writer, str | None]:
     settings = _read(folder / "tokenizer_config.json")
     borrowed = None if _source(folder, settings) is not None else _fallback(settings).name
 
+    written: dict[tuple[Message, ...], str] = {}  # a process takes longer than one conversation
+
     def write(conversations: Sequence[Sequence[Message]]) -> list[str]:
+        keys = [tuple(one) for one in conversations]
+        if new := [key for key in dict.fromkeys(keys) if key not in written]:
+            written.update(zip(new, ask_for(new), strict=True))
+        return [written[key] for key in keys]
+
+    def ask_for(conversations: Sequence[Sequence[Message]]) -> list[str]:
         turns = [[(turn.role, turn.content, turn.more) for turn in one] for one in conversations]
         question = json.dumps({"folder": str(folder), "conversations": turns})
         try:
