@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.formats.text_label import class_turns
+from sweeper.data.quality.kinds.private import redacted
 from sweeper.data.splits import sizes
 from sweeper.errors import DataError
 from sweeper.facts.dataset.domain import domain_facts
@@ -54,9 +55,21 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         encoding_problems=dataset.encoding_problems,
         pretemplated=dataset.templated,
         domain=domain_facts(sample_of(dataset), measure, spec.aim),
-        example=shown_example(dataset.splits["train"][0], spec, dataset.labels, measure.write),
+        example=shown_example(
+            _to_show(dataset.splits["train"]), spec, dataset.labels, measure.write
+        ),
         warnings=(*dataset.warnings, *_tools_as_text(dataset, model)),
     )
+
+
+def _to_show(train: Sequence[Example]) -> Example:
+    """The first row without what looks like a secret."""
+    public = (
+        one
+        for one in train
+        if all(redacted(t) == t for t in (one.text, *(m.content for m in one.messages)))
+    )
+    return next(public, Example(train[0].key, train[0].line, text="(all rows look private)"))
 
 
 def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
