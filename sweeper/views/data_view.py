@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sweeper.data.quality.check import Checked, Finding
 from sweeper.data.quality.fix import Fixed, ListedChange
+from sweeper.data.quality.kinds.private import redacted
 from sweeper.data.quality.rows import DataRows
 from sweeper.data.quality.write import changes_path
 from sweeper.data.tools import spelled
@@ -40,11 +41,10 @@ def show_example(data: DataRows) -> None:
     (_, row, example), *_ = data.usable
     _line(f"\nLine {row.line} as an example, with «what is learnt»:")
     if not example.messages:
-        _line(
-            f"  {example.text}" if example.label is None else f"  {example.text} «{example.label}»"
-        )
+        label = "" if example.label is None else f" «{example.label}»"
+        _line(f"  {redacted(example.text)}{label}")
     for turn in example.messages:
-        said = spelled(turn)
+        said = redacted(spelled(turn))
         _line(f"  {turn.role}: {f'«{said}»' if turn.role == 'assistant' else said}")
 
 
