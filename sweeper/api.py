@@ -50,6 +50,8 @@ class PlanKeywords(TypedDict, total=False):
     data_name: str
     data_split: str
     data_revision: str
+    split_by: Literal["stratified", "hash", "group", "time"]
+    split_column: str
     validation: PathText
     test: PathText
     corpus: PathText

@@ -38,6 +38,9 @@ class ModelSpec(Record):
     trust_remote_code: bool = Field(False, description="run code that the model brings")
 
 
+SplitBy = Literal["stratified", "hash", "group", "time"]
+
+
 class DataSpec(Record):
     """Where the examples are, or how many there would be."""
 
@@ -76,6 +79,14 @@ class DataSpec(Record):
         "for no limit",
     )
     split_seed: int = Field(0, description="another number splits the rows otherwise")
+    split_by: SplitBy = Field(
+        "stratified",
+        description="what decides a row's split: stratified (the hash of its input, each class as "
+        "asked), hash (that of its group of near duplicates alone, so that added rows move no old "
+        "ones), group (that of its value in split_column), or time (in split_column, the last "
+        "rows for the test)",
+    )
+    split_column: str | None = Field(None, description="column for split_by: group or time")
 
 
 class HardwareSpec(Record):

@@ -36,6 +36,8 @@ FLAGS: dict[Path_, str] = {
     ("data", "name"): "--data-name",
     ("data", "split"): "--data-split",
     ("data", "revision"): "--data-revision",
+    ("data", "split_by"): "--split-by",
+    ("data", "split_column"): "--split-column",
     ("data", "validation"): "--validation",
     ("data", "test"): "--test",
     ("data", "corpus"): "--corpus",

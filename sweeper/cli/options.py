@@ -105,6 +105,8 @@ _PLAN_FLAGS = (
     _Flag(("data", "name"), str, "Configuration of a data set that has several.", _DATA),
     _Flag(("data", "split"), str, "Split to train on, if it is not called train.", _DATA),
     _Flag(("data", "revision"), str, "Branch, tag or commit of the hub's data set.", _DATA),
+    _Flag(("data", "split_by"), str, "stratified, hash, group or time.", _DATA),
+    _Flag(("data", "split_column"), str, "Column for --split-by group or time.", _DATA),
     _Flag(("data", "validation"), str, "File with an official validation split.", _DATA),
     _Flag(("data", "test"), str, "File with an official test split.", _DATA),
     _Flag(("data", "corpus"), str, "Text to continue pretraining on (domain task).", _DATA),

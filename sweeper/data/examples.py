@@ -46,6 +46,7 @@ class Example:
         templated: ``text`` already holds chat markers and must not be templated again.
         references: All accepted answers, where the source gives several.
         tests: Code to run after a correct answer, without an error (code tasks).
+        group: Value of ``data.split_column``; empty without one.
     """
 
     key: str
@@ -56,6 +57,7 @@ class Example:
     templated: bool = False
     references: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+    group: str = ""
 
     @property
     def answer(self) -> str:
