@@ -6,7 +6,15 @@ from typing import ClassVar
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.base import Kinds, RawRow, RowFormat, Shape, Unusable, text_of
+from sweeper.data.formats.base import (
+    Kinds,
+    RawRow,
+    RowFormat,
+    Shape,
+    Unusable,
+    parsed,
+    text_of,
+)
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,
@@ -71,7 +79,7 @@ class InstructionRows(RowFormat):
 
 def _history(row: RawRow) -> list[Message]:
     """Earlier turns, as pairs of question and answer."""
-    history = row.value("history")
+    history = parsed(row.value("history"))
     messages: list[Message] = []
     for pair in history if isinstance(history, list) else []:
         if not (isinstance(pair, list) and len(pair) == 2):

@@ -6,7 +6,15 @@ from typing import ClassVar
 
 from sweeper.data.examples import Example
 from sweeper.data.formats.base import EmptyRow, Kinds, RawRow, RowFormat, Shape, Unusable
-from sweeper.data.formats.turns import SYSTEM, TOOLS, conversed, is_anything, is_turns, turns_of
+from sweeper.data.formats.turns import (
+    SYSTEM,
+    TESTS,
+    TOOLS,
+    conversed,
+    is_anything,
+    is_turns,
+    turns_of,
+)
 
 
 class Messages(RowFormat):
@@ -23,10 +31,10 @@ class Messages(RowFormat):
     shapes = (
         Shape(
             {"messages": ("messages", "conversations", "conversation", "chat", "texts")},
-            {**SYSTEM, **TOOLS},
+            {**SYSTEM, **TOOLS, **TESTS},
         ),
     )
-    values: ClassVar[Kinds] = {"messages": is_turns, "tools": is_anything}
+    values: ClassVar[Kinds] = {"messages": is_turns, "tools": is_anything, "tests": is_anything}
 
     def example(self, row: RawRow) -> Example:
         """The turns of one conversation."""
