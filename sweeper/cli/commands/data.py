@@ -9,7 +9,7 @@ import typer
 
 data = typer.Typer(no_args_is_help=True, help="Check data sets, and write better ones.")
 
-_Path = Annotated[str, typer.Argument(help="File, or folder with train, validation and test.")]
+_Path = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
 _Task = Annotated[
     str | None,
     typer.Option("--task", help="classification, instruction, code or domain; else by the rows."),
@@ -45,6 +45,7 @@ def check(
     max_length: _Cap = None,
     model: _Model = None,
     against: _Against = None,
+    name: _Name = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 5 if there is a serious fault.")
     ] = False,
@@ -58,7 +59,7 @@ def check(
     from sweeper.errors import GateFailed
     from sweeper.views.data_view import show_check, show_example
 
-    rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against)
+    rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against, name)
     checked = find_faults(rows)
     if as_json:
         typer.echo(json.dumps(checked.as_json(), indent=2))
@@ -97,6 +98,7 @@ def fix(
     max_length: _Cap = None,
     model: _Model = None,
     against: _Against = None,
+    name: _Name = None,
     as_json: _Json = False,
 ) -> None:
     """Write a new data set without the faults, and a list of every change.
@@ -112,7 +114,7 @@ def fix(
     from sweeper.views.data_view import show_changes
 
     kinds = data_steps.remedies(remedy or [], all_safe)
-    rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against)
+    rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against, name)
     data_steps.must_be_looked_for(kinds, rows)
     written = output if not dry_run else None
     if written is not None:
