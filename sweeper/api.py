@@ -47,6 +47,11 @@ class PlanKeywords(TypedDict, total=False):
     trust_remote_code: bool
     classes_by: Literal["head", "generate"]
     data: PathText
+    data_name: str
+    data_split: str
+    data_revision: str
+    split_by: Literal["stratified", "hash", "group", "time"]
+    split_column: str
     validation: PathText
     test: PathText
     corpus: PathText

@@ -38,10 +38,20 @@ class ModelSpec(Record):
     trust_remote_code: bool = Field(False, description="run code that the model brings")
 
 
+SplitBy = Literal["stratified", "hash", "group", "time"]
+
+
 class DataSpec(Record):
     """The data set, or its number of examples."""
 
-    path: str | None = Field(None, description="a file, or a folder with official splits")
+    path: str | None = Field(
+        None, description="a file, a folder with official splits, or a data set of the hub"
+    )
+    name: str | None = Field(None, description="configuration of a data set that has several")
+    split: str | None = Field(
+        None, description="the source's name of the split to train on, if it is not train"
+    )
+    revision: str | None = Field(None, description="a commit or tag of the hub's data set")
     validation: str | None = Field(None, description="a file with a validation split of its own")
     test: str | None = Field(None, description="a file with a test split of its own")
     corpus: str | None = Field(None, description="domain task: text to continue pretraining on")
@@ -71,6 +81,14 @@ class DataSpec(Record):
         "for no limit",
     )
     split_seed: int = Field(0, description="another number gives another split")
+    split_by: SplitBy = Field(
+        "stratified",
+        description="what decides a row's split: stratified (the hash of its input, each class as "
+        "asked), hash (that of its group of near duplicates alone, so that added rows move no old "
+        "ones), group (that of its value in split_column), or time (in split_column, the last "
+        "rows for the test)",
+    )
+    split_column: str | None = Field(None, description="column for split_by: group or time")
 
 
 class HardwareSpec(Record):

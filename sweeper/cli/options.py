@@ -97,8 +97,16 @@ _PLAN_FLAGS = (
     _Flag(("models", 0, "revision"), str, "Branch, tag or commit of the model on the hub.", _TASK),
     _Flag(("models", 0, "trust_remote_code"), bool, "Run the model's own code.", _TASK),
     _Flag(
-        ("data", "path"), str, "File (JSONL, JSON, CSV, TSV, Parquet, xlsx, gz) or folder.", _DATA
+        ("data", "path"),
+        str,
+        "File (JSONL, JSON, CSV, TSV, Parquet, Arrow, xlsx, gz), folder, or hub id.",
+        _DATA,
     ),
+    _Flag(("data", "name"), str, "Configuration of a data set that has several.", _DATA),
+    _Flag(("data", "split"), str, "Split to train on, if it is not called train.", _DATA),
+    _Flag(("data", "revision"), str, "Branch, tag or commit of the hub's data set.", _DATA),
+    _Flag(("data", "split_by"), str, "stratified, hash, group or time.", _DATA),
+    _Flag(("data", "split_column"), str, "Column for --split-by group or time.", _DATA),
     _Flag(("data", "validation"), str, "File with an official validation split.", _DATA),
     _Flag(("data", "test"), str, "File with an official test split.", _DATA),
     _Flag(("data", "corpus"), str, "Text to continue pretraining on (domain task).", _DATA),

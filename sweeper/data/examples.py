@@ -12,17 +12,24 @@ from typing import Literal
 
 Split = Literal["train", "validation", "test"]
 Origin = Literal["official", "hash"]
-MessageRole = Literal["system", "user", "assistant"]
+MessageRole = Literal["system", "user", "assistant", "tool"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Args:
+        role: Who speaks.
+        content: The text.
+        more: JSON of what the turn has beside it: calls of tools, or the tools that there are.
+    """
 
     role: MessageRole
     content: str
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Example:
         templated: ``text`` already holds chat markers and must not be templated again.
         references: All accepted answers, where the source gives several.
         tests: Code to run after a correct answer, without an error (code tasks).
+        group: Value of ``data.split_column``; empty without one.
     """
 
     key: str
@@ -49,19 +57,20 @@ class Example:
     templated: bool = False
     references: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+    group: str = ""
 
     @property
     def answer(self) -> str:
         """What a model should say: class name or last message; empty for plain text."""
         if self.messages:
-            return self.messages[-1].content
+            return self.messages[-1].content or self.messages[-1].more
         return self.label or ""
 
     def content_hash(self) -> str:
         """Hash of all that training sees of this row (hex): equal for exact duplicates."""
         parts = [self.text, self.label or ""]
         for message in self.messages:
-            parts += [message.role, message.content]
+            parts += [message.role, message.content, *filter(None, (message.more,))]
         return digest("\x1f".join(parts))
 
 

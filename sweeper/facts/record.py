@@ -153,6 +153,21 @@ class CorpusFacts(Record):
     sha256: str
 
 
+class ShownExample(Record):
+    """One example as the model reads it.
+
+    Args:
+        line: In its file.
+        text: All of it, with the chat template's markers.
+        trained: ``(start, end)`` in characters of what the loss is computed on, where that is
+            known. The name of a class at the end is what a head predicts; it is not read.
+    """
+
+    line: int
+    text: str
+    trained: tuple[tuple[int, int], ...] = ()
+
+
 class DataFacts(Record):
     """The data set, or only how large it would be (``path`` is None then).
 
@@ -161,6 +176,7 @@ class DataFacts(Record):
     """
 
     path: str | None = None
+    revision: str | None = Field(None, description="commit of a data set of the hub")
     format: str | None = None
     format_evidence: tuple[str, ...] = ()
     columns: dict[str, str] = Field(default_factory=dict)
@@ -179,6 +195,7 @@ class DataFacts(Record):
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
     corpus: CorpusFacts | None = Field(None, description="of a first stage, if there is one")
     warnings: tuple[str, ...] = ()
+    example: ShownExample | None = None
 
     @property
     def examples(self) -> int:

@@ -35,7 +35,11 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
         return None
     aim, training = spec.aim, spec.training
     splits = [split.model_dump(mode="json") for split in data.splits]
-    fractions = [spec.data.validation_fraction, spec.data.test_fraction, spec.data.split_seed]
+    given = spec.data
+    fractions: list[Any] = [given.validation_fraction, given.test_fraction, given.split_seed]
+    # Only where it was asked for, so that runs from before it could be still resume.
+    if given.split_by != "stratified":
+        fractions += [given.split_by, given.split_column]
     # A corpus of which facts are known counts by its text, any other one by its name.
     corpus = data.corpus.sha256 if data.corpus is not None else spec.data.corpus
     space: dict[str, Any] = {

@@ -46,6 +46,7 @@ class PlannedData(Record):
     """The data set in a few numbers."""
 
     path: str | None
+    revision: str | None = None
     rows: int
     train_rows: int
     classes: int
@@ -104,6 +105,7 @@ def _shown(plan: Plan) -> PlanShown:
         memory_limit_gib=facts.hardware.memory_gib,
         data=PlannedData(
             path=data.path,
+            revision=data.revision,
             rows=data.rows,
             train_rows=data.train_rows,
             classes=len(data.labels),

@@ -56,7 +56,8 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         "",
         "## Training data",
         "",
-        f"- Source: {plain(data.path) if data.path else UNKNOWN}",
+        f"- Source: {plain(data.path) if data.path else UNKNOWN}"
+        + (f", commit {plain(data.revision)}" if data.revision else ""),
         f"- Rows: {data.rows:,}, of which {data.train_rows:,} to train on",
         f"- SHA-256: {found.data_sha256 or UNKNOWN}",
         f"- Licence and consent: {UNKNOWN}",

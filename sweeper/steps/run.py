@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
+from sweeper.data.reading.hub import pinned
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,
@@ -156,6 +157,7 @@ def prepare(
     folder = RunFolder.named(str(spec.name))
     if not new:
         spec = _split_as_before(spec, folder)
+    spec = _with_data(spec, work)
     missing: dict[str, Missing] = {}
     took: dict[str, float] = {}
     if check_model:
@@ -207,6 +209,15 @@ def default_name(spec: Spec) -> str:
     written = spec.task == "classification" and spec.training.classes_by == "generate"
     text = f"{spec.task}{'-generate' if written else ''}-{data}-{model}"
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
+
+
+def _with_data(spec: Spec, work: WorkProgress) -> Spec:
+    """The request with the commit of its data set, which is fetched if it is on the hub."""
+    try:
+        data = pinned(spec.data, lambda done, of: work("downloading data (MB)", done, of))
+    finally:
+        work.close()
+    return spec.model_copy(update={"data": data})
 
 
 def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:

@@ -6,6 +6,8 @@ MBPP, HumanEval and OpenOrca.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +19,7 @@ import sweeper.data.formats as folder
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example
 from sweeper.data.table import Fields, RowTable
+from sweeper.jsontext import value_of
 from sweeper.spec import Task
 
 AGREEMENT = 0.95
@@ -175,11 +178,16 @@ class RawRow:
     columns: Mapping[str, str]
     label_names: tuple[str, ...] = ()
     templated: bool = False
+    gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def value(self, role: str) -> object:
-        """The value as the file has it; None where no column plays the role."""
+        """The value as the file has it; None where no column plays the role, or a null word."""
         column = self.columns.get(role)
-        return None if column is None else self.fields.get(column)
+        if column is None:
+            return None
+        value = self.fields.get(column)
+        is_gap = isinstance(value, str) and value.strip() in self.gaps.get(column, ())
+        return None if is_gap else value
 
     def text(self, role: str) -> str:
         """The text of a role, which may be empty."""
@@ -226,6 +234,20 @@ def text_of(value: object) -> str:
     if isinstance(value, list):
         return "\n\n".join(text_of(part) for part in value)
     return str(value)
+
+
+def parsed(value: object) -> object:
+    """The list or object that a cell of a CSV file spells, as JSON or as Python prints it.
+
+    >>> parsed('["a"]'), parsed("{'text': ['a']}"), parsed("[sic] he said")
+    (['a'], {'text': ['a']}, '[sic] he said')
+    """
+    if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
+        return value
+    for read in (value_of, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(value.strip())
+    return value
 
 
 @cache

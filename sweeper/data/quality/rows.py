@@ -188,14 +188,16 @@ def read_rows(spec: DataSpec, task: Task | None) -> DataRows:
     Raises:
         DataError: A file cannot be read, or its rows are not recognised.
     """
-    files = split_files(spec)
-    tables = {split: [(path, read(path)) for path in paths] for split, paths in files.items()}
+    source = split_files(spec)
+    tables = {
+        split: [(path, read(path)) for path in paths] for split, paths in source.files.items()
+    }
     first = with_templates(tables["train"][0][1], spec.columns)
     task, form = (task, detect(first, task, spec)) if task else _guessed(first, spec)
     rows: list[FileRow] = []
     forms: dict[str, Form] = {}
     names: dict[str, tuple[str, ...]] = {}
-    how: list[str] = []
+    how = list(source.said)
     cautions: list[str] = []
     for split, parts in tables.items():
         for path, table in parts:
