@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Split = Literal["train", "validation", "test"]
@@ -39,6 +40,9 @@ class Example:
         templated: ``text`` already holds chat markers and must not be templated again.
         references: All accepted answers, where the source gives several.
         tests: Code to run after a correct answer, without an error (code tasks).
+        source: Title of the source that it comes from, where there are several.
+        method: How it was made from other rows; empty for an original.
+        made_from: Keys of the rows that it was made from, as far as they are known.
     """
 
     key: str
@@ -49,6 +53,14 @@ class Example:
     templated: bool = False
     references: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+    source: str = ""
+    method: str = ""
+    made_from: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Under what its rows and tokens are counted; empty where nothing is told apart."""
+        return augmented_by(self.method) if self.method else self.source
 
     @property
     def answer(self) -> str:
@@ -86,6 +98,8 @@ class Dataset:
         conflicting: Rows whose input occurs with another answer, too.
         encoding_problems: Rows with characters that were lost or garbled.
         warnings: All of this, and more, in words.
+        weights: Of the sources by title; empty where every row is seen equally often.
+        augmented: Rows made from train rows. A trial may train on them; nothing is scored on them.
     """
 
     path: str
@@ -103,6 +117,8 @@ class Dataset:
     conflicting: int = 0
     encoding_problems: int = 0
     warnings: tuple[str, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+    augmented: tuple[Example, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -111,6 +127,11 @@ class Dataset:
     @property
     def templated(self) -> bool:
         return any(example.templated for example in self.splits["train"])
+
+
+def augmented_by(method: str) -> str:
+    """Under what rows that were made by a method are counted."""
+    return f"augmented ({method})"
 
 
 def normalised(text: str) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.artifact import write_text
+from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import Dataset, Split
-from sweeper.data.load import load
 from sweeper.errors import DataError, UsageError, near_match
 from sweeper.exporting.rows import RowForm, is_plain_text, one_answer_each, write_rows
 from sweeper.exporting.settings import settings_of
@@ -69,7 +69,7 @@ def export_configuration(
     part = new_folder(folder)
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
     _check(target, to, findings, config, spec)
-    dataset = load(spec.data, spec.task)
+    dataset = dataset_of(spec)
     if dataset.fingerprint != plan.facts.data.fingerprint:
         raise DataError(
             "the data has changed since the sweep",

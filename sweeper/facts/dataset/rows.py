@@ -13,7 +13,15 @@ from sweeper.data.splits import sizes
 from sweeper.errors import DataError
 from sweeper.facts.dataset.domain import domain_facts
 from sweeper.facts.dataset.lengths import assumed_lengths, lengths, ruler, sample_of
-from sweeper.facts.record import DataFacts, DomainFacts, LabelCount, ModelFacts, SplitFacts
+from sweeper.facts.record import (
+    AugmentationFacts,
+    DataFacts,
+    DomainFacts,
+    LabelCount,
+    ModelFacts,
+    SourceFacts,
+    SplitFacts,
+)
 from sweeper.spec import DataSpec, Spec
 
 
@@ -51,7 +59,33 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         encoding_problems=dataset.encoding_problems,
         pretemplated=dataset.templated,
         domain=domain_facts(sample_of(dataset), measure, spec.aim),
+        sources=_sources(dataset),
+        augmentation=_augmentation(dataset, spec),
         warnings=dataset.warnings,
+    )
+
+
+def _sources(dataset: Dataset) -> tuple[SourceFacts, ...]:
+    found = Counter((row.source, split) for split in SPLITS for row in dataset.splits[split])
+    titles = dict.fromkeys(title for title, _ in found if title)
+    return tuple(
+        SourceFacts(
+            title=title,
+            rows={split: found[title, split] for split in SPLITS},
+            weight=dataset.weights.get(title),
+        )
+        for title in titles
+    )
+
+
+def _augmentation(dataset: Dataset, spec: Spec) -> AugmentationFacts | None:
+    if not dataset.augmented:
+        return None
+    return AugmentationFacts(
+        path=spec.augmentation.path,
+        rows=len(dataset.augmented),
+        methods=dict(sorted(Counter(row.method for row in dataset.augmented).items())),
+        sha256=_digest(dataset.augmented),
     )
 
 
