@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sweeper.cli.commands.augment import augment
+
 data = typer.Typer(no_args_is_help=True, help="Check data sets, and write better ones.")
 
 _Path = Annotated[str, typer.Argument(help="File, or folder with train, validation and test.")]
@@ -122,3 +124,6 @@ def fix(
     show_changes(fixed, rows, written)
     if written is None:
         err().print("Nothing was written. Give -o NEW to write the new data set.", markup=False)
+
+
+data.command("augment")(augment)

@@ -59,15 +59,15 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         encoding_problems=dataset.encoding_problems,
         pretemplated=dataset.templated,
         domain=domain_facts(sample_of(dataset), measure, spec.aim),
-        sources=_sources(dataset),
+        sources=_sources(dataset, spec),
         augmentation=_augmentation(dataset, spec),
         warnings=dataset.warnings,
     )
 
 
-def _sources(dataset: Dataset) -> tuple[SourceFacts, ...]:
+def _sources(dataset: Dataset, spec: Spec) -> tuple[SourceFacts, ...]:
     found = Counter((row.source, split) for split in SPLITS for row in dataset.splits[split])
-    titles = dict.fromkeys(title for title, _ in found if title)
+    titles = [source.title for source in spec.data.sources]
     return tuple(
         SourceFacts(
             title=title,
