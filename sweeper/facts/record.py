@@ -164,12 +164,11 @@ class SourceFacts(Record):
 
 class AugmentationFacts(Record):
     """Rows made from train rows that a trial may train on. ``methods`` maps how they were made to
-    their number, ``sha256`` is over their content."""
+    their number."""
 
     path: str | None = None
     rows: int
     methods: dict[str, int]
-    sha256: str
 
 
 class DataFacts(Record):

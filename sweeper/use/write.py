@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from sweeper.data.examples import Message
 from sweeper.die_with_parent import die_with
@@ -43,6 +44,7 @@ def main(name: str) -> None:
         raise ModelError(
             f"{name} does not write text", fix="Name a language model, or an --endpoint."
         )
+    logging.disable_progress_bar()
     folder = weights_folder(model, facts, Underway())
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     base: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)

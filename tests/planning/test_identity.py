@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.facts.record import AugmentationFacts, SourceFacts
+from sweeper.facts.record import SourceFacts
 from sweeper.planning.identity import digest, identity
 from sweeper.plans import Identity
 
@@ -16,7 +16,6 @@ def of(scene: Any, **facts: Any) -> Identity:
 
 
 SOURCES = (SourceFacts(title="a", rows={"train": 9}, weight=2.0),)
-MADE = AugmentationFacts(rows=9, methods={"paraphrase": 9}, sha256="1" * 64)
 
 
 def test_another_weight_is_another_run(scene: Any) -> None:
@@ -30,7 +29,6 @@ def test_another_weight_is_another_run(scene: Any) -> None:
         ("model", {"model_changes": {"revision": "abc"}}),
         ("data", {"data": {"fingerprint": "0" * 64}}),
         ("data", {"data": {"sources": SOURCES}}),
-        ("data", {"data": {"augmentation": MADE}}),
         ("task", {"task": "code"}),
         ("split", {"spec": {"split_seed": 3}}),
         ("space", {"aim": {"strategies": ("lora",)}}),

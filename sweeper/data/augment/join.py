@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sweeper.data.corpus import held_out, unquoted
-from sweeper.data.examples import Dataset, Example
+from sweeper.data.examples import Dataset, Example, digest
 from sweeper.data.load import load_corpus
 from sweeper.data.marks import UNKNOWN_METHOD
 from sweeper.data.splits import in_order
@@ -49,7 +49,13 @@ def with_augmented(dataset: Dataset, spec: Spec) -> Dataset:
             "'augmentation'.",
             where=spec.places.where(("augmentation", "path")) if path else dataset.path,
         )
-    return replace(dataset, augmented=kept, warnings=(*dataset.warnings, *said))
+    content = " ".join(row.content_hash() for row in kept)
+    return replace(
+        dataset,
+        augmented=kept,
+        fingerprint=digest(f"{dataset.fingerprint} {content}"),
+        warnings=(*dataset.warnings, *said),
+    )
 
 
 def _read(path: str, spec: Spec) -> tuple[Example, ...]:

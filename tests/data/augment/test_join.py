@@ -32,7 +32,8 @@ def test_rows_made_from_train_stand_beside_it(dataset, path, write):
     found = dataset_of(spec_of(path, new))
     assert len(found.augmented) == 5
     assert found.splits == dataset.splits
-    assert found.fingerprint == dataset.fingerprint
+    assert found.fingerprint != dataset.fingerprint
+    assert dataset_of(spec_of(path)).fingerprint == dataset.fingerprint
     assert {row.origin for row in found.augmented} == {"augmented (paraphrase)"}
 
 

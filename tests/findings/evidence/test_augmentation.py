@@ -23,7 +23,7 @@ def two(make):
     def write(losses, other=None, **changes):
         run = make(trials=2, prune=False, losses=losses, strategies=("lora",), **changes)
         plan = Plan.read(run.plan)
-        made = AugmentationFacts(rows=30, methods={"paraphrase": 30}, sha256="0" * 64)
+        made = AugmentationFacts(rows=30, methods={"paraphrase": 30})
         sources = (SourceFacts(title="mine", rows={"train": 90, "test": 10}, weight=2.0),)
         data = plan.facts.data.model_copy(update={"augmentation": made, "sources": sources})
         facts = plan.facts.model_copy(update={"data": data})
