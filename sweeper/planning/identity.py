@@ -55,7 +55,7 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
     if spec.parameters:
         space["parameters"] = spec.model_dump(mode="json", include={"parameters"})
     # Weights, too, are told only where there are any; augmented rows are in the fingerprint.
-    weights = [[[source.title, source.weight] for source in data.sources]] if data.sources else []
+    weights = [sorted([one.title, one.weight] for one in data.sources)] if data.sources else []
     written = facts.task == "classification" and training.classes_by == "generate"
     # Between base models the loss of a text is counted in bytes.
     unit = ["bits per byte"] if len(facts.models) > 1 and facts.task != "classification" else []

@@ -80,7 +80,9 @@ def _similar(made: Sequence[Example], dataset: Dataset) -> dict[Example, str]:
 
 
 def _row(split: Split, example: Example) -> FileRow:
-    return FileRow("", split, example.line, {}, example)
+    """The question alone: an answer that stays would make every rewritten question a repetition."""
+    asked = Example(example.key, example.line, text=subject(example), label=example.label)
+    return FileRow("", split, example.line, {}, asked)
 
 
 def _rows(rows: Iterable[FileRow]) -> DataRows:

@@ -91,6 +91,15 @@ def usable(
         else:
             known.add(row.content_hash())
             kept.append(row)
-    clean = unquoted(tuple(kept), held)
-    left_out |= dict.fromkeys(set(kept) - set(clean), HELD_OUT)
-    return in_order(clean), left_out
+    answers = {example.answer for example in dataset.splits["train"]}
+    new = [_what_is_new(row, answers) for row in kept]
+    clean = set(unquoted(tuple(new), held))
+    left_out |= {row: HELD_OUT for row, text in zip(kept, new, strict=True) if text not in clean}
+    return in_order(row for row in kept if row not in left_out), left_out
+
+
+def _what_is_new(row: Example, answers: set[str]) -> Example:
+    """The row without an answer that a train row has, which may be like other rows' answers."""
+    if not row.messages or row.answer not in answers:
+        return row
+    return replace(row, text="\n".join(m.content for m in row.messages[:-1]), messages=())

@@ -6,10 +6,13 @@ import pytest
 from augment_server import by_rules
 
 from sweeper.data.augment.augment import Price, augment, estimate, fields_of
+from sweeper.data.augment.filters import rejected
 from sweeper.data.augment.label_drift import drifted
-from sweeper.data.augment.methods import METHODS, NoReply
+from sweeper.data.augment.methods import METHODS, NoReply, rewritten
 from sweeper.data.augment.replies import Replies, Reply
 from sweeper.data.examples import Example, input_key
+from sweeper.data.load import load
+from sweeper.spec import DataSpec
 
 pytest.importorskip("rensa")
 
@@ -101,6 +104,25 @@ def test_rows_that_are_or_resemble_held_out_rows_are_rejected(run, dataset):
     shifted = held.replace(" costs ", " cost ")
     found, _ = run(lambda _: shifted, method="synthetic", kept="others.jsonl")
     assert "nearly the same as a row of validation or test" in reasons(found)
+
+
+def test_a_question_in_other_words_is_kept_however_long_its_answer_is(write):
+    answer = "the answer is the same and takes many more words than the question does " * 3
+    pairs = [
+        {"prompt": f"what would a {a} cost at the {b} today", "completion": f"{answer}{a} {b}"}
+        for a in ("pear", "plum", "apple", "cherry", "fig")
+        for b in ("market", "harbour", "village", "museum")
+    ]
+    pairs[0]["prompt"] += " or on any other day of this week and of the next one"
+    data = load(DataSpec(path=str(write("pairs.jsonl", pairs))), "instruction")
+    method = METHODS["paraphrase"]
+    jobs = method.jobs(data.splits["train"], 3, 1)
+    texts = ("say its price", "I must pay how much?", "which sum do they want for it")
+    made = [
+        method.marked(rewritten(job.first, text), job)
+        for job, text in zip(jobs, texts, strict=True)
+    ]
+    assert rejected(made, data, method, [job.first for job in jobs]) == {}
 
 
 def test_a_row_without_reply_is_listed_and_costs_no_other_row(run):
