@@ -41,11 +41,51 @@ class ModelSpec(Record):
 SplitBy = Literal["stratified", "hash", "group", "time"]
 
 
+class SourceSpec(Record):
+    """One of several sources of examples that are trained on together."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    path: str = Field(
+        min_length=1, description="a file, a folder with official splits, or a data set of the hub"
+    )
+    name: str | None = Field(None, description="configuration of a data set that has several")
+    split: str | None = Field(
+        None, description="the source's name of the split to train on, if it is not train"
+    )
+    revision: str | None = Field(None, description="a commit or tag of the hub's data set")
+    alias: str | None = Field(
+        None, min_length=1, description="what reports call it; the name of the file if null"
+    )
+    weight: float | None = Field(
+        None,
+        gt=0,
+        description="share of the training rows, relative to the weights of the other sources; "
+        "without weights every row is seen equally often",
+    )
+    train_only: bool = Field(
+        False, description="train on all rows of it; validation and test are of the other sources"
+    )
+    format: str = Field("auto", description="format of the rows; auto recognises it")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="from a role of the format to the column that plays it"
+    )
+
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+        stem = self.path.rstrip("/").rpartition("/")[2].partition(".")[0]
+        return self.alias or stem or self.path
+
+
 class DataSpec(Record):
     """The data set, or its number of examples."""
 
     path: str | None = Field(
         None, description="a file, a folder with official splits, or a data set of the hub"
+    )
+    sources: tuple[SourceSpec, ...] = Field(
+        (), description="several sources with weights, in place of path"
     )
     name: str | None = Field(None, description="configuration of a data set that has several")
     split: str | None = Field(
@@ -89,6 +129,21 @@ class DataSpec(Record):
         "rows for the test)",
     )
     split_column: str | None = Field(None, description="column for split_by: group or time")
+
+    @property
+    def named(self) -> str | None:
+        """The data as messages call it: the path, or those of all sources."""
+        return self.path or ", ".join(source.path for source in self.sources) or None
+
+
+class AugmentationSpec(Record):
+    """Rows that were made from the training rows; never part of validation or test."""
+
+    path: str | None = Field(
+        None,
+        description="a file that 'sweeper data augment' wrote, or any rows of the task's form; "
+        "the search tries training with and without them",
+    )
 
 
 class HardwareSpec(Record):
@@ -283,9 +338,9 @@ class Places:
 class Spec(Artifact):
     """The request of a sweep. ``sweep.yaml`` has exactly these keys.
 
-    Part of a run's identity: ``task``, ``models``, ``data``, ``aim.strategies``, ``training``,
-    ``parameters``, ``search.seed``. ``evaluation`` and the rest of ``search`` may change between
-    calls.
+    Part of a run's identity: ``task``, ``models``, ``data``, ``augmentation``, ``aim.strategies``,
+    ``training``, ``parameters``, ``search.seed``. ``evaluation`` and the rest of ``search`` may
+    change between calls.
     """
 
     schema_version: int = Field(1, description="version of these keys")
@@ -297,6 +352,9 @@ class Spec(Artifact):
         "the catalogue",
     )
     data: DataSpec = Field(default_factory=lambda: DataSpec(), description="the examples")
+    augmentation: AugmentationSpec = Field(
+        default_factory=lambda: AugmentationSpec(), description="rows made from the training rows"
+    )
     hardware: HardwareSpec = Field(
         default_factory=lambda: HardwareSpec(), description="the machine; detected if left out"
     )

@@ -216,6 +216,13 @@ class EncodingNote(Record):
         return f"{self.split}: {self.count} of {self.of} {what[self.kind]}"
 
 
+class Seen(Record):
+    """How much of one source was trained on, repetitions included."""
+
+    rows: int
+    tokens: int
+
+
 class TrialResult(Artifact):
     """How one trial (or one seed of a confirmation) ended.
 
@@ -255,6 +262,15 @@ class TrialResult(Artifact):
     optimizer_steps: int = 0
     tokens: int = 0
     replay_tokens: int = 0
+    seen: dict[str, Seen] = Field(
+        default_factory=dict,
+        description="by source, augmentation method, or general text that was replayed; empty "
+        "where all rows are of one kind",
+    )
+    validation_by_source: dict[str, float] = Field(
+        default_factory=dict,
+        description="loss on the items of each source, where there are several",
+    )
     training_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     setup_seconds: float = 0.0

@@ -16,6 +16,7 @@ from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split
 from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats, text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.labels import reconciled, without_unseen
+from sweeper.data.marks import apart, marked
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.read import read
@@ -51,7 +52,7 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     files = source.files
     name = str(spec.path)
     parts = _parts(files, task, spec)
-    official = {split: part.examples.kept for split, part in parts.items()}
+    official, augmented = apart({split: part.examples.kept for split, part in parts.items()})
     label_cautions: tuple[str, ...] = ()
     if task == "classification" and any(official.values()):
         checks.check_labels(official, name)
@@ -66,17 +67,20 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     if spec.max_rows is not None:
         splits = subset(whole, max(spec.max_rows, len(SPLITS)))
         checks.check_subset(splits, whole, spec.max_rows)
-    return _dataset(name, parts, splits, source, label_cautions, spec)
+    made = _dataset(name, parts, splits, source, label_cautions, spec)
+    return replace(made, augmented=augmented)
 
 
-def load_corpus(path: str, spec: DataSpec) -> tuple[Example, ...]:
-    """The plain text of a corpus, or any data set's rows for replay, in key order.
+def load_corpus(path: str, spec: DataSpec, task: Task = "domain") -> tuple[Example, ...]:
+    """All rows of a file for one use: the text of a corpus, rows for replay, or augmented rows.
+
+    They are in key order and not split.
 
     Raises:
         DataError: It cannot be read or recognised.
     """
     named = DataSpec(path=path, split_seed=spec.split_seed)
-    parts = _parts({"train": split_files(named).files["train"]}, "domain", named)
+    parts = _parts({"train": split_files(named).files["train"]}, task, named)
     return in_order(parts["train"].examples.kept)
 
 
@@ -191,7 +195,7 @@ def _dataset(
         splits=splits,
         origins=_origins(files),
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
-        fingerprint=_fingerprint(splits),
+        fingerprint=fingerprint_of(splits),
         duplicates=checks.duplicates(splits),
         empties=sum(len(part.examples.empty) for part in parts.values()),
         skipped=sum(len(n) for part in parts.values() for n in part.examples.skipped.values()),
@@ -247,7 +251,8 @@ def _shares(splits: Mapping[Split, Sequence[Example]], spec: DataSpec) -> tuple[
     return (f"class shares differ by up to {gap:.1%} ({label!r} in {split}); they are not forced",)
 
 
-def _fingerprint(splits: Mapping[Split, tuple[Example, ...]]) -> str:
+def fingerprint_of(splits: Mapping[Split, tuple[Example, ...]]) -> str:
+    """SHA-256 over the content of all rows in split order."""
     sha = hashlib.sha256()
     for split in SPLITS:
         sha.update(f"{split}\n".encode())
@@ -285,7 +290,7 @@ def examples(table: RowTable, form: Form) -> Examples:
         skipped.setdefault(reason, []).append(line)
     for line, fields in table.rows:
         try:
-            kept.append(_example(table, form.of(fields), line, fields))
+            kept.append(marked(_example(table, form.of(fields), line, fields), fields))
         except EmptyRow:
             empty.append(line)
         except Unusable as unusable:

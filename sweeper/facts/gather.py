@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper.data.load import load
+from sweeper.data.dataset import dataset_of
 from sweeper.data.quality.quick import quick_warnings
 from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
 from sweeper.facts.dataset.corpus import corpus_facts, corpus_warnings
@@ -38,8 +38,8 @@ def gather(
     if models is None:
         models = tuple(model_facts(model) for model in spec.models)
     hardware = with_measured(hardware_facts(spec.hardware), models)
-    has_data = spec.data.path is not None or spec.data.corpus is not None
-    dataset = load(spec.data, spec.task) if has_data else None
+    has_data = spec.data.named is not None or spec.data.corpus is not None
+    dataset = dataset_of(spec) if has_data else None
     data = data_facts(dataset, spec, models[0])
     if dataset is not None:
         said = (*data.warnings, *quick_warnings(dataset, spec.task))

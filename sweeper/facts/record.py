@@ -168,6 +168,24 @@ class ShownExample(Record):
     trained: tuple[tuple[int, int], ...] = ()
 
 
+class SourceFacts(Record):
+    """One of several sources. ``weight`` is its share of the training rows, relative to the others;
+    None where every row is seen equally often."""
+
+    title: str
+    rows: dict[Split, int]
+    weight: float | None = None
+
+
+class AugmentationFacts(Record):
+    """Rows made from train rows that a trial may train on. ``methods`` maps how they were made to
+    their number."""
+
+    path: str | None = None
+    rows: int
+    methods: dict[str, int]
+
+
 class DataFacts(Record):
     """The data set, or only how large it would be (``path`` is None then).
 
@@ -194,6 +212,8 @@ class DataFacts(Record):
     pretemplated: bool = Field(False, description="texts already hold chat markers")
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
     corpus: CorpusFacts | None = Field(None, description="of a first stage, if there is one")
+    sources: tuple[SourceFacts, ...] = Field((), description="where there are several")
+    augmentation: AugmentationFacts | None = None
     warnings: tuple[str, ...] = ()
     example: ShownExample | None = None
 

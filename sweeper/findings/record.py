@@ -21,6 +21,7 @@ from sweeper.trials import (
     FirstStageResult,
     GeneratedAnswers,
     Origin,
+    Seen,
 )
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
@@ -172,6 +173,20 @@ class FirstStageFinding(Record):
     held_out_loss_after: float | None = None
 
 
+class AugmentationFinding(Record):
+    """A strategy's trials with and without augmented rows."""
+
+    strategy: str
+    with_trial: int
+    without_trial: int
+    same_configuration: bool = Field(description="the two differ in the augmented rows alone")
+    gain: Interval | None = Field(None, description="loss without minus with: positive is a gain")
+    outcome: Outcome | None = Field(None, description="of the trial with them against the other")
+    comparisons: int = Field(1, description="that Holm's correction was taken over")
+    augmented_rows: int = Field(description="that the trial trained on, repetitions included")
+    rows: int = Field(description="all that it trained on")
+
+
 class StrategySummary(Record):
     """One strategy over all of its trials."""
 
@@ -278,6 +293,8 @@ class TrialRow(Record):
     weights_bytes: int | None = None
     base_bytes: int | None = Field(None, description="of the base that the weights need")
     first_stage: FirstStageResult | None = None
+    seen: dict[str, Seen] = Field(default_factory=dict)
+    validation_by_source: dict[str, float] = Field(default_factory=dict)
     curve: tuple[CurvePoint, ...] = ()
 
 
@@ -405,6 +422,7 @@ class Findings(Artifact):
     trials: tuple[TrialRow, ...] = ()
     parameters: tuple[ParameterFinding, ...] = ()
     first_stage: tuple[FirstStageFinding, ...] = ()
+    augmentation: tuple[AugmentationFinding, ...] = ()
     rules: tuple[RuleFinding, ...] = ()
     limits: tuple[Limitation, ...] = ()
     forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")

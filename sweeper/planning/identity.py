@@ -58,12 +58,14 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
     space |= {name: value for name, value in chosen.items() if value is not None}
     if spec.parameters:
         space["parameters"] = spec.model_dump(mode="json", include={"parameters"})
+    # Weights, too, are told only where there are any; augmented rows are in the fingerprint.
+    weights = [sorted([one.title, one.weight] for one in data.sources)] if data.sources else []
     written = facts.task == "classification" and training.classes_by == "generate"
     # Between base models the loss of a text is counted in bytes.
     unit = ["bits per byte"] if len(facts.models) > 1 and facts.task != "classification" else []
     return Identity(
         model=digest([[model.id, model.revision] for model in facts.models]),
-        data=digest([data.fingerprint, corpus, spec.data.general]),
+        data=digest([data.fingerprint, corpus, spec.data.general, *weights]),
         task=digest([facts.task, "generate"] if written else facts.task),
         split=digest([splits, fractions]),
         space=digest(space),

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sweeper import __version__
 from sweeper.artifact import Artifact, Record
+from sweeper.facts.record import AugmentationFacts, SourceFacts
 from sweeper.findings.record import Findings
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.plans import (
@@ -51,6 +52,8 @@ class PlannedData(Record):
     train_rows: int
     classes: int
     format: str | None
+    sources: tuple[SourceFacts, ...] = ()
+    augmentation: AugmentationFacts | None = None
 
 
 class PlanShown(Record):
@@ -110,6 +113,8 @@ def _shown(plan: Plan) -> PlanShown:
             train_rows=data.train_rows,
             classes=len(data.labels),
             format=data.format,
+            sources=data.sources,
+            augmentation=data.augmentation,
         ),
         strategies=tuple(
             PlannedStrategy(**{name: getattr(one, name) for name in PlannedStrategy.model_fields})

@@ -40,7 +40,7 @@ from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.runfolder import RunFolder
 from sweeper.search import warm_start
 from sweeper.search.named import check_named
-from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
+from sweeper.spec import MOST_HELD_OUT_ROWS, DataSpec, HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import resolve, to_yaml
 from sweeper.steps.evaluate import check_suite, gate, score_finalists
 from sweeper.steps.plan import planned
@@ -119,7 +119,7 @@ def without_model(spec: Spec, with_model: Callable[[str], str]) -> SpecError:
 
 
 def _no_data(spec: Spec) -> Problem | None:
-    if spec.data.path is not None or (spec.data.corpus is not None and spec.task == "domain"):
+    if spec.data.named is not None or (spec.data.corpus is not None and spec.task == "domain"):
         return None
     return Problem("no data is given", "A sweep trains on real examples.", "Name a file.", "--data")
 
@@ -205,7 +205,7 @@ def _as_begun(facts: Facts, missing: Mapping[str, Missing], suite: SuiteFacts | 
 def default_name(spec: Spec) -> str:
     """A name from the task, the data and the model, the same for the same question."""
     model = spec.models[0].id.removeprefix("packaged:").rstrip("/").split("/")[-1]
-    data = Path(spec.data.path or spec.data.corpus or "").name.split(".")[0]
+    data = _data_name(spec.data)
     written = spec.task == "classification" and spec.training.classes_by == "generate"
     text = f"{spec.task}{'-generate' if written else ''}-{data}-{model}"
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
@@ -218,6 +218,12 @@ def _with_data(spec: Spec, work: WorkProgress) -> Spec:
     finally:
         work.close()
     return spec.model_copy(update={"data": data})
+
+
+def _data_name(data: DataSpec) -> str:
+    if data.sources:
+        return "+".join(source.title for source in data.sources)
+    return Path(data.path or data.corpus or "").name.split(".")[0]
 
 
 def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from sweeper.backend import Decision, Tell
+from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import Dataset
-from sweeper.data.load import load
 from sweeper.evaluation.judge import Judge, never
 from sweeper.plans import Plan, autocast_dtype
 from sweeper.runfolder import RunFolder
@@ -72,7 +72,7 @@ class TorchBackend:
         self._spec = spec
         best = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._device = device or best
-        self._dataset = dataset or load(spec.data, spec.task)
+        self._dataset = dataset or dataset_of(spec)
         self._guard = MemoryGuard()
         self._shared: dict[str, SharedModel] = {}
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from sweeper.answering import answer_request
 from sweeper.backend import Decision
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
+from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import Dataset, digest
-from sweeper.data.load import load
 from sweeper.data.splits import in_order
 from sweeper.errors import DataError, SweeperError
 from sweeper.plans import Plan
@@ -39,7 +39,7 @@ def refit(request: RefitRequest) -> None:
     """
     run = RunFolder(Path(request.run))
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
-    dataset = load(spec.data, spec.task)
+    dataset = dataset_of(spec)
     if dataset.fingerprint != plan.facts.data.fingerprint:
         raise DataError(
             "the data has changed since the sweep",

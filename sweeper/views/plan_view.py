@@ -272,6 +272,12 @@ def _data(facts: Facts, *, verbose: bool) -> str:
     own = f" ({' and '.join(apart)} are files of their own)" if apart else ""
     named = f"{data.path}: " if data.path else ""
     found = [f"{named}{data.examples:,} examples{f': {sizes}{own}' if sizes else ''}."]
+    for one in data.sources:
+        weight = "" if one.weight is None else f" with weight {one.weight:g}"
+        found.append(f"{one.title}: {one.rows['train']:,} to train{weight}.")
+    if data.augmentation is not None:
+        made = ", ".join(f"{n:,} by {how}" for how, n in data.augmentation.methods.items())
+        found.append(f"Augmented rows, to train only: {made}.")
     if data.format:
         columns = ", ".join(f"`{column}` is the {role}" for role, column in data.columns.items())
         guess = [said for said in data.format_evidence if "this is a guess" in said]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.facts.record import SourceFacts
 from sweeper.planning.identity import digest, identity
 from sweeper.plans import Identity
 
@@ -14,11 +15,20 @@ def of(scene: Any, **facts: Any) -> Identity:
     return found
 
 
+SOURCES = (SourceFacts(title="a", rows={"train": 9}, weight=2.0),)
+
+
+def test_another_weight_is_another_run(scene: Any) -> None:
+    lighter = (SOURCES[0].model_copy(update={"weight": 1.0}),)
+    assert of(scene, data={"sources": SOURCES}) != of(scene, data={"sources": lighter})
+
+
 @pytest.mark.parametrize(
     ("part", "change"),
     [
         ("model", {"model_changes": {"revision": "abc"}}),
         ("data", {"data": {"fingerprint": "0" * 64}}),
+        ("data", {"data": {"sources": SOURCES}}),
         ("task", {"task": "code"}),
         ("split", {"spec": {"split_seed": 3}}),
         ("space", {"aim": {"strategies": ("lora",)}}),

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sweeper.cli.commands.augment import augment
+
 data = typer.Typer(no_args_is_help=True, help="Check data sets, and write better ones.")
 
 _Path = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
@@ -208,3 +210,6 @@ def convert(
     target = data_steps.target_format(to)
     rows = data_steps.rows_of(path, task, data_format, columns, None, None, None, name)
     show_conversion(*data_steps.write_converted(rows, target, output))
+
+
+data.command("augment")(augment)

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from huggingface_hub import constants
 
@@ -21,7 +22,7 @@ from sweeper.data.reading.read import data_suffix
 from sweeper.errors import DataError, Problem, near_match
 from sweeper.hub import SECONDS, answer_of, bar, is_hub_id, refusal, switched_off
 from sweeper.jsontext import object_of
-from sweeper.spec import DataSpec
+from sweeper.spec import DataSpec, SourceSpec
 from sweeper.textfile import read_text
 
 CONVERSION = "refs/convert/parquet"
@@ -31,8 +32,11 @@ _CARD = "README.md"
 
 Tell = Callable[[int, int], None]
 
+_AnySource = DataSpec | SourceSpec
+_Source = TypeVar("_Source", DataSpec, SourceSpec)
 
-def is_hub_data(spec: DataSpec) -> bool:
+
+def is_hub_data(spec: _AnySource) -> bool:
     """Whether the data are named by an id of the hub: no file or folder has that name."""
     name = spec.path
     if name is None or not is_hub_id(name) or name.startswith(".") or data_suffix(Path(name)):
@@ -50,17 +54,24 @@ class _Listing:
 
 
 def pinned(spec: DataSpec, tell: Tell = lambda _done, _of: None) -> DataSpec:
-    """The spec with the commit that its data set has now, its files on this machine.
+    """The spec with the commits that its data sets have now, their files on this machine.
 
     Raises:
         DataError: The hub cannot be reached, does not give it, or it is no set of files.
     """
-    if not is_hub_data(spec):
-        return spec
-    found = _listing(spec)
-    spec = spec.model_copy(update={"revision": found.commit})
-    _fetched(spec, found, tell)
-    return spec
+    if spec.sources:
+        sources = [_pinned(source, tell) for source in spec.sources]
+        return spec.model_copy(update={"sources": tuple(sources)})
+    return _pinned(spec, tell)
+
+
+def _pinned(source: _Source, tell: Tell) -> _Source:
+    if not is_hub_data(source):
+        return source
+    found = _listing(source)
+    source = source.model_copy(update={"revision": found.commit})
+    _fetched(source, found, tell)
+    return source
 
 
 def hub_files(spec: DataSpec) -> tuple[Path, Layout]:
@@ -73,7 +84,7 @@ def hub_files(spec: DataSpec) -> tuple[Path, Layout]:
     return _fetched(spec, found, lambda _done, _of: None)
 
 
-def _listing(spec: DataSpec) -> _Listing:
+def _listing(spec: _AnySource) -> _Listing:
     """From this machine where the commit is known, else from the hub."""
     kept = home() / "data-listings" / str(spec.path).replace("/", "--")
     wanted = spec.revision or "main"
@@ -95,7 +106,7 @@ def _listing(spec: DataSpec) -> _Listing:
     return answer
 
 
-def _missing(spec: DataSpec, answer: Problem) -> Problem:
+def _missing(spec: _AnySource, answer: Problem) -> Problem:
     what = f"there is no file or folder {spec.path!r}, and as a data set of the hub: {answer.what}"
     near = near_match(str(spec.path), [entry.name for entry in Path().iterdir()])
     local = near if near.startswith("Did") else ""
@@ -103,7 +114,7 @@ def _missing(spec: DataSpec, answer: Problem) -> Problem:
     return replace(answer, what=what, fix=fix or "Check the path; it is read from where you are.")
 
 
-def _ask(spec: DataSpec) -> _Listing | Problem:
+def _ask(spec: _AnySource) -> _Listing | Problem:
     # Loads the hub's client.
     from huggingface_hub import HfApi
 
@@ -156,7 +167,7 @@ def _no_files(repository: str, names: tuple[str, ...]) -> Problem:
     )
 
 
-def _fetched(spec: DataSpec, found: _Listing, tell: Tell) -> tuple[Path, Layout]:
+def _fetched(spec: _AnySource, found: _Listing, tell: Tell) -> tuple[Path, Layout]:
     repository = str(spec.path)
     name = f"datasets--{repository.replace('/', '--')}"
     folder = Path(constants.HF_HUB_CACHE, name, "snapshots", found.commit)

@@ -88,6 +88,8 @@ def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
     data = spec.data
     named = {"data": data.path, "validation": data.validation, "test": data.test}
     named |= {"corpus": data.corpus, "general": data.general}
+    named |= {f"source {source.title}": source.path for source in data.sources}
+    named["augmentation"] = spec.augmentation.path
     for name, path in named.items():
         if path is None or Path(path).exists():
             continue

@@ -16,7 +16,15 @@ from sweeper.errors import DataError
 from sweeper.facts.dataset.domain import domain_facts
 from sweeper.facts.dataset.lengths import assumed_lengths, lengths, ruler, sample_of
 from sweeper.facts.dataset.shown import shown_example
-from sweeper.facts.record import DataFacts, DomainFacts, LabelCount, ModelFacts, SplitFacts
+from sweeper.facts.record import (
+    AugmentationFacts,
+    DataFacts,
+    DomainFacts,
+    LabelCount,
+    ModelFacts,
+    SourceFacts,
+    SplitFacts,
+)
 from sweeper.spec import DataSpec, Spec
 
 
@@ -58,6 +66,8 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         example=shown_example(
             _to_show(dataset.splits["train"]), spec, dataset.labels, measure.write
         ),
+        sources=_sources(dataset, spec),
+        augmentation=_augmentation(dataset, spec),
         warnings=(*dataset.warnings, *_tools_as_text(dataset, model)),
     )
 
@@ -87,6 +97,29 @@ def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
         f"template of {model.id} does not write: they become text, as <tool_call>{{...}}"
         "</tool_call>, and a server of the model must write and read them so. A model whose "
         "template knows tools needs no such form",
+    )
+
+
+def _sources(dataset: Dataset, spec: Spec) -> tuple[SourceFacts, ...]:
+    found = Counter((row.source, split) for split in SPLITS for row in dataset.splits[split])
+    titles = [source.title for source in spec.data.sources]
+    return tuple(
+        SourceFacts(
+            title=title,
+            rows={split: found[title, split] for split in SPLITS},
+            weight=dataset.weights.get(title),
+        )
+        for title in titles
+    )
+
+
+def _augmentation(dataset: Dataset, spec: Spec) -> AugmentationFacts | None:
+    if not dataset.augmented:
+        return None
+    return AugmentationFacts(
+        path=spec.augmentation.path,
+        rows=len(dataset.augmented),
+        methods=dict(sorted(Counter(row.method for row in dataset.augmented).items())),
     )
 
 
