@@ -6,8 +6,6 @@ MBPP, HumanEval and OpenOrca.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +15,7 @@ import sweeper.data.formats as folder
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example
 from sweeper.data.table import Fields, RowTable
+from sweeper.plugins import named_classes
 from sweeper.spec import Task
 
 AGREEMENT = 0.95
@@ -231,16 +230,7 @@ def text_of(value: object) -> str:
 @cache
 def formats() -> dict[str, RowFormat]:
     """All formats by name, in the order of their places."""
-    modules = [
-        importlib.import_module(f"{folder.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(folder.__path__)
-    ]
-    classes = {
-        value
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, RowFormat) and value is not RowFormat
-    }
+    classes = named_classes(folder, RowFormat)
     return {one.name: one() for one in sorted(classes, key=lambda one: one.place)}
 
 
