@@ -71,6 +71,29 @@ class DataSpec(Record):
     split_seed: int = Field(0, description="another number splits the rows otherwise")
 
 
+Ranking = Literal["label-trust", "difficulty"]
+
+
+class KeepSpec(Record):
+    """The best rows of the train split."""
+
+    rows: PositiveInt = Field(description="how many")
+    by: Ranking = Field(description="how rows are ranked")
+
+
+class CurationSpec(Record):
+    """What is done to the rows when they are read. The files stay as they are."""
+
+    all_safe: bool = Field(False, description="every remedy that removes nothing that is meant")
+    remedies: tuple[str, ...] = Field((), description="remedies by name, as sweeper data fix")
+    keep: KeepSpec | None = Field(None, description="train on the best rows only")
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything is to be done."""
+        return self.all_safe or bool(self.remedies) or self.keep is not None
+
+
 class HardwareSpec(Record):
     """The machine, where it is stated and not detected."""
 
@@ -263,9 +286,9 @@ class Places:
 class Spec(Artifact):
     """Everything that a sweep was asked for. ``sweep.yaml`` has exactly these keys.
 
-    Part of a run's identity: ``task``, ``models``, ``data``, ``aim.strategies``, ``training``,
-    ``parameters``, ``search.seed``. ``evaluation`` and the rest of ``search`` may change between
-    calls.
+    Part of a run's identity: ``task``, ``models``, ``data``, ``curation``, ``aim.strategies``,
+    ``training``, ``parameters``, ``search.seed``. ``evaluation`` and the rest of ``search`` may
+    change between calls.
     """
 
     schema_version: int = Field(1, description="version of these keys")
@@ -277,6 +300,10 @@ class Spec(Artifact):
         "the catalogue",
     )
     data: DataSpec = Field(default_factory=lambda: DataSpec(), description="the examples")
+    curation: CurationSpec = Field(
+        default_factory=lambda: CurationSpec(),
+        description="what is done to the rows when they are read",
+    )
     hardware: HardwareSpec = Field(
         default_factory=lambda: HardwareSpec(), description="the machine; detected if left out"
     )

@@ -51,6 +51,7 @@ class PlannedData(Record):
     train_rows: int
     classes: int
     format: str | None
+    changes: tuple[str, ...] = ()
 
 
 class PlanShown(Record):
@@ -111,6 +112,7 @@ def _shown(plan: Plan) -> PlanShown:
             train_rows=data.train_rows,
             classes=len(data.labels),
             format=data.format,
+            changes=tuple(change.said for change in data.changes),
         ),
         strategies=tuple(_strategy(candidate) for candidate in plan.candidates),
         rejected=plan.rejected,

@@ -58,6 +58,7 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         "",
         f"- Source: {plain(data.path) if data.path else UNKNOWN}",
         f"- Rows: {data.rows:,}, of which {data.train_rows:,} to train on",
+        *([f"- Curated: {plain('; '.join(data.changes))}"] if data.changes else []),
         f"- SHA-256: {found.data_sha256 or UNKNOWN}",
         f"- Licence and consent: {UNKNOWN}",
         "",

@@ -14,8 +14,8 @@ import torch
 
 from sweeper.backend import Decision, Tell
 from sweeper.data.examples import Dataset
-from sweeper.data.load import load
 from sweeper.evaluation.judge import Judge, never
+from sweeper.facts.dataset.curation import curated
 from sweeper.plans import Plan, autocast_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
@@ -73,7 +73,8 @@ class TorchBackend:
         self._spec = spec
         best = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._device = device or best
-        self._dataset = dataset or load(spec.data, spec.task)
+        record = RunFolder(run).data_changes if run else None
+        self._dataset = dataset or curated(spec, record).dataset
         self._guard = MemoryGuard()
         self._shared: dict[str, SharedModel] = {}
 

@@ -53,6 +53,8 @@ def test_a_fixed_data_set_checks_clean_and_fixing_it_again_changes_nothing(tmp_p
     left = kind.find(fixed.data)
     if name == "garbled":
         left = [fault for fault in left if fault.said != "characters are lost"]
+    if name == "label-noise":  # validation and test keep their hard rows
+        left = [fault for fault in left if fixed.data.rows[fault.place].split == "train"]
     if name == "label-sets":
         left = [fault for fault in left if " is " in fault.said]
     assert left == []

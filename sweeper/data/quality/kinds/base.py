@@ -40,6 +40,8 @@ class Kind:
         severity: ``serious`` if scores or the model cannot be trusted with it.
         safe: The remedy takes nothing away that could be meant; part of ``--all-safe``.
         mends: There is a remedy.
+        judges: A model decides which rows have the fault. The remedy changes train alone, since
+            validation and test without their hard rows would flatter every model.
         in_plan: Quick to look for, so that ``sweeper plan`` and ``run`` warn of it, too.
     """
 
@@ -51,6 +53,7 @@ class Kind:
     severity: Severity = "warning"
     safe: bool = False
     mends: bool = True
+    judges: bool = False
     in_plan: bool = False
 
     def shown(self, text: str) -> str:

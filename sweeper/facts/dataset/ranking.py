@@ -1,0 +1,7 @@
+"""x"""
+
+KEEP = "keep"
+
+
+def beyond_best(data, spec, keep):
+    return []

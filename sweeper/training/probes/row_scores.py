@@ -1,0 +1,89 @@
+"""How much each prompt tells of its answer: ``python -m sweeper.training.probes.row_scores``.
+
+Reads ``{"folder": ..., "pairs": [[prompt, answer], ...]}`` on standard input and prints JSON.
+Knows nothing of where rows come from or what the figures are for.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sweeper.errors import SweeperError
+from sweeper.training.base_model.keeper import load_base
+
+LONGEST_TOKENS = 256
+"""Tokens of a prompt (its last ones) and of an answer (its first ones) that are read at most."""
+
+_BATCH = 8
+
+
+def difficulties(
+    model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]
+) -> list[float]:
+    """Loss of each answer after its prompt, divided by its loss without one.
+
+    At 1 or more, the prompt tells the model nothing of the answer. 1 where the answer is empty.
+
+    Source: Instruction-Following Difficulty, Li et al. 2024, arXiv:2308.12032, equation 4.
+    """
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    answers = [_ids(tokenizer, answer)[:LONGEST_TOKENS] for _, answer in pairs]
+    prompts = [_ids(tokenizer, f"{prompt}\n")[-LONGEST_TOKENS:] for prompt, _ in pairs]
+    after = _losses(model, prompts, answers)
+    alone = _losses(model, [[] for _ in pairs], answers)
+    return [one / other if other else 1.0 for one, other in zip(after, alone, strict=True)]
+
+
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _losses(model: nn.Module, before: list[list[int]], answers: list[list[int]]) -> list[float]:
+    """Mean nats of each answer's tokens. The first one follows the start token, if there is one."""
+    start = getattr(model.config, "bos_token_id", None)
+    begin = [start if isinstance(start, int) else 0]
+    rows = [begin + first + answer for first, answer in zip(before, answers, strict=True)]
+    order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
+    losses = [0.0] * len(rows)
+    device = next(model.parameters()).device
+    for at in range(0, len(order), _BATCH):
+        part = order[at : at + _BATCH]
+        width = max(len(rows[n]) for n in part)
+        ids = torch.tensor([rows[n] + [0] * (width - len(rows[n])) for n in part], device=device)
+        mask = torch.tensor([[1] * len(rows[n]) + [0] * (width - len(rows[n])) for n in part])
+        with torch.inference_mode():
+            logits = model(input_ids=ids, attention_mask=mask.to(device), use_cache=False).logits
+        for place, n in enumerate(part):
+            if count := len(answers[n]):
+                said = logits[place, len(rows[n]) - count - 1 : len(rows[n]) - 1].float()
+                true = ids[place, len(rows[n]) - count : len(rows[n])]
+                losses[n] = float(cross_entropy(said, true))
+    return losses
+
+
+def main() -> None:
+    """Answer one request."""
+    request = json.loads(sys.stdin.read())
+    folder = Path(request["folder"])
+    gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if gpu else torch.float32
+    try:
+        model = load_base(folder, "CAUSAL_LM", dtype, torch.device("cuda" if gpu else "cpu"))
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        print(json.dumps({"scores": difficulties(model, tokenizer, request["pairs"])}))
+    except SweeperError as error:
+        print(error.problems[0].what, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
