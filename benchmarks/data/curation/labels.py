@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import t as student
-from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
@@ -28,10 +27,10 @@ from tokenizers import Tokenizer
 from sweeper.data.quality.trust import SUSPECTED, judge_labels
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import ModelSpec
-from sweeper.tasks.classifier import pool
 from sweeper.training.base_model.keeper import load_base
+from sweeper.training.probes.row_scores import embedded, spread
 
-MODEL, TOKENS, BATCH = "packaged:minilm", 128, 64
+MODEL = "packaged:minilm"
 Numbers = Any
 Ways = dict[str, Callable[[], Numbers]]
 
@@ -78,22 +77,16 @@ def _rows(path: Path) -> list[tuple[str, str]]:
 
 def _ways(trust: Numbers, given: Numbers, features: Numbers, rng: Any) -> Ways:
     """Places of a tenth of the rows, by how they are chosen."""
+    seed = int(rng.integers(2**31))
     every, tenth = np.arange(len(given)), len(given) // 10
     clean = np.flatnonzero(trust >= SUSPECTED)
     return {
         "random": lambda: rng.choice(every, tenth, replace=False),
         "random, suspects left out": lambda: rng.choice(clean, tenth, replace=False),
         "most trusted": lambda: np.lexsort((rng.random(len(every)), -trust))[:tenth],
-        "spread": lambda: _spread(features, every, tenth, rng),
-        "spread, suspects left out": lambda: _spread(features, clean, tenth, rng),
+        "spread": lambda: np.array(spread(features, tenth, seed)),
+        "spread, suspects left out": lambda: clean[spread(features[clean], tenth, seed)],
     }
-
-
-def _spread(features: Numbers, places: Numbers, count: int, rng: Any) -> Numbers:
-    """The row nearest to the middle of each of so many clusters."""
-    seed = int(rng.integers(2**31))
-    clusters = MiniBatchKMeans(count, n_init=1, max_iter=20, batch_size=2048, random_state=seed)
-    return np.unique(places[clusters.fit_transform(features[places]).argmin(axis=0)])
 
 
 def _features(rows: dict[str, list[tuple[str, str]]], kept: Path | None) -> dict[str, Numbers]:
@@ -103,28 +96,13 @@ def _features(rows: dict[str, list[tuple[str, str]]], kept: Path | None) -> dict
     folder = Path(str(model_facts(ModelSpec(id=MODEL)).folder))
     model: Any = load_base(folder, "FEATURE_EXTRACTION", torch.float32, torch.device("cpu"))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(TOKENS)
-    tokenizer.enable_padding()
     made = {
-        split: _embedded(model, tokenizer, [text for text, _ in some]) for split, some in rows.items()
+        split: embedded(model, tokenizer, [text for text, _ in some])
+        for split, some in rows.items()
     }
     if kept is not None:
         np.savez(kept, **made)
     return made
-
-
-def _embedded(model: Any, tokenizer: Tokenizer, texts: list[str]) -> Numbers:
-    order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
-    found = np.empty((len(texts), model.config.hidden_size), np.float32)
-    for start in range(0, len(order), BATCH):
-        part = order[start : start + BATCH]
-        encoded = tokenizer.encode_batch([texts[n] for n in part])
-        ids = torch.tensor([one.ids for one in encoded])
-        mask = torch.tensor([one.attention_mask for one in encoded])
-        with torch.inference_mode():
-            states = model(input_ids=ids, attention_mask=mask).last_hidden_state
-        found[part] = pool(states, mask, "mean").numpy()
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def _interval(apart: list[float]) -> str:

@@ -104,7 +104,7 @@ def _cut(text: str, longest: int) -> str:
 
 def path_of(model: ModelFacts, data: DataFacts) -> Path:
     """Where the measurement of this model on these data lies."""
-    parts = [model.id, model.revision, _weights(model), data.fingerprint, general_text()]
+    parts = [model.id, model.revision, weight_files(model), data.fingerprint, general_text()]
     key = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
     return home() / "bits-per-byte" / f"{key}.json"
 
@@ -119,7 +119,7 @@ def stored(model: ModelFacts, data: DataFacts) -> Bits | None:
         return None
 
 
-def _weights(model: ModelFacts) -> str:
+def weight_files(model: ModelFacts) -> str:
     """Sizes and times of the weight files: they tell other weights in the same folder."""
     if model.folder is None:
         return ""
