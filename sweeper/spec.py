@@ -71,7 +71,7 @@ class DataSpec(Record):
     split_seed: int = Field(0, description="another number splits the rows otherwise")
 
 
-Ranking = Literal["label-trust", "spread", "difficulty"]
+Ranking = Literal["label-trust", "spread"]
 
 
 class KeepSpec(Record):

@@ -28,7 +28,7 @@ from sweeper.data.quality.trust import SUSPECTED, judge_labels
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import ModelSpec
 from sweeper.training.base_model.keeper import load_base
-from sweeper.training.probes.row_scores import embedded, spread
+from sweeper.training.probes.spread_rows import embedded, spread
 
 MODEL = "packaged:minilm"
 Numbers = Any

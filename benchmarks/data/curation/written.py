@@ -16,15 +16,18 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from tokenizers import Tokenizer
+from torch.nn.functional import cross_entropy
 
 from sweeper.backend import Decision
-from sweeper.child_process import ask_object
 from sweeper.data.load import load
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import DataSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
+from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.out_of_memory import MemoryGuard
@@ -34,7 +37,6 @@ from sweeper.trials import TrialBudget, TrialConfig
 
 MODEL, TOKENS, BATCH, RATE = "packaged:smollm2", 128, 4, 1e-3
 NOISE = 0.2
-SECONDS = 3600
 Row = dict[str, str]
 
 
@@ -90,11 +92,7 @@ def _exchanged(pool: list[Row], rng: random.Random) -> set[int]:
 
 def _ways(pool: list[Row], rng: random.Random) -> dict[str, list[int]]:
     """Places of a tenth of the rows, by how they are chosen."""
-    facts = model_facts(ModelSpec(id=MODEL))
-    pairs = [[row["prompt"], row["completion"]] for row in pool]
-    question = json.dumps({"folder": str(facts.folder), "pairs": pairs})
-    module = "sweeper.training.probes.row_scores"
-    scores = ask_object(module, question, seconds=SECONDS, threads=1)["scores"]
+    scores = _difficulties([(row["prompt"], row["completion"]) for row in pool])
     order = sorted(range(len(pool)), key=scores.__getitem__)
     tenth = len(pool) // 10
     return {
@@ -102,6 +100,52 @@ def _ways(pool: list[Row], rng: random.Random) -> dict[str, list[int]]:
         "difficulty, lowest": order[:tenth],
         "random of the lower 3/4": rng.sample(order[: len(pool) * 3 // 4], tenth),
     }
+
+
+def _difficulties(pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """Loss of each answer after its prompt, divided by its loss without one.
+
+    At 1 or more, the prompt tells the model nothing of the answer. 1 where the answer is empty.
+
+    Source: Instruction-Following Difficulty, Li et al. 2024, arXiv:2308.12032, equation 4.
+    """
+    folder = Path(str(model_facts(ModelSpec(id=MODEL)).folder))
+    model = load_base(folder, "CAUSAL_LM", torch.float32, torch.device("cpu"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    answers = [_ids(tokenizer, answer)[:TOKENS] for _, answer in pairs]
+    prompts = [_ids(tokenizer, f"{prompt}\n")[-TOKENS:] for prompt, _ in pairs]
+    after = _losses(model, prompts, answers)
+    alone = _losses(model, [[] for _ in pairs], answers)
+    return [one / other if other else 1.0 for one, other in zip(after, alone, strict=True)]
+
+
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _losses(model: Any, before: list[list[int]], answers: list[list[int]]) -> list[float]:
+    """Mean nats of each answer's tokens. The first one follows the start token, if there is one."""
+    start = getattr(model.config, "bos_token_id", None)
+    begin = [start if isinstance(start, int) else 0]
+    rows = [begin + first + answer for first, answer in zip(before, answers, strict=True)]
+    order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
+    losses = [0.0] * len(rows)
+    device = next(model.parameters()).device
+    for at in range(0, len(order), BATCH):
+        part = order[at : at + BATCH]
+        width = max(len(rows[n]) for n in part)
+        ids = torch.tensor([rows[n] + [0] * (width - len(rows[n])) for n in part], device=device)
+        mask = torch.tensor([[1] * len(rows[n]) + [0] * (width - len(rows[n])) for n in part])
+        with torch.inference_mode():
+            logits = model(input_ids=ids, attention_mask=mask.to(device), use_cache=False).logits
+        for place, n in enumerate(part):
+            if count := len(answers[n]):
+                said = logits[place, len(rows[n]) - count - 1 : len(rows[n]) - 1].float()
+                true = ids[place, len(rows[n]) - count : len(rows[n])]
+                losses[n] = float(cross_entropy(said, true))
+    return losses
 
 
 def _loss(train: Sequence[Row], held: Sequence[Row], seed: int, epochs: float) -> float:

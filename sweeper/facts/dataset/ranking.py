@@ -1,12 +1,12 @@
-"""The best rows of train, by one of three rankings. Those that need the base model ask a process
-with torch, and its answer is kept in ``SWEEPER_HOME``."""
+"""The best rows of train, by trust in their labels or spread over what the base model makes of
+them. The latter asks a process with torch; its answer is kept in ``SWEEPER_HOME``."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from sweeper.artifact import write_text
 from sweeper.cache import home
@@ -24,7 +24,7 @@ from sweeper.spec import KeepSpec, Spec
 KEEP = "keep"
 """Stands for the choice of rows in lists of changes."""
 
-MODULE = "sweeper.training.probes.row_scores"
+MODULE = "sweeper.training.probes.spread_rows"
 _TIMEOUT_SECONDS = 24 * 3600
 Train = Sequence[tuple[int, FileRow, Example]]
 
@@ -45,69 +45,46 @@ def beyond_best(data: DataRows, spec: Spec, keep: KeepSpec) -> Iterator[tuple[Fi
         return
     where = spec.places.where(("curation", "keep", "by"))
     if keep.by == "spread":
-        texts = [f"{row.input}\n{row.written}".strip() for _, row, _ in train]
-        answer = _asked(spec, {"texts": texts, "count": keep.rows}, where)
-        chosen = set(answer["chosen"])
+        chosen = _spread(spec, train, keep.rows, where)
         for n, (_, row, _) in enumerate(train):
             if n not in chosen:
                 yield row, "not one of the rows that are spread over all"
         return
-    if keep.by == "difficulty":
-        scores = _difficulties(spec, train, where)
-    else:
-        scores = _distrust(data, train, where)
-    # Keys are hashes: among equals the choice is random, and the same every time.
-    order = sorted(range(len(train)), key=lambda n: (scores[n], train[n][2].key))
-    for rank, n in enumerate(order[keep.rows :], start=keep.rows + 1):
-        yield train[n][1], f"rank {rank:,} of {len(train):,} by {keep.by}"
-
-
-def _distrust(data: DataRows, train: Train, where: str) -> list[float]:
-    """Lowest where words go best with the label; rows that are not judged come first."""
     if why := why_not(data):
         raise UsageError("rows cannot be ranked by label-trust", why, where=where)
     trust = dict(zip(judgeable(data), judged(data).trust, strict=True))
-    return [-trust.get(place, 1.0) for place, _, _ in train]
+    # Rows that are not judged come first. Keys are hashes: among equals the choice is random, and
+    # the same every time.
+    ranked = sorted(train, key=lambda one: (-trust.get(one[0], 1.0), one[2].key))
+    for rank, (_, row, _) in enumerate(ranked[keep.rows :], start=keep.rows + 1):
+        yield row, f"rank {rank:,} of {len(train):,} by {keep.by}"
 
 
-def _difficulties(spec: Spec, train: Train, where: str) -> list[float]:
-    """Lowest where the prompt tells most of the answer."""
-    if not all(row.written for _, row, _ in train):
-        raise UsageError(
-            "rows cannot be ranked by difficulty",
-            why="It is the loss of written answers.",
-            fix="Rank classes by label-trust.",
-            where=where,
-        )
-    pairs = [[row.input, row.written] for _, row, _ in train]
-    scores: list[float] = _asked(spec, {"pairs": pairs}, where)["scores"]
-    return scores
-
-
-def _asked(spec: Spec, request: Mapping[str, object], where: str) -> dict[str, Any]:
-    require("Ranking rows with the base model", (*TRAINING, "sklearn"))
+def _spread(spec: Spec, train: Train, count: int, where: str) -> set[int]:
+    """Numbers of the rows that are nearest to the middles of clusters of their features."""
+    require("Ranking rows by spread", (*TRAINING, "sklearn"))
     if not spec.models:
-        raise UsageError("ranking rows needs a base model", fix="Give --model.", where=where)
+        raise UsageError(
+            "ranking rows by spread needs a base model", fix="Give --model.", where=where
+        )
     model = model_facts(spec.models[0])
     files = weight_files(model)
-    if not files or ("pairs" in request and model.kind != "decoder"):
-        why = (
-            "Its weights are not at hand." if not files else "It is no decoder, so it has no loss."
+    if not files:
+        raise UsageError(
+            f"rows cannot be ranked by spread: the weights of {model.id} are not at hand",
+            fix="Name a model that is on this machine, or rank by label-trust.",
+            where=where,
         )
-        fix = "Name a model that is on this machine, or rank by label-trust."
-        raise UsageError(f"{model.id} cannot rank rows", why, fix, where)
-    question = json.dumps({"folder": model.folder, **request})
+    texts = [f"{row.input}\n{row.written}".strip() for _, row, _ in train]
+    question = json.dumps({"folder": model.folder, "texts": texts, "count": count})
     key = hashlib.sha256(f"{model.id}|{model.revision}|{files}|{question}".encode()).hexdigest()
-    path = home() / "row-scores" / f"{key[:16]}.json"
-    if path.is_file():
-        try:
-            return object_of(path.read_text(encoding="utf-8"))
-        except ValueError:
-            pass  # damaged: asked again
+    path = home() / "spread-rows" / f"{key[:16]}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):  # none yet, or damaged: asked again
+        return set(object_of(path.read_text(encoding="utf-8"))["chosen"])
     try:
         answer = ask_object(MODULE, question, seconds=_TIMEOUT_SECONDS)
     except NoAnswer as error:
-        raise UsageError(f"rows could not be ranked: {error}", where=where) from error
+        raise UsageError(f"rows could not be ranked by spread: {error}", where=where) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(answer))
-    return answer
+    return set(answer["chosen"])
