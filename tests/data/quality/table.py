@@ -1,4 +1,4 @@
-"""Every kind of fault planted into every real data set: ``python -m tests.data.quality.table FOLDER``.
+"""Every kind of fault in real data: ``python -m tests.data.quality.table FOLDER [SET ...]``.
 
 Prints the share of planted faults that is found, and false alarms among the other rows beyond
 what is found before planting. A star marks what misses the bar.
@@ -26,7 +26,7 @@ SETS = {
     "self_instruct_seed": ("instruction", "output"),
     "mbpp": ("text", "code"),
     "pubmedqa": ("question", "long_answer"),
-    "ntrex_en_de": ("en", "de"),
+    "ntrex_en_de": ("source", "target"),
 }
 ROWS = 600
 
@@ -54,8 +54,10 @@ def found(planted, kind, folder):
     return {(row.split, row.line) for row in rows}
 
 
-def main(folder):
+def main(folder, names):
     for name, (text, answer) in SETS.items():
+        if names and name not in names:
+            continue
         clean = plain(folder / name, text, answer)
         for kind, classes in CASES:
             if classes != clean.classes:
@@ -84,4 +86,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -10,9 +10,9 @@ from sweeper.data.quality.kinds.renamed import RenamedLabels
 from sweeper.data.quality.rows import DataRows
 
 SIMILAR = 0.8
-"""Two letters of ten may differ."""
+"""Two letters of ten may differ; of longer labels, two letters."""
 
-TIMES_COMMONER = 10
+TIMES_COMMONER = 5
 """A label that is nearly as common as the one it looks like is a class of its own."""
 
 
@@ -50,4 +50,5 @@ def _close(label: str, common: list[str]) -> list[str]:
     """Labels of two letters or fewer (`a`, `b`) look all alike."""
     if len(label) < 3:
         return []
-    return difflib.get_close_matches(label, common, n=1, cutoff=SIMILAR)
+    cutoff = max(SIMILAR, 1 - 2 / len(label))
+    return difflib.get_close_matches(label, common, n=1, cutoff=cutoff)
