@@ -146,6 +146,29 @@ class AugmentationSpec(Record):
     )
 
 
+Ranking = Literal["label-trust", "spread"]
+
+
+class KeepSpec(Record):
+    """The best rows of the train split."""
+
+    rows: PositiveInt = Field(description="how many")
+    by: Ranking = Field(description="how rows are ranked")
+
+
+class CurationSpec(Record):
+    """What is done to the rows when they are read. The files stay as they are."""
+
+    all_safe: bool = Field(False, description="every remedy that removes nothing that is meant")
+    remedies: tuple[str, ...] = Field((), description="remedies by name, as sweeper data fix")
+    keep: KeepSpec | None = Field(None, description="train on the best rows only")
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything is to be done."""
+        return self.all_safe or bool(self.remedies) or self.keep is not None
+
+
 class HardwareSpec(Record):
     """The machine, where it is stated and not detected."""
 
@@ -338,7 +361,8 @@ class Places:
 class Spec(Artifact):
     """The request of a sweep. ``sweep.yaml`` has exactly these keys.
 
-    Part of a run's identity: ``task``, ``models``, ``data``, ``augmentation``, ``aim.strategies``,
+    Part of a run's identity: ``task``, ``models``, ``data``, ``augmentation``, ``curation``,
+    ``aim.strategies``,
     ``training``, ``parameters``, ``search.seed``. ``evaluation`` and the rest of ``search`` may
     change between calls.
     """
@@ -352,6 +376,10 @@ class Spec(Artifact):
         "the catalogue",
     )
     data: DataSpec = Field(default_factory=lambda: DataSpec(), description="the examples")
+    curation: CurationSpec = Field(
+        default_factory=lambda: CurationSpec(),
+        description="what is done to the rows when they are read",
+    )
     augmentation: AugmentationSpec = Field(
         default_factory=lambda: AugmentationSpec(), description="rows made from the training rows"
     )

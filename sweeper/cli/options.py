@@ -122,6 +122,12 @@ _PLAN_FLAGS = (
     ),
     _Flag(("data", "examples"), int, "Plan without data, for this many examples.", _DATA),
     _Flag(("data", "max_rows"), int, "Use at most this many rows.", _DATA),
+    _Flag(
+        ("curation", "all_safe"),
+        bool,
+        "Mend what can be mended safely as rows are read; the files stay as they are.",
+        _DATA,
+    ),
     _Flag(("hardware", "gpu"), str, "GPU by name, for example 'RTX 4090'.", _MACHINE),
     _Flag(("hardware", "gpu_memory_gib"), float, "Memory of one GPU in GiB.", _MACHINE),
     _Flag(("hardware", "gpus"), int, "Number of GPUs.", _MACHINE),

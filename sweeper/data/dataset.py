@@ -6,7 +6,7 @@ Each row keeps the title of its source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from sweeper.data import checks
@@ -15,24 +15,28 @@ from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.load import fingerprint_of, load
 from sweeper.data.splits import in_order, subset
 from sweeper.errors import DataError, Problem
-from sweeper.spec import DataSpec, SourceSpec, Spec
+from sweeper.spec import DataSpec, SourceSpec, Spec, Task
 
 Splits = dict[Split, tuple[Example, ...]]
+Load = Callable[[DataSpec, Task], Dataset]
 
 
-def dataset_of(spec: Spec) -> Dataset:
+def dataset_of(spec: Spec, load_source: Load = load) -> Dataset:
     """The data set that a spec names, in three splits.
+
+    Args:
+        load_source: Reads and splits one source.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from, or sources do not go
             together.
     """
-    dataset = _mixed(spec) if spec.data.sources else load(spec.data, spec.task)
+    dataset = _mixed(spec, load_source) if spec.data.sources else load_source(spec.data, spec.task)
     return with_augmented(dataset, spec)
 
 
-def _mixed(spec: Spec) -> Dataset:
-    loaded = _loaded(spec)
+def _mixed(spec: Spec, load_source: Load) -> Dataset:
+    loaded = _loaded(spec, load_source)
     _check_forms(loaded, spec)
     splits, dropped = _joined(loaded, spec.data.sources)
     name = str(spec.data.named)
@@ -75,7 +79,7 @@ def _mixed(spec: Spec) -> Dataset:
     )
 
 
-def _loaded(spec: Spec) -> list[Dataset]:
+def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
     loaded: list[Dataset] = []
     problems: list[Problem] = []
     common = {"sources": (), "max_rows": None}
@@ -85,7 +89,7 @@ def _loaded(spec: Spec) -> list[Dataset]:
         )
         one: DataSpec = spec.data.model_copy(update={**common, **fields})
         try:
-            loaded.append(load(one, spec.task))
+            loaded.append(load_source(one, spec.task))
         except DataError as error:
             where = _where(spec, number)
             problems += [replace(p, where=f"{where} ({p.where})") for p in error.problems]

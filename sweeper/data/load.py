@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -37,21 +37,35 @@ class _Part:
     cautions: tuple[str, ...]
 
 
-def load(spec: DataSpec, task: Task) -> Dataset:
+Read = Callable[[Path], RowTable]
+Splits = dict[Split, tuple[Example, ...]]
+
+
+def load(
+    spec: DataSpec,
+    task: Task,
+    read_file: Read = read,
+    choose: Callable[[Splits], Splits] = lambda splits: splits,
+) -> Dataset:
     """The data set of a spec, in three splits.
 
     Official splits are kept as they are; those that are missing are carved out of train.
+
+    Args:
+        spec: Says where the data are, and how they are split.
+        task: What they are for.
+        read_file: Gives the rows of a file.
+        choose: Leaves out rows of the splits.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
             listed, with file and line.
     """
-    if spec.path is None and spec.corpus is not None and task == "domain":
-        spec = spec.model_copy(update={"path": spec.corpus, "columns": {}, "format": "auto"})
+    spec = with_path(spec, task)
     source = split_files(spec)
     files = source.files
     name = str(spec.path)
-    parts = _parts(files, task, spec)
+    parts = _parts(files, task, spec, read_file)
     official, augmented = apart({split: part.examples.kept for split, part in parts.items()})
     label_cautions: tuple[str, ...] = ()
     if task == "classification" and any(official.values()):
@@ -67,8 +81,17 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     if spec.max_rows is not None:
         splits = subset(whole, max(spec.max_rows, len(SPLITS)))
         checks.check_subset(splits, whole, spec.max_rows)
+    splits = choose(splits)
+    checks.check_seen(splits, name)
     made = _dataset(name, parts, splits, source, label_cautions, spec)
     return replace(made, augmented=augmented)
+
+
+def with_path(spec: DataSpec, task: Task) -> DataSpec:
+    """The spec whose rows are read: the corpus of a domain task that has no other data."""
+    if spec.path is None and spec.corpus is not None and task == "domain":
+        return spec.model_copy(update={"path": spec.corpus, "columns": {}, "format": "auto"})
+    return spec
 
 
 def load_corpus(path: str, spec: DataSpec, task: Task = "domain") -> tuple[Example, ...]:
@@ -85,10 +108,10 @@ def load_corpus(path: str, spec: DataSpec, task: Task = "domain") -> tuple[Examp
 
 
 def _parts(
-    files: Mapping[Split, tuple[Path, ...]], task: Task, spec: DataSpec
+    files: Mapping[Split, tuple[Path, ...]], task: Task, spec: DataSpec, read_file: Read = read
 ) -> dict[Split, _Part]:
     tables = {
-        split: with_templates(reduce(RowTable.joined, map(read, paths)), spec.columns)
+        split: with_templates(reduce(RowTable.joined, map(read_file, paths)), spec.columns)
         for split, paths in files.items()
     }
     form = detect(tables["train"], task, spec)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
-from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import Dataset, Split
 from sweeper.data.splits import in_order
 from sweeper.errors import DataError, UsageError, near_match
 from sweeper.exporting.rows import RowForm, is_plain_text, one_answer_each, write_rows
 from sweeper.exporting.settings import settings_of
 from sweeper.exporting.target import Lost, Target, fill, targets
+from sweeper.facts.dataset.curation import curated
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.findings import words
@@ -67,7 +67,7 @@ def export_configuration(
     part = new_folder(folder)
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
     _check(target, to, findings, config, spec)
-    dataset = dataset_of(spec)
+    dataset = curated(spec, run.data_changes).dataset
     if dataset.fingerprint != plan.facts.data.fingerprint:
         raise DataError(
             "the data has changed since the sweep",

@@ -186,6 +186,20 @@ class AugmentationFacts(Record):
     methods: dict[str, int]
 
 
+class DataChange(Record):
+    """What one remedy did to the rows as they were read."""
+
+    remedy: str
+    action: Literal["changed", "removed"]
+    rows: int
+
+    @property
+    def said(self) -> str:
+        """In words: ``duplicates: 12 rows left out``."""
+        rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
+        return f"{self.remedy}: {rows} {'left out' if self.action == 'removed' else 'changed'}"
+
+
 class DataFacts(Record):
     """The data set, or only how large it would be (``path`` is None then).
 
@@ -209,6 +223,7 @@ class DataFacts(Record):
     leaked_rows: int = Field(0, description="validation or test rows whose text is in train")
     conflicting_rows: int = Field(0, description="same input, different answer")
     encoding_problems: int = 0
+    changes: tuple[DataChange, ...] = Field((), description="what the curation did to the rows")
     pretemplated: bool = Field(False, description="texts already hold chat markers")
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
     corpus: CorpusFacts | None = Field(None, description="of a first stage, if there is one")

@@ -217,7 +217,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report. ``no_charts`` says why it has no charts; it is empty where it has."""
+    """A whole report. ``no_charts`` says why it has no charts; it is empty where it has.
+
+    ``kicker`` says what kind of page it is, and ``made_from`` what it was made of.
+    """
 
     title: str
     name: str
@@ -229,3 +232,7 @@ class Page:
     sections: tuple[Section, ...]
     sweeper_version: str
     no_charts: str = ""
+    kicker: str = "sweeper report"
+    made_from: str = (
+        "from report.json. Losses are validation losses unless a column says test; lower is better."
+    )

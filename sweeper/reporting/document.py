@@ -54,6 +54,7 @@ class PlannedData(Record):
     format: str | None
     sources: tuple[SourceFacts, ...] = ()
     augmentation: AugmentationFacts | None = None
+    changes: tuple[str, ...] = ()
 
 
 class PlanShown(Record):
@@ -115,6 +116,7 @@ def _shown(plan: Plan) -> PlanShown:
             format=data.format,
             sources=data.sources,
             augmentation=data.augmentation,
+            changes=tuple(change.said for change in data.changes),
         ),
         strategies=tuple(
             PlannedStrategy(**{name: getattr(one, name) for name in PlannedStrategy.model_fields})

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
+from sweeper.data.quality.fix import ListedChange
+from sweeper.data.quality.write import change_list
 from sweeper.data.reading.hub import pinned
 from sweeper.errors import (
     GateFailed,
@@ -29,7 +31,7 @@ from sweeper.execution.state.identity import frozen_plan
 from sweeper.execution.state.repair import copy_of, write_twice
 from sweeper.execution.state.second_command import refuse_second
 from sweeper.execution.state.status import Status
-from sweeper.facts.gather import gather
+from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.facts.record import Facts, Missing, SuiteFacts
 from sweeper.findings.record import Findings
@@ -56,13 +58,15 @@ _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl
 class Prepared:
     """A sweep that is ready to start: nothing has been written into its folder yet.
 
-    ``took`` are the seconds of each phase of the plan that is done already.
+    ``took`` are the seconds of each phase of the plan that is done already; ``changes`` is what the
+    curation did to the rows.
     """
 
     folder: RunFolder
     spec: Spec
     plan: Plan
     took: Mapping[str, float] = field(default_factory=dict)
+    changes: tuple[ListedChange, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,13 +179,22 @@ def prepare(
             phase = missing[model.id]
             took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
     elsewhere = trains_elsewhere(spec)
-    facts = gather(spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec)
+    rows = rows_of(spec, None if new else _known_changes(spec, folder))
+    here = spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec
+    facts = gather(here, rows=rows)
     facts = _as_begun(facts, missing, suite)
     make = plan_elsewhere if elsewhere else plan_here
     plan = make(spec, facts, measure=check_model, probe=probe, tell=tell)
     if spec.search.warm_start:
         plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
-    return Prepared(folder, spec, plan, took)
+    return Prepared(folder, spec, plan, took, rows.changes if rows else ())
+
+
+def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
+    """The list of changes of the run that is resumed, if it curates its data as this request."""
+    if not folder.plan.is_file() or not folder.spec.is_file():
+        return None
+    return folder.data_changes if resolve({}, folder.spec).curation == spec.curation else None
 
 
 def _split_as_before(spec: Spec, folder: RunFolder) -> Spec:
@@ -322,6 +335,8 @@ def _frozen(prepared: Prepared) -> Plan:
     plan = frozen_plan(folder, prepared.plan)
     write_text(folder.spec, to_yaml(prepared.spec))
     plan.facts.write(folder.facts)
+    if prepared.spec.curation.asked:
+        write_text(folder.data_changes, change_list(prepared.changes))
     if not folder.plan.is_file() or not copy_of(folder.plan).is_file():
         write_twice(plan, folder.plan)
     return plan

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from sweeper.backend import Decision, Tell
-from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import Dataset
 from sweeper.evaluation.judge import Judge, never
+from sweeper.facts.dataset.curation import curated
 from sweeper.plans import Plan, autocast_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
@@ -72,7 +72,8 @@ class TorchBackend:
         self._spec = spec
         best = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._device = device or best
-        self._dataset = dataset or dataset_of(spec)
+        record = RunFolder(run).data_changes if run else None
+        self._dataset = dataset or curated(spec, record).dataset
         self._guard = MemoryGuard()
         self._shared: dict[str, SharedModel] = {}
 

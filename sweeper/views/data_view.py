@@ -35,7 +35,7 @@ def show_check(checked: Checked) -> None:
         _line("\nNo fault was found.")
     elif safe := [one.kind for one in checked.findings if one.safe]:
         _line(f"\nAll that is safe ({', '.join(safe)}):")
-        _line(f"  sweeper data fix {checked.name} --all-safe -o NEW")
+        _line(f"  {checked.mend_all}")
     for kind, why in checked.not_looked_for.items():
         _line(f"Not looked for: {kind}; {why}")
 

@@ -284,6 +284,8 @@ def _data(facts: Facts, *, verbose: bool) -> str:
         said = data.format_evidence if verbose else [columns, *guess]
         evidence = f" ({'; '.join(said)})" if columns else ""
         found.append(f"Format {data.format}{evidence}.")
+    if data.changes:
+        found.append(f"Curated: {'; '.join(change.said for change in data.changes)}.")
     if data.labels:
         rows = sorted(label.rows for label in data.labels)
         found.append(f"{len(rows)} classes with {rows[0]:,} to {rows[-1]:,} rows.")

@@ -55,6 +55,9 @@ def check(
         bool, typer.Option("--strict", help="Exit with 5 if there is a serious fault.")
     ] = False,
     as_json: _Json = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write the findings as one page.")
+    ] = None,
 ) -> None:
     """List the faults of a data set, their consequences, and the command that fixes them."""
     import json
@@ -66,6 +69,8 @@ def check(
 
     rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against, name)
     checked = find_faults(rows)
+    if html is not None:
+        data_steps.write_page(checked, html)
     if as_json:
         typer.echo(json.dumps(checked.as_json(), indent=2))
     else:

@@ -12,6 +12,7 @@ from sweeper.cli.options import columns as column_map
 from sweeper.data.converting import TARGETS, Conversion, conversion
 from sweeper.data.dividing import Division, divide
 from sweeper.data.examples import SPLITS
+from sweeper.data.quality.check import Checked
 from sweeper.data.quality.fix import Fixed
 from sweeper.data.quality.kinds.base import Kind, kinds, named
 from sweeper.data.quality.rows import DataRows, TokenCap, evaluation_rows, read_rows
@@ -158,6 +159,21 @@ def write(fixed: Fixed, output: Path) -> None:
             new = output / name_in_folder(Path(path))
             new.write_bytes(written(rows, new.suffix.lower()))
     write_text(changes_path(output), change_list(fixed.changes))
+
+
+def write_page(checked: Checked, path: Path) -> None:
+    """Write the findings as a page.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    from sweeper.reporting.data_page import data_page  # the other commands need no templates
+
+    try:
+        write_text(path, data_page(checked))
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise UsageError(f"the page cannot be written ({said})", where=str(path)) from error
 
 
 def summary(fixed: Fixed, output: Path | None) -> dict[str, object]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +18,7 @@ from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example
 from sweeper.data.table import Fields, RowTable
 from sweeper.jsontext import value_of
+from sweeper.plugins import named_classes
 from sweeper.spec import Task
 
 AGREEMENT = 0.95
@@ -253,16 +252,7 @@ def parsed(value: object) -> object:
 @cache
 def formats() -> dict[str, RowFormat]:
     """All formats by name, in the order of their places."""
-    modules = [
-        importlib.import_module(f"{folder.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(folder.__path__)
-    ]
-    classes = {
-        value
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, RowFormat) and value is not RowFormat
-    }
+    classes = named_classes(folder, RowFormat)
     return {one.name: one() for one in sorted(classes, key=lambda one: one.place)}
 
 
