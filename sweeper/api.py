@@ -94,6 +94,7 @@ class RunKeywords(PlanKeywords, total=False):
     generate_items: int
     run_generated_code: bool
     code_samples: int
+    no_texts: bool
     timeout: float | str
     target_loss: float
     warm_start: bool

@@ -262,6 +262,9 @@ class EvaluationSpec(Record):
     code_samples: PositiveInt = Field(
         1, description="sampled answers to each item for pass@k; one greedy answer if 1"
     )
+    no_texts: bool = Field(
+        False, description="keep no test rows and no answers for the report to show"
+    )
     suite: str | None = Field(
         None, description="folder or YAML file of lm-eval tasks for the base and the finalists"
     )

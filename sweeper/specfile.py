@@ -71,6 +71,7 @@ FLAGS: dict[Path_, str] = {
     ("evaluation", "generate_items"): "--generate-items",
     ("evaluation", "run_generated_code"): "--run-generated-code",
     ("evaluation", "code_samples"): "--code-samples",
+    ("evaluation", "no_texts"): "--no-texts",
     ("search", "trials"): "--trials",
     ("search", "timeout_seconds"): "--timeout",
     ("search", "workers"): "--workers",

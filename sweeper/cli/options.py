@@ -250,6 +250,12 @@ _RUN_FLAGS = (
     ),
     _Flag(("evaluation", "code_samples"), int, "Sampled answers per item, for pass@k.", _TEST),
     _Flag(
+        ("evaluation", "no_texts"),
+        bool,
+        "Keep no rows and no answers for the report to show.",
+        _TEST,
+    ),
+    _Flag(
         ("search", "timeout_seconds"),
         str,
         "End the search after this time: 90s, 15m or 2h.",

@@ -33,6 +33,7 @@ from sweeper.findings.verdict.forgetting import forgetting, with_forgetting
 from sweeper.findings.verdict.forgetting_words import limit_sentence
 from sweeper.findings.verdict.limitations import Study, limits
 from sweeper.findings.verdict.next_step import next_step
+from sweeper.findings.verdict.outputs import outputs
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.tested import tested_models
@@ -83,6 +84,7 @@ def findings_of(run: RunFiles) -> Findings:
         finalists=finalists(run),
         tested=tested_models(run),
         classes=class_findings(run, _shown(contest)) if contest.chosen else None,
+        outputs=outputs(run, contest),
         notes=encoding_notes(run),
         gains=gains(run, judged),
         warm_starts=warm,

@@ -13,6 +13,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric, NotMeasured, Outcome
 from sweeper.findings.forgetting_record import Forgetting
+from sweeper.findings.outputs_record import Outputs
 from sweeper.spec import Scalar, Task
 from sweeper.trials import (
     BaselineResult,
@@ -413,6 +414,7 @@ class Findings(Artifact):
     finalists: tuple[Finalist, ...] = ()
     tested: tuple[TestedModel, ...] = ()
     classes: ClassFindings | None = None
+    outputs: Outputs | NotMeasured = NotMeasured(reason="this run kept no texts of test rows")
     notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     gains: tuple[SearchGain, ...] = ()
     warm_starts: tuple[WarmStart, ...] = ()
@@ -429,6 +431,11 @@ class Findings(Artifact):
     reproduction: Reproduction
     next_step: NextStep | None = Field(None, description="None while the run goes on")
     last_useful_trial: int | None = Field(None, description="the last one that lowered the best")
+
+    def without_texts(self) -> Findings:
+        """The findings without rows of the data and without answers."""
+        left_out = NotMeasured(reason="texts of rows and answers were left out of this report")
+        return self.model_copy(update={"outputs": left_out})
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:

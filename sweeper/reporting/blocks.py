@@ -42,7 +42,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. ``sortable`` gives every header a button, ``filters`` a line of controls above."""
+    """A table. ``sortable`` gives every header a button, ``filters`` a line of controls above;
+    ``folded`` is the line that it opens from."""
 
     kind: ClassVar[str] = "table"
 
@@ -54,6 +55,7 @@ class Table:
     strategies: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     note: str = ""
+    folded: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,24 @@ class Bullets:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One item: ``title`` says which, ``texts`` are its input, reference and answers."""
+
+    title: str
+    texts: tuple[NamedFact, ...]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Items with long texts, folded away under ``title``."""
+
+    kind: ClassVar[str] = "samples"
+
+    title: str
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
 class Code:
     """Something to copy."""
 
@@ -197,7 +217,7 @@ class Note:
     action: str
 
 
-Block = Table | Figure | Empty | Text | Bullets | Code | FactList | VerdictCard | Notes
+Block = Table | Figure | Empty | Text | Bullets | Samples | Code | FactList | VerdictCard | Notes
 
 
 @dataclass(frozen=True)

@@ -276,7 +276,7 @@ def sweep(
         plan = _frozen(prepared)
         trackers = held.enter_context(Trackers(folder, search.track))
         show = trackers.beside(_unheard_if_gone(view))
-        maker = ReportMaker(folder)
+        maker = ReportMaker(folder, texts=not prepared.spec.evaluation.no_texts)
         try:
             outcome = run_sweep(
                 folder,

@@ -204,11 +204,11 @@ class TorchBackend:
         return score.model_copy(update={"generated": written})
 
     def _writes(self, config: TrialConfig) -> bool:
-        """Whether a trial answers in writing, which takes its time: finalists do, and of their
-        trainings the first."""
+        """Whether a trial answers in writing, which takes its time: finalists and defaults do, and
+        of their trainings the first."""
         seal = RunFolder(self._run).test_seal if self._run is not None else None
         finalist = seal is None or not seal.exists() or config.number in TestSeal.read(seal).order
-        return finalist and config.seed == self._plan.seed
+        return (finalist or config.origin == "default") and config.seed == self._plan.seed
 
     def close(self) -> None:
         """Release all models."""

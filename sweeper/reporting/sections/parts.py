@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sweeper import units
 from sweeper.findings import words
@@ -10,9 +10,13 @@ from sweeper.findings.figures import Interval
 from sweeper.findings.record import TrialRow
 from sweeper.hyperparameters import SHORT_NAMES
 from sweeper.reporting.blocks import Cell, Empty, Panel
+from sweeper.reporting.charts.scales import Scale
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.spec import Scalar
+
+# Trials off a chart that its caption names.
+_NAMED = 4
 
 
 def strategy_cell(strategy: str) -> Cell:
@@ -102,6 +106,17 @@ def minutes(seconds: float | None) -> float | None:
 def drawn(*panels: Panel | None) -> tuple[Panel, ...]:
     """The panels that have something to show."""
     return tuple(panel for panel in panels if panel is not None)
+
+
+def off_scale(trials: Sequence[TrialRow], scale: Scale) -> str:
+    """A sentence on the trials whose loss lies above a chart's axis; empty where none does."""
+    losses = [(t.validation_loss, t.number) for t in trials if t.validation_loss is not None]
+    beyond = sorted((pair for pair in losses if pair[0] > scale.high), reverse=True)
+    if not beyond:
+        return ""
+    told = [f"#{number} {words.loss(loss)}" for loss, number in beyond[:_NAMED]]
+    rest = f" and {len(beyond) - _NAMED} more" if len(beyond) > _NAMED else ""
+    return f" Above the drawn range, with an arrow at its edge: {', '.join(told)}{rest}."
 
 
 def completed(report: Report) -> int:
