@@ -47,6 +47,11 @@ class PlanKeywords(TypedDict, total=False):
     trust_remote_code: bool
     classes_by: Literal["head", "generate"]
     data: PathText
+    data_name: str
+    data_split: str
+    data_revision: str
+    split_by: Literal["stratified", "hash", "group", "time"]
+    split_column: str
     validation: PathText
     test: PathText
     corpus: PathText
@@ -89,6 +94,7 @@ class RunKeywords(PlanKeywords, total=False):
     generate_items: int
     run_generated_code: bool
     code_samples: int
+    no_texts: bool
     timeout: float | str
     target_loss: float
     warm_start: bool

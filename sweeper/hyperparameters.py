@@ -70,6 +70,8 @@ def saved_modules(parameters: Mapping[str, object]) -> tuple[str, ...]:
 
 REPLAY, KL, PATIENCE = "replay_share", "kl_weight", "early_stopping_patience"
 
+AUGMENTED, NO_AUGMENTED = "augmented_rows", "none"
+
 CLASS_WEIGHT = "class_weight"
 # A class's weight is its rows to the power of minus this: equal sums for all classes, or half of
 # the way there.

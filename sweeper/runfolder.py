@@ -2,6 +2,7 @@
 
 runs/<name>/
   sweep.yaml facts.json plan.json     what was asked, known and planned
+  data_changes.jsonl                  what the curation did to rows, a line each
   study.db                            Optuna storage
   status.json events.jsonl worker-<k>.log
   baselines/<name>.json               models to beat
@@ -84,6 +85,10 @@ class RunFolder:
     @property
     def plan(self) -> Path:
         return self.path / "plan.json"
+
+    @property
+    def data_changes(self) -> Path:
+        return self.path / "data_changes.jsonl"
 
     @property
     def study(self) -> Path:

@@ -38,10 +38,60 @@ class ModelSpec(Record):
     trust_remote_code: bool = Field(False, description="run code that the model brings")
 
 
+SplitBy = Literal["stratified", "hash", "group", "time"]
+
+
+class SourceSpec(Record):
+    """One of several sources of examples that are trained on together."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    path: str = Field(
+        min_length=1, description="a file, a folder with official splits, or a data set of the hub"
+    )
+    name: str | None = Field(None, description="configuration of a data set that has several")
+    split: str | None = Field(
+        None, description="the source's name of the split to train on, if it is not train"
+    )
+    revision: str | None = Field(None, description="a commit or tag of the hub's data set")
+    alias: str | None = Field(
+        None, min_length=1, description="what reports call it; the name of the file if null"
+    )
+    weight: float | None = Field(
+        None,
+        gt=0,
+        description="share of the training rows, relative to the weights of the other sources; "
+        "without weights every row is seen equally often",
+    )
+    train_only: bool = Field(
+        False, description="train on all rows of it; validation and test are of the other sources"
+    )
+    format: str = Field("auto", description="format of the rows; auto recognises it")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="from a role of the format to the column that plays it"
+    )
+
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+        stem = self.path.rstrip("/").rpartition("/")[2].partition(".")[0]
+        return self.alias or stem or self.path
+
+
 class DataSpec(Record):
     """The data set, or its number of examples."""
 
-    path: str | None = Field(None, description="a file, or a folder with official splits")
+    path: str | None = Field(
+        None, description="a file, a folder with official splits, or a data set of the hub"
+    )
+    sources: tuple[SourceSpec, ...] = Field(
+        (), description="several sources with weights, in place of path"
+    )
+    name: str | None = Field(None, description="configuration of a data set that has several")
+    split: str | None = Field(
+        None, description="the source's name of the split to train on, if it is not train"
+    )
+    revision: str | None = Field(None, description="a commit or tag of the hub's data set")
     validation: str | None = Field(None, description="a file with a validation split of its own")
     test: str | None = Field(None, description="a file with a test split of its own")
     corpus: str | None = Field(None, description="domain task: text to continue pretraining on")
@@ -71,6 +121,52 @@ class DataSpec(Record):
         "for no limit",
     )
     split_seed: int = Field(0, description="another number gives another split")
+    split_by: SplitBy = Field(
+        "stratified",
+        description="what decides a row's split: stratified (the hash of its input, each class as "
+        "asked), hash (that of its group of near duplicates alone, so that added rows move no old "
+        "ones), group (that of its value in split_column), or time (in split_column, the last "
+        "rows for the test)",
+    )
+    split_column: str | None = Field(None, description="column for split_by: group or time")
+
+    @property
+    def named(self) -> str | None:
+        """The data as messages call it: the path, or those of all sources."""
+        return self.path or ", ".join(source.path for source in self.sources) or None
+
+
+class AugmentationSpec(Record):
+    """Rows that were made from the training rows; never part of validation or test."""
+
+    path: str | None = Field(
+        None,
+        description="a file that 'sweeper data augment' wrote, or any rows of the task's form; "
+        "the search tries training with and without them",
+    )
+
+
+Ranking = Literal["label-trust", "spread"]
+
+
+class KeepSpec(Record):
+    """The best rows of the train split."""
+
+    rows: PositiveInt = Field(description="how many")
+    by: Ranking = Field(description="how rows are ranked")
+
+
+class CurationSpec(Record):
+    """What is done to the rows when they are read. The files stay as they are."""
+
+    all_safe: bool = Field(False, description="every remedy that removes nothing that is meant")
+    remedies: tuple[str, ...] = Field((), description="remedies by name, as sweeper data fix")
+    keep: KeepSpec | None = Field(None, description="train on the best rows only")
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything is to be done."""
+        return self.all_safe or bool(self.remedies) or self.keep is not None
 
 
 class HardwareSpec(Record):
@@ -165,6 +261,9 @@ class EvaluationSpec(Record):
     )
     code_samples: PositiveInt = Field(
         1, description="sampled answers to each item for pass@k; one greedy answer if 1"
+    )
+    no_texts: bool = Field(
+        False, description="keep no test rows and no answers for the report to show"
     )
     suite: str | None = Field(
         None, description="folder or YAML file of lm-eval tasks for the base and the finalists"
@@ -265,9 +364,10 @@ class Places:
 class Spec(Artifact):
     """The request of a sweep. ``sweep.yaml`` has exactly these keys.
 
-    Part of a run's identity: ``task``, ``models``, ``data``, ``aim.strategies``, ``training``,
-    ``parameters``, ``search.seed``. ``evaluation`` and the rest of ``search`` may change between
-    calls.
+    Part of a run's identity: ``task``, ``models``, ``data``, ``augmentation``, ``curation``,
+    ``aim.strategies``,
+    ``training``, ``parameters``, ``search.seed``. ``evaluation`` and the rest of ``search`` may
+    change between calls.
     """
 
     schema_version: int = Field(1, description="version of these keys")
@@ -279,6 +379,13 @@ class Spec(Artifact):
         "the catalogue",
     )
     data: DataSpec = Field(default_factory=lambda: DataSpec(), description="the examples")
+    curation: CurationSpec = Field(
+        default_factory=lambda: CurationSpec(),
+        description="what is done to the rows when they are read",
+    )
+    augmentation: AugmentationSpec = Field(
+        default_factory=lambda: AugmentationSpec(), description="rows made from the training rows"
+    )
     hardware: HardwareSpec = Field(
         default_factory=lambda: HardwareSpec(), description="the machine; detected if left out"
     )

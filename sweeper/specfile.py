@@ -7,7 +7,7 @@ valid name. Knows nothing of models, data or machines.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +33,11 @@ FLAGS: dict[Path_, str] = {
     ("models", 0, "revision"): "--revision",
     ("models", 0, "trust_remote_code"): "--trust-remote-code",
     ("data", "path"): "--data",
+    ("data", "name"): "--data-name",
+    ("data", "split"): "--data-split",
+    ("data", "revision"): "--data-revision",
+    ("data", "split_by"): "--split-by",
+    ("data", "split_column"): "--split-column",
     ("data", "validation"): "--validation",
     ("data", "test"): "--test",
     ("data", "corpus"): "--corpus",
@@ -43,6 +48,7 @@ FLAGS: dict[Path_, str] = {
     ("data", "columns"): "--column",
     ("data", "examples"): "--examples",
     ("data", "max_rows"): "--max-rows",
+    ("curation", "all_safe"): "--fix",
     ("hardware", "gpu"): "--gpu",
     ("hardware", "gpu_memory_gib"): "--gpu-memory",
     ("hardware", "gpus"): "--gpus",
@@ -65,6 +71,7 @@ FLAGS: dict[Path_, str] = {
     ("evaluation", "generate_items"): "--generate-items",
     ("evaluation", "run_generated_code"): "--run-generated-code",
     ("evaluation", "code_samples"): "--code-samples",
+    ("evaluation", "no_texts"): "--no-texts",
     ("search", "trials"): "--trials",
     ("search", "timeout_seconds"): "--timeout",
     ("search", "workers"): "--workers",
@@ -220,7 +227,7 @@ def _path_of(parts: Path_) -> Path_ | None:
     return (inside[0], *parts) if len(inside) == 1 else None
 
 
-_SECTIONS = ("data", "hardware", "aim", "training", "search", "evaluation")
+_SECTIONS = ("data", "curation", "hardware", "aim", "training", "search", "evaluation")
 
 
 def _settable(parts: int) -> list[str]:
@@ -461,12 +468,41 @@ def _out_of_place(spec: Spec, document: Document, flags: Mapping[Path_, Any]) ->
         fix = "Leave it out, or choose --task domain."
         where = _where(("data", "corpus"), document, flags)
         problems.append(Problem(f"corpus = {given.corpus!r} in task {spec.task}", why, fix, where))
-    at_hand = given.path or (given.corpus if spec.task == "domain" else None)
+    at_hand = given.named or (given.corpus if spec.task == "domain" else None)
     if given.examples is not None and at_hand is not None:
         why = "A number of examples replaces data; here there are data."
         fix = f"Leave it out; to use at most so many, give --max-rows {given.examples}."
         where = _where(("data", "examples"), document, flags)
         problems.append(Problem(f"examples = {given.examples} beside {at_hand}", why, fix, where))
+    return problems + _sources(spec, lambda path: _where(path, document, flags))
+
+
+def _sources(spec: Spec, where: Callable[[Path_], str]) -> list[Problem]:
+    """What cannot be meant about several sources of examples."""
+    data = spec.data
+    if not data.sources:
+        return []
+    problems = []
+    for key in ("path", "validation", "test"):
+        if getattr(data, key) is not None:
+            fix = f"Leave out data.{key}; a source may be a folder with splits of its own."
+            problems.append(Problem(f"{key} beside sources", fix=fix, where=where(("data", key))))
+    titles = [source.title for source in data.sources]
+    weighted = [source.weight is not None for source in data.sources]
+    for place, title in enumerate(titles):
+        if title in titles[:place]:
+            fix = "Give each source a name of its own: name: NAME."
+            at = where(("data", "sources", place, "path"))
+            problems.append(Problem(f"two sources are called {title!r}", fix=fix, where=at))
+        if any(weighted) and not weighted[place]:
+            why = "Other sources have one, and a weight says nothing without the others."
+            fix = "Give every source a weight, or none."
+            at = where(("data", "sources", place, "path"))
+            problems.append(Problem(f"{title!r} has no weight", why, fix, at))
+    if all(source.train_only for source in data.sources):
+        why, fix = "No row is left to validate and test with.", "Leave it out of one source."
+        at = where(("data", "sources", 0, "train_only"))
+        problems.append(Problem("every source is train_only", why, fix, at))
     return problems
 
 

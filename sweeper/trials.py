@@ -216,6 +216,13 @@ class EncodingNote(Record):
         return f"{self.split}: {self.count} of {self.of} {what[self.kind]}"
 
 
+class Seen(Record):
+    """How much of one source was trained on, repetitions included."""
+
+    rows: int
+    tokens: int
+
+
 class TrialResult(Artifact):
     """How one trial (or one seed of a confirmation) ended.
 
@@ -255,6 +262,15 @@ class TrialResult(Artifact):
     optimizer_steps: int = 0
     tokens: int = 0
     replay_tokens: int = 0
+    seen: dict[str, Seen] = Field(
+        default_factory=dict,
+        description="by source, augmentation method, or general text that was replayed; empty "
+        "where all rows are of one kind",
+    )
+    validation_by_source: dict[str, float] = Field(
+        default_factory=dict,
+        description="loss on the items of each source, where there are several",
+    )
     training_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     setup_seconds: float = 0.0
@@ -331,7 +347,8 @@ class GeneratedAnswers(Record):
 
     ``metrics``: ``bleu`` and ``chrf`` (0 to 100), ``rouge1``, ``rouge2``, ``rougeL`` and
     ``exact_match`` (0 to 1), ``pass@k`` where code was run. No answer is longer than
-    ``most_tokens``. ``greedy_seconds`` are those of the first answer to each item.
+    ``most_tokens``. ``greedy_seconds`` are those of the first answer to each item. ``said`` holds
+    the answers to the first items by their places in the split, shortened.
     """
 
     items: int
@@ -339,6 +356,15 @@ class GeneratedAnswers(Record):
     most_tokens: int
     seconds: float = 0.0
     greedy_seconds: float | None = None
+    said: dict[int, str] = Field(default_factory=dict)
+
+
+class ItemText(Record):
+    """One test item as people read it: its input and its answer or class, shortened."""
+
+    line: int = Field(description="in its source file, from 1")
+    asked: str
+    reference: str
 
 
 class TestScore(Record):
@@ -347,7 +373,9 @@ class TestScore(Record):
     ``trial`` is None for a baseline. ``item_scores`` holds the task's headline score of every
     test item (1 or 0 for accuracy) in item order, so that models are compared item by item;
     ``item_weights`` what each of them counts in the loss. ``confusion`` holds (true class,
-    predicted class, items) of every pair that occurred, as places among the sorted class names.
+    predicted class, items) of every pair that occurred, as places among the sorted class names;
+    ``predicted`` the predicted class of every item, ``confidence`` its probability. ``texts`` are
+    those of some items, by their places.
     """
 
     __test__ = False
@@ -361,6 +389,9 @@ class TestScore(Record):
     item_losses: tuple[float, ...] = ()
     item_weights: tuple[float, ...] = ()
     confusion: tuple[tuple[int, int, int], ...] = ()
+    predicted: tuple[int, ...] = ()
+    confidence: tuple[float, ...] = ()
+    texts: dict[int, ItemText] = Field(default_factory=dict)
     generated: GeneratedAnswers | None = None
     seconds: float | None = Field(None, description="of scoring all items, already in tokens")
     notes: tuple[EncodingNote, ...] = Field((), description="of the test split")

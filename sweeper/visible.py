@@ -19,6 +19,9 @@ MOST_CHARACTERS = 2_000
 
 LABEL_CHARACTERS = 100
 
+TEXT_CHARACTERS = 1_200
+"""Of a row of data, or of an answer to it, beside others."""
+
 
 def visible(text: str) -> str:
     """The text with characters that cannot be seen written as their code points.

@@ -6,19 +6,24 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Before huggingface_hub is imported, which reads this once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from huggingface_hub import constants
 from hypothesis import settings
 
 from sweeper.facts.record import ModelFacts
 from sweeper.runfolder import RunFolder
-
-# Before any test imports huggingface_hub, which reads this once.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # A time limit for one example would fail on a busy machine; the same examples every time.
 settings.register_profile("sweeper", deadline=None, derandomize=True)
@@ -36,6 +41,48 @@ def sweeper_home(_session_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = Path(os.environ.get("SWEEPER_TEST_HOME", _session_home))
     monkeypatch.setenv("SWEEPER_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No real hub is reached, and no real cache of it."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """``endpoint(url)`` does what HF_ENDPOINT does for a new process."""
+
+    def set_to(url: str) -> None:
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        template = url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+    return set_to
+
+
+@pytest.fixture
+def hub_of(
+    no_hub: None, monkeypatch: pytest.MonkeyPatch, endpoint: Callable[[str], None]
+) -> Iterator[Callable[[type[BaseHTTPRequestHandler]], None]]:
+    """``hub_of(handler)`` starts a hub of our own, and lets the client use it."""
+    with ExitStack() as open_servers:
+
+        def start(handler: type[BaseHTTPRequestHandler]) -> None:
+            server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            for end in (server.server_close, thread.join, server.shutdown):
+                open_servers.callback(end)
+            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+            endpoint(f"http://127.0.0.1:{server.server_port}")
+            monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+        yield start
 
 
 @pytest.fixture(scope="session")

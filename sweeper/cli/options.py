@@ -97,8 +97,16 @@ _PLAN_FLAGS = (
     _Flag(("models", 0, "revision"), str, "Branch, tag or commit of the model on the hub.", _TASK),
     _Flag(("models", 0, "trust_remote_code"), bool, "Run the model's own code.", _TASK),
     _Flag(
-        ("data", "path"), str, "File (JSONL, JSON, CSV, TSV, Parquet, xlsx, gz) or folder.", _DATA
+        ("data", "path"),
+        str,
+        "File (JSONL, JSON, CSV, TSV, Parquet, Arrow, xlsx, gz), folder, or hub id.",
+        _DATA,
     ),
+    _Flag(("data", "name"), str, "Configuration of a data set that has several.", _DATA),
+    _Flag(("data", "split"), str, "Split to train on, if it is not called train.", _DATA),
+    _Flag(("data", "revision"), str, "Branch, tag or commit of the hub's data set.", _DATA),
+    _Flag(("data", "split_by"), str, "stratified, hash, group or time.", _DATA),
+    _Flag(("data", "split_column"), str, "Column for --split-by group or time.", _DATA),
     _Flag(("data", "validation"), str, "File with an official validation split.", _DATA),
     _Flag(("data", "test"), str, "File with an official test split.", _DATA),
     _Flag(("data", "corpus"), str, "Text to continue pretraining on (domain task).", _DATA),
@@ -114,6 +122,12 @@ _PLAN_FLAGS = (
     ),
     _Flag(("data", "examples"), int, "Plan without data, for this many examples.", _DATA),
     _Flag(("data", "max_rows"), int, "Use at most this many rows.", _DATA),
+    _Flag(
+        ("curation", "all_safe"),
+        bool,
+        "Mend what can be mended safely as rows are read; the files stay as they are.",
+        _DATA,
+    ),
     _Flag(("hardware", "gpu"), str, "GPU by name, for example 'RTX 4090'.", _MACHINE),
     _Flag(("hardware", "gpu_memory_gib"), float, "Memory of one GPU in GiB.", _MACHINE),
     _Flag(("hardware", "gpus"), int, "Number of GPUs.", _MACHINE),
@@ -235,6 +249,12 @@ _RUN_FLAGS = (
         _TEST,
     ),
     _Flag(("evaluation", "code_samples"), int, "Sampled answers per item, for pass@k.", _TEST),
+    _Flag(
+        ("evaluation", "no_texts"),
+        bool,
+        "Keep no rows and no answers for the report to show.",
+        _TEST,
+    ),
     _Flag(
         ("search", "timeout_seconds"),
         str,

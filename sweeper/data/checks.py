@@ -9,6 +9,7 @@ from sweeper.data.detect import SAMPLE_ROWS, Form
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.formats.text import is_templated
 from sweeper.data.labels import remedy
+from sweeper.data.marks import MADE_FROM, METHOD
 from sweeper.data.problems import Problems, listing
 from sweeper.data.table import RowTable
 
@@ -119,6 +120,7 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
 
 # Read beside the columns of roles: what tests of code need, and what names a row.
 _KNOWN = {"test_setup_code", "entry_point", "id", "idx", "index", "task_id", "uid", "guid"}
+_KNOWN |= {MADE_FROM, METHOD}
 INFORMATIVE_WORDS = 3
 """Words of a cell, on average, from which on an unused column may hold part of the question."""
 

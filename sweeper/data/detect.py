@@ -6,11 +6,16 @@ row by row, or the form of most rows is taken. What the user states wins.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
 
 from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
 from sweeper.data.problems import Problems, listing
+from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec, Task
@@ -47,6 +52,8 @@ class Form:
         templated: The text already holds chat markers.
         guessed: The names of the columns say nothing; their values were looked at.
         others: Forms of rows that lack these columns, where a file mixes formats.
+        gaps: Words such as NA in cells of a column, which stand for nothing.
+        grouping: Column whose value decides a row's split; empty for none.
     """
 
     format: str
@@ -55,6 +62,13 @@ class Form:
     templated: bool = False
     guessed: bool = False
     others: tuple[Form, ...] = ()
+    gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    grouping: str = ""
+
+    def grouped(self, column: str) -> Form:
+        """The same form, whose examples know their value in this column."""
+        others = tuple(replace(one, grouping=column) for one in self.others)
+        return replace(self, grouping=column, others=others)
 
     def of(self, fields: Fields) -> Form:
         """The form of one row: this one, unless the row lacks its columns and has another's."""
@@ -99,6 +113,77 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     Raises:
         DataError: No format fits, the data suits another task, or the user's columns do not exist.
     """
+    form = _detected(table, task, spec)
+    sample = list(table.sample(SAMPLE_ROWS))
+    gaps, said = _null_words(table, form, sample)
+    return replace(form, gaps=gaps, evidence=(*form.evidence, *said, *_unused(table, form, sample)))
+
+
+NULL_WORDS = frozenset(
+    ("NA", "N/A", "n/a", "na", "#N/A", "NaN", "nan", "NULL", "null", "Null", "None", "-", "--")
+)
+"""What spreadsheets, pandas and R write for nothing: most of pandas' ``na_values``, and hyphens."""
+
+_CELLS = (".csv", ".tsv", ".xlsx")
+"""Files whose cells have no other way to say nothing. JSON and Parquet have null."""
+
+
+def _null_words(
+    table: RowTable, form: Form, sample: Sequence[Fields]
+) -> tuple[dict[str, frozenset[str]], list[str]]:
+    """The words that stand for nothing in each column that is read, and what is said of them.
+
+    A word that more rows have than may lack a form is a class or an answer, not a gap.
+    """
+    if data_suffix(Path(table.name)) not in _CELLS:
+        return {}, []
+    gaps: dict[str, frozenset[str]] = {}
+    said = []
+    for role, column in form.columns.items():
+        cells = Counter(
+            cell.strip() for fields in sample if isinstance(cell := fields.get(column), str)
+        )
+        meant = {
+            word
+            for word in NULL_WORDS & cells.keys()
+            if role in _ANSWERS and cells[word] > (1 - AGREEMENT) * len(sample)
+        }
+        gaps[column] = NULL_WORDS - meant
+        if meant:
+            said.append(
+                f"{', '.join(map(repr, sorted(meant)))} in `{column}` is taken for a value, since "
+                "many rows have it; other rows with a word for nothing, such as NA, count as empty"
+            )
+    return gaps, said
+
+
+_ANSWERS = ("label", "output", "completion")
+_NUMBERING = re.compile(r"(unnamed: ?\d+|index|idx|id|uid|guid|row|.*_id)", re.IGNORECASE)
+_BESIDE = {"test_setup_code", "entry_point"}
+"""Read beside the tests of code."""
+
+
+def _unused(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
+    """The columns that play no role: those that number the rows, and the others."""
+    used = {name for one in (form, *form.others) for name in one.columns.values()} | _BESIDE
+    left = [name for name in table.columns if name not in used]
+    numbering = [n for n in left if _NUMBERING.fullmatch(n) or _counts(sample, n)]
+    rest = [f"`{name}`" for name in left if name not in numbering]
+    said = [f"not used: {listing(rest, 12)}"] if rest else []
+    if numbering:
+        said.append(f"not used, since they name rows: {listing([f'`{n}`' for n in numbering])}")
+    return said
+
+
+def _counts(sample: Sequence[Fields], column: str) -> bool:
+    """Whether whole numbers rise from row to row."""
+    cells = [str(fields.get(column)) for fields in sample]
+    if len(cells) < 3 or not all(cell.isdecimal() for cell in cells):
+        return False
+    return all(int(one) < int(two) for one, two in pairwise(cells))
+
+
+def _detected(table: RowTable, task: Task, spec: DataSpec) -> Form:
     fixed = stated_columns(table, spec)
     stated = stated_format(spec, fixed, task, table.name)
     sample = list(table.sample(SAMPLE_ROWS))

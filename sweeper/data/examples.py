@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Split = Literal["train", "validation", "test"]
 Origin = Literal["official", "hash"]
-MessageRole = Literal["system", "user", "assistant"]
+MessageRole = Literal["system", "user", "assistant", "tool"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Args:
+        role: Who speaks.
+        content: The text.
+        more: JSON of what the turn has beside it: calls of tools, or the tools that there are.
+    """
 
     role: MessageRole
     content: str
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,10 @@ class Example:
         templated: ``text`` already holds chat markers and must not be templated again.
         references: All accepted answers, where the source gives several.
         tests: Code to run after a correct answer, without an error (code tasks).
+        group: Value of ``data.split_column``; empty without one.
+        source: Title of the source that it comes from, where there are several.
+        method: How it was made from other rows; empty for an original.
+        made_from: Keys of the rows that it was made from, as far as they are known.
     """
 
     key: str
@@ -49,19 +61,28 @@ class Example:
     templated: bool = False
     references: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+    group: str = ""
+    source: str = ""
+    method: str = ""
+    made_from: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Under what its rows and tokens are counted; empty where nothing is told apart."""
+        return augmented_by(self.method) if self.method else self.source
 
     @property
     def answer(self) -> str:
         """What a model should say: class name or last message; empty for plain text."""
         if self.messages:
-            return self.messages[-1].content
+            return self.messages[-1].content or self.messages[-1].more
         return self.label or ""
 
     def content_hash(self) -> str:
         """Hash of all that training sees of this row (hex): equal for exact duplicates."""
         parts = [self.text, self.label or ""]
         for message in self.messages:
-            parts += [message.role, message.content]
+            parts += [message.role, message.content, *filter(None, (message.more,))]
         return digest("\x1f".join(parts))
 
 
@@ -78,7 +99,7 @@ class Dataset:
         columns: Role to column.
         origins: Whether the source had the split or a hash of the content made it.
         labels: Class names, sorted; empty where the task has none.
-        fingerprint: SHA-256 over the content of all rows in split order.
+        fingerprint: Hash over the content of all rows in split order, augmented ones included.
         duplicates: Rows that repeat an earlier row exactly.
         empties: Rows without input or answer; they were left out.
         skipped: Rows that do not have the form of the others; they were left out.
@@ -86,6 +107,8 @@ class Dataset:
         conflicting: Rows whose input occurs with another answer, too.
         encoding_problems: Rows with characters that were lost or garbled.
         warnings: All of this, and more, in words.
+        weights: Of the sources by title; empty where every row is seen equally often.
+        augmented: Rows made from train rows. A trial may train on them; nothing is scored on them.
     """
 
     path: str
@@ -103,6 +126,8 @@ class Dataset:
     conflicting: int = 0
     encoding_problems: int = 0
     warnings: tuple[str, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+    augmented: tuple[Example, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -111,6 +136,11 @@ class Dataset:
     @property
     def templated(self) -> bool:
         return any(example.templated for example in self.splits["train"])
+
+
+def augmented_by(method: str) -> str:
+    """Under what rows that were made by a method are counted."""
+    return f"augmented ({method})"
 
 
 def normalised(text: str) -> str:

@@ -76,7 +76,8 @@ def reconciled(parts: Mapping[Split, list[Example]], name: str) -> tuple[Parts, 
             f"add rows, or merge labels. {remedy(name, 'rare-labels')}"
         )
     kept = {split: [e for e in rows if e.label not in lonely] for split, rows in kept.items()}
-    return _without_unseen(kept, said, name), tuple(said)
+    kept, more = without_unseen(kept, name)
+    return kept, (*said, *more)
 
 
 def remedy(name: str, kind: str) -> str:
@@ -84,7 +85,13 @@ def remedy(name: str, kind: str) -> str:
     return f"To mend the file: sweeper data fix {name} --remedy {kind} -o NEW"
 
 
-def _without_unseen(parts: Parts, said: list[str], name: str) -> Parts:
+def without_unseen(parts: Parts, name: str) -> tuple[Parts, tuple[str, ...]]:
+    """The rows whose labels train has, and in words what was left out.
+
+    Raises:
+        DataError: Most rows of a split have labels that train does not have.
+    """
+    said: list[str] = []
     known = {example.label for example in parts["train"]}
     kept: Parts = {}
     for split, examples in parts.items():
@@ -109,7 +116,7 @@ def _without_unseen(parts: Parts, said: list[str], name: str) -> Parts:
             f"their labels: {_lines({split: examples}, unseen)}. Scores do not count them: "
             "add such rows to train"
         )
-    return kept
+    return kept, tuple(said)
 
 
 def _lines(parts: Mapping[Split, list[Example]], labels: set[str | None]) -> str:

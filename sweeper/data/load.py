@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -13,15 +13,17 @@ from sweeper.data import checks
 from sweeper.data.detect import Form, detect
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split
-from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats
-from sweeper.data.labels import reconciled
+from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats, text_of
+from sweeper.data.groups import Member, divided, widest_gap
+from sweeper.data.labels import reconciled, without_unseen
+from sweeper.data.marks import apart, marked
 from sweeper.data.problems import listing
-from sweeper.data.reading.files import split_files
+from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.read import read
 from sweeper.data.splits import carve, in_order, shares, subset
 from sweeper.data.table import Fields, RowTable
 from sweeper.data.template import with_templates
-from sweeper.errors import DataError
+from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec, Task
 
 
@@ -35,53 +37,86 @@ class _Part:
     cautions: tuple[str, ...]
 
 
-def load(spec: DataSpec, task: Task) -> Dataset:
+Read = Callable[[Path], RowTable]
+Splits = dict[Split, tuple[Example, ...]]
+
+
+def load(
+    spec: DataSpec,
+    task: Task,
+    read_file: Read = read,
+    choose: Callable[[Splits], Splits] = lambda splits: splits,
+) -> Dataset:
     """The data set of a spec, in three splits.
 
     Official splits are kept as they are; those that are missing are carved out of train.
+
+    Args:
+        spec: Says where the data are, and how they are split.
+        task: What they are for.
+        read_file: Gives the rows of a file.
+        choose: Leaves out rows of the splits.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
             listed, with file and line.
     """
-    if spec.path is None and spec.corpus is not None and task == "domain":
-        spec = spec.model_copy(update={"path": spec.corpus, "columns": {}, "format": "auto"})
-    files = split_files(spec)
+    spec = with_path(spec, task)
+    source = split_files(spec)
+    files = source.files
     name = str(spec.path)
-    parts = _parts(files, task, spec)
-    official = {split: part.examples.kept for split, part in parts.items()}
+    parts = _parts(files, task, spec, read_file)
+    official, augmented = apart({split: part.examples.kept for split, part in parts.items()})
     label_cautions: tuple[str, ...] = ()
     if task == "classification" and any(official.values()):
         checks.check_labels(official, name)
         official, label_cautions = reconciled(official, name)
-    whole = {split: in_order(rows) for split, rows in _all_splits(official, spec, name).items()}
+    divided_rows = _all_splits(official, spec, name)
+    if task == "classification" and spec.split_by != "stratified":
+        divided_rows, more = without_unseen(divided_rows, name)
+        label_cautions += more
+    whole = {split: in_order(rows) for split, rows in divided_rows.items()}
     checks.check_seen(whole, name)
     splits = whole
     if spec.max_rows is not None:
         splits = subset(whole, max(spec.max_rows, len(SPLITS)))
         checks.check_subset(splits, whole, spec.max_rows)
-    return _dataset(name, parts, splits, files, label_cautions)
+    splits = choose(splits)
+    checks.check_seen(splits, name)
+    made = _dataset(name, parts, splits, source, label_cautions, spec)
+    return replace(made, augmented=augmented)
 
 
-def load_corpus(path: str, spec: DataSpec) -> tuple[Example, ...]:
-    """The plain text of a corpus, or any data set's rows for replay, in key order.
+def with_path(spec: DataSpec, task: Task) -> DataSpec:
+    """The spec whose rows are read: the corpus of a domain task that has no other data."""
+    if spec.path is None and spec.corpus is not None and task == "domain":
+        return spec.model_copy(update={"path": spec.corpus, "columns": {}, "format": "auto"})
+    return spec
+
+
+def load_corpus(path: str, spec: DataSpec, task: Task = "domain") -> tuple[Example, ...]:
+    """All rows of a file for one use: the text of a corpus, rows for replay, or augmented rows.
+
+    They are in key order and not split.
 
     Raises:
         DataError: It cannot be read or recognised.
     """
     named = DataSpec(path=path, split_seed=spec.split_seed)
-    parts = _parts({"train": split_files(named)["train"]}, "domain", named)
+    parts = _parts({"train": split_files(named).files["train"]}, task, named)
     return in_order(parts["train"].examples.kept)
 
 
 def _parts(
-    files: Mapping[Split, tuple[Path, ...]], task: Task, spec: DataSpec
+    files: Mapping[Split, tuple[Path, ...]], task: Task, spec: DataSpec, read_file: Read = read
 ) -> dict[Split, _Part]:
     tables = {
-        split: with_templates(reduce(RowTable.joined, map(read, paths)), spec.columns)
+        split: with_templates(reduce(RowTable.joined, map(read_file, paths)), spec.columns)
         for split, paths in files.items()
     }
     form = detect(tables["train"], task, spec)
+    if (column := split_column(spec, tables["train"].columns)) is not None:
+        form = form.grouped(column)
     parts: dict[Split, _Part] = {}
     for split, table in tables.items():
         own = form if split == "train" else form_of(table, form, task, spec)
@@ -128,31 +163,62 @@ def _all_splits(
             fix="Lower data.validation_fraction and data.test_fraction.",
             where=name,
         )
+    if spec.split_by != "stratified" and missing:
+        train = official["train"]
+        members = [Member(one.key, _asked(one), one.group) for one in train]
+        found = divided(members, spec, missing)
+        parts: dict[Split, list[Example]] = {split: [] for split in SPLITS}
+        for example, split in zip(train, found, strict=True):
+            parts[split].append(example)
+        parts |= {split: official[split] for split in official if split != "train"}
+        checks.check_sizes(parts, name)
+        return parts
     used = min(len(official["train"]), spec.max_rows or len(official["train"]))
     taken = shares(used, missing, spec.max_held_out_rows)
-    parts = {**official, **carve(official["train"], taken, spec.split_seed)}
-    splits = {split: parts[split] for split in SPLITS}
+    stratified = {**official, **carve(official["train"], taken, spec.split_seed)}
+    splits = {split: stratified[split] for split in SPLITS}
     checks.check_sizes(splits, name)
     return splits
+
+
+def _asked(example: Example) -> str:
+    return example.text or "\n".join(message.content for message in example.messages[:-1])
+
+
+def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:
+    """The column that decides a row's split, or None.
+
+    Raises:
+        DataError: It is needed and not named, or there is no such column.
+    """
+    needed = spec.split_by in ("group", "time")
+    column = spec.split_column
+    if needed == (column in columns):
+        return column if needed else None
+    what = f"there is no column {column!r} to split by" if column else "no column to split by"
+    why = f"data.split_by is {spec.split_by}." if needed else "Only group and time take a column."
+    fix = near_match(str(column), columns) if column else "Name it in data.split_column."
+    raise DataError(what, why=why, fix=fix, where="data.split_column")
 
 
 def _dataset(
     name: str,
     parts: Mapping[Split, _Part],
     splits: dict[Split, tuple[Example, ...]],
-    files: Mapping[Split, tuple[Path, ...]],
+    source: SplitFiles,
     label_cautions: tuple[str, ...],
+    spec: DataSpec,
 ) -> Dataset:
-    form = parts["train"].form
+    form, files = parts["train"].form, source.files
     dataset = Dataset(
         path=name,
         format=form.format,
-        evidence=_evidence(parts, files),
+        evidence=(*source.said, *_evidence(parts, files, spec), *_shares(splits, spec)),
         columns={str(role): column for role, column in form.columns.items()},
         splits=splits,
         origins=_origins(files),
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
-        fingerprint=_fingerprint(splits),
+        fingerprint=fingerprint_of(splits),
         duplicates=checks.duplicates(splits),
         empties=sum(len(part.examples.empty) for part in parts.values()),
         skipped=sum(len(n) for part in parts.values() for n in part.examples.skipped.values()),
@@ -176,7 +242,7 @@ def _origins(files: Mapping[Split, tuple[Path, ...]]) -> dict[Split, Origin]:
 
 
 def _evidence(
-    parts: Mapping[Split, _Part], files: Mapping[Split, tuple[Path, ...]]
+    parts: Mapping[Split, _Part], files: Mapping[Split, tuple[Path, ...]], spec: DataSpec
 ) -> tuple[str, ...]:
     """How files were read, why the form was recognised, and where splits came from."""
     said: list[str] = []
@@ -189,11 +255,27 @@ def _evidence(
     if len(files) > 1:
         said.append(f"official splits: {listing(official)}")
     if missing := [split for split in SPLITS if split not in files]:
-        said.append(f"{' and '.join(missing)} taken out of train by the hash of the input")
+        how = {
+            "stratified": "the hash of the input",
+            "hash": "the hash of each group of near duplicates alone",
+            "group": f"the hash of `{spec.split_column}`",
+            "time": f"the time in `{spec.split_column}`, the last rows being the test",
+        }[spec.split_by]
+        said.append(f"{' and '.join(missing)} taken out of train by {how}")
     return tuple(dict.fromkeys(said))
 
 
-def _fingerprint(splits: Mapping[Split, tuple[Example, ...]]) -> str:
+def _shares(splits: Mapping[Split, Sequence[Example]], spec: DataSpec) -> tuple[str, ...]:
+    """How far class shares differ between splits, where nothing makes them alike."""
+    labels = {split: [one.label for one in rows] for split, rows in splits.items()}
+    if spec.split_by == "stratified" or not any(labels["train"]):
+        return ()
+    gap, label, split = widest_gap(labels)
+    return (f"class shares differ by up to {gap:.1%} ({label!r} in {split}); they are not forced",)
+
+
+def fingerprint_of(splits: Mapping[Split, tuple[Example, ...]]) -> str:
+    """SHA-256 over the content of all rows in split order."""
     sha = hashlib.sha256()
     for split in SPLITS:
         sha.update(f"{split}\n".encode())
@@ -231,7 +313,7 @@ def examples(table: RowTable, form: Form) -> Examples:
         skipped.setdefault(reason, []).append(line)
     for line, fields in table.rows:
         try:
-            kept.append(_example(table, form.of(fields), line, fields))
+            kept.append(marked(_example(table, form.of(fields), line, fields), fields))
         except EmptyRow:
             empty.append(line)
         except Unusable as unusable:
@@ -244,8 +326,9 @@ def examples(table: RowTable, form: Form) -> Examples:
 def _example(table: RowTable, form: Form, line: int, fields: Fields) -> Example:
     row_format = formats()[form.format]
     label_names = table.label_names.get(form.columns.get("label", ""), ())
-    row = RawRow(row_format, line, fields, form.columns, label_names, form.templated)
-    return row_format.example(row)
+    row = RawRow(row_format, line, fields, form.columns, label_names, form.templated, form.gaps)
+    example = row_format.example(row)
+    return replace(example, group=text_of(fields.get(form.grouping))) if form.grouping else example
 
 
 EMPTY_ROW = "it is empty"

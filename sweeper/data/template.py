@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sweeper.data.formats.base import text_of
+from sweeper.data.formats.base import parsed, text_of
 from sweeper.data.problems import Problems, listing
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import near_match
@@ -44,14 +44,16 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
     problems = Problems()
     for template in templates:
         for name in _PLACE.findall(template):
-            if name not in present:
+            if name not in present and name.partition(".")[0] not in present:
                 problems.add(
                     f"there is no column {name!r} for the template {template!r}",
                     fix=near_match(name, present),
                     where=table.name,
                 )
     problems.raise_any()
-    used = {name for one in templates for name in _PLACE.findall(one)} - set(columns.values())
+    named = {name for one in templates for name in _PLACE.findall(one)}
+    used = {name if name in present else name.partition(".")[0] for name in named}
+    used -= set(columns.values())
     rows = tuple((line, _filled(fields, templates, used)) for line, fields in table.rows)
     return replace(table, rows=rows, cautions=(*table.cautions, *_gaps(table, templates)))
 
@@ -63,16 +65,25 @@ def _filled(fields: Fields, templates: list[str], used: set[str]) -> dict[str, o
 
 def text_by(fields: Fields, template: str) -> str:
     """The text of a row by a template; empty where all that it names is empty."""
-    given = {name: text_of(fields.get(name)) for name in _PLACE.findall(template)}
+    given = {name: text_of(_cell(fields, name)) for name in _PLACE.findall(template)}
     if not any(one.strip() for one in given.values()):
         return ""
     return _PLACE.sub(lambda match: given[match[1]], template).strip()
 
 
+def _cell(fields: Fields, name: str) -> object:
+    """A cell, or with ``column.key`` a part of one that holds an object."""
+    column, _, key = name.partition(".")
+    if name in fields or not key:
+        return fields.get(name)
+    inside = parsed(fields.get(column))
+    return inside.get(key) if isinstance(inside, Mapping) else None
+
+
 def _gaps(table: RowTable, templates: list[str]) -> list[str]:
     said = []
     for name in dict.fromkeys(name for one in templates for name in _PLACE.findall(one)):
-        lines = [str(n) for n, fields in table.rows if not text_of(fields.get(name)).strip()]
+        lines = [str(n) for n, fields in table.rows if not text_of(_cell(fields, name)).strip()]
         if lines:
             said.append(
                 f"`{name}`, which a template uses, is empty in {len(lines):,} of "

@@ -16,8 +16,8 @@ import numpy as np
 
 from sweeper.evaluation.linear_probe import Array, Probe, nll
 from sweeper.facts.record import Split
-from sweeper.tasks.base import Baseline, Evaluation, Floats
-from sweeper.tasks.classification import Classification, class_metrics, confused
+from sweeper.tasks.base import Baseline, Decisions, Evaluation, Floats
+from sweeper.tasks.classification import Classification, class_metrics
 from sweeper.underway import Steps, nothing
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class _Classifying(ABC):
         metrics, scores = class_metrics(log_probabilities, targets)
         losses = nll(log_probabilities, targets)
         weights = np.ones_like(losses)
-        return Evaluation(losses, weights, scores, metrics, confused(log_probabilities, targets))
+        decisions = Decisions.of(log_probabilities, targets)
+        return Evaluation(losses, weights, scores, metrics, decisions)
 
 
 class Majority(_Classifying):

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
 from sweeper.data.examples import Dataset, Split
-from sweeper.data.load import load
+from sweeper.data.splits import in_order
 from sweeper.errors import DataError, UsageError, near_match
 from sweeper.exporting.rows import RowForm, is_plain_text, one_answer_each, write_rows
 from sweeper.exporting.settings import settings_of
 from sweeper.exporting.target import Lost, Target, fill, targets
+from sweeper.facts.dataset.curation import curated
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.findings import words
 from sweeper.findings.record import Findings
-from sweeper.hyperparameters import FIRST_STAGE, NO_FIRST_STAGE
+from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED, NO_FIRST_STAGE
 from sweeper.jsontext import object_of
 from sweeper.plans import Plan
 from sweeper.redaction import clean
@@ -66,7 +67,7 @@ def export_configuration(
     part = new_folder(folder)
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
     _check(target, to, findings, config, spec)
-    dataset = load(spec.data, spec.task)
+    dataset = curated(spec, run.data_changes).dataset
     if dataset.fingerprint != plan.facts.data.fingerprint:
         raise DataError(
             "the data has changed since the sweep",
@@ -74,6 +75,7 @@ def export_configuration(
             fix="Put the old data back, or run a new sweep on this data.",
             where=dataset.path,
         )
+    config, dataset = _with_augmented(config, dataset)
     form = _form(target, dataset)
     facts = next(model for model in plan.facts.models if model.id == config.model)
     weights = run.trial(config.number) / "weights"
@@ -100,6 +102,19 @@ def export_configuration(
     write_text(part / "README.md", card)
     part.rename(folder)
     return Exported(folder, filled.command, filled.lost)
+
+
+def _with_augmented(config: TrialConfig, dataset: Dataset) -> tuple[TrialConfig, Dataset]:
+    """The train split with the augmented rows, if the trial trained on them, and as many epochs of
+    it as give the same number of steps."""
+    if config.parameters.get(AUGMENTED, NO_AUGMENTED) == NO_AUGMENTED:
+        return config, dataset
+    train = dataset.splits["train"]
+    rows = in_order((*train, *dataset.augmented))
+    epochs = config.budget.epochs * len(train) / len(rows)
+    budget = config.budget.model_copy(update={"epochs": epochs})
+    dataset = replace(dataset, splits={**dataset.splits, "train": rows})
+    return config.model_copy(update={"budget": budget}), dataset
 
 
 def new_folder(folder: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from sweeper.artifact import write_text
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
+from sweeper.data.tools import as_text, for_template
 from sweeper.errors import UsageError
 
 RowForm = Literal["messages", "prompt-completion", "instruction", "text"]
@@ -69,19 +70,18 @@ def _turns(example: Example, dataset: Dataset, system_prompt: str | None) -> Tur
     return turns
 
 
-def _said(turns: Turns) -> list[dict[str, str]]:
-    return [{"role": turn.role, "content": turn.content} for turn in turns]
-
-
 def _messages(turns: Turns, _: Example) -> dict[str, Any]:
-    return {"messages": _said(turns)}
+    said, tools = for_template(turns)
+    return {"messages": said, **({"tools": tools} if tools else {})}
 
 
 def _prompt_completion(turns: Turns, _: Example) -> dict[str, Any]:
-    return {"prompt": _said(turns[:-1]), "completion": _said(turns[-1:])}
+    said, tools = for_template(turns)
+    return {"prompt": said[:-1], "completion": said[-1:], **({"tools": tools} if tools else {})}
 
 
 def _instruction(turns: Turns, example: Example) -> dict[str, Any]:
+    turns = as_text(turns)
     if sum(turn.role == "user" for turn in turns) != 1:
         raise UsageError(
             f"row {example.line} has several questions, and this trainer reads one question a row",

@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeper.data.examples import Dataset
 from sweeper.facts.record import ModelFacts
-from sweeper.hyperparameters import TARGET_MODULES, modules_of
+from sweeper.hyperparameters import AUGMENTED, TARGET_MODULES, modules_of
 from sweeper.plans import autocast_dtype, half_of
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
 from sweeper.trials import TrialConfig
@@ -28,10 +28,12 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
     "kl_weight": 0.0,
     "first_stage": "none",
     "class_weight": "none",
+    "source_weights": {},
     "chat_template": False,
 }
-# Of a first stage that is not there, or of a limit that only stops a training.
-_LEFT_OUT = ("first_stage_", "general_loss_limit", "early_stopping_patience")
+# Of a first stage that is not there, of a limit that only stops a training, or of rows that are
+# written with the others.
+_LEFT_OUT = ("first_stage_", "general_loss_limit", "early_stopping_patience", AUGMENTED)
 # How many rungs a trial reports at: the number of evaluations of an exported training.
 _EVALUATIONS = 8
 
@@ -68,6 +70,7 @@ def settings_of(
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         **kept,
+        "source_weights": dict(dataset.weights),
         "model": model,
         "chat_template": chat_template,
         "revision": facts.revision,

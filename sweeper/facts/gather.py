@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper.data.load import load
 from sweeper.data.quality.quick import quick_warnings
+from sweeper.errors import DataError
 from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
 from sweeper.facts.dataset.corpus import corpus_facts, corpus_warnings
+from sweeper.facts.dataset.curation import Curated, curated, mendable
 from sweeper.facts.dataset.rows import data_facts
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import with_measured
@@ -17,8 +18,31 @@ from sweeper.facts.suite import suite_facts
 from sweeper.spec import Spec
 
 
+def rows_of(spec: Spec, record: Path | None = None) -> Curated | None:
+    """The data set of a spec and what was done to its rows; None if it names no data.
+
+    Args:
+        spec: The request.
+        record: The list of changes of a run that is resumed, which is applied again.
+
+    Raises:
+        DataError: The data cannot be read, recognised or learnt from. The error has the command
+            that mends it, where there is one.
+    """
+    if spec.data.named is None and spec.data.corpus is None:
+        return None
+    try:
+        return curated(spec, record)
+    except DataError as error:
+        raise mendable(error, spec) from error
+
+
 def gather(
-    spec: Spec, *, measure_domain: bool = False, models: tuple[ModelFacts, ...] | None = None
+    spec: Spec,
+    *,
+    measure_domain: bool = False,
+    models: tuple[ModelFacts, ...] | None = None,
+    rows: Curated | None = None,
 ) -> Facts:
     """Look at the models, the data and the machine that a spec names.
 
@@ -26,6 +50,7 @@ def gather(
 
     Args:
         models: Facts of models to use instead of those that the spec names.
+        rows: The data set, where it was read before.
         measure_domain: Let the base model read some of the data; otherwise only an earlier
             measurement of this kind is used.
 
@@ -38,12 +63,12 @@ def gather(
     if models is None:
         models = tuple(model_facts(model) for model in spec.models)
     hardware = with_measured(hardware_facts(spec.hardware), models)
-    has_data = spec.data.path is not None or spec.data.corpus is not None
-    dataset = load(spec.data, spec.task) if has_data else None
+    rows = rows or rows_of(spec)
+    dataset = rows.dataset if rows else None
     data = data_facts(dataset, spec, models[0])
-    if dataset is not None:
+    if rows is not None and dataset is not None:
         said = (*data.warnings, *quick_warnings(dataset, spec.task))
-        data = data.model_copy(update={"warnings": said})
+        data = data.model_copy(update={"warnings": said, "changes": rows.counts})
     if dataset is not None and (corpus := corpus_facts(dataset, spec, models[0])) is not None:
         said = (*data.warnings, *corpus_warnings(corpus))
         data = data.model_copy(update={"corpus": corpus, "warnings": said})

@@ -153,6 +153,53 @@ class CorpusFacts(Record):
     sha256: str
 
 
+class ShownExample(Record):
+    """One example as the model reads it.
+
+    Args:
+        line: In its file.
+        text: All of it, with the chat template's markers.
+        trained: ``(start, end)`` in characters of what the loss is computed on, where that is
+            known. The name of a class at the end is what a head predicts; it is not read.
+    """
+
+    line: int
+    text: str
+    trained: tuple[tuple[int, int], ...] = ()
+
+
+class SourceFacts(Record):
+    """One of several sources. ``weight`` is its share of the training rows, relative to the others;
+    None where every row is seen equally often."""
+
+    title: str
+    rows: dict[Split, int]
+    weight: float | None = None
+
+
+class AugmentationFacts(Record):
+    """Rows made from train rows that a trial may train on. ``methods`` maps how they were made to
+    their number."""
+
+    path: str | None = None
+    rows: int
+    methods: dict[str, int]
+
+
+class DataChange(Record):
+    """What one remedy did to the rows as they were read."""
+
+    remedy: str
+    action: Literal["changed", "removed"]
+    rows: int
+
+    @property
+    def said(self) -> str:
+        """In words: ``duplicates: 12 rows left out``."""
+        rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
+        return f"{self.remedy}: {rows} {'left out' if self.action == 'removed' else 'changed'}"
+
+
 class DataFacts(Record):
     """The data set, or only how large it would be (``path`` is None then).
 
@@ -161,6 +208,7 @@ class DataFacts(Record):
     """
 
     path: str | None = None
+    revision: str | None = Field(None, description="commit of a data set of the hub")
     format: str | None = None
     format_evidence: tuple[str, ...] = ()
     columns: dict[str, str] = Field(default_factory=dict)
@@ -175,10 +223,14 @@ class DataFacts(Record):
     leaked_rows: int = Field(0, description="validation or test rows whose text is in train")
     conflicting_rows: int = Field(0, description="same input, different answer")
     encoding_problems: int = 0
+    changes: tuple[DataChange, ...] = Field((), description="what the curation did to the rows")
     pretemplated: bool = Field(False, description="texts already hold chat markers")
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
     corpus: CorpusFacts | None = Field(None, description="of a first stage, if there is one")
+    sources: tuple[SourceFacts, ...] = Field((), description="where there are several")
+    augmentation: AugmentationFacts | None = None
     warnings: tuple[str, ...] = ()
+    example: ShownExample | None = None
 
     @property
     def examples(self) -> int:

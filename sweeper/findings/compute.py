@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from sweeper.findings import words
+from sweeper.findings.evidence.augmentation import (
+    augmentation_findings,
+    augmentation_pairs,
+    augmentation_sentence,
+)
 from sweeper.findings.evidence.first_stage import (
     first_stage_findings,
     first_stage_pairs,
@@ -28,6 +33,7 @@ from sweeper.findings.verdict.forgetting import forgetting, with_forgetting
 from sweeper.findings.verdict.forgetting_words import limit_sentence
 from sweeper.findings.verdict.limitations import Study, limits
 from sweeper.findings.verdict.next_step import next_step
+from sweeper.findings.verdict.outputs import outputs
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.tested import tested_models
@@ -53,11 +59,15 @@ def findings_of(run: RunFiles) -> Findings:
     contest = hold_contest(run)
     cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     decided = verdict(run, summary, contest)
-    judged = judge(gain_pairs(run), first_stage_pairs(run), rule_pairs(run))
+    judged = judge(
+        gain_pairs(run), first_stage_pairs(run), augmentation_pairs(run), rule_pairs(run)
+    )
     parameters = parameter_findings(run, judged)
     read = first_stage_findings(run, judged)
     forgotten = forgetting(run, decided.recommended_trial)
+    augmented = augmentation_findings(run, judged)
     told = tuple(first_stage_sentence(run, finding) for finding in read)
+    told += tuple(augmentation_sentence(run, finding) for finding in augmented)
     strategies = against_baseline(run, contest, strategy_summaries(run))
     told += tuple(filter(None, [limit_sentence(forgotten, decided.recommended_trial)]))
     warm = warm_starts(run)
@@ -74,6 +84,7 @@ def findings_of(run: RunFiles) -> Findings:
         finalists=finalists(run),
         tested=tested_models(run),
         classes=class_findings(run, _shown(contest)) if contest.chosen else None,
+        outputs=outputs(run, contest),
         notes=encoding_notes(run),
         gains=gains(run, judged),
         warm_starts=warm,
@@ -83,6 +94,7 @@ def findings_of(run: RunFiles) -> Findings:
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
         parameters=parameters,
         first_stage=read,
+        augmentation=augmented,
         rules=rule_findings(run, judged),
         limits=limits(Study(run, summary, contest, parameters)),
         forgetting=forgotten,

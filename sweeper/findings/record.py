@@ -13,6 +13,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric, NotMeasured, Outcome
 from sweeper.findings.forgetting_record import Forgetting
+from sweeper.findings.outputs_record import Outputs
 from sweeper.spec import Scalar, Task
 from sweeper.trials import (
     BaselineResult,
@@ -21,6 +22,7 @@ from sweeper.trials import (
     FirstStageResult,
     GeneratedAnswers,
     Origin,
+    Seen,
 )
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
@@ -172,6 +174,20 @@ class FirstStageFinding(Record):
     held_out_loss_after: float | None = None
 
 
+class AugmentationFinding(Record):
+    """A strategy's trials with and without augmented rows."""
+
+    strategy: str
+    with_trial: int
+    without_trial: int
+    same_configuration: bool = Field(description="the two differ in the augmented rows alone")
+    gain: Interval | None = Field(None, description="loss without minus with: positive is a gain")
+    outcome: Outcome | None = Field(None, description="of the trial with them against the other")
+    comparisons: int = Field(1, description="that Holm's correction was taken over")
+    augmented_rows: int = Field(description="that the trial trained on, repetitions included")
+    rows: int = Field(description="all that it trained on")
+
+
 class StrategySummary(Record):
     """One strategy over all of its trials."""
 
@@ -278,6 +294,8 @@ class TrialRow(Record):
     weights_bytes: int | None = None
     base_bytes: int | None = Field(None, description="of the base that the weights need")
     first_stage: FirstStageResult | None = None
+    seen: dict[str, Seen] = Field(default_factory=dict)
+    validation_by_source: dict[str, float] = Field(default_factory=dict)
     curve: tuple[CurvePoint, ...] = ()
 
 
@@ -396,6 +414,7 @@ class Findings(Artifact):
     finalists: tuple[Finalist, ...] = ()
     tested: tuple[TestedModel, ...] = ()
     classes: ClassFindings | None = None
+    outputs: Outputs | NotMeasured = NotMeasured(reason="this run kept no texts of test rows")
     notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     gains: tuple[SearchGain, ...] = ()
     warm_starts: tuple[WarmStart, ...] = ()
@@ -405,12 +424,18 @@ class Findings(Artifact):
     trials: tuple[TrialRow, ...] = ()
     parameters: tuple[ParameterFinding, ...] = ()
     first_stage: tuple[FirstStageFinding, ...] = ()
+    augmentation: tuple[AugmentationFinding, ...] = ()
     rules: tuple[RuleFinding, ...] = ()
     limits: tuple[Limitation, ...] = ()
     forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
     reproduction: Reproduction
     next_step: NextStep | None = Field(None, description="None while the run goes on")
     last_useful_trial: int | None = Field(None, description="the last one that lowered the best")
+
+    def without_texts(self) -> Findings:
+        """The findings without rows of the data and without answers."""
+        left_out = NotMeasured(reason="texts of rows and answers were left out of this report")
+        return self.model_copy(update={"outputs": left_out})
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:

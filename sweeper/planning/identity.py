@@ -35,7 +35,11 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
         return None
     aim, training = spec.aim, spec.training
     splits = [split.model_dump(mode="json") for split in data.splits]
-    fractions = [spec.data.validation_fraction, spec.data.test_fraction, spec.data.split_seed]
+    given = spec.data
+    fractions: list[Any] = [given.validation_fraction, given.test_fraction, given.split_seed]
+    # Only where it was asked for, so that runs from before it could be still resume.
+    if given.split_by != "stratified":
+        fractions += [given.split_by, given.split_column]
     # A corpus of which facts are known counts by its text, any other one by its name.
     corpus = data.corpus.sha256 if data.corpus is not None else spec.data.corpus
     space: dict[str, Any] = {
@@ -54,12 +58,16 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
     space |= {name: value for name, value in chosen.items() if value is not None}
     if spec.parameters:
         space["parameters"] = spec.model_dump(mode="json", include={"parameters"})
+    # Weights, too, are told only where there are any; augmented rows are in the fingerprint.
+    weights = [sorted([one.title, one.weight] for one in data.sources)] if data.sources else []
     written = facts.task == "classification" and training.classes_by == "generate"
     # Between base models the loss of a text is counted in bytes.
     unit = ["bits per byte"] if len(facts.models) > 1 and facts.task != "classification" else []
+    # Likewise: runs from before there was curation still resume.
+    curation = [spec.curation.model_dump(mode="json")] if spec.curation.asked else []
     return Identity(
         model=digest([[model.id, model.revision] for model in facts.models]),
-        data=digest([data.fingerprint, corpus, spec.data.general]),
+        data=digest([data.fingerprint, corpus, spec.data.general, *weights, *curation]),
         task=digest([facts.task, "generate"] if written else facts.task),
         split=digest([splits, fractions]),
         space=digest(space),

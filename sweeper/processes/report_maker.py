@@ -58,10 +58,17 @@ class ReportMaker:
     Args:
         folder: The run's folder; it holds a plan.
         clock: Seconds that never go back.
+        texts: Whether the report shows rows and answers.
     """
 
-    def __init__(self, folder: RunFolder, clock: Callable[[], float] = time.monotonic):
-        self._folder, self._clock = folder, clock
+    def __init__(
+        self,
+        folder: RunFolder,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        texts: bool = True,
+    ):
+        self._folder, self._clock, self._texts = folder, clock, texts
         self._child: _Child | None = None
         self._wanted = False
         self._due = 0.0
@@ -145,7 +152,7 @@ class ReportMaker:
         try:
             if self._child is None or self._child.ended():
                 self.close()
-                self._child = _Child(self._folder, self.no_charts, self._clock)
+                self._child = _Child(self._folder, self.no_charts, self._clock, texts=self._texts)
         except OSError:
             self._deaths += 1
             return False
@@ -194,6 +201,7 @@ class ReportMaker:
 
         self.no_charts = self.no_charts or "the drawing process could not be started"
         findings = compute(self._folder)
+        findings = findings if self._texts else findings.without_texts()
         write_reports(self._folder, findings, Plan.read(self._folder.plan), self.no_charts)
         return findings
 
@@ -211,13 +219,16 @@ def lost_charts(folder: RunFolder, why: str) -> str:
 class _Child:
     """One report process. ``gone`` once it has closed its output, which it does when it ends."""
 
-    def __init__(self, folder: RunFolder, no_charts: str, clock: Callable[[], float]):
+    def __init__(
+        self, folder: RunFolder, no_charts: str, clock: Callable[[], float], *, texts: bool
+    ):
         self._clock = clock
         self._pending = b""
         self.busy = self.gone = False
         self.asked_at = clock()
         command = [sys.executable, "-m", _MODULE, str(folder.path)]
         command += ["--parent", str(os.getpid()), "--no-charts", no_charts]
+        command += [] if texts else ["--no-texts"]
         with contextlib.ExitStack() as opened:
             self._errors: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
             self._popen = subprocess.Popen(

@@ -29,15 +29,17 @@ from sweeper.runfolder import RunFolder
 NICENESS = 5
 
 
-def answer(folder: RunFolder, no_charts: str = "") -> ReportAnswer:
+def answer(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> ReportAnswer:
     """Make findings and report of a run.
 
     Args:
         no_charts: Why charts are left out; empty to draw them.
+        texts: Whether rows and answers are shown.
     """
     began = time.monotonic()
     try:
-        report = write_reports(folder, compute(folder), Plan.read(folder.plan), no_charts)
+        findings = compute(folder) if texts else compute(folder).without_texts()
+        report = write_reports(folder, findings, Plan.read(folder.plan), no_charts)
     except (SweeperError, OSError) as error:
         return ReportAnswer(seconds=time.monotonic() - began, error=str(error))
     except Exception as error:  # noqa: BLE001 - a bug in a report must not end the sweep
@@ -48,14 +50,16 @@ def answer(folder: RunFolder, no_charts: str = "") -> ReportAnswer:
     return ReportAnswer(seconds=taken, charts=not report.no_charts, notes=notes)
 
 
-def serve(requests: TextIO, answers: TextIO, folder: RunFolder, no_charts: str) -> None:
+def serve(
+    requests: TextIO, answers: TextIO, folder: RunFolder, no_charts: str, *, texts: bool = True
+) -> None:
     """Answer requests until there are none."""
     gentle = False
     for request in requests:
         if request.strip() == "gently" and not gentle:
             gentle = True
             os.nice(NICENESS)
-        print(answer(folder, no_charts).model_dump_json(), file=answers, flush=True)
+        print(answer(folder, no_charts, texts=texts).model_dump_json(), file=answers, flush=True)
 
 
 def main() -> None:
@@ -63,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sweeper.processes.report_process")
     parser.add_argument("run", type=Path, help="The run's folder.")
     parser.add_argument("--no-charts", default="", metavar="WHY", help="Draw none; why not.")
+    parser.add_argument("--no-texts", action="store_true", help="Show no rows and no answers.")
     parser.add_argument("--parent", type=int, help="End when this process does.")
     chosen = parser.parse_args()
     if chosen.parent is not None:
@@ -71,7 +76,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with contextlib.suppress(BrokenPipeError):
-        serve(sys.stdin, answers, RunFolder(chosen.run), chosen.no_charts)
+        run, texts = RunFolder(chosen.run), not chosen.no_texts
+        serve(sys.stdin, answers, run, chosen.no_charts, texts=texts)
 
 
 if __name__ == "__main__":

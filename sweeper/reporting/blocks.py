@@ -42,7 +42,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. ``sortable`` gives every header a button, ``filters`` a line of controls above."""
+    """A table. ``sortable`` gives every header a button, ``filters`` a line of controls above;
+    ``folded`` is the line that it opens from."""
 
     kind: ClassVar[str] = "table"
 
@@ -54,6 +55,7 @@ class Table:
     strategies: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     note: str = ""
+    folded: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,24 @@ class Bullets:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One item: ``title`` says which, ``texts`` are its input, reference and answers."""
+
+    title: str
+    texts: tuple[NamedFact, ...]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Items with long texts, folded away under ``title``."""
+
+    kind: ClassVar[str] = "samples"
+
+    title: str
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
 class Code:
     """Something to copy."""
 
@@ -197,7 +217,7 @@ class Note:
     action: str
 
 
-Block = Table | Figure | Empty | Text | Bullets | Code | FactList | VerdictCard | Notes
+Block = Table | Figure | Empty | Text | Bullets | Samples | Code | FactList | VerdictCard | Notes
 
 
 @dataclass(frozen=True)
@@ -217,7 +237,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report. ``no_charts`` says why it has no charts; it is empty where it has."""
+    """A whole report. ``no_charts`` says why it has no charts; it is empty where it has.
+
+    ``kicker`` says what kind of page it is, and ``made_from`` what it was made of.
+    """
 
     title: str
     name: str
@@ -229,3 +252,7 @@ class Page:
     sections: tuple[Section, ...]
     sweeper_version: str
     no_charts: str = ""
+    kicker: str = "sweeper report"
+    made_from: str = (
+        "from report.json. Losses are validation losses unless a column says test; lower is better."
+    )

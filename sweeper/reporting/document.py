@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sweeper import __version__
 from sweeper.artifact import Artifact, Record
+from sweeper.facts.record import AugmentationFacts, SourceFacts
 from sweeper.findings.record import Findings
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.plans import (
@@ -46,10 +47,14 @@ class PlannedData(Record):
     """The data set in a few numbers."""
 
     path: str | None
+    revision: str | None = None
     rows: int
     train_rows: int
     classes: int
     format: str | None
+    sources: tuple[SourceFacts, ...] = ()
+    augmentation: AugmentationFacts | None = None
+    changes: tuple[str, ...] = ()
 
 
 class PlanShown(Record):
@@ -104,10 +109,14 @@ def _shown(plan: Plan) -> PlanShown:
         memory_limit_gib=facts.hardware.memory_gib,
         data=PlannedData(
             path=data.path,
+            revision=data.revision,
             rows=data.rows,
             train_rows=data.train_rows,
             classes=len(data.labels),
             format=data.format,
+            sources=data.sources,
+            augmentation=data.augmentation,
+            changes=tuple(change.said for change in data.changes),
         ),
         strategies=tuple(
             PlannedStrategy(**{name: getattr(one, name) for name in PlannedStrategy.model_fields})

@@ -16,8 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sweeper import resources
-from sweeper.reporting.blocks import Cell, Column, Page, Row, Table
-from sweeper.reporting.charts.draw import drawn
+from sweeper.reporting.blocks import Cell, Column, Drawing, Page, Row, Table
 from sweeper.visible import shortened, visible
 
 
@@ -62,7 +61,7 @@ def _environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["drawn"] = drawn
+    environment.filters["drawn"] = _drawn
     environment.filters["whole"] = _whole
     environment.filters["paired"] = _paired
     environment.filters["row_attributes"] = _row_attributes
@@ -74,6 +73,13 @@ def _shown(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(shortened(value))
     return value
+
+
+def _drawn(drawing: Drawing) -> Markup:
+    # Here, since a page without charts needs no drawing engine.
+    from sweeper.reporting.charts.draw import drawn
+
+    return drawn(drawing)
 
 
 def _whole(text: str) -> Markup:

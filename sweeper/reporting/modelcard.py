@@ -8,7 +8,7 @@ from sweeper.findings import words
 from sweeper.findings.record import TrialRow
 from sweeper.reporting.document import Report
 from sweeper.reporting.markdown import plain
-from sweeper.reporting.sections.parts import parameters_text
+from sweeper.reporting.sections.parts import described, mix_lines, parameters_text
 
 UNKNOWN = "[More Information Needed]"  # as the templates of model hubs have it
 
@@ -16,7 +16,7 @@ UNKNOWN = "[More Information Needed]"  # as the templates of model hubs have it
 def model_card(report: Report) -> str:
     """The draft, or what is missing for one."""
     findings = report.findings
-    row = _described(report)
+    row = described(report)
     name = plain(findings.run.name)
     if row is None:
         return f"# {name}\n\nNo trial has completed: there is no model to describe yet.\n"
@@ -25,14 +25,6 @@ def model_card(report: Report) -> str:
     parts += ["## Known limits of the evaluation", ""]
     parts += [f"- {plain(limit.text)}" for limit in findings.limits] or ["- None was found."]
     return "\n".join(parts) + "\n"
-
-
-def _described(report: Report) -> TrialRow | None:
-    findings = report.findings
-    done = [t for t in findings.trials if t.validation_loss is not None]
-    wanted = findings.verdict.recommended_trial
-    best = min(done, key=lambda t: (t.validation_loss or 0.0, t.number), default=None)
-    return next((t for t in done if t.number == wanted), best)
 
 
 def _about(report: Report, row: TrialRow) -> list[str]:
@@ -56,8 +48,11 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         "",
         "## Training data",
         "",
-        f"- Source: {plain(data.path) if data.path else UNKNOWN}",
+        f"- Source: {plain(data.path) if data.path else UNKNOWN}"
+        + (f", commit {plain(data.revision)}" if data.revision else ""),
         f"- Rows: {data.rows:,}, of which {data.train_rows:,} to train on",
+        *(f"- {plain(line)}" for line in mix_lines(report, row)),
+        *([f"- Curated: {plain('; '.join(data.changes))}"] if data.changes else []),
         f"- SHA-256: {found.data_sha256 or UNKNOWN}",
         f"- Licence and consent: {UNKNOWN}",
         "",

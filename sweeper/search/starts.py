@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sweeper.hyperparameters import FIRST_STAGE, NO_FIRST_STAGE
+from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED, NO_FIRST_STAGE
 from sweeper.plans import Candidate, Plan
 from sweeper.search import optuna_space
 from sweeper.spec import Scalar
@@ -20,6 +20,11 @@ DEFAULTS_SHARE = 1 / 3
 # A default that costs at most this share of the dearest one (a frozen head against a tuned body)
 # is an answer for next to nothing, and does not count against the others' share.
 NEARLY_FREE = 0.1
+
+_LEFT_OUT = (
+    (FIRST_STAGE, NO_FIRST_STAGE, "first stage"),
+    (AUGMENTED, NO_AUGMENTED, "augmented rows"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,13 +72,15 @@ def known_starts(plan: Plan, total: int) -> Iterator[Start]:
 
 
 def _skipping(plan: Plan, total: int) -> Iterator[Start]:
-    """The first default without its first stage, to measure the effect of that stage."""
-    key = _defaults(plan, total)[0]
-    candidate = optuna_space.candidates(plan)[key]
-    stage = candidate.parameters.get(FIRST_STAGE)
-    if stage is not None and stage.searched and total > 1 and stage.default != NO_FIRST_STAGE:
-        without = optuna_space.fixed(key, candidate, {FIRST_STAGE: NO_FIRST_STAGE})
-        yield Start(f"default {key} without first stage", "default", without)
+    """The first default without its first stage, and without augmented rows, to compare."""
+    keyed = optuna_space.candidates(plan)
+    for name, without, words in _LEFT_OUT:
+        for key in _defaults(plan, total):
+            found = keyed[key].parameters.get(name)
+            if found is not None and found.searched and total > 1 and found.default != without:
+                fixed = optuna_space.fixed(key, keyed[key], {name: without})
+                yield Start(f"default {key} without {words}", "default", fixed)
+                break
 
 
 def _defaults(plan: Plan, total: int) -> list[str]:

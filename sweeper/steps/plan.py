@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sweeper.data.reading.hub import pinned
 from sweeper.facts.gather import gather
 from sweeper.facts.models.model import catalogue_facts
 from sweeper.planning.model_choice import comparison, plan_without_model
@@ -25,6 +26,7 @@ def planned(
     Raises:
         SweeperError: Something is wrong with data, model or machine, or nothing fits.
     """
+    spec = spec.model_copy(update={"data": pinned(spec.data)})
     if spec.models:
         made = make_plan(spec, gather(spec, measure_domain=measure_domain))
         return spec, with_probes(spec, made, tell) if probe else made

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
+from sweeper.data.quality.fix import ListedChange
+from sweeper.data.quality.write import change_list
+from sweeper.data.reading.hub import pinned
 from sweeper.errors import (
     GateFailed,
     NoTrialCompleted,
@@ -28,7 +31,7 @@ from sweeper.execution.state.identity import frozen_plan
 from sweeper.execution.state.repair import copy_of, write_twice
 from sweeper.execution.state.second_command import refuse_second
 from sweeper.execution.state.status import Status
-from sweeper.facts.gather import gather
+from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.facts.record import Facts, Missing, SuiteFacts
 from sweeper.findings.record import Findings
@@ -39,7 +42,7 @@ from sweeper.processes.trackers import Trackers, require_trackers
 from sweeper.runfolder import RunFolder
 from sweeper.search import warm_start
 from sweeper.search.named import check_named
-from sweeper.spec import MOST_HELD_OUT_ROWS, HardwareSpec, ModelSpec, Spec
+from sweeper.spec import MOST_HELD_OUT_ROWS, DataSpec, HardwareSpec, ModelSpec, Spec
 from sweeper.specfile import resolve, to_yaml
 from sweeper.steps.evaluate import check_suite, gate, score_finalists
 from sweeper.steps.plan import planned
@@ -55,13 +58,15 @@ _CHOICES = {"progress": ("auto", "plain", "none"), "log_format": ("text", "jsonl
 class Prepared:
     """A sweep that is ready to start: nothing has been written into its folder yet.
 
-    ``took`` are the seconds of each phase of the plan that is done already.
+    ``took`` are the seconds of each phase of the plan that is done already; ``changes`` is what the
+    curation did to the rows.
     """
 
     folder: RunFolder
     spec: Spec
     plan: Plan
     took: Mapping[str, float] = field(default_factory=dict)
+    changes: tuple[ListedChange, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def without_model(spec: Spec, with_model: Callable[[str], str]) -> SpecError:
 
 
 def _no_data(spec: Spec) -> Problem | None:
-    if spec.data.path is not None or (spec.data.corpus is not None and spec.task == "domain"):
+    if spec.data.named is not None or (spec.data.corpus is not None and spec.task == "domain"):
         return None
     return Problem("no data is given", "A sweep trains on real examples.", "Name a file.", "--data")
 
@@ -156,6 +161,7 @@ def prepare(
     folder = RunFolder.named(str(spec.name))
     if not new:
         spec = _split_as_before(spec, folder)
+    spec = _with_data(spec, work)
     missing: dict[str, Missing] = {}
     took: dict[str, float] = {}
     if check_model:
@@ -173,13 +179,22 @@ def prepare(
             phase = missing[model.id]
             took[phase] = round(took.get(phase, 0.0) + time.monotonic() - begun, 3)
     elsewhere = trains_elsewhere(spec)
-    facts = gather(spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec)
+    rows = rows_of(spec, None if new else _known_changes(spec, folder))
+    here = spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec
+    facts = gather(here, rows=rows)
     facts = _as_begun(facts, missing, suite)
     make = plan_elsewhere if elsewhere else plan_here
     plan = make(spec, facts, measure=check_model, probe=probe, tell=tell)
     if spec.search.warm_start:
         plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
-    return Prepared(folder, spec, plan, took)
+    return Prepared(folder, spec, plan, took, rows.changes if rows else ())
+
+
+def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
+    """The list of changes of the run that is resumed, if it curates its data as this request."""
+    if not folder.plan.is_file() or not folder.spec.is_file():
+        return None
+    return folder.data_changes if resolve({}, folder.spec).curation == spec.curation else None
 
 
 def _split_as_before(spec: Spec, folder: RunFolder) -> Spec:
@@ -203,10 +218,25 @@ def _as_begun(facts: Facts, missing: Mapping[str, Missing], suite: SuiteFacts | 
 def default_name(spec: Spec) -> str:
     """A name from the task, the data and the model, the same for the same question."""
     model = spec.models[0].id.removeprefix("packaged:").rstrip("/").split("/")[-1]
-    data = Path(spec.data.path or spec.data.corpus or "").name.split(".")[0]
+    data = _data_name(spec.data)
     written = spec.task == "classification" and spec.training.classes_by == "generate"
     text = f"{spec.task}{'-generate' if written else ''}-{data}-{model}"
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)[:100]
+
+
+def _with_data(spec: Spec, work: WorkProgress) -> Spec:
+    """The request with the commit of its data set, which is fetched if it is on the hub."""
+    try:
+        data = pinned(spec.data, lambda done, of: work("downloading data (MB)", done, of))
+    finally:
+        work.close()
+    return spec.model_copy(update={"data": data})
+
+
+def _data_name(data: DataSpec) -> str:
+    if data.sources:
+        return "+".join(source.title for source in data.sources)
+    return Path(data.path or data.corpus or "").name.split(".")[0]
 
 
 def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
@@ -246,7 +276,7 @@ def sweep(
         plan = _frozen(prepared)
         trackers = held.enter_context(Trackers(folder, search.track))
         show = trackers.beside(_unheard_if_gone(view))
-        maker = ReportMaker(folder)
+        maker = ReportMaker(folder, texts=not prepared.spec.evaluation.no_texts)
         try:
             outcome = run_sweep(
                 folder,
@@ -305,6 +335,8 @@ def _frozen(prepared: Prepared) -> Plan:
     plan = frozen_plan(folder, prepared.plan)
     write_text(folder.spec, to_yaml(prepared.spec))
     plan.facts.write(folder.facts)
+    if prepared.spec.curation.asked:
+        write_text(folder.data_changes, change_list(prepared.changes))
     if not folder.plan.is_file() or not copy_of(folder.plan).is_file():
         write_twice(plan, folder.plan)
     return plan

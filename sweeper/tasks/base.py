@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from sweeper.data.examples import Dataset, Example
@@ -31,7 +32,6 @@ Feature = dict[str, Any]
 FATES: tuple[Fate, ...] = get_args(Fate)
 Batch = dict[str, Tensor]
 Floats = NDArray[np.float64]
-Confusion = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,33 @@ def in_item_order(parts: Sequence[ItemScores], positions: Sequence[int]) -> Item
 
 
 @dataclass(frozen=True)
+class Decisions:
+    """Class decisions item by item. All of shape ``(items,)``.
+
+    Args:
+        true: Numbers of the right classes.
+        predicted: Numbers of the classes with the highest probability.
+        confidence: Those probabilities.
+    """
+
+    true: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    confidence: Floats
+
+    @classmethod
+    def of(cls, scores: Any, targets: Sequence[int]) -> Decisions:
+        """From ``(items, classes)`` logits or log-probabilities, and class numbers ``(items,)``."""
+        probabilities = softmax(np.asarray(scores, dtype=np.float64), axis=1)
+        return cls(np.asarray(targets), probabilities.argmax(1), probabilities.max(1))
+
+    @property
+    def confusion(self) -> tuple[tuple[int, int, int], ...]:
+        """(true class, predicted class, items) of every pair that occurred, in this order."""
+        pairs = Counter(zip(self.true.tolist(), self.predicted.tolist(), strict=True))
+        return tuple((true, said, pairs[true, said]) for true, said in sorted(pairs))
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A model on the items of one split, in item order.
 
@@ -91,15 +118,14 @@ class Evaluation:
         scores: ``(items,)`` the headline score of each item: 1 or 0 for accuracy; the loss for
             text.
         metrics: Over all items.
-        confusion: (true class, predicted class, items) of every pair that occurred; empty where
-            nothing is classified.
+        decisions: The class decisions; None where nothing is classified.
     """
 
     losses: Floats
     weights: Floats
     scores: Floats
     metrics: dict[str, float]
-    confusion: Confusion = ()
+    decisions: Decisions | None = None
 
     @property
     def loss(self) -> float:
@@ -239,12 +265,12 @@ class Task(ABC):
             joined.weights.double().numpy(),
             scores,
             metrics,
-            self.confusion(joined, examples),
+            self.decisions(joined, examples),
         )
 
-    def confusion(self, scores: ItemScores, examples: Sequence[Example]) -> Confusion:
-        """Counts of confused classes; none if the task has no classes."""
-        return ()
+    def decisions(self, scores: ItemScores, examples: Sequence[Example]) -> Decisions | None:
+        """Which class each item was taken for; None where the task has no classes."""
+        return None
 
     def notes(self, features: Sequence[Feature], split: Split) -> tuple[EncodingNote, ...]:
         """What became of the examples of a split on their way into these features, where a

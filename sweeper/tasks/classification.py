@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from sweeper.metrics.base import computed
 from sweeper.spec import Scalar, Spec
 from sweeper.tasks.base import (
     Batch,
-    Confusion,
+    Decisions,
     Feature,
     Floats,
     ItemScores,
@@ -140,8 +139,8 @@ class Classification(Task):
     ) -> tuple[dict[str, float], Floats]:
         return class_metrics(scores.outputs["logits"].numpy(), self.targets(examples))
 
-    def confusion(self, scores: ItemScores, examples: Sequence[Example]) -> Confusion:
-        return confused(scores.outputs["logits"].numpy(), self.targets(examples))
+    def decisions(self, scores: ItemScores, examples: Sequence[Example]) -> Decisions:
+        return Decisions.of(scores.outputs["logits"].numpy(), self.targets(examples))
 
 
 def class_metrics(scores: Any, targets: Sequence[int]) -> tuple[dict[str, float], Floats]:
@@ -155,17 +154,6 @@ def class_metrics(scores: Any, targets: Sequence[int]) -> tuple[dict[str, float]
     return computed("classes", predicted, targets), (predicted == np.asarray(targets)).astype(
         np.float64
     )
-
-
-def confused(scores: Any, targets: Sequence[int]) -> Confusion:
-    """(true class, predicted class, items) of every pair that occurred, in this order.
-
-    Args:
-        scores: See ``class_metrics``.
-        targets: See ``class_metrics``.
-    """
-    pairs = Counter(zip(targets, np.asarray(scores).argmax(1).tolist(), strict=True))
-    return tuple((true, said, pairs[true, said]) for true, said in sorted(pairs))
 
 
 def class_weights(how: str, targets: Sequence[int], classes: int) -> Floats | None:

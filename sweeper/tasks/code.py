@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from sweeper.data.examples import Example, Message
+from sweeper.data.formats.turns import with_assertions
 from sweeper.tasks.instruction import Instruction
 from sweeper.tasks.sequences.tokens import Encoded, completed, document, tokenise
 
@@ -71,15 +72,7 @@ class CodeTask(Instruction):
 
         MBPP is asked in this way (arXiv:2108.07732, section 3.1).
         """
-        *before, last = super().asked(example)
-        shown = [test for test in example.tests if test.lstrip().startswith("assert")]
-        if not shown:
-            return [*before, last]
-        tests = "\n".join(shown)
-        return [
-            *before,
-            Message(last.role, f"{last.content}\n\nYour code should pass these tests:\n\n{tests}"),
-        ]
+        return with_assertions(example)
 
     def encode_one(self, example: Example) -> Encoded:
         if example.messages or example.templated:

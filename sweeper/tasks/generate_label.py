@@ -19,12 +19,12 @@ from sweeper.tasks.base import (
     Baseline,
     BaselineContext,
     Batch,
-    Confusion,
+    Decisions,
     Feature,
     Floats,
     ItemScores,
 )
-from sweeper.tasks.classification import class_metrics, confused
+from sweeper.tasks.classification import class_metrics
 from sweeper.tasks.fewshot import shot_baselines
 from sweeper.tasks.sequences.answer_likelihoods import AnswerTree, log_likelihoods
 from sweeper.tasks.sequences.chat import Chat
@@ -86,8 +86,8 @@ class GenerateLabel(TextTask):
     ) -> tuple[dict[str, float], Floats]:
         return class_metrics(scores.outputs["logits"].numpy(), self.targets(examples))
 
-    def confusion(self, scores: ItemScores, examples: Sequence[Example]) -> Confusion:
-        return confused(scores.outputs["logits"].numpy(), self.targets(examples))
+    def decisions(self, scores: ItemScores, examples: Sequence[Example]) -> Decisions:
+        return Decisions.of(scores.outputs["logits"].numpy(), self.targets(examples))
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         """The untrained model asked at once and, where there is room, after an example of each

@@ -65,7 +65,10 @@ class Instruction(TextTask):
         return completed(tokenise(self.tokenizer, kept, places), self.tokenizer)
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
-        if any(templated_text(example) is not None for example in self.dataset.splits["train"]):
+        train = self.dataset.splits["train"]
+        # Tools are those of one conversation: solved examples in front would mix them.
+        tools = any(message.more for example in train for message in example.messages)
+        if tools or any(templated_text(example) is not None for example in train):
             return (ZeroShot(self, context),)
         return shot_baselines(self, self.chat, self.turns, context)
 

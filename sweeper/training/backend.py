@@ -14,8 +14,8 @@ import torch
 
 from sweeper.backend import Decision, Tell
 from sweeper.data.examples import Dataset
-from sweeper.data.load import load
 from sweeper.evaluation.judge import Judge, never
+from sweeper.facts.dataset.curation import curated
 from sweeper.plans import Plan, autocast_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
@@ -72,7 +72,8 @@ class TorchBackend:
         self._spec = spec
         best = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._device = device or best
-        self._dataset = dataset or load(spec.data, spec.task)
+        record = RunFolder(run).data_changes if run else None
+        self._dataset = dataset or curated(spec, record).dataset
         self._guard = MemoryGuard()
         self._shared: dict[str, SharedModel] = {}
 
@@ -203,11 +204,11 @@ class TorchBackend:
         return score.model_copy(update={"generated": written})
 
     def _writes(self, config: TrialConfig) -> bool:
-        """Whether a trial answers in writing, which takes its time: finalists do, and of their
-        trainings the first."""
+        """Whether a trial answers in writing, which takes its time: finalists and defaults do, and
+        of their trainings the first."""
         seal = RunFolder(self._run).test_seal if self._run is not None else None
         finalist = seal is None or not seal.exists() or config.number in TestSeal.read(seal).order
-        return finalist and config.seed == self._plan.seed
+        return (finalist or config.origin == "default") and config.seed == self._plan.seed
 
     def close(self) -> None:
         """Release all models."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import torch
 from torch import nn
 
+from sweeper.data.examples import Example
 from sweeper.evaluation.answers import answer
 from sweeper.evaluation.generation import Sampling
 from sweeper.evaluation.judge import autocast
@@ -18,7 +20,8 @@ from sweeper.spec import EvaluationSpec
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.instruction import Instruction
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.trials import GeneratedAnswers, TestScore, TrialConfig
+from sweeper.trials import GeneratedAnswers, ItemText, TestScore, TrialConfig
+from sweeper.visible import TEXT_CHARACTERS, shortened
 
 # Prompts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with
 # 1,000 tokens each stay under 5 GiB.
@@ -26,6 +29,9 @@ _BATCH = 8
 # Items that are answered unless the user says otherwise: few on a CPU, where each token of an
 # answer is a pass of its own through all weights.
 _ITEMS = {"cpu": 16, "cuda": 256}
+# Test items whose texts are kept to be shown: the first ones, which are a random sample since items
+# are ordered by hash, and those with the highest losses of each model.
+_FIRST, _HARDEST = 48, 40
 # Of sampled programs (arXiv:2107.03374, section 3: temperature 0.8 for many samples, nucleus 0.95).
 _TEMPERATURE, _TOP_P = 0.8, 0.95
 
@@ -34,6 +40,7 @@ def scored(
     name: str, config: TrialConfig | None, shared: SharedModel, evaluation: Evaluation
 ) -> TestScore:
     """The scores of an evaluation on the test split, without written answers."""
+    decided = evaluation.decisions
     return TestScore(
         name=name,
         trial=config.number if config else None,
@@ -43,8 +50,32 @@ def scored(
         item_scores=tuple(evaluation.scores.tolist()),
         item_losses=tuple(evaluation.losses.tolist()),
         item_weights=tuple(evaluation.weights.tolist()),
-        confusion=evaluation.confusion,
+        confusion=decided.confusion if decided else (),
+        predicted=tuple(decided.predicted.tolist()) if decided else (),
+        confidence=tuple(decided.confidence.round(4).tolist()) if decided else (),
+        texts=_texts(shared, evaluation),
         notes=shared.context.notes("test"),
+    )
+
+
+def _texts(shared: SharedModel, evaluation: Evaluation) -> dict[int, ItemText]:
+    """Items that a reader may want to see: the first ones, and those with the highest losses."""
+    if shared.context.spec.evaluation.no_texts:
+        return {}
+    examples = shared.context.dataset.splits["test"]
+    hardest = np.argsort(-evaluation.losses, kind="stable")[:_HARDEST].tolist()
+    chosen = sorted({*hardest, *range(min(_FIRST, len(examples)))})
+    return {item: _item_text(examples[item]) for item in chosen}
+
+
+def _item_text(example: Example) -> ItemText:
+    turns = example.messages[:-1]
+    several = [f"{turn.role}: {turn.content}" for turn in turns]
+    asked = turns[0].content if len(turns) == 1 else "\n\n".join(several) or example.text
+    return ItemText(
+        line=example.line,
+        asked=shortened(asked, TEXT_CHARACTERS),
+        reference=shortened(example.answer, TEXT_CHARACTERS),
     )
 
 
@@ -64,9 +95,9 @@ def answers(
     """
     task, device = shared.context.task, next(model.parameters()).device
     count = _ITEMS[device.type] if wanted.generate_items is None else wanted.generate_items
-    items = [example for example in shared.context.dataset.splits["test"] if example.messages][
-        :count
-    ]
+    tests = enumerate(shared.context.dataset.splits["test"])
+    chosen = [(place, example) for place, example in tests if example.messages][:count]
+    items = [example for _, example in chosen]
     if not isinstance(task, Instruction) or not items:
         return None
     start = time.perf_counter()
@@ -92,4 +123,9 @@ def answers(
         most_tokens=said.most_tokens,
         seconds=time.perf_counter() - start,
         greedy_seconds=greedy,
+        said={
+            place: shortened(texts[0], TEXT_CHARACTERS)
+            for (place, _), texts in zip(chosen[:_FIRST], said.answers, strict=False)
+            if not wanted.no_texts
+        },
     )

@@ -14,9 +14,9 @@ from sweeper.answering import answer_request
 from sweeper.backend import Decision
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
 from sweeper.data.examples import Dataset, digest
-from sweeper.data.load import load
 from sweeper.data.splits import in_order
 from sweeper.errors import DataError, SweeperError
+from sweeper.facts.dataset.curation import curated
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
@@ -39,7 +39,7 @@ def refit(request: RefitRequest) -> None:
     """
     run = RunFolder(Path(request.run))
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
-    dataset = load(spec.data, spec.task)
+    dataset = curated(spec, run.data_changes).dataset
     if dataset.fingerprint != plan.facts.data.fingerprint:
         raise DataError(
             "the data has changed since the sweep",

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+from sweeper.data.converting import Conversion
+from sweeper.data.dividing import Division
+from sweeper.data.problems import listing
 from sweeper.data.quality.check import Checked, Finding
 from sweeper.data.quality.fix import Fixed, ListedChange
+from sweeper.data.quality.kinds.private import redacted
 from sweeper.data.quality.rows import DataRows
 from sweeper.data.quality.write import changes_path
+from sweeper.data.tools import spelled
 from sweeper.views.console import out
 
 SHOWN_CHANGES = 3
@@ -29,9 +35,21 @@ def show_check(checked: Checked) -> None:
         _line("\nNo fault was found.")
     elif safe := [one.kind for one in checked.findings if one.safe]:
         _line(f"\nAll that is safe ({', '.join(safe)}):")
-        _line(f"  sweeper data fix {checked.name} --all-safe -o NEW")
+        _line(f"  {checked.mend_all}")
     for kind, why in checked.not_looked_for.items():
         _line(f"Not looked for: {kind}; {why}")
+
+
+def show_example(data: DataRows) -> None:
+    """The first row that can be trained on, whole, with « » around the answers."""
+    (_, row, example), *_ = data.usable
+    _line(f"\nLine {row.line} as an example, with «what is learnt»:")
+    if not example.messages:
+        label = "" if example.label is None else f" «{example.label}»"
+        _line(f"  {redacted(example.text)}{label}")
+    for turn in example.messages:
+        said = redacted(spelled(turn))
+        _line(f"  {turn.role}: {f'«{said}»' if turn.role == 'assistant' else said}")
 
 
 def _show(finding: Finding, *, several: bool) -> None:
@@ -61,6 +79,36 @@ def show_changes(fixed: Fixed, before: DataRows, output: Path | None) -> None:
     _line(f"{len(before.rows):,} rows before, {len(fixed.data.rows):,} after")
     if output is not None:
         _line(f"Written: {output}; every change: {changes_path(output)}")
+
+
+def show_division(made: Division, output: Path) -> None:
+    """Rows of each split, and how far class shares differ."""
+    total = sum(made.rows.values())
+    for split, rows in made.rows.items():
+        kept = " (as the data had it)" if split in made.official else ""
+        _line(f"{split:<11}{rows:>9,} rows {rows / total:6.1%}{kept}")
+    if gap := made.widest_gap:
+        classes = {label for counts in made.labels.values() for label in counts}
+        _line(f"{len(classes)} classes; shares differ by up to {gap[0]:.1%} ({gap[1]!r}, {gap[2]})")
+        for split, counts in made.labels.items():
+            if lacking := sorted(classes - counts.keys()):
+                _line(f"  {split} lacks {listing([repr(label) for label in lacking])}")
+    if made.unreadable:
+        lines = listing([str(line) for line in made.unreadable])
+        _line(f"{len(made.unreadable):,} lines cannot be read and are in no file: {lines}")
+    _line(f"Written: {output}")
+
+
+def show_conversion(made: Conversion, files: Sequence[Path]) -> None:
+    """What was written, and what was not."""
+    for reason, lines in made.left_out.items():
+        where = listing([str(line) for line in lines])
+        rows = "1 row is" if len(lines) == 1 else f"{len(lines):,} rows are"
+        _line(f"{rows} not written: {reason} (line {where})")
+    if made.left:
+        names = listing([f"`{name}`" for name in made.left])
+        _line(f"Columns not written, since they would be read as part of {made.to}: {names}")
+    _line(f"Written: {listing([str(path) for path in files])}")
 
 
 def _would(action: str) -> str:

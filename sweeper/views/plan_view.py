@@ -9,12 +9,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rich.console import Console
 from rich.markup import escape
 
 from sweeper import units
-from sweeper.facts.record import DomainFacts, Facts
+from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, ShownExample
 from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS
 from sweeper.planning.candidates import PURE_BF16
@@ -34,6 +35,9 @@ LINES, WIDTH = 45, 100
 # Further lines where models are compared as well.
 _COMPARED = 15
 _INDENT = 12
+_EXAMPLE_LINES = 4
+# Of a shortened conversation: the first question and answer, and the last ones.
+_MOST_PARTS = 7
 
 
 def show(plan: Plan, *, verbose: bool = False) -> None:
@@ -210,12 +214,54 @@ def _facts(page: _Page, facts: Facts, *, verbose: bool) -> None:
         note = f" {model.weights_note}" if model.weights_note else ""
         page.add("Model", [f"{text}{units.count(model.parameters)} parameters.{note}"])
     page.add("Data", [_data(facts, verbose=verbose)])
+    page.add("Example", example_lines(facts.data, facts.models[0], verbose=verbose))
     machine = facts.hardware
     found = "detected" if machine.detected else "stated"
     many = f"{machine.gpus} x " if machine.gpus > 1 else ""
     page.add("Hardware", [f"{many}{machine.name}, {units.gib(machine.memory_gib)} ({found})."])
     page.add("Limit", [_limit(facts)])
     page.blank()
+
+
+def example_lines(data: DataFacts, model: ModelFacts | None, *, verbose: bool) -> list[str]:
+    """One example as the model reads it: in a few lines, or whole."""
+    if (example := data.example) is None:
+        return []
+    plain = model is None or model.folder is None
+    bare = plain and data.format not in ("text-label", "text")
+    without = " (without the chat template, which is not at hand)" if bare else ""
+    head = f"Line {example.line}; the loss is on «...»{without}: "
+    most = _EXAMPLE_LINES * (WIDTH - _INDENT) - len(head) - 20
+    return (head + marked(example, None if verbose else most)).split("\n")
+
+
+def marked(example: ShownExample, most: int | None) -> str:
+    """The text of an example with « » around what is trained on.
+
+    Args:
+        example: What to show.
+        most: Characters in all; longer parts lose their middle, and line breaks become ``↵``. None
+            for the whole text.
+    """
+    cuts = [0, *(cut for span in example.trained for cut in span), len(example.text)]
+    parts = [
+        (example.text[start:end], number % 2 == 1)
+        for number, (start, end) in enumerate(pairwise(cuts))
+        if start < end
+    ]
+    if most is not None:
+        if len(parts) > _MOST_PARTS:
+            parts = [*parts[:3], (" ... ", False), *parts[3 - _MOST_PARTS :]]
+        for done, at in enumerate(sorted(range(len(parts)), key=lambda n: len(parts[n][0]))):
+            text, trained = parts[at]
+            kept = _without_middle(text.replace("\n", " ↵ "), most // (len(parts) - done))
+            parts[at] = (kept, trained)
+            most -= len(kept)
+    return "".join(f"«{part}»" if trained else part for part, trained in parts)
+
+
+def _without_middle(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2 - 2]} ... {text[3 - most // 2 :]}"
 
 
 def _data(facts: Facts, *, verbose: bool) -> str:
@@ -226,9 +272,20 @@ def _data(facts: Facts, *, verbose: bool) -> str:
     own = f" ({' and '.join(apart)} are files of their own)" if apart else ""
     named = f"{data.path}: " if data.path else ""
     found = [f"{named}{data.examples:,} examples{f': {sizes}{own}' if sizes else ''}."]
+    for one in data.sources:
+        weight = "" if one.weight is None else f" with weight {one.weight:g}"
+        found.append(f"{one.title}: {one.rows['train']:,} to train{weight}.")
+    if data.augmentation is not None:
+        made = ", ".join(f"{n:,} by {how}" for how, n in data.augmentation.methods.items())
+        found.append(f"Augmented rows, to train only: {made}.")
     if data.format:
-        evidence = f" ({'; '.join(data.format_evidence)})" if verbose else ""
+        columns = ", ".join(f"`{column}` is the {role}" for role, column in data.columns.items())
+        guess = [said for said in data.format_evidence if "this is a guess" in said]
+        said = data.format_evidence if verbose else [columns, *guess]
+        evidence = f" ({'; '.join(said)})" if columns else ""
         found.append(f"Format {data.format}{evidence}.")
+    if data.changes:
+        found.append(f"Curated: {'; '.join(change.said for change in data.changes)}.")
     if data.labels:
         rows = sorted(label.rows for label in data.labels)
         found.append(f"{len(rows)} classes with {rows[0]:,} to {rows[-1]:,} rows.")

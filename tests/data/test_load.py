@@ -183,7 +183,7 @@ def test_rows_of_another_form_are_left_out_and_listed_unless_most_are(tmp_path):
     assert (dataset.rows, dataset.skipped) == (58, 2)
     said = " ".join(dataset.warnings)
     assert "a turn of assistant where one of user should come (line 11)" in said
-    assert "a turn of 'tool', which cannot be trained on (line 12)" in said
+    assert "a turn of tool where one of assistant should come (line 12)" in said
     for number in range(12, 42):
         rows[number]["messages"] = [*turns, turns[1]]
     with pytest.raises(DataError, match="32 of 60 rows do not have the form that was") as error:

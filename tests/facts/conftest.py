@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
-from huggingface_hub import constants
 
 CONFIG = {
     "model_type": "llama",
@@ -80,37 +78,12 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(autouse=True)
-def no_hub(monkeypatch, tmp_path):
-    """No test reaches a real hub or a real cache."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+def _no_hub(no_hub):
+    """No test of this folder reaches a real hub."""
 
 
 @pytest.fixture
-def endpoint(monkeypatch):
-    """``endpoint(url)`` does what HF_ENDPOINT does for a new process."""
-
-    def set_to(url):
-        monkeypatch.setattr(constants, "ENDPOINT", url)
-        template = url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-
-    return set_to
-
-
-@pytest.fixture
-def hub(monkeypatch, endpoint):
+def hub(hub_of):
     Hub.asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    endpoint(f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    yield Hub
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    hub_of(Hub)
+    return Hub

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from sweeper.execution.state.identity import changes
+from sweeper.facts.record import SourceFacts
 from sweeper.planning.identity import digest, identity
 from sweeper.plans import Identity
+from sweeper.spec import CurationSpec, KeepSpec
 
 
 def of(scene: Any, **facts: Any) -> Identity:
@@ -14,11 +17,20 @@ def of(scene: Any, **facts: Any) -> Identity:
     return found
 
 
+SOURCES = (SourceFacts(title="a", rows={"train": 9}, weight=2.0),)
+
+
+def test_another_weight_is_another_run(scene: Any) -> None:
+    lighter = (SOURCES[0].model_copy(update={"weight": 1.0}),)
+    assert of(scene, data={"sources": SOURCES}) != of(scene, data={"sources": lighter})
+
+
 @pytest.mark.parametrize(
     ("part", "change"),
     [
         ("model", {"model_changes": {"revision": "abc"}}),
         ("data", {"data": {"fingerprint": "0" * 64}}),
+        ("data", {"data": {"sources": SOURCES}}),
         ("task", {"task": "code"}),
         ("split", {"spec": {"split_seed": 3}}),
         ("space", {"aim": {"strategies": ("lora",)}}),
@@ -32,6 +44,24 @@ def of(scene: Any, **facts: Any) -> Identity:
 def test_each_part_has_its_own_digest(scene: Any, part: str, change: dict[str, Any]) -> None:
     before, after = of(scene), of(scene, **change)
     assert getattr(before, part) != getattr(after, part)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"all_safe": True},
+        {"remedies": ("refusals",)},
+        {"keep": KeepSpec(rows=9, by="spread")},
+    ],
+)
+def test_curation_is_part_of_the_data(scene: Any, asked: dict[str, Any]) -> None:
+    """Even where it changes no row of these data."""
+    spec, facts = scene()
+    other = spec.model_copy(update={"curation": CurationSpec(**asked)})
+    before, after = identity(spec, facts), identity(other, facts)
+    assert before is not None
+    assert after is not None
+    assert changes(before, after) == ["data"]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from sweeper.trials import (
     EncodingNote,
     Failure,
     GeneratedAnswers,
+    ItemText,
     RungReport,
     TestScore,
     TestSeal,
@@ -325,7 +326,25 @@ def _confusion(right: np.ndarray, classes: int) -> tuple[tuple[int, int, int], .
     return tuple((true, said, count) for (true, said), count in sorted(found.items()))
 
 
-def _answers(loss: float) -> GeneratedAnswers:
+def _predicted(right: np.ndarray, classes: int) -> tuple[int, ...]:
+    return tuple((i + (not correct)) % classes for i, correct in enumerate(right))
+
+
+def _texts(shape: Shape, plan: Plan, losses: np.ndarray) -> dict[int, ItemText]:
+    """The first items and the hardest ones, as training keeps them."""
+    labels = sorted(label.label for label in plan.facts.data.labels)
+    chosen = {*range(min(12, losses.size)), *np.argsort(-losses)[:20].tolist()}
+    return {
+        item: ItemText(
+            line=item + 1,
+            asked=f"question {item}{shape.hostile}",
+            reference=labels[item % len(labels)] if labels else f"answer {item}{shape.hostile}",
+        )
+        for item in sorted(chosen)
+    }
+
+
+def _answers(shape: Shape, name: str, loss: float) -> GeneratedAnswers:
     """Figures that get better as the loss gets lower."""
     metrics = {"bleu": 40 - 10 * loss, "chrf": 60 - 10 * loss, "rougeL": 0.5 - 0.1 * loss}
     return GeneratedAnswers(
@@ -334,6 +353,7 @@ def _answers(loss: float) -> GeneratedAnswers:
         most_tokens=96,
         seconds=12.0,
         greedy_seconds=8.0,
+        said={item: f"{name} says {item}{shape.hostile}" for item in range(12)},
     )
 
 
@@ -365,7 +385,12 @@ def _seal(
                 item_scores=tuple(items.tolist()),
                 item_losses=tuple(losses.tolist()),
                 confusion=() if text else _confusion(right, len(plan.facts.data.labels)),
-                generated=_answers(float(losses.mean())) if text and seed in (None, 0) else None,
+                predicted=() if text else _predicted(right, len(plan.facts.data.labels)),
+                confidence=() if text else tuple(np.exp(-losses).clip(0.5, 0.99).tolist()),
+                texts=_texts(shape, plan, losses),
+                generated=_answers(shape, name, float(losses.mean()))
+                if text and seed in (None, 0)
+                else None,
                 seconds=None if trial is None else 1.2 + 0.3 * (seed or 0),
             )
         )

@@ -3,6 +3,7 @@
 import doctest
 import itertools
 import json
+import re
 from typing import get_args
 
 import altair as alt
@@ -15,12 +16,12 @@ from sweeper.declared.files import known_strategies
 from sweeper.declared.traits import COLORS, Shape
 from sweeper.findings.record import CurvePoint
 from sweeper.reporting.charts import curves, draw, parameters, scales, strategies, svg
-from sweeper.reporting.charts.scales import dodge, fit
+from sweeper.reporting.charts.scales import dodge, fit, focus
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
 
 
-@pytest.mark.parametrize("module", [svg, scales, parameters, strategies])
+@pytest.mark.parametrize("module", [curves, svg, scales, parameters, strategies])
 def test_doctests(module):
     assert doctest.testmod(module).failed == 0
 
@@ -109,6 +110,41 @@ def test_a_scale_holds_its_values_and_has_ticks_inside(values, log):
     axis = scale.axis().to_dict(validate=False)
     assert axis.get("tickCount") == 6 or 2 <= len(axis["values"]) <= 6
     assert all(scale.low <= tick <= scale.high for tick in axis.get("values", ()))
+
+
+def test_two_of_twenty_far_off_leave_the_rest_most_of_the_height():
+    # what was seen: 18 points in a tenth of the height
+    near = [0.20 + 0.005 * n for n in range(18)]
+    scale = focus([*near, 1.1, 0.9])
+    assert scale.place(max(near)) - scale.place(min(near)) > 0.85
+    assert scale.high < 0.9
+
+
+@pytest.mark.parametrize(
+    "losses", [[0.1, 0.2, 3.0], [0.1, 0.2, 0.3, 0.4, 0.6, 0.9], [0.1, 0.3, 1.0, 3.0, 9.0, 27.0]]
+)
+def test_few_losses_and_losses_without_a_gap_are_all_drawn(losses):
+    assert focus(losses) == fit(losses)
+
+
+@pytest.mark.parametrize("chart", ["search", "strategies", "hparams", "curves"])
+def test_a_loss_far_above_the_rest_is_an_arrow_at_the_edge_and_in_the_caption(chart, report):
+    found = page(report(trials=16, prune=False, strategies=("lora",), losses={6: 9.0}))
+    section = next(section for section in found.sections if section.id == chart)
+    figure = next(block for block in section.blocks if block.kind == "figure")
+    said = "1 curve leaves the drawn" if chart == "curves" else r"an arrow at its edge: #6 [89]\."
+    assert re.search(said, figure.note)
+    spec = json.loads(figure.panels[-1 if chart == "search" else 0].drawing.spec)
+    arrows = [layer for layer in layers(spec) if layer["mark"].get("shape") == draw._ARROW]
+    rows = [row for layer in arrows for row in spec["datasets"][layer["data"]["name"]]]
+    assert [row["trial"] for row in rows] == ["6"]
+    others = [row["y"] for rows in spec["datasets"].values() for row in rows if "y" in row]
+    assert max(y for y in others if y is not None) <= rows[0]["y"]
+
+
+def layers(spec):
+    """The single charts of a spec."""
+    return [one for layer in spec["layer"] for one in layers(layer)] if "layer" in spec else [spec]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

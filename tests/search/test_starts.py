@@ -83,25 +83,27 @@ def test_a_default_that_is_nearly_free_does_not_use_up_the_share_of_the_others()
     assert names(plan, 6) == ["default head", "default lora", "default full"]
 
 
-def test_the_first_default_runs_again_without_its_first_stage() -> None:
-    stage = Parameter(
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("first_stage", "full", "first stage"), ("augmented_rows", "all", "augmented rows")],
+)
+def test_the_first_default_runs_again_without_what_may_not_pay(
+    name: str, value: str, words: str
+) -> None:
+    choice = Parameter(
         kind="categorical",
-        choices=("none", "full"),
-        allowed_choices=("none", "full"),
-        default="full",
+        choices=("none", value),
+        allowed_choices=("none", value),
+        default=value,
         source="a test",
     )
     plan = make_plan()
     first, *rest = plan.candidates
-    first = first.model_copy(update={"parameters": {**first.parameters, "first_stage": stage}})
+    first = first.model_copy(update={"parameters": {**first.parameters, name: choice}})
     plan = plan.model_copy(update={"candidates": (first, *rest)})
-    with_stage, without = known_starts(plan, 3)
-    assert (with_stage.name, without.name) == (
-        "default lora",
-        "default lora without first stage",
-    )
-    stages = [one.fixed["lora.first_stage"] for one in (with_stage, without)]
-    assert stages == ["full", "none"]
-    assert {k: v for k, v in with_stage.fixed.items() if k != "lora.first_stage"} == {
-        k: v for k, v in without.fixed.items() if k != "lora.first_stage"
+    having, without = known_starts(plan, 3)
+    assert (having.name, without.name) == ("default lora", f"default lora without {words}")
+    assert [one.fixed[f"lora.{name}"] for one in (having, without)] == [value, "none"]
+    assert {k: v for k, v in having.fixed.items() if k != f"lora.{name}"} == {
+        k: v for k, v in without.fixed.items() if k != f"lora.{name}"
     }

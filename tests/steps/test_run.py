@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from sweeper.errors import RunError
+from sweeper.facts.dataset import curation
 from sweeper.facts.gather import gather
 from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
 from sweeper.runfolder import RunFolder
-from sweeper.spec import MOST_HELD_OUT_ROWS, DataSpec, EvaluationSpec, ModelSpec, Spec
+from sweeper.spec import MOST_HELD_OUT_ROWS, CurationSpec, DataSpec, EvaluationSpec, ModelSpec, Spec
 from sweeper.specfile import to_yaml
 from sweeper.steps import run as run_steps
 
@@ -28,9 +30,11 @@ def test_a_run_plans_what_it_has_done_before_and_keeps_its_seconds(
     facts = gather(spec.model_copy(update={"evaluation": EvaluationSpec()}))
     hardware = facts.hardware.model_copy(update={"calibrated": "2026-01-31"})
     here = facts.models[0].model_copy(update={"missing": None})
+    ready = facts.model_copy(update={"hardware": hardware, "models": (here,)})
     task = SuiteTaskFacts(name="t", output_type="loglikelihood", items=9, prompt_tokens=9.0)
     stubs: dict[str, Any] = {
-        "gather": lambda _: facts.model_copy(update={"hardware": hardware, "models": (here,)}),
+        "rows_of": lambda *_: None,
+        "gather": lambda *_, **__: ready,
         "must_be_trainable": lambda _: None,
         "needs_conversion": lambda _: phase == "conversion",
         "needs_download": lambda _: phase == "download",
@@ -68,3 +72,38 @@ def test_a_resumed_run_keeps_a_split_that_had_no_limit(
     folder.spec.write_text(to_yaml(spec).replace(line, ""))
     prepared = run_steps.prepare(spec, check_model=False, new=new)
     assert prepared.spec.data.max_held_out_rows == limit
+
+
+def test_a_run_is_resumed_with_its_curation_and_another_one_needs_new(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(60)]
+    rows += rows[:3]
+    Path("rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    spec = Spec(
+        name="cured",
+        task="classification",
+        models=(ModelSpec(id="packaged:minilm"),),
+        data=DataSpec(path="rows.jsonl"),
+        curation=CurationSpec(all_safe=True),
+    )
+    begun = run_steps.prepare(spec, check_model=False)
+    assert [(one.line, one.action) for one in begun.changes] == [
+        (line, "removed") for line in (61, 62, 63)
+    ]
+    assert run_steps._frozen(begun) == begun.plan
+    lines = begun.folder.data_changes.read_text().splitlines()
+    assert [json.loads(line)["line"] for line in lines] == [61, 62, 63]
+    # What is known is not looked for again.
+    with monkeypatch.context() as blind:
+        blind.setattr(curation, "fix", None)
+        again = run_steps.prepare(spec, check_model=False)
+    assert again.changes == begun.changes
+    assert run_steps._frozen(again) == begun.plan
+    other = spec.model_copy(update={"curation": CurationSpec()})
+    changed = run_steps.prepare(other, check_model=False)
+    assert changed.changes == ()
+    with pytest.raises(RunError, match="the rows of the data set changed") as caught:
+        run_steps._frozen(changed)
+    assert "Give --new" in str(caught.value)

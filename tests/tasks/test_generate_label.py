@@ -103,7 +103,11 @@ def test_confusions_are_pairs_of_classes_with_their_items(task: Any, llama: Any)
         scores = task.score(llama, batch)
     scores.outputs["logits"][:] = torch.eye(3)[[0, 2, 2]]
 
-    assert task.evaluation([scores], EXAMPLES).confusion == ((0, 0, 1), (1, 2, 1), (2, 2, 1))
+    assert task.evaluation([scores], EXAMPLES).decisions.confusion == (
+        (0, 0, 1),
+        (1, 2, 1),
+        (2, 2, 1),
+    )
 
 
 def test_the_untrained_model_is_a_baseline_without_and_with_an_example_of_each_class(

@@ -80,7 +80,7 @@ def test_every_model_to_beat_is_scored_as_a_classifier(by_name: SharedModel) -> 
     assert found["tfidf"].metrics["accuracy"] == 1.0
     for evaluation in found.values():
         assert set(evaluation.metrics) == {"accuracy", "macro_f1"}
-        assert sum(count for *_, count in evaluation.confusion) == 15
+        assert sum(count for *_, count in evaluation.decisions.confusion) == 15
 
 
 def test_untrained_models_are_scored_in_the_precision_of_trials(by_name: SharedModel) -> None:
@@ -144,8 +144,19 @@ def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     again = answers(shared, shared.context.base(), EvaluationSpec(generate_items=2), mixed=None)
     assert again is not None
     assert again.metrics == found.metrics
+    assert sorted(found.said) == [0, 1]
+    silent = EvaluationSpec(generate_items=2, no_texts=True)
+    without = answers(shared, shared.context.base(), silent, mixed=None)
+    assert without is not None
+    assert without.said == {}
     none = EvaluationSpec(generate_items=0)
     assert answers(shared, shared.context.base(), none, mixed=None) is None
+
+
+def _places(by_name: SharedModel) -> list[int]:
+    """Numbers of the right classes of the test items."""
+    dataset = by_name.context.dataset
+    return [dataset.labels.index(str(example.label)) for example in dataset.splits["test"]]
 
 
 def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: SharedModel) -> None:
@@ -153,6 +164,12 @@ def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: Sh
     score = scored("zero_shot", None, by_name, evaluation)
     assert sum(count for *_, count in score.confusion) == 12
     assert score.item_weights == (1.0,) * 12
+    right = [said == place for said, place in zip(score.predicted, _places(by_name), strict=True)]
+    assert list(score.item_scores) == right
+    assert all(1 / 3 <= sure <= 1 for sure in score.confidence)
+    first = by_name.context.dataset.splits["test"][0]
+    assert (score.texts[0].asked, score.texts[0].reference) == (first.text, first.label)
+    assert score.texts[0].line == first.line
     assert answers(by_name, by_name.context.base(), EvaluationSpec(), mixed=None) is None
 
 

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from sweeper.cli.commands.augment import augment
+
 data = typer.Typer(no_args_is_help=True, help="Check data sets, and write better ones.")
 
-_Path = Annotated[str, typer.Argument(help="File, or folder with train, validation and test.")]
+_Path = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
 _Task = Annotated[
     str | None,
     typer.Option(
@@ -23,6 +25,9 @@ _Format = Annotated[
 _Columns = Annotated[
     list[str] | None,
     typer.Option("--column", help="role=column, for example text=question.", metavar="ROLE=COLUMN"),
+]
+_Name = Annotated[
+    str | None, typer.Option("--data-name", help="Configuration of a data set that has several.")
 ]
 _Cap = Annotated[
     int | None, typer.Option("--max-length", min=1, help="Cap on the tokens of one example.")
@@ -45,10 +50,14 @@ def check(
     max_length: _Cap = None,
     model: _Model = None,
     against: _Against = None,
+    name: _Name = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 5 if there is a serious fault.")
     ] = False,
     as_json: _Json = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write the findings as one page.")
+    ] = None,
 ) -> None:
     """List the faults of a data set, their consequences, and the command that fixes them."""
     import json
@@ -56,14 +65,17 @@ def check(
     from sweeper.cli.commands import data_steps
     from sweeper.data.quality.check import check as find_faults
     from sweeper.errors import GateFailed
-    from sweeper.views.data_view import show_check
+    from sweeper.views.data_view import show_check, show_example
 
-    rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against)
+    rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against, name)
     checked = find_faults(rows)
+    if html is not None:
+        data_steps.write_page(checked, html)
     if as_json:
         typer.echo(json.dumps(checked.as_json(), indent=2))
     else:
         show_check(checked)
+        show_example(rows)
     if strict and checked.serious:
         raise GateFailed(
             f"{len(checked.serious)} serious kinds of faults: "
@@ -98,6 +110,7 @@ def fix(
     max_length: _Cap = None,
     model: _Model = None,
     against: _Against = None,
+    name: _Name = None,
     as_json: _Json = False,
 ) -> None:
     """Write a new data set without the faults, and a list of every change.
@@ -113,7 +126,7 @@ def fix(
     from sweeper.views.data_view import show_changes
 
     kinds = data_steps.remedies(remedy or [], all_safe)
-    rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against)
+    rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against, name)
     data_steps.must_be_looked_for(kinds, rows)
     written = output if not dry_run else None
     if written is not None:
@@ -127,3 +140,81 @@ def fix(
     show_changes(fixed, rows, written)
     if written is None:
         err().print("Nothing was written. Give -o NEW to write the new data set.", markup=False)
+
+
+@data.command("split")
+def split(
+    path: _Path,
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder.")],
+    validation_fraction: Annotated[
+        float, typer.Option("--validation-fraction", min=0, max=1, help="Share for validation.")
+    ] = 0.15,
+    test_fraction: Annotated[
+        float, typer.Option("--test-fraction", min=0, max=1, help="Share for the test.")
+    ] = 0.15,
+    seed: Annotated[int, typer.Option("--seed", help="Another number splits otherwise.")] = 0,
+    group_by: Annotated[
+        str | None, typer.Option("--group-by", help="Rows with one value here stay together.")
+    ] = None,
+    by_time: Annotated[
+        str | None, typer.Option("--by-time", help="The last rows by this column are the test.")
+    ] = None,
+    name: _Name = None,
+    task: _Task = None,
+    data_format: _Format = "auto",
+    columns: _Columns = None,
+    as_json: _Json = False,
+) -> None:
+    """Write files for train, validation and test.
+
+    Near duplicates stay together, and a row's split depends on the hash of its group alone: rows
+    that are added later move no old ones, unless they join a group. Splits that the data have
+    already stay as they are.
+    """
+    import json
+
+    from sweeper.cli.commands import data_steps
+    from sweeper.views.data_view import show_division
+
+    spec = data_steps.split_spec(
+        path, name, (validation_fraction, test_fraction), seed, group_by, by_time
+    )
+    rows = data_steps.rows_of(path, task, data_format, columns, None, None, None, name)
+    made = data_steps.write_splits(rows, spec, output)
+    if as_json:
+        typer.echo(json.dumps(data_steps.division_summary(made, output), indent=2))
+    else:
+        show_division(made, output)
+
+
+@data.command("convert")
+def convert(
+    path: _Path,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="New file, or folder where there are splits.")
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="messages, prompt-completion, alpaca, sharegpt, text-label or text."
+        ),
+    ] = None,
+    name: _Name = None,
+    task: _Task = None,
+    data_format: _Format = "auto",
+    columns: _Columns = None,
+) -> None:
+    """Write the rows in another format, or in another kind of file.
+
+    The name of the new file says which kind: .jsonl, .json, .csv, .tsv or .parquet. Where a format
+    cannot hold all rows, nothing is written, and the rows are counted.
+    """
+    from sweeper.cli.commands import data_steps
+    from sweeper.views.data_view import show_conversion
+
+    target = data_steps.target_format(to)
+    rows = data_steps.rows_of(path, task, data_format, columns, None, None, None, name)
+    show_conversion(*data_steps.write_converted(rows, target, output))
+
+
+data.command("augment")(augment)

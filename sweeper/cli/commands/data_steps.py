@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
 from sweeper.cli.options import columns as column_map
+from sweeper.data.converting import TARGETS, Conversion, conversion
+from sweeper.data.dividing import Division, divide
+from sweeper.data.examples import SPLITS
+from sweeper.data.quality.check import Checked
 from sweeper.data.quality.fix import Fixed
 from sweeper.data.quality.kinds.base import Kind, kinds, named
 from sweeper.data.quality.rows import DataRows, TokenCap, evaluation_rows, read_rows
-from sweeper.data.quality.write import change_list, changes_path, name_in_folder, target, written
+from sweeper.data.quality.write import (
+    WRITTEN,
+    change_list,
+    changes_path,
+    name_in_folder,
+    target,
+    write_rows,
+    written,
+)
 from sweeper.errors import DataError, UsageError, near_match
 from sweeper.facts.dataset.lengths import ruler
 from sweeper.facts.models.model import model_facts
@@ -28,6 +40,7 @@ def rows_of(
     max_length: int | None,
     model: str | None,
     against: str | None,
+    name: str | None = None,
 ) -> DataRows:
     """The rows that the flags name.
 
@@ -35,7 +48,7 @@ def rows_of(
         UsageError: A flag holds a mistake.
         DataError: The data cannot be read or recognised.
     """
-    spec = DataSpec(path=path, format=data_format, columns=column_map(columns or []))
+    spec = DataSpec(path=path, name=name, format=data_format, columns=column_map(columns or []))
     rows = read_rows(spec, _task(task))
     if not any(row.example for row in rows.rows):
         raise DataError("no row can be trained on", fix="Is this the right file?", where=path)
@@ -55,6 +68,13 @@ def _task(name: str | None) -> Task | None:
     if name is not None:
         raise UsageError(f"{name!r} is not a task", fix=near_match(name, TASKS), where="--task")
     return None
+
+
+def token_count(rows: DataRows) -> Callable[[Sequence[str]], list[int]]:
+    """Counts tokens roughly, for a model whose tokenizer is not at hand."""
+    return ruler(
+        model_facts(ModelSpec(id="7B")), code=rows.task == "code", conversations=False
+    ).count
 
 
 def _cap(tokens: int, model: str | None, rows: DataRows) -> TokenCap:
@@ -94,12 +114,28 @@ def must_be_looked_for(wanted: Sequence[Kind], rows: DataRows) -> None:
             raise UsageError(f"{kind.name} cannot be looked for", fix=why, where="--remedy")
 
 
+def must_be_new_file(output: Path) -> str:
+    """The suffix of a new file, checked before anything is done.
+
+    Raises:
+        UsageError: The place is taken, or no file of that kind can be written.
+    """
+    _must_be_free(output)
+    return target(output, output)
+
+
 def must_be_new(output: Path, rows: DataRows) -> None:
     """Check that the new data set can be written before anything is done.
 
     Raises:
         UsageError: The place is taken, or no file of that kind can be written.
     """
+    _must_be_free(output)
+    if len(rows.forms) == 1:
+        target(output, Path(next(iter(rows.forms))))
+
+
+def _must_be_free(output: Path) -> None:
     for path in (output, changes_path(output)):
         if path.exists():
             raise UsageError(
@@ -107,8 +143,6 @@ def must_be_new(output: Path, rows: DataRows) -> None:
             )
     if not output.absolute().parent.is_dir():
         raise UsageError("there is no such folder", where=str(output.absolute().parent))
-    if len(rows.forms) == 1:
-        target(output, Path(next(iter(rows.forms))))
 
 
 def write(fixed: Fixed, output: Path) -> None:
@@ -127,6 +161,21 @@ def write(fixed: Fixed, output: Path) -> None:
     write_text(changes_path(output), change_list(fixed.changes))
 
 
+def write_page(checked: Checked, path: Path) -> None:
+    """Write the findings as a page.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    from sweeper.reporting.data_page import data_page  # the other commands need no templates
+
+    try:
+        write_text(path, data_page(checked))
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise UsageError(f"the page cannot be written ({said})", where=str(path)) from error
+
+
 def summary(fixed: Fixed, output: Path | None) -> dict[str, object]:
     """What was done, for JSON."""
     return {
@@ -143,3 +192,106 @@ def summary(fixed: Fixed, output: Path | None) -> dict[str, object]:
 def tally(fixed: Fixed) -> dict[tuple[str, str], int]:
     """Rows by remedy and action, in the order of their first change."""
     return dict(Counter((change.remedy, change.action) for change in fixed.changes))
+
+
+def split_spec(
+    path: str,
+    name: str | None,
+    fractions: tuple[float, float],
+    seed: int,
+    group_by: str | None,
+    by_time: str | None,
+) -> DataSpec:
+    """The spec of a division by hash, by a column, or by time.
+
+    Raises:
+        UsageError: Both columns are named.
+    """
+    if group_by and by_time:
+        raise UsageError("--group-by and --by-time were both given", fix="Give one of them.")
+    return DataSpec.model_construct(
+        path=path,
+        name=name,
+        validation_fraction=fractions[0],
+        test_fraction=fractions[1],
+        split_seed=seed,
+        split_by="group" if group_by else "time" if by_time else "hash",
+        split_column=group_by or by_time,
+    )
+
+
+def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
+    """Divide the rows, and write a file for each split into a new folder.
+
+    Raises:
+        UsageError: The folder exists.
+        DataError: See ``divide``.
+    """
+    _must_not_exist(output)
+    made = divide(data, spec)
+    suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
+    columns = list(dict.fromkeys(name for row in data.rows for name in row.fields))
+    output.mkdir()
+    for split in SPLITS:
+        placed = zip(data.rows, made.splits, strict=True)
+        if made.rows[split]:
+            rows = (row.fields for row, found in placed if found == split)
+            write_rows(output / f"{split}{suffix}", rows, columns)
+    return made
+
+
+def division_summary(made: Division, output: Path) -> dict[str, object]:
+    """What was written, for JSON."""
+    return {
+        "output": str(output),
+        "rows": made.rows,
+        "official": sorted(made.official),
+        "labels": {split: dict(counts) for split, counts in made.labels.items()},
+        "unreadable": list(made.unreadable),
+    }
+
+
+def target_format(to: str | None) -> str | None:
+    """The format that a flag names.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    if to is not None and to not in TARGETS:
+        raise UsageError(f"{to!r} is not a format", fix=near_match(to, TARGETS), where="--to")
+    return to
+
+
+def write_converted(data: DataRows, to: str | None, output: Path) -> tuple[Conversion, list[Path]]:
+    """Write the rows in another format: a file, or one for each split in a new folder.
+
+    Raises:
+        UsageError: The output exists, or is no kind of file that can be written.
+        DataError: The format cannot hold all rows.
+    """
+    _must_not_exist(output)
+    splits = [split for split in SPLITS if any(row.split == split for row in data.rows)]
+    folder = len(splits) > 1
+    first = Path(next(iter(data.forms)))
+    if folder and output.suffix.lower() in WRITTEN:
+        raise UsageError(
+            f"the data have {len(splits)} splits, which one file would join",
+            fix=f"Name a folder: -o {output.with_suffix('')}.",
+            where="-o",
+        )
+    suffix = Path(name_in_folder(first)).suffix if folder else target(output, first)
+    made = conversion(data, to, suffix)
+    files = {split: output / f"{split}{suffix}" if folder else output for split in splits}
+    if folder:
+        output.mkdir()
+    for split, path in files.items():
+        columns = list(dict.fromkeys(name for row in made.rows(split) for name in row))
+        write_rows(path, made.rows(split), columns)
+    return made, list(files.values())
+
+
+def _must_not_exist(output: Path) -> None:
+    if output.exists():
+        raise UsageError("the output exists", fix="Delete it, or name another -o.", where="-o")
+    if not output.absolute().parent.is_dir():
+        raise UsageError("there is no such folder", where=str(output.absolute().parent))

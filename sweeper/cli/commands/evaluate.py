@@ -82,7 +82,7 @@ def evaluate(
                 err().print(line, markup=False, soft_wrap=True)
 
         ended_by = suite_process.score(request, tell, work_progress(quiet=quiet))
-        with ReportMaker(folder) as maker:
+        with ReportMaker(folder, texts=not spec.evaluation.no_texts) as maker:
             findings = maker.finish()
     if maker.no_charts:
         text = f"warning: {lost_charts(folder, maker.no_charts)}"

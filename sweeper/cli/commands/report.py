@@ -9,6 +9,9 @@ import typer
 
 def report(
     run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    no_texts: Annotated[
+        bool, typer.Option("--no-texts", help="Show no rows of the data and no answers.")
+    ] = False,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Rebuild report.html, report.md, report.json and the tables of a run.
@@ -21,11 +24,13 @@ def report(
     from sweeper.extras import REPORTS, require
     from sweeper.processes.report_maker import ReportMaker, lost_charts
     from sweeper.runfolder import RunFolder
+    from sweeper.specfile import resolve
     from sweeper.views.console import err, out
 
     require("sweeper report", REPORTS)
     folder = RunFolder.find(run)
-    with ReportMaker(folder) as maker:
+    texts = not (no_texts or resolve({}, folder.spec).evaluation.no_texts)
+    with ReportMaker(folder, texts=texts) as maker:
         findings = maker.finish()
     path = folder.report_html
     out().print(findings.verdict.sentence, markup=False)

@@ -6,8 +6,8 @@ MBPP, HumanEval and OpenOrca.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import ast
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +17,8 @@ import sweeper.data.formats as folder
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example
 from sweeper.data.table import Fields, RowTable
+from sweeper.jsontext import value_of
+from sweeper.plugins import named_classes
 from sweeper.spec import Task
 
 AGREEMENT = 0.95
@@ -175,11 +177,16 @@ class RawRow:
     columns: Mapping[str, str]
     label_names: tuple[str, ...] = ()
     templated: bool = False
+    gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def value(self, role: str) -> object:
-        """The value as the file has it; None where no column plays the role."""
+        """The value as the file has it; None where no column plays the role, or a null word."""
         column = self.columns.get(role)
-        return None if column is None else self.fields.get(column)
+        if column is None:
+            return None
+        value = self.fields.get(column)
+        is_gap = isinstance(value, str) and value.strip() in self.gaps.get(column, ())
+        return None if is_gap else value
 
     def text(self, role: str) -> str:
         """The text of a role, which may be empty."""
@@ -228,19 +235,24 @@ def text_of(value: object) -> str:
     return str(value)
 
 
+def parsed(value: object) -> object:
+    """The list or object that a cell of a CSV file spells, as JSON or as Python prints it.
+
+    >>> parsed('["a"]'), parsed("{'text': ['a']}"), parsed("[sic] he said")
+    (['a'], {'text': ['a']}, '[sic] he said')
+    """
+    if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
+        return value
+    for read in (value_of, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(value.strip())
+    return value
+
+
 @cache
 def formats() -> dict[str, RowFormat]:
     """All formats by name, in the order of their places."""
-    modules = [
-        importlib.import_module(f"{folder.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(folder.__path__)
-    ]
-    classes = {
-        value
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, RowFormat) and value is not RowFormat
-    }
+    classes = named_classes(folder, RowFormat)
     return {one.name: one() for one in sorted(classes, key=lambda one: one.place)}
 
 

@@ -6,8 +6,23 @@ from typing import ClassVar
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.base import Kinds, RawRow, RowFormat, Shape, Unusable, text_of
-from sweeper.data.formats.turns import SYSTEM, TESTS, answered, is_anything, system_message
+from sweeper.data.formats.base import (
+    Kinds,
+    RawRow,
+    RowFormat,
+    Shape,
+    Unusable,
+    parsed,
+    text_of,
+)
+from sweeper.data.formats.turns import (
+    SYSTEM,
+    TESTS,
+    answered,
+    is_answer,
+    is_anything,
+    system_message,
+)
 
 
 class InstructionRows(RowFormat):
@@ -35,7 +50,7 @@ class InstructionRows(RowFormat):
             {
                 "instruction": ("question",),
                 "input": ("context", "article", "contexts", "passage"),
-                "output": ("answer", "response"),
+                "output": ("answer", "response", "answers", "long_answer"),
             },
             SYSTEM,
         ),
@@ -47,7 +62,11 @@ class InstructionRows(RowFormat):
             }
         ),
     )
-    values: ClassVar[Kinds] = {"history": is_anything, "tests": is_anything}
+    values: ClassVar[Kinds] = {
+        "history": is_anything,
+        "tests": is_anything,
+        "output": is_answer,
+    }
 
     def example(self, row: RawRow) -> Example:
         """Instruction and input in one message, after the system prompt and earlier turns."""
@@ -60,7 +79,7 @@ class InstructionRows(RowFormat):
 
 def _history(row: RawRow) -> list[Message]:
     """Earlier turns, as pairs of question and answer."""
-    history = row.value("history")
+    history = parsed(row.value("history"))
     messages: list[Message] = []
     for pair in history if isinstance(history, list) else []:
         if not (isinstance(pair, list) and len(pair) == 2):

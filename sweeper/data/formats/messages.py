@@ -6,7 +6,15 @@ from typing import ClassVar
 
 from sweeper.data.examples import Example
 from sweeper.data.formats.base import EmptyRow, Kinds, RawRow, RowFormat, Shape, Unusable
-from sweeper.data.formats.turns import SYSTEM, conversed, is_turns, turns_of
+from sweeper.data.formats.turns import (
+    SYSTEM,
+    TESTS,
+    TOOLS,
+    conversed,
+    is_anything,
+    is_turns,
+    turns_of,
+)
 
 
 class Messages(RowFormat):
@@ -21,9 +29,12 @@ class Messages(RowFormat):
         "or ShareGPT's `from` and `value`"
     )
     shapes = (
-        Shape({"messages": ("messages", "conversations", "conversation", "chat", "texts")}, SYSTEM),
+        Shape(
+            {"messages": ("messages", "conversations", "conversation", "chat", "texts")},
+            {**SYSTEM, **TOOLS, **TESTS},
+        ),
     )
-    values: ClassVar[Kinds] = {"messages": is_turns}
+    values: ClassVar[Kinds] = {"messages": is_turns, "tools": is_anything, "tests": is_anything}
 
     def example(self, row: RawRow) -> Example:
         """The turns of one conversation."""

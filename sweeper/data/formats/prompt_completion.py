@@ -10,8 +10,10 @@ from sweeper.data.formats.base import Kinds, RawRow, RowFormat, Shape
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,
+    TOOLS,
     answered,
     conversed,
+    is_answer_or_turns,
     is_anything,
     is_text_or_turns,
     system_message,
@@ -29,6 +31,8 @@ _PAIRS = (
     ("input", "output"),
     ("question", "answer"),
     ("question", "response"),
+    ("question", "answers"),
+    ("inputs", "targets"),
     ("source", "target"),
     ("query", "response"),
     ("query", "answer"),
@@ -54,13 +58,14 @@ class PromptCompletion(RowFormat):
         "optional `test_list` or `test` with code"
     )
     shapes = tuple(
-        Shape({"prompt": (prompt,), "completion": (completion,)}, {**TESTS, **SYSTEM})
+        Shape({"prompt": (prompt,), "completion": (completion,)}, {**TESTS, **SYSTEM, **TOOLS})
         for prompt, completion in _PAIRS
     )
     values: ClassVar[Kinds] = {
         "prompt": is_text_or_turns,
-        "completion": is_text_or_turns,
+        "completion": is_answer_or_turns,
         "tests": is_anything,
+        "tools": is_anything,
     }
 
     def guessed(

@@ -22,9 +22,9 @@ _PAIRS = (
 )
 _TEXT = ("text", "sentence", "review", "content", "question", "query", "utterance")
 
-FEW_VALUES = 0.1
+FEW_VALUES = 0.25
 """Share of the rows looked at up to which different values are classes. Loaders ask for a twentieth
-of all rows; half as strict, since at most 500 are looked at."""
+of all rows, but at most 500 are looked at: the 77 classes of banking77 are 15% of these."""
 
 CLASS_CHARACTERS = 60
 """A longer value is not the name of a class."""

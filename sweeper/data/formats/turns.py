@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, MessageRole, input_key
-from sweeper.data.formats.base import EmptyRow, Names, RawRow, Unusable, is_text, text_of
-from sweeper.jsontext import value_of
+from sweeper.data.formats.base import EmptyRow, Names, RawRow, Unusable, is_text, parsed, text_of
+from sweeper.data.tools import calls_of, packed, tools_of
 
 SYSTEM: Names = {"system": ("system", "system_prompt")}
+TOOLS: Names = {"tools": ("tools", "functions")}
 TESTS: Names = {"tests": ("test_list", "test")}
 
 _SPEAKER = ("from", "role")
@@ -26,6 +28,10 @@ _ROLES: dict[str, MessageRole] = {
     "bard": "assistant",
     "bing": "assistant",
     "model": "assistant",
+    "function_call": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
 }
 
 
@@ -44,13 +50,23 @@ def is_text_or_turns(value: object) -> bool:
     return is_text(value) or is_turns(value)
 
 
+def is_answer(value: object) -> bool:
+    """Text, several accepted answers, or SQuAD's object of them and of where they stand."""
+    if isinstance(value, Mapping):
+        value = value.get("text")
+        return value == [] or is_text(value)
+    return is_text(value)
+
+
+def is_answer_or_turns(value: object) -> bool:
+    """An answer, or a list of turns in place of it."""
+    return is_answer(value) or is_turns(value)
+
+
 def turns_of(value: object) -> Sequence[Mapping[str, object]] | None:
     """The turns of a conversation, also out of a JSON string (as CSV exports write it)."""
     if isinstance(value, str) and value.lstrip().startswith("[{"):
-        try:
-            value = value_of(value)
-        except ValueError:
-            return None
+        value = parsed(value)
     if not isinstance(value, list) or not value:
         return None
     if all(isinstance(turn, dict) and any(key in turn for key in _SPEAKER) for turn in value):
@@ -70,16 +86,21 @@ def answered(row: RawRow, asked: tuple[Message, ...], role: str) -> Example:
     Where the answer only goes on with the code that was asked with (HumanEval), both together are
     the answer, so that it is a program of its own.
     """
-    answer = row.required(role)
-    if row.columns[role] == "canonical_solution":
-        answer = asked[-1].content + answer
     references: tuple[str, ...] = ()
-    value = row.value(role)
+    value = row.checked(role)
+    if row.columns[role] == "answers":
+        value = parsed(value)
+    if isinstance(value, Mapping):
+        value = value["text"]
     if isinstance(value, list):
-        references = tuple(without_surrogates(part) for part in value)
-        answer = references[0]
+        references = tuple(without_surrogates(text_of(part)) for part in value)
+        answer = references[0] if references else ""
         if not answer.strip():
             raise EmptyRow
+    else:
+        answer = row.required(role)
+    if row.columns[role] == "canonical_solution":
+        answer = asked[-1].content + answer
     return Example(
         input_key(*(message.content for message in asked)),
         row.line,
@@ -89,21 +110,40 @@ def answered(row: RawRow, asked: tuple[Message, ...], role: str) -> Example:
     )
 
 
+def with_assertions(example: Example) -> list[Message]:
+    """The turns before an answer, the question with the assertions that code must pass."""
+    *before, last = example.messages[:-1]
+    shown = [test for test in example.tests if test.lstrip().startswith("assert")]
+    if shown:
+        tests = "\n".join(shown)
+        content = f"{last.content}\n\nYour code should pass these tests:\n\n{tests}"
+        last = replace(last, content=content)
+    return [*before, last]
+
+
 def conversed(row: RawRow, turns: Sequence[Mapping[str, object]]) -> Example:
     """An example whose question and answer are turns."""
     messages = tuple(
-        Message(message.role, without_surrogates(message.content))
-        for message in _conversation(turns, row.text("system"))
+        replace(message, content=without_surrogates(message.content))
+        for message in _conversation(turns, row.text("system"), _tools(row))
     )
-    if not all(message.content.strip() for message in messages):
+    if not all(one.content.strip() or one.more or one.role == "tool" for one in messages):
         raise EmptyRow
-    key = input_key(*(message.content for message in messages[:-1]))
+    key = input_key(*(part for one in messages[:-1] for part in (one.content, one.more) if part))
     return Example(key, row.line, messages=messages, tests=_tests(row))
+
+
+def _tools(row: RawRow) -> str:
+    """The tools of a row, as its system message keeps them."""
+    try:
+        return packed(tools=tools_of(row.value("tools")))
+    except ValueError as error:
+        raise Unusable(f"`{row.columns['tools']}` is not a list of tools") from error
 
 
 def _tests(row: RawRow) -> tuple[str, ...]:
     """Programs that check an answer: MBPP's list, or HumanEval's one that must be called."""
-    value = row.value("tests")
+    value = parsed(row.value("tests"))
     if isinstance(value, list):
         setup = text_of(row.fields.get("test_setup_code"))
         tests = [text_of(test) for test in value]
@@ -113,28 +153,44 @@ def _tests(row: RawRow) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else ()
 
 
-def _conversation(turns: Sequence[Mapping[str, object]], system: str) -> tuple[Message, ...]:
+def _conversation(
+    turns: Sequence[Mapping[str, object]], system: str, tools: str
+) -> tuple[Message, ...]:
     """Messages of one conversation: an optional system prompt, then user and assistant in turn.
+
+    Between an assistant's call and its answer stands what the tools return.
 
     What follows the last answer is cut off, since nothing answers it.
 
     Raises:
-        Unusable: A turn of another kind (tools, images), or turns that do not alternate.
+        Unusable: A turn of another kind (images), or turns that do not alternate.
     """
     messages = [message for turn in turns if (message := _message(turn)) is not None]
-    if system and not (messages and messages[0].role == "system"):
+    if (system or tools) and not (messages and messages[0].role == "system"):
         messages.insert(0, Message("system", system))
+    if tools:
+        messages[0] = replace(messages[0], more=tools)
     while messages and messages[-1].role != "assistant":
         messages.pop()
     if not messages:
         raise Unusable("no answer in the conversation")
     spoken = messages[1:] if messages[0].role == "system" else messages
-    expected: MessageRole = "user"
+    expected: tuple[MessageRole, ...] = ("user",)
     for message in spoken:
-        if message.role != expected:
-            raise Unusable(f"a turn of {message.role} where one of {expected} should come")
-        expected = "assistant" if expected == "user" else "user"
+        if message.role not in expected:
+            said = " or ".join(expected)
+            raise Unusable(f"a turn of {message.role} where one of {said} should come")
+        expected = _NEXT[message.role]
+        if message.role == "assistant" and message.more:
+            expected = ("tool", "user")
     return tuple(messages)
+
+
+_NEXT: dict[MessageRole, tuple[MessageRole, ...]] = {
+    "user": ("assistant",),
+    "assistant": ("user",),
+    "tool": ("assistant", "tool"),
+}
 
 
 def _message(turn: Mapping[str, object]) -> Message | None:
@@ -142,10 +198,19 @@ def _message(turn: Mapping[str, object]) -> Message | None:
     role = _ROLES.get(speaker.lower())
     if role is None:
         raise Unusable(f"a turn of {speaker!r}, which cannot be trained on")
-    if turn.get("tool_calls") or turn.get("function_call"):
-        raise Unusable("a tool call, which cannot be trained on")
-    content = _content(turn.get("content", turn.get("value")))
-    return Message(role, content) if content.strip() or role != "system" else None
+    said = turn.get("content", turn.get("value"))
+    if role == "tool":
+        more = packed(name=turn.get("name"), tool_call_id=turn.get("tool_call_id"))
+        return Message(role, _content(said), more)
+    calls = turn.get("tool_calls") or turn.get("function_call")
+    if speaker.lower() == "function_call":
+        calls, said = said, None
+    try:
+        more = packed(tool_calls=calls_of(calls)) if calls else ""
+    except ValueError as error:
+        raise Unusable("a tool call without a name and arguments in JSON") from error
+    content = _content(said)
+    return Message(role, content, more) if content.strip() or role != "system" else None
 
 
 def _content(value: object) -> str:

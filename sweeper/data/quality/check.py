@@ -80,6 +80,11 @@ class Checked:
         """The findings that make scores or a model untrustworthy."""
         return tuple(one for one in self.findings if one.severity == "serious")
 
+    @property
+    def mend_all(self) -> str:
+        """The command that applies every safe remedy."""
+        return f"sweeper data fix {self.name} --all-safe -o NEW"
+
     def as_json(self) -> dict[str, object]:
         """Everything, for JSON."""
         return asdict(self)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.data.quality.kinds.base import Fault, Kind, kinds
@@ -65,6 +66,21 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
         if len(changes) == before:
             break
     return Fixed(data, tuple(changes))
+
+
+def applied(data: DataRows, changes: Iterable[ListedChange]) -> DataRows:
+    """The rows with the changes of a list."""
+    by_row: dict[tuple[str, int], list[ListedChange]] = defaultdict(list)
+    for change in changes:
+        by_row[change.path, change.line].append(change)
+    rows: list[FileRow] = []
+    for row in data.rows:
+        of_row = by_row.get((row.path, row.line), [])
+        if any(change.action == "removed" for change in of_row):
+            continue
+        after = {name: cell for change in of_row for name, cell in change.after.items()}
+        rows.append(data.again(row, {**row.fields, **after}) if after else row)
+    return data.with_rows(rows)
 
 
 def _applied(

@@ -10,7 +10,7 @@ from pathlib import Path
 from sweeper.data.checks import unused_columns
 from sweeper.data.detect import Form, detect
 from sweeper.data.examples import Example, Split
-from sweeper.data.load import EMPTY_ROW, example_or_reason, form_of
+from sweeper.data.load import EMPTY_ROW, Read, example_or_reason, form_of
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields, RowTable
@@ -178,24 +178,27 @@ def _row(
     return FileRow(path, split, line, fields, None, made)
 
 
-def read_rows(spec: DataSpec, task: Task | None) -> DataRows:
+def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> DataRows:
     """All rows of the files of a spec.
 
     Args:
         spec: Says where the data are; columns and format may be stated.
         task: What they are for. By default, the first task that they can be read for.
+        read_file: Gives the rows of a file.
 
     Raises:
         DataError: A file cannot be read, or its rows are not recognised.
     """
-    files = split_files(spec)
-    tables = {split: [(path, read(path)) for path in paths] for split, paths in files.items()}
+    source = split_files(spec)
+    tables = {
+        split: [(path, read_file(path)) for path in paths] for split, paths in source.files.items()
+    }
     first = with_templates(tables["train"][0][1], spec.columns)
     task, form = (task, detect(first, task, spec)) if task else _guessed(first, spec)
     rows: list[FileRow] = []
     forms: dict[str, Form] = {}
     names: dict[str, tuple[str, ...]] = {}
-    how: list[str] = []
+    how = list(source.said)
     cautions: list[str] = []
     for split, parts in tables.items():
         for path, table in parts:

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper.data.examples import SPLITS, Example, normalised
+from sweeper.data.examples import SPLITS, Example
+from sweeper.data.near import alike, bands, comparable, sketch
 from sweeper.data.quality.rows import DataRows, FileRow
 from sweeper.extras import install_command, is_installed
 
-NEAR = 0.7
-"""Jaccard similarity from which on two texts are near duplicates. One word of a row was changed,
-dropped or added, or two letters swapped: 95% of such pairs are found in banking77, 94% in snips7,
-all in GSM8K (1,500 rows each, shingles of three characters). With 0.8, as Lee et al. (2022,
-arXiv:2107.06499) take for documents,
-81% and 79% are. The price is that short questions which differ in one word are found, too, so that
-no remedy for near duplicates counts as safe."""
-
-LONG = 100
-"""Characters from which on a text is long. Long texts share many short shingles whatever they say:
-rows would be compared with thousands of others."""
-
-SHINGLE, SHINGLE_OF_LONG = 3, 5
-"""Characters of a shingle. Longer ones lose short texts: five find 84% of the pairs in snips7."""
-
-_HASHES, _BANDS = 128, 32
-"""A pair with a similarity of 0.7 is looked at with over 99.9% (1 - (1 - s^4)^32)."""
-
 MOST_ROWS = 200_000
 """Rows that are compared: the first so many."""
-
-_LEAST_CHARACTERS = 12
-"""Shorter texts differ too little to tell a repetition from another question."""
-
-_OTHER = re.compile(r"\W+")
-_NUMBER = re.compile(r"\d+")
 
 
 def why_not() -> str:
@@ -85,38 +61,19 @@ class _Entry:
     @classmethod
     def of(cls, row: FileRow, example: Example, text: str) -> _Entry | None:
         """The entry of a row; None if its text is too short."""
-        # Here, since it is optional.
-        from rensa import RMinHash
-
-        text = _OTHER.sub(" ", normalised(text)).strip()
-        if len(text) < _LEAST_CHARACTERS:
-            return None
-        sketch = RMinHash(_HASHES, 0)
-        sketch.update(sorted(_shingles(text)))
-        return cls(row, example.key, text, sketch)
+        text = comparable(text)
+        return cls(row, example.key, text, sketch(text)) if text else None
 
     def like(self, other: _Entry) -> bool:
-        """Whether the texts are alike. With another number, the same words ask another question."""
-        if _NUMBER.findall(self.text) != _NUMBER.findall(other.text):
-            return False
-        # Made again for each pair: kept, the check of 12,000 rows took 737 MB instead of 118.
-        first, second = _shingles(self.text), _shingles(other.text)
-        shared = len(first & second)
-        return shared >= NEAR * (len(first) + len(second) - shared)
-
-
-def _shingles(text: str) -> set[str]:
-    size = SHINGLE if len(text) < LONG else SHINGLE_OF_LONG
-    return {text[i : i + size] for i in range(len(text) - size + 1)}
+        """Whether the texts are alike."""
+        return alike(self.text, other.text)
 
 
 class _Index:
     """Entries by their sketches."""
 
     def __init__(self) -> None:
-        from rensa import RMinHashLSH
-
-        self._bands = RMinHashLSH(NEAR, _HASHES, _BANDS)
+        self._bands = bands()
         self.entries: dict[int, _Entry] = {}
 
     def add(self, place: int, entry: _Entry) -> None:

@@ -37,6 +37,28 @@ def written(rows: Sequence[Fields], suffix: str) -> bytes:
     return text.encode("utf-8", errors="backslashreplace")
 
 
+def write_rows(path: Path, rows: Iterable[Fields], columns: Sequence[str]) -> None:
+    """Write rows one by one; JSON and Parquet files, which have an end, in one piece.
+
+    Args:
+        path: A new file, of a kind in ``WRITTEN``.
+        rows: What to write.
+        columns: All names, for files with a line of names.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".parquet", ".json"):
+        path.write_bytes(written(list(rows), suffix))
+        return
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        if suffix == ".jsonl":
+            file.writelines(json_lines([row]) for row in rows)
+            return
+        mark = "," if suffix == ".csv" else "\t"
+        writer = csv.DictWriter(file, list(columns), delimiter=mark, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(cell) for name, cell in row.items()} for row in rows)
+
+
 def _delimited(rows: Sequence[Fields], delimiter: str) -> str:
     columns = dict.fromkeys(name for row in rows for name in row)
     file = io.StringIO(newline="")
@@ -57,7 +79,10 @@ def _parquet(rows: Sequence[Fields]) -> bytes:
         import pyarrow as pa
         from pyarrow import parquet
     buffer = io.BytesIO()
-    parquet.write_table(pa.Table.from_pylist([dict(row) for row in rows]), buffer)
+    # pyarrow takes the columns of the first row for those of all.
+    columns = dict.fromkeys(name for row in rows for name in row)
+    whole = [{name: row.get(name) for name in columns} for row in rows]
+    parquet.write_table(pa.Table.from_pylist(whole), buffer)
     return buffer.getvalue()
 
 

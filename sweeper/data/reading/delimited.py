@@ -75,12 +75,13 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
 def _sniff(text: str, suffix: str) -> Dialect:
     """The dialect whose rows agree best on their number of fields.
 
-    Only TSV is tried without quoting: there, a quotation mark is often just a character.
+    Only tabs in TSV are tried without quoting: there, a quotation mark is often just a character.
     """
     sample = text[:SAMPLE_CHARACTERS]
     whole = len(sample) == len(text)
-    marks, quoting = ("\t,;|", (True, False)) if suffix == ".tsv" else (",;\t|", (True,))
-    candidates = [Dialect(mark, quoted) for mark in marks for quoted in quoting]
+    candidates = [Dialect(mark, True) for mark in ("\t,;|" if suffix == ".tsv" else ",;\t|")]
+    if suffix == ".tsv":
+        candidates.insert(1, Dialect("\t", False))
     return max(candidates, key=lambda dialect: _consistency(sample, dialect, whole))
 
 

@@ -1,51 +1,94 @@
-"""Which files make up which split: one file, three paths, or a folder with official splits.
+"""Which files make up which split: one file, three paths, a folder, or a data set of the hub.
 
 Knows names, not contents.
 """
 
 from __future__ import annotations
 
-import re
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.data.examples import SPLITS, Split
-from sweeper.data.problems import listing
-from sweeper.data.reading.read import SUFFIXES, data_suffix
+from sweeper.data.reading.hub import hub_files, is_hub_data
+from sweeper.data.reading.layout import layout
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec
+from sweeper.textfile import read_text
 
-_SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-_SHARD = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")
-"""``train-00000-of-00002``: the hub's name for one piece of a split."""
+_DEPTH = 3
+"""Folders in a folder that are looked into: ``data/CONFIG/SPLIT/`` is the deepest usual one."""
+
+MOST_FILES = 10_000
+"""More files are no data set in one place, but somebody's home."""
 
 
-def split_files(spec: DataSpec) -> dict[Split, tuple[Path, ...]]:
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of every split that the source has, and in words how they were chosen."""
+
+    files: dict[Split, tuple[Path, ...]]
+    said: tuple[str, ...] = ()
+
+
+def split_files(spec: DataSpec) -> SplitFiles:
     """The files of every split that the source has; ``train`` is always among them.
 
     Raises:
-        DataError: No data was named, a path is missing, or a folder has no file for training.
+        DataError: No data was named, a path is missing, the hub does not give the data set, or
+            there is no file for training.
     """
     if spec.path is None:
         raise DataError(
             "no data was named", fix="Give a file or a folder: data.path or --data PATH."
         )
-    path = Path(spec.path)
-    _require(path)
-    files: dict[Split, tuple[Path, ...]] = _of_folder(path) if path.is_dir() else {"train": (path,)}
+    found = _of_source(spec)
+    files = dict(found.files)
     official: dict[Split, str | None] = {"validation": spec.validation, "test": spec.test}
     for split, named in official.items():
         if named is not None:
             _require(Path(named))
             files[split] = (Path(named),)
-    return {split: files[split] for split in SPLITS if split in files}
+    return SplitFiles({split: files[split] for split in SPLITS if split in files}, found.said)
+
+
+def _of_source(spec: DataSpec) -> SplitFiles:
+    path = Path(str(spec.path))
+    if is_hub_data(spec):
+        folder, found = hub_files(spec)
+    else:
+        _require(path)
+        if spec.revision is not None:
+            raise DataError(
+                "data.revision names a commit of the hub, but this is on this machine",
+                fix="Leave it out.",
+                where=str(path),
+            )
+        if not path.is_dir():
+            return SplitFiles({"train": (path,)})
+        folder, card = path, path / "README.md"
+        text = read_text(card) if card.is_file() else ""
+        found = layout(_names(path), str(path), text, spec.name, spec.split or "")
+    files = {split: tuple(folder / one for one in names) for split, names in found.splits.items()}
+    return SplitFiles(files, found.said)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The files in a folder and in its folders, as paths inside it."""
+    count = 0
+    for place, folders, files in os.walk(folder):
+        inside = Path(place).relative_to(folder)
+        folders[:] = [f for f in folders if not f.startswith(".") and len(inside.parts) < _DEPTH]
+        for name in files:
+            count += 1
+            if count > MOST_FILES:
+                raise DataError(
+                    f"the folder has more than {MOST_FILES:,} files",
+                    fix="Name a file, or a folder with the data alone.",
+                    where=str(folder),
+                )
+            yield (inside / name).as_posix()
 
 
 def _require(path: Path) -> None:
@@ -60,45 +103,4 @@ def _require(path: Path) -> None:
         "no such file or folder",
         fix=hint if hint.startswith("Did") else "Check the path; it is read from where you are.",
         where=str(path),
-    )
-
-
-def split_of(path: Path) -> Split | None:
-    """The split that a file's name stands for.
-
-    >>> split_of(Path("train-00000-of-00002.parquet")), split_of(Path("fewshot_dev.jsonl"))
-    ('train', None)
-    """
-    stem = path.name.lower().removesuffix(".gz").rsplit(".", 1)[0]
-    return _SPLIT_NAMES.get(_SHARD.sub("", stem))
-
-
-def _is_data(path: Path) -> bool:
-    """Whether a folder's file holds rows: a .txt beside them is a licence unless a split's name."""
-    suffix = data_suffix(path)
-    return suffix is not None and (suffix != ".txt" or split_of(path) is not None)
-
-
-def _of_folder(folder: Path) -> dict[Split, tuple[Path, ...]]:
-    found = sorted(path for path in folder.iterdir() if path.is_file() and _is_data(path))
-    if not found:
-        raise DataError(
-            f"the folder has no data file ({listing(SUFFIXES)})",
-            fix="Name a file, or put train.jsonl (and validation.jsonl, test.jsonl) there.",
-            where=str(folder),
-        )
-    splits: dict[Split, tuple[Path, ...]] = {}
-    for path in found:
-        if split := split_of(path):
-            splits[split] = (*splits.get(split, ()), path)
-    if "train" in splits:
-        return splits
-    if len(found) == 1 and not splits:
-        return {"train": (found[0],)}
-    names = [path.name for path in found]
-    raise DataError(
-        f"the folder has no file for training, only {listing(names)}",
-        why="A split is recognised by its file name: train, validation (val, dev) or test.",
-        fix="Rename the file for training to train.*, or name one file instead of the folder.",
-        where=str(folder),
     )

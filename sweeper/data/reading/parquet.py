@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 from sweeper.data.contents import most_bytes, too_large
@@ -27,7 +28,7 @@ def read_parquet(data: bytes, name: str) -> RowTable:
         from pyarrow import parquet as pq
     try:
         file = pq.ParquetFile(io.BytesIO(data))
-        rows = _rows(file, name)
+        rows = rows_of(file.iter_batches(batch_size=BATCH_ROWS), name)
     except MemoryError:
         raise
     except (ArrowException, OSError, ValueError, NotImplementedError, OverflowError) as error:
@@ -40,15 +41,15 @@ def read_parquet(data: bytes, name: str) -> RowTable:
     return RowTable(
         name,
         tuple(enumerate(rows, start=1)),
-        label_names=_class_names(file.schema_arrow.metadata or {}),
+        label_names=class_names(file.schema_arrow.metadata or {}),
     )
 
 
-def _rows(file: Any, name: str) -> list[dict[str, object]]:
+def rows_of(batches: Iterable[Any], name: str) -> list[dict[str, object]]:
     """Batch by batch: a column that repeats one value is a million times smaller in the file."""
     rows: list[dict[str, object]] = []
     limit, read = most_bytes(), 0
-    for batch in file.iter_batches(batch_size=BATCH_ROWS):
+    for batch in batches:
         read += batch.nbytes
         if read > limit:
             raise too_large(name, limit)
@@ -56,7 +57,8 @@ def _rows(file: Any, name: str) -> list[dict[str, object]]:
     return rows
 
 
-def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
+def class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
+    """From columns to the names of their numbers, as `datasets` notes them in a schema."""
     try:
         features: Any = value_of(metadata[b"huggingface"])["info"]["features"]
         return {

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from sweeper.data.contents import out_of_memory, read_bytes
 from sweeper.data.encoding import decode
+from sweeper.data.reading.arrow import read_arrow
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import read_json
@@ -52,13 +53,14 @@ MOST_COLUMNS = 10_000
 
 BINARY_READERS: dict[str, Callable[[bytes, str], RowTable]] = {
     ".parquet": read_parquet,
+    ".arrow": read_arrow,
     ".xlsx": read_excel,
 }
 
 SUFFIXES: tuple[str, ...] = (*TEXT_READERS, *BINARY_READERS)
 
 
-def data_suffix(path: Path) -> str | None:
+def data_suffix(path: PurePath) -> str | None:
     """The suffix that decides the reader (``.gz`` set aside), or None for other files.
 
     >>> data_suffix(Path("rows.JSONL.gz"))

@@ -15,11 +15,12 @@ from pathlib import Path
 import sweeper
 from sweeper.artifact import Record, write_text
 from sweeper.backend import TRAINING
+from sweeper.data.reading.hub import hub_files, is_hub_data
 from sweeper.errors import SweeperError
 from sweeper.facts.models.model import model_folder
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.spec import Spec
+from sweeper.spec import DataSpec, Spec
 
 _MARK = ".mark"
 _PACKAGED = "packaged:"
@@ -87,8 +88,18 @@ def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
     data = spec.data
     named = {"data": data.path, "validation": data.validation, "test": data.test}
     named |= {"corpus": data.corpus, "general": data.general}
+    named |= {f"source {source.title}": source.path for source in data.sources}
+    named["augmentation"] = spec.augmentation.path
     for name, path in named.items():
-        if path is not None and not Path(path).exists():
+        if path is None or Path(path).exists():
+            continue
+        given = data if name == "data" else DataSpec(path=path)
+        if is_hub_data(given):
+            try:
+                hub_files(given)  # fetches what is not on this machine yet
+            except SweeperError as error:
+                yield str(error), "Each worker reads the data itself.", name
+        else:
             what = f"{path} cannot be seen from {socket.gethostname()}"
             yield what, "Each worker reads the data itself.", name
 

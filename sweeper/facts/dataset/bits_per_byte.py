@@ -102,7 +102,7 @@ def _cut(text: str, longest: int) -> str:
 
 def path_of(model: ModelFacts, data: DataFacts) -> Path:
     """The file with the measurement of this model on these data."""
-    parts = [model.id, model.revision, _weights(model), data.fingerprint, general_text()]
+    parts = [model.id, model.revision, weight_files(model), data.fingerprint, general_text()]
     key = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
     return home() / "bits-per-byte" / f"{key}.json"
 
@@ -112,7 +112,7 @@ def stored(model: ModelFacts, data: DataFacts) -> Bits | None:
     return None if data.fingerprint is None else Bits.read_or_none(path_of(model, data))
 
 
-def _weights(model: ModelFacts) -> str:
+def weight_files(model: ModelFacts) -> str:
     """Sizes and times of the weight files: they tell other weights in the same folder."""
     if model.folder is None:
         return ""

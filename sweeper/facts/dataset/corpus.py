@@ -17,7 +17,7 @@ def corpus_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> CorpusFacts
     Raises:
         DataError: It cannot be read or recognised.
     """
-    if spec.data.corpus is None or spec.data.path is None or spec.task != "domain":
+    if spec.data.corpus is None or spec.data.named is None or spec.task != "domain":
         return None
     text = corpus_text(spec.data, dataset)
     measure = ruler(model, code=False, conversations=False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from sweeper.data.examples import Dataset, Example, Message
+from sweeper.data.tools import spelled
 from sweeper.facts.record import LengthFacts, ModelFacts
 from sweeper.resources import search_spaces
 from sweeper.spec import Task
@@ -107,7 +108,7 @@ def _tokenizer(path: Path) -> Tokenizer | None:
 
 
 def _joined(conversations: Sequence[Sequence[Message]]) -> list[str]:
-    return ["\n".join(message.content for message in one) for one in conversations]
+    return ["\n".join(spelled(message) for message in one) for one in conversations]
 
 
 def lengths(dataset: Dataset, ruler: Ruler) -> LengthFacts:
@@ -191,7 +192,7 @@ def _whole(examples: Sequence[Example], ruler: Ruler) -> list[int]:
 
 
 def _characters(example: Example) -> int:
-    return len(example.text) + sum(len(message.content) for message in example.messages)
+    return len(example.text) + sum(len(spelled(message)) for message in example.messages)
 
 
 def _percentile(ordered: Sequence[int], percent: int) -> int:

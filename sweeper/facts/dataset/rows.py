@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.formats.text_label import class_turns
+from sweeper.data.quality.kinds.private import redacted
 from sweeper.data.splits import sizes
 from sweeper.errors import DataError
 from sweeper.facts.dataset.domain import domain_facts
 from sweeper.facts.dataset.lengths import assumed_lengths, lengths, ruler, sample_of
-from sweeper.facts.record import DataFacts, DomainFacts, LabelCount, ModelFacts, SplitFacts
+from sweeper.facts.dataset.shown import shown_example
+from sweeper.facts.record import (
+    AugmentationFacts,
+    DataFacts,
+    DomainFacts,
+    LabelCount,
+    ModelFacts,
+    SourceFacts,
+    SplitFacts,
+)
 from sweeper.spec import DataSpec, Spec
 
 
@@ -35,6 +46,7 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
     measure = ruler(model, code=spec.task == "code", conversations=spoken)
     return DataFacts(
         path=dataset.path,
+        revision=spec.data.revision,
         format=dataset.format,
         format_evidence=dataset.evidence,
         columns=dataset.columns,
@@ -51,7 +63,63 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
         encoding_problems=dataset.encoding_problems,
         pretemplated=dataset.templated,
         domain=domain_facts(sample_of(dataset), measure, spec.aim),
-        warnings=dataset.warnings,
+        example=shown_example(
+            _to_show(dataset.splits["train"]), spec, dataset.labels, measure.write
+        ),
+        sources=_sources(dataset, spec),
+        augmentation=_augmentation(dataset, spec),
+        warnings=(*dataset.warnings, *_tools_as_text(dataset, model)),
+    )
+
+
+def _to_show(train: Sequence[Example]) -> Example:
+    """The first row without what looks like a secret."""
+    public = (
+        one
+        for one in train
+        if all(redacted(t) == t for t in (one.text, *(m.content for m in one.messages)))
+    )
+    return next(public, Example(train[0].key, train[0].line, text="(all rows look private)"))
+
+
+def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
+    """That tool calls are written as text, where the model's template does not know them."""
+    rows = [e for part in dataset.splits.values() for e in part if any(m.more for m in e.messages)]
+    if not rows or model.folder is None:
+        return ()
+    # Here, since jinja2 is needed for conversations alone.
+    from sweeper.facts.models.template import writes_tools
+
+    if writes_tools(Path(model.folder)):
+        return ()
+    return (
+        f"{len(rows):,} rows hold tool calls (line {min(e.line for e in rows)}), which the chat "
+        f"template of {model.id} does not write: they become text, as <tool_call>{{...}}"
+        "</tool_call>, and a server of the model must write and read them so. A model whose "
+        "template knows tools needs no such form",
+    )
+
+
+def _sources(dataset: Dataset, spec: Spec) -> tuple[SourceFacts, ...]:
+    found = Counter((row.source, split) for split in SPLITS for row in dataset.splits[split])
+    titles = [source.title for source in spec.data.sources]
+    return tuple(
+        SourceFacts(
+            title=title,
+            rows={split: found[title, split] for split in SPLITS},
+            weight=dataset.weights.get(title),
+        )
+        for title in titles
+    )
+
+
+def _augmentation(dataset: Dataset, spec: Spec) -> AugmentationFacts | None:
+    if not dataset.augmented:
+        return None
+    return AugmentationFacts(
+        path=spec.augmentation.path,
+        rows=len(dataset.augmented),
+        methods=dict(sorted(Counter(row.method for row in dataset.augmented).items())),
     )
 
 

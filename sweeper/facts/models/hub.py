@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 # The client itself takes a third of the time that a plan may take; its constants take none.
 from huggingface_hub import constants
-
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-
-
-def is_hub_id(model_id: str) -> bool:
-    """Whether this can be the id of a model on the hub: ``name`` or ``owner/name``."""
-    return bool(_HUB_ID.fullmatch(model_id)) and ".." not in model_id
 
 
 def cached_snapshot(model_id: str, revision: str | None) -> Path | None:

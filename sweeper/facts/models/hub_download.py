@@ -6,16 +6,14 @@ something: the hub's client takes a third of the time that a plan may take.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import constants, hf_hub_download, snapshot_download
-from huggingface_hub.utils.tqdm import tqdm
 
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models.model_folder import has_weights
+from sweeper.hub import SECONDS, answer_of, bar, refusal
 from sweeper.spec import ModelSpec
 
 FILES = (
@@ -41,25 +39,12 @@ CODE = "*.py"
 """Fetched only for models that the user has allowed to bring code of their own."""
 
 
-SECONDS = 4.0
-"""How long a plan waits for the hub, name look-up included. A person waits that long once."""
-
-
 def fetch_config(model_id: str, revision: str | None) -> Path | Problem:
     """The folder of a snapshot with the model's ``config.json``, or the reason for none.
 
     The hub is asked even if the file is in the cache.
     """
-    answers: list[Path | Problem] = []
-    # A thread, since a name look-up cannot be given a time limit.
-    thread = threading.Thread(
-        target=lambda: answers.append(_request(model_id, revision)), daemon=True
-    )
-    thread.start()
-    thread.join(SECONDS)
-    if answers:
-        return answers[0]
-    return Problem(f"the hub did not answer within {SECONDS:g} seconds", where=constants.ENDPOINT)
+    return answer_of(lambda: _request(model_id, revision), SECONDS)
 
 
 def _request(model_id: str, revision: str | None) -> Path | Problem:
@@ -70,39 +55,11 @@ def _request(model_id: str, revision: str | None) -> Path | Problem:
             revision=revision,
             etag_timeout=SECONDS,
             force_download=True,
-            tqdm_class=_telling(lambda _done, _of: None),
+            tqdm_class=bar(lambda _done, _of: None),
         )
     except Exception as error:  # noqa: BLE001 - also the errors of the client's network library
-        cause = error.__cause__ or error
-        response = getattr(cause, "response", None)
-        if response is not None:
-            return _refusal(model_id, revision, response)
-        return Problem(f"the hub cannot be reached ({cause})", where=constants.ENDPOINT)
+        return refusal(error, model_id, revision, "model")
     return Path(path).parent
-
-
-def _refusal(model_id: str, revision: str | None, response: Any) -> Problem:
-    page = f"{constants.ENDPOINT}/{model_id}"
-    code = response.headers.get("X-Error-Code", "")
-    if code == "GatedRepo" or response.status_code == 403:
-        return Problem(
-            "the model is gated: its licence must be accepted first",
-            fix=f"Accept it at {page}, then set HF_TOKEN or log in with `hf auth login`.",
-            where=page,
-        )
-    if response.status_code == 401:
-        return Problem(
-            "the hub does not give this model to you: it is private, gated, or does not exist",
-            fix=f"Check the id; see {page}; then set HF_TOKEN or log in with `hf auth login`.",
-            where=page,
-        )
-    if code == "RevisionNotFound":
-        return Problem(f"the model has no revision {revision!r}", where=page)
-    if code == "EntryNotFound":
-        return Problem("the repository has no config.json: it is not a model", where=page)
-    if response.status_code == 404:
-        return Problem("the hub has no such model", fix="Check the id.", where=page)
-    return Problem(f"the hub answered {response.status_code} {response.reason_phrase}", where=page)
 
 
 def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _of: None) -> Path:
@@ -122,7 +79,7 @@ def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _
             spec.id,
             revision=spec.revision,
             allow_patterns=wanted,
-            tqdm_class=_telling(tell),
+            tqdm_class=bar(tell),
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -140,21 +97,3 @@ def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _
             where="model",
         )
     return Path(folder)
-
-
-def _telling(tell: Callable[[int, int], None]) -> type[tqdm]:
-    """A progress bar for the hub that reports bytes instead of drawing."""
-
-    class Telling(tqdm):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            self._bytes = options.get("unit") == "B"  # another one counts files
-            options["disable"] = True
-            super().__init__(*args, **options)  # type: ignore[no-untyped-call]
-
-        def update(self, n: float | None = 1) -> bool | None:
-            self.n += n or 0
-            if self._bytes and self.total:
-                tell(round(self.n / 1e6), round(self.total / 1e6))
-            return None
-
-    return Telling

@@ -10,14 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import constants
-
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models import catalogue, names
 from sweeper.facts.models.architecture import Config, architecture
 from sweeper.facts.models.catalogue import Entry
 from sweeper.facts.models.folder_check import damage
-from sweeper.facts.models.hub import cached_snapshot, is_hub_id
+from sweeper.facts.models.hub import cached_snapshot
 from sweeper.facts.models.model_folder import (
     has_chat_template,
     has_weights,
@@ -30,6 +28,7 @@ from sweeper.facts.models.packaged import PREFIX, package_folder, packaged, read
 from sweeper.facts.models.parameters import count_parameters
 from sweeper.facts.own_text import has_written
 from sweeper.facts.record import Missing, ModelFacts
+from sweeper.hub import is_hub_id, switched_off
 from sweeper.spec import ModelSpec
 
 Source = Literal["local", "hub", "packaged", "catalogue", "size"]
@@ -222,9 +221,8 @@ def _assumed_facts(spec: ModelSpec, meant: Meant) -> ModelFacts:
 
 
 def _fetch(spec: ModelSpec) -> Path | Problem:
-    if constants.HF_HUB_OFFLINE:
-        why = "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set."
-        return Problem("the hub is switched off", why, where=spec.id)
+    if off := switched_off(spec.id):
+        return off
     from sweeper.facts.models.hub_download import fetch_config  # loads the hub's client
 
     return fetch_config(spec.id, spec.revision)

@@ -19,6 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from sweeper.child_process import NoAnswer, ask
 from sweeper.data.examples import Message
+from sweeper.data.tools import as_text, for_template, spelled
 from sweeper.errors import ModelError
 from sweeper.facts.models.fallback_template import FallbackTemplate, fallback
 from sweeper.jsontext import object_of, value_of
@@ -44,8 +45,16 @@ def writer(folder: Path) -> tuple[Writer, str | None]:
     settings = _read(folder / "tokenizer_config.json")
     borrowed = None if _source(folder, settings) is not None else _fallback(settings).name
 
+    written: dict[tuple[Message, ...], str] = {}  # a process takes longer than one conversation
+
     def write(conversations: Sequence[Sequence[Message]]) -> list[str]:
-        turns = [[(turn.role, turn.content) for turn in one] for one in conversations]
+        keys = [tuple(one) for one in conversations]
+        if new := [key for key in dict.fromkeys(keys) if key not in written]:
+            written.update(zip(new, ask_for(new), strict=True))
+        return [written[key] for key in keys]
+
+    def ask_for(conversations: Sequence[Sequence[Message]]) -> list[str]:
+        turns = [[(turn.role, turn.content, turn.more) for turn in one] for one in conversations]
         question = json.dumps({"folder": str(folder), "conversations": turns})
         try:
             texts: list[str] = value_of(
@@ -61,6 +70,11 @@ def writer(folder: Path) -> tuple[Writer, str | None]:
         return texts
 
     return write, borrowed
+
+
+def writes_tools(folder: Path) -> bool:
+    """Whether the template in a folder knows tool calls; else they are written as text."""
+    return "tool_calls" in (_source(folder, _read(folder / "tokenizer_config.json")) or "")
 
 
 def _template(folder: Path) -> Template | None:
@@ -87,10 +101,12 @@ def _answer(question: str) -> str:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     asked = json.loads(question)
     template = _template(Path(asked["folder"]))
+    tools = writes_tools(Path(asked["folder"]))
     texts: list[str] = []
     characters = 0
     for turns in asked["conversations"]:
-        messages = [Message(role, content) for role, content in turns]
+        messages = [Message(role, content, more) for role, content, more in turns]
+        messages = messages if tools else as_text(messages)
         texts.append(_rendered(template, messages) if template else _plain(messages))
         characters += len(texts[-1])
         if characters > MOST_CHARACTERS:
@@ -99,15 +115,15 @@ def _answer(question: str) -> str:
 
 
 def _rendered(template: Template, messages: Sequence[Message]) -> str:
-    turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+    turns, tools = for_template(messages)
     try:
-        return template.render(messages=turns, add_generation_prompt=False)
+        return template.render(messages=turns, tools=tools or None, add_generation_prompt=False)
     except (TemplateError, TypeError, ValueError):
         return _plain(messages)
 
 
 def _plain(messages: Sequence[Message]) -> str:
-    return "\n".join(message.content for message in messages)
+    return "\n".join(spelled(message) for message in messages)
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.evidence.gains import strategies_of
-from sweeper.findings.evidence.paired_trials import Judged, Pair
+from sweeper.findings.evidence.paired_trials import Judged, Pair, with_and_without
 from sweeper.findings.record import FirstStageFinding
 from sweeper.findings.study.metric import loss_metric, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles
@@ -56,12 +56,7 @@ def _outcome(run: RunFiles, finding: FirstStageFinding) -> str:
 def _pair(run: RunFiles, strategy: str) -> Pair | None:
     """Two trials that differ only in the first stage, or else the best of each."""
     trials = [trial for trial in run.completed if trial.config.strategy == strategy]
-    read = [trial for trial in trials if trial.result and trial.result.first_stage]
-    skipped = [trial for trial in trials if trial.result and not trial.result.first_stage]
-    if not read or not skipped:
-        return None
-    pairs = [(o, w) for w in read for o in skipped if _other(w) == _other(o)]
-    return pairs[0] if pairs else (skipped[0], read[0])
+    return with_and_without(trials, lambda t: bool(t.result and t.result.first_stage), _other)
 
 
 def _finding(run: RunFiles, pair: Pair, judged: Judged) -> FirstStageFinding:

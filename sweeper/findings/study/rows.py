@@ -58,6 +58,8 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         weights_bytes=result.weights_bytes if result else None,
         base_bytes=result.base_bytes if result else None,
         first_stage=result.first_stage if result else None,
+        seen=result.seen if result else {},
+        validation_by_source=finite(result.validation_by_source) if result else {},
         curve=tuple(_point(report) for report in trial.rungs),
     )
 

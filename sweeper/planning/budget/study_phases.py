@@ -137,12 +137,13 @@ def beside_seconds(
     lead = costs[0].candidate
     trainings = search.finalists * search.confirmation_seeds
     scoring = sum(cost.scoring + BETWEEN_SECONDS for cost in costs) / len(costs)
-    writing = sum(cost.writing for cost in costs) / len(costs)  # one seed of a finalist writes
+    writing = sum(cost.writing for cost in costs) / len(costs)
+    writers = search.finalists + len(costs)  # one training of each finalist and default
     seconds = (
         START_SECONDS
         + baseline_seconds(facts, lead, course)
         + baseline_scoring(facts, lead, course)
-        + (trainings * scoring + search.finalists * writing) / side_by_side
+        + (trainings * scoring + writers * writing) / side_by_side
     )
     return _range(seconds, seconds, seconds, spread)
 

@@ -103,6 +103,11 @@ DATA_FACTS: tuple[Fact, ...] = (
         _detectable,
     ),
     flag(
+        "augmented_data",
+        "rows that were made from train rows are at hand",
+        _data(lambda d: d.augmentation is not None),
+    ),
+    flag(
         "data_at_hand",
         "a data set was read, not only a number of rows given",
         _data(lambda d: d.path is not None),
@@ -289,7 +294,7 @@ _TABLE: tuple[Fact, ...] = (
         "corpus_is_task",
         "the domain corpus is all the data there is",
         lambda s: (
-            s.spec.data.path is None
+            s.spec.data.named is None
             and s.spec.data.corpus is not None
             and s.facts.data.path == s.spec.data.corpus
         ),

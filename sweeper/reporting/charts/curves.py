@@ -11,8 +11,8 @@ import altair as alt
 from sweeper.findings import words
 from sweeper.findings.record import CurvePoint, Findings, TrialRow
 from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import INK, Sheet, plain, shaped
-from sweeper.reporting.charts.scales import Scale, dodge, fit
+from sweeper.reporting.charts.draw import INK, PAPER, Sheet, arrows, inside, plain, shaped
+from sweeper.reporting.charts.scales import Scale, dodge, fit, focus
 from sweeper.reporting.charts.search import loss_title
 from sweeper.reporting.palette import look
 
@@ -21,6 +21,7 @@ MOST_CURVES = 600
 _WIDTH = 880
 _HEIGHT = 340
 _PRUNED = [3, 3]
+_TRAINING = [1, 2]
 _GAP = 14 / _HEIGHT
 
 
@@ -40,14 +41,13 @@ def curves(findings: Findings, description: str) -> Panel | None:
     """All curves: best of each strategy thick with its training loss thin, others faint."""
     trials = drawn_trials(findings)
     best = {s.best_trial for s in findings.strategies if s.best_trial is not None}
-    values = _values(trials, best)
-    if not values:
+    y_scale = curve_scale(findings)
+    if y_scale is None:
         return None
     steps = [p.optimizer_steps for t in trials for p in t.curve]
     by_tokens = _batches_differ(trials)
     across = [p.tokens for t in trials for p in t.curve] if by_tokens else steps
-    x_scale, y_scale = fit(across, log=False, pad=0.0), fit(values)
-    x_scale = Scale(0.0, x_scale.high, log=False)
+    x_scale = Scale(0.0, fit(across, log=False, pad=0.0).high, log=False)
     x = alt.X(
         "x:Q",
         scale=x_scale.altair(),
@@ -63,23 +63,25 @@ def curves(findings: Findings, description: str) -> Panel | None:
         axis=y_scale.axis(title=loss_title(findings)),
     )
     sheet = Sheet()
-    chart = _faint(sheet, [t for t in trials if t.number not in best], by_tokens, x, y)
-    chart = chart + _ends(sheet, trials, by_tokens, x, y)
+    others = [t for t in trials if t.number not in best]
+    chart = _faint(sheet, others, by_tokens, x, y, y_scale)
+    chart = chart + _ends(sheet, trials, by_tokens, x, y, y_scale)
     chart = chart + _best(sheet, [t for t in trials if t.number in best], by_tokens, x, y, y_scale)
     chart = chart.properties(width=_WIDTH, height=_HEIGHT)
     return Panel(sheet.draw(chart, "Validation loss during training", description), wide=True)
 
 
-def _values(trials: Sequence[TrialRow], best: set[int]) -> list[float]:
-    found = [p.validation_loss for t in trials for p in t.curve if p.validation_loss is not None]
-    train = [
-        p.train_loss
-        for t in trials
-        if t.number in best
-        for p in t.curve
-        if p.train_loss is not None and p.train_loss > 0
-    ]
-    return [*found, *train] if found else []
+def curve_scale(findings: Findings) -> Scale | None:
+    """The vertical axis: the validation losses of all trials but those that end far above the rest.
+
+    Training losses do not widen it.
+    """
+    losses = [[p.validation_loss for p in t.curve] for t in drawn_trials(findings)]
+    known = [kept for trial in losses if (kept := [loss for loss in trial if loss is not None])]
+    if not known:
+        return None
+    last = focus([trial[-1] for trial in known])
+    return fit([loss for trial in known if trial[-1] <= last.high for loss in trial])
 
 
 def _batches_differ(trials: Sequence[TrialRow]) -> bool:
@@ -91,18 +93,48 @@ def _at(point: CurvePoint, by_tokens: bool) -> int:
     return point.tokens if by_tokens else point.optimizer_steps
 
 
-def _rows(trials: Sequence[TrialRow], by_tokens: bool, field: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "x": _at(point, by_tokens),
-            "y": getattr(point, field),
+def _rows(
+    trials: Sequence[TrialRow], by_tokens: bool, field: str, scale: Scale
+) -> list[dict[str, Any]]:
+    """The points of each curve, cut off where it leaves the axis."""
+    rows = []
+    for trial in trials:
+        look_ = {
             "color": look(trial.strategy).color,
             "dash": _PRUNED if trial.state == "PRUNED" else list(look(trial.strategy).dash),
             "trial": str(trial.number),
         }
-        for trial in trials
-        for point in trial.curve
-    ]
+        points = [(float(_at(point, by_tokens)), getattr(point, field)) for point in trial.curve]
+        rows += [{"x": x, "y": y, **look_} for x, y in cut(points, scale)]
+    return rows
+
+
+Point = tuple[float, float | None]
+
+
+def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
+    """A line without what lies off the axis; it ends where it meets an edge.
+
+    >>> cut([(0, 8.0), (1, 0.0)], Scale(0.0, 4.0, log=False))
+    [(0.5, 4.0), (1, 0.0)]
+    """
+    found: list[Point] = []
+    for number, (x, y) in enumerate(points):
+        if y is None or (scale.log and y <= 0):
+            found.append((x, None))
+            continue
+        before = points[number - 1] if number else (x, None)
+        if before[1] is not None and not (scale.log and before[1] <= 0):
+            start, end = scale.place(before[1]), scale.place(y)
+            edges = [edge for edge in (0.0, 1.0) if min(start, end) < edge < max(start, end)]
+            for edge in sorted(edges, reverse=start > end):
+                share = (edge - start) / (end - start)
+                found.append((before[0] + share * (x - before[0]), scale.value(edge)))
+        if scale.low <= y <= scale.high:
+            found.append((x, y))
+        elif found and found[-1][1] is not None:
+            found.append((x, None))
+    return found
 
 
 def _line(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any, **style: Any) -> Any:
@@ -120,16 +152,20 @@ def _line(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any, **style: Any
     )
 
 
-def _faint(sheet: Sheet, trials: Sequence[TrialRow], by_tokens: bool, x: Any, y: Any) -> Any:
+def _faint(
+    sheet: Sheet, trials: Sequence[TrialRow], by_tokens: bool, x: Any, y: Any, scale: Scale
+) -> Any:
     opacity = 0.45 if len(trials) < 100 else 0.25
-    return _line(
-        sheet, _rows(trials, by_tokens, "validation_loss"), x, y, strokeWidth=1, opacity=opacity
-    )
+    rows = _rows(trials, by_tokens, "validation_loss", scale)
+    return _line(sheet, rows, x, y, strokeWidth=1, opacity=opacity)
 
 
-def _ends(sheet: Sheet, trials: Sequence[TrialRow], by_tokens: bool, x: Any, y: Any) -> Any:
-    """A tick where a trial was pruned, an x where its loss was no longer finite."""
-    ticks, crosses = [], []
+def _ends(
+    sheet: Sheet, trials: Sequence[TrialRow], by_tokens: bool, x: Any, y: Any, scale: Scale
+) -> Any:
+    """A tick where a trial was pruned, an x where its loss was no longer finite, an arrow where it
+    ended above the axis."""
+    ticks, crosses, ends = [], [], []
     for trial in trials:
         known = [p for p in trial.curve if p.validation_loss is not None]
         if not known:
@@ -140,50 +176,61 @@ def _ends(sheet: Sheet, trials: Sequence[TrialRow], by_tokens: bool, x: Any, y: 
             "color": look(trial.strategy).color,
             "trial": str(trial.number),
         }
+        ends.append(row)
         if trial.state == "PRUNED":
             ticks.append(row)
         elif trial.state == "FAIL":
             crosses.append(row)
     tick = (
-        sheet.chart(ticks)
+        sheet.chart(inside(ticks, scale))
         .mark_tick(orient="vertical", thickness=1.5, size=9, opacity=0.9)
         .encode(x=x, y=y, color=plain("color"), description="trial:N")
     )
     cross = (
-        sheet.chart(crosses)
+        sheet.chart(inside(crosses, scale))
         .mark_point(filled=False, shape="M-1,-1L1,1M1,-1L-1,1", size=60, strokeWidth=1.75)
         .encode(x=x, y=y, color=plain("color"), description="trial:N")
     )
-    return tick + cross
+    return tick + cross + arrows(sheet, ends, x, y, scale)
 
 
 def _best(
     sheet: Sheet, trials: Sequence[TrialRow], by_tokens: bool, x: Any, y: Any, y_scale: Scale
 ) -> Any:
-    """Thick lines with their training loss, an end mark and a label each."""
-    lines = _line(sheet, _rows(trials, by_tokens, "validation_loss"), x, y, strokeWidth=2.5)
-    train = [
-        row | {"dash": [1, 0]}
-        for row in _rows(trials, by_tokens, "train_loss")
-        if row["y"] is not None and row["y"] > 0
+    """Thick lines with their training loss, their strategy's sign at each rung and a label each.
+
+    Solid lines come first, so that a dashed one shows what lies under it.
+    """
+    trials = sorted(trials, key=lambda t: look(t.strategy).dash != (1, 0))
+    drawn = _rows(trials, by_tokens, "validation_loss", y_scale)
+    lines = _line(sheet, drawn, x, y, strokeWidth=2.5)
+    train = [row | {"dash": _TRAINING} for row in _rows(trials, by_tokens, "train_loss", y_scale)]
+    thin = _line(sheet, train, x, y, strokeWidth=1)
+    signs = [
+        row
+        for trial in trials
+        for point in trial.curve[:-1]
+        if (row := _sign(trial, point, by_tokens))["y"] is not None
     ]
-    thin = _line(sheet, train, x, y, strokeWidth=0.75)
-    ended = [(t, p) for t in trials if (p := t.curve[-1]).validation_loss is not None]
-    places = dodge([y_scale.place(p.validation_loss or 0.0) for _, p in ended], _GAP)
+    small = (
+        sheet.chart(inside(signs, y_scale))
+        .mark_point(filled=True, size=28, opacity=1, stroke=PAPER, strokeWidth=0.75)
+        .encode(x=x, y=y, fill=alt.Fill("color:N", scale=None), shape=shaped("shape"))
+    )
+    last = [(t, t.curve[-1]) for t in trials]
+    ended = [(t, p) for t, p in last if p.validation_loss is not None]
+    heights = [y_scale.place(y_scale.clip(p.validation_loss or 0.0)) for _, p in ended]
+    places = dodge(heights, _GAP)
     rows = [
-        {
-            "x": _at(point, by_tokens),
-            "y": point.validation_loss,
+        _sign(trial, point, by_tokens)
+        | {
             "pixel": (1 - place) * _HEIGHT,
-            "color": look(trial.strategy).color,
-            "shape": look(trial.strategy).shape,
             "label": f"{words.short(trial.strategy)} #{trial.number}",
-            "trial": str(trial.number),
         }
         for (trial, point), place in zip(ended, places, strict=True)
     ]
     points = (
-        sheet.chart(rows)
+        sheet.chart(inside(rows, y_scale))
         .mark_point(filled=True, size=60, opacity=1)
         .encode(x=x, y=y, color=plain("color"), shape=shaped("shape"), description="trial:N")
     )
@@ -192,4 +239,15 @@ def _best(
         .mark_text(align="left", dx=8, baseline="middle", color=INK)
         .encode(x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
     )
-    return thin + lines + points + text
+    return thin + lines + small + points + text
+
+
+def _sign(trial: TrialRow, point: CurvePoint, by_tokens: bool) -> dict[str, Any]:
+    style = look(trial.strategy)
+    return {
+        "x": _at(point, by_tokens),
+        "y": point.validation_loss,
+        "color": style.color,
+        "shape": style.shape,
+        "trial": str(trial.number),
+    }

@@ -49,6 +49,8 @@ _THEME = {
     "background": "transparent",
 }
 
+_ARROW = "M0,-1L0.9,0.1L0.3,0.1L0.3,1L-0.3,1L-0.3,0.1L-0.9,0.1Z"
+
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -143,6 +145,21 @@ def whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
             color=plain("color"),
             description="trial:N",
         )
+    )
+
+
+def inside(rows: Sequence[dict[str, Any]], scale: Scale) -> list[dict[str, Any]]:
+    """The rows whose ``y`` lies on the axis."""
+    return [row for row in rows if row["y"] <= scale.high]
+
+
+def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
+    """At the upper edge, an arrow for each row whose ``y`` lies beyond it."""
+    beyond = [{**row, "y": scale.high} for row in rows if row["y"] > scale.high]
+    return (
+        sheet.chart(beyond)
+        .mark_point(filled=True, shape=_ARROW, size=60, opacity=1)
+        .encode(x=x, y=y, color=plain("color"), description="trial:N")
     )
 
 

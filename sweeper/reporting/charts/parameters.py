@@ -9,7 +9,7 @@ import altair as alt
 from sweeper.findings import words
 from sweeper.findings.record import Findings, ParameterFinding, TrialRow
 from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import INK, MUTED, Sheet
+from sweeper.reporting.charts.draw import INK, MUTED, Sheet, arrows, inside
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.palette import Look, look
 
@@ -39,7 +39,7 @@ def parameter_panel(
         axis=scale.axis(4, title="validation loss"),
     )
     chart = (
-        _strip(sheet, trials, finding, style, y)
+        _strip(sheet, trials, finding, style, y, scale)
         if is_strip(finding, trials)
         else _scatter(sheet, trials, finding, style, y, scale)
     )
@@ -72,6 +72,7 @@ def _mark(trial: TrialRow, finding: ParameterFinding, x: Any) -> dict[str, Any]:
     return {
         "x": x,
         "y": trial.validation_loss,
+        "color": look(trial.strategy).color,
         "best": trial.number == finding.best_trial,
         "trial": str(trial.number),
     }
@@ -97,7 +98,7 @@ def _scatter(
             grid=False,
         ),
     )
-    chart = _median(sheet, rows, x, y) + _points(sheet, rows, style, x, y)
+    chart = _median(sheet, _clipped(rows, scale), x, y) + _points(sheet, rows, style, x, y, scale)
     low, high = finding.within_noise_low, finding.within_noise_high
     if low is not None and high is not None:
         band = [{"x": x_scale.clip(low), "x2": x_scale.clip(high)}]
@@ -107,7 +108,12 @@ def _scatter(
 
 
 def _strip(
-    sheet: Sheet, trials: list[TrialRow], finding: ParameterFinding, style: Look, y: Any
+    sheet: Sheet,
+    trials: list[TrialRow],
+    finding: ParameterFinding,
+    style: Look,
+    y: Any,
+    scale: Scale,
 ) -> Any:
     """One column for each value, with its median. Rows are users' texts: only ever data."""
     values = sorted({t.parameters[finding.parameter] for t in trials}, key=_strip_order)
@@ -121,7 +127,7 @@ def _strip(
         ),
     )
     bar = (
-        sheet.chart(rows)
+        sheet.chart(_clipped(rows, scale))
         .mark_tick(orient="horizontal", size=22, thickness=2, color=INK)
         .transform_aggregate(middle="median(y)", groupby=["x"])
         .transform_calculate(y="datum.middle")
@@ -134,7 +140,7 @@ def _strip(
         .mark_text(baseline="top", color=MUTED)
         .encode(x=x, y=alt.value(_HEIGHT + 7), text="label:N")
     )
-    return _points(sheet, rows, style, x, y) + bar + label
+    return bar + _points(sheet, rows, style, x, y, scale) + label
 
 
 def shortened(text: str, room: int) -> str:
@@ -152,18 +158,26 @@ def _strip_order(value: object) -> tuple[int, float, str]:
     return (1, 0.0, str(value))
 
 
-def _points(sheet: Sheet, rows: list[dict[str, Any]], style: Look, x: Any, y: Any) -> Any:
-    small = [row for row in rows if not row["best"]]
-    large = [row for row in rows if row["best"]]
+def _clipped(rows: list[dict[str, Any]], scale: Scale) -> list[dict[str, Any]]:
+    """Medians of these rows are those of all rows, or lie at the edge of the axis."""
+    return [{**row, "y": scale.clip(row["y"])} for row in rows]
+
+
+def _points(
+    sheet: Sheet, rows: list[dict[str, Any]], style: Look, x: Any, y: Any, scale: Scale
+) -> Any:
+    small = [row for row in inside(rows, scale) if not row["best"]]
+    large = [row for row in inside(rows, scale) if row["best"]]
     base = sheet.chart(small).mark_point(
         filled=True, shape=style.shape, size=30, opacity=0.75, color=style.color
     )
     best = sheet.chart(large).mark_point(
         filled=True, shape=style.shape, size=110, opacity=1, color=style.color
     )
-    return base.encode(x=x, y=y, description="trial:N") + best.encode(
+    drawn = base.encode(x=x, y=y, description="trial:N") + best.encode(
         x=x, y=y, description="trial:N"
     )
+    return drawn + arrows(sheet, rows, x, y, scale)
 
 
 def _median(sheet: Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:

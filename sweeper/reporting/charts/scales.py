@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import quantiles
 from typing import Any
 
 import altair as alt
@@ -12,6 +13,8 @@ import altair as alt
 # "Log when it spans more than ten times."
 LOG_SPAN = 10.0
 _PAD = 0.06
+# Of fewer values none is said to lie far from the rest.
+_FEWEST = 5
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,33 @@ def fit(values: Sequence[float], log: bool | None = None, pad: float = _PAD) -> 
         return Scale(low - room, high + room, log=False)
     room = (high - low) * pad
     return Scale(low - room, high + room, log=False)
+
+
+def focus(values: Sequence[float]) -> Scale:
+    """A scale for most of these losses: a few that lie far above the rest lie off it.
+
+    Far is more than three interquartile ranges above the third quartile, as seen on the whole axis
+    (Tukey 1977, "far out"). They are left off only where the rest would have less than half of
+    the axis.
+
+    >>> scale = focus([0.10, 0.11, 0.12, 0.13, 0.14, 5.0])
+    >>> round(scale.low, 3), round(scale.high, 3)
+    (0.098, 0.142)
+    """
+    whole = fit(values)
+    places = sorted(map(whole.place, values))
+    if len(places) < _FEWEST:
+        return whole
+    first, _, third = quantiles(places, n=4, method="inclusive")
+    fence = third + 3 * (third - first)
+    inside = [
+        value
+        for value, place in zip(values, map(whole.place, values), strict=True)
+        if place <= fence
+    ]
+    if whole.place(max(inside)) - places[0] >= 0.5:
+        return whole
+    return fit(inside)
 
 
 def dodge(places: Sequence[float], gap: float) -> list[float]:

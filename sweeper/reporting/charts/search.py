@@ -10,8 +10,19 @@ from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings, SearchGain
 from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import INK, MUTED, Rows, Sheet, dashed, plain, shaped, whiskers
-from sweeper.reporting.charts.scales import Scale, dodge, fit
+from sweeper.reporting.charts.draw import (
+    INK,
+    MUTED,
+    Rows,
+    Sheet,
+    arrows,
+    dashed,
+    inside,
+    plain,
+    shaped,
+    whiskers,
+)
+from sweeper.reporting.charts.scales import Scale, dodge, fit, focus
 from sweeper.reporting.palette import look
 
 HEIGHT = 260
@@ -145,9 +156,7 @@ def progress(findings: Findings, description: str) -> Panel | None:
     done = [t for t in findings.trials if t.validation_loss is not None]
     if not done:
         return None
-    losses = [t.validation_loss for t in done if t.validation_loss is not None]
-    rules = reference_rules(findings, losses)
-    scale = fit([*losses, *(rule["y"] for rule in rules)])
+    rules, scale = reference_rules(findings), progress_scale(findings)
     last = max(t.number for t in findings.trials)
     span = max(last + 0.6, 1.0)
     x = alt.X(
@@ -160,7 +169,7 @@ def progress(findings: Findings, description: str) -> Panel | None:
         scale=scale.altair(),
         axis=scale.axis(title=loss_title(findings)),
     )
-    points = [
+    points: list[dict[str, Any]] = [
         {
             "x": t.number,
             "y": t.validation_loss,
@@ -171,18 +180,30 @@ def progress(findings: Findings, description: str) -> Panel | None:
         for t in sorted(done, key=lambda trial: trial.strategy)
     ]
     sheet = Sheet()
-    chart = _reference(sheet, rules, scale, span) + _steps(sheet, points, last, x, y)
+    at = [{**point, "y": scale.clip(point["y"])} for point in points]
+    chart = _reference(sheet, rules, scale, span) + _steps(sheet, at, last, x, y)
     size, opacity = (36, 1.0) if len(points) <= _CROWD else (18, 0.6)
-    dots = _points(sheet, points, x, y).mark_point(filled=True, size=size, opacity=opacity)
-    chart = chart + dots
+    dots = _points(sheet, inside(points, scale), x, y)
+    dots = dots.mark_point(filled=True, size=size, opacity=opacity)
+    chart = chart + dots + arrows(sheet, points, x, y, scale)
     if findings.last_useful_trial is not None and len(done) > 1:
         chart = chart + _last_gain(sheet, findings.last_useful_trial, x)
     chart = chart.properties(width=_STEP_WIDTH, height=HEIGHT)
     return Panel(sheet.draw(chart, "Best validation loss so far, by trial", description), wide=True)
 
 
-def reference_rules(findings: Findings, losses: list[float]) -> list[dict[str, Any]]:
-    """Baselines whose loss is near the trials', so that the axis is not stretched."""
+def progress_scale(findings: Findings) -> Scale:
+    """The vertical axis of ``progress``: most trials, and the baselines in their reach."""
+    return focus([*_losses(findings), *(rule["y"] for rule in reference_rules(findings))])
+
+
+def _losses(findings: Findings) -> list[float]:
+    return [t.validation_loss for t in findings.trials if t.validation_loss is not None]
+
+
+def reference_rules(findings: Findings) -> list[dict[str, Any]]:
+    """Baselines whose loss is near most trials', so that the axis is not stretched."""
+    losses = [loss for loss in _losses(findings) if loss <= focus(_losses(findings)).high]
     top = max(losses) + 0.25 * (max(losses) - min(losses) or max(losses))
     return [
         {"y": baseline.validation_loss, "label": baseline.title}

@@ -10,8 +10,8 @@ import altair as alt
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings, TrialRow
 from sweeper.reporting.blocks import Panel
-from sweeper.reporting.charts.draw import MUTED, Sheet, shaped, whiskers
-from sweeper.reporting.charts.scales import Scale, fit
+from sweeper.reporting.charts.draw import MUTED, Sheet, arrows, inside, shaped, whiskers
+from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.charts.search import HEIGHT, loss_title
 from sweeper.reporting.palette import look
 
@@ -42,7 +42,7 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
     if not trials:
         return None
     x_scale = fit(_places(cost, trials), log=cost.log, pad=0.12)
-    y_scale = fit(_all_losses(findings))
+    y_scale = cost_scale(findings)
     front = front_of([(cost.values[t.number], t.validation_loss or 0.0, t.number) for t in trials])
     x = alt.X(
         "x:Q",
@@ -58,11 +58,14 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
     rows = [_row(t, cost, t.number in front, best, y_scale) for t in trials]
     rows.sort(key=lambda row: (row["fill"] == row["color"], row["color"]))
     sheet = Sheet()
-    chart = _front(sheet, rows, front, x, y) + whiskers(
+    clipped = [{**row, "y": y_scale.clip(row["y"])} for row in rows]
+    chart = _front(sheet, clipped, front, x, y) + whiskers(
         sheet, [r for r in rows if r["best"]], x, y_scale
     )
-    chart = chart + _points(sheet, [r for r in rows if not r["best"]], x, y, 30)
-    chart = chart + _points(sheet, [r for r in rows if r["best"]], x, y, 110)
+    seen = inside(rows, y_scale)
+    chart = chart + _points(sheet, [r for r in seen if r["best"]], x, y, 110)
+    chart = chart + _points(sheet, [r for r in seen if not r["best"]], x, y, 30)
+    chart = chart + arrows(sheet, rows, x, y, y_scale)
     if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
         chart = chart + _limit(sheet, cost.limit, cost.limit_label, x)
     if any(row["trial"] == str(cost.marked) for row in rows):
@@ -92,6 +95,11 @@ def front_of(points: list[tuple[float, float, int]]) -> list[int]:
             lowest = loss
             found.append(number)
     return found
+
+
+def cost_scale(findings: Findings) -> Scale:
+    """The vertical axis that all cost panels share."""
+    return focus(_all_losses(findings))
 
 
 def _all_losses(findings: Findings) -> list[float]:

@@ -16,7 +16,7 @@ from sweeper.reporting.blocks import (
     Table,
     Text,
 )
-from sweeper.reporting.charts.curves import curves, drawn_trials
+from sweeper.reporting.charts.curves import curve_scale, curves, drawn_trials
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
@@ -38,7 +38,7 @@ def curves_section(report: Report) -> Section:
         ends = (
             LegendEntry("pruned", "", "┆"),
             LegendEntry("failed", "", "✕"),
-            LegendEntry("training loss of the best (thin)", "", "—"),
+            LegendEntry("training loss of the best (dotted)", "", "┈"),
         )
         blocks.append(
             Figure(
@@ -84,15 +84,35 @@ def _overfits(trial: TrialRow) -> bool:
 def _note(report: Report) -> str:
     total = [t for t in report.findings.trials if t.curve]
     shown = drawn_trials(report.findings)
-    text = "Thick: the best of each strategy, its training loss thin. Dashed: pruned, ending in a "
+    text = (
+        "Thick: the best of each strategy, its training loss dotted. Dashed: pruned, ending in a "
+    )
     text += "tick. An x: the loss was no longer finite."
     items, rows = report.findings.run.rung_items, report.findings.reproduction.split_rows
     if items and items < rows.get("validation", 0):
         text += f" Rungs below the last score {items:,} of {rows['validation']:,} validation items,"
         text += " the same ones in every trial."
+    text += _off_range(report)
     if len(shown) < len(total):
         text += f" Drawn are {len(shown):,} of {len(total):,} curves: the best and a sample of each"
         text += " strategy; curves.csv has them all."
+    return text
+
+
+def _off_range(report: Report) -> str:
+    """What of the curves lies off the drawn range."""
+    scale, shown = curve_scale(report.findings), drawn_trials(report.findings)
+    if scale is None:
+        return ""
+    losses = [[p.validation_loss for p in t.curve if p.validation_loss is not None] for t in shown]
+    cut = sum(any(loss > scale.high for loss in found) for found in losses)
+    train = [p.train_loss for t in shown for p in t.curve if p.train_loss is not None]
+    text = ""
+    if cut:
+        text += f" {words.plural(cut, 'curve leaves', 'curves leave')} the drawn range at its top;"
+        text += " an arrow marks those that end there."
+    if any(not scale.low <= loss <= scale.high for loss in train):
+        text += " Training losses outside the range of the validation losses are not drawn."
     return text
 
 

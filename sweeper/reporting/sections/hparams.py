@@ -16,10 +16,10 @@ from sweeper.reporting.charts.parameters import (
     parameter_panel,
     window,
 )
-from sweeper.reporting.charts.scales import fit
+from sweeper.reporting.charts.scales import focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import drawn, no_trials, strategy_cell
+from sweeper.reporting.sections.parts import drawn, no_trials, off_scale, strategy_cell
 from sweeper.reporting.sections.plan import declared_table
 
 # How many parameters of a strategy are drawn.
@@ -54,7 +54,7 @@ def _figure(report: Report, strategy: str) -> Figure | None:
     chosen = _chosen(findings.parameters, strategy)
     trials = [t for t in findings.trials if t.strategy == strategy]
     losses = [t.validation_loss for t in trials if t.validation_loss is not None]
-    scale = fit(losses)
+    scale = focus(losses)
     found = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
     own = [p for p in findings.parameters if p.strategy == strategy]
     panels = drawn(*found, importance_panel(own, "Importance of each parameter."))
@@ -68,6 +68,7 @@ def _figure(report: Report, strategy: str) -> Figure | None:
         note += f" Line: running median over {window(len(losses))} trials."
     if any(is_strip(p, trials) for p in chosen):
         note += " Bars: medians."
+    note += off_scale(trials, scale)
     return Figure(
         id=f"parameters-{strategy}",
         finding=_answer(main),

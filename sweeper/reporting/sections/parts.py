@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
+from sweeper.findings.record import TrialRow
 from sweeper.hyperparameters import SHORT_NAMES
 from sweeper.reporting.blocks import Cell, Empty, Panel
+from sweeper.reporting.charts.scales import Scale
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.spec import Scalar
+
+# Trials off a chart that its caption names.
+_NAMED = 4
 
 
 def strategy_cell(strategy: str) -> Cell:
@@ -40,6 +45,36 @@ def parameters_text(parameters: Mapping[str, Scalar], *leave: str) -> str:
         for name, value in parameters.items()
         if name not in leave
     )
+
+
+def described(report: Report) -> TrialRow | None:
+    """The trial that the run recommends, or its best one so far."""
+    findings = report.findings
+    done = [t for t in findings.trials if t.validation_loss is not None]
+    wanted = findings.verdict.recommended_trial
+    best = min(done, key=lambda t: (t.validation_loss or 0.0, t.number), default=None)
+    return next((t for t in done if t.number == wanted), best)
+
+
+def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:
+    """What the training data consists of, and how much of each part a trial saw."""
+    data = report.plan.data
+    lines = []
+    for one in data.sources:
+        weight = "" if one.weight is None else f", weight {units.number(one.weight)}"
+        rows = ", ".join(f"{count:,} {split}" for split, count in one.rows.items())
+        loss = row.validation_by_source.get(one.title) if row else None
+        scored = "" if loss is None else f"; validation loss {words.loss(loss)}"
+        lines.append(f"Source {one.title}: {rows} rows{weight}{scored}")
+    if data.augmentation is not None:
+        made = ", ".join(f"{count:,} by {how}" for how, count in data.augmentation.methods.items())
+        lines.append(f"Augmented rows, in train alone: {data.augmentation.rows:,} ({made})")
+    if row is not None and row.seen:
+        seen = "; ".join(
+            f"{one.rows:,} rows ({one.tokens:,} tokens) of {name}" for name, one in row.seen.items()
+        )
+        lines.append(f"Trial {row.number} trained on {seen}, repetitions included")
+    return tuple(lines)
 
 
 def searched(report: Report, strategy: str) -> frozenset[str]:
@@ -71,6 +106,17 @@ def minutes(seconds: float | None) -> float | None:
 def drawn(*panels: Panel | None) -> tuple[Panel, ...]:
     """The panels that have something to show."""
     return tuple(panel for panel in panels if panel is not None)
+
+
+def off_scale(trials: Sequence[TrialRow], scale: Scale) -> str:
+    """A sentence on the trials whose loss lies above a chart's axis; empty where none does."""
+    losses = [(t.validation_loss, t.number) for t in trials if t.validation_loss is not None]
+    beyond = sorted((pair for pair in losses if pair[0] > scale.high), reverse=True)
+    if not beyond:
+        return ""
+    told = [f"#{number} {words.loss(loss)}" for loss, number in beyond[:_NAMED]]
+    rest = f" and {len(beyond) - _NAMED} more" if len(beyond) > _NAMED else ""
+    return f" Above the drawn range, with an arrow at its edge: {', '.join(told)}{rest}."
 
 
 def completed(report: Report) -> int:

@@ -7,6 +7,7 @@ from sweeper.findings import words
 from sweeper.reporting.blocks import Block, Code, FactList, NamedFact, Section
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
+from sweeper.reporting.sections.parts import described, mix_lines
 from sweeper.reporting.sections.plan import plan_table
 
 
@@ -36,6 +37,7 @@ def _facts(report: Report) -> tuple[NamedFact, ...]:
         NamedFact(
             "data", f"{data.path or 'not given'}, {data.rows:,} rows ({splits or 'no splits'})"
         ),
+        *(NamedFact("training data", line) for line in mix_lines(report, described(report))),
         *(NamedFact("examples", note.text) for note in report.findings.notes),
         NamedFact(
             "data SHA-256", found.data_sha256 or words.DASH, "/findings/reproduction/data_sha256"

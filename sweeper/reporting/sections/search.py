@@ -8,7 +8,7 @@ from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import SearchGain
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table, Text
 from sweeper.reporting.charts.draw import legend
-from sweeper.reporting.charts.search import progress, reference_rules, slope
+from sweeper.reporting.charts.search import progress, progress_scale, reference_rules, slope
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import (
@@ -17,6 +17,7 @@ from sweeper.reporting.sections.parts import (
     interval_text,
     no_trials,
     number_cell,
+    off_scale,
     one_trial,
     strategy_cell,
     time_name,
@@ -44,8 +45,7 @@ def search_section(report: Report) -> Section:
 def _figure(report: Report) -> Figure:
     findings = report.findings
     finding = search_sentence(report)
-    losses = [t.validation_loss for t in findings.trials if t.validation_loss is not None]
-    shown = {rule["label"] for rule in reference_rules(findings, losses)}
+    shown = {rule["label"] for rule in reference_rules(findings)}
     beyond = [
         f"{b.title} {words.loss(b.validation_loss)}"
         for b in findings.baselines
@@ -57,6 +57,7 @@ def _figure(report: Report) -> Figure:
     note += "figures of the test split do not have this bias."
     if beyond:
         note += f" Off the chart: {words.joined(beyond)}."
+    note += off_scale(findings.trials, progress_scale(findings))
     strategies = [g.strategy for g in findings.gains if g.best_loss is not None]
     return Figure(
         id="search-gain",

@@ -9,7 +9,7 @@ from sweeper.findings.record import StrategySummary
 from sweeper.findings.verdict.forgetting_words import amount
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, LegendEntry, Row, Section, Table
 from sweeper.reporting.charts.draw import legend
-from sweeper.reporting.charts.strategies import Cost, cost_panel
+from sweeper.reporting.charts.strategies import Cost, cost_panel, cost_scale
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.forgetting import forgetting_cost
@@ -21,6 +21,7 @@ from sweeper.reporting.sections.parts import (
     minutes,
     no_trials,
     number_cell,
+    off_scale,
     one_trial,
     strategy_cell,
     time_name,
@@ -70,7 +71,7 @@ def _figure(report: Report) -> Figure:
     return Figure(
         id="strategy-cost",
         finding=finding,
-        note=f"{note} {unequal}".strip(),
+        note=f"{note} {unequal}".strip() + off_scale(trials, cost_scale(findings)),
         panels=drawn(
             *(cost_panel(findings, cost, finding) for cost in (time, memory, lost) if cost)
         ),

@@ -6,12 +6,14 @@ Knows chat templates and tokenizers. Knows nothing of models, losses or lengths 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 
 from sweeper.data.examples import Message
+from sweeper.data.tools import PROBE, PROBED, as_text, for_template, spelled
 from sweeper.errors import DataError
 from sweeper.facts.models.fallback_template import fallback
 from sweeper.tasks.sequences.tokens import Answers, Encoded, added_tokens, tokenise
@@ -125,6 +127,10 @@ class Chat:
         if found < 0:
             return None
         end = found + len(said)
+        if turns[number].more:  # calls stand after the text, and may hold added tokens
+            closed = through.rfind(self.end_of_turn.strip(), end)
+            ended = closed + len(self.end_of_turn.strip()) if closed >= 0 else len(through.rstrip())
+            return len(before), ended
         closing = self._added.search(text, end, len(through)) if self._added else None
         return len(before), closing.end() if closing else end
 
@@ -143,15 +149,16 @@ class Chat:
         Only the last answer is trained on: earlier ones stand there as the template wrote them.
         """
         before = self._render(turns[:-1], open_turn=True)
-        text = before + turns[-1].content + self.end_of_turn
+        text = before + spelled(turns[-1]) + self.end_of_turn
         said = sum(turn.role == "assistant" for turn in turns)
         return Written(text, ((len(before), len(text)),), said - 1)
 
     def _render(self, turns: Sequence[Message], open_turn: bool = False) -> str:
-        rows = [{"role": turn.role, "content": turn.content} for turn in turns]
+        rows, tools = for_template(turns)
         try:
             text: str = self.tokenizer.apply_chat_template(
                 rows,
+                tools=tools or None,
                 chat_template=self._template,
                 tokenize=False,
                 add_generation_prompt=open_turn,
@@ -169,11 +176,15 @@ class Chat:
         turns = list(messages)
         if self.system_prompt and not any(turn.role == "system" for turn in turns):
             turns.insert(0, Message("system", self.system_prompt))
+        elif self.system_prompt and turns[0].role == "system" and not turns[0].content:
+            turns[0] = replace(turns[0], content=self.system_prompt)
+        if any(turn.more or turn.role == "tool" for turn in turns) and not self.writes_tools:
+            turns = as_text(turns)
         if not self._takes_system:
             turns = _system_into_user(turns)
         eos = self.tokenizer.eos_token or ""
         return [
-            Message(turn.role, _without_end(turn.content, self.end_of_turn, eos))
+            replace(turn, content=_without_end(turn.content, self.end_of_turn, eos))
             if turn.role == "assistant"
             else turn
             for turn in _merged(turns)
@@ -185,6 +196,15 @@ class Chat:
             return marker in self._render([Message("system", marker), *_PROBE])
         except DataError:
             return False
+
+    @cached_property
+    def writes_tools(self) -> bool:
+        """Whether the template writes tools, their calls and what they return."""
+        try:
+            text = self._render(PROBE)
+        except DataError:
+            return False
+        return all(mark in text for mark in PROBED)
 
     def _end_of_turn(self) -> str:
         """What the template writes after an answer, up to and with its first special token."""
@@ -198,7 +218,8 @@ def _merged(turns: Sequence[Message]) -> list[Message]:
     """Neighbouring turns of one role as one, since most templates demand that roles alternate."""
     merged: list[Message] = []
     for turn in turns:
-        if merged and merged[-1].role == turn.role:
+        alike = merged and merged[-1].role == turn.role != "tool"
+        if alike and not merged[-1].more and not turn.more:
             merged[-1] = Message(turn.role, f"{merged[-1].content}\n\n{turn.content}")
         else:
             merged.append(turn)
@@ -211,7 +232,8 @@ def _system_into_user(turns: Sequence[Message]) -> list[Message]:
     waiting: list[str] = []
     for turn in turns:
         if turn.role == "system":
-            waiting.append(turn.content)
+            waiting += [turn.content] if turn.content else []
+            moved += [replace(turn, content="")] if turn.more else []
         elif turn.role == "user" and waiting:
             moved.append(Message("user", "\n\n".join([*waiting, turn.content])))
             waiting = []

@@ -6,6 +6,7 @@ Made once for each model and worker; knows no trial and no first stage.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -80,6 +81,12 @@ class ModelContext:
             told = self.underway.steps(f"tokenising {split}")
             self._items[split] = TokenizedSplit(self.task, self.dataset.splits[split], told)
         return self._items[split]
+
+    @cached_property
+    def augmented(self) -> TokenizedSplit:
+        """The augmented rows, tokenised when a trial first trains on them."""
+        told = self.underway.steps("tokenising augmented rows")
+        return TokenizedSplit(self.task, self.dataset.augmented, told)
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
         """Notes on examples of these splits that tokenising cut or left out."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import Sampler
 
+from sweeper.training.loop.mixture import Mixture
+
 # Batches are cut from pools of this many batches' worth of examples that were sorted by length.
 # transformers' LengthGroupedSampler has the same number, but leaves a pool's batches in the order
 # of their lengths; here the batches are shuffled, so that lengths do not drift within an epoch.
@@ -35,24 +37,35 @@ class LengthGroupedBatches(Sampler[int]):
         seed: Seed of the trial; epoch e is shuffled with ``seed + e``.
         least: Batches of a pool, as far as half of an epoch holds them.
         epoch: The first one, counted from 0.
+        mixture: Which rows an epoch has; every row once if None.
     """
 
     def __init__(
-        self, lengths: Sequence[int], batch: int, seed: int, least: int = LEAST, epoch: int = 0
+        self,
+        lengths: Sequence[int],
+        batch: int,
+        seed: int,
+        least: int = LEAST,
+        epoch: int = 0,
+        mixture: Mixture | None = None,
     ) -> None:
         self._lengths = lengths
         self._batch = batch
         self._seed = seed
         self._least = least
         self._epoch = epoch
+        self._mixture = mixture
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return self._mixture.size if self._mixture else len(self._lengths)
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        order = torch.randperm(len(self), generator=generator).tolist()
+        if self._mixture is not None:
+            rows = self._mixture.rows(self._epoch)
+            order = [rows[place] for place in order]
         self._epoch += 1
-        order = torch.randperm(len(self._lengths), generator=generator).tolist()
         quarter, half = len(order) // (4 * self._batch), -(-len(order) // (2 * self._batch))
         pool = self._batch * min(_POOL, max(1, quarter, min(self._least, half)))
         batches: list[list[int]] = []

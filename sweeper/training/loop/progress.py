@@ -30,6 +30,7 @@ class TrainingProgress:
     steps: int = 0
     tokens: int = 0
     replay_tokens: int = 0
+    seen: dict[str, list[int]] = field(default_factory=dict)
     earlier: float = 0.0
     interrupted: float = 0.0
     evaluation_seconds: float = 0.0
@@ -44,6 +45,7 @@ class TrainingProgress:
             "steps": self.steps,
             "tokens": self.tokens,
             "replay_tokens": self.replay_tokens,
+            "seen": {name: list(counts) for name, counts in self.seen.items()},
             "interrupted": self.training_seconds + self.evaluation_seconds,
             "evaluation_seconds": self.evaluation_seconds,
         }
@@ -59,6 +61,12 @@ class TrainingProgress:
         self._loss = loss if self._loss is None else self._loss + loss
         self._terms += terms
         self.tokens += tokens
+
+    def saw(self, origin: str, rows: int, tokens: int) -> None:
+        """Rows of one source were trained on, and their tokens."""
+        counts = self.seen.setdefault(origin, [0, 0])
+        counts[0] += rows
+        counts[1] += tokens
 
     def saw_gradient(self, norm: Tensor | float | None) -> None:
         """The norm of the gradient before it was clipped; None where nobody took it."""

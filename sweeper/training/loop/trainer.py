@@ -35,7 +35,10 @@ MAX_GRAD_NORM = 1.0
 _LEAST_SCALE = 1.0
 # What bitsandbytes' optimizers are told to keep their states in.
 _EIGHT_BITS = 8
-_TERMS, _TOKENS = "sweeper_terms", "sweeper_tokens"
+_TERMS, _TOKENS, _SEEN = "sweeper_terms", "sweeper_tokens", "sweeper_seen"
+ORIGIN = "origin"
+"""The key of a feature that says under what its row is counted; features may have none."""
+REPLAYED = "general text, replayed"
 
 
 def arguments(
@@ -190,7 +193,13 @@ class TrialTrainer(Trainer):
 
     def _collate(self, features: Sequence[Feature]) -> dict[str, Any]:
         batch: dict[str, Any] = dict(self._task.collate(features))
-        counts = {_TERMS: self._task.weight(batch), _TOKENS: self._task.tokens(batch)}
+        counts: dict[str, Any] = {
+            _TERMS: self._task.weight(batch),
+            _TOKENS: self._task.tokens(batch),
+        }
+        if ORIGIN in features[0]:
+            tokens = batch["attention_mask"].sum(1).tolist()
+            counts[_SEEN] = [(f[ORIGIN], n) for f, n in zip(features, tokens, strict=True)]
         return batch | counts
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -251,7 +260,10 @@ class TrialTrainer(Trainer):
             features = due.features[chunk * size : (chunk + 1) * size] or (replay.nothing(),)
             batch = replay.task.collate(features)
             labels = bool(batch["labels"].ne(-100).any())
-            self._progress.replay_tokens += replay.task.tokens(batch) if labels else 0
+            if labels:
+                tokens = replay.task.tokens(batch)
+                self._progress.replay_tokens += tokens
+                self._progress.saw(REPLAYED, len(features), tokens)
             inputs = self._prepare_inputs(batch)
             with autocast(self.args.device, self._mixed):
                 total = replay.task.loss(model, inputs).total
@@ -268,6 +280,8 @@ class TrialTrainer(Trainer):
             check_wrapped(model, sharded=bool(self.args.fsdp))
             self._checked = True
         terms, tokens = inputs.pop(_TERMS), inputs.pop(_TOKENS)
+        for origin, count in inputs.pop(_SEEN, ()):
+            self._progress.saw(origin, 1, count)
         if self._near is None:
             with autocast(self.args.device, self._mixed):
                 loss = self._task.loss(model, inputs)

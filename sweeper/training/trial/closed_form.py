@@ -29,6 +29,13 @@ def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
         job.progress = TrainingProgress(
             steps=0, tokens=sum(shared.context.items("train").lengths), earlier=fitted.seconds
         )
+        for example, length in zip(
+            shared.context.items("train").examples,
+            shared.context.items("train").lengths,
+            strict=True,
+        ):
+            if example.source:
+                job.progress.saw(example.source, 1, length)
         job.peak_memory_gib = fitted.peak_gib
         start = time.perf_counter()
         evaluation = job.judge().evaluate(model)

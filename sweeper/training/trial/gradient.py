@@ -11,12 +11,13 @@ from typing import Any
 from torch import nn
 
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints
-from sweeper.hyperparameters import NEFTUNE
+from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED
 from sweeper.strategies.base import Strategy
 from sweeper.training.base_model.first_stage import FirstStage
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches
 from sweeper.training.loop.checkpointing import Saved, Saver
 from sweeper.training.loop.fast_steps import quick_steps
+from sweeper.training.loop.mixture import mixture
 from sweeper.training.loop.neftune import noisy_embeddings
 from sweeper.training.loop.out_of_memory import Batching, TrialPhase, release_memory
 from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
@@ -24,7 +25,7 @@ from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.replay import Replay
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
 from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_here
-from sweeper.training.loop.trainer import Guards, TrialTrainer, arguments
+from sweeper.training.loop.trainer import ORIGIN, Guards, TrialTrainer, arguments
 from sweeper.training.trial.assembly import assembled, head_names
 from sweeper.training.trial.guards import look_at_general, prepared
 from sweeper.training.trial.job import TrialJob
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 # On a GPU each look at the loss waits for the device; this many steps lie between two of them.
 _CUDA_CHECK_EVERY = 10
+# What rows are counted as that are neither of one of several sources nor augmented.
+ORIGINAL = "original rows"
 
 
 def train_once(
@@ -165,6 +168,18 @@ def _trainer(
 ) -> tuple[RungWatch, TrialTrainer]:
     config, batching = job.config, job.batching
     train = job.context.items("train")
+    wanted = config.parameters.get(AUGMENTED, NO_AUGMENTED) != NO_AUGMENTED
+    beside = [job.context.augmented] if wanted else []
+    examples = [e for part in (train, *beside) for e in part.examples]
+    features = [f for part in (train, *beside) for f in part.features]
+    if any(example.origin for example in examples):
+        features = [
+            {**feature, ORIGIN: example.origin or ORIGINAL}
+            for feature, example in zip(features, examples, strict=True)
+        ]
+    mixed = mixture(
+        train.examples, examples[len(train) :], job.context.dataset.weights, config.seed
+    )
     effective = batching.micro * batching.accumulation * config.gpus
     steps = optimizer_steps(len(train), effective, config.budget.epochs)
     per_epoch = optimizer_steps(len(train), effective, 1.0)
@@ -188,13 +203,14 @@ def _trainer(
     trainer = TrialTrainer(
         model=model,
         task=task,
-        features=train.features,
+        features=features,
         order=LengthGroupedBatches(
-            train.lengths,
+            [length for part in (train, *beside) for length in part.lengths],
             effective,
             config.seed,
             least,
             epoch=saved.manifest.optimizer_steps // per_epoch if saved else 0,
+            mixture=mixed,
         ),
         # Later, since spreading a model over devices makes other tensors of its weights.
         groups=lambda: strategy.parameter_groups(model, config.parameters, head_names(model)),

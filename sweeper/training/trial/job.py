@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from sweeper.artifact import write_text
@@ -43,6 +44,7 @@ from sweeper.trials import (
     FirstItems,
     FirstStageResult,
     RungReport,
+    Seen,
     State,
     TrialConfig,
     TrialResult,
@@ -262,6 +264,7 @@ class TrialJob:
             best_rung=final.rung,
             metrics=final.evaluation.metrics,
             item_losses=ITEM_LOSSES,
+            validation_by_source=self._by_source(final.evaluation),
             stopped_at_rung=final.stopped_at,
             stopped_because=final.stopped_because,
             **self._general_losses(),
@@ -299,6 +302,7 @@ class TrialJob:
             optimizer_steps=progress.steps,
             tokens=progress.tokens,
             replay_tokens=progress.replay_tokens,
+            seen={name: Seen(rows=r, tokens=t) for name, (r, t) in sorted(progress.seen.items())},
             training_seconds=training,
             evaluation_seconds=evaluation,
             setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
@@ -370,6 +374,19 @@ class TrialJob:
             "general_loss": self.general.loss,
             "general_loss_base": base.loss,
             "general_item_losses": GENERAL_LOSSES,
+        }
+
+    def _by_source(self, evaluation: Evaluation) -> dict[str, float]:
+        """The validation loss on the items of each source, where there are several."""
+        sources = [example.source for example in self.context.items("validation").examples]
+        places: dict[str, list[int]] = {}
+        for place, source in enumerate(sources if any(sources) else ()):
+            places.setdefault(source, []).append(place)
+        losses, weights = evaluation.losses, evaluation.weights
+        return {
+            source: float(np.average(losses[at], weights=weights[at]))
+            for source, at in sorted(places.items())
+            if weights[at].sum() > 0
         }
 
     def _write_item_losses(self, evaluation: Evaluation) -> None:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from sweeper.spec import Spec
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, RankFailure
 from sweeper.training.loop.checkpointing import Saved
 from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TrialPhase
-from sweeper.trials import RungReport, TrialConfig, TrialResult
+from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
 from sweeper.underway import Underway
 
 REQUEST, REPORT, PROGRESS = "request.json", "report-", "progress.json"
@@ -220,6 +220,7 @@ class Ranks:
             update={
                 "tokens": sum(result.tokens for result in results),
                 "replay_tokens": sum(result.replay_tokens for result in results),
+                "seen": _together(results),
                 "peak_memory_gib": max(peaks, default=None),
             }
         )
@@ -240,6 +241,16 @@ class Ranks:
         for path in first.iterdir():
             if path.name != TRAINER_LOG:
                 shutil.move(str(path), str(self.folder / path.name))
+
+
+def _together(results: Sequence[TrialResult]) -> dict[str, Seen]:
+    """What all ranks saw."""
+    totals: dict[str, Seen] = {}
+    for result in results:
+        for name, one in result.seen.items():
+            so_far = totals.get(name, Seen(rows=0, tokens=0))
+            totals[name] = Seen(rows=so_far.rows + one.rows, tokens=so_far.tokens + one.tokens)
+    return totals
 
 
 def rank_command(folder: str) -> list[str]:

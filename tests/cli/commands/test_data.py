@@ -134,3 +134,27 @@ def test_a_mistake_is_named_with_what_to_do(sweeper, spoilt, case):
     assert ran.code == 2
     assert said in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_plan_mends_rows_as_they_are_read_and_says_so(sweeper, spoilt):
+    before = spoilt.read_bytes()
+    asked = ("plan", "--task", "classification", "--model", "7B", "--data", "rows.jsonl")
+    plain = sweeper(*asked)
+    assert "Curated" not in plain.out
+    ran = sweeper(*asked, "--fix")
+    assert ran.code == 0
+    said = " ".join(ran.out.split())
+    assert "Curated: unreadable: 1 row left out; label-variants: 1 row changed;" in said
+    assert "duplicates: 1 row left out" in said
+    assert spoilt.read_bytes() == before
+    data = json.loads(sweeper(*asked, "--fix", "--json").out)["facts"]["data"]
+    assert {"remedy": "empty", "action": "removed", "rows": 1} in data["changes"]
+
+
+def test_a_page_is_written_beside_what_is_printed(sweeper, spoilt):
+    ran = sweeper("data", "check", "rows.jsonl", "--html", "check.html")
+    assert "serious: label-variants" in ran.out
+    assert "label-variants" in (spoilt.parent / "check.html").read_text()
+    missing = sweeper("data", "check", "rows.jsonl", "--html", ".")
+    assert missing.code == 2
+    assert "the page cannot be written" in missing.err

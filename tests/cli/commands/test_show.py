@@ -1,6 +1,7 @@
 """``sweeper show`` and ``report``: one run, while it runs, after it, and where it was killed."""
 
 import json
+import re
 import threading
 import time
 
@@ -80,3 +81,13 @@ def test_following_copies_whole_events_until_the_run_has_ended(sweeper, make_run
     assert lines[:2] == ["phase=search", "trial=4 state=running strategy=lora"]
     assert lines[2].startswith("trial=4 state=complete val=0.5000")
     assert not any("rung" in line for line in lines)
+
+
+def test_no_file_of_a_report_without_texts_holds_rows(sweeper, make_run):
+    run = make_run(name="mine", trials=4, prune=False)
+    assert "question 0" in run.test_seal.read_text()
+    assert sweeper("report", "mine", "--no-texts").code == 0
+    for file in run.path.iterdir():
+        if file.is_file() and file != run.test_seal:
+            assert not re.search(rb"question \d", file.read_bytes()), file.name
+    assert "left out of this report" in run.report_html.read_text()

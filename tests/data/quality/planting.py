@@ -31,10 +31,10 @@ VERBS = """
 """.split()  # noqa: SIM905
 
 
-def sentence(rng: random.Random) -> str:
+def sentence(rng: random.Random, verbs=VERBS) -> str:
     """An English sentence; two of them are hardly ever alike."""
     a, b, c, d, e, f = rng.sample(NOUNS, 6)
-    one, two = rng.sample(VERBS, 2)
+    one, two = rng.sample(verbs, 2)
     return rng.choice(
         (
             f"How can I {one} the {a} or {e} behind the {b} of my {c} and {two} a {d} {f}?",
@@ -88,13 +88,13 @@ class Planted:
 
 
 def made(classes: bool, rows: int = 400, seed: int = 0) -> Planted:
-    """A clean data set with three splits."""
+    """A clean data set with three splits. Each class has verbs of its own."""
     rng = random.Random(seed)
     labels = ("card arrival", "lost money", "weather_forecast", "play-music")
     parts = {}
     for split, count in zip(SPLITS, (rows, rows // 4, rows // 4), strict=True):
         parts[split] = [
-            {"text": sentence(rng), "label": labels[n % 4]}
+            {"text": sentence(rng, VERBS[n % 4 :: 4]), "label": labels[n % 4]}
             if classes
             else {"prompt": sentence(rng), "completion": f"{sentence(rng)[:-1]}. {sentence(rng)}"}
             for n in range(count)
@@ -188,6 +188,12 @@ def misspelt_labels(to, rng):
     for row in to.pick(rng, 6):
         label = row[to.answer]
         row[to.answer] = label[:3] + label[4:]
+
+
+def label_noise(to, rng):
+    labels = sorted({row[to.answer] for row in to.rows["train"]})
+    for row in to.pick(rng, COUNT):
+        row[to.answer] = rng.choice([label for label in labels if label != row[to.answer]])
 
 
 def rare_labels(to, rng):
@@ -319,6 +325,7 @@ PLANTS: dict[str, tuple[Plant, tuple[bool, ...]]] = {
     "private": (private, BOTH),
     "label-variants": (label_variants, CLASSES),
     "misspelt-labels": (misspelt_labels, CLASSES),
+    "label-noise": (label_noise, CLASSES),
     "rare-labels": (rare_labels, CLASSES),
     "label-sets": (label_sets, CLASSES),
     "refusals": (refusals, WRITTEN),

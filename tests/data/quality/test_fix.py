@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweeper.data.quality.fix import fix
+from sweeper.data.quality.fix import applied, fix
 from sweeper.data.quality.kinds.base import kinds
 from sweeper.data.quality.rows import read_rows
 from sweeper.data.quality.write import written
@@ -29,6 +29,7 @@ def mended(data, wanted):
     """The fixed rows, after checking what holds for every fix."""
     able = [kind for kind in wanted if not kind.missing(data)]
     fixed = fix(data, able)
+    assert applied(data, fixed.changes).rows == fixed.data.rows
     removed = [(c.path, c.line) for c in fixed.changes if c.action == "removed"]
     assert len(set(removed)) == len(removed)
     assert sorted([*lines_of(fixed.data.rows), *removed]) == lines_of(data.rows)
@@ -53,6 +54,8 @@ def test_a_fixed_data_set_checks_clean_and_fixing_it_again_changes_nothing(tmp_p
     left = kind.find(fixed.data)
     if name == "garbled":
         left = [fault for fault in left if fault.said != "characters are lost"]
+    if name == "label-noise":  # validation and test keep their hard rows
+        left = [fault for fault in left if fixed.data.rows[fault.place].split == "train"]
     if name == "label-sets":
         left = [fault for fault in left if " is " in fault.said]
     assert left == []
@@ -100,6 +103,8 @@ def test_any_file_is_fixed_once_and_no_row_goes_unlisted(tmp_path, lines, names)
         return
     wanted = [kinds()[name] for name in names if not kinds()[name].missing(data)]
     fixed = mended(data, wanted)
+    for kind in wanted:  # what is left to find is what the remedy says that it leaves
+        assert kind.mend(fixed.data, kind.find(fixed.data)) == {}
     assert fix(fixed.data, wanted).changes == ()
     # The same holds for the file that is written: line numbers aside, it holds the same rows.
     new = tmp_path / "new.jsonl"

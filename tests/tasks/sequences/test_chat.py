@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from jinja2 import Template
 
 from sweeper.data.examples import Message
+from sweeper.data.tools import calls_of, packed, tools_of
 from sweeper.errors import DataError
 from sweeper.facts.models import fallback_template as forms
 from sweeper.tasks.sequences.chat import Chat
@@ -369,3 +370,54 @@ def test_markers_that_are_no_tokens_are_text_and_the_answer_ends_with_eos() -> N
     turns = [{"role": turn.role, "content": turn.content} for turn in TURNS[:2]]
     text = Template(forms.CHATML_AS_TEXT.template).render(messages=turns, eos_token="<eos>")
     assert text == f"<|im_start|>user\n{ASKED}<|im_end|>\n<|im_start|>assistant\n{SAID}<eos>\n"
+
+
+# As Qwen 2.5 writes tools, without its system prompt.
+TOOLS = (
+    "{% if tools %}<|im_start|>system\n{% for t in tools %}{{ t | tojson }}\n{% endfor %}"
+    "<|im_end|>\n{% endif %}{% for m in messages %}{% if m.role == 'tool' %}"
+    "<|im_start|>user\n<tool_response>{{ m.content }}</tool_response><|im_end|>\n{% else %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}{% for c in m.tool_calls or [] %}"
+    "<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}<|im_end|>\n{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CALLED = (
+    Message("system", "", packed(tools=tools_of([{"name": "clock", "parameters": {}}]))),
+    Message("user", "What time is it?"),
+    Message("assistant", "", packed(tool_calls=calls_of({"name": "clock", "arguments": {"h": 1}}))),
+    Message("tool", "noon"),
+    Message("assistant", "It is noon."),
+)
+
+
+@pytest.mark.parametrize("template", [TOOLS, CHATML, MISTRAL])
+def test_tools_calls_and_what_they_return_are_written_and_calls_are_trained_on(
+    template: str, make_tokenizer: MakeTokenizer
+) -> None:
+    tokenizer = make_tokenizer(template, eos="<|im_end|>")
+    chat = Chat(tokenizer)
+    assert chat.writes_tools == (template is TOOLS)
+    written = chat.write(CALLED)
+    trained = [written.text[start:end] for start, end in written.answers]
+    assert len(trained) == 2
+    assert '"name": "clock"' in trained[0]
+    assert '"arguments": {"h": 1}' in trained[0]
+    assert "<tool_call>" in trained[0]
+    assert trained[0].endswith("<|im_end|>")
+    assert trained[1].strip() == "It is noon.<|im_end|>"
+    untrained = written.text[: written.answers[0][0]] + written.text[written.answers[0][1] :]
+    assert '"parameters": {}' in untrained
+    assert "noon</tool_response>" in untrained.replace("\n", "")
+
+
+def test_a_call_can_be_the_last_answer(make_tokenizer: MakeTokenizer) -> None:
+    written = Chat(make_tokenizer(TOOLS, eos="<|im_end|>")).write(CALLED[:3])
+    ((start, end),) = written.answers
+    assert "clock" in written.text[start:end]
+
+
+def test_a_system_prompt_of_the_sweep_joins_the_tools(make_tokenizer: MakeTokenizer) -> None:
+    for template in (TOOLS, CHATML, MISTRAL):
+        text = Chat(make_tokenizer(template, eos="<|im_end|>"), "Be kind.").write(CALLED).text
+        assert "Be kind." in text
+        assert "clock" in text

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +10,7 @@ from typing import Literal
 import sweeper.data.quality.kinds as folder
 from sweeper.data.quality.rows import DataRows, FileRow
 from sweeper.errors import UsageError, near_match
+from sweeper.plugins import named_classes
 
 Severity = Literal["serious", "warning", "note"]
 
@@ -41,6 +40,8 @@ class Kind:
         severity: ``serious`` if scores or the model cannot be trusted with it.
         safe: The remedy takes nothing away that could be meant; part of ``--all-safe``.
         mends: There is a remedy.
+        judges: A model decides which rows have the fault. The remedy changes train alone, since
+            validation and test without their hard rows would flatter every model.
         in_plan: Quick to look for, so that ``sweeper plan`` and ``run`` warn of it, too.
     """
 
@@ -52,6 +53,7 @@ class Kind:
     severity: Severity = "warning"
     safe: bool = False
     mends: bool = True
+    judges: bool = False
     in_plan: bool = False
 
     def shown(self, text: str) -> str:
@@ -77,16 +79,7 @@ class Kind:
 @cache
 def kinds() -> dict[str, Kind]:
     """All kinds by name, in their order."""
-    modules = [
-        importlib.import_module(f"{folder.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(folder.__path__)
-    ]
-    classes = {
-        value
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Kind) and value is not Kind
-    }
+    classes = named_classes(folder, Kind)
     return {one.name: one() for one in sorted(classes, key=lambda one: (one.order, one.name))}
 
 

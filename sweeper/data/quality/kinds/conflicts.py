@@ -22,6 +22,12 @@ class Conflicts(Kind):
     )
     remedy = "keeps the commonest answer of each input; none where there is a tie"
 
+    def missing(self, data: DataRows) -> str:
+        """It needs inputs that mostly have one answer."""
+        answers = any(row.label or row.written for _, row, _ in data.usable)
+        references = answers and not _answers(data)
+        return "most inputs have several answers, which count as references" if references else ""
+
     def find(self, data: DataRows) -> list[Fault]:
         """Every row of such an input."""
         return [

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from sweeper.data.labels import folded
-from sweeper.data.quality.kinds.base import Fault, Kind
-from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.quality.kinds.base import Fault
+from sweeper.data.quality.kinds.renamed import RenamedLabels
+from sweeper.data.quality.rows import DataRows
 
 AGREE = 0.9
 """Share of the inputs that two codes have in common which must agree before one is taken for the
 other."""
 
 
-class LabelSets(Kind):
+class LabelSets(RenamedLabels):
     """Labels of validation or test that train does not have, such as numbers in place of names."""
 
     name = "label-sets"
@@ -28,7 +29,7 @@ class LabelSets(Kind):
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows with such a label, and what it stands for where inputs of both splits tell."""
-        mapping = _mapping(data)
+        mapping = self.renamed(data)
         known = _folded_labels(data)
         return [
             Fault(
@@ -41,31 +42,22 @@ class LabelSets(Kind):
             if row.label and row.split != "train" and folded(row.label) not in known
         ]
 
-    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """The rows with the label of train, where it is known."""
-        mapping = _mapping(data)
-        rows = {fault.place: data.rows[fault.place] for fault in faults}
+    def renamed(self, data: DataRows) -> dict[str, str]:
+        """From a label that train does not have to what train says of the same inputs."""
+        trained = {
+            example.key: row.label for _, row, example in data.usable if row.split == "train"
+        }
+        known = set(trained.values())
+        meant: dict[str, Counter[str]] = defaultdict(Counter)
+        for _, row, example in data.usable:
+            if row.label not in known and example.key in trained:
+                meant[row.label][trained[example.key]] += 1
         return {
-            place: data.with_label(row, mapping[row.label])
-            for place, row in rows.items()
-            if row.label in mapping
+            label: counts.most_common(1)[0][0]
+            for label, counts in meant.items()
+            if counts.most_common(1)[0][1] >= AGREE * counts.total()
         }
 
 
 def _folded_labels(data: DataRows) -> set[str]:
     return {folded(row.label) for _, row, _ in data.usable if row.split == "train"}
-
-
-def _mapping(data: DataRows) -> dict[str, str]:
-    """From a label that train does not have to what train says of the same inputs."""
-    trained = {example.key: row.label for _, row, example in data.usable if row.split == "train"}
-    known = set(trained.values())
-    meant: dict[str, Counter[str]] = defaultdict(Counter)
-    for _, row, example in data.usable:
-        if row.label not in known and example.key in trained:
-            meant[row.label][trained[example.key]] += 1
-    return {
-        label: counts.most_common(1)[0][0]
-        for label, counts in meant.items()
-        if counts.most_common(1)[0][1] >= AGREE * counts.total()
-    }

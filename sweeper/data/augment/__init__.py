@@ -1,0 +1,1 @@
+"""More rows from the rows there are: asked for, filtered, marked, and kept out of every split."""

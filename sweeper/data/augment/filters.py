@@ -1,0 +1,89 @@
+"""Which new rows are kept: the reasons to reject one, each looked for in turn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from sweeper.data.augment.join import usable
+from sweeper.data.augment.label_drift import drifted
+from sweeper.data.augment.methods import Method, subject
+from sweeper.data.examples import Dataset, Example, Split
+from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.quality.similar import near_earlier, near_later
+
+_NUMBER = re.compile(r"\d+")
+
+
+def rejected(
+    made: Sequence[Example], dataset: Dataset, method: Method, origins: Sequence[Example]
+) -> dict[Example, str]:
+    """The rows that are not to be trained on, each with its reason.
+
+    Args:
+        made: New rows.
+        dataset: That they were made from the train split of.
+        method: How.
+        origins: The row that each resembles.
+    """
+    reasons: dict[Example, str] = {}
+    train = dataset.splits["train"]
+    longest = max(len(subject(row)) for row in train)
+    for row, origin in zip(made, origins, strict=True):
+        if reason := _broken(row, origin, longest, method):
+            reasons.setdefault(row, reason)
+    reasons |= usable(_left(made, reasons), dataset)[1]
+    reasons |= _similar(_left(made, reasons), dataset)
+    if dataset.labels:
+        labels = drifted(train, _left(made, reasons))
+        reasons |= {
+            row: f"its text seems to be of the class {label!r}" for row, label in labels.items()
+        }
+    return reasons
+
+
+def _left(made: Iterable[Example], reasons: dict[Example, str]) -> list[Example]:
+    return [row for row in made if row not in reasons]
+
+
+def _broken(row: Example, origin: Example, longest: int, method: Method) -> str:
+    """What is wrong with the form of a row; empty if nothing is."""
+    text, before = subject(row), subject(origin)
+    if len(text) > longest:
+        return f"longer than every row of train ({longest:,} characters)"
+    if "\n" in text and "\n" not in before:
+        return "several lines where its original has one"
+    if method.keeps_numbers and sorted(_NUMBER.findall(text)) != sorted(_NUMBER.findall(before)):
+        return "its numbers are not those of its original"
+    return ""
+
+
+def _similar(made: Sequence[Example], dataset: Dataset) -> dict[Example, str]:
+    """Rows that are nearly the same as one that is held out, or as an earlier one of train."""
+    held: list[tuple[Split, tuple[Example, ...]]] = [
+        ("validation", dataset.splits["validation"]),
+        ("test", dataset.splits["test"]),
+    ]
+    old = [_row("train", one) for one in dataset.splits["train"]]
+    apart = [_row(split, one) for split, rows in held for one in rows]
+    new = [_row("train", one) for one in made]
+    reasons: dict[Example, str] = {}
+    for place, _ in near_later(_rows(chain(new, apart))):
+        if place < len(new):
+            reasons[made[place]] = "nearly the same as a row of validation or test"
+    for place, other in near_earlier(_rows(chain(old, new))):
+        if place >= len(old):
+            what = "a row of train" if other < len(old) else "another new row"
+            reasons.setdefault(made[place - len(old)], f"nearly the same as {what}")
+    return reasons
+
+
+def _row(split: Split, example: Example) -> FileRow:
+    """The question alone: an answer that stays would make every rewritten question a repetition."""
+    asked = Example(example.key, example.line, text=subject(example), label=example.label)
+    return FileRow("", split, example.line, {}, asked)
+
+
+def _rows(rows: Iterable[FileRow]) -> DataRows:
+    return DataRows("", "classification", tuple(rows), {})

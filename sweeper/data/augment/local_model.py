@@ -1,0 +1,79 @@
+"""A model of this machine, asked in a process of its own, one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+
+from sweeper.child_process import quiet_threads
+from sweeper.data.augment.methods import NoReply, Request
+from sweeper.data.augment.replies import Reply
+from sweeper.errors import ModelError
+from sweeper.jsontext import object_of
+
+MODULE = "sweeper.use.write"
+"""Reads requests on standard input and writes replies on standard output, a line each."""
+
+_LINE_BYTES = 2**24
+
+
+class LocalModel:
+    """A base model that writes replies.
+
+    Args:
+        model: As ``--model`` names it.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._one = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def ask(self, request: Request) -> Reply:
+        """The reply to a request.
+
+        Raises:
+            NoReply: The model could not write it.
+            ModelError: The model cannot be loaded.
+        """
+        async with self._one:
+            process = self._process or await self._start()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            said = [{"role": m.role, "content": m.content} for m in request.messages]
+            line = {"messages": said, "expected": request.expected}
+            try:
+                process.stdin.write(json.dumps(line).encode() + b"\n")
+                await process.stdin.drain()
+                answer = object_of((await process.stdout.readline()).decode())
+            except (OSError, ValueError) as error:
+                raise ModelError(
+                    "the model ended without an answer", where=f"--model {self._model}"
+                ) from error
+        if "problem" in answer:
+            raise ModelError(str(answer["problem"]), where=f"--model {self._model}")
+        if not str(answer["text"]).strip():
+            raise NoReply("the answer holds no text")
+        return Reply(**answer)
+
+    async def close(self) -> None:
+        """End the process."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            await self._process.wait()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            MODULE,
+            str(os.getpid()),
+            self._model,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_LINE_BYTES,
+            env={**os.environ, **quiet_threads(None)},
+        )
+        return self._process

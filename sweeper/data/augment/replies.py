@@ -1,0 +1,73 @@
+"""Replies that are kept as they come, so that a command that was cut off pays for none twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sweeper.data.augment.methods import Request
+from sweeper.data.examples import digest
+from sweeper.errors import UsageError
+from sweeper.jsontext import object_of
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model answered to one request, with the tokens that it counted."""
+
+    text: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+class Replies:
+    """The replies of one model, one line of a file each, written as soon as they are there.
+
+    Args:
+        path: Of the file. Its lines are read; those that were cut off are not counted.
+        model: Replies of other models are other replies.
+
+    Raises:
+        UsageError: The file cannot be read or written.
+    """
+
+    def __init__(self, path: Path, model: str) -> None:
+        self._model = model
+        self._known: dict[str, Reply] = {}
+        try:
+            written = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"replies cannot be kept: {error.strerror or error}", where=str(path)
+            ) from error
+        for line in written.splitlines():
+            try:
+                fields = object_of(line)
+                key = str(fields.pop("key"))
+                self._known[key] = Reply(**fields)
+            except (ValueError, KeyError, TypeError):
+                continue
+        if written and not written.endswith("\n"):
+            self._file.write("\n")
+
+    def known(self, request: Request) -> Reply | None:
+        """The reply to a request, if there is one."""
+        return self._known.get(self._key(request))
+
+    def keep(self, request: Request, reply: Reply) -> None:
+        """Write a reply down."""
+        key = self._key(request)
+        self._known[key] = reply
+        line = {"key": key, **asdict(reply)}
+        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _key(self, request: Request) -> str:
+        said = [[message.role, message.content] for message in request.messages]
+        return digest(json.dumps([self._model, said], ensure_ascii=False))

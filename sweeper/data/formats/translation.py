@@ -1,0 +1,44 @@
+"""One text in two languages, as OPUS and WMT have them: ``{"en": ..., "de": ...}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from sweeper.data.encoding import without_surrogates
+from sweeper.data.examples import Example, Message, input_key
+from sweeper.data.formats.base import EmptyRow, Kinds, RawRow, RowFormat, Shape, Unusable, parsed
+
+
+def is_translation(value: object) -> bool:
+    """Two languages with their texts."""
+    value = parsed(value)
+    return (
+        isinstance(value, Mapping)
+        and len(value) == 2
+        and all(isinstance(text, str) for text in value.values())
+    )
+
+
+class Translation(RowFormat):
+    """A text and its translation, in the order in which the first language comes."""
+
+    name = "translation"
+    place = 35
+    tasks = ("instruction", "domain")
+    columns = "`translation` with one text for each of two languages, the first being the prompt"
+    shapes = (Shape({"translation": ("translation",)}),)
+    values: ClassVar[Kinds] = {"translation": is_translation}
+
+    def example(self, row: RawRow) -> Example:
+        """The first language asks, the second answers."""
+        value = parsed(row.checked("translation"))
+        if not isinstance(value, Mapping):
+            raise EmptyRow
+        if not is_translation(value):
+            raise Unusable("not two languages")
+        asked, answer = (without_surrogates(text) for text in value.values())
+        if not asked.strip() or not answer.strip():
+            raise EmptyRow
+        messages = (Message("user", asked), Message("assistant", answer))
+        return Example(input_key(asked), row.line, messages=messages)

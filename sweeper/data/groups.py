@@ -1,0 +1,208 @@
+"""Rows that must stay in one split, and the split of each group by its hash alone.
+
+A group's place depends on nothing but its own content, the shares and the seed. So rows that are
+added later move no old row, unless they join its group.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sweeper.data.examples import Split, digest
+from sweeper.data.near import alike, bands, comparable, sketch
+from sweeper.errors import DataError
+from sweeper.extras import install_command, require
+from sweeper.spec import DataSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What decides a row's split.
+
+    Args:
+        key: Hash of its input.
+        text: Its input, to look for near duplicates.
+        value: Of the column that rows are grouped or ordered by; empty without one.
+    """
+
+    key: str
+    text: str = ""
+    value: str = ""
+
+
+def divided(
+    members: Sequence[Member], spec: DataSpec, shares: Mapping[Split, float]
+) -> list[Split]:
+    """The split of each row, as ``data.split_by`` says.
+
+    Args:
+        members: The rows.
+        spec: Says how to divide.
+        shares: Of each split that is taken out of train.
+
+    Raises:
+        DataError: No row has a time to order it by.
+        NotInstalled: rensa is missing, which finds near duplicates.
+    """
+    if spec.split_by != "time":
+        near = spec.split_by == "hash"
+        if near:
+            require("data.split_by: hash", ["rensa"], install_command("data"))
+        return by_hash(members, shares, spec.split_seed, near=near)
+    if all(time_of(one.value) is None for one in members):
+        raise DataError(
+            f"`{spec.split_column}` holds no times, but for example {members[0].value!r}",
+            fix="Name a column with dates such as 2024-05-31, or with numbers.",
+            where="data.split_column",
+        )
+    return by_time(members, shares)
+
+
+def by_hash(
+    members: Iterable[Member], shares: Mapping[Split, float], seed: int, *, near: bool
+) -> list[Split]:
+    """The split of each row by the hash of its group.
+
+    Rows with the same input or the same value are one group; with ``near``, also those whose inputs
+    are nearly the same, directly or by way of others.
+
+    Args:
+        members: The rows.
+        shares: Of the groups, for each split but train.
+        seed: Another one draws otherwise.
+        near: Look for near duplicates, which needs rensa.
+    """
+    rows = [(one.key, f"value {one.value}" if one.value else one.key) for one in members]
+    joined = _Joined()
+    for key, name in rows:
+        joined.join(key, name)
+    if near:
+        _join_near(members, joined)
+    names = joined.names(preferred=[name for key, name in rows if name != key])
+    return [_place(names[key], shares, seed) for key, _ in rows]
+
+
+def _place(name: str, shares: Mapping[Split, float], seed: int) -> Split:
+    drawn = int(digest(f"{seed}:{name}"), 16) / 16**32
+    for split, share in shares.items():
+        drawn -= share
+        if drawn < 0:
+            return split
+    return "train"
+
+
+def _join_near(members: Iterable[Member], joined: _Joined) -> None:
+    index, texts = bands(), dict[str, str]()
+    keys: list[str] = []
+    for one in members:
+        if one.key in texts or not (text := comparable(one.text)):
+            continue
+        texts[one.key] = text
+        drawn = sketch(text)
+        for place in index.query(drawn):
+            other = keys[place]
+            if joined.root(other) != joined.root(one.key) and alike(text, texts[other]):
+                joined.join(one.key, other)
+        index.insert(len(keys), drawn)
+        keys.append(one.key)
+
+
+def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str, Split]:
+    """The largest difference between a class's share in a split and in all rows.
+
+    >>> widest_gap({"train": ["a", "b"], "test": ["a", "a"]})
+    (0.25, 'a', 'train')
+    """
+    whole = Counter(label for part in labels.values() for label in part)
+    gaps = [
+        (abs(counts[label] / counts.total() - rows / whole.total()), str(label), split)
+        for split, part in labels.items()
+        if (counts := Counter(part))
+        for label, rows in whole.items()
+    ]
+    return max(gaps, key=lambda one: one[0])
+
+
+class _Joined:
+    """Names in disjoint sets."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def root(self, name: str) -> str:
+        self._parent.setdefault(name, name)
+        while (parent := self._parent[name]) != name:
+            self._parent[name] = self._parent[parent]
+            name = parent
+        return name
+
+    def join(self, one: str, other: str) -> None:
+        self._parent[self.root(one)] = self.root(other)
+
+    def names(self, preferred: Iterable[str]) -> dict[str, str]:
+        """From each name to that of its set: the least, of the preferred ones if it has any."""
+        least: dict[str, str] = {}
+        for name in dict.fromkeys(preferred):
+            root = self.root(name)
+            least[root] = min(least.get(root, name), name)
+        chosen = set(least)
+        for name in list(self._parent):
+            root = self.root(name)
+            if root not in chosen:
+                least[root] = min(least.get(root, name), name)
+        return {name: least[self.root(name)] for name in self._parent}
+
+
+def by_time(members: Sequence[Member], shares: Mapping[Split, float]) -> list[Split]:
+    """The split of each row by its time: the last rows are the test, those before validation.
+
+    Rows of one time, and rows with the same input (by its earliest time), stay together. Rows
+    without a time are trained on.
+    """
+    first: dict[str, float] = {}
+    for one in members:
+        if (when := time_of(one.value)) is not None:
+            first[one.key] = min(first.get(one.key, when), when)
+    latest = sorted((first[one.key] for one in members if one.key in first), reverse=True)
+    borders: list[tuple[float, Split]] = []
+    taken = 0.0
+    for split in ("test", "validation"):
+        if split in shares:
+            taken += shares[split]
+            if (rows := round(taken * len(latest))) > 0:
+                borders.append((latest[rows - 1], split))
+    return [
+        next((split for border, split in borders if first.get(one.key, -1e300) >= border), "train")
+        for one in members
+    ]
+
+
+_FORMS = ("%Y/%m/%d", "%d.%m.%Y", "%Y%m%d", "%a, %d %b %Y %H:%M:%S %z")
+
+
+def time_of(text: str) -> float | None:
+    """Seconds since 1970 of a date in ISO form, or a number as it is; None for anything else.
+
+    >>> time_of("2024-05-01") < time_of("2024-05-01T10:00:00Z"), time_of("soon")
+    (True, None)
+    """
+    text = text.strip()
+    if re.fullmatch(r"-?\d+(\.\d+)?", text) and not re.fullmatch(r"(19|20)\d{6}", text):
+        return float(text)
+    found = None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        for form in _FORMS:
+            try:
+                found = datetime.strptime(text, form)
+                break
+            except ValueError:
+                continue
+    if found is None:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

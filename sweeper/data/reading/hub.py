@@ -1,0 +1,207 @@
+"""Data sets of the Hugging Face hub, as files in the hub's own cache.
+
+The rows come as files (Parquet, JSON Lines, CSV, ...), never as a program: a data set that only a
+script can load is read from the hub's conversion to Parquet, or refused. What was listed once
+for a commit is kept, so that later calls and workers ask nobody.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from huggingface_hub import constants
+
+from sweeper.cache import home
+from sweeper.data.reading.layout import Layout, layout
+from sweeper.data.reading.read import data_suffix
+from sweeper.errors import DataError, Problem, near_match
+from sweeper.hub import SECONDS, answer_of, bar, is_hub_id, refusal, switched_off
+from sweeper.jsontext import object_of
+from sweeper.spec import DataSpec, SourceSpec
+from sweeper.textfile import read_text
+
+CONVERSION = "refs/convert/parquet"
+"""The branch with the hub's own conversion of a data set."""
+
+_CARD = "README.md"
+
+Tell = Callable[[int, int], None]
+
+_AnySource = DataSpec | SourceSpec
+_Source = TypeVar("_Source", DataSpec, SourceSpec)
+
+
+def is_hub_data(spec: _AnySource) -> bool:
+    """Whether the data are named by an id of the hub: no file or folder has that name."""
+    name = spec.path
+    if name is None or not is_hub_id(name) or name.startswith(".") or data_suffix(Path(name)):
+        return False
+    path = Path(name)
+    return not path.exists() and ("/" not in name or not path.parent.is_dir())
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The names of all files of one commit."""
+
+    commit: str
+    names: tuple[str, ...]
+
+
+def pinned(spec: DataSpec, tell: Tell = lambda _done, _of: None) -> DataSpec:
+    """The spec with the commits that its data sets have now, their files on this machine.
+
+    Raises:
+        DataError: The hub cannot be reached, does not give it, or it is no set of files.
+    """
+    if spec.sources:
+        sources = [_pinned(source, tell) for source in spec.sources]
+        return spec.model_copy(update={"sources": tuple(sources)})
+    return _pinned(spec, tell)
+
+
+def _pinned(source: _Source, tell: Tell) -> _Source:
+    if not is_hub_data(source):
+        return source
+    found = _listing(source)
+    source = source.model_copy(update={"revision": found.commit})
+    _fetched(source, found, tell)
+    return source
+
+
+def hub_files(spec: DataSpec) -> tuple[Path, Layout]:
+    """The folder of the snapshot, and the files of each split in it.
+
+    Raises:
+        DataError: See ``pinned``.
+    """
+    found = _listing(spec)
+    return _fetched(spec, found, lambda _done, _of: None)
+
+
+def _listing(spec: _AnySource) -> _Listing:
+    """From this machine where the commit is known, else from the hub."""
+    kept = home() / "data-listings" / str(spec.path).replace("/", "--")
+    wanted = spec.revision or "main"
+    try:
+        pointer = kept / f"{wanted.replace('/', '--')}.json"
+        stored = object_of(read_text(pointer))
+        return _Listing(str(stored["commit"]), tuple(map(str, stored["names"])))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    answer: _Listing | Problem | None = switched_off(str(spec.path))
+    if answer is None:
+        answer = answer_of(lambda: _ask(spec), 2 * SECONDS)
+    if isinstance(answer, Problem):
+        raise DataError([_missing(spec, answer)])
+    kept.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"commit": answer.commit, "names": answer.names})
+    for name in {wanted.replace("/", "--"), answer.commit}:
+        (kept / f"{name}.json").write_text(text, encoding="utf-8")
+    return answer
+
+
+def _missing(spec: _AnySource, answer: Problem) -> Problem:
+    what = f"there is no file or folder {spec.path!r}, and as a data set of the hub: {answer.what}"
+    near = near_match(str(spec.path), [entry.name for entry in Path().iterdir()])
+    local = near if near.startswith("Did") else ""
+    fix = " ".join(filter(None, (answer.fix, local)))
+    return replace(answer, what=what, fix=fix or "Check the path; it is read from where you are.")
+
+
+def _ask(spec: _AnySource) -> _Listing | Problem:
+    # Loads the hub's client.
+    from huggingface_hub import HfApi
+
+    repository = str(spec.path)
+    api, revision = HfApi(), spec.revision
+    try:
+        info = api.dataset_info(repository, revision=revision, timeout=SECONDS)
+        names = _names(info)
+        if revision is None and not _readable(repository, names):
+            try:
+                info = api.dataset_info(repository, revision=CONVERSION, timeout=SECONDS)
+                names = _names(info)
+            except Exception as error:
+                if getattr(error.__cause__ or error, "response", None) is None:
+                    raise
+    except Exception as error:  # noqa: BLE001 - also the errors of the client's network library
+        return refusal(error, repository, revision, "data set")
+    if not _readable(repository, names):
+        return _no_files(repository, names)
+    return _Listing(str(info.sha), names)
+
+
+def _names(info: object) -> tuple[str, ...]:
+    return tuple(one.rfilename for one in getattr(info, "siblings", None) or ())
+
+
+def _script(repository: str) -> str:
+    return f"{repository.rsplit('/', 1)[-1]}.py"
+
+
+def _readable(repository: str, names: tuple[str, ...]) -> bool:
+    """Whether rows lie there as files, and no script has to make them."""
+    return _script(repository) not in names and any(data_suffix(PurePosixPath(n)) for n in names)
+
+
+def _no_files(repository: str, names: tuple[str, ...]) -> Problem:
+    page = f"{constants.ENDPOINT}/datasets/{repository}"
+    if _script(repository) in names:
+        return Problem(
+            f"only a script of its own ({_script(repository)}) can load this data set",
+            "Programs of strangers are not run, and the hub has no Parquet conversion of it.",
+            "Load it yourself, save its rows with `Dataset.to_json`, and name that file.",
+            page,
+        )
+    kinds = sorted({PurePosixPath(name).suffix or name for name in names})
+    return Problem(
+        f"the data set has no file of rows that can be read (only {', '.join(kinds) or 'nothing'})",
+        fix="Load it yourself, save its rows with `Dataset.to_json`, and name that file.",
+        where=page,
+    )
+
+
+def _fetched(spec: _AnySource, found: _Listing, tell: Tell) -> tuple[Path, Layout]:
+    repository = str(spec.path)
+    name = f"datasets--{repository.replace('/', '--')}"
+    folder = Path(constants.HF_HUB_CACHE, name, "snapshots", found.commit)
+    if _CARD in found.names:
+        _download(repository, found.commit, folder, (_CARD,), tell)
+    card = read_text(folder / _CARD) if _CARD in found.names else ""
+    chosen = layout(found.names, repository, card, spec.name, spec.split or "")
+    files = tuple(file for files in chosen.splits.values() for file in files)
+    _download(repository, found.commit, folder, files, tell)
+    said = (f"commit {found.commit[:12]} of the hub's data set {repository}", *chosen.said)
+    return folder, Layout(chosen.splits, said)
+
+
+def _download(
+    repository: str, commit: str, folder: Path, names: tuple[str, ...], tell: Tell
+) -> None:
+    """Bring files into the cache; a file that is there is whole."""
+    lacking = [name for name in names if not (folder / name).is_file()]
+    if not lacking:
+        return
+    if off := switched_off(repository):
+        what = f"{len(lacking)} files of this data set are not on this machine: {off.what}"
+        raise DataError([replace(off, what=what)])
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(
+            repository,
+            repo_type="dataset",
+            revision=commit,
+            allow_patterns=[glob.escape(name) for name in lacking],
+            tqdm_class=bar(tell),
+        )
+    except Exception as error:  # also those of the client's network library
+        raise DataError([refusal(error, repository, commit, "data set")]) from error
+    if still := [name for name in lacking if not (folder / name).is_file()]:
+        raise DataError(f"the hub did not send {still[0]}", fix="Try again.", where=repository)

@@ -1,0 +1,264 @@
+"""Which files of a listing belong to which split: in a folder, or in a repository of the hub.
+
+Knows names and the card's front matter, not contents. Follows the conventions of `datasets`:
+https://huggingface.co/docs/datasets/repository_structure
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from sweeper.data.examples import SPLITS, Split
+from sweeper.data.problems import listing
+from sweeper.data.reading.read import SUFFIXES, data_suffix
+from sweeper.errors import DataError, near_match
+
+_SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+_SHARD = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")
+"""``train-00000-of-00002``: the hub's name for one piece of a split."""
+
+_WORD = re.compile(rf"(?:^|[-_. ])({'|'.join(_SPLIT_NAMES)})(?=[-_. ]|$)")
+"""A split's name inside the name of a file: ``banking77-train``."""
+
+_NO_ROWS = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"}
+"""What ``save_to_disk`` of `datasets` writes beside the rows."""
+
+_CONVERTED = re.compile(r"(?P<config>[^/]+)/(?P<split>[^/]+)/\d+\.parquet")
+"""The hub's own conversion to Parquet: https://huggingface.co/docs/dataset-viewer/parquet"""
+
+Named = Mapping[str, Sequence[str]]
+"""From the source's own name of a split to its files."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Files of each split, and in words what was chosen; ``train`` is always among them."""
+
+    splits: dict[Split, tuple[str, ...]]
+    said: tuple[str, ...] = ()
+
+
+def layout(
+    names: Iterable[str], where: str, card: str = "", config: str | None = None, train: str = ""
+) -> Layout:
+    """The files of every split.
+
+    Args:
+        names: Paths inside the folder or repository, with ``/``.
+        where: What it is called in errors.
+        card: Its README.
+        config: The configuration to read, where it has several.
+        train: The source's name of the split to train on; ``train`` if empty.
+
+    Raises:
+        DataError: There is no data file, nothing to train on, or no such configuration or split.
+    """
+    known = sorted(names)
+    files = [name for name in known if _is_data(name)]
+    if not files:
+        raise DataError(
+            f"the folder has no data file ({listing(SUFFIXES)})",
+            fix="Name a file, or put train.jsonl (and validation.jsonl, test.jsonl) there.",
+            where=where,
+        )
+    configs, default = _of_card(card, files)
+    configs = configs or _converted(files)
+    chosen = _config(configs, config, default, where)
+    named = configs.get(chosen) or _by_name(files, train)
+    splits = _meant(named, train, files, where)
+    said = [f"the configuration {chosen!r}"] if len(configs) > 1 else []
+    used = {name for parts in splits.values() for name in parts}
+    left = [f"{name!r}" for name, parts in named.items() if not used & set(parts)]
+    if left and len(named) > 1:
+        said.append(f"not read: {listing(left)}; data.split names the split to train on")
+    if any("/partial-" in name for name in used):
+        said.append("the hub has converted only the beginning of this data set")
+    return Layout(splits, tuple(said))
+
+
+def split_of(name: str) -> Split | None:
+    """The split that a file's name stands for.
+
+    >>> split_of("train-00000-of-00002.parquet"), split_of("fewshot_dev.jsonl")
+    ('train', None)
+    """
+    return _SPLIT_NAMES.get(_stem(PurePosixPath(name)).lower())
+
+
+def _stem(path: PurePosixPath) -> str:
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    return _SHARD.sub("", name.rsplit(".", 1)[0]) or name
+
+
+def _is_data(name: str) -> bool:
+    """Whether a file holds rows: a .txt beside them is a licence unless it has a split's name."""
+    path = PurePosixPath(name)
+    suffix = data_suffix(path)
+    if suffix is None or path.name in _NO_ROWS or any(p.startswith(".") for p in path.parts):
+        return False
+    return suffix != ".txt" or _own_name(path) is not None
+
+
+def _own_name(path: PurePosixPath) -> str | None:
+    """A split's name, of the file or of a folder that it lies in."""
+    parts = [_stem(path), *reversed(path.parts[:-1])]
+    return next((part for part in parts if part.lower() in _SPLIT_NAMES), None)
+
+
+def _by_name(files: Sequence[str], train: str) -> Named:
+    """By names alone. What lies on top counts alone if there is something to train on."""
+    top = [name for name in files if "/" not in name]
+    for part in (top, files):
+        exact: dict[str, list[str]] = {}
+        for name in part:
+            path = PurePosixPath(name)
+            exact.setdefault(_own_name(path) or _stem(path), []).append(name)
+        if any(_SPLIT_NAMES.get(key.lower()) == "train" or key == train for key in exact):
+            return exact
+        if len(exact) == 1 and not any(key.lower() in _SPLIT_NAMES for key in exact):
+            return {"train": part}
+    stems: dict[str, list[str]] = {}
+    for name in files:
+        stems.setdefault(_stem(PurePosixPath(name)), []).append(name)
+    inside = {stem: (_WORD.findall(stem.lower()) or [stem])[0] for stem in stems}
+    # Where two files could be the same split, it is not for us to join them.
+    if len(set(inside.values())) < len(stems):
+        return stems
+    return {inside[stem]: names for stem, names in stems.items()}
+
+
+def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, Named], str]:
+    """The configurations that the card's front matter declares, and its default one."""
+    front = card[4:].split("\n---", 1)[0] if card.startswith("---\n") else ""
+    try:
+        declared: Any = (yaml.safe_load(front) or {}).get("configs") or []
+    except (yaml.YAMLError, AttributeError):
+        return {}, "default"
+    found: dict[str, Named] = {}
+    default = "default"
+    for one in declared if isinstance(declared, list) else []:
+        if not isinstance(one, dict):
+            continue
+        folder = str(one.get("data_dir") or "").strip("./")
+        inside = [name for name in files if not folder or name.startswith(f"{folder}/")]
+        given = one.get("data_files")
+        if given is None:
+            parts: Named = _by_name(inside, "")
+        else:
+            parts = {
+                split: [name for name in inside if any(_fits(name, p, folder) for p in patterns)]
+                for split, patterns in _patterns(given).items()
+            }
+        parts = {split: names for split, names in parts.items() if names}
+        if parts:
+            name = str(one.get("config_name", "default"))
+            found[name] = parts
+            default = name if one.get("default") else default
+    return found, default
+
+
+def _patterns(given: object) -> dict[str, list[str]]:
+    """Split to patterns, in each of the forms that a card may have."""
+    if isinstance(given, str):
+        return {"train": [given]}
+    if isinstance(given, dict):
+        return {str(split): _texts(paths) for split, paths in given.items()}
+    found: dict[str, list[str]] = {}
+    for entry in given if isinstance(given, list) else []:
+        if isinstance(entry, dict):
+            found.setdefault(str(entry.get("split", "train")), []).extend(_texts(entry.get("path")))
+        else:
+            found.setdefault("train", []).append(str(entry))
+    return found
+
+
+def _texts(value: object) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
+
+
+def _fits(name: str, pattern: str, folder: str) -> bool:
+    pattern = pattern.removeprefix("./")
+    whole = f"{folder}/{pattern}" if folder and not pattern.startswith(f"{folder}/") else pattern
+    return fnmatchcase(name, whole) or fnmatchcase(name, whole.replace("**/", ""))
+
+
+def _converted(files: Sequence[str]) -> dict[str, Named]:
+    """The configurations of a conversion by the hub; none where this is not one."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in files:
+        match = _CONVERTED.fullmatch(name)
+        if match is None:
+            return {}
+        split = match["split"].removeprefix("partial-")
+        found.setdefault(match["config"], {}).setdefault(split, []).append(name)
+    is_split = any(split in _SPLIT_NAMES for parts in found.values() for split in parts)
+    return dict(found) if is_split else {}
+
+
+def _config(configs: Mapping[str, Named], wanted: str | None, default: str, where: str) -> str:
+    """The configuration to read; empty where there is none.
+
+    Raises:
+        DataError: There is none of that name, or there are several and none is the default.
+    """
+    if wanted is not None and wanted not in configs:
+        raise DataError(
+            f"the data set has no configuration {wanted!r}",
+            fix=near_match(wanted, list(configs)) if configs else "Leave out data.name.",
+            where=where,
+        )
+    if wanted is not None or len(configs) < 2:
+        return wanted or next(iter(configs), "")
+    if default in configs:
+        return default
+    raise DataError(
+        f"the data set has {len(configs)} configurations: {listing(list(configs))}",
+        fix=f"Name one, for example --data-name {next(iter(configs))}.",
+        where=where,
+    )
+
+
+def _meant(
+    named: Named, train: str, files: Sequence[str], where: str
+) -> dict[Split, tuple[str, ...]]:
+    """What the source's own names of splits mean here."""
+    if train and train not in named:
+        raise DataError(
+            f"there is no split {train!r}", fix=near_match(train, list(named)), where=where
+        )
+    # `train_sft` comes with `test_sft`.
+    ending = train.removeprefix("train") if train.startswith("train") else ""
+    meant: dict[Split, tuple[str, ...]] = {}
+    for name, parts in named.items():
+        split = _SPLIT_NAMES.get(name.lower().removesuffix(ending))
+        if name == train:
+            split = "train"
+        elif train and split == "train":
+            continue
+        if split is not None:
+            meant[split] = (*meant.get(split, ()), *parts)
+    if "train" in meant:
+        return {split: meant[split] for split in SPLITS if split in meant}
+    names = [PurePosixPath(name).name for name in files]
+    raise DataError(
+        f"the folder has no file for training, only {listing(names)}",
+        why="A split is recognised by its name: train, validation (val, dev) or test.",
+        fix="Rename the file for training to train.*, name one file instead of the folder, or "
+        f"name the split to train on: --data-split {next(iter(named))}.",
+        where=where,
+    )

@@ -1,0 +1,135 @@
+"""Tool calls in conversations: read from what people write, handed to templates, or as text.
+
+A message keeps what it has beside its text as JSON: the calls of an assistant, the name of the tool
+that answers, and, at the system message, the tools that there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweeper.data.examples import Message
+from sweeper.jsontext import value_of
+
+# The form of Hermes and Qwen 2.5, which most servers of open models parse:
+# https://github.com/NousResearch/Hermes-Function-Calling
+_TOOLS = """# Tools
+
+You may call one or more functions to assist with the user query.
+
+You are provided with function signatures within <tools></tools> XML tags:
+<tools>
+{tools}
+</tools>
+
+For each function call, return a json object with function name and arguments within \
+<tool_call></tool_call> XML tags:
+<tool_call>
+{{"name": <function-name>, "arguments": <args-json-object>}}
+</tool_call>"""
+
+
+def calls_of(value: object) -> list[dict[str, object]]:
+    """The calls of one turn in OpenAI's form, arguments as objects, as chat templates take them.
+
+    Args:
+        value: OpenAI's list, one function of its older form, or ShareGPT's JSON text.
+
+    Raises:
+        ValueError: It holds no call.
+    """
+    read: Any = value_of(value) if isinstance(value, str) else value
+    found = []
+    for one in read if isinstance(read, list) else [read]:
+        call = one.get("function", one) if isinstance(one, Mapping) else None
+        if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
+            raise ValueError("no name")
+        given = call.get("arguments", call.get("parameters", {}))
+        arguments = value_of(given) if isinstance(given, str) and given.strip() else given or {}
+        identity = {"id": one["id"]} if one.get("id") else {}
+        function = {"name": call["name"], "arguments": arguments}
+        found.append({**identity, "type": "function", "function": function})
+    return found
+
+
+def tools_of(value: object) -> list[dict[str, object]]:
+    """The tools of a row in OpenAI's form; none where the cell is empty.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    if value in (None, "", [], "[]"):
+        return []
+    value = value_of(value) if isinstance(value, str) else value
+    if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+        raise ValueError("no list of objects")
+    return [dict(one) if "function" in one else _as_function(one) for one in value]
+
+
+def _as_function(one: Mapping[str, object]) -> dict[str, object]:
+    return {"type": "function", "function": dict(one)}
+
+
+def packed(**more: object) -> str:
+    """What a message has beside its text, as JSON; empty where that is nothing."""
+    kept = {name: value for name, value in more.items() if value}
+    return json.dumps(kept, ensure_ascii=False) if kept else ""
+
+
+def for_template(messages: Sequence[Message]) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Turns and tools as chat templates take them."""
+    rows: list[dict[str, Any]] = []
+    tools: list[Any] = []
+    for message in messages:
+        more = json.loads(message.more) if message.more else {}
+        tools += more.pop("tools", [])
+        if message.content or message.role != "system":
+            rows.append({"role": message.role, "content": message.content, **more})
+    return rows, tools
+
+
+def spelled(message: Message) -> str:
+    """The text of a turn with its calls in it."""
+    more = json.loads(message.more) if message.more else {}
+    parts = [message.content] if message.content else []
+    if tools := more.get("tools"):
+        parts.append(_TOOLS.format(tools="\n".join(_json(tool) for tool in tools)))
+    for call in more.get("tool_calls", ()):
+        parts.append(f"<tool_call>\n{_json(call['function'])}\n</tool_call>")
+    if message.role == "tool":
+        return f"<tool_response>\n{message.content}\n</tool_response>"
+    return "\n\n".join(parts) if "tools" in more else "\n".join(parts)
+
+
+def as_text(messages: Sequence[Message]) -> list[Message]:
+    """The conversation for a template that knows no tools: nothing of it is left out."""
+    return [
+        Message("user" if message.role == "tool" else message.role, spelled(message))
+        for message in messages
+    ]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+PROBE = (
+    Message("system", "", packed(tools=tools_of([{"name": "probe_tool", "parameters": {}}]))),
+    Message("user", "probe question"),
+    Message(
+        "assistant",
+        "",
+        packed(
+            tool_calls=calls_of(
+                {"id": "probe1234", "name": "probe_call", "arguments": {"probe_key": 1}}
+            )
+        ),
+    ),
+    Message("tool", "probe result", packed(name="probe_call", tool_call_id="probe1234")),
+    Message("assistant", "probe answer"),
+)
+"""A conversation with all that a template must write to know tools."""
+
+PROBED = ("probe_tool", "probe_call", "probe_key", "probe result")

@@ -1,0 +1,191 @@
+"""The data set of a spec as training sees it: with the remedies and the choice of rows that the
+spec asks for. Files stay as they are; every change is listed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from sweeper.data.dataset import dataset_of
+from sweeper.data.examples import Dataset, Example, Split
+from sweeper.data.load import load, with_path
+from sweeper.data.quality.fix import ListedChange, applied, fix
+from sweeper.data.quality.kinds.base import Kind, kinds, named
+from sweeper.data.quality.rows import DataRows, FileRow, read_rows
+from sweeper.data.reading.read import read
+from sweeper.data.table import Fields
+from sweeper.errors import DataError, Problem, UsageError
+from sweeper.facts.dataset.ranking import KEEP, beyond_best
+from sweeper.facts.record import DataChange
+from sweeper.spec import CurationSpec, DataSpec, Spec, Task
+
+Splits = Mapping[Split, tuple[Example, ...]]
+
+
+@dataclass(frozen=True)
+class Curated:
+    """A data set, and what was done to the rows of its files, in order."""
+
+    dataset: Dataset
+    changes: tuple[ListedChange, ...] = ()
+
+    @property
+    def counts(self) -> tuple[DataChange, ...]:
+        """Rows by remedy and action."""
+        found = Counter((one.remedy, one.action) for one in self.changes)
+        return tuple(
+            DataChange(remedy=remedy, action=action, rows=rows)
+            for (remedy, action), rows in found.items()
+        )
+
+
+def curated(spec: Spec, record: Path | None = None) -> Curated:
+    """The data set of a spec.
+
+    Remedies are applied before the rows are split. Those that judge rows by a model, and the
+    choice of the best rows, come after it and leave out rows of train alone: without its hard
+    rows, a validation or test split would flatter every model.
+
+    Args:
+        spec: What is asked for.
+        record: The list of changes of the run that this is for. If it exists, it is applied, and
+            nothing is looked for again.
+
+    Raises:
+        DataError: The data cannot be read, recognised or learnt from.
+        UsageError: A remedy has no such name, or cannot be applied.
+    """
+    if not spec.curation.asked:
+        return Curated(dataset_of(spec))
+    if spec.curation.keep is not None and spec.data.sources:
+        raise UsageError(
+            "curation.keep cannot choose among several sources",
+            fix="Name one source, or give the sources weights.",
+            where=spec.places.where(("curation", "keep")),
+        )
+    known = None if record is None or not record.is_file() else _read(record)
+    changes: list[ListedChange] = []
+
+    def load_source(data: DataSpec, task: Task) -> Dataset:
+        made = _curated_source(data, spec, known)
+        changes.extend(made.changes)
+        return made.dataset
+
+    return Curated(dataset_of(spec, load_source), tuple(changes))
+
+
+def _curated_source(data: DataSpec, spec: Spec, known: Sequence[ListedChange] | None) -> Curated:
+    """One source with its changes: those of the run that is resumed, or new ones."""
+    once = cache(read)
+    data = with_path(data, spec.task)
+    before = read_rows(data, spec.task, once)
+    wanted = _wanted(spec, before)
+    if known is None:
+        early = fix(before, [kind for kind in wanted if not kind.judges]).changes
+    else:
+        known = [change for change in known if change.path in before.forms]
+        early = tuple(change for change in known if not _is_late(change))
+    mended = applied(before, early)
+    rows: dict[str, list[tuple[int, Fields]]] = defaultdict(list)
+    for row in mended.rows:
+        rows[row.path].append((row.line, row.fields))
+    late: list[ListedChange] = []
+
+    def choose(splits: Splits) -> dict[Split, tuple[Example, ...]]:
+        divided = _divided(mended, splits)
+        late.extend(_late(spec, divided, wanted) if known is None else filter(_is_late, known))
+        left = {_key(row, row.example) for row in applied(divided, late).rows if row.example}
+        train = tuple(one for one in splits["train"] if _key(one, one) in left)
+        return {**splits, "train": train}
+
+    dataset = load(
+        data,
+        spec.task,
+        lambda path: replace(once(path), rows=tuple(rows[str(path)]), broken=()),
+        choose,
+    )
+    return Curated(dataset, (*early, *late))
+
+
+def mendable(error: DataError, spec: Spec) -> DataError:
+    """The error, with the command that mends the data where there is one: it was tried."""
+    if spec.curation.asked or spec.data.sources:
+        return error
+    path = with_path(spec.data, spec.task).path
+    others = [one.name for one in kinds().values() if one.mends and not (one.safe or one.judges)]
+    for name in ("", *others):
+        asked = CurationSpec(remedies=(name,)) if name else CurationSpec(all_safe=True)
+        try:
+            curated(spec.model_copy(update={"curation": asked}))
+        except (DataError, UsageError):
+            continue
+        command = f"sweeper data fix {path} {f'--remedy {name}' if name else '--all-safe'} -o NEW"
+        here = f"--set curation.remedies=[{name}]" if name else "--fix"
+        fix = f"Write a new data set with '{command}', or go on with {here}."
+        return DataError([*error.problems, Problem("a remedy mends the data", fix=fix)])
+    return error
+
+
+def _wanted(spec: Spec, rows: DataRows) -> list[Kind]:
+    where = spec.places.where(("curation", "remedies"))
+    asked = named(spec.curation.remedies, where)
+    for kind in asked:
+        why = kind.missing(rows) if kind.mends else kind.consequence
+        if why:
+            raise UsageError(f"{kind.name} cannot be mended as rows are read", why, where=where)
+    safe = spec.curation.all_safe
+    return [one for one in kinds().values() if one in asked or (safe and one.safe)]
+
+
+def _late(spec: Spec, divided: DataRows, wanted: Sequence[Kind]) -> list[ListedChange]:
+    """What is left out of train by models that judge rows."""
+    fixed = fix(divided, [kind for kind in wanted if kind.judges])
+    late = list(fixed.changes)
+    if spec.curation.keep is not None:
+        late += [
+            ListedChange(row.path, row.line, KEEP, "removed", why, row.fields, {})
+            for row, why in beyond_best(fixed.data, spec, spec.curation.keep)
+        ]
+    return late
+
+
+def _is_late(change: ListedChange) -> bool:
+    kind = kinds().get(change.remedy)
+    return change.remedy == KEEP or (kind is not None and kind.judges)
+
+
+def _divided(mended: DataRows, splits: Splits) -> DataRows:
+    """The rows that are in a split, each with the split that it is in."""
+    where = {_key(one, one): split for split, rows in splits.items() for one in rows}
+    return mended.with_rows(
+        [
+            replace(row, split=where[_key(row, example)])
+            for _, row, example in mended.usable
+            if _key(row, example) in where
+        ]
+    )
+
+
+def _key(row: FileRow | Example, example: Example) -> tuple[int, str]:
+    return row.line, example.content_hash()
+
+
+def _read(record: Path) -> tuple[ListedChange, ...]:
+    """The list of changes of a run.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    try:
+        lines = record.read_text(encoding="utf-8").splitlines()
+        return tuple(ListedChange(**json.loads(line)) for line in lines)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            "the run's list of changes to its data is damaged",
+            fix="Put the file back from a backup, or start over with --new.",
+            where=str(record),
+        ) from error

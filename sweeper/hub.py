@@ -1,0 +1,104 @@
+"""What models and data sets of the Hugging Face hub share: ids, and refusals in words.
+
+Loads none of the hub's client, which takes a third of the time that a plan may take.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from huggingface_hub import constants
+
+from sweeper.errors import Problem
+
+SECONDS = 4.0
+"""How long a plan waits for the hub, name look-up included. A person waits that long once."""
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+Answer = TypeVar("Answer")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether this can be the id of a repository of the hub: ``name`` or ``owner/name``."""
+    return bool(_HUB_ID.fullmatch(name)) and ".." not in name
+
+
+def answer_of(ask: Callable[[], Answer], seconds: float) -> Answer | Problem:
+    """What a question to the hub gives, or that no answer came in time."""
+    answers: list[Answer] = []
+    # A thread, since a name look-up cannot be given a time limit.
+    thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if answers:
+        return answers[0]
+    return Problem(f"the hub did not answer within {seconds:g} seconds", where=constants.ENDPOINT)
+
+
+def switched_off(where: str) -> Problem | None:
+    """That the user's settings forbid the network, or None."""
+    if not constants.HF_HUB_OFFLINE:
+        return None
+    why = "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set."
+    return Problem("the hub is switched off", why, where=where)
+
+
+def refusal(error: BaseException, repository: str, revision: str | None, what: str) -> Problem:
+    """Why the hub does not give a repository, by the error of its client.
+
+    Args:
+        error: As it was raised.
+        repository: Its id.
+        revision: That was asked for.
+        what: ``model`` or ``data set``.
+    """
+    cause = error.__cause__ or error
+    response: Any = getattr(cause, "response", None)
+    if response is None:
+        return Problem(f"the hub cannot be reached ({cause})", where=constants.ENDPOINT)
+    folder = "" if what == "model" else "datasets/"
+    page = f"{constants.ENDPOINT}/{folder}{repository}"
+    code = response.headers.get("X-Error-Code", "")
+    if code == "GatedRepo" or response.status_code == 403:
+        return Problem(
+            f"the {what} is gated: its licence must be accepted first",
+            fix=f"Accept it at {page}, then set HF_TOKEN or log in with `hf auth login`.",
+            where=page,
+        )
+    if response.status_code == 401:
+        return Problem(
+            f"the hub does not give this {what} to you: it is private, gated, or does not exist",
+            fix=f"Check the id; see {page}; then set HF_TOKEN or log in with `hf auth login`.",
+            where=page,
+        )
+    if code == "RevisionNotFound":
+        return Problem(f"the {what} has no revision {revision!r}", where=page)
+    if code == "EntryNotFound" and what == "model":
+        return Problem("the repository has no config.json: it is not a model", where=page)
+    if response.status_code == 404:
+        return Problem(f"the hub has no such {what}", fix="Check the id.", where=page)
+    return Problem(f"the hub answered {response.status_code} {response.reason_phrase}", where=page)
+
+
+def bar(tell: Callable[[int, int], None]) -> type:
+    """A progress bar for the hub's client that draws nothing and passes on megabytes."""
+    # Loads the hub's client.
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Telling(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self._bytes = options.get("unit") == "B"  # another one counts files
+            options["disable"] = True
+            super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.n += n or 0
+            if self._bytes and self.total:
+                tell(round(self.n / 1e6), round(self.total / 1e6))
+            return None
+
+    return Telling

@@ -1,0 +1,93 @@
+"""The page of ``sweeper data check --html``: every fault of a data set in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import sweeper
+from sweeper.data.quality.check import Checked, Finding
+from sweeper.findings import words
+from sweeper.reporting.blocks import (
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Column,
+    FactList,
+    NamedFact,
+    Page,
+    Row,
+    Section,
+    Table,
+    Text,
+)
+from sweeper.reporting.html import render
+
+
+def data_page(checked: Checked) -> str:
+    """The whole page, as HTML that needs nothing else."""
+    return render(
+        Page(
+            title=f"{Path(checked.name).name}: sweeper data check",
+            name=Path(checked.name).name,
+            verdict=checked.findings[0].severity if checked.findings else "clean",
+            head=FactList(tuple(_facts(checked))),
+            limits=0,
+            limits_text="",
+            banner="",
+            sections=tuple(_sections(checked)),
+            sweeper_version=sweeper.__version__,
+            kicker="sweeper data check",
+            made_from=f"from {checked.name}.",
+        )
+    )
+
+
+def _facts(checked: Checked) -> Iterator[NamedFact]:
+    rows = ", ".join(f"{split} {count:,}" for split, count in checked.rows.items())
+    yield NamedFact("rows", f"{sum(checked.rows.values()):,} ({rows})")
+    yield NamedFact("format", checked.format)
+    yield NamedFact("read for", checked.task)
+
+
+def _sections(checked: Checked) -> Iterator[Section]:
+    yield Section("summary", "Summary", "What is wrong with the data?", tuple(_summary(checked)))
+    for one in checked.findings:
+        yield Section(one.kind, one.kind, f"{one.kind} ({one.severity})", tuple(_finding(one)))
+    read = [Bullets((*checked.evidence, *checked.cautions), "How the data were read")]
+    left = tuple(f"{kind}: {why}" for kind, why in checked.not_looked_for.items())
+    if left:
+        read.append(Bullets(left, "What was not looked for"))
+    yield Section("read", "Reading", "What is this based on?", tuple(read))
+
+
+def _summary(checked: Checked) -> Iterator[Block]:
+    if not checked.findings:
+        yield Text(("No fault was found.",))
+        return
+    columns = ("kind", "severity"), ("rows", "share"), ("rows that ...",)
+    names = [Column(name, number=group is columns[1]) for group in columns for name in group]
+    rows = [
+        Row((Cell(f.kind), Cell(f.severity), Cell(f"{f.count:,}"), Cell(_share(f)), Cell(f.title)))
+        for f in checked.findings
+    ]
+    yield Table("faults", "Kinds of faults, the gravest first", tuple(names), tuple(rows))
+    if any(one.safe for one in checked.findings):
+        yield Code("Mend what can be mended safely", checked.mend_all)
+
+
+def _finding(one: Finding) -> Iterator[Block]:
+    yield Text((f"{words.plural(one.count, 'row')} ({_share(one)}) {one.title}.", one.consequence))
+    rows = [
+        Row((Cell(f"{Path(e.path).name}:{e.line}"), Cell(e.said), Cell(e.text)))
+        for e in one.examples
+    ]
+    columns = (Column("line"), Column("what is wrong there"), Column("text"))
+    yield Table(f"{one.kind}-rows", "The first rows", columns, tuple(rows))
+    if one.command:
+        yield Code(f"Remedy: {one.remedy}", one.command)
+
+
+def _share(one: Finding) -> str:
+    return f"{one.share:.1%}"

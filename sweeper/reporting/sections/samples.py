@@ -1,0 +1,128 @@
+"""What do outputs look like? Test items with the answers of base, default and winner."""
+
+from __future__ import annotations
+
+from sweeper.findings import words
+from sweeper.findings.figures import NotMeasured
+from sweeper.findings.outputs_record import OutputGroup, Outputs, ShownAnswer, ShownItem
+from sweeper.reporting.blocks import (
+    Block,
+    Cell,
+    Column,
+    Empty,
+    NamedFact,
+    Row,
+    Sample,
+    Samples,
+    Section,
+    Table,
+    Text,
+)
+from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
+from sweeper.visible import shortened
+
+_TITLES = {
+    "improved": "Most improved: the loss fell most from the base to the winner",
+    "worsened": "Most worsened: the loss rose most from the base to the winner",
+    "random": "A random sample of the rest",
+    "suspect": "Probable label errors: every training of the winner is sure of another class",
+    "confident": "Most confident errors of the winner",
+}
+# Characters of an input in a table; a class is told apart by less text than an answer.
+_IN_TABLE = 400
+
+
+@section(75)
+def samples_section(report: Report) -> Section:
+    """Inputs and answers side by side."""
+    found = report.findings.outputs
+    question = "What do outputs look like?"
+    if isinstance(found, NotMeasured):
+        empty = Empty("not-measured", words.sentence(f"{found.reason}."))
+        return Section("samples", "Samples", question, (empty,))
+    blocks: list[Block] = [Text(_said(report, found))]
+    for place, group in enumerate(found.groups):
+        pointer = f"/findings/outputs/groups/{place}"
+        blocks.append(_samples(found, group) if found.written else _table(found, group, pointer))
+    return Section("samples", "Samples", question, tuple(blocks))
+
+
+def _said(report: Report, found: Outputs) -> tuple[str, ...]:
+    models = [f"{model.role}: {model.title}" for model in found.models]
+    told = ["This part contains rows of the test split.", f"Compared are {words.joined(models)}."]
+    if found.written:
+        told.append(
+            f"Items are ordered by the loss of the reference answer ({report.findings.loss_unit}), "
+            "not by how answers read; answers were written greedily by one training of each model."
+        )
+        return tuple(told)
+    told.append("A percentage is the probability of the predicted class.")
+    suspects = next((group.of for group in found.groups if group.kind == "suspect"), 0)
+    if suspects:
+        told.append(
+            f"{words.plural(suspects, 'test row')} may have a wrong class. Read them before you "
+            "trust a difference between models: a wrong class makes a right answer an error."
+        )
+    return tuple(told)
+
+
+def _title(group: OutputGroup) -> str:
+    return f"{_TITLES[group.kind]} ({len(group.items)} of {group.of:,})"
+
+
+def _samples(found: Outputs, group: OutputGroup) -> Samples:
+    return Samples(_title(group), tuple(_sample(found, item) for item in group.items))
+
+
+def _sample(found: Outputs, item: ShownItem) -> Sample:
+    losses = [
+        f"{model.role} {words.loss(answer.loss)}"
+        for model, answer in zip(found.models, item.answers, strict=True)
+        if answer is not None
+    ]
+    return Sample(
+        f"Row {item.line}; loss of the reference: {', '.join(losses)}",
+        (
+            NamedFact("input", item.asked, css="wide"),
+            NamedFact("reference", item.reference),
+            *(
+                NamedFact(model.role, answer.text or words.DASH)
+                for model, answer in zip(found.models, item.answers, strict=True)
+                if answer is not None
+            ),
+        ),
+    )
+
+
+def _table(found: Outputs, group: OutputGroup, pointer: str) -> Table:
+    return Table(
+        id=f"samples-{group.kind}",
+        caption=_TITLES[group.kind],
+        columns=(
+            Column("row", number=True, pointer="/line"),
+            Column("input", pointer="/asked"),
+            Column("class in the data", pointer="/reference"),
+            *(Column(f"{model.role}: {model.title}") for model in found.models),
+        ),
+        rows=tuple(
+            Row(
+                (
+                    Cell(str(item.line)),
+                    Cell(shortened(item.asked, _IN_TABLE)),
+                    Cell(item.reference),
+                    *(_answer(answer) for answer in item.answers),
+                ),
+                pointer=f"{pointer}/items/{place}",
+            )
+            for place, item in enumerate(group.items)
+        ),
+        folded=_title(group),
+    )
+
+
+def _answer(answer: ShownAnswer | None) -> Cell:
+    if answer is None:
+        return Cell(words.DASH)
+    sure = "" if answer.confidence is None else f" {100 * answer.confidence:.0f}%"
+    return Cell(f"{answer.text}{sure}")

@@ -1,0 +1,76 @@
+"""Texts that are spread over all: ``python -m sweeper.training.probes.spread_rows``.
+
+Reads ``{"folder": ..., "texts": [...], "count": ...}`` on standard input and prints ``{"chosen":
+[...]}``, the places of at most so many texts. Knows nothing of where texts come from.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import MiniBatchKMeans
+from tokenizers import Tokenizer
+from torch import nn
+
+from sweeper.errors import SweeperError
+from sweeper.tasks.classifier import pool
+from sweeper.training.base_model.keeper import load_base
+
+Features = NDArray[np.float32]
+
+LONGEST_TOKENS = 256
+"""Tokens of a text that are read at most: its first ones."""
+
+_BATCH = 8
+
+
+def embedded(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Features:
+    """The mean of each text's token states, ``(texts, width)``, of length 1."""
+    tokenizer.enable_truncation(LONGEST_TOKENS)
+    tokenizer.no_padding()
+    rows = [one.ids or [0] for one in tokenizer.encode_batch(list(texts))]
+    order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
+    device = next(model.parameters()).device
+    found: list[Features] = [np.empty(0, np.float32)] * len(rows)
+    for at in range(0, len(order), _BATCH):
+        part = order[at : at + _BATCH]
+        width = max(len(rows[n]) for n in part)
+        ids = torch.tensor([rows[n] + [0] * (width - len(rows[n])) for n in part], device=device)
+        mask = torch.tensor([[1] * len(rows[n]) + [0] * (width - len(rows[n])) for n in part])
+        with torch.inference_mode():
+            states = model(input_ids=ids, attention_mask=mask.to(device)).last_hidden_state
+        for n, one in zip(part, pool(states.cpu(), mask, "mean").numpy(), strict=True):
+            found[n] = one / max(float(np.linalg.norm(one)), 1e-12)
+    return np.stack(found)
+
+
+def spread(features: Features, count: int, seed: int = 0) -> list[int]:
+    """Places of the rows nearest to the middles of ``count`` clusters; a row once."""
+    clusters = MiniBatchKMeans(count, n_init=1, max_iter=20, batch_size=2048, random_state=seed)
+    return [int(n) for n in np.unique(clusters.fit_transform(features).argmin(axis=0))]
+
+
+def main() -> None:
+    """Answer one request."""
+    request = json.loads(sys.stdin.read())
+    folder = Path(request["folder"])
+    gpu = torch.cuda.is_available()
+    dtype, device = torch.bfloat16 if gpu else torch.float32, torch.device("cuda" if gpu else "cpu")
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        model = load_base(folder, "FEATURE_EXTRACTION", dtype, device)
+        features = embedded(model, tokenizer, request["texts"])
+        print(json.dumps({"chosen": spread(features, request["count"])}))
+    except SweeperError as error:
+        print(error.problems[0].what, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What a model is asked for, and what its replies become."""
+
+import asyncio
+import json
+
+import pytest
+
+from sweeper.data.augment.methods import LANGUAGES, METHODS, NoReply, check_rows
+from sweeper.data.examples import Example, Message, input_key
+from sweeper.errors import DataError
+
+
+def text(number, label="fruit"):
+    said = f"row {number}"
+    return Example(key=input_key(said), line=number, text=said, label=label)
+
+
+def question(number):
+    turns = (Message("user", f"ask {number}"), Message("assistant", f"answer {number}"))
+    return Example(key=input_key(f"ask {number}"), line=number, messages=turns)
+
+
+def made(method, job, *replies):
+    asked, left = [], list(replies)
+
+    async def ask(request):
+        asked.append(request)
+        return left.pop(0)
+
+    return asyncio.run(METHODS[method].make(job, ask)), asked
+
+
+def test_a_paraphrase_keeps_the_label_and_knows_its_original():
+    (job,) = METHODS["paraphrase"].jobs([text(1)], 1, 1)
+    row, (request,) = made("paraphrase", job, ' "other words" \n')
+    assert (row.text, row.label, row.method) == ("other words", "fruit", "paraphrase")
+    assert row.made_from == (text(1).key,)
+    assert row.key == input_key("other words")
+    assert request.messages[-1].content == "row 1"
+    assert "'fruit'" in request.messages[0].content
+
+
+def test_of_a_conversation_the_last_question_is_rewritten_and_the_answer_stays():
+    (job,) = METHODS["paraphrase"].jobs([question(1)], 1, 1)
+    row, _ = made("paraphrase", job, "in other words")
+    assert [turn.content for turn in row.messages] == ["in other words", "answer 1"]
+    assert row.key == input_key("in other words")
+
+
+def test_back_translation_goes_by_another_language_for_each_variant():
+    jobs = METHODS["back-translation"].jobs([text(1)], 1, 2)
+    for job, language in zip(jobs, LANGUAGES, strict=False):
+        row, (there, back) = made("back-translation", job, "hin", "und zurück")
+        assert language in there.messages[0].content
+        assert back.messages[-1].content == "hin"
+        assert row.text == "und zurück"
+
+
+def test_a_synthetic_row_is_shown_rows_of_its_class_and_remembers_all_of_them():
+    train = [text(n, "fruit" if n % 2 else "metal") for n in range(40)]
+    jobs = METHODS["synthetic"].jobs(train, 2, 2)
+    assert len(jobs) == 4
+    for job in jobs:
+        assert len({origin.label for origin in job.origins}) == 1
+        assert len(set(job.origins)) == 8
+        row, _ = made("synthetic", job, "something new")
+        assert set(row.made_from) == {origin.key for origin in job.origins}
+    assert set(jobs[0].origins) != set(jobs[1].origins)
+
+
+def test_a_synthetic_question_comes_with_its_answer():
+    (job,) = METHODS["synthetic"].jobs([question(1)], 1, 1)
+    said = json.dumps({"question": "why?", "answer": "therefore"})
+    row, _ = made("synthetic", job, f"Sure!\n```json\n{said}\n```")
+    assert [turn.content for turn in row.messages] == ["why?", "therefore"]
+
+
+@pytest.mark.parametrize("reply", ["no JSON", "{}", '{"question": "why?"}', '{"question": "a'])
+def test_another_form_is_no_row(reply):
+    (job,) = METHODS["synthetic"].jobs([question(1)], 1, 1)
+    with pytest.raises(NoReply, match="not the JSON object"):
+        made("synthetic", job, reply)
+
+
+def test_an_empty_reply_is_no_row():
+    (job,) = METHODS["paraphrase"].jobs([text(1)], 1, 1)
+    with pytest.raises(NoReply, match="empty"):
+        made("paraphrase", job, ' "" ')
+
+
+def test_texts_with_chat_markers_are_refused():
+    with pytest.raises(DataError, match="chat markers"):
+        check_rows([Example(key="1", line=1, text="[INST] x [/INST]", templated=True)], "f.jsonl")

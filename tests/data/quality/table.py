@@ -1,0 +1,89 @@
+"""Every kind of fault in real data: ``python -m tests.data.quality.table FOLDER [SET ...]``.
+
+Prints the share of planted faults that is found, and false alarms among the other rows beyond
+what is found before planting. A star marks what misses the bar.
+"""
+
+import copy
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from sweeper.data.examples import SPLITS
+from sweeper.data.quality.kinds.base import kinds
+from tests.data.quality.planting import CASES, PLANTS, Planted
+from tests.data.quality.test_kinds import FALSE_ALARMS, RECALL
+
+SETS = {
+    "banking77": ("text", "label"),
+    "snips7": ("text", "label"),
+    "query_wellformed": ("text", "label"),
+    "gsm8k": ("question", "answer"),
+    "e2e_nlg": ("mr", "ref"),
+    "t0_instruct_mix": ("instruction", "output"),
+    "self_instruct_seed": ("instruction", "output"),
+    "mbpp": ("text", "code"),
+    "pubmedqa": ("question", "long_answer"),
+    "ntrex_en_de": ("source", "target"),
+}
+ROWS = 600
+
+
+def plain(folder, text, answer) -> Planted:
+    """Two columns of a data set, by the names that every task knows."""
+    classes = answer == "label"
+    names = ("text", "label") if classes else ("prompt", "completion")
+    parts = {}
+    for n, split in enumerate(SPLITS):
+        lines = (folder / f"{split}.jsonl").read_text().splitlines()[: ROWS // (1 + 2 * n)]
+        rows = map(json.loads, lines)
+        parts[split] = [
+            dict(zip(names, (row[text], row.get(answer) or row[f"{answer}s"][0]), strict=True))
+            for row in rows
+        ]
+    return Planted(parts, *names, classes)
+
+
+def found(planted, kind, folder):
+    data = planted.read(folder)
+    if kind.missing(data):
+        return None
+    rows = [data.rows[fault.place] for fault in kind.find(data)]
+    return {(row.split, row.line) for row in rows}
+
+
+def main(folder, names):
+    for name, (text, answer) in SETS.items():
+        if names and name not in names:
+            continue
+        clean = plain(folder / name, text, answer)
+        for kind, classes in CASES:
+            if classes != clean.classes:
+                continue
+            planted = copy.deepcopy(clean)
+            with tempfile.TemporaryDirectory() as before, tempfile.TemporaryDirectory() as after:
+                try:
+                    PLANTS[kind][0](planted, random.Random(1))
+                except ValueError:
+                    continue  # too few rows to spoil
+                first = found(clean, kinds()[kind], Path(before))
+                second = found(planted, kinds()[kind], Path(after))
+            if first is None or second is None:
+                print(f"{name:20} {kind:18} not looked for", flush=True)
+                continue
+            rows = sum(map(len, planted.rows.values()))
+            recall = len(second & planted.lines) / len(planted.lines)
+            false = len(second - planted.lines - first) / (rows - len(planted.lines))
+            star = "" if recall >= RECALL and false <= FALSE_ALARMS else " *"
+            share = len(first) / (rows)
+            print(
+                f"{name:20} {kind:18} found {recall:4.0%}, false alarms {false:5.1%}, "
+                f"before planting {share:5.1%}{star}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

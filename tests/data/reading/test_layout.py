@@ -1,0 +1,78 @@
+"""Which files of a folder belong to which split, as `datasets` and people name them."""
+
+import json
+
+import datasets
+import pytest
+
+from sweeper.data.load import load
+from sweeper.data.reading.layout import layout
+from sweeper.errors import DataError
+from sweeper.spec import DataSpec
+
+ROWS = [{"text": f"text number {n}", "label": n % 2} for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (["train.csv", "dev.csv", "old/train.csv"], {"train": 1, "validation": 1}),
+        (["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"], {"train": 2}),
+        (["train/a.jsonl", "train/b.jsonl", "test/a.jsonl"], {"train": 2, "test": 1}),
+        (["banking-train.csv", "banking-test.csv"], {"train": 1, "test": 1}),
+        (["data-00000-of-00002.arrow", "data-00001-of-00002.arrow", "state.json"], {"train": 2}),
+        (["rows.csv", "LICENSE.txt"], {"train": 1}),
+    ],
+)
+def test_splits_by_names(names, splits):
+    found = layout(names, "folder").splits
+    assert {split: len(files) for split, files in found.items()} == splits
+
+
+def test_files_that_could_be_the_same_split_are_not_joined():
+    with pytest.raises(DataError, match="no file for training"):
+        layout(["train_a.csv", "train_b.csv"], "folder")
+
+
+def test_what_save_to_disk_wrote_is_read_with_its_class_names(tmp_path):
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+    )
+    one = datasets.Dataset.from_list(ROWS, features=features)
+    one.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": one, "test": one.select(range(10))}).save_to_disk(
+        tmp_path / "two"
+    )
+    single = load(DataSpec(path=str(tmp_path / "one")), "classification")
+    double = load(DataSpec(path=str(tmp_path / "two")), "classification")
+    assert (single.rows, single.labels) == (40, ("no", "yes"))
+    assert (double.rows, double.origins["test"]) == (50, "official")
+
+
+def test_the_card_of_a_folder_says_which_files_are_which_split(tmp_path):
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n"
+        "  - {split: train, path: a.jsonl}\n  - {split: test, path: b.jsonl}\n---\n"
+    )
+    for name, rows in (("a", ROWS), ("b", ROWS[:10])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    dataset = load(DataSpec(path=str(tmp_path)), "classification")
+    assert dataset.origins["test"] == "official"
+
+
+def test_an_arrow_file_of_either_kind_is_read(tmp_path):
+    import pyarrow as pa
+
+    table = pa.Table.from_pylist(ROWS)
+    for kind in ("stream", "file"):
+        path = tmp_path / f"{kind}.arrow"
+        with (
+            pa.OSFile(str(path), "wb") as sink,
+            getattr(pa.ipc, f"new_{kind}")(sink, table.schema) as writer,
+        ):
+            writer.write_table(table)
+        assert load(DataSpec(path=str(path)), "classification").rows == 40
+    broken = tmp_path / "broken.arrow"
+    broken.write_bytes(b"ARROW1 and no more")
+    with pytest.raises(DataError, match="not a whole Arrow file"):
+        load(DataSpec(path=str(broken)), "classification")

@@ -1,0 +1,85 @@
+"""``sweeper data split``: every row is in one file, and official splits stay."""
+
+import json
+
+import pytest
+
+from sweeper.data.load import load
+from sweeper.spec import DataSpec
+
+ROWS = [
+    {
+        "text": f"{word} number {n} of the list",
+        "label": "ab"[n % 2],
+        "day": f"2024-01-{n % 28 + 1:02}",
+    }
+    for n, word in enumerate(["apple", "stone", "river", "candle", "window"] * 30)
+]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_row_is_in_one_file_also_one_that_is_empty(sweeper, tmp_path):
+    rows = [*ROWS, {"text": "", "label": "a", "day": ""}]
+    path = write(tmp_path / "rows.jsonl", rows)
+    with open(path, "a") as file:
+        file.write("{broken\n")
+    ran = sweeper("data", "split", path, "-o", str(tmp_path / "new"))
+    assert ran.code == 0
+    files = {split: read(tmp_path / "new" / f"{split}.jsonl")
+             for split in ("train", "validation", "test")}  # fmt: skip
+    key = json.dumps
+    written = [row for part in files.values() for row in part]
+    assert sorted(map(key, written)) == sorted(map(key, rows))
+    assert f"train      {len(files['train']):>9,} rows" in ran.out
+    assert "2 classes; shares differ by up to" in ran.out
+    assert "1 lines cannot be read and are in no file: 152" in ran.out
+
+
+def test_the_plan_of_the_folder_has_the_split_of_the_spec(sweeper, tmp_path):
+    path = write(tmp_path / "rows.jsonl", ROWS)
+    sweeper("data", "split", path, "-o", str(tmp_path / "new"), "--seed", "3")
+    here = load(DataSpec(path=path, split_by="hash", split_seed=3), "classification")
+    there = load(DataSpec(path=str(tmp_path / "new")), "classification")
+    keys = [{split: {one.key for one in rows} for split, rows in dataset.splits.items()}
+            for dataset in (here, there)]  # fmt: skip
+    assert keys[0] == keys[1]
+
+
+def test_a_column_and_official_splits_decide(sweeper, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write(folder / "train.jsonl", ROWS[:100])
+    write(folder / "test.jsonl", ROWS[100:])
+    new = tmp_path / "new"
+    ran = sweeper("data", "split", str(folder), "-o", str(new), "--by-time", "day", "--json")
+    told = json.loads(ran.out)
+    assert told["official"] == ["test"]
+    assert told["rows"]["test"] == 50
+    days = {split: {row["day"] for row in read(new / f"{split}.jsonl")}
+            for split in ("train", "validation")}  # fmt: skip
+    assert max(days["train"]) < min(days["validation"])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--group-by", "user"), "there is no column 'user' to split by"),
+        (("--group-by", "label", "--by-time", "day"), "--group-by and --by-time were both given"),
+        (("--test-fraction", "0.6", "--validation-fraction", "0.5"), "would take all rows"),
+        (("--by-time", "text"), "holds no times"),
+    ],
+)
+def test_what_cannot_be_split_is_said(sweeper, tmp_path, more, said):
+    path = write(tmp_path / "rows.jsonl", ROWS)
+    ran = sweeper("data", "split", path, "-o", str(tmp_path / "new"), *more)
+    assert ran.code == 2
+    assert said in ran.err
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,206 @@
+"""Curation: remedies and the choice of rows as data are read, and the list that repeats them."""
+
+import json
+import random
+
+import pytest
+
+from sweeper.data.load import load
+from sweeper.data.quality.fix import fix
+from sweeper.data.quality.kinds.base import kinds
+from sweeper.data.quality.rows import read_rows
+from sweeper.data.quality.write import change_list, written
+from sweeper.errors import DataError, UsageError
+from sweeper.facts.dataset import curation, ranking
+from sweeper.facts.dataset.curation import curated
+from sweeper.facts.gather import rows_of
+from sweeper.spec import CurationSpec, DataSpec, KeepSpec, ModelSpec, Spec
+from tests.data.quality.planting import PLANTS, VERBS, sentence
+
+LABELS = ("card arrival", "lost money", "weather forecast", "play music")
+
+
+@pytest.fixture
+def noisy(here):
+    """160 rows without splits: a broken line, duplicates, a variant and 12 wrong labels."""
+    rng = random.Random(0)
+    rows = [{"text": sentence(rng, VERBS[n % 4 :: 4]), "label": LABELS[n % 4]} for n in range(160)]
+    for n in range(12):
+        rows[n]["label"] = LABELS[(n + 1) % 4]
+    rows[20]["label"] = "Card Arrival"
+    rows += [dict(rows[n]) for n in (30, 31, 32)]
+    path = here / "rows.jsonl"
+    path.write_text("\n".join([*map(json.dumps, rows), "{broken"]))
+    return path
+
+
+def spec_of(path, **asked):
+    return Spec(
+        task="classification",
+        models=(ModelSpec(id="packaged:minilm"),),
+        data=DataSpec(path=str(path)),
+        curation=CurationSpec(**asked),
+    )
+
+
+def counted(found):
+    return {(one.remedy, one.action): one.rows for one in found.counts}
+
+
+def test_without_curation_nothing_is_changed(noisy):
+    found = curated(spec_of(noisy))
+    assert found.changes == ()
+    assert found.dataset == load(DataSpec(path=str(noisy)), "classification")
+
+
+def test_safe_remedies_give_the_data_set_that_the_fixed_file_gives(noisy):
+    before = noisy.read_bytes()
+    found = curated(spec_of(noisy, all_safe=True))
+    assert noisy.read_bytes() == before
+    assert counted(found) == {
+        ("unreadable", "removed"): 1,
+        ("label-variants", "changed"): 1,
+        ("duplicates", "removed"): 3,
+    }
+    safe = [kind for kind in kinds().values() if kind.safe]
+    fixed = fix(read_rows(DataSpec(path=str(noisy)), "classification"), safe)
+    new = noisy.with_name("new.jsonl")
+    new.write_bytes(written([row.fields for row in fixed.data.rows], ".jsonl"))
+    again = load(DataSpec(path=str(new)), "classification")
+    assert found.dataset.fingerprint == again.fingerprint
+    assert not found.dataset.skipped
+
+
+def test_a_model_that_judges_rows_takes_them_out_of_train_alone(noisy):
+    pytest.importorskip("sklearn")
+    plain = curated(spec_of(noisy, all_safe=True)).dataset
+    found = curated(spec_of(noisy, all_safe=True, remedies=("label-noise",)))
+    wrong = {change.line for change in found.changes if change.remedy == "label-noise"}
+    assert wrong
+    assert wrong <= set(range(1, 13))
+    for split in ("validation", "test"):
+        assert found.dataset.splits[split] == plain.splits[split]
+    left = {example.line for example in plain.splits["train"]} - wrong
+    assert {example.line for example in found.dataset.splits["train"]} == left
+
+
+def test_the_most_trusted_rows_are_kept_and_the_others_are_listed(noisy):
+    pytest.importorskip("sklearn")
+    keep = KeepSpec(rows=40, by="label-trust")
+    found = curated(spec_of(noisy, all_safe=True, keep=keep))
+    plain = curated(spec_of(noisy, all_safe=True)).dataset
+    assert len(found.dataset.splits["train"]) == 40
+    assert found.dataset.splits["test"] == plain.splits["test"]
+    listed = [change for change in found.changes if change.remedy == "keep"]
+    assert len(listed) == len(plain.splits["train"]) - 40
+    assert listed[0].why == f"rank 41 of {len(plain.splits['train'])} by label-trust"
+    assert listed[0].before.keys() == {"text", "label"}
+
+
+def test_rows_that_are_spread_are_asked_of_a_process_once(noisy, monkeypatch):
+    asked = []
+
+    def answer(module, question, *, seconds):
+        asked.append(json.loads(question))
+        return {"chosen": list(range(0, len(asked[-1]["texts"]), 2))}
+
+    monkeypatch.setattr(ranking, "ask_object", answer)
+    monkeypatch.setattr(ranking, "require", lambda *_: None)
+    monkeypatch.setattr(ranking, "weight_files", lambda _: "model.safetensors:1:1")
+    keep = KeepSpec(rows=60, by="spread")
+    first, second = (curated(spec_of(noisy, keep=keep)) for _ in range(2))
+    assert len(asked) == 1
+    assert asked[0]["count"] == 60
+    assert len(first.dataset.splits["train"]) == -(-len(asked[0]["texts"]) // 2)
+    assert first == second
+
+
+def test_a_list_of_changes_is_applied_without_looking_again(noisy, monkeypatch):
+    keep = KeepSpec(rows=40, by="label-trust")
+    spec = spec_of(noisy, all_safe=True, remedies=("label-noise",), keep=keep)
+    found = curated(spec)
+    record = noisy.with_name("data_changes.jsonl")
+    record.write_text(change_list(found.changes))
+    for name in ("fix", "beyond_best"):
+        monkeypatch.setattr(curation, name, None)
+    assert curated(spec, record) == found
+
+
+@pytest.mark.parametrize(("path", "form"), [("many", "jsonl"), ("table.csv", "csv")])
+def test_changes_of_any_file_are_applied_again(here, path, form):
+    rows = [{"text": f"row {n} is  here ", "label": "ab"[n % 2]} for n in range(40)]
+    if form == "csv":
+        (here / path).write_bytes(written(rows, ".csv"))
+    else:
+        (here / path).mkdir()
+        for split, part in (("train", rows[:30]), ("test", rows[30:])):
+            (here / path / f"{split}.jsonl").write_bytes(written(part, ".jsonl"))
+    spec = spec_of(here / path, all_safe=True)
+    found = curated(spec)
+    assert counted(found) == {("white-space", "changed"): 40}
+    record = here / "changes.jsonl"
+    record.write_text(change_list(found.changes))
+    assert curated(spec, record).dataset.fingerprint == found.dataset.fingerprint
+    assert curated(spec_of(here / path)).dataset.fingerprint != found.dataset.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"remedies": ("duplicats",)}, "'duplicats' is not a kind of fault"),
+        ({"remedies": ("truncation",)}, "truncation cannot be mended as rows are read"),
+    ],
+)
+def test_a_remedy_that_cannot_be_applied_is_named(noisy, asked, says):
+    with pytest.raises(UsageError, match=says):
+        curated(spec_of(noisy, **asked))
+
+
+def test_a_choice_that_loses_a_class_is_refused(noisy):
+    pytest.importorskip("sklearn")
+    with pytest.raises(DataError, match="labels that train does not have"):
+        curated(spec_of(noisy, all_safe=True, keep=KeepSpec(rows=2, by="label-trust")))
+
+
+def test_a_damaged_list_of_changes_is_no_traceback(noisy):
+    record = noisy.with_name("data_changes.jsonl")
+    record.write_text('{"path": "rows.jsonl", "li')
+    with pytest.raises(DataError, match="list of changes to its data is damaged"):
+        curated(spec_of(noisy, all_safe=True), record)
+
+
+def test_an_error_in_the_data_names_the_command_that_mends_it(here):
+    rng = random.Random(0)
+    rows = {
+        split: [{"text": sentence(rng), "label": LABELS[n % 4]} for n in range(60)]
+        for split in ("train", "test")
+    }
+    rows["train"] += [dict(row) for row in rows["test"]]  # the same inputs tell the codes
+    for row in rows["test"]:
+        row["label"] = str(LABELS.index(row["label"]))
+    folder = here / "codes"
+    folder.mkdir()
+    for split, part in rows.items():
+        (folder / f"{split}.jsonl").write_bytes(written(part, ".jsonl"))
+    with pytest.raises(DataError) as caught:
+        rows_of(spec_of(folder))
+    said = str(caught.value)
+    assert "have labels that train does not have" in said
+    assert f"sweeper data fix {folder} --remedy label-sets -o NEW" in said
+    assert "--set curation.remedies=[label-sets]" in said
+    mended = rows_of(spec_of(folder, remedies=("label-sets",)))
+    assert mended.dataset.labels == tuple(sorted(LABELS))
+
+
+def test_an_error_that_no_remedy_mends_names_none(here):
+    path = here / "rows.jsonl"
+    path.write_bytes(written([{"text": f"row {n}", "label": "a"} for n in range(30)], ".jsonl"))
+    with pytest.raises(DataError, match="have the same label") as caught:
+        rows_of(spec_of(path))
+    assert "sweeper data fix" not in str(caught.value)
+
+
+def test_every_kind_that_judges_is_planted_and_is_not_safe():
+    judges = [kind for kind in kinds().values() if kind.judges]
+    assert {kind.name for kind in judges} <= PLANTS.keys()
+    assert not any(kind.safe for kind in judges)
