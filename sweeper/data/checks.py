@@ -33,7 +33,7 @@ def check_labels(parts: Parts, name: str) -> None:
     if len(rows) == 1:
         problems.add(
             f"all {rows.total()} rows have the same label, {next(iter(rows))!r}",
-            why="There is nothing to tell apart.",
+            why="A classification needs at least two classes.",
             fix="Is this the right column? Name another one: data.columns: {label: COLUMN}.",
             where=name,
         )
@@ -55,7 +55,7 @@ def check_labels(parts: Parts, name: str) -> None:
         problems.add(
             f"only {next(label for label, count in rows.items() if count > 1)!r} of {len(rows)} "
             "labels occurs in more than one row",
-            why="One row cannot both be learnt from and be checked against.",
+            why="One row cannot be in both train and validation.",
             fix="Add rows with the other labels, or merge these.",
             where=name,
         )
@@ -74,7 +74,7 @@ def check_seen(parts: Parts, name: str) -> None:
     if unseen:
         problems.add(
             f"labels that train does not have: {listing(_quoted(unseen))}",
-            why="A class that is never shown cannot be learnt, and every such row is an error.",
+            why="A class without training rows cannot be learnt, so every such row is wrong.",
             fix="Add rows with these labels to train, or remove them from the other splits.",
             where=name,
         )

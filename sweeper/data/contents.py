@@ -63,7 +63,7 @@ def most_bytes() -> int:
 def out_of_memory(path: Path | str) -> DataError:
     """The error that says that reading a file took all memory."""
     return DataError(
-        "the memory of this machine does not suffice to read the data",
+        "this machine has too little memory to read the data",
         why=f"Rows take about {COPIES} times the size of their file.",
         fix="Give fewer rows, or use a machine with more memory.",
         where=str(path),

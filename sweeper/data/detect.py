@@ -322,7 +322,7 @@ def _form(
     if fixed:
         evidence.append(f"named by you: {', '.join(fixed.values())}")
     if format_stated and not fixed:
-        evidence.append(f"the format {match.format.name} was stated by you")
+        evidence.append(f"the format {match.format.name} was named by you")
     templated = match.format.templated(sample, kept)
     if templated:
         evidence.append("the text already holds chat markers, so no template is applied")
@@ -347,7 +347,7 @@ def stated_columns(table: RowTable, spec: DataSpec) -> dict[str, str]:
     for role, column in spec.columns.items():
         if role not in roles:
             problems.add(
-                f"{role!r} is not a role that a column can play",
+                f"{role!r} is not a role for a column",
                 fix=near_match(role, sorted(roles)),
                 where="data.columns",
             )
@@ -381,8 +381,8 @@ def stated_format(
     if stated is not None and task not in stated.tasks:
         needed = " or ".join(one.name for one in _formats_of(task))
         problems.add(
-            f"{stated.name} data is stated, but the task {task} needs {needed}",
-            fix="Change the task, or what is stated under data: format and columns.",
+            f"{stated.name} data was named, but the task {task} needs {needed}",
+            fix="Change the task, or format and columns under data.",
             where=where,
         )
     problems.raise_any()
@@ -414,7 +414,7 @@ def _unrecognised(
     return DataError(
         f"the form of the data was not recognised; its columns are {listing(columns, 12)}",
         why=" ".join(filter(None, why)) or f"They do not have the form {wanted[0].name}.",
-        fix=f"Say what the columns are, in sweep.yaml under data: {_EXAMPLE[task]}.",
+        fix=f"Name the columns in sweep.yaml under data: {_EXAMPLE[task]}.",
         where=table.name,
     )
 

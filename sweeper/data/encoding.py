@@ -123,8 +123,8 @@ def _refuse_binary(data: bytes, name: str) -> None:
     if kind:
         raise DataError(
             f"the content is {kind}",
-            why="The name promises text.",
-            fix="Name the file after what it holds, or export it as JSONL, CSV or Parquet.",
+            why="The file name says that it is text.",
+            fix="Give the file the ending of its format, or export it as JSONL, CSV or Parquet.",
             where=name,
         )
 

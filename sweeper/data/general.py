@@ -76,7 +76,7 @@ def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
     if len({example.key for example in clean}) < 2:
         raise DataError(
             f"{len(clean)} general texts are left of {len(read)}",
-            why="One part is held back to measure with, so that two different ones are the least. "
+            why="One part is held out for scoring, so at least two different texts are needed. "
             "Repeated texts and those that quote the task's validation or test rows are left out.",
             fix="Name more general text with data.general.",
             where=spec.general,

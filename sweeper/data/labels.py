@@ -72,7 +72,7 @@ def reconciled(parts: Mapping[Split, list[Example]], name: str) -> tuple[Parts, 
     if lonely:
         said.append(
             f"{len(lonely)} of {len(counts)} labels occur in one row only, which is left out: "
-            f"{_lines(kept, lonely)}. One row cannot both be learnt from and be checked against: "
+            f"{_lines(kept, lonely)}. One row cannot be in both train and validation: "
             f"add rows, or merge labels. {remedy(name, 'rare-labels')}"
         )
     kept = {split: [e for e in rows if e.label not in lonely] for split, rows in kept.items()}
@@ -82,7 +82,7 @@ def reconciled(parts: Mapping[Split, list[Example]], name: str) -> tuple[Parts, 
 
 def remedy(name: str, kind: str) -> str:
     """The sentence that names the command which mends a data set."""
-    return f"To mend the file: sweeper data fix {name} --remedy {kind} -o NEW"
+    return f"To fix the file: sweeper data fix {name} --remedy {kind} -o NEW"
 
 
 def without_unseen(parts: Parts, name: str) -> tuple[Parts, tuple[str, ...]]:

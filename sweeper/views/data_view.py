@@ -28,16 +28,16 @@ def show_check(checked: Checked) -> None:
     for said in checked.evidence:
         _line(f"  {said}")
     for said in checked.cautions:
-        _line(f"  Look at this: {said}")
+        _line(f"  Check this: {said}")
     for finding in checked.findings:
         _show(finding, several=len(checked.rows) > 1)
     if not checked.findings:
         _line("\nNo fault was found.")
     elif safe := [one.kind for one in checked.findings if one.safe]:
-        _line(f"\nAll that is safe ({', '.join(safe)}):")
+        _line(f"\nAll safe remedies ({', '.join(safe)}):")
         _line(f"  {checked.mend_all}")
     for kind, why in checked.not_looked_for.items():
-        _line(f"Not looked for: {kind}; {why}")
+        _line(f"Not checked: {kind}; {why}")
 
 
 def show_example(data: DataRows) -> None:

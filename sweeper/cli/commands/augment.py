@@ -96,7 +96,7 @@ def augment(
             f"{method!r} is not a method", fix=near_match(method, METHODS), where="--method"
         )
     if missing := why_not():
-        raise NotInstalled("near duplicates cannot be looked for", why=missing)
+        raise NotInstalled("near duplicates cannot be checked", why=missing)
     how, costs = METHODS[method], _price(price)
     data = data_steps.rows_of(path, task, data_format, columns, None, None, None)
     suffix = data_steps.must_be_new_file(output)

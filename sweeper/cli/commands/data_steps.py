@@ -92,7 +92,7 @@ def remedies(given: list[str], all_safe: bool) -> list[Kind]:
     wanted = named([name for item in given for name in names(item)], "--remedy")
     for kind in wanted:
         if not kind.mends:
-            raise UsageError(f"nothing mends {kind.name}", why=kind.consequence, where="--remedy")
+            raise UsageError(f"no remedy fixes {kind.name}", why=kind.consequence, where="--remedy")
     if all_safe:
         wanted = [kind for kind in kinds().values() if kind.safe or kind in wanted]
     if not wanted:
@@ -111,7 +111,7 @@ def must_be_looked_for(wanted: Sequence[Kind], rows: DataRows) -> None:
     """
     for kind in wanted:
         if why := kind.missing(rows):
-            raise UsageError(f"{kind.name} cannot be looked for", fix=why, where="--remedy")
+            raise UsageError(f"{kind.name} cannot be checked", fix=why, where="--remedy")
 
 
 def must_be_new_file(output: Path) -> str:

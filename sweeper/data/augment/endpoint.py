@@ -116,7 +116,7 @@ class Endpoint:
         return UsageError(
             f"{self._failures} requests in a row failed",
             why=why,
-            fix="What was answered is kept: the same command goes on from there.",
+            fix="All replies are kept: the same command continues from there.",
             where=without_secrets(self._url),
         )
 

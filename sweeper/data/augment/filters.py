@@ -38,7 +38,7 @@ def rejected(
     if dataset.labels:
         labels = drifted(train, _left(made, reasons))
         reasons |= {
-            row: f"its text seems to be of the class {label!r}" for row, label in labels.items()
+            row: f"its text seems to belong to the class {label!r}" for row, label in labels.items()
         }
     return reasons
 
@@ -55,7 +55,7 @@ def _broken(row: Example, origin: Example, longest: int, method: Method) -> str:
     if "\n" in text and "\n" not in before:
         return "several lines where its original has one"
     if method.keeps_numbers and sorted(_NUMBER.findall(text)) != sorted(_NUMBER.findall(before)):
-        return "its numbers are not those of its original"
+        return "its numbers differ from those of its original"
     return ""
 
 

@@ -176,7 +176,7 @@ class Synthetic(Method):
             said = object_of(reply[begin : end + 1])
             question, answer = str(said["question"]).strip(), str(said["answer"]).strip()
         except (ValueError, KeyError):
-            raise NoReply("the reply is not the JSON object that was asked for") from None
+            raise NoReply("the reply is not the requested JSON object") from None
         if not question or not answer:
             raise NoReply("the reply is empty")
         system = [m for m in job.first.messages[:1] if m.role == "system"]

@@ -16,7 +16,7 @@ MOST_ROWS = 200_000
 
 
 def why_not() -> str:
-    """Why similar rows cannot be looked for; empty if they can."""
+    """Why similar rows cannot be checked; empty if they can."""
     return "" if is_installed("rensa") else f"it needs rensa: {install_command('data')}"
 
 

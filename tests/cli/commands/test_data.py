@@ -24,12 +24,12 @@ def test_every_fault_is_shown_with_its_lines_and_its_remedy(sweeper, spoilt):
     ran = sweeper("data", "check", "rows.jsonl")
     assert ran.code == 0
     assert "rows.jsonl: 65 rows (train 65), text-label, read for classification" in ran.out
-    assert "serious: label-variants\n  1 row (1.5%) spell a label otherwise" in ran.out
+    assert "serious: label-variants\n  1 row (1.5%) spell a label differently" in ran.out
     assert "    line 63 ('Fruit' is 'fruit'): one more" in ran.out
     assert "    line 65 (broken JSON):" in ran.out
     assert "    sweeper data fix rows.jsonl --remedy duplicates -o NEW" in ran.out
     assert "sweeper data fix rows.jsonl --all-safe -o NEW" in ran.out
-    assert "Not looked for: truncation; give --max-length" in ran.out
+    assert "Not checked: truncation; give --max-length" in ran.out
     # An address that is found is not printed.
     assert "(e-mail address): write to [E-MAIL ADDRESS]" in ran.out
     assert "ann.lee" not in ran.out

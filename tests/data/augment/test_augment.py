@@ -88,7 +88,7 @@ def test_replies_are_kept_and_a_last_line_that_was_cut_is_asked_for_again(run, t
         (lambda text: text.replace("please tell", "tell"), "nearly the same as a row of train"),
         (lambda text: text + " " + by_rules(text), "longer than every row of train"),
         (lambda text: f"Sure!\n{text[::-1]}", "several lines where its original has one"),
-        (lambda text: f"what is the price of number 7{text[-9:]}", "its numbers are not those"),
+        (lambda text: f"what is the price of number 7{text[-9:]}", "its numbers differ from those"),
     ],
 )
 def test_rows_that_add_nothing_are_rejected(run, rule, why):

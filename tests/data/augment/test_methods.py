@@ -78,7 +78,7 @@ def test_a_synthetic_question_comes_with_its_answer():
 @pytest.mark.parametrize("reply", ["no JSON", "{}", '{"question": "why?"}', '{"question": "a'])
 def test_another_form_is_no_row(reply):
     (job,) = METHODS["synthetic"].jobs([question(1)], 1, 1)
-    with pytest.raises(NoReply, match="not the JSON object"):
+    with pytest.raises(NoReply, match="not the requested JSON object"):
         made("synthetic", job, reply)
 
 

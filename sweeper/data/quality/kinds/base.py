@@ -61,7 +61,7 @@ class Kind:
         return text
 
     def missing(self, data: DataRows) -> str:
-        """Why this kind cannot be looked for; empty if it can."""
+        """Why this kind cannot be checked; empty if it can."""
         return ""
 
     def find(self, data: DataRows) -> list[Fault]:

@@ -21,7 +21,7 @@ class Boilerplate(Kind):
     name = "boilerplate"
     order = 42
     title = "have an answer that many different questions get word for word"
-    consequence = "The model learns that this answer is never far wrong, and gives it too often."
+    consequence = "The model learns to give this answer too often."
     remedy = "leaves them out"
     in_plan = True
 

@@ -20,7 +20,7 @@ class Conflicts(Kind):
         "At most one answer of a class can be right, so some of these rows teach an error. Of "
         "written answers several may be right; then keep them."
     )
-    remedy = "keeps the commonest answer of each input; none where there is a tie"
+    remedy = "keeps the most common answer of each input; none if there is a tie"
 
     def missing(self, data: DataRows) -> str:
         """It needs inputs that mostly have one answer."""

@@ -19,7 +19,7 @@ class EvaluationSets(Kind):
     name = "evaluation-sets"
     order = 74
     title = "are in the evaluation set, or quote it"
-    consequence = "Its scores say nothing any more: the model has read the questions."
+    consequence = "Its scores become meaningless, since the model has read the questions."
     remedy = "leaves them out"
     severity = "serious"
 

@@ -20,7 +20,7 @@ class LabelSets(RenamedLabels):
     name = "label-sets"
     order = 64
     title = "of validation or test have a label that train does not have"
-    consequence = "The class is never shown, so that the model is wrong on every such row."
+    consequence = "A class without training rows cannot be learnt, so every such row is wrong."
     remedy = (
         "writes the label that train gives to the same inputs; rows of other labels stay, and "
         "training leaves them out"

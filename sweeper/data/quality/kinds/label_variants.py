@@ -14,9 +14,9 @@ class LabelVariants(RenamedLabels):
 
     name = "label-variants"
     order = 26
-    title = "spell a label otherwise than most rows"
+    title = "spell a label differently from most rows"
     consequence = "One class becomes two, and each has fewer rows."
-    remedy = "writes the commonest spelling"
+    remedy = "writes the most common spelling"
     severity = "serious"
     safe = True
 

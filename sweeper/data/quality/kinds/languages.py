@@ -45,7 +45,9 @@ class Languages(Kind):
     name = "languages"
     order = 84
     title = "are in another language than the others"
-    consequence = "Too few to be learnt, and the model may answer others in that language."
+    consequence = (
+        "They are too few to learn from, and the model may answer others in that language."
+    )
     remedy = "leaves them out"
 
     def find(self, data: DataRows) -> list[Fault]:

@@ -26,7 +26,7 @@ class Lengths(Kind):
     order = 80
     title = "are much longer or shorter than the others"
     consequence = (
-        "Often two rows that ran together, a page in place of a sentence, or half a text. The "
+        "Often these are two joined rows, a page instead of a sentence, or half a text. The "
         "longest rows decide how much memory training takes."
     )
     remedy = "leaves them out"

@@ -22,7 +22,7 @@ class MisspeltLabels(RenamedLabels):
     name = "misspelt-labels"
     order = 28
     title = "have a rare label that looks like a mistyped common one"
-    consequence = "Each mistyped label becomes a class of its own that cannot be learnt."
+    consequence = "Each mistyped label becomes a class of its own, which cannot be learnt."
     remedy = "writes the common label"
     in_plan = True
     verb = "may be"
