@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 def augment(
     path: Annotated[str, typer.Argument(help="File, or folder with train, validation and test.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="New file, for the new rows alone.")
+        Path, typer.Option("--output", "-o", help="New file with only the new rows.")
     ],
     method: Annotated[
         str, typer.Option("--method", help="paraphrase, back-translation or synthetic.")
     ],
     model: Annotated[
         str,
-        typer.Option("--model", help="As the endpoint calls it; without one, a local base model."),
+        typer.Option(
+            "--model", help="The server's name of a model; without --endpoint, a local base model."
+        ),
     ],
     endpoint: Annotated[
         str | None,
@@ -32,9 +34,9 @@ def augment(
         ),
     ] = None,
     rows: Annotated[
-        int | None, typer.Option("--rows", min=1, help="Training rows to start from; default all.")
+        int | None, typer.Option("--rows", min=1, help="Training rows to use; by default all.")
     ] = None,
-    per_row: Annotated[int, typer.Option("--per-row", min=1, help="New rows from each.")] = 1,
+    per_row: Annotated[int, typer.Option("--per-row", min=1, help="New rows from each row.")] = 1,
     task: Annotated[
         str | None,
         typer.Option(
@@ -52,11 +54,11 @@ def augment(
         int, typer.Option("--split-seed", help="data.split_seed of the sweep.")
     ] = 0,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Requests at a time.")
+        int, typer.Option("--concurrency", min=1, help="Requests in parallel.")
     ] = 8,
     per_minute: Annotated[
         float | None,
-        typer.Option("--requests-per-minute", min=0.001, help="No more requests than that."),
+        typer.Option("--requests-per-minute", min=0.001, help="Limit on requests."),
     ] = None,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.001, help="Seconds to wait for an answer.")
@@ -64,15 +66,17 @@ def augment(
     price: Annotated[
         str | None,
         typer.Option(
-            "--price-per-million-tokens", help="For tokens read and written.", metavar="IN,OUT"
+            "--price-per-million-tokens",
+            help="In any currency, for prompt and reply tokens.",
+            metavar="IN,OUT",
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it starts.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
 ) -> None:
     """Write new rows that a language model makes from the training rows.
 
-    Rows of validation and test are never used, and nothing like them is kept. Every reply is kept
-    in NEW.requests.jsonl as it comes, so that the same command goes on where it was cut off.
+    Rows of validation and test are never used, and similar new rows are rejected. Every reply is
+    kept in NEW.requests.jsonl at once, so an interrupted command continues where it stopped.
     NEW.changes.jsonl lists every row that was added or rejected, with the reason.
     """
     import asyncio
@@ -162,7 +166,7 @@ def _ask() -> None:
     from sweeper.errors import UsageError
 
     if not sys.stdin.isatty():
-        raise UsageError("nobody can be asked whether to start", fix="Give --yes.")
+        raise UsageError("there is no terminal to confirm the start", fix="Give --yes.")
     typer.confirm("Start?", abort=True, err=True)
 
 

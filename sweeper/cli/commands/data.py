@@ -27,7 +27,8 @@ _Columns = Annotated[
     typer.Option("--column", help="role=column, for example text=question.", metavar="ROLE=COLUMN"),
 ]
 _Name = Annotated[
-    str | None, typer.Option("--data-name", help="Configuration of a data set that has several.")
+    str | None,
+    typer.Option("--data-name", help="Configuration of a hub data set that has several."),
 ]
 _Cap = Annotated[
     int | None, typer.Option("--max-length", min=1, help="Cap on the tokens of one example.")
@@ -150,14 +151,16 @@ def split(
         float, typer.Option("--validation-fraction", min=0, max=1, help="Share for validation.")
     ] = 0.15,
     test_fraction: Annotated[
-        float, typer.Option("--test-fraction", min=0, max=1, help="Share for the test.")
+        float, typer.Option("--test-fraction", min=0, max=1, help="Share for the test split.")
     ] = 0.15,
-    seed: Annotated[int, typer.Option("--seed", help="Another number splits otherwise.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Another number gives another split.")] = 0,
     group_by: Annotated[
-        str | None, typer.Option("--group-by", help="Rows with one value here stay together.")
+        str | None,
+        typer.Option("--group-by", help="Rows with the same value in this column stay together."),
     ] = None,
     by_time: Annotated[
-        str | None, typer.Option("--by-time", help="The last rows by this column are the test.")
+        str | None,
+        typer.Option("--by-time", help="The last rows by the time in this column are the test."),
     ] = None,
     name: _Name = None,
     task: _Task = None,

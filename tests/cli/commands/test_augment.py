@@ -117,7 +117,7 @@ def test_after_a_kill_only_what_was_in_flight_is_asked_for_again(sweeper, server
 @pytest.mark.parametrize(
     ("more", "code", "said"),
     [
-        ((), 2, "nobody can be asked whether to start\n  Give --yes."),
+        ((), 2, "there is no terminal to confirm the start\n  Give --yes."),
         (("--method", "paraprase"), 2, "Did you mean 'paraphrase'?"),
         (("--price-per-million-tokens", "cheap"), 2, "'cheap' is not two prices"),
         (("-o", "rows.jsonl"), 2, "the output exists"),
