@@ -1,4 +1,4 @@
-"""What makes a data set useless, and what to tell a user about one that can be used."""
+"""Errors of unusable data sets, and warnings about usable ones."""
 
 from __future__ import annotations
 

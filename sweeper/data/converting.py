@@ -22,7 +22,7 @@ Row = dict[str, object]
 
 
 class Unfit(ValueError):
-    """An example that a format cannot hold; its text says why."""
+    """An example that a format cannot hold, with the reason as text."""
 
 
 def _turns(example: Example) -> list[Message]:

@@ -1,4 +1,4 @@
-"""Recognises what the columns of a table mean, and says why. Never a silent guess.
+"""Recognises the roles of a table's columns, and gives the evidence.
 
 A form should hold in at least 95% of the rows looked at. Where none does, several forms are read
 row by row, or the form of most rows is taken. What the user states wins.
@@ -43,7 +43,7 @@ _EXAMPLE: dict[Task, str] = {
 
 @dataclass(frozen=True)
 class Form:
-    """What the columns mean.
+    """The roles of columns.
 
     Args:
         format: Name of the format.

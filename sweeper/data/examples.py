@@ -73,7 +73,7 @@ class Example:
 
     @property
     def answer(self) -> str:
-        """What a model should say: class name or last message; empty for plain text."""
+        """The expected answer: class name or last message; empty for plain text."""
         if self.messages:
             return self.messages[-1].content or self.messages[-1].more
         return self.label or ""

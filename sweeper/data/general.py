@@ -28,7 +28,7 @@ _FEWEST = 1000
 
 @dataclass(frozen=True)
 class SelfSampling:
-    """How a base model is sampled where no general text is given.
+    """Sampling options of a base model that writes general text itself.
 
     Args:
         texts: How many, and an answer to each where it has a chat template; empty and repeated ones

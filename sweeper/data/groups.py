@@ -21,7 +21,7 @@ from sweeper.spec import DataSpec
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What decides a row's split.
+    """The properties of a row that decide its split.
 
     Args:
         key: Hash of its input.

@@ -29,7 +29,7 @@ from sweeper.spec import DataSpec, Task
 
 @dataclass(frozen=True)
 class _Part:
-    """What one official split, or the whole data set, holds."""
+    """The content of one split, or of the whole data set."""
 
     form: Form
     examples: Examples
@@ -244,7 +244,7 @@ def _origins(files: Mapping[Split, tuple[Path, ...]]) -> dict[Split, Origin]:
 def _evidence(
     parts: Mapping[Split, _Part], files: Mapping[Split, tuple[Path, ...]], spec: DataSpec
 ) -> tuple[str, ...]:
-    """How files were read, why the form was recognised, and where splits came from."""
+    """The evidence: how files were read, the form recognised, and splits made."""
     said: list[str] = []
     for split, part in parts.items():
         said += [*part.how, *part.form.evidence]
@@ -266,7 +266,7 @@ def _evidence(
 
 
 def _shares(splits: Mapping[Split, Sequence[Example]], spec: DataSpec) -> tuple[str, ...]:
-    """How far class shares differ between splits, where nothing makes them alike."""
+    """The differences of class shares between splits that are not stratified."""
     labels = {split: [one.label for one in rows] for split, rows in splits.items()}
     if spec.split_by == "stratified" or not any(labels["train"]):
         return ()
@@ -350,7 +350,7 @@ def _is_garbled(example: Example) -> bool:
 
 
 def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
-    """What a user should look at: how the file was read, rows of other forms, unused columns."""
+    """Cautions for the user: how the file was read, rows of other forms, unused columns."""
     said = [*table.cautions]
     other: dict[str, list[str]] = {}
     for line, fields in table.rows if form.others else ():

@@ -1,4 +1,4 @@
-"""Collects what is wrong with a data set, so that a user hears of all of it at once."""
+"""Collects the problems of a data set, so that all are reported at once."""
 
 from __future__ import annotations
 

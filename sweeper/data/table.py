@@ -1,4 +1,4 @@
-"""Rows as a file holds them, before anyone knows what they mean. Only types."""
+"""The types of rows as read from a file, before columns have roles."""
 
 from __future__ import annotations
 

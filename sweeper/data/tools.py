@@ -73,7 +73,7 @@ def _as_function(one: Mapping[str, object]) -> dict[str, object]:
 
 
 def packed(**more: object) -> str:
-    """What a message has beside its text, as JSON; empty where that is nothing."""
+    """The parts of a message besides its text, as JSON; empty if there are none."""
     kept = {name: value for name, value in more.items() if value}
     return json.dumps(kept, ensure_ascii=False) if kept else ""
 
@@ -104,7 +104,7 @@ def spelled(message: Message) -> str:
 
 
 def as_text(messages: Sequence[Message]) -> list[Message]:
-    """The conversation for a template that knows no tools: nothing of it is left out."""
+    """The whole conversation for a template without tools."""
     return [
         Message("user" if message.role == "tool" else message.role, spelled(message))
         for message in messages

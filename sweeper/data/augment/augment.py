@@ -34,13 +34,13 @@ class Price:
     written: float
 
     def of(self, tokens_in: int, tokens_out: int) -> float:
-        """What so many tokens cost."""
+        """The cost of so many tokens."""
         return (tokens_in * self.read + tokens_out * self.written) / 1e6
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a command will ask for. Tokens are an estimate; replies that are kept are not counted.
+    """Estimated requests and tokens of a command, without replies that are already kept.
 
     Args:
         rows: To be made.
@@ -63,7 +63,7 @@ def estimate(
     replies: Replies,
     count: Callable[[Sequence[str]], list[int]],
 ) -> Estimate:
-    """What the jobs will take.
+    """Estimate requests and tokens of the jobs.
 
     Args:
         jobs: The rows to make.
@@ -83,7 +83,7 @@ def estimate(
 
 @dataclass(frozen=True)
 class Augmented:
-    """What came of the jobs.
+    """The results of the jobs.
 
     Args:
         rows: The new rows, as a file holds them.
@@ -98,7 +98,7 @@ class Augmented:
     tokens_out: int
 
     def count(self, action: str) -> int:
-        """How many jobs ended so."""
+        """The number of jobs with this end."""
         return sum(change.action == action for change in self.changes)
 
 

@@ -141,7 +141,7 @@ def _told(error: Exception) -> str:
 
 
 def _reply(completion: Any) -> Reply | str:
-    """What was answered, or why it cannot be used: nothing else checks what a server sends."""
+    """The text of a reply, or the reason why it cannot be used. All replies are checked here."""
     choices = getattr(completion, "choices", None) or [None]
     text = getattr(getattr(choices[0], "message", None), "content", None)
     if not isinstance(text, str) or not text.strip():

@@ -48,7 +48,7 @@ def _left(made: Iterable[Example], reasons: dict[Example, str]) -> list[Example]
 
 
 def _broken(row: Example, origin: Example, longest: int, method: Method) -> str:
-    """What is wrong with the form of a row; empty if nothing is."""
+    """The problem with the form of a row; empty if there is none."""
     text, before = subject(row), subject(origin)
     if len(text) > longest:
         return f"longer than every row of train ({longest:,} characters)"

@@ -37,7 +37,7 @@ Ask = Callable[[Request], Awaitable[str]]
 
 
 class NoReply(Exception):
-    """There is no usable reply; its text says why."""
+    """There is no usable reply, for the reason in its text."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a row format is, and where all of them are found.
+"""The interface of a row format, and the discovery of all formats.
 
 Column names are those of the loaders of Axolotl, LLaMA-Factory, TRL, torchtune and litgpt, and of
 MBPP, HumanEval and OpenOrca.
@@ -134,7 +134,7 @@ class RowFormat:
         return ""
 
     def hint(self, sample: Sequence[Fields]) -> str:
-        """What keeps rows from this format where they come near it."""
+        """The reason why rows that resemble this format do not have it."""
         return ""
 
     def refuse(self, table: RowTable, sample: Sequence[Fields]) -> None:
@@ -146,7 +146,7 @@ class RowFormat:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """What its columns can be for."""
+        """The possible roles of its columns."""
         return tuple(
             dict.fromkeys(role for one in self.shapes for role in (*one.required, *one.optional))
         )

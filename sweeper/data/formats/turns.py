@@ -1,4 +1,4 @@
-"""What the formats with an answer share: turns to messages, an answer to an example."""
+"""Shared by formats with an answer: turns to messages, an answer to an example."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class FileRow:
 
     @property
     def input(self) -> str:
-        """What the model reads: a text, or the turns before the answer."""
+        """The input of the model: a text, or the turns before the answer."""
         if self.example is None:
             return ""
         if self.example.messages:

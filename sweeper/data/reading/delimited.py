@@ -1,4 +1,4 @@
-"""CSV and TSV to rows: finds out delimiter, quoting and header, and says what it found.
+"""CSV and TSV to rows: detects delimiter, quoting and header, and reports them.
 
 Every cell stays a string: "007" is a label, not the number seven.
 """

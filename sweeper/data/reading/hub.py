@@ -146,7 +146,7 @@ def _script(repository: str) -> str:
 
 
 def _readable(repository: str, names: tuple[str, ...]) -> bool:
-    """Whether rows lie there as files, and no script has to make them."""
+    """Whether the rows are in files, so that no script is needed."""
     return _script(repository) not in names and any(data_suffix(PurePosixPath(n)) for n in names)
 
 

@@ -115,7 +115,7 @@ def _is_data(name: str) -> bool:
 
 
 def _own_name(path: PurePosixPath) -> str | None:
-    """A split's name, of the file or of a folder that it lies in."""
+    """A split's name, from the file or its folder."""
     parts = [_stem(path), *reversed(path.parts[:-1])]
     return next((part for part in parts if part.lower() in _SPLIT_NAMES), None)
 
@@ -236,7 +236,7 @@ def _config(configs: Mapping[str, Named], wanted: str | None, default: str, wher
 def _meant(
     named: Named, train: str, files: Sequence[str], where: str
 ) -> dict[Split, tuple[str, ...]]:
-    """What the source's own names of splits mean here."""
+    """The split that a name in the source means."""
     if train and train not in named:
         raise DataError(
             f"there is no split {train!r}", fix=near_match(train, list(named)), where=where
