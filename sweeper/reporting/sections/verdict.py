@@ -41,7 +41,7 @@ BADGES = {
 @section(10)
 def verdict_section(report: Report) -> Section:
     """The answer first."""
-    blocks: list[Block] = [_card(report), *_next_step(report)]
+    blocks: list[Block] = [_card(report), *_next_step(report), _words(report)]
     if report.findings.verdict.comparisons:
         blocks.append(_comparisons(report))
     blocks += tested_blocks(report)
@@ -56,12 +56,11 @@ def verdict_section(report: Report) -> Section:
         blocks.append(Code(title, report.findings.reproduction.train_command, folded=True))
     if report.findings.run.ended == 0:
         blocks += plan_blocks(report)
-    blocks.append(_words(report))
     return Section("verdict", "Verdict", "What do I train?", tuple(blocks))
 
 
 def _words(report: Report) -> Bullets:
-    """The terms that the sections below use, each in one sentence."""
+    """The terms that the tables and sections below use, each in one sentence."""
     unit = report.findings.loss_unit
     meant = {
         "nats/decision": "minus the natural logarithm of the probability of the right class, "
