@@ -67,7 +67,7 @@ class _Outcome(Record):
 
     plan: Plan | None = None
     error: str = ""
-    problems: tuple[tuple[str, str, str, str], ...] = ()
+    problems: tuple[errors.Problem, ...] = ()
 
 
 def plan_elsewhere(
@@ -98,8 +98,7 @@ def plan_elsewhere(
     outcome = _Outcome.model_validate_json(answer.out.splitlines()[-1])
     if outcome.plan is not None:
         return outcome.plan
-    kind = getattr(errors, outcome.error)
-    raise kind([errors.Problem(*problem) for problem in outcome.problems])
+    raise getattr(errors, outcome.error)(outcome.problems)
 
 
 def main() -> None:
@@ -116,8 +115,7 @@ def main() -> None:
         plan = plan_here(spec, facts, measure=order.measure, probe=order.probe, tell=say)
         outcome = _Outcome(plan=plan)
     except errors.SweeperError as error:
-        problems = tuple((p.what, p.why, p.fix, p.where) for p in error.problems)
-        outcome = _Outcome(error=type(error).__name__, problems=problems)
+        outcome = _Outcome(error=type(error).__name__, problems=error.problems)
     print(outcome.model_dump_json())
 
 

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import IO
 
 from pydantic import ValidationError
@@ -79,12 +78,7 @@ class ReportMaker:
     def __enter__(self) -> ReportMaker:
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def request(self) -> None:

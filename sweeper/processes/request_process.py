@@ -43,7 +43,7 @@ def ask(
         log: Takes its standard error.
         work: Shows how far it is.
         hear: Is given what else it says.
-        fix: What a user does if the process broke.
+        fix: What a user does if the process broke; where there is such, the log is named, too.
 
     Returns:
         The signal that ended it, or None if it is done.
@@ -94,7 +94,7 @@ def ask(
             f"the process of {module} ended with {process.returncode}",
             why=lines[-1][:300] if lines else "",
             fix=fix,
-            where=str(log),
+            where=str(log) if fix else "",  # other logs may lie in a folder that goes
         )
     return None
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 
 from sweeper.child_process import quiet_threads
 from sweeper.errors import NotInstalled
@@ -62,12 +61,7 @@ class Trackers:
     def __enter__(self) -> Trackers:
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.finish("failed")
 
     def beside(self, show: Show) -> Show:

@@ -87,22 +87,29 @@ def take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+PLANNING = """
+import os, sys
+from sweeper.cli.main import main
+from sweeper.steps import run as run_steps
+for number in map(int, sys.argv.pop(1).split(",")):
+    if not (child := os.fork()):
+        run_steps.plan_here = lambda *_, **_kw: os.kill(os.getpid(), number)
+        main()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
 def test_a_signal_while_it_still_plans_ends_with_the_same_code(sweeper: Sweeper) -> None:
     sweeper.write_rows()
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
-        program = (
-            "import os, sys; from sweeper.steps import run as run_steps; "
-            f"run_steps.plan_here = lambda *_, **_kw: os.kill(os.getpid(), {int(number)}); "
-            "from sweeper.cli.main import main; main()"
-        )
-        words = sweeper.command(6, 1, 0)[3:]
-        done = subprocess.run(
-            [sys.executable, "-c", program, *words],
-            cwd=sweeper.folder.parents[1],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        assert not sweeper.folder.exists()
+    signals = ",".join(str(int(one)) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    words = sweeper.command(6, 1, 0)[3:]
+    done = subprocess.run(
+        [sys.executable, "-c", PLANNING, signals, *words],
+        cwd=sweeper.folder.parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [int(line) for line in done.stdout.splitlines()] == [130, 143, 143], done.stderr
+    assert "Traceback" not in done.stderr
+    assert not sweeper.folder.exists()

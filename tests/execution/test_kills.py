@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import time
 from collections.abc import Callable
 
 import psutil
@@ -27,25 +25,6 @@ def kill_a_worker(commands) -> bool:
             continue
         return True
     return False
-
-
-def test_workers_killed_at_random_moments_lose_and_repeat_nothing(
-    commands, assert_whole: Callable[[int], None]
-) -> None:
-    chance = random.Random(1)
-    popen = commands.start(12, 2, **FAST)
-    kills = 0
-    while popen.poll() is None and kills < 4:
-        trained = len(commands.lines("trained.log"))
-        while popen.poll() is None and len(commands.lines("trained.log")) == trained:
-            time.sleep(0.005)
-        time.sleep(chance.uniform(0.0, 0.15))
-        kills += kill_a_worker(commands)
-    _, errors = popen.communicate(timeout=60)
-    assert popen.returncode == 0, errors
-    assert kills >= 2
-    assert_whole(12)
-    assert not commands.workers()
 
 
 @pytest.mark.parametrize("storage", ["", "journal:{}/study.log"])
@@ -96,14 +75,3 @@ def test_a_signal_ends_the_run_well_and_the_trial_keeps_its_number(
         assert again.params == parameters
         assert max(attempts_of(commands.run.trial(number))) > 1
         assert not crashes(commands.run.trial(number))
-
-
-def test_a_second_signal_ends_the_run_at_once_and_still_leaves_none_running(commands) -> None:
-    popen = commands.start(6, 1, **SLOW)
-    commands.wait_for(lambda: commands.lines("trained.log"))
-    popen.send_signal(signal.SIGINT)
-    popen.send_signal(signal.SIGTERM)
-    popen.communicate(timeout=60)
-    assert popen.returncode == 130
-    assert TrialState.RUNNING not in commands.states()
-    assert not commands.workers()

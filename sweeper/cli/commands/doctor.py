@@ -58,9 +58,9 @@ class Check:
     needed: bool = False
 
 
-def examine(python: str = sys.executable) -> Iterator[Check]:
+def examine() -> Iterator[Check]:
     """Every check, each as soon as it is known."""
-    yield from training(python)
+    yield from training(sys.executable)
     yield search_and_reports()
     yield _package("Ray", "ray", "--executor ray")
     yield sandbox()

@@ -102,28 +102,23 @@ class FourBitLinear(nn.Linear):
 
 
 class InPlace(torch.optim.Optimizer):
-    """Allocates what an optimizer keeps that works in place, as fused and 8-bit kernels do.
+    """Allocates what AdamW keeps that works in place, as fused and 8-bit kernels do: two states.
 
     Args:
         parameters: What trains.
         wide: Those whose states are of their own dtype; of the others they have eight bits, with
             scales for 256 numbers each.
-        states: How many each has.
     """
 
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], wide: Iterable[nn.Parameter], states: int = 2
-    ) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], wide: Iterable[nn.Parameter]) -> None:
         super().__init__(parameters, {})
         self._wide = {id(weight) for weight in wide}
-        self._states = states
 
     def step(self, closure: None = None) -> None:
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None and not self.state[weight]:
-                    made = [self._state(weight) for _ in range(self._states)]
-                    self.state[weight] = dict(enumerate(made))
+                    self.state[weight] = {0: self._state(weight), 1: self._state(weight)}
 
     def _state(self, weight: Tensor) -> tuple[Tensor, ...]:
         if id(weight) in self._wide:
