@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-import sweeper  # noqa: E402
-from sweeper.memory.estimate import estimate, trial_gib  # noqa: E402
-from sweeper.planning.rulebook.explanations import request_of  # noqa: E402
-from sweeper.processes.probe_process import probe  # noqa: E402
-from sweeper.processes.probed_plan import _setups  # noqa: E402
+import sweeper
+from sweeper.memory.estimate import estimate, trial_gib
+from sweeper.planning.rulebook.explanations import request_of
+from sweeper.processes.probe_process import probe
+from sweeper.processes.probed_plan import _setups
 
 pytestmark = pytest.mark.slow
 
