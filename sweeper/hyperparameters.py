@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from sweeper.errors import near_match
 from sweeper.spec import ClassWeight
 
 EPOCHS = "num_train_epochs"
@@ -25,6 +26,32 @@ SHORT_NAMES: Mapping[str, str] = {
     BATCH: "batch",
     EPOCHS: "epochs",
 }
+
+#: What other tools and people call them. New tokens need ``modules_to_save``, all embeddings.
+_CALLED: Mapping[str, str] = {
+    **dict.fromkeys(("rank", "lora_r", "lora_rank"), "r"),
+    **dict.fromkeys(("lr", "rate"), "learning_rate"),
+    **dict.fromkeys(("batch", "batch_size", "train_batch_size"), BATCH),
+    **dict.fromkeys(("epochs", "num_epochs", "max_epochs"), EPOCHS),
+    **dict.fromkeys(("scheduler", "lr_scheduler"), "lr_scheduler_type"),
+    "alpha": "lora_alpha",
+    "dropout": "lora_dropout",
+    "optimizer": OPTIMIZER,
+    "warmup": "warmup_ratio",
+    "lora_target_modules": TARGET_MODULES,
+    "trainable_token_indices": MODULES_TO_SAVE,
+}
+
+
+def near_parameter(name: str, known: Collection[str]) -> str:
+    """The known hyperparameter that a name most likely means, as a sentence.
+
+    >>> near_parameter("rank", ["r", "lora_alpha"]), near_parameter("lora_alhpa", ["lora_alpha"])
+    ("Did you mean 'r'?", "Did you mean 'lora_alpha'?")
+    """
+    called = _CALLED.get(name)
+    return f"Did you mean {called!r}?" if called in known else near_match(name, known)
+
 
 #: The choices of ``target_modules`` as PEFT names the layers.
 TARGETS: Mapping[str, tuple[str, ...] | str] = {

@@ -9,12 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+from pydantic_core import PydanticCustomError
 
 from sweeper.artifact import Artifact, Record
 
 Task = Literal["classification", "instruction", "code", "domain"]
 TASKS: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
+# Tasks of other tools that users may ask for, and where they are done.
+_TRL = "TRL (https://huggingface.co/docs/trl)"
+_HEADS = "transformers (https://huggingface.co/docs/transformers/tasks/sequence_classification)"
+_ELSEWHERE = {
+    **dict.fromkeys(("dpo", "kto", "orpo", "grpo", "ppo", "rlhf", "preference", "reward"), _TRL),
+    **dict.fromkeys(("vision", "image", "audio", "video", "multimodal"), _TRL),
+    **dict.fromkeys(("regression", "ranking", "token-classification", "ner"), _HEADS),
+}
 
 Scalar = bool | int | float | str
 
@@ -408,6 +417,15 @@ class Spec(Artifact):
     trials: tuple[OwnTrial, ...] = Field((), description="own configurations to beat")
     rules: tuple[str, ...] = Field((), description="folders with rules that add or override")
     _places: Places = PrivateAttr(default_factory=Places)
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _done_here(cls, value: object) -> object:
+        where = _ELSEWHERE.get(value.lower()) if isinstance(value, str) else None
+        if where is None:
+            return value
+        told = {"what": f"task = {value!r} is out of scope", "why": f"Known: {', '.join(TASKS)}."}
+        raise PydanticCustomError("fault", "{what}", {**told, "fix": f"It is done by {where}."})
 
     @property
     def places(self) -> Places:

@@ -22,6 +22,7 @@ from sweeper.hyperparameters import (
     OPTIMIZER,
     TARGET_MODULES,
     is_pattern,
+    near_parameter,
 )
 from sweeper.memory.linear_layers import (
     lacking_targets,
@@ -328,7 +329,7 @@ def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
             names = set(book.strategies[key].parameters)
         who = "no strategy" if key == EVERY_STRATEGY else key
         what = f"{who} has {'a' if key == EVERY_STRATEGY else 'no'} parameter {name!r}"
-        return Problem(what, "", near_match(name, names), where)
+        return Problem(what, "", near_parameter(name, names), where)
     why = _why_not(book.strategies[key].traits, name)
     fix = f"Strategies that have it: {', '.join(having)}."
     return Problem(f"{key} has no parameter {name!r}", why, fix, where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeper.errors import Problem, SpecError, near_match
-from sweeper.hyperparameters import EPOCHS
+from sweeper.hyperparameters import EPOCHS, near_parameter
 from sweeper.planning.declared_parameters import as_kind, same, value_problems
 from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
 from sweeper.planning.rulebook.rules import RuleBook
@@ -96,7 +96,7 @@ def _problems(
     parameter = candidate.parameters.get(name)
     if parameter is None or declared is None:
         what = f"{candidate.strategy} has no parameter {name!r}"
-        return [Problem(what, "", near_match(name, candidate.parameters), where)]
+        return [Problem(what, "", near_parameter(name, candidate.parameters), where)]
     if declared.fitted:
         why = "Every value is tried within one trial, and validation chooses."
         return [Problem(f"{name} cannot be set", why, "Remove it.", where)]

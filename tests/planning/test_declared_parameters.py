@@ -218,6 +218,8 @@ def test_rules_that_set_what_was_declared_are_no_reasons(scene: Any) -> None:
 
 WRONG = [
     ("lora: {rank: 8}", "lora has no parameter 'rank'"),
+    ("lora: {rank: 8}", "Did you mean 'r'?"),
+    ("lora: {trainable_token_indices: 5}", "Did you mean 'modules_to_save'?"),
     ("all: {lerning_rate: 1e-4}", "Did you mean 'learning_rate'?"),
     ("lora: {r: big}", "It must be a whole number"),
     ("lora: {r: 0}", "a whole number above 0"),

@@ -38,6 +38,7 @@ def test_a_mistake_has_its_file_and_line(scene: Any) -> None:
     ("strategy", "parameters", "words"),
     [
         ("lora", {"rank": 8}, "lora has no parameter 'rank'"),
+        ("lora", {"lr": 1e-4}, "Did you mean 'learning_rate'?"),
         ("lora", {"learning_rat": 1e-4}, "Did you mean 'learning_rate'?"),
         ("lora", {"target_modules": "all-linaer"}, "Did you mean 'all-linear'?"),
         ("lora", {"learning_rate": "high"}, "a number above 0"),

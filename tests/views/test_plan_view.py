@@ -138,6 +138,15 @@ def test_nothing_fits_exits_with_3_and_says_what_would(sweeper):
     assert ran.code == 3
     assert ran.err.startswith("error: Nothing fits 70B on one 2 GiB GPU; nearest: qlora at ")
     assert "would fit" in ran.err
+    assert ran.err.count("error:") == 1
+    assert "\n  lora cannot be used for 70B: needs" in ran.err
+
+
+def test_tasks_of_other_tools_are_told_where_to_go(sweeper):
+    ran = sweeper("plan", "--task", "dpo", "--model", "8B", "--examples", "2000")
+    assert ran.code == 2
+    assert "task = 'dpo' is out of scope" in ran.err
+    assert "TRL (https://huggingface.co/docs/trl)" in ran.err
 
 
 def test_json_holds_everything_where_nothing_fits(sweeper):

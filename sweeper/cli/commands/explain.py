@@ -83,7 +83,7 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     from rich.markup import escape
 
     from sweeper.views.console import out
-    from sweeper.views.plan_view import declared_lines
+    from sweeper.views.plan_view import declared_lines, threshold_line
 
     console = out()
     order = " > ".join(f"{c.strategy} {c.score:+.3g}" for c in plan.candidates)
@@ -93,10 +93,12 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     for line in lines:
         console.print(f"  {escape(line)}")
     console.print("\n[bold]What would change it[/bold]")
+    if line := threshold_line(plan):
+        console.print(f"  {escape(line)}")
     for item in parts["counterfactuals"]:
         console.print(f"  {escape(item['text'])}")
     if not parts["counterfactuals"]:
-        console.print("  Nothing within the sizes that were tried.")
+        console.print("  No other strategy would rank first within the sizes that were tried.")
     console.print("\n[bold]Rules that fired[/bold]")
     for rule in parts["fired"]:
         console.print(f"  [bold]{rule['rule']}[/bold] because {escape(rule['condition'])}")

@@ -84,8 +84,11 @@ def _cards(need: float, precision: str) -> str:
     size = min((one.memory_gib for one in able if one.memory_gib >= need), default=None)
     if size is None:
         return ""
-    names = [one.name for one in able if one.memory_gib == size][:_NAMED]
-    return f"{size:.0f} GiB ({', '.join(names)})"
+    names: list[str] = []
+    for one in able:  # without variants of a card that is named already
+        if one.memory_gib == size and not any(one.name.startswith(f"{name} ") for name in names):
+            names.append(one.name)
+    return f"{size:.0f} GiB ({', '.join(names[:_NAMED])})"
 
 
 def _smaller_rank(setup: Setup, fits: Any) -> int | None:
@@ -178,5 +181,5 @@ def machine_name(hardware: HardwareFacts) -> str:
     """The machine in a few words, by the memory that decides."""
     if hardware.device == "cpu":
         return f"a CPU with {hardware.memory_gib:.0f} GiB"
-    count = "one" if hardware.gpus == 1 else f"{hardware.gpus}"
+    count = "one" if hardware.gpus == 1 else f"{hardware.gpus} x"
     return f"{count} {hardware.memory_gib:g} GiB GPU{'s' if hardware.gpus > 1 else ''}"

@@ -66,7 +66,7 @@ def test_7b_on_24_gib_is_for_adapters(scene: Any) -> None:
     full = next(item for item in made.rejected if item.strategy == "full")
     assert full.has_gib == 24
     assert full.needs_gib is not None
-    assert "GiB would fit" in full.remedy
+    assert "a GPU with 32 GiB (RTX 5000 Ada, RTX 5090, MI100) would fit" in full.remedy
     assert "smaller" in full.remedy or "of the same shape" in full.remedy
 
 

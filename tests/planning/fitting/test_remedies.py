@@ -23,6 +23,21 @@ def test_the_cheapest_change_comes_first(scene: Any) -> None:
     assert any(text.startswith("a GPU with") for text in texts)
 
 
+def test_a_gpu_that_would_fit_is_named_with_cards_of_its_size(scene: Any) -> None:
+    setup = Setup(
+        strategy="lora", precision="bf16-pure", micro_batch=1, gradient_checkpointing=True
+    )
+    texts, _ = found(scene, 24.0, setup, model="70B")
+    (named,) = (text for text in texts if text.startswith("a GPU with"))
+    assert named == "a GPU with 179 GiB (B100, B200) would fit"
+    # Cards without bfloat16 do not take a set-up in it.
+    small = Setup(strategy="lora", precision="bf16-pure", micro_batch=1)
+    texts, _ = found(scene, 12.0, small, model="7B")
+    (named,) = (text for text in texts if text.startswith("a GPU with"))
+    assert "V100" not in named
+    assert "P100" not in named
+
+
 def test_shorter_texts_are_offered_when_they_help(scene: Any) -> None:
     setup = Setup(strategy="full", sequence_length=4096, precision="fp32", micro_batch=1)
     _, facts = scene(model="smollm2")

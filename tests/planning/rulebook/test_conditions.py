@@ -14,6 +14,7 @@ from sweeper.planning.rulebook.conditions import (
     FactComparison,
     Group,
     comparisons,
+    parse_condition,
 )
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.yaml_models import checked
@@ -100,6 +101,10 @@ def test_a_condition_reads_as_words() -> None:
     text = str(found)
     assert text == "examples at least 10,000 rows and (task is code or (not (bf16 is yes)))"
     assert str(ALWAYS) == "always"
+    ranged = parse_condition({"examples": {"min": 1000, "below": 10000}, "bf16": True})
+    assert str(ranged) == "examples at least 1,000 rows and below 10,000 rows and bf16 is yes"
+    three = parse_condition({"task": ["code", "domain", "instruction"]})
+    assert str(three) == "task is code, domain or instruction"
     assert [test.fact for test in comparisons(found)] == ["examples", "task", "bf16"]
 
 

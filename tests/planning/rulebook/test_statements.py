@@ -370,6 +370,6 @@ def test_a_title_says_the_rates_that_its_rule_sets() -> None:
     (span,) = {change.span for change in small.effects.changes}
     assert span == (2e-4, 2e-3)
     assert "2e-4 to 2e-3" in small.title
-    assert "parameters_billion below 32" in str(large.when)
+    assert "parameters_billion at least 0.2 and below 32" in str(large.when)
     assert "below 32B" in large.title
     assert "batches of 128" in large.why
