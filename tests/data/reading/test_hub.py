@@ -235,3 +235,10 @@ def test_a_revision_of_a_file_here_is_refused(tmp_path):
     file.write_bytes(lines(ROWS))
     with pytest.raises(DataError, match="names a commit of the hub"):
         split_files(DataSpec(path=str(file), revision="main"))
+
+
+def test_a_file_has_no_configurations(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(lines(ROWS))
+    with pytest.raises(DataError, match="neither configurations nor splits"):
+        split_files(DataSpec(path=str(file), name="main"))
