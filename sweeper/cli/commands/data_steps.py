@@ -231,11 +231,12 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
     made = divide(data, spec)
     suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
     columns = list(dict.fromkeys(name for row in data.rows for name in row.fields))
+    named = conversion(data, None, suffix)  # with the names of numbered classes
     output.mkdir()
     for split in SPLITS:
         placed = zip(data.rows, made.splits, strict=True)
         if made.rows[split]:
-            rows = (row.fields for row, found in placed if found == split)
+            rows = (named.row(row, None) for row, found in placed if found == split)
             write_rows(output / f"{split}{suffix}", rows, columns)
     return made
 
