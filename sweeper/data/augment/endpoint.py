@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from sweeper.data.augment.methods import NoReply, Request
@@ -22,6 +23,13 @@ RETRIES = 6
 
 FAILURES_IN_A_ROW = 10
 """An endpoint that fails as often as that, each time after all retries, does not come back soon."""
+
+_REMEDIES: Mapping[int | None, str] = {
+    401: f"Set {KEY} to a key that is valid there.",
+    403: f"Check what the key in {KEY} may use.",
+    404: "Check the URL (it usually ends in /v1) and the name of the model.",
+}
+"""What no retry changes, and what to do about it."""
 
 _NO_KEY = "none"
 """What is sent without a key: servers of one's own want none, but the client does."""
@@ -46,7 +54,6 @@ class Endpoint:
         self,
         url: str,
         model: str,
-        *,
         concurrency: int,
         per_minute: float | None = None,
         timeout: float = 120.0,
@@ -75,31 +82,24 @@ class Endpoint:
             NoReply: There was none, or it cannot be read.
             UsageError: There will be none to any request.
         """
+        messages: Any = [{"role": m.role, "content": m.content} for m in request.messages]
         async with self._room:
             await self._turn()
             try:
-                completion = await self._send(request)
-            except (
-                self._openai.AuthenticationError,
-                self._openai.PermissionDeniedError,
-                self._openai.NotFoundError,
-            ) as error:
-                raise self._refused(error) from error
+                found = await self._client.chat.completions.create(
+                    model=self._model, messages=messages
+                )
             except (self._openai.APIError, ValueError) as error:
-                raise self._failed(_told(error)) from error
-        reply = _reply(completion)
+                raise self._failed(error) from error
+        reply = _reply(found)
         if isinstance(reply, str):
-            raise self._failed(reply)
+            raise self._failed(NoReply(reply))
         self._failures = 0
         return reply
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
-
-    async def _send(self, request: Request) -> Any:
-        messages: Any = [{"role": m.role, "content": m.content} for m in request.messages]
-        return await self._client.chat.completions.create(model=self._model, messages=messages)
 
     async def _turn(self) -> None:
         """Wait until the rate allows another request."""
@@ -109,35 +109,18 @@ class Endpoint:
         if wait > 0:
             await asyncio.sleep(wait)
 
-    def _failed(self, why: str) -> Exception:
+    def _failed(self, error: Exception) -> Exception:
+        """What to raise for a request that failed after all retries."""
         self._failures += 1
-        if self._failures < FAILURES_IN_A_ROW:
-            return NoReply(why)
-        return UsageError(
-            f"{self._failures} requests in a row failed",
-            why=why,
-            fix="What was answered is kept: the same command goes on from there.",
-            where=without_secrets(self._url),
-        )
-
-    def _refused(self, error: Any) -> UsageError:
-        missing = not os.environ.get(KEY)
-        fixes = {
-            401: f"Set {KEY}." if missing else f"Check {KEY}.",
-            403: f"Check what {KEY} may use.",
-            404: "Check the URL (it usually ends in /v1) and the name of the model.",
-        }
-        return UsageError(
-            f"the endpoint refuses requests with status {error.status_code}",
-            why=_told(error),
-            fix=fixes[error.status_code],
-            where=without_secrets(self._url),
-        )
-
-
-def _told(error: Exception) -> str:
-    said = without_secrets(str(error)).strip().splitlines()
-    return said[0][:300] if said else type(error).__name__
+        said = (without_secrets(str(error)).strip().splitlines() or [type(error).__name__])[0]
+        status = getattr(error, "status_code", None)
+        if status not in _REMEDIES and self._failures < FAILURES_IN_A_ROW:
+            return NoReply(said[:300])
+        what = f"{self._failures} requests in a row failed"
+        if status in _REMEDIES:
+            what = f"the endpoint refuses requests with status {status}"
+        fix = _REMEDIES.get(status, "What was answered is kept: the same command goes on.")
+        return UsageError(what, why=said[:300], fix=fix, where=without_secrets(self._url))
 
 
 def _reply(completion: Any) -> Reply | str:

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.errors import DataError
 from sweeper.jsontext import object_of
 
 LANGUAGES = ("German", "French", "Spanish", "Chinese", "Arabic", "Hindi")
@@ -188,21 +187,6 @@ class Synthetic(Method):
 METHODS: Mapping[str, Method] = {
     method.name: method for method in (Paraphrase(), BackTranslation(), Synthetic())
 }
-
-
-def check_rows(train: Sequence[Example], name: str) -> None:
-    """Check that rows can be made from these.
-
-    Raises:
-        DataError: They hold chat markers, which a rewritten text would lose.
-    """
-    if any(example.templated for example in train):
-        raise DataError(
-            "texts with chat markers cannot be augmented",
-            why="A model that rewrites them would rewrite the markers, too.",
-            fix="Convert them to messages first.",
-            where=name,
-        )
 
 
 def subject(example: Example) -> str:
