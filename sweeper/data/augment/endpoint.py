@@ -67,7 +67,7 @@ class Endpoint:
         self._room = asyncio.Semaphore(concurrency)
         self._gap = 60 / per_minute if per_minute else 0.0
         self._next = 0.0
-        self._failures = 0
+        self._answered, self._failures = False, 0
         self._client = openai.AsyncOpenAI(
             base_url=url,
             api_key=os.environ.get(KEY) or _NO_KEY,
@@ -94,7 +94,7 @@ class Endpoint:
         reply = _reply(found)
         if isinstance(reply, str):
             raise self._failed(NoReply(reply))
-        self._failures = 0
+        self._answered, self._failures = True, 0
         return reply
 
     async def close(self) -> None:
@@ -114,12 +114,15 @@ class Endpoint:
         self._failures += 1
         said = (without_secrets(str(error)).strip().splitlines() or [type(error).__name__])[0]
         status = getattr(error, "status_code", None)
-        if status not in _REMEDIES and self._failures < FAILURES_IN_A_ROW:
-            return NoReply(said[:300])
-        what = f"{self._failures} requests in a row failed"
+        fix = _REMEDIES.get(status, "What was answered is kept: the same command goes on.")
         if status in _REMEDIES:
             what = f"the endpoint refuses requests with status {status}"
-        fix = _REMEDIES.get(status, "What was answered is kept: the same command goes on.")
+        elif not self._answered and type(error) is self._openai.APIConnectionError:
+            what, fix = "the endpoint cannot be reached", "Check the URL, and whether it runs."
+        elif self._failures < FAILURES_IN_A_ROW:
+            return NoReply(said[:300])
+        else:
+            what = f"{self._failures} requests in a row failed"
         return UsageError(what, why=said[:300], fix=fix, where=without_secrets(self._url))
 
 

@@ -98,3 +98,8 @@ def test_no_more_requests_a_minute_are_sent_than_allowed(server):
     begun = time.monotonic()
     asked(server, 4, per_minute=60 / 0.05)
     assert time.monotonic() - begun >= 0.15
+
+
+def test_an_endpoint_that_is_not_there_is_said_to_be_out_of_reach(server):
+    server.__exit__()
+    assert "the endpoint cannot be reached" in str(asked(server, retries=0)[0])
