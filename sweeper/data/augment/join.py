@@ -5,12 +5,13 @@ Knows splits and hashes; how rows are made is told elsewhere.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
 from sweeper.data.corpus import held_out, unquoted
-from sweeper.data.examples import Dataset, Example, digest
+from sweeper.data.examples import Dataset, Example
 from sweeper.data.load import load_corpus
 from sweeper.data.marks import UNKNOWN_METHOD
 from sweeper.data.splits import in_order
@@ -55,11 +56,11 @@ def with_augmented(dataset: Dataset, spec: Spec) -> Dataset:
             "'augmentation'.",
             where=where if path else dataset.path,
         )
-    content = " ".join(row.content_hash() for row in kept)
+    content = " ".join((dataset.fingerprint, *(row.content_hash() for row in kept)))
     return replace(
         dataset,
         augmented=kept,
-        fingerprint=digest(f"{dataset.fingerprint} {content}"),
+        fingerprint=hashlib.sha256(content.encode()).hexdigest(),
         warnings=(*dataset.warnings, *said),
     )
 
