@@ -128,15 +128,13 @@ class Endpoint:
 
 def _reply(completion: Any) -> Reply | str:
     """What was answered, or why it cannot be used: nothing else checks what a server sends."""
-    choices = getattr(completion, "choices", None) or [None]
-    text = getattr(getattr(choices[0], "message", None), "content", None)
+    choices = getattr(completion, "choices", None)
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    text = getattr(getattr(choice, "message", None), "content", None)
     if not isinstance(text, str) or not text.strip():
         return "the answer holds no text"
-    if getattr(choices[0], "finish_reason", None) == "length":
+    if getattr(choice, "finish_reason", None) == "length":
         return "the answer was cut at the server's limit"
     usage = getattr(completion, "usage", None)
-    return Reply(
-        text,
-        tokens_in=int(getattr(usage, "prompt_tokens", 0) or 0),
-        tokens_out=int(getattr(usage, "completion_tokens", 0) or 0),
-    )
+    counts = (getattr(usage, name, 0) for name in ("prompt_tokens", "completion_tokens"))
+    return Reply(text, *(count if isinstance(count, int) else 0 for count in counts))

@@ -8,6 +8,7 @@ from augment_server import by_rules, cut_off, fails, says, sends, sleeps
 
 from sweeper.data.augment.endpoint import FAILURES_IN_A_ROW, Endpoint
 from sweeper.data.augment.methods import NoReply, Request
+from sweeper.data.augment.replies import Reply
 from sweeper.data.examples import Message
 from sweeper.errors import UsageError
 
@@ -37,6 +38,12 @@ def test_a_reply_has_its_text_and_its_tokens(server):
     assert server.headers[0]["authorization"] == "Bearer sk-never-to-be-written"
 
 
+def test_tokens_that_are_no_numbers_are_not_counted(server):
+    said = b'{"choices": [{"message": {"content": "hi"}}], "usage": {"prompt_tokens": "many"}}'
+    server.usual = sends(said)
+    assert asked(server)[0] == Reply("hi", 0, 0)
+
+
 def test_a_busy_server_is_asked_again_when_it_says(server):
     server.script = [fails(429, Retry_After="0.2")]
     assert asked(server)[0].text == REPLY
@@ -59,6 +66,7 @@ def test_what_may_pass_is_tried_again(server, trouble):
         (sends(b'{"choices": ['), ""),
         (sends(b'{"choices": []}'), "holds no text"),
         (sends(b"[1, 2]"), "holds no text"),
+        (sends(b'{"choices": {"0": 1}}'), "holds no text"),
         (sends(b'{"choices": [{"message": {"content": null}}]}'), "holds no text"),
         (says(lambda _: "  "), "holds no text"),
         (says(by_rules, finish="length"), "was cut"),
