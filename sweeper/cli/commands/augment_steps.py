@@ -15,7 +15,7 @@ from sweeper.cli.options import columns as column_map
 from sweeper.data.augment.augment import Augmented, Writer, requests
 from sweeper.data.augment.endpoint import Endpoint
 from sweeper.data.augment.local_model import LocalModel
-from sweeper.data.augment.methods import METHODS, Job, Method
+from sweeper.data.augment.methods import METHODS, Method, NewRow
 from sweeper.data.augment.replies import Replies
 from sweeper.data.examples import Dataset
 from sweeper.data.load import load
@@ -90,7 +90,7 @@ def replies_path(output: Path) -> Path:
 
 
 def announce(
-    method: Method, jobs: Sequence[Job], replies: Replies, money: Prices, *, ask: bool
+    method: Method, jobs: Sequence[NewRow], replies: Replies, money: Prices, *, ask: bool
 ) -> None:
     """Say what will be asked for and what it costs, and ask whether to start.
 

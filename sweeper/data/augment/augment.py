@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sweeper.data.augment.filters import rejected
-from sweeper.data.augment.methods import Job, Method, NoReply, Request
+from sweeper.data.augment.methods import Method, ModelRequest, NewRow, NoReply
 from sweeper.data.augment.replies import Replies, Reply
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.marks import MADE_FROM, METHOD
@@ -19,7 +19,7 @@ from sweeper.data.table import Fields
 class Writer(Protocol):
     """A model that answers requests."""
 
-    async def ask(self, request: Request) -> Reply: ...
+    async def ask(self, request: ModelRequest) -> Reply: ...
 
     async def close(self) -> None: ...
 
@@ -41,7 +41,9 @@ class Augmented:
     tokens_out: int
 
 
-def requests(method: Method, jobs: Sequence[Job], replies: Replies) -> tuple[int, list[Request]]:
+def requests(
+    method: Method, jobs: Sequence[NewRow], replies: Replies
+) -> tuple[int, list[ModelRequest]]:
     """How many jobs have a reply to their first request, and the first requests of the others."""
     first = [method.first(job) for job in jobs]
     missing = [request for request in first if replies.known(request) is None]
@@ -51,7 +53,7 @@ def requests(method: Method, jobs: Sequence[Job], replies: Replies) -> tuple[int
 async def augment(
     dataset: Dataset,
     method: Method,
-    jobs: Sequence[Job],
+    jobs: Sequence[NewRow],
     writer: Writer,
     replies: Replies,
     told: Callable[[str, int, int], None],
@@ -72,7 +74,7 @@ async def augment(
     new: list[Reply] = []
     done = 0
 
-    async def ask(request: Request) -> str:
+    async def ask(request: ModelRequest) -> str:
         reply = replies.known(request)
         if reply is None:
             reply = await writer.ask(request)
@@ -80,7 +82,7 @@ async def augment(
             new.append(reply)
         return reply.text
 
-    async def one(number: int, job: Job) -> Example | str:
+    async def one(number: int, job: NewRow) -> Example | str:
         nonlocal done
         try:
             # With the number of the job, by which rows are told apart that come out the same.

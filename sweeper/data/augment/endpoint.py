@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from sweeper.data.augment.methods import NoReply, Request
+from sweeper.data.augment.methods import ModelRequest, NoReply
 from sweeper.data.augment.replies import Reply
 from sweeper.errors import UsageError
 from sweeper.extras import install_command, needed_for
@@ -75,7 +75,7 @@ class Endpoint:
             max_retries=retries,
         )
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: ModelRequest) -> Reply:
         """The reply to a request.
 
         Raises:

@@ -9,7 +9,7 @@ import os
 import sys
 
 from sweeper.child_process import quiet_threads
-from sweeper.data.augment.methods import NoReply, Request
+from sweeper.data.augment.methods import ModelRequest, NoReply
 from sweeper.data.augment.replies import Reply
 from sweeper.errors import ModelError
 from sweeper.jsontext import object_of
@@ -33,7 +33,7 @@ class LocalModel:
         self._one = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: ModelRequest) -> Reply:
         """The reply to a request.
 
         Raises:

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sweeper.data.augment.methods import Request
+from sweeper.data.augment.methods import ModelRequest
 from sweeper.data.examples import digest
 from sweeper.jsontext import object_of
 
@@ -42,11 +42,11 @@ class Replies:
         if written and not written.endswith("\n"):
             self._file.write("\n")
 
-    def known(self, request: Request) -> Reply | None:
+    def known(self, request: ModelRequest) -> Reply | None:
         """The reply to a request, if there is one."""
         return self._known.get(self._key(request))
 
-    def keep(self, request: Request, reply: Reply) -> None:
+    def keep(self, request: ModelRequest, reply: Reply) -> None:
         """Write a reply down."""
         key = self._key(request)
         self._known[key] = reply
@@ -58,6 +58,6 @@ class Replies:
         """Close the file."""
         self._file.close()
 
-    def _key(self, request: Request) -> str:
+    def _key(self, request: ModelRequest) -> str:
         said = [[message.role, message.content] for message in request.messages]
         return digest(json.dumps([self._model, said], ensure_ascii=False))

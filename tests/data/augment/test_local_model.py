@@ -6,7 +6,7 @@ import pytest
 
 from sweeper.data.augment import local_model
 from sweeper.data.augment.local_model import LocalModel
-from sweeper.data.augment.methods import NoReply, Request
+from sweeper.data.augment.methods import ModelRequest, NoReply
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
 
@@ -28,7 +28,7 @@ def answers(tmp_path, monkeypatch):
         async def ask():
             model = LocalModel("packaged:tiny")
             try:
-                asked = [Request((Message("user", text),), 10) for text in texts]
+                asked = [ModelRequest((Message("user", text),), 10) for text in texts]
                 return await asyncio.gather(*map(model.ask, asked), return_exceptions=True)
             finally:
                 await model.close()
