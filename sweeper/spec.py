@@ -72,9 +72,6 @@ class SourceSpec(Record):
         description="share of the training rows, relative to the weights of the other sources; "
         "without weights every row is seen equally often",
     )
-    train_only: bool = Field(
-        False, description="train on all rows of it; validation and test are of the other sources"
-    )
     format: str = Field("auto", description="format of the rows; auto recognises it")
     columns: dict[str, str] = Field(
         default_factory=dict, description="from a role of the format to the column that plays it"
