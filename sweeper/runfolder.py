@@ -15,6 +15,7 @@ runs/<name>/
   test.json                           the one opening of the test split
   human/                              page for raters, its key, and their ratings
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
+  live.html                           the report and the progress, while `sweeper show --live` runs
   tracking/                           what trackers have of the run, and their logs
   report.log                          last words of a process that died while it made the report
 """
