@@ -60,6 +60,7 @@ def evaluate(
     """Score base and tuned model on the same items of tasks that the training was not about.
 
     What has been scored is kept in the run's folder: the same command goes on where it ended.
+    With --human, people compare the answers of base, default, winner and runner-up instead.
     """
     from sweeper.extras import RUNS, require
 

@@ -25,7 +25,7 @@ from sweeper.findings.human_record import (
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.scores import entries, model_title
 from sweeper.findings.verdict.comparisons import Contest
-from sweeper.findings.verdict.outputs import compared_models
+from sweeper.findings.verdict.outputs import compared_models, kept_texts
 
 # Three comparisons of 20 items are 60 pairs: half an hour at 30 seconds each.
 MOST_ITEMS = 20
@@ -40,23 +40,15 @@ def human_page(run: RunFiles, contest: Contest) -> tuple[HumanPage, dict[str, di
     scored = entries(run)
     models = compared_models(run, contest)
     wrote = {model.name: scored[model.name][0].generated for model in models}
-    said = {name: written.said for name, written in wrote.items() if written is not None}
+    said = {name: written.said for name, written in wrote.items() if written and written.said}
     winner = next((model.name for model in models if model.role == "winner"), "")
-    if winner not in said or len(said) < 2 or not all(said.values()):
+    if winner not in said or len(said) < 2:
         raise _nothing_to_rate(run, winner, len(said))
-    texts = {
-        place: text for of in scored.values() for one in of for place, text in one.texts.items()
-    }
+    texts = kept_texts(scored)
     items = sorted(set(texts).intersection(*said.values()))[:MOST_ITEMS]
-    same, shown = [], []
-    for name in said:
-        if name == winner:
-            continue
-        for item in items:
-            if said[name][item] == said[winner][item]:
-                same.append((item, name))
-            else:
-                shown.append((item, name))
+    all_pairs = [(item, name) for name in said if name != winner for item in items]
+    same = [(item, name) for item, name in all_pairs if said[name][item] == said[winner][item]]
+    shown = [pair for pair in all_pairs if pair not in same]
     answers = [[item, name, said[name][item]] for name in sorted(said) for item in items]
     told = json.dumps([winner, answers, [texts[item].asked for item in items]])
     page = hashlib.sha256(told.encode()).hexdigest()[:16]

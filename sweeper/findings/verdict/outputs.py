@@ -6,7 +6,7 @@ winner's most confident errors, and the items whose class is probably wrong in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -48,21 +48,16 @@ def outputs(run: RunFiles, contest: Contest) -> Outputs | NotMeasured:
     # A file that was edited may hold fewer figures than items, and numbers of no class.
     items = min(len(row) for one in found for row in _rows(one))
     known = all(0 <= said < len(labels) for one in found for said in one.predicted)
-    texts = {
-        place: text
-        for of in scored.values()
-        for one in of
-        for place, text in one.texts.items()
-        if 0 <= place < items and known
-    }
+    kept = kept_texts(scored)
+    texts = {place: text for place, text in kept.items() if 0 <= place < items and known}
     if not texts:
         return NotMeasured(reason="this run kept no texts of test rows")
     winner = next(s for s, model in zip(found, models, strict=True) if model.role == "winner")
     written = not winner.predicted
     shown = _Shown(found, [shortened(clean(one), LABEL_CHARACTERS) for one in labels], texts)
     if written:
-        kept = [set(one.generated.said) for one in found if one.generated]
-        places = sorted(set(texts).intersection(*kept)) if kept else []
+        said = [set(one.generated.said) for one in found if one.generated]
+        places = sorted(set(texts).intersection(*said)) if said else []
         if not places:
             return NotMeasured(reason="no model of this run wrote answers to test items")
     else:
@@ -76,6 +71,13 @@ def outputs(run: RunFiles, contest: Contest) -> Outputs | NotMeasured:
         groups.append(shown.group("confident", others, len(wrong)))
     groups = [group for group in groups if group.items]
     return Outputs(models=models, groups=tuple(groups), written=written)
+
+
+def kept_texts(scored: Mapping[str, Sequence[TestScore]]) -> dict[int, ItemText]:
+    """The texts of all test items that some score kept, by place."""
+    return {
+        place: text for of in scored.values() for one in of for place, text in one.texts.items()
+    }
 
 
 def _rows(score: TestScore) -> Sequence[Sequence[float]]:
