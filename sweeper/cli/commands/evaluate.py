@@ -123,9 +123,8 @@ def _human(
 
     from sweeper.errors import UsageError
     from sweeper.findings import words
-    from sweeper.processes.report_maker import ReportMaker
+    from sweeper.processes.report_maker import ReportMaker, shows_texts
     from sweeper.reporting.sections.preferences import preference_sentences
-    from sweeper.specfile import resolve
     from sweeper.steps.human import keep_ratings, write_page
     from sweeper.views.console import out
 
@@ -141,8 +140,7 @@ def _human(
             lines = [f"{len(page.pairs)} pairs: {path}", _RATE.format(run=folder.path.name)]
         else:
             keep_ratings(folder, files)
-            texts = not resolve({}, folder.spec).evaluation.no_texts
-            with ReportMaker(folder, texts=texts) as maker:
+            with ReportMaker(folder, texts=shows_texts(folder)) as maker:
                 found = maker.finish().human
             assert found is not None
             shown, lines = found.model_dump(mode="json"), [*preference_sentences(found)]

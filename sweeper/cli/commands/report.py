@@ -33,9 +33,8 @@ def report(
     import webbrowser
 
     from sweeper.extras import REPORTS, require
-    from sweeper.processes.report_maker import ReportMaker, lost_charts
+    from sweeper.processes.report_maker import ReportMaker, lost_charts, shows_texts
     from sweeper.runfolder import RunFolder
-    from sweeper.specfile import resolve
     from sweeper.views.console import err, out
 
     require("sweeper report", REPORTS)
@@ -45,8 +44,7 @@ def report(
         if open_it:
             webbrowser.open(path.resolve().as_uri())
         return
-    texts = not (no_texts or resolve({}, folder.spec).evaluation.no_texts)
-    with ReportMaker(folder, texts=texts) as maker:
+    with ReportMaker(folder, texts=shows_texts(folder) and not no_texts) as maker:
         findings = maker.finish()
     path = folder.report_html
     out().print(findings.verdict.sentence, markup=False)
