@@ -28,6 +28,8 @@ from sweeper.visible import LABEL_CHARACTERS, shortened
 
 # Items of one kind: what a reader looks through. Suspects are work to be done, so there are more.
 _SHOWN, _SUSPECTS = 4, 12
+# Probability of the class in the data, above which the model itself thinks it possible.
+_UNLIKELY = 0.05
 # Nats: a probability of the reference that differs by a twentieth has not changed to a reader.
 _SEEN = 0.05
 
@@ -129,9 +131,11 @@ def suspected(trainings: Sequence[TestScore]) -> list[int]:
     """Items whose class is probably wrong, the most certain first.
 
     All trainings of one configuration predict the same other class, with a probability that is at
-    least its mean among the items of that class which are predicted right. That is the threshold
-    of confident learning (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), made a little
-    stricter, with models that saw none of these items.
+    least its mean among the items of that class which are predicted right: the threshold of
+    confident learning (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), with models that saw
+    none of these items. The class in the data has at most ``_UNLIKELY``: a model that is never
+    sure, because its task is hard, would else suspect every other error (docs/report.md has the
+    figures).
     """
     rows = [
         one for one in trainings if one.predicted and len(one.predicted) == len(one.item_losses)
@@ -147,7 +151,8 @@ def suspected(trainings: Sequence[TestScore]) -> list[int]:
     found = []
     for place in np.flatnonzero(wrong):
         own = given[right & (predicted[0] == predicted[0][place])]
-        if own.size and confidence[place] >= own.mean():
+        sure = own.size and confidence[place] >= own.mean()
+        if sure and given[place] <= _UNLIKELY:
             found.append(int(place))
     return sorted(found, key=lambda p: given[p] - confidence[p])
 
