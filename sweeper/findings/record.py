@@ -13,6 +13,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric, NotMeasured, Outcome
 from sweeper.findings.forgetting_record import Forgetting
+from sweeper.findings.human_record import HumanPreferences
 from sweeper.findings.outputs_record import Outputs
 from sweeper.spec import Scalar, Task
 from sweeper.trials import (
@@ -413,6 +414,7 @@ class Findings(Artifact):
     tested: tuple[TestedModel, ...] = ()
     classes: ClassFindings | None = None
     outputs: Outputs | NotMeasured = NotMeasured(reason="this run kept no texts of test rows")
+    human: HumanPreferences | None = None
     notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     gains: tuple[SearchGain, ...] = ()
     warm_starts: tuple[WarmStart, ...] = ()
