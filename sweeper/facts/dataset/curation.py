@@ -4,6 +4,7 @@ spec asks for. Files stay as they are; every change is listed."""
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +21,13 @@ from sweeper.data.table import Fields
 from sweeper.errors import DataError, Problem, UsageError
 from sweeper.facts.dataset.ranking import KEEP, beyond_best
 from sweeper.facts.record import DataChange
-from sweeper.spec import Spec
+from sweeper.spec import CurationSpec, Spec
 
 Splits = Mapping[Split, tuple[Example, ...]]
+
+
+_SECONDS_OF_TRIES = 30
+"""No further remedy is tried after that long: an error should not take minutes."""
 
 
 @dataclass(frozen=True)
@@ -92,27 +97,29 @@ def curated(spec: Spec, record: Path | None = None) -> Curated:
 
 
 def mendable(error: DataError, spec: Spec) -> DataError:
-    """The error, with the command that mends the data where there is one: it was tried."""
+    """The error, with the command that mends the data where there is one: it was tried.
+
+    A remedy that would leave out most rows is none.
+    """
     if spec.curation.asked:
         return error
-    name = with_path(spec.data, spec.task).path
-    for asked, remedies in (
-        ({"all_safe": True}, "--all-safe"),
-        *(
-            ({"remedies": (kind.name,)}, f"--remedy {kind.name}")
-            for kind in kinds().values()
-            if kind.mends and not kind.safe and not kind.judges
-        ),
-    ):
-        curation = spec.curation.model_copy(update=asked)
+    until = time.monotonic() + _SECONDS_OF_TRIES
+    path = with_path(spec.data, spec.task).path
+    others = [one.name for one in kinds().values() if one.mends and not (one.safe or one.judges)]
+    for name in ("", *others):
+        asked = CurationSpec(remedies=(name,)) if name else CurationSpec(all_safe=True)
+        if time.monotonic() > until:
+            break
         try:
-            curated(spec.model_copy(update={"curation": curation}))
+            found = curated(spec.model_copy(update={"curation": asked}))
         except (DataError, UsageError):
             continue
-        command = f"sweeper data fix {name} {remedies} -o NEW"
-        here = "--fix" if "all_safe" in asked else f"--set curation.remedies=[{remedies[9:]}]"
-        fix = f"A remedy mends this: {command}, or go on with {here}."
-        return DataError([*error.problems, Problem("the data can be mended", fix=fix)])
+        if sum(one.rows for one in found.counts if one.action == "removed") > found.dataset.rows:
+            continue
+        command = f"sweeper data fix {path} {f'--remedy {name}' if name else '--all-safe'} -o NEW"
+        here = f"--set curation.remedies=[{name}]" if name else "--fix"
+        fix = f"Write a new data set with '{command}', or go on with {here}."
+        return DataError([*error.problems, Problem("a remedy mends the data", fix=fix)])
     return error
 
 

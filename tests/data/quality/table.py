@@ -37,7 +37,7 @@ def plain(folder, text, answer) -> Planted:
     names = ("text", "label") if classes else ("prompt", "completion")
     parts = {}
     for n, split in enumerate(SPLITS):
-        lines = (folder / f"{split}.jsonl").read_text().splitlines()[: ROWS // (1 + 2 * n)]
+        lines = (folder / f"{split}.jsonl").read_text().strip().split("\n")[: ROWS // (1 + 2 * n)]
         rows = map(json.loads, lines)
         parts[split] = [
             dict(zip(names, (row[text], row.get(answer) or row[f"{answer}s"][0]), strict=True))

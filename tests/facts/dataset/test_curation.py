@@ -192,10 +192,13 @@ def test_an_error_in_the_data_names_the_command_that_mends_it(here):
     assert mended.dataset.labels == tuple(sorted(LABELS))
 
 
-def test_an_error_that_no_remedy_mends_names_none(here):
+@pytest.mark.parametrize(("broken", "says"), [(0, "have the same label"), (80, "broken JSON")])
+def test_an_error_that_no_remedy_mends_names_none(here, broken, says):
+    """Nor does one that leaves out most rows."""
     path = here / "rows.jsonl"
-    path.write_bytes(written([{"text": f"row {n}", "label": "a"} for n in range(30)], ".jsonl"))
-    with pytest.raises(DataError, match="have the same label") as caught:
+    rows = [{"text": f"row {n}", "label": "ab"[n % 2 if broken else 0]} for n in range(30)]
+    path.write_bytes(written(rows, ".jsonl") + b"{broken\n" * broken)
+    with pytest.raises(DataError, match=says) as caught:
         rows_of(spec_of(path))
     assert "sweeper data fix" not in str(caught.value)
 
