@@ -68,8 +68,8 @@ def curated(spec: Spec, record: Path | None = None) -> Curated:
     once = cache(read)
     data = with_path(spec.data, spec.task)
     before = read_rows(data, spec.task, once)
-    wanted = _wanted(spec, before)
-    known = None if record is None or not record.is_file() else _read(record)
+    known = _read(record) if record is not None and record.is_file() else None
+    wanted = _wanted(spec, before) if known is None else []
     if known is None:
         early = fix(before, [kind for kind in wanted if not kind.judges]).changes
     else:
@@ -174,8 +174,9 @@ def _read(record: Path) -> tuple[ListedChange, ...]:
         DataError: It is damaged.
     """
     try:
-        lines = record.read_text(encoding="utf-8").splitlines()
-        return tuple(ListedChange(**json.loads(line)) for line in lines)
+        # Texts may hold other ends of lines, such as U+2028, at which splitlines cuts.
+        lines = record.read_text(encoding="utf-8").split("\n")
+        return tuple(ListedChange(**json.loads(line)) for line in lines if line)
     except (ValueError, TypeError) as error:
         raise DataError(
             "the run's list of changes to its data is damaged",

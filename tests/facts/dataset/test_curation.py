@@ -116,12 +116,14 @@ def test_rows_that_are_spread_are_asked_of_a_process_once(noisy, monkeypatch):
 
 
 def test_a_list_of_changes_is_applied_without_looking_again(noisy, monkeypatch):
+    with noisy.open("a") as file:  # no end of a line, although Python takes it for one
+        file.write("\n" + json.dumps({"text": "one\u2028more ", "label": LABELS[0]}))
     keep = KeepSpec(rows=40, by="label-trust")
     spec = spec_of(noisy, all_safe=True, remedies=("label-noise",), keep=keep)
     found = curated(spec)
     record = noisy.with_name("data_changes.jsonl")
     record.write_text(change_list(found.changes))
-    for name in ("fix", "beyond_best"):
+    for name in ("fix", "beyond_best", "named"):
         monkeypatch.setattr(curation, name, None)
     assert curated(spec, record) == found
 
