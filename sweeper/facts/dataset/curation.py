@@ -117,8 +117,8 @@ def mendable(error: DataError, spec: Spec) -> DataError:
         if sum(one.rows for one in found.counts if one.action == "removed") > found.dataset.rows:
             continue
         command = f"sweeper data fix {path} {f'--remedy {name}' if name else '--all-safe'} -o NEW"
-        here = f"--set curation.remedies=[{name}]" if name else "--fix"
-        fix = f"Write a new data set with '{command}', or go on with {here}."
+        here = f"--set 'curation.remedies=[{name}]'" if name else "--fix"
+        fix = f"Write a new data set: {command}\nOr go on with {here}"
         return DataError([*error.problems, Problem("a remedy mends the data", fix=fix)])
     return error
 

@@ -189,7 +189,7 @@ def test_an_error_in_the_data_names_the_command_that_mends_it(here):
     said = str(caught.value)
     assert "have labels that train does not have" in said
     assert f"sweeper data fix {folder} --remedy label-sets -o NEW" in said
-    assert "--set curation.remedies=[label-sets]" in said
+    assert "--set 'curation.remedies=[label-sets]'" in said
     mended = rows_of(spec_of(folder, remedies=("label-sets",)))
     assert mended.dataset.labels == tuple(sorted(LABELS))
 
