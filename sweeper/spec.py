@@ -158,7 +158,7 @@ Ranking = Literal["label-trust", "spread"]
 class KeepSpec(Record):
     """The best rows of the train split."""
 
-    rows: PositiveInt = Field(description="how many")
+    rows: PositiveInt = Field(description="how many, at most")
     by: Ranking = Field(description="how rows are ranked")
 
 
