@@ -127,7 +127,7 @@ def _interval(one: dict[str, float], scale: float) -> str:
 def _replay(
     world: World, method: Method, seed: int, unit: float, chosen: argparse.Namespace
 ) -> Replay:
-    if method.module:  # loads torch, which nothing else here does
+    if method.module:
         run = importlib.import_module(method.module).run
         made: Replay = run(world, seed, chosen.budgets, unit)
         return made
