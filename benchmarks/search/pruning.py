@@ -1,6 +1,6 @@
 """How much pruning saves and costs, beside two oracles that bound what any pruner could save.
 
-    python -m benchmarks.search.pruning [--tasks a,b] [--seeds 30] [--trials 20]
+    python -m benchmarks.search.pruning [--tasks a,b] [--seeds 30] [--trials 20] [--held-out]
 
 Twenty trials of each recorded task are searched without pruning and with it. Two oracles then
 charge the trials of the search without pruning, which has seen all ends and is none the worse for
@@ -11,6 +11,7 @@ it:
 - the *safe envelope* stops a trial whose loss at a rung lies above that of every recorded trial of
   the task that ended in its best tenth.
 
+With ``--held-out`` the pruner's table of remaining gains is computed without the task at hand.
 Defaults count in full. A name that ends in ``-head`` is the task without the head.
 """
 
@@ -24,9 +25,11 @@ from dataclasses import dataclass
 import optuna
 
 from benchmarks.search.methods import OURS
-from benchmarks.search.replay import answered_by, seeded, worlds
+from benchmarks.search.remaining_gain import others, remaining_gain
+from benchmarks.search.replay import answered_by, seeded, task_worlds
 from benchmarks.search.score import Interval, mean
 from benchmarks.search.world import Realised, TableWorld, rung_losses
+from sweeper.search import pruner
 from sweeper.search.engine import Searched, StopCondition, Tried, search
 from sweeper.search.starts import known_starts
 
@@ -109,8 +112,7 @@ def envelope(world: TableWorld) -> dict[int, float]:
 
 def bill(task: str, seed: int, trials: int) -> Bill:
     """Search the same world twice: with our pruner, and without."""
-    name, without = task.removesuffix("-head"), task.endswith("-head")
-    make = worlds(name, ("lora", "full") if without else ())
+    make = task_worlds(task)
     world = make(seed)
     assert isinstance(world, TableWorld)
     plan, unit = seeded(world.plan, seed, None), world.unit
@@ -118,11 +120,12 @@ def bill(task: str, seed: int, trials: int) -> Bill:
     untrained = world.beforehand.untrained
     searched: list[Searched] = []
     losses: list[float] = []
-    for pruner in (_NEVER, OURS):
+    for name_of_pruner in (_NEVER, OURS):
         shown: list[Realised] = []
         objective = answered_by(make(seed), plan, shown)
         searched.append(
-            search(plan, objective, StopCondition(trials), starts=starts, pruner=pruner,
+            search(plan, objective, StopCondition(trials), starts=starts,
+                   pruner=name_of_pruner,
                    untrained=untrained)
         )  # fmt: skip
         losses.append(_true_loss(searched[-1], shown))
@@ -165,18 +168,27 @@ def _percent(worse: Interval) -> str:
     return f"{worse.value:+.1f} ({worse.low:+.1f} to {worse.high:+.1f})"
 
 
+def _hold_out(task: str) -> None:
+    tables = others(task)
+    pruner.REMAINING_GAIN = remaining_gain(tables, random_head=False)
+    pruner.REMAINING_GAIN_RANDOM_HEAD = remaining_gain(tables, random_head=True)
+
+
 def main() -> None:
     """Print a row a task, and one of all tasks together."""
     parser = argparse.ArgumentParser(prog="benchmarks.search.pruning")
     parser.add_argument("--tasks", default=TASKS)
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--held-out", action="store_true", help="leave the task out of its table")
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     print("| task | no pruning | ours | safe envelope | foresight | saved, of the envelope's "
           "saving | final loss, % above no pruning |\n|---|---|---|---|---|---|---|")  # fmt: skip
     every: list[Bill] = []
     for task in chosen.tasks.split(","):
+        if chosen.held_out:
+            _hold_out(task.removesuffix("-head"))
         bills = [bill(task, seed, chosen.trials) for seed in range(chosen.seeds)]
         every += bills
         print(line(task, bills), flush=True)
