@@ -61,6 +61,7 @@ class PlanKeywords(TypedDict, total=False):
     column: Mapping[str, str]
     examples: int
     max_rows: int
+    fix: bool
     gpu: str
     gpu_memory: float
     gpus: int

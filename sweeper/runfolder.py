@@ -14,7 +14,9 @@ runs/<name>/
   refit/<s>/ refit-all/<s>/           a configuration trained again on held-out rows as well
   evaluations/                        general capability: base and trials on a suite
   test.json                           the one opening of the test split
+  human/                              page for raters, its key, and their ratings
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
+  live.html                           the report and the progress, while `sweeper show --live` runs
   tracking/                           what trackers have of the run, and their logs
   report.log                          last words of a process that died while it made the report
 """
@@ -113,6 +115,10 @@ class RunFolder:
     @property
     def test_seal(self) -> Path:
         return self.path / "test.json"
+
+    @property
+    def human(self) -> Path:
+        return self.path / "human"
 
     @property
     def findings(self) -> Path:

@@ -72,9 +72,6 @@ class SourceSpec(Record):
         description="share of the training rows, relative to the weights of the other sources; "
         "without weights every row is seen equally often",
     )
-    train_only: bool = Field(
-        False, description="train on all rows of it; validation and test are of the other sources"
-    )
     format: str = Field("auto", description="format of the rows; auto recognises it")
     columns: dict[str, str] = Field(
         default_factory=dict, description="from a role of the format to the column that plays it"
@@ -161,7 +158,7 @@ Ranking = Literal["label-trust", "spread"]
 class KeepSpec(Record):
     """The best rows of the train split."""
 
-    rows: PositiveInt = Field(description="how many")
+    rows: PositiveInt = Field(description="how many, at most")
     by: Ranking = Field(description="how rows are ranked")
 
 

@@ -499,10 +499,6 @@ def _sources(spec: Spec, where: Callable[[Path_], str]) -> list[Problem]:
             fix = "Give every source a weight, or none."
             at = where(("data", "sources", place, "path"))
             problems.append(Problem(f"{title!r} has no weight", why, fix, at))
-    if all(source.train_only for source in data.sources):
-        why, fix = "No row is left to validate and test with.", "Leave it out of one source."
-        at = where(("data", "sources", 0, "train_only"))
-        problems.append(Problem("every source is train_only", why, fix, at))
     return problems
 
 

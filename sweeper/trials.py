@@ -388,6 +388,7 @@ class TestScore(Record):
     item_scores: tuple[float, ...]
     item_losses: tuple[float, ...] = ()
     item_weights: tuple[float, ...] = ()
+    items_sha256: str = Field("", description="of the items' content, in item order")
     confusion: tuple[tuple[int, int, int], ...] = ()
     predicted: tuple[int, ...] = ()
     confidence: tuple[float, ...] = ()

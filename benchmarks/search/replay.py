@@ -124,17 +124,23 @@ def _interval(one: dict[str, float], scale: float) -> str:
     return f"{value:6.1f} ({low:5.1f} ..{high:6.1f})"
 
 
-def _replay(
-    world: World, method: Method, seed: int, unit: float, chosen: argparse.Namespace
+def play(
+    world: World,
+    method: Method,
+    seed: int,
+    unit: float,
+    budgets: float,
+    *,
+    starts: bool = True,
+    first: int | None = None,
+    trials: int = MOST_TRIALS,
 ) -> Replay:
-    if method.module:  # loads torch, which nothing else here does
+    """Run one method, whether it is a sampler or a module of its own."""
+    if method.module:
         run = importlib.import_module(method.module).run
-        made: Replay = run(world, seed, chosen.budgets, unit)
+        made: Replay = run(world, seed, budgets, unit)
         return made
-    starts = not chosen.no_starts
-    return replay(
-        world, method, seed, chosen.budgets, unit, starts, chosen.first_rung, chosen.trials
-    )
+    return replay(world, method, seed, budgets, unit, starts, first, trials)
 
 
 def worlds(task: str, strategies: Sequence[str]) -> Callable[[int], FormulaWorld | TableWorld]:
@@ -143,6 +149,12 @@ def worlds(task: str, strategies: Sequence[str]) -> Callable[[int], FormulaWorld
         return partial(FormulaWorld, read(PLANNED_LIKE, TABLES).plan, KINDS[task])
     table = read(task, TABLES)
     return partial(TableWorld, Ground.of(table.only(strategies) if strategies else table))
+
+
+def task_worlds(task: str) -> Callable[[int], FormulaWorld | TableWorld]:
+    """The same by one name, which ends in ``-head`` for a table without the head."""
+    without = task.endswith("-head")
+    return worlds(task.removesuffix("-head"), ("lora", "full") if without else ())
 
 
 def main() -> None:
@@ -203,7 +215,19 @@ def _task(task: str, methods: list[Method], chosen: argparse.Namespace) -> dict[
     print(f"{'method':24} {'budgets until good':>24} median share {heads} tried ended spent   sec")
     for method in methods:
         began = time.process_time()
-        replays = [_replay(make(seed), method, seed, unit, chosen) for seed in range(chosen.seeds)]
+        replays = [
+            play(
+                make(seed),
+                method,
+                seed,
+                unit,
+                chosen.budgets,
+                starts=not chosen.no_starts,
+                first=chosen.first_rung,
+                trials=chosen.trials,
+            )
+            for seed in range(chosen.seeds)
+        ]
         told[method.name] = summary(replays)
         print(line(method.name, told[method.name], time.process_time() - began), flush=True)
     return told

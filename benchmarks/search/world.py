@@ -220,6 +220,12 @@ def _width(table: Table) -> int:
     return max((one.items.shape[1] for one in table.trials if one.items.size), default=0)
 
 
+def rung_losses(world: TableWorld, one: Recorded) -> list[float]:
+    """A recorded trial's losses at its rungs as a replay shows them, the end last."""
+    rungs = rungs_of(one.parameters, world.plan.budget)
+    return seen_losses(one, rungs, _width(world.ground.table), world.halved)
+
+
 def _noise(table: Table) -> Floats:
     # Half of what two seeds of one configuration differ by, in log losses; shape (pairs, rungs).
     first: dict[str, Recorded] = {}
@@ -375,14 +381,13 @@ class TableWorld(_Recorded):
 
     def _realise(self, one: Recorded) -> Realised:
         plan, costs = self.plan, self.ground.costs
-        rungs = rungs_of(one.parameters, plan.budget)
         ended = len(one.steps) if one.complete else None
         seconds = costs.seconds(one.strategy, one.parameters, scored_items(plan), ended)
         if one.strategy not in costs.item:
             items = self.halved(one.final)
             return Realised((float(items[0::2].mean()),), tuple(seconds[-1:]), items, one.loss)
         width = _width(self.ground.table)
-        losses = seen_losses(one, rungs, width, self.halved)
+        losses = rung_losses(self, one)
         final = self.halved(one.final) if one.complete else None
         seen = [self.halved(row[:width])[0::2] for row in (*one.items, one.final)]
         of = len(one.final) // 2

@@ -158,7 +158,7 @@ class Conversion:
         if to is None or row.example is None:
             names = self.data.label_names
             return {
-                name: class_name(cell, names[name]) if name in names else cell
+                name: class_name(cell, names[name]) if name in names and cell is not None else cell
                 for name, cell in row.fields.items()
             }
         made = TARGETS[to](row.example)

@@ -6,18 +6,18 @@ Each row keeps the title of its source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from sweeper.data import checks
 from sweeper.data.augment.join import with_augmented
+from sweeper.data.corpus import held_out
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.load import fingerprint_of, load
 from sweeper.data.splits import in_order, subset
 from sweeper.errors import DataError, Problem
-from sweeper.spec import DataSpec, SourceSpec, Spec, Task
+from sweeper.spec import DataSpec, Spec, Task
 
-Splits = dict[Split, tuple[Example, ...]]
 Load = Callable[[DataSpec, Task], Dataset]
 
 
@@ -36,70 +36,82 @@ def dataset_of(spec: Spec, load_source: Load = load) -> Dataset:
 
 
 def _mixed(spec: Spec, load_source: Load) -> Dataset:
-    loaded = _loaded(spec, load_source)
-    _check_forms(loaded, spec)
-    splits, dropped = _joined(loaded, spec.data.sources)
-    name = str(spec.data.named)
-    whole = splits
+    sources = spec.data.sources
+    parts = [
+        replace(one, splits={s: _titled(rows, source.title) for s, rows in one.splits.items()})
+        for one, source in zip(_loaded(spec, load_source), sources, strict=True)
+    ]
+    whole = {split: in_order(_unshared(parts, split)) for split in SPLITS}
+    splits = whole
     if spec.data.max_rows is not None:
         splits = subset(whole, max(spec.data.max_rows, len(SPLITS)))
         checks.check_subset(splits, whole, spec.data.max_rows)
-    checks.check_seen(splits, name)
-    first, titles = loaded[0], [source.title for source in spec.data.sources]
-    said = [f"{t}: {text}" for t, one in zip(titles, loaded, strict=True) for text in one.warnings]
-    if dropped:
+    checks.check_seen(splits, str(spec.data.named))
+    titled = list(zip([source.title for source in sources], parts, strict=True))
+    said = [f"{title}: {text}" for title, one in titled for text in one.warnings]
+    if dropped := sum(one.rows for one in parts) - sum(map(len, whole.values())):
         said.append(
             f"{dropped:,} rows of train are left out: their input is in validation or test of "
             "another source"
         )
-    if variants := checks.spelling_variants({e.label for e in splits["train"] if e.label}):
-        said.append(f"labels of different sources that may be the same: {', '.join(variants)}")
+    hashed = {split for one in parts for split in SPLITS if one.origins[split] == "hash"}
     return replace(
-        first,
-        path=name,
-        evidence=tuple(
-            f"{t}: {text}" for t, one in zip(titles, loaded, strict=True) for text in one.evidence
-        ),
+        parts[0],
+        path=str(spec.data.named),
+        evidence=tuple(f"{title}: {text}" for title, one in titled for text in one.evidence),
         splits=splits,
-        origins={
-            split: "official" if all(o.origins[split] == "official" for o in loaded) else "hash"
-            for split in SPLITS
-        },
+        origins={split: "hash" if split in hashed else "official" for split in SPLITS},
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
         fingerprint=fingerprint_of(splits),
         duplicates=checks.duplicates(splits),
-        empties=sum(one.empties for one in loaded),
-        skipped=sum(one.skipped for one in loaded),
+        empties=sum(one.empties for one in parts),
+        skipped=sum(one.skipped for one in parts),
         leaked=checks.leaked(splits),
         conflicting=checks.conflicting(splits),
-        encoding_problems=sum(one.encoding_problems for one in loaded),
+        encoding_problems=sum(one.encoding_problems for one in parts),
         warnings=tuple(said),
-        weights={s.title: s.weight for s in spec.data.sources if s.weight is not None},
-        augmented=tuple(row for one in loaded for row in one.augmented),
+        weights={s.title: s.weight for s in sources if s.weight is not None},
+        augmented=tuple(row for one in parts for row in one.augmented),
     )
 
 
+def _titled(rows: Sequence[Example], title: str) -> tuple[Example, ...]:
+    return tuple(replace(row, source=title) for row in rows)
+
+
+def _unshared(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:
+    """The rows of a split in all sources; of train, those whose input no other source holds out."""
+    for one in parts:
+        others = (row.key for other in parts if other is not one for row in held_out(other))
+        keys = set(others) if split == "train" else set()
+        yield from (row for row in one.splits[split] if row.key not in keys)
+
+
 def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
+    """Every source by itself.
+
+    Raises:
+        DataError: Some cannot be read, or are of another form than the first; all are named.
+    """
     loaded: list[Dataset] = []
     problems: list[Problem] = []
-    common = {"sources": (), "max_rows": None}
     for number, source in enumerate(spec.data.sources):
-        fields = source.model_dump(
-            include={"path", "name", "split", "revision", "format", "columns"}
-        )
-        one: DataSpec = spec.data.model_copy(update={**common, **fields})
+        fields = source.model_dump(exclude={"alias", "weight"})
+        one: DataSpec = spec.data.model_copy(update={"sources": (), "max_rows": None, **fields})
+        where = spec.places.where(("data", "sources", number, "path"))
         try:
             loaded.append(load_source(one, spec.task))
         except DataError as error:
-            where = _where(spec, number)
             problems += [replace(p, where=f"{where} ({p.where})") for p in error.problems]
+            continue
+        if _form(loaded[-1]) != _form(loaded[0]):
+            what = f"this source holds {_form(loaded[-1])}, but another holds {_form(loaded[0])}"
+            why = "One loss is computed over all rows, so that they must be of one form."
+            fix = "Leave it out. data.general names general text, which training replays."
+            problems.append(Problem(what, why, fix, f"{where} ({source.path})"))
     if problems:
         raise DataError(problems)
     return loaded
-
-
-def _where(spec: Spec, number: int) -> str:
-    return spec.places.where(("data", "sources", number, "path"))
 
 
 def _form(dataset: Dataset) -> str:
@@ -107,43 +119,3 @@ def _form(dataset: Dataset) -> str:
         return "texts with labels"
     spoken = any(example.messages for example in dataset.splits["train"])
     return "questions with answers" if spoken else "plain text"
-
-
-def _check_forms(loaded: Sequence[Dataset], spec: Spec) -> None:
-    first = _form(loaded[0])
-    problems = [
-        Problem(
-            f"this source holds {_form(one)}, but {spec.data.sources[0].title} holds {first}",
-            "One loss is computed over all rows, so that they must be of one form.",
-            "Leave it out, or give general text with data.general, which training replays.",
-            f"{_where(spec, number)} ({one.path})",
-        )
-        for number, one in enumerate(loaded)
-        if _form(one) != first
-    ]
-    if problems:
-        raise DataError(problems)
-
-
-def _joined(loaded: Sequence[Dataset], sources: Sequence[SourceSpec]) -> tuple[Splits, int]:
-    """The splits of all sources, and how many train rows were left out since a held-out row of
-    another source has their input."""
-    rows: dict[Split, list[Example]] = {split: [] for split in SPLITS}
-    for one, source in zip(loaded, sources, strict=True):
-        for split, examples in one.splits.items():
-            into: Split = "train" if source.train_only else split
-            rows[into] += [replace(example, source=source.title) for example in examples]
-    by_source: Mapping[str, set[str]] = {
-        source.title: {e.key for s in SPLITS[1:] for e in rows[s] if e.source == source.title}
-        for source in sources
-    }
-    train = [
-        example
-        for example in rows["train"]
-        if not any(
-            example.key in keys for title, keys in by_source.items() if title != example.source
-        )
-    ]
-    dropped = len(rows["train"]) - len(train)
-    splits = {split: in_order(train if split == "train" else rows[split]) for split in SPLITS}
-    return splits, dropped

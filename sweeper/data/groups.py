@@ -63,7 +63,7 @@ def divided(
 
 
 def by_hash(
-    members: Iterable[Member], shares: Mapping[Split, float], seed: int, *, near: bool
+    members: Sequence[Member], shares: Mapping[Split, float], seed: int, *, near: bool
 ) -> list[Split]:
     """The split of each row by the hash of its group.
 

@@ -193,11 +193,13 @@ def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:
     """
     needed = spec.split_by in ("group", "time")
     column = spec.split_column
-    if needed == (column in columns):
-        return column if needed else None
+    if (column in columns) if needed else (column is None):
+        return column
     what = f"there is no column {column!r} to split by" if column else "no column to split by"
-    why = f"data.split_by is {spec.split_by}." if needed else "Only group and time take a column."
+    why = f"data.split_by is {spec.split_by}."
     fix = near_match(str(column), columns) if column else "Name it in data.split_column."
+    if not needed:
+        what, fix = f"{column!r} would decide nothing", "Set data.split_by to group or time."
     raise DataError(what, why=why, fix=fix, where="data.split_column")
 
 

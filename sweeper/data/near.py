@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from sweeper.data.examples import normalised
@@ -68,6 +69,7 @@ def alike(one: str, other: str) -> bool:
     return shared >= near * (len(first) + len(second) - shared)
 
 
-def _shingles(text: str) -> set[str]:
+@lru_cache(maxsize=2)  # one text is compared with many, one after the other
+def _shingles(text: str) -> frozenset[str]:
     size = SHINGLE if len(text) < LONG else SHINGLE_OF_LONG
-    return {text[i : i + size] for i in range(len(text) - size + 1)}
+    return frozenset(text[i : i + size] for i in range(len(text) - size + 1))

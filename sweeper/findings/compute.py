@@ -31,6 +31,7 @@ from sweeper.findings.verdict.class_confusion import class_findings
 from sweeper.findings.verdict.comparisons import Contest, hold_contest
 from sweeper.findings.verdict.forgetting import forgetting, with_forgetting
 from sweeper.findings.verdict.forgetting_words import limit_sentence
+from sweeper.findings.verdict.human import preferences
 from sweeper.findings.verdict.limitations import Study, limits
 from sweeper.findings.verdict.next_step import next_step
 from sweeper.findings.verdict.outputs import outputs
@@ -85,6 +86,7 @@ def findings_of(run: RunFiles) -> Findings:
         tested=tested_models(run),
         classes=class_findings(run, _shown(contest)) if contest.chosen else None,
         outputs=outputs(run, contest),
+        human=preferences(run),
         notes=encoding_notes(run),
         gains=gains(run, judged),
         warm_starts=warm,

@@ -13,6 +13,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric, NotMeasured, Outcome
 from sweeper.findings.forgetting_record import Forgetting
+from sweeper.findings.human_record import HumanPreferences
 from sweeper.findings.outputs_record import Outputs
 from sweeper.spec import Scalar, Task
 from sweeper.trials import (
@@ -157,33 +158,31 @@ class WarmStart(Record):
     best_loss: float | None = None
 
 
-class FirstStageFinding(Record):
-    """A strategy's trials with and without a first stage. Tokens and seconds are the stage's own,
-    and so are the losses on documents that it did not read (nats per token)."""
+class PairFinding(Record):
+    """A strategy's trials with and without something, compared on validation."""
 
     strategy: str
     with_trial: int
     without_trial: int
-    same_configuration: bool = Field(description="the two differ in the first stage alone")
+    same_configuration: bool = Field(description="the two differ in nothing else")
     gain: Interval | None = Field(None, description="loss without minus with: positive is a gain")
     outcome: Outcome | None = Field(None, description="of the trial with it against the other")
     comparisons: int = Field(1, description="that Holm's correction was taken over")
+
+
+class FirstStageFinding(PairFinding):
+    """A strategy's trials with and without a first stage. Tokens and seconds are the stage's own,
+    and so are the losses on documents that it did not read (nats per token)."""
+
     tokens: int
     seconds: float
     held_out_loss_before: float | None = None
     held_out_loss_after: float | None = None
 
 
-class AugmentationFinding(Record):
+class AugmentationFinding(PairFinding):
     """A strategy's trials with and without augmented rows."""
 
-    strategy: str
-    with_trial: int
-    without_trial: int
-    same_configuration: bool = Field(description="the two differ in the augmented rows alone")
-    gain: Interval | None = Field(None, description="loss without minus with: positive is a gain")
-    outcome: Outcome | None = Field(None, description="of the trial with them against the other")
-    comparisons: int = Field(1, description="that Holm's correction was taken over")
     augmented_rows: int = Field(description="that the trial trained on, repetitions included")
     rows: int = Field(description="all that it trained on")
 
@@ -415,6 +414,7 @@ class Findings(Artifact):
     tested: tuple[TestedModel, ...] = ()
     classes: ClassFindings | None = None
     outputs: Outputs | NotMeasured = NotMeasured(reason="this run kept no texts of test rows")
+    human: HumanPreferences | None = None
     notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     gains: tuple[SearchGain, ...] = ()
     warm_starts: tuple[WarmStart, ...] = ()

@@ -106,6 +106,16 @@ def score(value: float | None, metric: Metric, interval: Interval | None = None)
     return _plain(value, interval)
 
 
+def in_percent(interval: Interval) -> str:
+    """A share with its interval in per cent.
+
+    >>> in_percent(Interval(value=0.8, low=0.49, high=0.943))
+    '80% (49 to 94)'
+    """
+    low, high = interval.low or 0.0, 1.0 if interval.high is None else interval.high
+    return f"{100 * interval.value:.0f}% ({100 * low:.0f} to {100 * high:.0f})"
+
+
 def score_with_interval(interval: Interval | None, metric: Metric) -> str:
     """A score with its 95% interval: ``94.1% (95% CI 90.2 to 97.0)``."""
     if interval is None:

@@ -63,7 +63,7 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
     written = facts.task == "classification" and training.classes_by == "generate"
     # Between base models the loss of a text is counted in bytes.
     unit = ["bits per byte"] if len(facts.models) > 1 and facts.task != "classification" else []
-    # Likewise: runs from before there was curation still resume.
+    # Likewise, runs from before there was curation still resume.
     curation = [spec.curation.model_dump(mode="json")] if spec.curation.asked else []
     return Identity(
         model=digest([[model.id, model.revision] for model in facts.models]),

@@ -25,6 +25,7 @@ from sweeper.child_process import quiet_threads
 from sweeper.errors import SweeperError
 from sweeper.findings.record import Findings
 from sweeper.runfolder import RunFolder
+from sweeper.specfile import resolve
 
 # Reports are made during at most this share of the time that passes while trials train.
 SHARE = 0.05
@@ -198,6 +199,14 @@ class ReportMaker:
         findings = findings if self._texts else findings.without_texts()
         write_reports(self._folder, findings, Plan.read(self._folder.plan), self.no_charts)
         return findings
+
+
+def shows_texts(folder: RunFolder) -> bool:
+    """Whether a run's own sweep.yaml lets its report show rows; not where it cannot be read."""
+    try:
+        return not resolve({}, folder.spec).evaluation.no_texts
+    except (SweeperError, OSError):
+        return False
 
 
 def lost_charts(folder: RunFolder, why: str) -> str:

@@ -239,7 +239,7 @@ class Section:
 class Page:
     """A whole report. ``no_charts`` says why it has no charts; it is empty where it has.
 
-    ``kicker`` says what kind of page it is, and ``made_from`` what it was made of.
+    ``kicker`` says what kind of page it is, and ``footer`` stands below it.
     """
 
     title: str
@@ -253,6 +253,4 @@ class Page:
     sweeper_version: str
     no_charts: str = ""
     kicker: str = "sweeper report"
-    made_from: str = (
-        "from report.json. Losses are validation losses unless a column says test; lower is better."
-    )
+    footer: str = "Losses are validation losses unless a column says test; lower is better."

@@ -39,7 +39,7 @@ def data_page(checked: Checked) -> str:
             sections=tuple(_sections(checked)),
             sweeper_version=sweeper.__version__,
             kicker="sweeper data check",
-            made_from=f"from {checked.name}.",
+            footer=f"Data: {checked.name}.",
         )
     )
 

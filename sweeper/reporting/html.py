@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sweeper import resources
+from sweeper.findings.human_record import RATINGS_FORMAT
 from sweeper.reporting.blocks import Cell, Column, Drawing, Page, Row, Table
+from sweeper.reporting.charts.draw import drawn
 from sweeper.visible import shortened, visible
 
 
@@ -31,6 +33,31 @@ def render(page: Page) -> str:
     template = _environment(folder / "templates").get_template("page.html.j2")
     return template.render(
         page=page, policy=policy(style, script), style=Markup(style), script=Markup(script)
+    )
+
+
+def render_human(name: str, page: str, pairs: Sequence[Mapping[str, str]]) -> str:
+    """The page on which people rate pairs of answers, as one file.
+
+    Args:
+        name: Of the run.
+        page: Digest that the exported ratings carry.
+        pairs: ``id``, ``asked``, ``reference``, ``left`` and ``right`` of each.
+    """
+    folder = resources.reports()
+    style = _asset(folder, "report.css") + _asset(folder, "human.css")
+    script = _asset(folder, "human.js")
+    shown = [{key: visible(text) for key, text in pair.items()} for pair in pairs]
+    return (
+        _environment(folder / "templates")
+        .get_template("human.html.j2")
+        .render(
+            name=name,
+            data={"format": RATINGS_FORMAT, "page": page, "pairs": shown},
+            policy=policy(style, script),
+            style=Markup(style),
+            script=Markup(script),
+        )
     )
 
 
@@ -77,7 +104,6 @@ def _shown(value: object) -> object:
 
 def _drawn(drawing: Drawing) -> Markup:
     # Here, since a page without charts needs no drawing engine.
-    from sweeper.reporting.charts.draw import drawn
 
     return drawn(drawing)
 

@@ -25,9 +25,10 @@ from sweeper.search.loss_model.learning_curves import (
     luck,
     prior_doubt,
 )
-from sweeper.search.loss_model.observations import History, Observation, observation
+from sweeper.search.loss_model.observations import START, History, Observation, observation
 from sweeper.search.optuna_space import STRATEGY, candidates
 from sweeper.search.problem import Problem
+from sweeper.spec import Scalar
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is
 # expected to end. In replays of 300 recorded trials of 24 intents (benchmarks/search) 1.5 and two
@@ -43,6 +44,12 @@ AS_USUAL = 0.25
 # A loss that doubled and rose by a nat over the trial's own best does not come back. Where classes
 # are told apart and the best was no guess, that is overfitting: the trial ends with its best rung.
 RISE_FACTOR, RISE_NATS = 2.0, 1.0
+# The lowest that recorded trials of any strategy ended at, as a share of their lowest loss so far,
+# after each eighth of their budget: first those whose head began at random, then all others. Of the
+# trials that ended within 1.3 of the best of their task, one in twenty of a task ended lower.
+# Computed by `python -m benchmarks.search.remaining_gain`.
+REMAINING_GAIN_RANDOM_HEAD: tuple[float, ...] = (0.07, 0.16, 0.31, 0.43, 0.59, 0.69, 0.80)
+REMAINING_GAIN: tuple[float, ...] = (0.49, 0.57, 0.62, 0.70, 0.78, 0.88, 0.90)
 
 
 @dataclass(frozen=True)
@@ -98,11 +105,11 @@ class SweeperPruner(BasePruner):
         self._chance = {
             weight: chance(plan, power) for weight, power in CLASS_WEIGHT_POWERS.items()
         }
-        self._weight = {
-            key: one.parameters[CLASS_WEIGHT].default
-            for key, one in candidates(plan).items()
-            if CLASS_WEIGHT in one.parameters
-        }
+        self._weight = _defaults(plan, CLASS_WEIGHT)
+        self._start = _defaults(plan, START)
+        # What starts from an untrained head, or from class names that the model never wrote, may
+        # still fall far. Without a plan nobody knows.
+        self._falls_far = not isinstance(plan, Plan) or plan.facts.classes_by == "generate"
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         return self.judge(study, trial).prune
@@ -111,6 +118,14 @@ class SweeperPruner(BasePruner):
         """The loss of a trial that has only learnt the class weights."""
         weight = own.parameters.get(CLASS_WEIGHT, self._weight.get(own.key, "none"))
         return next((loss for name, loss in self._chance.items() if name == weight), math.inf)
+
+    def _remaining_gain(self, own: Observation, rung: int) -> float:
+        """The least share of the loss so far at which a good trial may still end."""
+        start = own.parameters.get(START, self._start.get(own.key))
+        random = self._falls_far or start == "random"
+        gains = REMAINING_GAIN_RANDOM_HEAD if random else REMAINING_GAIN
+        eighth = math.floor(8 * rung / own.rungs)
+        return gains[eighth - 1] if eighth else 0.0
 
     def judge(self, study: optuna.Study, trial: FrozenTrial) -> Judgement:
         """The decision at the trial's last report."""
@@ -134,7 +149,17 @@ class SweeperPruner(BasePruner):
             lambda one: one.rungs == own.rungs and one.group == own.group and rung in one.curve,
         )
         noise = jitter([*others, own])
-        return View(own, rung, strategy, alike, peers, noise).judge()
+        gain = self._remaining_gain(own, rung)
+        return View(own, rung, strategy, alike, peers, others, noise, gain).judge()
+
+
+def _defaults(plan: Problem, name: str) -> dict[str, Scalar]:
+    """The default of a parameter in each candidate that has it."""
+    return {
+        key: one.parameters[name].default
+        for key, one in candidates(plan).items()
+        if name in one.parameters
+    }
 
 
 def _last(trials: Sequence[Observation], holds: Callable[[Observation], bool]) -> list[Observation]:
@@ -168,6 +193,13 @@ def chance(plan: Problem, power: float = 0.0) -> float:
     return -sum(n / total * math.log(s / sum(said)) for n, s in zip(rows, said, strict=True))
 
 
+def _best(trials: Sequence[Observation]) -> float | None:
+    """The lowest final loss; one that was bought by breaking the user's limit does not count."""
+    losses = [one.loss for one in trials if one.complete and one.keeps and one.loss is not None]
+    lowest = min(losses, default=None)
+    return lowest if lowest is not None and lowest > 0 else None
+
+
 def _gains(trials: Sequence[Observation], rung: int, easier: float) -> list[float]:
     pairs = [(early + easier, final) for early, final in ends(trials, rung)]
     return [final / early for early, final in pairs if early > 0]
@@ -191,14 +223,16 @@ def _diverging(
 
 @dataclass(frozen=True)
 class View:
-    """One trial among the others of its strategy.
+    """One trial among the others.
 
     Args:
         rung: Where it stands.
         strategy: The other trials of its strategy.
         alike: Those among them that train as long.
         peers: Those of its start too that have a loss at this rung.
+        others: The other trials of all strategies.
         noise: Standard deviation of one rung's loss.
+        gain: The least share of its loss so far at which a good trial may still end.
     """
 
     own: Observation
@@ -206,7 +240,9 @@ class View:
     strategy: Sequence[Observation]
     alike: Sequence[Observation]
     peers: Sequence[Observation]
+    others: Sequence[Observation]
     noise: float
+    gain: float
 
     @property
     def loss(self) -> float:
@@ -214,13 +250,22 @@ class View:
         return self.own.curve[self.rung]
 
     def judge(self) -> Judgement:
-        """Whether it is expected to stay worse than the best of its strategy."""
-        # A loss that was bought by breaking the user's limit is nothing to fall short of.
-        kept = [one for one in self.strategy if one.complete and one.keeps]
-        bests = [one.loss for one in kept if one.loss is not None]
-        if not bests or min(bests) <= 0:
+        """Whether it is expected to end above the best of its strategy, or far above the best."""
+        best, best_of_all = _best(self.strategy), _best(self.others)
+        if best_of_all is None:
             return GO_ON
-        return self._by_peers(min(bests)) or self._by_trend(min(bests)) or GO_ON
+        by_strategy = best and (self._by_peers(best) or self._by_trend(best))
+        return by_strategy or self._by_record(best_of_all) or GO_ON
+
+    def _by_record(self, best: float) -> Judgement | None:
+        known = _last(self.others, lambda one: self.rung in one.items)
+        easier = self._easier(known)
+        luckier = CONFIDENCE * math.sqrt(2) * self._luck(known, easier)
+        reach = (self.loss + easier) * self.gain * math.exp(-luckier)
+        if reach <= best + self.noise:
+            return None
+        how = "with as much improvement as good trials of recorded sweeps had left at this point"
+        return self._stopped(f"{how} it would end at {reach:.4g}", best)
 
     def _by_peers(self, best: float) -> Judgement | None:
         easier = self._easier(self.peers)

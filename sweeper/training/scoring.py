@@ -5,6 +5,7 @@ Knows tasks and their data. Knows nothing of how the model was trained or of wha
 
 from __future__ import annotations
 
+import hashlib
 import time
 
 import numpy as np
@@ -50,6 +51,9 @@ def scored(
         item_scores=tuple(evaluation.scores.tolist()),
         item_losses=tuple(evaluation.losses.tolist()),
         item_weights=tuple(evaluation.weights.tolist()),
+        items_sha256=hashlib.sha256(
+            "".join(e.content_hash() for e in shared.context.dataset.splits["test"]).encode()
+        ).hexdigest(),
         confusion=decided.confusion if decided else (),
         predicted=tuple(decided.predicted.tolist()) if decided else (),
         confidence=tuple(decided.confidence.round(4).tolist()) if decided else (),

@@ -95,7 +95,7 @@ def show_division(made: Division, output: Path) -> None:
                 _line(f"  {split} lacks {listing([repr(label) for label in lacking])}")
     if made.unreadable:
         lines = listing([str(line) for line in made.unreadable])
-        _line(f"{len(made.unreadable):,} lines cannot be read and are in no file: {lines}")
+        _line(f"In no file, since they cannot be read: {len(made.unreadable):,} (line {lines})")
     _line(f"Written: {output}")
 
 

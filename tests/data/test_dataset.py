@@ -53,11 +53,14 @@ def test_the_rows_of_a_source_are_split_as_without_the_others(two):
 
 
 def test_an_input_that_one_source_holds_out_is_not_trained_on_by_another(two, tmp_path):
-    held = [{"text": e.text, "label": e.label} for e in mixed(two[0]).splits["test"]]
-    rows = [*questions("three", 40), *held]
-    third = SourceSpec(path=write(tmp_path / "third.jsonl", rows), train_only=True)
-    dataset = mixed(two[0].model_copy(update={"weight": None}), third)
-    assert {e.source for s in SPLITS[1:] for e in dataset.splits[s]} == {"first"}
+    first = two[0].model_copy(update={"weight": None})
+    held = [{"text": e.text, "label": e.label} for e in mixed(first).splits["test"]]
+    folder = tmp_path / "third"
+    folder.mkdir()
+    write(folder / "train.jsonl", [*questions("three", 40), *held])
+    for split in ("validation", "test"):
+        write(folder / f"{split}.jsonl", questions(f"{split} of three", 10))
+    dataset = mixed(first, SourceSpec(path=str(folder)))
     assert sum(e.source == "third" for e in dataset.splits["train"]) == 40
     assert dataset.leaked == 0
     assert any(f"{len(held)} rows of train are left out" in said for said in dataset.warnings)
@@ -80,7 +83,9 @@ def test_sources_that_do_not_go_together_are_refused_with_the_key_and_the_file(t
         dataset_of(spec)
     said = str(raised.value)
     assert "data.sources.1.path" in said
-    assert "q.jsonl): this source holds questions with answers, but texts holds plain text" in said
+    assert (
+        "q.jsonl): this source holds questions with answers, but another holds plain text" in said
+    )
 
 
 def test_every_source_that_is_wrong_is_named_with_its_line(two, tmp_path):
@@ -106,7 +111,6 @@ def test_every_source_that_is_wrong_is_named_with_its_line(two, tmp_path):
         ("[{path: a, weight: .inf}]", "weight = inf", 4),
         ("[{path: a, weight: 1}, {path: b}]", "'b' has no weight", 4),
         ("[{path: a}, {path: x/a.csv}]", "two sources are called 'a'", 4),
-        ("[{path: a, train_only: true}]", "every source is train_only", 4),
         ("[{path: a}]\n  path: b", "path beside sources", 5),
         ("[{path: a}]\n  test: b", "test beside sources", 5),
     ],

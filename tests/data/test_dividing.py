@@ -40,7 +40,7 @@ def test_every_row_is_in_one_file_also_one_that_is_empty(sweeper, tmp_path):
     assert sorted(map(key, written)) == sorted(map(key, rows))
     assert f"train      {len(files['train']):>9,} rows" in ran.out
     assert "2 classes; shares differ by up to" in ran.out
-    assert "1 lines cannot be read and are in no file: 152" in ran.out
+    assert "In no file, since they cannot be read: 1 (line 152)" in ran.out
 
 
 def test_the_plan_of_the_folder_has_the_split_of_the_spec(sweeper, tmp_path):
@@ -83,3 +83,16 @@ def test_what_cannot_be_split_is_said(sweeper, tmp_path, more, said):
     assert ran.code == 2
     assert said in ran.err
     assert not (tmp_path / "new").exists()
+
+
+def test_numbered_classes_keep_their_names(sweeper, tmp_path):
+    import datasets
+
+    names = datasets.ClassLabel(names=["no", "yes"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": names})
+    rows = [{"text": row["text"], "label": n % 2} for n, row in enumerate(ROWS)]
+    path = tmp_path / "rows.parquet"
+    datasets.Dataset.from_list(rows, features=features).to_parquet(path)
+    assert sweeper("data", "split", str(path), "-o", str(tmp_path / "new")).code == 0
+    dataset = load(DataSpec(path=str(tmp_path / "new")), "classification")
+    assert dataset.labels == ("no", "yes")

@@ -88,6 +88,18 @@ def test_a_word_that_many_rows_have_is_a_class(tmp_path):
     assert any("'None' in `label` is taken for a value" in said for said in dataset.evidence)
 
 
+def test_a_spreadsheet_with_words_for_nothing_and_repeated_names(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in [("text", "label", "label", None), *((*row, "other", 1) for row in ROWS)]:
+        book.active.append(row)
+    book.active.append(("a text", "NA", "other", 1))
+    book.save(tmp_path / "rows.xlsx")
+    dataset = load(DataSpec(path=str(tmp_path / "rows.xlsx")), "classification")
+    assert (dataset.rows, dataset.empties, len(dataset.labels)) == (60, 1, 3)
+    assert "not used: `label_3`, `column_4`" in dataset.evidence
+
+
 def test_json_says_nothing_with_null_so_that_its_words_are_meant(tmp_path):
     rows = [{"text": text, "label": label} for text, label in ROWS]
     rows[5]["text"] = "None"

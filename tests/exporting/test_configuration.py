@@ -231,3 +231,23 @@ def test_the_precision_is_that_of_the_trial(finished, questions, precision, dtyp
     made = export_configuration(run, compute(run), config, "trl", run.path / "trl")
     read = yaml.safe_load((made.folder / "trl.yaml").read_text())
     assert (read["dtype"], read["bf16"], read["fp16"]) == (dtype, bf16, fp16)
+
+
+def test_augmented_rows_that_the_trial_trained_on_are_exported_at_the_same_steps(
+    finished, questions
+):
+    new = [
+        {"instruction": f"Add up number {n} and the one after it!", "output": f"That is {n}."}
+        for n in range(1000, 1042)
+    ]
+    marked = [{**row, "augmentation_method": "paraphrase"} for row in new]
+    run = finished([*questions, *marked], "--task", "instruction", strategies="lora")
+    config = TrialConfig.read(run.trial(0) / "config.json")
+    assert config.parameters["augmented_rows"] == "all"
+    folder = export(run, "trl").folder
+    rows = (folder / "data" / "train.jsonl").read_text().splitlines()
+    assert len(rows) == 84 + 42
+    held_out = (folder / "data" / "validation.jsonl").read_text()
+    assert "Add up number" not in held_out
+    read = yaml.safe_load((folder / "trl.yaml").read_text())
+    assert read["num_train_epochs"] == pytest.approx(config.budget.epochs * 84 / 126, rel=1e-3)

@@ -34,7 +34,9 @@ def reasons(page):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sections_come_in_the_order_of_the_readers_questions(pages, shape):
     ids = [section.attributes["id"] for section in pages[shape].all("section")]
-    assert len(set(ids)) == len(ids) == len(sections()) - ("by-class" not in ids)
+    absent = ("by-class" not in ids) + ("preferences" not in ids)
+    assert ("preferences" in ids) == (shape == "text")
+    assert len(set(ids)) == len(ids) == len(sections()) - absent
     first = ["verdict", "failures"] if shape == "all-failed" else ["verdict", "search"]
     assert ids[:2] == first
     assert ids[-1] == "limits"

@@ -9,11 +9,13 @@ import sys
 import pytest
 import vl_convert
 
+from sweeper.facts.record import DataChange
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.plans import Plan
 from sweeper.reporting.document import Report, document
 from sweeper.reporting.markdown import markdown
+from sweeper.reporting.modelcard import model_card
 from sweeper.reporting.write import html, write_reports
 from sweeper.trials import TrialResult
 
@@ -172,6 +174,20 @@ def test_a_model_card_says_what_is_not_known(reports):
     assert "packaged:minilm" in text
     none = (reports["all-failed"].path / "MODEL_CARD.md").read_text()
     assert "no model to describe yet" in none
+
+
+def test_a_model_card_says_what_was_done_to_the_rows(make):
+    run = make(trials=1)
+    plan, findings = Plan.read(run.plan), compute(run)
+    assert "Curated" not in model_card(document(findings, plan))
+    changes = (
+        DataChange(remedy="duplicates", action="removed", rows=1),
+        DataChange(remedy="white-space", action="changed", rows=1200),
+    )
+    data = plan.facts.data.model_copy(update={"changes": changes})
+    curated = plan.model_copy(update={"facts": plan.facts.model_copy(update={"data": data})})
+    card = model_card(document(findings, curated))
+    assert "- Curated: duplicates: 1 row left out; white-space: 1,200 rows changed\n" in card
 
 
 def test_document_shows_of_the_plan_what_the_page_needs(make):

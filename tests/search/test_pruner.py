@@ -26,7 +26,7 @@ def trial(
     losses: dict[int, float],
     state: TrialState,
     *,
-    start: str = "probe",
+    start: str = "random",
     strategy: str = "full",
     origin: str = "search",
     items: dict[int, FirstItems] | None = None,
@@ -66,7 +66,7 @@ def test_a_trial_not_expected_to_reach_the_best_stops_with_the_reason_in_words()
     judgement = ask(complete(0.30, 0.32, 0.34), running(0.7, 2))
     assert judgement.prune
     assert "out of reach at rung 2 of 8 with validation loss" in judgement.because
-    assert "worse than 3 of 3 full trials that start from probe" in judgement.because
+    assert "worse than 3 of 3 full trials that start from random" in judgement.because
     assert "and 0.3128 was reached" in judgement.because
 
 
@@ -79,8 +79,30 @@ def test_a_trial_that_leads_goes_on() -> None:
 
 
 def test_the_first_trials_of_a_strategy_and_start_pass_whatever_others_reached() -> None:
-    assert not ask(complete(0.30, 0.31, 0.32), running(0.7, 2, start="random")).prune
+    near = {1: 0.50, 2: 0.48}
+    probe = trial(near, TrialState.RUNNING, start="probe")
+    assert not ask(complete(0.30, 0.31, 0.32), probe).prune
     assert not ask(complete(0.3, 0.31, 0.32, strategy="lora"), running(0.7, 2)).prune
+
+
+def test_a_trial_above_what_good_trials_ever_came_down_from_stops_whatever_its_strategy() -> None:
+    far = {1: 0.70, 2: 0.65}
+    best = complete(0.30, strategy="lora")
+    judgement = ask(best, trial(far, TrialState.RUNNING, start="probe"))
+    assert judgement.prune
+    assert "as good trials of recorded sweeps had left at this point" in judgement.because
+    assert "it would end at 0.3705, and 0.3128 was reached" in judgement.because
+    assert not ask(best, trial(far, TrialState.RUNNING, start="random")).prune
+    assert not ask(best, trial(far, TrialState.RUNNING, start="probe", origin="user")).prune
+
+
+def test_few_items_that_scatter_keep_a_trial_that_is_far_above_the_best() -> None:
+    far = {2: 0.65, 4: 0.60}
+    even, few = [1.0] * 20, [9.0, 9.0, *[0.05] * 18]
+    others = scored(curve(0.30), even)
+    for pattern, prunes in ((even, True), (few, False)):
+        one = trial(far, TrialState.RUNNING, start="probe", items=_items(far, pattern))
+        assert ask([others], one).prune is prunes
 
 
 def test_a_trial_that_doubt_cannot_tell_from_the_best_goes_on() -> None:
@@ -99,13 +121,15 @@ def test_a_trial_that_doubt_cannot_tell_from_the_best_goes_on() -> None:
 def scored(losses: dict[int, float], pattern: list[float], whole: float = 1.0) -> FrozenTrial:
     """A trial whose rungs see items of such a pattern, of many; ends are on all of them."""
     state = TrialState.COMPLETE if 8 in losses else TrialState.RUNNING
-    shares = [one / sum(pattern) * len(pattern) for one in pattern]
-    items = {
-        k: FirstItems.among([loss * one for one in shares], 1000) for k, loss in losses.items()
-    }
+    items = _items(losses, pattern)
     if 8 in losses:
         losses = {**losses, 8: losses[8] * whole}
     return trial(losses, state, items=items)
+
+
+def _items(losses: dict[int, float], pattern: list[float]) -> dict[int, FirstItems]:
+    shares = [one / sum(pattern) * len(pattern) for one in pattern]
+    return {k: FirstItems.among([loss * one for one in shares], 1000) for k, loss in losses.items()}
 
 
 def test_a_trial_that_other_items_might_put_ahead_goes_on() -> None:
@@ -146,7 +170,11 @@ def test_a_trial_is_judged_by_those_that_train_as_long_as_it_does() -> None:
     known = distributions(plan)
 
     def of(length: float, losses: dict[int, float], state: TrialState) -> FrozenTrial:
-        parameters = {"strategy": "lora", "lora.num_train_epochs": length}
+        parameters = {
+            "strategy": "lora",
+            "lora.num_train_epochs": length,
+            "lora.head_init": "random",
+        }
         value = min(losses.values()) if state == TrialState.COMPLETE else None
         return optuna.trial.create_trial(
             state=state,
@@ -163,11 +191,11 @@ def test_a_trial_is_judged_by_those_that_train_as_long_as_it_does() -> None:
 
     long = [of(2.0, curve(0.3 + k / 100), TrialState.COMPLETE) for k in range(4)]
     short = [of(1.0, curve(0.3 + k / 100, 4), TrialState.COMPLETE) for k in range(4)]
-    behind = {1: 1.2, 2: 1.1}
+    behind = {1: 0.80, 2: 0.72}
     assert asked(of(2.0, behind, TrialState.RUNNING), *long)
     assert not asked(of(1.0, behind, TrialState.RUNNING), *long)
     assert asked(of(1.0, behind, TrialState.RUNNING), *long, *short)
-    at_its_end = {**behind, 3: 1.1, 4: 1.1}
+    at_its_end = {**behind, 3: 0.72, 4: 0.72}
     assert not asked(of(1.0, at_its_end, TrialState.RUNNING), *long, *short)
 
 
@@ -199,7 +227,7 @@ def test_a_slow_starter_is_kept_where_ends_show_that_slow_ones_catch_up() -> Non
 
 
 def test_without_peers_a_flat_curve_far_from_the_best_stops_in_the_second_half() -> None:
-    others = complete(0.30, 0.31, start="random")
+    others = complete(0.30, 0.31, start="probe")
     flat = {1: 0.62, 2: 0.60, 3: 0.60, 4: 0.60}
     judgement = ask(others, trial(flat, TrialState.RUNNING))
     assert judgement.prune

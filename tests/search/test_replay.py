@@ -18,6 +18,7 @@ from benchmarks.search.curvemodel import ranking
 from benchmarks.search.design import REPEAT_EVERY, Design
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.methods import METHODS
+from benchmarks.search.race import Entrant, Racing, survivors
 from benchmarks.search.replay import answered_by, replay, seeded
 from benchmarks.search.score import Replay, mean
 from benchmarks.search.table import Table, pack, read, unpack, write_trial
@@ -27,6 +28,7 @@ from benchmarks.search.world import (
     Realised,
     TableWorld,
     axes_of,
+    is_scored,
     log_curves,
     scored_items,
 )
@@ -34,6 +36,7 @@ from sweeper.facts.record import LabelCount
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Parameter, Plan
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
+from sweeper.trials import FirstItems
 
 ROOT = Path(__file__).parents[2]
 BATCH = "per_device_train_batch_size"
@@ -264,7 +267,7 @@ def test_a_repeated_configuration_is_met_on_one_of_its_seeds(ground: Ground) -> 
     assert len(truths) == 3
 
 
-@pytest.mark.parametrize("name", [name for name, one in METHODS.items() if not one.slow])
+@pytest.mark.parametrize("name", [name for name, one in METHODS.items() if one.sampler])
 def test_every_method_replays_and_pays_for_what_it_does(ground: Ground, name: str) -> None:
     world = ModelWorld(ground, 1)
     unit = world.trial("lora", table_default(ground)).seconds[-1]
@@ -273,6 +276,42 @@ def test_every_method_replays_and_pays_for_what_it_does(ground: Ground, name: st
     head = world.trial("head", {}).seconds[-1]
     assert shown.ended[0][0] == pytest.approx(head)
     assert shown.regret(6.0) < shown.regret(0.5 * head / unit)
+
+
+def test_a_race_pays_for_the_rest_alone_and_drops_the_worse_half(ground: Ground) -> None:
+    world = ModelWorld(ground, 1)
+    entrants = [
+        Entrant("lora", {**table_default(ground), "learning_rate": rate}, shown)
+        for rate, shown in ((1e-4, curve_to(0.5)), (3e-4, curve_to(0.4)), (1e-3, curve_to(0.6)))
+    ]
+    racing = Racing(world, limit=1e9)
+    racing.race(entrants)
+    assert {one.rung for one in racing.finishers} == {8}
+    assert len(racing.finishers) == 1
+    assert racing.finishers[0].shown.losses[-1] == 0.4
+    looks = [rung for rung in (1, 2, 4) if is_scored(world.plan, rung)]
+    # Three reach the first look, two the second, one all others: at one second a rung.
+    assert racing.spent == 3 * looks[0] + 2 * (looks[1] - looks[0]) + 8 - looks[1]
+
+
+def curve_to(end: float) -> Realised:
+    losses = tuple(end + (8 - rung) / 10 for rung in range(1, 9))
+    seconds = tuple(map(float, range(1, 9)))
+    return Realised(losses, seconds, np.full(20, end), end)
+
+
+def test_survivors_include_near_ties_by_the_items_of_the_rung() -> None:
+    items = np.tile([0.0, 1.0], 10)
+    better, tied, worse = (
+        Entrant("lora", {}, Realised((loss,), (1.0,), None, loss, (one,)), rung=1)
+        for loss, one in (
+            (0.50, FirstItems.among(items.tolist(), 20)),
+            (0.51, FirstItems.among(items[::-1].tolist(), 20)),
+            (0.60, FirstItems.among((items + 0.1).tolist(), 20)),
+        )
+    )
+    assert survivors([worse, better]) == [better]
+    assert survivors([tied, better]) == [better, tied]
 
 
 def test_half_a_chooses_and_half_b_judges() -> None:

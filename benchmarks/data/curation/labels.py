@@ -101,7 +101,7 @@ def _features(rows: dict[str, list[tuple[str, str]]], kept: Path | None) -> dict
         for split, some in rows.items()
     }
     if kept is not None:
-        np.savez(kept, **made)
+        np.savez(kept, train=made["train"], test=made["test"])
     return made
 
 

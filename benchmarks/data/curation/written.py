@@ -49,10 +49,11 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=24, help="rows that losses are measured on")
     parser.add_argument("--epochs", type=float, default=2.0)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     chosen = parser.parse_args()
     folder = Path(chosen.data)
     losses: dict[str, list[float]] = {}
-    for seed in range(chosen.seeds):
+    for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds):
         rng = random.Random(seed)
         pool = rng.sample(_rows(folder / "train.jsonl", chosen), chosen.pool)
         held = rng.sample(_rows(folder / "test.jsonl", chosen), chosen.held_out)

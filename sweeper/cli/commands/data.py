@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from sweeper.cli.commands.augment import augment
-
 data = typer.Typer(no_args_is_help=True, help="Check data sets, and write better ones.")
 
 _Path = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
@@ -220,4 +218,74 @@ def convert(
     show_conversion(*data_steps.write_converted(rows, target, output))
 
 
-data.command("augment")(augment)
+@data.command("augment")
+def augment(
+    path: _Path,
+    output: Annotated[Path, typer.Option("--output", "-o", help="New file, for new rows alone.")],
+    method: Annotated[
+        str, typer.Option("--method", help="paraphrase, back-translation or synthetic.")
+    ],
+    model: Annotated[
+        str, typer.Option("--model", help="Its name at the endpoint, or a local base model.")
+    ],
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            help="OpenAI-compatible server, up to /v1; its key in OPENAI_API_KEY.",
+            metavar="URL",
+        ),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=1, help="Training rows to start from; default all.")
+    ] = None,
+    per_row: Annotated[int, typer.Option("--per-row", min=1, help="New rows from each.")] = 1,
+    task: _Task = None,
+    data_format: _Format = "auto",
+    columns: _Columns = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, help="Requests at a time.")
+    ] = 8,
+    per_minute: Annotated[
+        float | None,
+        typer.Option("--requests-per-minute", min=0.001, help="No more requests than that."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.001, help="Seconds to wait for an answer.")
+    ] = 120.0,
+    price: Annotated[
+        str,
+        typer.Option(
+            "--price-per-million-tokens", help="Of tokens read and written.", metavar="IN,OUT"
+        ),
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it starts.")] = False,
+) -> None:
+    """Write new rows that a language model makes from the training rows.
+
+    Rows of validation and test are never used, and nothing like them is kept. Every reply is kept
+    in NEW.requests.jsonl as it comes, so that the same command goes on where it was cut off.
+    NEW.changes.jsonl lists every row that was added or rejected, with the reason.
+    """
+    import asyncio
+
+    from sweeper.cli.commands import augment_steps as steps
+    from sweeper.data.augment.augment import augment as made
+    from sweeper.data.augment.methods import METHODS
+    from sweeper.data.augment.replies import Replies
+    from sweeper.views.work_progress import work_progress
+
+    how, money = steps.method_named(method), steps.prices(price)
+    suffix, dataset = steps.training_rows(output, path, task, data_format, columns)
+    writer = steps.writer(endpoint, model, concurrency, per_minute, timeout)
+    train = dataset.splits["train"]
+    jobs = METHODS[how].jobs(train, rows or len(train), per_row)
+    progress, replies = work_progress(), Replies(steps.replies_path(output), model)
+    try:
+        steps.announce(METHODS[how], jobs, replies, money, ask=endpoint is not None and not yes)
+        found = asyncio.run(made(dataset, METHODS[how], jobs, writer, replies, progress))
+    finally:
+        progress.close()
+        replies.close()
+    steps.write(found, output, suffix)
+    steps.show(found, output, money)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,13 +70,6 @@ def _task(name: str | None) -> Task | None:
     return None
 
 
-def token_count(rows: DataRows) -> Callable[[Sequence[str]], list[int]]:
-    """Counts tokens roughly, for a model whose tokenizer is not at hand."""
-    return ruler(
-        model_facts(ModelSpec(id="7B")), code=rows.task == "code", conversations=False
-    ).count
-
-
 def _cap(tokens: int, model: str | None, rows: DataRows) -> TokenCap:
     facts = model_facts(ModelSpec(id=model or "7B"))
     measure = ruler(facts, code=rows.task == "code", conversations=False)
@@ -114,28 +107,12 @@ def must_be_looked_for(wanted: Sequence[Kind], rows: DataRows) -> None:
             raise UsageError(f"{kind.name} cannot be checked", fix=why, where="--remedy")
 
 
-def must_be_new_file(output: Path) -> str:
-    """The suffix of a new file, checked before anything is done.
-
-    Raises:
-        UsageError: The place is taken, or no file of that kind can be written.
-    """
-    _must_be_free(output)
-    return target(output, output)
-
-
 def must_be_new(output: Path, rows: DataRows) -> None:
     """Check that the new data set can be written before anything is done.
 
     Raises:
         UsageError: The place is taken, or no file of that kind can be written.
     """
-    _must_be_free(output)
-    if len(rows.forms) == 1:
-        target(output, Path(next(iter(rows.forms))))
-
-
-def _must_be_free(output: Path) -> None:
     for path in (output, changes_path(output)):
         if path.exists():
             raise UsageError(
@@ -143,6 +120,8 @@ def _must_be_free(output: Path) -> None:
             )
     if not output.absolute().parent.is_dir():
         raise UsageError("there is no such folder", where=str(output.absolute().parent))
+    if len(rows.forms) == 1:
+        target(output, Path(next(iter(rows.forms))))
 
 
 def write(fixed: Fixed, output: Path) -> None:
@@ -231,11 +210,12 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
     made = divide(data, spec)
     suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
     columns = list(dict.fromkeys(name for row in data.rows for name in row.fields))
+    named = conversion(data, None, suffix)  # with the names of numbered classes
     output.mkdir()
     for split in SPLITS:
         placed = zip(data.rows, made.splits, strict=True)
         if made.rows[split]:
-            rows = (row.fields for row, found in placed if found == split)
+            rows = (named.row(row, None) for row, found in placed if found == split)
             write_rows(output / f"{split}{suffix}", rows, columns)
     return made
 

@@ -9,11 +9,16 @@ import typer
 
 if TYPE_CHECKING:
     from sweeper.findings.forgetting_record import Forgetting
+    from sweeper.runfolder import RunFolder
 from sweeper.findings.record import Findings
 
 
 def evaluate(
     run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="More files for --human-results.", show_default=False),
+    ] = None,
     suite: Annotated[
         Path | None,
         typer.Option("--suite", help="Folder or YAML of lm-eval tasks; the run's if not given."),
@@ -38,12 +43,24 @@ def evaluate(
             help="Run the code that models write against tests, without network and files.",
         ),
     ] = False,
+    human: Annotated[
+        bool,
+        typer.Option("--human", help="Write a page on which people compare answers blindly."),
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File for the page of --human.")
+    ] = None,
+    human_results: Annotated[
+        list[Path] | None,
+        typer.Option("--human-results", help="Ratings that the page exported, of all raters."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
 ) -> None:
     """Score base and tuned model on the same items of other tasks, to measure forgetting.
 
     Scores are kept in the run's folder: an interrupted command continues where it stopped.
+    With --human, people compare the answers of base, default, winner and runner-up instead.
     """
     from sweeper.extras import RUNS, require
 
@@ -61,6 +78,10 @@ def evaluate(
     from sweeper.views.work_progress import work_progress
 
     folder = RunFolder.find(run)
+    if human or human_results or files or output:
+        results = [*(human_results or ()), *(files or ())] if human_results else []
+        _human(folder, human, output, results, as_json=as_json)
+        return
     plan, spec = Plan.read(folder.plan), resolve({}, folder.spec)
     if run_generated_code:
         allowed = spec.evaluation.model_copy(update={"run_generated_code": True})
@@ -93,6 +114,52 @@ def evaluate(
     _show(folder, findings, numbers, as_json=as_json)
     if max_forgetting is not None and numbers:
         steps.gate(findings, numbers, max_forgetting)
+
+
+def _human(
+    folder: RunFolder, write: bool, output: Path | None, files: list[Path], *, as_json: bool
+) -> None:
+    import json
+
+    from sweeper.errors import UsageError
+    from sweeper.findings import words
+    from sweeper.processes.report_maker import ReportMaker, shows_texts
+    from sweeper.reporting.sections.preferences import preference_sentences
+    from sweeper.steps.human import keep_ratings, write_page
+    from sweeper.views.console import out
+
+    if write == bool(files) or (output and not write):
+        raise UsageError(
+            "either --human (with or without -o FILE) or --human-results FILE... is needed",
+            fix="Write the page with --human first; --human-results reads what it exported.",
+        )
+    with folder.lock():
+        if write:
+            path, page = write_page(folder, output)
+            shown = {"page": str(path), "id": page.page, "pairs": len(page.pairs)}
+            lines = [f"{len(page.pairs)} pairs: {path}", _RATE.format(run=folder.path.name)]
+        else:
+            keep_ratings(folder, files)
+            with ReportMaker(folder, texts=shows_texts(folder)) as maker:
+                found = maker.finish().human
+            assert found is not None
+            shown, lines = found.model_dump(mode="json"), [*preference_sentences(found)]
+            lines += [
+                f"against {one.title}: win rate {words.in_percent(one.win_rate)}, {one.outcome}"
+                for one in found.preferences
+            ]
+            lines.append(f"report: {folder.report_html}")
+    if as_json:
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    for line in lines:
+        out().print(line, markup=False, soft_wrap=True)
+
+
+_RATE = (
+    "Open it in a browser, or send it to raters. Read the files back that they download with: "
+    "sweeper evaluate {run} --human-results FILE..."
+)
 
 
 def _show(folder: object, findings: Findings, numbers: list[int], *, as_json: bool) -> None:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from sweeper.runfolder import RunFolder
+
 
 def report(
-    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    runs: Annotated[list[str], typer.Argument(help="Names or folders of runs.", metavar="RUN...")],
     no_texts: Annotated[
         bool, typer.Option("--no-texts", help="Show no rows of the data and no answers.")
     ] = False,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="File for the page that compares several runs."),
+    ] = Path("comparison.html"),
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Rebuild report.html, report.md, report.json and the tables of a run.
+
+    Several runs are compared instead, on a page of their own: what differs between them, and which
+    of their winners can be compared.
 
     Where charts cannot be drawn, the report is written without them, with a warning on stderr; the
     exit code stays 0.
@@ -22,15 +33,18 @@ def report(
     import webbrowser
 
     from sweeper.extras import REPORTS, require
-    from sweeper.processes.report_maker import ReportMaker, lost_charts
+    from sweeper.processes.report_maker import ReportMaker, lost_charts, shows_texts
     from sweeper.runfolder import RunFolder
-    from sweeper.specfile import resolve
     from sweeper.views.console import err, out
 
     require("sweeper report", REPORTS)
-    folder = RunFolder.find(run)
-    texts = not (no_texts or resolve({}, folder.spec).evaluation.no_texts)
-    with ReportMaker(folder, texts=texts) as maker:
+    folder, *others = [RunFolder.find(run) for run in dict.fromkeys(runs)]
+    if others:
+        path = _compare([folder, *others], output)
+        if open_it:
+            webbrowser.open(path.resolve().as_uri())
+        return
+    with ReportMaker(folder, texts=shows_texts(folder) and not no_texts) as maker:
         findings = maker.finish()
     path = folder.report_html
     out().print(findings.verdict.sentence, markup=False)
@@ -40,3 +54,20 @@ def report(
         err().print(text, markup=False, soft_wrap=True)
     if open_it:
         webbrowser.open(path.resolve().as_uri())
+
+
+def _compare(folders: list[RunFolder], path: Path) -> Path:
+    """Write the page of several runs, and print what can be compared."""
+    from sweeper.artifact import write_text
+    from sweeper.findings.verdict.runs import ComparedRun, pairs
+    from sweeper.reporting.html import render
+    from sweeper.reporting.runs import pair_sentence, runs_page
+    from sweeper.views.console import out
+
+    runs = [ComparedRun(folder) for folder in folders]
+    found = pairs(runs)
+    write_text(path, render(runs_page(runs, found)))
+    for pair in found:
+        out().print(pair_sentence(pair, found), markup=False, soft_wrap=True)
+    out().print(f"comparison: {path}", markup=False, soft_wrap=True)
+    return path

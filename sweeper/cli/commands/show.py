@@ -13,6 +13,7 @@ from sweeper.runfolder import RunFolder
 if TYPE_CHECKING:
     from sweeper.execution.state.status import Status
 
+_LIVE_SECONDS = 5
 ENDED = ("complete", "interrupted", "timeout", "failed")
 
 
@@ -20,6 +21,9 @@ def show(
     run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Follow the run until it ends.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Open a page that refreshes until the run ends.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print status and verdict as JSON.")
@@ -44,12 +48,15 @@ def show(
         console.print("planned, not started", markup=False)
         return
     status = Status.read(folder.status)
-    if follow and is_live():
-        with Live(console=console, auto_refresh=False) as live:
+    if live:
+        _live(folder, status)
+        status = Status.read(folder.status)
+    elif follow and is_live():
+        with Live(console=console, auto_refresh=False) as drawn:
             while _goes_on(folder, status):
                 status = Status.read(folder.status)
                 lines = progress.view(status, console.width)
-                live.update(Group(*(Text(line) for line in lines)), refresh=True)
+                drawn.update(Group(*(Text(line) for line in lines)), refresh=True)
                 time.sleep(0.5)
     elif follow:
         _follow_plainly(folder)
@@ -61,6 +68,36 @@ def show(
         resume = f"Resume with: sweeper run {folder.spec}"
         console.print(f"{text}\n{resume}", markup=False, soft_wrap=True)
     _verdict(folder)
+
+
+def _live(folder: RunFolder, status: Status) -> None:
+    """Write ``live.html`` again and again until the run has ended, or until Ctrl-C.
+
+    A file that reloads itself: no server listens for anybody.
+    """
+    import webbrowser
+
+    from sweeper.artifact import write_text
+    from sweeper.execution.state.status import Status
+    from sweeper.views import html, progress
+    from sweeper.views.console import out
+
+    path, opened, goes_on = folder.path / "live.html", False, True
+    while goes_on:
+        try:
+            if opened:
+                time.sleep(_LIVE_SECONDS)
+            status = Status.read(folder.status)
+            goes_on = _goes_on(folder, status)
+        except KeyboardInterrupt:
+            goes_on = False
+        report = folder.report_html.read_text("utf-8") if folder.report_html.is_file() else ""
+        again = _LIVE_SECONDS if goes_on else None
+        lines = progress.view(status, 100)
+        write_text(path, html.live_page(report, lines, again), synced=False)
+        if not opened:
+            out().print(f"live page: {path}", markup=False, soft_wrap=True)
+            opened = webbrowser.open(path.resolve().as_uri()) or True
 
 
 def _goes_on(folder: RunFolder, status: Status) -> bool:

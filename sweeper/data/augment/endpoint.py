@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from typing import Any
 
-from sweeper.data.augment.methods import NoReply, Request
+from sweeper.data.augment.methods import ModelRequest, NoReply
 from sweeper.data.augment.replies import Reply
 from sweeper.errors import UsageError
 from sweeper.extras import install_command, needed_for
@@ -22,6 +23,13 @@ RETRIES = 6
 
 FAILURES_IN_A_ROW = 10
 """An endpoint that fails as often as that, each time after all retries, does not come back soon."""
+
+_REMEDIES: Mapping[int | None, str] = {
+    401: f"Set {KEY} to a key that is valid there.",
+    403: f"Check what the key in {KEY} may use.",
+    404: "Check the URL (it usually ends in /v1) and the name of the model.",
+}
+"""What no retry changes, and what to do about it."""
 
 _NO_KEY = "none"
 """What is sent without a key: servers of one's own want none, but the client does."""
@@ -46,7 +54,6 @@ class Endpoint:
         self,
         url: str,
         model: str,
-        *,
         concurrency: int,
         per_minute: float | None = None,
         timeout: float = 120.0,
@@ -60,7 +67,7 @@ class Endpoint:
         self._room = asyncio.Semaphore(concurrency)
         self._gap = 60 / per_minute if per_minute else 0.0
         self._next = 0.0
-        self._failures = 0
+        self._answered, self._failures = False, 0
         self._client = openai.AsyncOpenAI(
             base_url=url,
             api_key=os.environ.get(KEY) or _NO_KEY,
@@ -68,38 +75,31 @@ class Endpoint:
             max_retries=retries,
         )
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: ModelRequest) -> Reply:
         """The reply to a request.
 
         Raises:
             NoReply: There was none, or it cannot be read.
             UsageError: There will be none to any request.
         """
+        messages: Any = [{"role": m.role, "content": m.content} for m in request.messages]
         async with self._room:
             await self._turn()
             try:
-                completion = await self._send(request)
-            except (
-                self._openai.AuthenticationError,
-                self._openai.PermissionDeniedError,
-                self._openai.NotFoundError,
-            ) as error:
-                raise self._refused(error) from error
+                found = await self._client.chat.completions.create(
+                    model=self._model, messages=messages
+                )
             except (self._openai.APIError, ValueError) as error:
-                raise self._failed(_told(error)) from error
-        reply = _reply(completion)
+                raise self._failed(error) from error
+        reply = _reply(found)
         if isinstance(reply, str):
-            raise self._failed(reply)
-        self._failures = 0
+            raise self._failed(NoReply(reply))
+        self._answered, self._failures = True, 0
         return reply
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
-
-    async def _send(self, request: Request) -> Any:
-        messages: Any = [{"role": m.role, "content": m.content} for m in request.messages]
-        return await self._client.chat.completions.create(model=self._model, messages=messages)
 
     async def _turn(self) -> None:
         """Wait until the rate allows another request."""
@@ -109,48 +109,32 @@ class Endpoint:
         if wait > 0:
             await asyncio.sleep(wait)
 
-    def _failed(self, why: str) -> Exception:
+    def _failed(self, error: Exception) -> Exception:
+        """What to raise for a request that failed after all retries."""
         self._failures += 1
-        if self._failures < FAILURES_IN_A_ROW:
-            return NoReply(why)
-        return UsageError(
-            f"{self._failures} requests in a row failed",
-            why=why,
-            fix="All replies are kept: the same command continues from there.",
-            where=without_secrets(self._url),
-        )
-
-    def _refused(self, error: Any) -> UsageError:
-        missing = not os.environ.get(KEY)
-        fixes = {
-            401: f"Set {KEY}." if missing else f"Check {KEY}.",
-            403: f"Check what {KEY} may use.",
-            404: "Check the URL (it usually ends in /v1) and the name of the model.",
-        }
-        return UsageError(
-            f"the endpoint refuses requests with status {error.status_code}",
-            why=_told(error),
-            fix=fixes[error.status_code],
-            where=without_secrets(self._url),
-        )
-
-
-def _told(error: Exception) -> str:
-    said = without_secrets(str(error)).strip().splitlines()
-    return said[0][:300] if said else type(error).__name__
+        said = (without_secrets(str(error)).strip().splitlines() or [type(error).__name__])[0]
+        status = getattr(error, "status_code", None)
+        fix = _REMEDIES.get(status, "What was answered is kept: the same command goes on.")
+        if status in _REMEDIES:
+            what = f"the endpoint refuses requests with status {status}"
+        elif not self._answered and type(error) is self._openai.APIConnectionError:
+            what, fix = "the endpoint cannot be reached", "Check the URL, and whether it runs."
+        elif self._failures < FAILURES_IN_A_ROW:
+            return NoReply(said[:300])
+        else:
+            what = f"{self._failures} requests in a row failed"
+        return UsageError(what, why=said[:300], fix=fix, where=without_secrets(self._url))
 
 
 def _reply(completion: Any) -> Reply | str:
-    """The text of a reply, or the reason why it cannot be used. All replies are checked here."""
-    choices = getattr(completion, "choices", None) or [None]
-    text = getattr(getattr(choices[0], "message", None), "content", None)
+    """What was answered, or why it cannot be used: nothing else checks what a server sends."""
+    choices = getattr(completion, "choices", None)
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    text = getattr(getattr(choice, "message", None), "content", None)
     if not isinstance(text, str) or not text.strip():
         return "the answer holds no text"
-    if getattr(choices[0], "finish_reason", None) == "length":
+    if getattr(choice, "finish_reason", None) == "length":
         return "the answer was cut at the server's limit"
     usage = getattr(completion, "usage", None)
-    return Reply(
-        text,
-        tokens_in=int(getattr(usage, "prompt_tokens", 0) or 0),
-        tokens_out=int(getattr(usage, "completion_tokens", 0) or 0),
-    )
+    counts = (getattr(usage, name, 0) for name in ("prompt_tokens", "completion_tokens"))
+    return Reply(text, *(count if isinstance(count, int) else 0 for count in counts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from sweeper.data.augment.join import usable
@@ -17,22 +17,19 @@ _NUMBER = re.compile(r"\d+")
 
 
 def rejected(
-    made: Sequence[Example], dataset: Dataset, method: Method, origins: Sequence[Example]
+    made: Mapping[Example, Example], dataset: Dataset, method: Method
 ) -> dict[Example, str]:
     """The rows that are not to be trained on, each with its reason.
 
     Args:
-        made: New rows.
+        made: New rows, and the row that each resembles.
         dataset: That they were made from the train split of.
         method: How.
-        origins: The row that each resembles.
     """
-    reasons: dict[Example, str] = {}
     train = dataset.splits["train"]
     longest = max(len(subject(row)) for row in train)
-    for row, origin in zip(made, origins, strict=True):
-        if reason := _broken(row, origin, longest, method):
-            reasons.setdefault(row, reason)
+    found = {row: _broken(row, origin, longest, method) for row, origin in made.items()}
+    reasons = {row: why for row, why in found.items() if why}
     reasons |= usable(_left(made, reasons), dataset)[1]
     reasons |= _similar(_left(made, reasons), dataset)
     if dataset.labels:

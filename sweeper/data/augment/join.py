@@ -5,12 +5,13 @@ Knows splits and hashes; how rows are made is told elsewhere.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
 from sweeper.data.corpus import held_out, unquoted
-from sweeper.data.examples import Dataset, Example, digest
+from sweeper.data.examples import Dataset, Example
 from sweeper.data.load import load_corpus
 from sweeper.data.marks import UNKNOWN_METHOD
 from sweeper.data.splits import in_order
@@ -32,10 +33,16 @@ def with_augmented(dataset: Dataset, spec: Spec) -> Dataset:
     Raises:
         DataError: The file cannot be read, has another form, or none of its rows may be used.
     """
+    where = spec.places.where(("augmentation", "path"))
     rows = dataset.augmented
-    path = spec.augmentation.path
-    if path is not None:
-        rows += _read(path, spec)
+    if (path := spec.augmentation.path) is not None:
+        try:
+            found = load_corpus(path, spec.data, spec.task)
+        except DataError as error:
+            raise DataError(
+                [replace(one, where=f"{where} ({one.where})") for one in error.problems]
+            ) from error
+        rows += tuple(row if row.method else replace(row, method=UNKNOWN_METHOD) for row in found)
     if not rows:
         return dataset
     kept, left_out = usable(rows, dataset)
@@ -47,26 +54,15 @@ def with_augmented(dataset: Dataset, spec: Spec) -> Dataset:
             why="; ".join(said),
             fix="Make them from this data set with 'sweeper data augment', or leave out "
             "'augmentation'.",
-            where=spec.places.where(("augmentation", "path")) if path else dataset.path,
+            where=where if path else dataset.path,
         )
-    content = " ".join(row.content_hash() for row in kept)
+    content = " ".join((dataset.fingerprint, *(row.content_hash() for row in kept)))
     return replace(
         dataset,
         augmented=kept,
-        fingerprint=digest(f"{dataset.fingerprint} {content}"),
+        fingerprint=hashlib.sha256(content.encode()).hexdigest(),
         warnings=(*dataset.warnings, *said),
     )
-
-
-def _read(path: str, spec: Spec) -> tuple[Example, ...]:
-    try:
-        rows = load_corpus(path, spec.data, spec.task)
-    except DataError as error:
-        where = spec.places.where(("augmentation", "path"))
-        raise DataError(
-            [replace(one, where=f"{where} ({one.where})") for one in error.problems]
-        ) from error
-    return tuple(row if row.method else replace(row, method=UNKNOWN_METHOD) for row in rows)
 
 
 def usable(

@@ -1,19 +1,17 @@
 """New rows whose text a classifier takes for another class than they are said to have.
 
-The classifier is logistic regression on TF-IDF, trained on the original rows apart from those that
-the new row may have been made from. Its confidence is judged as in confident learning (Northcutt
-et al. 2021, arXiv:1911.00068, section 3.1): a row is of another class if its probability there is
-at least the mean that rows of that class have.
+The classifier is logistic regression on TF-IDF, trained on the original rows apart from a fifth,
+which holds the row that the new one was made from. Its confidence is judged as in confident
+learning (Northcutt et al. 2021, arXiv:1911.00068, section 3.1): a row is of another class if its
+probability there is at least the mean that rows of that class have.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
-from sweeper.data.examples import Example, digest
+from sweeper.data.examples import Example
 from sweeper.extras import install_command, needed_for
 
 FOLDS = 5
@@ -24,62 +22,44 @@ def drifted(train: Sequence[Example], made: Sequence[Example]) -> dict[Example, 
     """New rows with the class that they seem to have, where it is another than their own.
 
     Args:
-        train: The original rows.
+        train: The original rows, of two classes at least.
         made: New rows of the same classes.
 
     Raises:
         NotInstalled: scikit-learn is missing.
     """
-    if not made or len({row.label for row in train}) < 2:
-        return {}
     with needed_for("The check of labels", install_command("train")):
         import numpy as np
-    names = sorted({row.label or "" for row in train})
-    column = {name: place for place, name in enumerate(names)}
-    own: dict[int, list[float]] = defaultdict(list)
-    judged: list[tuple[Example, Any]] = []
-    for fold in range(FOLDS):
-        rest = [row for row in train if _fold(row.key) != fold]
-        inside = [row for row in train if _fold(row.key) == fold]
-        new = [row for row in made if _fold(_origin(row)) == fold]
-        if not inside or len({row.label for row in rest}) < 2:
-            continue
-        judge = _fitted(rest)
-        places = [column[str(name)] for name in judge.classes_]
-        scores = np.zeros((len(inside) + len(new), len(names)))
-        scores[:, places] = judge.predict_proba([_text(row) for row in (*inside, *new)])
-        for row, probabilities in zip(inside, scores, strict=False):
-            own[column[row.label or ""]].append(float(probabilities[column[row.label or ""]]))
-        judged += zip(new, scores[len(inside) :], strict=True)
-    usual = {place: sum(found) / len(found) for place, found in own.items()}
-    other: dict[Example, str] = {}
-    for row, probabilities in judged:
-        best = int(probabilities.argmax())
-        if names[best] != row.label and probabilities[best] >= usual.get(best, 1.0):
-            other[row] = names[best]
-    return other
-
-
-def _fitted(rows: Sequence[Example]) -> Any:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import GroupKFold, cross_val_predict
+    rows = [*train, *made]
+    names, labels = np.unique([row.label for row in rows], return_inverse=True)
+    folds = min(FOLDS, len({row.key for row in train}))
+    if not made or folds < 2:
+        return {}
     words = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+")
-    judge = make_pipeline(words, LogisticRegression(max_iter=1000))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return judge.fit([_text(row) for row in rows], [row.label for row in rows])
-
-
-def _fold(key: str) -> int:
-    return int(digest(f"fold {key}")[:8], 16) % FOLDS
-
-
-def _origin(row: Example) -> str:
-    return row.made_from[0] if row.made_from else row.key
-
-
-def _text(row: Example) -> str:
-    return row.text.casefold()
+    words.fit([row.text for row in train])
+    # New rows are judged and do not teach.
+    weights = (np.arange(len(rows)) < len(train)).astype(float)
+    with warnings.catch_warnings():  # of classes that a fold lacks
+        warnings.simplefilter("ignore")
+        probabilities = cross_val_predict(
+            LogisticRegression(max_iter=1000),
+            words.transform([row.text for row in rows]),
+            labels,
+            groups=[(row.made_from or (row.key,))[0] for row in rows],
+            cv=GroupKFold(folds),
+            method="predict_proba",
+            params={"sample_weight": weights},
+        )
+    own = probabilities[np.arange(len(train)), labels[: len(train)]]
+    usual = np.array([own[labels[: len(train)] == k].mean() for k in range(len(names))])
+    best = probabilities.argmax(axis=1)
+    return {
+        row: str(names[best[place]])
+        for place, row in enumerate(rows)
+        if place >= len(train)
+        and names[best[place]] != row.label
+        and probabilities[place, best[place]] >= usual[best[place]]
+    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 
 from sweeper.child_process import quiet_threads
-from sweeper.data.augment.methods import NoReply, Request
+from sweeper.data.augment.methods import ModelRequest, NoReply
 from sweeper.data.augment.replies import Reply
 from sweeper.errors import ModelError
 from sweeper.jsontext import object_of
@@ -17,6 +18,7 @@ MODULE = "sweeper.use.write"
 """Reads requests on standard input and writes replies on standard output, a line each."""
 
 _LINE_BYTES = 2**24
+_ENDED = '{"problem": "the model ended without an answer"}'
 
 
 class LocalModel:
@@ -31,27 +33,23 @@ class LocalModel:
         self._one = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: ModelRequest) -> Reply:
         """The reply to a request.
 
         Raises:
-            NoReply: The model could not write it.
+            NoReply: The model wrote nothing.
             ModelError: The model cannot be loaded.
         """
+        said = [{"role": m.role, "content": m.content} for m in request.messages]
+        line = json.dumps({"messages": said, "expected": request.expected})
         async with self._one:
-            process = self._process or await self._start()
+            process = self._process = self._process or await self._start()
             assert process.stdin is not None
             assert process.stdout is not None
-            said = [{"role": m.role, "content": m.content} for m in request.messages]
-            line = {"messages": said, "expected": request.expected}
-            try:
-                process.stdin.write(json.dumps(line).encode() + b"\n")
+            with contextlib.suppress(OSError):  # it ended, and what it wrote says why
+                process.stdin.write(line.encode() + b"\n")
                 await process.stdin.drain()
-                answer = object_of((await process.stdout.readline()).decode())
-            except (OSError, ValueError) as error:
-                raise ModelError(
-                    "the model ended without an answer", where=f"--model {self._model}"
-                ) from error
+            answer = object_of((await process.stdout.readline()).decode() or _ENDED)
         if "problem" in answer:
             raise ModelError(str(answer["problem"]), where=f"--model {self._model}")
         if not str(answer["text"]).strip():
@@ -65,7 +63,7 @@ class LocalModel:
             await self._process.wait()
 
     async def _start(self) -> asyncio.subprocess.Process:
-        self._process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             MODULE,
@@ -76,4 +74,3 @@ class LocalModel:
             limit=_LINE_BYTES,
             env={**os.environ, **quiet_threads(None)},
         )
-        return self._process

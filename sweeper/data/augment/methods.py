@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.errors import DataError
 from sweeper.jsontext import object_of
 
 LANGUAGES = ("German", "French", "Spanish", "Chinese", "Arabic", "Hindi")
@@ -25,14 +24,14 @@ _ONLY = "Reply with the text alone: no introduction, no quotation marks, no expl
 
 
 @dataclass(frozen=True)
-class Request:
+class ModelRequest:
     """One question to a model: its messages, and about how many characters it will answer."""
 
     messages: tuple[Message, ...]
     expected: int
 
 
-Ask = Callable[[Request], Awaitable[str]]
+Ask = Callable[[ModelRequest], Awaitable[str]]
 """Gives the text of a reply, or raises ``NoReply``."""
 
 
@@ -41,7 +40,7 @@ class NoReply(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
+class NewRow:
     """One new row to make.
 
     Args:
@@ -66,17 +65,17 @@ class Method(ABC):
     keeps_numbers = True
     """Whether a number that changes would make the answer wrong."""
 
-    def jobs(self, train: Sequence[Example], rows: int, per_row: int) -> list[Job]:
+    def jobs(self, train: Sequence[Example], rows: int, per_row: int) -> list[NewRow]:
         """The rows to make: ``per_row`` from each of the first ``rows`` train rows in key order,
         which are a random sample."""
         chosen = train[:rows]
-        return [Job((row,), variant) for row in chosen for variant in range(per_row)]
+        return [NewRow((row,), variant) for row in chosen for variant in range(per_row)]
 
     @abstractmethod
-    def first(self, job: Job) -> Request:
+    def first(self, job: NewRow) -> ModelRequest:
         """The first request of a job."""
 
-    async def make(self, job: Job, ask: Ask) -> Example:
+    async def make(self, job: NewRow, ask: Ask) -> Example:
         """The new row.
 
         Raises:
@@ -84,7 +83,7 @@ class Method(ABC):
         """
         return self.marked(rewritten(job.first, await ask(self.first(job))), job)
 
-    def marked(self, example: Example, job: Job) -> Example:
+    def marked(self, example: Example, job: NewRow) -> Example:
         """The row with what it was made from, and how."""
         keys = tuple(dict.fromkeys(origin.key for origin in job.origins))
         return replace(example, method=self.name, made_from=keys, line=job.first.line)
@@ -95,7 +94,7 @@ class Paraphrase(Method):
 
     name = "paraphrase"
 
-    def first(self, job: Job) -> Request:
+    def first(self, job: NewRow) -> ModelRequest:
         text = subject(job.first)
         meaning = f" It belongs to the class {job.first.label!r}." if job.first.label else ""
         task = (
@@ -113,12 +112,12 @@ class BackTranslation(Method):
     name = "back-translation"
     requests_per_row = 2
 
-    def first(self, job: Job) -> Request:
+    def first(self, job: NewRow) -> ModelRequest:
         language = LANGUAGES[job.variant % len(LANGUAGES)]
         text = subject(job.first)
         return _request(f"Translate the text into {language}. {_ONLY}", text, len(text))
 
-    async def make(self, job: Job, ask: Ask) -> Example:
+    async def make(self, job: NewRow, ask: Ask) -> Example:
         there = (await ask(self.first(job))).strip()
         text = subject(job.first)
         task = (
@@ -134,7 +133,7 @@ class Synthetic(Method):
     name = "synthetic"
     keeps_numbers = False
 
-    def jobs(self, train: Sequence[Example], rows: int, per_row: int) -> list[Job]:
+    def jobs(self, train: Sequence[Example], rows: int, per_row: int) -> list[NewRow]:
         by_label: dict[str | None, list[Example]] = {}
         place_of: dict[Example, int] = {}
         for example in train:
@@ -147,10 +146,10 @@ class Synthetic(Method):
             for variant in range(per_row):
                 start = place_of[row] + 1 + variant * (SHOWN - 1)
                 others = [alike[(start + i) % len(alike)] for i in range(SHOWN - 1)]
-                jobs.append(Job((row, *dict.fromkeys(o for o in others if o != row)), variant))
+                jobs.append(NewRow((row, *dict.fromkeys(o for o in others if o != row)), variant))
         return jobs
 
-    def first(self, job: Job) -> Request:
+    def first(self, job: NewRow) -> ModelRequest:
         first = job.first
         shown = "\n\n".join(f"Example:\n{_whole(origin)}" for origin in job.origins)
         expected = len(_whole(first))
@@ -167,7 +166,7 @@ class Synthetic(Method):
             )
         return _request(task, shown, expected)
 
-    async def make(self, job: Job, ask: Ask) -> Example:
+    async def make(self, job: NewRow, ask: Ask) -> Example:
         reply = await ask(self.first(job))
         if not job.first.messages:
             return self.marked(rewritten(job.first, reply), job)
@@ -188,21 +187,6 @@ class Synthetic(Method):
 METHODS: Mapping[str, Method] = {
     method.name: method for method in (Paraphrase(), BackTranslation(), Synthetic())
 }
-
-
-def check_rows(train: Sequence[Example], name: str) -> None:
-    """Check that rows can be made from these.
-
-    Raises:
-        DataError: They hold chat markers, which a rewritten text would lose.
-    """
-    if any(example.templated for example in train):
-        raise DataError(
-            "texts with chat markers cannot be augmented",
-            why="A model that rewrites them would rewrite the markers, too.",
-            fix="Convert them to messages first.",
-            where=name,
-        )
 
 
 def subject(example: Example) -> str:
@@ -243,5 +227,5 @@ def _opening(text: str) -> str:
     return " ".join(text.split()[:12])
 
 
-def _request(task: str, text: str, expected: int) -> Request:
-    return Request((Message("system", task), Message("user", text)), expected)
+def _request(task: str, text: str, expected: int) -> ModelRequest:
+    return ModelRequest((Message("system", task), Message("user", text)), expected)

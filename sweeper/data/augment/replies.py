@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sweeper.data.augment.methods import Request
+from sweeper.data.augment.methods import ModelRequest
 from sweeper.data.examples import digest
-from sweeper.errors import UsageError
 from sweeper.jsontext import object_of
 
 
@@ -27,36 +27,26 @@ class Replies:
     Args:
         path: Of the file. Its lines are read; those that were cut off are not counted.
         model: Replies of other models are other replies.
-
-    Raises:
-        UsageError: The file cannot be read or written.
     """
 
     def __init__(self, path: Path, model: str) -> None:
         self._model = model
         self._known: dict[str, Reply] = {}
-        try:
-            written = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-            self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(
-                f"replies cannot be kept: {error.strerror or error}", where=str(path)
-            ) from error
+        written = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         for line in written.splitlines():
-            try:
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was cut off
                 fields = object_of(line)
                 key = str(fields.pop("key"))
                 self._known[key] = Reply(**fields)
-            except (ValueError, KeyError, TypeError):
-                continue
+        self._file = path.open("a", encoding="utf-8")
         if written and not written.endswith("\n"):
             self._file.write("\n")
 
-    def known(self, request: Request) -> Reply | None:
+    def known(self, request: ModelRequest) -> Reply | None:
         """The reply to a request, if there is one."""
         return self._known.get(self._key(request))
 
-    def keep(self, request: Request, reply: Reply) -> None:
+    def keep(self, request: ModelRequest, reply: Reply) -> None:
         """Write a reply down."""
         key = self._key(request)
         self._known[key] = reply
@@ -68,6 +58,6 @@ class Replies:
         """Close the file."""
         self._file.close()
 
-    def _key(self, request: Request) -> str:
+    def _key(self, request: ModelRequest) -> str:
         said = [[message.role, message.content] for message in request.messages]
         return digest(json.dumps([self._model, said], ensure_ascii=False))

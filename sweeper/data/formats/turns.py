@@ -8,7 +8,7 @@ from dataclasses import replace
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, MessageRole, input_key
 from sweeper.data.formats.base import EmptyRow, Names, RawRow, Unusable, is_text, parsed, text_of
-from sweeper.data.tools import calls_of, packed, tools_of
+from sweeper.data.tools import calls_of, packed, spelled, tools_of
 
 SYSTEM: Names = {"system": ("system", "system_prompt")}
 TOOLS: Names = {"tools": ("tools", "functions")}
@@ -130,7 +130,9 @@ def conversed(row: RawRow, turns: Sequence[Mapping[str, object]]) -> Example:
     if not all(one.content.strip() or one.more or one.role == "tool" for one in messages):
         raise EmptyRow
     key = input_key(*(part for one in messages[:-1] for part in (one.content, one.more) if part))
-    return Example(key, row.line, messages=messages, tests=_tests(row))
+    # A call that ends a conversation is compared as a model writes it.
+    called = (spelled(messages[-1]),) if messages[-1].more else ()
+    return Example(key, row.line, messages=messages, references=called, tests=_tests(row))
 
 
 def _tools(row: RawRow) -> str:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TextIO
 
 from sweeper.data.quality.fix import ListedChange
 from sweeper.data.reading.read import data_suffix
@@ -28,7 +29,9 @@ def written(rows: Sequence[Fields], suffix: str) -> bytes:
     if suffix == ".parquet":
         return _parquet(rows)
     if suffix in (".csv", ".tsv"):
-        text = _delimited(rows, "," if suffix == ".csv" else "\t")
+        file = io.StringIO(newline="")
+        _delimited(file, rows, dict.fromkeys(name for row in rows for name in row), suffix)
+        text = file.getvalue()
     elif suffix == ".json":
         text = json.dumps(rows, ensure_ascii=False, default=str, indent=1) + "\n"
     else:
@@ -53,19 +56,14 @@ def write_rows(path: Path, rows: Iterable[Fields], columns: Sequence[str]) -> No
         if suffix == ".jsonl":
             file.writelines(json_lines([row]) for row in rows)
             return
-        mark = "," if suffix == ".csv" else "\t"
-        writer = csv.DictWriter(file, list(columns), delimiter=mark, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(cell) for name, cell in row.items()} for row in rows)
+        _delimited(file, rows, columns, suffix)
 
 
-def _delimited(rows: Sequence[Fields], delimiter: str) -> str:
-    columns = dict.fromkeys(name for row in rows for name in row)
-    file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, list(columns), delimiter=delimiter, lineterminator="\n")
+def _delimited(file: TextIO, rows: Iterable[Fields], columns: Iterable[str], suffix: str) -> None:
+    mark = "," if suffix == ".csv" else "\t"
+    writer = csv.DictWriter(file, list(columns), delimiter=mark, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _cell(cell) for name, cell in row.items()} for row in rows)
-    return file.getvalue()
 
 
 def _cell(cell: object) -> object:

@@ -68,7 +68,7 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
     found = f"fields divided by {dialect}, " + (
         f"names in line {lines[0][0]}" if has_header else "no line with names"
     )
-    rows, broken = _rows(body, _unique(header), name)
+    rows, broken = _rows(body, unique_names(header), name)
     return RowTable(name, rows, how=(found,), broken=broken)
 
 
@@ -151,7 +151,8 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _unique(header: list[str]) -> list[str]:
+def unique_names(header: list[str]) -> list[str]:
+    """Names of columns: repeated ones get their number, missing ones are called by it."""
     names: dict[str, None] = {}
     for number, cell in enumerate(header, start=1):
         name = cell.strip() or f"column_{number}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 
+from sweeper.data.reading.delimited import unique_names
 from sweeper.data.table import RowTable
 from sweeper.errors import DataError
 from sweeper.extras import install_command, needed_for
@@ -42,7 +43,7 @@ def read_excel(data: bytes, name: str) -> RowTable:
         return RowTable(name, ())
     title, rows = next(iter(filled.items()))
     header = [str(cell).strip() if cell is not None else "" for cell in rows[0][1]]
-    columns = [cell or f"column_{number}" for number, cell in enumerate(header, start=1)]
+    columns = unique_names(header)
     others = [other for other in filled if other != title]
     return RowTable(
         name,

@@ -66,6 +66,12 @@ def _of_source(spec: DataSpec) -> SplitFiles:
                 where=str(path),
             )
         if not path.is_dir():
+            if spec.name or spec.split:
+                raise DataError(
+                    "a single file has neither configurations nor splits",
+                    fix="Leave out data.name and data.split, or name a folder.",
+                    where=str(path),
+                )
             return SplitFiles({"train": (path,)})
         folder, card = path, path / "README.md"
         text = read_text(card) if card.is_file() else ""

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from huggingface_hub import constants
 
+from sweeper.artifact import write_text
 from sweeper.cache import home
 from sweeper.data.reading.layout import Layout, layout
 from sweeper.data.reading.read import data_suffix
@@ -99,10 +100,9 @@ def _listing(spec: _AnySource) -> _Listing:
         answer = answer_of(lambda: _ask(spec), 2 * SECONDS)
     if isinstance(answer, Problem):
         raise DataError([_missing(spec, answer)])
-    kept.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"commit": answer.commit, "names": answer.names})
     for name in {wanted.replace("/", "--"), answer.commit}:
-        (kept / f"{name}.json").write_text(text, encoding="utf-8")
+        write_text(kept / f"{name}.json", text)
     return answer
 
 
@@ -138,7 +138,8 @@ def _ask(spec: _AnySource) -> _Listing | Problem:
 
 
 def _names(info: object) -> tuple[str, ...]:
-    return tuple(one.rfilename for one in getattr(info, "siblings", None) or ())
+    names = (one.rfilename for one in getattr(info, "siblings", None) or ())
+    return tuple(name for name in names if not name.startswith("/"))
 
 
 def _script(repository: str) -> str:

@@ -4,6 +4,7 @@ spec asks for. Files stay as they are; every change is listed."""
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,10 @@ from sweeper.facts.record import DataChange
 from sweeper.spec import CurationSpec, DataSpec, Spec, Task
 
 Splits = Mapping[Split, tuple[Example, ...]]
+
+
+_SECONDS_OF_TRIES = 30
+"""No further remedy is tried after that long: an error should not take minutes."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def _curated_source(data: DataSpec, spec: Spec, known: Sequence[ListedChange] | 
     once = cache(read)
     data = with_path(data, spec.task)
     before = read_rows(data, spec.task, once)
-    wanted = _wanted(spec, before)
+    wanted = _wanted(spec, before) if known is None else []
     if known is None:
         early = fix(before, [kind for kind in wanted if not kind.judges]).changes
     else:
@@ -112,20 +117,28 @@ def _curated_source(data: DataSpec, spec: Spec, known: Sequence[ListedChange] | 
 
 
 def mendable(error: DataError, spec: Spec) -> DataError:
-    """The error, with the command that mends the data where there is one: it was tried."""
+    """The error, with the command that fixes the data if there is one: it was tried.
+
+    A remedy that would leave out most rows is not offered.
+    """
     if spec.curation.asked or spec.data.sources:
         return error
+    until = time.monotonic() + _SECONDS_OF_TRIES
     path = with_path(spec.data, spec.task).path
     others = [one.name for one in kinds().values() if one.mends and not (one.safe or one.judges)]
     for name in ("", *others):
         asked = CurationSpec(remedies=(name,)) if name else CurationSpec(all_safe=True)
+        if time.monotonic() > until:
+            break
         try:
-            curated(spec.model_copy(update={"curation": asked}))
+            found = curated(spec.model_copy(update={"curation": asked}))
         except (DataError, UsageError):
             continue
+        if sum(one.rows for one in found.counts if one.action == "removed") > found.dataset.rows:
+            continue
         command = f"sweeper data fix {path} {f'--remedy {name}' if name else '--all-safe'} -o NEW"
-        here = f"--set curation.remedies=[{name}]" if name else "--fix"
-        fix = f"Write a new data set with '{command}', or go on with {here}."
+        here = f"--set 'curation.remedies=[{name}]'" if name else "--fix"
+        fix = f"Write a new data set: {command}\nOr go on with {here}"
         return DataError([*error.problems, Problem("a remedy mends the data", fix=fix)])
     return error
 
@@ -181,8 +194,9 @@ def _read(record: Path) -> tuple[ListedChange, ...]:
         DataError: It is damaged.
     """
     try:
-        lines = record.read_text(encoding="utf-8").splitlines()
-        return tuple(ListedChange(**json.loads(line)) for line in lines)
+        # Texts may hold other ends of lines, such as U+2028, at which splitlines cuts.
+        lines = record.read_text(encoding="utf-8").split("\n")
+        return tuple(ListedChange(**json.loads(line)) for line in lines if line)
     except (ValueError, TypeError) as error:
         raise DataError(
             "the run's list of changes to its data is damaged",

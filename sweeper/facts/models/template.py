@@ -49,7 +49,7 @@ def writer(folder: Path) -> tuple[Writer, str | None]:
 
     def write(conversations: Sequence[Sequence[Message]]) -> list[str]:
         keys = [tuple(one) for one in conversations]
-        if new := [key for key in dict.fromkeys(keys) if key not in written]:
+        if new := [key for key in keys if key not in written]:
             written.update(zip(new, ask_for(new), strict=True))
         return [written[key] for key in keys]
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.evidence.gains import strategies_of
-from sweeper.findings.evidence.paired_trials import Judged, Pair, with_and_without
+from sweeper.findings.evidence.paired_trials import Judged, Pair
+from sweeper.findings.evidence.with_without import compared, pair_words, with_and_without
 from sweeper.findings.record import FirstStageFinding
-from sweeper.findings.study.metric import loss_metric, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.scores import interval
 from sweeper.hyperparameters import FIRST_STAGE
 
 
@@ -23,19 +21,14 @@ def first_stage_findings(run: RunFiles, judged: Judged) -> tuple[FirstStageFindi
 
 def first_stage_pairs(run: RunFiles) -> list[Pair]:
     """A trial without and one with a first stage, of each strategy that completed both."""
-    pairs = (_pair(run, strategy) for strategy in strategies_of(run))
-    return [pair for pair in pairs if pair is not None]
+    return with_and_without(run, _read, _other)
 
 
 def first_stage_sentence(run: RunFiles, finding: FirstStageFinding) -> str:
     """The finding as a report says it."""
-    pair = "otherwise the same" if finding.same_configuration else "the best of each"
-    gap = words.difference(finding.gain, loss_metric(run.plan.facts))
     text = (
-        f"Reading the corpus first, {words.strategy(finding.strategy)}: validation loss without − "
-        f"with = {gap}: {_outcome(run, finding)} with it (trial {finding.without_trial} against "
-        f"trial {finding.with_trial}, {pair}). It read {finding.tokens:,} tokens in "
-        f"{units.duration(finding.seconds)}"
+        f"{pair_words(run, finding, 'Reading the corpus first')}. It read {finding.tokens:,} "
+        f"tokens in {units.duration(finding.seconds)}"
     )
     before, after = finding.held_out_loss_before, finding.held_out_loss_after
     if before is not None and after is not None:
@@ -46,33 +39,16 @@ def first_stage_sentence(run: RunFiles, finding: FirstStageFinding) -> str:
     return f"{text}."
 
 
-def _outcome(run: RunFiles, finding: FirstStageFinding) -> str:
-    if finding.outcome is None or finding.gain is None:
-        return "not compared"
-    smallest = margin(run.plan.facts.aim.margin_points)
-    return words.outcome(finding.outcome, finding.gain, finding.comparisons, smallest)
-
-
-def _pair(run: RunFiles, strategy: str) -> Pair | None:
-    """Two trials that differ only in the first stage, or else the best of each."""
-    trials = [trial for trial in run.completed if trial.config.strategy == strategy]
-    return with_and_without(trials, lambda t: bool(t.result and t.result.first_stage), _other)
+def _read(trial: TrialFiles) -> bool | None:
+    return None if trial.result is None else trial.result.first_stage is not None
 
 
 def _finding(run: RunFiles, pair: Pair, judged: Judged) -> FirstStageFinding:
-    without, with_it = pair
+    with_it = pair[1]
     stage = with_it.result.first_stage if with_it.result else None
     assert stage is not None
-    judgement = judged.of(without, with_it)
-    smallest = margin(run.plan.facts.aim.margin_points)
     return FirstStageFinding(
-        strategy=with_it.config.strategy,
-        with_trial=with_it.config.number,
-        without_trial=without.config.number,
-        same_configuration=_other(with_it) == _other(without),
-        gain=interval(judgement.estimate) if judgement else None,
-        outcome=judgement.turned().outcome(smallest) if judgement else None,
-        comparisons=judgement.comparisons if judgement else 1,
+        **compared(run, pair, judged, _other),
         tokens=stage.tokens,
         seconds=stage.seconds,
         held_out_loss_before=stage.held_out_loss_before,

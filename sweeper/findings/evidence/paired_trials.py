@@ -7,7 +7,7 @@ question, so that every section says the same of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sweeper.evaluation.resampling import CONFIDENCE
@@ -66,27 +66,6 @@ class Judged:
             return self.found[one, other]
         known = self.found.get((other, one))
         return known.turned() if known else None
-
-
-def with_and_without(
-    trials: Sequence[TrialFiles],
-    has: Callable[[TrialFiles], bool],
-    rest: Callable[[TrialFiles], object],
-) -> Pair | None:
-    """A trial without something and one with it: two that differ in nothing else, or else the best
-    of each; None where one of the two is missing.
-
-    Args:
-        trials: Best first.
-        has: Whether a trial has it.
-        rest: All else of a trial's configuration.
-    """
-    having = [trial for trial in trials if has(trial)]
-    lacking = [trial for trial in trials if not has(trial)]
-    if not having or not lacking:
-        return None
-    same = ((o, w) for w in having for o in lacking if rest(w) == rest(o))
-    return next(same, (lacking[0], having[0]))
 
 
 def judge(*questions: Sequence[Pair]) -> Judged:

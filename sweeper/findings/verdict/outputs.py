@@ -6,7 +6,7 @@ winner's most confident errors, and the items whose class is probably wrong in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from sweeper.visible import LABEL_CHARACTERS, shortened
 
 # Items of one kind: what a reader looks through. Suspects are work to be done, so there are more.
 _SHOWN, _SUSPECTS = 4, 12
+# Probability of the class in the data, above which the model itself thinks it possible.
+_UNLIKELY = 0.05
 # Nats: a probability of the reference that differs by a twentieth has not changed to a reader.
 _SEEN = 0.05
 
@@ -48,21 +50,16 @@ def outputs(run: RunFiles, contest: Contest) -> Outputs | NotMeasured:
     # A file that was edited may hold fewer figures than items, and numbers of no class.
     items = min(len(row) for one in found for row in _rows(one))
     known = all(0 <= said < len(labels) for one in found for said in one.predicted)
-    texts = {
-        place: text
-        for of in scored.values()
-        for one in of
-        for place, text in one.texts.items()
-        if 0 <= place < items and known
-    }
+    kept = kept_texts(scored)
+    texts = {place: text for place, text in kept.items() if 0 <= place < items and known}
     if not texts:
         return NotMeasured(reason="this run kept no texts of test rows")
     winner = next(s for s, model in zip(found, models, strict=True) if model.role == "winner")
     written = not winner.predicted
     shown = _Shown(found, [shortened(clean(one), LABEL_CHARACTERS) for one in labels], texts)
     if written:
-        kept = [set(one.generated.said) for one in found if one.generated]
-        places = sorted(set(texts).intersection(*kept)) if kept else []
+        said = [set(one.generated.said) for one in found if one.generated]
+        places = sorted(set(texts).intersection(*said)) if said else []
         if not places:
             return NotMeasured(reason="no model of this run wrote answers to test items")
     else:
@@ -76,6 +73,13 @@ def outputs(run: RunFiles, contest: Contest) -> Outputs | NotMeasured:
         groups.append(shown.group("confident", others, len(wrong)))
     groups = [group for group in groups if group.items]
     return Outputs(models=models, groups=tuple(groups), written=written)
+
+
+def kept_texts(scored: Mapping[str, Sequence[TestScore]]) -> dict[int, ItemText]:
+    """The texts of all test items that some score kept, by place."""
+    return {
+        place: text for of in scored.values() for one in of for place, text in one.texts.items()
+    }
 
 
 def _rows(score: TestScore) -> Sequence[Sequence[float]]:
@@ -127,9 +131,11 @@ def suspected(trainings: Sequence[TestScore]) -> list[int]:
     """Items whose class is probably wrong, the most certain first.
 
     All trainings of one configuration predict the same other class, with a probability that is at
-    least its mean among the items of that class which are predicted right. That is the threshold
-    of confident learning (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), made a little
-    stricter, with models that saw none of these items.
+    least its mean among the items of that class which are predicted right: the threshold of
+    confident learning (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), with models that saw
+    none of these items. The class in the data has at most ``_UNLIKELY``: a model that is never
+    sure, because its task is hard, would else suspect every other error (docs/report.md has the
+    figures).
     """
     rows = [
         one for one in trainings if one.predicted and len(one.predicted) == len(one.item_losses)
@@ -145,7 +151,8 @@ def suspected(trainings: Sequence[TestScore]) -> list[int]:
     found = []
     for place in np.flatnonzero(wrong):
         own = given[right & (predicted[0] == predicted[0][place])]
-        if own.size and confidence[place] >= own.mean():
+        sure = own.size and confidence[place] >= own.mean()
+        if sure and given[place] <= _UNLIKELY:
             found.append(int(place))
     return sorted(found, key=lambda p: given[p] - confidence[p])
 

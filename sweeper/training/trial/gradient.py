@@ -178,7 +178,7 @@ def _trainer(
             for feature, example in zip(features, examples, strict=True)
         ]
     mixed = mixture(
-        train.examples, examples[len(train) :], job.context.dataset.weights, config.seed
+        train.examples, len(examples) - len(train), job.context.dataset.weights, config.seed
     )
     effective = batching.micro * batching.accumulation * config.gpus
     steps = optimizer_steps(len(train), effective, config.budget.epochs)

@@ -58,7 +58,7 @@ def test_new_rows_are_written_with_a_line_for_every_row(sweeper, server, data, h
     ran = sweeper(*command(server, "--yes", "--price-per-million-tokens", "1,4"))
     assert ran.code == 0, ran.err
     assert "56 rows by paraphrase: 56 requests, about" in ran.err
-    assert "at a cost of 0.00448 by that price" in ran.out
+    assert "at a cost of 0.00448" in ran.out
     assert "augmentation: {path: new.jsonl}" in ran.out
     assert len(server.bodies) == 56
     changes = lines(here / "new.changes.jsonl")
@@ -129,6 +129,23 @@ def test_what_is_wrong_is_said_before_anything_is_sent(sweeper, server, data, mo
     assert ran.code == code
     assert said in ran.err
     assert server.bodies == []
+
+
+def test_texts_with_chat_markers_are_refused(sweeper, server, here):
+    text = "[INST] question {} [/INST] answer {}"
+    rows = [{"text": text.format(n, n)} for n in range(40)]
+    (here / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ran = sweeper(*command(server, "--yes"), "--task", "instruction")
+    assert ran.code == 2
+    assert "texts with chat markers cannot be augmented" in ran.err
+
+
+def test_where_nothing_can_be_added_nothing_is_written(sweeper, server, data, here):
+    server.usual = fake.says(lambda text: text)
+    ran = sweeper(*command(server, "--yes"))
+    assert ran.code == 2
+    assert "none of 56 rows was added\n  56: repeats another row" in ran.err
+    assert not (here / "new.jsonl").exists()
 
 
 def test_a_refused_key_ends_the_command_without_a_file(sweeper, server, data, here):

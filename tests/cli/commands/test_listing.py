@@ -1,6 +1,7 @@
 """``sweeper list``: every run here, whatever state it is in."""
 
 import json
+import re
 
 import pytest
 
@@ -26,7 +27,10 @@ def test_each_run_has_a_line_and_a_damaged_one_hides_no_other(sweeper, make_run)
     assert rows["done"]["status"] == "complete"
     assert rows["done"]["trials"] == "6/6"
     assert rows["done"]["verdict"]
-    assert rows["planned"] == {"name": "planned", "status": "planned", "trials": "0", "verdict": ""}
+    assert re.fullmatch(r"accuracy \d+\.\d% \(95% CI \d+\.\d to \d+\.\d\)", rows["done"]["score"])
+    assert rows["planned"] == {
+        "name": "planned", "status": "planned", "trials": "0", "score": "", "verdict": "",
+    }  # fmt: skip
     assert rows["broken"]["status"] == "unreadable"
     assert rows["broken"]["verdict"] == "sweeper report broken"
     shown = sweeper("list").out

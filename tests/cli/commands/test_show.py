@@ -83,6 +83,44 @@ def test_following_copies_whole_events_until_the_run_has_ended(sweeper, make_run
     assert not any("rung" in line for line in lines)
 
 
+def test_the_live_page_is_the_report_that_reloads_itself_until_the_run_has_ended(
+    sweeper, make_run, monkeypatch
+):
+    run = make_run(name="mine", trials=5, ends={4: "RUNNING"}, phase="search", seal=False)
+    assert sweeper("report", "mine").code == 0
+    monkeypatch.setattr("webbrowser.open", lambda address: address.startswith("file://"))
+    seen = []
+
+    def sleep(seconds):
+        seen.append((run.path / "live.html").read_text())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweeper.cli.commands.show.time.sleep", sleep)
+    with run.lock():
+        ran = sweeper("show", "mine", "--live")
+    assert ran.code == 0
+    assert "live page: runs/mine/live.html" in ran.out
+    assert '<meta http-equiv="refresh" content="5">' in seen[0]
+    assert '<div class="page" role="status"><pre>' in seen[0]
+    report = run.report_html.read_text()
+    left = (run.path / "live.html").read_text()
+    assert "refresh" not in left
+    assert left.split("</header>")[1] == report.split("</header>")[1]
+
+
+def test_several_runs_are_compared_on_a_page(sweeper, make_run, here):
+    for name, trials in (("one", 6), ("other", 9)):
+        make_run(name=name, trials=trials)
+    ran = sweeper("report", "one", "other")
+    assert ran.code == 0
+    told = "one and other cannot be compared: it is not known whether the test rows are the same."
+    assert told in ran.out
+    page = (here / "comparison.html").read_text()
+    assert "search.trials" in page
+    assert "runs/one/report.html" not in ran.out
+    assert sweeper("report", "one", "nowhere").code == 2
+
+
 def test_no_file_of_a_report_without_texts_holds_rows(sweeper, make_run):
     run = make_run(name="mine", trials=4, prune=False)
     assert "question 0" in run.test_seal.read_text()

@@ -5,9 +5,8 @@ import json
 
 import pytest
 
-from sweeper.data.augment.methods import LANGUAGES, METHODS, NoReply, check_rows
+from sweeper.data.augment.methods import LANGUAGES, METHODS, NoReply
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.errors import DataError
 
 
 def text(number, label="fruit"):
@@ -86,8 +85,3 @@ def test_an_empty_reply_is_no_row():
     (job,) = METHODS["paraphrase"].jobs([text(1)], 1, 1)
     with pytest.raises(NoReply, match="empty"):
         made("paraphrase", job, ' "" ')
-
-
-def test_texts_with_chat_markers_are_refused():
-    with pytest.raises(DataError, match="chat markers"):
-        check_rows([Example(key="1", line=1, text="[INST] x [/INST]", templated=True)], "f.jsonl")

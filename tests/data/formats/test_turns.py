@@ -61,6 +61,14 @@ def test_tool_calls_are_kept(tmp_path, turns, tools):
     assert (said[2]["content"], said[3]["content"]) == ("18", SAID)
 
 
+def test_a_call_at_the_end_is_the_answer_that_a_model_should_write(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"messages": openai(n, calls(ARGUMENTS))[:2]} for n in range(30)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (answer,) = load(DataSpec(path=str(path)), "instruction").splits["train"][0].references
+    assert answer == f"<tool_call>\n{json.dumps(FUNCTION)}\n</tool_call>"
+
+
 def test_a_call_that_cannot_be_read_is_counted_and_listed(tmp_path):
     path = tmp_path / "rows.jsonl"
     rows = [{"conversations": sharegpt(n, json.dumps(FUNCTION))} for n in range(30)]

@@ -37,7 +37,7 @@ def plain(folder, text, answer) -> Planted:
     names = ("text", "label") if classes else ("prompt", "completion")
     parts = {}
     for n, split in enumerate(SPLITS):
-        lines = (folder / f"{split}.jsonl").read_text().splitlines()[: ROWS // (1 + 2 * n)]
+        lines = (folder / f"{split}.jsonl").read_text().strip().split("\n")[: ROWS // (1 + 2 * n)]
         rows = map(json.loads, lines)
         parts[split] = [
             dict(zip(names, (row[text], row.get(answer) or row[f"{answer}s"][0]), strict=True))
@@ -68,16 +68,16 @@ def main(folder, names):
                     PLANTS[kind][0](planted, random.Random(1))
                 except ValueError:
                     continue  # too few rows to spoil
-                first = found(clean, kinds()[kind], Path(before))
+                first = found(clean, kinds()[kind], Path(before)) or set()
                 second = found(planted, kinds()[kind], Path(after))
-            if first is None or second is None:
+            if second is None:
                 print(f"{name:20} {kind:18} not looked for", flush=True)
                 continue
             rows = sum(map(len, planted.rows.values()))
             recall = len(second & planted.lines) / len(planted.lines)
             false = len(second - planted.lines - first) / (rows - len(planted.lines))
             star = "" if recall >= RECALL and false <= FALSE_ALARMS else " *"
-            share = len(first) / (rows)
+            share = len(first) / rows
             print(
                 f"{name:20} {kind:18} found {recall:4.0%}, false alarms {false:5.1%}, "
                 f"before planting {share:5.1%}{star}",

@@ -166,6 +166,18 @@ def test_a_data_set_is_pinned_read_and_then_needs_no_hub(hub, monkeypatch):
     assert load(DataSpec(path="imdb"), "classification").fingerprint == dataset.fingerprint
 
 
+def test_a_plan_pins_the_commit_in_its_spec_and_facts(hub, sweeper, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    ran = sweeper(
+        "plan", "--task", "classification", "--model", "7B", "--gpu-memory", "80",
+        "--data", "imdb", "-o", "sweep.yaml", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["facts"]["data"]["revision"] == commit_of("imdb")
+    assert f"revision: {commit_of('imdb')}" in Path("sweep.yaml").read_text()
+    assert "hf_secret" not in ran.out + Path("sweep.yaml").read_text()
+
+
 def test_only_what_is_read_is_downloaded(hub):
     pinned(DataSpec(path="imdb"))
     got = {path.rpartition("/")[2] for path, _ in hub.asked if "/resolve/" in path}
@@ -235,3 +247,10 @@ def test_a_revision_of_a_file_here_is_refused(tmp_path):
     file.write_bytes(lines(ROWS))
     with pytest.raises(DataError, match="names a commit of the hub"):
         split_files(DataSpec(path=str(file), revision="main"))
+
+
+def test_a_file_has_no_configurations(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(lines(ROWS))
+    with pytest.raises(DataError, match="neither configurations nor splits"):
+        split_files(DataSpec(path=str(file), name="main"))

@@ -116,12 +116,14 @@ def test_rows_that_are_spread_are_asked_of_a_process_once(noisy, monkeypatch):
 
 
 def test_a_list_of_changes_is_applied_without_looking_again(noisy, monkeypatch):
+    with noisy.open("a") as file:  # no end of a line, although Python takes it for one
+        file.write("\n" + json.dumps({"text": "one\u2028more ", "label": LABELS[0]}))
     keep = KeepSpec(rows=40, by="label-trust")
     spec = spec_of(noisy, all_safe=True, remedies=("label-noise",), keep=keep)
     found = curated(spec)
     record = noisy.with_name("data_changes.jsonl")
     record.write_text(change_list(found.changes))
-    for name in ("fix", "beyond_best"):
+    for name in ("fix", "beyond_best", "named"):
         monkeypatch.setattr(curation, name, None)
     assert curated(spec, record) == found
 
@@ -187,15 +189,18 @@ def test_an_error_in_the_data_names_the_command_that_mends_it(here):
     said = str(caught.value)
     assert "have labels that train does not have" in said
     assert f"sweeper data fix {folder} --remedy label-sets -o NEW" in said
-    assert "--set curation.remedies=[label-sets]" in said
+    assert "--set 'curation.remedies=[label-sets]'" in said
     mended = rows_of(spec_of(folder, remedies=("label-sets",)))
     assert mended.dataset.labels == tuple(sorted(LABELS))
 
 
-def test_an_error_that_no_remedy_mends_names_none(here):
+@pytest.mark.parametrize(("broken", "says"), [(0, "have the same label"), (80, "broken JSON")])
+def test_an_error_that_no_remedy_mends_names_none(here, broken, says):
+    """Nor does one that leaves out most rows."""
     path = here / "rows.jsonl"
-    path.write_bytes(written([{"text": f"row {n}", "label": "a"} for n in range(30)], ".jsonl"))
-    with pytest.raises(DataError, match="have the same label") as caught:
+    rows = [{"text": f"row {n}", "label": "ab"[n % 2 if broken else 0]} for n in range(30)]
+    path.write_bytes(written(rows, ".jsonl") + b"{broken\n" * broken)
+    with pytest.raises(DataError, match=says) as caught:
         rows_of(spec_of(path))
     assert "sweeper data fix" not in str(caught.value)
 

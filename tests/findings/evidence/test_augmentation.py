@@ -51,7 +51,7 @@ def test_augmentation_that_pays_is_called_better(two):
     assert found.outcome == "better"
     assert (found.augmented_rows, found.rows) == (40, 160)
     said = next(text for text in findings.verdict.because if text.startswith("Augmented rows"))
-    assert "better with them (trial 1 against trial 0, otherwise the same)" in said
+    assert "better with it (trial 1 against trial 0, otherwise the same)" in said
     assert "40 of the 160 rows that trial 0 trained on were augmented ones" in said
 
 

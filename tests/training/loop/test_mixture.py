@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sweeper.data.examples import Example
 from sweeper.training.loop.batch_order import LengthGroupedBatches
-from sweeper.training.loop.mixture import Mixture, Part, mixture, shares
+from sweeper.training.loop.mixture import Mixture, mixture, shares
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=6), st.integers(1, 500))
@@ -20,7 +20,7 @@ def test_shares_add_up_and_are_off_by_less_than_a_row(weights, size):
 
 
 def test_a_small_part_repeats_and_a_large_one_is_seen_in_turns():
-    mixed = Mixture([Part(range(10), 3), Part(range(10, 100), 1)], 40, seed=1)
+    mixed = Mixture([(range(10), 3), (range(10, 100), 1)], 40, seed=1)
     seen = Counter(row for epoch in range(9) for row in mixed.rows(epoch))
     assert {seen[row] for row in range(10)} == {27}
     assert {seen[row] for row in range(10, 100)} == {1}
@@ -28,10 +28,10 @@ def test_a_small_part_repeats_and_a_large_one_is_seen_in_turns():
 
 
 def test_an_epoch_is_the_same_whenever_it_is_asked_for():
-    first, second = (Mixture([Part(range(7), 1), Part(range(7, 30), 2)], 20, 5) for _ in range(2))
+    first, second = (Mixture([(range(7), 1), (range(7, 30), 2)], 20, 5) for _ in range(2))
     later = second.rows(4)
     assert [first.rows(epoch) for epoch in range(5)][4] == later
-    assert Mixture([Part(range(7), 1), Part(range(7, 30), 2)], 20, 6).rows(4) != later
+    assert Mixture([(range(7), 1), (range(7, 30), 2)], 20, 6).rows(4) != later
 
 
 def example(number, source=""):
@@ -39,7 +39,7 @@ def example(number, source=""):
 
 
 def test_augmented_rows_are_seen_as_often_as_originals_in_the_same_number_of_rows():
-    mixed = mixture([example(n) for n in range(60)], [example(n) for n in range(60, 90)], {}, 0)
+    mixed = mixture([example(n) for n in range(60)], 30, {}, 0)
     seen = Counter(row for epoch in range(3) for row in mixed.rows(epoch))
     assert mixed.size == 60
     assert set(seen.values()) == {2}
@@ -48,18 +48,18 @@ def test_augmented_rows_are_seen_as_often_as_originals_in_the_same_number_of_row
 
 def test_weights_hold_among_originals_beside_augmented_rows():
     originals = [example(n, "a" if n < 10 else "b") for n in range(60)]
-    mixed = mixture(originals, [example(n) for n in range(60, 80)], {"a": 2.0, "b": 1.0}, 0)
+    mixed = mixture(originals, 20, {"a": 2.0, "b": 1.0}, 0)
     assert mixed.counts == [30, 15, 15]
 
 
 def test_without_weights_and_augmented_rows_nothing_changes():
-    assert mixture([example(n, "a") for n in range(5)], [], {}, 0) is None
+    assert mixture([example(n, "a") for n in range(5)], 0, {}, 0) is None
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_batches_hold_the_rows_of_their_epoch(epoch):
     lengths = [1 + n % 7 for n in range(100)]
-    mixed = Mixture([Part(range(10), 1), Part(range(10, 100), 1)], 50, 3)
+    mixed = Mixture([(range(10), 1), (range(10, 100), 1)], 50, 3)
     order = LengthGroupedBatches(lengths, 8, 3, epoch=epoch, mixture=mixed)
     assert len(order) == 50
     assert sorted(order) == sorted(mixed.rows(epoch))

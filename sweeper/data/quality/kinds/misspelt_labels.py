@@ -12,7 +12,7 @@ from sweeper.data.quality.rows import DataRows
 SIMILAR = 0.8
 """Two letters of ten may differ; of longer labels, two letters."""
 
-TIMES_COMMONER = 5
+TIMES_COMMONER = 4
 """A label that is nearly as common as the one it looks like is a class of its own."""
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from benchmarks.search.foresight import foreseen
+from benchmarks.search.pruning import enveloped, foreseen
 from sweeper.search.engine import Rung, Tried
 
 
@@ -18,10 +18,16 @@ def test_only_searched_trials_that_will_not_lead_are_stopped_at_the_first_rung()
         tried(3, 0.45, (5.0, 10.0, 20.0)),
         tried(4, None, (1.0, 2.0)),
     ]
-    assert foreseen(trials, 2, 2) == (8.0 + 12.0 + 8.0 + 5.0 + 1.0, 1)
-    assert foreseen(trials, 2, 4) == (8.0 + 12.0 + 8.0 + 10.0 + 2.0, 1)
+    assert foreseen(trials, 2, 2) == 8.0 + 12.0 + 8.0 + 5.0 + 1.0
+    assert foreseen(trials, 2, 4) == 8.0 + 12.0 + 8.0 + 10.0 + 2.0
 
 
 def test_a_trial_without_an_early_rung_counts_in_full() -> None:
     head = Tried(1, "head", {}, "COMPLETE", (Rung(8, 0.6, seconds=3.0),), 0.6, 3.0)
-    assert foreseen([tried(0, 0.5, (2.0, 4.0, 8.0)), head], 1, 2) == (11.0, 0)
+    assert foreseen([tried(0, 0.5, (2.0, 4.0, 8.0)), head], 1, 2) == 11.0
+
+
+def test_a_searched_trial_is_stopped_at_the_first_rung_above_the_envelope() -> None:
+    trials = [tried(number, 0.5, (2.0, 4.0, 8.0)) for number in range(3)]
+    assert enveloped(trials, 1, {2: 1.0, 4: 0.9}) == 8.0 + 4.0 + 4.0
+    assert enveloped(trials, 1, {8: 0.1}) == 24.0

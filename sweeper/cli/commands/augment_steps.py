@@ -1,0 +1,153 @@
+"""The steps of ``sweeper data augment``: what is checked, said and written."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from sweeper.artifact import write_text
+from sweeper.cli.commands.data_steps import must_be_new, rows_of
+from sweeper.cli.options import columns as column_map
+from sweeper.data.augment.augment import Augmented, Writer, requests
+from sweeper.data.augment.endpoint import Endpoint
+from sweeper.data.augment.local_model import LocalModel
+from sweeper.data.augment.methods import METHODS, Method, NewRow
+from sweeper.data.augment.replies import Replies
+from sweeper.data.examples import Dataset
+from sweeper.data.load import load
+from sweeper.data.quality.similar import why_not
+from sweeper.data.quality.write import change_list, changes_path, target, written
+from sweeper.errors import DataError, NotInstalled, UsageError, near_match
+from sweeper.extras import TRAINING, require
+from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
+from sweeper.spec import DataSpec
+from sweeper.views.console import err
+
+Prices = tuple[float, float] | None
+"""Money for a million tokens, read and written."""
+
+
+def method_named(name: str) -> str:
+    """The name of a method, checked."""
+    if name not in METHODS:
+        raise UsageError(f"{name!r} is not a method", fix=near_match(name, METHODS))
+    return name
+
+
+def prices(text: str) -> Prices:
+    """The prices that a flag states."""
+    try:
+        read, wrote = (float(part) for part in text.split(",")) if text else (0.0, 0.0)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is not two prices",
+            fix="Write what a million tokens cost, read and written: 0.15,0.60.",
+            where="--price-per-million-tokens",
+        ) from None
+    return (read, wrote) if text else None
+
+
+def training_rows(
+    output: Path, path: str, task: str | None, data_format: str, columns: list[str] | None
+) -> tuple[str, Dataset]:
+    """The suffix of the new file, and the data set, split as a run splits it."""
+    if missing := why_not():
+        raise NotInstalled("near duplicates cannot be looked for", why=missing)
+    data = rows_of(path, task, data_format, columns, None, None, None)
+    must_be_new(output, data)
+    suffix = target(output, output)
+    spec = DataSpec(path=path, format=data_format, columns=column_map(columns or []))
+    dataset = load(spec, data.task)
+    if dataset.labels:
+        require("The check of labels", ("sklearn",))
+    if dataset.templated:
+        raise DataError(
+            "texts with chat markers cannot be augmented",
+            why="A model that rewrites them would rewrite the markers, too.",
+            fix="Convert them to messages first.",
+            where=path,
+        )
+    return suffix, dataset
+
+
+def writer(
+    endpoint: str | None, model: str, concurrency: int, per_minute: float | None, timeout: float
+) -> Writer:
+    """Who answers."""
+    if endpoint is not None:
+        return Endpoint(endpoint, model, concurrency, per_minute, timeout)
+    require("A local model", TRAINING)
+    return LocalModel(model)
+
+
+def replies_path(output: Path) -> Path:
+    """Where replies are kept: beside the new file."""
+    return output.with_name(f"{output.name.partition('.')[0]}.requests.jsonl")
+
+
+def announce(
+    method: Method, jobs: Sequence[NewRow], replies: Replies, money: Prices, *, ask: bool
+) -> None:
+    """Say what will be asked for and what it costs, and ask whether to start.
+
+    Raises:
+        UsageError: Nobody can be asked.
+    """
+    known, missing = requests(method, jobs, replies)
+    times = method.requests_per_row
+    read = sum(len(m.content.encode()) for one in missing for m in one.messages)
+    wrote = sum(one.expected for one in missing)
+    tokens = [round(times * count / BYTES_PER_TOKEN) for count in (read, wrote)]
+    kept = f" ({known:,} replies are there)" if known else ""
+    err().print(
+        f"{len(jobs):,} rows by {method.name}: {times * len(missing):,} requests{kept}, about "
+        f"{tokens[0]:,} tokens to read and {tokens[1]:,} to write{_cost(money, *tokens)}",
+        markup=False,
+        highlight=False,
+    )
+    if ask and missing and not sys.stdin.isatty():
+        raise UsageError("nobody can be asked whether to start", fix="Give --yes.")
+    if ask and missing:
+        typer.confirm("Start?", abort=True, err=True)
+
+
+def _cost(money: Prices, read: int, wrote: int) -> str:
+    return f", at a cost of {(read * money[0] + wrote * money[1]) / 1e6:.4g}" if money else ""
+
+
+def write(found: Augmented, output: Path, suffix: str) -> None:
+    """Write the new rows and the list of what became of each.
+
+    Raises:
+        UsageError: There is no new row.
+    """
+    if not found.rows:
+        reasons = Counter(change.why for change in found.changes).most_common(3)
+        raise UsageError(
+            f"none of {len(found.changes):,} rows was added",
+            why="; ".join(f"{count:,}: {why}" for why, count in reasons),
+            fix=f"The replies are in {replies_path(output)}. Try another model or method.",
+        )
+    output.write_bytes(written(found.rows, suffix))
+    write_text(changes_path(output), change_list(found.changes))
+
+
+def show(found: Augmented, output: Path, money: Prices) -> None:
+    """What came of it, and how to use it."""
+    ended = Counter(change.action for change in found.changes)
+    typer.echo(
+        f"{ended['added']:,} rows added, {ended['rejected']:,} rejected, {ended['failed']:,} "
+        f"without a usable reply; {found.tokens_in:,} tokens read and {found.tokens_out:,} "
+        f"written{_cost(money, found.tokens_in, found.tokens_out)}"
+    )
+    reasons = Counter((c.action, c.why) for c in found.changes if c.why)
+    for (action, why), count in reasons.most_common():
+        typer.echo(f"  {count:,} {action}: {why}")
+    typer.echo(f"Written: {output}; every row: {changes_path(output)}")
+    if ended["failed"]:
+        typer.echo("To ask again for rows without a reply, delete both files first.")
+    typer.echo(f"To train on them, in sweep.yaml: augmentation: {{path: {output}}}")

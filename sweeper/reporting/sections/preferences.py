@@ -1,0 +1,88 @@
+"""What do people prefer? Blind ratings of pairs of answers."""
+
+from __future__ import annotations
+
+import shlex
+
+from sweeper.findings import words
+from sweeper.findings.human_record import HumanPreferences
+from sweeper.findings.outputs_record import Outputs
+from sweeper.reporting.blocks import Cell, Column, Empty, Row, Section, Table, Text
+from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
+
+_QUESTION = "What do people prefer?"
+
+
+@section(77)
+def preferences_section(report: Report) -> Section | None:
+    """The winner's win rates, how far raters agree, and whether a side was liked better."""
+    found, task = report.findings.human, report.findings.run.task
+    if found is None:
+        if task == "classification":
+            return None
+        kept, text, command = report.findings.outputs, "Nobody has rated answers of this run.", ""
+        if isinstance(kept, Outputs) and len(kept.models) > 1:
+            command = f"sweeper evaluate {shlex.quote(report.findings.run.name)} --human"
+            text += " Write a page for raters:"
+        empty = Empty("not-measured", text, command)
+        return Section("preferences", "Preferences", _QUESTION, (empty,))
+    table = Table(
+        id="preference-table",
+        caption=f"How often people prefer {found.winner}",
+        columns=(
+            Column("against"),
+            Column("win rate (95% CI)", number=True, pointer="/win_rate/value"),
+            Column("won", number=True, pointer="/won"),
+            Column("no difference", number=True, pointer="/tied"),
+            Column("lost", number=True, pointer="/lost"),
+            Column("same answer", unit="items", number=True, pointer="/same"),
+            Column("", pointer="/outcome"),
+        ),
+        rows=tuple(
+            Row(
+                (
+                    Cell(one.title),
+                    Cell(words.in_percent(one.win_rate)),
+                    Cell(str(one.won)),
+                    Cell(str(one.tied)),
+                    Cell(str(one.lost)),
+                    Cell(str(one.same)),
+                    Cell(one.outcome),
+                ),
+                pointer=f"/findings/human/preferences/{place}",
+            )
+            for place, one in enumerate(found.preferences)
+        ),
+        note="A tie, and two answers that are the same, count as half a win. Intervals (Wilson) "
+        "are over items, however many people rated one. 'preferred' and 'not preferred' keep their "
+        "level over all comparisons of this table (Bonferroni).",
+    )
+    return Section(
+        "preferences", "Preferences", _QUESTION, (Text(preference_sentences(found)), table)
+    )
+
+
+def preference_sentences(found: HumanPreferences) -> tuple[str, ...]:
+    """How many people rated, how far they agree, and whether a side was liked better."""
+    told = [
+        f"{words.plural(found.raters, 'rater')} compared answers of {found.winner}, the winner, "
+        f"with those of other models on {words.plural(found.items, 'test item')}, without knowing "
+        "which was which."
+    ]
+    if found.agreement is not None:
+        kappa = (
+            "" if found.kappa is None else f" (Cohen's kappa {words.minus(f'{found.kappa:.2f}')})"
+        )
+        told.append(f"Two raters agree on {100 * found.agreement:.0f}% of pairs{kappa}.")
+    if found.left_share is not None:
+        told.append(
+            f"The left answer was chosen in {words.in_percent(found.left_share)} of choices."
+        )
+        low, high = found.left_share.low or 0.0, found.left_share.high or 1.0
+        if not low <= 0.5 <= high:
+            told.append(
+                "So the side mattered. Each model stood on the left in half of its pairs, so that "
+                "this pulls win rates towards 50% and favours none."
+            )
+    return tuple(told)
