@@ -200,7 +200,7 @@ def test_a_run_that_cannot_be_read_is_an_error_at_the_end_only(make_run):
 def test_the_process_answers_every_line_and_survives_a_failing_report(make_run):
     run = make_run(trials=2)
     plan = run.plan.read_text()
-    child = _Child(run, "", time.monotonic)
+    child = _Child(run, "", time.monotonic, texts=True)
     try:
         for text, failing in ((plan, False), ("{}", True), (plan, False)):
             run.plan.write_text(text)
