@@ -23,16 +23,16 @@ HEAD = """
 # What fits where
 
 Instruction tuning on 10,000 examples of up to 512 tokens, each strategy at its best-practice
-range. "Memory" is what the defaults need on one GPU, in GiB. A strategy fits if the heaviest
-configuration of its range fits by the upper end of its interval; for one that does not fit, the
-table gives that upper end ("up to"). "Micro-batch" is the number of examples that one GPU sees at
-a time, times the number of steps that are accumulated. Several GPUs a trial mean FSDP, which is not
-tested on GPUs.
+range. "Memory" is what the defaults need on one GPU, in GiB. Each prediction has an interval. A
+strategy fits if the upper end of the interval fits for the configuration of its range that needs
+most memory. For a strategy that does not fit, the table gives this upper end ("up to").
+"Micro-batch 8 x 2" means that one GPU processes 8 examples at a time and accumulates gradients over
+2 such steps. A trial on several GPUs uses FSDP, which is not tested on GPUs.
 
 `sweeper plan --task instruction --examples 10000 --model 7B --gpu-memory 24` says the same with
 times and reasons. `--gpus 8` and `--nodes 2` say how many GPUs and machines there are. `--budget`
 (`8gpuh`, `2h`, or `30usd` with `--price`) says what they may cost: the plan then shows how many
-full trials of each strategy that buys, search and confirmation apart.
+full trials of each strategy the budget pays for, separately for search and confirmation.
 
 | machine | model | strategy | GPUs a trial, trials at once | memory | set-up |
 |---|---|---|---|---|---|

@@ -49,6 +49,8 @@ def rules_page(book: RuleBook) -> str:
         "applied to a plan, and which nearly did.",
         "",
         "In *Then*, `lora +2` adds 2 to LoRA's score. Names in braces are facts of the plan.",
+        "*Caution on full* means that the plan warns of something about that strategy. *Answers",
+        "the question full-or-lora* means that the rule adds a sentence to an answer of the plan.",
         '"Own measurement, not kept" means that the files of the measurement are gone.',
     ]
     for file, rules in _by_file(book):
@@ -76,9 +78,9 @@ def strategies_page() -> str:
         "",
         "The *range* is where a search looks first; the *allowed* range is how far it may widen.",
         "A parameter that is not searched keeps its default in every trial, unless a rule, a flag",
-        "or a configuration of your own sets it. Rules adapt ranges and defaults to model, data "
-        "and",
-        "device; `sweeper explain` shows the changes for a plan.",
+        "or a configuration of your own sets it. A parameter that is searched *only if declared*",
+        "exists only where `parameters` in `sweep.yaml` names it. Rules adapt ranges and defaults",
+        "to model, data and device; `sweeper explain` shows the changes for a plan.",
     ]
     shared = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
     for name, path in sorted(strategy_files().paths.items()):
@@ -148,7 +150,10 @@ def _cells(one: dict[str, Any]) -> Iterator[str]:
             yield as_shared or ("as searched" if bounds == "allowed" else "")
     yield str(scalar(one["default"])) if "default" in one else as_shared
     yield str(one.get("unit", ""))
-    yield "no" if one.get("searched") is False else as_shared or "yes"
+    if one.get("optional"):
+        yield "only if declared"
+    else:
+        yield "no" if one.get("searched") is False else as_shared or "yes"
 
 
 def commands_page() -> str:
@@ -255,7 +260,7 @@ def export_page() -> str:
     before, rest = page.split("<!-- targets", 1)
     mark, after = rest.split("\n", 1)
     after = after[after.index("<!-- end of targets") :]
-    lines = ["", "| `--to` | strategies | differs there | not taken over |", "|---|---|---|---|"]
+    lines = ["", "| `--to` | strategies | set differently | not supported |", "|---|---|---|---|"]
     for name, target in targets().items():
         differs = [f"`{setting}`: {why}" for setting, why in target.differs.items()]
         lost = [f"`{setting}`: {why}" for setting, why in target.lost.items()]

@@ -125,7 +125,7 @@ _PLAN_FLAGS = (
     _Flag(
         ("curation", "all_safe"),
         bool,
-        "Mend what can be mended safely as rows are read; the files stay as they are.",
+        "Fix what can be fixed safely while rows are read; the files stay as they are.",
         _DATA,
     ),
     _Flag(("hardware", "gpu"), str, "GPU by name, for example 'RTX 4090'.", _MACHINE),
@@ -218,7 +218,7 @@ _PLAN_FLAGS = (
     _Flag(
         ("search", "confirmation_seeds"),
         int,
-        "Seeds of each finalist, with that of its trial.",
+        "Number of seeds of each finalist, including the seed of its trial.",
         _SEARCH,
     ),
     _Flag(

@@ -380,8 +380,8 @@ def _strategies(page: _Page, plan: Plan) -> None:
         "",
         [
             "*: start with it. Score: sum of the rules' weights. GiB: expected peak of the "
-            "default. Fits from: memory for the whole range with the smallest set-up. Trained: "
-            "parameters. Batch = micro-batch x accumulation x GPUs."
+            "default. Fits from: least memory in which the whole range fits. Trained: parameters. "
+            "Batch = micro-batch x accumulation x GPUs."
         ],
         0,
         goes_last=True,

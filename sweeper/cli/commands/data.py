@@ -168,9 +168,9 @@ def split(
 ) -> None:
     """Write files for train, validation and test.
 
-    Near duplicates stay together, and a row's split depends on the hash of its group alone: rows
-    that are added later move no old ones, unless they join a group. Splits that the data have
-    already stay as they are.
+    Near duplicates stay together, and a row's split depends only on the hash of its group: rows
+    that are added later do not move old ones, unless they join a group. Splits that the data
+    already have stay as they are.
     """
     import json
 
@@ -221,34 +221,40 @@ def convert(
 @data.command("augment")
 def augment(
     path: _Path,
-    output: Annotated[Path, typer.Option("--output", "-o", help="New file, for new rows alone.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="New file with only the new rows.")
+    ],
     method: Annotated[
         str, typer.Option("--method", help="paraphrase, back-translation or synthetic.")
     ],
     model: Annotated[
-        str, typer.Option("--model", help="Its name at the endpoint, or a local base model.")
+        str,
+        typer.Option(
+            "--model",
+            help="The server's name of the model; without --endpoint, a local base model.",
+        ),
     ],
     endpoint: Annotated[
         str | None,
         typer.Option(
             "--endpoint",
-            help="OpenAI-compatible server, up to /v1; its key in OPENAI_API_KEY.",
+            help="URL of an OpenAI-compatible server, up to /v1; its key in OPENAI_API_KEY.",
             metavar="URL",
         ),
     ] = None,
     rows: Annotated[
-        int | None, typer.Option("--rows", min=1, help="Training rows to start from; default all.")
+        int | None, typer.Option("--rows", min=1, help="Training rows to use; by default all.")
     ] = None,
-    per_row: Annotated[int, typer.Option("--per-row", min=1, help="New rows from each.")] = 1,
+    per_row: Annotated[int, typer.Option("--per-row", min=1, help="New rows from each row.")] = 1,
     task: _Task = None,
     data_format: _Format = "auto",
     columns: _Columns = None,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Requests at a time.")
+        int, typer.Option("--concurrency", min=1, help="Requests in parallel.")
     ] = 8,
     per_minute: Annotated[
         float | None,
-        typer.Option("--requests-per-minute", min=0.001, help="No more requests than that."),
+        typer.Option("--requests-per-minute", min=0.001, help="Limit on requests."),
     ] = None,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.001, help="Seconds to wait for an answer.")
@@ -256,15 +262,17 @@ def augment(
     price: Annotated[
         str,
         typer.Option(
-            "--price-per-million-tokens", help="Of tokens read and written.", metavar="IN,OUT"
+            "--price-per-million-tokens",
+            help="Price of prompt tokens and of reply tokens, in any currency.",
+            metavar="IN,OUT",
         ),
     ] = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it starts.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
 ) -> None:
     """Write new rows that a language model makes from the training rows.
 
-    Rows of validation and test are never used, and nothing like them is kept. Every reply is kept
-    in NEW.requests.jsonl as it comes, so that the same command goes on where it was cut off.
+    Rows of validation and test are never used, and similar new rows are rejected. Every reply is
+    kept in NEW.requests.jsonl at once, so an interrupted command continues where it stopped.
     NEW.changes.jsonl lists every row that was added or rejected, with the reason.
     """
     import asyncio

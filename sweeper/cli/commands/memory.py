@@ -37,7 +37,7 @@ def memory(
     ] = None,
     attention: Annotated[str, typer.Option(help="eager, sdpa or flash.")] = "sdpa",
     loss: Annotated[str, typer.Option(help="full, kernel, chunked or fused.")] = "full",
-    classes: Annotated[int, typer.Option(help="Classes of a head; 0 for the vocabulary.")] = 0,
+    classes: Annotated[int, typer.Option(help="Classes of a head; 0 for a model that writes.")] = 0,
     gpus: Annotated[int, typer.Option(help="Devices that train one model together.")] = 1,
     sharding: Annotated[str | None, typer.Option(help="ddp or fsdp; fsdp on several GPUs.")] = None,
     gpu_memory: Annotated[
@@ -50,7 +50,7 @@ def memory(
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU.")] = False,
     dry_run: Annotated[
         bool,
-        typer.Option(help="Also run one step of the real model without weights (takes seconds)."),
+        typer.Option(help="Also run two steps of the real model without weights (takes seconds)."),
     ] = False,
     probe: Annotated[
         bool,

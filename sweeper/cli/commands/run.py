@@ -55,7 +55,8 @@ def run(
     """Run the sweep: fine-tune trials, prune them on validation loss, and write a report.
 
     --trials is the study's total: the same command again resumes the run and adds no trials.
-    Without --model it ends with the command for the model that suits data and machine best.
+    Without --model it trains nothing, and prints the command with the model that suits data and
+    machine best.
     """
     from sweeper.execution.interruption import leaving_on_signals
     from sweeper.extras import RUNS, require

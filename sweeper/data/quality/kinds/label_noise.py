@@ -15,8 +15,8 @@ class LabelNoise(Kind):
     title = "have a label that is probably wrong"
     consequence = "Training learns the error, and validation counts a right answer as wrong."
     remedy = (
-        "leaves them out of train; validation and test stay, since without hard rows they would "
-        "flatter every model"
+        "leaves them out of train; those of validation and test stay, since scores without hard "
+        "rows would be too good"
     )
     judges = True
 

@@ -19,11 +19,11 @@ class LabelSets(RenamedLabels):
 
     name = "label-sets"
     order = 64
-    title = "of validation or test have a label that train does not have"
+    title = "are in validation or test and have a label that train does not have"
     consequence = "A class without training rows cannot be learnt, so every such row is wrong."
     remedy = (
-        "writes the label that train gives to the same inputs; rows of other labels stay, and "
-        "training leaves them out"
+        "writes the label that train gives to the same inputs; where there is none, the rows "
+        "stay, and training leaves them out"
     )
     severity = "serious"
 

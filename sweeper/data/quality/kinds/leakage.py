@@ -12,9 +12,11 @@ class Leakage(Kind):
 
     name = "leakage"
     order = 70
-    title = "ask what a row of validation or test asks"
+    title = "have the same input as a row of validation or test"
     consequence = "Scores are too good: the model has seen the answers."
-    remedy = "leaves them out of train (of validation, where test has them); test stays as it is"
+    remedy = (
+        "leaves them out of train, and out of validation where test has them; test stays as it is"
+    )
     severity = "serious"
     safe = True
 

@@ -12,9 +12,11 @@ class NearLeakage(Kind):
 
     name = "near-leakage"
     order = 72
-    title = "are nearly a row of validation or test"
+    title = "are nearly the same as a row of validation or test"
     consequence = "Scores are too good: the model has seen nearly the same row with its answer."
-    remedy = "leaves them out of train (of validation, where test has them); test stays as it is"
+    remedy = (
+        "leaves them out of train, and out of validation where test has them; test stays as it is"
+    )
 
     def missing(self, data: DataRows) -> str:
         """It needs rensa."""

@@ -24,7 +24,7 @@ class Refusals(Kind):
 
     name = "refusals"
     order = 40
-    title = "have an answer that refuses"
+    title = "have a refusal as their answer"
     consequence = "The model learns to refuse questions that it could answer."
     remedy = "leaves them out"
     in_plan = True
