@@ -59,7 +59,7 @@ class AllRatings(Artifact):
     raters: tuple[Ratings, ...]
 
 
-class Preference(Record):
+class WinRate(Record):
     """The winner against one model. Counts are of ratings, ``same`` of items."""
 
     other: str
@@ -78,7 +78,7 @@ class HumanPreferences(Record):
     winner: str
     raters: int
     items: int
-    preferences: tuple[Preference, ...]
+    preferences: tuple[WinRate, ...]
     agreement: float | None = Field(
         None, description="share of equal ratings, over pairs of raters"
     )

@@ -250,8 +250,8 @@ WRONG = [
     ("lora: {head_learning_rate: 0.1}", "It exists where new_head is yes"),
     ("lora: {r: {}}", "r declares nothing"),
     ("lora: {r: null}", "r = None is no value"),
-    ("lora: 8", "no mapping of parameters"),
-    ("[lora]", "no mapping of strategies"),
+    ("lora: 8", "not a mapping of parameters"),
+    ("[lora]", "not a mapping of strategies"),
 ]
 
 

@@ -183,7 +183,7 @@ def test_verbose_shows_every_parameter_with_its_source(sweeper):
             {"decided_by": "bits-per-byte", "tokens_per_word": 1.25, "bits_per_byte": 2.0,
              "general_tokens_per_word": 1.25, "general_bits_per_byte": 1.5},
             "language: far from general text (2.00 bits a byte under the model, general text "
-            "1.50; besides, 1.00 times general text's tokens a word)",
+            "1.50; also 1.00 times general text's tokens a word)",
         ),
     ],
     ids=["stated", "words", "bits"],

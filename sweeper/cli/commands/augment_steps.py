@@ -110,7 +110,7 @@ def announce(
         highlight=False,
     )
     if ask and missing and not sys.stdin.isatty():
-        raise UsageError("nobody can be asked whether to start", fix="Give --yes.")
+        raise UsageError("there is no terminal to confirm the start", fix="Give --yes.")
     if ask and missing:
         typer.confirm("Start?", abort=True, err=True)
 

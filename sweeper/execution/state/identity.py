@@ -13,7 +13,7 @@ from sweeper.runfolder import RunFolder
 
 _MEANING = {
     "model": "the base model or its revision",
-    "data": "the rows of the data set, the weights of its sources or its augmented rows",
+    "data": "the data set: its rows, curation, weights of sources or augmented rows",
     "task": "the task",
     "split": "how the rows are split",
     "space": "the strategies or their search space",

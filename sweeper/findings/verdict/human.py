@@ -18,9 +18,9 @@ from sweeper.findings.human_record import (
     AllRatings,
     HumanPage,
     HumanPreferences,
-    Preference,
     RatedPair,
     Ratings,
+    WinRate,
 )
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.scores import entries, model_title
@@ -116,7 +116,7 @@ def preferences(run: RunFiles) -> HumanPreferences | None:
 
 def _preference(
     run: RunFiles, page: HumanPage, raters: tuple[Ratings, ...], name: str, comparisons: int
-) -> Preference:
+) -> WinRate:
     """The winner's share of items, an item counting once however many rated it."""
     points: list[float] = []
     counts = {"won": 0, "tied": 0, "lost": 0}
@@ -136,7 +136,7 @@ def _preference(
     strict = wilson(math.fsum(points), len(points), 0.05 / comparisons)
     low, high = strict.low or 0.0, 1.0 if strict.high is None else strict.high
     word = "preferred" if low > 0.5 else "not preferred" if high < 0.5 else "undecided"
-    return Preference.model_validate(
+    return WinRate.model_validate(
         {
             **counts,
             "other": name,
