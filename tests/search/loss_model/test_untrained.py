@@ -80,7 +80,7 @@ def test_it_is_a_trial_that_starts_from_the_probe_at_the_lowest_rate() -> None:
     assert one.parameters == {
         "learning_rate": pytest.approx(1e-5),
         "head_init": "probe",
-        "head_learning_rate": pytest.approx(3e-4),
+        "head_learning_rate": pytest.approx(math.sqrt(3e-4 * 2e-3)),
     }
     assert (one.loss, one.complete, one.number, one.seconds) == (PROBE, True, NUMBER, 0.0)
 
