@@ -39,7 +39,7 @@ more than half, and a sixth of the wrong labels is found; with 1,500 it is 0.5%.
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedLabels:
     """What the model makes of the labels of the rows at ``judgeable`` places, in their order.
 
     Args:
@@ -81,14 +81,14 @@ def judgeable(data: DataRows) -> list[int]:
     return places[:: max(1, -(-len(places) // most))]
 
 
-def judged(data: DataRows) -> Judged:
+def judged(data: DataRows) -> JudgedLabels:
     """Judge the labels of the rows at ``judgeable`` places."""
     rows = [data.rows[place] for place in judgeable(data)]
     return judge_labels(tuple(row.input for row in rows), tuple(row.label for row in rows))
 
 
 @lru_cache(maxsize=2)
-def judge_labels(texts: tuple[str, ...], given: tuple[str, ...]) -> Judged:
+def judge_labels(texts: tuple[str, ...], given: tuple[str, ...]) -> JudgedLabels:
     """Judge labels by cross-validation: TF-IDF of words and word pairs, logistic regression."""
     # Here, since it is optional and slow to load.
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -103,7 +103,7 @@ def judge_labels(texts: tuple[str, ...], given: tuple[str, ...]) -> Judged:
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
     likely: Any = cross_val_predict(model, features, numbers, cv=folds, method="predict_proba")
     best = likely.argmax(axis=1)
-    return Judged(
+    return JudgedLabels(
         tuple(float(likely[n, own] / likely[n, best[n]]) for n, own in enumerate(numbers)),
         tuple(labels[one] for one in best),
         float((best == numbers).mean()),
