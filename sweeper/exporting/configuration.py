@@ -269,7 +269,7 @@ def _card(
                 "",
                 *figures,
                 "",
-                "## What is not taken over",
+                "## What is not supported",
                 "",
                 *([f"- `{one.setting}` = `{json.dumps(one.value)}`: {one.why}" for one in lost]),
                 *note,

@@ -70,7 +70,7 @@ def _configuration(run: RunFolder, number: int, to: str, place: Path) -> Made:
     from sweeper.steps.refit import as_trained
 
     made = export_configuration(run, compute(run), as_trained(run, number), to, place)
-    lost = [f"  not taken over: {one}" for one in made.lost]
+    lost = [f"  not supported: {one}" for one in made.lost]
     fields = {"command": made.command, "not_taken_over": [vars(one) for one in made.lost]}
     return fields, [*lost, f"train: cd {place} && {made.command}"]
 

@@ -11,7 +11,7 @@ class OtherForm(Kind):
 
     name = "form"
     order = 5
-    title = "do not have the form of the others"
+    title = "have no input and answer that can be recognised"
     consequence = "They are left out of training: no input and answer is recognised in them."
     remedy = "leaves them out"
 
