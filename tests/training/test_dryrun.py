@@ -163,5 +163,5 @@ def test_a_request_is_read_and_the_catalogue_gives_the_configuration() -> None:
 
 def test_a_model_without_a_configuration_is_refused() -> None:
     facts = _facts(CONFIG_MAPPING["llama"](**_PLAIN))
-    with pytest.raises(ModelError, match="no configuration of x is at hand"):
+    with pytest.raises(ModelError, match="there is no configuration of x here"):
         config_of(facts)

@@ -302,7 +302,7 @@ def test_parts_on_several_devices_need_gpus(
         check_device(two.model_copy(update={"sharding": "fsdp"}))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UsageError, match="wants 2 GPUs, and there are 1"):
+    with pytest.raises(UsageError, match="needs 2 GPUs, and there are 1"):
         check_device(two)
 
 
