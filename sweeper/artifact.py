@@ -144,6 +144,9 @@ def write_text(path: Path, text: str, *, synced: bool = True) -> None:
     Raises:
         OSError: The folder is not writable or the disk is full; the old file is still whole.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        path.write_text(text, encoding="utf-8")  # to replace a device would delete it
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
