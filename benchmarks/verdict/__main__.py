@@ -65,14 +65,22 @@ def standard_errors(found: Sequence[Claims]) -> dict[str, float]:
 
 
 def power(world: World, errors: dict[str, float], studies: int) -> dict[str, tuple[Rate, Rate]]:
-    """How often a true gain is found, and how often its trial is recommended, by comparison."""
+    """How often a true gain is claimed for a better trial, and how often such a one is recommended.
+
+    ``default`` and ``baseline``: one searched trial is better than all other models, by four
+    standard errors of its comparison with that model. ``tuning``: all trials are better than the
+    baseline, by as much as in ``baseline``.
+    """
     rates = {}
-    for name, error in errors.items():
-        shift = world.recorded.shift(ERRORS * error, accuracy=world.accuracy)
-        better = replace(world, shift=shift)
+    for name, against in (("default", "default"), ("baseline", "baseline"), ("tuning", "baseline")):
+        gain = ERRORS * errors[against]
+        shift = world.recorded.shift(gain, accuracy=world.accuracy)
+        if shift is None:
+            continue  # more than what is wrong at all
+        better = replace(world, shift=shift, all_better=name == "tuning")
         found = [study(better, _APART + seed) for seed in range(studies)]
         chosen = [one for one in found if one.found]
-        called = sum(is_better(getattr(one, name)) for one in chosen)
+        called = sum(is_better(getattr(one, against)) for one in chosen)
         rates[name] = Rate(called, studies), Rate(len(chosen), studies)
     return rates
 
