@@ -1,0 +1,326 @@
+"""Simulated studies of known truth, judged by sweeper's own selection and verdict.
+
+Items, configurations and seeds are drawn from recorded trials; what follows (finalists, order,
+recommendation, comparisons, verdict) is the product's code on its own types, without files.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.search.table import HEAD, read
+from sweeper.execution.state.seal import seeds_of
+from sweeper.findings.figures import Comparison
+from sweeper.findings.record import StrategySummary
+from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
+from sweeper.findings.verdict.against_baseline import against_baseline
+from sweeper.findings.verdict.comparisons import hold_contest
+from sweeper.findings.verdict.summary import run_summary
+from sweeper.findings.verdict.verdict import verdict
+from sweeper.plans import Plan
+from sweeper.runfolder import RunFolder
+from sweeper.search.configure import configure
+from sweeper.search.finalists import Contender, choose, order, recommend
+from sweeper.trials import BaselineResult, TestScore, TestSeal, TrialConfig, TrialResult
+
+Floats = NDArray[np.float64]
+
+TRIALS = 20
+BASELINE = "equal"
+# Losses are clipped to these bounds before they become log odds; records hold half precision.
+_LOWEST, _HIGHEST = 1e-6, 60.0
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the recorded trials of one task say about configurations and seeds.
+
+    All values are log odds of an item's reference answer, ``log(p / (1 - p))`` at loss
+    ``-log p``. There, noise of seeds can be added to any configuration: losses stay positive. An
+    item of a classification is right above 0. That is exact for two classes; with more, an item
+    can also be right below.
+
+    Args:
+        plan: The task's frozen plan, without the head.
+        configurations: One row for each configuration that was trained with two seeds, their
+            mean; shape ``(configurations, items)``.
+        noise: Half the difference of these two trainings times the square root of 2, which has
+            the variance of one seed; same shape.
+        seconds: Of each configuration's training.
+    """
+
+    plan: Plan
+    configurations: Floats
+    noise: Floats
+    seconds: Floats
+
+    @cached_property
+    def seed_deviation(self) -> float:
+        """Standard deviation of the mean loss between two seeds, over all pairs."""
+        first, second = (losses(self.configurations + s * self.noise) for s in (1, -1))
+        return float(np.sqrt(np.mean((first - second).mean(axis=1) ** 2) / 2))
+
+    def shift(self, gain: float, *, accuracy: bool, draws: int = 200_000) -> float | None:
+        """By how much the log odds of all items must rise for a gain; None where nothing can."""
+        rng = np.random.default_rng(0)
+        rows, noises = rng.integers(len(self.noise), size=(2, draws))
+        items = rng.integers(self.noise.shape[1], size=draws)
+        odds = self.configurations[rows, items]
+        odds = odds + rng.choice((-1.0, 1.0), draws) * self.noise[noises, items]
+
+        def gained(by: float) -> float:
+            better, same = (
+                (odds + added > 0.0) if accuracy else -losses(odds + added) for added in (by, 0.0)
+            )
+            return float(better.mean() - same.mean())
+
+        low, high = 0.0, 32.0
+        if gained(high) < gain:
+            return None
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if gained(middle) < gain else (low, middle)
+        return high
+
+
+def recorded(task: str) -> Recorded:
+    """The pairs of trials that repeat one configuration, the better half of them."""
+    table = read(task)
+    kept = table.only([one.strategy for one in table.plan.candidates if one.strategy != HEAD])
+    groups = defaultdict(list)
+    for trial in kept.trials:
+        if trial.complete:
+            groups[trial.strategy, tuple(sorted(trial.parameters.items()))].append(trial)
+    pairs = [group[:2] for group in groups.values() if len(group) > 1]
+    pairs.sort(key=lambda pair: pair[0].loss + pair[1].loss)
+    better = pairs[: (len(pairs) + 1) // 2]
+    odds = log_odds(np.array([[one.final for one in pair] for pair in better]))
+    return Recorded(
+        plan=kept.plan,
+        configurations=odds.mean(axis=1),
+        noise=(odds[:, 0] - odds[:, 1]) / np.sqrt(2),
+        seconds=np.array([pair[0].training_seconds[-1] for pair in better]),
+    )
+
+
+def log_odds(of_losses: Floats) -> Floats:
+    """Log odds of the reference answer.
+
+    >>> losses(log_odds(np.array([0.25, 3.0]))).round(6).tolist()
+    [0.25, 3.0]
+    """
+    return np.asarray(-np.log(np.expm1(np.clip(of_losses, _LOWEST, _HIGHEST))))
+
+
+def losses(odds: Floats) -> Floats:
+    """Losses of items with these log odds."""
+    return np.asarray(np.logaddexp(0.0, -odds))
+
+
+@dataclass(frozen=True)
+class World:
+    """How studies are drawn.
+
+    Args:
+        alike: Whether all trials of a study have one configuration. Otherwise each has its own:
+            for each item, that of a recorded configuration drawn at random. The expected scores
+            are the same, but items differ between trials as those of different configurations do.
+        accuracy: Whether accuracy is the headline metric; otherwise loss.
+        items: Of the validation split, and as many of the test split.
+        shift: What one searched trial has above all other models, in log odds; all trials, if
+            ``all_better``, which are then equally good and only better than the baseline.
+    """
+
+    recorded: Recorded
+    alike: bool
+    accuracy: bool
+    items: int
+    shift: float = 0.0
+    all_better: bool = False
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What the verdict of one study says.
+
+    Args:
+        found: Whether the shifted trial is the recommended one.
+        default: The recommended trial against its default; None where it is the default.
+        baseline: The recommended trial against the baseline.
+        pays: Whether the verdict says that fine-tuning pays.
+        strategy: Whether any strategy is called better than the baseline.
+        ahead: Whether the recommended trial is called better than another finalist.
+    """
+
+    found: bool
+    default: Comparison | None
+    baseline: Comparison | None
+    pays: bool
+    strategy: bool
+    ahead: bool
+
+
+def study(world: World, seed: int) -> Claims:
+    """Draw one study and let sweeper judge it."""
+    simulation = _Simulation(world, np.random.default_rng(seed))
+    run = simulation.run()
+    contest = hold_contest(run)
+    said = verdict(run, run_summary(run), contest)
+    summaries = against_baseline(run, contest, simulation.strategies())
+    rivals = {f"trial-{number}" for number in run.seal.order} if run.seal else set()
+    rivals.discard(contest.default or "")
+    return Claims(
+        found=world.all_better or said.recommended_trial == simulation.better,
+        default=contest.against(contest.default),
+        baseline=contest.against(BASELINE),
+        pays=said.fine_tuning_needed is True,
+        strategy=any(is_better(one.against_baseline) for one in summaries),
+        ahead=any(is_better(one) for one in said.comparisons if one.second in rivals),
+    )
+
+
+def is_better(comparison: Comparison | None) -> bool:
+    """Whether the comparison claims a gain."""
+    return comparison is not None and comparison.outcome == "better"
+
+
+class _Simulation:
+    """One study: its items, its trials, and their trainings."""
+
+    def __init__(self, world: World, rng: np.random.Generator) -> None:
+        self.world, self.rng = world, rng
+        self.source = world.recorded
+        self.plan = world.recorded.plan
+        self.columns = rng.integers(self.source.noise.shape[1], size=2 * world.items)
+        candidates = self.plan.candidates
+        extra = rng.integers(len(candidates), size=TRIALS - len(candidates))
+        self.candidates = [*candidates, *(candidates[place] for place in extra)]
+        self.better = int(rng.integers(len(candidates), TRIALS))
+        shared = self._mixed()
+        self.odds = [shared if world.alike else self._mixed() for _ in range(TRIALS)]
+        for number in range(TRIALS) if world.all_better else [self.better]:
+            self.odds[number] = self.odds[number] + world.shift
+        # A model without seeds that expects the same loss: each item has a seed of its own.
+        frozen = shared if world.alike else self._mixed()
+        self.baseline = frozen + self._sign(frozen.size) * self.source.noise[self._rows()]
+        self.seconds = rng.choice(self.source.seconds, size=TRIALS)
+        self.trained: dict[tuple[int, int], Floats] = {}
+
+    def _rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return self.rng.integers(len(self.source.noise), size=self.columns.size), self.columns
+
+    def _sign(self, size: int | None = None) -> Floats:
+        return np.asarray(self.rng.choice((-1.0, 1.0), size))
+
+    def _mixed(self) -> Floats:
+        return np.asarray(self.source.configurations[self._rows()])
+
+    def train(self, number: int, seed: int) -> TrialResult:
+        """Train a trial with a seed; its log odds are kept."""
+        noise = self.source.noise[self.rng.integers(len(self.source.noise)), self.columns]
+        odds = self.odds[number] + self._sign() * noise
+        self.trained[number, seed] = odds
+        return TrialResult(
+            number=number,
+            attempt=1,
+            seed=seed,
+            state="COMPLETE",
+            validation_loss=float(self._validation(odds).mean()),
+            training_seconds=float(self.seconds[number]),
+        )
+
+    def _validation(self, odds: Floats) -> Floats:
+        return losses(odds[: self.world.items])
+
+    def run(self) -> RunFiles:
+        """The study after all of its phases."""
+        plan = self.plan
+        configs = [self._config(number) for number in range(TRIALS)]
+        results = {one.number: self.train(one.number, one.seed) for one in configs}
+        strategies = {one.number: one.strategy for one in configs}
+        finalists = choose(results, strategies, plan.budget.finalists)
+        seeds = seeds_of(plan)
+        again = {number: [self.train(number, seed) for seed in seeds] for number in finalists}
+        contenders = [self._contender(number) for number in finalists]
+        ordered = tuple(one.trial for one in order(contenders))
+        defaults = [one.number for one in configs if one.origin == "default"]
+        scored = [(n, plan.seed) for n in dict.fromkeys([*ordered, *defaults])]
+        scored += [(number, seed) for number in ordered for seed in seeds]
+        baseline = self._baseline()
+        scores = [self._score(BASELINE, self.baseline)]
+        scores += [self._score(f"trial-{n}", self.trained[n, s], n, s) for n, s in scored]
+        seal = TestSeal(
+            order=ordered,
+            recommended=recommend(contenders, plan.seed),
+            opened_at="",
+            headline_metric="accuracy" if self.world.accuracy else "loss",
+            higher_is_better=self.world.accuracy,
+            items=self.world.items,
+            scores=tuple(scores),
+            complete=True,
+        )
+        trials = [self._files(config, results[config.number], again) for config in configs]
+        status = {"phase": "complete", "trials": TRIALS}
+        folder = RunFolder(Path("simulated"))
+        return RunFiles(folder, plan, "", tuple(trials), (baseline,), seal, status)
+
+    def strategies(self) -> tuple[StrategySummary, ...]:
+        """One empty line for each strategy, to be filled with its comparison."""
+        nothing = {"complete": 0, "pruned": 0, "failed": 0, "best_trial": None, "best_loss": None}
+        names = [one.strategy for one in self.plan.candidates]
+        return tuple(StrategySummary(strategy=name, **nothing) for name in names)
+
+    def _config(self, number: int) -> TrialConfig:
+        candidate = self.candidates[number]
+        return configure(
+            self.plan,
+            candidate,
+            candidate.defaults(),
+            number=number,
+            attempt=1,
+            origin="default" if number < len(self.plan.candidates) else "search",
+        )
+
+    def _contender(self, number: int) -> Contender:
+        rows = [self._validation(odds) for (n, _), odds in self.trained.items() if n == number]
+        means = tuple(float(row.mean()) for row in rows)
+        return Contender(number, means, np.stack(rows), 0.0, float(self.seconds[number]))
+
+    def _baseline(self) -> BaselineResult:
+        found = self._validation(self.baseline)
+        right = self.baseline[: self.world.items] > 0.0
+        return BaselineResult(
+            name=BASELINE,
+            title=BASELINE,
+            validation_loss=float(found.mean()),
+            metrics={"accuracy": float(right.mean())} if self.world.accuracy else {},
+        )
+
+    def _score(
+        self, name: str, odds: Floats, trial: int | None = None, seed: int | None = None
+    ) -> TestScore:
+        found = losses(odds[self.world.items :])
+        right = (odds[self.world.items :] > 0.0).astype(float)
+        scores = right if self.world.accuracy else found
+        return TestScore(
+            name=name,
+            trial=trial,
+            seed=seed,
+            loss=float(found.mean()),
+            metrics={"loss": float(found.mean())},
+            item_scores=tuple(scores.tolist()),
+            item_losses=tuple(found.tolist()),
+        )
+
+    @staticmethod
+    def _files(
+        config: TrialConfig, result: TrialResult, again: dict[int, list[TrialResult]]
+    ) -> TrialFiles:
+        seeds = tuple(SeedRun(one.seed, one, None) for one in again.get(config.number, ()))
+        return TrialFiles(config, (), result, None, 1, seeds, None)
