@@ -16,7 +16,10 @@ from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Eta, Phase, Running, Status
 from sweeper.plans import Plan
+from sweeper.search.outlook import NEXT, Outlook, outlook
+from sweeper.search.starts import useful_total
 from sweeper.search.study_end import Ending
+from sweeper.trials import TrialResult
 
 _HOST = socket.gethostname()
 _FREED = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
@@ -46,6 +49,7 @@ class RunProgress:
     _pace: Pace | None = None
     _took: dict[int, Took | None] = field(default_factory=dict)
     _paced: int = -1
+    _outlook: Outlook | None = None
 
     def hear(self, event: Event, median: float | None = None) -> None:
         """Take an event into account.
@@ -96,6 +100,7 @@ class RunProgress:
         """The run at this moment."""
         self._beat += 1
         counts = self.state.ended_in
+        self._look_at_trials()
         return Status(
             phase=self.phase,
             trials=self.total,
@@ -110,6 +115,7 @@ class RunProgress:
             jobs=self.jobs,
             jobs_done=self.jobs_done,
             eta=None if ended else self._eta(),
+            outlook=self._outlook,
             started_at=self.started_at,
             updated_at=now(),
             ended_at=now() if ended else "",
@@ -129,10 +135,25 @@ class RunProgress:
         own = 0.0 if idle else time.monotonic() - self._begun
         return round(self.earlier_seconds + own, 3)
 
+    def _look_at_trials(self) -> None:
+        """Work out pace and outlook, once for each trial that has ended."""
+        if self._paced == len(self.state.results):
+            return
+        self._paced = len(self.state.results)
+        self._pace = pace(self.plan, self.state.results, self.state.configs, self._took)
+        if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
+            return  # nothing is left to search
+        took = [one.seconds for one in self._took.values() if one is not None]
+        results = [self.state.results[number] for number in sorted(self.state.results)]
+        self._outlook = outlook([self._final(one) for one in results], took, self.workers)
+
+    def _final(self, result: TrialResult) -> float | None:
+        """The final loss of a completed trial within the limit on forgetting."""
+        limit, points = self.state.max_forgetting_points, result.forgetting_points
+        over = limit is not None and points is not None and points > limit
+        return None if over or result.state != "COMPLETE" else result.validation_loss
+
     def _eta(self) -> Eta | None:
-        if self._paced != len(self.state.results):
-            self._paced = len(self.state.results)
-            self._pace = pace(self.plan, self.state.results, self.state.configs, self._took)
         return remaining(
             self.plan,
             self._pace,

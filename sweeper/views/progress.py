@@ -126,6 +126,7 @@ def plain_line(event: Event, status: Status) -> str:
         parts.append(f"val={event.validation_loss:.4f}")
     if event.kind == "trial-ended":
         parts.append(_counts(status))
+        parts += [] if status.outlook is None else [f"({status.outlook})"]
     if event.text:
         parts.append(event.text)
     return visible(" ".join(parts))
@@ -220,7 +221,8 @@ def view(status: Status, width: int) -> list[str]:
     Under 80 columns the bar goes, then the median; a number is never cut.
     """
     lines = [_headline(status, width)]
-    lines += [_running_line(running, width) for running in status.running[: LINES - 2]]
+    room = LINES - 2 - (status.outlook is not None)
+    lines += [_running_line(running, width) for running in status.running[:room]]
     if status.best is not None:
         best = status.best
         default = (
@@ -231,6 +233,8 @@ def view(status: Status, width: int) -> list[str]:
             f"val {units.number(best.validation_loss)} (lower is better){default}"
             f"{', over the limit on forgetting' if best.over_limit else ''}"
         )
+    if status.outlook is not None:
+        lines.append(str(status.outlook))
     return lines
 
 

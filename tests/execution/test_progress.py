@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from curve_backend import make_plan
@@ -85,3 +87,25 @@ def test_ended_trials_are_counted(progress: RunProgress) -> None:
     progress.state.end(0, result)
     status = progress.status()
     assert (status.pruned, status.done, status.waiting) == (1, 1, 3)
+
+
+def test_after_ten_trials_a_status_says_what_more_may_bring(progress: RunProgress) -> None:
+    for number in range(10):
+        assert progress.status().outlook is None
+        result = TrialResult(
+            number=number,
+            attempt=1,
+            seed=0,
+            state="COMPLETE",
+            validation_loss=1.0 - number / 100,
+            optimizer_steps=8,
+            training_seconds=4.0,
+        )
+        first, budget = progress.plan.candidates[0], progress.plan.budget
+        whole = SimpleNamespace(rungs=budget.rungs, epochs=budget.epochs)
+        config: Any = SimpleNamespace(strategy=first.strategy, model=first.model, budget=whole)
+        progress.state.configs[number] = config
+        progress.state.end(number, result)
+    found = progress.status().outlook
+    assert found is not None
+    assert found.gain == pytest.approx(0.05)

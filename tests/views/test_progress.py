@@ -9,6 +9,7 @@ import pytest
 
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Best, Eta, Running, Status
+from sweeper.search.outlook import Outlook
 from sweeper.views import progress as progress_module
 from sweeper.views.progress import (
     JsonProgress,
@@ -154,3 +155,13 @@ def test_a_notebook_redraws_one_output_and_escapes_it(monkeypatch):
     assert "a &lt;b&gt; text" in shown[-1]
     assert view(STATUS, 100)[0] in shown[-1]
     assert not isinstance(progress("none"), type(told))
+
+
+def test_what_more_trials_may_bring_is_shown_and_told_once_an_ended_trial():
+    coming = Outlook(seconds=50, gain=0.0, noise=0.1)
+    status = STATUS.model_copy(update={"outlook": coming, "running": STATUS.running * 30})
+    said = "5 more trials: about 50 s; the last 5 did not lower the best loss"
+    assert view(status, 100)[-1] == said
+    assert len(view(status, 100)) == 12
+    assert plain_line(event("trial-ended", trial=3, state="PRUNED"), status).endswith(f"({said})")
+    assert said not in plain_line(event("trial-started", trial=4), status)

@@ -49,4 +49,6 @@ def _print_result(ended: Ended, *, as_json: bool) -> None:
         console.print(next_step_line(step), markup=False, soft_wrap=True)
         if step.command:
             console.print(f"  {step.command}", markup=False, soft_wrap=True)
+    if outlook := ended.findings.run.outlook:
+        console.print(f"{sentence(outlook)}.", markup=False, soft_wrap=True)
     console.print(f"report: {ended.folder.report_html}", markup=False, soft_wrap=True)

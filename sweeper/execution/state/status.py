@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
+from sweeper.search.outlook import Outlook
 from sweeper.search.study_end import Ending
 from sweeper.spec import Scalar
 
@@ -80,6 +81,9 @@ class Status(Artifact):
     jobs: int = 0
     jobs_done: int = 0
     eta: Eta | None = None
+    outlook: Outlook | None = Field(
+        None, description="what more trials may bring and cost; None before ten have ended"
+    )
     started_at: str
     updated_at: str
     ended_at: str = ""

@@ -10,6 +10,7 @@ from typing import Literal
 from sweeper.findings.record import RunSummary
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.rows import result_seconds, trial_seconds
+from sweeper.search.outlook import Outlook
 from sweeper.trials import State, TrialResult
 
 Status = Literal["running", "interrupted", "complete"]
@@ -41,6 +42,7 @@ def run_summary(run: RunFiles) -> RunSummary:
             math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
         ),
         search_ended=str(run.status.get("search_ended") or ""),
+        outlook=_outlook(run),
         saved_seconds=math.fsum(_saved(trial) for trial in pruned) if pruned else None,
         rung_items=max((trial.config.budget.rung_items for trial in run.trials), default=None),
         median_prune_step=round(statistics.median(steps)) if steps else None,
@@ -61,6 +63,11 @@ def trials_asked(run: RunFiles) -> int:
     """The study's total: of the last call if ``status.json`` tells, else of the plan."""
     told = run.status.get("trials")
     return told if isinstance(told, int) and told > 0 else run.plan.budget.trials
+
+
+def _outlook(run: RunFiles) -> str:
+    told = run.status.get("outlook")
+    return str(Outlook.model_validate(told)) if told else ""
 
 
 def _end(trial: TrialFiles) -> State | None:

@@ -89,7 +89,9 @@ def _next_step(report: Report) -> list[Block]:
     if step is None:
         return []
     command = [Code("The command for it", step.command)] if step.command else []
-    return [Text((next_step_line(step),)), *command]
+    outlook = report.findings.run.outlook
+    further = (f"{words.sentence(outlook)}.",) if outlook else ()
+    return [Text((next_step_line(step), *further)), *command]
 
 
 def _card(report: Report) -> VerdictCard:
