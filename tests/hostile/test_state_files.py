@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from sweeper.artifact import Artifact
+from sweeper.artifact import Artifact, write_text
 from sweeper.child_process import NoAnswer, ask_object
 from sweeper.errors import UsageError
 from sweeper.execution.state.seal import _item_losses
@@ -110,3 +110,15 @@ def test_a_full_disk_at_the_lock_does_not_matter(tmp_path, monkeypatch):
     run = RunFolder(tmp_path / "x")
     with run.lock():
         assert run.held
+
+
+def test_a_device_that_is_named_as_an_output_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(pipe, "said")
+        assert os.read(reading, 10) == b"said"
+        assert pipe.is_fifo()
+    finally:
+        os.close(reading)

@@ -362,7 +362,9 @@ def test_rare_classes_are_said_to_be_where_the_split_puts_them(rows: int) -> Non
 
 
 def test_losses_are_not_told_as_if_they_were_accuracies() -> None:
-    assert "the validation loss was 1.00 for the frozen head" in BOOK.rule("head-start-few-rows").why
+    assert (
+        "the validation loss was 1.00 for the frozen head" in BOOK.rule("head-start-few-rows").why
+    )
 
 
 def test_a_title_says_the_rates_that_its_rule_sets() -> None:
