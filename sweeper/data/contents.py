@@ -24,6 +24,9 @@ rows of 250 characters: 8.3 times as CSV, 6.2 times as JSON Lines."""
 
 CHUNK_BYTES = 2**20
 
+MOST_LINE_BYTES = 64 * 2**20
+"""A longer line is no example: it has 16 million tokens at four characters each."""
+
 
 def read_bytes(path: Path) -> bytes:
     """The unpacked content of a file.
@@ -80,6 +83,26 @@ def too_large(path: Path | str, limit: int) -> DataError:
     )
 
 
+def not_unpacked(path: Path | str, error: Exception) -> DataError:
+    """The error that says that a file is not (all of) a gzip file."""
+    return DataError(
+        f"the file cannot be unpacked ({error})",
+        why="Its name ends in .gz, but its content is not (all of) a gzip file.",
+        fix="Download it again, or rename it if it is not compressed.",
+        where=str(path),
+    )
+
+
+def line_too_long(name: str, number: int, size: int) -> DataError:
+    """The error that says that a line is no example."""
+    return DataError(
+        f"this line has {size / 2**20:,.0f} MiB",
+        why=f"No example is longer than {MOST_LINE_BYTES // 2**20} MiB.",
+        fix="Are the line breaks missing? Divide long documents into rows.",
+        where=f"{name}:{number}",
+    )
+
+
 def _must_be_regular(found: os.stat_result, path: Path) -> None:
     if stat.S_ISREG(found.st_mode):
         return
@@ -96,12 +119,7 @@ def _unpacked(file: BinaryIO, path: Path, limit: int) -> bytes:
         with gzip.GzipFile(fileobj=file) as unpacked:
             return _up_to(unpacked, path, limit)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            f"the file cannot be unpacked ({error})",
-            why="Its name ends in .gz, but its content is not (all of) a gzip file.",
-            fix="Download it again, or rename it if it is not compressed.",
-            where=str(path),
-        ) from error
+        raise not_unpacked(path, error) from error
 
 
 def _up_to(file: BinaryIO | gzip.GzipFile, path: Path, limit: int) -> bytes:

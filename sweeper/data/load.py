@@ -24,6 +24,9 @@ from sweeper.data.template import with_templates
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
 
+LabelNames = Mapping[str, tuple[str, ...]]
+"""Column to the names of its integer classes."""
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -231,7 +234,7 @@ def examples(table: RowTable, form: Form) -> Examples:
         skipped.setdefault(reason, []).append(line)
     for line, fields in table.rows:
         try:
-            kept.append(_example(table, form.of(fields), line, fields))
+            kept.append(_example(form.of(fields), line, fields, table.label_names))
         except EmptyRow:
             empty.append(line)
         except Unusable as unusable:
@@ -241,21 +244,22 @@ def examples(table: RowTable, form: Form) -> Examples:
     return Examples(kept, empty, skipped, max(garbled, len(table.garbled)))
 
 
-def _example(table: RowTable, form: Form, line: int, fields: Fields) -> Example:
+def _example(form: Form, line: int, fields: Fields, label_names: LabelNames) -> Example:
     row_format = formats()[form.format]
-    label_names = table.label_names.get(form.columns.get("label", ""), ())
-    row = RawRow(row_format, line, fields, form.columns, label_names, form.templated)
-    return row_format.example(row)
+    names = label_names.get(form.columns.get("label", ""), ())
+    return row_format.example(RawRow(row_format, line, fields, form.columns, names, form.templated))
 
 
 EMPTY_ROW = "it is empty"
 """Why there is no example of a row without input or answer."""
 
 
-def example_or_reason(table: RowTable, form: Form, line: int, fields: Fields) -> Example | str:
+def example_or_reason(
+    form: Form, line: int, fields: Fields, label_names: LabelNames
+) -> Example | str:
     """The example of one row, or why there is none."""
     try:
-        return _example(table, form, line, fields)
+        return _example(form, line, fields, label_names)
     except EmptyRow:
         return EMPTY_ROW
     except Unusable as reason:

@@ -37,7 +37,8 @@ def show_check(checked: Checked) -> None:
 def _show(finding: Finding, *, several: bool) -> None:
     rows = "1 row" if finding.count == 1 else f"{finding.count:,} rows"
     _line(f"\n{finding.severity}: {finding.kind}")
-    _line(f"  {rows} ({finding.share:.1%}) {finding.title}. {finding.consequence}")
+    seen = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
+    _line(f"  {rows}{seen} ({finding.share:.1%}) {finding.title}. {finding.consequence}")
     for one in finding.examples:
         where = f"{Path(one.path).name}:{one.line}" if several else f"line {one.line}"
         said = f" ({one.said})" if one.said else ""

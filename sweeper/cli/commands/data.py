@@ -55,7 +55,9 @@ def check(
     from sweeper.errors import GateFailed
     from sweeper.views.data_view import show_check
 
-    rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against)
+    rows = data_steps.rows_of(
+        path, task, data_format, columns, max_length, model, against, stored=True
+    )
     checked = find_faults(rows)
     if as_json:
         typer.echo(json.dumps(checked.as_json(), indent=2))

@@ -28,15 +28,17 @@ def rows_of(
     max_length: int | None,
     model: str | None,
     against: str | None,
+    *,
+    stored: bool = False,
 ) -> DataRows:
-    """The rows that the flags name.
+    """The rows that the flags name; with ``stored``, those of a large file stay in it.
 
     Raises:
         UsageError: A flag holds a mistake.
         DataError: The data cannot be read or recognised.
     """
     spec = DataSpec(path=path, format=data_format, columns=column_map(columns or []))
-    rows = read_rows(spec, _task(task))
+    rows = read_rows(spec, _task(task), stored=stored)
     if not any(row.example for row in rows.rows):
         raise DataError("no row can be trained on", fix="Is this the right file?", where=path)
     if model is not None and max_length is None:

@@ -14,6 +14,7 @@ from sweeper.data.quality.rows import DataRows, FileRow
 from sweeper.errors import UsageError, near_match
 
 Severity = Literal["serious", "warning", "note"]
+Compared = Literal["nothing", "inputs", "labels", "everything"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Kind:
         safe: The remedy takes nothing away that could be meant; part of ``--all-safe``.
         mends: There is a remedy.
         in_plan: Quick to look for, so that ``sweeper plan`` and ``run`` warn of it, too.
+        compares: What it must see of a large data set at once: one row, all rows with the same
+            input, all labels, or all rows, of which it gets a sample.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Kind:
     safe: bool = False
     mends: bool = True
     in_plan: bool = False
+    compares: Compared = "everything"
 
     def shown(self, text: str) -> str:
         """A text of a row as it may be printed and written into the list of changes."""

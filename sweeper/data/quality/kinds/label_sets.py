@@ -25,6 +25,7 @@ class LabelSets(Kind):
         "training leaves them out"
     )
     severity = "serious"
+    compares = "labels"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows with such a label, and what it stands for where inputs of both splits tell."""
@@ -58,8 +59,13 @@ def _folded_labels(data: DataRows) -> set[str]:
 
 def _mapping(data: DataRows) -> dict[str, str]:
     """From a label that train does not have to what train says of the same inputs."""
-    trained = {example.key: row.label for _, row, example in data.usable if row.split == "train"}
-    known = set(trained.values())
+    known = {row.label for _, row, _ in data.usable if row.split == "train"}
+    asked = {example.key for _, row, example in data.usable if row.label not in known}
+    trained = {
+        example.key: row.label
+        for _, row, example in data.usable
+        if row.split == "train" and example.key in asked
+    }
     meant: dict[str, Counter[str]] = defaultdict(Counter)
     for _, row, example in data.usable:
         if row.label not in known and example.key in trained:

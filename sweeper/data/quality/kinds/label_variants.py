@@ -19,6 +19,7 @@ class LabelVariants(Kind):
     remedy = "writes the commonest spelling"
     severity = "serious"
     safe = True
+    compares = "labels"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows with one of the rarer spellings."""

@@ -17,6 +17,7 @@ class Leakage(Kind):
     remedy = "leaves them out of train (of validation, where test has them); test stays as it is"
     severity = "serious"
     safe = True
+    compares = "inputs"
 
     def find(self, data: DataRows) -> list[Fault]:
         """The rows of the earlier split."""

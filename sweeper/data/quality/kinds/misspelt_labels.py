@@ -25,6 +25,7 @@ class MisspeltLabels(Kind):
     consequence = "Each mistyped label becomes a class of its own that cannot be learnt."
     remedy = "writes the common label"
     in_plan = True
+    compares = "labels"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows with such a label."""
