@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -92,7 +93,7 @@ class Dataset:
     format: str
     evidence: tuple[str, ...]
     columns: dict[str, str]
-    splits: dict[Split, tuple[Example, ...]]
+    splits: dict[Split, Sequence[Example]]
     origins: dict[Split, Origin]
     labels: tuple[str, ...]
     fingerprint: str

@@ -79,6 +79,59 @@ def reconciled(parts: Mapping[Split, list[Example]], name: str) -> tuple[Parts, 
     return _without_unseen(kept, said, name), tuple(said)
 
 
+LabelChanges = dict[tuple[Split, str], str | None]
+"""From a label of a split to its new spelling, or None where its rows are left out."""
+
+
+def label_changes(
+    counts: Mapping[Split, Counter[str]], name: str
+) -> tuple[LabelChanges, tuple[str, ...]]:
+    """What ``reconciled`` does to rows, by the numbers of rows of each label.
+
+    Raises:
+        DataError: Most rows of a split have labels that train does not have.
+    """
+    changes: LabelChanges = {}
+    for split in counts.keys() - {"train"}:
+        found = spellings(counts["train"], counts[split])
+        changes |= {(split, old): new for old, new in found.items()}
+    new = {
+        split: {label: changes.get((split, label)) or label for label in one}
+        for split, one in counts.items()
+    }
+    rows: Counter[str] = Counter()
+    for split, one in counts.items():
+        rows.update({new[split][label]: many for label, many in one.items()})
+    known = {new["train"][label] for label in counts["train"] if rows[label] > 1}
+    renamed = sum(counts[split][label] for split, label in changes)
+    left = {(s, old) for s, labels in new.items() for old in labels if labels[old] not in known}
+    changes |= dict.fromkeys(left)
+    lost = {s: sum(counts[s][old] for split, old in left if split == s) for s in counts}
+    for split, many in lost.items():
+        if many > counts[split].total() / 2:
+            raise DataError(
+                f"{many} of {counts[split].total()} rows of {split} have labels that train does "
+                "not have",
+                why="A class that is never shown cannot be learnt.",
+                fix="Give all splits the same labels: `sweeper data check` shows the mapping, "
+                "where there is one.",
+                where=name,
+            )
+    said = []
+    if renamed:
+        said.append(
+            f"{renamed:,} rows spell labels otherwise than train and take its spelling. "
+            f"{remedy(name, 'label-variants')}"
+        )
+    if left:
+        labels = listing(sorted(repr(label) for _, label in left), 4)
+        said.append(
+            f"{sum(lost.values()):,} rows are left out, since no other row or no row of train has "
+            f"their label: {labels}. {remedy(name, 'rare-labels')}"
+        )
+    return changes, tuple(said)
+
+
 def remedy(name: str, kind: str) -> str:
     """The sentence that names the command which mends a data set."""
     return f"To mend the file: sweeper data fix {name} --remedy {kind} -o NEW"

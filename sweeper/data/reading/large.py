@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from sweeper.cache import home, made_once
+from sweeper.cache import home, made_while_used
 from sweeper.data.contents import MOST_LINE_BYTES, line_too_long, not_unpacked
 from sweeper.data.encoding import GUESSED_FROM, TOLERATED
 from sweeper.data.problems import Problems
@@ -29,7 +29,17 @@ all that a check makes of them (measured: 13 times the size of the file)."""
 _PACKED = 8
 """How many times smaller gzip may make texts."""
 
-_SUFFIXES = (".jsonl", ".ndjson")
+SUFFIXES = (".jsonl", ".ndjson")
+
+
+def is_large(path: Path) -> bool:
+    """Whether a file may be too large for its rows to be held."""
+    least = LARGE_BYTES // _PACKED if _is_packed(path) else LARGE_BYTES
+    return path.is_file() and path.stat().st_size >= least
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
 
 
 def read_large(path: Path, suffix: str, name: str) -> RowTable | None:
@@ -38,11 +48,9 @@ def read_large(path: Path, suffix: str, name: str) -> RowTable | None:
     Raises:
         DataError: A line is too long, or more lines are broken than can be read.
     """
-    packed = path.name.lower().endswith(".gz")
-    least = LARGE_BYTES // _PACKED if packed else LARGE_BYTES
-    if suffix not in _SUFFIXES or not path.is_file() or path.stat().st_size < least:
+    if suffix not in SUFFIXES or not is_large(path):
         return None
-    if packed:
+    if _is_packed(path):
         path = _unpacked(path, name)
     with path.open("rb") as file:
         head = file.read(GUESSED_FROM)
@@ -61,13 +69,13 @@ def _unpacked(path: Path, name: str) -> Path:
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise not_unpacked(name, error) from error
 
-    return made_once(home() / "unpacked" / state_of(path), make) / "rows"
+    return made_while_used(home() / "unpacked" / state_of(path), make) / "rows"
 
 
-def state_of(*paths: Path) -> str:
+def state_of(*paths: Path, read_as: str = "") -> str:
     """A name for files as they are now: another one when their path, size or time changes."""
     found = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return hashlib.blake2b(repr(found).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(repr((found, read_as)).encode(), digest_size=16).hexdigest()
 
 
 class _Lines:
