@@ -9,6 +9,7 @@ import gzip
 import os
 import resource
 import stat
+import weakref
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +27,18 @@ CHUNK_BYTES = 2**20
 
 MOST_LINE_BYTES = 64 * 2**20
 """A longer line is no example: it has 16 million tokens at four characters each."""
+
+
+class Opened:
+    """A file of which parts are read, from any place, until nobody needs it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._handle)
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from ``start`` up to ``end``."""
+        return os.pread(self._handle, end - start, start)
 
 
 def read_bytes(path: Path) -> bytes:

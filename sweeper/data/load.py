@@ -390,32 +390,34 @@ def _load_large(files: Files, task: Task, spec: DataSpec) -> Dataset:
 def _store(folder: Path, files: Files, task: Task, spec: DataSpec) -> None:
     """Write the splits of a data set and all that is known of it."""
     name = str(spec.path)
-    sorter = Sorter(folder / "sorting")
     counts: dict[Split, Counter[str]] = {split: Counter() for split in files}
-
-    def take(split: Split, example: Example) -> None:
-        counts[split][example.label or ""] += 1
-        sorter.add(split, example)
-
-    parts = _parts(files, task, spec, take)
     changes: LabelChanges = {}
     said: tuple[str, ...] = ()
-    if task == "classification":
-        checks.check_labels({s: _with_labels(one.elements()) for s, one in counts.items()}, name)
-        changes, said = label_changes(counts, name)
-    sorter.sort(lambda row: changed(row, changes) if changes else row)
-    total = sum(one.total() for one in counts.values())
-    place = _places(sorter, set(files), task, spec, total)
-    quotas = _quotas(sorter, place, total, spec) if spec.max_rows else None
-    found = _written(sorter, folder, place, quotas, task, total)
-    sorter.close()
+    with Sorter(folder / "sorting") as sorter, SplitWriter(folder) as writer:
+
+        def take(split: Split, example: Example) -> None:
+            counts[split][example.label or ""] += 1
+            sorter.add(split, example)
+
+        parts = _parts(files, task, spec, take)
+        total = sum(one.total() for one in counts.values())
+        if task == "classification":
+            checks.check_labels(
+                {split: _with_labels(one.elements()) for split, one in counts.items()}, name
+            )
+            changes, said = label_changes(counts, name)
+        sorter.sort(lambda row: changed(row, changes) if changes else row)
+        place = _places(sorter, set(files), task, spec, total)
+        quotas = _quotas(sorter, place, total, spec) if spec.max_rows else None
+        counted = _written(sorter, writer, place, quotas, task, total)
     splits = {split: stored_examples(folder, split) for split in SPLITS}
     if not all(splits.values()):
         checks.check_sizes({split: list(rows) for split, rows in splits.items()}, name)
-    dataset = _dataset(name, parts, splits, files, found, said)
     if task == "classification":
         kept = {s: _with_labels({example.label for example in splits[s]}) for s in SPLITS}
         checks.check_seen(kept, name)
+    found = replace(counted, fingerprint=_stored_fingerprint(folder))
+    dataset = _dataset(name, parts, splits, files, found, said)
     fields = {one.name: getattr(dataset, one.name) for one in dataclass_fields(dataset)}
     text = json.dumps({**fields, "splits": {}})
     (folder / _RECORD).write_text(text, encoding="utf-8")
@@ -491,14 +493,13 @@ def _quotas(
 
 def _written(
     sorter: Sorter,
-    folder: Path,
+    writer: SplitWriter,
     place: Place,
     quotas: dict[Split, dict[str | None, int]] | None,
     task: Task,
     total: int,
 ) -> _Found:
     """Write every row into its split."""
-    writer = SplitWriter(folder)
     labels: set[str] = set()
     duplicates = leaked = conflicting = 0
     for group in told(sorter.groups(), "writing splits", total):
@@ -519,10 +520,14 @@ def _written(
             leaked += held if held < len(kept) else 0
             answers = {row.example().answer for _, row in kept}
             conflicting += len(kept) if len(answers) > 1 else 0
-    writer.close()
+    writer.end()
+    return _Found(labels, "", duplicates, leaked, conflicting)
+
+
+def _stored_fingerprint(folder: Path) -> str:
     sha = hashlib.sha256()
     for split in SPLITS:
         sha.update(f"{split}\n".encode())
         for row in stored_rows(folder, split):
             sha.update(row.content_hash + b"\n")
-    return _Found(labels, sha.hexdigest(), duplicates, leaked, conflicting)
+    return sha.hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
+import shutil
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,12 +17,15 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from sweeper.data.contents import Opened
 from sweeper.data.examples import SPLITS, Example, Message, Split
 from sweeper.data.labels import LabelChanges
 from sweeper.data.table import Stored
 from sweeper.jsontext import value_of
 
 _PARTS = 256
+"""At most 256: 40 MB of rows each in a file of 10 GB."""
+
 _KEY = 32
 """Characters of a key and of a content hash."""
 
@@ -81,28 +84,32 @@ def changed(row: StoredRow, labels: LabelChanges) -> StoredRow | None:
     return StoredRow.of(row.split, replace(example, label=label)) if label else None
 
 
-class Sorter:
+class Sorter(ExitStack):
     """Rows in the order of their keys.
 
     Args:
-        folder: For its files, which ``close`` removes.
+        folder: For its files, which are removed when the work is done.
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         folder.mkdir()
         self._folder = folder
-        self._open = ExitStack()
+        self.callback(shutil.rmtree, folder)
         self._files = [
-            self._open.enter_context((folder / f"{part:02x}").open("wb")) for part in range(_PARTS)
+            self.enter_context((folder / f"{part:02x}").open("wb")) for part in range(_PARTS)
         ]
 
     def add(self, split: Split, example: Example) -> None:
         """Take a row in."""
-        self._files[int(example.key[:2], 16)].write(StoredRow.of(split, example).line)
+        self._files[int(example.key[:2], 16) * _PARTS // 256].write(
+            StoredRow.of(split, example).line
+        )
 
     def sort(self, change: Callable[[StoredRow], StoredRow | None]) -> None:
         """End adding; ``change`` gives what becomes of a row, None where it is left out."""
-        self._open.close()
+        for written in self._files:
+            written.close()
         for part in range(_PARTS):
             path = self._folder / f"{part:02x}"
             with path.open("rb") as file:
@@ -118,31 +125,24 @@ class Sorter:
                 for _, group in groupby(rows, key=lambda row: row.line[:_KEY]):
                     yield list(group)
 
-    def close(self) -> None:
-        """Remove all files."""
-        for path in self._folder.iterdir():
-            path.unlink()
-        self._folder.rmdir()
 
-
-class SplitWriter:
+class SplitWriter(ExitStack):
     """Writes the rows of the splits, each into a file of its own, with the places of the rows."""
 
     def __init__(self, folder: Path) -> None:
-        self._open = ExitStack()
-        self._rows = {s: self._open.enter_context(_rows(folder, s).open("wb")) for s in SPLITS}
-        self._at = {s: self._open.enter_context(_places(folder, s).open("wb")) for s in SPLITS}
+        super().__init__()
+        self._rows = {s: self.enter_context(_rows(folder, s).open("wb")) for s in SPLITS}
+        self._at = {s: self.enter_context(_places(folder, s).open("wb")) for s in SPLITS}
 
     def add(self, split: Split, row: StoredRow) -> None:
         """Write a row behind those of its split."""
         array("Q", [self._rows[split].tell()]).tofile(self._at[split])
         self._rows[split].write(row.line)
 
-    def close(self) -> None:
-        """End all files."""
+    def end(self) -> None:
+        """Note where the last rows end."""
         for split in SPLITS:
             array("Q", [self._rows[split].tell()]).tofile(self._at[split])
-        self._open.close()
 
 
 def _rows(folder: Path, split: Split) -> Path:
@@ -161,13 +161,12 @@ def stored_rows(folder: Path, split: Split) -> Iterator[StoredRow]:
 
 def stored_examples(folder: Path, split: Split) -> Stored[Example]:
     """The examples of a split, each read when it is asked for."""
-    rows = _rows(folder, split).open("rb", buffering=0)
+    opened = Opened(_rows(folder, split))
     with _places(folder, split).open("rb") as file:
         places = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)).cast("Q")
 
     def at(place: int) -> Example:
-        start, end = places[place], places[place + 1]
-        return StoredRow(os.pread(rows.fileno(), end - start, start)).example()
+        return StoredRow(opened.read(places[place], places[place + 1])).example()
 
     return Stored(
         len(places) - 1, at, lambda: (row.example() for row in stored_rows(folder, split))

@@ -106,23 +106,30 @@ class _Usable:
     def repeated(self, data: DataRows) -> Iterator[DataRows]:
         """Blocks of rows whose input occurs in several rows; those of one input stay together.
 
-        Keys are hashes, so that the inputs of a bucket are a random part of all.
+        The inputs of a block are a random part of all, since they come in the order of hashes.
         """
+        several = self._repeated()
+        block: list[int] = []
+        for place, number in enumerate(several, start=1):
+            block.append(self._places[number])
+            last = place == len(several)
+            ended = last or self._keys[several[place]] != self._keys[number]
+            if ended and (last or len(block) >= BLOCK_ROWS):
+                rows = [data.rows[one] for one in sorted(block)]
+                yield data.with_rows(rows, len(self) * len(block) // len(several))
+                block = []
+
+    def _repeated(self) -> array[int]:
+        """The numbers of rows whose input occurs in several rows, one input after the other."""
         buckets = [array("Q") for _ in range(_BUCKETS)]
         for number, key in enumerate(self._keys):
             buckets[key % _BUCKETS].append(number)
+        found = array("Q")
         for bucket in buckets:
             counts = Counter(self._keys[number] for number in bucket)
-            several = [number for number in bucket if counts[self._keys[number]] > 1]
-            several.sort(key=self._keys.__getitem__)
-            block: list[int] = []
-            for number, key in enumerate(map(self._keys.__getitem__, several), start=1):
-                block.append(self._places[several[number - 1]])
-                ended = number == len(several) or self._keys[several[number]] != key
-                if ended and (len(block) >= BLOCK_ROWS or number == len(several)):
-                    rows = [data.rows[place] for place in sorted(block)]
-                    yield data.with_rows(rows, len(bucket) * len(block) // len(several))
-                    block = []
+            several = (number for number in bucket if counts[self._keys[number]] > 1)
+            found.extend(sorted(several, key=self._keys.__getitem__))
+        return found
 
     def labelled(self, data: DataRows) -> Iterator[DataRows]:
         """All rows with their labels but without their texts; nothing where there is no label."""

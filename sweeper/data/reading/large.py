@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
-import os
 import shutil
 import zlib
 from array import array
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sweeper.cache import home, made_while_used
-from sweeper.data.contents import MOST_LINE_BYTES, line_too_long, not_unpacked
+from sweeper.data.contents import MOST_LINE_BYTES, Opened, line_too_long, not_unpacked
 from sweeper.data.encoding import GUESSED_FROM, TOLERATED
 from sweeper.data.problems import Problems
 from sweeper.data.reading.jsonrows import objects, refuse_most
@@ -136,12 +135,12 @@ def _indexed(path: Path, name: str) -> RowTable | None:
 
 
 def _rows(path: Path, starts: array[int], numbers: array[int]) -> Stored[Numbered]:
-    handle = path.open("rb", buffering=0)
+    opened = Opened(path)
     ends = starts[1:]
     ends.append(path.stat().st_size)
 
     def at(place: int) -> Numbered:
-        read = os.pread(handle.fileno(), ends[place] - starts[place], starts[place])
+        read = opened.read(starts[place], ends[place])
         return numbers[place], value_of(_text(read.partition(b"\n")[0]))
 
     def stream() -> Iterator[Numbered]:
