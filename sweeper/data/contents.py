@@ -96,16 +96,6 @@ def too_large(path: Path | str, limit: int) -> DataError:
     )
 
 
-def not_unpacked(path: Path | str, error: Exception) -> DataError:
-    """The error that says that a file is not (all of) a gzip file."""
-    return DataError(
-        f"the file cannot be unpacked ({error})",
-        why="Its name ends in .gz, but its content is not (all of) a gzip file.",
-        fix="Download it again, or rename it if it is not compressed.",
-        where=str(path),
-    )
-
-
 def line_too_long(name: str, number: int, size: int) -> DataError:
     """The error that says that a line is no example."""
     return DataError(
@@ -132,7 +122,12 @@ def _unpacked(file: BinaryIO, path: Path, limit: int) -> bytes:
         with gzip.GzipFile(fileobj=file) as unpacked:
             return _up_to(unpacked, path, limit)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise not_unpacked(path, error) from error
+        raise DataError(
+            f"the file cannot be unpacked ({error})",
+            why="Its name ends in .gz, but its content is not (all of) a gzip file.",
+            fix="Download it again, or rename it if it is not compressed.",
+            where=str(path),
+        ) from error
 
 
 def _up_to(file: BinaryIO | gzip.GzipFile, path: Path, limit: int) -> bytes:

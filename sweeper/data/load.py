@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from array import array
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from functools import partial, reduce
-from heapq import nsmallest
 from importlib.metadata import version
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +17,23 @@ from sweeper.cache import home, made_while_used
 from sweeper.data import checks
 from sweeper.data.detect import Form, detect
 from sweeper.data.encoding import is_garbled
-from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split, digest
+from sweeper.data.examples import SPLITS, Dataset, Example, Origin, Split
 from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats
-from sweeper.data.labels import LabelChanges, label_changes, reconciled
+from sweeper.data.labels import SeenLabels, label_changes, reconciled, with_label
 from sweeper.data.problems import listing
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.large import is_large, state_of
 from sweeper.data.reading.read import read
-from sweeper.data.splits import (
-    carve,
-    class_of,
-    class_sizes,
-    in_order,
-    proportional,
-    shares,
-    subset,
-)
+from sweeper.data.splits import carve, in_order, shares, subset
 from sweeper.data.stored import (
+    Repeated,
     Sorter,
     SplitWriter,
     StoredRow,
-    changed,
+    places,
     stored_examples,
-    stored_rows,
+    stored_hashes,
+    write_splits,
 )
 from sweeper.data.table import Fields, RowTable
 from sweeper.data.template import with_templates
@@ -57,17 +48,6 @@ LabelNames = Mapping[str, tuple[str, ...]]
 
 Files = Mapping[Split, tuple[Path, ...]]
 Take = Callable[[Split, Example], None]
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What is known of the rows of all splits together."""
-
-    labels: set[str]
-    fingerprint: str
-    duplicates: int
-    leaked: int
-    conflicting: int
 
 
 @dataclass(frozen=True)
@@ -107,14 +87,16 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     if spec.max_rows is not None:
         splits = subset(whole, max(spec.max_rows, len(SPLITS)))
         checks.check_subset(splits, whole, spec.max_rows)
-    found = _Found(
-        labels={example.label for example in splits["train"] if example.label},
-        fingerprint=_fingerprint(splits),
-        duplicates=checks.duplicates(splits),
-        leaked=checks.leaked(splits),
-        conflicting=checks.conflicting(splits),
-    )
-    return _dataset(name, parts, splits, files, found, label_cautions)
+    hashes = _hashes(splits)
+    return _dataset(name, parts, splits, files, hashes, _repeated(splits), label_cautions)
+
+
+def _hashes(splits: Mapping[Split, Iterable[Example]]) -> dict[Split, Iterable[str]]:
+    return {split: (one.content_hash() for one in rows) for split, rows in splits.items()}
+
+
+def _repeated(splits: Mapping[Split, Sequence[Example]]) -> Repeated:
+    return Repeated(checks.duplicates(splits), checks.leaked(splits), checks.conflicting(splits))
 
 
 def load_corpus(path: str, spec: DataSpec) -> tuple[Example, ...]:
@@ -204,10 +186,12 @@ def _dataset(
     parts: Mapping[Split, _Part],
     splits: Mapping[Split, Sequence[Example]],
     files: Files,
-    found: _Found,
+    hashes: Mapping[Split, Iterable[str]],
+    repeated: Repeated,
     label_cautions: tuple[str, ...],
 ) -> Dataset:
     form = parts["train"].form
+    labelled = splits["train"] if form.format == "text-label" else ()
     dataset = Dataset(
         path=name,
         format=form.format,
@@ -215,13 +199,13 @@ def _dataset(
         columns={str(role): column for role, column in form.columns.items()},
         splits=dict(splits),
         origins=_origins(files),
-        labels=tuple(sorted(found.labels)),
-        fingerprint=found.fingerprint,
-        duplicates=found.duplicates,
+        labels=tuple(sorted({e.label for e in labelled if e.label})),
+        fingerprint=_fingerprint(hashes),
+        duplicates=repeated.duplicates,
         empties=sum(len(part.examples.empty) for part in parts.values()),
         skipped=sum(len(n) for part in parts.values() for n in part.examples.skipped.values()),
-        leaked=found.leaked,
-        conflicting=found.conflicting,
+        leaked=repeated.leaked,
+        conflicting=repeated.conflicting,
         encoding_problems=sum(part.examples.garbled for part in parts.values()),
     )
     skipped = {split: part.examples.left_out for split, part in parts.items()}
@@ -255,12 +239,13 @@ def _evidence(parts: Mapping[Split, _Part], files: Files) -> tuple[str, ...]:
     return tuple(dict.fromkeys(said))
 
 
-def _fingerprint(splits: Mapping[Split, tuple[Example, ...]]) -> str:
+def _fingerprint(hashes: Mapping[Split, Iterable[str]]) -> str:
+    """SHA-256 over the hashes of all rows in split order."""
     sha = hashlib.sha256()
     for split in SPLITS:
         sha.update(f"{split}\n".encode())
-        for example in splits[split]:
-            sha.update(f"{example.content_hash()}\n".encode())
+        for one in hashes[split]:
+            sha.update(f"{one}\n".encode())
     return sha.hexdigest()
 
 
@@ -390,144 +375,42 @@ def _load_large(files: Files, task: Task, spec: DataSpec) -> Dataset:
 def _store(folder: Path, files: Files, task: Task, spec: DataSpec) -> None:
     """Write the splits of a data set and all that is known of it."""
     name = str(spec.path)
-    counts: dict[Split, Counter[str]] = {split: Counter() for split in files}
-    changes: LabelChanges = {}
+    classes = task == "classification"
+    seen = {split: SeenLabels() for split in files}
+    change: Callable[[Split, Example], Example | None] | None = None
     said: tuple[str, ...] = ()
-    with Sorter(folder / "sorting") as sorter, SplitWriter(folder) as writer:
+    with Sorter(folder / "sorting") as sorter:
 
         def take(split: Split, example: Example) -> None:
-            counts[split][example.label or ""] += 1
+            seen[split].add(example)
             sorter.add(split, example)
 
         parts = _parts(files, task, spec, take)
-        total = sum(one.total() for one in counts.values())
-        if task == "classification":
-            checks.check_labels(
-                {split: _with_labels(one.elements()) for split, one in counts.items()}, name
-            )
-            changes, said = label_changes(counts, name)
-        sorter.sort(lambda row: changed(row, changes) if changes else row)
-        place = _places(sorter, set(files), task, spec, total)
-        quotas = _quotas(sorter, place, total, spec) if spec.max_rows else None
-        counted = _written(sorter, writer, place, quotas, task, total)
-    splits = {split: stored_examples(folder, split) for split in SPLITS}
+        if classes:
+            checks.check_labels({split: one.elements() for split, one in seen.items()}, name)
+            changes, said = label_changes(seen, name)
+            change = partial(with_label, changes) if changes else None
+        sorter.sort(change)
+        shares_of = partial(_shares, set(files), spec=spec, name=name)
+        place = places(sorter, shares_of, spec.split_seed, classes)
+        repeated = write_splits(sorter, folder, place)
+    splits: dict[Split, Sequence[Example]] = {s: stored_examples(folder, s) for s in SPLITS}
     if not all(splits.values()):
         checks.check_sizes({split: list(rows) for split, rows in splits.items()}, name)
-    if task == "classification":
-        kept = {s: _with_labels({example.label for example in splits[s]}) for s in SPLITS}
-        checks.check_seen(kept, name)
-    found = replace(counted, fingerprint=_stored_fingerprint(folder))
-    dataset = _dataset(name, parts, splits, files, found, said)
-    fields = {one.name: getattr(dataset, one.name) for one in dataclass_fields(dataset)}
-    text = json.dumps({**fields, "splits": {}})
+    if spec.max_rows is not None:
+        chosen = subset(splits, max(spec.max_rows, len(SPLITS)))
+        checks.check_subset(chosen, splits, spec.max_rows)
+        repeated = _repeated(chosen)
+        with SplitWriter(folder) as writer:
+            for split, rows in chosen.items():
+                for example in rows:
+                    writer.add(split, StoredRow.of(split, example))
+            writer.end()
+        splits = {split: stored_examples(folder, split) for split in SPLITS}
+    if classes:
+        checks.check_seen(splits, name)
+    hashes = {split: stored_hashes(folder, split) for split in SPLITS}
+    dataset = _dataset(name, parts, splits, files, hashes, repeated, said)
+    record = {one.name: getattr(dataset, one.name) for one in dataclass_fields(dataset)}
+    text = json.dumps({**record, "splits": {}})
     (folder / _RECORD).write_text(text, encoding="utf-8")
-
-
-def _with_labels(labels: Iterable[str | None]) -> list[Example]:
-    """Examples of which only the labels are looked at."""
-    return [Example("", 0, label=label) for label in labels]
-
-
-Place = Callable[[StoredRow], Split]
-
-
-def _places(sorter: Sorter, official: set[Split], task: Task, spec: DataSpec, total: int) -> Place:
-    """The split of each row: as ``carve`` gives it, from hashes of eight bytes."""
-    hashes: dict[str, array[int]] = defaultdict(lambda: array("Q"))
-    classes: dict[str, str] = {}
-    rows = 0
-    for group in told(sorter.groups(), "dividing into splits", total):
-        members = [row for row in group if row.split == "train"]
-        if not members:
-            continue
-        rows += len(members)
-        name = class_of(row.example().label for row in members) if task == "classification" else ""
-        hashes[name].append(_hash(members[0], spec))
-        if len(members) > 1 and task == "classification":
-            classes[members[0].key] = name
-    taken = _shares(official, rows, spec, str(spec.path))
-    limits: dict[str, list[tuple[int, Split]]] = {}
-    for name, found in hashes.items():
-        sizes = class_sizes(len(found), taken)
-        ends = list(accumulate(sizes[split] for split in taken))
-        smallest = nsmallest(ends[-1] if ends else 0, found)
-        limits[name] = [
-            (smallest[end - 1], split)
-            for end, split in zip(ends, taken, strict=True)
-            if sizes[split]
-        ]
-
-    def place(row: StoredRow) -> Split:
-        if row.split != "train":
-            return row.split
-        name = ""
-        if task == "classification":
-            name = classes.get(row.key) or row.example().label or ""
-        mine = _hash(row, spec)
-        return next((split for limit, split in limits[name] if mine <= limit), "train")
-
-    return place
-
-
-def _hash(row: StoredRow, spec: DataSpec) -> int:
-    return int(digest(f"{spec.split_seed}:{row.key}")[:16], 16)
-
-
-def _quotas(
-    sorter: Sorter, place: Place, total: int, spec: DataSpec
-) -> dict[Split, dict[str | None, int]]:
-    """How many rows of each class a subset takes, as ``subset`` does."""
-    assert spec.max_rows is not None
-    counts: dict[Split, Counter[str | None]] = {split: Counter() for split in SPLITS}
-    for group in told(sorter.groups(), "counting rows", total):
-        for row in group:
-            counts[place(row)][row.example().label] += 1
-    rows = max(spec.max_rows, len(SPLITS))
-    sizes = proportional({split: one.total() for split, one in counts.items()}, rows)
-    quotas = {split: proportional(counts[split], sizes[split]) for split in SPLITS}
-    before = {split: _with_labels(one) for split, one in counts.items()}
-    after = {s: _with_labels(name for name, n in one.items() if n) for s, one in quotas.items()}
-    checks.check_subset(after, before, spec.max_rows)
-    return quotas
-
-
-def _written(
-    sorter: Sorter,
-    writer: SplitWriter,
-    place: Place,
-    quotas: dict[Split, dict[str | None, int]] | None,
-    task: Task,
-    total: int,
-) -> _Found:
-    """Write every row into its split."""
-    labels: set[str] = set()
-    duplicates = leaked = conflicting = 0
-    for group in told(sorter.groups(), "writing splits", total):
-        kept: list[tuple[Split, StoredRow]] = []
-        for row in group:
-            split = place(row)
-            label = row.example().label if quotas or task == "classification" else None
-            if quotas:
-                if not quotas[split][label]:
-                    continue
-                quotas[split][label] -= 1
-            labels |= {label} if label and split == "train" else set()
-            kept.append((split, row))
-            writer.add(split, row)
-        if len(kept) > 1:
-            duplicates += len(kept) - len({row.content_hash for _, row in kept})
-            held = sum(split != "train" for split, _ in kept)
-            leaked += held if held < len(kept) else 0
-            answers = {row.example().answer for _, row in kept}
-            conflicting += len(kept) if len(answers) > 1 else 0
-    writer.end()
-    return _Found(labels, "", duplicates, leaked, conflicting)
-
-
-def _stored_fingerprint(folder: Path) -> str:
-    sha = hashlib.sha256()
-    for split in SPLITS:
-        sha.update(f"{split}\n".encode())
-        for row in stored_rows(folder, split):
-            sha.update(row.content_hash + b"\n")
-    return sha.hexdigest()

@@ -12,7 +12,7 @@ validation).
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from sweeper.data.examples import Example, Split, digest
@@ -88,7 +88,7 @@ def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:
 
 
 def subset(
-    splits: Mapping[Split, tuple[Example, ...]], rows: int
+    splits: Mapping[Split, Sequence[Example]], rows: int
 ) -> dict[Split, tuple[Example, ...]]:
     """About ``rows`` rows in all, with the proportions of the splits and of their classes.
 
@@ -99,7 +99,7 @@ def subset(
     return {split: _of_classes(splits[split], sizes[split]) for split in splits}
 
 
-def _of_classes(examples: tuple[Example, ...], rows: int) -> tuple[Example, ...]:
+def _of_classes(examples: Iterable[Example], rows: int) -> tuple[Example, ...]:
     quota = proportional(Counter(example.label for example in examples), rows)
     taken: Counter[str | None] = Counter()
     kept = []

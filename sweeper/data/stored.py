@@ -11,17 +11,21 @@ import json
 import mmap
 import shutil
 from array import array
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
-from itertools import groupby
+from dataclasses import dataclass, fields
+from heapq import nsmallest
+from itertools import accumulate, groupby
 from pathlib import Path
+from typing import Any
 
 from sweeper.data.contents import Opened
-from sweeper.data.examples import SPLITS, Example, Message, Split
-from sweeper.data.labels import LabelChanges
+from sweeper.data.examples import SPLITS, Example, Message, Split, digest
+from sweeper.data.splits import class_of, class_sizes
 from sweeper.data.table import Stored
 from sweeper.jsontext import value_of
+from sweeper.progress import told
 
 _PARTS = 256
 """At most 256: 40 MB of rows each in a file of 10 GB."""
@@ -41,9 +45,7 @@ class StoredRow:
     @classmethod
     def of(cls, split: Split, example: Example) -> StoredRow:
         """The row of an example."""
-        turns = [(turn.role, turn.content) for turn in example.messages]
-        rest = (example.references, example.tests, example.templated)
-        content = json.dumps((example.label, example.text, turns, *rest))
+        content = json.dumps([getattr(example, name) for name in _FIELDS], default=_values)
         head = f"{example.key}{example.content_hash()}{SPLITS.index(split)}{example.line:012}"
         return cls(f"{head}{content}\n".encode())
 
@@ -61,27 +63,18 @@ class StoredRow:
 
     def example(self) -> Example:
         """The example itself."""
-        at = 2 * _KEY + 1
-        label, text, turns, references, tests, templated = value_of(self.line[at + 12 :].decode())
-        return Example(
-            key=self.key,
-            line=int(self.line[at : at + 12]),
-            text=text,
-            label=label,
-            messages=tuple(Message(role, content) for role, content in turns),
-            templated=templated,
-            references=tuple(references),
-            tests=tuple(tests),
-        )
+        values: list[Any] = value_of(self.line[2 * _KEY + 13 :].decode())
+        values[_TURNS] = [Message(*turn) for turn in values[_TURNS]]
+        as_tuples: Any = (tuple(one) if isinstance(one, list) else one for one in values)
+        return Example(*as_tuples)
 
 
-def changed(row: StoredRow, labels: LabelChanges) -> StoredRow | None:
-    """The row with its new label; None where it has none any more."""
-    example = row.example()
-    label = labels.get((row.split, example.label or ""), example.label)
-    if label == example.label:
-        return row
-    return StoredRow.of(row.split, replace(example, label=label)) if label else None
+_FIELDS = tuple(one.name for one in fields(Example))
+_TURNS = _FIELDS.index("messages")
+
+
+def _values(turn: Message) -> list[str]:
+    return [getattr(turn, one.name) for one in fields(turn)]
 
 
 class Sorter(ExitStack):
@@ -95,6 +88,7 @@ class Sorter(ExitStack):
         super().__init__()
         folder.mkdir()
         self._folder = folder
+        self._added = 0
         self.callback(shutil.rmtree, folder)
         self._files = [
             self.enter_context((folder / f"{part:02x}").open("wb")) for part in range(_PARTS)
@@ -102,20 +96,27 @@ class Sorter(ExitStack):
 
     def add(self, split: Split, example: Example) -> None:
         """Take a row in."""
+        self._added += 1
         self._files[int(example.key[:2], 16) * _PARTS // 256].write(
             StoredRow.of(split, example).line
         )
 
-    def sort(self, change: Callable[[StoredRow], StoredRow | None]) -> None:
-        """End adding; ``change`` gives what becomes of a row, None where it is left out."""
+    def __len__(self) -> int:
+        return self._added
+
+    def sort(self, change: Callable[[Split, Example], Example | None] | None = None) -> None:
+        """End adding; ``change`` gives what becomes of an example, None where it is left out."""
         for written in self._files:
             written.close()
         for part in range(_PARTS):
             path = self._folder / f"{part:02x}"
             with path.open("rb") as file:
-                rows = [new.line for line in file if (new := change(StoredRow(line)))]
-            rows.sort()
-            path.write_bytes(b"".join(rows))
+                lines = list(file)
+            if change is not None:
+                rows = [(row.split, row.example()) for row in map(StoredRow, lines)]
+                changed = [(split, change(split, example)) for split, example in rows]
+                lines = [StoredRow.of(split, new).line for split, new in changed if new]
+            path.write_bytes(b"".join(sorted(lines)))
 
     def groups(self) -> Iterator[list[StoredRow]]:
         """The rows of each input, in order."""
@@ -153,8 +154,12 @@ def _places(folder: Path, split: Split) -> Path:
     return folder / f"{split}.places"
 
 
-def stored_rows(folder: Path, split: Split) -> Iterator[StoredRow]:
-    """The rows of a split, in order."""
+def stored_hashes(folder: Path, split: Split) -> Iterator[str]:
+    """The content hash of each row of a split, in order."""
+    return (row.content_hash.decode() for row in _stored(folder, split))
+
+
+def _stored(folder: Path, split: Split) -> Iterator[StoredRow]:
     with _rows(folder, split).open("rb") as file:
         yield from map(StoredRow, file)
 
@@ -168,6 +173,84 @@ def stored_examples(folder: Path, split: Split) -> Stored[Example]:
     def at(place: int) -> Example:
         return StoredRow(opened.read(places[place], places[place + 1])).example()
 
-    return Stored(
-        len(places) - 1, at, lambda: (row.example() for row in stored_rows(folder, split))
-    )
+    return Stored(len(places) - 1, at, lambda: (row.example() for row in _stored(folder, split)))
+
+
+Place = Callable[[StoredRow], Split]
+"""Gives the split of a row."""
+
+
+def places(
+    sorter: Sorter, shares: Callable[[int], Mapping[Split, float]], seed: int, classes: bool
+) -> Place:
+    """Where ``carve`` puts each row, by hashes of eight bytes.
+
+    Args:
+        sorter: Has all rows.
+        shares: Gives the share of each split that is taken out of so many rows of train.
+        seed: Of the hashes.
+        classes: Rows have labels, and each class is divided by itself.
+    """
+
+    def placed(row: StoredRow) -> int:
+        return int(digest(f"{seed}:{row.key}")[:16], 16)
+
+    hashes: dict[str, array[int]] = defaultdict(lambda: array("Q"))
+    labels: dict[str, str] = {}
+    rows = 0
+    for group in told(sorter.groups(), "dividing into splits", len(sorter)):
+        members = [row for row in group if row.split == "train"]
+        if not members:
+            continue
+        rows += len(members)
+        name = class_of(row.example().label for row in members) if classes else ""
+        hashes[name].append(placed(members[0]))
+        if classes and len(members) > 1:
+            labels[members[0].key] = name
+    taken = shares(rows)
+    limits: dict[str, list[tuple[int, Split]]] = {}
+    for name, found in hashes.items():
+        sizes = class_sizes(len(found), taken)
+        ends = list(accumulate(sizes[split] for split in taken))
+        smallest = nsmallest(ends[-1] if ends else 0, found)
+        limits[name] = [
+            (smallest[end - 1], split)
+            for end, split in zip(ends, taken, strict=True)
+            if sizes[split]
+        ]
+
+    def place(row: StoredRow) -> Split:
+        if row.split != "train":
+            return row.split
+        name = labels.get(row.key) or row.example().label or "" if classes else ""
+        mine = placed(row)
+        return next((split for limit, split in limits[name] if mine <= limit), "train")
+
+    return place
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """How many rows repeat others, as ``checks`` counts them."""
+
+    duplicates: int
+    leaked: int
+    conflicting: int
+
+
+def write_splits(sorter: Sorter, folder: Path, place: Place) -> Repeated:
+    """Write every row into its split."""
+    found: Counter[str] = Counter()
+    with SplitWriter(folder) as writer:
+        for group in told(sorter.groups(), "writing splits", len(sorter)):
+            splits = [place(row) for row in group]
+            for split, row in zip(splits, group, strict=True):
+                writer.add(split, row)
+            if len(group) > 1:
+                held = sum(split != "train" for split in splits)
+                several = len({row.example().answer for row in group}) > 1
+                found["duplicates"] += len(group) - len({row.content_hash for row in group})
+                found["leaked"] += held if held < len(group) else 0
+                found["conflicting"] += len(group) if several else 0
+        writer.end()
+    return Repeated(found["duplicates"], found["leaked"], found["conflicting"])

@@ -80,13 +80,13 @@ def find_all(data: DataRows, wanted: Sequence[Kind]) -> tuple[dict[str, Found], 
 
 
 class _Usable:
-    """What is kept of every row that can be trained on: 21 bytes, and eight for its label."""
+    """What is kept of every row that can be trained on: 17 bytes."""
 
     def __init__(self) -> None:
-        self._places = array("Q")
+        self._places = array("I")
         self._keys = array("Q")
         self._splits = array("B")
-        self._labels = array("Q")
+        self._labels = array("I")
         self._names: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -121,10 +121,10 @@ class _Usable:
 
     def _repeated(self) -> array[int]:
         """The numbers of rows whose input occurs in several rows, one input after the other."""
-        buckets = [array("Q") for _ in range(_BUCKETS)]
+        buckets = [array("I") for _ in range(_BUCKETS)]
         for number, key in enumerate(self._keys):
             buckets[key % _BUCKETS].append(number)
-        found = array("Q")
+        found = array("I")
         for bucket in buckets:
             counts = Counter(self._keys[number] for number in bucket)
             several = (number for number in bucket if counts[self._keys[number]] > 1)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import hashlib
-import shutil
-import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from sweeper.cache import home, made_while_used
-from sweeper.data.contents import MOST_LINE_BYTES, Opened, line_too_long, not_unpacked
+from sweeper.data.contents import MOST_LINE_BYTES, Opened, line_too_long
 from sweeper.data.encoding import GUESSED_FROM, TOLERATED
 from sweeper.data.problems import Problems
 from sweeper.data.reading.jsonrows import objects, refuse_most
@@ -25,50 +21,28 @@ LARGE_BYTES = 32 * 2**20
 """From this size on rows stay in their file. Smaller ones take at most half a GiB as a list, with
 all that a check makes of them (measured: 13 times the size of the file)."""
 
-_PACKED = 8
-"""How many times smaller gzip may make texts."""
-
-SUFFIXES = (".jsonl", ".ndjson")
+_SUFFIXES = (".jsonl", ".ndjson")
 
 
 def is_large(path: Path) -> bool:
-    """Whether a file may be too large for its rows to be held."""
-    least = LARGE_BYTES // _PACKED if _is_packed(path) else LARGE_BYTES
-    return path.is_file() and path.stat().st_size >= least
+    """Whether the rows of a file may stay in it."""
+    named = path.name.lower().endswith(_SUFFIXES)
+    return named and path.is_file() and path.stat().st_size >= LARGE_BYTES
 
 
-def _is_packed(path: Path) -> bool:
-    return path.name.lower().endswith(".gz")
-
-
-def read_large(path: Path, suffix: str, name: str) -> RowTable | None:
+def read_large(path: Path, name: str) -> RowTable | None:
     """The rows of a large file; None where it has to be read into memory as a whole.
 
     Raises:
         DataError: A line is too long, or more lines are broken than can be read.
     """
-    if suffix not in SUFFIXES or not is_large(path):
+    if not is_large(path):
         return None
-    if _is_packed(path):
-        path = _unpacked(path, name)
     with path.open("rb") as file:
         head = file.read(GUESSED_FROM)
     if b"\0" in head or head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
         return None
     return _indexed(path, name)
-
-
-def _unpacked(path: Path, name: str) -> Path:
-    """The unpacked file, in the folder for caches, made once for each content."""
-
-    def make(folder: Path) -> None:
-        try:
-            with gzip.open(path) as packed, (folder / "rows").open("wb") as file:
-                shutil.copyfileobj(packed, file, 2**20)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise not_unpacked(name, error) from error
-
-    return made_while_used(home() / "unpacked" / state_of(path), make) / "rows"
 
 
 def state_of(*paths: Path, read_as: str = "") -> str:
@@ -110,7 +84,7 @@ def _text(line: bytes) -> str:
 def _indexed(path: Path, name: str) -> RowTable | None:
     problems = Problems()
     broken: list[tuple[int, str]] = []
-    starts, numbers = array("Q"), array("Q")
+    starts, numbers = array("Q"), array("I")
     columns: dict[str, None] = {}
     with path.open("rb") as file:
         lines = _Lines(file, name)

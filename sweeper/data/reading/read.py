@@ -83,7 +83,7 @@ def read(path: Path, *, stored: bool = False) -> RowTable:
             where=name,
         )
     try:
-        large = read_large(path, suffix, name) if stored else None
+        large = read_large(path, name) if stored else None
         return large or _rows(path, name, suffix)
     except MemoryError as error:  # which is what pyarrow raises, too
         raise out_of_memory(path) from error
