@@ -86,7 +86,7 @@ class ModelContext:
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
         """What became of the examples of these splits when they were tokenised."""
-        found = (self.task.notes(self.items(split).features, split) for split in splits)
+        found = (self.task.notes(self.items(split).fates, split) for split in splits)
         return tuple(note for notes in found for note in notes)
 
     @property
