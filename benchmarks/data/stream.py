@@ -38,7 +38,7 @@ def made(path: Path, gib: float, seed: int = 0) -> int:
     chance = random.Random(seed)
     pages = sorted(Path(__file__).parents[2].glob("docs/*.md"))
     words = [word for page in pages for word in re.findall(r"[a-z]{2,}", page.read_text("utf-8"))]
-    said = [" ".join(chance.choices(words, k=chance.randint(6, 18))) + "." for _ in range(50_000)]
+    said = [" ".join(chance.choices(words, k=chance.randint(6, 18))) + "." for _ in range(20_000)]
     rows = 0
     last = ("Say something.", "Something.")
     with path.open("w", encoding="utf-8") as file:
@@ -249,6 +249,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
         path = Path(scratch) / "rows.jsonl"
         print(f"{made(path, args.gib):,} rows, {path.stat().st_size / 2**30:.2f} GiB", flush=True)
+        totals = [0.0, 0.0]
         for stage in args.stages.split(","):
             own = measured("sweeper", stage, path, model)
             print(f"{stage}, sweeper: {own[0]:.1f} s, {own[1]:.2f} GiB: {own[2]}", flush=True)
@@ -262,6 +263,9 @@ def main() -> None:
             ratio = f"{own[0] / other[0]:.2f}"
             seconds = f"{own[0]:.1f}", f"{other[0]:.1f}"
             table.add_row(stage, *seconds, ratio, f"{own[1]:.2f}", f"{other[1]:.2f}")
+            totals = [totals[0] + own[0], totals[1] + other[0]]
+    if totals[1]:
+        table.add_row("together", *(f"{one:.1f}" for one in totals), f"{totals[0] / totals[1]:.2f}")
     Console(width=100).print(table)
 
 

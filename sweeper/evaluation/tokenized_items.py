@@ -48,7 +48,7 @@ class TokenizedSplit:
         Raises:
             DataError: Some cannot be; all of them are named.
         """
-        name = fingerprint(self._task, self.examples) if len(self) >= MAPPED_FROM else None
+        name = fingerprint(self._task, self._told()) if len(self) >= MAPPED_FROM else None
         if name is None:
             return [feature for block in self._blocks() for feature in block]
         folder = made_while_used(
@@ -57,6 +57,12 @@ class TokenizedSplit:
             while_waiting=lambda: self._underway(0, len(self)),
         )
         return StoredFeatures(folder)
+
+    def _told(self) -> Iterator[Example]:
+        for place, example in enumerate(self.examples):
+            if not place % _TOKENISED_TOGETHER:
+                self._underway(0, len(self))
+            yield example
 
     def _blocks(self) -> Iterator[list[Feature]]:
         problems: list[Problem] = []

@@ -111,9 +111,15 @@ def _splits(dataset: Dataset) -> tuple[SplitFacts, ...]:
 
 def _digest(examples: Iterable[Example]) -> str:
     """SHA-256 of the sorted content hashes: the same for the same rows in any order."""
+    # By their first byte, in 16 bytes each: of ten million rows, a list takes a GB.
+    parts = [bytearray() for _ in range(256)]
+    for example in examples:
+        content = bytes.fromhex(example.content_hash())
+        parts[content[0]] += content
     sha = hashlib.sha256()
-    for content in sorted(example.content_hash() for example in examples):
-        sha.update(content.encode())
+    for part in parts:
+        for content in sorted(bytes(part[at : at + 16]) for at in range(0, len(part), 16)):
+            sha.update(content.hex().encode())
     return sha.hexdigest()
 
 
