@@ -91,7 +91,8 @@ def too_large(path: Path | str, limit: int) -> DataError:
     return DataError(
         f"the content is larger than {units.gib(limit / 2**30)}",
         why=f"Rows take about {COPIES} times that in memory, and no more is free.",
-        fix="Give fewer rows, or use a machine with more free memory.",
+        fix="Give fewer rows, or the rows as a .jsonl file in UTF-8: `sweeper data check`, `plan` "
+        "and `run` leave those on the disk.",
         where=str(path),
     )
 

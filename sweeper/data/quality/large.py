@@ -27,6 +27,7 @@ SHOWN_EXAMPLES = 5
 """Faults of a kind that are shown."""
 
 _BUCKETS = 64
+_MOST_BLOCKS = 5
 
 
 @dataclass
@@ -114,7 +115,9 @@ class _Usable:
             block.append(self._places[number])
             last = place == len(several)
             ended = last or self._keys[several[place]] != self._keys[number]
-            if ended and (last or len(block) >= BLOCK_ROWS):
+            # Of an input that a large part of all rows has, the rows are cut.
+            full = len(block) >= (BLOCK_ROWS if ended else _MOST_BLOCKS * BLOCK_ROWS)
+            if last or full:
                 rows = [data.rows[one] for one in sorted(block)]
                 yield data.with_rows(rows, len(self) * len(block) // len(several))
                 block = []
