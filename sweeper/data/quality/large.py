@@ -21,7 +21,8 @@ from sweeper.progress import told
 
 BLOCK_ROWS = 20_000
 SAMPLE_ROWS = 100_000
-"""Rows that similarity, lengths and languages are looked at in. Measured: 5 KiB of memory a row of 500 bytes."""
+"""Rows that similarity, lengths and languages are looked at in. Measured: 5 KiB of memory for a row
+of 500 bytes."""
 
 SHOWN_EXAMPLES = 5
 """Faults of a kind that are shown."""
