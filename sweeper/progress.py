@@ -14,7 +14,6 @@ Item = TypeVar("Item")
 SECONDS = 2.0
 """Before the first line, and between two."""
 
-_LOOK_EVERY = 1024
 _listeners: list[Callable[[str], None]] = []
 
 
@@ -36,7 +35,7 @@ def told(
     """
     begun = last = time.monotonic()
     for count, item in enumerate(items):
-        if not count % _LOOK_EVERY and (now := time.monotonic()) - last >= SECONDS:
+        if (now := time.monotonic()) - last >= SECONDS:
             last = now
             share = (done() if done else count) / max(of, 1)
             for listener in _listeners:

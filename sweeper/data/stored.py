@@ -108,7 +108,7 @@ class Sorter(ExitStack):
         """End adding; ``change`` gives what becomes of an example, None where it is left out."""
         for written in self._files:
             written.close()
-        for part in range(_PARTS):
+        for part in told(range(_PARTS), "sorting rows", _PARTS):
             path = self._folder / f"{part:02x}"
             with path.open("rb") as file:
                 lines = list(file)
