@@ -18,6 +18,9 @@ from pathlib import Path
 # How often a process that waits for another one's work looks again.
 _LOOK_EVERY_SECONDS = 0.2
 
+UNUSED_SECONDS = 30 * 24 * 3600
+"""After a month, a run is seldom continued, and its data can be read and tokenised again."""
+
 
 def home() -> Path:
     """The folder for caches: ``SWEEPER_HOME``, or ``~/.cache/sweeper``."""
@@ -54,6 +57,22 @@ def made_once(
     with _lock(folder.parent / f".{folder.name}.lock", while_waiting):
         if not is_current(folder):
             _replace(folder, make)
+    return folder
+
+
+def made_while_used(
+    folder: Path, make: Callable[[Path], None], while_waiting: Callable[[], None] = _patiently
+) -> Path:
+    """As ``made_once``; folders beside it that nobody used for a month are removed before."""
+
+    def with_room(new: Path) -> None:
+        for old in folder.parent.glob("[!.]*/"):
+            if time.time() - old.stat().st_mtime > UNUSED_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
+        make(new)
+
+    made_once(folder, with_room, while_waiting=while_waiting)
+    os.utime(folder)
     return folder
 
 

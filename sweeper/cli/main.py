@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from sweeper import __version__
 from sweeper.errors import NothingFits, RunError, SweeperError
+from sweeper.progress import listen
 from sweeper.visible import shortened, visible
 
 _NO_MEMORY = (
@@ -109,6 +110,7 @@ _register()
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
+    listen(lambda line: print(visible(line), file=sys.stderr, flush=True))
     try:
         app()
     except SweeperError as error:

@@ -9,6 +9,7 @@ import gzip
 import os
 import resource
 import stat
+import weakref
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +24,21 @@ COPIES = 9
 rows of 250 characters: 8.3 times as CSV, 6.2 times as JSON Lines."""
 
 CHUNK_BYTES = 2**20
+
+MOST_LINE_BYTES = 64 * 2**20
+"""A longer line is no example: it has 16 million tokens at four characters each."""
+
+
+class Opened:
+    """A file of which parts are read, from any place, until nobody needs it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._handle)
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from ``start`` up to ``end``."""
+        return os.pread(self._handle, end - start, start)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -75,8 +91,19 @@ def too_large(path: Path | str, limit: int) -> DataError:
     return DataError(
         f"the content is larger than {units.gib(limit / 2**30)}",
         why=f"Rows take about {COPIES} times that in memory, and no more is free.",
-        fix="Give fewer rows, or use a machine with more free memory.",
+        fix="Give fewer rows, or the rows as a .jsonl file in UTF-8: `sweeper data check`, `plan` "
+        "and `run` leave those on the disk.",
         where=str(path),
+    )
+
+
+def line_too_long(name: str, number: int, size: int) -> DataError:
+    """The error that says that a line is no example."""
+    return DataError(
+        f"this line has {size / 2**20:,.0f} MiB",
+        why=f"No example is longer than {MOST_LINE_BYTES // 2**20} MiB.",
+        fix="Are the line breaks missing? Divide long documents into rows.",
+        where=f"{name}:{number}",
     )
 
 

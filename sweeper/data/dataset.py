@@ -14,6 +14,7 @@ from sweeper.data.augment.join import with_augmented
 from sweeper.data.corpus import held_out
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.load import fingerprint_of, load
+from sweeper.data.load_large import load_any
 from sweeper.data.splits import in_order, subset
 from sweeper.errors import DataError, Problem
 from sweeper.spec import DataSpec, Spec, Task
@@ -21,17 +22,21 @@ from sweeper.spec import DataSpec, Spec, Task
 Load = Callable[[DataSpec, Task], Dataset]
 
 
-def dataset_of(spec: Spec, load_source: Load = load) -> Dataset:
+def dataset_of(spec: Spec, load_source: Load | None = None) -> Dataset:
     """The data set that a spec names, in three splits.
 
     Args:
-        load_source: Reads and splits one source.
+        load_source: Reads and splits one source. By default, rows of a large file stay on the disk
+            where it is the only source: several are put together in memory.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from, or sources do not go
             together.
     """
-    dataset = _mixed(spec, load_source) if spec.data.sources else load_source(spec.data, spec.task)
+    if spec.data.sources:
+        dataset = _mixed(spec, load_source or load)
+    else:
+        dataset = (load_source or load_any)(spec.data, spec.task)
     return with_augmented(dataset, spec)
 
 
@@ -42,9 +47,9 @@ def _mixed(spec: Spec, load_source: Load) -> Dataset:
         for one, source in zip(_loaded(spec, load_source), sources, strict=True)
     ]
     whole = {split: in_order(_unshared(parts, split)) for split in SPLITS}
-    splits = whole
+    splits: dict[Split, Sequence[Example]] = {**whole}
     if spec.data.max_rows is not None:
-        splits = subset(whole, max(spec.data.max_rows, len(SPLITS)))
+        splits |= subset(whole, max(spec.data.max_rows, len(SPLITS)))
         checks.check_subset(splits, whole, spec.data.max_rows)
     checks.check_seen(splits, str(spec.data.named))
     titled = list(zip([source.title for source in sources], parts, strict=True))

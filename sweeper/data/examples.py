@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -115,7 +115,7 @@ class Dataset:
     format: str
     evidence: tuple[str, ...]
     columns: dict[str, str]
-    splits: dict[Split, tuple[Example, ...]]
+    splits: dict[Split, Sequence[Example]]
     origins: dict[Split, Origin]
     labels: tuple[str, ...]
     fingerprint: str

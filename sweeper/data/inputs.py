@@ -39,7 +39,7 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
     found: list[Example] = []
     without: list[str] = []
     for line, fields in table.rows:
-        made = example_or_reason(table, form, line, _with_answer(fields, form))
+        made = example_or_reason(form, line, _with_answer(fields, form), table.label_names)
         if isinstance(made, Example):
             found.append(made)
         else:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 
 from sweeper.data.examples import Example, Split
 from sweeper.data.problems import listing
 from sweeper.errors import DataError
 
 Parts = dict[Split, list[Example]]
+
+_LISTED = 3
+"""Rows that a sentence names."""
 
 
 # Not the sign of a number: -1 and 1 are two classes.
@@ -44,45 +47,37 @@ def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[
     }
 
 
+@dataclass
+class SeenLabels:
+    """How many rows of a split have each label, and the lines of the first three."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    lines: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, example: Example) -> None:
+        """Count a row."""
+        label = example.label or ""
+        self.rows[label] += 1
+        if self.rows[label] <= _LISTED:
+            self.lines.setdefault(label, []).append(example.line)
+
+    def elements(self) -> Iterator[Example]:
+        """An example without text for each row."""
+        return (Example("", 0, label=label) for label in self.rows.elements())
+
+
+LabelChanges = dict[tuple[Split, str], str | None]
+"""From a label of a split to its new spelling, or None where its rows are left out."""
+
+
 def reconciled(parts: Mapping[Split, list[Example]], name: str) -> tuple[Parts, tuple[str, ...]]:
     """The rows that can be trained on and scored, and in words what was done to the others.
-
-    Validation and test take train's spelling of a label. Rows whose label no other row has are left
-    out, and those of validation and test with a label that train does not have.
 
     Raises:
         DataError: Most rows of a split have labels that train does not have.
     """
-    said: list[str] = []
-    kept: Parts = {split: list(examples) for split, examples in parts.items()}
-    for split in kept.keys() - {"train"}:
-        mapping = spellings((e.label for e in kept["train"]), (e.label for e in kept[split]))
-        if not mapping:
-            continue
-        renamed = [replace(e, label=mapping.get(e.label or "", e.label)) for e in kept[split]]
-        changed = sum(example.label in mapping for example in kept[split])
-        kept[split] = renamed
-        pairs = listing([f"{old!r} is {new!r}" for old, new in mapping.items()], 4)
-        said.append(
-            f"{changed:,} rows of {split} spell labels otherwise than train and take its spelling: "
-            f"{pairs}. {remedy(name, 'label-variants')}"
-        )
-    counts = Counter(example.label for examples in kept.values() for example in examples)
-    lonely = {label for label, rows in counts.items() if rows == 1}
-    if lonely:
-        said.append(
-            f"{len(lonely)} of {len(counts)} labels occur in one row only, which is left out: "
-            f"{_lines(kept, lonely)}. One row cannot be in both train and validation: "
-            f"add rows, or merge labels. {remedy(name, 'rare-labels')}"
-        )
-    kept = {split: [e for e in rows if e.label not in lonely] for split, rows in kept.items()}
-    kept, more = without_unseen(kept, name)
-    return kept, (*said, *more)
-
-
-def remedy(name: str, kind: str) -> str:
-    """The sentence that names the command which mends a data set."""
-    return f"To fix the file: sweeper data fix {name} --remedy {kind} -o NEW"
+    changes, said = label_changes(_seen(parts), name)
+    return _changed(parts, changes), said
 
 
 def without_unseen(parts: Parts, name: str) -> tuple[Parts, tuple[str, ...]]:
@@ -91,39 +86,126 @@ def without_unseen(parts: Parts, name: str) -> tuple[Parts, tuple[str, ...]]:
     Raises:
         DataError: Most rows of a split have labels that train does not have.
     """
-    said: list[str] = []
-    known = {example.label for example in parts["train"]}
-    kept: Parts = {}
+    changes, said = _left_out(_seen(parts), {}, frozenset(), name)
+    return _changed(parts, changes), said
+
+
+def _seen(parts: Mapping[Split, list[Example]]) -> dict[Split, SeenLabels]:
+    seen = {split: SeenLabels() for split in parts}
     for split, examples in parts.items():
-        kept[split] = [example for example in examples if example.label in known]
-        lost = len(examples) - len(kept[split])
-        if not lost:
-            continue
-        unseen = {example.label for example in examples} - known
-        labels = listing([repr(label) for label in sorted(map(str, unseen))])
-        if lost > len(examples) / 2:
-            raise DataError(
-                f"{lost} of {len(examples)} rows of {split} have labels that train does not have: "
-                f"{labels}",
-                why="A class that is never shown cannot be learnt. Train has "
-                f"{listing([repr(label) for label in sorted(map(str, known))])}.",
-                fix="Give all splits the same labels: `sweeper data check` shows the mapping, "
-                "where there is one.",
-                where=name,
-            )
-        said.append(
-            f"{lost:,} of {len(examples):,} rows of {split} are left out: train does not have "
-            f"their labels: {_lines({split: examples}, unseen)}. Scores do not count them: "
-            "add such rows to train"
-        )
-    return kept, tuple(said)
+        for example in examples:
+            seen[split].add(example)
+    return seen
 
 
-def _lines(parts: Mapping[Split, list[Example]], labels: set[str | None]) -> str:
-    found = [
-        f"{example.label!r} ({split}, line {example.line})"
+def _changed(parts: Mapping[Split, list[Example]], changes: LabelChanges) -> Parts:
+    return {
+        split: [new for e in examples if (new := with_label(changes, split, e)) is not None]
         for split, examples in parts.items()
-        for example in examples
-        if example.label in labels
-    ]
-    return listing(found, 3)
+    }
+
+
+def with_label(changes: LabelChanges, split: Split, example: Example) -> Example | None:
+    """The example with its new label; None where it is left out."""
+    label = changes.get((split, example.label or ""), example.label)
+    if label == example.label:
+        return example
+    return replace(example, label=label) if label else None
+
+
+def label_changes(
+    seen: Mapping[Split, SeenLabels], name: str
+) -> tuple[LabelChanges, tuple[str, ...]]:
+    """What becomes of labels, and in words why.
+
+    Validation and test take train's spelling of a label. Rows whose label no other row has are left
+    out, and those of validation and test with a label that train does not have.
+
+    Raises:
+        DataError: Most rows of a split have labels that train does not have.
+    """
+    said: list[str] = []
+    changes: LabelChanges = {}
+    for split in seen.keys() - {"train"}:
+        mapping = spellings(seen["train"].rows, seen[split].rows)
+        if not mapping:
+            continue
+        changes |= {(split, old): new for old, new in mapping.items()}
+        changed = sum(seen[split].rows[label] for label in mapping)
+        pairs = listing([f"{old!r} is {new!r}" for old, new in mapping.items()], 4)
+        said.append(
+            f"{changed:,} rows of {split} spell labels otherwise than train and take its spelling: "
+            f"{pairs}. {remedy(name, 'label-variants')}"
+        )
+    counts: Counter[str] = Counter()
+    for split, found in seen.items():
+        for label, rows in found.rows.items():
+            counts[changes.get((split, label)) or label] += rows
+    lonely = {label for label, rows in counts.items() if rows == 1}
+    if lonely:
+        where = [place for split in seen for place in _places(split, seen[split], lonely)]
+        said.append(
+            f"{len(lonely)} of {len(counts)} labels occur in one row only, which is left out: "
+            f"{listing(where, _LISTED)}. One row cannot be in both train and validation: "
+            f"add rows, or merge labels. {remedy(name, 'rare-labels')}"
+        )
+    left_out, more = _left_out(seen, changes, lonely, name)
+    return changes | left_out, (*said, *more)
+
+
+def _left_out(
+    seen: Mapping[Split, SeenLabels], renamed: LabelChanges, lonely: Set[str], name: str
+) -> tuple[LabelChanges, tuple[str, ...]]:
+    """Labels of single rows and labels that train does not have, and in words the latter."""
+    changes: LabelChanges = {}
+    said: list[str] = []
+    known = seen["train"].rows.keys() - lonely
+    for split, found in seen.items():
+        unseen = {
+            label
+            for label in found.rows.keys() - lonely
+            if (renamed.get((split, label)) or label) not in known
+        }
+        changes |= {(split, label): None for label in unseen | (lonely & found.rows.keys())}
+        if unseen:
+            said.append(_unseen(split, found, unseen, lonely, known, name))
+    return changes, tuple(said)
+
+
+def _unseen(
+    split: Split,
+    found: SeenLabels,
+    unseen: Set[str],
+    lonely: Set[str],
+    known: Set[str],
+    name: str,
+) -> str:
+    lost = sum(found.rows[label] for label in unseen)
+    rows = found.rows.total() - len(lonely & found.rows.keys())
+    if lost > rows / 2:
+        raise DataError(
+            f"{lost} of {rows} rows of {split} have labels that train does not have: "
+            f"{listing([repr(label) for label in sorted(unseen)])}",
+            why="A class that is never shown cannot be learnt. Train has "
+            f"{listing([repr(label) for label in sorted(known)])}.",
+            fix="Give all splits the same labels: `sweeper data check` shows the mapping, "
+            "where there is one.",
+            where=name,
+        )
+    where = _places(split, found, unseen)[:_LISTED]
+    more = f" and {lost - len(where)} more" if lost > len(where) else ""
+    return (
+        f"{lost:,} of {rows:,} rows of {split} are left out: train does not have their labels: "
+        f"{', '.join(where)}{more}. Scores do not count them: add such rows to train"
+    )
+
+
+def _places(split: Split, found: SeenLabels, labels: Set[str]) -> list[str]:
+    """Label, split and line of the first rows with these labels, in the order of their lines."""
+    rows = [(n, label) for label in labels & found.lines.keys() for n in found.lines[label]]
+    return [f"{label!r} ({split}, line {line})" for line, label in sorted(rows)]
+
+
+def remedy(name: str, kind: str) -> str:
+    """The sentence that names the command which mends a data set."""
+    return f"To fix the file: sweeper data fix {name} --remedy {kind} -o NEW"

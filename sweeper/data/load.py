@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 
 from sweeper.data import checks
@@ -21,14 +21,16 @@ from sweeper.data.problems import listing
 from sweeper.data.reading.files import SplitFiles, split_files
 from sweeper.data.reading.read import read
 from sweeper.data.splits import carve, in_order, shares, subset
+from sweeper.data.stored import Repeated
 from sweeper.data.table import Fields, RowTable
 from sweeper.data.template import with_templates
 from sweeper.errors import DataError, near_match
+from sweeper.progress import told
 from sweeper.spec import DataSpec, Task
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """The content of one split, or of the whole data set."""
 
     form: Form
@@ -38,6 +40,11 @@ class _Part:
 
 
 Read = Callable[[Path], RowTable]
+Tables = Mapping[Split, RowTable]
+Take = Callable[[Split, Example], None]
+LabelNames = Mapping[str, tuple[str, ...]]
+"""Column to the names of its integer classes."""
+
 Splits = dict[Split, tuple[Example, ...]]
 
 
@@ -63,9 +70,8 @@ def load(
     """
     spec = with_path(spec, task)
     source = split_files(spec)
-    files = source.files
     name = str(spec.path)
-    parts = _parts(files, task, spec, read_file)
+    parts = parts_of(tables_of(source, spec, read_file), task, spec)
     official, augmented = apart({split: part.examples.kept for split, part in parts.items()})
     label_cautions: tuple[str, ...] = ()
     if task == "classification" and any(official.values()):
@@ -83,7 +89,8 @@ def load(
         checks.check_subset(splits, whole, spec.max_rows)
     splits = choose(splits)
     checks.check_seen(splits, name)
-    made = _dataset(name, parts, splits, source, label_cautions, spec)
+    fingerprint = fingerprint_of(splits)
+    made = described(parts, splits, source, fingerprint, repeated_in(splits), label_cautions, spec)
     return replace(made, augmented=augmented)
 
 
@@ -103,24 +110,30 @@ def load_corpus(path: str, spec: DataSpec, task: Task = "domain") -> tuple[Examp
         DataError: It cannot be read or recognised.
     """
     named = DataSpec(path=path, split_seed=spec.split_seed)
-    parts = _parts({"train": split_files(named).files["train"]}, task, named)
-    return in_order(parts["train"].examples.kept)
+    tables = tables_of(SplitFiles({"train": split_files(named).files["train"]}), named)
+    return in_order(parts_of(tables, task, named)["train"].examples.kept)
 
 
-def _parts(
-    files: Mapping[Split, tuple[Path, ...]], task: Task, spec: DataSpec, read_file: Read = read
-) -> dict[Split, _Part]:
-    tables = {
+def tables_of(source: SplitFiles, spec: DataSpec, read_file: Read = read) -> Tables:
+    """The rows of each official split, with the columns that templates make."""
+    return {
         split: with_templates(reduce(RowTable.joined, map(read_file, paths)), spec.columns)
-        for split, paths in files.items()
+        for split, paths in source.files.items()
     }
+
+
+def parts_of(
+    tables: Tables, task: Task, spec: DataSpec, take: Take | None = None
+) -> dict[Split, Part]:
+    """The official splits; ``take`` is given their examples instead of a list, if it is there."""
     form = detect(tables["train"], task, spec)
     if (column := split_column(spec, tables["train"].columns)) is not None:
         form = form.grouped(column)
-    parts: dict[Split, _Part] = {}
+    parts: dict[Split, Part] = {}
     for split, table in tables.items():
         own = form if split == "train" else form_of(table, form, task, spec)
-        parts[split] = _Part(own, examples(table, own), table.how, _cautions(table, own, split))
+        found = examples(table, own, partial(take, split) if take else None)
+        parts[split] = Part(own, found, table.how, _cautions(table, own, split))
     return parts
 
 
@@ -151,6 +164,31 @@ def _all_splits(
     official: Mapping[Split, list[Example]], spec: DataSpec, name: str
 ) -> dict[Split, list[Example]]:
     """Official splits, and the missing ones carved out of train."""
+    missing = _missing(official.keys(), spec, name)
+    if spec.split_by != "stratified" and missing:
+        train = official["train"]
+        members = [Member(one.key, _asked(one), one.group) for one in train]
+        found = divided(members, spec, missing)
+        parts: dict[Split, list[Example]] = {split: [] for split in SPLITS}
+        for example, split in zip(train, found, strict=True):
+            parts[split].append(example)
+        parts |= {split: official[split] for split in official if split != "train"}
+        checks.check_sizes(parts, name)
+        return parts
+    taken = shares_taken(official.keys(), len(official["train"]), spec, name)
+    stratified = {**official, **carve(official["train"], taken, spec.split_seed)}
+    splits = {split: stratified[split] for split in SPLITS}
+    checks.check_sizes(splits, name)
+    return splits
+
+
+def shares_taken(official: Set[Split], rows: int, spec: DataSpec, name: str) -> dict[Split, float]:
+    """The share of the inputs of train, which has ``rows`` rows, that each missing split takes."""
+    used = min(rows, spec.max_rows or rows)
+    return shares(used, _missing(official, spec, name), spec.max_held_out_rows)
+
+
+def _missing(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, float]:
     wanted: dict[Split, float] = {
         "validation": spec.validation_fraction,
         "test": spec.test_fraction,
@@ -163,22 +201,7 @@ def _all_splits(
             fix="Lower data.validation_fraction and data.test_fraction.",
             where=name,
         )
-    if spec.split_by != "stratified" and missing:
-        train = official["train"]
-        members = [Member(one.key, _asked(one), one.group) for one in train]
-        found = divided(members, spec, missing)
-        parts: dict[Split, list[Example]] = {split: [] for split in SPLITS}
-        for example, split in zip(train, found, strict=True):
-            parts[split].append(example)
-        parts |= {split: official[split] for split in official if split != "train"}
-        checks.check_sizes(parts, name)
-        return parts
-    used = min(len(official["train"]), spec.max_rows or len(official["train"]))
-    taken = shares(used, missing, spec.max_held_out_rows)
-    stratified = {**official, **carve(official["train"], taken, spec.split_seed)}
-    splits = {split: stratified[split] for split in SPLITS}
-    checks.check_sizes(splits, name)
-    return splits
+    return missing
 
 
 def _asked(example: Example) -> str:
@@ -203,29 +226,32 @@ def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:
     raise DataError(what, why=why, fix=fix, where="data.split_column")
 
 
-def _dataset(
-    name: str,
-    parts: Mapping[Split, _Part],
-    splits: dict[Split, tuple[Example, ...]],
+def described(
+    parts: Mapping[Split, Part],
+    splits: Mapping[Split, Sequence[Example]],
     source: SplitFiles,
+    fingerprint: str,
+    repeated: Repeated,
     label_cautions: tuple[str, ...],
     spec: DataSpec,
 ) -> Dataset:
+    """The data set of these splits, with all that is known of them."""
     form, files = parts["train"].form, source.files
+    labelled = splits["train"] if form.format == "text-label" else ()
     dataset = Dataset(
-        path=name,
+        path=str(spec.path),
         format=form.format,
         evidence=(*source.said, *_evidence(parts, files, spec), *_shares(splits, spec)),
         columns={str(role): column for role, column in form.columns.items()},
-        splits=splits,
+        splits=dict(splits),
         origins=_origins(files),
-        labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
-        fingerprint=fingerprint_of(splits),
-        duplicates=checks.duplicates(splits),
+        labels=tuple(sorted({e.label for e in labelled if e.label})),
+        fingerprint=fingerprint,
+        duplicates=repeated.duplicates,
         empties=sum(len(part.examples.empty) for part in parts.values()),
         skipped=sum(len(n) for part in parts.values() for n in part.examples.skipped.values()),
-        leaked=checks.leaked(splits),
-        conflicting=checks.conflicting(splits),
+        leaked=repeated.leaked,
+        conflicting=repeated.conflicting,
         encoding_problems=sum(part.examples.garbled for part in parts.values()),
     )
     skipped = {split: part.examples.left_out for split, part in parts.items()}
@@ -244,7 +270,7 @@ def _origins(files: Mapping[Split, tuple[Path, ...]]) -> dict[Split, Origin]:
 
 
 def _evidence(
-    parts: Mapping[Split, _Part], files: Mapping[Split, tuple[Path, ...]], spec: DataSpec
+    parts: Mapping[Split, Part], files: Mapping[Split, tuple[Path, ...]], spec: DataSpec
 ) -> tuple[str, ...]:
     """The evidence: how files were read, the form recognised, and splits made."""
     said: list[str] = []
@@ -269,20 +295,32 @@ def _evidence(
 
 def _shares(splits: Mapping[Split, Sequence[Example]], spec: DataSpec) -> tuple[str, ...]:
     """The differences of class shares between splits that are not stratified."""
+    if spec.split_by == "stratified":
+        return ()
     labels = {split: [one.label for one in rows] for split, rows in splits.items()}
-    if spec.split_by == "stratified" or not any(labels["train"]):
+    if not any(labels["train"]):
         return ()
     gap, label, split = widest_gap(labels)
     return (f"class shares differ by up to {gap:.1%} ({label!r} in {split}); they are not forced",)
 
 
-def fingerprint_of(splits: Mapping[Split, tuple[Example, ...]]) -> str:
+def repeated_in(splits: Mapping[Split, Sequence[Example]]) -> Repeated:
+    """How many rows of the splits repeat others."""
+    return Repeated(checks.duplicates(splits), checks.leaked(splits), checks.conflicting(splits))
+
+
+def fingerprint_of(splits: Mapping[Split, Sequence[Example]]) -> str:
     """SHA-256 over the content of all rows in split order."""
+    return fingerprint_by({s: (e.content_hash() for e in rows) for s, rows in splits.items()})
+
+
+def fingerprint_by(hashes: Mapping[Split, Iterable[str]]) -> str:
+    """The fingerprint of splits whose rows have these content hashes."""
     sha = hashlib.sha256()
     for split in SPLITS:
         sha.update(f"{split}\n".encode())
-        for example in splits[split]:
-            sha.update(f"{example.content_hash()}\n".encode())
+        for one in hashes[split]:
+            sha.update(f"{one}\n".encode())
     return sha.hexdigest()
 
 
@@ -302,8 +340,15 @@ class Examples:
         return {**empty, **self.skipped}
 
 
-def examples(table: RowTable, form: Form) -> Examples:
+def examples(
+    table: RowTable, form: Form, take: Callable[[Example], None] | None = None
+) -> Examples:
     """The examples of a table.
+
+    Args:
+        table: The rows.
+        form: What their columns mean.
+        take: Is given each example, instead of a list.
 
     Raises:
         DataError: Most rows do not have the form.
@@ -313,22 +358,25 @@ def examples(table: RowTable, form: Form) -> Examples:
     skipped: dict[str, list[int]] = {}
     for line, reason in table.broken:
         skipped.setdefault(reason, []).append(line)
-    for line, fields in table.rows:
+    take = take or kept.append
+    garbled = 0
+    for line, fields in told(table.rows, f"reading examples of {table.name}", len(table.rows)):
         try:
-            kept.append(marked(_example(table, form.of(fields), line, fields), fields))
+            example = marked(_example(form.of(fields), line, fields, table.label_names), fields)
+            garbled += _is_garbled(example)
+            take(example)
         except EmptyRow:
             empty.append(line)
         except Unusable as unusable:
             skipped.setdefault(str(unusable), []).append(line)
     _refuse_most_skipped(table, skipped)
-    garbled = sum(_is_garbled(example) for example in kept)
     return Examples(kept, empty, skipped, max(garbled, len(table.garbled)))
 
 
-def _example(table: RowTable, form: Form, line: int, fields: Fields) -> Example:
+def _example(form: Form, line: int, fields: Fields, label_names: LabelNames) -> Example:
     row_format = formats()[form.format]
-    label_names = table.label_names.get(form.columns.get("label", ""), ())
-    row = RawRow(row_format, line, fields, form.columns, label_names, form.templated, form.gaps)
+    names = label_names.get(form.columns.get("label", ""), ())
+    row = RawRow(row_format, line, fields, form.columns, names, form.templated, form.gaps)
     example = row_format.example(row)
     return replace(example, group=text_of(fields.get(form.grouping))) if form.grouping else example
 
@@ -337,10 +385,12 @@ EMPTY_ROW = "it is empty"
 """Why there is no example of a row without input or answer."""
 
 
-def example_or_reason(table: RowTable, form: Form, line: int, fields: Fields) -> Example | str:
+def example_or_reason(
+    form: Form, line: int, fields: Fields, label_names: LabelNames
+) -> Example | str:
     """The example of one row, or why there is none."""
     try:
-        return _example(table, form, line, fields)
+        return _example(form, line, fields, label_names)
     except EmptyRow:
         return EMPTY_ROW
     except Unusable as reason:

@@ -32,25 +32,25 @@ def carve(
         groups[example.key].append(example)
     classes: dict[str, list[str]] = defaultdict(list)
     for key, members in groups.items():
-        classes[_class_of(members)].append(key)
+        classes[class_of(example.label for example in members)].append(key)
     parts: dict[Split, list[Example]] = {split: [] for split in ("train", *fractions)}
     for keys in classes.values():
         keys.sort(key=lambda key: digest(f"{seed}:{key}"))
         start = 0
-        for split, size in _sizes(len(keys), fractions).items():
+        for split, size in class_sizes(len(keys), fractions).items():
             for key in keys[start : start + size]:
                 parts[split] += groups[key]
             start += size
     return parts
 
 
-def _class_of(members: Sequence[Example]) -> str:
+def class_of(labels: Iterable[str | None]) -> str:
     """The commonest label of rows that ask the same."""
-    counts = Counter(example.label or "" for example in members)
+    counts = Counter(label or "" for label in labels)
     return min(counts, key=lambda label: (-counts[label], label))
 
 
-def _sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, int]:
+def class_sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, int]:
     """How many inputs of one class go where: each split gets one before any gets two."""
     sizes: dict[Split, int] = {}
     room = inputs - 1  # train never gets nothing
@@ -79,7 +79,7 @@ def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) ->
     >>> sizes(2000, {"validation": 0.15, "test": 0.15}, 2500)
     {'validation': 300, 'test': 300, 'train': 1400}
     """
-    return _sizes(rows, shares(rows, fractions, most_rows))
+    return class_sizes(rows, shares(rows, fractions, most_rows))
 
 
 def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:
@@ -88,7 +88,7 @@ def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:
 
 
 def subset(
-    splits: Mapping[Split, tuple[Example, ...]], rows: int
+    splits: Mapping[Split, Sequence[Example]], rows: int
 ) -> dict[Split, tuple[Example, ...]]:
     """About ``rows`` rows in all, with the proportions of the splits and of their classes.
 
@@ -99,7 +99,7 @@ def subset(
     return {split: _of_classes(splits[split], sizes[split]) for split in splits}
 
 
-def _of_classes(examples: tuple[Example, ...], rows: int) -> tuple[Example, ...]:
+def _of_classes(examples: Iterable[Example], rows: int) -> tuple[Example, ...]:
     quota = proportional(Counter(example.label for example in examples), rows)
     taken: Counter[str | None] = Counter()
     kept = []

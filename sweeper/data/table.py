@@ -2,10 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
+from typing import TypeVar, overload
+
+from sweeper.errors import DataError
 
 Fields = Mapping[str, object]
+Numbered = tuple[int, Fields]
+"""A line (or row) number with the fields of its row."""
+
+MOST_COLUMNS = 10_000
+"""More are not fields of examples. Common practice: spreadsheets end at 16,384."""
+
+Item = TypeVar("Item", covariant=True)
+
+
+def too_many_columns(name: str, line: int) -> DataError:
+    """The error that says that a file is no table of examples."""
+    return DataError(
+        f"more than {MOST_COLUMNS:,} columns",
+        why="Roles are looked for in every column.",
+        fix="Is this a matrix, or rows written side by side? Keep the columns with text.",
+        where=f"{name}:{line}",
+    )
+
+
+class Stored(Sequence[Item]):
+    """A sequence whose items are made anew, from a file, whenever they are asked for.
+
+    Args:
+        size: How many items there are.
+        at: Makes the item of a place.
+        stream: Makes all items in order, faster than one by one.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        at: Callable[[int], Item],
+        stream: Callable[[], Iterator[Item]] | None = None,
+    ) -> None:
+        self._size = size
+        self._at = at
+        self._stream = stream
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+    @overload
+    def __getitem__(self, place: slice) -> Stored[Item]: ...
+    def __getitem__(self, place: int | slice) -> Item | Stored[Item]:
+        places = range(self._size)[place]
+        if isinstance(places, int):
+            return self._at(places)
+        return Stored(len(places), lambda one: self._at(places[one]))
+
+    def __iter__(self) -> Iterator[Item]:
+        return self._stream() if self._stream else map(self._at, range(self._size))
+
+
+def mapped(rows: Sequence[Numbered], make: Callable[[int, Fields], Item]) -> Sequence[Item]:
+    """What is made of each row: at once, or of rows in a file whenever it is asked for."""
+    if not isinstance(rows, Stored):
+        return tuple(make(line, fields) for line, fields in rows)
+    return Stored(
+        len(rows),
+        lambda place: make(*rows[place]),
+        lambda: (make(line, fields) for line, fields in rows),
+    )
+
+
+def joined(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
+    """The items of several sequences, one after the other."""
+    if not any(isinstance(part, Stored) for part in parts):
+        return tuple(item for part in parts for item in part)
+    ends = list(accumulate(map(len, parts)))
+
+    def at(place: int) -> Item:
+        part = bisect_right(ends, place)
+        return parts[part][place - ends[part] + len(parts[part])]
+
+    return Stored(ends[-1], at, lambda: chain.from_iterable(parts))
 
 
 @dataclass(frozen=True)
@@ -14,26 +96,30 @@ class RowTable:
 
     Args:
         name: The file, as messages call it.
-        rows: Line (or row) number and fields of every row.
+        rows: Line (or row) number and fields of every row; those of a large file stay in it.
         how: In words, how the file was read, where that had to be found out.
         label_names: Column to names of its integer classes, where the file states them.
         garbled: Lines that held bytes which are not text; they were replaced.
         broken: Line and reason of every row that could not be read.
         cautions: What a user should check about how the file was read, with the remedy.
+        named: All columns, where whoever read the file has noted them.
     """
 
     name: str
-    rows: tuple[tuple[int, Fields], ...]
+    rows: Sequence[Numbered]
     how: tuple[str, ...] = ()
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     garbled: tuple[int, ...] = ()
     broken: tuple[tuple[int, str], ...] = ()
     cautions: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All columns, in the order in which they first occur."""
-        return tuple(dict.fromkeys(name for _, fields in self.rows for name in fields))
+        return self.named or tuple(
+            dict.fromkeys(name for _, fields in self.rows for name in fields)
+        )
 
     def sample(self, size: int) -> Iterator[Fields]:
         """At most ``size`` rows at equal distances, the same ones every time."""
@@ -44,10 +130,11 @@ class RowTable:
         """This table with the rows of another file (a shard) after its own."""
         return RowTable(
             name=self.name,
-            rows=self.rows + other.rows,
+            rows=joined((self.rows, other.rows)),
             how=tuple(dict.fromkeys(self.how + other.how)),
             label_names={**other.label_names, **self.label_names},
             garbled=self.garbled + other.garbled,
             broken=self.broken + other.broken,
             cautions=tuple(dict.fromkeys(self.cautions + other.cautions)),
+            named=tuple(dict.fromkeys(self.columns + other.columns)),
         )

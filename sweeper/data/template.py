@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sweeper.data.formats.base import parsed, text_of
 from sweeper.data.problems import Problems, listing
-from sweeper.data.table import Fields, RowTable
+from sweeper.data.table import Fields, RowTable, mapped
 from sweeper.errors import near_match
 
 _PLACE = re.compile(r"\{([^{}\n]+)\}")
@@ -54,8 +54,10 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
     named = {name for one in templates for name in _PLACE.findall(one)}
     used = {name if name in present else name.partition(".")[0] for name in named}
     used -= set(columns.values())
-    rows = tuple((line, _filled(fields, templates, used)) for line, fields in table.rows)
-    return replace(table, rows=rows, cautions=(*table.cautions, *_gaps(table, templates)))
+    rows = mapped(table.rows, lambda line, fields: (line, _filled(fields, templates, used)))
+    kept = (*(name for name in present if name not in used), *templates)
+    cautions = (*table.cautions, *_gaps(table, templates))
+    return replace(table, rows=rows, cautions=cautions, named=kept)
 
 
 def _filled(fields: Fields, templates: list[str], used: set[str]) -> dict[str, object]:
@@ -83,10 +85,10 @@ def _cell(fields: Fields, name: str) -> object:
 def _gaps(table: RowTable, templates: list[str]) -> list[str]:
     said = []
     for name in dict.fromkeys(name for one in templates for name in _PLACE.findall(one)):
-        lines = [str(n) for n, fields in table.rows if not text_of(_cell(fields, name)).strip()]
+        lines = [n for n, fields in table.rows if not text_of(_cell(fields, name)).strip()]
         if lines:
             said.append(
                 f"`{name}`, which a template uses, is empty in {len(lines):,} of "
-                f"{len(table.rows):,} rows (line {listing(lines, 3)})"
+                f"{len(table.rows):,} rows (line {listing([*map(str, lines)], 3)})"
             )
     return said

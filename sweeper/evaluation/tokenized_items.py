@@ -7,12 +7,17 @@ from functools import cached_property
 
 import torch
 
+from sweeper.cache import home, made_while_used
 from sweeper.data.examples import Example
 from sweeper.errors import DataError, Problem
+from sweeper.evaluation.stored_features import StoredFeatures, fingerprint, write_features
 from sweeper.tasks.base import Batch, Feature, Task
 from sweeper.underway import Steps, nothing
 
 _TOKENISED_TOGETHER = 512
+
+MAPPED_FROM = 10_000
+"""Items from which on a file is worth it: fewer are tokenised in seconds."""
 
 Positioned = tuple[list[int], Batch]
 """Items padded together, and where they stand in the split."""
@@ -30,34 +35,57 @@ class TokenizedSplit:
     def __init__(self, task: Task, examples: Sequence[Example], underway: Steps = nothing) -> None:
         self._task = task
         self._underway = underway
-        self.examples = tuple(examples)
+        self.examples = examples
         self._kept: dict[tuple[int, int], list[Positioned]] = {}
 
     def __len__(self) -> int:
         return len(self.examples)
 
     @cached_property
-    def features(self) -> list[Feature]:
-        """Each item tokenised.
+    def features(self) -> Sequence[Feature]:
+        """Each item tokenised; of many items, mapped from a file that is made once.
 
         Raises:
             DataError: Some cannot be; all of them are named.
         """
-        features: list[Feature] = []
+        name = fingerprint(self._task, self._told()) if len(self) >= MAPPED_FROM else None
+        if name is None:
+            return [feature for block in self._blocks() for feature in block]
+        folder = made_while_used(
+            home() / "tokens" / name,
+            lambda folder: write_features(folder, self._blocks()),
+            while_waiting=lambda: self._underway(0, len(self)),
+        )
+        return StoredFeatures(folder)
+
+    def _told(self) -> Iterator[Example]:
+        for place, example in enumerate(self.examples):
+            if not place % _TOKENISED_TOGETHER:
+                self._underway(0, len(self))
+            yield example
+
+    def _blocks(self) -> Iterator[list[Feature]]:
         problems: list[Problem] = []
         for start in range(0, len(self.examples), _TOKENISED_TOGETHER):
             self._underway(start, len(self.examples))
             try:
-                features += self._task.encode(self.examples[start : start + _TOKENISED_TOGETHER])
+                yield self._task.encode(self.examples[start : start + _TOKENISED_TOGETHER])
             except DataError as error:
                 problems += error.problems
         if problems:
             raise DataError(problems)
-        return features
 
     @cached_property
-    def lengths(self) -> list[int]:
+    def fates(self) -> Sequence[Feature]:
+        """Features of which only the fates are looked at."""
+        found = self.features
+        return found.fates() if isinstance(found, StoredFeatures) else found
+
+    @cached_property
+    def lengths(self) -> Sequence[int]:
         """Tokens of each item."""
+        if isinstance(self.features, StoredFeatures):
+            return self.features.lengths()
         return [len(feature["input_ids"]) for feature in self.features]
 
     def batches(self, count: int, size: int) -> Iterator[Positioned]:

@@ -42,7 +42,7 @@ def show_check(checked: Checked) -> None:
 
 def show_example(data: DataRows) -> None:
     """The first row that can be trained on, whole, with « » around the answers."""
-    (_, row, example), *_ = data.usable
+    row, example = next((row, row.example) for row in data.rows if row.example is not None)
     _line(f"\nLine {row.line} as an example, with «what is learnt»:")
     if not example.messages:
         label = "" if example.label is None else f" «{example.label}»"
@@ -55,7 +55,8 @@ def show_example(data: DataRows) -> None:
 def _show(finding: Finding, *, several: bool) -> None:
     rows = "1 row" if finding.count == 1 else f"{finding.count:,} rows"
     _line(f"\n{finding.severity}: {finding.kind}")
-    _line(f"  {rows} ({finding.share:.1%}) {finding.title}. {finding.consequence}")
+    seen = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
+    _line(f"  {rows}{seen} ({finding.share:.1%}) {finding.title}. {finding.consequence}")
     for one in finding.examples:
         where = f"{Path(one.path).name}:{one.line}" if several else f"line {one.line}"
         said = f" ({one.said})" if one.said else ""

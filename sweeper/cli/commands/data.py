@@ -66,7 +66,9 @@ def check(
     from sweeper.errors import GateFailed
     from sweeper.views.data_view import show_check, show_example
 
-    rows = data_steps.rows_of(path, task, data_format, columns, max_length, model, against, name)
+    rows = data_steps.rows_of(
+        path, task, data_format, columns, max_length, model, against, name, stored=True
+    )
     checked = find_faults(rows)
     if html is not None:
         data_steps.write_page(checked, html)

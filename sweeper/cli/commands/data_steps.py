@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sweeper.artifact import write_text
@@ -25,6 +26,7 @@ from sweeper.data.quality.write import (
     write_rows,
     written,
 )
+from sweeper.data.reading.read import read
 from sweeper.errors import DataError, UsageError, near_match
 from sweeper.facts.dataset.lengths import ruler
 from sweeper.facts.models.model import model_facts
@@ -41,15 +43,17 @@ def rows_of(
     model: str | None,
     against: str | None,
     name: str | None = None,
+    *,
+    stored: bool = False,
 ) -> DataRows:
-    """The rows that the flags name.
+    """The rows that the flags name; with ``stored``, those of a large file stay in it.
 
     Raises:
         UsageError: A flag holds a mistake.
         DataError: The data cannot be read or recognised.
     """
     spec = DataSpec(path=path, name=name, format=data_format, columns=column_map(columns or []))
-    rows = read_rows(spec, _task(task))
+    rows = read_rows(spec, _task(task), partial(read, stored=stored))
     if not any(row.example for row in rows.rows):
         raise DataError("no row can be trained on", fix="Is this the right file?", where=path)
     if model is not None and max_length is None:

@@ -58,7 +58,7 @@ def _broken(row: Example, origin: Example, longest: int, method: Method) -> str:
 
 def _similar(made: Sequence[Example], dataset: Dataset) -> dict[Example, str]:
     """Rows that are nearly the same as one that is held out, or as an earlier one of train."""
-    held: list[tuple[Split, tuple[Example, ...]]] = [
+    held: list[tuple[Split, Sequence[Example]]] = [
         ("validation", dataset.splits["validation"]),
         ("test", dataset.splits["test"]),
     ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from sweeper.data.examples import Split
 from sweeper.data.quality.kinds.base import Kind, Severity, kinds
+from sweeper.data.quality.large import Found, find_all
 from sweeper.data.quality.rows import DataRows, FileRow
 
-SHOWN_EXAMPLES = 5
 _SHOWN_CHARACTERS = 80
 
 
@@ -37,6 +39,7 @@ class Finding:
         command: The command that mends it; empty if there is none.
         safe: Whether ``--all-safe`` does it, too.
         examples: The first rows.
+        looked_at: Rows of the sample that was looked at; 0 where all were.
     """
 
     kind: str
@@ -49,6 +52,7 @@ class Finding:
     command: str
     safe: bool
     examples: tuple[ExampleOfFault, ...]
+    looked_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,26 +99,22 @@ _GRAVEST_FIRST: tuple[Severity, ...] = ("serious", "warning", "note")
 
 def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     """Look for all kinds of faults, or for those that are wanted."""
-    findings: list[Finding] = []
-    missing: dict[str, str] = {}
-    for kind in kinds().values() if wanted is None else wanted:
-        if why := kind.missing(data):
-            missing[kind.name] = why
-        elif finding := _finding(kind, data):
-            findings.append(finding)
+    wanted = list(kinds().values() if wanted is None else wanted)
+    found, counts = find_all(data, wanted) if data.large else _in_memory(data, wanted)
+    total = sum(counts.values())
+    findings = [
+        _finding(kind, found[kind.name], data, total) for kind in wanted if found[kind.name].rows
+    ]
     findings.sort(key=lambda one: (_GRAVEST_FIRST.index(one.severity), -one.count))
-    counts: dict[str, int] = {}
-    for row in data.rows:
-        counts[row.split] = counts.get(row.split, 0) + 1
     return Checked(
         name=data.name,
         task=data.task,
-        rows=counts,
+        rows=dict(counts.items()),
         format=next(iter(data.forms.values())).format,
         evidence=data.evidence,
         cautions=data.cautions,
         findings=tuple(findings),
-        not_looked_for=missing,
+        not_looked_for={name: one.missing for name, one in found.items() if one.missing},
     )
 
 
@@ -122,27 +122,30 @@ def _cells(row: FileRow) -> str:
     return str(dict(row.fields)) if row.fields else ""
 
 
-def _finding(kind: Kind, data: DataRows) -> Finding | None:
-    faults = kind.find(data)
-    if not faults:
-        return None
+def _in_memory(data: DataRows, wanted: Iterable[Kind]) -> tuple[dict[str, Found], dict[Split, int]]:
+    found = {kind.name: Found() for kind in wanted}
+    for kind in wanted:
+        found[kind.name].look(kind, data)
+    return found, dict(Counter(row.split for row in data.rows))
+
+
+def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
     examples = []
-    for fault in faults[:SHOWN_EXAMPLES]:
-        row = data.rows[fault.place]
+    for row, said in found.first:
         text = kind.shown(" ".join((row.input or _cells(row)).split()))
         cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
-        examples.append(ExampleOfFault(row.path, row.line, fault.said, cut))
-    count = len({fault.place for fault in faults})
+        examples.append(ExampleOfFault(row.path, row.line, said, cut))
     command = f"sweeper data fix {data.name} --remedy {kind.name} -o NEW" if kind.mends else ""
     return Finding(
         kind=kind.name,
         title=kind.title,
-        count=count,
-        share=count / len(data.rows),
+        count=found.rows,
+        share=found.rows / (found.looked_at or total),
         severity=kind.severity,
         consequence=kind.consequence,
         remedy=kind.remedy if kind.mends else "",
         command=command,
         safe=kind.safe,
         examples=tuple(examples),
+        looked_at=found.looked_at,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from sweeper.data.examples import Example, Split
 from sweeper.data.load import EMPTY_ROW, Read, example_or_reason, form_of
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
-from sweeper.data.table import Fields, RowTable
+from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
 from sweeper.data.template import is_template, placeholders, text_by, with_templates
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
@@ -90,27 +90,29 @@ class DataRows:
     Args:
         name: As the user named it.
         task: What it is read for.
-        rows: In the order of the files.
+        rows: In the order of the files; those of a large file stay in it.
         forms: From a file to the form of its rows.
         evidence: In words, how it was read.
         cautions: What a user should check about how it was read.
         label_names: From a column to the names of its numbers.
         cap: Where examples are cut, if known.
         against: Evaluation rows that must not be in the data.
+        stands_for: Of how many usable rows these are a part, or a sample; 0 where they are all.
     """
 
     name: str
     task: Task
-    rows: tuple[FileRow, ...]
+    rows: Sequence[FileRow]
     forms: Mapping[str, Form]
     evidence: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cap: TokenCap | None = None
     against: tuple[FileRow, ...] = ()
+    stands_for: int = 0
 
     @cached_property
-    def usable(self) -> list[tuple[int, FileRow, Example]]:
+    def usable(self) -> Sequence[tuple[int, FileRow, Example]]:
         """Place, row and example of every row that can be trained on."""
         return [
             (place, row, row.example)
@@ -118,9 +120,19 @@ class DataRows:
             if row.example is not None
         ]
 
-    def with_rows(self, rows: Sequence[FileRow]) -> DataRows:
+    @property
+    def usable_rows(self) -> int:
+        """How many rows of the whole data set can be trained on."""
+        return self.stands_for or len(self.usable)
+
+    @property
+    def large(self) -> bool:
+        """Whether rows are read from their file at every pass."""
+        return isinstance(self.rows, Stored)
+
+    def with_rows(self, rows: Sequence[FileRow], stands_for: int = 0) -> DataRows:
         """The same data set with other rows."""
-        return replace(self, rows=tuple(rows))
+        return replace(self, rows=tuple(rows), stands_for=stands_for)
 
     def again(self, row: FileRow, fields: Fields) -> FileRow:
         """A row whose cells were changed."""
@@ -168,11 +180,10 @@ def _row(
     form: Form,
     label_names: Mapping[str, tuple[str, ...]],
 ) -> FileRow:
-    table = RowTable(path, ((line, fields),), label_names=label_names)
     own = form.of(fields)
     made_by = [c for c in own.columns.values() if c not in fields and is_template(c)]
     filled = {**fields, **{template: text_by(fields, template) for template in made_by}}
-    made = example_or_reason(table, own, line, filled)
+    made = example_or_reason(own, line, filled if made_by else fields, label_names)
     if isinstance(made, Example):
         return FileRow(path, split, line, fields, made)
     return FileRow(path, split, line, fields, None, made)
@@ -195,7 +206,7 @@ def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> Data
     }
     first = with_templates(tables["train"][0][1], spec.columns)
     task, form = (task, detect(first, task, spec)) if task else _guessed(first, spec)
-    rows: list[FileRow] = []
+    rows: list[Sequence[FileRow]] = []
     forms: dict[str, Form] = {}
     names: dict[str, tuple[str, ...]] = {}
     how = list(source.said)
@@ -208,11 +219,11 @@ def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> Data
             names |= table.label_names
             how += [*table.how, *own.evidence]
             cautions += [*templated.cautions, *unused_columns(templated, own)]
-            rows += _of_file(table, path, split, own)
+            rows.append(_of_file(table, path, split, own))
     return DataRows(
         name=str(spec.path),
         task=task,
-        rows=tuple(rows),
+        rows=joined(rows),
         forms=forms,
         evidence=tuple(dict.fromkeys(how)),
         cautions=tuple(dict.fromkeys(cautions)),
@@ -220,15 +231,18 @@ def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> Data
     )
 
 
-def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Iterator[FileRow]:
-    found = [
-        _row(str(path), split, line, fields, form, table.label_names) for line, fields in table.rows
-    ]
-    found += [
+def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[FileRow]:
+    """The rows in the order of their lines; in a large file, the unreadable ones come last."""
+    found = mapped(
+        table.rows,
+        lambda line, fields: _row(str(path), split, line, fields, form, table.label_names),
+    )
+    broken = tuple(
         FileRow(str(path), split, line, {}, None, reason, readable=False)
         for line, reason in table.broken
-    ]
-    yield from sorted(found, key=lambda row: row.line)
+    )
+    both = joined((found, broken))
+    return both if isinstance(both, Stored) else tuple(sorted(both, key=lambda row: row.line))
 
 
 def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
@@ -253,9 +267,13 @@ def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
     return found[0]
 
 
+SAMPLED_LABELS = 100_000
+"""Rows whose labels are counted: ten for each of the most classes that can be trained on."""
+
+
 def _has_classes(table: RowTable, form: Form) -> bool:
     """Whether most labels come in several rows; a column `target` may hold texts as well."""
-    labels = [str(fields.get(form.columns["label"])) for _, fields in table.rows]
+    labels = [str(fields.get(form.columns["label"])) for fields in table.sample(SAMPLED_LABELS)]
     return len(set(labels)) <= len(labels) / 2
 
 
@@ -266,7 +284,7 @@ def evaluation_rows(path: str) -> tuple[FileRow, ...]:
         DataError: The file cannot be read.
     """
     try:
-        return read_rows(DataSpec(path=path), None).rows
+        return tuple(read_rows(DataSpec(path=path), None).rows)
     except DataError:
         table = read(Path(path))
     form = Form("text", {"text": "text"}, ())

@@ -10,6 +10,7 @@ from sweeper.data.examples import SPLITS, Example
 from sweeper.data.near import alike, bands, comparable, sketch
 from sweeper.data.quality.rows import DataRows, FileRow
 from sweeper.extras import install_command, is_installed
+from sweeper.progress import told
 
 MOST_ROWS = 200_000
 """Rows that are compared: the first so many."""
@@ -23,7 +24,8 @@ def why_not() -> str:
 def near_earlier(data: DataRows) -> Iterator[tuple[int, int]]:
     """Places of rows with that of an earlier row of the same split that is nearly the same."""
     index = _Index()
-    for place, row, example in data.usable[:MOST_ROWS]:
+    rows = data.usable[:MOST_ROWS]
+    for place, row, example in told(rows, "looking for near duplicates", len(rows)):
         entry = _Entry.of(row, example, f"{row.input} {row.written}")
         if entry is None:
             continue
@@ -40,7 +42,7 @@ def near_later(data: DataRows) -> Iterator[tuple[int, int]]:
     """Places of rows with that of a row of a later split whose input is nearly the same."""
     index = _Index()
     by_split = sorted(data.usable[:MOST_ROWS], key=lambda one: -SPLITS.index(one[1].split))
-    for place, row, example in by_split:
+    for place, row, example in told(by_split, "comparing splits", len(by_split)):
         entry = _Entry.of(row, example, row.input)
         if entry is None:
             continue

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from sweeper.data.problems import Problems
-from sweeper.data.table import Fields, RowTable
+from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 from sweeper.jsontext import value_of
-
-Numbered = tuple[int, Fields]
 
 
 def read_json(text: str, name: str, suffix: str) -> RowTable:
@@ -88,15 +86,24 @@ def _rows_of_list(rows: object, name: str) -> Rows:
         else:
             broken.append((number, _NO_OBJECT))
             problems.add(_not_an_object(row), where=f"{name}, row {number}")
-    return _unless_most(kept, broken, problems)
+    refuse_most(len(kept), broken, problems)
+    return tuple(kept), tuple(broken)
 
 
 def _lines(text: str, name: str) -> Rows:
     problems = Problems()
     broken: list[tuple[int, str]] = []
-    kept: list[Numbered] = []
     # Not splitlines(): U+2028 and its like may stand unescaped inside a JSON string.
-    for number, line in enumerate(text.split("\n"), start=1):
+    kept = list(objects(text.split("\n"), name, problems, broken))
+    refuse_most(len(kept), broken, problems)
+    return tuple(kept), tuple(broken)
+
+
+def objects(
+    lines: Iterable[str], name: str, problems: Problems, broken: list[tuple[int, str]]
+) -> Iterator[Numbered]:
+    """The objects of JSON Lines with their line numbers; notes the lines that hold none."""
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -106,22 +113,20 @@ def _lines(text: str, name: str) -> Rows:
             problems.add(_broken(error), where=f"{name}:{number}", fix=_LINE_FIX)
             continue
         if isinstance(row, dict):
-            kept.append((number, row))
+            yield number, row
         else:
             broken.append((number, _NO_OBJECT))
             problems.add(_not_an_object(row), where=f"{name}:{number}", fix=_LINE_FIX)
-    return _unless_most(kept, broken, problems)
 
 
-def _unless_most(kept: list[Numbered], broken: list[tuple[int, str]], problems: Problems) -> Rows:
-    """The rows, and what is broken.
+def refuse_most(kept: int, broken: list[tuple[int, str]], problems: Problems) -> None:
+    """Refuse a file of which more rows are broken than can be read.
 
     Raises:
-        DataError: More rows are broken than can be read: this is not what the file holds.
+        DataError: This is not what the file holds.
     """
-    if len(broken) > len(kept):
+    if len(broken) > kept:
         problems.raise_any()
-    return tuple(kept), tuple(broken)
 
 
 _BROKEN = "broken JSON"

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from sweeper.data.contents import out_of_memory, read_bytes
+from sweeper.data.contents import MOST_LINE_BYTES, line_too_long, out_of_memory, read_bytes
 from sweeper.data.encoding import decode
 from sweeper.data.reading.arrow import read_arrow
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import read_json
+from sweeper.data.reading.large import read_large
 from sweeper.data.reading.parquet import read_parquet
-from sweeper.data.table import RowTable
+from sweeper.data.table import MOST_COLUMNS, RowTable, too_many_columns
 from sweeper.errors import DataError
 
 TextReader = Callable[[str, str, str], RowTable]
@@ -45,12 +46,6 @@ TEXT_READERS: dict[str, TextReader] = {
     ".tsv": read_delimited,
     ".txt": read_paragraphs,
 }
-MOST_LINE_BYTES = 64 * 2**20
-"""A longer line is no example: it has 16 million tokens at four characters each."""
-
-MOST_COLUMNS = 10_000
-"""More are not fields of examples. Common practice: spreadsheets end at 16,384."""
-
 BINARY_READERS: dict[str, Callable[[bytes, str], RowTable]] = {
     ".parquet": read_parquet,
     ".arrow": read_arrow,
@@ -71,8 +66,12 @@ def data_suffix(path: PurePath) -> str | None:
     return suffix if suffix in SUFFIXES else None
 
 
-def read(path: Path) -> RowTable:
+def read(path: Path, *, stored: bool = False) -> RowTable:
     """The rows of one file.
+
+    Args:
+        path: The file.
+        stored: Rows of a large file may stay in it, so that they are read again at every pass.
 
     Raises:
         DataError: It is missing, empty, of no known kind, or does not hold what its name says.
@@ -86,7 +85,8 @@ def read(path: Path) -> RowTable:
             where=name,
         )
     try:
-        return _rows(path, name, suffix)
+        large = read_large(path, name) if stored else None
+        return large or _rows(path, name, suffix)
     except MemoryError as error:  # which is what pyarrow raises, too
         raise out_of_memory(path) from error
 
@@ -117,12 +117,7 @@ def _check_columns(table: RowTable) -> None:
     for line, fields in table.rows:
         names.update(fields)
         if len(names) > MOST_COLUMNS:
-            raise DataError(
-                f"more than {MOST_COLUMNS:,} columns",
-                why="Roles are looked for in every column.",
-                fix="Is this a matrix, or rows written side by side? Keep the columns with text.",
-                where=f"{table.name}:{line}",
-            )
+            raise too_many_columns(table.name, line)
 
 
 def _check_lines(data: bytes, name: str) -> None:
@@ -131,10 +126,5 @@ def _check_lines(data: bytes, name: str) -> None:
         end = data.find(b"\n", start)
         end = len(data) if end < 0 else end
         if end - start > MOST_LINE_BYTES:
-            raise DataError(
-                f"this line has {(end - start) / 2**20:,.0f} MiB",
-                why=f"No example is longer than {MOST_LINE_BYTES // 2**20} MiB.",
-                fix="Are the line breaks missing? Divide long documents into rows.",
-                where=f"{name}:{number}",
-            )
+            raise line_too_long(name, number, end - start)
         start, number = end + 1, number + 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from heapq import nlargest
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,13 +114,13 @@ def _joined(conversations: Sequence[Sequence[Message]]) -> list[str]:
 
 def lengths(dataset: Dataset, ruler: Ruler) -> LengthFacts:
     """Lengths of what the examples of ``dataset`` become."""
-    everything = [example for split in dataset.splits.values() for example in split]
+    everything = chain.from_iterable(dataset.splits.values())
     sample = sample_of(dataset)
     each = list(_whole(sample, ruler))
     whole = sorted(each)
     answered = [index for index, example in enumerate(sample) if example.messages]
     outputs = ruler.count([sample[index].answer for index in answered])
-    by_size = sorted(everything, key=_characters, reverse=True)[:LONGEST_ROWS]
+    by_size = nlargest(LONGEST_ROWS, everything, key=_characters)
     seen = f"{len(sample):,} of {dataset.rows:,} rows"
     return LengthFacts(
         mean=sum(whole) / len(whole),

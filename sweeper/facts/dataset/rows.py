@@ -84,8 +84,10 @@ def _to_show(train: Sequence[Example]) -> Example:
 
 def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
     """That tool calls are written as text, where the model's template does not know them."""
-    rows = [e for part in dataset.splits.values() for e in part if any(m.more for m in e.messages)]
-    if not rows or model.folder is None:
+    lines = [
+        e.line for rows in dataset.splits.values() for e in rows if any(m.more for m in e.messages)
+    ]
+    if not lines or model.folder is None:
         return ()
     # Here, since jinja2 is needed for conversations alone.
     from sweeper.facts.models.template import writes_tools
@@ -93,7 +95,7 @@ def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
     if writes_tools(Path(model.folder)):
         return ()
     return (
-        f"{len(rows):,} rows hold tool calls (line {min(e.line for e in rows)}), which the chat "
+        f"{len(lines):,} rows hold tool calls (line {min(lines)}), which the chat "
         f"template of {model.id} does not write: they become text, as <tool_call>{{...}}"
         "</tool_call>, and a server of the model must write and read them so. A model whose "
         "template knows tools needs no such form",
@@ -179,9 +181,15 @@ def _splits(dataset: Dataset) -> tuple[SplitFacts, ...]:
 
 def _digest(examples: Iterable[Example]) -> str:
     """SHA-256 of the sorted content hashes: the same for the same rows in any order."""
+    # By their first byte, in 16 bytes each: of ten million rows, a list takes a GB.
+    parts = [bytearray() for _ in range(256)]
+    for example in examples:
+        content = bytes.fromhex(example.content_hash())
+        parts[content[0]] += content
     sha = hashlib.sha256()
-    for content in sorted(example.content_hash() for example in examples):
-        sha.update(content.encode())
+    for part in parts:
+        for content in sorted(bytes(part[at : at + 16]) for at in range(0, len(part), 16)):
+            sha.update(content.hex().encode())
     return sha.hexdigest()
 
 

@@ -90,7 +90,7 @@ class ModelContext:
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
         """Notes on examples of these splits that tokenising cut or left out."""
-        found = (self.task.notes(self.items(split).features, split) for split in splits)
+        found = (self.task.notes(self.items(split).fates, split) for split in splits)
         return tuple(note for notes in found for note in notes)
 
     @property

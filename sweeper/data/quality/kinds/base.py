@@ -13,6 +13,7 @@ from sweeper.errors import UsageError, near_match
 from sweeper.plugins import named_classes
 
 Severity = Literal["serious", "warning", "note"]
+Compared = Literal["nothing", "inputs", "labels", "everything"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Kind:
         judges: A model decides which rows have the fault. The remedy changes train alone, since
             validation and test without their hard rows would flatter every model.
         in_plan: Quick to look for, so that ``sweeper plan`` and ``run`` warn of it, too.
+        compares: What it must see of a large data set at once: one row, all rows with the same
+            input, all labels, or all rows, of which it gets a sample.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Kind:
     mends: bool = True
     judges: bool = False
     in_plan: bool = False
+    compares: Compared = "everything"
 
     def shown(self, text: str) -> str:
         """A text of a row as it may be printed and written into the list of changes."""

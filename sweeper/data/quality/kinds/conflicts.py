@@ -21,6 +21,7 @@ class Conflicts(Kind):
         "written answers several may be right; then keep them."
     )
     remedy = "keeps the most common answer of each input; none if there is a tie"
+    compares = "inputs"
 
     def missing(self, data: DataRows) -> str:
         """It needs inputs that mostly have one answer."""
@@ -65,4 +66,4 @@ def _answers(data: DataRows) -> dict[str, dict[str, list[int]]]:
     several = sum(len(places) for one in found.values() if len(one) > 1 for places in one.values())
     written = not any(row.label for _, row, _ in data.usable)
     # Where most inputs have several written answers, they are references, and meant.
-    return {} if written and several > len(data.usable) / 2 else found
+    return {} if written and several > data.usable_rows / 2 else found

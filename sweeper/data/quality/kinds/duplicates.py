@@ -16,6 +16,7 @@ class Duplicates(Kind):
     consequence = "They count more than others in training, and are memorised sooner."
     remedy = "keeps the first of them"
     safe = True
+    compares = "inputs"
 
     def find(self, data: DataRows) -> list[Fault]:
         """All but the first."""

@@ -15,6 +15,7 @@ class EmptyRows(Kind):
     consequence = "They are left out of training. Many of them mean that an export went wrong."
     remedy = "leaves them out"
     safe = True
+    compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows in which a required column is empty."""

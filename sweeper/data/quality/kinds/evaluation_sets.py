@@ -22,6 +22,7 @@ class EvaluationSets(Kind):
     consequence = "Its scores become meaningless, since the model has read the questions."
     remedy = "leaves them out"
     severity = "serious"
+    compares = "nothing"
 
     def missing(self, data: DataRows) -> str:
         """It needs an evaluation set."""

@@ -14,6 +14,7 @@ class OtherForm(Kind):
     title = "have no input and answer that can be recognised"
     consequence = "They are left out of training: no input and answer is recognised in them."
     remedy = "leaves them out"
+    compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows without an example that are not just empty."""

@@ -20,6 +20,7 @@ class Garbled(Kind):
     consequence = "The model learns to read and write them as they are."
     remedy = "restores UTF-8 that was read as cp1252; characters that are lost stay as they are"
     safe = True
+    compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows with traces of a wrong encoding."""

@@ -26,6 +26,7 @@ class LabelSets(RenamedLabels):
         "stay, and training leaves them out"
     )
     severity = "serious"
+    compares = "labels"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows with such a label, and what it stands for where inputs of both splits tell."""
@@ -44,10 +45,13 @@ class LabelSets(RenamedLabels):
 
     def renamed(self, data: DataRows) -> dict[str, str]:
         """From a label that train does not have to what train says of the same inputs."""
+        known = {row.label for _, row, _ in data.usable if row.split == "train"}
+        asked = {example.key for _, row, example in data.usable if row.label not in known}
         trained = {
-            example.key: row.label for _, row, example in data.usable if row.split == "train"
+            example.key: row.label
+            for _, row, example in data.usable
+            if row.split == "train" and example.key in asked
         }
-        known = set(trained.values())
         meant: dict[str, Counter[str]] = defaultdict(Counter)
         for _, row, example in data.usable:
             if row.label not in known and example.key in trained:

@@ -19,6 +19,7 @@ class LabelVariants(RenamedLabels):
     remedy = "writes the most common spelling"
     severity = "serious"
     safe = True
+    compares = "labels"
 
     def renamed(self, data: DataRows) -> dict[str, str]:
         """Rarer spellings to the commonest one."""

@@ -19,6 +19,7 @@ class Leakage(Kind):
     )
     severity = "serious"
     safe = True
+    compares = "inputs"
 
     def find(self, data: DataRows) -> list[Fault]:
         """The rows of the earlier split."""

@@ -26,6 +26,7 @@ class MisspeltLabels(RenamedLabels):
     remedy = "writes the common label"
     in_plan = True
     verb = "may be"
+    compares = "labels"
 
     def renamed(self, data: DataRows) -> dict[str, str]:
         """Rare labels to the common ones that they look like."""

@@ -42,6 +42,7 @@ class Private(Kind):
     remedy = "writes [E-MAIL ADDRESS] and the like in their place"
     severity = "serious"
     in_plan = True
+    compares = "nothing"
 
     def shown(self, text: str) -> str:
         """The text without them."""

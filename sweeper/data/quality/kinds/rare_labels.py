@@ -22,12 +22,14 @@ class RareLabels(Kind):
         "not checked."
     )
     remedy = "leaves them out; add rows, or merge labels, where the class matters"
+    compares = "labels"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows with such a label."""
         inputs: dict[str, set[str]] = defaultdict(set)
         for _, row, example in data.usable:
-            inputs[row.label].add(example.key)
+            if len(inputs[row.label]) < FEWEST:
+                inputs[row.label].add(example.key)
         return [
             Fault(place, f"{row.label!r} has {len(inputs[row.label])}")
             for place, row, _ in data.usable

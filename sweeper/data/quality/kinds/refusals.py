@@ -28,6 +28,7 @@ class Refusals(Kind):
     consequence = "The model learns to refuse questions that it could answer."
     remedy = "leaves them out"
     in_plan = True
+    compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows whose written answer begins like a refusal or speaks as a language model."""

@@ -27,6 +27,7 @@ class Templated(Kind):
         "A second template comes on top: the model learns to read and write markers as words."
     )
     remedy = "removes the markers"
+    compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows with markers, unless all of the data is one templated text a row."""

@@ -14,6 +14,7 @@ class Truncation(Kind):
     title = "are longer than the cap on tokens"
     consequence = "Their end is cut off: of an instruction, that is the answer, or part of it."
     remedy = "leaves them out; a higher --max-length keeps them and takes more memory"
+    compares = "nothing"
 
     def missing(self, data: DataRows) -> str:
         """It needs to know the cap."""

@@ -15,6 +15,7 @@ class Unreadable(Kind):
     consequence = "They are left out of training. Their content may be what the others lack."
     remedy = "leaves them out; repair them in the original where they matter"
     safe = True
+    compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Lines that the reader of the file gave up on."""

@@ -24,6 +24,7 @@ class WhiteSpace(Kind):
     remedy = "removes them; white space at the start of an answer stays, since code may need it"
     severity = "note"
     safe = True
+    compares = "nothing"
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows whose texts change without them."""

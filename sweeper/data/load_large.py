@@ -1,0 +1,127 @@
+"""The data set of large files: its examples stay on the disk, in a folder that is made once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sweeper.cache import home, made_while_used
+from sweeper.data import checks
+from sweeper.data.examples import SPLITS, Dataset, Example, Split
+from sweeper.data.labels import SeenLabels, label_changes, with_label
+from sweeper.data.load import (
+    described,
+    fingerprint_by,
+    load,
+    parts_of,
+    repeated_in,
+    shares_taken,
+    tables_of,
+    with_path,
+)
+from sweeper.data.marks import MADE_FROM, METHOD
+from sweeper.data.reading.files import SplitFiles, split_files
+from sweeper.data.reading.large import is_large, state_of
+from sweeper.data.reading.read import read
+from sweeper.data.splits import subset
+from sweeper.data.stored import (
+    Sorter,
+    SplitWriter,
+    StoredRow,
+    places,
+    stored_examples,
+    stored_hashes,
+    write_splits,
+)
+from sweeper.jsontext import value_of
+from sweeper.spec import DataSpec, Task
+
+_RECORD = "dataset.json"
+
+
+class _HasMarks(Exception):
+    """A file has columns that mark augmented rows, which are told apart in memory."""
+
+
+def load_any(spec: DataSpec, task: Task) -> Dataset:
+    """The data set of a spec, as ``load`` makes it; that of a large file stays on the disk.
+
+    Rows are read into memory where near duplicates, groups or times divide them, and where some
+    are marked as augmented.
+
+    Raises:
+        DataError: The data cannot be read, recognised or learnt from.
+    """
+    named = with_path(spec, task)
+    source = split_files(named)
+    paths = [path for paths in source.files.values() for path in paths]
+    if named.split_by != "stratified" or not any(map(is_large, paths)):
+        return load(spec, task)
+    read_as = f"{version('finetune-sweeper')} {task} {named.model_dump_json()}"
+    try:
+        folder = made_while_used(
+            home() / "datasets" / state_of(*paths, read_as=read_as),
+            lambda folder: _store(folder, source, task, named),
+        )
+    except _HasMarks:
+        return load(spec, task)
+    record = value_of((folder / _RECORD).read_text(encoding="utf-8"))
+    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in record.items()}
+    return Dataset(**values | {"splits": _splits(folder)})
+
+
+def _splits(folder: Path) -> dict[Split, Sequence[Example]]:
+    return {split: stored_examples(folder, split) for split in SPLITS}
+
+
+def _store(folder: Path, source: SplitFiles, task: Task, spec: DataSpec) -> None:
+    """Write the splits of a data set and all that is known of it."""
+    name = str(spec.path)
+    classes = task == "classification"
+    tables = tables_of(source, spec, partial(read, stored=True))
+    if any({MADE_FROM, METHOD} & set(table.columns) for table in tables.values()):
+        raise _HasMarks
+    seen = {split: SeenLabels() for split in tables}
+    change: Callable[[Split, Example], Example | None] | None = None
+    said: tuple[str, ...] = ()
+    with Sorter(folder / "sorting") as sorter:
+
+        def take(split: Split, example: Example) -> None:
+            seen[split].add(example)
+            sorter.add(split, example)
+
+        parts = parts_of(tables, task, spec, take)
+        if classes and len(sorter):
+            checks.check_labels({split: one.elements() for split, one in seen.items()}, name)
+            changes, said = label_changes(seen, name)
+            change = partial(with_label, changes) if changes else None
+        sorter.sort(change)
+        shares_of = partial(shares_taken, tables.keys(), spec=spec, name=name)
+        place = places(sorter, shares_of, spec.split_seed, classes)
+        repeated = write_splits(sorter, folder, place)
+    splits = _splits(folder)
+    if not all(splits.values()):
+        checks.check_sizes({split: list(rows) for split, rows in splits.items()}, name)
+    if classes:
+        checks.check_seen(splits, name)
+    if spec.max_rows is not None:
+        chosen = subset(splits, max(spec.max_rows, len(SPLITS)))
+        checks.check_subset(chosen, splits, spec.max_rows)
+        checks.check_seen(chosen, name)
+        repeated = repeated_in(chosen)
+        with SplitWriter(folder) as writer:
+            for split, rows in chosen.items():
+                for example in rows:
+                    writer.add(split, StoredRow.of(split, example))
+            writer.end()
+        splits = _splits(folder)
+    fingerprint = fingerprint_by({split: stored_hashes(folder, split) for split in SPLITS})
+    dataset = described(parts, splits, source, fingerprint, repeated, said, spec)
+    record = {one.name: getattr(dataset, one.name) for one in fields(dataset)}
+    text = json.dumps({**record, "splits": {}})
+    (folder / _RECORD).write_text(text, encoding="utf-8")

@@ -1,0 +1,256 @@
+"""Examples of large files, in a folder: put in the order of their keys without holding them.
+
+Rows are divided by the first byte of their key, which is a hash: each part is small enough to be
+sorted in memory, and one part after the other gives all rows in order. An example is one line, its
+key, content hash, split and line number in front of its content.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import shutil
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from heapq import nsmallest
+from itertools import accumulate, groupby
+from pathlib import Path
+from typing import Any
+
+from sweeper.data.contents import Opened
+from sweeper.data.examples import SPLITS, Example, Message, Split, digest
+from sweeper.data.splits import class_of, class_sizes
+from sweeper.data.table import Stored
+from sweeper.jsontext import value_of
+from sweeper.progress import told
+
+_PARTS = 256
+"""At most 256: 40 MB of rows each in a file of 10 GB."""
+
+_KEY = 32
+"""Characters of a key and of a content hash."""
+
+
+class StoredRow:
+    """The line of one example; what is in front of its content is read without parsing it."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, line: bytes) -> None:
+        self.line = line
+
+    @classmethod
+    def of(cls, split: Split, example: Example) -> StoredRow:
+        """The row of an example."""
+        content = json.dumps([getattr(example, name) for name in _FIELDS], default=_values)
+        head = f"{example.key}{example.content_hash()}{SPLITS.index(split)}{example.line:012}"
+        return cls(f"{head}{content}\n".encode())
+
+    @property
+    def key(self) -> str:
+        return self.line[:_KEY].decode()
+
+    @property
+    def content_hash(self) -> bytes:
+        return self.line[_KEY : 2 * _KEY]
+
+    @property
+    def split(self) -> Split:
+        return SPLITS[self.line[2 * _KEY] - ord("0")]
+
+    def example(self) -> Example:
+        """The example itself."""
+        values: list[Any] = value_of(self.line[2 * _KEY + 13 :].decode())
+        values[_TURNS] = [Message(*turn) for turn in values[_TURNS]]
+        as_tuples: Any = (tuple(one) if isinstance(one, list) else one for one in values)
+        return Example(*as_tuples)
+
+
+_FIELDS = tuple(one.name for one in fields(Example))
+_TURNS = _FIELDS.index("messages")
+
+
+def _values(turn: Message) -> list[str]:
+    return [getattr(turn, one.name) for one in fields(turn)]
+
+
+class Sorter(ExitStack):
+    """Rows in the order of their keys.
+
+    Args:
+        folder: For its files, which are removed when the work is done.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        folder.mkdir()
+        self._folder = folder
+        self._added = 0
+        self.callback(shutil.rmtree, folder)
+        self._files = [
+            self.enter_context((folder / f"{part:02x}").open("wb")) for part in range(_PARTS)
+        ]
+
+    def add(self, split: Split, example: Example) -> None:
+        """Take a row in."""
+        self._added += 1
+        self._files[int(example.key[:2], 16) * _PARTS // 256].write(
+            StoredRow.of(split, example).line
+        )
+
+    def __len__(self) -> int:
+        return self._added
+
+    def sort(self, change: Callable[[Split, Example], Example | None] | None = None) -> None:
+        """End adding; ``change`` gives what becomes of an example, None where it is left out."""
+        for written in self._files:
+            written.close()
+        for part in told(range(_PARTS), "sorting rows", _PARTS):
+            path = self._folder / f"{part:02x}"
+            with path.open("rb") as file:
+                lines = list(file)
+            if change is not None:
+                rows = [(row.split, row.example()) for row in map(StoredRow, lines)]
+                changed = [(split, change(split, example)) for split, example in rows]
+                lines = [StoredRow.of(split, new).line for split, new in changed if new]
+            path.write_bytes(b"".join(sorted(lines)))
+
+    def groups(self) -> Iterator[list[StoredRow]]:
+        """The rows of each input, in order."""
+        for part in range(_PARTS):
+            with (self._folder / f"{part:02x}").open("rb") as file:
+                rows = map(StoredRow, file)
+                for _, group in groupby(rows, key=lambda row: row.line[:_KEY]):
+                    yield list(group)
+
+
+class SplitWriter(ExitStack):
+    """Writes the rows of the splits, each into a file of its own, with the places of the rows."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._rows = {s: self.enter_context(_rows(folder, s).open("wb")) for s in SPLITS}
+        self._at = {s: self.enter_context(_places(folder, s).open("wb")) for s in SPLITS}
+
+    def add(self, split: Split, row: StoredRow) -> None:
+        """Write a row behind those of its split."""
+        array("Q", [self._rows[split].tell()]).tofile(self._at[split])
+        self._rows[split].write(row.line)
+
+    def end(self) -> None:
+        """Note where the last rows end."""
+        for split in SPLITS:
+            array("Q", [self._rows[split].tell()]).tofile(self._at[split])
+
+
+def _rows(folder: Path, split: Split) -> Path:
+    return folder / f"{split}.rows"
+
+
+def _places(folder: Path, split: Split) -> Path:
+    return folder / f"{split}.places"
+
+
+def stored_hashes(folder: Path, split: Split) -> Iterator[str]:
+    """The content hash of each row of a split, in order."""
+    return (row.content_hash.decode() for row in _stored(folder, split))
+
+
+def _stored(folder: Path, split: Split) -> Iterator[StoredRow]:
+    with _rows(folder, split).open("rb") as file:
+        yield from map(StoredRow, file)
+
+
+def stored_examples(folder: Path, split: Split) -> Stored[Example]:
+    """The examples of a split, each read when it is asked for."""
+    opened = Opened(_rows(folder, split))
+    with _places(folder, split).open("rb") as file:
+        places = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)).cast("Q")
+
+    def at(place: int) -> Example:
+        return StoredRow(opened.read(places[place], places[place + 1])).example()
+
+    return Stored(len(places) - 1, at, lambda: (row.example() for row in _stored(folder, split)))
+
+
+Place = Callable[[StoredRow], Split]
+"""Gives the split of a row."""
+
+
+def places(
+    sorter: Sorter, shares: Callable[[int], Mapping[Split, float]], seed: int, classes: bool
+) -> Place:
+    """Where ``carve`` puts each row, by hashes of eight bytes.
+
+    Args:
+        sorter: Has all rows.
+        shares: Gives the share of each split that is taken out of so many rows of train.
+        seed: Of the hashes.
+        classes: Rows have labels, and each class is divided by itself.
+    """
+
+    def placed(row: StoredRow) -> int:
+        return int(digest(f"{seed}:{row.key}")[:16], 16)
+
+    hashes: dict[str, array[int]] = defaultdict(lambda: array("Q"))
+    labels: dict[str, str] = {}
+    rows = 0
+    for group in told(sorter.groups(), "dividing into splits", len(sorter)):
+        members = [row for row in group if row.split == "train"]
+        if not members:
+            continue
+        rows += len(members)
+        name = class_of(row.example().label for row in members) if classes else ""
+        hashes[name].append(placed(members[0]))
+        if classes and len(members) > 1:
+            labels[members[0].key] = name
+    taken = shares(rows)
+    limits: dict[str, list[tuple[int, Split]]] = {}
+    for name, found in hashes.items():
+        sizes = class_sizes(len(found), taken)
+        ends = list(accumulate(sizes[split] for split in taken))
+        smallest = nsmallest(ends[-1] if ends else 0, found)
+        limits[name] = [
+            (smallest[end - 1], split)
+            for end, split in zip(ends, taken, strict=True)
+            if sizes[split]
+        ]
+
+    def place(row: StoredRow) -> Split:
+        if row.split != "train":
+            return row.split
+        name = labels.get(row.key) or row.example().label or "" if classes else ""
+        mine = placed(row)
+        return next((split for limit, split in limits[name] if mine <= limit), "train")
+
+    return place
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """How many rows repeat others, as ``checks`` counts them."""
+
+    duplicates: int
+    leaked: int
+    conflicting: int
+
+
+def write_splits(sorter: Sorter, folder: Path, place: Place) -> Repeated:
+    """Write every row into its split."""
+    found: Counter[str] = Counter()
+    with SplitWriter(folder) as writer:
+        for group in told(sorter.groups(), "writing splits", len(sorter)):
+            splits = [place(row) for row in group]
+            for split, row in zip(splits, group, strict=True):
+                writer.add(split, row)
+            if len(group) > 1:
+                held = sum(split != "train" for split in splits)
+                several = len({row.example().answer for row in group}) > 1
+                found["duplicates"] += len(group) - len({row.content_hash for row in group})
+                found["leaked"] += held if held < len(group) else 0
+                found["conflicting"] += len(group) if several else 0
+        writer.end()
+    return Repeated(found["duplicates"], found["leaked"], found["conflicting"])

@@ -1,0 +1,53 @@
+"""Four times the rows take hardly more memory: a row on the disk costs tens of bytes."""
+
+import json
+import tracemalloc
+from functools import partial
+
+import pytest
+
+from sweeper.data import checks, detect, stored
+from sweeper.data.load_large import load_any as load
+from sweeper.data.quality import large as checking
+from sweeper.data.quality.check import check
+from sweeper.data.quality.kinds.base import kinds
+from sweeper.data.quality.rows import read_rows
+from sweeper.data.reading import large
+from sweeper.data.reading.read import read
+from sweeper.spec import DataSpec
+
+BYTES_A_ROW = 150
+"""A row of these files is 700 bytes long, and takes thousands as a list of what it becomes."""
+
+
+def checked(path):
+    rows = read_rows(DataSpec(path=str(path)), "instruction", partial(read, stored=True))
+    wanted = [kinds()[name] for name in ("unreadable", "empty", "conflicts", "duplicates")]
+    assert check(rows, wanted).rows == {"train": int(path.stem)}
+
+
+def loaded(path):
+    dataset = load(DataSpec(path=str(path)), "instruction")
+    assert sum(len(example.messages) for example in dataset.splits["train"]) > 200
+
+
+@pytest.mark.parametrize("work", [checked, loaded])
+def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work):
+    monkeypatch.setattr(large, "LARGE_BYTES", 0)
+    monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
+    monkeypatch.setattr(detect, "SAMPLE_ROWS", 50)
+    monkeypatch.setattr(checks, "SAMPLE_ROWS", 50)
+    monkeypatch.setattr(stored, "_PARTS", 16)
+    peaks = {}
+    for rows in (150, 150, 600):  # the first fills caches
+        path = tmp_path / f"{rows}.jsonl"
+        path.write_text("".join(json.dumps(_row(n)) + "\n" for n in range(rows)))
+        tracemalloc.start()
+        work(path)
+        peaks[rows] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[600] - peaks[150] < 450 * BYTES_A_ROW
+
+
+def _row(number):
+    return {"prompt": f"What is {number}? " * 20, "completion": f"It is {number}. " * 20}
