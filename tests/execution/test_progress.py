@@ -103,7 +103,10 @@ def test_after_ten_trials_a_status_says_what_more_may_bring(progress: RunProgres
         )
         first, budget = progress.plan.candidates[0], progress.plan.budget
         whole = SimpleNamespace(rungs=budget.rungs, epochs=budget.epochs)
-        config: Any = SimpleNamespace(strategy=first.strategy, model=first.model, budget=whole)
+        config: Any = SimpleNamespace(
+            number=number, strategy=first.strategy, model=first.model, budget=whole,
+            origin="search", parameters={}, forgetting_limit=None,
+        )  # fmt: skip
         progress.state.configs[number] = config
         progress.state.end(number, result)
     found = progress.status().outlook
