@@ -15,15 +15,16 @@ NEXT = 5
 # Fewer trials cannot tell: the first five always lower the best loss.
 FEWEST_TRIALS = 10
 # Standard deviation of a final loss between seeds, as a share of the loss: median of seven recorded
-# tasks of benchmarks/search, 0.011 to 0.143. Two trials differ by the square root of two times it.
+# tasks of benchmarks/search (0.011 to 0.143), by the pairs of seeds that each has. Two trials differ
+# by the square root of two times it.
 SEED_SHARE = 0.06
 
 
 class Outlook(Record):
     """The next trials: their time, and how far the last ones lowered the best loss.
 
-    In replays of recorded tasks the fall with the last five trials foretold that with the next five
-    better than the sampler's expected improvement, which was too large by two orders of magnitude.
+    In replays of recorded tasks (``benchmarks.search.next_trials``), the sampler's expected
+    improvement of one trial was far larger than what the next five trials brought.
     """
 
     trials: int = Field(NEXT, description="of the past, and of the time to come")
