@@ -58,8 +58,8 @@ def main() -> None:
     said, came = np.array(pairs).T
     print(
         f"{len(pairs)} cases: the last five lowered the best loss by {said.mean():.2%}, the next "
-        f"five by {came.mean():.2%}; by more than the last five in {np.mean(came > said):.0%}; rank "
-        f"correlation {stats.spearmanr(said, came).statistic:.2f}"
+        f"five by {came.mean():.2%}; by more than the last five in {np.mean(came > said):.0%}; "
+        f"rank correlation {stats.spearmanr(said, came).statistic:.2f}"
     )
 
 

@@ -15,8 +15,8 @@ NEXT = 5
 # Fewer trials cannot tell: the first five always lower the best loss.
 FEWEST_TRIALS = 10
 # Standard deviation of a final loss between seeds, as a share of the loss: median of seven recorded
-# tasks of benchmarks/search (0.011 to 0.143), by the pairs of seeds that each has. Two trials differ
-# by the square root of two times it.
+# tasks of benchmarks/search (0.011 to 0.143), by the pairs of seeds that each has. Two trials
+# differ by the square root of two times it.
 SEED_SHARE = 0.06
 
 
