@@ -48,7 +48,7 @@ def test_what_is_larger_than_memory_is_refused_while_it_is_unpacked(tmp_path, mo
 
 
 def test_parquet_that_repeats_one_long_value_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("sweeper.data.reading.parquet.most_bytes", lambda: 2**26)
+    monkeypatch.setattr("sweeper.data.reading.arrow.most_bytes", lambda: 2**26)
     path = tmp_path / "x.parquet"
     parquet.write_table(pa.table({"text": ["a" * 100_000] * 1500}), path)
     assert path.stat().st_size < 1e6

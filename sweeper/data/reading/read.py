@@ -11,12 +11,11 @@ from pathlib import Path, PurePath
 
 from sweeper.data.contents import MOST_LINE_BYTES, line_too_long, out_of_memory, read_bytes
 from sweeper.data.encoding import decode
-from sweeper.data.reading.arrow import read_arrow
+from sweeper.data.reading.arrow import read_arrow, read_parquet
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import read_json
 from sweeper.data.reading.large import read_large
-from sweeper.data.reading.parquet import read_parquet
 from sweeper.data.table import MOST_COLUMNS, RowTable, too_many_columns
 from sweeper.errors import DataError
 
