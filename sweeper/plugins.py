@@ -65,16 +65,20 @@ def find(package: ModuleType, kind: type[Part], group: str, name: str) -> type[P
     raise UsageError(f"unknown {kind.__name__.lower()} {name!r}", fix=near_match(name, known))
 
 
-def named_classes(package: ModuleType, kind: type[Part]) -> set[type[Part]]:
-    """Every subclass in the modules of a package that has a name; imports all of them."""
-    modules = [
+def values_in(package: ModuleType) -> list[Any]:
+    """Every value that a module of a package holds; imports all of them."""
+    modules = (
         importlib.import_module(f"{package.__name__}.{found.name}")
         for found in pkgutil.iter_modules(package.__path__)
-    ]
+    )
+    return [value for module in modules for value in vars(module).values()]
+
+
+def named_classes(package: ModuleType, kind: type[Part]) -> set[type[Part]]:
+    """Every subclass in the modules of a package that has a name."""
     return {
         value
-        for module in modules
-        for value in vars(module).values()
+        for value in values_in(package)
         if isinstance(value, type) and issubclass(value, kind) and hasattr(value, "name")
     }
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
 import sweeper.metrics as folder
+from sweeper.plugins import values_in
 
 # What a metric is computed from, one entry an item: predicted and true class numbers; answers and
 # their accepted references; mean nats per token and tokens; nats and bytes of the answer's text.
@@ -44,13 +43,7 @@ class TaskMetric:
 @cache
 def metrics() -> dict[str, TaskMetric]:
     """All metrics by name, in their order."""
-    modules = [
-        importlib.import_module(f"{folder.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(folder.__path__)
-    ]
-    found = [
-        value for module in modules for value in vars(module).values() if type(value) is TaskMetric
-    ]
+    found = [value for value in values_in(folder) if type(value) is TaskMetric]
     return {one.name: one for one in sorted(found, key=lambda one: one.place)}
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 
 import sweeper.reporting.sections as folder
+from sweeper.plugins import values_in
 from sweeper.reporting.blocks import Section
 from sweeper.reporting.document import Report
 
@@ -32,14 +31,7 @@ def section(place: int) -> Callable[[Build], Build]:
 
 def sections() -> list[Build]:
     """All sections in their order."""
-    modules = [
-        importlib.import_module(f"{folder.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(folder.__path__)
-    ]
     builds = {
-        getattr(value, _PLACE): value
-        for module in modules
-        for value in vars(module).values()
-        if hasattr(value, _PLACE)
+        getattr(value, _PLACE): value for value in values_in(folder) if hasattr(value, _PLACE)
     }
     return [builds[place] for place in sorted(builds)]
