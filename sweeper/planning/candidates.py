@@ -86,7 +86,7 @@ def candidate_or_rejected(
         epochs: The study's full budget.
         leave_out: Whether rules may leave out strategies that the user did not name.
     """
-    made = _fitted(spec, facts, base, rated, epochs, leave_out=leave_out)
+    made = fitted(spec, facts, base, rated, epochs, leave_out=leave_out)
     if isinstance(made, Rejected):
         return made
     parameters, found = made
@@ -98,21 +98,7 @@ def candidate_or_rejected(
     return with_first_stage(candidate, facts, base.model, found.setup)
 
 
-def is_candidate(
-    spec: Spec,
-    facts: Facts,
-    base: RatedModel,
-    rated: RatedStrategy,
-    epochs: float,
-    *,
-    leave_out: bool,
-) -> bool:
-    """Whether ``candidate_or_rejected`` makes it a candidate; for less than half of the work."""
-    made = _fitted(spec, facts, base, rated, epochs, leave_out=leave_out)
-    return not isinstance(made, Rejected) and made[1].fits
-
-
-def _fitted(
+def fitted(
     spec: Spec,
     facts: Facts,
     base: RatedModel,
@@ -121,7 +107,11 @@ def _fitted(
     *,
     leave_out: bool,
 ) -> Rejected | tuple[dict[str, Parameter], Fit]:
-    """The parameters and the set-up on this device, or why rules or request forbid it."""
+    """The parameters and the set-up on this device, or why rules or request forbid it.
+
+    The set-up may not fit. Arguments are those of ``candidate_or_rejected``, of which this is the
+    lesser half of the work.
+    """
     name = rated.strategy.name
     wanted = spec.aim.strategies
     if wanted is not None and name not in wanted:

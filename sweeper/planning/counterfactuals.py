@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from sweeper import units
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts
-from sweeper.planning.candidates import is_candidate, rated_model
+from sweeper.planning.candidates import fitted, rated_model
 from sweeper.planning.fitting.remedies import scaled
 from sweeper.planning.planner import epochs_of, ranked_candidates
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.thresholds import nearest, with_examples
+from sweeper.plans import Rejected
 from sweeper.spec import Spec
 
 
@@ -183,9 +184,8 @@ class _Ranking:
         if key not in self._known:
             base = self._bases[number]
             rated = base.strategies[strategy]
-            self._known[key] = is_candidate(
-                self._spec, self._facts, base, rated, self._epochs, leave_out=leave_out
-            )
+            made = fitted(self._spec, self._facts, base, rated, self._epochs, leave_out=leave_out)
+            self._known[key] = not isinstance(made, Rejected) and made[1].fits
         return self._known[key]
 
 
