@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -29,7 +30,7 @@ class Fault:
     said: str = ""
 
 
-class Kind:
+class Kind(ABC):
     """One kind of fault: how it is found, and how it is mended.
 
     Attributes:
@@ -68,9 +69,9 @@ class Kind:
         """Why this kind cannot be checked; empty if it can."""
         return ""
 
+    @abstractmethod
     def find(self, data: DataRows) -> list[Fault]:
         """The rows that have the fault."""
-        raise NotImplementedError
 
     def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """From places of rows to what becomes of them: another row, or None where it is left out.

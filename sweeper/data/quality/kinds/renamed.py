@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows, FileRow
 
@@ -11,9 +13,9 @@ class RenamedLabels(Kind):
 
     verb = "is"
 
+    @abstractmethod
     def renamed(self, data: DataRows) -> dict[str, str]:
         """From a label to the one that it stands for."""
-        raise NotImplementedError
 
     def find(self, data: DataRows) -> list[Fault]:
         """Rows with such a label."""
