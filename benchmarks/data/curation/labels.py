@@ -13,7 +13,7 @@ import argparse
 import json
 import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def main() -> None:
             print(f"seed {seed}, {way}: {said}", flush=True)
     for way, scores in found.items():
         apart = [one - other for one, other in zip(scores, found["random"], strict=True)]
-        print(f"{way:28} {statistics.mean(scores):.4f}  {_interval(apart)} against random")
+        print(f"{way:28} {statistics.mean(scores):.4f}  {interval(apart)} against random")
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
@@ -105,7 +105,7 @@ def _features(rows: dict[str, list[tuple[str, str]]], kept: Path | None) -> dict
     return made
 
 
-def _interval(apart: list[float]) -> str:
+def interval(apart: Sequence[float]) -> str:
     """Mean and 95% interval (Student's t) of paired differences."""
     if len(apart) < 2:
         return f"{apart[0]:+.4f}"

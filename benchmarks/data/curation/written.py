@@ -22,6 +22,7 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy
 
+from benchmarks.data.curation.labels import interval
 from sweeper.backend import Decision
 from sweeper.data.load import load
 from sweeper.facts.models.model import model_facts
@@ -69,7 +70,7 @@ def main() -> None:
             )
     for way, found in losses.items():
         apart = [one - other for one, other in zip(found, losses["random"], strict=True)]
-        print(f"{way:24} {statistics.mean(found):.4f}  {_interval(apart)} against random")
+        print(f"{way:24} {statistics.mean(found):.4f}  {interval(apart)} against random")
 
 
 def _rows(path: Path, chosen: argparse.Namespace) -> list[Row]:
@@ -196,16 +197,6 @@ def _loss(train: Sequence[Row], held: Sequence[Row], seed: int, epochs: float) -
     if result.validation_loss is None:
         raise SystemExit(f"a training did not end well: {result.failure}")
     return result.validation_loss
-
-
-def _interval(apart: Sequence[float]) -> str:
-    """Mean and 95% interval (Student's t) of paired differences."""
-    if len(apart) < 2:
-        return f"{apart[0]:+.4f}"
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, len(apart) - 1)) * statistics.stdev(apart) / len(apart) ** 0.5
-    return f"{statistics.mean(apart):+.4f} (plus or minus {half:.4f})"
 
 
 if __name__ == "__main__":
