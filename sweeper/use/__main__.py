@@ -1,7 +1,7 @@
 """``python -m sweeper.use PARENT``: predictions for every row of a file, in JSON lines.
 
 Reads a request on standard input. Writes a row as soon as it is predicted, so that the same
-request goes on where it ended, and how far it is on standard output.
+request continues where it stopped; its progress is on standard output.
 """
 
 from __future__ import annotations

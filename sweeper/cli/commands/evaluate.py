@@ -1,4 +1,4 @@
-"""``sweeper evaluate``: general capability before and after training."""
+"""``sweeper evaluate``: general capability before and after training, and what people prefer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from sweeper.findings.forgetting_record import Forgetting
+    from sweeper.findings.record import Findings
     from sweeper.runfolder import RunFolder
-from sweeper.findings.record import Findings
 
 
 def evaluate(
@@ -109,7 +109,7 @@ def evaluate(
         text = f"warning: {lost_charts(folder, maker.no_charts)}"
         err().print(text, markup=False, soft_wrap=True)
     if ended_by is not None:
-        err().print("Interrupted. The same command goes on where it ended.", markup=False)
+        err().print("Interrupted. The same command continues where it stopped.", markup=False)
         raise typer.Exit(128 + ended_by)
     _show(folder, findings, numbers, as_json=as_json)
     if max_forgetting is not None and numbers:
@@ -162,15 +162,13 @@ _RATE = (
 )
 
 
-def _show(folder: object, findings: Findings, numbers: list[int], *, as_json: bool) -> None:
+def _show(folder: RunFolder, findings: Findings, numbers: list[int], *, as_json: bool) -> None:
     import json
 
     from sweeper.findings.forgetting_record import Forgetting
-    from sweeper.runfolder import RunFolder
     from sweeper.suite.scores import ModelScores, evaluations
     from sweeper.views.console import out
 
-    assert isinstance(folder, RunFolder)
     measured = findings.forgetting
     paths = sorted(evaluations(folder).glob("base-*.json"))
     bases = [one for one in map(ModelScores.read_or_none, paths) if one is not None]

@@ -74,7 +74,7 @@ def predict(
         log = Path(folder) / "predict.log"
         ended_by = request_process.ask("sweeper.use", request, log, work_progress(quiet=quiet))
         if ended_by is not None:
-            kept = " The same command goes on where it ended." if output is not None else ""
+            kept = " The same command continues where it stopped." if output is not None else ""
             err().print(f"Interrupted.{kept}", markup=False)
             raise typer.Exit(128 + ended_by)
         lines = predict_steps.in_order(part)

@@ -1,7 +1,7 @@
 """Which rows an epoch has where sources have weights, or augmented rows come beside the originals.
 
 An epoch has a fixed number of rows, and each part its share of them. A part that is larger than
-its share is seen in turns: an epoch goes on where the last one stopped. A smaller part repeats.
+its share is seen in turns: an epoch continues where the last one stopped. A smaller part repeats.
 """
 
 from __future__ import annotations

@@ -234,7 +234,7 @@ def test_ctrl_c_keeps_what_was_scored(sweeper, run):
     ran = sweeper("evaluate", "mine", "--suite", "suite.yaml", "--trial", "0")
     thread.join()
     assert ran.code == 130
-    assert "goes on where it ended" in ran.err
+    assert "continues where it stopped" in ran.err
     assert (run.path / "evaluations" / "base-k.json").is_file()
 
 
