@@ -263,7 +263,9 @@ class EvaluationSpec(Record):
         "none, null for 16 on a CPU and 256 on a GPU",
     )
     run_generated_code: bool = Field(
-        False, description="run answers against the items' tests (task code)"
+        False,
+        description="run code that models write against the tests of the data (task code) or of "
+        "the suite",
     )
     code_samples: PositiveInt = Field(
         1, description="sampled answers to each item for pass@k; one greedy answer if 1"

@@ -456,10 +456,11 @@ def _out_of_place(spec: Spec, document: Document, flags: Mapping[Path_, Any]) ->
         fix = "Leave it out, or choose --task classification."
         where = _where(path, document, flags)
         problems.append(Problem(f"classes_by = 'generate' in task {spec.task}", why, fix, where))
-    if spec.evaluation.run_generated_code and spec.task != "code":
+    evaluation = spec.evaluation
+    if evaluation.run_generated_code and spec.task != "code" and evaluation.suite is None:
         path = ("evaluation", "run_generated_code")
-        why = "Only code comes with tests that it can be run against."
-        fix = "Leave it out, or choose --task code."
+        why = "Programs are run against the tests of a code task or of a suite."
+        fix = "Leave it out, name a suite with --suite, or choose --task code."
         where = _where(path, document, flags)
         problems.append(Problem(f"run_generated_code in task {spec.task}", why, fix, where))
     given = spec.data

@@ -161,6 +161,17 @@ def test_choices_of_another_task_are_refused_by_their_flag(key, value, flag, tas
     assert "--task" in problem.fix
 
 
+@pytest.mark.parametrize("task", ["instruction", "classification", "domain"])
+def test_programs_may_be_run_for_a_suite_whatever_the_task(task):
+    given = {
+        **BASE,
+        ("task",): task,
+        ("evaluation", "suite"): "suite/",
+        ("evaluation", "run_generated_code"): True,
+    }
+    assert resolve(given).evaluation.run_generated_code
+
+
 @pytest.mark.parametrize(
     ("task", "data", "says"),
     [

@@ -245,7 +245,7 @@ _RUN_FLAGS = (
     _Flag(
         ("evaluation", "run_generated_code"),
         bool,
-        "Run the code that models write against the tests in the data, without network and files.",
+        "Run code that models write against the tests of the data or suite, in a sandbox.",
         _TEST,
     ),
     _Flag(("evaluation", "code_samples"), int, "Sampled answers per item, for pass@k.", _TEST),
