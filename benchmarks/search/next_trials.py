@@ -1,66 +1,89 @@
-"""Whether the fall of the best loss with the last five trials foretells that with the next five.
+"""How far five more trials lower the best loss, by the number of trials that have ended.
 
-    python -m benchmarks.search.next_trials [--tasks a,b] [--seeds 5] [--trials 30]
+    python -m benchmarks.search.next_trials [--tasks a,b] [--seeds 6]
 
-Recorded tasks are searched to their last trial. After each trial from the tenth on, what a run
-would say (``sweeper.search.outlook``) is compared with the next five trials. Figures are shares of
-the best loss.
+Recorded tasks are searched for thirty trials. The means are those of ``sweeper.search.outlook``.
+Each is also made without one data set at a time, and compared with what came on that one. The last
+lines say what a search loses and saves that ends at that number of trials instead of at twenty.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import optuna
-from scipy import stats
 
 from benchmarks.search.pruning import TASKS
 from benchmarks.search.replay import answered_by, seeded, task_worlds
 from sweeper.search.engine import StopCondition, search
-from sweeper.search.outlook import FEWEST_TRIALS, NEXT, outlook
+from sweeper.search.outlook import GAINS, NEXT, SEED_SHARE
 from sweeper.search.starts import known_starts
 
+TRIALS, USUAL = 30, 20
 
-def compared(task: str, seed: int, trials: int) -> Iterator[tuple[float, float]]:
-    """The fall with the last five trials and with the next five, after each trial of one search."""
+
+@dataclass(frozen=True)
+class Ended:
+    """The final losses and seconds of one search; an infinite loss where a trial has none."""
+
+    data: str
+    losses: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+    def gain(self, trials: int) -> float | None:
+        """How far the next trials lower the best loss, as a share of it."""
+        best, later = min(self.losses[:trials]), min(self.losses[: trials + NEXT])
+        return None if math.isinf(best) else (best - later) / best
+
+
+def ended(task: str, seed: int) -> Ended:
+    """One search on a recorded task."""
     world = task_worlds(task)(seed)
     plan = seeded(world.plan, seed, None)
     starts = [slot.fixed for slot in known_starts(plan, plan.budget.trials)]
     untrained = world.beforehand.untrained
-    searched = search(plan, answered_by(world, plan, []), StopCondition(trials), starts=starts,
-                      untrained=untrained)  # fmt: skip
-    losses = [one.loss for one in searched.trials]
-    seconds = [one.seconds for one in searched.trials]
-    for ended in range(FEWEST_TRIALS, len(losses) - NEXT + 1):
-        said = outlook(losses[:ended], seconds[:ended], workers=1)
-        best = min(loss for loss in losses[:ended] if loss is not None)
-        later = min(loss for loss in losses[: ended + NEXT] if loss is not None)
-        if said is not None:
-            yield said.gain / best, (best - later) / best
+    tried = search(plan, answered_by(world, plan, []), StopCondition(TRIALS), starts=starts,
+                   untrained=untrained).trials  # fmt: skip
+    losses = tuple(math.inf if one.loss is None else one.loss for one in tried)
+    return Ended(task.removesuffix("-head"), losses, tuple(one.seconds for one in tried))
+
+
+def gains(searches: list[Ended], trials: int) -> np.ndarray:
+    """The gains of the next trials, where any trial had completed."""
+    found = (one.gain(trials) for one in searches)
+    return np.array([gain for gain in found if gain is not None])
 
 
 def main() -> None:
-    """Print one line for all tasks."""
+    """Print one line for each number of trials."""
     parser = argparse.ArgumentParser(prog="benchmarks.search.next_trials")
     parser.add_argument("--tasks", default=TASKS)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=6)
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    pairs = [
-        pair
-        for task in chosen.tasks.split(",")
-        for seed in range(chosen.seeds)
-        for pair in compared(task, seed, chosen.trials)
+    searches = [
+        ended(task, seed) for task in chosen.tasks.split(",") for seed in range(chosen.seeds)
     ]
-    said, came = np.array(pairs).T
-    print(
-        f"{len(pairs)} cases: the last five lowered the best loss by {said.mean():.2%}, the next "
-        f"five by {came.mean():.2%}; by more than the last five in {np.mean(came > said):.0%}; "
-        f"rank correlation {stats.spearmanr(said, came).statistic:.2f}"
-    )
+    data = sorted({one.data for one in searches})
+    print(f"{len(searches)} searches\ntrials  mean gain  any gain  left out: expected, came")
+    for trials in GAINS:
+        pairs = []
+        for name in data:
+            apart = gains([one for one in searches if one.data != name], trials).mean()
+            pairs.append(
+                f"{apart:.2%} {gains([o for o in searches if o.data == name], trials).mean():.2%}"
+            )
+        found = gains(searches, trials)
+        print(f"{trials:6}  {found.mean():9.2%}  {np.mean(found > 0):8.0%}  {' | '.join(pairs)}")
+    print("ends at  above the loss of twenty: mean, by more than two seeds differ  time saved")
+    for trials in (count for count in GAINS if 10 <= count < USUAL):
+        above = [min(o.losses[:trials]) / min(o.losses[:USUAL]) - 1 for o in searches]
+        saved = [1 - sum(o.seconds[:trials]) / sum(o.seconds[:USUAL]) for o in searches]
+        beyond = np.mean(np.array(above) > math.sqrt(2) * SEED_SHARE)
+        print(f"{trials:7}  {np.mean(above):.2%}, {beyond:.0%}  {np.mean(saved):.0%}")
 
 
 if __name__ == "__main__":

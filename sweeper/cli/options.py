@@ -278,7 +278,7 @@ _RUN_FLAGS = (
     _Flag(
         ("search", "stop_when_settled"),
         bool,
-        "End the search once the expected gain of the next trial is below noise.",
+        "End the search once the expected gain of five more trials is far below noise.",
         _SEARCH,
     ),
     _Flag(("search", "workers"), int, "Number of worker processes.", _SEARCH),

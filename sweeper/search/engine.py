@@ -38,7 +38,7 @@ __all__ = [
 class StopCondition:
     """When a search ends: at a number of trials, of seconds that trials report, or at a loss.
 
-    With ``while_worth_it`` it also ends when the next trial is expected to gain less than noise
+    With ``while_worth_it`` it also ends when more trials are expected to gain less than noise
     would show.
     """
 
@@ -148,8 +148,7 @@ def _ended(running: Search, stop: StopCondition, tried: Sequence[Tried]) -> str:
         return f"{stop.seconds:g} seconds are spent"
     if min(losses, default=math.inf) <= stop.target_loss:
         return f"the loss of {stop.target_loss:g} is reached"
-    coming = running.expected_gain() if stop.while_worth_it else None
-    return "" if coming is None or coming.worth_it else str(coming)
+    return running.settled() if stop.while_worth_it else ""
 
 
 def _try(running: Search, objective: Objective) -> Tried:

@@ -1,4 +1,4 @@
-"""What more trials may bring and cost, from what the last ones brought and cost. Pure."""
+"""What more trials are expected to bring and cost. Pure."""
 
 from __future__ import annotations
 
@@ -12,36 +12,29 @@ from sweeper import units
 from sweeper.artifact import Record
 
 NEXT = 5
-# Fewer trials cannot tell: the first five always lower the best loss.
-FEWEST_TRIALS = 10
+# By trials that have ended: how far the next five lower the best loss, as a share of it. Means over
+# searches of twelve recorded tasks (python -m benchmarks.search.next_trials). What a search itself
+# shows (the last gain, the time since the best trial, the sampler's expected improvement) did not
+# correlate with what came.
+GAINS = {5: 0.0114, 10: 0.0056, 15: 0.0049, 20: 0.0014, 25: 0.0008}
 # Standard deviation of a final loss between seeds, as a share of the loss: median of seven recorded
 # tasks of benchmarks/search (0.011 to 0.143), by the pairs of seeds that each has. Two trials
 # differ by the square root of two times it.
 SEED_SHARE = 0.06
+# An expected gain below this share of the noise is not worth its trials.
+WORTH_SHARE = 0.1
 
 
 class Outlook(Record):
-    """The next trials: their time, and how far the last ones lowered the best loss.
+    """The next trials: their time and their expected gain."""
 
-    In replays of recorded tasks (``benchmarks.search.next_trials``), the sampler's expected
-    improvement of one trial was far larger than what the next five trials brought.
-    """
-
-    trials: int = Field(NEXT, description="of the past, and of the time to come")
+    trials: int = Field(NEXT, description="of the time to come")
     seconds: float = Field(description="expected for so many more trials, with all workers")
-    gain: float = Field(description="how far the best validation loss fell with the last ones")
+    gain: float = Field(description="how far the best validation loss is expected to fall")
     noise: float = Field(description="assumed difference that chance makes between two trials")
 
     def __str__(self) -> str:
-        share = self.gain / self.noise if self.noise > 0 else 0.0
-        gain = (
-            f"lowered the best loss by {units.number(self.gain, 2)}, about {share:.1g} of the "
-            "difference that chance makes between two trials"
-            if self.gain > 0
-            else "did not lower the best loss"
-        )
-        took = units.duration(self.seconds)
-        return f"{self.trials} more trials: about {took}; the last {self.trials} {gain}"
+        return f"{self.trials} more trials: about {units.duration(self.seconds)}; {_gain(self)}"
 
 
 def outlook(
@@ -55,13 +48,33 @@ def outlook(
         seconds: What trials of the search took, the last one last.
         workers: Workers side by side.
     """
-    known = [math.inf if one is None else one for one in losses]
-    best, before = min(known, default=math.inf), min(known[:-NEXT], default=math.inf)
-    if len(known) < FEWEST_TRIALS or math.isinf(before) or not seconds:
+    best = min((one for one in losses if one is not None), default=math.inf)
+    ended = [share for trials, share in GAINS.items() if trials <= len(losses)]
+    if not ended or math.isinf(best) or not seconds:
         return None
     each = statistics.fmean(seconds[-2 * NEXT :])
     return Outlook(
         seconds=NEXT * each / min(max(workers, 1), NEXT),
-        gain=before - best,
+        gain=ended[-1] * abs(best),
         noise=math.sqrt(2) * SEED_SHARE * abs(best),
+    )
+
+
+def settled(losses: Sequence[float | None]) -> str:
+    """Why more trials are not worth their cost; empty while they are.
+
+    Args:
+        losses: As for ``outlook``.
+    """
+    coming = outlook(losses, [0.0], 1)
+    if coming is None or coming.gain >= WORTH_SHARE * coming.noise:
+        return ""
+    return f"{NEXT} more trials are {_gain(coming)}"
+
+
+def _gain(coming: Outlook) -> str:
+    share = coming.gain / coming.noise if coming.noise > 0 else 0.0
+    return (
+        f"expected to lower the best loss by {units.number(coming.gain, 2)}, {share:.1g} of the "
+        "difference that chance makes between two trials"
     )

@@ -78,27 +78,6 @@ class SweeperSampler(BaseSampler):
         best = max(keys, key=lambda key: promises[key].score)
         return best, self._hinted(best, situation.of(best)) or promises[best].point
 
-    def untried(self, seen: Sequence[Observation]) -> list[str]:
-        """The candidates that must be tried before expected improvements count."""
-        tried = {one.key for one in seen}
-        return [key for key in self._searchable if key not in tried]
-
-    def promises(
-        self, seen: Sequence[Observation], seed: int, untrained: Untrained
-    ) -> dict[str, Promise]:
-        """The best expected improvement of each tried candidate, after these trials.
-
-        Args:
-            seed: Their number, or whatever else makes the draws differ.
-            untrained: What is known of models that were not trained.
-        """
-        generator = np.random.default_rng([self._plan.seed, seed])
-        situation = self._situation(seen, generator, untrained)
-        alive = fair_share.alive(self._searchable, situation.by_key)
-        keys = [key for key in alive if any(one.loss is not None for one in situation.of(key))]
-        with one_thread():
-            return {key: self._promise(key, situation) for key in keys}
-
     def _given(self, trial: FrozenTrial) -> str | None:
         fixed = trial.system_attrs.get("fixed_params", {})
         given = trial.params.get(optuna_space.STRATEGY, fixed.get(optuna_space.STRATEGY))

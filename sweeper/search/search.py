@@ -16,8 +16,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeper.search import optuna_space
-from sweeper.search.expected_gain import ExpectedGain, expected_gain
+from sweeper.search import optuna_space, outlook
 from sweeper.search.loss_model.observations import (
     CONSTRAINT,
     FAILURE,
@@ -26,7 +25,7 @@ from sweeper.search.loss_model.observations import (
     Observation,
     attribute,
 )
-from sweeper.search.loss_model.untrained import NOTHING, Untrained, note, noted
+from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
 from sweeper.search.problem import AnyCandidate, Problem
 from sweeper.search.pruner import Judgement, judge
@@ -230,9 +229,13 @@ class Search:
         """All trials by number, as sampler and pruner see them."""
         return self._ours.seen(self.study)
 
-    def expected_gain(self) -> ExpectedGain | None:
-        """The expected gain of more trials; None while there are too few trials."""
-        return expected_gain(self._ours, self.seen(), noted(self.study))
+    def settled(self) -> str:
+        """Why more trials are not worth their cost; empty while they are."""
+        seen = [one for one in self.seen() if not one.running]
+        tried = {one.key for one in seen}
+        if not tried.issuperset(self._candidates):
+            return ""
+        return outlook.settled([one.loss if one.complete and one.keeps else None for one in seen])
 
     def _note(self, number: int, rung: Rung) -> None:
         storage, trial_id = self.study._storage, self.trial(number)._trial_id

@@ -20,8 +20,8 @@ class Ending(Record):
     """Why a search ended before its last trial."""
 
     kind: Literal["target", "settled"] = Field(
-        description="target: the loss that was asked for is reached; settled: the next trial "
-        "would gain less than noise shows"
+        description="target: the loss that was asked for is reached; settled: more "
+        "trials are expected to gain less than noise shows"
     )
     because: str
     total: int = Field(description="requested trials at that time")
@@ -66,5 +66,4 @@ def _settled(search: Search) -> str:
     running = (one for one in search.seen() if one.running)
     if search.untried or any(one.origin != "search" for one in running):
         return ""
-    coming = search.expected_gain()
-    return "" if coming is None or coming.worth_it else str(coming)
+    return search.settled()

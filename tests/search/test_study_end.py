@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-import pytest
-from spaces import SPACE
+from dataclasses import replace
 
+import pytest
+from spaces import RATE, SPACE
+
+from sweeper.search.engine import RungCount, Space, StrategySpace
 from sweeper.search.search import Asked, End, Restored, Rung, Search
 from sweeper.search.starts import Start, default_start
 from sweeper.search.study_end import Ending, decide, still_ends
@@ -54,13 +57,7 @@ def test_without_being_asked_for_nothing_ends_a_search() -> None:
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Nothing:
-        worth_it = False
-
-        def __str__(self) -> str:
-            return "nothing is left"
-
-    monkeypatch.setattr(Search, "expected_gain", lambda search: Nothing())
+    monkeypatch.setattr(Search, "settled", lambda search: "nothing is left")
 
 
 @pytest.mark.usefixtures("settled")
@@ -79,6 +76,29 @@ def test_a_search_does_not_settle_before_its_starts_were_tried() -> None:
     search = search_of((0.5, None), starts=(LORA,))
     assert search.untried == [LORA]
     assert decide(search, SearchSpec(stop_when_settled=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("excess", "strategies", "ends"),
+    [(None, ("lora", "full"), True), (None, ("lora",), False), (0.1, ("lora", "full"), False)],
+    ids=["all tried", "a strategy is left", "nothing keeps to the limit"],
+)
+def test_a_search_settles_once_every_strategy_was_tried_within_the_limit(
+    excess: float | None, strategies: tuple[str, ...], ends: bool
+) -> None:
+    rate = {"learning_rate": RATE}
+    space = Space([StrategySpace(name, rate) for name in ("lora", "full")], RungCount(8, 2))
+    search = Search(space, ())
+    rows = [restored(number, 0.5, excess) for number in range(12)]
+    search.restore(
+        [
+            replace(
+                row, asked=replace(row.asked, key=strategies[row.asked.number % len(strategies)])
+            )
+            for row in rows
+        ]
+    )
+    assert bool(search.settled()) is ends
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,12 @@ from sweeper.search.engine import (
     StrategySpace,
     search,
 )
-from sweeper.search.expected_gain import expected_gain
 from sweeper.search.loss_model.axis import axis_of
 from sweeper.search.loss_model.candidate_trials import MOST_TOLD, Trials, thinned
 from sweeper.search.loss_model.loss_model import LEAST_TOLD, LossModel, StudyLosses, log_chance
 from sweeper.search.loss_model.observations import CONSTRAINT, Observation, observation
 from sweeper.search.pruner import View
-from sweeper.search.sampler import SweeperSampler, known_of
+from sweeper.search.sampler import known_of
 
 RATE_AXES = {
     "learning_rate": axis_of(
@@ -196,11 +195,3 @@ def test_without_a_limit_nothing_is_weighed() -> None:
     rows = np.zeros((3, 0))
     assert (model._log_chances([observed(2, 0.5, -0.1)], rows) == 0.0).all()
     assert (model._log_chances([], rows) == 0.0).all()
-
-
-def test_a_search_in_which_nothing_keeps_to_the_limit_is_not_called_settled(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    many = [observed(number, 0.5 + 0.01 * number, 0.1) for number in range(12)]
-    monkeypatch.setattr("sweeper.search.expected_gain.jitter", lambda seen: 0.01)
-    assert expected_gain(SweeperSampler(space(0)), many) is None
