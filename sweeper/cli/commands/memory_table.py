@@ -9,8 +9,10 @@ from typing import Any
 import typer
 from rich.table import Table
 
+from sweeper.child_process import NoAnswer, ask_object
 from sweeper.declared.traits import TARGETED
 from sweeper.errors import UsageError
+from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import gpus
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import ModelFacts
@@ -20,11 +22,12 @@ from sweeper.memory.provenance import not_modelled, origins
 from sweeper.memory.setup import Setup
 from sweeper.plans import MemoryEstimate
 from sweeper.processes import probe_process
-from sweeper.processes.dry_run_process import dry_run
 from sweeper.spec import ModelSpec
 from sweeper.units import count, gib
 from sweeper.views.console import out, say
 
+# A dry run takes seconds; a model with hundreds of layers may take a minute.
+_TIMEOUT_SECONDS = 600
 #: What of a probe goes into JSON.
 _PROBED = {"peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"}
 
@@ -103,3 +106,27 @@ def _dry_line(followed: dict[str, Any], found: MemoryEstimate) -> str:
         f"{followed['seconds']:.1f} s), {gib(tensors + beside)} with "
         "memory outside of tensors."
     )
+
+
+def dry_run(model: ModelFacts, setup: Setup) -> dict[str, Any]:
+    """Peak of all tensors in one step of the real model class, adapter and optimizer.
+
+    Returns:
+        ``peak_gib``, ``phase``, ``parts`` (GiB by kind at the peak), ``trainable_parameters`` and
+        ``seconds``.
+
+    Raises:
+        UsageError: The model class cannot be followed.
+        NotInstalled: What it trains with is missing.
+    """
+    require("A dry run", TRAINING)
+    request = json.dumps({"model": model.model_dump(), "setup": asdict(setup)})
+    try:
+        answer = ask_object("sweeper.training.dryrun", request, seconds=_TIMEOUT_SECONDS, threads=1)
+    except NoAnswer as error:
+        raise UsageError(
+            f"the dry run failed: {error}",
+            fix="The formula's estimate stands without --dry-run.",
+            where="--dry-run",
+        ) from error
+    return answer
