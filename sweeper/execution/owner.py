@@ -34,7 +34,6 @@ from sweeper.execution.job import (
 )
 from sweeper.execution.pools.pool import Pool, Said, WorkerGone
 from sweeper.execution.progress import RunProgress
-from sweeper.execution.silence import Silence
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import CONFIG, attempt_folder, attempts_of
 from sweeper.execution.state.events import Event, EventKind, make_event
@@ -42,7 +41,7 @@ from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.state.work_items import WorkItem
-from sweeper.execution.strikes import Strikes
+from sweeper.execution.strikes import Silence, Strikes
 from sweeper.execution.study_mirror import StudyMirror
 from sweeper.redaction import without_secrets
 from sweeper.search import optuna_space

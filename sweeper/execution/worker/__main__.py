@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from sweeper.backend import MakeBackend
-from sweeper.die_with_parent import die_with
+from sweeper.child_process import die_with
 from sweeper.errors import RunError, near_match
 from sweeper.execution.job import Hello, Ready
 from sweeper.execution.worker.link import Link
