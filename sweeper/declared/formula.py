@@ -133,10 +133,6 @@ class Formula(FileModel):
     def product(self, term: Term, values: Values) -> int:
         """The value of one term for one layer, block or model; 0 if it does not hold.
 
-        Args:
-            term: Term of this formula.
-            values: Sizes and parameters by name.
-
         >>> sum = [{"each": "target_layer", "product": ["r", "inputs"]}]
         >>> formula = Formula.model_validate({"sum": sum})
         >>> formula.product(formula.terms[0], {"r": 8, "inputs": 64})

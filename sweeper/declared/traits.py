@@ -79,8 +79,6 @@ class Traits(FileModel):
         adds: What stands in the base model besides its own layers.
         trained: Number of trained parameters; a new classification head comes on top.
         frozen: Number of parameters that are added and stay frozen.
-        quantization: Quantization of the frozen base.
-        gradient_checkpointing: Whether it works with it.
         extends: The strategy whose parameters it has, besides its own.
     """
 

@@ -77,7 +77,6 @@ class Owner:
 
     Args:
         state: The trials, as far as they have come.
-        search: Chooses and judges trials.
         mirror: Writes the study for others to read.
         progress: What the status is made of.
         signals: Signals that ask the command to end.

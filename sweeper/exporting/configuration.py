@@ -341,7 +341,6 @@ class Filled:
     """The files of a trainer, filled with one training.
 
     Args:
-        files: Name to text.
         lost: Settings that the trainer does not take over.
         command: Trains, in the folder of the files.
     """

@@ -133,7 +133,6 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
 
     Args:
         path: A folder of task files; or one file, which describes a task or a group.
-        run_generated_code: Whether the user allows it.
         cache: Where lm-eval's copies of local data files go.
 
     Raises:
@@ -463,10 +462,7 @@ class Scored:
     """Scores of single items, in one order for every model.
 
     Args:
-        metric: What was measured.
-        unit: Unit of the scores.
         keys: Which item a score belongs to.
-        scores: One each.
         weights: The tokens of each text; empty where every item counts alike.
     """
 
@@ -547,9 +543,6 @@ def bounded(what: str, why: str, where: str, most_seconds: float | None = None) 
     busy machine ends nothing, and is not the one that timeouts of lm-eval's tasks use.
 
     Args:
-        what: The subject of the message.
-        why: Its reason.
-        where: The task file.
         most_seconds: ``MOST_SECONDS`` if None.
 
     Raises:
@@ -581,7 +574,6 @@ def bound_patterns(name: str, task: Any, where: str) -> None:
 
     Args:
         task: lm-eval's task object; changed in place.
-        where: Its file.
 
     Raises:
         SpecError: One is no pattern, or a filter's options do not fit.

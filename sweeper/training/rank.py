@@ -73,7 +73,6 @@ def tell(folder: Path, report: RungReport) -> Decision:
 
     Args:
         folder: Takes the first rank's report and holds the answer.
-        report: This rank's.
     """
     answer: list[Any] = [None]
     if dist.get_rank() == 0:

@@ -146,8 +146,6 @@ def note_end(
     """Note in an attempt's folder why it ended without a result; an earlier note stays.
 
     Args:
-        attempt: Folder of the attempt.
-        kind: What ended it.
         instead: Whether this says more than a note that is there.
     """
     known = read_end(attempt)

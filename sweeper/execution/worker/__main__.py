@@ -50,8 +50,6 @@ def work(run: RunFolder, told: Briefing, link: Link, worker: str) -> int:
 
     Args:
         run: The run's folder, as this machine sees it.
-        told: By the command.
-        worker: A name for people.
 
     Returns:
         The exit status.

@@ -51,7 +51,6 @@ class Session:
 
     Args:
         run: The run's folder, as this machine sees it.
-        worker: This worker's name for people.
     """
 
     def __init__(self, run: RunFolder, plan: Plan, link: Link, worker: str) -> None:
@@ -230,10 +229,8 @@ class Watchdog:
     and goes on is not taken for one that hangs.
 
     Args:
-        pulse: Beats with each step.
         patience: How long it may stand still.
         on_hang: Called with the reason; must not return to training.
-        what: Is watched.
     """
 
     pulse: Pulse

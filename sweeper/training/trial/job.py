@@ -88,7 +88,6 @@ class TrialJob:
     Args:
         shared: Data shared by the trials of its base model.
         report: Called once for each rung, over all retries.
-        should_stop: Asked at each step.
         run: The run's folder, where a base that read a corpus is kept for its adapters; None
             leaves it in the cache alone.
         checkpoint: Checkpoint of an interrupted attempt, to be continued.

@@ -61,9 +61,6 @@ _LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
 def train_trial(job: TrialJob, guard: MemoryGuard) -> TrialResult:
     """Train and score one trial.
 
-    Args:
-        guard: Knows which micro-batches fitted before.
-
     Raises:
         Interrupted: It was told to stop.
     """
