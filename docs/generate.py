@@ -25,7 +25,7 @@ from sweeper.cli.main import app
 from sweeper.data.formats.base import formats
 from sweeper.data.quality.kinds.base import kinds
 from sweeper.declared.files import strategy_files
-from sweeper.exporting.target import targets
+from sweeper.exporting.configuration import targets
 from sweeper.planning.rulebook.explanations import effect_texts
 from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.planning.rulebook.shared_parameters import SHARED

@@ -44,7 +44,6 @@ class Artifact(Record):
         """Read one artifact.
 
         Args:
-            text: JSON text.
             where: The file that it came from, for the message.
 
         Raises:
@@ -136,7 +135,6 @@ def write_text(path: Path, text: str, *, synced: bool = True) -> None:
     """Replace a file's text in one step.
 
     Args:
-        text: All of it.
         synced: Whether it is on the disk before the old text is gone. Else a power cut may leave
             an empty file, though the end of this process cannot; that is for files that their
             reader makes again, since a sync takes milliseconds.

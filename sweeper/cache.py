@@ -44,8 +44,6 @@ def made_once(
     again. Where ``make`` raises, nothing is left behind; what a killed process left is removed.
 
     Args:
-        folder: Where it lies.
-        make: Fills an empty folder.
         is_current: Whether what lies there can be used as it is.
         while_waiting: Called again and again while another process makes it; may raise.
 

@@ -118,7 +118,6 @@ def checkpoint_bytes(
     whole.
 
     Args:
-        trainable_parameters: Number of weights that train.
         weight_bytes: Bytes of one of them; 2 in bf16-pure, else 4.
         optimizer: Its name, as ``TrainingArguments.optim`` spells it.
 

@@ -1,13 +1,22 @@
-"""Asks a module that runs in a process of its own, such as one that loads torch, one question."""
+"""Processes of their own, such as those that load torch: both ends of a question."""
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
+import signal
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from sweeper.artifact import Artifact
+from sweeper.errors import SweeperError
 from sweeper.jsontext import object_of
+
+_PR_SET_PDEATHSIG = 1
+R = TypeVar("R", bound=Artifact)
 
 
 class NoAnswer(Exception):
@@ -81,3 +90,44 @@ def ask_object(
         return object_of(answer)
     except ValueError as error:
         raise NoAnswer(f"its answer cannot be read ({error})", 0) from error
+
+
+def die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends, however it ends (Linux).
+
+    Elsewhere whoever is tied must notice by itself. A parent that ended before this call is
+    noticed here.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(0)
+
+
+def answer_question(answer: Callable[[str], Any]) -> None:
+    """Print the answer to the text on standard input as one line of JSON; an error on stderr."""
+    try:
+        print(json.dumps(answer(sys.stdin.read())))
+    except SweeperError as error:
+        print(error.problems[0].what, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def answer_request(kind: type[R], answer: Callable[[R], None]) -> None:
+    """Answer the request on standard input, in a process of its own that ends with its parent.
+
+    Args:
+        kind: The type of the request.
+        answer: Does what is asked. Its errors are printed as one line of JSON.
+    """
+    die_with(int(sys.argv[1]))
+    request = kind.from_json(sys.stdin.read())
+    try:
+        answer(request)
+    except SweeperError as error:
+        problems = [vars(problem) for problem in error.problems]
+        failed = {"event": "failed", "exit_code": error.exit_code, "problems": problems}
+        print(json.dumps(failed), flush=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -64,7 +64,6 @@ class SweeperError(Exception):
 
     Args:
         what: What happened, or the list of all problems that were found.
-        why: Why that is a problem.
         where: File and line, flag or path.
     """
 

@@ -51,9 +51,6 @@ def refusal(error: BaseException, repository: str, revision: str | None, what: s
     """Why the hub does not give a repository, by the error of its client.
 
     Args:
-        error: As it was raised.
-        repository: Its id.
-        revision: That was asked for.
         what: ``model`` or ``data set``.
     """
     cause = error.__cause__ or error

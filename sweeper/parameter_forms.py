@@ -29,7 +29,6 @@ def spelled_out(written: Any, where: Where, problems: list[Problem]) -> dict[str
     """The fields of every declared parameter, by strategy and name.
 
     Args:
-        written: What stands under ``parameters``.
         where: From a path to file and line, or to a flag.
         problems: List to append to; entries with a problem are left out.
     """
@@ -53,11 +52,7 @@ def shortened(declared: Declared) -> dict[str, Any]:
 
 
 def forms_schema(known: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON Schema of one parameter: a value, choices, or the keys of ``ParameterSpec``.
-
-    Args:
-        known: The schema of ``ParameterSpec``.
-    """
+    """JSON Schema of one parameter: a value, choices, or the keys of ``ParameterSpec``."""
     scalar = {"type": ["number", "string", "boolean"]}
     names = {"type": "array", "items": {"type": "string"}, "minItems": 1}
     one = {"anyOf": [scalar, names]}

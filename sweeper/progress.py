@@ -28,7 +28,6 @@ def told(
     """The same items, with a line now and then about how many of them are done.
 
     Args:
-        items: To be worked on.
         what: The work, as a person would call it: "reading rows.jsonl".
         of: How much there is to do.
         done: How much of it is done; the number of items if None.

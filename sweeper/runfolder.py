@@ -41,11 +41,36 @@ _LOCK_TRIES, _LOCK_SECONDS = 4, 0.05
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+class _Within:
+    """A file or folder of a run, by its name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: RunFolder, _: type[RunFolder]) -> Path:
+        return run.path / self._name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of one run and the names of the files in it."""
 
     path: Path
+
+    spec = _Within("sweep.yaml")
+    facts = _Within("facts.json")
+    plan = _Within("plan.json")
+    data_changes = _Within("data_changes.jsonl")
+    study = _Within("study.db")
+    status = _Within("status.json")
+    events = _Within("events.jsonl")
+    baselines = _Within("baselines")
+    trials = _Within("trials")
+    test_seal = _Within("test.json")
+    human = _Within("human")
+    findings = _Within("findings.json")
+    report_html = _Within("report.html")
+    tracking = _Within("tracking")
 
     @classmethod
     def named(cls, name: str, root: Path = Path("runs")) -> RunFolder:
@@ -76,58 +101,6 @@ class RunFolder:
         fix = near_match(str(run), known) if known else "Start one with 'sweeper run'."
         raise RunError(f"there is no run {str(run)!r} here", why="No plan.json in it.", fix=fix)
 
-    @property
-    def spec(self) -> Path:
-        return self.path / "sweep.yaml"
-
-    @property
-    def facts(self) -> Path:
-        return self.path / "facts.json"
-
-    @property
-    def plan(self) -> Path:
-        return self.path / "plan.json"
-
-    @property
-    def data_changes(self) -> Path:
-        return self.path / "data_changes.jsonl"
-
-    @property
-    def study(self) -> Path:
-        return self.path / "study.db"
-
-    @property
-    def status(self) -> Path:
-        return self.path / "status.json"
-
-    @property
-    def events(self) -> Path:
-        return self.path / "events.jsonl"
-
-    @property
-    def baselines(self) -> Path:
-        return self.path / "baselines"
-
-    @property
-    def trials(self) -> Path:
-        return self.path / "trials"
-
-    @property
-    def test_seal(self) -> Path:
-        return self.path / "test.json"
-
-    @property
-    def human(self) -> Path:
-        return self.path / "human"
-
-    @property
-    def findings(self) -> Path:
-        return self.path / "findings.json"
-
-    @property
-    def report_html(self) -> Path:
-        return self.path / "report.html"
-
     def trial(self, number: int) -> Path:
         """The folder of one trial; ``config.json``, ``rungs.jsonl`` and ``result.json`` in it."""
         return self.trials / str(number)
@@ -139,10 +112,6 @@ class RunFolder:
     def seed(self, number: int, seed: int) -> Path:
         """The folder of one confirmation run of a trial."""
         return self.trial(number) / "seeds" / str(seed)
-
-    @property
-    def tracking(self) -> Path:
-        return self.path / "tracking"
 
     @property
     def held(self) -> bool:

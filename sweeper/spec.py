@@ -43,8 +43,8 @@ class ModelSpec(Record):
         description="a hub id, a local folder, packaged:NAME, or a size such as 7B (a size can be "
         "planned for, not trained)",
     )
-    revision: str | None = Field(None, description="a commit or tag of the hub")
-    trust_remote_code: bool = Field(False, description="run code that the model brings")
+    revision: str | None = Field(None, description="branch, tag or commit of the model on the hub")
+    trust_remote_code: bool = Field(False, description="run the model's own code")
 
 
 SplitBy = Literal["stratified", "hash", "group", "time"]
@@ -88,7 +88,9 @@ class DataSpec(Record):
     """The data set, or its number of examples."""
 
     path: str | None = Field(
-        None, description="a file, a folder with official splits, or a data set of the hub"
+        None,
+        description="file (JSONL, JSON, CSV, TSV, Parquet, Arrow, xlsx, gz), folder with official "
+        "splits, or data set of the hub",
     )
     sources: tuple[SourceSpec, ...] = Field(
         (), description="several sources with weights, in place of path"
@@ -97,7 +99,7 @@ class DataSpec(Record):
     split: str | None = Field(
         None, description="the source's name of the split to train on, if it is not train"
     )
-    revision: str | None = Field(None, description="a commit or tag of the hub's data set")
+    revision: str | None = Field(None, description="branch, tag or commit of the hub's data set")
     validation: str | None = Field(None, description="a file with a validation split of its own")
     test: str | None = Field(None, description="a file with a test split of its own")
     corpus: str | None = Field(None, description="domain task: text to continue pretraining on")
@@ -109,7 +111,7 @@ class DataSpec(Record):
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="from a role of the format (text, label, prompt, ...) to the column that "
-        "plays it",
+        "plays it, or to a template such as '{code} {input}'",
     )
     examples: PositiveInt | None = Field(
         None, description="how many examples, for a plan without data"
@@ -165,7 +167,10 @@ class KeepSpec(Record):
 class CurationSpec(Record):
     """What is done to the rows when they are read. The files stay as they are."""
 
-    all_safe: bool = Field(False, description="every remedy that removes nothing that is meant")
+    all_safe: bool = Field(
+        False,
+        description="fix what can be fixed safely while rows are read; the files stay as they are",
+    )
     remedies: tuple[str, ...] = Field((), description="remedies by name, as sweeper data fix")
     keep: KeepSpec | None = Field(None, description="train on the best rows only")
 
@@ -181,28 +186,28 @@ class HardwareSpec(Record):
     model_config = ConfigDict(allow_inf_nan=False)
 
     gpu: str | None = Field(None, description="plan for this GPU, such as RTX 4090")
-    gpu_memory_gib: float | None = Field(None, gt=0, description="memory of one GPU")
-    gpus: PositiveInt | None = Field(None, description="GPUs of one machine")
-    nodes: PositiveInt = Field(1, description="machines")
-    price_per_gpu_hour: float | None = Field(None, ge=0, description="in US dollars")
+    gpu_memory_gib: float | None = Field(None, gt=0, description="memory of one GPU in GiB")
+    gpus: PositiveInt | None = Field(None, description="number of GPUs of one machine")
+    nodes: PositiveInt = Field(1, description="number of machines")
+    price_per_gpu_hour: float | None = Field(None, ge=0, description="US dollars for one GPU hour")
 
 
 class AimSpec(Record):
     """Goals and limits of the sweep."""
 
     strategies: tuple[str, ...] | None = Field(
-        None, description="strategies to consider; all that rules do not leave out if null"
+        None, description="strategies to consider; by default all that rules do not leave out"
     )
     budget: str | None = Field(
         None,
-        description="8gpuh, 30usd or 2h: what search, confirmation and suite may use together",
+        description="limit for search, confirmation and suite together: 8gpuh, 30usd or 2h",
     )
     tasks_on_one_base: PositiveInt = Field(
         1, description="tasks that will share the base model, by swapping adapters"
     )
     domain_distance: Literal["near", "far"] | None = Field(
         None,
-        description="how far the data lie from the base model's pretraining, if you know better "
+        description="how far the data are from general text (near or far), if you know better "
         "than the measurement",
     )
     margin_points: float = Field(
@@ -213,7 +218,8 @@ class AimSpec(Record):
     max_forgetting_points: float | None = Field(
         None,
         ge=0,
-        description="loss of general capability that the recommendation must respect",
+        description="limit on forgetting: 2 allows 2 points of a suite's scores and 0.02 nats per "
+        "token of general text; a run exits with 5 if its winner lost more",
     )
 
 
@@ -224,9 +230,13 @@ class TrainingSpec(Record):
     """Choices that hold for every trial; None leaves them to the plan."""
 
     epochs: float | None = Field(None, gt=0, description="passes over the data in a full trial")
-    max_length: PositiveInt | None = Field(None, description="tokens; longer texts are cut")
+    max_length: PositiveInt | None = Field(
+        None, description="cap on the tokens of one example; longer texts are cut"
+    )
     precision: Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"] | None = Field(
-        None, description="number format of weights and products"
+        None,
+        description="number format of weights and products: fp32, bf16-mixed, fp16-mixed or "
+        "bf16-pure",
     )
     gradient_checkpointing: bool | None = Field(
         None, description="recompute activations: less memory, more time"
@@ -239,7 +249,9 @@ class TrainingSpec(Record):
         None, ge=0, description="weight of the KL divergence to the base; 0 for none"
     )
     early_stopping_patience: PositiveInt | None = Field(
-        None, description="end a trial after so many rungs without a better validation loss"
+        None,
+        description="end a trial after so many rungs (validations) without a better validation "
+        "loss",
     )
     stop_overfitting: bool | None = Field(
         None,
@@ -247,10 +259,14 @@ class TrainingSpec(Record):
         "seen more than once",
     )
     classes_by: Literal["head", "generate"] = Field(
-        "head", description="classification: a linear head, or writing the class's name"
+        "head",
+        description="how to classify: head (a linear head) or generate (the model writes the "
+        "class's name)",
     )
     class_weight: ClassWeight | None = Field(
-        None, description="how much rare classes count in the training loss of a new head"
+        None,
+        description="how much rare classes count in the training loss of a new head: none, "
+        "balanced-sqrt or balanced",
     )
 
 
@@ -260,11 +276,11 @@ class EvaluationSpec(Record):
     generate_items: Annotated[int, Field(ge=0)] | None = Field(
         None,
         description="test items that the base model and the finalists answer in writing; 0 for "
-        "none, null for 16 on a CPU and 256 on a GPU",
+        "none, by default 16 on a CPU and 256 on a GPU",
     )
     run_generated_code: bool = Field(
         False,
-        description="run code that models write against the tests of the data (task code) or of "
+        description="run code that models write, in a sandbox, against the tests of the data or of "
         "the suite",
     )
     code_samples: PositiveInt = Field(
@@ -284,32 +300,39 @@ TrackerName = Literal["mlflow", "wandb", "tensorboard"]
 class SearchSpec(Record):
     """How the study is run."""
 
-    trials: PositiveInt = Field(20, description="the study's total, over all its resumptions")
-    timeout_seconds: float | None = Field(
-        None, gt=0, description="start no trial after so many seconds"
+    trials: PositiveInt = Field(
+        20, description="number of trials in all, over all calls of the command"
     )
-    workers: PositiveInt = Field(1, description="processes that train")
-    executor: str = Field("local", description="local or ray")
-    ray_address: str | None = Field(None, description="a Ray cluster, instead of this machine")
+    timeout_seconds: float | None = Field(None, gt=0, description="end the search after this time")
+    workers: PositiveInt = Field(1, description="number of worker processes")
+    executor: str = Field("local", description="where trials train: local or ray")
+    ray_address: str | None = Field(
+        None, description="address of a Ray cluster; by default RAY_ADDRESS, or this machine"
+    )
     storage: str | None = Field(
         None, description="URL of an Optuna storage, instead of study.db in the run's folder"
     )
-    seed: int = Field(0, description="of the search and of all trainings")
+    seed: int = Field(0, description="seed of splits, samplers and trainings")
     sampler: str = Field("sweeper", description="or optuna:NAME, or module:Class")
     pruner: str = Field("sweeper", description="or optuna:NAME, or module:Class")
     target_loss: float | None = Field(
         None, gt=0, description="end the search at the first completed trial at or below this loss"
     )
     warm_start: bool = Field(
-        False, description="try early what earlier studies on similar facts found best"
+        False,
+        description="try the best configurations of earlier sweeps on similar data early (kept in "
+        "SWEEPER_HOME)",
     )
     stop_when_settled: bool = Field(
-        False, description="end it once more trials are expected to gain less than noise shows"
+        False,
+        description="end the search once the expected gain of five more trials is far below noise",
     )
     confirmation_seeds: PositiveInt = Field(
-        3, description="trainings of each finalist, the first one included"
+        3, description="number of trainings of each finalist, the first one included"
     )
-    finalists: PositiveInt = Field(3, description="best trials that are trained on further seeds")
+    finalists: PositiveInt = Field(
+        3, description="number of best trials that are trained again with further seeds"
+    )
     track: tuple[TrackerName, ...] = Field(
         (), description="services to log the run to: mlflow, wandb, tensorboard"
     )
@@ -380,7 +403,7 @@ class Spec(Artifact):
 
     schema_version: int = Field(1, description="version of these keys")
     name: str | None = Field(None, description="the run's folder, runs/NAME")
-    task: Task = Field(description="what the model is to learn")
+    task: Task = Field(description="what to learn: classification, instruction, code or domain")
     models: tuple[ModelSpec, ...] = Field(
         (),
         description="one base model, or several that compete; none to let a plan compare some of "
@@ -414,7 +437,9 @@ class Spec(Artifact):
         description="what is measured when the test split is scored",
     )
     trials: tuple[OwnTrial, ...] = Field((), description="own configurations to beat")
-    rules: tuple[str, ...] = Field((), description="folders with rules that add or override")
+    rules: tuple[str, ...] = Field(
+        (), description="folders of your own rules, which add to the rule book or override it"
+    )
     _places: Places = PrivateAttr(default_factory=Places)
 
     @field_validator("task", mode="before")

@@ -142,7 +142,6 @@ class SetItem:
 
     Args:
         item: Text as it was typed: ``lora.r=16``.
-        value: Value as YAML reads it.
     """
 
     item: str

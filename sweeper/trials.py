@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.data.examples import Split
+from sweeper.errors import UsageError
 from sweeper.plans import Precision
 from sweeper.spec import Scalar, Task
+from sweeper.textfile import read_text
 
 Origin = Literal["default", "user", "search"]
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
@@ -155,6 +159,16 @@ class RungReport(Artifact):
     training_seconds: float
     evaluation_seconds: float
     metrics: dict[str, float] = Field(default_factory=dict)
+
+    @classmethod
+    def read_lines(cls, path: Path) -> list[RungReport]:
+        """The reports in a ``rungs.jsonl``; lines that were cut off or damaged are left out."""
+        found: list[RungReport] = []
+        with suppress(OSError):
+            for line in read_text(path, errors="replace").split("\n")[:-1]:
+                with suppress(UsageError):
+                    found.append(cls.from_json(line))
+        return found
 
 
 class FirstStageResult(Record):

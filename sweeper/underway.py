@@ -48,7 +48,6 @@ class Underway:
 
         Args:
             what: The work, as a person would call it: "scoring validation".
-            done: Steps that are done.
             of: Steps in all; 0 where nobody knows.
 
         Raises:

@@ -68,8 +68,6 @@ def checked(
     """The value at one path of a document as ``kind``; None where it holds a problem.
 
     Args:
-        kind: What the value should be.
-        path: Where in it.
         problems: Every problem is appended here, with file, line and nearest known key.
         context: Handed to the validators of ``kind``.
     """
@@ -96,7 +94,6 @@ def problem_of(
     """One error of pydantic as a problem.
 
     Args:
-        kind: What it was validated as.
         places: Knows the line of each value.
         base: The path of ``data`` in it.
     """

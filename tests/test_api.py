@@ -17,7 +17,7 @@ import pytest
 import sweeper as package
 from sweeper import api, plans
 from sweeper.artifact import write_text
-from sweeper.cli.options import _PLAN_FLAGS, _RUN_FLAGS
+from sweeper.cli.options import spec_flags
 from sweeper.errors import NothingFits, RunError, UsageError
 from sweeper.findings.compute import compute
 from sweeper.reporting.csvfiles import curves_csv, trials_csv
@@ -30,13 +30,13 @@ STATED: dict[str, Any] = {
 
 
 def test_every_flag_is_a_keyword_of_the_same_type() -> None:
-    own = {"set"}
-    assert set(api.PlanKeywords.__annotations__) == {flag.name for flag in _PLAN_FLAGS} | own
-    run = {flag.name for flag in (*_PLAN_FLAGS, *_RUN_FLAGS)} | own
-    assert set(api.RunKeywords.__annotations__) == run
-    assert {flag.path for flag in (*_PLAN_FLAGS, *_RUN_FLAGS)} == FLAGS.keys() - {("name",)}
+    own, every = {"set"}, spec_flags(run=True)
+    plan = {flag.name for flag in spec_flags(run=False)}
+    assert set(api.PlanKeywords.__annotations__) == plan | own
+    assert set(api.RunKeywords.__annotations__) == {flag.name for flag in every} | own
+    assert {flag.path for flag in every} == FLAGS.keys() - {("name",)}
     plain = {bool: "bool", int: "int", float: "float"}
-    for flag in (*_PLAN_FLAGS, *_RUN_FLAGS):
+    for flag in every:
         if flag.type in plain:
             declared = api.RunKeywords.__annotations__[flag.name]
             assert getattr(declared, "__forward_arg__", declared) == plain[flag.type], flag.name

@@ -11,7 +11,7 @@ import pytest
 
 TIED = """
 import os, time
-from sweeper.die_with_parent import die_with
+from sweeper.child_process import die_with
 die_with(os.getppid())
 print(os.getpid(), flush=True)
 time.sleep(600)
@@ -37,6 +37,6 @@ def test_a_tied_process_ends_with_its_parent() -> None:
 
 
 def test_a_parent_that_is_gone_already_is_noticed() -> None:
-    late = "from sweeper.die_with_parent import die_with; die_with(1 << 30); print('went on')"
+    late = "from sweeper.child_process import die_with; die_with(1 << 30); print('went on')"
     done = subprocess.run([sys.executable, "-c", late], capture_output=True, check=True, text=True)
     assert not done.stdout

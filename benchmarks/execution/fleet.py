@@ -35,7 +35,7 @@ from unittest.mock import patch
 import optuna
 
 from benchmarks.execution.sleeping import NOTES, STEPS_A_TRIAL, curve_backend
-from sweeper.die_with_parent import die_with
+from sweeper.child_process import die_with
 from sweeper.execution import coordinator
 from sweeper.execution.pools import local_pool
 from sweeper.execution.pools.local_pool import LocalPool, Process, log_of

@@ -1,7 +1,8 @@
 """The flags that describe a sweep, declared once for ``plan`` and ``run``.
 
-Each flag sets one key of the spec (``sweeper.specfile.FLAGS`` says which); a command asks for all
-of them with ``@takes_spec`` and receives those that were given, by key.
+Each flag sets one key of the spec (``sweeper.specfile.FLAGS`` says which), whose type and
+description are the flag's. A command asks for all of them with ``@takes_spec`` and receives those
+that were given, by key.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
 
 from sweeper.errors import Problem, SpecError
+from sweeper.spec import Spec
 from sweeper.specfile import FLAGS, SetItem, laid_over, names, seconds, settings
 from sweeper.yamlfile import Path_
 
@@ -34,41 +38,90 @@ def columns(items: list[str]) -> dict[str, str]:
     return dict(item.split("=", 1) for item in items)
 
 
-@dataclass(frozen=True)
+_PANELS = {
+    "task": "Task and model",
+    "models": "Task and model",
+    "data": "Data",
+    "curation": "Data",
+    "hardware": "Hardware",
+    "aim": "Aim",
+    "training": "Aim",
+    "search": "Search",
+    "rules": "Search",
+    "evaluation": "Test",
+}
+# What is written otherwise on the command line than in sweep.yaml: its type, how it is read, and
+# how help shows it.
+_WRITTEN: dict[Path_, tuple[Any, Callable[[Any], Any], str]] = {
+    ("data", "columns"): (list[str], columns, "ROLE=COLUMN"),
+    ("aim", "strategies"): (str, names, "A,B,..."),
+    ("search", "timeout_seconds"): (str, seconds, "90s|15m|2h"),
+}
+_SEVERAL = {
+    ("models", 0, "id"): "Give it once. For several models, write a sweep.yaml with "
+    "'models: [7B, 13B]'.",
+    ("aim", "strategies"): "Give one list with commas: --strategies lora,full.",
+}
+# Of these sections a plan needs only what is named here.
+_FOR_RUNS = {
+    "search": {"trials", "seed", "finalists", "confirmation_seeds"},
+    "evaluation": {"suite"},
+}
+
+
+def _plain(annotation: Any) -> Any:
+    """The type of an option for a field of the spec, or the model that a field holds."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return _plain(next(part for part in parts if part is not NoneType))
+    if origin is tuple:
+        inside = _plain(parts[0])
+        return inside if issubclass(inside, BaseModel) else list[inside]  # type: ignore[valid-type]
+    return _plain(parts[0]) if origin is Annotated else str if origin is Literal else annotation
+
+
 class _Flag:
-    path: Path_
-    type: Any
-    help: str
-    panel: str
-    parse: Callable[[Any], Any] = lambda value: value
-    several: str = ""
+    """The flag of a key of the spec, with the key's type and description."""
+
+    def __init__(self, path: Path_) -> None:
+        kind: Any = Spec
+        for key in (part for part in path if isinstance(part, str)):
+            field = kind.model_fields[key]
+            kind = _plain(field.annotation)
+        self.path = path
+        self.type, self._parse, self._shown = _WRITTEN.get(path, (kind, lambda value: value, ""))
+        self._help = f"{field.description[0].upper()}{field.description[1:]}."
+        self.listed = get_origin(self.type) is list
 
     @property
     def name(self) -> str:
         return FLAGS[self.path].lstrip("-").replace("-", "_")
 
     @property
-    def listed(self) -> bool:
-        return get_origin(self.type) is list
+    def for_runs(self) -> bool:
+        """Whether only a run has it."""
+        section = str(self.path[0])
+        return section in _FOR_RUNS and self.path[-1] not in _FOR_RUNS[section]
 
     def repeated(self, values: Any) -> list[Problem]:
         """Conflicting repeats of a single-value flag. Otherwise the last value wins."""
-        if not self.several or len(different := dict.fromkeys(values)) < 2:
+        fix = _SEVERAL.get(self.path)
+        if fix is None or len(different := dict.fromkeys(values)) < 2:
             return []
         said = ", ".join(str(value) for value in different)
         why = "It takes one value, and all but the last would be ignored."
-        return [Problem(f"{said} were given", why, self.several, FLAGS[self.path])]
+        return [Problem(f"{said} were given", why, fix, FLAGS[self.path])]
 
     def read(self, values: Any) -> Any:
-        return self.parse(values if self.type is bool or self.listed else values[-1])
+        return self._parse(values if self.type is bool or self.listed else values[-1])
 
     def parameter(self) -> inspect.Parameter:
         one = self.type is not bool and not self.listed
         option = typer.Option(
             FLAGS[self.path],
-            help=self.help,
-            rich_help_panel=self.panel,
-            metavar=f"<{self.type.__name__}>" if one else None,
+            help=self._help,
+            rich_help_panel=_PANELS[str(self.path[0])],
+            metavar=self._shown or (f"<{self.type.__name__}>" if one else None),
         )
         if self.type is bool:
             annotation: Any = Annotated[bool, option]
@@ -82,226 +135,11 @@ class _Flag:
         )
 
 
-_TASK, _DATA, _MACHINE, _AIM, _SEARCH = "Task and model", "Data", "Hardware", "Aim", "Search"
-_TEST = "Test"
-
-_PLAN_FLAGS = (
-    _Flag(("task",), str, "classification, instruction, code or domain.", _TASK),
-    _Flag(
-        ("models", 0, "id"),
-        str,
-        "Hub id, folder, packaged:NAME, or a size such as 7B.",
-        _TASK,
-        several="Give it once. For several models, write a sweep.yaml with 'models: [7B, 13B]'.",
-    ),
-    _Flag(("models", 0, "revision"), str, "Branch, tag or commit of the model on the hub.", _TASK),
-    _Flag(("models", 0, "trust_remote_code"), bool, "Run the model's own code.", _TASK),
-    _Flag(
-        ("data", "path"),
-        str,
-        "File (JSONL, JSON, CSV, TSV, Parquet, Arrow, xlsx, gz), folder, or hub id.",
-        _DATA,
-    ),
-    _Flag(("data", "name"), str, "Configuration of a data set that has several.", _DATA),
-    _Flag(("data", "split"), str, "Split to train on, if it is not called train.", _DATA),
-    _Flag(("data", "revision"), str, "Branch, tag or commit of the hub's data set.", _DATA),
-    _Flag(("data", "split_by"), str, "stratified, hash, group or time.", _DATA),
-    _Flag(("data", "split_column"), str, "Column for --split-by group or time.", _DATA),
-    _Flag(("data", "validation"), str, "File with an official validation split.", _DATA),
-    _Flag(("data", "test"), str, "File with an official test split.", _DATA),
-    _Flag(("data", "corpus"), str, "Text to continue pretraining on (domain task).", _DATA),
-    _Flag(("data", "corpus_rows"), int, "Read at most this many documents of it.", _DATA),
-    _Flag(("data", "general"), str, "General text for replay and forgetting.", _DATA),
-    _Flag(("data", "format"), str, "Format of the rows, if it is not recognised.", _DATA),
-    _Flag(
-        ("data", "columns"),
-        list[str],
-        "role=column, or a template: text=question, 'prompt={code} {input}'.",
-        _DATA,
-        columns,
-    ),
-    _Flag(("data", "examples"), int, "Plan without data, for this many examples.", _DATA),
-    _Flag(("data", "max_rows"), int, "Use at most this many rows.", _DATA),
-    _Flag(
-        ("curation", "all_safe"),
-        bool,
-        "Fix what can be fixed safely while rows are read; the files stay as they are.",
-        _DATA,
-    ),
-    _Flag(("hardware", "gpu"), str, "GPU by name, for example 'RTX 4090'.", _MACHINE),
-    _Flag(("hardware", "gpu_memory_gib"), float, "Memory of one GPU in GiB.", _MACHINE),
-    _Flag(("hardware", "gpus"), int, "Number of GPUs.", _MACHINE),
-    _Flag(("hardware", "nodes"), int, "Number of machines.", _MACHINE),
-    _Flag(("hardware", "price_per_gpu_hour"), float, "US dollars for one GPU hour.", _MACHINE),
-    _Flag(
-        ("aim", "strategies"),
-        str,
-        "Only these strategies, separated by commas.",
-        _AIM,
-        names,
-        several="Give one list with commas: --strategies lora,full.",
-    ),
-    _Flag(
-        ("aim", "budget"),
-        str,
-        "Limit for search, confirmation and suite: 8gpuh, 30usd or 2h.",
-        _AIM,
-    ),
-    _Flag(("aim", "tasks_on_one_base"), int, "Tasks that will share this base model.", _AIM),
-    _Flag(
-        ("aim", "domain_distance"),
-        str,
-        "How far the data are from general text: near or far.",
-        _AIM,
-    ),
-    _Flag(
-        ("aim", "margin_points"),
-        float,
-        "Differences below this many points of the metric do not matter.",
-        _AIM,
-    ),
-    _Flag(
-        ("aim", "max_forgetting_points"),
-        float,
-        "Limit on forgetting: 2 allows 2 points of a suite's scores and 0.02 nats per token of "
-        "general text; exit with 5 if the winner lost more.",
-        _AIM,
-    ),
-    _Flag(
-        ("training", "epochs"),
-        float,
-        "Passes over the data in every trial. Without it, the plan chooses.",
-        _AIM,
-    ),
-    _Flag(("training", "max_length"), int, "Cap on tokens of one example.", _AIM),
-    _Flag(("training", "precision"), str, "fp32, bf16-mixed, fp16-mixed or bf16-pure.", _AIM),
-    _Flag(
-        ("training", "classes_by"),
-        str,
-        "How to classify: head (a linear head) or generate (the model writes the class's name).",
-        _TASK,
-    ),
-    _Flag(
-        ("training", "class_weight"),
-        str,
-        "How much rare classes count in training: none, balanced-sqrt or balanced.",
-        _AIM,
-    ),
-    _Flag(
-        ("training", "replay_share"), float, "Share of general text in the training tokens.", _AIM
-    ),
-    _Flag(
-        ("training", "kl_weight"),
-        float,
-        "Weight of a penalty on the KL divergence from the base.",
-        _AIM,
-    ),
-    _Flag(
-        ("training", "early_stopping_patience"),
-        int,
-        "End a trial after this many rungs (validations) without a better validation loss.",
-        _AIM,
-    ),
-    _Flag(
-        ("search", "trials"),
-        int,
-        "Number of trials in all, over all calls of the command.",
-        _SEARCH,
-    ),
-    _Flag(("search", "seed"), int, "Seed of splits, samplers and trainings.", _SEARCH),
-    _Flag(
-        ("search", "finalists"),
-        int,
-        "Number of finalists: best trials that are trained again with further seeds.",
-        _SEARCH,
-    ),
-    _Flag(
-        ("search", "confirmation_seeds"),
-        int,
-        "Number of seeds of each finalist, including the seed of its trial.",
-        _SEARCH,
-    ),
-    _Flag(
-        ("evaluation", "suite"),
-        str,
-        "lm-eval tasks on which the base and the finalists are scored.",
-        _TEST,
-    ),
-    _Flag(
-        ("rules",),
-        list[str],
-        "Folder with rules of your own, which add to the rule book or override it.",
-        _SEARCH,
-    ),
-)
-
-_RUN_FLAGS = (
-    _Flag(
-        ("evaluation", "generate_items"),
-        int,
-        "Test items for which the base and the finalists write answers; 0 for none.",
-        _TEST,
-    ),
-    _Flag(
-        ("evaluation", "run_generated_code"),
-        bool,
-        "Run code that models write against the tests of the data or suite, in a sandbox.",
-        _TEST,
-    ),
-    _Flag(("evaluation", "code_samples"), int, "Sampled answers per item, for pass@k.", _TEST),
-    _Flag(
-        ("evaluation", "no_texts"),
-        bool,
-        "Keep no rows and no answers for the report to show.",
-        _TEST,
-    ),
-    _Flag(
-        ("search", "timeout_seconds"),
-        str,
-        "End the search after this time: 90s, 15m or 2h.",
-        _SEARCH,
-        seconds,
-    ),
-    _Flag(
-        ("search", "target_loss"),
-        float,
-        "End the search at the first completed trial with a validation loss of this or less.",
-        _SEARCH,
-    ),
-    _Flag(
-        ("search", "warm_start"),
-        bool,
-        "Try the best configurations of earlier sweeps on similar data early (kept in "
-        "SWEEPER_HOME).",
-        _SEARCH,
-    ),
-    _Flag(
-        ("search", "stop_when_settled"),
-        bool,
-        "End the search once the expected gain of five more trials is far below noise.",
-        _SEARCH,
-    ),
-    _Flag(("search", "workers"), int, "Number of worker processes.", _SEARCH),
-    _Flag(("search", "executor"), str, "local or ray.", _SEARCH),
-    _Flag(
-        ("search", "ray_address"),
-        str,
-        "Address of a Ray cluster. Without it, RAY_ADDRESS or this machine.",
-        _SEARCH,
-    ),
-    _Flag(
-        ("search", "storage"),
-        str,
-        "URL of an Optuna storage to use instead of the run's study.db.",
-        _SEARCH,
-    ),
-    _Flag(
-        ("search", "track"),
-        list[str],
-        "Log the run to mlflow, wandb or tensorboard; give it once for each.",
-        _SEARCH,
-    ),
-)
+@cache
+def spec_flags(*, run: bool) -> tuple[_Flag, ...]:
+    """The flags of a plan, or of a run."""
+    flags = [_Flag(path) for path in FLAGS if path != ("name",)]
+    return tuple(flag for flag in flags if run or not flag.for_runs)
 
 
 _SET = inspect.Parameter(
@@ -314,7 +152,7 @@ _SET = inspect.Parameter(
             help="Any key of sweep.yaml, or a parameter of a strategy: lora.r=16, all.optim=sgd, "
             "'lora.learning_rate={low: 1e-5, high: 1e-3, log: true}', max_length=256.",
             metavar="PATH=VALUE",
-            rich_help_panel=_AIM,
+            rich_help_panel=_PANELS["aim"],
         ),
     ],
     default=None,
@@ -351,7 +189,7 @@ def takes_spec(*, run: bool = False) -> Callable[[Callable[..., None]], Callable
 
     The command's own parameters come first in its help.
     """
-    declared = _PLAN_FLAGS + (_RUN_FLAGS if run else ())
+    declared = spec_flags(run=run)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def wrapper(**values: Any) -> None:

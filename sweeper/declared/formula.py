@@ -6,128 +6,215 @@ layers of a model and counts with it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from math import prod
-from typing import Any
+from typing import Annotated, Any, Literal, Self, get_args
 
-from sweeper.errors import Problem, near_match
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
+
+from sweeper.errors import near_match
 from sweeper.spec import Scalar
-from sweeper.yamlfile import Document, Path_
+from sweeper.yaml_models import FileModel, fault, faults
+from sweeper.yamlfile import Path_
 
 #: Sizes of a model that a factor may name.
 SHAPE = ("hidden_size", "layers", "key_value_width", "vocabulary_size")
 #: Sizes of the layer that a term is about, and the largest ones among the target layers.
 LAYER = ("inputs", "outputs")
 LARGEST = ("largest_inputs", "largest_outputs")
-#: What a term is counted for, besides a list of ``ROLES``.
-EACH = ("model", "layer", "target_layer")
 #: Linear layers by what they do, whatever an architecture calls them.
-ROLES = ("query", "key", "value", "projection", "gate", "up", "down")
+Role = Literal["query", "key", "value", "projection", "gate", "up", "down"]
+#: What a term is counted for, besides a list of roles.
+Place = Literal["model", "layer", "target_layer"]
 
-Factor = str | int
 Values = Mapping[str, Scalar | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Quotient:
+def _factor(value: object) -> object:
+    if isinstance(value, str) or (type(value) is int and value > 0):
+        return value
+    raise fault(f"unknown factor {value!r}")
+
+
+def _each(value: Any) -> Any:
+    roles = value if isinstance(value, list) else []
+    unknown = [role for role in roles or [value] if role not in get_args(Role if roles else Place)]
+    if unknown or value == []:
+        known = (*get_args(Place), *get_args(Role))
+        raise fault(f"each = {value!r}", "", near_match(str((unknown or [""])[0]), known))
+    return tuple(roles) or value
+
+
+Factor = Annotated[str | int, BeforeValidator(_factor)]
+
+
+class Quotient(FileModel):
     """A whole division that is never less than 1."""
 
-    over: Factor
-    under: Factor
+    divide: Annotated[tuple[Factor, Factor], Strict(strict=False)]
 
     def value(self, values: Values) -> int:
-        return max(1, _number(self.over, values) // _number(self.under, values))
+        over, under = self.divide
+        return max(1, _number(over, values) // _number(under, values))
 
 
-@dataclass(frozen=True, slots=True)
-class Fallback:
+class Fallback(FileModel):
     """A parameter that may be absent or 0, and what stands in for it then."""
 
     parameter: str
-    otherwise: Factor
+    otherwise: Factor = Field(alias="else")
 
     def value(self, values: Values) -> int:
         given = values.get(self.parameter)
         return int(given) if given else _number(self.otherwise, values)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(FileModel):
     """A number for each value of a parameter."""
 
     parameter: str
-    numbers: tuple[tuple[Scalar, int], ...]
+    numbers: dict[str, int] = Field(alias="is")
 
     def value(self, values: Values) -> int:
-        return dict(self.numbers)[_given(self.parameter, values)]
+        return self.numbers[str(_given(self.parameter, values))]
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One product, counted for the model, each block, or each linear layer of some kind.
-
-    Args:
-        each: ``model``, ``layer``, ``target_layer``, or ``ROLES``.
-        factors: Names and whole numbers, multiplied.
-        when: Values of parameters at which the term counts at all.
-    """
-
-    each: str | tuple[str, ...]
-    factors: tuple[Factor, ...]
-    when: tuple[tuple[str, Scalar], ...] = ()
-
-    def holds(self, values: Values) -> bool:
-        return all(values.get(name) == wanted for name, wanted in self.when)
+def _kind(value: Any) -> str | None:
+    keys = set(value) if isinstance(value, Mapping) else set()
+    kinds = {"divide": {"divide"}, "else": {"parameter", "else"}, "is": {"parameter", "is"}}
+    return next((kind for kind, known in kinds.items() if keys == known), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Formula:
-    """A number of parameters for any model.
+Named = Annotated[
+    Annotated[Quotient, Tag("divide")]
+    | Annotated[Fallback, Tag("else")]
+    | Annotated[Choice, Tag("is")],
+    Discriminator(
+        _kind,
+        custom_error_type="fault",
+        custom_error_message="{what}",
+        custom_error_context={
+            "what": "this is not a number that can be named",
+            "why": "",
+            "fix": "Write {divide: [a, b]}, {parameter: name, else: a} or "
+            "{parameter: name, is: {x: 1}}.",
+        },
+    ),
+]
 
-    Args:
-        whole_base: All of the base model's parameters, without any terms.
-        names: Numbers that terms may name.
-        terms: Are added up.
-    """
 
-    whole_base: bool = False
-    names: tuple[tuple[str, Quotient | Fallback | Choice], ...] = ()
-    terms: tuple[Term, ...] = ()
+class Term(FileModel):
+    """One product, counted for the model, each block, or each linear layer of some kind."""
+
+    each: Annotated[Place | tuple[Role, ...], BeforeValidator(_each)] = "model"
+    factors: Annotated[tuple[Factor, ...], Strict(strict=False)] = Field(
+        alias="product", min_length=1, examples=[["r", "hidden_size"]]
+    )
+    when: dict[str, Scalar] = Field({}, description="parameters' values at which it counts at all")
+
+
+class Formula(FileModel):
+    """A number of parameters for any model: the whole base's, or the sum of some terms."""
+
+    whole_base: SkipJsonSchema[bool] = Field(False, alias="*whole_base")
+    names: dict[str, Named] = Field({}, alias="let", description="numbers that terms may name")
+    terms: Annotated[tuple[Term, ...], Strict(strict=False)] = Field(alias="sum", min_length=1)
 
     def product(self, term: Term, values: Values) -> int:
         """The value of one term for one layer, block or model; 0 if it does not hold.
 
-        Args:
-            term: Term of this formula.
-            values: Sizes and parameters by name.
-
-        >>> formula = Formula(terms=(Term("target_layer", ("r", "inputs")),))
+        >>> sum = [{"each": "target_layer", "product": ["r", "inputs"]}]
+        >>> formula = Formula.model_validate({"sum": sum})
         >>> formula.product(formula.terms[0], {"r": 8, "inputs": 64})
         512
         """
-        if not term.holds(values):
+        if any(values.get(name) != wanted for name, wanted in term.when.items()):
             return 0
-        own = {name: made.value(values) for name, made in self.names}
+        own = {name: made.value(values) for name, made in self.names.items()}
         return prod(_number(factor, {**values, **own}) for factor in term.factors)
 
     def parameters(self) -> frozenset[str]:
         """Names of the strategy's parameters that decide the number."""
-        found: set[Factor] = set()
+        found: set[str | int] = set()
         for term in self.terms:
-            found |= {*term.factors, *(name for name, _ in term.when)}
-        for _, made in self.names:
-            if isinstance(made, Quotient):
-                found |= {made.over, made.under}
-            else:
-                found.add(made.parameter)
+            found |= {*term.factors, *term.when}
+        for made in self.names.values():
+            found |= {*made.divide} if isinstance(made, Quotient) else {made.parameter}
             found |= {made.otherwise} if isinstance(made, Fallback) else set()
-        known = {*SHAPE, *LAYER, *LARGEST, *(name for name, _ in self.names)}
+        known = {*SHAPE, *LAYER, *LARGEST, *self.names}
         return frozenset(one for one in found if isinstance(one, str) and one not in known)
 
+    @model_validator(mode="after")
+    def _names_are_known(self, info: ValidationInfo) -> Self:
+        """Check names where the strategy's parameters are known: the context of the validation."""
+        if info.context is not None:
+            faults(list(self._unknown(info.context)))
+        return self
 
-#: Nothing but a new classification head, which is counted apart.
-NOTHING = Formula()
+    def _unknown(self, parameters: Collection[str]) -> Iterator[tuple[Path_, PydanticCustomError]]:
+        known = (*SHAPE, *parameters)
+        for name, made in self.names.items():
+            if isinstance(made, Quotient):
+                yield from _factors(("let", name), made.divide, known)
+            elif isinstance(made, Fallback):  # the parameter may be one that the class alone knows
+                yield from _factors(("let", name), (made.otherwise,), known)
+            else:
+                yield from _parameters(("let", name), (made.parameter,), parameters)
+        for place, term in enumerate(self.terms):
+            inside = () if term.each in ("model", "layer") else LAYER
+            named = (*known, *inside, *LARGEST, *self.names)
+            yield from _factors(("sum", place, "product"), term.factors, named)
+            yield from _parameters(("sum", place, "when"), term.when, parameters)
+
+
+def _factors(
+    path: Path_, factors: Collection[str | int], known: Collection[str]
+) -> Iterator[tuple[Path_, PydanticCustomError]]:
+    for factor in factors:
+        if isinstance(factor, str) and factor not in known:
+            yield path, fault(f"unknown factor {factor!r}", "", near_match(factor, known))
+
+
+def _parameters(
+    path: Path_, names: Collection[str], known: Collection[str]
+) -> Iterator[tuple[Path_, PydanticCustomError]]:
+    for name in names:
+        if name not in known:
+            what = f"the strategy has no parameter {name!r}"
+            yield path, fault(what, "", near_match(name, known))
+
+
+#: Nothing but a new classification head, which is counted apart; and all of the base model.
+NOTHING = Formula.model_construct(whole_base=False, names={}, terms=())
+WHOLE_BASE = Formula.model_construct(whole_base=True, names={}, terms=())
+
+
+def _declared(data: Any) -> Any:
+    if isinstance(data, Formula) or (isinstance(data, Mapping) and data.get("sum")):
+        return data
+    if data == "base":
+        return WHOLE_BASE
+    if data == "head":
+        return NOTHING
+    fix = "Write 'base', 'head', or 'sum:' with a list of {each: ..., product: [...]}."
+    raise fault("this is not a number of parameters", "", fix)
+
+
+#: As a strategy file gives it: ``base``, ``head``, or ``{let: ..., sum: [...]}``.
+DeclaredFormula = Annotated[
+    Formula,
+    BeforeValidator(_declared, json_schema_input_type=Literal["base", "head"] | Formula),
+]
 
 
 def _given(name: str, values: Values) -> Scalar:
@@ -137,127 +224,5 @@ def _given(name: str, values: Values) -> Scalar:
     return value
 
 
-def _number(factor: Factor, values: Values) -> int:
+def _number(factor: str | int, values: Values) -> int:
     return factor if isinstance(factor, int) else int(_given(factor, values))
-
-
-def read_formula(
-    data: Any,
-    parameters: Collection[str],
-    document: Document,
-    path: Path_,
-    problems: list[Problem],
-) -> Formula:
-    """A formula from a strategy file; problems are appended with file and line.
-
-    Args:
-        data: ``base``, ``head``, or ``{let: ..., sum: [...]}``.
-        parameters: Names of the strategy's parameters, which factors may name.
-        path: Path of ``data`` in it.
-        problems: List to append to.
-    """
-    if data == "base":
-        return Formula(whole_base=True)
-    if data == "head":
-        return NOTHING
-    reader = _Reader(document, problems, parameters)
-    if not isinstance(data, Mapping) or not isinstance(data.get("sum"), list) or not data["sum"]:
-        fix = "Write 'base', 'head', or 'sum:' with a list of {each: ..., product: [...]}."
-        reader.problem(f"{path[-1]} is not a number of parameters", path, fix)
-        return NOTHING
-    reader.keys(data, ("let", "sum"), path)
-    names = reader.names(data.get("let") or {}, (*path, "let"))
-    terms = [reader.term(item, (*path, "sum", i)) for i, item in enumerate(data["sum"])]
-    return Formula(names=names, terms=tuple(term for term in terms if term is not None))
-
-
-@dataclass
-class _Reader:
-    document: Document
-    problems: list[Problem]
-    parameters: Collection[str]
-    let: tuple[str, ...] = ()
-
-    def problem(self, what: str, path: Path_, fix: str = "") -> None:
-        self.problems.append(Problem(what, "", fix, self.document.where(path)))
-
-    def keys(self, data: Mapping[str, Any], known: Collection[str], path: Path_) -> None:
-        for key in data:
-            if key not in known:
-                self.problem(f"unknown key {key!r}", (*path, key), near_match(str(key), known))
-
-    def names(self, data: Any, path: Path_) -> tuple[tuple[str, Quotient | Fallback | Choice], ...]:
-        if not isinstance(data, Mapping):
-            self.problem("'let' is not a mapping of names", path)
-            return ()
-        found = []
-        for name, item in data.items():
-            made = self._name(item, (*path, name))
-            if made is not None:
-                found.append((str(name), made))
-        self.let = tuple(data)
-        return tuple(found)
-
-    def _name(self, item: Any, path: Path_) -> Quotient | Fallback | Choice | None:
-        keys = set(item) if isinstance(item, Mapping) else set()
-        if keys == {"divide"} and isinstance(item["divide"], list) and len(item["divide"]) == 2:
-            over, under = item["divide"]
-            if self.factor(over, path) and self.factor(under, path):
-                return Quotient(over, under)
-            return None
-        if keys == {"parameter", "else"}:  # may be a parameter that the class alone knows
-            return (
-                Fallback(str(item["parameter"]), item["else"])
-                if (self.factor(item["else"], path))
-                else None
-            )
-        if keys == {"parameter", "is"} and isinstance(item["is"], Mapping):
-            numbers = tuple(item["is"].items())
-            if self.parameter(item["parameter"], path) and all(
-                isinstance(number, int) for _, number in numbers
-            ):
-                return Choice(str(item["parameter"]), numbers)
-        fix = "Write {divide: [a, b]}, {parameter: name, else: a} or {parameter: name, is: {x: 1}}."
-        self.problem(f"{path[-1]} is not a number that can be named", path, fix)
-        return None
-
-    def term(self, item: Any, path: Path_) -> Term | None:
-        if not isinstance(item, Mapping) or not isinstance(item.get("product"), list):
-            self.problem(
-                f"{item!r} is not a term", path, "Write {each: model, product: [r, hidden_size]}."
-            )
-            return None
-        self.keys(item, ("each", "product", "when"), path)
-        each = item.get("each", "model")
-        roles = tuple(each) if isinstance(each, list) else ()
-        unknown = [role for role in roles if role not in ROLES]
-        if unknown or (not roles and each not in EACH):
-            fix = near_match(str((unknown or [each])[0]), (*EACH, *ROLES))
-            self.problem(f"each = {each!r}", (*path, "each"), fix)
-            return None
-        inside = LAYER if roles or each == "target_layer" else ()
-        spot = (*path, "product")
-        known = [self.factor(factor, spot, (*inside, *LARGEST)) for factor in item["product"]]
-        if not all(known):
-            return None
-        when = item.get("when") or {}
-        named = [self.parameter(name, (*path, "when")) for name in when]
-        if not all(named):
-            return None
-        return Term(roles or str(each), tuple(item["product"]), tuple(when.items()))
-
-    def factor(self, factor: Any, path: Path_, more: Collection[str] = ()) -> bool:
-        if isinstance(factor, int) and not isinstance(factor, bool) and factor > 0:
-            return True
-        known = [*SHAPE, *more, *self.let, *self.parameters]
-        if factor in known:
-            return True
-        self.problem(f"unknown factor {factor!r}", path, near_match(str(factor), known))
-        return False
-
-    def parameter(self, name: Any, path: Path_) -> bool:
-        if name in self.parameters:
-            return True
-        fix = near_match(str(name), self.parameters)
-        self.problem(f"the strategy has no parameter {name!r}", path, fix)
-        return False

@@ -6,15 +6,17 @@ what it leaves out, except its own names and mark.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, field_validator, model_validator
 
 from sweeper.declared.files import document as document_of
 from sweeper.declared.files import known_strategies, strategy_files
-from sweeper.declared.formula import NOTHING, ROLES, Formula, read_formula
+from sweeper.declared.formula import NOTHING, DeclaredFormula
 from sweeper.errors import Problem, RuleError, UsageError, near_match
+from sweeper.yaml_models import FileModel, checked, fault
 from sweeper.yamlfile import Document
 
 #: What a strategy puts into the base model, as far as activations and time depend on it.
@@ -44,55 +46,65 @@ TRAIT_KEYS = (
     "label", "in_a_sentence", "chart", "one_trial", "gradients_through_base", "adds",
     "trained_parameters", "frozen_parameters",
 )  # fmt: skip
-_OWN = ("label", "chart")
-_INHERITED = ("gradients_through_base", "adds", "trained_parameters")
+_INHERITED = ("gradients_through_base", "adds", "trained_parameters", "frozen_parameters")
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(FileModel):
     """The mark of a strategy in charts. ``shape`` and ``dash`` are Vega's."""
 
-    color: int = 0
-    shape: Shape = "stroke"
-    dash: tuple[int, ...] = (1, 0)
+    color: int
+    shape: Shape
+    dash: Annotated[tuple[int, ...], Strict(strict=False)] = Field((1, 0), examples=[[4, 2]])
+
+    @field_validator("color")
+    @classmethod
+    def _is_numbered(cls, color: int) -> int:
+        if color not in COLORS:
+            why = f"Colors are numbered 0 (neutral) to {COLORS[-1]}."
+            raise fault(f"color = {color}", why)
+        return color
 
 
 #: Of a strategy that is not installed here.
-UNKNOWN = Mark(dash=(4, 2))
+UNKNOWN = Mark(color=0, shape="stroke", dash=(4, 2))
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """The traits of a strategy.
+class Traits(FileModel):
+    """The traits of a strategy, as its file states them; the file's other keys are not looked at.
 
     Args:
-        name: Name in files, flags and studies.
-        label: Name in tables and charts.
-        in_a_sentence: Name in running text.
-        mark: In charts.
         one_trial: The whole of it is one trial, which fits a head in closed form.
         gradients_through_base: Gradients pass through the base model. Otherwise its features are
             computed once, by forward passes alone.
         adds: What stands in the base model besides its own layers.
         trained: Number of trained parameters; a new classification head comes on top.
         frozen: Number of parameters that are added and stay frozen.
-        quantization: Quantization of the frozen base.
-        gradient_checkpointing: Whether it works with it.
         extends: The strategy whose parameters it has, besides its own.
     """
 
-    name: str
-    label: str = ""
-    in_a_sentence: str = ""
-    mark: Mark = UNKNOWN
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = Field(alias="strategy", description="in files, flags and studies")
+    label: str = Field(min_length=1, description="in tables and charts")
+    in_a_sentence: str = Field("", description="in running text; the label if it is left out")
+    mark: Mark = Field(alias="chart", examples=[{"color": 2, "shape": "square"}])
     one_trial: bool = False
-    gradients_through_base: bool = True
-    adds: Adds = "nothing"
-    trained: Formula = NOTHING
-    frozen: Formula = NOTHING
+    gradients_through_base: bool
+    adds: Adds
+    trained: DeclaredFormula = Field(alias="trained_parameters")
+    frozen: DeclaredFormula = Field(NOTHING, alias="frozen_parameters")
     quantization: str | None = None
     gradient_checkpointing: bool = True
     extends: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherits(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        parent = _parent(data)
+        inherited = {key: parent[key] for key in _INHERITED if key in parent}
+        return {"in_a_sentence": str(data.get("label", "")), **inherited, **data}
 
     @property
     def trains_base(self) -> bool:
@@ -102,6 +114,9 @@ class Traits:
     def parameters(self) -> frozenset[str]:
         """Parameters that the numbers of trained and frozen parameters depend on."""
         return self.trained.parameters() | self.frozen.parameters()
+
+
+TRAITS: TypeAdapter[Traits] = TypeAdapter(Traits)
 
 
 def traits_of(name: str) -> Traits:
@@ -134,150 +149,28 @@ def find(name: str) -> Traits | None:
     path = strategy_files().paths.get(name)
     if path is None:
         return None
-    file = document_of(path)
     problems: list[Problem] = []
-    found = read_traits(file.data if isinstance(file.data, Mapping) else {}, file, problems)
+    found = read_traits(document_of(path), problems)
     if problems:
         raise RuleError(problems)
     return found
 
 
-def read_traits(
-    data: Mapping[str, Any], document: Document, problems: list[Problem]
-) -> Traits | None:
-    """The traits that a strategy file states; problems are appended with file and line.
+def read_traits(document: Document, problems: list[Problem]) -> Traits | None:
+    """The traits that a strategy file states; None where one is missing or wrong.
 
     Args:
-        problems: List to append to.
-
-    Returns:
-        None if a trait is missing or wrong.
+        problems: Every problem is appended here, with file and line.
     """
-    before = len(problems)
+    data = document.data if isinstance(document.data, Mapping) else {}
+    named = [one.get("parameters") for one in (data, _parent(data))]
+    parameters = {str(name) for names in named if isinstance(names, Mapping) for name in names}
+    return checked(TRAITS, document, (), problems, parameters)
+
+
+def _parent(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the file of the strategy says that this one extends; empty if it extends none."""
     extends = data.get("extends")
-    parent = find(str(extends)) if extends and extends != data.get("strategy") else None
-    for key in (*_OWN, *(() if parent else _INHERITED)):
-        if data.get(key) in (None, "", {}):
-            what = f"{key} is missing"
-            why = "Without it the strategy cannot be planned or drawn."
-            problems.append(Problem(what, why, "", document.where(("strategy",))))
-    stated = data.get("parameters")
-    parameters = {str(name) for name in stated} if isinstance(stated, Mapping) else set[str]()
-    parameters |= _parameters_of(str(extends)) if parent else set()
-    fields: dict[str, Any] = {}
-    if parent:
-        names = ("adds", "trained", "frozen", "gradients_through_base")
-        fields = {name: getattr(parent, name) for name in names}
-    if "adds" in data:
-        fields["adds"] = _word(data["adds"], get_args(Adds), "adds", document, problems)
-    for key in ("gradients_through_base", "one_trial", "gradient_checkpointing"):
-        if key in data:
-            fields[key] = _flag(data[key], key, document, problems)
-    for key, name in (("trained_parameters", "trained"), ("frozen_parameters", "frozen")):
-        if key in data:
-            fields[name] = read_formula(data[key], parameters, document, (key,), problems)
-    label = str(data.get("label", ""))
-    mark = _mark(data.get("chart"), document, problems)
-    if len(problems) > before:
-        return None
-    return Traits(
-        name=str(data.get("strategy")),
-        label=label,
-        in_a_sentence=str(data.get("in_a_sentence", label)),
-        mark=mark,
-        quantization=data.get("quantization"),
-        extends=extends,
-        **fields,
-    )
-
-
-def _parameters_of(name: str) -> set[str]:
-    path = strategy_files().paths.get(name)
-    data = document_of(path).data if path else None
-    return set(data.get("parameters") or ()) if isinstance(data, Mapping) else set()
-
-
-def _mark(data: Any, document: Document, problems: list[Problem]) -> Mark:
-    if data is None:
-        return Mark()
-    keys = ("color", "shape", "dash")
-    if not isinstance(data, Mapping) or not {"color", "shape"} <= set(data) <= set(keys):
-        fix = "Write {color: 2, shape: square}, and perhaps dash: [4, 2]."
-        where = document.where(("chart",))
-        problems.append(Problem("chart needs a color and a shape", "", fix, where))
-        return Mark()
-    color, dash = data["color"], data.get("dash", [1, 0])
-    if color not in COLORS or isinstance(color, bool):
-        why = f"Colors are numbered 0 (neutral) to {COLORS[-1]}."
-        where = document.where(("chart", "color"))
-        problems.append(Problem(f"color = {color!r}", why, "", where))
-    shape = _word(data["shape"], get_args(Shape), "shape", document, problems, ("chart",))
-    if not isinstance(dash, list) or not all(isinstance(one, int) for one in dash):
-        where = document.where(("chart", "dash"))
-        problems.append(Problem(f"dash = {dash!r}", "", "Write [4, 2].", where))
-        return Mark()
-    return Mark(color, shape, tuple(dash))
-
-
-def _word(
-    value: Any,
-    known: Collection[str],
-    key: str,
-    document: Document,
-    problems: list[Problem],
-    inside: tuple[str, ...] = (),
-) -> Any:
-    if value not in known:
-        where = document.where((*inside, key))
-        problems.append(Problem(f"{key} = {value!r}", "", near_match(str(value), known), where))
-    return value
-
-
-def _flag(value: Any, key: str, document: Document, problems: list[Problem]) -> bool:
-    if not isinstance(value, bool):
-        what = f"{key} = {value!r} is neither true nor false"
-        problems.append(Problem(what, where=document.where((key,))))
-    return bool(value)
-
-
-def traits_schema() -> dict[str, Any]:
-    """JSON Schema of ``TRAIT_KEYS``."""
-    text = {"type": "string", "minLength": 1}
-    factor = {"anyOf": [text, {"type": "integer", "minimum": 1}]}
-    each = {"anyOf": [text, {"type": "array", "items": {"enum": list(ROLES)}, "minItems": 1}]}
-    term = _closed(
-        {
-            "each": each,
-            "product": {"type": "array", "items": factor, "minItems": 1},
-            "when": {"type": "object"},
-        },
-        ("product",),
-    )
-    total = _closed(
-        {
-            "let": {"type": "object", "additionalProperties": {"type": "object"}},
-            "sum": {"type": "array", "items": term, "minItems": 1},
-        },
-        ("sum",),
-    )
-    dash = {"type": "array", "items": {"type": "integer", "minimum": 0}}
-    chart = {"color": {"enum": list(COLORS)}, "shape": {"enum": list(get_args(Shape))}}
-    return {
-        "label": text,
-        "in_a_sentence": text,
-        "chart": _closed({**chart, "dash": dash}, ("color", "shape")),
-        "one_trial": {"type": "boolean"},
-        "gradients_through_base": {"type": "boolean"},
-        "adds": {"enum": list(get_args(Adds))},
-        "trained_parameters": {"anyOf": [{"enum": ["base", "head"]}, total]},
-        "frozen_parameters": total,
-    }
-
-
-def _closed(properties: dict[str, Any], required: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": False,
-    }
+    path = strategy_files().paths.get(str(extends)) if extends != data.get("strategy") else None
+    found = document_of(path).data if path is not None else {}
+    return found if isinstance(found, Mapping) else {}

@@ -57,12 +57,9 @@ def answer(
     Args:
         model: The model that the task assembled.
         examples: The items; each has an answer.
-        batch_size: Prompts at a time.
         sampling: Greedy if None. With several samples, pass@k is given for every k that is a
             power of ten or their number.
         run_code: The user's explicit permission to run answers against the items' tests.
-        limits: Limits of each program.
-        underway: Called with the progress.
 
     Raises:
         RunError: Code is to be run, but cannot be cut off from network and files here.

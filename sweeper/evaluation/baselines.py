@@ -122,8 +122,6 @@ class FrozenProbe(_Classifying):
     """Logistic regression on the frozen base model's pooled features.
 
     Args:
-        task: Whose splits are scored.
-        probe: Gives the fitted probe.
         features: Gives the pooled features ``(items, width)`` of a split.
     """
 

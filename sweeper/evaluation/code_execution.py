@@ -35,7 +35,6 @@ class Limits:
     """What one program may use.
 
     Args:
-        seconds: Wall clock.
         memory_mib: Address space of the program's only process.
         file_mib: Size of its ``/tmp``, which is gone afterwards.
     """

@@ -34,7 +34,6 @@ class Judge:
     """How models are scored on one split.
 
     Args:
-        task: Gives losses and metrics.
         batch_size: Items at a time; longest first, so that too little memory shows at once.
         mixed: Dtype of autocast.
         should_stop: Asked before each batch.

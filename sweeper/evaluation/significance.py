@@ -50,7 +50,6 @@ class Scores:
 
         Args:
             rows: One for each seed.
-            trained: See the class.
             weights: What each item counts in the mean, the same for every seed and model (tokens
                 of its reference answer); all alike if None.
 
@@ -208,7 +207,6 @@ def outcome(
     Args:
         difference: First minus second, in the metric's own unit.
         margin: Differences smaller than this do not matter.
-        higher_is_better: The metric's direction.
         adjusted_p: After Holm, where several comparisons were made.
     """
     clear = difference.low > 0 or difference.high < 0

@@ -37,7 +37,6 @@ def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say:
 
     Args:
         state: State of the run; takes configurations and results.
-        search: New; takes the trials.
         stored: What the storage holds.
         say: Called with a line for each repair.
 

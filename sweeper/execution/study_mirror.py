@@ -165,12 +165,7 @@ class StudyMirror:
     def start(
         self, trials: Sequence[FrozenTrial], stored: Sequence[FrozenTrial], identity: dict[str, Any]
     ) -> None:
-        """Bring the study up to these trials, and start the thread that writes.
-
-        Args:
-            trials: As the search has them.
-            stored: What ``open`` read.
-        """
+        """Bring the study up to these trials, and start the thread that writes."""
         same = [_same(mine, theirs) for mine, theirs in zip(trials, stored, strict=False)]
         if len(stored) > len(trials) or not all(same):
             self.say("the storage did not match the run's files, and is written anew")

@@ -82,8 +82,6 @@ def upload(folder: Path, repo: str, *, private: bool) -> str:
     """Create the repository if it is not there, and put the folder into it as one commit.
 
     Args:
-        folder: All of it is uploaded.
-        repo: OWNER/NAME.
         private: Whether a new repository is private; an existing one is not changed.
 
     Returns:

@@ -22,7 +22,6 @@ def rows_of(spec: Spec, record: Path | None = None) -> Curated | None:
     """The data set of a spec and what was done to its rows; None if it names no data.
 
     Args:
-        spec: The request.
         record: The list of changes of a run that is resumed, which is applied again.
 
     Raises:

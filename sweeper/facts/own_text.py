@@ -15,12 +15,7 @@ FOLDER = "general"
 
 
 def own_text_folder(facts: ModelFacts, weights: Path, sampling: SelfSampling) -> Path:
-    """Its folder in the cache, whether it is there or not.
-
-    Args:
-        weights: The folder with its safetensors.
-        sampling: How it is sampled.
-    """
+    """Its folder in the cache, whether it is there or not."""
     files = sorted(weights.glob("*.safetensors"))
     parts = {
         "sampling": asdict(sampling),

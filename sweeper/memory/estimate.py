@@ -6,15 +6,252 @@ which set-up is wise.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sweeper.facts.record import ModelFacts
+from sweeper.memory.layers import embedding_kept, head_cost, layer_costs
+from sweeper.memory.linear_layers import embedding_parameters
 from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
-from sweeper.memory.phases import StepPhase, phases
 from sweeper.memory.setup import Attention, Loss, Setup, Sharding
-from sweeper.memory.states import knows_optimizer, trainable_parameters
-from sweeper.plans import MemoryEstimate
+from sweeper.memory.states import (
+    base_weights,
+    frozen_parameters,
+    knows_optimizer,
+    largest_linear,
+    largest_trained,
+    layer_parameters,
+    optimizer_cost,
+    optimizer_states,
+    projection_weights,
+    trainable_parameters,
+)
+from sweeper.plans import MemoryEstimate, autocast_dtype
 from sweeper.units import GIB
+
+#: cuBLAS keeps a workspace on the device. Measured: 16 MiB, by which the memory allocated
+#: between steps exceeds the sum of all tensors (fms-acceleration's benchmarks, A100).
+_CUBLAS_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class StepPhase:
+    """A moment of the step: bytes by readable name.
+
+    Args:
+        parts: Everything that is allocated.
+        held: Of it, what is there between steps too: weights, optimizer states, workspaces.
+    """
+
+    name: str
+    parts: dict[str, float]
+    held: float
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts.values())
+
+
+def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
+    """The worst moment of each part of a step, and of evaluation if there is any."""
+    step = _Step(model, setup)
+    found = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
+    found.append(step.optimizer())
+    if setup.evaluation_batch:
+        found.append(step.phase("evaluation", step.held | evaluation_parts(model, setup)))
+    return tuple(found)
+
+
+class _Step:
+    def __init__(self, model: ModelFacts, setup: Setup) -> None:
+        self.model, self.setup = model, setup
+        self.full = setup.traits.trains_base
+        self.trainable = trainable_parameters(model, setup)
+        self.shard = 1.0 / setup.gpus if setup.sharding == "fsdp" else 1.0
+        self.gradients = self.trainable * setup.trained_bytes * self.shard
+        self.optimizer_cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
+        self.layers = layer_costs(model, setup)
+        self.head = head_cost(model, setup)
+        self.held = self._held()
+
+    def phase(self, name: str, parts: dict[str, float]) -> StepPhase:
+        """A moment with these parts."""
+        return StepPhase(name, parts, sum(self.held.values()))
+
+    def _held(self) -> dict[str, float]:
+        """The permanent memory."""
+        setup = self.setup
+        if self.full:
+            parts = {"weights": float(self.model.parameters * setup.trained_bytes)}
+        else:
+            parts = base_weights(self.model, setup)
+            parts["trained weights"] = float(self.trainable * setup.trained_bytes)
+            frozen = frozen_parameters(self.model, setup)
+            if frozen:
+                parts["frozen adapter weights"] = float(frozen * setup.trained_bytes)
+        parts["optimizer states"] = optimizer_states(self.model, setup)
+        parts = {name: size * self.shard for name, size in parts.items()}
+        if self.full and setup.near_base:
+            parts["frozen copy"] = float(self.model.parameters * setup.compute_bytes)
+        if setup.sharding == "ddp":
+            parts["gradient buckets"] = float(self.trainable * setup.trained_bytes)
+        if setup.sharding == "fsdp":  # this layer, the next one, and the root with embeddings
+            gathered = 2 * layer_parameters(self.model) + embedding_parameters(self.model)
+            parts["gathered weights"] = float(gathered * setup.compute_bytes)
+        if setup.device == "cuda":
+            parts["library workspace"] = float(_CUBLAS_BYTES)
+        return parts
+
+    def _kept(self) -> float:
+        """Bytes that all layers hold at the end of the forward pass."""
+        if not self.setup.traits.gradients_through_base:
+            return 0.0
+        checkpointing = self.setup.gradient_checkpointing
+        each = [(cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers]
+        return self.setup.tokens * (sum(each) + embedding_kept(self.model, self.setup))
+
+    def _copies(self) -> float:
+        """16-bit copies that autocast makes of float32 weights and keeps for the backward."""
+        setup, layer = self.setup, layer_parameters(self.model)
+        if not autocast_dtype(setup.precision):
+            return 0.0
+        if self.full:
+            return 2.0 * layer * (self.model.layers if setup.sharding != "fsdp" else 2)
+        if setup.base_bytes == 4 and setup.quantization is None:
+            return 2.0 * layer * (1 if setup.gradient_checkpointing else self.model.layers)
+        # Autocast keeps no copies of frozen slices for the next layer, but the tape keeps each.
+        kept = 1 if setup.gradient_checkpointing else self.model.layers
+        projections = projection_weights(self.model, setup) * kept / self.model.layers
+        return 2.0 * (self.trainable + projections)
+
+    def _earlier(self) -> float:
+        """Gradients that exist before the backward pass: those of earlier micro-batches."""
+        return self.gradients if self.setup.gradient_accumulation_steps > 1 else 0.0
+
+    def _dequantized(self) -> float:
+        """One layer's weights in the compute dtype: bitsandbytes multiplies with a copy."""
+        if self.setup.quantization not in ("nf4", "nf4-dq", "int8"):
+            return 0.0
+        return float(largest_linear(self.model) * self.setup.compute_bytes)
+
+    def forward(self) -> StepPhase:
+        parts = dict(self.held)
+        parts["gradients"] = self._earlier()
+        parts["autocast copies"] = self._copies()
+        parts["activations"] = self._kept()
+        last = self.layers[-1]
+        kept = last.entry if self.setup.gradient_checkpointing else last.kept
+        if (
+            not self.setup.traits.gradients_through_base
+        ):  # features are computed once, without gradients
+            once = replace(self.setup, evaluation_batch=self.setup.micro_batch)
+            return self.phase("forward pass", parts | evaluation_parts(self.model, once))
+        # BERT's model code has the embeddings in hand until its encoder is through.
+        embedded = self.layers[0].entry if self.model.kind == "encoder" else 0.0
+        parts["forward of one layer"] = self.setup.tokens * (last.forward - kept + embedded)
+        return self.phase("forward pass", parts)
+
+    def loss(self) -> StepPhase:
+        parts = dict(self.held)
+        parts["gradients"] = self._earlier()
+        parts["autocast copies"] = self._copies()
+        parts["activations"] = self._kept()
+        worst = max(self.head.forward, self.head.backward)
+        parts["logits and loss"] = self.setup.tokens * worst
+        if self.setup.near_base:
+            parts["divergence"] = self._divergence()
+        return self.phase("loss", parts)
+
+    def _divergence(self) -> float:
+        """The base's logits, both log softmaxes in float32, and the gradient of one of them."""
+        setup = self.setup
+        spoken = setup.tokens * setup.answer_fraction * self.model.vocabulary_size
+        return spoken * (setup.compute_bytes + 3 * 4)
+
+    def backward_start(self) -> StepPhase:
+        setup, last = self.setup, self.layers[-1]
+        parts = dict(self.held)
+        head = self.model.vocabulary_size * self.model.hidden_size if self.full else 0
+        if setup.classes:
+            head = 0
+        parts["gradients"] = max(self._earlier(), head * setup.trained_bytes * self.shard)
+        parts["autocast copies"] = self._copies()
+        parts["activations"] = self._kept()
+        parts["backward of one layer"] = 0.0
+        if setup.traits.gradients_through_base:
+            # with checkpointing the layer's forward runs again first
+            worst = max(last.peak, last.forward) if setup.gradient_checkpointing else last.peak
+            extra = worst - (0.0 if setup.gradient_checkpointing else last.kept)
+            parts["backward of one layer"] = setup.tokens * extra + self._dequantized()
+        return self.phase("start of the backward pass", parts)
+
+    def backward_end(self) -> StepPhase:
+        setup, first = self.setup, self.layers[0]
+        parts = dict(self.held)
+        parts["gradients"] = self._released(self.gradients)
+        if setup.traits.gradients_through_base:
+            parts["activations"] = setup.tokens * first.entry
+            worst = max(first.peak, first.forward) if setup.gradient_checkpointing else first.peak
+            parts["backward of one layer"] = setup.tokens * worst + self._dequantized()
+        table = self._embedding_gradient()
+        if table > parts.get("backward of one layer", 0.0):
+            parts["backward of one layer"] = 0.0
+            parts["gradient of the embeddings"] = table
+        return self.phase("end of the backward pass", parts)
+
+    def _embedding_gradient(self) -> float:
+        """Bytes of the embeddings' gradient, made whole and then added to the one that is there:
+        that of a tied output layer, or of an earlier micro-batch."""
+        tied = self.model.tied_embeddings and not self.setup.classes
+        if not self.full or not (tied or self._earlier()):
+            return 0.0
+        table = self.model.vocabulary_size * self.model.hidden_size
+        return float(table * self.setup.trained_bytes * self.shard)
+
+    def optimizer(self) -> StepPhase:
+        parts = dict(self.held)
+        parts["gradients"] = self._released(self.gradients)
+        cost, foreach = self.optimizer_cost, 0.0
+        if self.setup.device == "cuda":  # torch updates one tensor at a time on a CPU
+            foreach = self.trainable * cost.temporary
+        largest = largest_trained(self.model, self.setup) * cost.largest
+        parts["optimizer temporaries"] = (foreach + largest) * self.shard
+        return self.phase("optimizer step", parts)
+
+    def _released(self, gradients: float) -> float:
+        """The gradients that still exist after the backward pass."""
+        if not self.setup.releases_gradients:
+            return gradients
+        return gradients / max(1, self.model.layers)
+
+
+def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
+    """Bytes by readable name at the worst moment of evaluation, without gradients.
+
+    Losses need the logits of all tokens in the compute dtype, their float32 copy and its log
+    softmax. Answers that are generated are not counted.
+    """
+    item = setup.compute_bytes
+    length = setup.evaluation_length or setup.sequence_length
+    tokens = setup.evaluation_batch * length
+    parts = {"one layer at work": tokens * _layer_bytes(model, setup, length)}
+    if not setup.classes:
+        logits = (0 if item == 4 else item) + 8
+        parts["evaluation logits"] = setup.answer_fraction * tokens * model.vocabulary_size * logits
+        parts["one layer at work"] = 0.0
+    return parts
+
+
+def _layer_bytes(model: ModelFacts, setup: Setup, length: int) -> float:
+    """Bytes a token: the residual stream, attention's tensors, the MLP's."""
+    item, wide = setup.compute_bytes, model.intermediate_size
+    if model.moe is not None:
+        wide = model.moe.experts_per_token * model.moe.intermediate_size
+    heads = model.attention_heads * model.head_dim + 2 * model.key_value_heads * model.head_dim
+    scores = model.attention_heads * length if setup.attention == "eager" else 0
+    mlp = (3 if model.gated_mlp else 2) * wide
+    return 2 * model.hidden_size * setup.residual_bytes + item * max(mlp, heads + 2 * scores)
+
 
 __all__ = [
     "OVERHEADS", "Attention", "Loss", "Setup", "Sharding", "estimate", "tensors_gib",

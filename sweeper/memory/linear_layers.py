@@ -150,9 +150,6 @@ def targeted(
     ``projection``, ``gate``, ``up``, ``down``. Names of another family's layout are understood by
     their role. A single string may be a pattern over whole names. Names of a family that is not
     known count as all layers.
-
-    Args:
-        experts: As for ``linears``.
     """
     available = linears(model, experts)
     if isinstance(target_modules, str) and is_pattern(target_modules):

@@ -26,7 +26,16 @@ OPTIMIZERS = (
 USUAL_OPTIMIZER = "adamw_torch_fused"
 #: Stands for methods that are no strategy here: they train ``trainable`` weights beside a frozen
 #: base.
-OTHER = Traits("other")
+OTHER = Traits.model_validate(
+    {
+        "strategy": "other",
+        "label": "other",
+        "chart": {"color": 0, "shape": "stroke"},
+        "gradients_through_base": True,
+        "adds": "nothing",
+        "trained_parameters": "head",
+    }
+)
 
 
 def further_parameters(traits: Traits) -> frozenset[str]:

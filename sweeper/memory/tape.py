@@ -63,7 +63,6 @@ class Tape:
         """Adds one operation.
 
         Args:
-            outputs: What it makes.
             inputs: What gradients flow to.
             saves: What it keeps for its backward pass; kept once however often it is named.
             workspace: Bytes a token that its backward needs for itself alone.

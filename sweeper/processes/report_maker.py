@@ -41,7 +41,6 @@ class ReportAnswer(Record):
 
     Args:
         seconds: What it took, on the clock.
-        charts: Whether the page has charts.
         notes: Why not, where the drawing engine refused without ending the process.
         error: Why there is no new report; None where there is one.
     """

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from sweeper.die_with_parent import die_with
+from sweeper.child_process import die_with
 from sweeper.errors import SweeperError
 from sweeper.findings.compute import compute
 from sweeper.plans import Plan

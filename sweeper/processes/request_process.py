@@ -40,8 +40,6 @@ def ask(
     Args:
         module: Run with ``python -m`` and the number of this process, with which it ends; reads
             the request on its standard input.
-        log: Takes its standard error.
-        work: Shows how far it is.
         hear: Is given what else it says.
         fix: What a user does if the process broke; where there is such, the log is named, too.
 

@@ -35,7 +35,6 @@ class Setting:
     Args:
         task_type: Name in PEFT. ``FEATURE_EXTRACTION`` for a classifier's base.
         precision: Precision of the trial. See ``Strategy.base_dtype``.
-        gradient_checkpointing: Whether the trial recomputes activations.
         seed: The trial's; torch's generator was seeded with it just before ``apply``.
         tokenizer: The base model's, for text initialisation.
     """

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from sweeper.answering import answer_request
 from sweeper.artifact import write_text
+from sweeper.child_process import answer_request
 from sweeper.errors import UsageError
 from sweeper.facts.record import SuiteFacts
 from sweeper.suite.code_metric import PERMISSION

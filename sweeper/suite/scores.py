@@ -85,11 +85,9 @@ class EvaluationRequest(Artifact):
 
     Args:
         suite: Folder or file with the tasks.
-        folder: Where the scores are kept.
         models: Base models, with the facts that say where they lie.
         trials: Trained models to score; each one's base is scored in the same dtype before it.
         bases: Ids of base models to score also where no trial asks for it.
-        precision: Precision of the models.
         run_generated_code: Whether the user allowed running code that a model wrote.
     """
 

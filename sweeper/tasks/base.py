@@ -168,7 +168,6 @@ class Task(ABC):
     A subclass in ``tasks/<name>.py`` with ``name = "<name>"`` is found by itself.
 
     Args:
-        tokenizer: The base model's.
         facts: Facts of the base model (kind, pooling, context length).
         spec: The user's request (system prompt, columns, ...).
         sequence_length: Cap in tokens, the same in every trial.

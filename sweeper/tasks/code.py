@@ -44,7 +44,6 @@ def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:
     (arXiv:2207.14255, sections 3 and 4.4).
 
     Args:
-        tokenizer: Has the format's tokens.
         text: At least two characters.
         seed: The same text with the same seed is cut alike.
     """

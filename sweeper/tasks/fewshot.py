@@ -58,10 +58,8 @@ class FewShot:
     What the items share is read once, so that this costs hardly more than asking at once.
 
     Args:
-        chat: Writes conversations.
         turns: An example's question and answer, as the task asks it.
         shots: The examples, the same for every item.
-        context: Lends the base model.
     """
 
     task: TextTask
@@ -126,10 +124,6 @@ def shot_baselines(
     """The untrained model zero-shot and, if there is room, few-shot.
 
     Args:
-        task: See ``FewShot``.
-        chat: See ``FewShot``.
-        turns: See ``FewShot``.
-        context: See ``FewShot``.
         shots: The examples to show; a few short ones of the train split if None.
     """
     zero = ZeroShot(task, context)

@@ -16,7 +16,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TextIO
 
-from sweeper.die_with_parent import die_with
+from sweeper.child_process import die_with
 from sweeper.plans import Plan
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder

@@ -83,9 +83,6 @@ class Tracker(ABC):
 
         Args:
             state: ``complete``, ``interrupted``, ``timeout``, ``none-completed`` or ``failed``.
-            figures: Figures of the whole sweep.
-            text: The verdict. May be empty.
-            files: The report.
         """
 
 

@@ -8,13 +8,11 @@ anybody hears of it. What a service missed while it was away is therefore still 
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.errors import UsageError
 from sweeper.jsontext import object_of
 from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
@@ -110,7 +108,7 @@ class Follower:
             begun = self._tracker.trial_started(config, logged.id)
             logged = self._keep(number, logged, id=begun, ended=False)
             self._open.add(number)
-        for report in _rungs(folder / "rungs.jsonl"):
+        for report in RungReport.read_lines(folder / "rungs.jsonl"):
             if (report.attempt, report.rung) > (logged.attempt, logged.rung):
                 self._tracker.rung(logged.id, report)
                 logged = self._keep(number, logged, attempt=report.attempt, rung=report.rung)
@@ -153,16 +151,3 @@ class Follower:
             if scores.get(best):
                 figures[f"test/{metric}"] = scores[best]["value"]
         return figures, clean(verdict.get("sentence") or "")
-
-
-def _rungs(path: Path) -> list[RungReport]:
-    """The whole lines of a curve."""
-    try:
-        lines = read_text(path).split("\n")[:-1]
-    except (OSError, UnicodeDecodeError):
-        return []
-    reports = []
-    for line in lines:
-        with contextlib.suppress(UsageError):
-            reports.append(RungReport.from_json(line))
-    return reports

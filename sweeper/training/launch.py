@@ -16,7 +16,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from sweeper.artifact import Artifact
-from sweeper.die_with_parent import die_with
+from sweeper.child_process import die_with
 
 FAILURE, LOGS = "failure.json", "logs"
 # How long ranks may take to end by themselves once they were told to.

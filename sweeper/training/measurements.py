@@ -93,11 +93,6 @@ def keep(
     """Keep a trial's measurement; if the cache cannot be written, it is only logged.
 
     Args:
-        config: See ``measurement``.
-        result: See ``measurement``.
-        model: See ``measurement``.
-        classes: See ``measurement``.
-        rungs: All that were reported.
         validation_items: Validation items of the whole split.
     """
     # General text has its time in that of evaluation, and items of other lengths.

@@ -22,7 +22,7 @@ import torch.distributed as dist
 
 from sweeper.artifact import write_text
 from sweeper.backend import Decision
-from sweeper.die_with_parent import die_with
+from sweeper.child_process import die_with
 from sweeper.evaluation.judge import never
 from sweeper.training.backend import TorchBackend
 from sweeper.training.loop.checkpointing import Saved
@@ -73,7 +73,6 @@ def tell(folder: Path, report: RungReport) -> Decision:
 
     Args:
         folder: Takes the first rank's report and holds the answer.
-        report: This rank's.
     """
     answer: list[Any] = [None]
     if dist.get_rank() == 0:

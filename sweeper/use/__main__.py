@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sweeper.answering import answer_request
+from sweeper.child_process import answer_request
 from sweeper.data.examples import Example
 from sweeper.data.inputs import inputs
 from sweeper.data.reading.read import read

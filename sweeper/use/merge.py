@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sweeper.answering import answer_request
+from sweeper.child_process import answer_request
 from sweeper.errors import UsageError
 from sweeper.evaluation.judge import autocast
 from sweeper.facts.dataset.domain import general_text

@@ -72,7 +72,6 @@ class Model:
         """Predict for each text.
 
         Args:
-            texts: Texts to classify, or questions.
             batch_size: Texts at a time, at most; halved where memory is too small.
             max_new_tokens: An output that has not ended by then is cut.
 
@@ -113,7 +112,6 @@ class Model:
         Args:
             examples: Inputs; a last message of the assistant is not read.
             batch_size: At most; halved where memory is too small.
-            max_new_tokens: See ``predict``.
 
         Yields:
             Places in ``examples``, and what the model says of these.

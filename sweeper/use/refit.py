@@ -10,9 +10,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from sweeper.answering import answer_request
 from sweeper.backend import Decision
 from sweeper.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
+from sweeper.child_process import answer_request
 from sweeper.data.examples import Dataset, digest
 from sweeper.data.splits import in_order
 from sweeper.errors import DataError, SweeperError

@@ -33,7 +33,6 @@ class RefitRequest(Artifact):
 
     Args:
         config: Configuration to train. No rows are left to choose a rung by.
-        splits: What to train on.
         folder: What is made: ``weights/``, ``trainer.log`` and ``refit.json``.
         card: What is appended to the card of the weights.
     """

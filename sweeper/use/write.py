@@ -14,8 +14,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from sweeper.child_process import die_with
 from sweeper.data.examples import Message
-from sweeper.die_with_parent import die_with
 from sweeper.errors import ModelError, SweeperError
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.facts.models.model import model_facts

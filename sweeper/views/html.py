@@ -45,7 +45,6 @@ def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) ->
 
     Args:
         report: ``report.html`` as it is now; empty where there is none yet.
-        lines: The progress.
         refresh_seconds: The browser loads the page again after so long; None when it has ended.
     """
     page = report or '<!doctype html>\n<html lang="en"><head>\n<meta charset="utf-8">\n' + (

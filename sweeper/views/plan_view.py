@@ -239,7 +239,6 @@ def marked(example: ShownExample, most: int | None) -> str:
     """The text of an example with « » around what is trained on.
 
     Args:
-        example: What to show.
         most: Characters in all; longer parts lose their middle, and line breaks become ``↵``. None
             for the whole text.
     """

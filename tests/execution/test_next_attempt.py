@@ -6,9 +6,8 @@ import pytest
 from curve_backend import make_plan
 from fake_pool import make_checkpoint
 
-from sweeper.execution import next_attempt
 from sweeper.execution.job import Job
-from sweeper.execution.next_attempt import NextAttempt
+from sweeper.execution.owner import NextAttempt, next_attempt
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder
 from sweeper.execution.state.fitted_batches import FittedBatches, Lesson
@@ -39,7 +38,7 @@ def saves(folder: Path, rung: int) -> None:
 
 
 def begin(state: RunState, item: work_items.WorkItem = TRIAL) -> NextAttempt:
-    return next_attempt.next_attempt(state, FittedBatches(), item)
+    return next_attempt(state, FittedBatches(), item)
 
 
 def breaks_off(
@@ -131,7 +130,7 @@ def test_batches_that_fitted_are_used(state: RunState) -> None:
     config = begin(state).job.config
     assert config is not None
     fitted = FittedBatches({"trial 0": [Lesson(config.memory_setup(), 2, 16)]})
-    smaller = next_attempt.next_attempt(state, fitted, work_items.trial(1)).job.config
+    smaller = next_attempt(state, fitted, work_items.trial(1)).job.config
     assert smaller is not None
     assert (smaller.micro_batch, smaller.evaluation_batch) == (2, 16)
 

@@ -29,11 +29,10 @@ from fake_pool import (
 from sweeper.errors import NoTrialCompleted, RunError
 from sweeper.execution import coordinator, owner
 from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, RungSaid
-from sweeper.execution.silence import Silence
 from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Status
 from sweeper.execution.storages import open_storage
-from sweeper.execution.strikes import STRIKES_ALLOWED
+from sweeper.execution.strikes import STRIKES_ALLOWED, Silence
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialConfig
 

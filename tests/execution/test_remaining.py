@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.execution.remaining import pace, remaining
+from sweeper.execution.progress import pace, remaining
 from sweeper.plans import Duration
 
 PLAN: Any = SimpleNamespace(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sweeper.execution.silence import Silence
+from sweeper.execution.strikes import Silence
 
 
 class Clock:

@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from sweeper.errors import DataError, UsageError
-from sweeper.exporting.configuration import export_configuration
-from sweeper.exporting.target import targets
+from sweeper.exporting.configuration import export_configuration, targets
 from sweeper.findings.compute import compute
 from sweeper.steps.refit import as_trained
 from sweeper.trials import TrialConfig

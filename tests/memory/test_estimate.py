@@ -11,12 +11,12 @@ from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelFacts
 from sweeper.memory.estimate import (
     Setup,
     estimate,
+    phases,
     tensors_gib,
     trainable_parameters,
     trial_gib,
     worst_phase,
 )
-from sweeper.memory.phases import phases
 from sweeper.memory.setup import OPTIMIZERS
 from sweeper.memory.states import (
     base_weights,

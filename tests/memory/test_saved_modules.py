@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from sweeper.facts.record import ModelFacts
+from sweeper.memory.estimate import phases
 from sweeper.memory.linear_layers import lacking_targets, saved_parameters, targeted
-from sweeper.memory.phases import phases
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import trainable_parameters
 

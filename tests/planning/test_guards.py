@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from sweeper.hyperparameters import KL, PATIENCE, REPLAY
-from sweeper.memory.estimate import Setup, estimate
-from sweeper.memory.phases import phases
+from sweeper.memory.estimate import Setup, estimate, phases
 from sweeper.memory.setup import OTHER
 from sweeper.planning.budget.rung_schedule import general_tokens
 from sweeper.planning.costs.step_work import evaluation, training_step

@@ -15,7 +15,7 @@ pytest.importorskip("lm_eval", reason="pip install 'finetune-sweeper[lm-eval]'")
 from lm_eval.models.dummy import DummyLM
 
 from sweeper.errors import UsageError
-from sweeper.suite import patterns
+from sweeper.suite import tasks
 from sweeper.suite.tasks import SuiteTask, load_suite, score
 
 CHOICE = {
@@ -213,7 +213,7 @@ class Writer(DummyLM):
     ids=[*FILTERS, "metric"],
 )
 def test_a_pattern_that_never_ends_is_named_with_its_file(write, load, monkeypatch, config):
-    monkeypatch.setattr(patterns, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(tasks, "MOST_SECONDS", 0.2)
     (task,) = load(write("folder/slow.yaml", [{"q": "a", "choices": ["a"]}], **config).parent)
     with pytest.raises(UsageError, match=r"took longer than 0\.2 s") as caught:
         score(Writer(), task)
@@ -222,8 +222,8 @@ def test_a_pattern_that_never_ends_is_named_with_its_file(write, load, monkeypat
 
 
 def test_a_template_that_never_ends_is_named(write, refused, monkeypatch):
-    monkeypatch.setattr(patterns, "MOST_SECONDS", 0.2)
-    monkeypatch.setattr(patterns, "MOST_LOADING_SECONDS", 0.5)
+    monkeypatch.setattr(tasks, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(tasks, "MOST_LOADING_SECONDS", 0.5)
     loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     slow = "{{ ('a' * 60) | regex_replace('(a+)+b', '') }}"
     later = "{{ ('a' * n) | regex_replace('(a+)+b', '') }}"

@@ -20,8 +20,12 @@ from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.memory.estimate import Setup, trainable_parameters, worst_phase  # noqa: E402
 from sweeper.training.dryrun.__main__ import request  # noqa: E402
 from sweeper.training.dryrun.models import config_of  # noqa: E402
-from sweeper.training.dryrun.step import follow  # noqa: E402
-from sweeper.training.dryrun.tracker import BLOCK_BYTES, StorageTracker, meta  # noqa: E402
+from sweeper.training.dryrun.step import (  # noqa: E402
+    BLOCK_BYTES,
+    StorageTracker,
+    follow,
+    meta,
+)  # fmt: skip
 from sweeper.units import GIB  # noqa: E402
 
 pytestmark = pytest.mark.slow

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-_SETUP, _RECORDS = "Set-up", "Records"
-
 
 def memory(
     model: Annotated[

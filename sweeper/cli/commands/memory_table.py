@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 import typer
 from rich.table import Table
 
+from sweeper.child_process import NoAnswer, ask_object
 from sweeper.declared.traits import TARGETED
 from sweeper.errors import UsageError
+from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import gpus
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.checks import check_targets
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
-from sweeper.memory.provenance import not_modelled, origins
 from sweeper.memory.setup import Setup
 from sweeper.plans import MemoryEstimate
 from sweeper.processes import probe_process
-from sweeper.processes.dry_run_process import dry_run
 from sweeper.spec import ModelSpec
 from sweeper.units import count, gib
 from sweeper.views.console import out, say
 
+# A dry run takes seconds; a model with hundreds of layers may take a minute.
+_TIMEOUT_SECONDS = 600
 #: What of a probe goes into JSON.
 _PROBED = {"peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"}
+SHAPES = "derived from shapes"
+#: Parts that do not follow from shapes and operations.
+_ORIGINS = {
+    "library workspace": "measured: 16 MiB between steps, fms-acceleration on an A100",
+    "allocator slack": "fitted on 82 runs, fms-acceleration on cards of 80 GiB",
+    "device context": "assumed: 0.5 GiB on cards since Ampere",
+    "process": "measured: Python, torch, transformers and peft in main memory",
+    "measured here": "measured here",
+}
+_ON_CPU = {"allocator slack": "fitted on 37 trials of the packaged models, benchmarks/memory"}
 
 
 def print_setup(
@@ -103,3 +116,67 @@ def _dry_line(followed: dict[str, Any], found: MemoryEstimate) -> str:
         f"{followed['seconds']:.1f} s), {gib(tensors + beside)} with "
         "memory outside of tensors."
     )
+
+
+def dry_run(model: ModelFacts, setup: Setup) -> dict[str, Any]:
+    """Peak of all tensors in one step of the real model class, adapter and optimizer.
+
+    Returns:
+        ``peak_gib``, ``phase``, ``parts`` (GiB by kind at the peak), ``trainable_parameters`` and
+        ``seconds``.
+
+    Raises:
+        UsageError: The model class cannot be followed.
+        NotInstalled: What it trains with is missing.
+    """
+    require("A dry run", TRAINING)
+    request = json.dumps({"model": model.model_dump(), "setup": asdict(setup)})
+    try:
+        answer = ask_object("sweeper.training.dryrun", request, seconds=_TIMEOUT_SECONDS, threads=1)
+    except NoAnswer as error:
+        raise UsageError(
+            f"the dry run failed: {error}",
+            fix="The formula's estimate stands without --dry-run.",
+            where="--dry-run",
+        ) from error
+    return answer
+
+
+def origins(parts: Iterable[str], device: str) -> dict[str, str]:
+    """The source of the size of each of these parts."""
+    known = _ORIGINS | (_ON_CPU if device == "cpu" else {})
+    return {name: known.get(name, SHAPES) for name in parts}
+
+
+def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
+    """Uses of memory in such a run that are not counted."""
+    found = []
+    if setup.device == "cuda":
+        found += [
+            "other programs on the GPU, such as a desktop",
+            "torch.compile and CUDA graphs, which keep memory pools of their own",
+            "kernels that SDPA falls back to on cards before Ampere: some write out all scores",
+        ]
+    else:
+        found.append("the data set, and what the data loader copies of it")
+    if setup.gpus > 1:
+        found.append("NCCL's buffers, and shards that a rank gathers ahead of time")
+    if not setup.classes:
+        found.append("answers that evaluation generates: keys and values of all their tokens")
+    if model.moe is not None:
+        found.append("routers that send most tokens to few experts; equal shares are counted")
+        beside = model.moe.shared_intermediate_size or model.layers > model.moe.layers
+        if beside and setup.traits.adds == "low-rank":
+            found.append(
+                "adapters that PEFT puts on stacked experts whose projections are called like "
+                "those of other layers, as in DeepSeek: a copy of all experts of a layer"
+            )
+    if not model.attention_only:
+        found.append("scans and convolutions of layers without attention")
+    if setup.quantization == "int4":
+        found.append("scratch memory of GPTQ and AWQ kernels, and layers that they leave out")
+    if "paged" in setup.optimizer:
+        found.append("optimizer states that stay on the GPU until it is full")
+    if setup.gradient_checkpointing:
+        found.append("models that recompute more than one layer at a time")
+    return tuple(found)

@@ -23,7 +23,6 @@ class Machine:
     Args:
         gpus: What ``CUDA_VISIBLE_DEVICES`` calls each GPU that may be used.
         gpu_memory_gib: Memory of one GPU that training may use.
-        cores: Cores of the processor.
         ram_gib: Main memory that training may use; counts only where there is no GPU.
     """
 
@@ -39,7 +38,6 @@ class Demand:
 
     Args:
         peak_gib: Upper end of the predicted peak memory of one device.
-        gpus: GPUs that one trial takes.
         strategy: The candidate that needs the most memory.
     """
 

@@ -49,7 +49,6 @@ class WorkerActor:
     Args:
         folder: The run's folder, as every machine sees it.
         briefing: What the worker is told first, as JSON.
-        name: The worker's name.
         environment: What the worker gets besides the GPUs that Ray gave to this process.
     """
 

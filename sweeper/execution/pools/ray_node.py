@@ -25,11 +25,7 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class NodeAnswer:
-    """The output of a module on a node.
-
-    Args:
-        status: Exit status.
-    """
+    """The output of a module on a node."""
 
     host: str
     status: int
@@ -44,7 +40,6 @@ def on_node(
 
     Args:
         module: Run with ``python -m``; its only argument is how many GPUs the node has.
-        text: Its standard input.
         address: The cluster; see ``ray_cluster.join``.
         gpu: Whether a node with a GPU is wanted even where there is none yet.
         say: Called with a line if there is no room for long.

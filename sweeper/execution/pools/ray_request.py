@@ -23,7 +23,6 @@ class Request:
 
     Args:
         gpus: Several for a trial that takes several; below 1 where trials share one.
-        memory_bytes: Main memory.
     """
 
     cpus: int
@@ -73,7 +72,6 @@ def request_for(plan: Plan, workers: int, nodes: Sequence[Mapping[str, float]]) 
 
     Args:
         plan: Its hardware is that of one node.
-        workers: How many are asked for.
         nodes: Resources of those that the cluster has now. Where none can train, a later one is
             taken to be as the plan says.
     """

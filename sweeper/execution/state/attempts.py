@@ -82,18 +82,7 @@ def add_rung(home: Path, report: RungReport) -> None:
 
 def read_rungs(folder: Path) -> list[RungReport]:
     """The curve in a folder; lines that were cut off or damaged are left out."""
-    path = folder / RUNGS
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-    return [report for line in lines if (report := _report(line)) is not None]
-
-
-def _report(line: str) -> RungReport | None:
-    try:
-        return RungReport.from_json(line)
-    except UsageError:
-        return None
+    return RungReport.read_lines(folder / RUNGS)
 
 
 def whole_result(home: Path, attempt: int) -> TrialResult | None:
@@ -157,8 +146,6 @@ def note_end(
     """Note in an attempt's folder why it ended without a result; an earlier note stays.
 
     Args:
-        attempt: Folder of the attempt.
-        kind: What ended it.
         instead: Whether this says more than a note that is there.
     """
     known = read_end(attempt)

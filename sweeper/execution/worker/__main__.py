@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from sweeper.backend import MakeBackend
-from sweeper.die_with_parent import die_with
+from sweeper.child_process import die_with
 from sweeper.errors import RunError, near_match
 from sweeper.execution.job import Hello, Ready
 from sweeper.execution.worker.link import Link
@@ -50,8 +50,6 @@ def work(run: RunFolder, told: Briefing, link: Link, worker: str) -> int:
 
     Args:
         run: The run's folder, as this machine sees it.
-        told: By the command.
-        worker: A name for people.
 
     Returns:
         The exit status.

@@ -17,9 +17,7 @@ def shown_example(
     """An example in the form in which the task trains on it.
 
     Args:
-        example: Any row.
         spec: For the task and the system prompt.
-        labels: All class names.
         write: Writes conversations, by the model's template where that is at hand.
     """
     turns = list(example.messages)

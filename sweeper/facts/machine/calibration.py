@@ -19,8 +19,6 @@ class Calibration(Artifact):
     """Of all cores that this process may use, together.
 
     Args:
-        processor: Its name, for people.
-        cores: How many were used.
         versions: Versions of the libraries that were used.
         fp32_gflops: Matrix products of a small transformer's shapes.
         bandwidth_gb_per_second: Adding a number to more floats than caches hold.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 Kind = Literal["encoder", "decoder", "encoder-decoder"]
 Flag = bool | str
@@ -77,21 +77,24 @@ class Family:
     defaults: Mapping[str, object] = field(default_factory=dict)
 
 
+def _biased(flag: Flag) -> dict[str, Any]:
+    """Biases of all linear layers of a block, by one flag."""
+    return {"qkv_bias": flag, "out_bias": flag, "mlp_bias": flag}
+
+
+_ATTENTION: dict[str, Any] = {"qkv_bias": "attention_bias", "out_bias": "attention_bias"}
+_NAMED_BIASES: dict[str, Any] = {**_ATTENTION, "mlp_bias": "mlp_bias"}
 _TIED = {"tie_word_embeddings": True}
 _UNTIED = {"tie_word_embeddings": False}
 
-_LLAMA = Family(
-    qkv_bias="attention_bias", out_bias="attention_bias", mlp_bias="mlp_bias", defaults=_UNTIED
-)
+_LLAMA = Family(**_NAMED_BIASES, defaults=_UNTIED)
 _BERT = Family(
     kind="encoder",
     names=_BERT_NAMES,
     gated=False,
     norm=2,
     final_norm=False,
-    qkv_bias=True,
-    out_bias=True,
-    mlp_bias=True,
+    **_biased(True),
     positions=0,
     embedding_norm=True,
     pooler=True,
@@ -101,15 +104,11 @@ _GPT2 = Family(
     names=_called("qkv o up down", "c_attn c_proj c_fc c_proj"),
     gated=False,
     norm=2,
-    qkv_bias=True,
-    out_bias=True,
-    mlp_bias=True,
+    **_biased(True),
     positions=0,
     defaults={**_TIED, "n_positions": 1024, "vocab_size": 50257},
 )
-_GEMMA = Family(
-    qkv_bias="attention_bias", out_bias="attention_bias", defaults={**_TIED, "head_dim": 256}
-)
+_GEMMA = Family(**_ATTENTION, defaults={**_TIED, "head_dim": 256})
 
 _GPTJ = Family(
     names=_called("q k v o up down", "q_proj k_proj v_proj out_proj fc_in fc_out"),
@@ -122,8 +121,7 @@ _GPTJ = Family(
     defaults={**_UNTIED, "n_positions": 2048},
 )
 _QWEN_HYBRID = Family(
-    qkv_bias="attention_bias",
-    out_bias="attention_bias",
+    **_ATTENTION,
     qk_norm="head",
     defaults={
         **_UNTIED,
@@ -151,29 +149,19 @@ FAMILIES: Mapping[str, Family] = {
         }
     ),
     "qwen2": Family(qkv_bias=True, defaults=_UNTIED),
-    "qwen3": Family(
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
-        qk_norm="head",
-        defaults={**_UNTIED, "head_dim": 128},
-    ),
+    "qwen3": Family(**_ATTENTION, qk_norm="head", defaults={**_UNTIED, "head_dim": 128}),
     "qwen2_moe": Family(
         qkv_bias="qkv_bias", defaults={**_UNTIED, "qkv_bias": True, "decoder_sparse_step": 1}
     ),
     "qwen3_moe": Family(
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
-        qk_norm="head",
-        defaults={**_UNTIED, "decoder_sparse_step": 1},
+        **_ATTENTION, qk_norm="head", defaults={**_UNTIED, "decoder_sparse_step": 1}
     ),
     **dict.fromkeys(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), _QWEN_HYBRID),
     "deepseek_v2": Family(
-        out_bias="attention_bias",
-        defaults={**_UNTIED, "q_lora_rank": 1536, "n_shared_experts": 2},
+        out_bias="attention_bias", defaults={**_UNTIED, "q_lora_rank": 1536, "n_shared_experts": 2}
     ),
     "deepseek_v3": Family(
-        out_bias="attention_bias",
-        defaults={**_UNTIED, "q_lora_rank": 1536, "n_shared_experts": 1},
+        out_bias="attention_bias", defaults={**_UNTIED, "q_lora_rank": 1536, "n_shared_experts": 1}
     ),
     "gemma": _GEMMA,
     "gemma2": replace(_GEMMA, norms=4),
@@ -194,9 +182,7 @@ FAMILIES: Mapping[str, Family] = {
         gated=False,
         norm=2,
         norms=1,
-        qkv_bias=True,
-        out_bias=True,
-        mlp_bias=True,
+        **_biased(True),
         head_bias=True,
         parallel=True,
         defaults=_UNTIED,
@@ -205,61 +191,36 @@ FAMILIES: Mapping[str, Family] = {
         names=_called("qkv o gate_up down", "qkv_proj o_proj gate_up_proj down_proj"),
         defaults=_UNTIED,
     ),
-    "smollm3": Family(
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
-        mlp_bias="mlp_bias",
-        defaults={**_TIED, "num_key_value_heads": 4},
-    ),
+    "smollm3": Family(**_NAMED_BIASES, defaults={**_TIED, "num_key_value_heads": 4}),
     "granite": _LLAMA,
     "granitemoehybrid": Family(
         names={**LLAMA_NAMES, "gate_up": "input_linear", "down": "output_linear"},
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
+        **_ATTENTION,
         defaults=_UNTIED,
     ),
     "ministral3": Family(defaults={**_UNTIED, "num_key_value_heads": 8}),
     "ernie4_5": Family(
-        qkv_bias="use_bias",
-        out_bias="use_bias",
-        mlp_bias="use_bias",
-        defaults={**_TIED, "use_bias": False, "head_dim": 128},
+        **_biased("use_bias"), defaults={**_TIED, "use_bias": False, "head_dim": 128}
     ),
     "gpt_oss": Family(
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
+        **_ATTENTION,
         mlp_bias=True,
         defaults={**_UNTIED, "attention_bias": True, "head_dim": 64, "num_key_value_heads": 8},
     ),
     "llama4_text": Family(
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
-        defaults={**_UNTIED, "n_shared_experts": 1, "interleave_moe_layer_step": 1},
+        **_ATTENTION, defaults={**_UNTIED, "n_shared_experts": 1, "interleave_moe_layer_step": 1}
     ),
     "phimoe": Family(
         norm=2,
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
+        **_ATTENTION,
         head_bias="lm_head_bias",
         defaults={**_UNTIED, "num_key_value_heads": 8},
     ),
-    "olmo": Family(norm=0, qkv_bias="attention_bias", out_bias="attention_bias", defaults=_UNTIED),
-    "olmo2": Family(
-        qkv_bias="attention_bias", out_bias="attention_bias", qk_norm="full", defaults=_UNTIED
-    ),
-    "olmo3": Family(
-        qkv_bias="attention_bias", out_bias="attention_bias", qk_norm="full", defaults=_UNTIED
-    ),
-    "olmoe": Family(
-        qkv_bias="attention_bias", out_bias="attention_bias", qk_norm="full", defaults=_UNTIED
-    ),
-    "cohere": Family(
-        norms=1,
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
-        parallel=True,
-        defaults=_TIED,
-    ),
+    "olmo": Family(norm=0, **_ATTENTION, defaults=_UNTIED),
+    "olmo2": Family(**_ATTENTION, qk_norm="full", defaults=_UNTIED),
+    "olmo3": Family(**_ATTENTION, qk_norm="full", defaults=_UNTIED),
+    "olmoe": Family(**_ATTENTION, qk_norm="full", defaults=_UNTIED),
+    "cohere": Family(norms=1, **_ATTENTION, parallel=True, defaults=_TIED),
     "glm": Family(
         names=_GLM_NAMES,
         qkv_bias="attention_bias",
@@ -277,8 +238,7 @@ FAMILIES: Mapping[str, Family] = {
         defaults={**_UNTIED, "use_qk_norm": False, "n_shared_experts": 1},
     ),
     "glm4_moe_lite": Family(
-        out_bias="attention_bias",
-        defaults={**_UNTIED, "q_lora_rank": 768, "n_shared_experts": 1},
+        out_bias="attention_bias", defaults={**_UNTIED, "q_lora_rank": 768, "n_shared_experts": 1}
     ),
     "stablelm": Family(
         norm=2, qkv_bias="use_qkv_bias", parallel="use_parallel_residual", defaults=_UNTIED
@@ -288,8 +248,7 @@ FAMILIES: Mapping[str, Family] = {
         names=_NEOX_NAMES,
         gated=False,
         norm=2,
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
+        **_ATTENTION,
         mlp_bias=True,
         parallel="use_parallel_residual",
         defaults={**_UNTIED, "attention_bias": True, "use_parallel_residual": True},
@@ -298,9 +257,7 @@ FAMILIES: Mapping[str, Family] = {
         names=_called("q k v o up down", "q_proj k_proj v_proj out_proj fc1 fc2"),
         gated=False,
         norm=2,
-        qkv_bias="enable_bias",
-        out_bias="enable_bias",
-        mlp_bias="enable_bias",
+        **_biased("enable_bias"),
         positions=2,
         defaults={**_TIED, "enable_bias": True, "do_layer_norm_before": True},
     ),
@@ -309,9 +266,7 @@ FAMILIES: Mapping[str, Family] = {
         gated=False,
         norm=2,
         norms=1,
-        qkv_bias="bias",
-        out_bias="bias",
-        mlp_bias="bias",
+        **_biased("bias"),
         parallel="parallel_attn",
         defaults={
             **_TIED,
@@ -324,9 +279,7 @@ FAMILIES: Mapping[str, Family] = {
         names=_called("q k v o up down", "q_proj k_proj v_proj o_proj c_fc c_proj"),
         gated=False,
         norm=2,
-        qkv_bias="use_bias",
-        out_bias="use_bias",
-        mlp_bias="use_bias",
+        **_biased("use_bias"),
         defaults={**_TIED, "use_bias": True, "num_key_value_heads": 2},
     ),
     "gpt_neo": Family(
@@ -349,30 +302,15 @@ FAMILIES: Mapping[str, Family] = {
         norm=1,
         defaults={**_TIED, "max_seq_len": 2048},
     ),
-    "nemotron": Family(
-        gated=False,
-        norm=2,
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
-        mlp_bias="mlp_bias",
-        defaults=_UNTIED,
-    ),
-    "arcee": Family(
-        gated=False,
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
-        mlp_bias="mlp_bias",
-        defaults=_UNTIED,
-    ),
+    "nemotron": Family(gated=False, norm=2, **_NAMED_BIASES, defaults=_UNTIED),
+    "arcee": Family(gated=False, **_NAMED_BIASES, defaults=_UNTIED),
     "apertus": Family(gated=False, qk_norm="head", exact=False, defaults=_UNTIED),
     "persimmon": Family(
         names=_NEOX_NAMES,
         qk_norm="head",
         gated=False,
         norm=2,
-        qkv_bias=True,
-        out_bias=True,
-        mlp_bias=True,
+        **_biased(True),
         exact=False,
         defaults=_UNTIED,
     ),
@@ -380,9 +318,7 @@ FAMILIES: Mapping[str, Family] = {
         names=_NEOX_NAMES,
         gated=False,
         norm=2,
-        qkv_bias=True,
-        out_bias=True,
-        mlp_bias=True,
+        **_biased(True),
         embedding_norm=True,
         defaults={**_TIED, "max_position_embeddings": 2048},
     ),
@@ -429,9 +365,7 @@ FAMILIES: Mapping[str, Family] = {
     "modernbert": Family(
         names=_called("qkv o gate_up down", "Wqkv Wo Wi Wo"),
         kind="encoder",
-        qkv_bias="attention_bias",
-        out_bias="attention_bias",
-        mlp_bias="mlp_bias",
+        **_NAMED_BIASES,
         embedding_norm=True,
         defaults={**_TIED, "max_position_embeddings": 8192, "intermediate_size": 1152},
     ),

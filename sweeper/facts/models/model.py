@@ -6,17 +6,18 @@ network is asked only for a model that neither this machine nor the user's setti
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Literal
+
+from huggingface_hub import constants
 
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models import catalogue, names
 from sweeper.facts.models.architecture import Config, architecture
 from sweeper.facts.models.catalogue import Entry
-from sweeper.facts.models.folder_check import damage
-from sweeper.facts.models.hub import cached_snapshot
 from sweeper.facts.models.model_folder import (
+    damage,
     has_chat_template,
     has_weights,
     license_name,
@@ -273,34 +274,35 @@ def _facts(
     entry: Entry | None = None,
 ) -> ModelFacts:
     shape = architecture(config, str(folder / "config.json") if folder else spec.id)
+    names = (one.name for one in fields(shape) if one.name in ModelFacts.model_fields)
+    same = {name: getattr(shape, name) for name in names}
     return ModelFacts(
         id=spec.id,
         revision=spec.revision,
         source=source,
         folder=str(folder) if folder else None,
-        model_type=shape.model_type,
-        kind=shape.kind,
         parameters=count_parameters(shape),
         parameters_exact=shape.countable,
-        layers=shape.layers,
-        hidden_size=shape.hidden_size,
-        attention_heads=shape.attention_heads,
-        key_value_heads=shape.key_value_heads,
-        head_dim=shape.head_dim,
-        intermediate_size=shape.intermediate_size,
-        vocabulary_size=shape.vocabulary_size,
-        context_length=shape.context_length,
-        tied_embeddings=shape.tied_embeddings,
-        gated_mlp=shape.gated_mlp,
-        parallel_blocks=shape.parallel_blocks,
-        moe=shape.moe,
-        mla=shape.mla,
-        dtype=shape.dtype,
         chat_template=bool(entry and entry.chat_template),
         pooling=entry.pooling if entry else None,
         pretraining_peak_learning_rate=entry.peak_learning_rate if entry else None,
         trust_remote_code=spec.trust_remote_code,
         license=entry.license if entry else None,
         weights_note=_note(config, entry, shape.attention_only),
-        attention_only=shape.attention_only,
+        **same,
     )
+
+
+def cached_snapshot(model_id: str, revision: str | None) -> Path | None:
+    """The folder of a downloaded revision that has a ``config.json``, or None.
+
+    Its name is the commit that the revision stood for.
+    """
+    repository = Path(constants.HF_HUB_CACHE, f"models--{model_id.replace('/', '--')}")
+    name = revision or "main"
+    try:
+        commit = (repository / "refs" / name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError, ValueError):
+        commit = name
+    folder = repository / "snapshots" / commit
+    return folder if (folder / "config.json").is_file() else None

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeper.data.examples import SPLITS
-from sweeper.errors import UsageError
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.jsontext import object_of
 from sweeper.plans import Plan
@@ -193,13 +192,7 @@ def read_items(folder: Path, result: TrialResult | None) -> ValidationItems | No
 
 def _rungs(path: Path) -> tuple[RungReport, ...]:
     """The whole lines of ``rungs.jsonl``, the last report of each rung, in order of rungs."""
-    found: dict[int, RungReport] = {}
-    for line in _text(path).splitlines():
-        try:
-            report = RungReport.from_json(line)
-        except UsageError:
-            continue  # the line that was being written when the trial was killed
-        found[report.rung] = report
+    found = {report.rung: report for report in RungReport.read_lines(path)}
     return tuple(found[rung] for rung in sorted(found))
 
 

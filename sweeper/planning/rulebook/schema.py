@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from sweeper.declared.traits import traits_schema
+from sweeper.declared.traits import TRAIT_KEYS, Traits
 from sweeper.planning.rulebook.effects import EVERY
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.parameters import DeclaredParameter
@@ -45,7 +45,9 @@ def strategy_schema() -> dict[str, Any]:
     changed = [_changed(schema["$defs"][name]) for name in ("NumberParameter", "ChoiceParameter")]
     whole = parameters["additionalProperties"]
     parameters["additionalProperties"] = {"anyOf": [{"const": SHARED}, whole, *changed]}
-    schema["properties"] |= traits_schema()
+    traits = Traits.model_json_schema()
+    schema["properties"] |= {key: traits["properties"][key] for key in TRAIT_KEYS}
+    schema["$defs"] |= traits["$defs"]
     schema["required"].remove("parameters")  # it may have those of another strategy alone
     return schema
 

@@ -216,7 +216,7 @@ def _traits(file: StrategyFile, problems: list[Problem]) -> Traits | None:
     installed = strategy_files().paths.get(name)
     own = installed is None or str(installed) == document.name
     stated = {key: data[key] for key in TRAIT_KEYS if key in data}
-    made = read_traits(data, document, problems) if own or stated else find(name)
+    made = read_traits(document, problems) if own or stated else find(name)
     for key in stated:  # checked above, and no field of the model below
         del data[key]
     if own or not stated or made in (None, find(name)):

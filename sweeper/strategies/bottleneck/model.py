@@ -2,15 +2,111 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
 from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
-from sweeper.errors import UsageError
+from sweeper.errors import ModelError, UsageError
 from sweeper.strategies.bottleneck.config import BottleneckConfig
 from sweeper.strategies.bottleneck.layer import BottleneckLayer, Linear
-from sweeper.strategies.bottleneck.sites import find_sites
+
+# Every transformers architecture that was looked at names its attention module so.
+_ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+_EXPERT = re.compile(r"expert|moe", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """Names of the modules whose output an adapter may transform, in order of the layers.
+
+    Args:
+        attention: Output projections of the attention modules, before the residual is added.
+        mlp: Output projections of the feed-forward modules, before the residual is added.
+    """
+
+    attention: tuple[str, ...]
+    mlp: tuple[str, ...]
+
+
+def find_sites(model: nn.Module, hidden_size: int) -> Sites:
+    """The attention and MLP output projections of every block.
+
+    A block is a module with an attention module as direct child and a projection back to
+    ``hidden_size`` outside of it. In both parts the output projection is the last linear module,
+    in the order that the model defines them, that returns ``hidden_size`` features. (Phi-3 defines
+    its fused input projection after the output one, but that returns more features.)
+
+    Args:
+        model: The base model, with or without adapters already in it.
+        hidden_size: Width of the residual stream in features.
+
+    Raises:
+        ModelError: No block has both projections, or blocks are mixtures of experts, which have
+            no single output projection.
+    """
+    attention: list[str] = []
+    mlp: list[str] = []
+    for name, block in model.named_modules():
+        inside, outside = _projections(block, hidden_size)
+        if inside and outside:
+            attention.append(_join(name, inside))
+            mlp.append(_join(name, outside))
+    experts = [name for name, _ in model.named_modules() if _EXPERT.search(name.rpartition(".")[2])]
+    if experts:
+        raise ModelError(
+            f"Bottleneck adapters cannot be placed in {type(model).__name__}.",
+            f"{experts[0]!r} is a mixture of experts: it has no single output projection.",
+            "Use LoRA on this model.",
+        )
+    if not attention:
+        raise ModelError(
+            f"Bottleneck adapters cannot be placed in {type(model).__name__}.",
+            "No block was found that holds an attention module and a linear projection back to"
+            f" {hidden_size} features beside it.",
+            "Name the modules in target_modules, or use another strategy.",
+        )
+    return Sites(tuple(attention), tuple(mlp))
+
+
+def _projections(block: nn.Module, hidden_size: int) -> tuple[str | None, str | None]:
+    """Last projection to ``hidden_size`` inside and outside the block's attention child."""
+    inside: str | None = None
+    outside: str | None = None
+    for child_name, child in block.named_children():
+        is_attention = bool(_ATTENTION.search(child_name))
+        for name in _linear_names(child, child_name, hidden_size):
+            if is_attention:
+                inside = name
+            else:
+                outside = name
+    return inside, outside
+
+
+def _linear_names(module: nn.Module, name: str, hidden_size: int) -> list[str]:
+    if _out_features(module) is not None:
+        return [name] if _out_features(module) == hidden_size else []
+    base = getattr(module, "base_layer", None)  # an adapter already wraps this one
+    if isinstance(base, nn.Module):
+        return _linear_names(base, name, hidden_size)
+    return [
+        found
+        for child_name, child in module.named_children()
+        for found in _linear_names(child, f"{name}.{child_name}", hidden_size)
+    ]
+
+
+def _out_features(module: nn.Module) -> int | None:
+    if isinstance(module, nn.Linear):
+        return int(module.out_features)
+    return int(module.nf) if isinstance(module, Conv1D) else None
+
+
+def _join(parent: str, child: str) -> str:
+    return f"{parent}.{child}" if parent else child
 
 
 class BottleneckModel(BaseTuner):

@@ -161,7 +161,6 @@ def _continued(base: Any, tree: AnswerTree, mask: Tensor, cache: Any) -> Tensor:
     """Logits ``(prompts, nodes, vocabulary)`` after each node of the tree.
 
     Args:
-        base: See ``_base``.
         cache: Their states; those of virtual tokens and of what was shown lie in front of them.
     """
     rows, nodes = len(mask), len(tree.tokens)

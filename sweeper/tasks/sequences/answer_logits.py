@@ -38,11 +38,6 @@ def answer_rows(
 ) -> tuple[Tensor, Tensor]:
     """Logits that predict the answer tokens, and these tokens.
 
-    Args:
-        model: See ``answer_losses``.
-        inputs: See ``answer_losses``.
-        labels: See ``answer_losses``.
-
     Returns:
         ``(answer tokens, vocabulary)`` in the model's dtype and ``(answer tokens,)``, row by row.
     """
@@ -73,8 +68,6 @@ def logits_at(model: nn.Module, inputs: Mapping[str, Any], wanted: Tensor) -> An
     """The model's output with logits of chosen positions only.
 
     Args:
-        model: See ``answer_losses``.
-        inputs: See ``answer_losses``.
         wanted: ``(batch, tokens)``, True at the tokens whose successor is to be predicted.
 
     Returns:

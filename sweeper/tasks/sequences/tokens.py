@@ -20,7 +20,6 @@ class Encoded:
     """Tokens, and which of them are trained on.
 
     Args:
-        ids: Token ids.
         answers: ``(start, end)`` in tokens, in order; the last one is the final answer.
         rewritten: Answers that are not among ``answers``, since their text is not what the model
             would have said.

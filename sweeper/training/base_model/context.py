@@ -33,10 +33,8 @@ class ModelContext:
 
     Args:
         model: Name in the spec.
-        folder: Its config, tokenizer and weights.
         sequence_length: Cap in tokens, the same in every trial.
         evaluation_batch: For baselines; trials bring their own.
-        device: Where the model computes.
         mixed: Dtype of autocast when the base is scored, as in trials.
         underway: Called with the progress of long work; raises an error to end it.
     """

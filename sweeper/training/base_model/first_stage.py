@@ -64,13 +64,9 @@ class FirstStage:
 
     Args:
         strategy: ``full``, or ``lora``, which is merged into the base afterwards.
-        learning_rate: Peak.
-        num_train_epochs: Passes over the corpus.
         blocks: Blocks of ``sequence_length`` tokens in one optimizer step.
         micro_batch: Blocks at a time.
         precision: A mixed one computes in 16 bits on fp32 weights; anything else in fp32.
-        sequence_length: Sequence length of a block.
-        gradient_checkpointing: Whether activations are recomputed.
     """
 
     strategy: str
@@ -292,7 +288,6 @@ def folder_of(stage: str, weights: Path) -> Path:
     """The folder of the base that weights were trained on: in their run or in the cache.
 
     Args:
-        stage: The first stage's id.
         weights: ``weights/`` of a trial.
 
     Raises:

@@ -106,7 +106,6 @@ class BaseKeeper:
     Args:
         folder: Config and safetensors weights.
         task_type: Which head transformers puts on it.
-        device: Where trials run.
         trust_remote_code: Whether the user allowed code from the model's folder to run.
         name: Name given by the user, such as a hub id.
     """
@@ -135,8 +134,6 @@ class BaseKeeper:
         """The base with exactly its own weights, all frozen.
 
         Args:
-            dtype: Dtype of the weights.
-            quantization_config: Configuration for transformers, or None.
             will_change: The borrower trains the base's own weights; a copy of them is kept.
         """
         key = _key(dtype, quantization_config)

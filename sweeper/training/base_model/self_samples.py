@@ -40,8 +40,6 @@ def sampled_texts(
 
     Args:
         place: Folder in the cache, named after model and settings.
-        base: Gives the untrained base.
-        sampling: How much, and how.
         underway: Called for each token, and while another process writes.
         took: Called with the seconds of writing, if this process did it.
 

@@ -78,7 +78,6 @@ def loadable(model_id: str, folder: Path) -> str:
 
     Args:
         model_id: Name of the model in the spec.
-        folder: Where its weights lie.
     """
     here = model_id.startswith(_PREFIX) or Path(model_id).expanduser().exists()
     return str(folder.resolve()) if here else model_id

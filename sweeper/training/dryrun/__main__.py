@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sweeper.answering import answer_question
+from sweeper.child_process import answer_question
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.spec import MODULE_PARAMETERS

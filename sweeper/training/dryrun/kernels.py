@@ -105,7 +105,6 @@ class InPlace(torch.optim.Optimizer):
     """Allocates what AdamW keeps that works in place, as fused and 8-bit kernels do: two states.
 
     Args:
-        parameters: What trains.
         wide: Those whose states are of their own dtype; of the others they have eight bits, with
             scales for 256 numbers each.
     """

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from sweeper.answering import answer_question
+from sweeper.child_process import answer_question
 from sweeper.errors import ModelError
 from sweeper.training.base_model.keeper import load_base
 

@@ -37,7 +37,6 @@ def save_trained(
     Args:
         folder: ``weights/`` of the trial; made if it is not there.
         model: The model that the task assembled.
-        strategy: Saves the adapted base.
         task: Brings the tokenizer; without one, no files are written beside the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +70,6 @@ def load_trained(folder: Path, base: nn.Module) -> nn.Module:
     """The trained model in evaluation mode, frozen.
 
     Args:
-        folder: Written by ``save_trained``.
         base: The base model in the record's dtype; it may be changed in place.
 
     Returns:

@@ -63,7 +63,6 @@ def write_companions(
         folder: ``weights/`` of the trial; the weights lie in it.
         adapter: Where the adapter lies, if there is one.
         model: The model that the task assembled.
-        task: Brings the tokenizer.
 
     Returns:
         The SHA-256 of the tokenizer.

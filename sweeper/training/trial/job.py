@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
+import sweeper
 from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import Checkpoint
@@ -35,7 +40,6 @@ from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks
 from sweeper.training.trial.artifacts import save_trained
 from sweeper.training.trial.companions import base_state
-from sweeper.training.trial.library_versions import versions
 from sweeper.training.trial.ranks import Ranks
 from sweeper.training.trial.trained_record import TrainedRecord
 from sweeper.trials import (
@@ -55,6 +59,16 @@ log = logging.getLogger(__name__)
 ITEM_LOSSES = "item_losses.json"
 GENERAL_LOSSES = "general_item_losses.json"
 WEIGHTS = "weights"
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "tokenizers",
+    "bitsandbytes",
+    "scikit-learn",
+    "numpy",
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,6 @@ class TrialJob:
     Args:
         shared: Data shared by the trials of its base model.
         report: Called once for each rung, over all retries.
-        should_stop: Asked at each step.
         run: The run's folder, where a base that read a corpus is kept for its adapters; None
             leaves it in the cache alone.
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
@@ -411,3 +424,17 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
         "trainable_parameters": sum(size for size, trains in sizes if trains),
         "total_parameters": sum(size for size, _ in sizes),
     }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Package to version; ``cuda`` too where torch has it."""
+    found = {"python": platform.python_version(), "sweeper": sweeper.__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    if torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+    return found

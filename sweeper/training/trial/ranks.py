@@ -106,8 +106,6 @@ class Ranks:
 
     Args:
         config: Configuration to train; ``gpus`` says how many processes.
-        report: Called once for each rung.
-        should_stop: Asked all the time.
         run: The run's folder, if it has one.
         saved: A checkpoint that the first try continues from.
         underway: Called with the progress of the first rank.
@@ -290,7 +288,6 @@ def train_in_ranks(ranks: Ranks, guard: MemoryGuard, setup: str) -> TrialResult:
     """Train on several devices; where memory runs out on one, all begin again with less.
 
     Args:
-        guard: Knows which micro-batches fitted before.
         setup: Names all that memory depends on, batches aside.
 
     Raises:

@@ -7,28 +7,59 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sweeper.errors import SweeperError
+from torch import nn
+
+from sweeper.checkpoints import UNFINISHED, drop_checkpoints
+from sweeper.errors import SweeperError, UsageError
+from sweeper.hyperparameters import AUGMENTED, NEFTUNE, NO_AUGMENTED
+from sweeper.strategies.base import Strategy
 from sweeper.strategies.discovery import strategy as strategy_named
-from sweeper.training.loop.out_of_memory import Batching, MemoryGuard, TooLarge, TrialPhase
-from sweeper.training.loop.progress import TrainingDiverged
-from sweeper.training.trial.closed_form import fit_head
-from sweeper.training.trial.gradient import read_corpus, train_once
-from sweeper.training.trial.job import TrialJob
+from sweeper.tasks.classifier import Classifier
+from sweeper.training.base_model.first_stage import FirstStage
+from sweeper.training.base_model.keeper import BaseKeeper
+from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches
+from sweeper.training.loop.checkpointing import Saved, Saver
+from sweeper.training.loop.fast_steps import quick_steps
+from sweeper.training.loop.kl_to_base import NearBase, frozen_copy, text_task
+from sweeper.training.loop.mixture import mixture
+from sweeper.training.loop.neftune import noisy_embeddings
+from sweeper.training.loop.out_of_memory import (
+    Batching,
+    MemoryGuard,
+    TooLarge,
+    TrialPhase,
+    release_memory,
+)
+from sweeper.training.loop.peak_memory import PeakMemory, bytes_of
+from sweeper.training.loop.progress import TrainingDiverged, TrainingProgress
+from sweeper.training.loop.replay import Replay
+from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
+from sweeper.training.loop.sharding import gather_trained, layer_classes, rank_here, ranks_in_all
+from sweeper.training.loop.trainer import ORIGIN, Guards, TrialTrainer, arguments
+from sweeper.training.trial.assembly import assembled, head_names, start_head
+from sweeper.training.trial.job import Final, TrialJob
 from sweeper.training.trial.ranks import TRAINER_LOG, Ranks, train_in_ranks
+from sweeper.training.trial.rungs import RungWatch
 from sweeper.trials import TrialResult
 
+log = logging.getLogger(__name__)
+
+# On a GPU each look at the loss waits for the device; this many steps lie between two of them.
+_CUDA_CHECK_EVERY = 10
+# What rows are counted as that are neither of one of several sources nor augmented.
+ORIGINAL = "original rows"
 _LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
 
 
 def train_trial(job: TrialJob, guard: MemoryGuard) -> TrialResult:
     """Train and score one trial.
-
-    Args:
-        guard: Knows which micro-batches fitted before.
 
     Raises:
         Interrupted: It was told to stop.
@@ -97,3 +128,274 @@ def trial_log(path: Path) -> Iterator[logging.Logger]:
         logging.captureWarnings(False)
         own.setLevel(level)
         handler.close()
+
+
+def train_once(
+    job: TrialJob,
+    strategy: Strategy,
+    batching: Batching,
+    phase: TrialPhase,
+    saved: Saved | None = None,
+) -> TrialResult:
+    """Train with this batching, from clean weights or from a checkpoint that had it, too.
+
+    Raises:
+        Diverged: A loss is not finite.
+        Interrupted: The trial was told to stop.
+        RuntimeError: Out of memory, among others; nothing of the trial is left in memory.
+    """
+    device = job.context.device
+    # Trainer refers to itself: without this the optimizer of an earlier trial would stand beside
+    # this one's base, and count in its peak.
+    release_memory()
+    job.batching = batching
+    if saved is None and rank_here() == 0:
+        drop_checkpoints(job.attempt or job.folder)  # of a try at larger batches
+    look_at_general(job, strategy, phase)
+    read_corpus(job)
+    keeper = job.read_base.keeper if job.read_base else None
+    guards_of = prepared(job, strategy, keeper or job.context.keeper)
+    with assembled(job.shared, strategy, job.config, keeper) as model:
+        peak, loaded = PeakMemory(device), bytes_of(model)
+        job.progress = TrainingProgress(
+            check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
+        )
+        guards = guards_of(model)
+        place, saves = job.attempt or job.folder, _saves(job)
+        output = place / UNFINISHED if saves else place
+        watch, trainer = _trainer(job, strategy, model, phase, guards, output, saved)
+        state = _State(job.progress, watch, guards.replay, lambda: peak.gib(loaded))
+        if saved is not None:
+            state.restore(saved)
+            log.info("continues from %s, step %d", saved.folder.name, job.progress.steps)
+        if saves:
+            saver = Saver(
+                place, trainer.write_checkpoint, state.all, watch.best_weights, job.manifest
+            )
+            watch.save = saver.save
+        noise = float(job.config.parameters.get(NEFTUNE, 0.0))
+        with quick_steps(model), noisy_embeddings(model, noise):
+            trainer.train(resume_from_checkpoint=str(saved.folder) if saved else None)
+        job.peak_memory_gib = state.peak_gib()
+        if watch.pruned_at is not None:
+            return job.pruned(model, watch.pruned_at)
+        final = watch.finish()
+        if job.watches_general:
+            watch.score_general()
+        gather_trained(model)
+        return job.completed(strategy, model, final)
+
+
+@dataclass
+class _State:
+    """The state of this rank that a checkpoint keeps besides the Trainer's own.
+
+    Args:
+        replay: None where nothing is replayed.
+        peak: Memory peak since this attempt began, in GiB.
+    """
+
+    progress: TrainingProgress
+    watch: RungWatch
+    replay: Replay | None
+    peak: Callable[[], float]
+    earlier_peak: float = 0.0
+
+    def peak_gib(self) -> float:
+        """The peak over all attempts that this trial was continued in."""
+        return max(self.peak(), self.earlier_peak)
+
+    def all(self) -> dict[str, Any]:
+        """The state at a rung."""
+        return {
+            "progress": self.progress.state(),
+            "rungs": self.watch.state(),
+            "replay": self.replay.state() if self.replay else None,
+            "peak_gib": self.peak_gib(),
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from a checkpoint."""
+        state = saved.state()
+        self.progress.restore(state["progress"])
+        self.watch.restore(state["rungs"], saved.best_weights())
+        if self.replay is not None:
+            self.replay.restore(state["replay"])
+        self.earlier_peak = state["peak_gib"]
+
+
+def _saves(job: TrialJob) -> bool:
+    """Whether the trial writes checkpoints. Those of a model that FSDP spreads are not tested."""
+    if job.config.checkpoints and job.config.sharding == "fsdp":
+        log.warning("no checkpoints are written where FSDP spreads the model over GPUs")
+    return job.config.checkpoints and job.config.sharding != "fsdp"
+
+
+def read_corpus(job: TrialJob) -> None:
+    """Run the trial's first stage on the corpus, if it has one; once for all such trials."""
+    config = job.config
+    stage = FirstStage.of(
+        config.parameters,
+        job.batching.micro,
+        config.precision,
+        config.sequence_length,
+        config.gradient_checkpointing,
+    )
+    if stage is not None:
+        job.take_read_base(job.shared.first_stages.base(stage, job.should_stop))
+    elif job.context.device.type == "cuda":
+        job.shared.first_stages.forget()  # one base at a time on a GPU
+
+
+def _trainer(
+    job: TrialJob,
+    strategy: Strategy,
+    model: nn.Module,
+    phase: TrialPhase,
+    guards: Guards,
+    output: Path,
+    saved: Saved | None,
+) -> tuple[RungWatch, TrialTrainer]:
+    config, batching = job.config, job.batching
+    train = job.context.items("train")
+    wanted = config.parameters.get(AUGMENTED, NO_AUGMENTED) != NO_AUGMENTED
+    beside = [job.context.augmented] if wanted else []
+    examples = [e for part in (train, *beside) for e in part.examples]
+    features = [f for part in (train, *beside) for f in part.features]
+    if any(example.origin for example in examples):
+        features = [
+            {**feature, ORIGIN: example.origin or ORIGINAL}
+            for feature, example in zip(features, examples, strict=True)
+        ]
+    mixed = mixture(
+        train.examples, len(examples) - len(train), job.context.dataset.weights, config.seed
+    )
+    effective = batching.micro * batching.accumulation * config.gpus
+    steps = optimizer_steps(len(train), effective, config.budget.epochs)
+    per_epoch = optimizer_steps(len(train), effective, 1.0)
+    at = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
+    least = 1 if config.task == "classification" else LEAST
+    task = job.context.task.for_training(config.parameters)
+    emphasis = task.emphasis(job.context.items("validation").examples)
+    watch = RungWatch(job, model, at, per_epoch, phase, emphasis)
+    settings = arguments(
+        output,
+        steps=steps,
+        micro_batch=batching.micro,
+        accumulation=batching.accumulation,
+        plan=schedule(config.parameters, steps),
+        parameters=config.parameters,
+        optimizer=config.optimizer,
+        seed=config.seed,
+        device=job.context.device,
+        sharded=layer_classes(model) if config.sharding == "fsdp" else None,
+    )
+    trainer = TrialTrainer(
+        model=model,
+        task=task,
+        features=features,
+        order=LengthGroupedBatches(
+            [length for part in (train, *beside) for length in part.lengths],
+            effective,
+            config.seed,
+            least,
+            epoch=saved.manifest.optimizer_steps // per_epoch if saved else 0,
+            mixture=mixed,
+        ),
+        # Later, since spreading a model over devices makes other tensors of its weights.
+        groups=lambda: strategy.parameter_groups(model, config.parameters, head_names(model)),
+        progress=job.progress,
+        mixed=job.mixed,
+        settings=settings,
+        callbacks=[watch],
+        guards=guards,
+    )
+    return watch, trainer
+
+
+def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
+    """Fit the head on frozen features, report the last rung, and keep it as any other trial is.
+
+    Features and fit are those of the probe baseline, made once for a worker; the trial's seconds
+    are what they took when they were made.
+
+    Raises:
+        Interrupted: The trial was told to stop.
+    """
+    shared = job.shared
+    fitted = shared.features.probe_for(job.config.parameters)
+    with assembled(shared, strategy, job.config) as model:
+        assert isinstance(model, Classifier)
+        start_head(model, fitted.probe)
+        job.progress = TrainingProgress(
+            steps=0, tokens=sum(shared.context.items("train").lengths), earlier=fitted.seconds
+        )
+        for example, length in zip(
+            shared.context.items("train").examples,
+            shared.context.items("train").lengths,
+            strict=True,
+        ):
+            if example.source:
+                job.progress.saw(example.source, 1, length)
+        job.peak_memory_gib = fitted.peak_gib
+        start = time.perf_counter()
+        evaluation = job.judge().evaluate(model)
+        job.progress.evaluation_seconds = time.perf_counter() - start
+        job.tell(job.rung_report(job.config.budget.rungs, evaluation, None, epochs=1.0))
+        return job.completed(strategy, model, Final(job.config.budget.rungs, evaluation))
+
+
+def look_at_general(job: TrialJob, strategy: Strategy, phase: TrialPhase) -> None:
+    """Score the untrained base on general text, if this trial is scored on it.
+
+    Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's own
+    precision, so that rounding is no part of what was forgotten; where several GPUs hold the model
+    together, in the smallest that one of them may have room for.
+
+    Raises:
+        UsageError: There is no general text that can be scored.
+    """
+    if not job.watches_general:
+        return
+    shared, config = job.shared, job.config
+    alone = config.gpus == 1
+    dtype = strategy.base_dtype(config.precision) if alone else shared.context.plain_dtype
+    phase.evaluating = True
+    job.base_on_general = shared.general.of_base(dtype, job.mixed, job.batching.evaluation)
+    phase.evaluating = False
+
+
+def prepared(
+    job: TrialJob, strategy: Strategy, keeper: BaseKeeper
+) -> Callable[[nn.Module], Guards]:
+    """Tokenise replayed text and copy the base, as far as the guards against forgetting need it.
+
+    Args:
+        keeper: Lends the base that the trial trains on.
+
+    Returns:
+        Gives the guards of the assembled model.
+
+    Raises:
+        UsageError: The model will write no text any more, or there is no general text.
+    """
+    config = job.config
+    share = float(config.parameters.get("replay_share", 0.0))
+    weight = float(config.parameters.get("kl_weight", 0.0))
+    task = text_task(job.context.task) if weight else None
+    if weight and config.sharding == "fsdp":
+        raise UsageError(
+            "kl_weight does not work where FSDP spreads the model over GPUs",
+            why="The base's forward pass would have to gather the weights a second time.",
+            fix="Train on one GPU, or leave kl_weight out.",
+        )
+    replay = copied = None
+    if share:
+        general, features = job.shared.general.replayed
+        replay = Replay(general, features, share, config.seed, rank_here(), ranks_in_all())
+    if task is None:
+        return lambda _: Guards(replay)
+    if strategy.changes_base(config.parameters):
+        base = keeper.lend(strategy.base_dtype(config.precision), will_change=True)
+        copied = frozen_copy(base, config.precision)
+    return lambda model: Guards(replay, NearBase(task, strategy, model, weight, copied))

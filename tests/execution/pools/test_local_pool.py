@@ -15,8 +15,7 @@ import pytest
 from curve_backend import make_plan, make_spec
 
 from sweeper.execution.job import Close, Do, Hello, Job, JobEnded, Message, Ready, Stop
-from sweeper.execution.pools.local_pool import LocalPool, Process, last_lines, log_of
-from sweeper.execution.pools.oom_killer import OomKills
+from sweeper.execution.pools.local_pool import LocalPool, OomKills, Process, last_lines, log_of
 from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.worker.run_check import Briefing, brief
 from sweeper.runfolder import RunFolder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.execution.pools.oom_killer import (
+from sweeper.execution.pools.local_pool import (
     REMEMBERED_SECONDS,
     OomKills,
     counter_file,

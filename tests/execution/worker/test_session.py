@@ -22,8 +22,7 @@ from sweeper.execution.job import (
 )
 from sweeper.execution.state import attempts
 from sweeper.execution.worker import session as session_module
-from sweeper.execution.worker.session import UNSOUND, Session
-from sweeper.execution.worker.watchdog import Patience
+from sweeper.execution.worker.session import UNSOUND, Patience, Session
 from sweeper.runfolder import RunFolder
 from sweeper.search.configure import configure
 from sweeper.trials import (

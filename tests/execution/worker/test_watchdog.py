@@ -5,7 +5,7 @@ import time
 
 from curve_backend import make_plan
 
-from sweeper.execution.worker.watchdog import (
+from sweeper.execution.worker.session import (
     HANG_SECONDS,
     Patience,
     Pulse,

@@ -142,7 +142,7 @@ def test_a_good_file_is_read_whole(tmp_path: Path) -> None:
         ("label: mine\n", "", "label is missing"),
         ("color: 1", "color: 7", "numbered 0 (neutral) to 6"),
         ("shape: circle", "shape: cricle", "Did you mean 'circle'?"),
-        (", shape: circle", "", "chart needs a color and a shape"),
+        (", shape: circle", "", "shape is missing"),
         ("trained_parameters:\n  let:", "trained_parameters: some\nunused:\n  let:", "'base'"),
         ("[width, inputs]", "[widht, inputs]", "Did you mean 'width'?"),
         ("[width, inputs]", "[1.5, inputs]", "unknown factor 1.5"),

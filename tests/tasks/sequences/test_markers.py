@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.tasks.sequences.markers import FAMILIES, answers, family
+from sweeper.tasks.instruction import FAMILIES, answers, family
 
 TEXTS = {
     "ChatML": (

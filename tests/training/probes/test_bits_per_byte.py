@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
-from sweeper.answering import answer_question  # noqa: E402
+from sweeper.child_process import answer_question  # noqa: E402
 from sweeper.errors import ModelError  # noqa: E402
 from sweeper.training.probes import bits_per_byte as module  # noqa: E402
 from sweeper.training.probes.bits_per_byte import LONGEST_TOKENS, bits_per_byte  # noqa: E402

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from bitsandbytes.nn import Linear4bit  # noqa: E402
 from transformers import BertConfig, LlamaConfig, PretrainedConfig  # noqa: E402
 
-from sweeper.answering import answer_question  # noqa: E402
+from sweeper.child_process import answer_question  # noqa: E402
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.facts.models.architecture import architecture  # noqa: E402
 from sweeper.facts.models.parameters import count_parameters  # noqa: E402
@@ -23,8 +23,7 @@ from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.hyperparameters import TARGETS  # noqa: E402
 from sweeper.memory.estimate import Setup, estimate, trainable_parameters, trial_gib  # noqa: E402
 from sweeper.training.probes import training_step as probing  # noqa: E402
-from sweeper.training.probes.random_model import random_model  # noqa: E402
-from sweeper.training.probes.training_step import probe  # noqa: E402
+from sweeper.training.probes.training_step import probe, random_model  # noqa: E402
 
 BERT = BertConfig(
     vocab_size=30_000,

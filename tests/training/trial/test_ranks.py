@@ -272,7 +272,7 @@ def test_a_stop_ends_all_ranks(
 
 def test_ranks_end_with_the_worker(tmp_path: Path) -> None:
     began = f"open({str(tmp_path)!r} + '/' + os.environ['RANK'], 'w').write(str(os.getpid()))"
-    code = "import os, sys, time; from sweeper.die_with_parent import die_with"
+    code = "import os, sys, time; from sweeper.child_process import die_with"
     code += "; die_with(int(sys.argv[-1]))"
     code += f"; {began}; {WAIT}"
     start = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeper.training.trial.stopping import ItemLosses, Rise, RungLook, Stopping
+from sweeper.training.trial.rungs import ItemLosses, Rise, RungLook, Stopping
 
 
 def items(losses: list[float], weights: list[float] | None = None) -> ItemLosses:
