@@ -88,6 +88,12 @@ class RungWatch(TrainerCallback):
         self.pruned_at: int | None = None
         self.save: Callable[[int], None] | None = None
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        # The first step may take minutes; what was told last is the tokenising.
+        self._job.context.underway("training", self._job.progress.steps, max(self._at))
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:

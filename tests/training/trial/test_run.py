@@ -168,6 +168,15 @@ def test_a_trial_asks_at_each_step_and_each_evaluation_batch_whether_to_stop(mak
     assert told == []
 
 
+def test_training_is_told_before_its_first_step_has_ended(make_job, monkeypatch):
+    job, told = make_job(), []
+    monkeypatch.setattr(job.context.underway, "_tell", lambda *message: told.append(message))
+    result = train_trial(job, MemoryGuard())
+    training = [done for what, done, _ in told if what == "training"]
+    assert training[0] == 0
+    assert result.state == "COMPLETE"
+
+
 def test_a_rate_that_diverges_fails_with_the_reason_and_early(make_job, answering):
     told = answering()
     parameters = {"learning_rate": 1e18, "head_learning_rate": 1e18, "max_grad_norm": 0.0}
