@@ -1,7 +1,4 @@
-"""The base of artifacts between stages: frozen fields, a version, JSON, an atomic write.
-
-Knows nothing about what any artifact means.
-"""
+"""The base of artifacts between stages: frozen fields, a version, JSON, an atomic write."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """From events and the run's state to ``status.json``: work, progress, remaining time.
 
-Knows nothing about how anything is run. The remaining time is the plan's, corrected by trials that
-ended.
+The remaining time is the plan's, corrected by trials that ended.
 """
 
 from __future__ import annotations

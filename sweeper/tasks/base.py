@@ -1,7 +1,6 @@
 """The interface of a task: from examples to tokens, to a loss, and to metrics.
 
-A task knows the data, the tokenizer and the shape of a model's output. It knows nothing of
-strategies, optimizers, trials or the search.
+A task knows the data, the tokenizer and the shape of a model's output.
 """
 
 from __future__ import annotations

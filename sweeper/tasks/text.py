@@ -1,6 +1,6 @@
 """The base of tasks that train a model to write text: loss on the answer's tokens only.
 
-Knows tokens and losses. How an example becomes a prompt and an answer is the subclass's.
+How an example becomes a prompt and an answer is the subclass's.
 """
 
 from __future__ import annotations
