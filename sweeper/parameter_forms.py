@@ -1,4 +1,4 @@
-"""How ``parameters:`` of ``sweep.yaml`` is written: from short forms to ``ParameterSpec`` and back."""
+"""The forms of ``parameters:`` in ``sweep.yaml``: from short ones to ``ParameterSpec`` and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model on the sealed test split: its loss item by item, its classes, its answers in writing."""
+"""One model on the sealed test split: its loss item by item, its classes, its written answers."""
 
 from __future__ import annotations
 
