@@ -1,7 +1,4 @@
-"""The base of artifacts between stages: frozen fields, a version, JSON, an atomic write.
-
-Knows nothing about what any artifact means.
-"""
+"""The base of artifacts between stages: frozen fields, a version, JSON, an atomic write."""
 
 from __future__ import annotations
 
@@ -53,11 +50,7 @@ class Artifact(Record):
         try:
             fields = value_of(text)
         except ValueError as error:
-            raise UsageError(
-                f"this is not a {name} in JSON ({error})",
-                fix="The file was edited or damaged; run the stage that writes it again.",
-                where=where,
-            ) from error
+            raise _damaged(f"this is not a {name} in JSON ({error})", where) from error
         version = fields.get("schema_version", 1) if isinstance(fields, dict) else None
         if not isinstance(version, int):
             raise UsageError(f"this is not a {name}: no schema_version", where=where)
@@ -71,21 +64,15 @@ class Artifact(Record):
         try:
             fields = {**cls.upgrade(fields), "schema_version": cls.VERSION}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"{name} of version {version} does not hold what it should",
-                fix="The file was edited or damaged; run the stage that writes it again.",
-                where=where,
-            ) from error
+            what = f"{name} of version {version} does not hold what it should"
+            raise _damaged(what, where) from error
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
-            raise UsageError(
-                f"{name} does not hold what it should: {key}: {first['msg']}",
-                fix="The file was edited or damaged; run the stage that writes it again.",
-                where=where,
-            ) from error
+            what = f"{name} does not hold what it should: {key}: {first['msg']}"
+            raise _damaged(what, where) from error
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -103,11 +90,8 @@ class Artifact(Record):
                 where=str(path),
             ) from error
         except UnicodeDecodeError as error:
-            raise UsageError(
-                f"this is not a {cls.__name__} in JSON ({error})",
-                fix="The file was edited or damaged; run the stage that writes it again.",
-                where=str(path),
-            ) from error
+            what = f"this is not a {cls.__name__} in JSON ({error})"
+            raise _damaged(what, str(path)) from error
         return cls.from_json(text, where=str(path))
 
     @classmethod
@@ -129,6 +113,11 @@ class Artifact(Record):
             synced: See ``write_text``.
         """
         write_text(path, self.to_json(), synced=synced)
+
+
+def _damaged(what: str, where: str) -> UsageError:
+    fix = "The file was edited or damaged; run the stage that writes it again."
+    return UsageError(what, fix=fix, where=where)
 
 
 def write_text(path: Path, text: str, *, synced: bool = True) -> None:

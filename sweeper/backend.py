@@ -1,7 +1,4 @@
-"""The interface between a worker and what trains.
-
-Only types. Knows nothing about Optuna, torch, or folders beyond the one that it hands over.
-"""
+"""The interface between a worker and what trains."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Checkpoints of one attempt at a trial: their files, completeness and size.
 
-Knows files and sizes, not what training keeps in them. Imports no torch.
+Imports no torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How ``parameters:`` of ``sweep.yaml`` is written: from short forms to ``ParameterSpec`` and back.
-
-Knows the forms and what contradicts itself in them; not which parameters there are.
-"""
+"""The forms of ``parameters:`` in ``sweep.yaml``: from short ones to ``ParameterSpec`` and back."""
 
 from __future__ import annotations
 

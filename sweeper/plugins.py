@@ -1,7 +1,4 @@
-"""Finds the parts that are one file each: strategies and tasks, ours and other packages'.
-
-Knows folders and entry points, not what a part does.
-"""
+"""Finds the parts that are one file each: strategies and tasks, ours and other packages'."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From ``sweep.yaml`` and flags to a ``Spec``, with every problem reported at once.
 
-A problem has its file, line and key (or its flag), the bound that was broken, and the nearest
-valid name. Knows nothing of models, data or machines.
+A problem has its file, line and key (or its flag), the bound that was broken, and the nearest valid
+name.
 """
 
 from __future__ import annotations

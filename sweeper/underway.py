@@ -1,7 +1,4 @@
-"""How far long work without rungs is: told at most twice a second, and ended when that is wanted.
-
-Knows nothing of what the work is.
-"""
+"""How far long work without rungs is: told at most twice a second, and ended when asked."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Checks what a YAML file holds against a pydantic model: every problem with its file and line.
-
-Knows nothing of what any model means.
-"""
+"""Checks what a YAML file holds against a pydantic model: every problem with its file and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading YAML so that every value still knows its line. Knows nothing of what the values mean.
+"""Reading YAML so that every value still knows its line.
 
 Only plain data is built: a tag that would run code is a problem like any other. Floats such as
 ``2e-5`` are floats (YAML 1.1 alone reads them as text).

@@ -1,7 +1,4 @@
-"""Answers that a language model writes: in batches, the same in every run.
-
-Knows models, tokenizers and prompts as tokens. Knows nothing of what the answers are judged by.
-"""
+"""Answers that a language model writes: in batches, the same in every run."""
 
 from __future__ import annotations
 

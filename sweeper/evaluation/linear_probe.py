@@ -1,7 +1,4 @@
-"""The frozen-feature probe: a logistic regression over a whole regularisation path.
-
-Knows arrays. Knows neither models nor data sets.
-"""
+"""The frozen-feature probe: a logistic regression over a whole regularisation path."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Draws that say how much chance there is: items by bootstrap, seeds by t. numpy only.
 
-Knows arrays, nothing of what they measure. Every draw comes from a generator that is passed in.
+Every draw comes from a generator that is passed in.
 """
 
 from __future__ import annotations

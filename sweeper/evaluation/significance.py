@@ -1,8 +1,8 @@
 """How far a score or a difference can be trusted: items, seeds, many comparisons. numpy only.
 
-Knows arrays of scores, nothing of trials, tasks or tests. Two sources of chance are kept apart:
-which items were drawn (bootstrap, paired where two models saw the same items) and which seed a
-model was trained with (t, since three seeds are too few for a bootstrap). All draws are seeded.
+Two sources of chance are kept apart: which items were drawn (bootstrap, paired where two models saw
+the same items) and which seed a model was trained with (t, since three seeds are too few for a
+bootstrap). All draws are seeded.
 """
 
 from __future__ import annotations

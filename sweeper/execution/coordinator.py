@@ -227,7 +227,7 @@ class Coordinator:
         try:
             self._prepare()
             self._search()
-            if self.owner.state.best() is None:
+            if self.owner.state.best is None:
                 return self._end("none-completed", "failed")
             self._confirm_and_test()
         except Stopped:

@@ -1,7 +1,4 @@
-"""Disk space: how much is free, and which errors mean that the disk is full.
-
-Knows sizes and paths, not what a run will need; deletes nothing.
-"""
+"""Disk space: how much is free, and which errors mean that the disk is full."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The disk space that the weights of a run will need, computed from its plan.
-
-Knows how many of them are kept, and where; deletes nothing and looks at no trial.
-"""
+"""The disk space that the weights of a run will need, computed from its plan."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The protocol of command and worker: orders one way, messages the other.
 
-Only types. Each is one line of JSON on a pipe; its ``kind`` says which. A worker does one job at a
-time: ``Do`` starts it, ``RungVerdict`` answers each of its rungs, and a ``JobEnded`` is its last
-word about it. Knows nothing about Optuna, pools or what a job's files hold.
+Each is one line of JSON on a pipe; its ``kind`` says which. A worker does one job at a time: ``Do``
+starts it, ``RungVerdict`` answers each of its rungs, and a ``JobEnded`` is its last word about it.
 """
 
 from __future__ import annotations

@@ -589,7 +589,7 @@ class Owner:
         return status
 
     def _broken(self) -> RunError | NoTrialCompleted:
-        kind = RunError if self.state.best() else NoTrialCompleted
+        kind = RunError if self.state.best else NoTrialCompleted
         return kind(
             "workers end again and again without getting anything done",
             why=self.pool.log(self._last_gone),

@@ -1,7 +1,6 @@
 """From events and the run's state to ``status.json``: work, progress, remaining time.
 
-Knows nothing about how anything is run. The remaining time is the plan's, corrected by trials that
-ended.
+The remaining time is the plan's, corrected by trials that ended.
 """
 
 from __future__ import annotations
@@ -114,8 +113,8 @@ class RunProgress:
             out_of_memory=self.state.out_of_memory,
             waiting=self.waiting,
             running=() if ended else tuple(self.running.values()),
-            best=self.state.best(),
-            default=self.state.best_default(),
+            best=self.state.best,
+            default=self.state.best_default,
             jobs=self.jobs,
             jobs_done=self.jobs_done,
             eta=None if ended else self._eta(),

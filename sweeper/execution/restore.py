@@ -134,7 +134,6 @@ def _from_study(run: RunFolder, trial: FrozenTrial) -> TrialResult:
     home = run.trial(trial.number)
     config = TrialConfig.read_or_none(home / CONFIG)
     complete = trial.state.name == "COMPLETE"
-    rungs = attempts.read_rungs(home)
     failure = Failure.model_validate(
         {"kind": trial.user_attrs.get(FAILURE, "error"), "detail": "its result file was lost"}
     )
@@ -153,9 +152,6 @@ def _from_study(run: RunFolder, trial: FrozenTrial) -> TrialResult:
             if complete and (home / attempts.ITEM_LOSSES).is_file()
             else None,
             "weights": WEIGHTS if (home / WEIGHTS).is_dir() else None,
-            "optimizer_steps": rungs[-1].optimizer_steps if rungs else 0,
-            "tokens": rungs[-1].tokens if rungs else 0,
-            "training_seconds": rungs[-1].training_seconds if rungs else 0.0,
-            "evaluation_seconds": rungs[-1].evaluation_seconds if rungs else 0.0,
+            **attempts.so_far(attempts.read_rungs(home)),
         }
     )

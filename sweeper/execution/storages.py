@@ -1,7 +1,4 @@
-"""Opens an Optuna storage by its URL, and classifies its errors.
-
-Knows nothing about studies or trials.
-"""
+"""Opens an Optuna storage by its URL, and classifies its errors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """How much memory one device needs to train: a closed formula, no torch.
 
-Adds up what a set-up holds at each phase of a step and takes the largest. Knows nothing about
-which set-up is wise.
+Adds up what a set-up holds at each phase of a step and takes the largest.
 """
 
 from __future__ import annotations

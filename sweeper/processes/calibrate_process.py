@@ -6,16 +6,15 @@ Knows when a measurement is missing; the measuring is a process of its own, sinc
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
-from sweeper.child_process import quiet_threads
+from sweeper.child_process import NoAnswer, ask
 from sweeper.facts.machine.hardware import hardware_facts, needs_calibration
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.record import Facts, HardwareFacts
 from sweeper.spec import Spec
 from sweeper.views.console import Tell, say_nothing
 
+_MODULE = "sweeper.training.probes.calibrate"
 # Measuring takes a second or two and loading torch some more.
 _SECONDS = 60.0
 # Others at work make a measurement that would be believed for months: products were measured at
@@ -39,14 +38,8 @@ def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
 def _measure(facts: HardwareFacts, tell: Tell) -> bool:
     tell(f"Measuring {facts.name} once, for the plan's times.")
     try:
-        subprocess.run(
-            [sys.executable, "-m", "sweeper.training.probes.calibrate"],
-            env={**os.environ, **quiet_threads(facts.cpu_cores)},
-            capture_output=True,
-            timeout=_SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+        ask(_MODULE, "", seconds=_SECONDS, threads=facts.cpu_cores)
+    except (OSError, NoAnswer):
         tell("It could not be measured; times are estimates.")
         return False
     return True

@@ -1,7 +1,4 @@
-"""A process that loads torch, does one request and tells how far it is.
-
-Knows processes and signals; knows nothing of what is asked.
-"""
+"""A process that loads torch, does one request and tells how far it is."""
 
 from __future__ import annotations
 

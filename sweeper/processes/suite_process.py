@@ -1,7 +1,4 @@
-"""Scores models on a suite: the process that does it, and what it says in words.
-
-Knows nothing of runs or of what scores mean.
-"""
+"""Scores models on a suite: the process that does it, and what it says in words."""
 
 from __future__ import annotations
 

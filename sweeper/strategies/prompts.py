@@ -1,7 +1,7 @@
 """The common part of prefix tuning and P-tuning: trained vectors before the input.
 
-Knows how PEFT wraps a model for prompt learning. The base is never changed, so taking the prompt
-away means going back to the base (PEFT's own ``disable_adapter`` fails for a classifier's base).
+The base is never changed, so taking the prompt away means going back to the base (PEFT's own
+``disable_adapter`` fails for a classifier's base).
 """
 
 from __future__ import annotations

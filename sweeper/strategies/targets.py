@@ -1,7 +1,4 @@
-"""Which layers of a base model an adapter goes to, on any architecture.
-
-Knows fused projections and Conv1D. Knows nothing of what is put there.
-"""
+"""Which layers of a base model an adapter goes to, on any architecture."""
 
 from __future__ import annotations
 

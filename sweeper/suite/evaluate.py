@@ -12,25 +12,185 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lm_eval.api.model import CacheHook
+from lm_eval.models.huggingface import HFLM
+from torch import nn
+from transformers import AutoTokenizer
 
 from sweeper.artifact import write_text
+from sweeper.cache import home
 from sweeper.child_process import answer_request
 from sweeper.errors import UsageError
-from sweeper.facts.record import SuiteFacts
+from sweeper.facts.record import ModelFacts, SuiteFacts
+from sweeper.plans import half_of
+from sweeper.spec import ModelSpec
 from sweeper.suite.code_metric import PERMISSION
-from sweeper.suite.models import Subject, harnessed, subjects
 from sweeper.suite.scores import (
+    FOLDER,
     EvaluationRequest,
     ModelScores,
     TaskScores,
+    TrialToScore,
+    base_file,
     checked_file,
     harness,
+    model_key,
+    trial_file,
 )
 from sweeper.suite.tasks import SuiteTask, load_suite, score
+from sweeper.training.base_model.keeper import load_base
+from sweeper.training.base_model.weights import weights_folder
+from sweeper.training.trial.reload import reload
+from sweeper.training.trial.trained_record import record_of
+
+# lm-eval's own default for models that do not say how much they can read.
+_MOST_TOKENS = 2048
+_PROGRESS_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model to score: a base, or a trial's. ``folder`` is of the base model."""
+
+    spec: ModelSpec
+    facts: ModelFacts
+    folder: Path
+    dtype: str
+    trial: TrialToScore | None = None
+
+    @property
+    def name(self) -> str:
+        return "base" if self.trial is None else f"trial {self.trial.number}"
+
+    def empty(self) -> ModelScores:
+        return ModelScores(
+            model=self.facts.id,
+            revision=self.facts.revision,
+            dtype=self.dtype,
+            trial=self.trial.number if self.trial else None,
+            strategy=self.trial.strategy if self.trial else "",
+        )
+
+    def places(self, kept: Path) -> list[Path]:
+        """Where its scores are kept; a base's also where other runs find them."""
+        if self.trial is not None:
+            return [trial_file(kept, self.trial.number)]
+        key = model_key(self.facts, self.folder, self.dtype)
+        return [base_file(folder, key) for folder in (kept, home() / FOLDER)]
+
+
+def subjects(request: EvaluationRequest) -> Iterator[Subject]:
+    """Every model once: each trial after its base in the same dtype."""
+    specs = {spec.id: spec for spec in request.models}
+    facts = {facts.id: facts for facts in request.facts}
+    seen: set[tuple[str, str]] = set()
+
+    def base(model: str, dtype: str) -> Iterator[Subject]:
+        if (model, dtype) not in seen:
+            seen.add((model, dtype))
+            folder = weights_folder(specs[model], facts[model])
+            yield Subject(specs[model], facts[model], folder, dtype)
+
+    for model in request.bases:
+        half = half_of(request.precision)
+        yield from base(model, "float32" if request.precision == "fp32" else half)
+    for trial in request.trials:
+        record = record_of(Path(trial.weights))
+        yield from base(trial.model, record.base_dtype)
+        spec, known = specs[trial.model], facts[trial.model]
+        yield Subject(spec, known, weights_folder(spec, known), record.base_dtype, trial)
+
+
+def _load(subject: Subject, device: torch.device) -> nn.Module:
+    if subject.trial is not None:
+        return reload(Path(subject.trial.weights), device).model
+    dtype = getattr(torch, subject.dtype)
+    trust, name = subject.spec.trust_remote_code, subject.facts.id
+    return load_base(subject.folder, "CAUSAL_LM", dtype, device, trust_remote_code=trust, name=name)
+
+
+class _Progress(CacheHook):
+    """Prints how many items are scored, at most twice a second.
+
+    lm-eval tells its cache of every answer. This is such a cache, one that keeps nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.begin("", 1, 1)
+
+    def begin(self, what: str, items: int, requests: int) -> None:
+        """Say what is scored next, how many items it has, and how many requests they make."""
+        self._what, self._items, self._requests = what, items, requests
+        self._answers, self._said = 0, time.monotonic()
+
+    def add_partial(self, attr: str, req: Any, res: Any) -> None:
+        """Count an answer."""
+        self._answers += 1
+        if time.monotonic() - self._said >= _PROGRESS_SECONDS:
+            self._said = time.monotonic()
+            done = self._items * min(self._answers, self._requests) // self._requests
+            print("PROGRESS", self._what, done, self._items, flush=True)
+
+
+class _Asked(HFLM):
+    """A model for lm-eval that reports progress.
+
+    An output may be so many tokens long, whatever lies before it. lm-eval bounds question and
+    output together, where virtual tokens would be counted as well.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.progress = self.cache_hook = _Progress()
+
+    def _loglikelihood_tokens(self, requests: list[Any], **options: Any) -> Any:
+        answers = super()._loglikelihood_tokens(requests, **options)
+        for (text, *_), answer in zip(requests, answers, strict=True):
+            if text is None:  # a window of a text, of which lm-eval tells its cache at the end only
+                self.progress.add_partial("loglikelihood_rolling", text, answer)
+        return answers
+
+    def _model_generate(
+        self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any
+    ) -> Any:
+        room = max_length - context.shape[1]
+        return super()._model_generate(context, None, stop, max_new_tokens=room, **options)
+
+
+def harnessed(subject: Subject, device: torch.device) -> Any:
+    """A model with lm-eval's interface, in evaluation mode.
+
+    Raises:
+        UsageError: Its tokenizer cannot end a text.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(
+        subject.folder,
+        trust_remote_code=subject.spec.trust_remote_code,
+        local_files_only=True,
+    )
+    if tokenizer.eos_token_id is None:
+        raise UsageError(
+            f"the tokenizer of {subject.facts.id} has no token that ends a text",
+            why="lm-eval needs one to find the end of an output.",
+            fix="Set eos_token in the model's tokenizer_config.json.",
+            where=str(subject.folder),
+        )
+    longest = min(_MOST_TOKENS, subject.facts.context_length)
+    return _Asked(
+        pretrained=_load(subject, device),
+        tokenizer=tokenizer,
+        backend="causal",
+        max_length=longest,
+        # lm-eval finds the largest batch that fits a GPU; on a CPU nothing is padded.
+        batch_size="auto" if device.type == "cuda" else 1,
+    )
 
 
 class _Evaluation:

@@ -1,16 +1,16 @@
 """The interface of a task: from examples to tokens, to a loss, and to metrics.
 
-A task knows the data, the tokenizer and the shape of a model's output. It knows nothing of
-strategies, optimizers, trials or the search.
+A task knows the data, the tokenizer and the shape of a model's output.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from sweeper.data.examples import Dataset, Example
 from sweeper.facts.record import ModelFacts, Split
@@ -73,12 +74,23 @@ def in_item_order(parts: Sequence[ItemScores], positions: Sequence[int]) -> Item
         parts: One for each batch.
         positions: Where each of their items stands in the split, batch after batch.
     """
-    back = torch.tensor(positions).argsort()
+    back, joined = torch.tensor(positions).argsort(), _joined(parts)
+    outputs = {name: values[back] for name, values in joined.outputs.items()}
+    return ItemScores(joined.losses[back], joined.weights[back], outputs)
+
+
+def _joined(parts: Sequence[ItemScores]) -> ItemScores:
+    names = parts[0].outputs
     return ItemScores(
-        torch.cat([part.losses for part in parts])[back],
-        torch.cat([part.weights for part in parts])[back],
-        {name: torch.cat([p.outputs[name] for p in parts])[back] for name in parts[0].outputs},
+        torch.cat([part.losses for part in parts]),
+        torch.cat([part.weights for part in parts]),
+        {name: torch.cat([part.outputs[name] for part in parts]) for name in names},
     )
+
+
+def padded(rows: Iterable[Sequence[int]], value: int) -> Tensor:
+    """``(rows, longest)``, filled up on the right."""
+    return pad_sequence(list(map(torch.tensor, rows)), batch_first=True, padding_value=value)
 
 
 @dataclass(frozen=True)
@@ -192,6 +204,18 @@ class Task(ABC):
         self.spec = spec
         self.sequence_length = sequence_length
 
+    @cached_property
+    def padding(self) -> int:
+        """The token that fills up shorter items."""
+        ids = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
+        return next((token for token in ids if token is not None), 0)
+
+    def padded(self, features: Sequence[Feature]) -> Batch:
+        """``input_ids`` and ``attention_mask``, as long as the longest of these features."""
+        rows = [feature["input_ids"] for feature in features]
+        mask = padded([[1] * len(row) for row in rows], 0)
+        return {"input_ids": padded(rows, self.padding), "attention_mask": mask}
+
     @abstractmethod
     def encode(self, examples: Sequence[Example]) -> list[Feature]:
         """Tokenise examples, one feature each, in order. Never longer than ``sequence_length``."""
@@ -252,12 +276,7 @@ class Task(ABC):
 
     def evaluation(self, parts: Sequence[ItemScores], examples: Sequence[Example]) -> Evaluation:
         """Join the batches of one split into its evaluation."""
-        names = parts[0].outputs.keys()
-        joined = ItemScores(
-            torch.cat([part.losses for part in parts]),
-            torch.cat([part.weights for part in parts]),
-            {name: torch.cat([part.outputs[name] for part in parts]) for name in names},
-        )
+        joined = _joined(parts)
         metrics, scores = self.metrics(joined, examples)
         return Evaluation(
             joined.losses.double().numpy(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sweeper.data.examples import Dataset, Example
+from sweeper.data.examples import Example
 from sweeper.errors import UsageError
-from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import CLASS_WEIGHT_POWERS
 from sweeper.metrics.base import computed
-from sweeper.spec import Scalar, Spec
+from sweeper.spec import Scalar
 from sweeper.tasks.base import (
     Batch,
     Decisions,
@@ -29,28 +29,35 @@ from sweeper.tasks.base import (
 from sweeper.tasks.classifier import Classifier, Pooling
 
 
-class Classification(Task):
+class ClassDecisions(Task):
+    """A task whose items each have one of several classes; ``outputs`` hold their ``logits``."""
+
+    headline_metric = "accuracy"
+    higher_is_better = True
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {label: number for number, label in enumerate(self.dataset.labels)}
+
+    def targets(self, examples: Sequence[Example]) -> list[int]:
+        """Class numbers, in the order of ``dataset.labels``."""
+        return [self._number[str(example.label)] for example in examples]
+
+    def metrics(
+        self, scores: ItemScores, examples: Sequence[Example]
+    ) -> tuple[dict[str, float], Floats]:
+        return class_metrics(scores.outputs["logits"].numpy(), self.targets(examples))
+
+    def decisions(self, scores: ItemScores, examples: Sequence[Example]) -> Decisions:
+        return Decisions.of(scores.outputs["logits"].numpy(), self.targets(examples))
+
+
+class Classification(ClassDecisions):
     """Single-label classification; the loss is the negative log-likelihood of the true class."""
 
     name = "classification"
     task_type = "FEATURE_EXTRACTION"
-    headline_metric = "accuracy"
-    higher_is_better = True
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        tokenizer: Any,
-        facts: ModelFacts,
-        spec: Spec,
-        sequence_length: int,
-    ) -> None:
-        super().__init__(dataset, tokenizer, facts, spec, sequence_length)
-        self._number = {label: number for number, label in enumerate(dataset.labels)}
-        self._class_weight: Tensor | None = None
-        self._padding = next(
-            (i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0
-        )
+    _class_weight: Tensor | None = None
 
     @property
     def pooling(self) -> Pooling:
@@ -61,15 +68,11 @@ class Classification(Task):
         """
         return self.facts.pooling or ("mean" if self.facts.kind == "decoder" else "cls")
 
-    def targets(self, examples: Sequence[Example]) -> list[int]:
-        """Class numbers, in the order of ``dataset.labels``."""
-        return [self._number[str(example.label)] for example in examples]
-
     def encode(self, examples: Sequence[Example]) -> list[Feature]:
         texts = [example.text for example in examples]
         encoded = self.tokenizer(texts, truncation=True, max_length=self.sequence_length)
         # A tokenizer without special tokens makes nothing of an empty text.
-        rows = [ids or [self._padding] for ids in encoded["input_ids"]]
+        rows = [ids or [self.padding] for ids in encoded["input_ids"]]
         cut = [bool(one.overflowing) for one in encoded.encodings or ()] or [
             len(ids) >= self.sequence_length for ids in rows
         ]
@@ -80,15 +83,8 @@ class Classification(Task):
         ]
 
     def collate(self, features: Sequence[Feature]) -> Batch:
-        longest = max(len(feature["input_ids"]) for feature in features)
-        ids = torch.full((len(features), longest), self._padding)
-        mask = torch.zeros_like(ids)
-        for row, feature in enumerate(features):
-            length = len(feature["input_ids"])
-            ids[row, :length] = torch.tensor(feature["input_ids"])
-            mask[row, :length] = 1
         labels = torch.tensor([feature["label"] for feature in features])
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        return {**self.padded(features), "labels": labels}
 
     def assemble(self, adapted: nn.Module, parameters: Mapping[str, Scalar]) -> nn.Module:
         return Classifier(adapted, self.pooling, self.facts.hidden_size, len(self.dataset.labels))
@@ -133,14 +129,6 @@ class Classification(Task):
         logits = model(**inputs).float()
         losses = cross_entropy(logits, batch["labels"], reduction="none").cpu()
         return ItemScores(losses, torch.ones_like(losses), {"logits": logits.cpu()})
-
-    def metrics(
-        self, scores: ItemScores, examples: Sequence[Example]
-    ) -> tuple[dict[str, float], Floats]:
-        return class_metrics(scores.outputs["logits"].numpy(), self.targets(examples))
-
-    def decisions(self, scores: ItemScores, examples: Sequence[Example]) -> Decisions:
-        return Decisions.of(scores.outputs["logits"].numpy(), self.targets(examples))
 
 
 def class_metrics(scores: Any, targets: Sequence[int]) -> tuple[dict[str, float], Floats]:

@@ -1,7 +1,6 @@
 """The untrained model as a baseline: zero-shot, and few-shot with examples in the prompt.
 
-Knows a text task and the base model. Both baselines score the very answer tokens that trained
-models are scored on.
+Both baselines score the very answer tokens that trained models are scored on.
 """
 
 from __future__ import annotations

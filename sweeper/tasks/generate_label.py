@@ -19,12 +19,10 @@ from sweeper.tasks.base import (
     Baseline,
     BaselineContext,
     Batch,
-    Decisions,
     Feature,
-    Floats,
     ItemScores,
 )
-from sweeper.tasks.classification import class_metrics
+from sweeper.tasks.classification import ClassDecisions
 from sweeper.tasks.fewshot import shot_baselines
 from sweeper.tasks.sequences.answer_likelihoods import AnswerTree, log_likelihoods
 from sweeper.tasks.sequences.chat import Chat
@@ -33,12 +31,10 @@ from sweeper.tasks.sequences.tokens import Encoded
 from sweeper.tasks.text import TextTask
 
 
-class GenerateLabel(TextTask):
+class GenerateLabel(ClassDecisions, TextTask):
     """Single-label classification with the language model's own head."""
 
     name = "generate_label"
-    headline_metric = "accuracy"
-    higher_is_better = True
 
     @cached_property
     def chat(self) -> Chat:
@@ -60,14 +56,6 @@ class GenerateLabel(TextTask):
         span = len(prompt), len(prompt) + len(said)
         return Encoded([*prompt, *said], (span,), answer_bytes=(len(str(example.label).encode()),))
 
-    def targets(self, examples: Sequence[Example]) -> list[int]:
-        """Class numbers, in the order of ``dataset.labels``."""
-        return [self._number[str(example.label)] for example in examples]
-
-    @cached_property
-    def _number(self) -> dict[str, int]:
-        return {label: number for number, label in enumerate(self.dataset.labels)}
-
     def feature(self, encoded: Encoded, example: Example) -> Feature:
         return {**super().feature(encoded, example), "target": self.targets([example])[0]}
 
@@ -80,14 +68,6 @@ class GenerateLabel(TextTask):
 
     def score_after(self, model: nn.Module, shown: CachedPrefix, batch: Batch) -> ItemScores:
         return _scores(log_likelihoods(model, self.tree, *_prompts(batch), shown), batch)
-
-    def metrics(
-        self, scores: ItemScores, examples: Sequence[Example]
-    ) -> tuple[dict[str, float], Floats]:
-        return class_metrics(scores.outputs["logits"].numpy(), self.targets(examples))
-
-    def decisions(self, scores: ItemScores, examples: Sequence[Example]) -> Decisions:
-        return Decisions.of(scores.outputs["logits"].numpy(), self.targets(examples))
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         """The untrained model asked at once and, where there is room, after an example of each

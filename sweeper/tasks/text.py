@@ -1,6 +1,6 @@
 """The base of tasks that train a model to write text: loss on the answer's tokens only.
 
-Knows tokens and losses. How an example becomes a prompt and an answer is the subclass's.
+How an example becomes a prompt and an answer is the subclass's.
 """
 
 from __future__ import annotations
@@ -9,19 +9,16 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sweeper.data.examples import Dataset, Example
+from sweeper.data.examples import Example
 from sweeper.errors import DataError, Problem
-from sweeper.facts.record import ModelFacts
 from sweeper.metrics.base import computed
-from sweeper.spec import Spec
-from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task
+from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task, padded
 from sweeper.tasks.sequences.answer_logits import answer_losses, answer_rows, by_row, divergence
 from sweeper.tasks.sequences.prefix_cache import CachedPrefix
 from sweeper.tasks.sequences.tokens import Encoded, shorten
@@ -41,19 +38,6 @@ class TextTask(Task):
     def per_byte(self) -> bool:
         """Whether losses are bits per UTF-8 byte of the answer, in place of nats per token."""
         return False
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        tokenizer: Any,
-        facts: ModelFacts,
-        spec: Spec,
-        sequence_length: int,
-    ) -> None:
-        super().__init__(dataset, tokenizer, facts, spec, sequence_length)
-        self.padding: int = next(
-            (i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0
-        )
 
     @abstractmethod
     def encode_one(self, example: Example) -> Encoded:
@@ -106,17 +90,9 @@ class TextTask(Task):
 
     def collate(self, features: Sequence[Feature]) -> Batch:
         """Padded on the right to the longest of these features."""
-        shape = len(features), max(len(feature["input_ids"]) for feature in features)
-        ids = torch.full(shape, self.padding)
-        labels = torch.full(shape, -100)
-        mask = torch.zeros(shape, dtype=torch.long)
-        for row, feature in enumerate(features):
-            length = len(feature["input_ids"])
-            ids[row, :length] = torch.tensor(feature["input_ids"])
-            labels[row, :length] = torch.tensor(feature["labels"])
-            mask[row, :length] = 1
+        labels = padded([feature["labels"] for feature in features], -100)
         said = torch.tensor([feature["answer_bytes"] for feature in features])
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels, "answer_bytes": said}
+        return {**self.padded(features), "labels": labels, "answer_bytes": said}
 
     def loss(self, model: nn.Module, batch: Batch) -> LossSum:
         losses = answer_losses(model, _inputs(batch), batch["labels"])

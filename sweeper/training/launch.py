@@ -2,7 +2,7 @@
 
 ``python -m sweeper.training.launch RANKS PARENT FOLDER ARGUMENTS`` runs Python with ARGUMENTS and
 this process's id as each of the RANKS. Where one of them fails, torch ends the others, and the
-first failure is written into FOLDER. Knows nothing of what they train.
+first failure is written into FOLDER.
 """
 
 from __future__ import annotations

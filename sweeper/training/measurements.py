@@ -1,7 +1,4 @@
-"""Keeps what a trial measured for the next plan on this machine.
-
-Knows what a trial's result holds and how set-ups are named; corrects nothing itself.
-"""
+"""Keeps what a trial measured for the next plan on this machine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One model on the sealed test split: its loss item by item, its classes, its answers in writing.
-
-Knows tasks and their data. Knows nothing of how the model was trained or of what is compared.
-"""
+"""One model on the sealed test split: its loss item by item, its classes, its written answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Progress of a sweep: redrawn on a terminal, plain lines elsewhere, or JSON events.
 
-All of it goes to stderr. Knows events and the status, nothing of how they come about.
+All of it goes to stderr.
 """
 
 from __future__ import annotations

@@ -9,8 +9,7 @@ import pytest
 from sweeper import cache
 from sweeper.errors import DataError
 from sweeper.evaluation import tokenized_items
-from sweeper.evaluation.stored_features import StoredFeatures, fingerprint
-from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.evaluation.tokenized_items import StoredFeatures, TokenizedSplit, fingerprint
 
 
 @pytest.fixture(params=["llama", "bert"])

@@ -14,7 +14,7 @@ from sweeper.facts.models.model_folder import read_json
 from sweeper.findings.study.reading import _mapping
 from sweeper.jsontext import object_of, value_of
 from sweeper.runfolder import RunFolder
-from sweeper.training.base_model import first_stage, self_samples
+from sweeper.training.base_model import first_stage, general_text
 from sweeper.yamlfile import parse
 
 DEEP = "[" * 100_000
@@ -96,10 +96,10 @@ def test_answers_of_a_process_that_are_no_object_are_its_failure(monkeypatch):
 
 @pytest.mark.parametrize("text", [DEEP, "", "[1]", "{}", "null"])
 def test_what_is_damaged_in_the_cache_is_made_again(tmp_path, text):
-    for name in (first_stage.RECORD, self_samples.TEXTS):
+    for name in (first_stage.RECORD, general_text.TEXTS):
         (tmp_path / name).write_text(text)
     assert first_stage._record_of(tmp_path) is None
-    assert not self_samples._kept(tmp_path)
+    assert not general_text._kept(tmp_path)
 
 
 def test_a_full_disk_at_the_lock_does_not_matter(tmp_path, monkeypatch):

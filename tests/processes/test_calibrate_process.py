@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sweeper.child_process import NoAnswer
 from sweeper.facts.machine.calibration import Calibration, versions, write
 from sweeper.facts.machine.detect import Processor
 from sweeper.facts.models.model import model_facts
@@ -47,11 +47,11 @@ def measure(*_: Any, **__: Any) -> None:
 
 
 def test_a_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", measure)
+    monkeypatch.setattr(calibrate_process, "ask", measure)
     found = calibrated(SPEC, FACTS).hardware
     assert (found.fp32_tflops, found.calibrated) == (0.2, "2026-01-31")
     known = FACTS.model_copy(update={"hardware": found})
-    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setattr(calibrate_process, "ask", None)
     assert calibrated(SPEC, known) is known
 
 
@@ -64,13 +64,13 @@ def test_a_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_a_processor_at_hand_is_measured(
     hardware: HardwareFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setattr(calibrate_process, "ask", None)
     facts = FACTS.model_copy(update={"hardware": hardware})
     assert calibrated(SPEC, facts) is facts
 
 
 def test_a_busy_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setattr(calibrate_process, "ask", None)
     monkeypatch.setattr(calibrate_process.os, "getloadavg", lambda: (1.5, 0.0, 0.0))
     assert calibrated(SPEC, FACTS) is FACTS
 
@@ -81,8 +81,8 @@ def test_a_failed_measurement_costs_nothing_but_certainty(
     told: list[str] = []
 
     def fail(*_: Any, **__: Any) -> None:
-        raise subprocess.CalledProcessError(1, "python")
+        raise NoAnswer("it ended with 1", 1)
 
-    monkeypatch.setattr(subprocess, "run", fail)
+    monkeypatch.setattr(calibrate_process, "ask", fail)
     assert calibrated(SPEC, FACTS, told.append) is FACTS
     assert "could not be measured" in told[-1]

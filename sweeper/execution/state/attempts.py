@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -114,6 +115,12 @@ def _holds(path: Path, text: str) -> bool:
     return path.exists() and path.read_text(encoding="utf-8", errors="replace") == text
 
 
+def so_far(rungs: Sequence[RungReport]) -> dict[str, Any]:
+    """Steps, tokens and seconds up to the last of these rungs, as a result names them."""
+    names = {"optimizer_steps", "tokens", "training_seconds", "evaluation_seconds"}
+    return rungs[-1].model_dump(include=names) if rungs else {}
+
+
 def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult:
     """Write the result of a trial or confirmation run whose attempts all failed.
 
@@ -130,10 +137,7 @@ def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult
         seed=config.seed if config else 0,
         state="FAIL",
         failure=failure,
-        optimizer_steps=rungs[-1].optimizer_steps if rungs else 0,
-        tokens=rungs[-1].tokens if rungs else 0,
-        training_seconds=rungs[-1].training_seconds if rungs else 0.0,
-        evaluation_seconds=rungs[-1].evaluation_seconds if rungs else 0.0,
+        **so_far(rungs),
         ended_at=now(),
     )
     result.write(home / RESULT)

@@ -1,7 +1,4 @@
-"""Events of a run: lines of ``events.jsonl`` and of a worker's pipe.
-
-Only types. Knows nothing about who draws or stores events.
-"""
+"""Events of a run: lines of ``events.jsonl`` and of a worker's pipe."""
 
 from __future__ import annotations
 

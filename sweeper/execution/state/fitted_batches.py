@@ -1,7 +1,6 @@
 """Batches that fitted after running out of memory, for all workers and jobs of a run.
 
-A lesson follows from the files of an attempt, so that it outlives the command. Knows batches;
-measures no memory.
+A lesson follows from the files of an attempt, so that it outlives the command.
 """
 
 from __future__ import annotations

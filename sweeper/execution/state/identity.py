@@ -1,7 +1,4 @@
-"""Whether a call may continue a run: compares identities, and keeps the run's plan.
-
-Knows which parts make an identity and what to say about them; not how a plan is made.
-"""
+"""Whether a call may continue a run: compares identities, and keeps the run's plan."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Damaged files of a run: read from their copies, or marked to be made again.
 
 A killed process leaves whole files (they are replaced in one step); a power cut, a full disk or a
-sync tool may not. Knows where copies lie; decides nothing about trials.
+sync tool may not.
 """
 
 from __future__ import annotations

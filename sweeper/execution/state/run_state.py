@@ -26,6 +26,8 @@ class RunState:
 
     Args:
         max_forgetting_points: The user's limit; None without one.
+        best: The completed trial with the lowest loss; one over the user's limit where all are.
+        best_default: The same among the rule book's defaults.
     """
 
     run: RunFolder
@@ -38,9 +40,9 @@ class RunState:
         default_factory=lambda: dict.fromkeys(("COMPLETE", "PRUNED", "FAIL"), 0)
     )
     out_of_memory: int = 0
+    best: Best | None = None
+    best_default: Best | None = None
     _losses: dict[tuple[str, int], dict[int, float]] = field(default_factory=dict)
-    _best: Best | None = None
-    _default: Best | None = None
 
     def end(self, number: int, result: TrialResult) -> None:
         """Record the end of a trial."""
@@ -55,8 +57,8 @@ class RunState:
         self.out_of_memory = sum(
             one is not None and one.kind == "out-of-memory" for one in failures
         )
-        self._best = self._find_best(self.results)
-        self._default = self._find_best(self.defaults())
+        self.best = self._find_best(self.results)
+        self.best_default = self._find_best(self.defaults())
 
     def rung(self, report: RungReport) -> float | None:
         """Record a rung; returns the median of the candidate's other trials there, if any."""
@@ -71,14 +73,6 @@ class RunState:
         """Remove the rungs of an attempt that failed."""
         for losses in self._losses.values():
             losses.pop(number, None)
-
-    def best(self) -> Best | None:
-        """The completed trial with the lowest loss; one over the user's limit where all are."""
-        return self._best
-
-    def best_default(self) -> Best | None:
-        """The same among the rule book's defaults."""
-        return self._default
 
     def strategies(self) -> dict[int, str]:
         """The name of each trial's candidate in the study."""

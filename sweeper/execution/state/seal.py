@@ -1,7 +1,4 @@
-"""The scoring of the test split: what will be scored is written before any score.
-
-Knows which models are scored and the file that says so; scoring is the workers' work.
-"""
+"""The scoring of the test split: what will be scored is written before any score."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A lock of a shared folder need not reach other machines, and clocks of machines differ. So whoever
 asks looks for a few seconds whether ``status.json``, which a command writes once a second, goes on
-to change. Knows nothing of what is run.
+to change.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Work items: what a run has to do once, however many attempts it takes.
 
-What was done shows in the run's files. Knows paths and names; trains nothing.
+What was done shows in the run's files.
 """
 
 from __future__ import annotations

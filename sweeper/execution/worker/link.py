@@ -1,7 +1,4 @@
-"""A worker's pipes to the command: a thread reads orders; messages are written.
-
-Knows nothing about jobs beyond passing them on.
-"""
+"""A worker's pipes to the command: a thread reads orders; messages are written."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Bits per byte of the data under the base model: measured by a process with torch, then kept.
 
-A direct measure of how far the data lie from what the model has read: how surprised it is by a
-byte of them, against a byte of general text. Knows nothing of torch itself.
+A direct measure of how far the data lie from what the model has read: how surprised it is by a byte
+of them, against a byte of general text.
 """
 
 from __future__ import annotations

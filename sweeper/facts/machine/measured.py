@@ -1,7 +1,6 @@
 """Time and memory of trainings on this machine, in the cache folder: a JSON line each.
 
 Only appended to, so that any number of workers write at once; a line that is damaged is skipped.
-Knows nothing of torch or of any formula.
 """
 
 from __future__ import annotations

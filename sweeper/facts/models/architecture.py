@@ -1,6 +1,6 @@
 """The shape of a model from its ``config.json``: the same words for every family.
 
-Reads a dictionary. Knows no files, no weights and no torch.
+Reads a dictionary.
 """
 
 from __future__ import annotations

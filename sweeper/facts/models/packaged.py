@@ -73,6 +73,11 @@ def package_folder(model: PackagedModel) -> Path | None:
     return Path(places[0]) if places else None
 
 
+def converted_folder(name: str) -> Path:
+    """Where a packaged model lies once it was converted."""
+    return home() / "models" / name
+
+
 def ready_folder(model_id: str) -> Path | None:
     """The folder with config, tokenizer and safetensors: in the package, or where they were
     converted to; None if neither is there.
@@ -82,7 +87,7 @@ def ready_folder(model_id: str) -> Path | None:
     """
     model = packaged(model_id)
     if model.folder is None:
-        folder = home() / "models" / model_id.removeprefix(PREFIX)
+        folder = converted_folder(model_id.removeprefix(PREFIX))
     else:
         installed = package_folder(model)
         if installed is None:

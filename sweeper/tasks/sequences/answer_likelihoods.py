@@ -1,7 +1,7 @@
 """Log-likelihoods of several answers to the same prompts.
 
-Answers that begin alike are read once, and so is the prompt before them: 77 class names do not
-cost 77 passes. Knows tokens and causal language models, adapted or not; nothing of tasks.
+Answers that begin alike are read once, and so is the prompt before them: 77 class names do not cost
+77 passes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Logits at the positions that predict an answer, and at no others.
-
-Knows the shape of a causal language model. Knows nothing of tasks or strategies.
-"""
+"""Logits at the positions that predict an answer, and at no others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Conversations as tokens, with the tokens that are trained on.
-
-Knows chat templates and tokenizers. Knows nothing of models, losses or lengths that are allowed.
-"""
+"""Conversations as tokens, with the tokens that are trained on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Attention states of a common prefix of texts, computed once.
-
-Knows causal language models of transformers without an adapter around them.
-"""
+"""Attention states of a common prefix of texts, computed once."""
 
 from __future__ import annotations
 

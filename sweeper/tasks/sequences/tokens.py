@@ -1,7 +1,4 @@
-"""Text with marked answers to tokens with marked answers, and its shortening to a cap.
-
-Knows tokenizers. Knows nothing of chat templates or models.
-"""
+"""Text with marked answers to tokens with marked answers, and its shortening to a cap."""
 
 from __future__ import annotations
 

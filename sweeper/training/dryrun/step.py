@@ -25,9 +25,8 @@ from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.plans import autocast_dtype
 from sweeper.tasks.classifier import Classifier, pool
-from sweeper.training.dryrun.kernels import InPlace
+from sweeper.training.dryrun.kernels import InPlace, Kernels, MixedPrecision
 from sweeper.training.dryrun.models import build, config_of
-from sweeper.training.dryrun.precision import Kernels, MixedPrecision
 from sweeper.units import GIB
 
 _STEPS = 2

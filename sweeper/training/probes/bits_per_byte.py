@@ -1,7 +1,6 @@
 """Bits per byte of texts under a base model: ``python -m sweeper.training.probes.bits_per_byte``.
 
 Reads ``{"folder": ..., "texts": [...], "general": [...]}`` on standard input and prints JSON.
-Knows nothing of where texts come from or what the figures mean.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Checks of the training libraries on this machine, each with a tiny tensor.
 
 ``python -m sweeper.training.probes.libraries`` prints one JSON object a line as each check ends, so
-that a library that takes the process down leaves what was found before. Knows nothing about runs.
+that a library that takes the process down leaves what was found before.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Texts that are spread over all: ``python -m sweeper.training.probes.spread_rows``.
 
 Reads ``{"folder": ..., "texts": [...], "count": ...}`` on standard input and prints ``{"chosen":
-[...]}``, the places of at most so many texts. Knows nothing of where texts come from.
+[...]}``, the places of at most so many texts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The files beside trained weights: tokenizer, template, generation settings, card.
-
-Knows the files that transformers and PEFT read. Knows nothing of how a model was trained.
-"""
+"""The files beside trained weights: tokenizer, template, generation settings, card."""
 
 from __future__ import annotations
 

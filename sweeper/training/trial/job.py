@@ -1,7 +1,4 @@
-"""One training job, and its files: results, item losses, weights.
-
-Knows what a result holds; knows nothing of how a model is trained.
-"""
+"""One training job, and its files: results, item losses, weights."""
 
 from __future__ import annotations
 

