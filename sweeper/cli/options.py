@@ -125,7 +125,7 @@ _PLAN_FLAGS = (
     _Flag(
         ("curation", "all_safe"),
         bool,
-        "Fix what can be fixed safely while rows are read; the files stay as they are.",
+        "Apply the safe remedies of `sweeper data fix` in memory; files do not change.",
         _DATA,
     ),
     _Flag(("hardware", "gpu"), str, "GPU by name, for example 'RTX 4090'.", _MACHINE),
@@ -147,7 +147,9 @@ _PLAN_FLAGS = (
         "Limit for search, confirmation and suite: 8gpuh, 30usd or 2h.",
         _AIM,
     ),
-    _Flag(("aim", "tasks_on_one_base"), int, "Tasks that will share this base model.", _AIM),
+    _Flag(
+        ("aim", "tasks_on_one_base"), int, "Number of tasks that will share this base model.", _AIM
+    ),
     _Flag(
         ("aim", "domain_distance"),
         str,
@@ -173,7 +175,9 @@ _PLAN_FLAGS = (
         "Passes over the data in every trial. Without it, the plan chooses.",
         _AIM,
     ),
-    _Flag(("training", "max_length"), int, "Cap on tokens of one example.", _AIM),
+    _Flag(
+        ("training", "max_length"), int, "Most tokens of one example; longer texts are cut.", _AIM
+    ),
     _Flag(("training", "precision"), str, "fp32, bf16-mixed, fp16-mixed or bf16-pure.", _AIM),
     _Flag(
         ("training", "classes_by"),
@@ -184,7 +188,7 @@ _PLAN_FLAGS = (
     _Flag(
         ("training", "class_weight"),
         str,
-        "How much rare classes count in training: none, balanced-sqrt or balanced.",
+        "Weight of rare classes in training: none, balanced-sqrt or balanced.",
         _AIM,
     ),
     _Flag(
@@ -252,7 +256,7 @@ _RUN_FLAGS = (
     _Flag(
         ("evaluation", "no_texts"),
         bool,
-        "Keep no rows and no answers for the report to show.",
+        "Keep no texts of rows and answers in run and report.",
         _TEST,
     ),
     _Flag(
@@ -278,7 +282,7 @@ _RUN_FLAGS = (
     _Flag(
         ("search", "stop_when_settled"),
         bool,
-        "End the search once the expected gain of the next trial is below noise.",
+        "End the search when the next trial is expected to gain little.",
         _SEARCH,
     ),
     _Flag(("search", "workers"), int, "Number of worker processes.", _SEARCH),

@@ -90,7 +90,9 @@ def _note(report: Report) -> str:
     text += "tick. An x: the loss was no longer finite."
     items, rows = report.findings.run.rung_items, report.findings.reproduction.split_rows
     if items and items < rows.get("validation", 0):
-        text += f" Rungs below the last score {items:,} of {rows['validation']:,} validation items,"
+        text += (
+            f" Rungs before the last score {items:,} of {rows['validation']:,} validation items,"
+        )
         text += " the same ones in every trial."
     text += _off_range(report)
     if len(shown) < len(total):
@@ -178,6 +180,6 @@ def _stopped(report: Report) -> tuple[str, ...]:
     named = words.joined([f"#{t.number} at rung {t.stopped_at_rung}" for t in stopped[:_NAMED]])
     rest = f", and {len(stopped) - _NAMED} more" if len(stopped) > _NAMED else ""
     return (
-        f"{words.plural(len(stopped), 'trial')} stopped before the end of the budget and counted "
-        f"with the best weights until then: {named}{rest}.",
+        f"{words.plural(len(stopped), 'trial')} stopped before the end of the budget and kept "
+        f"the best weights until then: {named}{rest}.",
     )

@@ -37,7 +37,7 @@ def timing_bullets(budget: Budget) -> Bullets:
     ]
     if bill := bill_text(budget):
         items.append(f"It should use {bill}.")
-    items += [f"Sources of the times: {text}." for text in budget.timing]
+    items += [f"The times are estimated from: {text}." for text in budget.timing]
     return Bullets(tuple(items), "Time, money and energy (estimates)")
 
 

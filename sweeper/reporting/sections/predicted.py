@@ -12,7 +12,7 @@ from sweeper.reporting.document import Report
 
 # The sweep, and the phases of it that not every run has, in the words of tables.
 PHASES = {
-    "sweep": "the sweep, on the clock",
+    "sweep": "the sweep, elapsed time",
     "download": "of it, downloading models",
     "conversion": "of it, converting models",
     "own_text": "of it, writing general text",
@@ -34,7 +34,7 @@ def predicted_table(report: Report) -> Table | None:
             Column("range", number=True),
             Column("measured", number=True),
             Column("measured ÷ planned", number=True),
-            Column("of trials", number=True, pointer="/trials"),
+            Column("trials", number=True, pointer="/trials"),
         ),
         rows=tuple(
             _row(prediction, report.plan.device, f"/findings/predictions/{i}")

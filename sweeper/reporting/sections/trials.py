@@ -165,7 +165,7 @@ def _lost(report: Report) -> tuple[str, ...]:
             name = words.short(summary.strategy)
             told.append(
                 f"Warning: {summary.failed} of {words.plural(count, 'trial')} of {name} failed; "
-                "the others may not be representative."
+                "the others may not be typical."
             )
     return tuple(told)
 
