@@ -91,7 +91,7 @@ class DataSpec(Record):
         None, description="a file, a folder with official splits, or a data set of the hub"
     )
     sources: tuple[SourceSpec, ...] = Field(
-        (), description="several sources with weights, in place of path"
+        (), description="several sources with weights, instead of path"
     )
     name: str | None = Field(None, description="configuration of a data set that has several")
     split: str | None = Field(
@@ -102,7 +102,7 @@ class DataSpec(Record):
     test: str | None = Field(None, description="a file with a test split of its own")
     corpus: str | None = Field(None, description="domain task: text to continue pretraining on")
     corpus_rows: PositiveInt | None = Field(
-        None, description="read at most so many documents of it"
+        None, description="read at most this many documents of it"
     )
     general: str | None = Field(None, description="general data for replay and forgetting")
     format: str = Field("auto", description="format of the rows; auto recognises it")
@@ -114,7 +114,7 @@ class DataSpec(Record):
     examples: PositiveInt | None = Field(
         None, description="how many examples, for a plan without data"
     )
-    max_rows: PositiveInt | None = Field(None, description="read at most so many rows")
+    max_rows: PositiveInt | None = Field(None, description="read at most this many rows")
     validation_fraction: Fraction = Field(
         0.15, description="share of the rows for validation, where no file is given"
     )
@@ -208,7 +208,7 @@ class AimSpec(Record):
     margin_points: float = Field(
         1.0,
         ge=0,
-        description="differences below so many points of the task's metric do not matter",
+        description="differences below this many points of the task's metric do not matter",
     )
     max_forgetting_points: float | None = Field(
         None,
@@ -239,7 +239,7 @@ class TrainingSpec(Record):
         None, ge=0, description="weight of the KL divergence to the base; 0 for none"
     )
     early_stopping_patience: PositiveInt | None = Field(
-        None, description="end a trial after so many rungs without a better validation loss"
+        None, description="end a trial after this many rungs without a better validation loss"
     )
     stop_overfitting: bool | None = Field(
         None,
@@ -284,7 +284,7 @@ class SearchSpec(Record):
 
     trials: PositiveInt = Field(20, description="the study's total, over all its resumptions")
     timeout_seconds: float | None = Field(
-        None, gt=0, description="start no trial after so many seconds"
+        None, gt=0, description="start no trial after this many seconds"
     )
     workers: PositiveInt = Field(1, description="processes that train")
     executor: str = Field("local", description="local or ray")

@@ -375,6 +375,6 @@ class Facts(Artifact):
     hardware: HardwareFacts
     aim: AimSpec
     classes_by: Literal["head", "generate"] = Field(
-        "head", description="classification: how classes are told"
+        "head", description="how a classifier works: head or generate"
     )
     suite: SuiteFacts | None = Field(None, description="None without a suite")

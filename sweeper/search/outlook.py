@@ -28,7 +28,7 @@ class Outlook(Record):
     """
 
     trials: int = Field(NEXT, description="of the past, and of the time to come")
-    seconds: float = Field(description="expected for so many more trials, with all workers")
+    seconds: float = Field(description="expected for this many more trials, with all workers")
     gain: float = Field(description="how far the best validation loss fell with the last ones")
     noise: float = Field(description="assumed difference that chance makes between two trials")
 

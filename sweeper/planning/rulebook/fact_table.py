@@ -104,7 +104,7 @@ DATA_FACTS: tuple[Fact, ...] = (
     ),
     flag(
         "augmented_data",
-        "rows that were made from train rows are at hand",
+        "there are augmented rows, made from train rows",
         _data(lambda d: d.augmentation is not None),
     ),
     flag(
@@ -228,7 +228,7 @@ _TABLE: tuple[Fact, ...] = (
     ),
     word(
         "classes_by",
-        "how classes are told: by a linear head, or by writing the class's name",
+        "how a classifier works: by a linear head, or by writing the class's name",
         lambda s: _classes_by(s),
         ("head", "generate"),
         chosen=True,

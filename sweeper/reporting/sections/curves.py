@@ -74,7 +74,7 @@ def _finding(report: Report) -> str:
         return "The best trial of each strategy had its lowest validation loss at its last rung."
     if findings.run.ended and findings.run.failed == findings.run.ended:
         return "No trial completed: these are the curves until each of them failed."
-    return "No trial has completed yet; what is drawn are the curves so far."
+    return "No trial has completed yet. The chart shows the curves so far."
 
 
 def _overfits(trial: TrialRow) -> bool:

@@ -14,7 +14,7 @@ from sweeper.reporting.sections.predicted import PHASES
 
 def plan_blocks(report: Report) -> list[Block]:
     """The blocks of a run without trials: its plan, and how to start it."""
-    start = Code("Start it, or go on with it", report.findings.reproduction.command)
+    start = Code("Start it, or continue it", report.findings.reproduction.command)
     blocks: list[Block] = [start, plan_table(report), timing_bullets(report.plan.budget)]
     blocks += declared_table(report)
     if report.plan.rejected:

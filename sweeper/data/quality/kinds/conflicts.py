@@ -27,7 +27,7 @@ class Conflicts(Kind):
         """It needs inputs that mostly have one answer."""
         answers = any(row.label or row.written for _, row, _ in data.usable)
         references = answers and not _answers(data)
-        return "most inputs have several answers, which count as references" if references else ""
+        return "most inputs have several answers, all used as references" if references else ""
 
     def find(self, data: DataRows) -> list[Fault]:
         """Every row of such an input."""
