@@ -302,7 +302,7 @@ class SearchSpec(Record):
         False, description="try early what earlier studies on similar facts found best"
     )
     stop_when_settled: bool = Field(
-        False, description="end it once the next trial would gain less than noise shows"
+        False, description="end it once the next trial is expected to gain little"
     )
     confirmation_seeds: PositiveInt = Field(
         3, description="trainings of each finalist, the first one included"

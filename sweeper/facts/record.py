@@ -304,7 +304,7 @@ class HardwareFacts(Record):
     """The machine that trials run on.
 
     ``memory_gib`` is what one device has: GPU memory, or this machine's RAM on a CPU.
-    ``bf16`` says whether matrix products in bfloat16 are worth using there. ``watts`` is one
+    ``bf16`` says whether matrix products in bfloat16 are faster there. ``watts`` is one
     device's board power; ``measured`` is what trained here before. ``cards`` are all cards that
     the machine may have, the slowest first, where its memory alone was stated.
     """

@@ -45,7 +45,7 @@ class ExpectedGain:
     def __str__(self) -> str:
         return (
             f"the next trial is expected to lower the loss by {self.gain:.2g} "
-            f"({self.strategy}), where trials differ by {self.noise:.2g} by chance"
+            f"({self.strategy}), and two seeds differ by {self.noise:.2g}"
         )
 
 

@@ -30,13 +30,13 @@ class Outlook(Record):
     trials: int = Field(NEXT, description="of the past, and of the time to come")
     seconds: float = Field(description="expected for this many more trials, with all workers")
     gain: float = Field(description="how far the best validation loss fell with the last ones")
-    noise: float = Field(description="assumed difference that chance makes between two trials")
+    noise: float = Field(description="assumed difference between two seeds")
 
     def __str__(self) -> str:
         share = self.gain / self.noise if self.noise > 0 else 0.0
         gain = (
             f"lowered the best loss by {units.number(self.gain, 2)}, about {share:.1g} of the "
-            "difference that chance makes between two trials"
+            "difference between two seeds"
             if self.gain > 0
             else "did not lower the best loss"
         )

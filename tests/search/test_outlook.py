@@ -13,7 +13,7 @@ def test_the_last_five_trials_say_what_the_next_five_may_bring() -> None:
     assert found.noise == pytest.approx(2**0.5 * SEED_SHARE * 0.9)
     assert str(found) == (
         "5 more trials: about 50 s; the last 5 lowered the best loss by 0.10, about 1 of the "
-        "difference that chance makes between two trials"
+        "difference between two seeds"
     )
 
 

@@ -292,7 +292,7 @@ _TABLE: tuple[Fact, ...] = (
     ),
     flag(
         "corpus_is_task",
-        "the domain corpus is all the data there is",
+        "the domain corpus is the only data",
         lambda s: (
             s.spec.data.named is None
             and s.spec.data.corpus is not None
@@ -333,7 +333,7 @@ _TABLE: tuple[Fact, ...] = (
     number(
         "context_length",
         "tokens",
-        "longest text that the model takes",
+        "longest text of the model, its context",
         _model(lambda m: m.context_length),
     ),
     flag(
@@ -344,7 +344,7 @@ _TABLE: tuple[Fact, ...] = (
     flag("mixture_of_experts", "the model has routed experts", _model(lambda m: m.moe is not None)),
     word(
         "pooling",
-        "the model's own way from token states to one vector",
+        "how the model makes one vector of its token states",
         _model(lambda m: m.pooling),
         ("mean", "cls", "last"),
     ),
@@ -361,7 +361,7 @@ _TABLE: tuple[Fact, ...] = (
     number("memory_gib", "GiB", "memory of one device", lambda s: s.facts.hardware.memory_gib),
     flag(
         "bf16",
-        "matrix products in bfloat16 are worth using",
+        "matrix products in bfloat16 are faster",
         lambda s: s.facts.hardware.bf16,
     ),
     number(
