@@ -20,7 +20,7 @@ class Conflicts(Kind):
         "At most one answer of a class can be right, so some of these rows teach an error. Of "
         "written answers several may be right; then keep them."
     )
-    remedy = "keeps the most common answer of each input; none if there is a tie"
+    remedy = "keeps the most common answer of each input, or none if there is a tie"
     compares = "inputs"
 
     def missing(self, data: DataRows) -> str:
