@@ -34,7 +34,7 @@ def test_a_full_disk_ends_the_run_cleanly_and_room_lets_it_go_on(sweeper: Sweepe
     assert code == 2
     (said,) = sweeper.events("run-started")[1:]
     assert "weights need up to" in said
-    assert "will stop before the disk is full" in said
+    assert "ends before the disk is full" in said
     assert sweeper.states()[:2] == [TrialState.COMPLETE, TrialState.WAITING]
 
     full.unlink()

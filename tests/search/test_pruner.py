@@ -231,7 +231,7 @@ def test_without_peers_a_flat_curve_far_from_the_best_stops_in_the_second_half()
     flat = {1: 0.62, 2: 0.60, 3: 0.60, 4: 0.60}
     judgement = ask(others, trial(flat, TrialState.RUNNING))
     assert judgement.prune
-    assert "as much improvement again as since it stood at half of this" in judgement.because
+    assert "as much again as in the second half so far" in judgement.because
     falling = {1: 1.5, 2: 1.1, 3: 0.9, 4: 0.7}
     assert not ask(others, trial(falling, TrialState.RUNNING)).prune
     assert not ask(others, trial({1: 0.62, 2: 0.60, 3: 0.60}, TrialState.RUNNING)).prune
