@@ -34,7 +34,7 @@ def predicted_table(report: Report) -> Table | None:
             Column("range", number=True),
             Column("measured", number=True),
             Column("measured ÷ planned", number=True),
-            Column("trials", number=True, pointer="/trials"),
+            Column("of trials", number=True, pointer="/trials"),
         ),
         rows=tuple(
             _row(prediction, report.plan.device, f"/findings/predictions/{i}")
