@@ -22,17 +22,22 @@ STRATEGIES = ("full", "lora", "qlora")
 HEAD = """
 # What fits where
 
-Instruction tuning on 10,000 examples of up to 512 tokens, each strategy at its best-practice
-range. "Memory" is what the defaults need on one GPU, in GiB. Each prediction has an interval. A
-strategy fits if the upper end of the interval fits for the configuration of its range that needs
-most memory. For a strategy that does not fit, the table gives this upper end ("up to").
-"Micro-batch 8 x 2" means that one GPU processes 8 examples at a time and accumulates gradients over
-2 such steps. A trial on several GPUs uses FSDP, which is not tested on GPUs.
+The table is for instruction tuning on 10,000 examples of up to 512 tokens. For times and reasons,
+ask for one plan: `sweeper plan --task instruction --examples 10000 --model 7B --gpu-memory 24`.
 
-`sweeper plan --task instruction --examples 10000 --model 7B --gpu-memory 24` says the same with
-times and reasons. `--gpus 8` and `--nodes 2` say how many GPUs and machines there are. `--budget`
-(`8gpuh`, `2h`, or `30usd` with `--price`) says what they may cost: the plan then shows how many
-full trials of each strategy the budget pays for, separately for search and confirmation.
+| column | meaning |
+|---|---|
+| memory | predicted peak of the default on one GPU, in GiB. "Up to": see below |
+| micro-batch 8 x 2 | one GPU processes 8 examples at a time and accumulates gradients twice |
+| GPUs a trial, trials at once | a trial on several GPUs uses FSDP, which is not tested on GPUs |
+
+Each prediction has an interval. A strategy fits if the upper end of this interval fits for every
+configuration of its best-practice range. If a strategy does not fit, "up to" is the highest of
+these upper ends.
+
+`--gpus 8` and `--nodes 2` give the number of GPUs and machines. `--budget` (`8gpuh`, `2h`, or
+`30usd` with `--price`) limits the cost: the plan then shows how many full trials of each strategy
+the budget pays for.
 
 | machine | model | strategy | GPUs a trial, trials at once | memory | set-up |
 |---|---|---|---|---|---|

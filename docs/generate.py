@@ -45,13 +45,20 @@ def rules_page(book: RuleBook) -> str:
         "",
         "# The rule book",
         "",
-        f"{len(book.rules)} rules. `sweeper rules ID` shows one; `sweeper explain` shows which",
-        "applied to a plan, and which nearly did.",
+        f"The plan applies {len(book.rules)} rules. `sweeper rules ID` shows one rule, and",
+        "`sweeper explain` shows which rules fired in a plan.",
         "",
-        "In *Then*, `lora +2` adds 2 to LoRA's score. Names in braces are facts of the plan.",
-        "*Caution on full* means that the plan warns of something about that strategy. *Answers",
-        "the question full-or-lora* means that the rule adds a sentence to an answer of the plan.",
-        '"Own measurement, not kept" means that the files of the measurement are gone.',
+        "Each rule has a condition (*When*), its effects (*Then*), a reason and a source:",
+        "",
+        "| text | meaning |",
+        "|---|---|",
+        "| `examples`, `{examples}` | a fact; `sweeper rules --facts` lists all facts |",
+        "| lora +2 | adds 2 to the score of LoRA. The plan puts the highest score first |",
+        "| *.num_train_epochs | this parameter of every strategy |",
+        "| left out unless named | not in the plan unless `--strategies` names it |",
+        "| caution on full | the plan shows a caution about that strategy |",
+        "| answers the question full-or-lora | adds a sentence to an answer of the plan |",
+        "| own measurement, not kept | measured by this project; the files were not kept |",
     ]
     for file, rules in _by_file(book):
         lines += ["", f"## {file}"]
@@ -76,11 +83,18 @@ def strategies_page() -> str:
         "",
         "# Strategies and their parameters",
         "",
-        "The *range* is where a search looks first; the *allowed* range is how far it may widen.",
-        "A parameter that is not searched keeps its default in every trial, unless a rule, a flag",
-        "or a configuration of your own sets it. A parameter that is searched *only if declared*",
-        "exists only where `parameters` in `sweep.yaml` names it. Rules adapt ranges and defaults",
-        "to model, data and device; `sweeper explain` shows the changes for a plan.",
+        "The search starts in the *range*. It can widen this up to the *allowed* range.",
+        "*(log)* means that values are searched on a logarithmic scale.",
+        "",
+        "| searched | meaning |",
+        "|---|---|",
+        "| yes | trials have different values |",
+        "| no | all trials have the default, unless a rule, a flag or your configuration sets it |",
+        "| only if declared | trials have it only if `parameters` in `sweep.yaml` names it |",
+        "| as shared | as in the shared group of that name, below |",
+        "",
+        "Rules adapt ranges and defaults to model, data and device. `sweeper explain` shows the",
+        "changes for a plan.",
     ]
     shared = sorted((resources.search_spaces() / "parameters").glob("*.yaml"))
     for name, path in sorted(strategy_files().paths.items()):
@@ -165,9 +179,9 @@ def commands_page() -> str:
         below = getattr(group, "commands", {})
         commands |= {f"{name} {own}": command for own, command in below.items()}
     lines = [NOTE.format(source="sweeper/cli/"), "", "# Commands", "", root.epilog or "", ""]
-    lines += ["Where no default is given, the plan decides, or the option is off.", ""]
+    lines += ["An option without a default is off, or the plan decides its value.", ""]
     lines += ["## Options that describe a sweep", ""]
-    lines += ["`sweeper plan` and `sweeper run` have them all. Each sets one key of `sweep.yaml`."]
+    lines += ["`sweeper plan` and `sweeper run` have all of them. Each sets a key of `sweep.yaml`."]
     both = {p.name for p in commands["plan"].params} & {p.name for p in commands["run"].params}
     shared = {p.name for p in commands["plan"].params if p.name in both and p.rich_help_panel}
     by_panel: dict[str, list[Any]] = {}

@@ -286,7 +286,7 @@ def run(
     view = progress_view(progress)
     ended = steps.sweep(prepared, new=new, backend=_BACKEND, view=view, tell=tell)
     if (number := ended.outcome.signal) is not None:
-        text = f"{ended.folder.path} was interrupted; the same call goes on with it"
+        text = f"{ended.folder.path} was interrupted; the same call continues it"
         raise KeyboardInterrupt(text) if number == signal.SIGINT else SystemExit(128 + number)
     steps.judge(ended, fail_under)
     return Run(ended.folder.path, ended.findings)

@@ -129,7 +129,7 @@ class Candidate(Record):
     cautions: tuple[Reason, ...] = ()
     memory: MemoryEstimate
     least_gib: float | None = Field(
-        None, description="memory of a device with which its whole range would still fit"
+        None, description="device memory with which its whole range fits"
     )
     unsharded_gib: float | None = Field(
         None, description="what one GPU would need without sharding; None on one GPU"
@@ -233,7 +233,7 @@ class Budget(Record):
     cost_high_usd: float | None = None
     energy_low_kwh: float | None = Field(None, description="of the devices alone")
     energy_high_kwh: float | None = None
-    timing: tuple[str, ...] = Field((), description="what the seconds rest on")
+    timing: tuple[str, ...] = Field((), description="how the seconds were estimated")
     purchases: tuple[Purchase, ...] = ()
     notes: tuple[str, ...] = ()
 

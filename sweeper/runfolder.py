@@ -153,7 +153,7 @@ class RunFolder:
                 owner = os.pread(handle, 300, 0).decode(errors="replace").strip() or "unknown"
                 raise RunError(
                     f"another sweeper command is running this sweep (process {owner})",
-                    why="Two commands on one run folder would undo each other's work.",
+                    why="Two commands on one run folder would overwrite each other's files.",
                     fix=f"Watch it with 'sweeper show {self.path.name} --follow', wait for it, "
                     "or choose another --name.",
                     where=str(self.path),

@@ -93,7 +93,7 @@ class DataSpec(Record):
         "splits, or data set of the hub",
     )
     sources: tuple[SourceSpec, ...] = Field(
-        (), description="several sources with weights, in place of path"
+        (), description="several sources with weights, instead of path"
     )
     name: str | None = Field(None, description="configuration of a data set that has several")
     split: str | None = Field(
@@ -104,7 +104,7 @@ class DataSpec(Record):
     test: str | None = Field(None, description="a file with a test split of its own")
     corpus: str | None = Field(None, description="domain task: text to continue pretraining on")
     corpus_rows: PositiveInt | None = Field(
-        None, description="read at most so many documents of it"
+        None, description="read at most this many documents of it"
     )
     general: str | None = Field(None, description="general data for replay and forgetting")
     format: str = Field("auto", description="format of the rows; auto recognises it")
@@ -116,7 +116,7 @@ class DataSpec(Record):
     examples: PositiveInt | None = Field(
         None, description="how many examples, for a plan without data"
     )
-    max_rows: PositiveInt | None = Field(None, description="read at most so many rows")
+    max_rows: PositiveInt | None = Field(None, description="read at most this many rows")
     validation_fraction: Fraction = Field(
         0.15, description="share of the rows for validation, where no file is given"
     )
@@ -203,7 +203,7 @@ class AimSpec(Record):
         description="limit for search, confirmation and suite together: 8gpuh, 30usd or 2h",
     )
     tasks_on_one_base: PositiveInt = Field(
-        1, description="tasks that will share the base model, by swapping adapters"
+        1, description="number of tasks that will share the base model, by swapping adapters"
     )
     domain_distance: Literal["near", "far"] | None = Field(
         None,
@@ -213,7 +213,7 @@ class AimSpec(Record):
     margin_points: float = Field(
         1.0,
         ge=0,
-        description="differences below so many points of the task's metric do not matter",
+        description="differences below this many points of the task's metric do not matter",
     )
     max_forgetting_points: float | None = Field(
         None,
@@ -250,7 +250,7 @@ class TrainingSpec(Record):
     )
     early_stopping_patience: PositiveInt | None = Field(
         None,
-        description="end a trial after so many rungs (validations) without a better validation "
+        description="end a trial after this many rungs (validations) without a better validation "
         "loss",
     )
     stop_overfitting: bool | None = Field(

@@ -423,7 +423,7 @@ class TestSeal(Artifact):
 
     order: tuple[int, ...]
     recommended: int | None = Field(
-        None, description="cheapest to train that validation cannot tell apart"
+        None, description="cheapest to train of those that validation cannot distinguish"
     )
     opened_at: str
     headline_metric: str

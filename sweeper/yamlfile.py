@@ -162,7 +162,7 @@ def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any
         what = f"nested more than {MOST_LEVELS} levels deep, or an alias that holds itself"
         raise _refused(node, document.name, what)
     if document.values > MOST_VALUES:
-        what = f"more than {MOST_VALUES:,} values; an alias counts as all that it stands for"
+        what = f"more than {MOST_VALUES:,} values, including those that aliases repeat"
         raise _refused(node, document.name, what)
     document.lines.setdefault(path, node.start_mark.line + 1)
     if not str(node.tag).startswith("tag:yaml.org,2002:") or "python/" in node.tag:

@@ -196,7 +196,7 @@ def test_a_script_that_is_interrupted_goes_on_in_a_thread(rows: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "runs/first was interrupted; the same call goes on with it",
+        "runs/first was interrupted; the same call continues it",
         "interrupted True",
         "complete 2 runs/first",
     ]

@@ -47,8 +47,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 bug, 2 usage or config, 3 nothing fits, 4 no trial completed, "
-    "5 a limit was not kept, 130 Ctrl-C, 143 terminated.",
+    epilog="Exit codes: 0 done, 1 bug, 2 a mistake in command or files, 3 nothing fits, "
+    "4 no trial completed, 5 a limit was exceeded, 130 Ctrl-C, 143 terminated.",
 )
 
 

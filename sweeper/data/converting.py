@@ -61,7 +61,7 @@ def _sharegpt(example: Example) -> Row:
     for turn in turns:
         if calls := turn.get("tool_calls"):
             if turn["content"]:
-                raise Unfit("text beside a tool call")
+                raise Unfit("text together with a tool call")
             value = json.dumps([call["function"] for call in calls], ensure_ascii=False)
             said.append({"from": "function_call", "value": value})
         else:

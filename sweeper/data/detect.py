@@ -151,8 +151,8 @@ def _null_words(
         gaps[column] = NULL_WORDS - meant
         if meant:
             said.append(
-                f"{', '.join(map(repr, sorted(meant)))} in `{column}` is taken for a value, since "
-                "many rows have it; other rows with a word for nothing, such as NA, count as empty"
+                f"{', '.join(map(repr, sorted(meant)))} in `{column}` is used as a value, since "
+                "many rows have it; cells with other words such as NA are empty"
             )
     return gaps, said
 

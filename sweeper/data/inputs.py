@@ -46,7 +46,7 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
             without.append(f"line {line}: {made}")
     if without:
         raise DataError(
-            f"{len(without)} of {len(table.rows)} rows hold no input",
+            f"{len(without)} of {len(table.rows)} rows have no input",
             why=listing(without, 4),
             fix="Repair or remove these rows.",
             where=table.name,

@@ -134,8 +134,8 @@ def label_changes(
         changed = sum(seen[split].rows[label] for label in mapping)
         pairs = listing([f"{old!r} is {new!r}" for old, new in mapping.items()], 4)
         said.append(
-            f"{changed:,} rows of {split} spell labels otherwise than train and take its spelling: "
-            f"{pairs}. {remedy(name, 'label-variants')}"
+            f"{changed:,} rows of {split} spell labels differently from train and get its "
+            f"spelling: {pairs}. {remedy(name, 'label-variants')}"
         )
     counts: Counter[str] = Counter()
     for split, found in seen.items():
@@ -196,7 +196,7 @@ def _unseen(
     more = f" and {lost - len(where)} more" if lost > len(where) else ""
     return (
         f"{lost:,} of {rows:,} rows of {split} are left out: train does not have their labels: "
-        f"{', '.join(where)}{more}. Scores do not count them: add such rows to train"
+        f"{', '.join(where)}{more}. They are not scored: add such rows to train"
     )
 
 

@@ -428,6 +428,6 @@ def _refuse_most_skipped(table: RowTable, skipped: Mapping[str, list[int]]) -> N
     raise DataError(
         f"{count} of {rows} rows do not have the form that was recognised",
         why=listing(said, 4),
-        fix="Repair these rows; where most rows are good, the others are left out and listed.",
+        fix="Repair these rows. If most rows were good, the others would be left out and listed.",
         where=table.name,
     )

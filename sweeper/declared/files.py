@@ -52,7 +52,7 @@ def strategy_files() -> StrategyFiles:
             name = f"{entry.name}.yaml"
             what = f"the strategy {entry.name!r} has no {name}"
             why = "The planner reads a strategy's parameters and costs from it."
-            fix = f"Put {name} beside the module {entry.module}, as package data."
+            fix = f"Put {name} next to the module {entry.module}, as package data."
             problems.append(Problem(what, why, fix, f"entry point {entry.value}"))
     return StrategyFiles(paths, tuple(problems))
 

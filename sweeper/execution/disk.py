@@ -67,6 +67,6 @@ def full(folder: Path, needed: int = RESERVE_BYTES) -> RunError:
     return RunError(
         f"the disk has no room left: {free} free, {size(needed)} needed",
         why="The trials under way could not keep their weights; all that has ended is kept.",
-        fix="Make room, then give the same command again: it resumes.",
+        fix="Free some space, then give the same command again: it resumes.",
         where=str(folder),
     )

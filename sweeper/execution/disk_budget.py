@@ -74,14 +74,14 @@ class DiskBudget:
         text = f"weights need up to {size(needed)} of disk, {size(free)} are free"
         short = free < needed
         if self.first_stages and together:
-            text += f"; {size(self.first_stages)} of it for bases that have read the corpus"
+            text += f"; {size(self.first_stages)} of it for bases trained on the corpus"
         elif self.first_stages:
             there = shutil.disk_usage(_existing(home())).free
-            text += f"; bases that have read the corpus need up to {size(self.first_stages)} in "
+            text += f"; bases trained on the corpus need up to {size(self.first_stages)} in "
             text += f"{home()}, {size(there)} are free"
             short |= there < self.first_stages
         if short:
-            text += ": the run will stop before the disk is full if it comes to that"
+            text += "; the run ends before the disk is full"
         return text
 
 

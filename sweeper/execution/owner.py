@@ -362,7 +362,7 @@ class Owner:
         why = str(gone)
         if worker in self._silenced:
             self._silenced.discard(worker)
-            why = f"its worker gave no sign of life for {self.silence.limit:g} s"
+            why = f"its worker sent no message for {self.silence.limit:g} s"
         if worker in self._busy:
             item, job = self._busy.pop(worker)
             kind: AttemptEndKind = "interrupted" if excused else "crash"

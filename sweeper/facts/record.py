@@ -304,7 +304,7 @@ class HardwareFacts(Record):
     """The machine that trials run on.
 
     ``memory_gib`` is what one device has: GPU memory, or this machine's RAM on a CPU.
-    ``bf16`` says whether matrix products in bfloat16 are worth using there. ``watts`` is one
+    ``bf16`` says whether matrix products in bfloat16 are faster there. ``watts`` is one
     device's board power; ``measured`` is what trained here before. ``cards`` are all cards that
     the machine may have, the slowest first, where its memory alone was stated.
     """
@@ -375,6 +375,6 @@ class Facts(Artifact):
     hardware: HardwareFacts
     aim: AimSpec
     classes_by: Literal["head", "generate"] = Field(
-        "head", description="classification: how classes are told"
+        "head", description="how a classifier works: head or generate"
     )
     suite: SuiteFacts | None = Field(None, description="None without a suite")

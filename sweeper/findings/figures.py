@@ -17,7 +17,7 @@ class Interval(Record):
     value: float
     low: float | None = None
     high: float | None = None
-    n: int | None = Field(None, description="items or seeds that it rests on")
+    n: int | None = Field(None, description="number of items or seeds")
 
 
 class Metric(Record):

@@ -305,14 +305,14 @@ class ParameterFinding(Record):
     parameter: str
     log: bool
     unit: str = ""
-    trials: int = Field(0, description="completed trials that this rests on")
+    trials: int = Field(0, description="number of completed trials used for this")
     default: Scalar | None = None
     low: float | None = Field(None, description="of the range that the search may use")
     high: float | None = None
     best: Scalar
     best_trial: int | None = None
     within_noise: tuple[Scalar, ...] = Field(
-        (), description="choices that trials cannot tell apart"
+        (), description="choices that these trials cannot distinguish"
     )
     within_noise_trials: int = 0
     within_noise_low: float | None = None
@@ -430,7 +430,7 @@ class Findings(Artifact):
     limits: tuple[Limitation, ...] = ()
     forgetting: Forgetting | NotMeasured = NotMeasured(reason="forgetting was not measured")
     reproduction: Reproduction
-    next_step: NextStep | None = Field(None, description="None while the run goes on")
+    next_step: NextStep | None = Field(None, description="None during the run")
     last_useful_trial: int | None = Field(None, description="the last one that lowered the best")
 
     def without_texts(self) -> Findings:

@@ -311,7 +311,7 @@ def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]
     if not model.parameters_exact:
         notes.append("the number of parameters is estimated")
     if not model.attention_only:
-        notes.append("layers that are not attention are counted as if they were")
+        notes.append("layers without attention are counted as attention")
     if setup.quantization and model.moe is not None and not setup.experts_are_linear:
         notes.append("routed experts are not quantised")
     if setup.quantization == "int4":

@@ -108,7 +108,9 @@ def _at_all(facts: Facts, values: Values) -> str:
         if facts.task == "classification"
         else "the untrained model without and with examples in its prompt"
     )
-    answer = f"The sweep first scores {cheap}; if no trial beats them beyond noise, it is no."
+    answer = (
+        f"The sweep first scores {cheap}. If no trial is better beyond noise, it is not needed."
+    )
     if facts.task != "classification":
         return answer
     rows, points = values["test_rows"], values["detectable_points"]

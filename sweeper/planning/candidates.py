@@ -121,7 +121,7 @@ def fitted(
         return _rejected(base, name, why, rule, source)
     out = rated.left_out
     if out is not None and wanted is None and leave_out:
-        remedy = f"name it with --strategies to let it compete ({name})"
+        remedy = f"to include it, name it with --strategies ({name})"
         return _rejected(base, name, fill(out.why, base.values), out.id, out.source, remedy)
     parameters = settled_parameters(spec, base, rated, epochs)
     room = base.model.context_length - base.cap.tokens
@@ -298,10 +298,10 @@ def _setup_notes(
         else ()
     )
     return (
-        f"sequence cap of {base.cap.tokens} tokens: {base.cap.why}"
+        f"texts of at most {base.cap.tokens} tokens: {base.cap.why}"
         f"{f'; {base.cap.cuts} of them {base.cap.fate}' if base.cap.cuts else ''}",
-        f"margin: {MARGIN}; the heaviest configuration of the range needs "
-        f"{heaviest.peak_gib:.1f} GiB (up to {heaviest.high_gib:.1f}) of {heaviest.limit_gib:g}",
+        f"memory: the configuration of the range that needs most takes {heaviest.peak_gib:.1f} GiB "
+        f"(up to {heaviest.high_gib:.1f}) of {heaviest.limit_gib:g}; {MARGIN}",
         *states,
         *pure,
         *_half_note(base, hardware, found),

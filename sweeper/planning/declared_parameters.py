@@ -341,7 +341,7 @@ def _why_not(traits: Traits, name: str) -> str:
     if not traits.gradients_through_base:
         return "The base stays frozen; its features are computed once, and only a head is fitted."
     if name == MODULES_TO_SAVE:
-        return "PEFT saves modules of the base only beside adapters in its layers."
+        return "PEFT saves modules of the base only together with adapters in its layers."
     return ""
 
 

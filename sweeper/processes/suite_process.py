@@ -37,5 +37,5 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
             tell(f"scored {event['model']} on {event['task']}: {items}, {event['seconds']} s")
 
     log = Path(request.folder) / "evaluate.log"
-    fix = "What it had scored is kept: the same command goes on from there."
+    fix = "What it had scored is kept: the same command continues from there."
     return request_process.ask(WORKER, request, log, work or Hidden(), hear, fix)

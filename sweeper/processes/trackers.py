@@ -81,7 +81,7 @@ class Trackers:
         for name, process in self._processes.items():
             for line in _said(process):
                 yield (
-                    f"{name} does not answer at the moment ({line}). The sweep goes on, and the "
+                    f"{name} does not answer at the moment ({line}). The sweep continues; the "
                     "rest is logged later"
                 )
 

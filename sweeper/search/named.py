@@ -76,7 +76,7 @@ def _draw_once(name: str, plan: Problem) -> None:
     except Exception as error:  # it may be anybody's class
         why = f"Its error, when asked for one configuration: {_said(error)}"
         raise SpecError(
-            f"{name} cannot draw from this space", why, where="search.sampler"
+            f"{name} cannot sample from this space", why, where="search.sampler"
         ) from error
 
 

@@ -29,9 +29,9 @@ class Outlook(Record):
     """The next trials: their time and their expected gain."""
 
     trials: int = Field(NEXT, description="of the time to come")
-    seconds: float = Field(description="expected for so many more trials, with all workers")
+    seconds: float = Field(description="expected for this many more trials, with all workers")
     gain: float = Field(description="how far the best validation loss is expected to fall")
-    noise: float = Field(description="assumed difference that chance makes between two trials")
+    noise: float = Field(description="assumed difference between two seeds")
 
     def __str__(self) -> str:
         return f"{self.trials} more trials: about {units.duration(self.seconds)}; {_gain(self)}"
@@ -76,5 +76,5 @@ def _gain(coming: Outlook) -> str:
     share = coming.gain / coming.noise if coming.noise > 0 else 0.0
     return (
         f"expected to lower the best loss by {units.number(coming.gain, 2)}, {share:.1g} of the "
-        "difference that chance makes between two trials"
+        "difference between two seeds"
     )

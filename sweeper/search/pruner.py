@@ -264,8 +264,8 @@ class View:
         reach = (self.loss + easier) * self.gain * math.exp(-luckier)
         if reach <= best + self.noise:
             return None
-        how = "with as much improvement as good trials of recorded sweeps had left at this point"
-        return self._stopped(f"{how} it would end at {reach:.4g}", best)
+        how = "if it improves as much as good trials of recorded sweeps did from here"
+        return self._stopped(f"{how}, it would end at {reach:.4g}", best)
 
     def _by_peers(self, best: float) -> Judgement | None:
         easier = self._easier(self.peers)
@@ -298,8 +298,8 @@ class View:
         reach = (2 * self.loss - before + easier) * min(1.0, *gains) * math.exp(-luckier)
         if reach <= best + self.noise:
             return GO_ON
-        how = "with as much improvement again as since it stood at half of this"
-        return self._stopped(f"{how} it would end at {reach:.4g}", best)
+        how = "if it improves as much again as in the second half so far"
+        return self._stopped(f"{how}, it would end at {reach:.4g}", best)
 
     def _easier(self, others: Sequence[Observation]) -> float:
         """The loss on all items minus that on the rungs' items; 0 if unknown."""
@@ -311,9 +311,9 @@ class View:
         return luck(self.own.items.get(self.rung), theirs, easier)
 
     def _stopped(self, why: str, best: float) -> Judgement:
-        where = f"out of reach at rung {self.rung} of {self.own.rungs}"
+        where = f"stopped at rung {self.rung} of {self.own.rungs}"
         shown = f"validation loss {self.loss:.4g}"
-        return Judgement(True, f"{where} with {shown}: {why}, and {best:.4g} was reached")
+        return Judgement(True, f"{where} with {shown}: {why}; the best so far is {best:.4g}")
 
     def _peers(self) -> str:
         key, start = self.own.group

@@ -226,7 +226,7 @@ def _allows(parameter: Parameter, value: Scalar) -> bool:
 def first_lines(plan: Plan, *, asked: bool) -> list[str]:
     """The lines on a run's warm start; none without one."""
     if asked and not plan.hints:
-        return ["none of the earlier studies is similar, or the run began without them"]
+        return ["no earlier study is similar, or the run began without --warm-start"]
     return [told(hint) for hint in plan.hints]
 
 
@@ -235,6 +235,7 @@ def told(hint: Hint) -> str:
     against = "" if hint.default_loss is None else f" (its default {hint.default_loss:.4g})"
     without = f", without {', '.join(hint.dropped)}" if hint.dropped else ""
     return (
-        f"{hint.strategy} of {hint.model} takes what {hint.study} found best, at a loss of "
-        f"{hint.loss:.4g}{against}{without}; its facts are {hint.similarity:.0%} alike"
+        f"{hint.strategy} of {hint.model} starts with the best configuration of "
+        f"{hint.study}, which reached a loss of {hint.loss:.4g}{against}"
+        f"{without}; similarity {hint.similarity:.0%}"
     )

@@ -108,7 +108,7 @@ def _problem(ratings: Ratings, key: HumanPage, path: Path) -> Problem | None:
     if missing := len(known - set(ratings.ratings)):
         return Problem(
             f"these ratings are unfinished: {len(known) - missing} of {len(known)} pairs",
-            fix="The rater can load this file on the page and go on.",
+            fix="The rater can load this file on the page and continue.",
             where=where,
         )
     return None

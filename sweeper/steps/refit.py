@@ -59,7 +59,7 @@ def recommended_trial(findings: Findings, run: RunFolder) -> int:
         raise UsageError(
             "this run has no completed trial",
             why="There is no configuration to train again.",
-            fix=f"See 'sweeper show {run.path.name}' for what became of its trials.",
+            fix=f"See 'sweeper show {run.path.name}' for the state of its trials.",
             where=str(run.path),
         ) from error
 
@@ -148,7 +148,7 @@ def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Spl
         "",
         *measured,
         "",
-        "They are not figures of this model, which has none:",
+        "This model was not measured:",
         "",
         "- Validation: not known, since it was trained on these rows.",
         "- Test: not known, since it was trained on these rows."

@@ -183,7 +183,7 @@ def _models(page: _Page, choice: ModelChoice) -> None:
     encoders = [one.model for one in unfit if one.kind == "encoder"]
     large = [one.model for one in unfit if one.kind != "encoder"]
     page.add("Too large", [f"{', '.join(large)}."] if large else [])
-    page.add("No text", [f"{', '.join(encoders)}: encoders do not write."] if encoders else [])
+    page.add("No text", [f"{', '.join(encoders)}: encoders write no text."] if encoders else [])
     page.add("Why", [f"+ {reason.why}" for reason in choice.reasons])
     page.add("Smaller", [choice.smaller])
     page.add("Larger", [choice.larger])
@@ -229,7 +229,7 @@ def example_lines(data: DataFacts, model: ModelFacts | None, *, verbose: bool) -
         return []
     plain = model is None or model.folder is None
     bare = plain and data.format not in ("text-label", "text")
-    without = " (without the chat template, which is not at hand)" if bare else ""
+    without = " (without the chat template, which is not on this machine)" if bare else ""
     head = f"Line {example.line}; the loss is on «...»{without}: "
     most = _EXAMPLE_LINES * (WIDTH - _INDENT) - len(head) - 20
     return (head + marked(example, None if verbose else most)).split("\n")
@@ -378,9 +378,9 @@ def _strategies(page: _Page, plan: Plan) -> None:
     page.add(
         "",
         [
-            "*: start with it. Score: sum of the rules' weights. GiB: expected peak of the "
-            "default. Fits from: least memory in which the whole range fits. Trained: parameters. "
-            "Batch = micro-batch x accumulation x GPUs."
+            "*: recommended. Score: the sum of the weights of rules. GiB: predicted peak of the "
+            "default. Fits from: GPU memory for the whole search range at micro-batch 1. Trained: "
+            "parameters. Batch = micro-batch x accumulation x GPUs."
         ],
         0,
         goes_last=True,
@@ -479,13 +479,13 @@ def _watch_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
     page.add("Watch out", texts, None if verbose else len(always))
 
 
-_COMPETES = "name it with --strategies to let it compete"
+_COMPETES = "to include it, name it with --strategies"
 
 
 def _left_out(page: _Page, plan: Plan, *, verbose: bool) -> None:
     reasons: dict[tuple[str, str], list[str]] = {}
     for one in plan.rejected:
-        named = one.remedy.startswith("name it with --strategies")
+        named = one.remedy.startswith(_COMPETES)
         remedy = _COMPETES if named else one.remedy
         reasons.setdefault((one.reason, remedy), []).append(one.strategy)
     # What does not fit or cannot work comes before what rules would rather not try.
@@ -508,7 +508,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     texts = [
         f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
         f"{scalar(budget.epochs)} epochs ({units.count(budget.full_tokens)} tokens). Losses are "
-        f"compared at {budget.rungs} rungs, equal parts of a full trial{stops}.",
+        f"compared at {budget.rungs} points of a trial, called rungs{stops}.",
     ]
     tasks = plan.facts.suite.tasks if plan.facts.suite is not None else ()
     names = {
@@ -532,12 +532,12 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         for one in budget.purchases
         if one.full_trials is not None
     ]
-    texts += [f"The whole budget would pay for {' or '.join(bought)}."] if bought else []
+    texts += [f"The budget is enough for {' or '.join(bought)}."] if bought else []
     texts += [note for note in budget.notes if "budget" in note.lower()]
     # What sharding is and is not stands beside the GPUs.
     more = [
-        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained with "
-        f"{seeds} each.",
+        f"confirmation {span['confirmation']}: the best trials ({finalists}) are trained again, "
+        f"with {seeds} each.",
         *(note for note in budget.notes if note not in texts and FSDP not in note),
     ]
     more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")
@@ -574,7 +574,7 @@ def _next(page: _Page, plan: Plan) -> None:
     model = f" and --model {plan.model_choice.model}" if plan.model_choice is not None else ""
     text = f"The same flags{model} with sweeper run."
     if plan.identity is None:
-        text = f"sweeper run with --data{model or ' and a model that can be loaded'}."
+        text = f"To train, give sweeper run --data{model or ' and a model that can be loaded'}."
     page.add("Next", [text])
 
 

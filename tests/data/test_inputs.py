@@ -29,7 +29,7 @@ def test_the_input_is_found_by_trained_or_usual_names(row, data_format, columns,
 
 def test_every_row_without_input_is_named():
     rows = ((1, {"text": "a"}), (2, {"text": " "}), (4, {"text": None}))
-    with pytest.raises(DataError, match=r"2 of 3 rows hold no input(.|\n)*line 2(.|\n)*line 4"):
+    with pytest.raises(DataError, match=r"2 of 3 rows have no input(.|\n)*line 2(.|\n)*line 4"):
         inputs(RowTable("rows", rows), "text-label", CLASSES)
 
 

@@ -67,7 +67,7 @@ def test_a_process_that_cannot_even_beat_is_ended_by_the_command(night: Sweeper)
     number, why = attempts(night, 2)
     assert (number, why) == (
         2,
-        f"1: crash (its worker gave no sign of life for {SILENT_SECONDS} s)",
+        f"1: crash (its worker sent no message for {SILENT_SECONDS} s)",
     )
 
 

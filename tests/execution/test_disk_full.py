@@ -34,7 +34,7 @@ def test_a_full_disk_ends_the_run_cleanly_and_room_lets_it_go_on(sweeper: Sweepe
     assert code == 2
     (said,) = sweeper.events("run-started")[1:]
     assert "weights need up to" in said
-    assert "will stop before the disk is full" in said
+    assert "ends before the disk is full" in said
     assert sweeper.states()[:2] == [TrialState.COMPLETE, TrialState.WAITING]
 
     full.unlink()
@@ -97,11 +97,11 @@ def test_what_they_need_is_said_where_it_is_needed(
     budget = DiskBudget(kept=GIB, confirmation=0, in_flight=0, first_stages=2 * GIB, stage_copies=0)
     said = budget.sentence(tmp_path)
     assert said.startswith("weights need up to 3.0 GiB of disk")
-    assert "; 2.0 GiB of it for bases that have read the corpus" in said
+    assert "; 2.0 GiB of it for bases trained on the corpus" in said
     monkeypatch.setattr(disk_budget_module, "_one_disk", lambda _run, _cache: False)
     said = budget.sentence(tmp_path)
     assert said.startswith("weights need up to 1.0 GiB of disk")
-    assert f"; bases that have read the corpus need up to 2.0 GiB in {tmp_path}/cache" in said
+    assert f"; bases trained on the corpus need up to 2.0 GiB in {tmp_path}/cache" in said
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

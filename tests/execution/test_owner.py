@@ -283,7 +283,7 @@ def test_a_silent_worker_is_ended_and_its_trial_goes_on(
     silence = Silence(limit=7.0, clock=lambda: now[0])
     monkeypatch.setattr(coordinator, "Owner", functools.partial(owner.Owner, silence=silence))
     sweep.go(1)
-    assert sweep.ends("trials/0") == [("crash", "its worker gave no sign of life for 7 s")]
+    assert sweep.ends("trials/0") == [("crash", "its worker sent no message for 7 s")]
     assert sweep.result(0).attempt == 2
 
 

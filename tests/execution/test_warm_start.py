@@ -56,7 +56,7 @@ def test_a_second_study_tries_what_the_first_found_and_reports_it(folder: Path) 
     assert {"lora", "full"} <= set(hints)
     assert {hint.study for hint in hints.values()} == {"first"}
     said = second.events("warm-start")
-    assert any("lora of packaged:minilm takes what first found best" in text for text in said)
+    assert any("lora of packaged:minilm starts with the best" in text for text in said)
 
     findings = Findings.read(second.run.findings)
     tried = [one for one in findings.warm_starts if one.trial is not None]

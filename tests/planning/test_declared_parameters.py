@@ -242,7 +242,7 @@ WRONG = [
     ("lora: {modules_to_save: [embed_token]}", "Did you mean 'embed_tokens'?"),
     ("full: {modules_to_save: [embed_tokens]}", "Every weight of the base is trained"),
     ("head: {modules_to_save: [embed_tokens]}", "only a head is fitted"),
-    ("ptuning: {modules_to_save: [embed_tokens]}", "only beside adapters"),
+    ("ptuning: {modules_to_save: [embed_tokens]}", "only together with adapters"),
     ("head: {C: 3}", "C of head cannot be set"),
     ("lora: {optim: adamw_trch}", "Did you mean 'adamw_torch'?"),
     ("qlora: {init_lora_weights: pissa}", "is not known"),

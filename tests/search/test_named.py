@@ -97,7 +97,7 @@ def test_a_module_is_found_where_the_command_was_started(here: Path) -> None:
 
 
 def test_what_can_be_made_and_cannot_be_used_is_refused_too(here: Path) -> None:
-    with pytest.raises(SpecError, match="BruteForceSampler cannot draw from this space"):
+    with pytest.raises(SpecError, match="BruteForceSampler cannot sample from this space"):
         check_named("optuna:BruteForceSampler", "sweeper", PLAN)
     (here / "pruner_of_mine.py").write_text(
         "from optuna.pruners import BasePruner\n"

@@ -65,9 +65,9 @@ def running(final: float, rungs: int, **fields: str) -> FrozenTrial:
 def test_a_trial_not_expected_to_reach_the_best_stops_with_the_reason_in_words() -> None:
     judgement = ask(complete(0.30, 0.32, 0.34), running(0.7, 2))
     assert judgement.prune
-    assert "out of reach at rung 2 of 8 with validation loss" in judgement.because
+    assert "stopped at rung 2 of 8 with validation loss" in judgement.because
     assert "worse than 3 of 3 full trials that start from random" in judgement.because
-    assert "and 0.3128 was reached" in judgement.because
+    assert "; the best so far is 0.3128" in judgement.because
 
 
 def test_the_same_trial_goes_on_before_the_first_rung_that_may_prune() -> None:
@@ -90,8 +90,8 @@ def test_a_trial_above_what_good_trials_ever_came_down_from_stops_whatever_its_s
     best = complete(0.30, strategy="lora")
     judgement = ask(best, trial(far, TrialState.RUNNING, start="probe"))
     assert judgement.prune
-    assert "as good trials of recorded sweeps had left at this point" in judgement.because
-    assert "it would end at 0.3705, and 0.3128 was reached" in judgement.because
+    assert "as much as good trials of recorded sweeps did from here" in judgement.because
+    assert "it would end at 0.3705; the best so far is 0.3128" in judgement.because
     assert not ask(best, trial(far, TrialState.RUNNING, start="random")).prune
     assert not ask(best, trial(far, TrialState.RUNNING, start="probe", origin="user")).prune
 
@@ -231,7 +231,7 @@ def test_without_peers_a_flat_curve_far_from_the_best_stops_in_the_second_half()
     flat = {1: 0.62, 2: 0.60, 3: 0.60, 4: 0.60}
     judgement = ask(others, trial(flat, TrialState.RUNNING))
     assert judgement.prune
-    assert "as much improvement again as since it stood at half of this" in judgement.because
+    assert "as much again as in the second half so far" in judgement.because
     falling = {1: 1.5, 2: 1.1, 3: 0.9, 4: 0.7}
     assert not ask(others, trial(falling, TrialState.RUNNING)).prune
     assert not ask(others, trial({1: 0.62, 2: 0.60, 3: 0.60}, TrialState.RUNNING)).prune

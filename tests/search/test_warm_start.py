@@ -121,7 +121,10 @@ def test_the_most_similar_study_is_taken_and_the_newest_of_equals(tmp_path: Path
     assert hints["lora"].study == "new"
     assert hints["lora"].parameters["learning_rate"] == 3e-4
     assert hints["lora"].similarity == 1.0
-    assert "takes what new found best, at a loss of 0.4 (its default 0.5)" in told(hints["lora"])
+    assert (
+        "starts with the best configuration of new, which reached a loss of 0.4 (its default 0.5)"
+        in told(hints["lora"])
+    )
 
 
 def test_nothing_is_taken_of_what_is_too_far_or_cannot_be_read(tmp_path: Path, home: Path) -> None:

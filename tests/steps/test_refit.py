@@ -26,7 +26,7 @@ def test_the_winner_is_trained_for_as_long_as_its_weights_were(make_run):
 @pytest.mark.parametrize(("all_rows", "test"), [(False, "not measured"), (True, "not known")])
 def test_the_card_says_which_figures_are_the_sweeps(make_run, all_rows, test):
     card = refit_steps.requests(make_run(), None, 1, None, all_rows=all_rows)[0].card
-    measured, unknown = card.split("They are not figures of this model,")
+    measured, unknown = card.split("This model was not measured:")
     assert "- Validation loss: 0." in measured
     assert "- Test accuracy: " in measured
     assert f"- Test: {test}" in unknown

@@ -160,6 +160,6 @@ def test_a_class_without_its_yaml_is_refused_and_planned_as_nothing_else(tmp_pat
     request = ("--task", "instruction", "--examples", "500", "--model", "7B", "--gpu-memory", "24")
     told = python(lacking, *SWEEPER, "plan", *request, code=2)
     assert "the strategy 'boft' has no boft.yaml" in told
-    assert "beside the module sweeper_vectors.vera" in told
+    assert "next to the module sweeper_vectors.vera" in told
     told = python(lacking, *SWEEPER, "plan", *request, "--strategies", "boft", code=2)
     assert "there is no strategy 'boft'" in told

@@ -29,7 +29,7 @@ _Name = Annotated[
     typer.Option("--data-name", help="Configuration of a hub data set that has several."),
 ]
 _Cap = Annotated[
-    int | None, typer.Option("--max-length", min=1, help="Cap on the tokens of one example.")
+    int | None, typer.Option("--max-length", min=1, help="Most tokens of one example.")
 ]
 _Model = Annotated[
     str | None, typer.Option("--model", help="Count tokens with the tokenizer of this model.")
@@ -100,7 +100,11 @@ def fix(
         ),
     ] = None,
     all_safe: Annotated[
-        bool, typer.Option("--all-safe", help="Apply every remedy that removes nothing of value.")
+        bool,
+        typer.Option(
+            "--all-safe",
+            help="Apply all safe remedies: they remove nothing that you could want to keep.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would change.")
@@ -170,8 +174,8 @@ def split(
 ) -> None:
     """Write files for train, validation and test.
 
-    Near duplicates stay together, and a row's split depends only on the hash of its group: rows
-    that are added later do not move old ones, unless they join a group. Splits that the data
+    Near duplicates stay together, and a row's split depends only on the hash of its group: later
+    rows do not change the split of earlier ones, unless they join a group. Splits that the data
     already have stay as they are.
     """
     import json
@@ -209,8 +213,8 @@ def convert(
 ) -> None:
     """Write the rows in another format, or in another kind of file.
 
-    The name of the new file says which kind: .jsonl, .json, .csv, .tsv or .parquet. Where a format
-    cannot hold all rows, nothing is written, and the rows are counted.
+    The kind follows from the name: .jsonl, .json, .csv, .tsv or .parquet. If the format cannot
+    hold all rows, nothing is written, and the message counts these rows.
     """
     from sweeper.cli.commands import data_steps
     from sweeper.views.data_view import show_conversion

@@ -23,7 +23,7 @@ def explain(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show which rules fired, which nearly did, and what would change the decision, in numbers."""
+    """Show which rules fired, which nearly did, and which facts would change the plan."""
     from sweeper.cli.commands.rules import rules
     from sweeper.planning.counterfactuals import counterfactuals
     from sweeper.planning.rulebook.explanations import fired_rules, near_misses
@@ -107,10 +107,10 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
         console.print(f"      {escape(rule['why'])} ({escape(rule['source'])})", style="dim")
     console.print("\n[bold]Rules that nearly fired[/bold]")
     for miss in parts["near_misses"]:
-        gap = f", {miss['gap']}" if miss["gap"] else ""
+        gap = f" ({miss['gap']} needed)" if miss["gap"] else ""
         console.print(
-            f"  [bold]{miss['rule']}[/bold] needs {escape(miss['missing'])}, "
-            f"is {escape(miss['value'])}{escape(gap)}"
+            f"  [bold]{miss['rule']}[/bold] needs {escape(miss['missing'])}; "
+            f"it is {escape(miss['value'])}{escape(gap)}"
         )
         for effect in miss["effects"][:3]:
             console.print(f"      would: {escape(effect)}", style="dim")

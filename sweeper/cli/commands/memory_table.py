@@ -164,7 +164,7 @@ def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
     if not setup.classes:
         found.append("answers that evaluation generates: keys and values of all their tokens")
     if model.moe is not None:
-        found.append("routers that send most tokens to few experts; equal shares are counted")
+        found.append("routers that send most tokens to few experts; equal shares are assumed")
         beside = model.moe.shared_intermediate_size or model.layers > model.moe.layers
         if beside and setup.traits.adds == "low-rank":
             found.append(

@@ -29,7 +29,7 @@ def push(
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,
 ) -> None:
-    """Put the winner on the hub, with its card: private, and only with --upload.
+    """Show what of the winner would go to the hub; with --upload, upload it.
 
     The token comes from HF_TOKEN or `hf auth login`. HF_ENDPOINT sets another hub.
     """

@@ -50,7 +50,7 @@ def refit(
             work = work_progress(quiet=quiet)
             ended_by = request_process.ask("sweeper.use.refit", request, log, work)
             if ended_by is not None:
-                text = "Interrupted. The same command goes on with what is not finished."
+                text = "Interrupted. The same command continues with what is not finished."
                 err().print(text, markup=False)
                 raise typer.Exit(128 + ended_by)
             log.unlink()

@@ -24,11 +24,10 @@ def report(
 ) -> None:
     """Rebuild report.html, report.md, report.json and the tables of a run.
 
-    Several runs are compared instead, on a page of their own: what differs between them, and which
-    of their winners can be compared.
+    With several runs, write one page that compares them: settings that differ, and the winners.
 
-    Where charts cannot be drawn, the report is written without them, with a warning on stderr; the
-    exit code stays 0.
+    If charts cannot be drawn, the report is written without them, with a warning. The exit code
+    is still 0.
     """
     import webbrowser
 

@@ -24,7 +24,7 @@ def rules(
 ) -> None:
     """List the rules that plans are made from, each with its reason and source.
 
-    Loads the whole book, so that every mistake in your own rules is reported with file and line.
+    Every mistake in your own rules is reported with file and line.
     """
     import json
 

@@ -114,7 +114,7 @@ class Endpoint:
         self._failures += 1
         said = (without_secrets(str(error)).strip().splitlines() or [type(error).__name__])[0]
         status = getattr(error, "status_code", None)
-        fix = _REMEDIES.get(status, "What was answered is kept: the same command goes on.")
+        fix = _REMEDIES.get(status, "What was answered is kept: the same command continues.")
         if status in _REMEDIES:
             what = f"the endpoint refuses requests with status {status}"
         elif not self._answered and type(error) is self._openai.APIConnectionError:

@@ -28,6 +28,6 @@ def quick_warnings(dataset: Dataset, task: Task) -> tuple[str, ...]:
     return tuple(
         f"{'1 row' if one.count == 1 else f'{one.count:,} rows'} {one.title} (line "
         f"{', '.join(str(example.line) for example in one.examples[:3])}). {one.consequence} "
-        f"To mend the file: {one.command}{', or give --fix' if one.safe else ''}"
+        f"To repair the file: {one.command}{', or give --fix' if one.safe else ''}"
         for one in found
     )

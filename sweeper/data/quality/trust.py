@@ -68,7 +68,7 @@ def why_not(data: DataRows) -> str:
         )
     right, most = judged(data).right, max(labels.values()) / labels.total()
     if right - most < LEAST_SKILL * (1 - most):
-        return f"words predict {right:.0%} of the labels, too few for a doubt to mean anything"
+        return f"words predict {right:.0%} of the labels, too few to find wrong labels"
     return ""
 
 

@@ -107,6 +107,6 @@ def _require(path: Path) -> None:
     hint = near_match(path.name, siblings) if siblings else ""
     raise DataError(
         "no such file or folder",
-        fix=hint if hint.startswith("Did") else "Check the path; it is read from where you are.",
+        fix=hint if hint.startswith("Did") else "Check the path, relative to the current folder.",
         where=str(path),
     )

@@ -111,7 +111,7 @@ def _missing(spec: _AnySource, answer: Problem) -> Problem:
     near = near_match(str(spec.path), [entry.name for entry in Path().iterdir()])
     local = near if near.startswith("Did") else ""
     fix = " ".join(filter(None, (answer.fix, local)))
-    return replace(answer, what=what, fix=fix or "Check the path; it is read from where you are.")
+    return replace(answer, what=what, fix=fix or "Check the path, relative to the current folder.")
 
 
 def _ask(spec: _AnySource) -> _Listing | Problem:

@@ -102,7 +102,7 @@ def carried(request: Request, what: str) -> int:
         default={},
     )
     raise RunError(
-        f"no node of the Ray cluster can carry {what}, and no autoscaler starts others",
+        f"no node of the Ray cluster has room for {what}, and no autoscaler starts others",
         why=f"It asks for {request}; the largest node has {words_of(largest)}.",
         fix="Add a node, or choose fewer or cheaper strategies (--strategies).",
         where="--executor ray",

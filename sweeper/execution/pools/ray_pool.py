@@ -62,7 +62,7 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
     if carried >= asked or ray_cluster.has_autoscaler():
         return pool, ""
     return pool, (
-        f"{carried} workers instead of {asked} for now: that is what the Ray cluster carries, at "
+        f"{carried} workers instead of {asked} for now: the Ray cluster has room for no more, at "
         f"{request} each; others start when nodes join it"
     )
 

@@ -61,7 +61,7 @@ def _read(run: RunFolder) -> Plan:
         raise RunError(
             "the run's frozen plan is damaged, and so is its copy",
             why=error.problems[0].what,
-            fix="Start over with --new (the run is set aside, nothing is deleted), or put "
+            fix="Start over with --new (the old run is renamed, nothing is deleted), or put "
             f"{run.plan.name} back from a backup.",
             where=str(run.plan),
         ) from error

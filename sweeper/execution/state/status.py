@@ -82,7 +82,8 @@ class Status(Artifact):
     jobs_done: int = 0
     eta: Eta | None = None
     outlook: Outlook | None = Field(
-        None, description="what more trials may bring and cost; None before ten have ended"
+        None,
+        description="time of more trials, gain of the last ones; None before ten ended",
     )
     started_at: str
     updated_at: str

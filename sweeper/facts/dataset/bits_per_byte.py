@@ -125,13 +125,13 @@ def _folder_of(model: ModelFacts) -> Path:
         raise UsageError(
             f"bits per byte cannot be measured with {model.id}",
             why=f"It is an {model.kind}, which does not predict the next byte.",
-            fix="Leave out --measure-domain: tokens per word are compared without it.",
+            fix="Leave out --measure-domain: then tokens per word are compared.",
             where="--measure-domain",
         )
     folder = None if model.folder is None else Path(model.folder)
     if folder is None or not any(folder.glob("*.safetensors")):
         raise UsageError(
-            f"the weights of {model.id} are not at hand",
+            f"the weights of {model.id} are not on this machine",
             why="The base model itself computes them.",
             fix="Name a model that is on this machine, or leave out --measure-domain.",
             where="--measure-domain",
@@ -147,7 +147,7 @@ def _measure(folder: Path, texts: list[str]) -> Bits:
     except NoAnswer as error:
         raise UsageError(
             f"bits per byte could not be measured: {error}",
-            fix="Leave out --measure-domain: tokens per word are compared without it.",
+            fix="Leave out --measure-domain: then tokens per word are compared.",
             where="--measure-domain",
         ) from error
     return Bits.model_validate_json(answer)

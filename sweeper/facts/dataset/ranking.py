@@ -71,7 +71,7 @@ def _spread(spec: Spec, train: Train, count: int, where: str) -> set[int]:
     files = weight_files(model)
     if not files:
         raise UsageError(
-            f"rows cannot be ranked by spread: the weights of {model.id} are not at hand",
+            f"rows cannot be ranked by spread: the weights of {model.id} are not on this machine",
             fix="Name a model that is on this machine, or rank by label-trust.",
             where=where,
         )

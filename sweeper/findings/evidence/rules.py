@@ -166,7 +166,9 @@ def _judge(run: RunFiles, case: _Case, judged: Judged) -> RuleFinding:
         told = words.outcome(word, difference, judgement.comparisons, smallest)
         gap = words.difference(difference, _loss_metric(run))
         pair = f"{_named(first, case.about)} − {_named(second, case.about)}"
-        evidence = f"Best on either side: {pair} = {gap}: {told}."
+        evidence = (
+            f"Best trial with this strategy or value − best other trial: {pair} = {gap}: {told}."
+        )
     reason = case.reason
     return RuleFinding(
         rule=reason.rule,

@@ -203,7 +203,7 @@ def _slow_starters(study: Study) -> list[Limitation]:
     return [
         Limitation(
             id="slow-starters",
-            text=f"Trial {best}, the best in the end, was number {place} of {len(early)} at rung "
+            text=f"Trial {best}, in the end the best, was number {place} of {len(early)} at rung "
             f"{rung}, where pruning began: a pruned trial that started slowly may have been "
             "better.",
             action="Run again with --new and search.pruner: optuna:NopPruner, or with more trials.",
@@ -261,7 +261,7 @@ def _lost(study: Study) -> list[Limitation]:
             Limitation(
                 id=f"lost-{name}",
                 text=f"{len(failed)} of {words.plural(len(trials), 'trial')} of "
-                f"{words.short(name)} failed ({told}); the others may not be representative.",
+                f"{words.short(name)} failed ({told}); the others may not be typical.",
                 action="See the failures; remove their cause and run the same command again.",
             )
         )

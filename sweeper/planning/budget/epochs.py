@@ -17,8 +17,8 @@ LEAST_STEPS, MOST_EPOCHS = 100, 20
 # A half and a quarter end at rungs of a full budget of eight.
 _SHARES = (0.25, 0.5)
 _WHY = (
-    "One study has one full budget, and a trial may use a part of it: where rows are seen again, a "
-    "shorter schedule with its own decay is often better, and costs less."
+    "A trial may train for all epochs of the full budget or a part of them. If rows are seen more "
+    "than once, a shorter trial with its own decay is often better, and costs less."
 )
 
 

@@ -44,7 +44,7 @@ def timing(hardware: HardwareFacts, candidates: Sequence[Candidate]) -> tuple[st
     elif hardware.device == "cpu":
         base = "this machine is not calibrated: sweeper run does it once, in seconds"
     else:
-        base = "the card's data sheet and what others published of such cards"
+        base = "the card's data sheet and published measurements of such cards"
     return (base, *dict.fromkeys(learned))
 
 

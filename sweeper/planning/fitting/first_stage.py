@@ -46,8 +46,8 @@ def with_first_stage(
 
 
 _LEFT_OUT = (
-    "first stage: left out, since neither all weights of the base in fp32 nor LoRA of rank "
-    f"{FIRST_STAGE_RANK} beside them leave room on the device"
+    f"first stage: left out, since the base in fp32 with LoRA of rank {FIRST_STAGE_RANK} does "
+    "not fit the device"
 )
 
 

@@ -34,10 +34,10 @@ def too_large(
     reason = (
         f"needs {found.heaviest.peak_gib:.1f} GiB (up to {need:.1f})"
         f"{f' on each of {setup.gpus} GPUs' if many else ''}, "
-        f"{'each' if many else 'the device'} has {hardware.memory_gib:g}: "
+        f"{'each' if many else 'the device'} has {hardware.memory_gib:g} (smallest set-up: "
         f"{setup.precision}, {setup.optimizer}, micro-batch {setup.micro_batch}, "
         f"{setup.sequence_length} tokens"
-        f"{', checkpointing' if setup.gradient_checkpointing else ''}"
+        f"{', checkpointing' if setup.gradient_checkpointing else ''})"
     )
     return Rejected(
         strategy=strategy.name,

@@ -232,9 +232,9 @@ def _kept(rated: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
         if kept != given:
             rules = ", ".join(dict.fromkeys(rule.id for rule, _ in said))
             text = (
-                f"{parameter}: your own strategy file gives {kept}, and the plan keeps it; the "
-                f"rules that ship ({rules}) would give {given}. Leave {parameter} out of your file "
-                "to follow them, or change it by a rule of your own."
+                f"{parameter}: your own strategy file gives {kept}, and the plan keeps it. The "
+                f"rules of sweeper ({rules}) would give {given}. To use them, leave {parameter} "
+                "out of your file. A rule of your own can also change it."
             )
             yield reason(rule, text, effect=f"not applied to {parameter}")
 
@@ -245,8 +245,9 @@ def _disagreement(
     """The caution with both ranges and their sources."""
     moved = f", as {describe(final)}" if describe(final) != describe(new) else ""
     text = (
-        f"{parameter}: {earlier.title} gives {describe(old)} ({earlier.source}); {rule.title} "
-        f"gives {describe(new)} ({rule.source}). The plan follows the second{moved}."
+        f'{parameter}: two rules disagree. "{earlier.title}" gives {describe(old)} '
+        f'({earlier.source}). "{rule.title}" gives {describe(new)} ({rule.source}). The plan uses '
+        f"the second{moved}."
     )
     return reason(rule, text, effect=f"disagrees with {earlier.id}")
 

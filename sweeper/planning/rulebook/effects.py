@@ -220,10 +220,8 @@ class Effects(FileModel):
     parameters: Annotated[dict[ParameterName, Change], BeforeValidator(_named)] = Field(
         {}, description="changes of ranges and defaults, by strategy.parameter"
     )
-    warning: Filled = Field(
-        "", alias="warn", description="about the whole plan: something is wrong or risky"
-    )
-    advice: Filled = Field("", alias="advise", description="about the whole plan: something to do")
+    warning: Filled = Field("", alias="warn", description="a warning about the whole plan")
+    advice: Filled = Field("", alias="advise", description="advice about the whole plan")
     cautions: dict[StrategyName, Filled] = Field(
         {}, alias="caution", description="what to watch out for with a strategy"
     )

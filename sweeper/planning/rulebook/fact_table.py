@@ -104,7 +104,7 @@ DATA_FACTS: tuple[Fact, ...] = (
     ),
     flag(
         "augmented_data",
-        "rows that were made from train rows are at hand",
+        "there are augmented rows, made from train rows",
         _data(lambda d: d.augmentation is not None),
     ),
     flag(
@@ -228,7 +228,7 @@ _TABLE: tuple[Fact, ...] = (
     ),
     word(
         "classes_by",
-        "how classes are told: by a linear head, or by writing the class's name",
+        "how a classifier works: by a linear head, or by writing the class's name",
         lambda s: _classes_by(s),
         ("head", "generate"),
         chosen=True,
@@ -292,7 +292,7 @@ _TABLE: tuple[Fact, ...] = (
     ),
     flag(
         "corpus_is_task",
-        "the domain corpus is all the data there is",
+        "the domain corpus is the only data",
         lambda s: (
             s.spec.data.named is None
             and s.spec.data.corpus is not None
@@ -333,7 +333,7 @@ _TABLE: tuple[Fact, ...] = (
     number(
         "context_length",
         "tokens",
-        "longest text that the model takes",
+        "longest text of the model, its context",
         _model(lambda m: m.context_length),
     ),
     flag(
@@ -344,7 +344,7 @@ _TABLE: tuple[Fact, ...] = (
     flag("mixture_of_experts", "the model has routed experts", _model(lambda m: m.moe is not None)),
     word(
         "pooling",
-        "the model's own way from token states to one vector",
+        "how the model makes one vector of its token states",
         _model(lambda m: m.pooling),
         ("mean", "cls", "last"),
     ),
@@ -361,7 +361,7 @@ _TABLE: tuple[Fact, ...] = (
     number("memory_gib", "GiB", "memory of one device", lambda s: s.facts.hardware.memory_gib),
     flag(
         "bf16",
-        "matrix products in bfloat16 are worth using",
+        "matrix products in bfloat16 are faster",
         lambda s: s.facts.hardware.bf16,
     ),
     number(

@@ -79,7 +79,7 @@ class DeclaredStrategy(FileModel):
     name: Text = Field(alias="strategy")
     title: Text
     what: Text
-    order: int = Field(100, description="breaks ties between equal scores; smaller comes first")
+    order: int = Field(100, description="order at equal scores; smaller comes first")
     begins_as_base: bool = Field(
         False,
         description="a model that it has not trained yet is the base model, so that the zero-shot "

@@ -74,7 +74,7 @@ def _finding(report: Report) -> str:
         return "The best trial of each strategy had its lowest validation loss at its last rung."
     if findings.run.ended and findings.run.failed == findings.run.ended:
         return "No trial completed: these are the curves until each of them failed."
-    return "No trial has completed yet; what is drawn are the curves so far."
+    return "No trial has completed yet. The chart shows the curves so far."
 
 
 def _overfits(trial: TrialRow) -> bool:
@@ -90,7 +90,9 @@ def _note(report: Report) -> str:
     text += "tick. An x: the loss was no longer finite."
     items, rows = report.findings.run.rung_items, report.findings.reproduction.split_rows
     if items and items < rows.get("validation", 0):
-        text += f" Rungs below the last score {items:,} of {rows['validation']:,} validation items,"
+        text += (
+            f" Rungs before the last score {items:,} of {rows['validation']:,} validation items,"
+        )
         text += " the same ones in every trial."
     text += _off_range(report)
     if len(shown) < len(total):
@@ -178,6 +180,6 @@ def _stopped(report: Report) -> tuple[str, ...]:
     named = words.joined([f"#{t.number} at rung {t.stopped_at_rung}" for t in stopped[:_NAMED]])
     rest = f", and {len(stopped) - _NAMED} more" if len(stopped) > _NAMED else ""
     return (
-        f"{words.plural(len(stopped), 'trial')} stopped before the end of the budget and counted "
-        f"with the best weights until then: {named}{rest}.",
+        f"{words.plural(len(stopped), 'trial')} stopped before the end of the budget and kept "
+        f"the best weights until then: {named}{rest}.",
     )

@@ -191,7 +191,7 @@ def _general_text(report: Report, measured: Forgetting) -> list[Block]:
             "text, in nats per token. Filled: no other trial is better in both (the stepped "
             "line). 0.01 nats per token are one per cent of the perplexity.",
             panels=drawn(cost_panel(report.findings, cost, finding)),
-            legend=legend(names, LegendEntry("on the front", "", "—")),
+            legend=legend(names, LegendEntry("no trial is better in both", "", "—")),
             table=table,
         )
     ]
@@ -204,8 +204,9 @@ def _front_finding(measured: Forgetting) -> str:
         return f"Trial {front[0].trial} has the lowest loss on the task and on general text."
     first, last = front[0], front[-1]
     return (
-        f"{words.plural(len(front), 'trial')} on the front: from trial {first.trial} "
-        f"({_nats(first)} lost) to trial {last.trial}, best on the task ({_nats(last)} lost)."
+        f"No trial is better in both than {words.plural(len(front), 'trial')}: from trial "
+        f"{first.trial} ({_nats(first)} lost) to trial {last.trial}, best on the task "
+        f"({_nats(last)} lost)."
     )
 
 

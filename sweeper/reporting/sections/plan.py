@@ -14,7 +14,7 @@ from sweeper.reporting.sections.predicted import PHASES
 
 def plan_blocks(report: Report) -> list[Block]:
     """The blocks of a run without trials: its plan, and how to start it."""
-    start = Code("Start it, or go on with it", report.findings.reproduction.command)
+    start = Code("Start it, or continue it", report.findings.reproduction.command)
     blocks: list[Block] = [start, plan_table(report), timing_bullets(report.plan.budget)]
     blocks += declared_table(report)
     if report.plan.rejected:
@@ -37,7 +37,7 @@ def timing_bullets(budget: Budget) -> Bullets:
     ]
     if bill := bill_text(budget):
         items.append(f"It should use {bill}.")
-    items += [f"Sources of the times: {text}." for text in budget.timing]
+    items += [f"The times are estimated from: {text}." for text in budget.timing]
     return Bullets(tuple(items), "Time, money and energy (estimates)")
 
 

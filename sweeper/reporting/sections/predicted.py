@@ -12,7 +12,7 @@ from sweeper.reporting.document import Report
 
 # The sweep, and the phases of it that not every run has, in the words of tables.
 PHASES = {
-    "sweep": "the sweep, on the clock",
+    "sweep": "the sweep, elapsed time",
     "download": "of it, downloading models",
     "conversion": "of it, converting models",
     "own_text": "of it, writing general text",

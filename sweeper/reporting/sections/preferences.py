@@ -54,7 +54,7 @@ def preferences_section(report: Report) -> Section | None:
             )
             for place, one in enumerate(found.preferences)
         ),
-        note="A tie, and two answers that are the same, count as half a win. Intervals (Wilson) "
+        note="A tie is half a win, and so are two identical answers. Intervals (Wilson) "
         "are over items, however many people rated one. 'preferred' and 'not preferred' keep their "
         "level over all comparisons of this table (Bonferroni).",
     )

@@ -30,7 +30,7 @@ def rules_section(report: Report) -> Section:
     counts = {word: sum(rule.verdict == word for rule in rules) for word in _VERDICTS}
     told = words.joined([f"{count} {word}" for word, count in counts.items()])
     blocks: tuple[Block, ...] = (
-        Text((f"{words.plural(len(rules), 'rule')} shaped this plan: {told} by these trials.",)),
+        Text((f"{words.plural(len(rules), 'rule')} shaped this plan. By its trials: {told}.",)),
         _table(rules),
     )
     return Section("rules", "Rules", "Why these choices?", blocks)

@@ -215,7 +215,7 @@ def _spent(report: Report) -> tuple[str, ...]:
     if run.confirmation_seconds is not None:
         told.append(f"Confirmation used {units.duration(run.confirmation_seconds)} more.")
     if run.predicted_seconds is not None and run.status == "complete" and run.ended:
-        told.append(f"The plan had foreseen {units.duration(run.predicted_seconds)} of search.")
+        told.append(f"The plan expected {units.duration(run.predicted_seconds)} of search.")
     if (bill := bill_text(report.plan.budget)) and run.ended:
         told.append(f"All of it was planned to use {bill}.")
     return tuple(told)

@@ -65,8 +65,8 @@ def _figure(report: Report) -> Figure:
     )
     lost = forgetting_cost(findings)
     names = [s.strategy for s in findings.strategies if s.best_trial is not None]
-    note = "Large: the best of each strategy with its 95% interval over items. Filled: no other "
-    note += "trial is both cheaper to train and better (the stepped line); hollow: one is."
+    note = "Large: the best of each strategy with its 95% interval over items. Filled, with the "
+    note += "stepped line: no other trial is both cheaper to train and better. Hollow: one is."
     unequal = _unequal(report)
     return Figure(
         id="strategy-cost",
@@ -75,7 +75,7 @@ def _figure(report: Report) -> Figure:
         panels=drawn(
             *(cost_panel(findings, cost, finding) for cost in (time, memory, lost) if cost)
         ),
-        legend=legend(names, LegendEntry("on the front", "", "—")),
+        legend=legend(names, LegendEntry("no trial is better in both", "", "—")),
     )
 
 

@@ -125,7 +125,7 @@ def _remark(trial: TrialRow) -> str:
         kept = f", kept rung {trial.best_rung}" if trial.best_rung else ""
         told.append(f"stopped at rung {trial.stopped_at_rung}{kept}: {trial.stopped_because}")
     if trial.first_stage is not None:
-        ran = "read" if trial.first_stage.ran_here else "on a base that had read"
+        ran = "read" if trial.first_stage.ran_here else "on a base trained on"
         told.append(f"{ran} {trial.first_stage.tokens:,} tokens of the corpus")
     if trial.attempts > 1:
         told.append(f"attempt {trial.attempts}")
@@ -165,7 +165,7 @@ def _lost(report: Report) -> tuple[str, ...]:
             name = words.short(summary.strategy)
             told.append(
                 f"Warning: {summary.failed} of {words.plural(count, 'trial')} of {name} failed; "
-                "the others may not be representative."
+                "the others may not be typical."
             )
     return tuple(told)
 

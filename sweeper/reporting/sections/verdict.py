@@ -210,7 +210,7 @@ def _alternative(report: Report, finalist: Finalist | None, row: TrialRow | None
     """The trial to train nevertheless, where a baseline is recommended."""
     if _baseline(report) is None or row is None:
         return ""
-    told = f"If you fine-tune nevertheless: trial {row.number} ({words.short(row.strategy)})"
+    told = f"If you want to fine-tune anyway: trial {row.number} ({words.short(row.strategy)})"
     if finalist is None or finalist.test_score is None:
         return f"{told}."
     score = words.score_with_interval(finalist.test_score, report.findings.metric)

@@ -298,7 +298,7 @@ def folder_of(stage: str, weights: Path) -> Path:
     raise UsageError(
         f"the base {FOLDER}/{stage} of these weights is not there",
         why="They are an adapter on a base that was trained on a corpus first.",
-        fix="Keep that folder in the run's folder, beside trials/.",
+        fix="Keep that folder in the run's folder, next to trials/.",
         where=str(weights),
     )
 

@@ -206,7 +206,7 @@ def test_a_sweep_loses_a_node_gets_another_and_still_has_each_trial_once(
     assert set(why.values()) == {"interrupted"}
     assert len(why) == 1
     events = "\n".join(commands.lines("events.jsonl"))
-    assert "2 workers instead of 3 for now: that is what the Ray cluster carries" in events
+    assert "2 workers instead of 3 for now: the Ray cluster has room for no more" in events
     assert "is gone" in events
     commands.wait_for(lambda: not commands.workers())
 

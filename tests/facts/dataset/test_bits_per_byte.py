@@ -99,7 +99,10 @@ def test_bits_win_over_tokens_per_word(ours: float, distance: str) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"kind": "encoder"}, "does not predict"), ({"folder": None}, "weights of m are not at hand")],
+    [
+        ({"kind": "encoder"}, "does not predict"),
+        ({"folder": None}, "weights of m are not on this machine"),
+    ],
 )
 def test_what_cannot_be_measured_is_refused(
     tmp_path: Any, dataset: Dataset, changes: dict[str, Any], said: str

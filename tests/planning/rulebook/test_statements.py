@@ -363,7 +363,7 @@ def test_rare_classes_are_said_to_be_where_the_split_puts_them(rows: int) -> Non
 
 def test_losses_are_not_told_as_if_they_were_accuracies() -> None:
     assert (
-        "the validation loss was 1.00 for the frozen head" in BOOK.rule("head-start-few-rows").why
+        "the validation loss was 1.00 for the frozen model" in BOOK.rule("head-start-few-rows").why
     )
 
 

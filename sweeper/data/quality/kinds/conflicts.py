@@ -20,14 +20,14 @@ class Conflicts(Kind):
         "At most one answer of a class can be right, so some of these rows teach an error. Of "
         "written answers several may be right; then keep them."
     )
-    remedy = "keeps the most common answer of each input; none if there is a tie"
+    remedy = "keeps the most common answer of each input, or none if there is a tie"
     compares = "inputs"
 
     def missing(self, data: DataRows) -> str:
         """It needs inputs that mostly have one answer."""
         answers = any(row.label or row.written for _, row, _ in data.usable)
         references = answers and not _answers(data)
-        return "most inputs have several answers, which count as references" if references else ""
+        return "most inputs have several answers, all used as references" if references else ""
 
     def find(self, data: DataRows) -> list[Fault]:
         """Every row of such an input."""

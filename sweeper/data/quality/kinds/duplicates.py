@@ -13,7 +13,7 @@ class Duplicates(Kind):
     name = "duplicates"
     order = 60
     title = "repeat an earlier row of the same split"
-    consequence = "They count more than others in training, and are memorised sooner."
+    consequence = "They get more weight than others in training, and are memorised sooner."
     remedy = "keeps the first of them"
     safe = True
     compares = "inputs"

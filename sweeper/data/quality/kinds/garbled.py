@@ -16,9 +16,9 @@ class Garbled(Kind):
 
     name = "garbled"
     order = 10
-    title = "hold garbled or lost characters"
+    title = "have garbled or lost characters"
     consequence = "The model learns to read and write them as they are."
-    remedy = "restores UTF-8 that was read as cp1252; characters that are lost stay as they are"
+    remedy = "restores UTF-8 that was read as cp1252; lost characters stay lost"
     safe = True
     compares = "nothing"
 

@@ -13,9 +13,9 @@ class LabelNoise(Kind):
     name = "label-noise"
     order = 68
     title = "have a label that is probably wrong"
-    consequence = "Training learns the error, and validation counts a right answer as wrong."
+    consequence = "The model learns the error, and a right answer is scored as wrong."
     remedy = (
-        "leaves them out of train; those of validation and test stay, since scores without hard "
+        "leaves them out of train; validation and test do not change, since scores without hard "
         "rows would be too good"
     )
     judges = True

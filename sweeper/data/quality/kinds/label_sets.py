@@ -22,8 +22,8 @@ class LabelSets(RenamedLabels):
     title = "are in validation or test and have a label that train does not have"
     consequence = "A class without training rows cannot be learnt, so every such row is wrong."
     remedy = (
-        "writes the label that train gives to the same inputs; where there is none, the rows "
-        "stay, and training leaves them out"
+        "writes the label that train gives to the same inputs; other rows stay, and training "
+        "leaves them out"
     )
     severity = "serious"
     compares = "labels"

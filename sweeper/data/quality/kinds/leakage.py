@@ -14,9 +14,7 @@ class Leakage(Kind):
     order = 70
     title = "have the same input as a row of validation or test"
     consequence = "Scores are too good: the model has seen the answers."
-    remedy = (
-        "leaves them out of train, and out of validation where test has them; test stays as it is"
-    )
+    remedy = "leaves them out of train (and of validation, if test has them); test does not change"
     severity = "serious"
     safe = True
     compares = "inputs"

@@ -13,7 +13,7 @@ class NearDuplicates(Kind):
     name = "near-duplicates"
     order = 62
     title = "nearly repeat an earlier row of the same split"
-    consequence = "They add little, count more than others, and are memorised sooner."
+    consequence = "They add little, get more weight than others, and are memorised sooner."
     remedy = "keeps the first of them"
     severity = "note"
 

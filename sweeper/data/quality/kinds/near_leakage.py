@@ -14,9 +14,7 @@ class NearLeakage(Kind):
     order = 72
     title = "are nearly the same as a row of validation or test"
     consequence = "Scores are too good: the model has seen nearly the same row with its answer."
-    remedy = (
-        "leaves them out of train, and out of validation where test has them; test stays as it is"
-    )
+    remedy = "leaves them out of train (and of validation, if test has them); test does not change"
 
     def missing(self, data: DataRows) -> str:
         """It needs rensa."""

@@ -37,9 +37,9 @@ class Private(Kind):
 
     name = "private"
     order = 24
-    title = "hold what looks like secrets or personal data"
+    title = "contain what looks like secrets or personal data"
     consequence = "A model can be made to repeat them: whoever gets the model may get them, too."
-    remedy = "writes [E-MAIL ADDRESS] and the like in their place"
+    remedy = "replaces them by [E-MAIL ADDRESS] and the like"
     severity = "serious"
     in_plan = True
     compares = "nothing"

@@ -21,7 +21,7 @@ class RareLabels(Kind):
         "Such a class cannot be in train, validation and test at once: it is hardly learnt, or "
         "not checked."
     )
-    remedy = "leaves them out; add rows, or merge labels, where the class matters"
+    remedy = "leaves them out; if the class matters, add rows or merge labels"
     compares = "labels"
 
     def find(self, data: DataRows) -> list[Fault]:

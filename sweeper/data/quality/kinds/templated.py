@@ -22,10 +22,8 @@ class Templated(Kind):
 
     name = "templated"
     order = 22
-    title = "hold chat markers such as [INST] inside their texts"
-    consequence = (
-        "A second template comes on top: the model learns to read and write markers as words."
-    )
+    title = "have chat markers such as [INST] inside their texts"
+    consequence = "With a second template around them, the model learns to write markers as words."
     remedy = "removes the markers"
     compares = "nothing"
 

@@ -1,4 +1,4 @@
-"""Rows that are longer than the cap on tokens."""
+"""Rows that are longer than the maximum number of tokens."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Truncation(Kind):
 
     name = "truncation"
     order = 82
-    title = "are longer than the cap on tokens"
-    consequence = "Their end is cut off: of an instruction, that is the answer, or part of it."
-    remedy = "leaves them out; a higher --max-length keeps them and takes more memory"
+    title = "are longer than the maximum number of tokens"
+    consequence = "Their end is cut off. Of an instruction, this is the answer or a part of it."
+    remedy = "leaves them out; a higher --max-length keeps them, but needs more memory"
     compares = "nothing"
 
     def missing(self, data: DataRows) -> str:

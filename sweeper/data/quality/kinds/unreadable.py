@@ -12,8 +12,8 @@ class Unreadable(Kind):
     name = "unreadable"
     order = 0
     title = "cannot be read"
-    consequence = "They are left out of training. Their content may be what the others lack."
-    remedy = "leaves them out; repair them in the original where they matter"
+    consequence = "They are left out of training."
+    remedy = "leaves them out; if they matter, repair them in the original"
     safe = True
     compares = "nothing"
 

@@ -17,10 +17,8 @@ class WhiteSpace(Kind):
 
     name = "white-space"
     order = 20
-    title = "hold white space at an end, or characters that cannot be seen"
-    consequence = (
-        "The model learns to write them, and rows that look the same are taken for different ones."
-    )
+    title = "have white space at an end, or invisible characters"
+    consequence = "The model learns to write them, and rows that look the same are different."
     remedy = "removes them; white space at the start of an answer stays, since code may need it"
     severity = "note"
     safe = True
