@@ -508,7 +508,7 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
     texts = [
         f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
         f"{scalar(budget.epochs)} epochs ({units.count(budget.full_tokens)} tokens). Losses are "
-        f"compared at {budget.rungs} rungs, equal parts of a full trial{stops}.",
+        f"compared at {budget.rungs} rungs, equal parts of a full trial{stops}."
     ]
     tasks = plan.facts.suite.tasks if plan.facts.suite is not None else ()
     names = {
