@@ -112,10 +112,7 @@ FIRST_STAGE, NO_FIRST_STAGE = "first_stage", "none"
 # LoRA's rank in a first stage.
 FIRST_STAGE_RANK = 256
 # Each way to read has its own rates: a tenth of LoRA's for all weights.
-_FIRST_STAGE_RATES = {
-    "lora": "first_stage_learning_rate",
-    "full": "first_stage_full_learning_rate",
-}
+_FIRST_STAGE_RATES = {"lora": "first_stage_learning_rate", "full": "first_stage_full_learning_rate"}
 
 
 def first_stage_rate(way: str, parameters: Collection[str]) -> str:

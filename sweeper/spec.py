@@ -199,8 +199,7 @@ class AimSpec(Record):
         None, description="strategies to consider; by default all that rules do not leave out"
     )
     budget: str | None = Field(
-        None,
-        description="limit for search, confirmation and suite together: 8gpuh, 30usd or 2h",
+        None, description="limit for search, confirmation and suite together: 8gpuh, 30usd or 2h"
     )
     tasks_on_one_base: PositiveInt = Field(
         1, description="number of tasks that will share the base model, by swapping adapters"
@@ -343,8 +342,7 @@ class OwnTrial(Record):
 
     strategy: str = Field(description="of the configuration")
     model: str | None = Field(
-        None,
-        description="the id of one of several models; the first that has the strategy if null",
+        None, description="the id of one of several models; the first that has the strategy if null"
     )
     parameters: dict[str, Scalar] = Field(
         default_factory=dict, description="values by name; the plan's default for the others"

@@ -312,14 +312,7 @@ class TrialResult(Artifact):
 
 
 AttemptEndKind = Literal[
-    "crash",
-    "hang",
-    "interrupted",
-    "superseded",
-    "error",
-    "disk-full",
-    "damaged",
-    "out-of-memory",
+    "crash", "hang", "interrupted", "superseded", "error", "disk-full", "damaged", "out-of-memory"
 ]
 
 

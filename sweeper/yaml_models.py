@@ -82,11 +82,7 @@ def checked(
 
 
 def problem_of(
-    item: ErrorDetails,
-    data: object,
-    kind: TypeAdapter[Any],
-    places: Located,
-    base: Path_ = (),
+    item: ErrorDetails, data: object, kind: TypeAdapter[Any], places: Located, base: Path_ = ()
 ) -> Problem:
     """One error of pydantic as a problem.
 

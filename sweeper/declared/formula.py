@@ -212,8 +212,7 @@ def _declared(data: Any) -> Any:
 
 #: As a strategy file gives it: ``base``, ``head``, or ``{let: ..., sum: [...]}``.
 DeclaredFormula = Annotated[
-    Formula,
-    BeforeValidator(_declared, json_schema_input_type=Literal["base", "head"] | Formula),
+    Formula, BeforeValidator(_declared, json_schema_input_type=Literal["base", "head"] | Formula)
 ]
 
 

@@ -129,10 +129,7 @@ class FrozenProbe(_Classifying):
     title = "frozen probe"
 
     def __init__(
-        self,
-        task: Classification,
-        probe: Callable[[], Probe],
-        features: Callable[[Split], Array],
+        self, task: Classification, probe: Callable[[], Probe], features: Callable[[Split], Array]
     ) -> None:
         super().__init__(task)
         self._probe = probe

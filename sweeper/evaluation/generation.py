@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 from transformers.generation import StoppingCriteria
 
@@ -68,7 +69,8 @@ def generate(
     answers: dict[int, list[str]] = {}
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        ids, mask = _left_padded([prompts[i] for i in rows], padding)
+        ids = _left_padded([prompts[i] for i in rows], padding)
+        mask = _left_padded([[1] * len(prompts[i]) for i in rows], 0)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(chosen.seed + start)
             written = writer.generate(
@@ -114,16 +116,9 @@ def _settings(
     )
 
 
-def _left_padded(
-    prompts: Sequence[Sequence[int]], padding: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(map(len, prompts))
-    ids = torch.full((len(prompts), longest), padding)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = torch.tensor(prompt)
-        mask[row, longest - len(prompt) :] = 1
-    return ids, mask
+def _left_padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    tensors = list(map(torch.tensor, rows))
+    return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side="left")
 
 
 def _text(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> str:

@@ -253,13 +253,7 @@ def _planned(plan: Plan, config: TrialConfig, result: TrialResult) -> float:
 
 
 def remaining(
-    plan: Plan,
-    seen: Pace | None,
-    *,
-    phase: Phase,
-    trials_left: float,
-    jobs_left: int,
-    workers: int,
+    plan: Plan, seen: Pace | None, *, phase: Phase, trials_left: float, jobs_left: int, workers: int
 ) -> Eta | None:
     """Seconds until the run ends, with confirmation, test and suite, within two standard errors.
 

@@ -12,13 +12,7 @@ from collections.abc import Callable, Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.execution.state import attempts, work_items
-from sweeper.execution.state.attempts import (
-    CONFIG,
-    RESULT,
-    WEIGHTS,
-    attempt_folder,
-    attempts_of,
-)
+from sweeper.execution.state.attempts import CONFIG, RESULT, WEIGHTS, attempt_folder, attempts_of
 from sweeper.execution.state.run_state import RunState
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder

@@ -9,14 +9,7 @@ from sweeper.declared.files import known_strategies
 from sweeper.errors import Problem, UsageError, near_match
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import linears, targeted, words
-from sweeper.memory.setup import (
-    OPTIMIZERS,
-    Attention,
-    Loss,
-    Quantization,
-    Setup,
-    Sharding,
-)
+from sweeper.memory.setup import OPTIMIZERS, Attention, Loss, Quantization, Setup, Sharding
 from sweeper.plans import Precision
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {

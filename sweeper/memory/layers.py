@@ -72,11 +72,7 @@ def embedding_kept(model: ModelFacts, setup: Setup) -> float:
 
 
 def _cost(
-    model: ModelFacts,
-    setup: Setup,
-    count: int,
-    moe: MixtureOfExperts | None,
-    cross: bool = False,
+    model: ModelFacts, setup: Setup, count: int, moe: MixtureOfExperts | None, cross: bool = False
 ) -> LayerCost:
     recorder = Recorder(model, setup)
     entry = Value(model.hidden_size, setup.residual_bytes)

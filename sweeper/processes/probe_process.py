@@ -119,10 +119,7 @@ def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) ->
     request = {"model": model.model_dump(), "setup": asdict(setup), "mean_length": mean}
     try:
         answer = ask_object(
-            MODULE,
-            json.dumps(request),
-            seconds=_TIMEOUT_SECONDS,
-            threads=hardware.cpu_cores,
+            MODULE, json.dumps(request), seconds=_TIMEOUT_SECONDS, threads=hardware.cpu_cores
         )
     except NoAnswer as error:
         if error.status == -signal.SIGKILL and setup.device == "cpu":

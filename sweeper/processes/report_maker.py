@@ -61,11 +61,7 @@ class ReportMaker:
     """
 
     def __init__(
-        self,
-        folder: RunFolder,
-        clock: Callable[[], float] = time.monotonic,
-        *,
-        texts: bool = True,
+        self, folder: RunFolder, clock: Callable[[], float] = time.monotonic, *, texts: bool = True
     ):
         self._folder, self._clock, self._texts = folder, clock, texts
         self._child: _Child | None = None

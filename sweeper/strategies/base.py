@@ -108,11 +108,7 @@ class Strategy(ABC):
         return torch.float32 if precision == "fp32" else half
 
     def quantization_config(
-        self,
-        parameters: Parameters,
-        *,
-        sharded: bool = False,
-        dtype: torch.dtype = torch.bfloat16,
+        self, parameters: Parameters, *, sharded: bool = False, dtype: torch.dtype = torch.bfloat16
     ) -> Any:
         """A transformers quantisation config to load the base with, or None.
 

@@ -30,11 +30,7 @@ class QLoRA(LoRA):
     for_usual_classes: ClassVar[bool] = False  # they load the base unquantised
 
     def quantization_config(
-        self,
-        parameters: Parameters,
-        *,
-        sharded: bool = False,
-        dtype: torch.dtype = torch.bfloat16,
+        self, parameters: Parameters, *, sharded: bool = False, dtype: torch.dtype = torch.bfloat16
     ) -> Any:
         # FSDP spreads tensors of one floating-point type only, so that the packed weights must
         # look like the rest (as transformers documents for bitsandbytes with FSDP).

@@ -171,9 +171,7 @@ def harnessed(subject: Subject, device: torch.device) -> Any:
         UsageError: Its tokenizer cannot end a text.
     """
     tokenizer = AutoTokenizer.from_pretrained(
-        subject.folder,
-        trust_remote_code=subject.spec.trust_remote_code,
-        local_files_only=True,
+        subject.folder, trust_remote_code=subject.spec.trust_remote_code, local_files_only=True
     )
     if tokenizer.eos_token_id is None:
         raise UsageError(

@@ -191,12 +191,7 @@ class Task(ABC):
     higher_is_better: ClassVar[bool]
 
     def __init__(
-        self,
-        dataset: Dataset,
-        tokenizer: Any,
-        facts: ModelFacts,
-        spec: Spec,
-        sequence_length: int,
+        self, dataset: Dataset, tokenizer: Any, facts: ModelFacts, spec: Spec, sequence_length: int
     ) -> None:
         self.dataset = dataset
         self.tokenizer = tokenizer

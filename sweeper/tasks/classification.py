@@ -17,15 +17,7 @@ from sweeper.errors import UsageError
 from sweeper.hyperparameters import CLASS_WEIGHT_POWERS
 from sweeper.metrics.base import computed
 from sweeper.spec import Scalar
-from sweeper.tasks.base import (
-    Batch,
-    Decisions,
-    Feature,
-    Floats,
-    ItemScores,
-    LossSum,
-    Task,
-)
+from sweeper.tasks.base import Batch, Decisions, Feature, Floats, ItemScores, LossSum, Task
 from sweeper.tasks.classifier import Classifier, Pooling
 
 

@@ -15,13 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.text_label import LISTED, class_question, class_turns
-from sweeper.tasks.base import (
-    Baseline,
-    BaselineContext,
-    Batch,
-    Feature,
-    ItemScores,
-)
+from sweeper.tasks.base import Baseline, BaselineContext, Batch, Feature, ItemScores
 from sweeper.tasks.classification import ClassDecisions
 from sweeper.tasks.fewshot import shot_baselines
 from sweeper.tasks.sequences.answer_likelihoods import AnswerTree, log_likelihoods

@@ -14,13 +14,7 @@ from tensorboardX.summary import hparams
 
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.tracking.base import (
-    Tracker,
-    final_figures,
-    parameters,
-    reason,
-    rung_figures,
-)
+from sweeper.tracking.base import Tracker, final_figures, parameters, reason, rung_figures
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 

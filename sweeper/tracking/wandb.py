@@ -16,13 +16,7 @@ from sweeper.plans import Plan
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Scalar
-from sweeper.tracking.base import (
-    Tracker,
-    final_figures,
-    parameters,
-    reason,
-    rung_figures,
-)
+from sweeper.tracking.base import Tracker, final_figures, parameters, reason, rung_figures
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 PROJECT = "sweeper"

@@ -30,14 +30,7 @@ from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.job import WEIGHTS, TrialJob
 from sweeper.training.trial.ranks import Ranks
 from sweeper.training.trial.run import train_trial
-from sweeper.trials import (
-    BaselineResult,
-    RungReport,
-    TestScore,
-    TestSeal,
-    TrialConfig,
-    TrialResult,
-)
+from sweeper.trials import BaselineResult, RungReport, TestScore, TestSeal, TrialConfig, TrialResult
 from sweeper.underway import Underway
 
 

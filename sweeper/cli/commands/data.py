@@ -259,8 +259,7 @@ def augment(
         int, typer.Option("--concurrency", min=1, help="Requests in parallel.")
     ] = 8,
     per_minute: Annotated[
-        float | None,
-        typer.Option("--requests-per-minute", min=0.001, help="Limit on requests."),
+        float | None, typer.Option("--requests-per-minute", min=0.001, help="Limit on requests.")
     ] = None,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.001, help="Seconds to wait for an answer.")

@@ -44,8 +44,7 @@ def evaluate(
         ),
     ] = False,
     human: Annotated[
-        bool,
-        typer.Option("--human", help="Write a page on which people compare answers blindly."),
+        bool, typer.Option("--human", help="Write a page on which people compare answers blindly.")
     ] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File for the page of --human.")

@@ -21,8 +21,7 @@ def refit(
         typer.Option("--trial", help="Number of a trial. The recommended one, if not given."),
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="A new folder; RUN/refit if not given."),
+        Path | None, typer.Option("--output", "-o", help="A new folder; RUN/refit if not given.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")] = False,

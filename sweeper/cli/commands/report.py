@@ -17,8 +17,7 @@ def report(
         bool, typer.Option("--no-texts", help="Show no rows of the data and no answers.")
     ] = False,
     output: Annotated[
-        Path,
-        typer.Option("-o", "--output", help="File for the page that compares several runs."),
+        Path, typer.Option("-o", "--output", help="File for the page that compares several runs.")
     ] = Path("comparison.html"),
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:

@@ -152,10 +152,7 @@ class RayPool:
         # Ray does not restart an actor: the command asks for another.
         handle: Any = ray.remote(WorkerActor).options(max_restarts=0, **options)
         handle = handle.remote(
-            str(self.run.path.resolve()),
-            self.briefing.model_dump_json(),
-            name,
-            environment,
+            str(self.run.path.resolve()), self.briefing.model_dump_json(), name, environment
         )
         return _Actor(name, handle, group, handle.begin.remote(), time.monotonic())
 

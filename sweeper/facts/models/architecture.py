@@ -9,14 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweeper.errors import ModelError
-from sweeper.facts.models.families import (
-    FAMILIES,
-    HYBRIDS,
-    WITHOUT_ATTENTION,
-    Family,
-    Flag,
-    Kind,
-)
+from sweeper.facts.models.families import FAMILIES, HYBRIDS, WITHOUT_ATTENTION, Family, Flag, Kind
 from sweeper.facts.record import LatentAttention, MixtureOfExperts
 
 Config = Mapping[str, object]

@@ -76,10 +76,7 @@ def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _
     wanted = [*FILES, CODE] if spec.trust_remote_code else list(FILES)
     try:
         folder = snapshot_download(
-            spec.id,
-            revision=spec.revision,
-            allow_patterns=wanted,
-            tqdm_class=bar(tell),
+            spec.id, revision=spec.revision, allow_patterns=wanted, tqdm_class=bar(tell)
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

@@ -24,13 +24,7 @@ from torch import nn
 from sweeper.cache import made_once
 from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.data.general import (
-    HELD_BACK_TOKENS,
-    GeneralText,
-    SelfSampling,
-    divided,
-    general_text,
-)
+from sweeper.data.general import HELD_BACK_TOKENS, GeneralText, SelfSampling, divided, general_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.evaluation.judge import Judge, never

@@ -16,10 +16,7 @@ from sweeper.strategies.loading import class_options, quiet_library
 
 log = logging.getLogger(__name__)
 
-_AUTO: dict[TaskType, Any] = {
-    "CAUSAL_LM": AutoModelForCausalLM,
-    "FEATURE_EXTRACTION": AutoModel,
-}
+_AUTO: dict[TaskType, Any] = {"CAUSAL_LM": AutoModelForCausalLM, "FEATURE_EXTRACTION": AutoModel}
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # One tensor in this many is compared with its checksum each time the base comes back; which ones
 # moves on, so that all of them are looked at within this many trials.

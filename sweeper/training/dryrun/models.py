@@ -60,11 +60,7 @@ def build(config: PretrainedConfig, model: ModelFacts, setup: Setup) -> nn.Modul
 
 
 def dressed(
-    base: nn.Module,
-    config: PretrainedConfig,
-    model: ModelFacts,
-    setup: Setup,
-    device: torch.device,
+    base: nn.Module, config: PretrainedConfig, model: ModelFacts, setup: Setup, device: torch.device
 ) -> nn.Module:
     """The base with the strategy's weights and, for classes, a head, in training mode."""
     strategy = strategy_named(setup.strategy)

@@ -261,11 +261,7 @@ def _quantised(base: nn.Module, device: torch.device, *, twice: bool) -> None:
 def _four_bits(layer: nn.Linear, device: torch.device, twice: bool) -> Linear4bit:
     inputs, outputs = layer.in_features, layer.out_features
     four = Linear4bit(
-        inputs,
-        outputs,
-        bias=layer.bias is not None,
-        compute_dtype=torch.bfloat16,
-        device="meta",
+        inputs, outputs, bias=layer.bias is not None, compute_dtype=torch.bfloat16, device="meta"
     )
     values = torch.randn(outputs, inputs, dtype=torch.bfloat16, device=device) * _SPREAD
     weight = Params4bit(

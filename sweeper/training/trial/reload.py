@@ -26,12 +26,7 @@ from sweeper.training.base_model.first_stage import folder_of
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import load_trained, with_head
-from sweeper.training.trial.companions import (
-    CLASSIFIER_TYPE,
-    base_state,
-    reading,
-    tokenizer_state,
-)
+from sweeper.training.trial.companions import CLASSIFIER_TYPE, base_state, reading, tokenizer_state
 from sweeper.training.trial.trained_record import TrainedRecord, record_of
 
 
