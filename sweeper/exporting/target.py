@@ -17,9 +17,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
 from pydantic import Field, TypeAdapter
 
 from sweeper import __version__, yamlfile
+from sweeper.data.converting import RowForm
 from sweeper.data.examples import Split
 from sweeper.errors import Problem, RuleError
-from sweeper.exporting.rows import RowForm
 from sweeper.exporting.settings import Settings, with_effect
 from sweeper.yaml_models import FileModel, checked
 
