@@ -97,11 +97,14 @@ def load(
 def with_path(spec: DataSpec, task: Task) -> DataSpec:
     """The spec whose rows are read: the corpus of a domain task that has no other data."""
     if spec.path is None and spec.corpus is not None and task == "domain":
-        return spec.model_copy(update={"path": spec.corpus, "columns": {}, "format": "auto"})
+        alone = {"path": spec.corpus, "revision": spec.corpus_revision}
+        return spec.model_copy(update={**alone, "columns": {}, "format": "auto"})
     return spec
 
 
-def load_corpus(path: str, spec: DataSpec, task: Task = "domain") -> tuple[Example, ...]:
+def load_corpus(
+    path: str, spec: DataSpec, task: Task = "domain", revision: str | None = None
+) -> tuple[Example, ...]:
     """All rows of a file for one use: the text of a corpus, rows for replay, or augmented rows.
 
     They are in key order and not split.
@@ -109,7 +112,7 @@ def load_corpus(path: str, spec: DataSpec, task: Task = "domain") -> tuple[Examp
     Raises:
         DataError: It cannot be read or recognised.
     """
-    named = DataSpec(path=path, split_seed=spec.split_seed)
+    named = DataSpec(path=path, revision=revision, split_seed=spec.split_seed)
     tables = tables_of(SplitFiles({"train": split_files(named).files["train"]}), named)
     return in_order(parts_of(tables, task, named)["train"].examples.kept)
 
