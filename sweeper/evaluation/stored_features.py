@@ -122,6 +122,10 @@ class StoredFeatures(Sequence[Feature]):
         """Tokens of each item."""
         return array("q", np.diff(self._lists["input_ids"][1]).tobytes())
 
+    def numbers(self, name: str) -> list[int]:
+        """A number of each item."""
+        return list(map(int, self._numbers[name]))
+
     @staticmethod
     def _told(marks: int) -> tuple[str, ...]:
         return tuple(fate for bit, fate in enumerate(FATES) if marks >> bit & 1)
