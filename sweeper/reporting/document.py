@@ -48,7 +48,7 @@ class PlannedData(Record):
 
     path: str | None
     revision: str | None = None
-    commits: dict[str, str] = {}
+    commits: dict[str, str] = Field(default_factory=dict)
     rows: int
     train_rows: int
     classes: int
