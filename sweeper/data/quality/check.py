@@ -99,7 +99,9 @@ _GRAVEST_FIRST: tuple[Severity, ...] = ("serious", "warning", "note")
 
 def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     """Look for all kinds of faults, or for those that are wanted."""
-    wanted = list(kinds().values() if wanted is None else wanted)
+    if wanted is None:
+        wanted = [kind for kind in kinds().values() if not kind.instead_of]
+    wanted = list(wanted)
     found, counts = find_all(data, wanted) if data.large else _in_memory(data, wanted)
     total = sum(counts.values())
     findings = [

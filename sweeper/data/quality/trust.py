@@ -45,11 +45,13 @@ class JudgedLabels:
     Args:
         trust: Probability of each row's own label as a share of that of the likeliest, 0 to 1.
         predicted: The likeliest label of each row.
+        confidence: Its probability.
         right: Share of the rows whose own label is the likeliest.
     """
 
     trust: tuple[float, ...]
     predicted: tuple[str, ...]
+    confidence: tuple[float, ...]
     right: float
 
 
@@ -106,5 +108,6 @@ def judge_labels(texts: tuple[str, ...], given: tuple[str, ...]) -> JudgedLabels
     return JudgedLabels(
         tuple(float(likely[n, own] / likely[n, best[n]]) for n, own in enumerate(numbers)),
         tuple(labels[one] for one in best),
+        tuple(map(float, likely.max(axis=1))),
         float((best == numbers).mean()),
     )

@@ -126,11 +126,20 @@ def _curated_source(
 
     def choose(splits: Splits) -> dict[Split, tuple[Example, ...]]:
         nonlocal divided
-        divided = _divided(mended, splits)
-        late.extend(_late(spec, divided, wanted) if known is None else filter(_is_late, known))
-        divided = applied(divided, late)
-        left = {_key(row, example) for _, row, example in divided.usable}
-        train = tuple(one for one in splits["train"] if _key(one, one) in left)
+        before = _divided(mended, splits)
+        late.extend(_late(spec, before, wanted) if known is None else filter(_is_late, known))
+        divided = applied(before, late)
+        after = {(row.path, row.line): example for _, row, example in divided.usable}
+        left = {
+            _key(row, example): after[row.path, row.line]
+            for _, row, example in before.usable
+            if (row.path, row.line) in after
+        }
+        train = tuple(
+            replace(one, label=left[_key(one, one)].label)
+            for one in splits["train"]
+            if _key(one, one) in left
+        )
         return {**splits, "train": train}
 
     dataset = load(

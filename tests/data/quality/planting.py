@@ -326,6 +326,7 @@ PLANTS: dict[str, tuple[Plant, tuple[bool, ...]]] = {
     "label-variants": (label_variants, CLASSES),
     "misspelt-labels": (misspelt_labels, CLASSES),
     "label-noise": (label_noise, CLASSES),
+    "relabel": (label_noise, CLASSES),
     "rare-labels": (rare_labels, CLASSES),
     "label-sets": (label_sets, CLASSES),
     "refusals": (refusals, WRITTEN),

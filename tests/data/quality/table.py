@@ -60,7 +60,7 @@ def main(folder, names):
             continue
         clean = plain(folder / name, text, answer)
         for kind, classes in CASES:
-            if classes != clean.classes:
+            if classes != clean.classes or kinds()[kind].instead_of:
                 continue
             planted = copy.deepcopy(clean)
             with tempfile.TemporaryDirectory() as before, tempfile.TemporaryDirectory() as after:

@@ -84,6 +84,23 @@ def test_a_model_that_judges_rows_takes_them_out_of_train_alone(noisy):
     assert {example.line for example in found.dataset.splits["train"]} == left
 
 
+def test_labels_that_are_rewritten_stay_in_train_and_are_repeated_from_the_list(noisy):
+    pytest.importorskip("sklearn")
+    spec = spec_of(noisy, all_safe=True, remedies=("relabel",))
+    plain, found = curated(spec_of(noisy, all_safe=True)).dataset, curated(spec)
+    new = {
+        change.line: change.after["label"] for change in found.changes if change.remedy == "relabel"
+    }
+    assert new
+    assert {e.line: e.label for e in found.dataset.splits["train"]} == {
+        e.line: new.get(e.line, e.label) for e in plain.splits["train"]
+    }
+    assert found.dataset.fingerprint != plain.fingerprint
+    record = noisy.with_name("data_changes.jsonl")
+    record.write_text(change_list(found.changes))
+    assert curated(spec, record) == found
+
+
 def test_the_most_trusted_rows_are_kept_and_the_others_are_listed(noisy):
     pytest.importorskip("sklearn")
     keep = KeepSpec(rows=40, by="label-trust")

@@ -16,7 +16,7 @@ class LabelNoise(Kind):
     consequence = "Training learns the error, and validation counts a right answer as wrong."
     remedy = (
         "leaves them out of train; those of validation and test stay, since scores without hard "
-        "rows would be too good"
+        "rows would be too good. `--remedy relabel` writes the likely label instead"
     )
     judges = True
 
