@@ -136,7 +136,7 @@ def parts_of(
     for split, table in tables.items():
         own = form if split == "train" else form_of(table, form, task, spec)
         found = examples(table, own, partial(take, split) if take else None)
-        parts[split] = Part(own, found, table.how, _cautions(table, own, split))
+        parts[split] = Part(own, found, table.how, cautions_of(table, own, split))
     return parts
 
 
@@ -404,7 +404,7 @@ def _is_garbled(example: Example) -> bool:
     return is_garbled(example.text) or any(is_garbled(m.content) for m in example.messages)
 
 
-def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
+def cautions_of(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
     """Cautions for the user: how the file was read, rows of other forms, unused columns."""
     said = [*table.cautions]
     other: dict[str, list[str]] = {}

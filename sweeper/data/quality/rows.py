@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from sweeper.data.checks import unused_columns
 from sweeper.data.detect import Form, detect
 from sweeper.data.examples import Example, Split
-from sweeper.data.load import EMPTY_ROW, Read, example_or_reason, form_of
+from sweeper.data.load import EMPTY_ROW, Read, cautions_of, example_or_reason, form_of
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
@@ -218,7 +217,7 @@ def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> Data
             forms[str(path)] = own
             names |= table.label_names
             how += [*table.how, *own.evidence]
-            cautions += [*templated.cautions, *unused_columns(templated, own)]
+            cautions += cautions_of(templated, own, split)
             rows.append(_of_file(table, path, split, own))
     return DataRows(
         name=str(spec.path),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from sweeper.data.labels import folded
 from sweeper.data.quality.rows import DataRows
 from sweeper.extras import install_command, is_installed
 
@@ -86,7 +87,12 @@ def judgeable(data: DataRows) -> list[int]:
 def judged(data: DataRows) -> JudgedLabels:
     """Judge the labels of the rows at ``judgeable`` places."""
     rows = [data.rows[place] for place in judgeable(data)]
-    return judge_labels(tuple(row.input for row in rows), tuple(row.label for row in rows))
+    usual: dict[str, str] = {}
+    for label, _ in Counter(row.label for row in rows).most_common():
+        usual.setdefault(folded(label), label)
+    # Another spelling is no other label.
+    labels = tuple(usual[folded(row.label)] for row in rows)
+    return judge_labels(tuple(row.input for row in rows), labels)
 
 
 @lru_cache(maxsize=2)
