@@ -4,6 +4,7 @@ spec asks for. Files stay as they are; every change is listed."""
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.load import load, with_path
 from sweeper.data.quality.fix import ListedChange, applied, fix
 from sweeper.data.quality.kinds.base import Kind, kinds, named
-from sweeper.data.quality.rows import DataRows, FileRow, read_rows
+from sweeper.data.quality.rows import DataRows, FileRow, flags_of, read_rows
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields
 from sweeper.errors import DataError, Problem, UsageError
@@ -171,7 +172,9 @@ def mendable(error: DataError, spec: Spec) -> DataError:
             continue
         if sum(one.rows for one in found.counts if one.action == "removed") > found.dataset.rows:
             continue
-        command = f"sweeper data fix {path} {f'--remedy {name}' if name else '--all-safe'} -o NEW"
+        remedy = ("--remedy", name) if name else ("--all-safe",)
+        flags = shlex.join((str(path), *remedy, *flags_of(spec.data, spec.task)))
+        command = f"sweeper data fix {flags} -o NEW"
         here = f"--set 'curation.remedies=[{name}]'" if name else "--fix"
         fix = f"Write a new data set: {command}\nOr go on with {here}"
         return DataError([*error.problems, Problem("a remedy mends the data", fix=fix)])

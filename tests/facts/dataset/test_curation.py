@@ -231,7 +231,7 @@ def test_an_error_in_the_data_names_the_command_that_mends_it(here):
         rows_of(spec_of(folder))
     said = str(caught.value)
     assert "have labels that train does not have" in said
-    assert f"sweeper data fix {folder} --remedy label-sets -o NEW" in said
+    assert f"sweeper data fix {folder} --remedy label-sets --task classification -o NEW" in said
     assert "--set 'curation.remedies=[label-sets]'" in said
     mended = rows_of(spec_of(folder, remedies=("label-sets",)))
     assert mended.dataset.labels == tuple(sorted(LABELS))
