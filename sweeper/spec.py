@@ -106,7 +106,9 @@ class DataSpec(Record):
     corpus_rows: PositiveInt | None = Field(
         None, description="read at most this many documents of it"
     )
+    corpus_revision: str | None = Field(None, description="a commit, if corpus is on the hub")
     general: str | None = Field(None, description="general data for replay and forgetting")
+    general_revision: str | None = Field(None, description="a commit, if general is on the hub")
     format: str = Field("auto", description="format of the rows; auto recognises it")
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -137,6 +139,16 @@ class DataSpec(Record):
         "rows for the test)",
     )
     split_column: str | None = Field(None, description="column for split_by: group or time")
+
+    @property
+    def commits(self) -> dict[str, str]:
+        """From sources, corpus and general data of the hub to their commits."""
+        pairs = [(one.path, one.revision) for one in self.sources]
+        pairs += [
+            (str(self.corpus), self.corpus_revision),
+            (str(self.general), self.general_revision),
+        ]
+        return {path: commit for path, commit in pairs if commit}
 
     @property
     def named(self) -> str | None:

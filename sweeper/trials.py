@@ -199,7 +199,7 @@ class Failure(Record):
     had_gib: float | None = None
 
 
-Fate = Literal["shortened", "cut", "dropped", "rewritten"]
+Fate = Literal["shortened", "cut", "dropped", "rewritten", "divided"]
 
 
 class EncodingNote(Record):
@@ -208,6 +208,7 @@ class EncodingNote(Record):
     ``shortened``: the prompt lost its left end. ``cut``: a text without answer lost its end.
     ``dropped``: the answer alone is too long, so that nothing of the example is used.
     ``rewritten``: the chat template rewrites earlier answers, which are not trained on then.
+    ``divided``: a text without answer became several items, which hold all of it.
     """
 
     split: Split
@@ -224,6 +225,7 @@ class EncodingNote(Record):
             "cut": f"texts were cut after {self.tokens} tokens",
             "dropped": "examples were left out: their answer alone does not fit "
             f"{self.tokens} tokens",
+            "divided": f"items begin a text of more than {self.tokens} tokens; all of it is read",
             "rewritten": "conversations hold earlier answers that the chat template rewrites; "
             "only their other answers are trained on",
         }

@@ -55,7 +55,7 @@ def corpus_text(spec: DataSpec, dataset: Dataset) -> CorpusText:
         DataError: It cannot be read or recognised.
     """
     assert spec.corpus is not None
-    read = load_corpus(spec.corpus, spec)
+    read = load_corpus(spec.corpus, spec, revision=spec.corpus_revision)
     unique = tuple({document.content_hash(): document for document in read}.values())
     clean = unquoted(unique, held_out(dataset))
     kept = clean[: spec.corpus_rows] if spec.corpus_rows else clean

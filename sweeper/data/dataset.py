@@ -20,37 +20,44 @@ from sweeper.errors import DataError, Problem
 from sweeper.spec import DataSpec, Spec, Task
 
 Load = Callable[[DataSpec, Task], Dataset]
+Splits = dict[Split, tuple[Example, ...]]
 
 
-def dataset_of(spec: Spec, load_source: Load | None = None) -> Dataset:
+def dataset_of(
+    spec: Spec,
+    load_source: Load | None = None,
+    choose: Callable[[Splits], Splits] = lambda splits: splits,
+) -> Dataset:
     """The data set that a spec names, in three splits.
 
     Args:
         load_source: Reads and splits one source. By default, rows of a large file stay on the disk
             where it is the only source: several are put together in memory.
+        choose: Leaves out rows of several sources.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from, or sources do not go
             together.
     """
     if spec.data.sources:
-        dataset = _mixed(spec, load_source or load)
+        dataset = _mixed(spec, load_source or load, choose)
     else:
         dataset = (load_source or load_any)(spec.data, spec.task)
     return with_augmented(dataset, spec)
 
 
-def _mixed(spec: Spec, load_source: Load) -> Dataset:
+def _mixed(spec: Spec, load_source: Load, choose: Callable[[Splits], Splits]) -> Dataset:
     sources = spec.data.sources
     parts = [
         replace(one, splits={s: _titled(rows, source.title) for s, rows in one.splits.items()})
         for one, source in zip(_loaded(spec, load_source), sources, strict=True)
     ]
     whole = {split: in_order(_unshared(parts, split)) for split in SPLITS}
-    splits: dict[Split, Sequence[Example]] = {**whole}
+    splits = whole
     if spec.data.max_rows is not None:
-        splits |= subset(whole, max(spec.data.max_rows, len(SPLITS)))
+        splits = subset(whole, max(spec.data.max_rows, len(SPLITS)))
         checks.check_subset(splits, whole, spec.data.max_rows)
+    splits = choose(splits)
     checks.check_seen(splits, str(spec.data.named))
     titled = list(zip([source.title for source in sources], parts, strict=True))
     said = [f"{title}: {text}" for title, one in titled for text in one.warnings]
@@ -64,7 +71,7 @@ def _mixed(spec: Spec, load_source: Load) -> Dataset:
         parts[0],
         path=str(spec.data.named),
         evidence=tuple(f"{title}: {text}" for title, one in titled for text in one.evidence),
-        splits=splits,
+        splits=dict(splits),
         origins={split: "hash" if split in hashed else "official" for split in SPLITS},
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
         fingerprint=fingerprint_of(splits),

@@ -233,6 +233,11 @@ def _with_others(form: Form, table: RowTable, sample: Sequence[Fields], task: Ta
         for match in _matches(table, sample, {})
         if match.format in _formats_of(task) and not match.format.unsuited(task, templated=False)
     ]
+    others += [
+        one
+        for one in _of_other_columns([form, *others], table, sample, task)
+        if any(one.has(fields) and not form.has(fields) for fields in sample)
+    ]
     needed = set(form.columns.values())
     kept = tuple(one for one in others if not set(one.columns.values()) <= needed)
     return replace(form, others=kept)
@@ -255,6 +260,7 @@ def _mixed(
     if len(suited) < 2:
         return None
     forms = [_form(match, sample, {}, format_stated=False) for match in suited]
+    forms += _of_other_columns(forms, table, sample, task)
     full = [sum(form.has(fields) for fields in sample) for form in forms]
     if sum(any(form.has(fields) for form in forms) for fields in sample) < AGREEMENT * len(sample):
         return None
@@ -262,6 +268,24 @@ def _mixed(
     share = f"{max(full)} of the {len(sample)} rows looked at"
     said = f"the file mixes formats and is read row by row; {share} have the format {main.format}"
     return _with_others(replace(main, evidence=(said,)), table, sample, task)
+
+
+def _of_other_columns(
+    forms: Sequence[Form], table: RowTable, sample: Sequence[Fields], task: Task
+) -> list[Form]:
+    """The forms of columns that these do not use, such as `conversations` beside `messages`."""
+    used = {name for form in forms for name in form.columns.values()}
+    left = tuple(name for name in table.columns if name not in used)
+    rest = replace(table, named=left)
+    found = [
+        _form(match, sample, {}, format_stated=False)
+        for match in (_matches(rest, sample, {}) if left else ())
+        if match.format in _formats_of(task)
+        and match.share
+        and not match.guessed
+        and not match.format.unsuited(task, templated=False)
+    ]
+    return [*found, *_of_other_columns([*forms, *found], table, sample, task)] if found else []
 
 
 def _formats_of(task: Task) -> tuple[RowFormat, ...]:

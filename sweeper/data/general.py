@@ -70,7 +70,7 @@ def general_text(spec: DataSpec, dataset: Dataset) -> GeneralText:
         DataError: It cannot be read or recognised, or holds too little to be of use.
     """
     assert spec.general is not None
-    read = load_corpus(spec.general, spec)
+    read = load_corpus(spec.general, spec, revision=spec.general_revision)
     unique = tuple({example.content_hash(): example for example in read}.values())
     clean = unquoted(unique, held_out(dataset))
     if len({example.key for example in clean}) < 2:

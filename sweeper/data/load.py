@@ -97,11 +97,14 @@ def load(
 def with_path(spec: DataSpec, task: Task) -> DataSpec:
     """The spec whose rows are read: the corpus of a domain task that has no other data."""
     if spec.path is None and spec.corpus is not None and task == "domain":
-        return spec.model_copy(update={"path": spec.corpus, "columns": {}, "format": "auto"})
+        alone = {"path": spec.corpus, "revision": spec.corpus_revision}
+        return spec.model_copy(update={**alone, "columns": {}, "format": "auto"})
     return spec
 
 
-def load_corpus(path: str, spec: DataSpec, task: Task = "domain") -> tuple[Example, ...]:
+def load_corpus(
+    path: str, spec: DataSpec, task: Task = "domain", revision: str | None = None
+) -> tuple[Example, ...]:
     """All rows of a file for one use: the text of a corpus, rows for replay, or augmented rows.
 
     They are in key order and not split.
@@ -109,7 +112,7 @@ def load_corpus(path: str, spec: DataSpec, task: Task = "domain") -> tuple[Examp
     Raises:
         DataError: It cannot be read or recognised.
     """
-    named = DataSpec(path=path, split_seed=spec.split_seed)
+    named = DataSpec(path=path, revision=revision, split_seed=spec.split_seed)
     tables = tables_of(SplitFiles({"train": split_files(named).files["train"]}), named)
     return in_order(parts_of(tables, task, named)["train"].examples.kept)
 
@@ -133,7 +136,7 @@ def parts_of(
     for split, table in tables.items():
         own = form if split == "train" else form_of(table, form, task, spec)
         found = examples(table, own, partial(take, split) if take else None)
-        parts[split] = Part(own, found, table.how, _cautions(table, own, split))
+        parts[split] = Part(own, found, table.how, cautions_of(table, own, split))
     return parts
 
 
@@ -401,7 +404,7 @@ def _is_garbled(example: Example) -> bool:
     return is_garbled(example.text) or any(is_garbled(m.content) for m in example.messages)
 
 
-def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
+def cautions_of(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
     """Cautions for the user: how the file was read, rows of other forms, unused columns."""
     said = [*table.cautions]
     other: dict[str, list[str]] = {}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import TypeVar
 
 from sweeper.data.examples import Example, Split, digest
@@ -126,7 +127,19 @@ def proportional(counts: Mapping[Name, int], total: int) -> dict[Name, int]:
     if small := {name: 1 for name in names if counts[name] * total < everything}:
         others = {name: counts[name] for name in names if name not in small}
         return proportional(others, total - len(small)) | small
-    shares = {name: divmod(counts[name] * total, everything) for name in names}
-    left = total - sum(whole for whole, _ in shares.values())
-    lucky = sorted(names, key=lambda name: -shares[name][1])[:left]
-    return {name: shares[name][0] + (name in lucky) for name in names}
+    return dict(zip(names, apportioned([counts[name] for name in names], total), strict=True))
+
+
+def apportioned(weights: Sequence[float], total: int) -> list[int]:
+    """Whole numbers in the proportion of the weights that add up to ``total``.
+
+    >>> apportioned([3, 1], 10), apportioned([1, 1, 1], 10)
+    ([8, 2], [4, 3, 3])
+    """
+    exact = [Fraction(weight) for weight in weights]
+    quotas = [total * weight / sum(exact) for weight in exact]
+    counts = [int(quota) for quota in quotas]
+    by_rest = sorted(range(len(quotas)), key=lambda place: counts[place] - quotas[place])
+    for place in by_rest[: total - sum(counts)]:
+        counts[place] += 1
+    return counts

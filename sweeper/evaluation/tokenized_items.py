@@ -30,7 +30,9 @@ _FATES = "fates"
 _LISTS, _NUMBERS = "lists", "numbers"
 _SUMMARY = "features.json"
 _TOKENISED_TOGETHER = 512
+_ROW = "row"
 MAPPED_FROM = 10_000
+"""Items from which on features are kept in a file: fewer are tokenised in seconds."""
 
 
 def fingerprint(task: Task, examples: Iterable[Example]) -> str | None:
@@ -132,6 +134,10 @@ class StoredFeatures(Sequence[Feature]):
         """Tokens of each item."""
         return array("q", np.diff(self._lists["input_ids"][1]).tobytes())
 
+    def numbers(self, name: str) -> list[int]:
+        """A number of each item."""
+        return list(map(int, self._numbers[name]))
+
     @staticmethod
     def _told(marks: int) -> tuple[str, ...]:
         return tuple(fate for bit, fate in enumerate(FATES) if marks >> bit & 1)
@@ -140,8 +146,6 @@ class StoredFeatures(Sequence[Feature]):
 def _mapped(path: Path, kind: Any) -> Any:
     return np.memmap(path, dtype=kind, mode="r") if path.stat().st_size else np.zeros(0, kind)
 
-
-"""Items from which on a file is worth it: fewer are tokenised in seconds."""
 
 Positioned = tuple[list[int], Batch]
 """Items padded together, and where they stand in the split."""
@@ -154,16 +158,37 @@ class TokenizedSplit:
         task: Tokenises and pads.
         examples: In the split's own order.
         underway: Called with the number of tokenised items.
+        divided: A long example becomes several items instead of one that is cut.
     """
 
-    def __init__(self, task: Task, examples: Sequence[Example], underway: Steps = nothing) -> None:
+    def __init__(
+        self,
+        task: Task,
+        examples: Sequence[Example],
+        underway: Steps = nothing,
+        *,
+        divided: bool = False,
+    ) -> None:
         self._task = task
         self._underway = underway
-        self.examples = examples
+        self._examples = examples
+        self._divided = divided
         self._kept: dict[tuple[int, int], list[Positioned]] = {}
 
     def __len__(self) -> int:
-        return len(self.examples)
+        return len(self.features) if self._divided else len(self._examples)
+
+    @cached_property
+    def examples(self) -> Sequence[Example]:
+        """The example of each item."""
+        if not self._divided:
+            return self._examples
+        found = self.features
+        if isinstance(found, StoredFeatures):
+            rows = found.numbers(_ROW)
+        else:
+            rows = [feature[_ROW] for feature in found]
+        return Stored(len(rows), lambda place: self._examples[rows[place]])
 
     @cached_property
     def features(self) -> Sequence[Feature]:
@@ -172,28 +197,34 @@ class TokenizedSplit:
         Raises:
             DataError: Some cannot be; all of them are named.
         """
-        name = fingerprint(self._task, self._told()) if len(self) >= MAPPED_FROM else None
+        large = len(self._examples) >= MAPPED_FROM
+        name = fingerprint(self._task, self._told()) if large else None
         if name is None:
             return [feature for block in self._blocks() for feature in block]
         folder = made_while_used(
-            home() / "tokens" / name,
+            home() / "tokens" / f"{name}{'-divided' if self._divided else ''}",
             lambda folder: write_features(folder, self._blocks()),
-            while_waiting=lambda: self._underway(0, len(self)),
+            while_waiting=lambda: self._underway(0, len(self._examples)),
         )
         return StoredFeatures(folder)
 
     def _told(self) -> Iterator[Example]:
-        for place, example in enumerate(self.examples):
+        for place, example in enumerate(self._examples):
             if not place % _TOKENISED_TOGETHER:
-                self._underway(0, len(self))
+                self._underway(0, len(self._examples))
             yield example
 
     def _blocks(self) -> Iterator[list[Feature]]:
         problems: list[Problem] = []
-        for start in range(0, len(self.examples), _TOKENISED_TOGETHER):
-            self._underway(start, len(self.examples))
+        for start in range(0, len(self._examples), _TOKENISED_TOGETHER):
+            self._underway(start, len(self._examples))
+            block = self._examples[start : start + _TOKENISED_TOGETHER]
             try:
-                yield self._task.encode(self.examples[start : start + _TOKENISED_TOGETHER])
+                if not self._divided:
+                    yield self._task.encode(block)
+                    continue
+                each = enumerate(self._task.divided(block), start)
+                yield [{**item, _ROW: row} for row, items in each for item in items]
             except DataError as error:
                 problems += error.problems
         if problems:

@@ -19,10 +19,12 @@ from pydantic import Field, TypeAdapter
 
 from sweeper import __version__, yamlfile
 from sweeper.artifact import write_text
-from sweeper.data.examples import Dataset, Split
+from sweeper.data.converting import RowForm, Unfit, trainer_row
+from sweeper.data.examples import Dataset, Example, Message, Split
+from sweeper.data.formats.text_label import class_turns
+from sweeper.data.quality.write import json_lines
 from sweeper.data.splits import in_order
 from sweeper.errors import DataError, Problem, RuleError, UsageError, near_match
-from sweeper.exporting.rows import RowForm, is_plain_text, one_answer_each, write_rows
 from sweeper.exporting.settings import Settings, settings_of, with_effect
 from sweeper.facts.dataset.curation import curated
 from sweeper.facts.models.packaged import PREFIX, packaged
@@ -105,7 +107,13 @@ def export_configuration(
     opened: tuple[Split, ...] = ("test",) if run.test_seal.is_file() else ()
     splits: tuple[Split, ...] = ("train", "validation", *opened)
     names = {split: target.split_names.get(split, split) for split in splits}
-    write_rows(part / ROWS, dataset, names, form, spec.training.system_prompt)
+    (part / ROWS).mkdir()
+    for split, name in names.items():
+        rows = [
+            _row(example, form, dataset.labels, spec.training.system_prompt)
+            for example in dataset.splits[split]
+        ]
+        write_text(part / ROWS / f"{name}.jsonl", json_lines(rows))
     for name, text in filled.files.items():
         write_text(part / name, text)
     if settings["chat_template"] and "chat_template" not in {one.setting for one in filled.lost}:
@@ -127,6 +135,26 @@ def _with_augmented(config: TrialConfig, dataset: Dataset) -> tuple[TrialConfig,
     budget = config.budget.model_copy(update={"epochs": epochs})
     dataset = replace(dataset, splits={**dataset.splits, "train": rows})
     return config.model_copy(update={"budget": budget}), dataset
+
+
+def _row(
+    example: Example, form: RowForm, labels: Sequence[str], system_prompt: str | None
+) -> dict[str, object]:
+    """A row, opened by the system prompt if it has no system message of its own.
+
+    Raises:
+        UsageError: It cannot be written in this form.
+    """
+    turns = class_turns(example, labels) if labels else example.messages
+    if turns and system_prompt and turns[0].role != "system":
+        turns = (Message("system", system_prompt), *turns)
+    try:
+        return trainer_row(replace(example, messages=turns, references=(), tests=()), form)
+    except Unfit as reason:
+        raise UsageError(
+            f"row {example.line} has {reason}, and this trainer reads one question a row",
+            fix="Export to 'trl' or 'axolotl', which read conversations.",
+        ) from reason
 
 
 def new_folder(folder: Path) -> Path:
@@ -226,10 +254,14 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
             fix="Give the data as messages, or as prompt and completion, to a new sweep.",
             where=dataset.path,
         )
-    if not is_plain_text(dataset):
+    if dataset.labels or any(example.messages for example in dataset.splits["train"]):
         form = target.rows[0]
-        several = form == "prompt-completion" and not one_answer_each(dataset)
-        return "messages" if several else form
+        several = any(
+            sum(turn.role == "assistant" for turn in example.messages) > 1
+            for split in dataset.splits.values()
+            for example in split
+        )
+        return "messages" if several and form == "prompt-completion" else form
     if "text" in target.rows:
         return "text"
     readers = [name for name, one in targets().items() if "text" in one.rows]

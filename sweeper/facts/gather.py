@@ -66,7 +66,7 @@ def gather(
     dataset = rows.dataset if rows else None
     data = data_facts(dataset, spec, models[0])
     if rows is not None:
-        said = (*data.warnings, *quick_warnings(rows.dataset, spec.task))
+        said = (*data.warnings, *quick_warnings(rows.dataset, spec.data, spec.task))
         data = data.model_copy(update={"warnings": said, "changes": rows.counts})
     if dataset is not None and (corpus := corpus_facts(dataset, spec, models[0])) is not None:
         said = (*data.warnings, *corpus_warnings(corpus))

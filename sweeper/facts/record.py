@@ -209,6 +209,9 @@ class DataFacts(Record):
 
     path: str | None = None
     revision: str | None = Field(None, description="commit of a data set of the hub")
+    commits: dict[str, str] = Field(
+        default_factory=dict, description="of sources, corpus and general data of the hub"
+    )
     format: str | None = None
     format_evidence: tuple[str, ...] = ()
     columns: dict[str, str] = Field(default_factory=dict)

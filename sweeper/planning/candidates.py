@@ -177,7 +177,7 @@ def validation_rows(spec: Spec, facts: Facts) -> int:
 def _work(
     spec: Spec, facts: Facts, base: RatedModel, rated: RatedStrategy, epochs: float
 ) -> TrialTokens:
-    rows, validation = facts.data.train_rows, validation_rows(spec, facts)
+    rows, validation = base.cap.items(facts.data.train_rows), validation_rows(spec, facts)
     looks = looks_of(spec, facts, base.cap, validation, epochs)
     trained = round(epochs * rows * base.cap.mean)
     judged = judged_tokens(spec, facts, base.cap)

@@ -42,6 +42,9 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
         fractions += [given.split_by, given.split_column]
     # A corpus of which facts are known counts by its text, any other one by its name.
     corpus = data.corpus.sha256 if data.corpus is not None else spec.data.corpus
+    general: Any = given.general
+    if given.general_revision is not None:
+        general = [general, given.general_revision]
     space: dict[str, Any] = {
         "strategies": aim.strategies,
         "tasks_on_one_base": aim.tasks_on_one_base,
@@ -67,7 +70,7 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
     curation = [spec.curation.model_dump(mode="json")] if spec.curation.asked else []
     return Identity(
         model=digest([[model.id, model.revision] for model in facts.models]),
-        data=digest([data.fingerprint, corpus, spec.data.general, *weights, *curation]),
+        data=digest([data.fingerprint, corpus, general, *weights, *curation]),
         task=digest([facts.task, "generate"] if written else facts.task),
         split=digest([splits, fractions]),
         space=digest(space),

@@ -82,7 +82,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     base = next(base for base in bases if base.model.id == lead.model)
     rules = fired(book, base.values)
     validation = validation_rows(spec, facts)
-    full_tokens = round(epochs * facts.data.train_rows * base.cap.mean)
+    full_tokens = round(epochs * base.cap.items(facts.data.train_rows) * base.cap.mean)
     course = course_of(
         spec,
         facts,
@@ -149,7 +149,7 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
         return spec.training.epochs
     if (declared := declared_epochs(spec)) is not None:
         return declared
-    rows = facts.data.train_rows
+    rows = base.cap.items(facts.data.train_rows)
     ranked = sorted(base.strategies.values(), key=lambda s: -s.score)
     for rated in ranked:
         parameter = rated.parameters.get("num_train_epochs")
@@ -181,7 +181,7 @@ def _cut(cap: Cap) -> tuple[Reason, ...]:
     return (
         Reason(
             rule="sequence-cap",
-            title="Long texts are cut",
+            title="Long texts are divided" if cap.pieces > 1 else "Long texts are cut",
             why=f"{cap.cuts} of the examples are longer than the cap of {cap.tokens} tokens "
             f"and {cap.fate} ({cap.why}).",
             source="measured: token lengths of the data",

@@ -48,6 +48,7 @@ class PlannedData(Record):
 
     path: str | None
     revision: str | None = None
+    commits: dict[str, str] = Field(default_factory=dict)
     rows: int
     train_rows: int
     classes: int
@@ -110,6 +111,7 @@ def _shown(plan: Plan) -> PlanShown:
         data=PlannedData(
             path=data.path,
             revision=data.revision,
+            commits=data.commits,
             rows=data.rows,
             train_rows=data.train_rows,
             classes=len(data.labels),

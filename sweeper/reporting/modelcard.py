@@ -50,6 +50,7 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         "",
         f"- Source: {plain(data.path) if data.path else UNKNOWN}"
         + (f", commit {plain(data.revision)}" if data.revision else ""),
+        *(f"- {plain(name)}: commit {plain(one)}" for name, one in data.commits.items()),
         f"- Rows: {data.rows:,}, of which {data.train_rows:,} to train on",
         *(f"- {plain(line)}" for line in mix_lines(report, row)),
         *([f"- Curated: {plain('; '.join(data.changes))}"] if data.changes else []),

@@ -215,6 +215,15 @@ class Task(ABC):
     def encode(self, examples: Sequence[Example]) -> list[Feature]:
         """Tokenise examples, one feature each, in order. Never longer than ``sequence_length``."""
 
+    @property
+    def divides(self) -> bool:
+        """Whether a train example that is longer than ``sequence_length`` becomes several items."""
+        return False
+
+    def divided(self, examples: Sequence[Example]) -> list[list[Feature]]:
+        """The items of each example, which hold all of it where ``divides``."""
+        return [[feature] for feature in self.encode(examples)]
+
     @abstractmethod
     def collate(self, features: Sequence[Feature]) -> Batch:
         """One padded batch. Holds what the model takes (``input_ids``, ``attention_mask``, ...)

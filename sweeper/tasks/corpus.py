@@ -15,7 +15,7 @@ from torch import nn
 from sweeper.data.examples import Example
 from sweeper.tasks.base import Batch, Feature, LossSum
 from sweeper.tasks.sequences.answer_logits import answer_losses
-from sweeper.tasks.sequences.tokens import Encoded, document
+from sweeper.tasks.sequences.tokens import Encoded, document, pieces_of
 from sweeper.tasks.text import TextTask
 
 
@@ -63,11 +63,7 @@ def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:
         Features with ``input_ids``, ``position_ids`` and ``labels``, each at most ``length`` long.
         A piece's first token is no label: nothing of its document stands before it.
     """
-    pieces = [
-        list(document[start : start + length])
-        for document in documents
-        for start in range(0, len(document), length)
-    ]
+    pieces = [list(piece) for document in documents for piece in pieces_of(document, length)]
     blocks: list[list[list[int]]] = []
     room: list[tuple[int, int]] = []
     for piece in sorted(pieces, key=lambda piece: (-len(piece), piece)):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Dataset, Message
 from sweeper.data.load import load, load_corpus
+from sweeper.data.quality.rows import read_rows
 from sweeper.data.reading.read import SUFFIXES
 from sweeper.errors import DataError, NotInstalled
 from sweeper.spec import TASKS, DataSpec
@@ -328,6 +329,23 @@ def test_a_file_of_several_formats_is_read_row_by_row(tmp_path):
         "20 of 60 rows of train have another format, instruction (`instruction`, `output`)" in said
     )
     assert "messages (`messages`), and are read as such (line 51, 52, 53 and 7 more)" in said
+
+
+def test_two_spellings_of_one_format_are_both_read(tmp_path):
+    rows = []
+    for n in range(20):
+        turns = [("user", f"m {n}"), ("assistant", f"a {n}")]
+        rows.append({"messages": [{"role": role, "content": text} for role, text in turns]})
+        turns = [("human", f"s {n}"), ("gpt", f"b {n}")]
+        rows.append({"conversations": [{"from": role, "value": text} for role, text in turns]})
+        rows.append({"prompt": f"p {n}", "completion": f"c {n}"})
+        rows.append({"instruction": f"i {n}", "output": f"o {n}"})
+    path = write(tmp_path / "rows.jsonl", rows)
+    dataset = loaded(path, "instruction")
+    assert {example.answer[0] for example in everything(dataset)} == set("abco")
+    assert (dataset.rows, dataset.skipped) == (80, 0)
+    cautions = " ".join(read_rows(DataSpec(path=str(path)), None).cautions)
+    assert "20 of 80 rows of train have another format, prompt-completion" in cautions
 
 
 def test_a_prompt_is_built_from_several_columns(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.data.examples import SPLITS, Example, input_key
-from sweeper.data.splits import carve, in_order, proportional, subset
+from sweeper.data.splits import apportioned, carve, in_order, proportional, subset
 
 BOTH = {"validation": 0.15, "test": 0.15}
 
@@ -113,3 +113,11 @@ def test_proportional_numbers_add_up_and_nobody_is_forgotten(counts, total):
     assert all(0 <= quota[name] <= counts[name] for name in counts)
     if total >= len(counts):
         assert all(quota.values())
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=6), st.integers(1, 500))
+def test_apportioned_numbers_add_up_and_are_off_by_less_than_a_row(weights, size):
+    counts = apportioned(weights, size)
+    assert sum(counts) == size
+    for count, weight in zip(counts, weights, strict=True):
+        assert abs(count - size * weight / sum(weights)) < 1

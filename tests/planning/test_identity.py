@@ -31,6 +31,7 @@ def test_another_weight_is_another_run(scene: Any) -> None:
         ("model", {"model_changes": {"revision": "abc"}}),
         ("data", {"data": {"fingerprint": "0" * 64}}),
         ("data", {"data": {"sources": SOURCES}}),
+        ("data", {"spec": {"general": "a/b", "general_revision": "c0ffee"}}),
         ("task", {"task": "code"}),
         ("split", {"spec": {"split_seed": 3}}),
         ("space", {"aim": {"strategies": ("lora",)}}),

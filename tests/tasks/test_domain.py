@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sweeper.data.examples import Example, Message
+from sweeper.evaluation import tokenized_items
+from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.tasks.discovery import task as task_named
 from sweeper.tasks.domain import Domain
 
@@ -47,3 +49,42 @@ def test_only_questions_can_be_shown_before_a_question(
 
     assert names(TALK) == ["zero_shot", "few_shot"]
     assert names(TEXT) == ["zero_shot"]
+
+
+LONG = [Example("l", 7, text="The quick brown fox jumps over the lazy dog. " * 9)]
+
+
+def test_all_of_a_long_text_is_trained_on_in_pieces(make_task: MakeTask) -> None:
+    task = make_task(Domain, {"train": [*TEXT, *LONG]}, task="domain", cap=24)
+    whole = task.encode_one(LONG[0]).ids
+
+    items = TokenizedSplit(task, [*TEXT, *LONG], divided=task.divides)
+
+    assert items.lengths == [len(task.encode_one(TEXT[0]).ids), *[24] * (len(whole) // 24)] + (
+        [len(whole) % 24] if len(whole) % 24 else []
+    )
+    assert [token for item in items.features[1:] for token in item["input_ids"]] == whole
+    assert [example.line for example in items.examples] == [1, *[7] * (len(items) - 1)]
+    (note,) = task.notes(items.fates, "train")
+    assert (note.kind, note.count, note.of) == ("divided", 1, len(items))
+
+
+def test_the_pieces_of_many_texts_come_from_a_file(
+    make_task: MakeTask, monkeypatch: Any, sweeper_home: Any
+) -> None:
+    task = make_task(Domain, {"train": LONG}, task="domain", cap=24)
+    kept = TokenizedSplit(task, [*TEXT, *LONG], divided=True)
+    assert len(kept) > 2
+    monkeypatch.setattr(tokenized_items, "MAPPED_FROM", 0)
+    mapped = TokenizedSplit(task, [*TEXT, *LONG], divided=True)
+
+    assert list(mapped.lengths) == list(kept.lengths)
+    assert list(mapped.examples) == list(kept.examples)
+    assert task.notes(mapped.fates, "train") == task.notes(kept.fates, "train")
+
+
+def test_answers_are_never_divided(make_task: MakeTask) -> None:
+    task = make_task(Domain, {"train": TALK}, task="domain", cap=8)
+
+    assert not task.divides
+    assert len(TokenizedSplit(task, TALK)) == len(TALK)

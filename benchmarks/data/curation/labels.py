@@ -1,10 +1,10 @@
-"""Whether a chosen tenth of noisy labels trains better than a random tenth.
+"""Whether curated rows of noisy labels train better: a chosen tenth, or all rows after a remedy.
 
-    python -m benchmarks.data.curation.labels --data FOLDER [--noise 0.2] [--seeds 4]
+    python -m benchmarks.data.curation.labels --data FOLDER [--noise 0.2] [--seeds 4] [--all]
 
-Some labels of train are replaced by others. A tenth of the rows is chosen in several ways, and a
-linear head is fitted on the frozen features of the packaged encoder; figures are accuracies on the
-test split, which has no noise.
+Some labels of train are replaced by others. A tenth of the rows is chosen in several ways, or, with
+--all, all rows are taken after several remedies. Then a linear head is fitted on the frozen
+features of the packaged encoder; figures are accuracies on the test split, which has no noise.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
-from sweeper.data.quality.trust import SUSPECTED, judge_labels
+from sweeper.data.quality.kinds.relabel import CONFIDENT
+from sweeper.data.quality.trust import SUSPECTED, JudgedLabels, judge_labels
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import ModelSpec
 from sweeper.training.base_model.keeper import load_base
@@ -32,7 +33,8 @@ from sweeper.training.probes.spread_rows import embedded, spread
 
 MODEL = "packaged:minilm"
 Numbers = Any
-Ways = dict[str, Callable[[], Numbers]]
+Ways = dict[str, Callable[[], tuple[Numbers, Numbers]]]
+"""By how they are chosen, places of rows and the labels of all rows."""
 
 
 def main() -> None:
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("--noise", type=float, default=0.2, help="share of wrong labels")
     parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--all", action="store_true", help="compare remedies on all rows")
     parser.add_argument("--features", type=Path, help="keep features in this file (.npz)")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
@@ -55,19 +58,23 @@ def main() -> None:
         given[wrong] = (given[wrong] + rng.integers(1, len(labels), len(wrong))) % len(labels)
         texts = tuple(text for text, _ in rows["train"])
         judged = judge_labels(texts, tuple(labels[number] for number in given))
-        trust = np.array(judged.trust)
-        for way, places in _ways(trust, given, features["train"], rng).items():
-            taken = places()
+        if chosen.all:
+            ways = _remedies(judged, given, labels)
+        else:
+            ways = _tenths(np.array(judged.trust), given, features["train"], rng)
+        for way, rows_of in ways.items():
+            taken, written = rows_of()
             model = LogisticRegression(C=10, max_iter=100, tol=1e-3)
-            model.fit(features["train"][taken], given[taken])
+            model.fit(features["train"][taken], written[taken])
             right = float((model.predict(features["test"]) == true["test"]).mean())
             found.setdefault(way, []).append(right)
-            share = float(np.isin(taken, wrong).mean())
+            share = float((written[taken] != true["train"][taken]).mean())
             said = f"{len(taken)} rows, {share:.1%} wrong, accuracy {right:.4f}"
             print(f"seed {seed}, {way}: {said}", flush=True)
+    base = next(iter(found))
     for way, scores in found.items():
-        apart = [one - other for one, other in zip(scores, found["random"], strict=True)]
-        print(f"{way:28} {statistics.mean(scores):.4f}  {interval(apart)} against random")
+        apart = [one - other for one, other in zip(scores, found[base], strict=True)]
+        print(f"{way:28} {statistics.mean(scores):.4f}  {interval(apart)} against {base}")
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
@@ -75,18 +82,33 @@ def _rows(path: Path) -> list[tuple[str, str]]:
     return [(row["text"], row["label"]) for row in rows]
 
 
-def _ways(trust: Numbers, given: Numbers, features: Numbers, rng: Any) -> Ways:
-    """Places of a tenth of the rows, by how they are chosen."""
+def _remedies(judged: JudgedLabels, given: Numbers, labels: list[str]) -> Ways:
+    """All rows, as they are and after remedies."""
+    suspected = np.array(judged.trust) < SUSPECTED
+    sure = suspected & (np.array(judged.confidence) >= CONFIDENT)
+    predicted = np.array([labels.index(label) for label in judged.predicted])
+    written = np.where(sure, predicted, given)
+    return {
+        "all rows": lambda: (np.arange(len(given)), given),
+        "label-noise": lambda: (np.flatnonzero(~suspected), given),
+        "relabel": lambda: (np.arange(len(given)), written),
+        "relabel and label-noise": lambda: (np.flatnonzero(~suspected | sure), written),
+    }
+
+
+def _tenths(trust: Numbers, given: Numbers, features: Numbers, rng: Any) -> Ways:
+    """A tenth of the rows."""
     seed = int(rng.integers(2**31))
     every, tenth = np.arange(len(given)), len(given) // 10
     clean = np.flatnonzero(trust >= SUSPECTED)
-    return {
+    places: dict[str, Callable[[], Numbers]] = {
         "random": lambda: rng.choice(every, tenth, replace=False),
         "random, suspects left out": lambda: rng.choice(clean, tenth, replace=False),
         "most trusted": lambda: np.lexsort((rng.random(len(every)), -trust))[:tenth],
         "spread": lambda: np.array(spread(features, tenth, seed)),
         "spread, suspects left out": lambda: clean[spread(features[clean], tenth, seed)],
     }
+    return {way: lambda found=found: (found(), given) for way, found in places.items()}
 
 
 def _features(rows: dict[str, list[tuple[str, str]]], kept: Path | None) -> dict[str, Numbers]:

@@ -58,8 +58,11 @@ def rows_of(
         raise DataError("no row can be trained on", fix="Is this the right file?", where=path)
     if model is not None and max_length is None:
         raise UsageError("--model needs --max-length", why="It counts tokens up to that cap.")
+    given = {"--max-length": max_length, "--model": model, "--against": against}
+    more = [part for flag, value in given.items() if value for part in (flag, str(value))]
     return replace(
         rows,
+        flags=(*rows.flags, *more),
         cap=_cap(max_length, model, rows) if max_length else None,
         against=evaluation_rows(against) if against else (),
     )

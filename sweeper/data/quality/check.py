@@ -68,6 +68,7 @@ class Checked:
         cautions: What the user should check about how it was read.
         findings: The faults, the gravest first.
         not_looked_for: From kinds to why they could not be looked for.
+        mend_all: The command that applies every safe remedy.
     """
 
     name: str
@@ -78,16 +79,12 @@ class Checked:
     cautions: tuple[str, ...]
     findings: tuple[Finding, ...]
     not_looked_for: dict[str, str]
+    mend_all: str
 
     @property
     def serious(self) -> tuple[Finding, ...]:
         """The findings that make scores or a model untrustworthy."""
         return tuple(one for one in self.findings if one.severity == "serious")
-
-    @property
-    def mend_all(self) -> str:
-        """The command that applies every safe remedy."""
-        return f"sweeper data fix {self.name} --all-safe -o NEW"
 
     def as_json(self) -> dict[str, object]:
         """Everything, for JSON."""
@@ -99,7 +96,9 @@ _GRAVEST_FIRST: tuple[Severity, ...] = ("serious", "warning", "note")
 
 def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     """Look for all kinds of faults, or for those that are wanted."""
-    wanted = list(kinds().values() if wanted is None else wanted)
+    if wanted is None:
+        wanted = [kind for kind in kinds().values() if not kind.instead_of]
+    wanted = list(wanted)
     found, counts = find_all(data, wanted) if data.large else _in_memory(data, wanted)
     total = sum(counts.values())
     findings = [
@@ -115,6 +114,7 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
         cautions=data.cautions,
         findings=tuple(findings),
         not_looked_for={name: one.missing for name, one in found.items() if one.missing},
+        mend_all=data.fix_command("--all-safe"),
     )
 
 
@@ -135,7 +135,7 @@ def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
         text = kind.shown(" ".join((row.input or _cells(row)).split()))
         cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
         examples.append(ExampleOfFault(row.path, row.line, said, cut))
-    command = f"sweeper data fix {data.name} --remedy {kind.name} -o NEW" if kind.mends else ""
+    command = data.fix_command("--remedy", kind.name) if kind.mends else ""
     return Finding(
         kind=kind.name,
         title=kind.title,

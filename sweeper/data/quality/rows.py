@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from sweeper.data.checks import unused_columns
 from sweeper.data.detect import Form, detect
 from sweeper.data.examples import Example, Split
-from sweeper.data.load import EMPTY_ROW, Read, example_or_reason, form_of
+from sweeper.data.load import EMPTY_ROW, Read, cautions_of, example_or_reason, form_of
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
@@ -97,6 +97,7 @@ class DataRows:
         label_names: From a column to the names of its numbers.
         cap: Where examples are cut, if known.
         against: Evaluation rows that must not be in the data.
+        flags: What the command line needs to read them in the same way.
         stands_for: Of how many usable rows these are a part, or a sample; 0 where they are all.
     """
 
@@ -109,6 +110,7 @@ class DataRows:
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cap: TokenCap | None = None
     against: tuple[FileRow, ...] = ()
+    flags: tuple[str, ...] = ()
     stands_for: int = 0
 
     @cached_property
@@ -129,6 +131,10 @@ class DataRows:
     def large(self) -> bool:
         """Whether rows are read from their file at every pass."""
         return isinstance(self.rows, Stored)
+
+    def fix_command(self, *remedies: str) -> str:
+        """The command that applies remedies to the files."""
+        return f"sweeper data fix {shlex.join((self.name, *remedies, *self.flags))} -o NEW"
 
     def with_rows(self, rows: Sequence[FileRow], stands_for: int = 0) -> DataRows:
         """The same data set with other rows."""
@@ -189,6 +195,16 @@ def _row(
     return FileRow(path, split, line, fields, None, made)
 
 
+def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
+    """How to read rows, as flags of ``sweeper data``."""
+    given = {"--task": task, "--data-name": spec.name}
+    if spec.format != "auto":
+        given["--format"] = spec.format
+    pairs = [(flag, str(value)) for flag, value in given.items() if value is not None]
+    pairs += [("--column", f"{role}={column}") for role, column in spec.columns.items()]
+    return tuple(part for pair in pairs for part in pair)
+
+
 def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> DataRows:
     """All rows of the files of a spec.
 
@@ -200,7 +216,7 @@ def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> Data
     Raises:
         DataError: A file cannot be read, or its rows are not recognised.
     """
-    source = split_files(spec)
+    source, flags = split_files(spec), flags_of(spec, task)
     tables = {
         split: [(path, read_file(path)) for path in paths] for split, paths in source.files.items()
     }
@@ -218,7 +234,7 @@ def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> Data
             forms[str(path)] = own
             names |= table.label_names
             how += [*table.how, *own.evidence]
-            cautions += [*templated.cautions, *unused_columns(templated, own)]
+            cautions += cautions_of(templated, own, split)
             rows.append(_of_file(table, path, split, own))
     return DataRows(
         name=str(spec.path),
@@ -228,6 +244,7 @@ def read_rows(spec: DataSpec, task: Task | None, read_file: Read = read) -> Data
         evidence=tuple(dict.fromkeys(how)),
         cautions=tuple(dict.fromkeys(cautions)),
         label_names=names,
+        flags=flags,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from sweeper.data.labels import folded
 from sweeper.data.quality.rows import DataRows
 from sweeper.extras import install_command, is_installed
 
@@ -45,11 +46,13 @@ class JudgedLabels:
     Args:
         trust: Probability of each row's own label as a share of that of the likeliest, 0 to 1.
         predicted: The likeliest label of each row.
+        confidence: Its probability.
         right: Share of the rows whose own label is the likeliest.
     """
 
     trust: tuple[float, ...]
     predicted: tuple[str, ...]
+    confidence: tuple[float, ...]
     right: float
 
 
@@ -84,7 +87,12 @@ def judgeable(data: DataRows) -> list[int]:
 def judged(data: DataRows) -> JudgedLabels:
     """Judge the labels of the rows at ``judgeable`` places."""
     rows = [data.rows[place] for place in judgeable(data)]
-    return judge_labels(tuple(row.input for row in rows), tuple(row.label for row in rows))
+    usual: dict[str, str] = {}
+    for label, _ in Counter(row.label for row in rows).most_common():
+        usual.setdefault(folded(label), label)
+    # Another spelling is no other label.
+    labels = tuple(usual[folded(row.label)] for row in rows)
+    return judge_labels(tuple(row.input for row in rows), labels)
 
 
 @lru_cache(maxsize=2)
@@ -106,5 +114,6 @@ def judge_labels(texts: tuple[str, ...], given: tuple[str, ...]) -> JudgedLabels
     return JudgedLabels(
         tuple(float(likely[n, own] / likely[n, best[n]]) for n, own in enumerate(numbers)),
         tuple(labels[one] for one in best),
+        tuple(map(float, likely.max(axis=1))),
         float((best == numbers).mean()),
     )

@@ -61,7 +61,7 @@ def _of_source(spec: DataSpec) -> SplitFiles:
         _require(path)
         if spec.revision is not None:
             raise DataError(
-                "data.revision names a commit of the hub, but this is on this machine",
+                "a revision names a commit of the hub, but this is on this machine",
                 fix="Leave it out.",
                 where=str(path),
             )

@@ -60,10 +60,14 @@ def pinned(spec: DataSpec, tell: Tell = lambda _done, _of: None) -> DataSpec:
     Raises:
         DataError: The hub cannot be reached, does not give it, or it is no set of files.
     """
-    if spec.sources:
-        sources = [_pinned(source, tell) for source in spec.sources]
-        return spec.model_copy(update={"sources": tuple(sources)})
-    return _pinned(spec, tell)
+    sources = tuple(_pinned(source, tell) for source in spec.sources)
+    found: dict[str, object] = {"sources": sources}
+    for role in ("corpus", "general"):
+        if path := getattr(spec, role):
+            name = f"{role}_revision"
+            source = SourceSpec(path=path, revision=getattr(spec, name))
+            found[name] = _pinned(source, tell).revision
+    return _pinned(spec.model_copy(update=found), tell)
 
 
 def _pinned(source: _Source, tell: Tell) -> _Source:

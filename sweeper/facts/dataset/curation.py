@@ -4,6 +4,7 @@ spec asks for. Files stay as they are; every change is listed."""
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.load import load, with_path
 from sweeper.data.quality.fix import ListedChange, applied, fix
 from sweeper.data.quality.kinds.base import Kind, kinds, named
-from sweeper.data.quality.rows import DataRows, FileRow, read_rows
+from sweeper.data.quality.rows import DataRows, FileRow, flags_of, read_rows
 from sweeper.data.reading.read import read
 from sweeper.data.table import Fields
 from sweeper.errors import DataError, Problem, UsageError
@@ -66,25 +67,46 @@ def curated(spec: Spec, record: Path | None = None) -> Curated:
     """
     if not spec.curation.asked:
         return Curated(dataset_of(spec))
-    if spec.curation.keep is not None and spec.data.sources:
-        raise UsageError(
-            "curation.keep cannot choose among several sources",
-            fix="Name one source, or give the sources weights.",
-            where=spec.places.where(("curation", "keep")),
-        )
     known = None if record is None or not record.is_file() else _read(record)
     changes: list[ListedChange] = []
+    sources: list[DataRows] = []
 
     def load_source(data: DataSpec, task: Task) -> Dataset:
-        made = _curated_source(data, spec, known)
+        made, rows = _curated_source(data, spec, known)
         changes.extend(made.changes)
+        sources.append(rows)
         return made.dataset
 
-    return Curated(dataset_of(spec, load_source), tuple(changes))
+    def best_of_all(splits: dict[Split, tuple[Example, ...]]) -> dict[Split, tuple[Example, ...]]:
+        if spec.curation.keep is None:
+            return splits
+        titles = [source.title for source in spec.data.sources]
+        mixed = {(one.source, *_key(one, one)) for one in splits["train"]}
+        rows = {
+            (title, *_key(row, example)): row
+            for title, source in zip(titles, sources, strict=True)
+            for _, row, example in source.usable
+            if row.split != "train" or (title, *_key(row, example)) in mixed
+        }
+        forms = {path: form for source in sources for path, form in source.forms.items()}
+        whole = replace(sources[0], forms=forms).with_rows(list(rows.values()))
+        late = _kept(spec, whole) if known is None else [c for c in known if c.remedy == KEEP]
+        changes.extend(late)
+        left = {(row.path, row.line) for row in applied(whole, late).rows}
+        kept = {key for key, row in rows.items() if (row.path, row.line) in left}
+        train = tuple(one for one in splits["train"] if (one.source, *_key(one, one)) in kept)
+        return {**splits, "train": train}
+
+    return Curated(dataset_of(spec, load_source, best_of_all), tuple(changes))
 
 
-def _curated_source(data: DataSpec, spec: Spec, known: Sequence[ListedChange] | None) -> Curated:
-    """One source with its changes: those of the run that is resumed, or new ones."""
+def _curated_source(
+    data: DataSpec, spec: Spec, known: Sequence[ListedChange] | None
+) -> tuple[Curated, DataRows]:
+    """One source with its changes, those of the run that is resumed or new ones, and its rows.
+
+    Of several sources the best rows are chosen later, from all of them.
+    """
     once = cache(read)
     data = with_path(data, spec.task)
     before = read_rows(data, spec.task, once)
@@ -93,18 +115,32 @@ def _curated_source(data: DataSpec, spec: Spec, known: Sequence[ListedChange] | 
         early = fix(before, [kind for kind in wanted if not kind.judges]).changes
     else:
         known = [change for change in known if change.path in before.forms]
+        if spec.data.sources:
+            known = [change for change in known if change.remedy != KEEP]
         early = tuple(change for change in known if not _is_late(change))
     mended = applied(before, early)
     rows: dict[str, list[tuple[int, Fields]]] = defaultdict(list)
     for row in mended.rows:
         rows[row.path].append((row.line, row.fields))
     late: list[ListedChange] = []
+    divided = mended
 
     def choose(splits: Splits) -> dict[Split, tuple[Example, ...]]:
-        divided = _divided(mended, splits)
-        late.extend(_late(spec, divided, wanted) if known is None else filter(_is_late, known))
-        left = {_key(row, row.example) for row in applied(divided, late).rows if row.example}
-        train = tuple(one for one in splits["train"] if _key(one, one) in left)
+        nonlocal divided
+        before = _divided(mended, splits)
+        late.extend(_late(spec, before, wanted) if known is None else filter(_is_late, known))
+        divided = applied(before, late)
+        after = {(row.path, row.line): example for _, row, example in divided.usable}
+        left = {
+            _key(row, example): after[row.path, row.line]
+            for _, row, example in before.usable
+            if (row.path, row.line) in after
+        }
+        train = tuple(
+            replace(one, label=left[_key(one, one)].label)
+            for one in splits["train"]
+            if _key(one, one) in left
+        )
         return {**splits, "train": train}
 
     dataset = load(
@@ -113,7 +149,7 @@ def _curated_source(data: DataSpec, spec: Spec, known: Sequence[ListedChange] | 
         lambda path: replace(once(path), rows=tuple(rows[str(path)]), broken=()),
         choose,
     )
-    return Curated(dataset, (*early, *late))
+    return Curated(dataset, (*early, *late)), divided
 
 
 def mendable(error: DataError, spec: Spec) -> DataError:
@@ -136,7 +172,9 @@ def mendable(error: DataError, spec: Spec) -> DataError:
             continue
         if sum(one.rows for one in found.counts if one.action == "removed") > found.dataset.rows:
             continue
-        command = f"sweeper data fix {path} {f'--remedy {name}' if name else '--all-safe'} -o NEW"
+        remedy = ("--remedy", name) if name else ("--all-safe",)
+        flags = shlex.join((str(path), *remedy, *flags_of(spec.data, spec.task)))
+        command = f"sweeper data fix {flags} -o NEW"
         here = f"--set 'curation.remedies=[{name}]'" if name else "--fix"
         fix = f"Write a new data set: {command}\nOr go on with {here}"
         return DataError([*error.problems, Problem("a remedy mends the data", fix=fix)])
@@ -157,13 +195,17 @@ def _wanted(spec: Spec, rows: DataRows) -> list[Kind]:
 def _late(spec: Spec, divided: DataRows, wanted: Sequence[Kind]) -> list[ListedChange]:
     """What is left out of train by models that judge rows."""
     fixed = fix(divided, [kind for kind in wanted if kind.judges])
-    late = list(fixed.changes)
-    if spec.curation.keep is not None:
-        late += [
-            ListedChange(row.path, row.line, KEEP, "removed", why, row.fields, {})
-            for row, why in beyond_best(fixed.data, spec, spec.curation.keep)
-        ]
-    return late
+    return [*fixed.changes, *([] if spec.data.sources else _kept(spec, fixed.data))]
+
+
+def _kept(spec: Spec, data: DataRows) -> list[ListedChange]:
+    """What is left out of train as not among the best."""
+    if spec.curation.keep is None:
+        return []
+    return [
+        ListedChange(row.path, row.line, KEEP, "removed", why, row.fields, {})
+        for row, why in beyond_best(data, spec, spec.curation.keep)
+    ]
 
 
 def _is_late(change: ListedChange) -> bool:

@@ -47,6 +47,7 @@ def data_facts(dataset: Dataset | None, spec: Spec, model: ModelFacts) -> DataFa
     return DataFacts(
         path=dataset.path,
         revision=spec.data.revision,
+        commits=spec.data.commits,
         format=dataset.format,
         format_evidence=dataset.evidence,
         columns=dataset.columns,

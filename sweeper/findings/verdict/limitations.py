@@ -301,7 +301,7 @@ def _encoding(study: Study) -> list[Limitation]:
             else "Raise --max-length where memory allows it.",
         )
         for note in encoding_notes(study.run)
-        if note.kind == "dropped" or note.count > USUALLY_CUT * note.of
+        if note.kind == "dropped" or (note.kind != "divided" and note.count > USUALLY_CUT * note.of)
     ]
 
 

@@ -88,7 +88,7 @@ def course_of(
     wanted = spec.evaluation.generate_items
     written = _WRITTEN[facts.hardware.device] if wanted is None else wanted
     return Course(
-        train_rows=data.train_rows,
+        train_rows=cap.items(data.train_rows),
         epochs=epochs,
         rungs=RUNGS,
         rung_items=looks.items,

@@ -70,7 +70,7 @@ def looks_of(spec: Spec, facts: Facts, cap: Cap, validation_rows: int, epochs: f
     at_look, at_end = watched_tokens(spec, cap.tokens)
     cost = judged_tokens(spec, facts, cap) / cap.mean
     return affordable(
-        EVALUATION_SHARE / FORWARD_SHARE * epochs * facts.data.train_rows,
+        EVALUATION_SHARE / FORWARD_SHARE * epochs * cap.items(facts.data.train_rows),
         validation_rows,
         widest,
         cost=cost,

@@ -5,7 +5,9 @@ Memory is not considered here; ``fitting`` rejects a cap that does not fit.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sweeper.facts.dataset.lengths import assumed_lengths
 from sweeper.facts.record import Facts, LengthFacts, ModelFacts
@@ -23,7 +25,8 @@ USUAL = "at most 1%"
 class Cap:
     """The cap in tokens, the mean length under it, why, and what it cuts (empty if nothing).
 
-    ``fate`` says what becomes of what is too long.
+    ``fate`` says what becomes of what is too long. ``pieces`` is how many items a train example
+    becomes on average; ``mean`` is the length of one.
     """
 
     tokens: int
@@ -31,11 +34,22 @@ class Cap:
     why: str
     cuts: str = ""
     fate: str = "lose their end"
+    pieces: float = 1.0
+
+    def items(self, rows: int) -> int:
+        """The items that so many train examples become."""
+        return round(rows * self.pieces)
 
 
 # An answer is never cut: a prompt loses its beginning, and where that is not enough the example is
 # left out.
 _ANSWERED = "lose the beginning of their prompt, or are left out where the answer alone is longer"
+
+# Of a text without an answer.
+_DIVIDED = "are trained on in pieces; of validation and test texts, the first piece is scored"
+
+# Lengths between two percentiles that are looked at.
+_STEPS = 20
 
 
 def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
@@ -51,9 +65,26 @@ def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
         tokens = min(-(-lengths.p99 // MULTIPLE) * MULTIPLE, context)
         why = f"99% of the examples have at most {lengths.p99:,} tokens"
         why += f" ({lengths.measured_with})" if lengths.assumed else ""
+    # Texts without answers have no output to measure.
+    plain = lengths.output_mean is None and not facts.data.pretemplated
+    if facts.task == "domain" and plain and lengths.longest > tokens:
+        pieces = _pieces(lengths, tokens)
+        mean = min(lengths.mean / pieces, float(tokens))
+        return Cap(tokens, mean, why, _cuts(lengths, tokens), _DIVIDED, lengths.mean / mean)
     answered = facts.task != "classification" or facts.classes_by == "generate"
     fate = _ANSWERED if answered else Cap.fate
     return Cap(tokens, min(lengths.mean, float(tokens)), why, _cuts(lengths, tokens), fate)
+
+
+def _pieces(lengths: LengthFacts, tokens: int) -> float:
+    """Pieces of a text on average, if lengths are uniform between the measured percentiles."""
+    ends = (1, lengths.p50, lengths.p90, lengths.p99, lengths.longest)
+    shares = (0.5, 0.4, 0.09, 0.01)
+    return sum(
+        share * math.ceil((low + (high - low) * (step + 0.5) / _STEPS) / tokens) / _STEPS
+        for share, (low, high) in zip(shares, pairwise(ends), strict=True)
+        for step in range(_STEPS)
+    )
 
 
 def _cuts(lengths: LengthFacts, tokens: int) -> str:

@@ -102,6 +102,15 @@ def document(tokenizer: Any, text: str) -> Encoded:
     return completed(tokenise(tokenizer, text, ((0, len(text)),)), tokenizer)
 
 
+def pieces_of(ids: Sequence[int], length: int) -> list[Sequence[int]]:
+    """All tokens of a document in pieces of at most ``length``.
+
+    >>> pieces_of([1, 2, 3, 4, 5], 2)
+    [[1, 2], [3, 4], [5]]
+    """
+    return [ids[start : start + length] for start in range(0, len(ids), length)]
+
+
 def _apart(
     tokenizer: Any, text: str, cuts: Sequence[int], whole: list[int], parts: list[list[int]]
 ) -> tuple[list[int], list[int]]:

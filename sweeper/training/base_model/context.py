@@ -77,14 +77,19 @@ class ModelContext:
         """The tokenised items of a split, made when first asked for."""
         if split not in self._items:
             told = self.underway.steps(f"tokenising {split}")
-            self._items[split] = TokenizedSplit(self.task, self.dataset.splits[split], told)
+            self._items[split] = TokenizedSplit(
+                self.task,
+                self.dataset.splits[split],
+                told,
+                divided=split == "train" and self.task.divides,
+            )
         return self._items[split]
 
     @cached_property
     def augmented(self) -> TokenizedSplit:
         """The augmented rows, tokenised when a trial first trains on them."""
         told = self.underway.steps("tokenising augmented rows")
-        return TokenizedSplit(self.task, self.dataset.augmented, told)
+        return TokenizedSplit(self.task, self.dataset.augmented, told, divided=self.task.divides)
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
         """Notes on examples of these splits that tokenising cut or left out."""

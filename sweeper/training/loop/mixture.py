@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from sweeper.data.examples import Example, digest
+from sweeper.data.splits import apportioned
 
 Part = tuple[Sequence[int], float]
 """Places of rows, and what all of them together weigh relative to the other parts."""
@@ -30,7 +31,7 @@ class Mixture:
         self.size = size
         self._seed = seed
         self._parts = [rows for rows, _ in parts]
-        self.counts = shares([weight for _, weight in parts], size)
+        self.counts = apportioned([weight for _, weight in parts], size)
 
     def rows(self, epoch: int) -> list[int]:
         """Places of the rows of an epoch, part by part."""
@@ -49,20 +50,6 @@ class Mixture:
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(chosen))
             turn += [rows[i] for i in order[place : place + count - len(turn)].tolist()]
         return turn
-
-
-def shares(weights: Sequence[float], size: int) -> list[int]:
-    """Whole numbers in the proportion of the weights that add up to ``size``.
-
-    >>> shares([3, 1], 10), shares([1, 1, 1], 10)
-    ([8, 2], [4, 3, 3])
-    """
-    exact = [size * weight / sum(weights) for weight in weights]
-    counts = [int(one) for one in exact]
-    by_rest = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])
-    for place in by_rest[: size - sum(counts)]:
-        counts[place] += 1
-    return counts
 
 
 def mixture(

@@ -1,6 +1,7 @@
 """``sweeper data``: from a file to its faults, and to a file without them."""
 
 import json
+import shlex
 
 import pytest
 
@@ -158,3 +159,24 @@ def test_a_page_is_written_beside_what_is_printed(sweeper, spoilt):
     missing = sweeper("data", "check", "rows.jsonl", "--html", ".")
     assert missing.code == 2
     assert "the page cannot be written" in missing.err
+
+
+def test_a_command_that_fixes_reads_the_rows_as_they_were_checked(here, sweeper):
+    rows = [
+        {"question here": f"How do I open box {n}?", "said": f"with key {n}"} for n in range(40)
+    ]
+    name = "my rows.jsonl"
+    (here / name).write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]))
+    (here / "held out.jsonl").write_text(json.dumps({"question": "How do I open box 3?"}))
+    flags = ["--column", "prompt=question here", "--column", "completion=said"]
+    flags += ["--against", "held out.jsonl"]
+    ran = sweeper("data", "check", name, "--json", *flags)
+    assert ran.code == 0, ran.err
+    checked = json.loads(ran.out)
+    commands = {one["kind"]: one["command"] for one in checked["findings"]}
+    commands["safe"] = checked["mend_all"]
+    assert commands.keys() == {"duplicates", "evaluation-sets", "safe"}
+    for kind, command in commands.items():
+        fixed = sweeper(*shlex.split(command.replace("NEW", f"{kind}.jsonl"))[1:])
+        assert fixed.code == 0, fixed.err
+    assert len((here / "evaluation-sets.jsonl").read_text().splitlines()) == 40

@@ -115,6 +115,20 @@ def real(folder, text: str, answer: str, classes: bool, rows: int = 600) -> Plan
     return Planted(parts, text, answer, classes)
 
 
+def plain(folder, text, answer, rows=600) -> Planted:
+    """Two columns of a data set, by the names that every task knows."""
+    classes = answer == "label"
+    names = ("text", "label") if classes else ("prompt", "completion")
+    parts = {}
+    for n, split in enumerate(SPLITS):
+        lines = (folder / f"{split}.jsonl").read_text().strip().split("\n")[: rows // (1 + 2 * n)]
+        parts[split] = [
+            dict(zip(names, (row[text], row.get(answer) or row[f"{answer}s"][0]), strict=True))
+            for row in map(json.loads, lines)
+        ]
+    return Planted(parts, *names, classes)
+
+
 COUNT = 20
 Plant = Callable[[Planted, random.Random], None]
 BOTH, CLASSES, WRITTEN = (True, False), (True,), (False,)
@@ -326,6 +340,7 @@ PLANTS: dict[str, tuple[Plant, tuple[bool, ...]]] = {
     "label-variants": (label_variants, CLASSES),
     "misspelt-labels": (misspelt_labels, CLASSES),
     "label-noise": (label_noise, CLASSES),
+    "relabel": (label_noise, CLASSES),
     "rare-labels": (rare_labels, CLASSES),
     "label-sets": (label_sets, CLASSES),
     "refusals": (refusals, WRITTEN),

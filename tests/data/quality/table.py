@@ -5,15 +5,13 @@ what is found before planting. A star marks what misses the bar.
 """
 
 import copy
-import json
 import random
 import sys
 import tempfile
 from pathlib import Path
 
-from sweeper.data.examples import SPLITS
 from sweeper.data.quality.kinds.base import kinds
-from tests.data.quality.planting import CASES, PLANTS, Planted
+from tests.data.quality.planting import CASES, PLANTS, plain
 from tests.data.quality.test_kinds import FALSE_ALARMS, RECALL
 
 SETS = {
@@ -28,22 +26,6 @@ SETS = {
     "pubmedqa": ("question", "long_answer"),
     "ntrex_en_de": ("source", "target"),
 }
-ROWS = 600
-
-
-def plain(folder, text, answer) -> Planted:
-    """Two columns of a data set, by the names that every task knows."""
-    classes = answer == "label"
-    names = ("text", "label") if classes else ("prompt", "completion")
-    parts = {}
-    for n, split in enumerate(SPLITS):
-        lines = (folder / f"{split}.jsonl").read_text().strip().split("\n")[: ROWS // (1 + 2 * n)]
-        rows = map(json.loads, lines)
-        parts[split] = [
-            dict(zip(names, (row[text], row.get(answer) or row[f"{answer}s"][0]), strict=True))
-            for row in rows
-        ]
-    return Planted(parts, *names, classes)
 
 
 def found(planted, kind, folder):
@@ -60,7 +42,7 @@ def main(folder, names):
             continue
         clean = plain(folder / name, text, answer)
         for kind, classes in CASES:
-            if classes != clean.classes:
+            if classes != clean.classes or kinds()[kind].instead_of:
                 continue
             planted = copy.deepcopy(clean)
             with tempfile.TemporaryDirectory() as before, tempfile.TemporaryDirectory() as after:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sweeper.data.quality.check import check
 from sweeper.data.quality.fix import applied, fix
 from sweeper.data.quality.kinds.base import kinds
 from sweeper.data.quality.rows import read_rows
@@ -145,6 +146,24 @@ def test_what_changed_is_listed_with_both_texts(tmp_path):
     # The list of changes must not hold what the remedy took out.
     assert changes[2].before == changes[2].after
     assert changes[2].why == "e-mail address"
+
+
+def test_a_label_is_rewritten_where_another_is_very_likely_and_never_by_itself(tmp_path):
+    planted = made(classes=True, rows=200)
+    clean = [row["label"] for row in planted.rows["train"]]
+    PLANTS["relabel"][0](planted, random.Random(2))
+    data = planted.read(tmp_path)
+    kind = kinds()["relabel"]
+    if why := kind.missing(data):
+        pytest.skip(why)
+    assert not kind.safe
+    assert "relabel" not in {one.kind for one in check(data).findings}
+    changes = fix(data, [kind]).changes
+    assert len(changes) >= 10
+    for change in changes:
+        assert (change.action, list(change.after)) == ("changed", ["label"])
+        assert change.after["label"] == clean[change.line - 1] != change.before["label"]
+        assert int(change.why.partition("(confidence ")[2].partition("%")[0]) >= 70
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".tsv"])

@@ -61,6 +61,9 @@ REPOSITORIES = {
         "default/train/0000.parquet": table(ROWS),
         "default/test/0000.parquet": table(ROWS[:10]),
     },
+    "acme/texts": {
+        "texts.jsonl": lines([{"text": f"A long text about number {n}."} for n in range(40)])
+    },
     "acme/program": {"program.py": b"boom"},
     "acme/pictures": {"a.png": b"png"},
     "acme/chat": {
@@ -176,6 +179,24 @@ def test_a_plan_pins_the_commit_in_its_spec_and_facts(hub, sweeper, monkeypatch)
     assert json.loads(ran.out)["facts"]["data"]["revision"] == commit_of("imdb")
     assert f"revision: {commit_of('imdb')}" in Path("sweep.yaml").read_text()
     assert "hf_secret" not in ran.out + Path("sweep.yaml").read_text()
+
+
+def test_corpus_general_text_and_sources_are_pinned_too(hub, sweeper):
+    rows = [{"instruction": f"Say {n}!", "output": f"It is {n}."} for n in range(40)]
+    Path("rows.jsonl").write_bytes(lines(rows))
+    flags = (
+        "plan", "--task", "domain", "--model", "1B", "--gpu-memory", "80",
+        "--data", "rows.jsonl", "--corpus", "acme/texts", "--general", "acme/texts", "--json",
+    )  # fmt: skip
+    ran = sweeper(*flags, "-o", "sweep.yaml")
+    assert ran.code == 0, ran.err
+    commit = commit_of("acme/texts")
+    assert json.loads(ran.out)["facts"]["data"]["commits"] == {"acme/texts": commit}
+    written = Path("sweep.yaml").read_text()
+    assert f"corpus_revision: {commit}" in written
+    assert f"general_revision: {commit}" in written
+    two = DataSpec(sources=({"path": "imdb"}, {"path": "rows.jsonl"}))
+    assert pinned(two).commits == {"imdb": commit_of("imdb")}
 
 
 def test_only_what_is_read_is_downloaded(hub):

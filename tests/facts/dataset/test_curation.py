@@ -14,7 +14,7 @@ from sweeper.errors import DataError, UsageError
 from sweeper.facts.dataset import curation, ranking
 from sweeper.facts.dataset.curation import curated
 from sweeper.facts.gather import rows_of
-from sweeper.spec import CurationSpec, DataSpec, KeepSpec, ModelSpec, Spec
+from sweeper.spec import CurationSpec, DataSpec, KeepSpec, ModelSpec, SourceSpec, Spec
 from tests.data.quality.planting import PLANTS, VERBS, sentence
 
 LABELS = ("card arrival", "lost money", "weather forecast", "play music")
@@ -84,6 +84,23 @@ def test_a_model_that_judges_rows_takes_them_out_of_train_alone(noisy):
     assert {example.line for example in found.dataset.splits["train"]} == left
 
 
+def test_labels_that_are_rewritten_stay_in_train_and_are_repeated_from_the_list(noisy):
+    pytest.importorskip("sklearn")
+    spec = spec_of(noisy, all_safe=True, remedies=("relabel",))
+    plain, found = curated(spec_of(noisy, all_safe=True)).dataset, curated(spec)
+    new = {
+        change.line: change.after["label"] for change in found.changes if change.remedy == "relabel"
+    }
+    assert new
+    assert {e.line: e.label for e in found.dataset.splits["train"]} == {
+        e.line: new.get(e.line, e.label) for e in plain.splits["train"]
+    }
+    assert found.dataset.fingerprint != plain.fingerprint
+    record = noisy.with_name("data_changes.jsonl")
+    record.write_text(change_list(found.changes))
+    assert curated(spec, record) == found
+
+
 def test_the_most_trusted_rows_are_kept_and_the_others_are_listed(noisy):
     pytest.importorskip("sklearn")
     keep = KeepSpec(rows=40, by="label-trust")
@@ -126,6 +143,32 @@ def test_a_list_of_changes_is_applied_without_looking_again(noisy, monkeypatch):
     for name in ("fix", "beyond_best", "named"):
         monkeypatch.setattr(curation, name, None)
     assert curated(spec, record) == found
+
+
+def test_the_best_rows_of_several_sources_are_chosen_from_all_of_them(noisy, monkeypatch):
+    pytest.importorskip("sklearn")
+    clean = noisy.with_name("clean.jsonl")
+    rng = random.Random(1)
+    rows = [{"text": sentence(rng, VERBS[n % 4 :: 4]), "label": LABELS[n % 4]} for n in range(160)]
+    clean.write_text("\n".join(map(json.dumps, rows)))
+    keep = KeepSpec(rows=100, by="label-trust")
+    sources = (SourceSpec(path=str(noisy), weight=1.0), SourceSpec(path=str(clean), weight=2.0))
+    spec = spec_of(noisy, all_safe=True, keep=keep)
+    spec = spec.model_copy(update={"data": DataSpec(sources=sources)})
+    found = curated(spec)
+    train = found.dataset.splits["train"]
+    assert len(train) == 100
+    assert {example.source for example in train} == {"rows", "clean"}
+    assert not {e.line for e in train if e.source == "rows"} & set(range(1, 13))
+    listed = [change for change in found.changes if change.remedy == "keep"]
+    assert {change.path for change in listed} == {str(noisy), str(clean)}
+    assert listed[0].why == f"rank 101 of {100 + len(listed)} by label-trust"
+    record = noisy.with_name("data_changes.jsonl")
+    record.write_text(change_list(found.changes))
+    monkeypatch.setattr(curation, "beyond_best", None)
+    again = curated(spec, record)
+    assert again.dataset == found.dataset
+    assert again.counts == found.counts
 
 
 @pytest.mark.parametrize(("path", "form"), [("many", "jsonl"), ("table.csv", "csv")])
@@ -188,7 +231,7 @@ def test_an_error_in_the_data_names_the_command_that_mends_it(here):
         rows_of(spec_of(folder))
     said = str(caught.value)
     assert "have labels that train does not have" in said
-    assert f"sweeper data fix {folder} --remedy label-sets -o NEW" in said
+    assert f"sweeper data fix {folder} --remedy label-sets --task classification -o NEW" in said
     assert "--set 'curation.remedies=[label-sets]'" in said
     mended = rows_of(spec_of(folder, remedies=("label-sets",)))
     assert mended.dataset.labels == tuple(sorted(LABELS))

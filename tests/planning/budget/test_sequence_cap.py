@@ -96,3 +96,19 @@ def test_assumed_lengths_grow_with_the_cap_that_is_asked_for() -> None:
     usual, long = (assumed_lengths("code", cap) for cap in (None, 2048))
     assert long.p99 == long.longest == 2048
     assert long.mean / usual.mean == long.p99 / usual.p99
+
+
+def test_texts_of_a_corpus_are_divided_and_all_their_tokens_are_planned(scene: Any) -> None:
+    lengths = {"mean": 900.0, "p50": 600, "p90": 2000, "p99": 4000, "longest": 6000}
+    shape: dict[str, Any] = {
+        "task": "domain",
+        "lengths": {**lengths, "output_mean": None, "output_share": None},
+        "training": {"max_length": 512},
+    }
+    found = cap(scene, **shape)
+    assert found.pieces > 1.7
+    assert found.mean * found.pieces == pytest.approx(900)
+    plan = make_plan(*scene(**shape))
+    rows, epochs = plan.facts.data.train_rows, plan.candidates[0].parameters["num_train_epochs"]
+    assert plan.budget.full_tokens == pytest.approx(900 * rows * epochs.default, rel=0.01)
+    assert any("trained on in pieces" in warning.why for warning in plan.warnings)

@@ -44,6 +44,7 @@ class Kind(ABC):
         mends: There is a remedy.
         judges: A model decides which rows have the fault. The remedy changes train alone, since
             validation and test without their hard rows would flatter every model.
+        instead_of: The kind whose faults it mends in another way. A check looks for that one alone.
         in_plan: Quick to look for, so that ``sweeper plan`` and ``run`` warn of it, too.
         compares: What it must see of a large data set at once: one row, all rows with the same
             input, all labels, or all rows, of which it gets a sample.
@@ -58,6 +59,7 @@ class Kind(ABC):
     safe: bool = False
     mends: bool = True
     judges: bool = False
+    instead_of: str = ""
     in_plan: bool = False
     compares: Compared = "everything"
 

@@ -16,7 +16,7 @@ class LabelNoise(Kind):
     consequence = "The model learns the error, and a right answer is scored as wrong."
     remedy = (
         "leaves them out of train; validation and test do not change, since scores without hard "
-        "rows would be too good"
+        "rows would be too good. `--remedy relabel` writes the likely label instead"
     )
     judges = True
 

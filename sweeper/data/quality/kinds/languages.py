@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from sweeper.data.quality.kinds.base import Fault, Kind
 from sweeper.data.quality.rows import DataRows
@@ -51,23 +51,29 @@ class Languages(Kind):
     remedy = "leaves them out"
 
     def find(self, data: DataRows) -> list[Fault]:
-        """Inputs and answers are looked at apart, since a translation has two languages."""
+        """Inputs and answers are looked at apart, since a translation has two languages.
+
+        If hardly any of one of them is in a language, such as tables, that of the other counts.
+        """
         found: dict[int, str] = {}
-        inputs = {place: row.input for place, row, _ in data.usable}
-        answers = {place: row.written for place, row, _ in data.usable if row.written}
-        for what, texts in (("input", inputs), ("answer", answers)):
-            for place, language in _odd(texts):
-                found.setdefault(place, f"the {what} is in {language}")
+        inputs = {place: language(row.input) for place, row, _ in data.usable}
+        answers = {place: language(row.written) for place, row, _ in data.usable if row.written}
+        mains = _main(inputs), _main(answers)
+        other = {"input": mains[1], "answer": mains[0]}
+        for what, told, main in (("input", inputs, mains[0]), ("answer", answers, mains[1])):
+            if main == "" and list(told.values()).count("") >= MAIN_SHARE * len(told):
+                main = other[what]
+            for place, name in told.items():
+                if main and name and name != main:
+                    found.setdefault(place, f"the {what} is in {name}")
         return [Fault(place, said) for place, said in sorted(found.items())]
 
 
-def _odd(texts: Mapping[int, str]) -> Iterator[tuple[int, str]]:
-    told = {place: name for place, text in texts.items() if (name := language(text))}
-    counts = Counter(told.values())
-    if not counts or counts.most_common(1)[0][1] < MAIN_SHARE * counts.total():
-        return
-    main = counts.most_common(1)[0][0]
-    yield from ((place, name) for place, name in told.items() if name != main)
+def _main(told: Mapping[int, str]) -> str:
+    """The language of nearly all texts that are in a language; empty if there is none."""
+    counts = Counter(name for name in told.values() if name)
+    ((main, most),) = counts.most_common(1) or [("", 0)]
+    return main if most >= MAIN_SHARE * counts.total() else ""
 
 
 def language(text: str) -> str:

@@ -1,0 +1,51 @@
+"""Another remedy for labels that are probably wrong: the label that words predict."""
+
+from __future__ import annotations
+
+from sweeper.data.quality.kinds.base import Fault
+from sweeper.data.quality.kinds.label_noise import LabelNoise
+from sweeper.data.quality.rows import DataRows, FileRow
+from sweeper.data.quality.trust import SUSPECTED, judgeable, judged, why_not
+
+CONFIDENT = 0.7
+"""Probability of the predicted label from which on it is written. Of 5% and 20% wrong labels in
+snips7, 74% and 39% of them reach it, and the label is then right in 96% and 99%; from 0.5 on it is
+91% and 98%. With 77 labels (banking77) hardly any reaches it."""
+
+
+class Relabel(LabelNoise):
+    """Suspected labels for which another one is very likely."""
+
+    name = "relabel"
+    order = 67
+    title = "have a label that is probably wrong, and another one is very likely"
+    remedy = (
+        f"writes the label that words predict with a probability of {CONFIDENT:.0%} or more, in "
+        "train alone; other suspected rows stay as they are, unless `label-noise` is named, too"
+    )
+    instead_of = "label-noise"
+
+    def find(self, data: DataRows) -> list[Fault]:
+        """Those rows of train, with both labels and the probability."""
+        if why_not(data):
+            return []
+        found = judged(data)
+        return [
+            Fault(
+                place,
+                f"{data.rows[place].label!r} may be {found.predicted[n]!r} "
+                f"(confidence {found.confidence[n]:.0%})",
+            )
+            for n, place in enumerate(judgeable(data))
+            if found.trust[n] < SUSPECTED
+            and found.confidence[n] >= CONFIDENT
+            and data.rows[place].split == "train"
+        ]
+
+    def mend(self, data: DataRows, faults: list[Fault]) -> dict[int, FileRow | None]:
+        """The same rows with the predicted label."""
+        predicted = dict(zip(judgeable(data), judged(data).predicted, strict=True))
+        return {
+            fault.place: data.with_label(data.rows[fault.place], predicted[fault.place])
+            for fault in faults
+        }
