@@ -73,7 +73,7 @@ def run_program(
     if not permitted:
         raise UsageError(
             "running code that a model wrote needs permission",
-            why="Nobody has read this code. It runs with limits, but on this machine.",
+            why="Nobody has checked this code. It runs on this machine, with limits.",
             fix="Allow it explicitly, or leave pass@k out.",
         )
     bounds = limits or Limits()

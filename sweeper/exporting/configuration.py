@@ -85,7 +85,7 @@ def export_configuration(
     if dataset.fingerprint != plan.facts.data.fingerprint:
         raise DataError(
             "the data has changed since the sweep",
-            why="The configuration would be exported with other rows than it was chosen on.",
+            why="The trial was chosen on other rows than those that would be exported.",
             fix="Put the old data back, or run a new sweep on this data.",
             where=dataset.path,
         )
@@ -201,14 +201,14 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
     if spec.task == "classification" and spec.training.classes_by == "head":
         raise UsageError(
             f"{target.title} does not train this classification head",
-            why="The head has its own pooling, learning rate and start.",
+            why="sweeper's head has its own pooling, learning rate and initialisation.",
             fix="'sweeper export RUN --to model' gives the trained model. A sweep with "
             "'training.classes_by: generate' trains a model that other trainers can train, too.",
             where=f"--to {to}",
         )
     if spec.task in target.tasks_left_out:
         raise UsageError(
-            f"{target.title} cannot express the task {spec.task}",
+            f"{target.title} does not have the task {spec.task}",
             why=target.tasks_left_out[spec.task],
             where=f"--to {to}",
         )
@@ -221,7 +221,7 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
         )
     if config.parameters.get(FIRST_STAGE, NO_FIRST_STAGE) != NO_FIRST_STAGE:
         raise UsageError(
-            f"trial {config.number} read a corpus before it was trained on the task",
+            f"trial {config.number} was trained on a corpus before the task",
             why=f"{target.title} trains in one stage, and on the base model as it was published.",
             fix="'sweeper export RUN --to merged' gives the trained model.",
             where=f"--to {to}",
@@ -250,7 +250,7 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
     if dataset.templated:
         raise UsageError(
             "the rows already hold chat markers",
-            why="Every trainer would write its own around them.",
+            why="Every trainer would add its own markers around them.",
             fix="Give the data as messages, or as prompt and completion, to a new sweep.",
             where=dataset.path,
         )
@@ -317,7 +317,7 @@ def _card(
                 "",
                 *([f"- `{one.setting}` = `{json.dumps(one.value)}`: {one.why}" for one in lost]),
                 *note,
-                *([] if lost or note else ["Nothing: every setting of the trial is expressed."]),
+                *([] if lost or note else ["Nothing: every setting of the trial is supported."]),
                 "",
                 f"`{ROWS}/` holds the split of the sweep, so that figures compare.",
                 "",

@@ -50,7 +50,7 @@ def hub_card(
     if licence is None:
         raise UsageError(
             f"the licence of {facts.id} is not known",
-            why="A model may only be shared as the licence of its base allows.",
+            why="The licence of the base decides how a model may be shared.",
             fix="Look it up, and name it as the hub does: --license apache-2.0.",
             where="--license",
         )
@@ -103,7 +103,7 @@ def upload(folder: Path, repo: str, *, private: bool) -> str:
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise UsageError(
             f"the upload failed: {reason[0]}",
-            fix="Check the network and HF_ENDPOINT, and try again: what is there is kept.",
+            fix="Check the network and HF_ENDPOINT, and try again: uploaded files are kept.",
             where=constants.ENDPOINT,
         ) from error
     return str(made)

@@ -36,7 +36,7 @@ def copy_model(weights: Path, folder: Path) -> None:
     """
     if object_of((weights / RECORD).read_text(encoding="utf-8")).get("first_stage"):
         raise UsageError(
-            "these weights need a base that read a corpus, which is in the run's folder",
+            "these weights need a base that was trained on a corpus, which is in the run's folder",
             fix="'sweeper export RUN --to merged' writes a model that needs no base.",
             where=str(weights),
         )
@@ -66,7 +66,7 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
         )
     if record.get("first_stage"):
         raise UsageError(
-            "this adapter needs a base that read a corpus, which is in the run's folder",
+            "this adapter needs a base that was trained on a corpus, which is in the run's folder",
             fix="'sweeper export RUN --to merged' writes a model that needs no base.",
             where=str(weights),
         )

@@ -307,7 +307,10 @@ def trial_gib(found: MemoryEstimate) -> float:
 
 
 def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]:
-    notes = [f"the peak is in the {phase}", f"{setup.attention} attention, {setup.loss} loss"]
+    notes = [
+        f"the peak is in this phase: {phase}",
+        f"{setup.attention} attention, {setup.loss} loss",
+    ]
     if not model.parameters_exact:
         notes.append("the number of parameters is estimated")
     if not model.attention_only:

@@ -72,9 +72,9 @@ def _summary(checked: Checked) -> Iterator[Block]:
         Row((Cell(f.kind), Cell(f.severity), Cell(f"{f.count:,}"), Cell(_share(f)), Cell(f.title)))
         for f in checked.findings
     ]
-    yield Table("faults", "Kinds of faults, the gravest first", tuple(names), tuple(rows))
+    yield Table("faults", "Kinds of faults, the most serious first", tuple(names), tuple(rows))
     if any(one.safe for one in checked.findings):
-        yield Code("Mend what can be mended safely", checked.mend_all)
+        yield Code("Apply all safe remedies", checked.mend_all)
 
 
 def _finding(one: Finding) -> Iterator[Block]:

@@ -76,10 +76,10 @@ def _first_stage(row: TrialRow) -> list[str]:
     read = f"{stage.documents:,} documents, {stage.tokens:,} tokens, by {plain(stage.strategy)}"
     traits = find(row.strategy.partition("@")[0])
     if traits is not None and traits.trains_base:
-        return [f"- Before the task it read a corpus: {read}; the weights below hold all of it."]
+        return [f"- Before the task it was trained on a corpus: {read}. The weights include this."]
     return [
         f"- The weights below are an adapter on first_stages/{plain(stage.id)} in the run folder: "
-        f"the base model after it read a corpus ({read}). On the base model itself they are wrong."
+        f"the base model after training on a corpus ({read}). They need this base."
     ]
 
 

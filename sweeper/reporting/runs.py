@@ -62,7 +62,7 @@ def _runs(runs: Sequence[ComparedRun]) -> Table:
             Column("its test score", number=True),
         ),
         rows=tuple(map(_row, runs)),
-        note="Scores on different rows do not compare, however close they look.",
+        note="Scores on different rows cannot be compared, even if they are close.",
     )
 
 
@@ -95,7 +95,7 @@ def _pairs(found: Sequence[Pair]) -> Table:
         ),
         note="A comparison is fair if task, metric and test rows are the same. Its difference is "
         "over the same items, with the spread between seeds; Holm's correction covers all fair "
-        "ones. Where the runs differ in several settings, it cannot be put down to one of them.",
+        "ones. If the runs differ in several settings, it is not known which of them causes it.",
     )
 
 

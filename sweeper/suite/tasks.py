@@ -288,7 +288,7 @@ def _require_sandbox(
         problems.append(
             Problem(
                 "this suite runs code that a model wrote, which needs permission",
-                why="Nobody has read this code. It runs with limits, but on this machine.",
+                why="Nobody has checked this code. It runs on this machine, with limits.",
                 fix="Allow it with --run-generated-code, or leave its code tasks out.",
                 where=str(path),
             )

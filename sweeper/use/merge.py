@@ -119,7 +119,7 @@ def _card(record: TrainedRecord, merged: MergeRequest) -> str:
     ]
     if strategy_named(record.strategy).quantization_config(record.parameters) is not None:
         lines += [
-            "The trial held its base in four bits. This base is not quantised, which is most of",
+            "The base of the trial had four bits. This base is not quantised, which causes most of",
             "the difference. Measure the model again before you rely on the sweep's figures.",
             "",
         ]

@@ -43,7 +43,7 @@ def refit(request: RefitRequest) -> None:
     if dataset.fingerprint != plan.facts.data.fingerprint:
         raise DataError(
             "the data has changed since the sweep",
-            why="The configuration was chosen on other rows, and the splits may be others, too.",
+            why="The configuration was chosen on other rows, and the splits may differ.",
             fix="Put the old data back, or run a new sweep on this data.",
             where=dataset.path,
         )

@@ -379,7 +379,7 @@ def _strategies(page: _Page, plan: Plan) -> None:
         "",
         [
             "*: recommended. Score: the sum of the weights of rules. GiB: predicted peak of the "
-            "default. Fits from: GPU memory for the whole search range at micro-batch 1. Trained: "
+            "default. Fits from: memory for the whole search range at micro-batch 1. Trained: "
             "parameters. Batch = micro-batch x accumulation x GPUs."
         ],
         0,

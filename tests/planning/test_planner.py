@@ -155,8 +155,8 @@ def test_where_nothing_fits_the_nearest_comes_first_and_everything_is_told(scene
     with pytest.raises(NothingFits) as caught:
         make_plan(*scene(model="70B", gpu_gib=24.0))
     first, *others = caught.value.problems
-    assert first.what.startswith("Nothing fits 70B on one 24 GiB GPU; nearest: qlora at ")
-    assert "on a GPU with 45 GiB (A40, L40, L40S)" in first.what
+    assert first.what.startswith("Nothing fits 70B on one 24 GiB GPU; qlora needs least, ")
+    assert ": a GPU with 45 GiB (A40, L40, L40S)" in first.what
     assert len(others) >= 3
     told = NoPlan.from_json(caught.value.plan)
     assert told.nearest == first.what

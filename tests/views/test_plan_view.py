@@ -136,7 +136,7 @@ def test_a_plan_writes_nothing_unless_asked(sweeper, here):
 def test_nothing_fits_exits_with_3_and_says_what_would(sweeper):
     ran = sweeper(*SIZE[:-1], "70B", "--gpu-memory", "2")
     assert ran.code == 3
-    assert ran.err.startswith("error: Nothing fits 70B on one 2 GiB GPU; nearest: qlora at ")
+    assert ran.err.startswith("error: Nothing fits 70B on one 2 GiB GPU; qlora needs least, ")
     assert "would fit" in ran.err
     assert ran.err.count("error:") == 1
     assert "\n  lora cannot be used for 70B: needs" in ran.err

@@ -157,7 +157,7 @@ def hub_access() -> Check:
             "hub",
             "does not work",
             f"{constants.ENDPOINT} cannot be reached ({error}); {token}",
-            "Models that were downloaded before work; so do folders and packaged:NAME. Set "
+            "Models on this machine still work, and so do folders and packaged:NAME. Set "
             "HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 to stop trying.",
         )
     return Check("hub", "works", f"{constants.ENDPOINT} answers; {token}")

@@ -17,8 +17,9 @@ def export(
         str,
         typer.Option(
             "--to",
-            help="Weights: model (as they are), merged (an adapter put into its base), peft (for "
-            "PEFT alone). Configuration and rows: axolotl, litgpt, llama-factory, trl, unsloth.",
+            help="Weights: model (as they are), merged (an adapter merged into its base), peft "
+            "(for PEFT alone). Configuration and rows: axolotl, litgpt, llama-factory, trl, "
+            "unsloth.",
         ),
     ],
     trial: Annotated[

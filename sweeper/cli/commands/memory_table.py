@@ -92,7 +92,9 @@ def _show(model: ModelFacts, setup: Setup, found: MemoryEstimate, limit: float |
         f"9 of 10 such runs should be between {gib(found.low_gib)} and {gib(found.high_gib)}."
     )
     out().print("Assumed: " + "; ".join(found.assumptions) + ".")
-    out().print("Not counted, and would raise it: " + "; ".join(not_modelled(model, setup)) + ".")
+    out().print(
+        "Not included (these would raise the peak): " + "; ".join(not_modelled(model, setup)) + "."
+    )
     if limit is not None:
         verdict = "fits" if found.high_gib <= limit else "may not fit"
         if found.peak_gib > limit:

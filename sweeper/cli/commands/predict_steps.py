@@ -27,7 +27,7 @@ def weights_of(model: str, trial: int | None) -> Path:
         raise UsageError(
             "this folder holds no trained model",
             why="It has neither sweeper.json nor, as a run has, plan.json.",
-            fix="Name a run, or weights/ of one of its trials.",
+            fix="Name a run, or the folder weights/ of one of its trials.",
             where=model,
         )
     return kept_weights(RunFolder.find(model), trial)

@@ -171,10 +171,11 @@ def nearest(facts: Facts, rejected: Sequence[Rejected]) -> str:
     many = f" for {one.model}" if len(facts.models) > 1 else ""
     ways = one.remedy.split("; ") if one.remedy else []
     suits = [way.removesuffix(" would fit") for way in ways if "GPU" in way or "machine" in way]
-    found = "".join(f"{' or' if number else ','} on {way}" for number, way in enumerate(suits))
+    found = "".join(f"{' or' if number else ':'} {way}" for number, way in enumerate(suits))
     need = f"{one.peak_gib:.0f}-{one.needs_gib:.0f} GiB"
     machine = machine_name(facts.hardware)
-    return f"Nothing fits {models} on {machine}; nearest: {one.strategy}{many} at {need}{found}."
+    least = f"{one.strategy}{many} needs least, {need}{found}"
+    return f"Nothing fits {models} on {machine}; {least}."
 
 
 def machine_name(hardware: HardwareFacts) -> str:

@@ -48,7 +48,7 @@ def test_every_part_says_where_it_comes_from_and_what_is_not_counted() -> None:
     assert any("GPTQ" in text for text in found["not_modelled"])
     assert any("GPTQ" in text for text in found["assumptions"])
     text = _run("--model", "mistralai/Mixtral-8x7B-v0.1", "--gpus", "2")
-    assert "Not counted, and would raise it: " in text
+    assert "Not included (these would raise the peak): " in text
     assert "NCCL's buffers" in text
     assert "routers" in text
 
