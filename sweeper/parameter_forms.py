@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sweeper.errors import Problem, near_match
@@ -187,7 +187,7 @@ def _fields(name: str, item: Any) -> dict[str, Any]:
     if isinstance(item, Mapping):
         fields = dict(item)
         if "choices" in fields:
-            fields["choices"] = _unlike([_one(choice) for choice in fields["choices"]])
+            fields["choices"] = unlike([_one(choice) for choice in fields["choices"]])
         if "default" in fields:
             fields["default"] = _one(fields["default"])
         return fields
@@ -196,10 +196,11 @@ def _fields(name: str, item: Any) -> dict[str, Any]:
     one = name in MODULE_PARAMETERS and not any(
         isinstance(part, list) or part in TARGETS for part in item
     )
-    return {"choices": _unlike([_one(item)] if one else [_one(choice) for choice in item])}
+    return {"choices": unlike([_one(item)] if one else [_one(choice) for choice in item])}
 
 
-def _unlike(choices: list[Scalar]) -> tuple[Scalar, ...]:
+def unlike(choices: Iterable[Scalar]) -> tuple[Scalar, ...]:
+    """Each choice once; True and 1 are two."""
     return tuple({(type(choice), choice): choice for choice in choices}.values())
 
 

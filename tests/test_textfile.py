@@ -3,12 +3,11 @@
 import os
 
 import pytest
-from sweeper.facts.models.folder_check import damage
 
 from sweeper import textfile
 from sweeper.artifact import Artifact
 from sweeper.errors import UsageError
-from sweeper.facts.models.model_folder import read_json
+from sweeper.facts.models.model_folder import damage, read_json
 from sweeper.facts.models.template import writer
 from sweeper.textfile import read_text
 from sweeper.yamlfile import read

@@ -20,8 +20,8 @@ from sweeper.facts.record import SuiteFacts, SuiteTaskFacts
 from sweeper.textfile import read_text
 
 # lm-eval's own defaults where a task file does not say.
-_MAX_GEN_TOKS, _OUTPUT_TYPE = 256, "generate_until"
-_GUIDE = "docs/forgetting.md shows how a suite is written."
+MAX_GEN_TOKS, _OUTPUT_TYPE = 256, "generate_until"
+GUIDE = "docs/forgetting.md shows how a suite is written."
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 
 Config = Mapping[str, Any]
@@ -38,15 +38,15 @@ def suite_facts(path: Path) -> SuiteFacts:
     """
     path = path.resolve()
     if not path.exists():
-        raise UsageError("there is no such suite", fix=_GUIDE, where=str(path))
+        raise UsageError("there is no such suite", fix=GUIDE, where=str(path))
     chosen = _task_files([path] if path.is_file() else sorted(path.rglob("*.yaml")))
     if not chosen:
-        raise SpecError("there are no task files here", fix=_GUIDE, where=str(path))
+        raise SpecError("there are no task files here", fix=GUIDE, where=str(path))
     known = chosen
-    if path.is_file() and any(_members(config) for _, config in chosen.values()):
+    if path.is_file() and any(members(config) for _, config in chosen.values()):
         # lm-eval finds the members of a group in its folder, too.
         known = {**_task_files(sorted(path.parent.rglob("*.yaml"))), **chosen}
-    inner = {_name(m) for _, config in chosen.values() for m in _members(config)}
+    inner = {name_of(m) for _, config in chosen.values() for m in members(config)}
     tasks = [t for name in chosen if name not in inner for t in _tasks(name, known, frozenset())]
     return SuiteFacts(tasks=tuple(tasks), measured_with="task files")
 
@@ -57,7 +57,7 @@ def _task_files(paths: Sequence[Path]) -> dict[str, tuple[Path, Config]]:
     for path in paths:
         config = _read(path)
         if "task" in config or "group" in config:
-            found.setdefault(_name(config), (path.parent, config))
+            found.setdefault(name_of(config), (path.parent, config))
     return found
 
 
@@ -72,13 +72,15 @@ def _read(path: Path, seen: frozenset[Path] = frozenset()) -> Config:
     return config
 
 
-def _name(member: Any) -> str:
+def name_of(member: Any) -> str:
+    """The name of a task or group, or of a group's member."""
     if not isinstance(member, dict):
         return str(member)
     return str(member.get("group") or member.get("task"))
 
 
-def _members(config: Config) -> list[Any]:
+def members(config: Config) -> list[Any]:
+    """What a group lists; a task lists nothing."""
     named = config.get("task")
     return named if isinstance(named, list) else []
 
@@ -87,10 +89,10 @@ def _tasks(
     member: Any, known: Mapping[str, tuple[Path, Config]], above: frozenset[str]
 ) -> Iterator[SuiteTaskFacts]:
     """The tasks below a name or a group's member."""
-    name, given = _name(member), member if isinstance(member, dict) else {}
+    name, given = name_of(member), member if isinstance(member, dict) else {}
     folder, config = known.get(name, (Path(), {}))
     config = {**config, **given}
-    inner = _members(config)
+    inner = members(config)
     if inner and name not in above:
         for one in inner:
             yield from _tasks(one, known, above | {name})
@@ -129,7 +131,7 @@ def _task(name: str, config: Config, folder: Path) -> SuiteTaskFacts:
         prompt_tokens=prompt,
         requests=_requests(kind, config, next(iter(rows.values()), {})),
         shots=shots,
-        max_new_tokens=_count(options.get("max_gen_toks")) or _MAX_GEN_TOKS if writes else 0,
+        max_new_tokens=_count(options.get("max_gen_toks")) or MAX_GEN_TOKS if writes else 0,
     )
 
 

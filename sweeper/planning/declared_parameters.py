@@ -30,6 +30,7 @@ from sweeper.memory.linear_layers import (
     names_known,
     savable_modules,
 )
+from sweeper.parameter_forms import unlike
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, describe, prior_of, written
 from sweeper.planning.rulebook.named_facts import Values
 from sweeper.planning.rulebook.parameters import ChoiceParameter, NumberParameter
@@ -104,8 +105,8 @@ def _laid_over(
         update |= _fixed(old, choices[0]) if len(choices) == 1 else _chosen(old, choices, one)
     elif old.kind == "categorical":  # a default alone
         default = as_kind(old, one.default)  # type: ignore[arg-type]
-        choices = _unlike((*(old.choices or ()), default))
-        allowed = _unlike((*(old.allowed_choices or ()), default))
+        choices = unlike((*(old.choices or ()), default))
+        allowed = unlike((*(old.allowed_choices or ()), default))
         update |= {"choices": choices, "allowed_choices": allowed, "default": default}
         update["searched"] = old.searched
     else:
@@ -205,10 +206,6 @@ def as_kind(parameter: Parameter, value: Scalar) -> Scalar:
     if _number(value) and all(isinstance(choice, int) for choice in known):
         return int(value)
     return float(value) if _number(value) else value
-
-
-def _unlike(choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-    return tuple({(type(choice), choice): choice for choice in choices}.values())
 
 
 def same(choice: Scalar, value: Scalar) -> bool:

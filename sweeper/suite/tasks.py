@@ -31,17 +31,15 @@ from sweeper.errors import DataError, Problem, SpecError, UsageError, near_match
 from sweeper.evaluation.code_execution import can_isolate
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.facts.record import SuiteTaskFacts
+from sweeper.facts.suite import GUIDE, MAX_GEN_TOKS, members, name_of
 from sweeper.suite import code_metric
 from sweeper.suite.scores import Unit, harness
 from sweeper.yamlfile import read
 
 # One figure an item: the first of these that a task has, else its first one from 0 to 1.
 _METRICS = ("acc_norm", "acc", "exact_match", "pass@1")
-# lm-eval's own default where a task does not say how long an output may be.
-_MAX_GEN_TOKS = 256
 # A file that is read wrongly has as many mistakes as rows; more than this would hide the first.
 _MOST_PROBLEMS = 5
-_GUIDE = "docs/forgetting.md shows how a suite is written."
 
 Task = Any
 """lm-eval's tasks have no types."""
@@ -103,7 +101,7 @@ class SuiteTask:
         """The longest output that it asks for; 0 if nothing is generated."""
         writing = [t.config for t in self.tasks.values() if t.OUTPUT_TYPE == "generate_until"]
         return max(
-            (c.generation_kwargs.get("max_gen_toks", _MAX_GEN_TOKS) for c in writing), default=0
+            (c.generation_kwargs.get("max_gen_toks", MAX_GEN_TOKS) for c in writing), default=0
         )
 
     def size(self) -> SuiteTaskFacts:
@@ -166,7 +164,7 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
 def _files(path: Path) -> dict[Path, Config]:
     """Every task or group file of the suite, as plain data."""
     if not path.exists():
-        raise UsageError("there is no such suite", fix=_GUIDE, where=str(path))
+        raise UsageError("there is no such suite", fix=GUIDE, where=str(path))
     found: dict[Path, Config] = {}
     problems: list[Problem] = []
     for file in [path] if path.is_file() else sorted(path.rglob("*.yaml")):
@@ -174,10 +172,10 @@ def _files(path: Path) -> dict[Path, Config]:
             _require_small(file, set())
             content = load_yaml(file, resolve_func=False)
         except UsageError as error:
-            problems += [replace(one, fix=_GUIDE) for one in error.problems]
+            problems += [replace(one, fix=GUIDE) for one in error.problems]
             continue
         except (yaml.YAMLError, ValueError, OSError) as error:
-            problems.append(Problem("this is not a task file", str(error), _GUIDE, str(file)))
+            problems.append(Problem("this is not a task file", str(error), GUIDE, str(file)))
             continue
         if "task" in content or "group" in content:
             found[file] = content
@@ -187,14 +185,14 @@ def _files(path: Path) -> dict[Path, Config]:
                     "this suite is in a format that sweeper no longer reads",
                     why="Suites are now made of lm-eval's own task files, one YAML for each task.",
                     fix="Write a file with 'task: NAME', 'dataset_path: json' and so on for each "
-                    f"of {', '.join(map(str, content['tasks']))}. {_GUIDE}",
+                    f"of {', '.join(map(str, content['tasks']))}. {GUIDE}",
                     where=str(file),
                 )
             )
     if problems:
         raise SpecError(problems)
     if not found:
-        raise SpecError("there are no task files here", fix=_GUIDE, where=str(path))
+        raise SpecError("there are no task files here", fix=GUIDE, where=str(path))
     return found
 
 
@@ -209,47 +207,36 @@ def _require_small(file: Path, seen: set[Path]) -> None:
             _require_small(included, seen)
 
 
-def _name(config: Mapping[str, Any]) -> str:
-    return str(config.get("group") or config["task"])
-
-
-def _members(config: Mapping[str, Any]) -> list[Any]:
-    """What a group lists; a task lists nothing."""
-    listed = config.get("task")
-    return listed if isinstance(listed, list) else []
-
-
 def _index(path: Path, files: Mapping[Path, Config], *, with_defaults: bool) -> TaskManager:
     """Task files by name: the suite's, and lm-eval's own if asked for (it takes seconds)."""
-    listed = any(_members(config) for config in files.values())
+    listed = any(members(config) for config in files.values())
     # Beside a single task nothing else is looked for: its folder may hold a whole project.
     folder = path if path.is_dir() else path.parent if listed else None
     manager = TaskManager(include_path=folder, include_defaults=with_defaults)
     for file, config in files.items() if path.is_file() else ():
         # Of two files that describe one name lm-eval keeps the first; the user named this one.
         kind = TaskIndex._kind_of(config)
-        manager.task_index[_name(config)] = Entry(_name(config), kind, file, config)
+        manager.task_index[name_of(config)] = Entry(name_of(config), kind, file, config)
     return manager
 
 
 def _names(path: Path, files: Mapping[Path, Config]) -> list[str]:
     """What to load: the one file's task or group, or a folder's except for members of groups."""
-    members = [m for config in files.values() for m in _members(config)]
-    inner = {m if isinstance(m, str) else _name(m) for m in members}
-    return [name for config in files.values() if (name := _name(config)) not in inner]
+    inner = {name_of(m) for config in files.values() for m in members(config)}
+    return [name for config in files.values() if (name := name_of(config)) not in inner]
 
 
 def _leaves(index: Mapping[str, Entry], member: Any) -> Iterator[tuple[str, Config | None]]:
     """The tasks below a name or a member of a group; without a description if unknown."""
     inline = member if isinstance(member, dict) else {}
-    name = _name(inline) if inline else str(member)
+    name = name_of(member)
     entry = index.get(name)
     config = inline if entry is None else entry.cfg or {}
     if entry is not None and entry.kind is Kind.TAG:
         for tagged in sorted(entry.tags):
             yield from _leaves(index, tagged)
-    elif _members(config):
-        for child in _members(config):
+    elif members(config):
+        for child in members(config):
             yield from _leaves(index, child)
     elif entry is not None or {"dataset_path", "custom_dataset"} & inline.keys():
         yield name, config
@@ -342,7 +329,7 @@ def _keep_data_here(entry: Entry, cache: Path) -> None:
         return
     assert entry.yaml_path is not None
     config = load_yaml(entry.yaml_path)
-    for task in [config, *(m for m in _members(config) if isinstance(m, dict))]:
+    for task in [config, *(m for m in members(config) if isinstance(m, dict))]:
         options = task.get("dataset_kwargs") or {}
         if "data_files" in options:
             files = _absolute(options["data_files"], entry.yaml_path.parent)

@@ -10,13 +10,9 @@ from peft.utils import PeftType, get_peft_model_state_dict
 from transformers import BertConfig, BertForSequenceClassification
 
 from sweeper.errors import UsageError
-from sweeper.strategies.bottleneck import (
-    BottleneckConfig,
-    BottleneckModel,
-    BottleneckType,
-    registration,
-)
+from sweeper.strategies.bottleneck import BottleneckConfig, BottleneckModel, BottleneckType
 from sweeper.strategies.bottleneck.layer import INIT_STD, BottleneckLayer
+from sweeper.strategies.bottleneck.model import register
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*is_gradient_checkpointing:FutureWarning"  # PEFT asks by the name of old
@@ -55,14 +51,14 @@ def test_installed_peft_looks_types_up_where_the_tuner_is_registered():
 
 def test_registering_again_changes_nothing():
     before = dict(mapping.PEFT_TYPE_TO_TUNER_MAPPING)
-    registration.register()
+    register()
     assert before == mapping.PEFT_TYPE_TO_TUNER_MAPPING
 
 
 def test_a_type_that_peft_brings_itself_is_not_replaced(monkeypatch):
     monkeypatch.setitem(mapping.PEFT_TYPE_TO_TUNER_MAPPING, BottleneckType.BOTTLENECK, object)
     with pytest.raises(RuntimeError, match="already has a method called 'BOTTLENECK'"):
-        registration.register()
+        register()
     assert mapping.PEFT_TYPE_TO_TUNER_MAPPING["BOTTLENECK"] is object
 
 

@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
+from peft import mapping
 from peft.tuners.tuners_utils import BaseTuner
+from peft.utils import PeftType
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from sweeper.errors import ModelError, UsageError
-from sweeper.strategies.bottleneck.config import BottleneckConfig
+from sweeper.strategies.bottleneck.config import BottleneckConfig, BottleneckType
 from sweeper.strategies.bottleneck.layer import BottleneckLayer, Linear
 
 # Every transformers architecture that was looked at names its attention module so.
@@ -155,3 +157,28 @@ class BottleneckModel(BaseTuner):
             "It changes a projection's output by a non-linear function: no weights equal that.",
             "Keep base model and adapter apart, or use LoRA where one merged model is needed.",
         )
+
+
+def register() -> None:
+    """Registers bottleneck adapters for ``get_peft_model`` and ``PeftModel.from_pretrained``.
+
+    PEFT's ``PeftType`` is closed and ``register_peft_method`` accepts only its members; the three
+    dictionaries that loading, saving and wrapping read are open. May be called again.
+
+    Raises:
+        RuntimeError: Something else already has this name or prefix: a PEFT that brings its own
+            bottleneck adapters must not be silently replaced.
+    """
+    key = BottleneckType.BOTTLENECK
+    known = mapping.PEFT_TYPE_TO_TUNER_MAPPING.get(key)
+    if known is BottleneckModel:
+        return
+    taken = key.value in PeftType.__members__ or known is not None
+    if taken or BottleneckModel.prefix in mapping.PEFT_TYPE_TO_PREFIX_MAPPING.values():
+        raise RuntimeError(
+            f"PEFT already has a method called {key.value!r}, or one with the prefix"
+            f" {BottleneckModel.prefix!r}: {known}."
+        )
+    mapping.PEFT_TYPE_TO_CONFIG_MAPPING[key] = BottleneckConfig
+    mapping.PEFT_TYPE_TO_TUNER_MAPPING[key] = BottleneckModel
+    mapping.PEFT_TYPE_TO_PREFIX_MAPPING[key] = BottleneckModel.prefix

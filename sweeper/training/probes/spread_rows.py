@@ -7,7 +7,6 @@ Reads ``{"folder": ..., "texts": [...], "count": ...}`` on standard input and pr
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from sklearn.cluster import MiniBatchKMeans
 from tokenizers import Tokenizer
 from torch import nn
 
-from sweeper.errors import SweeperError
+from sweeper.child_process import answer_question
+from sweeper.tasks.base import padded
 from sweeper.tasks.classifier import pool
 from sweeper.training.base_model.keeper import load_base
 
@@ -40,9 +40,8 @@ def embedded(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Fe
     found: list[Features] = [np.empty(0, np.float32)] * len(rows)
     for at in range(0, len(order), _BATCH):
         part = order[at : at + _BATCH]
-        width = max(len(rows[n]) for n in part)
-        ids = torch.tensor([rows[n] + [0] * (width - len(rows[n])) for n in part], device=device)
-        mask = torch.tensor([[1] * len(rows[n]) + [0] * (width - len(rows[n])) for n in part])
+        ids = padded([rows[n] for n in part], 0).to(device)
+        mask = padded([[1] * len(rows[n]) for n in part], 0)
         with torch.inference_mode():
             states = model(input_ids=ids, attention_mask=mask.to(device)).last_hidden_state
         for n, one in zip(part, pool(states.cpu(), mask, "mean").numpy(), strict=True):
@@ -56,21 +55,16 @@ def spread(features: Features, count: int, seed: int = 0) -> list[int]:
     return [int(n) for n in np.unique(clusters.fit_transform(features).argmin(axis=0))]
 
 
-def main() -> None:
-    """Answer one request."""
-    request = json.loads(sys.stdin.read())
+def _chosen(text: str) -> dict[str, list[int]]:
+    request = json.loads(text)
     folder = Path(request["folder"])
     gpu = torch.cuda.is_available()
     dtype, device = torch.bfloat16 if gpu else torch.float32, torch.device("cuda" if gpu else "cpu")
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        model = load_base(folder, "FEATURE_EXTRACTION", dtype, device)
-        features = embedded(model, tokenizer, request["texts"])
-        print(json.dumps({"chosen": spread(features, request["count"])}))
-    except SweeperError as error:
-        print(error.problems[0].what, file=sys.stderr)
-        sys.exit(error.exit_code)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    model = load_base(folder, "FEATURE_EXTRACTION", dtype, device)
+    features = embedded(model, tokenizer, request["texts"])
+    return {"chosen": spread(features, request["count"])}
 
 
 if __name__ == "__main__":
-    main()
+    answer_question(_chosen)
