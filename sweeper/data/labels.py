@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from sweeper.data.examples import Example, Split
-from sweeper.data.problems import listing
+from sweeper.data.problems import fix_command, listing
 from sweeper.errors import DataError
 
 Parts = dict[Split, list[Example]]
@@ -209,4 +208,4 @@ def _places(split: Split, found: SeenLabels, labels: Set[str]) -> list[str]:
 
 def remedy(name: str, kind: str) -> str:
     """The sentence that names the command which mends a data set."""
-    return f"To fix the file: sweeper data fix {shlex.quote(name)} --remedy {kind} -o NEW"
+    return f"To fix the file: {fix_command(name, '--remedy', kind)}"

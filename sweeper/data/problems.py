@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from sweeper.errors import DataError, Problem
 
 SHOWN = 10
@@ -43,3 +45,12 @@ def listing(items: list[str] | tuple[str, ...], limit: int = 8) -> str:
     shown = ", ".join(items[:limit])
     more = len(items) - limit
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def fix_command(name: str, *flags: str) -> str:
+    """The command that fixes a data set.
+
+    >>> fix_command("my rows.csv", "--all-safe")
+    "sweeper data fix 'my rows.csv' --all-safe -o NEW"
+    """
+    return f"sweeper data fix {shlex.join((name, *flags))} -o NEW"

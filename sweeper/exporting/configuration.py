@@ -28,7 +28,7 @@ from sweeper.errors import DataError, Problem, RuleError, UsageError, near_match
 from sweeper.exporting.settings import Settings, settings_of, with_effect
 from sweeper.facts.dataset.curation import curated
 from sweeper.facts.models.packaged import PREFIX, packaged
-from sweeper.facts.record import ModelFacts
+from sweeper.facts.record import DataChange, ModelFacts
 from sweeper.findings import words
 from sweeper.findings.record import Findings
 from sweeper.hyperparameters import AUGMENTED, FIRST_STAGE, NO_AUGMENTED, NO_FIRST_STAGE
@@ -81,7 +81,8 @@ def export_configuration(
     part = new_folder(folder)
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
     _check(target, to, findings, config, spec)
-    dataset = curated(spec, run.data_changes).dataset
+    found = curated(spec, run.data_changes)
+    dataset = found.dataset
     if dataset.fingerprint != plan.facts.data.fingerprint:
         raise DataError(
             "the data has changed since the sweep",
@@ -118,7 +119,9 @@ def export_configuration(
         write_text(part / name, text)
     if settings["chat_template"] and "chat_template" not in {one.setting for one in filled.lost}:
         shutil.copyfile(template, part / _CHAT_TEMPLATE)
-    card = _card(target, findings, config, facts, filled.command, filled.lost)
+    made = len(dataset.splits["train"]) - plan.facts.data.train_rows
+    about = _about_rows(found.counts, made)
+    card = _card(target, findings, config, facts, filled.command, filled.lost, about)
     write_text(part / "README.md", card)
     part.rename(folder)
     return Exported(folder, filled.command, filled.lost)
@@ -281,6 +284,19 @@ def _trained_modules(weights: Path) -> tuple[str, ...] | None:
     return tuple(sorted(named)) if isinstance(named, list) else None
 
 
+def _about_rows(changes: Sequence[DataChange], augmented: int) -> str:
+    said = [f"`{ROWS}/` holds the split of the sweep, so that figures compare."]
+    if changes:
+        counts = "; ".join(change.said for change in changes)
+        said.append(
+            f"Its rows are those of the files after curation ({counts}); data_changes.jsonl in the "
+            "folder of the run lists every change."
+        )
+    if augmented:
+        said.append(f"{augmented:,} of the rows of train are augmented ones.")
+    return " ".join(said)
+
+
 def _card(
     target: Target,
     findings: Findings,
@@ -288,6 +304,7 @@ def _card(
     facts: ModelFacts,
     command: str,
     lost: Sequence[Lost],
+    about_rows: str,
 ) -> str:
     row = next(trial for trial in findings.trials if trial.number == config.number)
     finalist = next((f for f in findings.finalists if f.trial == config.number), None)
@@ -319,7 +336,7 @@ def _card(
                 *note,
                 *([] if lost or note else ["Nothing: every setting of the trial is supported."]),
                 "",
-                f"`{ROWS}/` holds the split of the sweep, so that figures compare.",
+                about_rows,
                 "",
             ]
         )

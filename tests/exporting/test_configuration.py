@@ -232,6 +232,18 @@ def test_the_precision_is_that_of_the_trial(finished, questions, precision, dtyp
     assert (read["dtype"], read["bf16"], read["fp16"]) == (dtype, bf16, fp16)
 
 
+def test_the_rows_of_a_curated_run_are_exported_and_the_card_says_so(finished, questions):
+    run = finished([*questions, *questions[:3]], "--task", "instruction", "--fix")
+    folder = export(run, "trl").folder
+    counts = [
+        len((folder / "data" / f"{split}.jsonl").read_text().splitlines())
+        for split in ("train", "validation")
+    ]
+    assert counts == [84, 18]
+    card = (folder / "README.md").read_text()
+    assert "after curation (duplicates: 3 rows left out); data_changes.jsonl" in card
+
+
 def test_augmented_rows_that_the_trial_trained_on_are_exported_at_the_same_steps(
     finished, questions
 ):
@@ -248,5 +260,6 @@ def test_augmented_rows_that_the_trial_trained_on_are_exported_at_the_same_steps
     assert len(rows) == 84 + 42
     held_out = (folder / "data" / "validation.jsonl").read_text()
     assert "Add up number" not in held_out
+    assert "42 of the rows of train are augmented ones." in (folder / "README.md").read_text()
     read = yaml.safe_load((folder / "trl.yaml").read_text())
     assert read["num_train_epochs"] == pytest.approx(config.budget.epochs * 84 / 126, rel=1e-3)

@@ -120,13 +120,7 @@ def must_be_new(output: Path, rows: DataRows) -> None:
     Raises:
         UsageError: The place is taken, or no file of that kind can be written.
     """
-    for path in (output, changes_path(output)):
-        if path.exists():
-            raise UsageError(
-                "the output exists", fix="Delete it, or name another -o.", where=str(path)
-            )
-    if not output.absolute().parent.is_dir():
-        raise UsageError("there is no such folder", where=str(output.absolute().parent))
+    _must_be_free(output, changes_path(output))
     if len(rows.forms) == 1:
         target(output, Path(next(iter(rows.forms))))
 
@@ -213,7 +207,7 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
         UsageError: The folder exists.
         DataError: See ``divide``.
     """
-    _must_not_exist(output)
+    _must_be_free(output)
     made = divide(data, spec)
     suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
     columns = list(dict.fromkeys(name for row in data.rows for name in row.fields))
@@ -256,7 +250,7 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> tuple[Conve
         UsageError: The output exists, or is no kind of file that can be written.
         DataError: The format cannot hold all rows.
     """
-    _must_not_exist(output)
+    _must_be_free(output)
     splits = [split for split in SPLITS if any(row.split == split for row in data.rows)]
     folder = len(splits) > 1
     first = Path(next(iter(data.forms)))
@@ -277,8 +271,10 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> tuple[Conve
     return made, list(files.values())
 
 
-def _must_not_exist(output: Path) -> None:
-    if output.exists():
-        raise UsageError("the output exists", fix="Delete it, or name another -o.", where="-o")
-    if not output.absolute().parent.is_dir():
-        raise UsageError("there is no such folder", where=str(output.absolute().parent))
+def _must_be_free(*paths: Path) -> None:
+    for path in paths:
+        if path.exists():
+            fix = "Delete it, or name another -o."
+            raise UsageError("the output exists", fix=fix, where=str(path))
+        if not path.absolute().parent.is_dir():
+            raise UsageError("there is no such folder", where=str(path.absolute().parent))

@@ -156,8 +156,8 @@ def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
     if setup.device == "cuda":
         found += [
             "other programs on the GPU, such as a desktop",
-            "torch.compile and CUDA graphs, which keep memory pools of their own",
-            "kernels that SDPA falls back to on cards before Ampere: some write out all scores",
+            "memory pools of torch.compile and CUDA graphs",
+            "slower attention kernels on cards older than Ampere",
         ]
     else:
         found.append("the data set, and what the data loader copies of it")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from sweeper.data.examples import Split
+from sweeper.data.problems import fix_command
 from sweeper.data.quality.kinds.base import Kind, Severity, kinds
 from sweeper.data.quality.large import Found, find_all
 from sweeper.data.quality.rows import DataRows, FileRow
@@ -114,7 +115,7 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
         cautions=data.cautions,
         findings=tuple(findings),
         not_looked_for={name: one.missing for name, one in found.items() if one.missing},
-        mend_all=data.fix_command("--all-safe"),
+        mend_all=fix_command(data.name, "--all-safe", *data.flags),
     )
 
 
@@ -135,7 +136,7 @@ def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> Finding:
         text = kind.shown(" ".join((row.input or _cells(row)).split()))
         cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
         examples.append(ExampleOfFault(row.path, row.line, said, cut))
-    command = data.fix_command("--remedy", kind.name) if kind.mends else ""
+    command = fix_command(data.name, "--remedy", kind.name, *data.flags) if kind.mends else ""
     return Finding(
         kind=kind.name,
         title=kind.title,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -131,10 +130,6 @@ class DataRows:
     def large(self) -> bool:
         """Whether rows are read from their file at every pass."""
         return isinstance(self.rows, Stored)
-
-    def fix_command(self, *remedies: str) -> str:
-        """The command that applies remedies to the files."""
-        return f"sweeper data fix {shlex.join((self.name, *remedies, *self.flags))} -o NEW"
 
     def with_rows(self, rows: Sequence[FileRow], stands_for: int = 0) -> DataRows:
         """The same data set with other rows."""

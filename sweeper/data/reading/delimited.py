@@ -9,8 +9,10 @@ import csv
 import io
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from statistics import median
+from typing import TYPE_CHECKING, TypeVar
 
 from sweeper.data.formats.base import known_names
 from sweeper.data.problems import Problems
@@ -27,6 +29,11 @@ format recognition asks for, too."""
 
 HEADER_CHARACTERS = 60
 """A longer cell is not a column's name."""
+
+_LOOKED_AT = 100
+"""Lines by which a title is told from a table."""
+
+Line = TypeVar("Line", bound=Sequence[object])
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
@@ -59,7 +66,7 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # 131,072 characters cut long documents off
     dialect = _sniff(text, suffix)
-    lines = _fields(text, name, dialect)
+    above, lines = titles_and_table(_fields(text, name, dialect))
     if not lines:
         return RowTable(name, ())
     has_header = _has_header([fields for _, fields in lines])
@@ -69,7 +76,7 @@ def read_delimited(text: str, name: str, suffix: str) -> RowTable:
         f"names in line {lines[0][0]}" if has_header else "no line with names"
     )
     rows, broken = _rows(body, unique_names(header), name)
-    return RowTable(name, rows, how=(found,), broken=broken)
+    return RowTable(name, rows, how=(found,), broken=(*above, *broken))
 
 
 def _sniff(text: str, suffix: str) -> Dialect:
@@ -151,6 +158,17 @@ def _is_number(cell: str) -> bool:
     return True
 
 
+def titles_and_table(
+    lines: Sequence[tuple[int, Line]],
+) -> tuple[list[tuple[int, str]], Sequence[tuple[int, Line]]]:
+    """Lines of one cell above a table of several columns, as broken ones, and the table."""
+    filled = [sum(cell not in (None, "") for cell in cells) for _, cells in lines[:_LOOKED_AT]]
+    if not filled or median(filled) < 2:
+        return [], lines
+    count = next(place for place, cells in enumerate(filled) if cells > 1)
+    return [(line, "a title above the table") for line, _ in lines[:count]], lines[count:]
+
+
 def unique_names(header: list[str]) -> list[str]:
     """Names of columns: repeated ones get their number, missing ones are called by it."""
     names: dict[str, None] = {}
@@ -161,7 +179,7 @@ def unique_names(header: list[str]) -> list[str]:
 
 
 def _rows(
-    body: list[tuple[int, list[str]]], header: list[str], name: str
+    body: Sequence[tuple[int, list[str]]], header: list[str], name: str
 ) -> tuple[tuple[tuple[int, dict[str, object]], ...], tuple[tuple[int, str], ...]]:
     """The rows, and line and reason of those that cannot be read."""
     problems = Problems()

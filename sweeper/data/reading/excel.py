@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 
-from sweeper.data.reading.delimited import unique_names
+from sweeper.data.reading.delimited import titles_and_table, unique_names
 from sweeper.data.table import RowTable
 from sweeper.errors import DataError
 from sweeper.extras import install_command, needed_for
@@ -41,7 +41,8 @@ def read_excel(data: bytes, name: str) -> RowTable:
     filled = {title: rows for title, rows in sheets.items() if len(rows) > 1}
     if not filled:
         return RowTable(name, ())
-    title, rows = next(iter(filled.items()))
+    title, lines = next(iter(filled.items()))
+    above, rows = titles_and_table(lines)
     header = [str(cell).strip() if cell is not None else "" for cell in rows[0][1]]
     columns = unique_names(header)
     others = [other for other in filled if other != title]
@@ -49,6 +50,7 @@ def read_excel(data: bytes, name: str) -> RowTable:
         name,
         tuple((line, dict(zip(columns, cells, strict=False))) for line, cells in rows[1:]),
         how=(f"the sheet {title!r}, names in line {rows[0][0]}",),
+        broken=tuple(above),
         cautions=(
             f"{name} has more sheets ({', '.join(others)}), which are not read: save each as a "
             "file of its own",

@@ -4,7 +4,6 @@ spec asks for. Files stay as they are; every change is listed."""
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from sweeper.data.dataset import dataset_of
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.load import load, with_path
+from sweeper.data.problems import fix_command
 from sweeper.data.quality.fix import ListedChange, applied, fix
 from sweeper.data.quality.kinds.base import Kind, kinds, named
 from sweeper.data.quality.rows import DataRows, FileRow, flags_of, read_rows
@@ -173,8 +173,7 @@ def mendable(error: DataError, spec: Spec) -> DataError:
         if sum(one.rows for one in found.counts if one.action == "removed") > found.dataset.rows:
             continue
         remedy = ("--remedy", name) if name else ("--all-safe",)
-        flags = shlex.join((str(path), *remedy, *flags_of(spec.data, spec.task)))
-        command = f"sweeper data fix {flags} -o NEW"
+        command = fix_command(str(path), *remedy, *flags_of(spec.data, spec.task))
         here = f"--set 'curation.remedies=[{name}]'" if name else "--fix"
         fix = f"Write a new data set: {command}\nOr go on with {here}"
         return DataError([*error.problems, Problem("a remedy mends the data", fix=fix)])

@@ -279,6 +279,12 @@ _TABLE: tuple[Fact, ...] = (
         chosen=True,
     ),
     flag(
+        "label_noise_treated",
+        "remedies for wrong labels were requested",
+        lambda s: not {"label-noise", "relabel"}.isdisjoint(s.spec.curation.remedies),
+        chosen=True,
+    ),
+    flag(
         "patience_wanted",
         "early stopping on validation loss was requested",
         lambda s: s.spec.training.early_stopping_patience is not None,

@@ -113,6 +113,20 @@ def test_a_header_is_found_by_what_it_says(tmp_path, text, columns, rows):
     assert ("no line with names" in table.how[0]) == (columns is None)
 
 
+def test_a_title_above_a_table_is_listed_and_not_read(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    lines = [["Tickets of May"], [], ["text", "label"], ["a", "x"], ["b", "y"]]
+    for cells in lines:
+        book.active.append(cells)
+    book.save(tmp_path / "rows.xlsx")
+    (tmp_path / "rows.csv").write_text("".join(f"{','.join(cells)}\n" for cells in lines))
+    for name in ("rows.xlsx", "rows.csv"):
+        table = read(tmp_path / name)
+        assert table.rows == ((4, {"text": "a", "label": "x"}), (5, {"text": "b", "label": "y"}))
+        assert table.broken == ((1, "a title above the table"),)
+
+
 def test_class_names_of_a_hub_parquet_are_read_from_its_schema(tmp_path):
     import pyarrow as pa
     from pyarrow import parquet

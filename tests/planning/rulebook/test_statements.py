@@ -180,6 +180,10 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "quality-over-quantity": ({"data": {"duplicate_rows": 900}}, {"data": {}}),
     "invest-in-curation": ({}, {"data": {"path": None}}),
+    "leave-out-wrong-labels": (
+        {"task": "classification", "model": "minilm", "labels": 2},
+        {"task": "classification", "model": "minilm", "labels": 2, "data": {"path": None}},
+    ),
     "use-chat-template": ({}, {"model_changes": {"chat_template": False}}),
     "instruction-format-fallback": (
         {"model_changes": {"chat_template": False}},
