@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
+import statistics
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sweeper.execution.remaining import Pace, Took, pace, remaining
@@ -34,7 +34,7 @@ class RunProgress:
     total: int
     started_at: str
     earlier_seconds: float = 0.0
-    phases: Mapping[str, float] = field(default_factory=dict)
+    phases: dict[str, float] = field(default_factory=dict)
     workers: int = 1
     phase: Phase = "baselines"
     message: str = ""
@@ -44,12 +44,21 @@ class RunProgress:
     jobs_done: int = 0
     running: dict[str, Running] = field(default_factory=dict)
     _begun: float = field(default_factory=time.monotonic)
+    _entered: float = field(default_factory=time.monotonic)
     _worked: bool = False
     _beat: int = 0
     _pace: Pace | None = None
     _took: dict[int, Took | None] = field(default_factory=dict)
     _paced: int = -1
+    _again: float = 0.0
     _outlook: Outlook | None = None
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to a phase; the seconds since the last call belong to the one before."""
+        clock = time.monotonic()
+        took = self.phases.get(self.phase, 0.0) + clock - self._entered
+        self.phases[self.phase] = round(took, 3)
+        self.phase, self._entered = phase, clock
 
     def hear(self, event: Event, median: float | None = None) -> None:
         """Take an event into account.
@@ -141,6 +150,8 @@ class RunProgress:
             return
         self._paced = len(self.state.results)
         self._pace = pace(self.plan, self.state.results, self.state.configs, self._took)
+        if self._pace is not None:
+            self._again = self._seconds_of_best()
         if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
             return  # nothing is left to search
         took = [one.seconds for one in self._took.values() if one is not None]
@@ -161,4 +172,14 @@ class RunProgress:
             trials_left=self.waiting + len(self.running) / 2,
             jobs_left=self.jobs - self.jobs_done,
             workers=self.workers,
+            again=self._again,
         )
+
+    def _seconds_of_best(self) -> float:
+        """Mean seconds of the trials that would be confirmed now."""
+        best = self.state.finalists(self.plan.budget.finalists)
+        took = [
+            one.training_seconds + one.evaluation_seconds + one.setup_seconds
+            for one in (self.state.results[number] for number in best)
+        ]
+        return statistics.fmean(took) if took else 0.0

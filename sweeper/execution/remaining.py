@@ -1,4 +1,4 @@
-"""The remaining time of a run: the plan's estimate, corrected by trials that ended.
+"""The remaining time of a run, from trials that ended and what the plan says of the rest.
 
 Knows the plan and results; knows nothing of workers or of what runs right now.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.execution.state.status import Eta, Phase
-from sweeper.plans import Plan
+from sweeper.plans import Budget, Plan
 from sweeper.trials import TrialConfig, TrialResult
 
 # Before two trials have ended there is nothing to correct the plan with.
@@ -25,14 +25,16 @@ class Pace:
     Args:
         factor: Their seconds over those that the plan gives for as much of a budget.
         error: Standard error of the factor's logarithm.
-        trial: Seconds of one trial, pruned ones among them.
-        trial_error: Standard error of that.
+        trial: Seconds of one trial of the search, pruned ones among them.
+        spread: Standard deviation of that.
+        trials: How many of them have been seen.
     """
 
     factor: float
     error: float
     trial: float
-    trial_error: float
+    spread: float
+    trials: int
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ class Took:
     Args:
         log_factor: Logarithm of its seconds over those that the plan gives for as much of a budget.
         seconds: With what came before its first step.
+        default: It is one of the rule book's, which are never pruned.
     """
 
     log_factor: float
     seconds: float
+    default: bool
 
 
 def pace(
@@ -70,9 +74,13 @@ def pace(
     trials = [one for one in known.values() if one is not None]
     if len(trials) < FEWEST:
         return None
-    factor, error = _mean([one.log_factor for one in trials])
-    trial, trial_error = _mean([one.seconds for one in trials])
-    return Pace(math.exp(factor), error, trial, trial_error)
+    factor, deviation = _mean([one.log_factor for one in trials])
+    error = deviation / math.sqrt(len(trials))
+    searched = [one.seconds for one in trials if not one.default]
+    if len(searched) < FEWEST:
+        searched = [one.seconds for one in trials]
+    trial, spread = _mean(searched)
+    return Pace(math.exp(factor), error, trial, spread, len(searched))
 
 
 def _took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
@@ -82,14 +90,13 @@ def _took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
     planned = _planned(plan, config, result)
     if seconds <= 0 or planned <= 0:
         return None
-    return Took(math.log(seconds / planned), seconds + result.setup_seconds)
+    whole = seconds + result.setup_seconds
+    return Took(math.log(seconds / planned), whole, config.origin == "default")
 
 
 def _mean(numbers: Sequence[float]) -> tuple[float, float]:
-    """With its standard error."""
-    mean = statistics.fmean(numbers)
-    squares = math.fsum((one - mean) ** 2 for one in numbers)
-    return mean, math.sqrt(squares / (len(numbers) - 1) / len(numbers))
+    """With its standard deviation."""
+    return statistics.fmean(numbers), statistics.stdev(numbers)
 
 
 def _planned(plan: Plan, config: TrialConfig, result: TrialResult) -> float:
@@ -111,6 +118,7 @@ def remaining(
     trials_left: float,
     jobs_left: int,
     workers: int,
+    again: float,
 ) -> Eta | None:
     """Seconds until the run ends, with confirmation, test and suite, within two standard errors.
 
@@ -120,27 +128,30 @@ def remaining(
         trials_left: Trials left in the search; a running one counts half.
         jobs_left: Confirmation runs or test scores that are not done.
         workers: Workers that work side by side.
+        again: Seconds of one training of those that are confirmed, on average.
     """
     if seen is None or phase not in ("baselines", "search", "confirmation", "test"):
         return None
-    least, most = (seen.factor * math.exp(sign * 2 * seen.error) for sign in (-1, 1))
-    after = _after(plan, phase, jobs_left)
-    left = trials_left / max(1, workers) if phase in ("baselines", "search") else 0.0
-    return Eta(
-        low=left * max(0.0, seen.trial - 2 * seen.trial_error) + least * after,
-        high=left * (seen.trial + 2 * seen.trial_error) + most * after,
-    )
-
-
-def _after(plan: Plan, phase: Phase, jobs_left: int) -> float:
-    """The plan's seconds for the phases after the search."""
-    budget = plan.budget
-    test = budget.beside.seconds if budget.beside is not None else 0.0
-    suite = budget.suite.seconds if budget.suite is not None else 0.0
+    budget, searching = plan.budget, phase in ("baselines", "search")
+    left = trials_left if searching else 0.0
     runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
-    models = budget.finalists * budget.confirmation_seeds + 1
+    runs = runs if searching else min(runs, jobs_left) if phase == "confirmation" else 0
+    # The mean of those that are left differs from the mean of those that were seen.
+    apart = 2 * seen.spread * math.sqrt(1 / seen.trials + 1 / max(left, 1.0))
+    low, high = (
+        (left * max(0.0, seen.trial + sign * apart) + runs * again * math.exp(sign * seen.error))
+        / max(1, workers)
+        + seen.factor * math.exp(2 * sign * seen.error) * _scoring(budget, phase, jobs_left)
+        for sign in (-1, 1)
+    )
+    return Eta(low=low, high=high)
+
+
+def _scoring(budget: Budget, phase: Phase, jobs_left: int) -> float:
+    """The plan's seconds for the test split and the suite."""
+    test = budget.test or budget.beside
+    seconds = test.seconds if test is not None else 0.0
     if phase == "test":
-        return test * min(1.0, jobs_left / models) + suite
-    if phase == "confirmation":
-        return budget.confirmation.seconds * min(1.0, jobs_left / max(runs, 1)) + test + suite
-    return budget.confirmation.seconds + test + suite
+        models = budget.finalists * budget.confirmation_seeds + 1
+        seconds *= min(1.0, jobs_left / models)
+    return seconds + (budget.suite.seconds if budget.suite is not None else 0.0)

@@ -6,7 +6,7 @@ Knows nothing of strategies or of how trials are scheduled; no torch.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
@@ -50,6 +50,15 @@ class Speed:
             + work.randoms * self.random_seconds
         )
 
+    def on(self, share: float) -> Speed:
+        """That of so many times as many threads: the interpreter's work stays on one."""
+        return replace(
+            self,
+            flops=self.flops * share,
+            stream=self.stream * share,
+            random_seconds=self.random_seconds / share,
+        )
+
 
 # Fitted to tokens a second of 101 published runs: 75 of fms-acceleration on an A100 80GB (7B to
 # 8x7B, micro-batches of 4 to 32 at 4,096 tokens) and 26 of PEFT's method comparison on an L40S
@@ -88,6 +97,17 @@ def machines(hardware: HardwareFacts) -> tuple[HardwareFacts, ...]:
     return tuple(
         hardware.model_copy(update=card.model_dump(exclude={"name"})) for card in hardware.cards
     ) or (hardware,)
+
+
+def of_one_worker(hardware: HardwareFacts, workers: int) -> HardwareFacts:
+    """The part of a processor that each of several workers trains on; a GPU as it is."""
+    cores = hardware.cpu_cores or 1
+    if hardware.device != "cpu" or min(workers, cores) == 1:
+        return hardware
+    own = max(1, cores // workers)
+    speeds = ("fp32_tflops", "bandwidth_gb_per_second")
+    parts = {name: s * own / cores for name in speeds if (s := getattr(hardware, name)) is not None}
+    return hardware.model_copy(update={"cpu_cores": own, **parts})
 
 
 # Where the machine was not calibrated: what a core of a server processor with AVX-512 does.

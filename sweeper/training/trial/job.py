@@ -30,6 +30,7 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import ReadBase
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.checkpointing import Saved, usable
+from sweeper.training.loop.contention import Contention
 from sweeper.training.loop.out_of_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks
@@ -104,6 +105,7 @@ class TrialJob:
     general: Evaluation | None = None
     _reported: int = 0
     _started: float = field(default_factory=time.perf_counter)
+    _contention: Contention = field(default_factory=Contention)
     _wrote: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -307,6 +309,7 @@ class TrialJob:
             evaluation_seconds=evaluation,
             setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
             own_text_seconds=wrote,
+            waited_seconds=self._contention.waited_seconds,
             first_stage=self.first_stage,
             peak_memory_gib=self.peak_memory_gib,
             micro_batch=self.batching.micro,
