@@ -18,7 +18,7 @@ from pathlib import Path
 from sweeper.execution.remaining import pace, remaining
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.compute import compute
-from sweeper.findings.study.reading import RunFiles, TrialFiles, read_run
+from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.study.rows import result_seconds
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists

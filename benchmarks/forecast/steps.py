@@ -2,9 +2,9 @@
 
     python -m benchmarks.forecast.steps [--fit]
 
-CPU seconds of the process, so that other work on the machine does not count. Random weights of the
-real shapes, random tokens, no Trainer around the steps. The machine's calibration is measured first,
-in the same process. With ``--fit``, the constants of ``device_speed`` that fit these set-ups best.
+CPU seconds of the process, so that other work on the machine does not count. Random weights of
+the real shapes, random tokens, no Trainer around the steps. The machine's calibration is measured
+first, in the same process. With ``--fit``, the constants of ``device_speed`` that fit best.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def fit(rows: list[Row], hardware: HardwareFacts) -> dict[str, float]:
     stream = (hardware.bandwidth_gb_per_second or 0.0) * 1e9
 
     def speed(constants: np.ndarray, precision: str) -> Speed:
-        flops, layer, adapter, random, gain, moved = np.exp(constants)
+        flops, layer, adapter, gain, moved = np.exp(constants)
         known = speed_of(hardware, rows[0].setup)
         return replace(
             known,
@@ -112,7 +112,7 @@ def fit(rows: list[Row], hardware: HardwareFacts) -> dict[str, float]:
             stream=stream * moved,
             layer_seconds=layer,
             adapter_seconds=adapter,
-            random_seconds=random,
+            step_seconds=0.0,
         )
 
     def errors(constants: np.ndarray) -> list[float]:
@@ -122,9 +122,9 @@ def fit(rows: list[Row], hardware: HardwareFacts) -> dict[str, float]:
             found += [math.log(step / row.step), math.log(item / row.item)]
         return found
 
-    start = np.log([0.7, 1e-3, 3e-4, 5e-9, 1.5, 0.5])
+    start = np.log([0.7, 1e-3, 3e-4, 1.5, 0.5])
     best = least_squares(errors, start, loss="soft_l1", f_scale=0.2).x
-    names = ("flops", "layer", "adapter", "random", "bf16 gain", "stream")
+    names = ("flops", "layer", "adapter", "bf16 gain", "stream")
     return dict(zip(names, np.exp(best).tolist(), strict=True))
 
 
@@ -152,12 +152,8 @@ def main() -> None:
             row = measured(model, setup)
             rows.append(row)
             step, item = planned(row, speed_of(hardware, setup))
-            what = (
-                setup.strategy
-                + {0: "", 2: " qv", 4: " qkvo"}[
-                    len(setup.target_modules) if setup.strategy == "lora" else 0
-                ]
-            )
+            targets = {QV: " qv", QKVO: " qkvo"}.get(tuple(setup.target_modules), "")
+            what = setup.strategy + targets
             print(
                 f"{name[-9:]:9} {what:9} {setup.micro_batch:3} x {setup.sequence_length:<4} "
                 f"{setup.precision:10} {row.step:7.4f} {step / row.step:6.2f}x  "
