@@ -208,6 +208,7 @@ _PLAN_FLAGS = (
         "Number of trials in all, over all calls of the command.",
         _SEARCH,
     ),
+    _Flag(("search", "workers"), int, "Number of worker processes.", _SEARCH),
     _Flag(("search", "seed"), int, "Seed of splits, samplers and trainings.", _SEARCH),
     _Flag(
         ("search", "finalists"),
@@ -281,7 +282,6 @@ _RUN_FLAGS = (
         "End the search once the expected gain of the next trial is below noise.",
         _SEARCH,
     ),
-    _Flag(("search", "workers"), int, "Number of worker processes.", _SEARCH),
     _Flag(("search", "executor"), str, "local or ray.", _SEARCH),
     _Flag(
         ("search", "ray_address"),
