@@ -1,4 +1,4 @@
-"""The hook of mkdocs.yml: adds the project's pages outside docs/ to the site, and turns their links.
+"""The hook of mkdocs.yml: adds pages of the project outside docs/ to the site, and turns links.
 
 Every Markdown file of benchmarks/, the README (as the first page), CONTRIBUTING and CHANGELOG are
 pages; other files that pages link to are copied.
