@@ -278,7 +278,7 @@ class TrialResult(Artifact):
         0.0, description="of the base writing general text, in the trial that waited for it"
     )
     waited_seconds: float = Field(
-        0.0, description="of the attempt, in which other processes had the processor"
+        0.0, description="of the attempt on a CPU, in which other programs had the processor"
     )
     peak_memory_gib: float | None = None
     micro_batch: int | None = Field(None, description="that it was trained with in the end")

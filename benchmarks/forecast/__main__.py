@@ -91,12 +91,12 @@ def table(run: RunFiles, folder: RunFolder) -> Iterator[str]:
             f"{own:8.3g}, ratio {own / one.predicted if one.predicted else 0:5.2f} {inside}"
         )
     said = list(replayed(run, run.plan.budget.trials_at_once, test))
-    inside = sum(one.off == 1 for one in said)
-    yield f"  left: {inside} of {len(said)} ranges hold what the rest took"
-    for one in said:
+    held = sum(each.off == 1 for each in said)
+    yield f"  left: {held} of {len(said)} ranges hold what the rest took"
+    for each in said:
         yield (
-            f"    after {one.trials:2} trials: {one.low:6.0f} to {one.high:6.0f} s, "
-            f"took {one.took:6.0f} s, off by {one.off:.2f}"
+            f"    after {each.trials:2} trials: {each.low:6.0f} to {each.high:6.0f} s, "
+            f"took {each.took:6.0f} s, off by {each.off:.2f}"
         )
 
 

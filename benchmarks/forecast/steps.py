@@ -134,10 +134,8 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    training_step._now = time.process_time
-    calibrate.time.perf_counter, clock = time.process_time, time.perf_counter
+    time.perf_counter = time.process_time  # what calibration and steps are timed with
     found = calibrate.calibrate()
-    calibrate.time.perf_counter = clock
     hardware = HardwareFacts(
         device="cpu", name=found.processor, detected=True, gpus=0, memory_gib=16,
         bf16=processor().bf16, cpu_cores=1, fp32_tflops=found.fp32_gflops / 1000,

@@ -30,7 +30,6 @@ from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.first_stage import ReadBase
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.checkpointing import Saved, usable
-from sweeper.training.loop.contention import Contention
 from sweeper.training.loop.out_of_memory import Batching
 from sweeper.training.loop.progress import TrainingProgress
 from sweeper.training.loop.sharding import sum_over_ranks
@@ -105,7 +104,7 @@ class TrialJob:
     general: Evaluation | None = None
     _reported: int = 0
     _started: float = field(default_factory=time.perf_counter)
-    _contention: Contention = field(default_factory=Contention)
+    _worked: float = field(default_factory=time.thread_time)
     _wrote: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -309,7 +308,7 @@ class TrialJob:
             evaluation_seconds=evaluation,
             setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
             own_text_seconds=wrote,
-            waited_seconds=self._contention.waited_seconds,
+            waited_seconds=self._waited(),
             first_stage=self.first_stage,
             peak_memory_gib=self.peak_memory_gib,
             micro_batch=self.batching.micro,
@@ -319,6 +318,16 @@ class TrialJob:
             versions=versions(),
             **known,
         )
+
+    def _waited(self) -> float:
+        """Seconds since the start in which this thread did not run, where it does the work.
+
+        Threads that compute with it share its steps, so that its time stands for theirs.
+        """
+        if self.context.device.type != "cpu" or self.ranks is not None:
+            return 0.0  # it waits for a device, or for other ranks
+        ran = time.thread_time() - self._worked
+        return max(0.0, time.perf_counter() - self._started - ran)
 
     def _record(self, strategy: Strategy) -> TrainedRecord:
         task, facts = self.context.task, self.context.facts
