@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.record import PredictedFigure
-from sweeper.reporting.blocks import Block, Cell, Column, Row, Section, Table, Text
+from sweeper.reporting.blocks import Block, Cell, Column, Empty, Row, Section, Table, Text
 from sweeper.reporting.document import Report
 from sweeper.reporting.sections.discovery import section
 from sweeper.reporting.sections.parts import time_name
@@ -29,8 +29,8 @@ _DISTURBED = 0.05
 
 
 @section(105)
-def cost_section(report: Report) -> Section | None:
-    """Time of phases and trials, memory, energy and money; None if nothing was measured."""
+def cost_section(report: Report) -> Section:
+    """Time of phases and trials, memory, energy and money."""
     run = report.findings.run
     blocks: list[Block] = []
     if report.findings.predictions:
@@ -41,7 +41,7 @@ def cost_section(report: Report) -> Section | None:
         more = units.duration(run.confirmation_seconds) if run.confirmation_seconds else ""
         blocks.append(Text((f"{told}{f', confirmation {more} more' if more else ''}.",)))
     if not blocks:
-        return None
+        blocks.append(Empty("not-measured", "No trial of this run has ended."))
     return Section("cost", "Cost", "What did it cost, beside the plan?", tuple(blocks))
 
 
