@@ -60,7 +60,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
             disturbed=0.0 if what in _OWN else share,
         )
 
-    phases = {name: p for name, p in _planned(run.plan.budget).items() if name in took}
+    planned_phases = _planned(run.plan.budget).items()
+    phases = {name: p for name, p in planned_phases if p.seconds > 0 and name in took}
     own = math.fsum(took[name] for name in phases if name in _OWN)
     yield figure("sweep", planned, seconds + own)
     for name, phase in phases.items():
