@@ -10,10 +10,10 @@ FUNCTIONS := $(RUNS)/data/functions.jsonl
 # Two torch processes at default threads slow each other many-fold; tests run one a core.
 QUIET_TORCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
 
-DEMO := --task classification --model packaged:minilm --strategies head,lora,full --epochs 1.5
-DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full --epochs 1 --finalists 2
+DEMO := --task classification --model packaged:minilm --strategies head,lora,full --epochs 1.5 --workers 2
+DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full --epochs 1 --finalists 2 --trials 6
 
-.PHONY: help install demo demo-topics demo-llm example-report test check fix docs bench clean
+.PHONY: help install demo demo-topics demo-llm example-report test check fix docs site bench clean
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -30,18 +30,18 @@ install: $(INSTALLED)  ## Make .venv with everything in it
 
 demo: $(INSTALLED)  ## Plan, sweep and report on a real encoder, offline, in minutes: fine-tuning pays
 	$(BIN)/python examples/stdlib.py order -o $(ORDER)
-	$(BIN)/sweeper plan $(DEMO) --data $(ORDER)
-	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(ORDER) --trials 16 --workers 2 --name demo
+	$(BIN)/sweeper plan $(DEMO) --data $(ORDER) --trials 16
+	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(ORDER) --trials 16 --name demo
 
 demo-topics: $(INSTALLED)  ## The same on topics, where fine-tuning is not shown to pay
 	$(BIN)/python examples/stdlib.py modules -o $(MODULES)
 	$(BIN)/sweeper plan $(DEMO) --data $(MODULES)
-	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(MODULES) --trials 20 --workers 2 --name demo-topics
+	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO) --data $(MODULES) --trials 20 --name demo-topics
 
 demo-llm: $(INSTALLED)  ## The same with a small language model that learns to write code
 	$(BIN)/python examples/stdlib.py functions -o $(FUNCTIONS)
 	$(BIN)/sweeper plan $(DEMO_LLM)
-	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO_LLM) --trials 6 --name demo-llm
+	HF_HUB_OFFLINE=1 $(BIN)/sweeper run $(DEMO_LLM) --name demo-llm
 
 example-report: $(INSTALLED)  ## reports/example.html, from the run that make demo left
 	$(BIN)/sweeper report demo
@@ -63,8 +63,11 @@ fix: $(INSTALLED)  ## Format and repair what can be repaired
 docs: $(INSTALLED)  ## Pages that are generated from the rules and the command line
 	$(BIN)/python docs/generate.py
 
+site: $(INSTALLED)  ## The documentation site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 bench: $(INSTALLED)  ## Benchmarks (minutes); see benchmarks/README.md
 	$(BIN)/python -m benchmarks
 
 clean:  ## Remove what can be made again; runs stay
-	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf build dist site .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -216,7 +216,10 @@ class Budget(Record):
     search: Duration
     confirmation: Duration
     beside: Duration | None = Field(
-        None, description="start of the workers, baselines, and the test split"
+        None, description="start of the workers, and baselines on validation"
+    )
+    test: Duration | None = Field(
+        None, description="baselines and finalists on the test split; part of ``beside`` if None"
     )
     own_text: Duration | None = Field(
         None, description="general text that the base model writes, where trials need some"
@@ -247,6 +250,7 @@ class Budget(Record):
             "search": self.search,
             "confirmation": self.confirmation,
             "beside": self.beside,
+            "test": self.test,
             "suite": self.suite,
         }
         return {name: phase for name, phase in phases.items() if phase is not None}

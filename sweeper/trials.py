@@ -293,6 +293,9 @@ class TrialResult(Artifact):
     own_text_seconds: float = Field(
         0.0, description="of the base writing general text, in the trial that waited for it"
     )
+    waited_seconds: float = Field(
+        0.0, description="of the attempt on a CPU, in which other programs had the processor"
+    )
     peak_memory_gib: float | None = None
     micro_batch: int | None = Field(None, description="that it was trained with in the end")
     evaluation_batch: int | None = Field(None, description="that it was scored with in the end")

@@ -1,6 +1,7 @@
 """The documentation names what there is, and the generated pages are current."""
 
 import json
+import os
 import re
 import runpy
 import shlex
@@ -232,3 +233,20 @@ def test_the_changelog_begins_with_this_version():
     versions = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     released = versions[1:] if versions[0] == "Unreleased" else versions
     assert released[0] == __version__
+
+
+def test_the_site_is_built_without_warnings_and_asks_no_other_host(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-d", str(tmp_path)]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "index.html").read_text()
+    assert not re.search(r"<(?:script|img|link)[^>]*(?:src|href)=\"https?://", page)
+    assert 'href="planning.html"' in page  # docs/planning.md, from the README
+    assert 'href="benchmarks/search/index.html"' in (tmp_path / "search.html").read_text()
+    assert (tmp_path / "benchmarks" / "search" / "index.html").is_file()

@@ -64,7 +64,7 @@ _SEVERAL = {
 }
 # Of these sections a plan needs only what is named here.
 _FOR_RUNS = {
-    "search": {"trials", "seed", "finalists", "confirmation_seeds"},
+    "search": {"trials", "workers", "seed", "finalists", "confirmation_seeds"},
     "evaluation": {"suite"},
 }
 

@@ -389,7 +389,7 @@ class Owner:
         """Accept an attempt's result as that of the item."""
         if item.kind == "baselines":
             work_items.note_baselines(self.run)
-            self.progress.phase = "search"
+            self.progress.enter("search")
         elif item.kind == "test":
             score = attempts.read_score(self._folder(job) / attempts.SCORE)
             if score is None:
@@ -485,7 +485,7 @@ class Owner:
 
     def set_phase(self, phase: Phase) -> None:
         """Go on to the next phase."""
-        self.progress.phase = phase
+        self.progress.enter(phase)
         self.say("phase", state=phase)
         self.write_status()
 
@@ -573,13 +573,13 @@ class Owner:
 
     def give_up(self) -> None:
         """Write the last status of a call that an error ends."""
-        self.progress.phase = "failed"
+        self.progress.enter("failed")
         self.say("phase", state="failed")
         self.progress.status(ended=True).write(self.run.status)
 
     def end(self, kind: str, phase: Phase) -> Status:
         """Write the last status and the report, and emit the end of the run."""
-        self.progress.phase = phase
+        self.progress.enter(phase)
         status = self.progress.status(ended=True)
         status.write(self.run.status)
         event = make_event("run-ended", state=kind)

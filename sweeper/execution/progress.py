@@ -1,18 +1,17 @@
 """From events and the run's state to ``status.json``: work, progress, remaining time.
 
-The remaining time is the plan's, corrected by trials that ended.
+Knows nothing about how anything is run.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sweeper.execution.remaining import Pace, Took, pace, remaining
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Eta, Phase, Running, Status
@@ -20,12 +19,10 @@ from sweeper.plans import Plan
 from sweeper.search.outlook import NEXT, Outlook, outlook
 from sweeper.search.starts import useful_total
 from sweeper.search.study_end import Ending
-from sweeper.trials import TrialConfig, TrialResult
+from sweeper.trials import TrialResult
 
 _HOST = socket.gethostname()
 _FREED = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
-# Before two trials have ended there is nothing to correct the plan with.
-FEWEST = 2
 
 
 @dataclass
@@ -37,7 +34,7 @@ class RunProgress:
     total: int
     started_at: str
     earlier_seconds: float = 0.0
-    phases: Mapping[str, float] = field(default_factory=dict)
+    phases: dict[str, float] = field(default_factory=dict)
     workers: int = 1
     phase: Phase = "baselines"
     message: str = ""
@@ -47,12 +44,21 @@ class RunProgress:
     jobs_done: int = 0
     running: dict[str, Running] = field(default_factory=dict)
     _begun: float = field(default_factory=time.monotonic)
+    _entered: float = field(default_factory=time.monotonic)
     _worked: bool = False
     _beat: int = 0
     _pace: Pace | None = None
     _took: dict[int, Took | None] = field(default_factory=dict)
     _paced: int = -1
+    _again: float = 0.0
     _outlook: Outlook | None = None
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to a phase; the seconds since the last call belong to the one before."""
+        clock = time.monotonic()
+        took = self.phases.get(self.phase, 0.0) + clock - self._entered
+        self.phases[self.phase] = round(took, 3)
+        self.phase, self._entered = phase, clock
 
     def hear(self, event: Event, median: float | None = None) -> None:
         """Take an event into account.
@@ -144,6 +150,8 @@ class RunProgress:
             return
         self._paced = len(self.state.results)
         self._pace = pace(self.plan, self.state.results, self.state.configs, self._took)
+        if self._pace is not None:
+            self._again = self._seconds_of_best()
         if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
             return  # nothing is left to search
         took = [one.seconds for one in self._took.values() if one is not None]
@@ -164,126 +172,14 @@ class RunProgress:
             trials_left=self.waiting + len(self.running) / 2,
             jobs_left=self.jobs - self.jobs_done,
             workers=self.workers,
+            again=self._again,
         )
 
-
-@dataclass(frozen=True)
-class Pace:
-    """Times of ended trials against the plan's.
-
-    Args:
-        factor: Their seconds over those that the plan gives for as much of a budget.
-        error: Standard error of the factor's logarithm.
-        trial: Seconds of one trial, pruned ones among them.
-        trial_error: Standard error of that.
-    """
-
-    factor: float
-    error: float
-    trial: float
-    trial_error: float
-
-
-@dataclass(frozen=True)
-class Took:
-    """What one ended trial took.
-
-    Args:
-        log_factor: Logarithm of its seconds over those that the plan gives for as much of a budget.
-        seconds: With what came before its first step.
-    """
-
-    log_factor: float
-    seconds: float
-
-
-def pace(
-    plan: Plan,
-    results: Mapping[int, TrialResult],
-    configs: Mapping[int, TrialConfig],
-    known: dict[int, Took | None] | None = None,
-) -> Pace | None:
-    """The pace of ended trials; None below two.
-
-    A frozen model's trial is left out: its features were made for a baseline.
-
-    Args:
-        results: Results of the trials that have ended.
-        configs: Configurations of all trials that have begun.
-        known: What earlier calls worked out of each trial; takes what this one does.
-    """
-    known = {} if known is None else known
-    for number, result in results.items():
-        if number not in known and number in configs:
-            known[number] = _took(plan, configs[number], result)
-    trials = [one for one in known.values() if one is not None]
-    if len(trials) < FEWEST:
-        return None
-    factor, error = _mean([one.log_factor for one in trials])
-    trial, trial_error = _mean([one.seconds for one in trials])
-    return Pace(math.exp(factor), error, trial, trial_error)
-
-
-def _took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
-    if result.state == "FAIL" or not result.optimizer_steps:
-        return None
-    seconds = result.training_seconds + result.evaluation_seconds
-    planned = _planned(plan, config, result)
-    if seconds <= 0 or planned <= 0:
-        return None
-    return Took(math.log(seconds / planned), seconds + result.setup_seconds)
-
-
-def _mean(numbers: Sequence[float]) -> tuple[float, float]:
-    """With its standard error."""
-    mean = statistics.fmean(numbers)
-    squares = math.fsum((one - mean) ** 2 for one in numbers)
-    return mean, math.sqrt(squares / (len(numbers) - 1) / len(numbers))
-
-
-def _planned(plan: Plan, config: TrialConfig, result: TrialResult) -> float:
-    whole: Iterable[float] = (
-        candidate.duration.seconds
-        for candidate in plan.candidates
-        if (candidate.strategy, candidate.model) == (config.strategy, config.model)
-    )
-    rung = result.pruned_at_rung or result.stopped_at_rung or config.budget.rungs
-    share = config.budget.epochs / plan.budget.epochs * rung / config.budget.rungs
-    return next(iter(whole), 0.0) * share
-
-
-def remaining(
-    plan: Plan, seen: Pace | None, *, phase: Phase, trials_left: float, jobs_left: int, workers: int
-) -> Eta | None:
-    """Seconds until the run ends, with confirmation, test and suite, within two standard errors.
-
-    Args:
-        seen: The pace of trials that have ended.
-        phase: Phase that the run is in.
-        trials_left: Trials left in the search; a running one counts half.
-        jobs_left: Confirmation runs or test scores that are not done.
-        workers: Workers that work side by side.
-    """
-    if seen is None or phase not in ("baselines", "search", "confirmation", "test"):
-        return None
-    least, most = (seen.factor * math.exp(sign * 2 * seen.error) for sign in (-1, 1))
-    after = _after(plan, phase, jobs_left)
-    left = trials_left / max(1, workers) if phase in ("baselines", "search") else 0.0
-    return Eta(
-        low=left * max(0.0, seen.trial - 2 * seen.trial_error) + least * after,
-        high=left * (seen.trial + 2 * seen.trial_error) + most * after,
-    )
-
-
-def _after(plan: Plan, phase: Phase, jobs_left: int) -> float:
-    """The plan's seconds for the phases after the search."""
-    budget = plan.budget
-    test = budget.beside.seconds if budget.beside is not None else 0.0
-    suite = budget.suite.seconds if budget.suite is not None else 0.0
-    runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
-    models = budget.finalists * budget.confirmation_seeds + 1
-    if phase == "test":
-        return test * min(1.0, jobs_left / models) + suite
-    if phase == "confirmation":
-        return budget.confirmation.seconds * min(1.0, jobs_left / max(runs, 1)) + test + suite
-    return budget.confirmation.seconds + test + suite
+    def _seconds_of_best(self) -> float:
+        """Mean seconds of the trials that would be confirmed now."""
+        best = self.state.finalists(self.plan.budget.finalists)
+        took = [
+            one.training_seconds + one.evaluation_seconds + one.setup_seconds
+            for one in (self.state.results[number] for number in best)
+        ]
+        return statistics.fmean(took) if took else 0.0

@@ -261,6 +261,7 @@ class Measured(Record):
         replay_share: Share of general tokens among all that were trained on.
         near_base: A KL divergence to the base was in the loss.
         probe: Digest of the set-up that a probe measured; None for trials.
+        threads: Threads of a training on a CPU; None on a GPU and where it was not noted.
         when: Day of the last of them.
         versions: Versions of libraries that affect speed.
     """
@@ -289,6 +290,7 @@ class Measured(Record):
     replay_share: float = 0.0
     near_base: bool = False
     probe: str | None = None
+    threads: int | None = None
     trainings: int = 1
     when: str
     versions: str = ""

@@ -206,10 +206,6 @@ class StrategySummary(Record):
         None, description="median of its full trials; of all that completed where none was full"
     )
     peak_memory_gib: float | None = None
-    predicted_memory_gib: float | None = Field(
-        None, description="of what a trial measures: allocated on a GPU, a process's growth else"
-    )
-    predicted_seconds: float | None = None
     trainable_share: float | None = None
     forgetting_points: float | None = None
 
@@ -217,26 +213,34 @@ class StrategySummary(Record):
 class PredictedFigure(Record):
     """A figure of the plan beside what was measured.
 
-    ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``download``,
-    ``conversion`` and ``suite`` are phases of it that the command does itself, ``own_text`` is the
-    base writing general text; ``trial`` is a full
-    trial, the median of ``trials`` of them; ``memory`` the highest peak that a trial measured of
-    itself.
+    ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``search`` goes
+    from the start to the last trial, baselines among it; ``download``, ``conversion`` and
+    ``suite`` are phases that the command does itself, ``own_text`` is the base writing general
+    text; ``trial`` is a full trial, the median of ``trials`` of them; ``memory`` the highest peak
+    that a trial measured of itself; ``energy`` and ``money`` are those of the devices while the
+    sweep held them.
     """
 
-    what: Literal["sweep", "download", "conversion", "own_text", "suite", "trial", "memory"]
+    what: Literal[
+        "sweep", "download", "conversion", "search", "own_text", "confirmation", "test", "suite",
+        "energy", "money", "trial", "memory",
+    ]  # fmt: skip
     strategy: str = ""
-    unit: Literal["s", "GiB"]
+    unit: Literal["s", "GiB", "kWh", "USD"]
     predicted: float
     low: float
     high: float
     actual: float
     trials: int
+    disturbed: float = Field(
+        0.0, ge=0, lt=1, description="share of the time in which other programs had the processor"
+    )
 
     @property
     def factor(self) -> float | None:
-        """Measured over predicted; None where nothing was predicted."""
-        return self.actual / self.predicted if self.predicted > 0 else None
+        """Measured over predicted, as on an idle machine; None where nothing was predicted."""
+        own = self.actual * (1 - self.disturbed)
+        return own / self.predicted if self.predicted > 0 else None
 
 
 class QualityShare(Record):
@@ -356,7 +360,6 @@ class RunSummary(Record):
     started_at: str = ""
     ended_at: str = ""
     seconds: float | None = None
-    predicted_seconds: float | None = None
     confirmation_seconds: float | None = None
     search_ended: str = Field("", description="why the search ended before its last trial")
     outlook: str = Field("", description="what more trials may bring and cost; empty if unknown")

@@ -101,7 +101,6 @@ class Recorder:
         self.traits = traits(model)
         self.family = family_like(model.model_type, model.kind, model.gated_mlp)
         self.tape = Tape()
-        self.dropped = 0.0  # random numbers a token
         self.autocast = autocast_dtype(setup.precision) is not None
         self.trains_base = setup.traits.trains_base
         self.keeps_wide_inputs = setup.quantization is not None and setup.keeps_quantized_inputs
@@ -192,7 +191,6 @@ class Recorder:
     def dropout(self, x: Value) -> Value:
         """Dropout: a mask of one byte an element, or of x's own dtype on a CPU."""
         y = Value(x.elements, x.item)
-        self.dropped += x.elements
         mask = Value(x.elements, 1 if self.setup.device == "cuda" else x.item)
         self.tape.record([y], [x], [mask])
         return y

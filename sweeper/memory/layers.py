@@ -28,14 +28,12 @@ class LayerCost:
         peak: The most during its backward, what it keeps included.
         forward: The most during its forward, likewise.
         entry: Its input, which is all that checkpointing keeps.
-        dropped: Random numbers a token that its dropout draws; no bytes.
     """
 
     kept: float
     peak: float
     forward: float
     entry: float
-    dropped: float
     count: int
 
 
@@ -86,7 +84,6 @@ def _cost(
         peak=tape.backward_peak(),
         forward=tape.forward_peak(),
         entry=entry.size,
-        dropped=recorder.dropped,
         count=count,
     )
 

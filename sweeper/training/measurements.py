@@ -19,13 +19,15 @@ log = logging.getLogger(__name__)
 
 # The first steps of a process fill caches and pools: a shorter trial says little about the next.
 _FEWEST_STEPS = 5
+# A thread that waits for more than nine tenths of the time says nothing about an idle machine.
+_LEAST_UNDISTURBED = 0.1
 
 
 def machine() -> tuple[str, int]:
-    """The device that trains here and the cores that it uses (0 for a GPU)."""
+    """The device that trains here and the cores of the machine (0 for a GPU)."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(), 0
-    return processor().name, torch.get_num_threads()
+    return processor().name, processor().cores
 
 
 def measurement(
@@ -48,6 +50,7 @@ def measurement(
     parameters = config.parameters
     length = result.tokens / (steps * batch * config.gpus) if trained else config.sequence_length
     scored = scored_items if result.evaluation_seconds > 0 else 0
+    undisturbed = _undisturbed(result)
     return Measured(
         shape=shape_of(model),
         strategy=config.strategy,
@@ -66,17 +69,24 @@ def measurement(
         if "target_modules" in parameters
         else None,
         lora_dropout=float(parameters.get("lora_dropout", 0.0)),
-        seconds_per_step=result.training_seconds / steps if trained else None,
-        seconds_per_item=result.evaluation_seconds / scored if scored else None,
+        seconds_per_step=undisturbed * result.training_seconds / steps if trained else None,
+        seconds_per_item=undisturbed * result.evaluation_seconds / scored if scored else None,
         peak_gib=None if out_of_memory else result.peak_memory_gib,
         out_of_memory=out_of_memory,
         classes=classes,
         # Of a set-up of its own: such steps take longer than plain ones.
         replay_share=float(parameters.get("replay_share", 0.0)),
         near_base=bool(parameters.get("kl_weight")),
+        threads=None if torch.cuda.is_available() else torch.get_num_threads(),
         when=datetime.now(UTC).date().isoformat(),
         versions=versions(),
     )
+
+
+def _undisturbed(result: TrialResult) -> float:
+    """The share of a trial's time that it would have taken with nothing else on the machine."""
+    whole = result.training_seconds + result.evaluation_seconds + result.setup_seconds
+    return max(1.0 - result.waited_seconds / whole, _LEAST_UNDISTURBED) if whole > 0 else 1.0
 
 
 def keep(

@@ -515,7 +515,8 @@ def _budget(page: _Page, plan: Plan, *, verbose: bool) -> None:
         "download": "download of weights that this machine lacks",
         "conversion": "conversion of packaged models, once",
         "own_text": "general text that the base model writes",
-        "beside": "start, baselines, test split",
+        "beside": "start and baselines",
+        "test": "test split",
         "suite": f"suite: base and finalists on {units.plural(len(tasks), 'task')}",
     }
     others = "; ".join(f"{names[name]} {text}" for name, text in span.items() if name in names)

@@ -108,6 +108,8 @@ def test_after_ten_trials_a_status_says_what_more_may_bring(progress: RunProgres
             origin="search", parameters={}, forgetting_limit=None,
         )  # fmt: skip
         progress.state.configs[number] = config
+        asked: Any = SimpleNamespace(key=first.strategy, origin="search")
+        progress.state.asked[number] = asked
         progress.state.end(number, result)
     found = progress.status().outlook
     assert found is not None

@@ -15,7 +15,8 @@ PLAN: Any = SimpleNamespace(
         SimpleNamespace(strategy="full", model="m", duration=Duration(seconds=20, low=9, high=40)),
     ),
     budget=SimpleNamespace(
-        beside=Duration(seconds=30, low=20, high=40),
+        beside=Duration(seconds=9, low=6, high=12),
+        test=Duration(seconds=30, low=20, high=40),
         suite=Duration(seconds=12, low=6, high=18),
         confirmation=Duration(seconds=60, low=30, high=90),
         finalists=3,
@@ -44,11 +45,13 @@ def ended(
 
 
 def config(strategy: str) -> Any:
-    """Of a full trial, or of ``lora/2``, which has half of the epochs."""
+    """Of a full trial, or of ``lora/2``, which has half of the epochs; ``+lora`` is a default."""
+    origin = "default" if strategy.startswith("+") else "search"
+    strategy = strategy.removeprefix("+")
     name, _, part = strategy.partition("/")
     share = 1 / int(part or 1)
     budget = SimpleNamespace(rungs=round(8 * share), epochs=4.0 * share)
-    return SimpleNamespace(strategy=name, model="m", budget=budget)
+    return SimpleNamespace(strategy=name, model="m", budget=budget, origin=origin)
 
 
 def seen(*trials: tuple[str, Any]) -> Any:
@@ -83,15 +86,17 @@ def test_what_is_left_of_each_phase_is_counted() -> None:
 
     def left(phase: Any, trials: float = 0.0, jobs: int = 0, workers: int = 1) -> Any:
         return remaining(
-            PLAN, found, phase=phase, trials_left=trials, jobs_left=jobs, workers=workers
+            PLAN, found, phase=phase, trials_left=trials, jobs_left=jobs, workers=workers, again=8
         )
 
     search = left("search", trials=4)
-    middle = 4 * 30 + 2 * (90 + 12)
+    middle = 4 * 30 + 6 * 8 + 2 * (30 + 12)
     assert search.low < middle < search.high
     assert left("search", trials=4, workers=2).high < search.high
-    assert left("confirmation", jobs=3).high == pytest.approx(2 * (30 + 30 + 12))
-    assert left("test", jobs=5).high == pytest.approx(2 * (15 + 12))
+    confirmation, test = left("confirmation", jobs=3), left("test", jobs=5)
+    assert math.sqrt(confirmation.low * confirmation.high) == pytest.approx(3 * 8 + 2 * (30 + 12))
+    assert math.sqrt(test.low * test.high) == pytest.approx(2 * (15 + 12))
+    assert test.low < 2 * (15 + 12) < test.high
     assert left("complete") is None
 
 
@@ -102,4 +107,12 @@ def test_unequal_trials_widen_the_range() -> None:
     assert uneven is not None
     assert math.isclose(even.error, 0.0)
     assert uneven.error > even.error
-    assert uneven.trial_error > even.trial_error
+    assert uneven.spread > even.spread
+
+
+def test_defaults_which_are_never_pruned_say_little_of_trials_that_may_be() -> None:
+    pruned = ("lora", ended(3, rung=2, state="PRUNED"))
+    found = seen(("+lora", ended(12)), ("+full", ended(24)), pruned, pruned)
+    assert (found.trial, found.trials) == (pytest.approx(3.0), 2)
+    early = seen(("+lora", ended(12)), ("+full", ended(24)), pruned)
+    assert (early.trial, early.trials) == (pytest.approx(13.0), 3)

@@ -43,6 +43,15 @@ def test_it_is_noted_what_the_model_ended_in(make_config, result, model, classes
     assert found.mean_length == 6
 
 
+@pytest.mark.parametrize(("waited", "left"), [(7.0, 0.5), (14.0, 0.1)])
+def test_what_other_programs_took_does_not_count(make_config, result, model, waited, left):
+    busy = result.model_copy(update={"waited_seconds": waited})
+    found = measurement(make_config(), busy, model, 0, 80)
+    assert found.seconds_per_step == pytest.approx(left * 0.5)
+    assert found.seconds_per_item == pytest.approx(left * 2.0 / 80)
+    assert found.threads >= 1
+
+
 def test_a_trial_with_guards_is_a_set_up_of_its_own(make_config, result, model):
     parameters = {"replay_share": 0.2, "kl_weight": 0.1}
     found = measurement(make_config(parameters=parameters), result, model, 0, 80)

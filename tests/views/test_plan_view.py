@@ -221,7 +221,7 @@ def test_a_suite_is_a_line_of_the_budget_and_a_field_of_the_json(sweeper, here):
     assert "assumes 9 items" in " ".join(whole.split())
     budget = json.loads(sweeper(*asked, "--json").out)["budget"]
     assert 0 < budget["suite"]["low"] < budget["suite"]["seconds"] < budget["suite"]["high"]
-    phases = ("search", "confirmation", "beside", "own_text", "suite")
+    phases = ("search", "confirmation", "beside", "test", "own_text", "suite")
     whole = sum(budget[name]["seconds"] for name in phases if budget[name])
     assert budget["sweep"]["seconds"] == pytest.approx(whole, abs=0.1)
 

@@ -49,7 +49,7 @@ def path_of(device: str, cores: int) -> Path:
 
     Args:
         device: Its name: the processor's or the GPU's.
-        cores: Cores that a training used; 0 on a GPU.
+        cores: Cores of the machine; 0 on a GPU.
     """
     card = device.partition(_REMARK)[0]
     key = hashlib.sha256(f"{card}|{cores}".encode()).hexdigest()[:16]
@@ -102,7 +102,12 @@ def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> Hard
     if not found:
         return hardware
     wanted = {shape_of(model) for model in models}
-    chosen = tuple(one for one in found if one.shape in wanted)[:MOST]
+    # A probe trains on all cores; so did every training whose threads were not noted.
+    chosen = tuple(
+        one.model_copy(update={"threads": one.threads or cores or None})
+        for one in found
+        if one.shape in wanted
+    )[:MOST]
     return hardware.model_copy(update={"measured": chosen})
 
 

@@ -1,23 +1,23 @@
-"""Planned beside measured figures: times of trials and of the sweep, and peaks.
+"""Planned beside measured figures: times of trials and phases, peaks, energy and money.
 
 Knows the plan and the results; corrects nothing.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from sweeper.findings.record import PredictedFigure
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.rows import is_full, known, trial_seconds
+from sweeper.findings.study.rows import is_full, known, result_seconds, trial_seconds
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
-from sweeper.plans import Candidate, Duration
+from sweeper.plans import Budget, Candidate, Duration, Plan
 
-Phase = Literal["sweep", "download", "conversion", "own_text", "suite"]
-_OWN: tuple[Phase, ...] = ("download", "conversion", "suite")
+_OWN = ("download", "conversion", "suite")
 """Phases that the command does itself, so that workers' time does not hold them."""
 
 
@@ -36,37 +36,79 @@ def predictions(run: RunFiles) -> tuple[PredictedFigure, ...]:
 
 
 def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
-    """The sweep and the command's own phases, without phases that were not planned."""
+    """The sweep and its phases, without phases that were not planned; then energy and money."""
     planned, seconds = run.plan.budget.sweep, _number(run.status.get("seconds"))
     ended = run.status.get("phase") == "complete"
     if planned is None or not ended or seconds is None:
         return
-    trials = len([trial for trial in run.trials if trial.result])
+    took = _took(run)
+    results = [trial.result for trial in run.trials if trial.result]
+    results += [seed.result for trial in run.trials for seed in trial.seeds]
+    waited = math.fsum(result.waited_seconds for result in results)
+    whole = math.fsum(result_seconds(result) for result in results)
+    share = min(waited / whole, 0.99) if whole > 0 else 0.0
+
+    def figure(what: Any, phase: Duration, actual: float, unit: Any = "s") -> PredictedFigure:
+        return PredictedFigure(
+            what=what,
+            unit=unit,
+            predicted=phase.seconds,
+            low=phase.low,
+            high=phase.high,
+            actual=actual,
+            trials=len([trial for trial in run.trials if trial.result]),
+            disturbed=0.0 if what in _OWN else share,
+        )
+
+    planned_phases = _planned(run.plan.budget).items()
+    phases = {name: p for name, p in planned_phases if p.seconds > 0 and name in took}
+    own = math.fsum(took[name] for name in phases if name in _OWN)
+    yield figure("sweep", planned, seconds + own)
+    for name, phase in phases.items():
+        yield figure(name, phase, took[name])
+    yield from _bill(run.plan, seconds + (took["suite"] if "suite" in phases else 0.0), figure)
+
+
+def _took(run: RunFiles) -> dict[str, float]:
+    """Seconds of the phases, as far as known."""
     kept = run.status.get("phases")
-    took = kept if isinstance(kept, dict) else {}
-    phases = [
-        _of_phase(name, phase, actual, trials)
-        for name in _OWN
-        if (phase := run.plan.budget.phases.get(name)) is not None
-        and (actual := _number(took.get(name))) is not None
-    ]
-    yield _of_phase("sweep", planned, seconds + sum(one.actual for one in phases), trials)
-    yield from phases
-    wrote = sum(trial.result.own_text_seconds for trial in run.trials if trial.result)
-    if run.plan.budget.own_text is not None and wrote > 0:
-        yield _of_phase("own_text", run.plan.budget.own_text, wrote, trials)
+    found = kept.items() if isinstance(kept, dict) else ()
+    took = {str(name): s for name, value in found if (s := _number(value)) is not None}
+    if "search" in took:  # the first trials run beside the baselines
+        took["search"] += took.get("baselines", 0.0)
+    wrote = math.fsum(trial.result.own_text_seconds for trial in run.trials if trial.result)
+    return took | ({"own_text": wrote} if wrote > 0 else {})
 
 
-def _of_phase(what: Phase, planned: Duration, actual: float, trials: int) -> PredictedFigure:
-    return PredictedFigure(
-        what=what,
-        unit="s",
-        predicted=planned.seconds,
-        low=planned.low,
-        high=planned.high,
-        actual=actual,
-        trials=trials,
-    )
+def _planned(budget: Budget) -> dict[str, Duration]:
+    """The phases that can be compared, in the order of a run."""
+    phases = dict(budget.phases)
+    begun = phases.pop("beside", None)
+    if budget.test is None or begun is None:  # a plan whose start and test split are one figure
+        return {name: phases[name] for name in (*_OWN, "own_text") if name in phases}
+    parts = (begun, budget.search, *filter(None, (budget.own_text,)))
+    sums = {end: sum(getattr(p, end) for p in parts) for end in ("seconds", "low", "high")}
+    return phases | {"search": Duration(**sums)}
+
+
+def _bill(
+    plan: Plan, held: float, figure: Callable[..., PredictedFigure]
+) -> Iterator[PredictedFigure]:
+    """Energy at the devices' board power, and money: as much more as the time was longer."""
+    budget = plan.budget
+    apart = [p.seconds for p in (budget.download, budget.conversion) if p is not None]
+    planned = budget.sweep.seconds - sum(apart) if budget.sweep is not None else 0.0
+    if planned <= 0 or budget.gpu_hours is None:
+        return
+    device_hours, facts = budget.gpu_hours * held / planned, plan.facts.hardware
+    for what, unit, each, low, high in (
+        ("energy", "kWh", facts.watts, budget.energy_low_kwh, budget.energy_high_kwh),
+        ("money", "USD", facts.price_per_gpu_hour, budget.cost_low_usd, budget.cost_high_usd),
+    ):
+        if each is not None and low is not None and high is not None:
+            price = each / 1000 if what == "energy" else each
+            middle = Duration(seconds=budget.gpu_hours * price, low=low, high=high)
+            yield figure(what, middle, device_hours * price, unit)
 
 
 def _number(value: object) -> float | None:
@@ -78,9 +120,10 @@ def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Predicted
     """Full trials; those of the default's batch and modules where there are any."""
     alike = [trial for trial in full if _timed(trial) == _timed_default(candidate)]
     chosen = alike or full
-    took = [s for trial in chosen if (s := trial_seconds(trial)) is not None and s > 0]
-    if not took:
+    timed = [(trial, s) for trial in chosen if (s := trial_seconds(trial)) is not None and s > 0]
+    if not timed:
         return
+    waited = [t.result.waited_seconds / s if t.result else 0.0 for t, s in timed]
     planned = candidate.duration
     yield PredictedFigure(
         what="trial",
@@ -89,8 +132,9 @@ def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Predicted
         predicted=planned.seconds,
         low=planned.low,
         high=planned.high,
-        actual=statistics.median(took),
-        trials=len(took),
+        actual=statistics.median(s for _, s in timed),
+        trials=len(timed),
+        disturbed=min(statistics.median(waited), 0.99),
     )
 
 

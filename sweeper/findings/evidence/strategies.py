@@ -23,7 +23,6 @@ from sweeper.findings.study.scores import (
     validation_losses,
     validation_scores,
 )
-from sweeper.memory.estimate import trial_gib
 
 
 def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
@@ -45,7 +44,6 @@ def _summary(run: RunFiles, strategy: str, test: Interval | None) -> StrategySum
     full = [t for t in ended if is_full(t, run.plan.budget.rungs)]
     whole = [s for t in full or ended if (s := trial_seconds(t)) is not None]
     peaks = [p for t in trials if t.result and (p := known(t.result.peak_memory_gib)) is not None]
-    planned = next((c for c in run.plan.candidates if c.strategy == strategy), None)
     return StrategySummary(
         strategy=strategy,
         complete=states["COMPLETE"],
@@ -58,8 +56,6 @@ def _summary(run: RunFiles, strategy: str, test: Interval | None) -> StrategySum
         test_score=test,
         seconds_per_trial=statistics.median(whole) if whole else None,
         peak_memory_gib=max(peaks, default=None),
-        predicted_memory_gib=trial_gib(planned.memory) if planned else None,
-        predicted_seconds=planned.seconds_per_trial if planned else None,
         trainable_share=_trainable_share(best),
     )
 

@@ -37,7 +37,6 @@ def run_summary(run: RunFiles) -> RunSummary:
         started_at=min(_times(results, "started_at"), default=""),
         ended_at=max(_times([*results, *confirmations], "ended_at"), default=""),
         seconds=math.fsum(used) if used else None,
-        predicted_seconds=run.plan.budget.search.seconds,
         confirmation_seconds=(
             math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
         ),

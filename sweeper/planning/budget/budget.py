@@ -27,6 +27,7 @@ from sweeper.planning.budget.study_phases import (
     own_text,
     search_seconds,
     spread_of,
+    test_seconds,
     timing,
     together,
 )
@@ -124,7 +125,7 @@ def make_budget(
     warmup = candidates[0].parameters.get("warmup_ratio")
     first = first_rung(float(warmup.default) if warmup else 0.0, course.rung_every)
     at_once = _at_once(spec, facts, candidates)
-    side_by_side = at_once if facts.hardware.gpus > 1 else 1
+    side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
     spread = spread_of(candidates)
     confirmation = confirmation_seconds(costs, spec.search, side_by_side, spread)
     suite = suite_scoring.suite_seconds(spec, facts, costs, course, spread)
@@ -133,13 +134,15 @@ def make_budget(
         spec, facts, costs, confirmation, scoring, side_by_side, first, limit
     )
     search = search_seconds(costs, trials, searched_shares(first), side_by_side, spread)
-    beside = beside_seconds(facts, costs, course, spec.search, side_by_side, spread)
+    beside = beside_seconds(facts, costs, course, side_by_side, spread)
+    test = test_seconds(facts, costs, course, spec.search, side_by_side, spread)
     written = own_text(facts, costs, course, spread)
-    held = together(written, search, confirmation, beside, suite)
+    held = together(written, search, confirmation, beside, test, suite)
     download = download_seconds(facts)
     conversion = conversion_seconds(facts)
     sweep = together(download, conversion, held)
-    devices = side_by_side * sum(c.gpus_per_trial for c in candidates) / len(candidates)
+    groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
+    devices = groups * sum(c.gpus_per_trial for c in candidates) / len(candidates)
     price = facts.hardware.price_per_gpu_hour
     hours = held.seconds * devices / 3600
     cost = bill(held, devices, facts.hardware)
@@ -156,6 +159,7 @@ def make_budget(
         search=search,
         confirmation=confirmation,
         beside=beside,
+        test=test,
         own_text=written,
         suite=suite,
         download=download,

@@ -31,7 +31,7 @@ from sweeper.planning.budget.rung_schedule import (
     judged_tokens,
 )
 from sweeper.planning.budget.sequence_cap import sequence_cap
-from sweeper.planning.costs.device_speed import machines
+from sweeper.planning.costs.device_speed import machines, of_one_worker
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.costs.trial_seconds import Clock, Course, clock_of, fit_seconds
 from sweeper.plans import Candidate, Duration, Parameter
@@ -102,7 +102,15 @@ def course_of(
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
         general_tokens=general_tokens(spec, cap.tokens, looks.below + 1),
         own_texts=0 if head or spec.data.general else _OWN.texts * (1 + model.chat_template),
+        processes=_processes(spec, facts),
     )
+
+
+def _processes(spec: Spec, facts: Facts) -> int:
+    """Workers of this machine that have cores of their own."""
+    if facts.hardware.device != "cpu" or spec.search.executor != "local":
+        return 1
+    return min(spec.search.workers, spec.search.trials, facts.hardware.cpu_cores or 1)
 
 
 def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
@@ -116,7 +124,8 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
     whole = default.whole(course)
     # Where only the memory of the card is known, from the fastest such card to the slowest.
     setup, hardware = default.setup, facts.hardware
-    each = [clock_of(model, setup, one).whole(course) for one in machines(hardware)]
+    cards = machines(of_one_worker(hardware, course.processes))
+    each = [clock_of(model, setup, one).whole(course) for one in cards]
     low, high = default.speed.spread
     rounded = Duration(
         seconds=round(whole, 3),
@@ -156,7 +165,7 @@ def clock_of_base(candidate: Candidate, facts: Facts, course: Course) -> Clock:
     """The clock of a candidate's base model, without the strategy's layers."""
     clock = clock_of_default(candidate, facts, course)
     setup = replace(clock.setup, strategy=OTHER.name, trainable=0, quantization=None)
-    return clock_of(clock.model, setup, facts.hardware)
+    return clock_of(clock.model, setup, of_one_worker(facts.hardware, course.processes))
 
 
 def _clock(
@@ -169,7 +178,7 @@ def _clock(
     setup = candidate_setup(
         candidate, parameters, course.item_tokens, course.classes, facts.hardware.device
     )
-    return clock_of(model, setup, facts.hardware)
+    return clock_of(model, setup, of_one_worker(facts.hardware, course.processes))
 
 
 def _configurations(candidate: Candidate) -> Iterator[tuple[float, dict[str, Scalar]]]:

@@ -129,22 +129,30 @@ def beside_seconds(
     facts: Facts,
     costs: Sequence[Priced],
     course: Course,
+    side_by_side: int,
+    spread: tuple[float, float],
+) -> Duration:
+    """The start, and baselines, beside which other workers train."""
+    scored = baseline_seconds(facts, costs[0].candidate, course)
+    seconds = START_SECONDS + scored / side_by_side
+    return _range(seconds, seconds, seconds, spread)
+
+
+def test_seconds(
+    facts: Facts,
+    costs: Sequence[Priced],
+    course: Course,
     search: SearchSpec,
     side_by_side: int,
     spread: tuple[float, float],
 ) -> Duration:
-    """The start, baselines and the test split."""
-    lead = costs[0].candidate
+    """Baselines, defaults and finalists on the test split."""
     trainings = search.finalists * search.confirmation_seeds
     scoring = sum(cost.scoring + BETWEEN_SECONDS for cost in costs) / len(costs)
     writing = sum(cost.writing for cost in costs) / len(costs)
     writers = search.finalists + len(costs)  # one training of each finalist and default
-    seconds = (
-        START_SECONDS
-        + baseline_seconds(facts, lead, course)
-        + baseline_scoring(facts, lead, course)
-        + (trainings * scoring + writers * writing) / side_by_side
-    )
+    base = baseline_scoring(facts, costs[0].candidate, course)
+    seconds = (base + trainings * scoring + writers * writing) / side_by_side
     return _range(seconds, seconds, seconds, spread)
 
 

@@ -41,11 +41,12 @@ def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Spee
         return Correction()
     guards = _guards(setup)
     told = tuple(m for m in hardware.measured if _guards(m) == guards)
-    found = _lesson(model, setup.traits, setup.precision, setup.classes, speed, told)
+    cores = hardware.cpu_cores or 1
+    found = _lesson(model, setup.traits, setup.precision, setup.classes, speed, cores, told)
     if found.source or not any(guards):
         return found
     plain = tuple(m for m in hardware.measured if not any(_guards(m)))
-    return _lesson(model, setup.traits, setup.precision, setup.classes, speed, plain)
+    return _lesson(model, setup.traits, setup.precision, setup.classes, speed, cores, plain)
 
 
 def _guards(one: Setup | Measured) -> tuple[bool, bool]:
@@ -60,6 +61,7 @@ def _lesson(
     precision: str,
     classes: int,
     speed: Speed,
+    cores: int,
     measured: tuple[Measured, ...],
 ) -> Correction:
     alike = [m for m in measured if _alike(m, model, classes) and m.precision == precision]
@@ -68,11 +70,13 @@ def _lesson(
     judged = [m for m in same if m.seconds_per_item] or [m for m in alike if m.seconds_per_item]
     device = "cpu" if math.isinf(speed.bandwidth) else "cuda"
     steps = [
-        (m.seconds_per_step or 0.0) / step_seconds(model, measured_setup(m, classes, device), speed)
+        (m.seconds_per_step or 0.0)
+        / step_seconds(model, measured_setup(m, classes, device), _speed(speed, m, cores))
         for m in trained
     ]
     items = [
-        (m.seconds_per_item or 0.0) / _item_seconds(model, m, classes, device, speed)
+        (m.seconds_per_item or 0.0)
+        / _item_seconds(model, m, classes, device, _speed(speed, m, cores))
         for m in judged
     ]
     return Correction(
@@ -80,6 +84,11 @@ def _lesson(
         evaluation=_mean(items, judged),
         source=_source(trained, strategy.name),
     )
+
+
+def _speed(speed: Speed, measured: Measured, cores: int) -> Speed:
+    """The speed of so many cores, on the threads of the measurement."""
+    return speed.on(measured.threads / cores) if measured.threads else speed
 
 
 def _alike(measured: Measured, model: ModelFacts, classes: int) -> bool:

@@ -6,7 +6,7 @@ Knows nothing of strategies or of how trials are scheduled; no torch.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
@@ -25,7 +25,6 @@ class Speed:
         stream: Bytes a second that the optimizer moves.
         layer_seconds: One pass through one layer: its small kernels and the interpreter.
         adapter_seconds: The same for what stands beside a layer, there and back.
-        random_seconds: One random number of dropout.
         step_seconds: One optimizer step's own cost: data, schedule, clipping.
         spread: Factors from the middle to the ends of the range.
     """
@@ -35,7 +34,6 @@ class Speed:
     stream: float
     layer_seconds: float
     adapter_seconds: float
-    random_seconds: float
     step_seconds: float
     spread: tuple[float, float]
 
@@ -47,8 +45,11 @@ class Speed:
             + work.streamed / self.stream
             + work.layers * self.layer_seconds
             + work.adapters * self.adapter_seconds
-            + work.randoms * self.random_seconds
         )
+
+    def on(self, share: float) -> Speed:
+        """That of so many times as many threads: the interpreter's work stays on one."""
+        return replace(self, flops=self.flops * share, stream=self.stream * share)
 
 
 # Fitted to tokens a second of 101 published runs: 75 of fms-acceleration on an A100 80GB (7B to
@@ -77,7 +78,6 @@ def speed_of(hardware: HardwareFacts, setup: Setup) -> Speed:
         stream=bandwidth * 1e9 * _GPU_BANDWIDTH,
         layer_seconds=_GPU_LAYER,
         adapter_seconds=0.0,
-        random_seconds=0.0,
         step_seconds=0.005,
         spread=_GPU_SPREAD,
     )
@@ -90,23 +90,29 @@ def machines(hardware: HardwareFacts) -> tuple[HardwareFacts, ...]:
     ) or (hardware,)
 
 
+def of_one_worker(hardware: HardwareFacts, workers: int) -> HardwareFacts:
+    """The part of a processor that each of several workers trains on; a GPU as it is."""
+    cores = hardware.cpu_cores or 1
+    if hardware.device != "cpu" or min(workers, cores) == 1:
+        return hardware
+    own = max(1, cores // workers)
+    speeds = ("fp32_tflops", "bandwidth_gb_per_second")
+    parts = {name: s * own / cores for name in speeds if (s := getattr(hardware, name)) is not None}
+    return hardware.model_copy(update={"cpu_cores": own, **parts})
+
+
 # Where the machine was not calibrated: what a core of a server processor with AVX-512 does.
 # Measured on one core of an EPYC of 2023: 86 GFLOP/s and 21 GB/s.
 _CORE_GFLOPS, _CORE_BANDWIDTH_GB = 86.0, 21.0
-# Fitted by least squares of relative errors to 43 set-ups of MiniLM and SmolLM2-135M on that
-# processor (full and LoRA, one core and two, 84 trainings): 93% within 30%. The time of
-# element-wise operations grows with the tokens as that of products does, so that it is in the
-# share of their rate; below about a hundred tokens what a layer costs anyway decides.
-_CPU_FLOPS, _CPU_STREAM = 0.716, 0.525
-_CPU_LAYER, _CPU_RANDOM, _CPU_STEP = 0.00458, 5.5e-9, 0.0
-# One LoRA layer's own operations, there and back, against one pass through a whole layer.
-_ADAPTER_SHARE = 0.4
-# Autocast to bfloat16 against fp32, on one core with AVX512-BF16, forward and backward in turn:
-# SmolLM2-135M 1.31 to 1.53 times as fast, MiniLM 1.51 to 1.66, more at more tokens; a whole trial
-# of MiniLM, full fine-tuning, 1.49, with the same validation loss (0.5652 and 0.5648).
-_CPU_BF16_GAIN = 1.5
-# Of those set-ups nine of ten took between 0.84 and 1.28 times the middle. Without calibration
-# processors differ by a factor of two or three.
+# Fitted by `python -m benchmarks.forecast.steps --fit` to 38 set-ups of MiniLM and SmolLM2-135M
+# (full and LoRA, fp32 and bf16, 96 to 1,536 tokens a step) on one core of an EPYC with
+# AVX512-BF16: steps took between 0.8 and 1.2 times the fit. The time of element-wise operations
+# grows with the tokens as that of products does, so that it is in the share of their rate.
+_CPU_FLOPS, _CPU_STREAM, _CPU_BF16_GAIN = 0.77, 0.46, 2.35
+_CPU_LAYER, _CPU_ADAPTER = 0.0004, 0.0009
+# What a step of whole trials took beyond that: the Trainer around it, and data.
+_CPU_STEP = 0.006
+# Without calibration processors differ by a factor of two or three.
 _CPU_SPREAD, _CPU_WIDE_SPREAD = (0.75, 1.4), (0.5, 2.0)
 
 
@@ -122,8 +128,7 @@ def _cpu_speed(hardware: HardwareFacts, precision: str) -> Speed:
         bandwidth=math.inf,
         stream=bandwidth * 1e9 * _CPU_STREAM,
         layer_seconds=_CPU_LAYER,
-        adapter_seconds=_CPU_LAYER * _ADAPTER_SHARE,
-        random_seconds=_CPU_RANDOM / cores,
+        adapter_seconds=_CPU_ADAPTER,
         step_seconds=_CPU_STEP,
         spread=_CPU_SPREAD if known else _CPU_WIDE_SPREAD,
     )

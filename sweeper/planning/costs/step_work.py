@@ -33,7 +33,6 @@ class StepWork:
         layers: Passes through single layers, each with its own small kernels.
         streamed: Bytes that the optimizer moves: whole tensors, one after the other.
         adapters: Passes through layers that were put beside a frozen one, there and back.
-        randoms: Random numbers that dropout draws.
     """
 
     flops: float
@@ -41,7 +40,6 @@ class StepWork:
     layers: float
     streamed: float = 0.0
     adapters: float = 0.0
-    randoms: float = 0.0
 
     def __add__(self, other: StepWork) -> StepWork:
         return StepWork(
@@ -50,7 +48,6 @@ class StepWork:
             self.layers + other.layers,
             self.streamed + other.streamed,
             self.adapters + other.adapters,
-            self.randoms + other.randoms,
         )
 
     def __mul__(self, times: float) -> StepWork:
@@ -60,7 +57,6 @@ class StepWork:
             self.layers * times,
             self.streamed * times,
             self.adapters * times,
-            self.randoms * times,
         )
 
 
@@ -103,9 +99,8 @@ def training_step(model: ModelFacts, setup: Setup) -> StepWork:
     moved = tokens * (kept * (4 + 2 * again) + vocabulary * 24)
     passes = 1 + again + backward
     moved += passes * _weight_traffic(model, setup)
-    drawn = (1 + again) * tokens * sum(cost.dropped * cost.count for cost in costs)
     beside_layers = float(_adapted(model, setup))
-    micro = StepWork(flops, moved, passes * model.layers, adapters=beside_layers, randoms=drawn)
+    micro = StepWork(flops, moved, passes * model.layers, adapters=beside_layers)
     micro *= 1 / (1 - setup.replay_share)
     if setup.near_base:
         micro += evaluation(model, setup, setup.micro_batch, setup.sequence_length)

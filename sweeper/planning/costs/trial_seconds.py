@@ -44,6 +44,7 @@ class Course:
         rung_every: Rungs from one look to the next.
         own_texts: General texts that the base writes if a trial needs some; 0 where the user gave
             them or no trial can use them.
+        processes: Trials side by side that share the cores of a processor.
     """
 
     train_rows: int
@@ -60,6 +61,7 @@ class Course:
     general_tokens: int = 0
     rung_every: int = 1
     own_texts: int = 0
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

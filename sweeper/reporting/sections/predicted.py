@@ -1,4 +1,4 @@
-"""The plan's figures beside the measured ones, as a table and as one line for a terminal."""
+"""What the run cost beside what was planned, as a section and as one line for a terminal."""
 
 from __future__ import annotations
 
@@ -7,34 +7,63 @@ from collections.abc import Sequence
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.record import PredictedFigure
-from sweeper.reporting.blocks import Cell, Column, Row, Table
+from sweeper.reporting.blocks import Block, Cell, Column, Empty, Row, Section, Table, Text
 from sweeper.reporting.document import Report
+from sweeper.reporting.sections.discovery import section
+from sweeper.reporting.sections.parts import time_name
 
-# The sweep, and the phases of it that not every run has, in the words of tables.
+# The sweep and its phases, in the words of tables.
 PHASES = {
     "sweep": "the sweep, elapsed time",
     "download": "of it, downloading models",
     "conversion": "of it, converting models",
-    "own_text": "of it, writing general text",
+    "search": "of it, start, baselines and search",
+    "own_text": "of the search, writing general text",
+    "confirmation": "of it, confirmation",
+    "test": "of it, test split",
     "suite": "of it, scoring the suite",
 }
+_OTHERS = {"energy": "energy at the board power", "money": "money"}
+# Below this share other programs change no figure that is shown.
+_DISTURBED = 0.05
 
 
-def predicted_table(report: Report) -> Table | None:
-    """Planned beside measured figures; None if nothing was measured."""
+@section(105)
+def cost_section(report: Report) -> Section:
+    """Time of phases and trials, memory, energy and money."""
+    run = report.findings.run
+    blocks: list[Block] = []
+    if report.findings.predictions:
+        blocks.append(_table(report))
+    if run.seconds is not None:
+        name = "GPU time" if time_name(report).startswith("GPU") else "training time"
+        told = f"The trials used {units.duration(run.seconds)} of {name}"
+        more = units.duration(run.confirmation_seconds) if run.confirmation_seconds else ""
+        blocks.append(Text((f"{told}{f', confirmation {more} more' if more else ''}.",)))
+    if not blocks:
+        blocks.append(Empty("not-measured", "No trial of this run has ended."))
+    return Section("cost", "Cost", "What did it cost, beside the plan?", tuple(blocks))
+
+
+def _table(report: Report) -> Table:
     found = report.findings.predictions
-    if not found:
-        return None
+    caption = "Time, memory, energy and money: planned beside measured"
+    disturbed = max(one.disturbed for one in found)
+    if disturbed >= _DISTURBED:
+        caption += (
+            f". Other programs had the processor for up to {words.share(disturbed)} of the time, "
+            "which the last column leaves out"
+        )
     return Table(
         id="predicted",
-        caption="The plan's estimates against what was measured",
+        caption=caption,
         columns=(
             Column("what"),
             Column("planned", number=True),
             Column("range", number=True),
             Column("measured", number=True),
-            Column("measured ÷ planned", number=True),
             Column("of trials", number=True, pointer="/trials"),
+            Column("measured ÷ planned", number=True),
         ),
         rows=tuple(
             _row(prediction, report.plan.device, f"/findings/predictions/{i}")
@@ -51,16 +80,16 @@ def _row(prediction: PredictedFigure, device: str, pointer: str) -> Row:
             Cell(_amount(prediction, prediction.predicted)),
             Cell(_range(prediction)),
             Cell(_amount(prediction, prediction.actual)),
-            Cell(words.DASH if factor is None else units.number(factor, 2)),
             Cell(str(prediction.trials)),
+            Cell(words.DASH if factor is None else units.number(factor, 2)),
         ),
         pointer=pointer,
     )
 
 
 def _what(prediction: PredictedFigure, device: str) -> str:
-    if prediction.what in PHASES:
-        return PHASES[prediction.what]
+    if title := (PHASES | _OTHERS).get(prediction.what):
+        return title
     name = words.short(prediction.strategy)
     if prediction.what == "trial":
         return f"a full trial of {name}"
@@ -68,25 +97,27 @@ def _what(prediction: PredictedFigure, device: str) -> str:
 
 
 def _amount(prediction: PredictedFigure, value: float) -> str:
-    return units.duration(value) if prediction.unit == "s" else units.gib(value)
+    if prediction.unit == "s":
+        return units.duration(value)
+    return units.gib(value) if prediction.unit == "GiB" else f"{value:.3g} {prediction.unit}"
 
 
 def _range(prediction: PredictedFigure) -> str:
     if prediction.unit == "s":
         return units.span(prediction.low, prediction.high)
-    return f"{units.number(prediction.low)} to {units.number(prediction.high)} GiB"
+    low, high = units.number(prediction.low), units.number(prediction.high)
+    return f"{low} to {high} {prediction.unit}"
 
 
 def predicted_line(predictions: Sequence[PredictedFigure]) -> str:
-    """The sweep's time, that of its phases beside workers, and the highest peak of a default, each
-    beside its estimate; empty before the end."""
+    """The sweep's time and the highest peak of a default, each beside its estimate; empty before
+    the end."""
     sweep = next((p for p in predictions if p.what == "sweep"), None)
     if sweep is None:
         return ""
     line = f"took {_time(sweep)}"
-    for phase in predictions:
-        if phase.what != "sweep" and phase.what in PHASES:
-            line += f"; {phase.what.replace('_', ' ')} {_time(phase)}"
+    if sweep.disturbed >= _DISTURBED:
+        line += f", with {words.share(sweep.disturbed)} of it waiting for other programs"
     peaks = [p for p in predictions if p.what == "memory"]
     if peaks:
         highest = max(peaks, key=lambda p: p.actual)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import SearchGain
-from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table, Text
+from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.search import progress, progress_scale, reference_rules, slope
 from sweeper.reporting.document import Report
@@ -20,9 +19,7 @@ from sweeper.reporting.sections.parts import (
     off_scale,
     one_trial,
     strategy_cell,
-    time_name,
 )
-from sweeper.reporting.sections.plan import bill_text
 from sweeper.trials import BaselineResult
 
 
@@ -37,8 +34,6 @@ def search_section(report: Report) -> Section:
         blocks.append(one_trial(report) if completed(report) else no_trials(report))
     if findings.baselines:
         blocks.append(_baselines(report))
-    if _spent(report):
-        blocks.append(Text(_spent(report)))
     return Section("search", "Search", "Did the search beat the default?", tuple(blocks))
 
 
@@ -204,18 +199,3 @@ def _baseline(baseline: BaselineResult, metric: Metric, pointer: str) -> Row:
         Cell(baseline.note or words.DASH),
     ]
     return Row(tuple(cells), pointer=pointer)
-
-
-def _spent(report: Report) -> tuple[str, ...]:
-    run = report.findings.run
-    told = []
-    if run.seconds is not None:
-        name = "GPU time" if time_name(report).startswith("GPU") else "training time"
-        told.append(f"The trials used {units.duration(run.seconds)} of {name}.")
-    if run.confirmation_seconds is not None:
-        told.append(f"Confirmation used {units.duration(run.confirmation_seconds)} more.")
-    if run.predicted_seconds is not None and run.status == "complete" and run.ended:
-        told.append(f"The plan expected {units.duration(run.predicted_seconds)} of search.")
-    if (bill := bill_text(report.plan.budget)) and run.ended:
-        told.append(f"All of it was planned to use {bill}.")
-    return tuple(told)

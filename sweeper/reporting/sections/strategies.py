@@ -27,7 +27,6 @@ from sweeper.reporting.sections.parts import (
     time_name,
 )
 from sweeper.reporting.sections.plan import rejected_table
-from sweeper.reporting.sections.predicted import predicted_table
 
 
 @section(30)
@@ -40,8 +39,6 @@ def strategies_section(report: Report) -> Section:
         blocks.append(one_trial(report) if completed(report) else no_trials(report))
     if report.findings.run.ended:
         blocks.append(_table(report))
-    if (foreseen := predicted_table(report)) is not None:
-        blocks.append(foreseen)
     if report.plan.rejected and report.findings.run.ended:
         blocks.append(rejected_table(report))
     return Section("strategies", "Strategies", "Full or LoRA (or other)?", tuple(blocks))
@@ -137,9 +134,7 @@ def _table(report: Report) -> Table:
         columns.append(Column(f"test: minus {baseline}", unit=metric.unit, number=True))
     columns += [
         Column(f"{time_name(report)} a trial", number=True),
-        Column("planned", unit="min", number=True),
         Column("peak memory", unit="GiB", number=True, pointer="/peak_memory_gib"),
-        Column("planned, default", unit="GiB", number=True, pointer="/predicted_memory_gib"),
         Column("trained", unit="% of parameters", number=True),
         Column("completed / pruned / failed", number=True),
     ]
@@ -174,9 +169,7 @@ def _row(report: Report, summary: StrategySummary, pointer: str) -> Row:
         cells.append(Cell(_against(summary, metric, report.findings.margin_points / 100)))
     cells += [
         number_cell(minutes(summary.seconds_per_trial)),
-        number_cell(minutes(summary.predicted_seconds)),
         number_cell(summary.peak_memory_gib),
-        number_cell(summary.predicted_memory_gib),
         Cell(words.DASH if share is None else words.share(share).removesuffix("%")),
         Cell(f"{summary.complete} / {summary.pruned} / {summary.failed}"),
     ]

@@ -114,6 +114,7 @@ class TrialJob:
     general: Evaluation | None = None
     _reported: int = 0
     _started: float = field(default_factory=time.perf_counter)
+    _worked: float = field(default_factory=time.thread_time)
     _wrote: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -317,6 +318,7 @@ class TrialJob:
             evaluation_seconds=evaluation,
             setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
             own_text_seconds=wrote,
+            waited_seconds=self._waited(),
             first_stage=self.first_stage,
             peak_memory_gib=self.peak_memory_gib,
             micro_batch=self.batching.micro,
@@ -326,6 +328,16 @@ class TrialJob:
             versions=versions(),
             **known,
         )
+
+    def _waited(self) -> float:
+        """Seconds since the start in which this thread did not run, where it does the work.
+
+        Threads that compute with it share its steps, so that its time stands for theirs.
+        """
+        if self.context.device.type != "cpu" or self.ranks is not None:
+            return 0.0  # it waits for a device, or for other ranks
+        ran = time.thread_time() - self._worked
+        return max(0.0, time.perf_counter() - self._started - ran)
 
     def _record(self, strategy: Strategy) -> TrainedRecord:
         task, facts = self.context.task, self.context.facts

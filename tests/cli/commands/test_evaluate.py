@@ -257,9 +257,7 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     assert times["suite"].actual == status.phases["suite"]
     assert times["suite"].predicted == 60
     assert times["sweep"].actual == 100 + status.phases["suite"]
-    line = predicted_line(tuple(times.values()))
-    assert "; suite " in line
-    assert ", planned 60 s (30-90 s)" in line
+    assert predicted_line(tuple(times.values())).endswith(", planned 5 min (2-8 min)")
     assert {t.trial for t in compute(run).forgetting.tasks} == {order[0]}
     with pytest.raises(GateFailed, match="was not measured"):
         evaluate_steps.gate(compute(run), [order[1]], 1.0)

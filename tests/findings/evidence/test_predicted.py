@@ -45,11 +45,9 @@ def test_the_last_line_of_a_sweep_says_what_it_took_and_what_was_planned():
         "0.50 GiB"
     )
     assert predicted_line([peak]) == ""
-    suite = sweep.model_copy(
-        update={"what": "suite", "predicted": 60, "low": 30, "high": 90, "actual": 70}
-    )
-    line = predicted_line([sweep, suite, peak])
-    assert "took 6 min, planned 5 min (2-10 min); suite 70 s, planned 60 s (30-90 s); peak" in line
+    busy = sweep.model_copy(update={"disturbed": 0.25})
+    assert busy.factor == pytest.approx(0.9)
+    assert predicted_line([busy]).endswith(", with 25% of it waiting for other programs")
 
 
 def test_a_sweep_took_what_its_planned_phases_took(make):
@@ -69,6 +67,37 @@ def test_a_sweep_took_what_its_planned_phases_took(make):
     assert times == {"sweep": 270.0, "suite": 70.0, "own_text": 12.0}
 
 
+def test_every_phase_energy_and_money_stand_beside_the_plan(make):
+    run = make()
+    plan, status = (json.loads(path.read_text()) for path in (run.plan, run.status))
+    planned = {"seconds": 100.0, "low": 50.0, "high": 200.0}
+    part = {"seconds": 40.0, "low": 20.0, "high": 80.0}
+    plan["budget"] |= {
+        "sweep": planned, "search": part, "beside": {"seconds": 10.0, "low": 5.0, "high": 20.0},
+        "confirmation": part, "test": {"seconds": 10.0, "low": 5.0, "high": 20.0},
+        "own_text": None, "gpu_hours": 2.0, "cost_low_usd": 2.0, "cost_high_usd": 8.0,
+        "energy_low_kwh": 0.3, "energy_high_kwh": 1.2,
+    }  # fmt: skip
+    plan["facts"]["hardware"] |= {"price_per_gpu_hour": 2.0, "watts": 300.0}
+    run.plan.write_text(json.dumps(plan))
+    took = {"baselines": 15.0, "search": 45.0, "confirmation": 20.0, "test": 10.0}
+    run.status.write_text(
+        json.dumps({**status, "phase": "complete", "seconds": 90.0} | {"phases": took})
+    )
+    for place in run.path.glob("trials/*/**/result.json"):
+        result = json.loads(place.read_text())
+        spent = sum(result[f"{of}_seconds"] for of in ("training", "evaluation", "setup"))
+        place.write_text(json.dumps(result | {"waited_seconds": spent / 10}))
+    found = {p.what: p for p in compute(run).predictions if not p.strategy}
+    assert {name: p.actual for name, p in found.items()} == pytest.approx(
+        {"sweep": 90, "search": 60, "confirmation": 20, "test": 10, "energy": 0.54, "money": 3.6}
+    )
+    assert found["search"].predicted == 50
+    assert (found["money"].predicted, found["energy"].predicted) == (4.0, pytest.approx(0.6))
+    assert found["sweep"].disturbed == pytest.approx(0.1)
+    assert found["sweep"].factor == pytest.approx(0.81)
+
+
 def test_only_trials_of_a_full_budget_are_set_beside_the_plan(make):
     run = make()
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
@@ -78,20 +107,6 @@ def test_only_trials_of_a_full_budget_are_set_beside_the_plan(make):
     (shorter / "rungs.jsonl").write_text("".join(lines[:-1]))
     after = of_kind(compute(folder), "trial")["lora"]
     assert after.trials == before - 1
-
-
-def test_both_tables_of_a_report_give_the_same_planned_memory(make):
-    run = make()
-    plan = json.loads(run.plan.read_text())
-    for candidate in plan["candidates"]:  # as on a CPU: a trial measures what comes on top of it
-        candidate["memory"]["parts"]["process"] = 0.3
-        candidate["memory"]["peak_gib"] += 0.3
-    run.plan.write_text(json.dumps(plan))
-    findings = compute(run)
-    peaks = of_kind(findings, "memory")
-    assert peaks
-    for summary in findings.strategies:
-        assert summary.predicted_memory_gib == pytest.approx(peaks[summary.strategy].predicted)
 
 
 def test_only_the_default_is_set_beside_the_planned_memory_of_the_default(make):
