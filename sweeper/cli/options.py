@@ -134,6 +134,19 @@ _PLAN_FLAGS = (
     _Flag(("hardware", "nodes"), int, "Number of machines.", _MACHINE),
     _Flag(("hardware", "price_per_gpu_hour"), float, "US dollars for one GPU hour.", _MACHINE),
     _Flag(
+        ("objective", "name"),
+        str,
+        "What trials are compared by: validation_loss, a metric (accuracy, macro_f1, rouge_l, "
+        "exact_match, pass_at_1) or package.module:function.",
+        _AIM,
+    ),
+    _Flag(
+        ("objective", "direction"),
+        str,
+        "Of a function of your own: minimize or maximize.",
+        _AIM,
+    ),
+    _Flag(
         ("aim", "strategies"),
         str,
         "Only these strategies, separated by commas.",

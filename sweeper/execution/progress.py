@@ -78,6 +78,7 @@ class RunProgress:
                 rungs=event.rungs,
                 optimizer_steps=event.optimizer_steps,
                 validation_loss=event.validation_loss,
+                objective=event.objective,
                 strategy=event.strategy,
                 median_here=median,
                 doing="",
@@ -103,6 +104,7 @@ class RunProgress:
         self._look_at_trials()
         return Status(
             phase=self.phase,
+            objective=self.plan.objective,
             trials=self.total,
             complete=counts["COMPLETE"],
             pruned=counts["PRUNED"],
@@ -151,7 +153,8 @@ class RunProgress:
         """The final loss of a completed trial within the limit on forgetting."""
         limit, points = self.state.max_forgetting_points, result.forgetting_points
         over = limit is not None and points is not None and points > limit
-        return None if over or result.state != "COMPLETE" else result.validation_loss
+        done = not over and result.state == "COMPLETE"
+        return self.plan.objective.cost_of(result) if done else None
 
     def _eta(self) -> Eta | None:
         return remaining(

@@ -106,6 +106,7 @@ class TorchBackend:
             self._device,
             mixed=autocast_dtype(candidate.precision),
             underway=self._underway,
+            objective=self._plan.objective,
         )
         return SharedModel(context)
 
@@ -116,18 +117,38 @@ class TorchBackend:
             self._underway.title = baseline.title
             try:
                 evaluation = baseline.evaluate("validation")
+                score = self._objective_of(baseline, evaluation, "validation")
             finally:
                 self._underway.title = ""
             yield BaselineResult(
                 name=baseline.name,
                 title=baseline.title,
                 validation_loss=evaluation.loss,
-                metrics=evaluation.metrics,
+                objective=score.value if score else None,
+                metrics=evaluation.metrics | self._figure(score),
                 item_losses=tuple(evaluation.losses.tolist()),
                 item_weights=tuple(evaluation.weights.tolist()),
                 seconds=time.perf_counter() - start,
                 note=baseline.note,
             )
+
+    def _figure(self, score: ObjectiveScore | None) -> dict[str, float]:
+        return {self._plan.objective.metric: score.value} if score else {}
+
+    def _objective_of(
+        self, baseline: Baseline, evaluation: Evaluation, split: Split
+    ) -> ObjectiveScore | None:
+        """The objective of a baseline; None where it is the loss, or of answers that the baseline
+        does not write."""
+        context, objective = (
+            self.shared(self._plan.candidates[0].model).context,
+            self._plan.objective,
+        )
+        examples = self._dataset.splits[split]
+        if baseline.name == ZeroShot.name and objective.of in ("answers", "programs"):
+            with torch.no_grad(), context.computing():
+                return written(objective, context.task, context.base(), examples, self._underway)
+        return from_decisions(objective, context.task, evaluation, examples)
 
     def train(
         self,
