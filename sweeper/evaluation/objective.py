@@ -6,7 +6,7 @@ Knows class decisions, answers and metrics; knows nothing of trials or of the se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from sweeper.evaluation.answers import Answered, answer, passed
 from sweeper.metrics import user_function
 from sweeper.metrics.base import item_values, metrics
 from sweeper.objective import Objective
-from sweeper.tasks.base import Evaluation, Floats, Task
+from sweeper.tasks.base import Decisions, Evaluation, Floats, Task
 from sweeper.tasks.instruction import Instruction
 from sweeper.underway import Underway
 
@@ -46,6 +46,15 @@ def from_decisions(
         said = [task.dataset.labels[number] for number in decided.predicted.tolist()]
         return _of(*user_function.measured(objective, said, examples))
     return _metric(objective, decided.predicted.tolist(), decided.true.tolist())
+
+
+def first(evaluation: Evaluation, count: int | None) -> Evaluation:
+    """The decisions on the first ``count`` items, for ``from_decisions``; all if None."""
+    known = evaluation.decisions
+    if known is None or count is None or count >= len(known.true):
+        return evaluation
+    cut = Decisions(known.true[:count], known.predicted[:count], known.confidence[:count])
+    return replace(evaluation, decisions=cut)
 
 
 def from_answers(

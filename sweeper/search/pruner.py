@@ -240,6 +240,8 @@ def _gains(trials: Sequence[Observation], rung: int, easier: float) -> list[floa
 def _diverging(
     losses: dict[int, float], rung: int, chance: float, searched: bool, overfits: bool
 ) -> Judgement:
+    if rung not in losses:
+        return GO_ON  # another objective was reported without it
     loss = losses[rung]
     lowest = min((value for value in losses.values() if math.isfinite(value)), default=math.inf)
     if not math.isfinite(loss):

@@ -23,7 +23,8 @@ Phase = Literal[
 class Running(Record):
     """A trial or job that a worker is busy with.
 
-    ``median_here`` is the median loss (or objective, where it is known) of the strategy's other trials at the same rung.
+    ``median_here`` is the median of the strategy's other trials at the same rung: of the objective
+    where it is known there, else of the loss.
     """
 
     worker: str

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -76,7 +77,9 @@ class RungWatch(TrainerCallback):
         self._judge = job.judge()
         self._best: RungWeights | None = None
         self._last: Evaluation | None = None
-        self._stopping = Stopping.of(job.config.parameters, self._budget.stop_overfitting)
+        self._stopping = Stopping.of(
+            job.config.parameters, self._budget.stop_overfitting, job.context.objective
+        )
         self._stopped: tuple[int, str] | None = None
         self._last_forgets = False
         self.pruned_at: int | None = None
@@ -194,7 +197,11 @@ class RungWatch(TrainerCallback):
         return items
 
     def _telling(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
-        """The first ``count`` items, whose loss tells which weights are best."""
+        """The first ``count`` items, whose loss tells which weights are best; costs of the
+        objective where it is known."""
+        if (known := self._job.at_rung(evaluation, count)) is not None:
+            costs = known.costs(self._job.context.objective)
+            return ItemLosses(costs, np.ones_like(costs))
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
         if self._emphasis is not None:
             weights = weights * self._emphasis[: len(weights)]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Floats
 
@@ -89,16 +90,21 @@ class Stopping:
         limit: Nats per token by which the loss on general text may rise; None for no limit.
         overfitting: Whether to stop once rows are seen again, the training loss falls, and the
             validation loss has risen above its best by more than its items scatter.
+        objective: What the items' losses are costs of; it takes the validation loss's place where
+            it is measured at rungs.
     """
 
     patience: int | None = None
     limit: float | None = None
     overfitting: bool = False
+    objective: Objective = LOSS
     _best: RungLook | None = None
     _waited: int = field(default=0)
 
     @classmethod
-    def of(cls, parameters: dict[str, Scalar], overfitting: bool = False) -> Stopping:
+    def of(
+        cls, parameters: dict[str, Scalar], overfitting: bool = False, objective: Objective = LOSS
+    ) -> Stopping:
         """The early stopping of a trial's parameters."""
         patience, limit = (
             parameters.get("early_stopping_patience"),
@@ -108,6 +114,7 @@ class Stopping:
             None if patience is None else int(patience),
             None if limit is None else float(limit),
             overfitting,
+            objective if objective.at_rungs else LOSS,
         )
 
     def state(self) -> dict[str, Any]:
@@ -144,12 +151,14 @@ class Stopping:
                 f"limit of {self.limit:g}"
             )
         if self.patience is not None and self._waited >= self.patience:
-            return f"validation loss did not improve in {self._waited} rungs"
+            return f"{self.objective.title} did not improve in {self._waited} rungs"
         if self.overfitting and best is not None and self._overfits(look, best):
+            objective = self.objective
+            went = f"{objective.title} {'fell' if objective.higher_is_better else 'rose'}"
+            before, now = (objective.value(one.items.mean) for one in (best, look))
             return (
-                f"it overfits: validation loss rose from {best.items.mean:.4g} to "
-                f"{look.items.mean:.4g}, beyond noise, while training loss fell to "
-                f"{look.train_loss:.4g}"
+                f"it overfits: {went} from {before:.4g} to {now:.4g}, beyond noise, while training "
+                f"loss fell to {look.train_loss:.4g}"
             )
         return ""
 
