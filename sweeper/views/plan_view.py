@@ -18,9 +18,9 @@ from sweeper import units
 from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, ShownExample
 from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS
+from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.planning.costs.setups import FSDP
-from sweeper.objective import Objective
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
 from sweeper.views.console import out
 
