@@ -80,8 +80,9 @@ class Objective(Record):
         """
         return (self.best or 0.0) - value if self.higher_is_better else value
 
-    # The same formula turns it back: best - (best - value).
-    value = cost
+    def value(self, cost: float) -> float:
+        """The value of a cost: the same formula turns it back."""
+        return self.cost(cost)
 
     def at_rung(self, value: float) -> float:
         """The cost at a rung: of the objective where it is measured there, else the loss.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.objective import LOSS, Objective
@@ -190,7 +191,8 @@ class Search:
         name = f"seed {self.problem.seed}"
         pruner = make_pruner(self.pruner, self.problem)
         self.objective = objective_of(self.problem)
-        direction = "maximize" if self.objective.higher_is_better else "minimize"
+        higher = self.objective.higher_is_better
+        direction = StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE
         self.study = optuna.create_study(study_name=name, pruner=pruner, direction=direction)
         self.learn(self.untrained)
 
@@ -324,8 +326,12 @@ class Search:
 
 
 def _attributes(end: End) -> dict[str, object]:
-    known = {SECONDS: end.seconds} | ({FAILURE: end.failure} if end.failure else {})
-    return known if end.validation_loss is None else known | {VALIDATION_LOSS: end.validation_loss}
+    found: dict[str, object] = {SECONDS: end.seconds}
+    if end.failure:
+        found[FAILURE] = end.failure
+    if end.validation_loss is not None:
+        found[VALIDATION_LOSS] = end.validation_loss
+    return found
 
 
 def _rung_attributes(rung: Rung) -> dict[str, object]:

@@ -36,7 +36,7 @@ class Cost:
 
 
 def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None:
-    """The objective against one cost: best of each strategy large, front filled, dominated trials hollow."""
+    """The objective against one cost: best of each strategy large, front filled, others hollow."""
     trials = [t for t in findings.trials if t.objective is not None and t.number in cost.values]
     if not trials:
         return None

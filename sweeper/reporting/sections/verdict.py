@@ -25,7 +25,7 @@ from sweeper.reporting.blocks import (
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import memory_name
+from sweeper.reporting.sections.parts import described, memory_name
 from sweeper.reporting.sections.plan import plan_blocks
 from sweeper.reporting.sections.tested import tested_blocks
 from sweeper.trials import BaselineResult
