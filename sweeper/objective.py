@@ -54,6 +54,11 @@ class Objective(Record):
         return self.is_loss or (self.of == "classes" and not self.function)
 
     @property
+    def of_answers(self) -> bool:
+        """Whether models must write answers to be compared."""
+        return self.of in ("answers", "programs")
+
+    @property
     def direction(self) -> str:
         """In words: ``higher is better``."""
         return f"{'higher' if self.higher_is_better else 'lower'} is better"

@@ -90,7 +90,7 @@ def written(
     Raises:
         UsageError: The task or an item has no answer to write.
     """
-    if objective.of not in ("answers", "programs"):
+    if not objective.of_answers:
         return None
     if not isinstance(task, Instruction) or not all(example.messages for example in examples):
         raise UsageError(

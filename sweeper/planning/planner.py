@@ -92,6 +92,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         epochs=epochs,
         looks=looks_of(spec, facts, base.cap, validation, epochs),
         validation_rows=validation,
+        objective=objective,
     )
     costs = [priced(candidate, facts, course) for candidate in candidates]
     candidates = [cost.candidate for cost in costs]

@@ -148,7 +148,7 @@ class TorchBackend:
             self._plan.objective,
         )
         examples = self._dataset.splits[split]
-        if baseline.name == ZeroShot.name and objective.of in ("answers", "programs"):
+        if baseline.name == ZeroShot.name and objective.of_answers:
             with torch.no_grad(), context.computing():
                 return written(objective, context.task, context.base(), examples, self._underway)
         return from_decisions(objective, context.task, evaluation, examples)
@@ -227,7 +227,7 @@ class TorchBackend:
     def _writes(self, config: TrialConfig) -> bool:
         """Whether a trial answers in writing, which takes its time: finalists and defaults do, and
         of their trainings the first; all of them where answers are the objective."""
-        if self._plan.objective.of in ("answers", "programs"):
+        if self._plan.objective.of_answers:
             return True
         seal = RunFolder(self._run).test_seal if self._run is not None else None
         finalist = seal is None or not seal.exists() or config.number in TestSeal.read(seal).order

@@ -113,7 +113,7 @@ def answered(
     task, device = shared.context.task, next(model.parameters()).device
     objective = shared.context.objective
     count = _ITEMS[device.type] if wanted.generate_items is None else wanted.generate_items
-    compares = objective.of in ("answers", "programs")
+    compares = objective.of_answers
     if compares:
         count = len(shared.context.dataset.splits["test"])
     tests = enumerate(shared.context.dataset.splits["test"])

@@ -138,7 +138,8 @@ def beside_seconds(
     trainings = search.finalists * search.confirmation_seeds
     scoring = sum(cost.scoring + BETWEEN_SECONDS for cost in costs) / len(costs)
     writing = sum(cost.writing for cost in costs) / len(costs)
-    writers = search.finalists + len(costs)  # one training of each finalist and default
+    # One training of each finalist and default; all of them where answers are compared.
+    writers = (trainings if course.answered_rows else search.finalists) + len(costs)
     seconds = (
         START_SECONDS
         + baseline_seconds(facts, lead, course)
