@@ -157,7 +157,7 @@ def validation_figure(value: float | None, metric: Metric) -> str:
 
     >>> loss = Metric(name="loss", title="validation loss", higher_is_better=False, unit="nats")
     >>> validation_figure(0.5, loss)
-    'Validation loss: 0.5 nats'
+    'Validation loss: 0.500 nats'
     """
     unit = f" {column_unit(metric)}".rstrip()
     return f"{sentence(on_validation(metric))}: {score(value, metric)}{unit}"
@@ -177,7 +177,7 @@ def amount(gain: Interval, metric: Metric) -> str:
 
     >>> loss = Metric(name="loss", title="loss", higher_is_better=False, unit="nats/token")
     >>> amount(Interval(value=0.1234, low=0.1, high=0.2), loss)
-    '0.12 nats/token'
+    '0.123 nats/token'
     """
     return f"{plain_difference(gain, metric)} {metric.unit}".rstrip()
 

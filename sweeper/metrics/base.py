@@ -42,11 +42,6 @@ class TaskMetric:
     shown: bool = True
     per_item: bool = False
 
-    @property
-    def best(self) -> float:
-        """The highest value that there is."""
-        return 100.0 if self.unit == "0 to 100" else 1.0
-
 
 @cache
 def metrics() -> dict[str, TaskMetric]:

@@ -62,12 +62,12 @@ def spelled(metric: str) -> str:
 
 def _fits(metric: TaskMetric, task: str) -> bool:
     kinds = {"classification": ("classes",), "code": ("answers", "programs")}
-    return metric.of in kinds.get(task, ("answers",))
+    return metric.unit == "%" and metric.of in kinds.get(task, ("answers",))
 
 
 def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
     name, known = spec.objective.name, {spelled(one.name): one for one in metrics().values()}
-    usable = {key: one for key, one in known.items() if one.of in _FROM}
+    usable = {key: one for key, one in known.items() if one.of in _FROM and one.unit == "%"}
     choices = fitting(spec.task)
     if name not in usable:
         fix = near_match(name, choices)
@@ -90,7 +90,7 @@ def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
         metric=metric.name,
         higher_is_better=True,
         of=_FROM[metric.of],
-        best=metric.best,
+        best=1.0,
     )
 
 
