@@ -305,6 +305,11 @@ def _spell_out(data: dict[str, Any], document: Document, problems: list[Problem]
         data["models"] = [{"id": m} if isinstance(m, str) else m for m in data["models"]]
     if isinstance(data.get("data"), str):
         data["data"] = {"path": data["data"]}
+    objective = data.get("objective")
+    if isinstance(objective, dict) and "function" in objective and "name" not in objective:
+        objective["name"] = objective.pop("function")
+        line = document.lines.get(("objective", "function"), 1)
+        document.lines[("objective", "name")] = line
     if isinstance(data.get("trials"), int):
         problems.append(
             Problem(

@@ -46,17 +46,16 @@ def measured(
         "references": [example.answer for example in examples],
         "rows": [_row(example) for example in examples],
     }
-    where = f"objective {objective.name}"
+    name = f"the objective {objective.name}"
     try:
         found = ask_object(__name__, json.dumps(question), seconds=SECONDS)
     except NoAnswer as error:
-        raise SpecError(f"{where}: {error}", fix="It may take a minute.", where=where) from error
+        raise SpecError(f"{name}: {error}", fix="It may take a minute.") from error
     if "error" in found:
         raise SpecError(
-            f"{where}: {found['error']}" + (f" ({found['at']})" if found["at"] else ""),
+            f"{name}: {found['error']}" + (f" ({found['at']})" if found["at"] else ""),
             fix="It takes predictions, references and rows, and returns a number, or a list with "
             "one number an item: docs/objective.md.",
-            where=where,
         )
     return float(found["value"]), [float(one) for one in found["items"]]
 
@@ -118,7 +117,8 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
         sys.path.append("")
     function: Any = None
     try:
-        function = getattr(importlib.import_module(module), name, None)
+        file = importlib.import_module(module)
+        function = getattr(file, name, None)
         if not callable(function):
             raise _Unfit(f"{module} has no function {name!r}")
         predictions, references = question["predictions"], question["references"]
@@ -135,7 +135,7 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
         placed = [(one, place) for place, one in enumerate(references)]
         items = item_values(compute, predictions, placed, per_item=False)
     except _Unfit as error:
-        return {"error": str(error), "at": _definition(function)}
+        return {"error": str(error), "at": _definition(function) or file.__file__ or ""}
     except BaseException as error:  # noqa: BLE001 - it is anybody's code
         return {"error": f"{type(error).__name__}: {error}".rstrip(": "), "at": _line(error)}
     return {"value": whole, "items": items}

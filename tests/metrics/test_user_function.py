@@ -60,14 +60,17 @@ def score(predictions, references, rows):
         ("def score(p, r, rows):\n    return float('nan')", r"returned nan .*mine\.py:1\)"),
         ("def score(p, r, rows):\n    return 'high'", r"returned 'high', which is no number"),
         ("def score(p, r, rows):\n    return [1.0]", r"1 numbers for 6 items"),
-        ("def other(p, r, rows):\n    return 1.0", r"mine has no function 'score'"),
+        ("def other(p, r, rows):\n    return 1.0", r"mine has no function 'score' .*mine\.py"),
         ("def score(p, r, rows:\n    return 1.0", r"SyntaxError: .*mine\.py:1\)"),
-        ("import sys\ndef score(p, r, rows):\n    sys.exit('no')", r"SystemExit: no .*mine\.py:3\)"),
+        (
+            "import sys\ndef score(p, r, rows):\n    sys.exit('no')",
+            r"SystemExit: no .*mine\.py:3\)",
+        ),
         ("import nothing_like_this", r"ModuleNotFoundError: .*mine\.py:1\)"),
     ],
 )
 def test_what_is_wrong_is_told_with_name_file_and_line(tmp_path, code, told):
-    with pytest.raises(SpecError, match=rf"objective mine:score: .*{told}"):
+    with pytest.raises(SpecError, match=rf"the objective mine:score: .*{told}"):
         user_function.measured(objective(tmp_path, code), ["a"] * 6, EXAMPLES)
 
 
