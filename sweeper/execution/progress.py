@@ -143,6 +143,8 @@ class RunProgress:
             return
         self._paced = len(self.state.results)
         self._pace = pace(self.plan, self.state.results, self.state.configs, self._took)
+        if not self.plan.objective.is_loss:
+            return  # what chance makes of two trials was recorded for losses
         if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
             return  # nothing is left to search
         took = [one.seconds for one in self._took.values() if one is not None]

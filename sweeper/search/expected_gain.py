@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sweeper.objective import LOSS, Objective
 from sweeper.search.loss_model.learning_curves import jitter
 from sweeper.search.loss_model.loss_model import LEAST_NOISE
 from sweeper.search.loss_model.observations import Observation
@@ -28,14 +29,16 @@ class ExpectedGain:
     """What the next trial is expected to bring.
 
     Args:
-        gain: Expected improvement on the best validation loss.
+        gain: Expected improvement on the best loss, or cost of the objective.
         noise: Standard deviation of one loss against another.
         strategy: Strategy that promises the gain.
+        objective: What is improved.
     """
 
     gain: float
     noise: float
     strategy: str
+    objective: Objective = LOSS
 
     @property
     def worth_it(self) -> bool:
@@ -43,8 +46,10 @@ class ExpectedGain:
         return self.gain >= WORTH_SHARE * self.noise
 
     def __str__(self) -> str:
+        title = "loss" if self.objective.is_loss else self.objective.title
+        verb = "raise" if self.objective.higher_is_better else "lower"
         return (
-            f"the next trial is expected to lower the loss by {self.gain:.2g} "
+            f"the next trial is expected to {verb} the {title} by {self.gain:.2g} "
             f"({self.strategy}), where trials differ by {self.noise:.2g} by chance"
         )
 
@@ -63,9 +68,10 @@ def expected_gain(
     if len(ended) < FEWEST_TRIALS or not kept:
         return None
     # Where trials report too seldom for their curves to tell, noise is what the model takes it for.
-    noise = jitter(seen) or LEAST_NOISE * min(kept)
+    noise = jitter(seen) or LEAST_NOISE * abs(min(kept))
     promises = sampler.promises(seen, len(seen), untrained)
     if not promises or sampler.untried(seen):
         return None
     best = max(promises, key=lambda key: promises[key].log_gain)
-    return ExpectedGain(math.exp(promises[best].log_gain), noise, best)
+    gain = math.exp(promises[best].log_gain)
+    return ExpectedGain(gain, noise, best, sampler.objective)

@@ -41,7 +41,8 @@ class SweeperSampler(BaseSampler):
 
     def __init__(self, plan: Problem) -> None:
         self._plan = plan
-        self._history = History(plan.budget, objective_of(plan))
+        self.objective = objective_of(plan)
+        self._history = History(plan.budget, self.objective)
         self._candidates = optuna_space.candidates(plan)
         self._known = optuna_space.distributions(plan)
         self._axes = {key: self._axes_of(key) for key in self._candidates}
