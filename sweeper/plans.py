@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts
+from sweeper.objective import LOSS, Objective
 from sweeper.spec import Declared, OwnTrial, Scalar
 
 Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
@@ -356,6 +357,7 @@ class Plan(Artifact):
     """The plan of a study, with its reasons."""
 
     facts: Facts
+    objective: Objective = LOSS
     model_choice: ModelChoice | None = Field(None, description="None where the user named a model")
     recommended: str = Field(description="the strategy to start with")
     candidates: tuple[Candidate, ...] = Field(description="in the order of their defaults")

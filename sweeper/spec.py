@@ -234,6 +234,23 @@ class AimSpec(Record):
     )
 
 
+class ObjectiveSpec(Record):
+    """What trials are compared by."""
+
+    name: str = Field(
+        "validation_loss",
+        min_length=1,
+        description="validation_loss, a metric of the task such as accuracy, macro_f1, rouge_l, "
+        "exact_match or pass_at_1, or a function of yours as package.module:function",
+    )
+    direction: Literal["minimize", "maximize"] | None = Field(
+        None, description="of a function of yours; a metric has its own"
+    )
+    folder: str = Field(
+        "", description="where the function's module is looked for, besides the working directory"
+    )
+
+
 ClassWeight = Literal["none", "balanced-sqrt", "balanced"]
 
 
@@ -406,7 +423,7 @@ class Spec(Artifact):
     """The request of a sweep. ``sweep.yaml`` has exactly these keys.
 
     Part of a run's identity: ``task``, ``models``, ``data``, ``augmentation``, ``curation``,
-    ``aim.strategies``,
+    ``objective``, ``aim.strategies``,
     ``training``, ``parameters``, ``search.seed``. ``evaluation`` and the rest of ``search`` may
     change between calls.
     """
@@ -429,6 +446,9 @@ class Spec(Artifact):
     )
     hardware: HardwareSpec = Field(
         default_factory=lambda: HardwareSpec(), description="the machine; detected if left out"
+    )
+    objective: ObjectiveSpec = Field(
+        default_factory=lambda: ObjectiveSpec(), description="what trials are compared by"
     )
     aim: AimSpec = Field(default_factory=lambda: AimSpec(), description="what the result is for")
     training: TrainingSpec = Field(

@@ -54,6 +54,8 @@ FLAGS: dict[Path_, str] = {
     ("hardware", "gpus"): "--gpus",
     ("hardware", "nodes"): "--nodes",
     ("hardware", "price_per_gpu_hour"): "--price",
+    ("objective", "name"): "--objective",
+    ("objective", "direction"): "--objective-direction",
     ("aim", "strategies"): "--strategies",
     ("aim", "budget"): "--budget",
     ("aim", "tasks_on_one_base"): "--tasks-on-one-base",
@@ -118,6 +120,7 @@ def resolve(
     data = _from_before(_spell_out(dict(data), document, problems))
     for path, value in flags.items():
         _put(data, path, value.value if isinstance(value, SetItem) else value)
+    _name_objective(data, file if isinstance(file, Path) else None)
     needed = ("task", "models") if needs_model else ("task",)
     problems += _missing(data, document, needed, from_file=file is not None)
     places = _Places(document, flags)
@@ -301,6 +304,11 @@ def _spell_out(data: dict[str, Any], document: Document, problems: list[Problem]
         data["models"] = [{"id": m} if isinstance(m, str) else m for m in data["models"]]
     if isinstance(data.get("data"), str):
         data["data"] = {"path": data["data"]}
+    objective = data.get("objective")
+    if isinstance(objective, dict) and "function" in objective and "name" not in objective:
+        objective["name"] = objective.pop("function")
+        line = document.lines.get(("objective", "function"), 1)
+        document.lines[("objective", "name")] = line
     if isinstance(data.get("trials"), int):
         problems.append(
             Problem(
@@ -311,6 +319,15 @@ def _spell_out(data: dict[str, Any], document: Document, problems: list[Problem]
             )
         )
     return data
+
+
+def _name_objective(data: dict[str, Any], file: Path | None) -> None:
+    """``objective: macro_f1``, and the folder of the file that names a function."""
+    given = data.get("objective")
+    if isinstance(given, str):
+        given = data["objective"] = {"name": given}
+    if isinstance(given, dict) and ":" in str(given.get("name", "")) and not given.get("folder"):
+        given["folder"] = str((file.parent if file else Path()).resolve())
 
 
 def _from_before(data: dict[str, Any]) -> dict[str, Any]:
@@ -526,6 +543,9 @@ def json_schema() -> dict[str, Any]:
     properties["models"] |= {"items": model}
     data = [{"type": "string"}, {"$ref": "#/$defs/DataSpec"}]
     properties["data"] = {"anyOf": data, "description": properties["data"]["description"]}
+    objective = [{"type": "string"}, {"$ref": "#/$defs/ObjectiveSpec"}]
+    told = properties["objective"]["description"]
+    properties["objective"] = {"anyOf": objective, "description": told}
     schema["required"] = ["task"]
     schema["anyOf"] = [{"required": ["model"]}, {"required": ["models"]}]
     trial = schema["$defs"]["OwnTrial"]["properties"]

@@ -146,9 +146,14 @@ class RungReport(Artifact):
     attempt: int
     rung: int
     validation_loss: float
+    objective: float | None = Field(
+        None, description="where it is another than the loss, and measured at rungs"
+    )
     items: int
     first_items: FirstItems | None = Field(
-        None, description="None where rungs are scored on all items"
+        None,
+        description="of the loss, or of the costs where the objective is measured; None where "
+        "rungs are scored on all items",
     )
     general_loss: float | None = Field(None, description="on the first held-back general items")
     train_loss: float | None = None
@@ -262,6 +267,7 @@ class TrialResult(Artifact):
     stopped_at_rung: int | None = Field(None, description="it completed there, before its budget")
     stopped_because: str = ""
     validation_loss: float | None = None
+    objective: float | None = Field(None, description="where it is another than the loss")
     best_rung: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     item_losses: str | None = None
@@ -345,6 +351,7 @@ class BaselineResult(Artifact):
     name: str
     title: str
     validation_loss: float | None = None
+    objective: float | None = Field(None, description="where it is another than the loss")
     metrics: dict[str, float] = Field(default_factory=dict)
     item_losses: tuple[float, ...] = ()
     item_weights: tuple[float, ...] = ()

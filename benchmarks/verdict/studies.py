@@ -272,7 +272,7 @@ class _Simulation:
 
     def strategies(self) -> tuple[StrategySummary, ...]:
         """One empty line for each strategy, to be filled with its comparison."""
-        nothing = {"complete": 0, "pruned": 0, "failed": 0, "best_trial": None, "best_loss": None}
+        nothing = {"complete": 0, "pruned": 0, "failed": 0, "best_trial": None, "best_value": None}
         names = [one.strategy for one in self.plan.candidates]
         return tuple(StrategySummary(strategy=name, **nothing) for name in names)
 

@@ -44,6 +44,7 @@ _PANELS = {
     "data": "Data",
     "curation": "Data",
     "hardware": "Hardware",
+    "objective": "Aim",
     "aim": "Aim",
     "training": "Aim",
     "search": "Search",

@@ -79,7 +79,8 @@ def answer(
     references = [example.references or (example.answer,) for example in examples]
     metrics = computed("answers", [texts[0] for texts in written], references)
     if run_code:
-        metrics |= _passes(written, examples, limits, underway.steps("running programs"))
+        told = underway.steps("running programs")
+        metrics |= _pass_rates(passed(written, examples, limits, told))
     return Answered(tuple(map(tuple, written)), metrics, most)
 
 
@@ -88,25 +89,33 @@ def _longest_reference(task: Instruction, examples: Sequence[Example]) -> int:
     return min(_MOST_TOKENS, max(lengths))
 
 
-def _passes(
+def passed(
     written: Sequence[Sequence[str]],
     examples: Sequence[Example],
     limits: Limits | None,
     underway: Steps,
-) -> dict[str, float]:
+) -> list[list[bool]]:
+    """Whether each answer passes its item's tests, of the items that have tests.
+
+    The user has permitted to run code.
+    """
     tested = [pair for pair in zip(written, examples, strict=True) if pair[1].tests]
-    if not tested:
-        return {}
-    passed: list[list[bool]] = []
+    found: list[list[bool]] = []
     for texts, example in tested:
-        underway(len(passed), len(tested))
+        underway(len(found), len(tested))
         runs = (
             run_program(code_of(t), example.tests, permitted=True, limits=limits) for t in texts
         )
-        passed.append([run.passed for run in runs])
-    samples = len(passed[0])
+        found.append([run.passed for run in runs])
+    return found
+
+
+def _pass_rates(found: Sequence[Sequence[bool]]) -> dict[str, float]:
+    if not found:
+        return {}
+    samples = len(found[0])
     ks = sorted({samples, *(10**n for n in range(4) if 10**n <= samples)})
-    return {f"pass@{k}": pass_at_k(passed, k) for k in ks}
+    return {f"pass@{k}": pass_at_k(found, k) for k in ks}
 
 
 def code_of(answer: str) -> str:

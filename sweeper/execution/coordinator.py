@@ -109,7 +109,7 @@ def run_sweep(
             search=Search(
                 plan, tuple(known_starts(plan, total)), spec.search.sampler, spec.search.pruner
             ),
-            mirror=_mirror(run, spec),
+            mirror=_mirror(run, spec, maximize=plan.objective.higher_is_better),
             pool=pool,
             progress=_progress(state, spec, total, before or {}),
             signals=signals,
@@ -151,11 +151,11 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
     return connect(run, spec, plan, briefing)
 
 
-def _mirror(run: RunFolder, spec: Spec) -> StudyMirror:
+def _mirror(run: RunFolder, spec: Spec, *, maximize: bool) -> StudyMirror:
     name = run.path.resolve().name
     if not spec.search.storage:
-        return StudyMirror(default_url(run.study), name, own=run.study)
-    return StudyMirror(spec.search.storage, name, _own_name(run))
+        return StudyMirror(default_url(run.study), name, own=run.study, maximize=maximize)
+    return StudyMirror(spec.search.storage, name, _own_name(run), maximize=maximize)
 
 
 def _own_name(run: RunFolder) -> str:
@@ -367,8 +367,13 @@ def _figures(plan: Plan) -> str:
         unit = "nats per token (minus the logarithm of a token's probability)"
     else:
         unit = "bits per byte (minus the binary logarithm of an answer's probability, by its bytes)"
+    objective, by, compared = plan.objective, "", "loss"
+    if not objective.is_loss:
+        by = f"Trials are compared by {objective.title}; {objective.direction}. "
+        compared = objective.title if objective.at_rungs else "loss"
     return (
-        f"val is the validation loss in {unit}; lower is better. A rung is 1/{plan.budget.rungs} "
-        "of a full trial, at whose end its loss is compared. Finalists are the best trials, "
+        f"{by}val is the validation loss in {unit}; lower is better. A rung is "
+        f"1/{plan.budget.rungs} of a full trial, at whose end its {compared} is compared. "
+        "Finalists are the best trials, "
         "trained again with further seeds."
     )

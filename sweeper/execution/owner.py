@@ -238,7 +238,7 @@ class Owner:
         assert job.config is not None
         number = job.config.number
         self.state.restart(number)
-        self.search.restart(number, list(map(Rung.of, made.rungs)))
+        self.search.restart(number, [self._rung_of(one) for one in made.rungs])
         for report in made.rungs:
             self.state.rung(report)
         self.mirror.begin(self.search.trial(number))
@@ -291,10 +291,13 @@ class Owner:
             if trains:
                 self.search.restart(report.number)
         if trains:
-            judgement = self.search.report(report.number, Rung.of(report))
+            judgement = self.search.report(report.number, self._rung_of(report))
             if judgement.prune:
                 decision, because = Decision.PRUNE, judgement.because
         self.pool.send(worker, RungVerdict(decision=decision, because=because))
+
+    def _rung_of(self, report: RungReport) -> Rung:
+        return Rung.of(report, self.plan.objective)
 
     def _rung(self, worker: str, report: RungReport) -> None:
         """Record a rung that was answered."""
@@ -310,7 +313,8 @@ class Owner:
         median = None
         if item.kind == "trial":
             median = self.state.rung(report)
-            self.mirror.rung(report.number, report.rung, report.validation_loss)
+            value = self.plan.objective.at_rung(self._rung_of(report).loss)
+            self.mirror.rung(report.number, report.rung, value)
         self._say(
             worker,
             "rung",
@@ -320,6 +324,7 @@ class Owner:
             rungs=job.config.budget.rungs if job.config else None,
             optimizer_steps=report.optimizer_steps,
             validation_loss=report.validation_loss,
+            objective=report.objective,
             seconds=report.training_seconds + report.evaluation_seconds,
         )
 
@@ -334,6 +339,7 @@ class Owner:
             "baseline",
             job=known.name,
             validation_loss=known.validation_loss,
+            objective=known.objective,
             seconds=known.seconds,
             text=known.title,
         )
@@ -411,7 +417,8 @@ class Owner:
         assert job.config is not None
         number = job.config.number
         reports = attempts.read_rungs(self._home(job))
-        self.search.tell(number, End.of(job.config, result, reports))
+        end = End.of(job.config, result, reports, self.plan.objective)
+        self.search.tell(number, end)
         self.mirror.end(self.search.trial(number), _forgotten(result))
         self.state.end(number, result)
         self.state.drop_other_weights(self.plan.budget.finalists)
@@ -422,6 +429,7 @@ class Owner:
             parameters=job.config.parameters,
             state=result.state,
             validation_loss=result.validation_loss if result.state == "COMPLETE" else None,
+            objective=result.objective,
             rung=result.pruned_at_rung,
             seconds=result.training_seconds + result.evaluation_seconds,
             text=result.failure.detail if result.failure else result.pruned_because,

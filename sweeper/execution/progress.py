@@ -87,6 +87,7 @@ class RunProgress:
                 rungs=event.rungs,
                 optimizer_steps=event.optimizer_steps,
                 validation_loss=event.validation_loss,
+                objective=event.objective,
                 strategy=event.strategy,
                 median_here=median,
                 doing="",
@@ -112,6 +113,7 @@ class RunProgress:
         self._look_at_trials()
         return Status(
             phase=self.phase,
+            objective=self.plan.objective,
             trials=self.total,
             complete=counts["COMPLETE"],
             pruned=counts["PRUNED"],
@@ -152,6 +154,8 @@ class RunProgress:
         self._pace = pace(self.plan, self.state.results, self.state.configs, self._took)
         if self._pace is not None:
             self._again = self._seconds_of_best()
+        if not self.plan.objective.is_loss:
+            return  # what chance makes of two trials was recorded for losses
         if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
             return  # nothing is left to search
         took = [one.seconds for one in self._took.values() if one is not None]
@@ -162,7 +166,8 @@ class RunProgress:
         """The final loss of a completed trial within the limit on forgetting."""
         limit, points = self.state.max_forgetting_points, result.forgetting_points
         over = limit is not None and points is not None and points > limit
-        return None if over or result.state != "COMPLETE" else result.validation_loss
+        done = not over and result.state == "COMPLETE"
+        return self.plan.objective.cost_of(result) if done else None
 
     def _eta(self) -> Eta | None:
         return remaining(

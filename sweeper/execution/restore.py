@@ -18,7 +18,7 @@ from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
 from sweeper.search.configure import configure
-from sweeper.search.loss_model.observations import FAILURE, ORIGIN
+from sweeper.search.loss_model.observations import FAILURE, ORIGIN, VALIDATION_LOSS
 from sweeper.search.search import Asked, End, Restored, Rung, Search
 from sweeper.spec import Scalar
 from sweeper.trials import Failure, TrialConfig, TrialResult
@@ -49,7 +49,7 @@ def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say:
             continue
         asked = Asked(number, _key(plan, config), config.parameters, config.origin)
         state.asked[number], state.configs[number] = asked, config
-        result = _result(run, number, by_number.get(number), say)
+        result = _result(run, plan, number, by_number.get(number), say)
         if result is None:
             search.restore([Restored(asked)])
             unfinished.append(number)
@@ -57,9 +57,9 @@ def restore(state: RunState, search: Search, stored: Sequence[FrozenTrial], say:
         reports = attempts.read_rungs(run.trial(number))
         for report in reports:
             state.rung(report)
-        search.restore(
-            [Restored(asked, list(map(Rung.of, reports)), End.of(config, result, reports))]
-        )
+        rungs = [Rung.of(report, plan.objective) for report in reports]
+        end = End.of(config, result, reports, plan.objective)
+        search.restore([Restored(asked, rungs, end)])
         state.results[number] = result
     state.count()
     return unfinished
@@ -100,7 +100,7 @@ def _from_params(plan: Plan, stored: FrozenTrial) -> TrialConfig:
 
 
 def _result(
-    run: RunFolder, number: int, stored: FrozenTrial | None, say: Say
+    run: RunFolder, plan: Plan, number: int, stored: FrozenTrial | None, say: Say
 ) -> TrialResult | None:
     home = run.trial(number)
     missing = not (home / RESULT).exists()
@@ -113,7 +113,7 @@ def _result(
         return known
     if stored is None or not stored.state.is_finished():
         return None
-    result = _from_study(run, stored)
+    result = _from_study(run, plan, stored)
     result.write(home / RESULT)
     what = "missing" if missing else "damaged"
     say(_restored(number, what, "the study, which has only its loss"))
@@ -124,7 +124,7 @@ def _restored(number: int, what: str, source: str) -> str:
     return f"trial {number}: {RESULT} was {what} and has been restored from {source}"
 
 
-def _from_study(run: RunFolder, trial: FrozenTrial) -> TrialResult:
+def _from_study(run: RunFolder, plan: Plan, trial: FrozenTrial) -> TrialResult:
     home = run.trial(trial.number)
     config = TrialConfig.read_or_none(home / CONFIG)
     complete = trial.state.name == "COMPLETE"
@@ -138,7 +138,10 @@ def _from_study(run: RunFolder, trial: FrozenTrial) -> TrialResult:
             "seed": config.seed if config else 0,
             "state": trial.state.name,
             "failure": failure if trial.state.name == "FAIL" else None,
-            "validation_loss": trial.value if complete else None,
+            "validation_loss": trial.user_attrs.get(VALIDATION_LOSS, trial.value)
+            if complete
+            else None,
+            "objective": trial.value if complete and not plan.objective.is_loss else None,
             "pruned_at_rung": max(trial.intermediate_values, default=None)
             if trial.state.name == "PRUNED"
             else None,

@@ -66,6 +66,7 @@ class StudyMirror:
             whatever thread meets that.
         hurried: Whether the command was told to stop, and cannot wait any more.
         patience: Seconds until it gives up.
+        maximize: Whether higher values are better; a validation loss is minimised.
         owner_waits: Set while the command's own thread has nothing to do; writes go on fast then.
     """
 
@@ -76,6 +77,7 @@ class StudyMirror:
     say: Callable[[str], None] = lambda _text: None
     hurried: Callable[[], bool] = lambda: False
     patience: float = PATIENCE_SECONDS
+    maximize: bool = False
     clock: Callable[[], float] = time.monotonic
     gone: BaseException | None = field(default=None, init=False)
     owner_waits: threading.Event = field(default_factory=threading.Event, init=False)
@@ -157,8 +159,8 @@ class StudyMirror:
 
     def _create(self, identity: dict[str, Any]) -> None:
         assert self._storage is not None
-        # Validation loss: lower is better.
-        self._study = self._storage.create_new_study([StudyDirection.MINIMIZE], self.name)
+        direction = StudyDirection.MAXIMIZE if self.maximize else StudyDirection.MINIMIZE
+        self._study = self._storage.create_new_study([direction], self.name)
         self._sign(identity)
         self._ids, self._rungs = {}, {}
 

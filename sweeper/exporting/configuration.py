@@ -233,14 +233,10 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
 
 def nearest(findings: Findings, strategies: Sequence[str]) -> str:
     """The best completed trial that the trainer can train."""
-    fit = [
-        trial
-        for trial in findings.trials
-        if trial.strategy in strategies and trial.validation_loss is not None
-    ]
+    fit = [trial for trial in findings.best_first() if trial.strategy in strategies]
     if not fit:
         return "No completed trial of this run used one of these."
-    best = min(fit, key=lambda trial: (trial.validation_loss or 0.0, trial.number))
+    best = fit[0]
     return f"The best such trial is {best.number} ({best.strategy}): --trial {best.number}."
 
 
@@ -308,7 +304,7 @@ def _card(
 ) -> str:
     row = next(trial for trial in findings.trials if trial.number == config.number)
     finalist = next((f for f in findings.finalists if f.trial == config.number), None)
-    figures = [f"- Validation loss: {words.loss(row.validation_loss)} {findings.loss_unit}"]
+    figures = [f"- {words.validation_figure(row.objective, findings.objective)}"]
     if finalist is not None and finalist.test_score is not None:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         figures.append(f"- Test {findings.metric.title}: {score}")

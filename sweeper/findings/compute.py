@@ -22,7 +22,7 @@ from sweeper.findings.evidence.strategies import quality_share, strategy_summari
 from sweeper.findings.evidence.warm_start import warm_start_sentence, warm_starts
 from sweeper.findings.record import Findings
 from sweeper.findings.study.finalists import finalists
-from sweeper.findings.study.metric import loss_unit
+from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.rows import finite, known, trial_row
 from sweeper.findings.study.scores import trial_name
@@ -78,6 +78,7 @@ def findings_of(run: RunFiles) -> Findings:
     found = Findings(
         run=summary,
         metric=contest.metric,
+        objective=objective_metric(run.plan),
         loss_unit=loss_unit(run.plan.facts),
         margin_points=run.plan.facts.aim.margin_points,
         verdict=decided,
@@ -122,6 +123,7 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
     return baseline.model_copy(
         update={
             "validation_loss": known(baseline.validation_loss),
+            "objective": known(run.plan.objective.measured(baseline)),
             "metrics": finite(baseline.metrics),
             "item_losses": (),
             "item_weights": (),

@@ -28,6 +28,15 @@ class Metric(Record):
     higher_is_better: bool
     unit: str = ""
 
+    @property
+    def direction(self) -> str:
+        """In words."""
+        return f"{'higher' if self.higher_is_better else 'lower'} is better"
+
+    def worse(self, value: float) -> float:
+        """A value with its sign turned so that lower is better."""
+        return -value if self.higher_is_better else value
+
 
 class Comparison(Record):
     """Two models on the same items. ``first`` and ``second`` are ``trial-N`` or a baseline name."""

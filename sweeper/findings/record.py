@@ -46,6 +46,7 @@ class Finalist(Record):
     parameters: dict[str, Scalar]
     seeds: tuple[SeedScore, ...]
     validation_loss: Interval
+    objective: Interval | None = Field(None, description="where it is another than the loss")
     test_score: Interval | None = None
     test_metrics: dict[str, float] = Field(default_factory=dict)
     peak_memory_gib: float | None = None
@@ -118,24 +119,24 @@ class Verdict(Record):
 
 
 class SearchGain(Record):
-    """A strategy's default against the best that the search found (validation loss).
+    """A strategy's default against the best that the search found, by the objective.
 
-    ``default_loss`` and ``best_loss`` are of the one training that the search saw, the means over
+    ``default_value`` and ``best_value`` are of the one training that the search saw, the means over
     all trainings of these trials: ``gain`` is the difference of the means.
     """
 
     strategy: str
     default_trial: int | None
-    default_loss: float | None
+    default_value: float | None
     best_trial: int | None
-    best_loss: float | None
+    best_value: float | None
     default_interval: Interval | None = None
     best_interval: Interval | None = None
     default_mean: float | None = None
     best_mean: float | None = None
     default_seeds: int | None = None
     best_seeds: int | None = None
-    gain: Interval | None = Field(None, description="default minus best: positive is a gain")
+    gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
     outcome: Outcome | None = Field(None, description="of the best against the default")
     comparisons: int = Field(1, description="Holm's correction is taken over strategies")
 
@@ -143,8 +144,8 @@ class SearchGain(Record):
 class WarmStart(Record):
     """The hint of an earlier study for one candidate, and its result here.
 
-    ``trial`` is the one that tried it, None where none has yet; losses are validation losses, the
-    earlier one on another data set.
+    ``trial`` is the one that tried it, None where none has yet; losses are values of the
+    objective, the earlier one on another data set.
     """
 
     strategy: str
@@ -165,7 +166,7 @@ class PairFinding(Record):
     with_trial: int
     without_trial: int
     same_configuration: bool = Field(description="the two differ in nothing else")
-    gain: Interval | None = Field(None, description="loss without minus with: positive is a gain")
+    gain: Interval | None = Field(None, description="positive is a gain of the trial with it")
     outcome: Outcome | None = Field(None, description="of the trial with it against the other")
     comparisons: int = Field(1, description="that Holm's correction was taken over")
 
@@ -195,7 +196,7 @@ class StrategySummary(Record):
     pruned: int
     failed: int
     best_trial: int | None
-    best_loss: float | None
+    best_value: float | None = Field(description="of the objective")
     best_interval: Interval | None = None
     best_metrics: dict[str, float] = Field(default_factory=dict)
     test_score: Interval | None = None
@@ -276,6 +277,7 @@ class TrialRow(Record):
     state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
     parameters: dict[str, Scalar]
     validation_loss: float | None
+    objective: float | None = Field(None, description="what the study compares trials by")
     loss_note: str = Field("", description="why there is no validation loss, if there is none")
     metrics: dict[str, float] = Field(default_factory=dict)
     best_rung: int | None = None
@@ -410,6 +412,7 @@ class Findings(Artifact):
 
     run: RunSummary
     metric: Metric
+    objective: Metric = Field(description="what trials are compared by on validation")
     loss_unit: str
     margin_points: float
     verdict: Verdict
@@ -436,6 +439,15 @@ class Findings(Artifact):
     next_step: NextStep | None = Field(None, description="None during the run")
     last_useful_trial: int | None = Field(None, description="the last one that lowered the best")
 
+    def best_first(self) -> list[TrialRow]:
+        """The completed trials, the best by the objective first."""
+        known = [
+            (self.objective.worse(trial.objective), trial.number, trial)
+            for trial in self.trials
+            if trial.objective is not None
+        ]
+        return [trial for _, _, trial in sorted(known, key=lambda one: one[:2])]
+
     def without_texts(self) -> Findings:
         """The findings without rows of the data and without answers."""
         left_out = NotMeasured(reason="texts of rows and answers were left out of this report")
@@ -445,9 +457,23 @@ class Findings(Artifact):
     def upgrade(cls, fields: dict[str, Any]) -> dict[str, Any]:
         """Findings of older versions, without fields that were removed."""
         gone = ("samples", "data_size")
-        strategies = [
-            {k: v for k, v in one.items() if k not in ("best_seconds", "total_seconds")}
-            for one in fields.get("strategies", ())
-        ]
+        left, now = (
+            ("best_seconds", "total_seconds"),
+            {
+                "best_loss": "best_value",
+                "default_loss": "default_value",
+            },
+        )
+        renamed = {
+            part: [
+                {now.get(key, key): value for key, value in one.items() if key not in left}
+                for one in fields.get(part, ())
+            ]
+            for part in ("strategies", "gains")
+        }
         kept = {name: value for name, value in fields.items() if name not in gone}
-        return {**kept, "strategies": strategies}
+        # Before there were objectives, every study had the loss, of which each trial has its own.
+        unit = fields.get("loss_unit", "")
+        loss = Metric(name="loss", title="validation loss", higher_is_better=False, unit=unit)
+        trials = [{"objective": one.get("validation_loss"), **one} for one in fields["trials"]]
+        return {"objective": loss.model_dump(), **kept, **renamed, "trials": trials}

@@ -143,6 +143,63 @@ def difference(interval: Interval | None, metric: Metric) -> str:
     return f"{minus(f'{value:+.{digits}f}')} {metric.unit}".rstrip() + f" ({ends})"
 
 
+def on_validation(metric: Metric) -> str:
+    """The title of a metric on validation.
+
+    >>> on_validation(Metric(name="accuracy", title="accuracy", higher_is_better=True))
+    'validation accuracy'
+    """
+    return metric.title if metric.title.startswith("validation") else f"validation {metric.title}"
+
+
+def validation_figure(value: float | None, metric: Metric) -> str:
+    """A figure on validation: ``Validation accuracy: 91.2%``.
+
+    >>> loss = Metric(name="loss", title="validation loss", higher_is_better=False, unit="nats")
+    >>> validation_figure(0.5, loss)
+    'Validation loss: 0.500 nats'
+    """
+    unit = f" {column_unit(metric)}".rstrip()
+    return f"{sentence(on_validation(metric))}: {score(value, metric)}{unit}"
+
+
+def column_unit(metric: Metric) -> str:
+    """The unit that stands beside a score, which has none where it is a per cent.
+
+    >>> column_unit(Metric(name="loss", title="loss", higher_is_better=False, unit="nats/token"))
+    'nats/token'
+    """
+    return "" if metric.unit == "points" else metric.unit
+
+
+def amount(gain: Interval, metric: Metric) -> str:
+    """A difference without sign and interval, with its unit: ``2.1 points``.
+
+    >>> loss = Metric(name="loss", title="loss", higher_is_better=False, unit="nats/token")
+    >>> amount(Interval(value=0.1234, low=0.1, high=0.2), loss)
+    '0.123 nats/token'
+    """
+    return f"{plain_difference(gain, metric)} {metric.unit}".rstrip()
+
+
+def plain_difference(gain: Interval, metric: Metric) -> str:
+    """The same without unit."""
+    factor = 100 if metric.unit == "points" else 1
+    ends = [None if end is None else factor * end for end in (gain.low, gain.high)]
+    scaled = Interval(value=factor * gain.value, low=ends[0], high=ends[1])
+    return loss(scaled.value, scaled)
+
+
+def minus_of(first: str, second: str, metric: Metric) -> str:
+    """The difference of two names for which a gain of the second is positive.
+
+    >>> loss = Metric(name="loss", title="loss", higher_is_better=False)
+    >>> minus_of("default", "best", loss)
+    'default − best'
+    """
+    return f"{second} − {first}" if metric.higher_is_better else f"{first} − {second}"
+
+
 def outcome(word: Outcome, interval: Interval, comparisons: int, smallest: float) -> str:
     """An outcome, with the reason where it differs from what the interval suggests.
 

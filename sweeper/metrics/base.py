@@ -11,8 +11,9 @@ import sweeper.metrics as folder
 from sweeper.plugins import values_in
 
 # What a metric is computed from, one entry an item: predicted and true class numbers; answers and
-# their accepted references; mean nats per token and tokens; nats and bytes of the answer's text.
-Of = Literal["classes", "answers", "tokens", "bytes"]
+# their accepted references; mean nats per token and tokens; nats and bytes of the answer's text;
+# whether a program passed its tests (twice).
+Of = Literal["classes", "answers", "tokens", "bytes", "programs"]
 Unit = Literal["%", "0 to 100", ""]
 
 
@@ -29,6 +30,7 @@ class TaskMetric:
             when it is called.
         place: Tables show metrics in the order of their places.
         shown: Whether tables show it.
+        per_item: Whether it is the mean of its values for single items.
     """
 
     name: str
@@ -38,6 +40,7 @@ class TaskMetric:
     compute: Callable[[Sequence[Any], Sequence[Any]], float]
     place: int
     shown: bool = True
+    per_item: bool = False
 
 
 @cache
@@ -54,3 +57,45 @@ def computed(of: Of, first: Sequence[Any], second: Sequence[Any]) -> dict[str, f
         for name, metric in metrics().items()
         if metric.of == of
     }
+
+
+# Each needs a call of the metric without the group's items.
+GROUPS = 50
+
+
+def item_values(
+    compute: Callable[[Sequence[Any], Sequence[Any]], float],
+    first: Sequence[Any],
+    second: Sequence[Any],
+    *,
+    per_item: bool,
+) -> list[float]:
+    """One number an item, whose mean is the metric and whose scatter gives its standard error.
+
+    A metric over all items at once has none of its own: they are made from its jackknife over
+    groups of items (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 11),
+    stretched so that items of a group count as if they were independent. The same items in the
+    same order are in the same groups, so that two models can be compared item by item.
+
+    Args:
+        compute: The metric; takes the two sequences.
+        per_item: Whether it is a mean over the items.
+
+    >>> item_values(lambda a, b: sum(x == y for x, y in zip(a, b)) / len(a), [1, 2], [1, 3],
+    ...             per_item=True)
+    [1.0, 0.0]
+    """
+    count = len(first)
+    if per_item:
+        return [float(compute([a], [b])) for a, b in zip(first, second, strict=True)]
+    whole, groups = float(compute(first, second)), min(GROUPS, count)
+    if groups < 2:
+        return [whole] * count
+    left_out = []
+    for group in range(groups):
+        kept = [place for place in range(count) if place % groups != group]
+        left_out.append(compute([first[i] for i in kept], [second[i] for i in kept]))
+    mean, stretch = sum(left_out) / groups, (groups - 1) * (count / groups) ** 0.5
+    apart = [stretch * (mean - left_out[place % groups]) for place in range(count)]
+    moved = whole - sum(apart) / count
+    return [moved + one for one in apart]

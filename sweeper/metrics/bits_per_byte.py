@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from sweeper.metrics.base import TaskMetric
 
 
 def bits_per_byte(nats: Sequence[float], answer_bytes: Sequence[float]) -> float:
     """From the nats of each item and the bytes of its answer."""
-    return float(np.sum(nats)) / math.log(2) / max(float(np.sum(answer_bytes)), 1.0)
+    return float(sum(nats) / math.log(2) / max(sum(answer_bytes), 1.0))
 
 
 METRIC = TaskMetric("bits_per_byte", "bits per byte", "bytes", "", bits_per_byte, place=40)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from sweeper.data.examples import normalised
 from sweeper.metrics.base import TaskMetric
 
@@ -16,7 +14,7 @@ def exact_match(answers: Sequence[str], references: Sequence[Sequence[str]]) -> 
         normalised(answer) in {normalised(reference) for reference in accepted}
         for answer, accepted in zip(answers, references, strict=True)
     ]
-    return float(np.mean(same))
+    return sum(same) / len(same)
 
 
-METRIC = TaskMetric("exact_match", "exact match", "answers", "%", exact_match, place=80)
+METRIC = TaskMetric("exact_match", "exact match", "answers", "%", exact_match, 80, per_item=True)

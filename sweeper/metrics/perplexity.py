@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from sweeper.metrics.base import TaskMetric
 
 _LARGEST = 700.0  # the exponential of more is no number
@@ -14,7 +12,8 @@ _LARGEST = 700.0  # the exponential of more is no number
 
 def perplexity(losses: Sequence[float], tokens: Sequence[float]) -> float:
     """From the mean nats per token of each item, weighted by its tokens."""
-    return math.exp(min(float(np.average(losses, weights=tokens)), _LARGEST))
+    nats = sum(loss * count for loss, count in zip(losses, tokens, strict=True))
+    return math.exp(min(float(nats / sum(tokens)), _LARGEST))
 
 
 METRIC = TaskMetric("perplexity", "perplexity", "tokens", "", perplexity, place=30)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
-
 from sweeper.metrics.base import TaskMetric
 
 
@@ -25,13 +23,15 @@ def rouge(kind: str, answers: Sequence[str], references: Sequence[Sequence[str]]
         scorer.score_multi(accepted, answer)[kind].fmeasure
         for answer, accepted in zip(answers, references, strict=True)
     ]
-    return float(np.mean(scores))
+    return float(sum(scores) / len(scores))
 
 
 ROUGE_1 = TaskMetric(
-    "rouge1", "ROUGE-1", "answers", "%", partial(rouge, "rouge1"), place=70, shown=False
+    "rouge1", "ROUGE-1", "answers", "%", partial(rouge, "rouge1"), 70, shown=False, per_item=True
 )
 ROUGE_2 = TaskMetric(
-    "rouge2", "ROUGE-2", "answers", "%", partial(rouge, "rouge2"), place=71, shown=False
+    "rouge2", "ROUGE-2", "answers", "%", partial(rouge, "rouge2"), 71, shown=False, per_item=True
 )
-ROUGE_L = TaskMetric("rougeL", "ROUGE-L", "answers", "%", partial(rouge, "rougeL"), place=72)
+ROUGE_L = TaskMetric(
+    "rougeL", "ROUGE-L", "answers", "%", partial(rouge, "rougeL"), 72, per_item=True
+)

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from sweeper.facts.record import Facts
+from sweeper.objective import LOSS, Objective
 from sweeper.planning.budget.rung_schedule import RUNGS
 from sweeper.plans import Identity
 from sweeper.spec import Spec
@@ -28,7 +29,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def identity(spec: Spec, facts: Facts) -> Identity | None:
+def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity | None:
     """The run's identity; None if nothing can be run (no data, or only a model's size)."""
     data = facts.data
     if data.fingerprint is None or any(model.source == "size" for model in facts.models):
@@ -66,6 +67,8 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
     written = facts.task == "classification" and training.classes_by == "generate"
     # Between base models the loss of a text is counted in bytes.
     unit = ["bits per byte"] if len(facts.models) > 1 and facts.task != "classification" else []
+    # A function of the user counts by its text, wherever it lies.
+    asked = [] if objective.is_loss else [objective.model_dump(mode="json", exclude={"folder"})]
     # Likewise, runs from before there was curation still resume.
     curation = [spec.curation.model_dump(mode="json")] if spec.curation.asked else []
     return Identity(
@@ -74,7 +77,7 @@ def identity(spec: Spec, facts: Facts) -> Identity | None:
         task=digest([facts.task, "generate"] if written else facts.task),
         split=digest([splits, fractions]),
         space=digest(space),
-        objective=digest([OBJECTIVE, training.max_length, *unit]),
+        objective=digest([OBJECTIVE, training.max_length, *unit, *asked]),
         rungs=digest([RUNGS, training.epochs]),
         seed=digest(spec.search.seed),
     )

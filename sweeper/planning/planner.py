@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from sweeper.errors import NothingFits, Problem
 from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
+from sweeper.metrics.objectives import objective_of
 from sweeper.planning.answers import answers
 from sweeper.planning.budget.budget import make_budget
 from sweeper.planning.budget.candidate_costs import course_of, priced
@@ -71,6 +72,7 @@ def with_threshold(book: RuleBook, spec: Spec, plan: Plan) -> Plan:
 
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     """The plan of a given rule book, without the threshold."""
+    objective = objective_of(spec)
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
     check_declared(book, spec, facts, {base.model.id: base.values for base in bases})
     epochs = epochs_of(spec, facts, bases[0])
@@ -90,11 +92,13 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         epochs=epochs,
         looks=looks_of(spec, facts, base.cap, validation, epochs),
         validation_rows=validation,
+        objective=objective,
     )
     costs = [priced(candidate, facts, course) for candidate in candidates]
     candidates = [cost.candidate for cost in costs]
     return Plan(
         facts=facts,
+        objective=objective,
         recommended=lead.strategy,
         candidates=tuple(candidates),
         rejected=tuple(rejected),
@@ -109,7 +113,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         declared=spec.parameters,
         budget=make_budget(spec, facts, costs, course, full_tokens),
         seed=spec.search.seed,
-        identity=identity(spec, facts),
+        identity=identity(spec, facts, objective),
     )
 
 

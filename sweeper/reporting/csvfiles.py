@@ -19,6 +19,7 @@ _FIXED = (
     "model",
     "origin",
     "state",
+    "objective",
     "validation_loss",
     "loss_note",
     "best_rung",

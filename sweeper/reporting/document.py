@@ -15,6 +15,7 @@ from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import AugmentationFacts, SourceFacts
 from sweeper.findings.record import Findings
 from sweeper.findings.study.model_strategy_pairs import by_pair
+from sweeper.objective import LOSS, Objective
 from sweeper.plans import (
     Answer,
     Budget,
@@ -71,6 +72,7 @@ class PlanShown(Record):
     answers: tuple[Answer, ...]
     warnings: tuple[Reason, ...]
     budget: Budget
+    objective: Objective = LOSS
 
 
 class Report(Artifact):
@@ -128,4 +130,5 @@ def _shown(plan: Plan) -> PlanShown:
         answers=plan.answers,
         warnings=plan.warnings,
         budget=plan.budget,
+        objective=plan.objective,
     )

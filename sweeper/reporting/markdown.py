@@ -51,9 +51,10 @@ def _marker(name: str) -> str:
 
 
 def _strategies(report: Report) -> list[str]:
-    unit = report.findings.loss_unit
+    metric = report.findings.objective
+    title = ", ".join(filter(None, (words.on_validation(metric), words.column_unit(metric))))
     lines = [
-        f"| strategy | best trial | validation loss, {unit} (lower is better) | time a trial "
+        f"| strategy | best trial | {plain(title)} ({metric.direction}) | time a trial "
         "| peak memory | completed / pruned / failed |",
         "|---|---:|---:|---:|---:|---:|",
     ]
@@ -61,7 +62,7 @@ def _strategies(report: Report) -> list[str]:
         trial = words.DASH if summary.best_trial is None else str(summary.best_trial)
         lines.append(
             f"| {plain(words.strategy(summary.strategy))} | {trial} "
-            f"| {words.loss(summary.best_loss, summary.best_interval)} "
+            f"| {words.score(summary.best_value, metric, summary.best_interval)} "
             f"| {units.duration(summary.seconds_per_trial)} | {units.gib(summary.peak_memory_gib)} "
             f"| {summary.complete} / {summary.pruned} / {summary.failed} |"
         )

@@ -90,6 +90,8 @@ def _results(report: Report, row: TrialRow) -> list[str]:
     if finalist and finalist.test_score:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         lines.append(f"- Test {findings.metric.title}: {score}")
-    loss = words.loss(row.validation_loss)
-    lines.append(f"- Validation loss: {loss} {findings.loss_unit} (lower is better)")
+    told = words.validation_figure(row.objective, findings.objective)
+    lines.append(f"- {told} ({findings.objective.direction})")
+    if findings.objective.name != "loss":
+        lines.append(f"- Validation loss: {words.loss(row.validation_loss)} {findings.loss_unit}")
     return lines

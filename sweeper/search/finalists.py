@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from sweeper.objective import LOSS, Objective
 from sweeper.trials import TrialResult
 
 Losses = NDArray[np.float64]
@@ -26,6 +27,7 @@ def choose(
     strategies: Mapping[int, str],
     n: int,
     limit: float | None = None,
+    objective: Objective = LOSS,
 ) -> list[int]:
     """The trials to confirm, best first.
 
@@ -39,10 +41,12 @@ def choose(
         n: How many finalists there may be.
         limit: Points of forgetting that are allowed. Trials that keep to it come first; others
             are finalists only where fewer than ``n`` do.
+        objective: What trials are compared by.
     """
+    costs = {number: loss_of(result, objective) for number, result in results.items()}
     ranked = sorted(
-        (number for number, result in results.items() if result.validation_loss is not None),
-        key=lambda number: (loss_of(results[number]), number),
+        (number for number, cost in costs.items() if math.isfinite(cost)),
+        key=lambda number: (costs[number], number),
     )
     kept = [one for one in ranked if within(results[one].forgetting_points, limit)]
     if len(kept) < len(ranked):
@@ -65,9 +69,10 @@ def _places(ranked: Sequence[int], strategies: Mapping[int, str], n: int) -> lis
     return sorted((firsts + rest)[: max(n, 0)], key=ranked.index)
 
 
-def loss_of(result: TrialResult) -> float:
-    """The validation loss, or infinity where there is none."""
-    return math.inf if result.validation_loss is None else result.validation_loss
+def loss_of(result: TrialResult, objective: Objective = LOSS) -> float:
+    """The validation loss or the objective's cost, or infinity where there is none."""
+    cost = objective.cost_of(result)
+    return math.inf if cost is None else cost
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,8 @@ class Contender:
     """A finalist with all that its seeds showed.
 
     Args:
-        losses: Mean validation loss of each seed.
-        items: Loss of each validation item, one row a seed; shape ``(seeds, items)``. Empty if
+        losses: Mean validation loss, or cost of the objective, of each seed.
+        items: Likewise of each validation item, one row a seed; shape ``(seeds, items)``. Empty if
             they were not kept.
         memory_gib: Peak memory, 0 where unknown.
         seconds: Mean seconds of a training.

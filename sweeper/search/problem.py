@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.hyperparameters import EPOCHS
+from sweeper.objective import LOSS, Objective
 from sweeper.plans import Budget, Candidate, Hint, Parameter, Plan
 from sweeper.spec import OwnTrial, Scalar
 
@@ -69,6 +70,11 @@ class Space:
 Problem = Plan | Space
 AnyCandidate = Candidate | StrategySpace
 Full = Budget | RungCount
+
+
+def objective_of(problem: Problem) -> Objective:
+    """What the search improves; a space without a plan has a loss."""
+    return problem.objective if isinstance(problem, Plan) else LOSS
 
 
 def rungs_of(parameters: Mapping[str, Scalar], full: Full) -> int:

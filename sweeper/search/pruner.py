@@ -17,6 +17,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
 from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
+from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
 from sweeper.search.loss_model.learning_curves import (
     ends,
@@ -25,9 +26,16 @@ from sweeper.search.loss_model.learning_curves import (
     luck,
     prior_doubt,
 )
-from sweeper.search.loss_model.observations import START, History, Observation, observation
+from sweeper.search.loss_model.observations import (
+    START,
+    History,
+    Observation,
+    best_so_far,
+    observation,
+    rung_losses,
+)
 from sweeper.search.optuna_space import STRATEGY, candidates
-from sweeper.search.problem import Problem
+from sweeper.search.problem import Problem, objective_of
 from sweeper.spec import Scalar
 
 # A trial goes on while the best loss lies within this many standard deviations of where it is
@@ -63,13 +71,19 @@ class Judgement:
 GO_ON = Judgement(False)
 
 
-def judge(study: optuna.Study, trial: FrozenTrial, one_trial: Collection[str] = ()) -> Judgement:
+def judge(
+    study: optuna.Study,
+    trial: FrozenTrial,
+    one_trial: Collection[str] = (),
+    objective: Objective = LOSS,
+) -> Judgement:
     """Ask the study's pruner, and give its reason as text.
 
     Args:
         study: With its pruner set.
         trial: The running trial with the losses that it reported, by rung.
         one_trial: Candidates that have one trial each, by key.
+        objective: What the study's values are.
     """
     pruner = study.pruner
     if isinstance(pruner, SweeperPruner):
@@ -80,9 +94,19 @@ def judge(study: optuna.Study, trial: FrozenTrial, one_trial: Collection[str] = 
     if whole_at_once or not pruner.prune(study, trial):
         return GO_ON
     rung = max(trial.intermediate_values)
-    loss = trial.intermediate_values[rung]
-    name = type(pruner).__name__
-    return Judgement(True, f"{name} stopped it at rung {rung} with validation loss {loss:.4g}")
+    cost = objective.at_rung(trial.intermediate_values[rung])
+    name, shown = type(pruner).__name__, f"{_title(objective)} {_shown(cost, objective)}"
+    return Judgement(True, f"{name} stopped it at rung {rung} with {shown}")
+
+
+def _title(objective: Objective) -> str:
+    """What is reported at rungs."""
+    return objective.title if objective.at_rungs else LOSS.title
+
+
+def _shown(cost: float, objective: Objective) -> str:
+    """A cost at a rung as the value that people know."""
+    return f"{objective.value(cost) if objective.at_rungs else cost:.4g}"
 
 
 class SweeperPruner(BasePruner):
@@ -99,7 +123,8 @@ class SweeperPruner(BasePruner):
 
     def __init__(self, plan: Problem, first_rung: int | None = None) -> None:
         self._budget = plan.budget
-        self._history = History(plan.budget)
+        self._objective = objective_of(plan)
+        self._history = History(plan.budget, self._objective, by_loss=self._by_loss)
         self._first = plan.budget.first_rung if first_rung is None else first_rung
         self._classes = isinstance(plan, Plan) and plan.facts.task == "classification"
         self._chance = {
@@ -110,6 +135,10 @@ class SweeperPruner(BasePruner):
         # What starts from an untrained head, or from class names that the model never wrote, may
         # still fall far. Without a plan nobody knows.
         self._falls_far = not isinstance(plan, Plan) or plan.facts.classes_by == "generate"
+
+    @property
+    def _by_loss(self) -> bool:
+        return not self._objective.at_rungs
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         return self.judge(study, trial).prune
@@ -132,13 +161,15 @@ class SweeperPruner(BasePruner):
         if not trial.intermediate_values:
             return GO_ON
         rung = max(trial.intermediate_values)
-        own = observation(trial, self._budget)
+        own = observation(trial, self._budget, self._objective, by_loss=self._by_loss)
         if rung >= own.rungs:
             return GO_ON
         searched = rung >= self._first and own.origin == "search"
         guessing = self._guessing(own)
-        overfits = self._classes and min(own.curve.values(), default=math.inf) < guessing < math.inf
-        diverging = _diverging(trial.intermediate_values, rung, guessing, searched, overfits)
+        losses = rung_losses(trial, self._objective)
+        lowest = min(best_so_far(losses).values(), default=math.inf)
+        overfits = self._classes and lowest < guessing < math.inf
+        diverging = _diverging(losses, rung, guessing, searched, overfits)
         if diverging.prune or not searched or rung not in own.curve:
             return diverging  # defaults and the user's own are what others are measured by
         others = self._history.of(study.get_trials(deepcopy=False))
@@ -150,7 +181,8 @@ class SweeperPruner(BasePruner):
         )
         noise = jitter([*others, own])
         gain = self._remaining_gain(own, rung)
-        return View(own, rung, strategy, alike, peers, others, noise, gain).judge()
+        objective = self._objective
+        return View(own, rung, strategy, alike, peers, others, noise, gain, objective).judge()
 
 
 def _defaults(plan: Problem, name: str) -> dict[str, Scalar]:
@@ -208,6 +240,8 @@ def _gains(trials: Sequence[Observation], rung: int, easier: float) -> list[floa
 def _diverging(
     losses: dict[int, float], rung: int, chance: float, searched: bool, overfits: bool
 ) -> Judgement:
+    if rung not in losses:
+        return GO_ON  # another objective was reported without it
     loss = losses[rung]
     lowest = min((value for value in losses.values() if math.isfinite(value)), default=math.inf)
     if not math.isfinite(loss):
@@ -233,6 +267,7 @@ class View:
         others: The other trials of all strategies.
         noise: Standard deviation of one rung's loss.
         gain: The least share of its loss so far at which a good trial may still end.
+        objective: What losses here are costs of.
     """
 
     own: Observation
@@ -243,6 +278,7 @@ class View:
     others: Sequence[Observation]
     noise: float
     gain: float
+    objective: Objective = LOSS
 
     @property
     def loss(self) -> float:
@@ -255,6 +291,8 @@ class View:
         if best_of_all is None:
             return GO_ON
         by_strategy = best and (self._by_peers(best) or self._by_trend(best))
+        if self.objective.at_rungs and not self.objective.is_loss:
+            return by_strategy or GO_ON  # the record is one of losses
         return by_strategy or self._by_record(best_of_all) or GO_ON
 
     def _by_record(self, best: float) -> Judgement | None:
@@ -265,7 +303,7 @@ class View:
         if reach <= best + self.noise:
             return None
         how = "if it improves as much as good trials of recorded sweeps did from here"
-        return self._stopped(f"{how}, it would end at {reach:.4g}", best)
+        return self._stopped(f"{how}, it would end at {self._told(reach)}", best)
 
     def _by_peers(self, best: float) -> Judgement | None:
         easier = self._easier(self.peers)
@@ -283,7 +321,8 @@ class View:
         low, high = (math.exp(seen.log_end + side * CONFIDENCE * seen.doubt) for side in (-1, 1))
         better = sum(1 for peer in self.peers if peer.curve[self.rung] < self.loss)
         text = f"worse than {better} of {len(self.peers)} {self._peers()}"
-        return self._stopped(f"{text}, it would end between {low:.4g} and {high:.4g}", best)
+        ends_at = f"it would end between {self._told(low)} and {self._told(high)}"
+        return self._stopped(f"{text}, {ends_at}", best)
 
     def _by_trend(self, best: float) -> Judgement | None:
         # Without peers from the second half on: curves of training flatten, so that what is left,
@@ -299,7 +338,7 @@ class View:
         if reach <= best + self.noise:
             return GO_ON
         how = "if it improves as much again as in the second half so far"
-        return self._stopped(f"{how}, it would end at {reach:.4g}", best)
+        return self._stopped(f"{how}, it would end at {self._told(reach)}", best)
 
     def _easier(self, others: Sequence[Observation]) -> float:
         """The loss on all items minus that on the rungs' items; 0 if unknown."""
@@ -312,8 +351,12 @@ class View:
 
     def _stopped(self, why: str, best: float) -> Judgement:
         where = f"stopped at rung {self.rung} of {self.own.rungs}"
-        shown = f"validation loss {self.loss:.4g}"
-        return Judgement(True, f"{where} with {shown}: {why}; the best so far is {best:.4g}")
+        shown = f"{_title(self.objective)} {self._told(self.loss)}"
+        so_far = f"the best so far is {self._told(best)}"
+        return Judgement(True, f"{where} with {shown}: {why}; {so_far}")
+
+    def _told(self, cost: float) -> str:
+        return _shown(cost, self.objective)
 
     def _peers(self) -> str:
         key, start = self.own.group

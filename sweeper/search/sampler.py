@@ -27,7 +27,7 @@ from sweeper.search.loss_model.learning_curves import jitter
 from sweeper.search.loss_model.loss_model import Promise, StudyLosses
 from sweeper.search.loss_model.observations import History, Observation
 from sweeper.search.loss_model.untrained import Untrained, noted
-from sweeper.search.problem import Problem
+from sweeper.search.problem import Problem, objective_of
 from sweeper.search.proposals import Proposals, TransferredPrior
 from sweeper.spec import Scalar
 
@@ -41,7 +41,8 @@ class SweeperSampler(BaseSampler):
 
     def __init__(self, plan: Problem) -> None:
         self._plan = plan
-        self._history = History(plan.budget)
+        self.objective = objective_of(plan)
+        self._history = History(plan.budget, self.objective)
         self._candidates = optuna_space.candidates(plan)
         self._known = optuna_space.distributions(plan)
         self._axes = {key: self._axes_of(key) for key in self._candidates}

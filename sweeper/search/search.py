@@ -14,20 +14,24 @@ from dataclasses import dataclass, field
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sweeper.objective import LOSS, Objective
 from sweeper.search import optuna_space, outlook
 from sweeper.search.loss_model.observations import (
     CONSTRAINT,
     FAILURE,
     ORIGIN,
+    RUNG_LOSS,
     SECONDS,
+    VALIDATION_LOSS,
     Observation,
     attribute,
 )
 from sweeper.search.loss_model.untrained import NOTHING, Untrained, note
 from sweeper.search.named import OURS, make_pruner, make_sampler
-from sweeper.search.problem import AnyCandidate, Problem
+from sweeper.search.problem import AnyCandidate, Problem, objective_of
 from sweeper.search.pruner import Judgement, judge
 from sweeper.search.sampler import SweeperSampler
 from sweeper.search.starts import Start
@@ -62,6 +66,7 @@ class End:
         seconds: What it took.
         failure: Kind of failure (``trials.FailureKind``), empty where it did not fail.
         excess: By how much it breaks the user's limit; up to 0 it keeps to it. None without one.
+        validation_loss: Where ``loss`` is the cost of another objective.
     """
 
     state: State
@@ -69,17 +74,26 @@ class End:
     seconds: float = 0.0
     failure: str = ""
     excess: float | None = None
+    validation_loss: float | None = None
 
     @classmethod
-    def of(cls, config: TrialConfig, result: TrialResult, reports: Sequence[RungReport]) -> End:
+    def of(
+        cls,
+        config: TrialConfig,
+        result: TrialResult,
+        reports: Sequence[RungReport],
+        objective: Objective = LOSS,
+    ) -> End:
         """Of a trial of a run.
 
         Args:
             reports: Its rungs; a pruned trial counts with the last one's loss.
+            objective: What the study improves.
         """
-        loss = result.validation_loss if result.state == "COMPLETE" else None
-        if result.state == "PRUNED" and reports and math.isfinite(reports[-1].validation_loss):
-            loss = reports[-1].validation_loss
+        loss = objective.cost_of(result) if result.state == "COMPLETE" else None
+        if result.state == "PRUNED" and reports:
+            last = Rung.of(reports[-1], objective).loss
+            loss = last if math.isfinite(last) else None
         points, limit = result.forgetting_points, config.forgetting_limit
         return cls(
             state=result.state,
@@ -87,6 +101,7 @@ class End:
             seconds=result.training_seconds + result.evaluation_seconds + result.setup_seconds,
             failure=result.failure.kind if result.failure else "",
             excess=None if points is None or limit is None else points / 100 - limit,
+            validation_loss=None if objective.is_loss else result.validation_loss,
         )
 
 
@@ -101,6 +116,7 @@ class Rung:
         seconds: Since the trial began, where an objective tells its cost by its rungs.
         excess: Likewise by how much the trial breaks its user's limit, up to 0 where it keeps to
             it.
+        validation_loss: Where ``loss`` is the cost of another objective.
     """
 
     rung: int
@@ -108,11 +124,16 @@ class Rung:
     items: FirstItems | None = None
     seconds: float = 0.0
     excess: float | None = None
+    validation_loss: float | None = None
 
     @classmethod
-    def of(cls, report: RungReport) -> Rung:
+    def of(cls, report: RungReport, objective: Objective = LOSS) -> Rung:
         """Of a trial of a run."""
-        return cls(report.rung, report.validation_loss, report.first_items)
+        cost = None if objective.is_loss else objective.cost_of(report)
+        if cost is None or not objective.at_rungs:
+            return cls(report.rung, report.validation_loss, report.first_items)
+        known = report.validation_loss
+        return cls(report.rung, cost, report.first_items, validation_loss=known)
 
 
 @dataclass(frozen=True)
@@ -137,7 +158,9 @@ class Search:
         untrained: Losses that are known before any trial.
 
     Attributes:
-        study: In memory; may be looked at, and is changed by this object alone.
+        study: In memory, with values and direction of the objective; may be looked at, and is
+            changed by this object alone.
+        objective: What the study improves. Losses that this object takes are its costs.
         untried: The starts that are still to be tried, in order.
 
     Raises:
@@ -150,6 +173,7 @@ class Search:
     pruner: str = "sweeper"
     untrained: Untrained = NOTHING
     study: optuna.Study = field(init=False)
+    objective: Objective = field(init=False)
     untried: list[Start] = field(init=False)
     _candidates: Mapping[str, AnyCandidate] = field(init=False)
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
@@ -165,7 +189,10 @@ class Search:
         # Hyperband deals out its brackets by the study's name.
         name = f"seed {self.problem.seed}"
         pruner = make_pruner(self.pruner, self.problem)
-        self.study = optuna.create_study(study_name=name, pruner=pruner)
+        self.objective = objective_of(self.problem)
+        higher = self.objective.higher_is_better
+        direction = StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE
+        self.study = optuna.create_study(study_name=name, pruner=pruner, direction=direction)
         self.learn(self.untrained)
 
     def learn(self, untrained: Untrained) -> None:
@@ -176,7 +203,7 @@ class Search:
         """Add the trials of earlier calls, by number and without gaps, before any ``ask``."""
         for one in trials:
             number = one.asked.number
-            self.study.add_trial(_frozen(one, self._searched(one.asked), self._distributions))
+            self.study.add_trial(self._frozen(one))
             began = (start for start in self.untried if self._began_as(one.asked, start))
             if (start := next(began, None)) is not None:
                 self.untried.remove(start)
@@ -203,7 +230,8 @@ class Search:
     def report(self, number: int, rung: Rung) -> Judgement:
         """Record one rung of a running trial, and decide whether it goes on."""
         self._note(number, rung)
-        return judge(self.study, self.trial(number), optuna_space.one_trial_keys(self.problem))
+        keys = optuna_space.one_trial_keys(self.problem)
+        return judge(self.study, self.trial(number), keys, self.objective)
 
     def restart(self, number: int, rungs: Sequence[Rung] = ()) -> None:
         """Begin an interrupted trial again; only these of its rungs count."""
@@ -221,7 +249,8 @@ class Search:
             storage.set_trial_user_attr(trial._trial_id, name, value)
         if end.excess is not None:
             storage.set_trial_system_attr(trial._trial_id, CONSTRAINT, end.excess)
-        state, values = TrialState[end.state], None if end.loss is None else [end.loss]
+        value = self._kept(end)
+        state, values = TrialState[end.state], None if value is None else [value]
         self._samplers.pop(number).after_trial(self.study, trial, state, values)
         storage.set_trial_state_values(trial._trial_id, state, values)
 
@@ -231,6 +260,8 @@ class Search:
 
     def settled(self) -> str:
         """Why more trials are not worth their cost; empty while they are."""
+        if not self.objective.is_loss:
+            return ""  # what searches gain was recorded for losses
         seen = [one for one in self.seen() if not one.running]
         tried = {one.key for one in seen}
         if not tried.issuperset(self._candidates):
@@ -239,9 +270,17 @@ class Search:
 
     def _note(self, number: int, rung: Rung) -> None:
         storage, trial_id = self.study._storage, self.trial(number)._trial_id
-        storage.set_trial_intermediate_value(trial_id, rung.rung, rung.loss)
-        if rung.items is not None:
-            storage.set_trial_user_attr(trial_id, *attribute(rung.rung, rung.items))
+        value = self.objective.at_rung(rung.loss)
+        storage.set_trial_intermediate_value(trial_id, rung.rung, value)
+        for name, kept in _rung_attributes(rung).items():
+            storage.set_trial_user_attr(trial_id, name, kept)
+
+    def _kept(self, end: End) -> float | None:
+        """The end's value in the study."""
+        if end.loss is None:
+            return None
+        objective = self.objective
+        return objective.value(end.loss) if end.state == "COMPLETE" else objective.at_rung(end.loss)
 
     def trial(self, number: int) -> FrozenTrial:
         """A trial as Optuna has it; it changes as the trial goes on."""
@@ -259,6 +298,27 @@ class Search:
         same &= start.overrides.items() <= asked.parameters.items()
         return same and asked.origin == start.origin
 
+    def _frozen(self, one: Restored) -> FrozenTrial:
+        params, end = self._searched(one.asked), one.end or End("FAIL")
+        reported = {
+            name: kept for rung in one.rungs for name, kept in _rung_attributes(rung).items()
+        }
+        return create_trial(
+            state=TrialState[end.state] if one.end else TrialState.RUNNING,
+            value=self._kept(end),
+            params=dict(params),
+            distributions={name: self._distributions[name] for name in params},
+            user_attrs={
+                ORIGIN: one.asked.origin,
+                **reported,
+                **(_attributes(end) if one.end else {}),
+            },
+            system_attrs={} if end.excess is None else {CONSTRAINT: end.excess},
+            intermediate_values={
+                rung.rung: self.objective.at_rung(rung.loss) for rung in one.rungs
+            },
+        )
+
     def _searched(self, asked: Asked) -> dict[str, Scalar]:
         candidate = self._candidates[asked.key]
         names = [name for name, one in candidate.parameters.items() if one.searched]
@@ -270,21 +330,19 @@ class Search:
         return params == optuna_space.fixed(key, candidate, {})
 
 
-def _frozen(
-    one: Restored, params: dict[str, Scalar], known: Mapping[str, BaseDistribution]
-) -> FrozenTrial:
-    items = dict(attribute(rung.rung, rung.items) for rung in one.rungs if rung.items is not None)
-    end = one.end or End("FAIL")
-    return create_trial(
-        state=TrialState[end.state] if one.end else TrialState.RUNNING,
-        value=end.loss,
-        params=dict(params),
-        distributions={name: known[name] for name in params},
-        user_attrs={ORIGIN: one.asked.origin, **items, **(_attributes(end) if one.end else {})},
-        system_attrs={} if end.excess is None else {CONSTRAINT: end.excess},
-        intermediate_values={rung.rung: rung.loss for rung in one.rungs},
-    )
-
-
 def _attributes(end: End) -> dict[str, object]:
-    return {SECONDS: end.seconds} | ({FAILURE: end.failure} if end.failure else {})
+    found: dict[str, object] = {SECONDS: end.seconds}
+    if end.failure:
+        found[FAILURE] = end.failure
+    if end.validation_loss is not None:
+        found[VALIDATION_LOSS] = end.validation_loss
+    return found
+
+
+def _rung_attributes(rung: Rung) -> dict[str, object]:
+    found: dict[str, object] = {}
+    if rung.items is not None:
+        found |= dict([attribute(rung.rung, rung.items)])
+    if rung.validation_loss is not None:
+        found[f"{RUNG_LOSS}{rung.rung}"] = rung.validation_loss
+    return found

@@ -18,6 +18,7 @@ from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
 from sweeper.errors import UsageError
 from sweeper.facts.record import Facts, ModelFacts
+from sweeper.objective import Objective
 from sweeper.plans import Candidate, Hint, Parameter, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import loss_of, within
@@ -62,6 +63,7 @@ class Remembered(Artifact):
     train_rows: int
     classes: int
     mean_tokens: float | None = None
+    objective: str = "validation_loss"
     bests: tuple[RememberedBest, ...]
 
 
@@ -90,6 +92,7 @@ def remember(run: RunFolder, plan: Plan, limit: float | None, ended_at: str) -> 
         train_rows=facts.data.train_rows,
         classes=len(facts.data.labels),
         mean_tokens=facts.data.lengths.mean if facts.data.lengths else None,
+        objective=_named(plan.objective),
         bests=found,
     )
     identity = plan.identity.model_dump_json() if plan.identity else ""
@@ -97,6 +100,10 @@ def remember(run: RunFolder, plan: Plan, limit: float | None, ended_at: str) -> 
     path = home() / FOLDER / f"{name}.json"
     record.write(path)
     return path
+
+
+def _named(objective: Objective) -> str:
+    return f"{objective.name} {objective.source}".rstrip()
 
 
 def _ended(folder: Path) -> tuple[TrialConfig, TrialResult] | None:
@@ -118,15 +125,16 @@ def _best(
     ]
     if not own:
         return None
-    config, result = min(own, key=lambda one: (loss_of(one[1]), one[0].number))
-    defaults = [loss_of(known) for one, known in own if one.origin == "default"]
+    measured = plan.objective
+    config, result = min(own, key=lambda one: (loss_of(one[1], measured), one[0].number))
+    defaults = [loss_of(known, measured) for one, known in own if one.origin == "default"]
     facts = next(model for model in plan.facts.models if model.id == candidate.model)
     searched = {name for name, one in candidate.parameters.items() if one.searched}
     return RememberedBest(
         strategy=candidate.strategy,
         model=_model(facts),
         parameters={name: value for name, value in config.parameters.items() if name in searched},
-        loss=loss_of(result),
+        loss=loss_of(result, measured),
         default_loss=defaults[0] if defaults else None,
         trials=len(own),
     )
@@ -143,7 +151,8 @@ def _model(facts: ModelFacts) -> RememberedModel:
 
 def recall(plan: Plan) -> tuple[Hint, ...]:
     """For each candidate the best of the most similar earlier study, if any is similar."""
-    studies = _studies(home() / FOLDER)
+    known = _studies(home() / FOLDER)
+    studies = [one for one in known if one.objective == _named(plan.objective)]
     found = (_hint(plan.facts, candidate, studies) for candidate in plan.candidates)
     return tuple(hint for hint in found if hint is not None)
 

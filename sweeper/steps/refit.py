@@ -130,8 +130,7 @@ def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Spl
     """The card of a refit: its origin, the sweep's figures, and what was not measured."""
     row = next(t for t in findings.trials if t.number == number)
     finalist = next((f for f in findings.finalists if f.trial == number), None)
-    rows = f"{words.loss(row.validation_loss)} {findings.loss_unit}"
-    measured = [f"- Validation loss: {rows}"]
+    measured = [f"- {words.validation_figure(row.objective, findings.objective)}"]
     if finalist is not None and finalist.test_score is not None:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         measured.append(f"- Test {findings.metric.title}: {score}")

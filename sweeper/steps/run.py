@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.artifact import write_text
+from sweeper.data.examples import Example
 from sweeper.data.quality.fix import ListedChange
 from sweeper.data.quality.write import change_list
 from sweeper.data.reading.hub import pinned
@@ -35,6 +36,9 @@ from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import must_be_trainable, needs_conversion, needs_download
 from sweeper.facts.record import Facts, Missing, SuiteFacts
 from sweeper.findings.record import Findings
+from sweeper.metrics import user_function
+from sweeper.metrics.objectives import objective_of
+from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.processes.plan_where import plan_elsewhere, plan_here, trains_elsewhere
 from sweeper.processes.report_maker import ReportMaker, lost_charts
@@ -152,6 +156,7 @@ def prepare(
     require_trackers(spec.search.track)
     if spec.evaluation.run_generated_code and (refused := can_isolate()) is not None:
         raise SpecError([replace(refused, where="--run-generated-code")])
+    objective = objective_of(spec)
     suite: SuiteFacts | None = None
     if spec.evaluation.suite is not None:
         permitted = spec.evaluation.run_generated_code
@@ -183,11 +188,19 @@ def prepare(
     here = spec.model_copy(update={"hardware": HardwareSpec()}) if elsewhere else spec
     facts = gather(here, rows=rows)
     facts = _as_begun(facts, missing, suite)
+    if objective.function and rows is not None:
+        tell(_function_checked(objective, rows.dataset.splits["validation"]))
     make = plan_elsewhere if elsewhere else plan_here
     plan = make(spec, facts, measure=check_model, probe=probe, tell=tell)
     if spec.search.warm_start:
         plan = plan.model_copy(update={"hints": warm_start.recall(plan)})
     return Prepared(folder, spec, plan, took, rows.changes if rows else ())
+
+
+def _function_checked(objective: Objective, examples: Sequence[Example]) -> str:
+    """Call the user's function once, with references in place of predictions."""
+    value = user_function.check(objective, examples)
+    return f"{objective.name} says {value:.4g} of references in place of predictions."
 
 
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:

@@ -18,12 +18,12 @@ def recommended(findings: Findings) -> int:
     """
     if findings.verdict.recommended_trial is not None:
         return findings.verdict.recommended_trial
-    done = [t for t in findings.trials if t.validation_loss is not None]
+    done = findings.best_first()
     if not done:
         raise UsageError(
             "this run has no completed trial", fix="Score its base model alone with --base."
         )
-    return min(done, key=lambda t: (t.validation_loss or 0.0, t.number)).number
+    return done[0].number
 
 
 def kept_weights(run: RunFolder, trial: int | None = None) -> Path:

@@ -15,17 +15,20 @@ import torch
 from sweeper.backend import Decision, Tell
 from sweeper.data.examples import Dataset
 from sweeper.evaluation.judge import Judge, never
+from sweeper.evaluation.objective import ObjectiveScore, from_decisions, written
 from sweeper.facts.dataset.curation import curated
+from sweeper.facts.record import Split
 from sweeper.plans import Plan, autocast_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
+from sweeper.tasks.base import Baseline, Evaluation
 from sweeper.tasks.fewshot import ZeroShot
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.out_of_memory import MemoryGuard
 from sweeper.training.measurements import keep
-from sweeper.training.scoring import answers, scored
+from sweeper.training.scoring import answered, scored
 from sweeper.training.trial.assembly import trained
 from sweeper.training.trial.job import WEIGHTS, TrialJob
 from sweeper.training.trial.ranks import Ranks
@@ -99,6 +102,7 @@ class TorchBackend:
             self._device,
             mixed=autocast_dtype(candidate.precision),
             underway=self._underway,
+            objective=self._plan.objective,
         )
         return SharedModel(context)
 
@@ -109,18 +113,38 @@ class TorchBackend:
             self._underway.title = baseline.title
             try:
                 evaluation = baseline.evaluate("validation")
+                score = self._objective_of(baseline, evaluation, "validation")
             finally:
                 self._underway.title = ""
             yield BaselineResult(
                 name=baseline.name,
                 title=baseline.title,
                 validation_loss=evaluation.loss,
-                metrics=evaluation.metrics,
+                objective=score.value if score else None,
+                metrics=evaluation.metrics | self._figure(score),
                 item_losses=tuple(evaluation.losses.tolist()),
                 item_weights=tuple(evaluation.weights.tolist()),
                 seconds=time.perf_counter() - start,
                 note=baseline.note,
             )
+
+    def _figure(self, score: ObjectiveScore | None) -> dict[str, float]:
+        return {self._plan.objective.metric: score.value} if score else {}
+
+    def _objective_of(
+        self, baseline: Baseline, evaluation: Evaluation, split: Split
+    ) -> ObjectiveScore | None:
+        """The objective of a baseline; None where it is the loss, or of answers that the baseline
+        does not write."""
+        context, objective = (
+            self.shared(self._plan.candidates[0].model).context,
+            self._plan.objective,
+        )
+        examples = self._dataset.splits[split]
+        if baseline.name == ZeroShot.name and objective.of_answers:
+            with torch.no_grad(), context.computing():
+                return written(objective, context.task, context.base(), examples, self._underway)
+        return from_decisions(objective, context.task, evaluation, examples)
 
     def train(
         self,
@@ -173,32 +197,31 @@ class TorchBackend:
             score = scored(name, None, shared, known[name].evaluate("test"))
             if name != ZeroShot.name:
                 return score
-            written = answers(
-                shared, shared.context.base(), self._spec.evaluation, mixed=shared.context.mixed
-            )
-        else:
-            shared = self.shared(config.model)
-            mixed = autocast_dtype(config.precision)
-            judge = Judge(
-                shared.context.task,
-                shared.context.items("test"),
-                config.evaluation_batch,
-                mixed,
-                underway=self._underway.steps("scoring test"),
-            )
-            with trained(shared, folder / WEIGHTS) as model:
-                start = time.perf_counter()
-                evaluation = judge.evaluate(model)
-                took = {"seconds": time.perf_counter() - start}
-                score = scored(name, config, shared, evaluation).model_copy(update=took)
-                if not self._writes(config):
-                    return score
-                written = answers(shared, model, self._spec.evaluation, mixed=mixed)
-        return score.model_copy(update={"generated": written})
+            model = shared.context.base()
+            return answered(score, shared, model, self._spec.evaluation, shared.context.mixed)
+        shared = self.shared(config.model)
+        mixed = autocast_dtype(config.precision)
+        judge = Judge(
+            shared.context.task,
+            shared.context.items("test"),
+            config.evaluation_batch,
+            mixed,
+            underway=self._underway.steps("scoring test"),
+        )
+        with trained(shared, folder / WEIGHTS) as model:
+            start = time.perf_counter()
+            evaluation = judge.evaluate(model)
+            took = {"seconds": time.perf_counter() - start}
+            score = scored(name, config, shared, evaluation).model_copy(update=took)
+            if not self._writes(config):
+                return score
+            return answered(score, shared, model, self._spec.evaluation, mixed)
 
     def _writes(self, config: TrialConfig) -> bool:
         """Whether a trial answers in writing, which takes its time: finalists and defaults do, and
-        of their trainings the first."""
+        of their trainings the first; all of them where answers are the objective."""
+        if self._plan.objective.of_answers:
+            return True
         seal = RunFolder(self._run).test_seal if self._run is not None else None
         finalist = seal is None or not seal.exists() or config.number in TestSeal.read(seal).order
         return (finalist or config.origin == "default") and config.seed == self._plan.seed

@@ -13,6 +13,7 @@ from sweeper.data.examples import Example
 from sweeper.evaluation.answers import answer
 from sweeper.evaluation.generation import Sampling
 from sweeper.evaluation.judge import autocast
+from sweeper.evaluation.objective import from_answers, from_decisions
 from sweeper.plans import Half
 from sweeper.spec import EvaluationSpec
 from sweeper.tasks.base import Evaluation
@@ -38,18 +39,23 @@ def scored(
     name: str, config: TrialConfig | None, shared: SharedModel, evaluation: Evaluation
 ) -> TestScore:
     """The scores of an evaluation on the test split, without written answers."""
-    decided = evaluation.decisions
+    decided, context = evaluation.decisions, shared.context
+    tests = context.dataset.splits["test"]
+    known = from_decisions(context.objective, context.task, evaluation, tests)
+    items, figure = (known.items, {context.objective.metric: known.value}) if known else ((), {})
+    if known is None and context.objective.is_loss:
+        items = evaluation.scores
     return TestScore(
         name=name,
         trial=config.number if config else None,
         seed=config.seed if config else None,
         loss=evaluation.loss,
-        metrics=evaluation.metrics,
-        item_scores=tuple(evaluation.scores.tolist()),
+        metrics=evaluation.metrics | figure,
+        item_scores=tuple(map(float, items)),
         item_losses=tuple(evaluation.losses.tolist()),
         item_weights=tuple(evaluation.weights.tolist()),
         items_sha256=hashlib.sha256(
-            "".join(e.content_hash() for e in shared.context.dataset.splits["test"]).encode()
+            "".join(example.content_hash() for example in tests).encode()
         ).hexdigest(),
         confusion=decided.confusion if decided else (),
         predicted=tuple(decided.predicted.tolist()) if decided else (),
@@ -80,12 +86,19 @@ def _item_text(example: Example) -> ItemText:
     )
 
 
-def answers(
-    shared: SharedModel, model: nn.Module, wanted: EvaluationSpec, *, mixed: Half | None
-) -> GeneratedAnswers | None:
-    """The model's greedy answers to the first test items; None if it writes none.
+def answered(
+    score: TestScore,
+    shared: SharedModel,
+    model: nn.Module,
+    wanted: EvaluationSpec,
+    mixed: Half | None,
+) -> TestScore:
+    """The scores with the model's greedy answers to the first test items, if it writes any.
+
+    To all of them where the objective is computed from answers.
 
     Args:
+        score: Without answers.
         shared: Data shared by the trials of its base model.
         model: The model that the task assembled.
         wanted: How many items; whether programs may be run.
@@ -95,12 +108,16 @@ def answers(
         RunError: Programs are to be run, but cannot be cut off from network and files here.
     """
     task, device = shared.context.task, next(model.parameters()).device
+    objective = shared.context.objective
     count = _ITEMS[device.type] if wanted.generate_items is None else wanted.generate_items
+    compares = objective.of_answers
+    if compares:
+        count = len(shared.context.dataset.splits["test"])
     tests = enumerate(shared.context.dataset.splits["test"])
     chosen = [(place, example) for place, example in tests if example.messages][:count]
     items = [example for _, example in chosen]
     if not isinstance(task, Instruction) or not items:
-        return None
+        return score
     start = time.perf_counter()
     run_code, told = wanted.run_generated_code, shared.context.underway
     with torch.no_grad(), autocast(device, mixed):
@@ -118,7 +135,8 @@ def answers(
                 underway=told,
             )
             metrics |= {k: v for k, v in tried.metrics.items() if k.startswith("pass@")}
-    return GeneratedAnswers(
+    known = from_answers(objective, said, items, told) if compares else None
+    generated = GeneratedAnswers(
         items=len(items),
         metrics=metrics,
         most_tokens=said.most_tokens,
@@ -129,4 +147,13 @@ def answers(
             for (place, _), texts in zip(chosen[:_FIRST], said.answers, strict=False)
             if not wanted.no_texts
         },
+    )
+    if known is None:
+        return score.model_copy(update={"generated": generated})
+    return score.model_copy(
+        update={
+            "generated": generated,
+            "metrics": score.metrics | {objective.metric: known.value},
+            "item_scores": tuple(known.items.tolist()),
+        }
     )

@@ -25,14 +25,15 @@ def plan_html(plan: Plan) -> str:
 
 def findings_html(findings: Findings) -> str:
     """The verdict, and the finalists with their figures."""
-    metric, unit = findings.metric, findings.loss_unit
-    headings = ["", "trial", "strategy", f"validation loss, {unit}", f"test {metric.title}"]
+    metric, compared = findings.metric, findings.objective
+    title = ", ".join(filter(None, (words.on_validation(compared), words.column_unit(compared))))
+    headings = ["", "trial", "strategy", title, f"test {metric.title}"]
     rows = [
         [
             str(one.order),
             f"#{one.trial}",
             words.short(one.strategy),
-            words.loss(one.validation_loss.value, one.validation_loss),
+            words.score((value := one.objective or one.validation_loss).value, compared, value),
             words.score_with_interval(one.test_score, metric),
         ]
         for one in sorted(findings.finalists, key=lambda finalist: finalist.order)

@@ -18,6 +18,7 @@ from sweeper import units
 from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, ShownExample
 from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS
+from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.planning.costs.setups import FSDP
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
@@ -50,6 +51,8 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
     _facts(page, plan.facts, verbose=verbose)
     _strategies(page, plan)
     page.add("Declared", declared_lines(plan))
+    if not plan.objective.is_loss:
+        page.add("Objective", [objective_line(plan.objective)])
     _reasons(page, plan, verbose=verbose)
     _watch_out(page, plan, verbose=verbose)
     _left_out(page, plan, verbose=verbose)
@@ -577,6 +580,15 @@ def _next(page: _Page, plan: Plan) -> None:
     if plan.identity is None:
         text = f"To train, give sweeper run --data{model or ' and a model that can be loaded'}."
     page.add("Next", [text])
+
+
+def objective_line(objective: Objective) -> str:
+    """What trials are compared by, and what they are pruned by."""
+    name = objective.name if objective.function else objective.title
+    return (
+        f"{name} ({objective.direction}), on the validation items of the loss. Trials are pruned "
+        f"by {objective.pruning}."
+    )
 
 
 def declared_lines(plan: Plan) -> list[str]:

@@ -19,7 +19,8 @@ from rich.text import Text
 
 from sweeper import units
 from sweeper.execution.state.events import Event, now
-from sweeper.execution.state.status import Running, Status
+from sweeper.execution.state.status import Best, Running, Status
+from sweeper.objective import LOSS, Objective
 from sweeper.views.console import err, is_live
 from sweeper.views.html import pre
 from sweeper.views.plan_view import scalar
@@ -124,6 +125,8 @@ def plain_line(event: Event, status: Status) -> str:
         parts.append(f"strategy={event.strategy}")
     if event.validation_loss is not None:
         parts.append(f"val={event.validation_loss:.4f}")
+    if event.objective is not None:
+        parts.append(f"{status.objective.title.replace(' ', '_')}={event.objective:.4f}")
     if event.kind == "trial-ended":
         parts.append(_counts(status))
         parts += [] if status.outlook is None else [f"({status.outlook})"]
@@ -162,7 +165,8 @@ class LiveProgress:
 
     def __call__(self, event: Event, status: Status) -> None:
         if event.kind not in ("rung", "progress", "trial-started", "job-started"):
-            self._console.print(Text(ended_line(event)), soft_wrap=True)
+            line = ended_line(event, status.objective)
+            self._console.print(Text(line), soft_wrap=True)
         if time.monotonic() - self._drawn >= 0.25:
             self._drawn = time.monotonic()
             width = self._console.width
@@ -187,7 +191,7 @@ class NotebookProgress:
 
     def __call__(self, event: Event, status: Status) -> None:
         if event.kind not in ("rung", "progress", "trial-started", "job-started"):
-            self._ended.append(ended_line(event))
+            self._ended.append(ended_line(event, status.objective))
         self._status = status
         if time.monotonic() - self._drawn >= _NOTEBOOK_SECONDS:
             self._draw()
@@ -201,7 +205,7 @@ class NotebookProgress:
         self._draw()
 
 
-def ended_line(event: Event) -> str:
+def ended_line(event: Event, objective: Objective = LOSS) -> str:
     """The line that stays on the screen after a trial or job has ended."""
     name = (
         f"#{event.trial}" if event.trial is not None and not event.job else event.job or event.kind
@@ -209,6 +213,8 @@ def ended_line(event: Event) -> str:
     value = (
         f" val {units.number(event.validation_loss)}" if event.validation_loss is not None else ""
     )
+    if event.objective is not None:
+        value += f" {objective.title} {units.number(event.objective)}"
     took = f" in {units.duration(event.seconds)}" if event.seconds else ""
     what = _parameters(event.strategy, event.parameters)
     words = [name, what, event.state.lower() + value + took, event.text]
@@ -222,20 +228,24 @@ def view(status: Status, width: int) -> list[str]:
     """
     lines = [_headline(status, width)]
     room = LINES - 2 - (status.outlook is not None)
-    lines += [_running_line(running, width) for running in status.running[:room]]
+    lines += [_running_line(one, width, status.objective) for one in status.running[:room]]
     if status.best is not None:
-        best = status.best
-        default = (
-            f", default {units.number(status.default.validation_loss)}" if status.default else ""
-        )
+        best, title = status.best, status.objective.title
+        default = f", default {units.number(_value(status.default))}" if status.default else ""
+        name = "val" if status.objective.is_loss else title
         lines.append(
             f"best #{best.trial} {_parameters(best.strategy, best.parameters)}  "
-            f"val {units.number(best.validation_loss)} (lower is better){default}"
+            f"{name} {units.number(_value(best))} ({status.objective.direction}){default}"
             f"{', over the limit on forgetting' if best.over_limit else ''}"
         )
     if status.outlook is not None:
         lines.append(str(status.outlook))
     return lines
+
+
+def _value(best: Best) -> float:
+    """By the objective; a status of an earlier version has the loss alone."""
+    return best.validation_loss if best.value is None else best.value
 
 
 def _headline(status: Status, width: int) -> str:
@@ -256,7 +266,7 @@ def _headline(status: Status, width: int) -> str:
     return f"sweep {status.done}/{status.trials}{bar}  {' '.join(counts)}  ETA {eta}"
 
 
-def _running_line(running: Running, width: int) -> str:
+def _running_line(running: Running, width: int, objective: Objective) -> str:
     name = f"#{running.trial}" if running.trial is not None and not running.job else running.job
     parts = [f"{name} {_parameters(running.strategy, running.parameters)}".rstrip()]
     if running.rungs:
@@ -266,7 +276,10 @@ def _running_line(running: Running, width: int) -> str:
         here = (
             f" (median here {units.number(median)})" if median is not None and width >= 80 else ""
         )
-        parts.append(f"val {units.number(running.validation_loss)}{here}")
+        shown = f"val {units.number(running.validation_loss)}"
+        if running.objective is not None:
+            shown += f" {objective.title} {units.number(running.objective)}"
+        parts.append(f"{shown}{here}")
     if doing := _doing(running):
         parts.append(doing)
     return "  ".join(parts)

@@ -53,6 +53,6 @@ def test_models_and_strategies_compete_as_pairs_and_are_told_apart(sweeper) -> N
     assert all(row["strategy"].endswith(row["model"]) for row in table.values())
     findings = Findings.read(sweeper.run.findings)
     assert {one.strategy for one in findings.strategies} == pairs
-    best = min((one for one in findings.strategies), key=lambda one: one.best_loss)
+    best = min((one for one in findings.strategies), key=lambda one: one.best_value)
     assert findings.run.models == tuple(sorted(MODELS))
     assert best.strategy == table[best.best_trial]["strategy"]

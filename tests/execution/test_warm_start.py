@@ -62,7 +62,7 @@ def test_a_second_study_tries_what_the_first_found_and_reports_it(folder: Path) 
     tried = [one for one in findings.warm_starts if one.trial is not None]
     assert tried
     for one in tried:
-        assert one.earlier_loss == best[one.strategy].best_loss
+        assert one.earlier_loss == best[one.strategy].best_value
         config = json.loads((second.run.trial(one.trial) / "config.json").read_text())
         assert one.parameters.items() <= config["parameters"].items()
     assert any("Warm start of LoRA from first" in text for text in findings.verdict.because)

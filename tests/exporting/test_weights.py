@@ -8,7 +8,7 @@ import pytest
 from sweeper.errors import UsageError
 from sweeper.exporting.weights import copy_adapter, copy_model
 
-NO_TRIALS = SimpleNamespace(trials=())
+NO_TRIALS = SimpleNamespace(best_first=list)
 
 
 @pytest.fixture

@@ -127,6 +127,17 @@ def test_few_losses_and_losses_without_a_gap_are_all_drawn(losses):
     assert focus(losses) == fit(losses)
 
 
+def test_scores_far_below_the_rest_lie_off_the_low_end():
+    near = [0.90, 0.91, 0.92, 0.93, 0.94, 0.95]
+    scale = focus([*near, 0.1, 0.2], higher_is_better=True)
+    assert scale.off_low
+    assert [value for value in (*near, 0.1, 0.2) if scale.off(value)] == [0.1, 0.2]
+    assert scale.low < 0.90
+    assert scale.high > 0.95
+    mirrored = focus([-value for value in (*near, 0.1, 0.2)])
+    assert (scale.low, scale.high) == (-mirrored.high, -mirrored.low)
+
+
 @pytest.mark.parametrize("chart", ["search", "strategies", "hparams", "curves"])
 def test_a_loss_far_above_the_rest_is_an_arrow_at_the_edge_and_in_the_caption(chart, report):
     found = page(report(trials=16, prune=False, strategies=("lora",), losses={6: 9.0}))

@@ -13,17 +13,18 @@ import torch
 from sweeper.backend import Decision
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.evaluation.judge import Judge
+from sweeper.objective import LOSS, Objective
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.training.backend import TorchBackend
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.loop.out_of_memory import MemoryGuard
-from sweeper.training.scoring import answers, scored
+from sweeper.training.scoring import answered, scored
 from sweeper.training.trial.artifacts import load_trained
 from sweeper.training.trial.job import WEIGHTS, TrialJob
 from sweeper.training.trial.run import train_trial
 from sweeper.training.trial.trained_record import record_of
-from sweeper.trials import TestSeal
+from sweeper.trials import GeneratedAnswers, TestScore, TestSeal
 from sweeper.underway import Underway
 
 CLASSES = {"fruit": "apple", "metal": "zinc", "river": "rhine"}
@@ -137,20 +138,23 @@ def test_notes_name_the_split_and_what_was_cut(make: Any) -> None:
 def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     splits = {"train": talk(3), "validation": talk(3), "test": talk(5)}
     shared = make(splits, task="instruction")
-    found = answers(shared, shared.context.base(), EvaluationSpec(generate_items=2), mixed=None)
+    base, bare = shared.context.base(), TestScore(name="zero_shot", metrics={}, item_scores=())
+
+    def answers(**wanted: Any) -> GeneratedAnswers | None:
+        return answered(bare, shared, base, EvaluationSpec(**wanted), None).generated
+
+    found = answers(generate_items=2)
     assert found is not None
     assert (found.items, found.most_tokens) == (2, 4)
     assert {"bleu", "chrf", "rougeL", "exact_match"} <= set(found.metrics)
-    again = answers(shared, shared.context.base(), EvaluationSpec(generate_items=2), mixed=None)
+    again = answers(generate_items=2)
     assert again is not None
     assert again.metrics == found.metrics
     assert sorted(found.said) == [0, 1]
-    silent = EvaluationSpec(generate_items=2, no_texts=True)
-    without = answers(shared, shared.context.base(), silent, mixed=None)
+    without = answers(generate_items=2, no_texts=True)
     assert without is not None
     assert without.said == {}
-    none = EvaluationSpec(generate_items=0)
-    assert answers(shared, shared.context.base(), none, mixed=None) is None
+    assert answers(generate_items=0) is None
 
 
 def _places(by_name: SharedModel) -> list[int]:
@@ -170,7 +174,8 @@ def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: Sh
     first = by_name.context.dataset.splits["test"][0]
     assert (score.texts[0].asked, score.texts[0].reference) == (first.text, first.label)
     assert score.texts[0].line == first.line
-    assert answers(by_name, by_name.context.base(), EvaluationSpec(), mixed=None) is None
+    base = by_name.context.base()
+    assert answered(score, by_name, base, EvaluationSpec(), None) == score
 
 
 def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
@@ -192,10 +197,10 @@ def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
         asked.append("asked")
 
     monkeypatch.setattr("sweeper.training.backend.trained", Trained)
-    monkeypatch.setattr("sweeper.training.backend.answers", write)
+    monkeypatch.setattr("sweeper.training.backend.answered", write)
     backend: Any = TorchBackend.__new__(TorchBackend)
     backend._spec = Spec(task="instruction", models=(ModelSpec(id="x"),))
-    backend._plan = SimpleNamespace(seed=0)
+    backend._plan = SimpleNamespace(seed=0, objective=LOSS)
     backend._run = tmp_path
     backend._underway = Underway()
     TestSeal(
@@ -210,3 +215,7 @@ def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
     backend.score_test("trial-3-seed-1", make_config(seed=1), shared.context.folder)
     backend.score_test("trial-4", make_config(number=4), shared.context.folder)
     assert asked == ["asked"]
+    compared = Objective(name="rouge_l", of="answers", higher_is_better=True)
+    backend._plan = SimpleNamespace(seed=0, objective=compared)
+    backend.score_test("trial-3-seed-1", make_config(seed=1), shared.context.folder)
+    assert asked == ["asked"] * 2

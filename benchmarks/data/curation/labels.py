@@ -108,7 +108,11 @@ def _tenths(trust: Numbers, given: Numbers, features: Numbers, rng: Any) -> Ways
         "spread": lambda: np.array(spread(features, tenth, seed)),
         "spread, suspects left out": lambda: clean[spread(features[clean], tenth, seed)],
     }
-    return {way: lambda found=found: (found(), given) for way, found in places.items()}
+
+    def chosen(way: str) -> Callable[[], tuple[Numbers, Numbers]]:
+        return lambda: (places[way](), given)
+
+    return {way: chosen(way) for way in places}
 
 
 def _features(rows: dict[str, list[tuple[str, str]]], kept: Path | None) -> dict[str, Numbers]:

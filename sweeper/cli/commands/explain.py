@@ -83,7 +83,7 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     from rich.markup import escape
 
     from sweeper.views.console import out
-    from sweeper.views.plan_view import declared_lines, threshold_line
+    from sweeper.views.plan_view import declared_lines, objective_line, threshold_line
 
     console = out()
     order = " > ".join(f"{c.strategy} {c.score:+.3g}" for c in plan.candidates)
@@ -92,6 +92,8 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
         console.print("\n[bold]Declared[/bold] by you; the search stays within these")
     for line in lines:
         console.print(f"  {escape(line)}")
+    if not plan.objective.is_loss:
+        console.print(f"\n[bold]Objective[/bold] {escape(objective_line(plan.objective))}")
     console.print("\n[bold]What would change it[/bold]")
     if line := threshold_line(plan):
         console.print(f"  {escape(line)}")

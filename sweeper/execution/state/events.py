@@ -53,6 +53,7 @@ class Event(Record):
     rungs: int | None = None
     optimizer_steps: int | None = None
     validation_loss: float | None = None
+    objective: float | None = Field(None, description="where it is another than the loss")
     seconds: float | None = None
     done: int | None = None
     of: int | None = None

@@ -26,7 +26,7 @@ class RunState:
 
     Args:
         max_forgetting_points: The user's limit; None without one.
-        best: The completed trial with the lowest loss; one over the user's limit where all are.
+        best: The best completed trial by the objective; one over the user's limit where all are.
         best_default: The same among the rule book's defaults.
     """
 
@@ -62,11 +62,13 @@ class RunState:
 
     def rung(self, report: RungReport) -> float | None:
         """Record a rung; returns the median of the candidate's other trials there, if any."""
-        if not math.isfinite(report.validation_loss):
+        shown = self.plan.objective.measured(report)
+        shown = report.validation_loss if shown is None else shown
+        if not math.isfinite(shown):
             return None
         losses = self._losses.setdefault((self.asked[report.number].key, report.rung), {})
         others = [loss for number, loss in losses.items() if number != report.number]
-        losses[report.number] = report.validation_loss
+        losses[report.number] = shown
         return statistics.median(others) if others else None
 
     def restart(self, number: int) -> None:
@@ -81,7 +83,8 @@ class RunState:
     def finalists(self, n: int) -> list[int]:
         """The trials that would be confirmed if the search ended now."""
         limit = self.max_forgetting_points
-        return finalists.choose(self.results, self.strategies(), n, limit)
+        objective = self.plan.objective
+        return finalists.choose(self.results, self.strategies(), n, limit, objective)
 
     def defaults(self) -> list[int]:
         """The completed trials of the rule book's defaults."""
@@ -100,14 +103,16 @@ class RunState:
         if not completed:
             return None
         kept = [n for n in completed if self._keeps(n)]
-        losses = {number: finalists.loss_of(self.results[number]) for number in completed}
+        objective = self.plan.objective
+        losses = {n: finalists.loss_of(self.results[n], objective) for n in completed}
         number = min(kept or completed, key=lambda n: (losses[n], n))
         config = self.configs[number]
         return Best(
             trial=number,
             strategy=config.strategy,
             parameters=config.parameters,
-            validation_loss=losses[number],
+            validation_loss=finalists.loss_of(self.results[number]),
+            value=objective.value(losses[number]),
             over_limit=not kept,
         )
 

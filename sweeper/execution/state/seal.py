@@ -14,6 +14,7 @@ from sweeper.execution.state.repair import baselines, confirmed, read_either, wr
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.work_items import WorkItem
 from sweeper.jsontext import object_of
+from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Contender, Losses, order, recommend
@@ -29,14 +30,16 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
     """A finalist with what its own run and its confirmation runs showed on validation."""
     folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
     results = {folder: one for folder in folders if (one := confirmed(folder)) is not None}
-    complete = {folder: one for folder, one in results.items() if one.validation_loss is not None}
-    items = [_item_losses(folder) for folder in complete]
+    objective = plan.objective
+    costs = {folder: objective.cost_of(one) for folder, one in results.items()}
+    complete = {folder: one for folder, one in results.items() if costs[folder] is not None}
+    items = [_item_losses(folder, objective) for folder in complete]
     same = len({row.shape for row in items}) == 1
     lost = [points for one in complete.values() if (points := one.forgetting_points) is not None]
     seconds = [one.training_seconds + one.evaluation_seconds for one in complete.values()]
     return Contender(
         trial=number,
-        losses=tuple(one.validation_loss or 0.0 for one in complete.values()),
+        losses=tuple(costs[folder] or 0.0 for folder in complete),
         items=np.stack(items) if same else np.empty((0, 0)),
         memory_gib=max((one.peak_memory_gib or 0.0 for one in complete.values()), default=0.0),
         seconds=float(np.mean(seconds)) if seconds else 0.0,
@@ -44,11 +47,13 @@ def contender(run: RunFolder, plan: Plan, number: int) -> Contender:
     )
 
 
-def _item_losses(folder: Path) -> Losses:
-    """Losses of items, weighted so that their mean is the validation loss."""
+def _item_losses(folder: Path, objective: Objective) -> Losses:
+    """Losses or costs of items, whose mean is the validation loss or the objective's cost."""
     path = folder / attempts.ITEM_LOSSES
     try:
         kept = object_of(path.read_text(encoding="utf-8"))
+        if not objective.is_loss:
+            return np.asarray([objective.cost(one) for one in kept["objective"]], dtype=float)
         losses = np.asarray(kept["losses"], dtype=float)
         return weighted(losses, kept["weights"]) if kept.get("weights") else losses
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -67,13 +72,14 @@ def open_seal(
         return read_either(TestSeal, run.test_seal)
     contenders = [contender(run, plan, number) for number in finalists]
     tests = next((s.rows for s in plan.facts.data.splits if s.name == "test"), 0)
-    classification = plan.facts.task == "classification"
+    classification, objective = plan.facts.task == "classification", plan.objective
+    usual = "accuracy" if classification else "loss"
     seal = TestSeal(
         order=tuple(one.trial for one in order(contenders)),
         recommended=recommend(contenders, plan.seed, limit),
         opened_at=now(),
-        headline_metric="accuracy" if classification else "loss",
-        higher_is_better=classification,
+        headline_metric=usual if objective.is_loss else objective.metric,
+        higher_is_better=classification if objective.is_loss else objective.higher_is_better,
         items=tests,
     )
     write_twice(seal, run.test_seal)

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
+from sweeper.objective import LOSS, Objective
 from sweeper.search.outlook import Outlook
 from sweeper.search.study_end import Ending
 from sweeper.spec import Scalar
@@ -22,7 +23,8 @@ Phase = Literal[
 class Running(Record):
     """A trial or job that a worker is busy with.
 
-    ``median_here`` is the median loss of the strategy's other trials at the same rung.
+    ``median_here`` is the median of the strategy's other trials at the same rung: of the objective
+    where it is known there, else of the loss.
     """
 
     worker: str
@@ -35,6 +37,7 @@ class Running(Record):
     rungs: int = 0
     optimizer_steps: int | None = None
     validation_loss: float | None = None
+    objective: float | None = Field(None, description="where it is known at rungs")
     median_here: float | None = None
     since: str = ""
     doing: str = Field("", description="work without rungs that is under way")
@@ -49,6 +52,7 @@ class Best(Record):
     strategy: str
     parameters: dict[str, Scalar]
     validation_loss: float
+    value: float | None = Field(None, description="of the objective")
     over_limit: bool = False
 
 
@@ -69,6 +73,7 @@ class Status(Artifact):
     """
 
     phase: Phase
+    objective: Objective = LOSS
     trials: int
     complete: int = 0
     pruned: int = 0

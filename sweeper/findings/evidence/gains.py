@@ -8,7 +8,7 @@ from sweeper.evaluation.significance import mean_interval
 from sweeper.findings.evidence.paired_trials import Judged, Pair, paired_scores
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import SearchGain
-from sweeper.findings.study.metric import LOSS, bounded, margin
+from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, bounded, level, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval, validation_losses
 
@@ -36,7 +36,7 @@ def strategies_of(run: RunFiles) -> tuple[str, ...]:
 
 
 def best_of(run: RunFiles, strategy: str) -> TrialFiles | None:
-    """The completed trial of a strategy with the lowest validation loss."""
+    """The best completed trial of a strategy."""
     return next((t for t in run.completed if t.config.strategy == strategy), None)
 
 
@@ -50,18 +50,18 @@ def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
     return found[0] if found else None
 
 
-def loss_interval(trial: TrialFiles) -> Interval | None:
-    """A trial's validation loss with its interval over items (and seeds, where it has several).
+def value_interval(trial: TrialFiles) -> Interval:
+    """A trial's value of the objective with its interval over items.
 
     Items weigh as they do in the loss: by the tokens of their answers where they are texts. What
     is left between the two means (a run whose weights were not kept) moves the interval.
     """
     scores = validation_losses(trial, seeds=False)
     if scores is None:
-        return Interval(value=trial.loss)
+        return Interval(value=trial.value)
     estimate = mean_interval(scores)
     if not math.isfinite(estimate.high):
-        return Interval(value=trial.loss)
+        return Interval(value=trial.value)
     moved = trial.loss - estimate.value
     found = Interval(
         value=trial.loss,
@@ -69,7 +69,9 @@ def loss_interval(trial: TrialFiles) -> Interval | None:
         high=estimate.high + moved,
         n=estimate.items,
     )
-    return bounded(found, LOSS)
+    objective = trial.objective
+    bounds = SHARE if objective.best == 1.0 else LOSS if objective.is_loss else UNBOUNDED
+    return bounded(level(objective, found), bounds)
 
 
 def _gain(run: RunFiles, strategy: str, judged: Judged) -> SearchGain:
@@ -78,11 +80,11 @@ def _gain(run: RunFiles, strategy: str, judged: Judged) -> SearchGain:
     gain = SearchGain(
         strategy=strategy,
         default_trial=default.config.number if default else None,
-        default_loss=default_done.loss if default_done else None,
+        default_value=default_done.value if default_done else None,
         best_trial=best.config.number if best else None,
-        best_loss=best.loss if best else None,
-        default_interval=loss_interval(default_done) if default_done else None,
-        best_interval=loss_interval(best) if best else None,
+        best_value=best.value if best else None,
+        default_interval=value_interval(default_done) if default_done else None,
+        best_interval=value_interval(best) if best else None,
     )
     if default_done is None or best is None:
         return gain
@@ -98,8 +100,8 @@ def _compared(
     if judgement is None or scores is None:
         return {}
     return {
-        "default_mean": scores[0].mean,
-        "best_mean": scores[1].mean,
+        "default_mean": default.objective.value(scores[0].mean),
+        "best_mean": default.objective.value(scores[1].mean),
         "default_seeds": scores[0].seeds,
         "best_seeds": scores[1].seeds,
         "gain": interval(judgement.estimate),
@@ -109,7 +111,7 @@ def _compared(
 
 
 def last_useful_trial(run: RunFiles) -> int | None:
-    """The last trial that lowered the best validation loss so far."""
+    """The last trial that was better than all before it."""
     best, last = math.inf, None
     for trial in sorted(run.completed, key=lambda trial: trial.config.number):
         if trial.loss < best:

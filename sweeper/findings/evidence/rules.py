@@ -16,9 +16,8 @@ from typing import Literal
 from sweeper.findings import words
 from sweeper.findings.evidence.paired_trials import Judged, Pair, paired_scores
 from sweeper.findings.evidence.parameters import is_number
-from sweeper.findings.figures import Metric
 from sweeper.findings.record import RuleFinding
-from sweeper.findings.study.metric import loss_unit, margin
+from sweeper.findings.study.metric import margin, objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval
 from sweeper.plans import DECLARED, Reason
@@ -164,8 +163,10 @@ def _judge(run: RunFiles, case: _Case, judged: Judged) -> RuleFinding:
         if word in ("better", "worse"):
             verdict = "held" if word == case.wanted else "contradicted"
         told = words.outcome(word, difference, judgement.comparisons, smallest)
-        gap = words.difference(difference, _loss_metric(run))
-        pair = f"{_named(first, case.about)} − {_named(second, case.about)}"
+        metric = objective_metric(run.plan)
+        gap = words.difference(difference, metric)
+        names = _named(first, case.about), _named(second, case.about)
+        pair = words.minus_of(*names, metric)
         evidence = (
             f"Best trial with this strategy or value − best other trial: {pair} = {gap}: {told}."
         )
@@ -179,11 +180,6 @@ def _judge(run: RunFiles, case: _Case, judged: Judged) -> RuleFinding:
         verdict=verdict,
         evidence=evidence,
     )
-
-
-def _loss_metric(run: RunFiles) -> Metric:
-    unit = loss_unit(run.plan.facts)
-    return Metric(name="loss", title="validation loss", higher_is_better=False, unit=unit)
 
 
 def _named(trial: TrialFiles, parameter: str) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 
 from sweeper.declared.traits import find
 from sweeper.evaluation.significance import Scores, ratio
-from sweeper.findings.evidence.gains import best_of, loss_interval, strategies_of
+from sweeper.findings.evidence.gains import best_of, strategies_of, value_interval
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import QualityShare, StrategySummary
 from sweeper.findings.study.finalists import finalists
@@ -50,8 +50,8 @@ def _summary(run: RunFiles, strategy: str, test: Interval | None) -> StrategySum
         pruned=states["PRUNED"],
         failed=states["FAIL"],
         best_trial=best.config.number if best else None,
-        best_loss=best.loss if best else None,
-        best_interval=loss_interval(best) if best else None,
+        best_value=best.value if best else None,
+        best_interval=value_interval(best) if best else None,
         best_metrics=finite(best.result.metrics) if best and best.result else {},
         test_score=test,
         seconds_per_trial=statistics.median(whole) if whole else None,
@@ -77,6 +77,8 @@ def quality_share(run: RunFiles) -> QualityShare | None:
     on the same items no share is stated.
     """
     known = [traits for one in run.plan.candidates if (traits := find(one.strategy))]
+    if run.plan.objective.function:
+        return None  # whose zero may mean anything
     low_rank = [one.name for one in known if one.adds == "low-rank" and one.quantization is None]
     full = [one.name for one in known if one.trains_base]
     if not low_rank or not full:
@@ -86,7 +88,7 @@ def quality_share(run: RunFiles) -> QualityShare | None:
         return None
     tests = test_scores(run)
     names = [trial_name(trial.config.number) for trial in (one, other)]
-    metric = headline(run.plan.facts, run.seal)
+    metric = headline(run.plan, run.seal)
     floor = None if metric.higher_is_better else tests.by_name.get("zero_shot")
     if all(name in tests.by_name for name in names):
         above, below = tests.by_name[names[0]], tests.by_name[names[1]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper.findings import words
 from sweeper.findings.evidence.gains import best_of, default_of
 from sweeper.findings.record import WarmStart
-from sweeper.findings.study.metric import loss_unit
+from sweeper.findings.study.metric import objective_metric
 from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.plans import Hint
@@ -26,11 +26,11 @@ def _entry(run: RunFiles, hint: Hint) -> WarmStart:
         study=hint.study,
         similarity=hint.similarity,
         parameters=hint.parameters,
-        earlier_loss=hint.loss,
+        earlier_loss=run.plan.objective.value(hint.loss),
         trial=tried.config.number if tried else None,
-        loss=tried.loss if tried and tried.completed else None,
-        default_loss=default.loss if default and default.completed else None,
-        best_loss=best.loss if best else None,
+        loss=tried.value if tried and tried.completed else None,
+        default_loss=default.value if default and default.completed else None,
+        best_loss=best.value if best else None,
     )
 
 
@@ -44,7 +44,8 @@ def _tried(run: RunFiles, strategy: str, hint: Hint) -> TrialFiles | None:
 
 def warm_start_sentence(run: RunFiles, found: WarmStart) -> str:
     """One warm start and its result, as a sentence."""
-    unit = loss_unit(run.plan.facts)
+    metric = objective_metric(run.plan)
+    unit = f" {words.column_unit(metric)}".rstrip()
     opening = (
         f"Warm start of {words.strategy(found.strategy)} from {found.study}, "
         f"{words.share(found.similarity)} alike"
@@ -53,8 +54,10 @@ def warm_start_sentence(run: RunFiles, found: WarmStart) -> str:
         return f"{opening}: not tried yet."
     if found.loss is None:
         return f"{opening}: trial {found.trial} tried it and was not completed."
-    default = f", its default {words.loss(found.default_loss)}" if found.default_loss else ""
+    reached, best = (words.score(one, metric) for one in (found.loss, found.best_loss))
+    default = ""
+    if found.default_loss is not None:
+        default = f", its default {words.score(found.default_loss, metric)}"
     return (
-        f"{opening}: trial {found.trial} reached {words.loss(found.loss)} {unit}{default}, the "
-        f"best of all {words.loss(found.best_loss)}."
+        f"{opening}: trial {found.trial} reached {reached}{unit}{default}, the best of all {best}."
     )

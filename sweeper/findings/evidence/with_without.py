@@ -9,7 +9,7 @@ from sweeper.findings import words
 from sweeper.findings.evidence.gains import strategies_of
 from sweeper.findings.evidence.paired_trials import Judged, Pair
 from sweeper.findings.record import PairFinding
-from sweeper.findings.study.metric import loss_metric, margin
+from sweeper.findings.study.metric import margin, objective_metric
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval
 
@@ -60,10 +60,12 @@ def pair_words(run: RunFiles, finding: PairFinding, what: str) -> str:
     if finding.outcome is not None and finding.gain is not None:
         smallest = margin(run.plan.facts.aim.margin_points)
         outcome = words.outcome(finding.outcome, finding.gain, finding.comparisons, smallest)
-    gap = words.difference(finding.gain, loss_metric(run.plan.facts))
+    metric = objective_metric(run.plan)
+    gap = words.difference(finding.gain, metric)
+    title, pairing = metric.title, words.minus_of("without", "with", metric)
     pair = "otherwise the same" if finding.same_configuration else "the best of each"
     return (
-        f"{what}, {words.strategy(finding.strategy)}: validation loss without − with = {gap}: "
+        f"{what}, {words.strategy(finding.strategy)}: {title} {pairing} = {gap}: "
         f"{outcome} with it (trial {finding.without_trial} against trial {finding.with_trial}, "
         f"{pair})"
     )

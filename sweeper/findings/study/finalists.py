@@ -7,7 +7,15 @@ import math
 from sweeper.evaluation.significance import mean_interval, t_interval
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Finalist, SeedScore
-from sweeper.findings.study.metric import LOSS, Bounds, bounded, headline, score_bounds
+from sweeper.findings.study.metric import (
+    LOSS,
+    SHARE,
+    UNBOUNDED,
+    Bounds,
+    bounded,
+    headline,
+    score_bounds,
+)
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
 from sweeper.findings.study.rows import finite, known, trial_seconds
 from sweeper.findings.study.scores import TestScores, interval, test_scores, trial_name
@@ -17,14 +25,14 @@ def finalists(run: RunFiles) -> tuple[Finalist, ...]:
     """The finalists in the order that validation gave them before the test was opened."""
     tests = test_scores(run)
     ordered = _order(run)
-    bounds = score_bounds(headline(run.plan.facts, run.seal))
+    bounds = score_bounds(headline(run.plan, run.seal))
     return tuple(
         _finalist(trial, place, tests, bounds) for place, trial in enumerate(ordered, start=1)
     )
 
 
 def _order(run: RunFiles) -> list[TrialFiles]:
-    """As the seal fixed it; before that, the confirmed trials by their mean validation loss."""
+    """As the seal fixed it; before that, the confirmed trials by their mean loss."""
     if run.seal:
         found = [run.trial(number) for number in run.seal.order]
         return [trial for trial in found if trial is not None and trial.completed]
@@ -52,6 +60,7 @@ def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) 
             for run in trainings
         ),
         validation_loss=bounded(Interval(value=mean, low=low, high=high, n=len(trainings)), LOSS),
+        objective=_objective(trial, trainings),
         test_score=interval(mean_interval(scores), bounds) if scores else None,
         test_metrics=finite(tests.metrics.get(name, {})),
         peak_memory_gib=max(peaks, default=None),
@@ -63,6 +72,17 @@ def _loss(run: SeedRun) -> float | None:
     return known(run.result.validation_loss)
 
 
+def _objective(trial: TrialFiles, trainings: list[SeedRun]) -> Interval | None:
+    """The objective over the seeds, where it is another than the loss."""
+    values = [one for run in trainings if (one := known(run.result.objective)) is not None]
+    if trial.objective.is_loss or not values:
+        return None
+    mean, low, high = t_interval(values)
+    bounds = SHARE if trial.objective.best == 1.0 else UNBOUNDED
+    return bounded(Interval(value=mean, low=low, high=high, n=len(values)), bounds)
+
+
 def _mean_loss(trial: TrialFiles) -> float:
-    losses = [loss for run in trial.trainings() if (loss := _loss(run)) is not None]
+    costs = [trial.objective.cost_of(run.result) for run in trial.trainings()]
+    losses = [cost for cost in costs if cost is not None]
     return math.fsum(losses) / len(losses)

@@ -7,6 +7,8 @@ import math
 from sweeper.facts.record import Facts
 from sweeper.findings.figures import Interval, Metric
 from sweeper.metrics.base import metrics
+from sweeper.objective import Objective
+from sweeper.plans import Plan
 from sweeper.spec import Task
 from sweeper.trials import TestSeal
 
@@ -17,8 +19,11 @@ SHARE: Bounds = (0.0, 1.0)
 LOSS: Bounds = (0.0, math.inf)
 
 
-def headline(facts: Facts, seal: TestSeal | None) -> Metric:
+def headline(plan: Plan, seal: TestSeal | None) -> Metric:
     """The metric that models are compared by on the test split."""
+    facts = plan.facts
+    if not plan.objective.is_loss:
+        return objective_metric(plan)
     name = seal.headline_metric if seal else default_name(facts.task)
     known = metrics().get(name)
     if known is not None and known.unit == "%":
@@ -27,6 +32,27 @@ def headline(facts: Facts, seal: TestSeal | None) -> Metric:
     title = "loss" if "loss" in name else name.replace("_", " ")
     unit = loss_unit(facts) if "loss" in name else ""
     return Metric(name=name, title=title, higher_is_better=higher, unit=unit)
+
+
+def objective_metric(plan: Plan) -> Metric:
+    """What trials are compared by on validation."""
+    objective = plan.objective
+    if objective.is_loss:
+        loss = loss_metric(plan.facts)
+        return loss.model_copy(update={"title": objective.title})
+    return Metric(
+        name=objective.metric,
+        title=objective.title,
+        higher_is_better=objective.higher_is_better,
+        unit="points" if objective.best == 1.0 else "",
+    )
+
+
+def level(objective: Objective, cost: Interval) -> Interval:
+    """An interval of costs as one of the objective's values."""
+    ends = [None if end is None else objective.value(end) for end in (cost.low, cost.high)]
+    low, high = ends[::-1] if objective.higher_is_better else ends
+    return Interval(value=objective.value(cost.value), low=low, high=high, n=cost.n)
 
 
 def loss_metric(facts: Facts) -> Metric:

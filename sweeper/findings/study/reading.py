@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sweeper.data.examples import SPLITS
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.jsontext import object_of
+from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.textfile import read_text
@@ -35,7 +36,8 @@ from sweeper.trials import (
 class ValidationItems:
     """Validation losses and headline scores of single items, in item order. Shape (items,).
 
-    ``weights`` are what an item counts in the validation loss: 1, or tokens of its answer.
+    ``weights`` are what an item counts in the validation loss: 1, or tokens of its answer. Where
+    the objective is another, its costs stand for the losses, and all items count alike.
     """
 
     losses: NDArray[np.float64]
@@ -57,6 +59,8 @@ class TrialFiles:
     """The files of one trial.
 
     ``unreadable`` names a damaged file; ``ended`` are the attempts without a result, by number.
+    What trials are compared by is called their loss here: the validation loss, or the cost of the
+    study's objective, of which the lowest is best too.
     """
 
     config: TrialConfig
@@ -68,11 +72,12 @@ class TrialFiles:
     weights: Path | None
     unreadable: str = ""
     ended: tuple[tuple[int, AttemptEnd], ...] = ()
+    objective: Objective = LOSS
 
     @property
     def completed(self) -> bool:
-        """Whether it has a validation loss that can be compared."""
-        loss = self.result.validation_loss if self.result else None
+        """Whether it has a loss that can be compared."""
+        loss = self.objective.cost_of(self.result) if self.result else None
         return (
             self.result is not None
             and self.result.state == "COMPLETE"
@@ -82,10 +87,15 @@ class TrialFiles:
 
     @property
     def loss(self) -> float:
-        """The validation loss of a completed trial."""
-        assert self.result is not None
-        assert self.result.validation_loss is not None
-        return self.result.validation_loss
+        """The loss of a completed trial: the lowest is best."""
+        cost = self.objective.cost_of(self.result) if self.result is not None else None
+        assert cost is not None
+        return cost
+
+    @property
+    def value(self) -> float:
+        """The objective's value of a completed trial, for people."""
+        return self.objective.value(self.loss)
 
     def trainings(self) -> tuple[SeedRun, ...]:
         """The trial's own training and its confirmation runs, by seed, those that completed."""
@@ -110,7 +120,7 @@ class RunFiles:
 
     @property
     def completed(self) -> tuple[TrialFiles, ...]:
-        """Trials with a validation loss, best first."""
+        """Trials with a loss, best first."""
         done = [trial for trial in self.trials if trial.completed]
         return tuple(sorted(done, key=lambda trial: (trial.loss, trial.config.number)))
 
@@ -126,7 +136,7 @@ def read_run(run: RunFolder) -> RunFiles:
         UsageError: There is no plan, or a newer sweeper wrote it.
     """
     plan, pair = by_pair(Plan.read(run.plan))
-    trials = [_trial(run, folder, pair) for folder in _numbered(run.trials)]
+    trials = [_trial(run, folder, pair, plan.objective) for folder in _numbered(run.trials)]
     baselines = [
         baseline
         for path in sorted(run.baselines.glob("*.json"))
@@ -144,7 +154,10 @@ def read_run(run: RunFolder) -> RunFiles:
 
 
 def _trial(
-    run: RunFolder, folder: Path, pair: Callable[[TrialConfig], TrialConfig]
+    run: RunFolder,
+    folder: Path,
+    pair: Callable[[TrialConfig], TrialConfig],
+    objective: Objective,
 ) -> TrialFiles | None:
     config = TrialConfig.read_or_none(folder / "config.json")
     if config is None:
@@ -157,10 +170,11 @@ def _trial(
         config=config,
         rungs=_rungs(folder / "rungs.jsonl"),
         result=result,
-        items=read_items(folder, result),
+        items=read_items(folder, result, objective),
+        objective=objective,
         attempts=max([config.attempt, *attempts]),
         seeds=tuple(
-            SeedRun(int(path.name), seed_result, read_items(path, seed_result))
+            SeedRun(int(path.name), seed_result, read_items(path, seed_result, objective))
             for path in _numbered(folder / "seeds")
             if (seed_result := TrialResult.read_or_none(path / "result.json")) is not None
         ),
@@ -174,7 +188,9 @@ def _trial(
     )
 
 
-def read_items(folder: Path, result: TrialResult | None) -> ValidationItems | None:
+def read_items(
+    folder: Path, result: TrialResult | None, objective: Objective = LOSS
+) -> ValidationItems | None:
     """Losses and scores of single validation items, or None where they were not kept."""
     if result is None or result.item_losses is None:
         return None
@@ -183,6 +199,10 @@ def read_items(folder: Path, result: TrialResult | None) -> ValidationItems | No
         losses = np.asarray(fields["losses"], dtype=np.float64)
         scores = np.asarray(fields.get("scores") or fields["losses"], dtype=np.float64)
         weights = np.asarray(fields.get("weights") or [1.0] * losses.size, dtype=np.float64)
+        if not objective.is_loss:
+            scores = np.asarray(fields["objective"], dtype=np.float64)
+            losses = np.asarray([objective.cost(one) for one in scores.tolist()])
+            weights = np.ones_like(losses)
     except (KeyError, TypeError, ValueError):
         return None
     shaped = losses.ndim == 1 and losses.size > 0 and losses.shape == scores.shape == weights.shape

@@ -49,7 +49,8 @@ def test_scores(run: RunFiles) -> TestScores:
         rows = [entry.item_scores for entry in of_model]
         if usable(rows):
             trained = of_model[0].trial is not None
-            found[name] = Scores.of(rows, trained=trained, weights=_weights(of_model))
+            weights = _weights(of_model) if run.plan.objective.is_loss else None
+            found[name] = Scores.of(rows, trained=trained, weights=weights)
             metrics[name] = mean_metrics([entry.metrics for entry in of_model])
     return TestScores(found, metrics, _by_seed(run))
 
@@ -143,7 +144,6 @@ def _by_seed(run: RunFiles) -> dict[tuple[int, int], float]:
         trial = run.trial(entry.trial)
         seed = entry.seed if entry.seed is not None else trial.config.seed if trial else None
         if seed is not None:
-            found[entry.trial, seed] = Scores.of(
-                [entry.item_scores], weights=_weights([entry])
-            ).mean
+            weights = _weights([entry]) if run.plan.objective.is_loss else None
+            found[entry.trial, seed] = Scores.of([entry.item_scores], weights=weights).mean
     return found

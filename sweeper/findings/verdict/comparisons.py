@@ -23,6 +23,7 @@ from sweeper.findings.study.finalists import finalists
 from sweeper.findings.study.metric import difference_bounds, headline, loss_metric, margin
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.scores import TestScores, interval, test_losses, test_scores, trial_name
+from sweeper.objective import LOSS, Objective
 from sweeper.trials import BaselineResult
 
 
@@ -34,7 +35,7 @@ class Contest:
         chosen: The finalist that validation recommends: cheapest to train, not told from the best.
         rival: The best finalist on validation other than the chosen one.
         default: The default trial of the chosen one's strategy, if that is another trial.
-        baseline: The baseline with the lowest validation loss among those that have a test score.
+        baseline: The best baseline on validation among those that have a test score.
         in_loss: Where the headline is no loss: the chosen one against that baseline in test loss.
             Right or wrong throws away how sure a model was, so that a difference which accuracy
             leaves open is often clear in the loss. It is a second answer to the same question, so
@@ -56,7 +57,7 @@ class Contest:
 
 def hold_contest(run: RunFiles) -> Contest:
     """Compare the chosen finalist with its rivals, its default and every baseline."""
-    metric = headline(run.plan.facts, run.seal)
+    metric = headline(run.plan, run.seal)
     found = finalists(run)
     chosen = _chosen(run, found)
     others = [one for one in found if chosen is not None and one.trial != chosen.trial]
@@ -90,6 +91,8 @@ def _in_loss(
 ) -> Comparison | None:
     """The chosen finalist against the best baseline in test loss, beside that in the headline."""
     if chosen is None or baseline is None or not metric.higher_is_better:
+        return None
+    if not run.plan.objective.is_loss:  # the user has said what counts
         return None
     losses = test_losses(run)
     first, second = losses.get(trial_name(chosen.trial)), losses.get(baseline.name)
@@ -125,13 +128,15 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
 
 def _best_baseline(run: RunFiles, metric: Metric, tests: TestScores) -> BaselineResult | None:
     scored = [baseline for baseline in run.baselines if baseline.name in tests.by_name]
-    return best_baseline(scored, metric)
+    return best_baseline(scored, metric, run.plan.objective)
 
 
 def best_baseline(
-    baselines: list[BaselineResult] | tuple[BaselineResult, ...], metric: Metric
+    baselines: list[BaselineResult] | tuple[BaselineResult, ...],
+    metric: Metric,
+    objective: Objective = LOSS,
 ) -> BaselineResult | None:
-    """The baseline with the lowest validation loss, which trials are chosen by too.
+    """The best baseline by validation loss, or by the objective, which trials are chosen by too.
 
     The headline metric decides between those that have no loss.
     """
@@ -139,7 +144,7 @@ def best_baseline(
         (math.inf if loss is None else loss, worse, baseline.name, baseline)
         for baseline in baselines
         if (worse := _worse(baseline, metric)) is not None
-        for loss in (baseline.validation_loss,)
+        for loss in (objective.cost_of(baseline),)
     ]
     return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
 
@@ -152,9 +157,8 @@ def _worse(baseline: BaselineResult, metric: Metric) -> float | None:
 
 def validation_figure(baseline: BaselineResult, metric: Metric) -> float | None:
     """A baseline's validation figure of the headline metric."""
-    return baseline.metrics.get(
-        metric.name, None if metric.higher_is_better else baseline.validation_loss
-    )
+    loss = baseline.validation_loss if metric.name == "loss" else None
+    return baseline.metrics.get(metric.name, loss)
 
 
 def _compare(

@@ -190,14 +190,14 @@ def _slow_starters(study: Study) -> list[Limitation]:
     ]
     rung = max(run.plan.budget.first_rung, min(stops, default=0))
     early = {
-        trial.config.number: loss
+        trial.config.number: cost
         for trial in run.trials
-        if (loss := _loss_at(trial, rung)) is not None
+        if (cost := _cost_at(trial, rung)) is not None
     }
     best = run.completed[0].config.number
     if best not in early or len(early) < 4:
         return []
-    place = 1 + sum(loss < early[best] for loss in early.values())
+    place = 1 + sum(cost < early[best] for cost in early.values())
     if place <= len(early) / 2:
         return []
     return [
@@ -213,6 +213,14 @@ def _slow_starters(study: Study) -> list[Limitation]:
 
 def _loss_at(trial: TrialFiles, rung: int) -> float | None:
     return next((report.validation_loss for report in trial.rungs if report.rung == rung), None)
+
+
+def _cost_at(trial: TrialFiles, rung: int) -> float | None:
+    """What it was pruned by, lower is better."""
+    if not trial.objective.at_rungs:
+        return _loss_at(trial, rung)
+    found = (one for one in trial.rungs if one.rung == rung)
+    return next((trial.objective.cost_of(report) for report in found), None)
 
 
 def _unequal(study: Study) -> list[Limitation]:

@@ -148,10 +148,12 @@ def _unsettled(findings: Findings) -> NextStep | None:
         return None
     if gain is None or gain.gain is None or gain.outcome != "better":
         return None
-    value = words.loss(gain.gain.value, gain.gain)
+    metric = findings.objective
     because = (
-        f"The search gained {value} {findings.loss_unit} over the default, and trial {last}, one "
-        f"of the last of {run.ended}, still lowered the best loss."
+        f"The search gained {words.amount(gain.gain, metric)} over the default, and trial {last}, "
+        f"one of the last of {run.ended}, still "
+        f"{'raised' if metric.higher_is_better else 'lowered'} the best "
+        f"{'loss' if metric.name == 'loss' else metric.title}."
     )
     return _twice_the_trials(findings, because)
 

@@ -17,7 +17,7 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
     """Finalists in their order, then the other trials, then the baselines."""
     scores, losses = test_scores(run), test_losses(run)
     grouped = entries(run)
-    bounds = score_bounds(headline(run.plan.facts, run.seal))
+    bounds = score_bounds(headline(run.plan, run.seal))
     places = {number: place for place, number in enumerate(run.seal.order if run.seal else ())}
 
     def rank(name: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.study.finalists import finalists
-from sweeper.findings.study.metric import loss_metric, loss_unit, margin, score_bounds
+from sweeper.findings.study.metric import loss_metric, margin, objective_metric, score_bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval, model_title, test_scores, trial_name
 from sweeper.findings.verdict.comparisons import Contest, best_baseline, validation_figure
@@ -249,13 +249,14 @@ def _lacking(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
 
 def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking: str) -> Verdict:
     best = _best_so_far(run)
-    number, loss = best.config.number, words.loss(best.loss)
-    unit = loss_unit(run.plan.facts)
+    number, metric = best.config.number, objective_metric(run.plan)
+    unit = f" {words.column_unit(metric)}".rstrip()
     strategy = words.strategy(best.config.strategy)
     opening = "Not enough to recommend" if summary.status == "complete" else "Not finished"
     sentence = (
-        f"{opening}: {lacking}. Best so far: trial {number} ({strategy}), validation loss "
-        f"{loss} {unit} (lower is better)."
+        f"{opening}: {lacking}. Best so far: trial {number} ({strategy}), "
+        f"{words.on_validation(metric)} {words.score(best.value, metric)}{unit} "
+        f"({run.plan.objective.direction})."
     )
     return Verdict(
         kind="insufficient",
@@ -280,11 +281,11 @@ def _best_so_far(run: RunFiles) -> TrialFiles:
 def _so_far(run: RunFiles, contest: Contest, best_trial: TrialFiles) -> list[str]:
     """The best trial beside the best baseline, on validation."""
     lines = []
-    baseline = best_baseline(run.baselines, contest.metric)
+    baseline = best_baseline(run.baselines, contest.metric, run.plan.objective)
     if baseline is not None:
         value = validation_figure(baseline, contest.metric)
         best = best_trial.result
-        loss = None if contest.metric.higher_is_better or best is None else best.validation_loss
+        loss = None if contest.metric.name != "loss" or best is None else best.validation_loss
         own = best.metrics.get(contest.metric.name, loss) if best else None
         lines.append(
             f"On validation, {baseline.title} has {contest.metric.title} "

@@ -22,6 +22,7 @@ from sweeper.hyperparameters import (
     TARGET_MODULES,
 )
 from sweeper.memory.setup import OTHER
+from sweeper.objective import LOSS, Objective
 from sweeper.planning.budget.epochs import usual_share
 from sweeper.planning.budget.rung_schedule import (
     RUNGS,
@@ -33,7 +34,13 @@ from sweeper.planning.budget.rung_schedule import (
 from sweeper.planning.budget.sequence_cap import sequence_cap
 from sweeper.planning.costs.device_speed import machines, of_one_worker
 from sweeper.planning.costs.setups import candidate_setup
-from sweeper.planning.costs.trial_seconds import Clock, Course, clock_of, fit_seconds
+from sweeper.planning.costs.trial_seconds import (
+    WRITING_BATCH,
+    Clock,
+    Course,
+    clock_of,
+    fit_seconds,
+)
 from sweeper.plans import Candidate, Duration, Parameter
 from sweeper.spec import Scalar, Spec
 
@@ -78,6 +85,7 @@ def course_of(
     epochs: float,
     looks: Looks,
     validation_rows: int,
+    objective: Objective = LOSS,
 ) -> Course:
     """Tokens and items that trials of this study train and score."""
     cap, data = sequence_cap(spec, facts, model), facts.data
@@ -98,8 +106,9 @@ def course_of(
         item_tokens=max(round(cap.mean), 1),
         judged_tokens=judged_tokens(spec, facts, cap),
         classes=classes if head else 0,
-        written_items=0 if classes else min(written, test),
+        written_items=0 if classes else test if objective.of_answers else min(written, test),
         written_tokens=answer or cap.mean * _ANSWER_SHARE,
+        answered_rows=validation_rows if objective.of_answers else 0,
         general_tokens=general_tokens(spec, cap.tokens, looks.below + 1),
         own_texts=0 if head or spec.data.general else _OWN.texts * (1 + model.chat_template),
         processes=_processes(spec, facts),
@@ -210,7 +219,8 @@ def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
     if course.classes:
         features = clock.judging(course, course.train_rows + course.validation_rows)
         return features + fit_seconds(course)
-    return 2 * clock.judging(course, course.validation_rows)
+    answers = clock.generating(course.answered_rows, course.written_tokens, WRITING_BATCH)
+    return 2 * clock.judging(course, course.validation_rows) + answers
 
 
 def own_text_seconds(facts: Facts, costs: Sequence[Priced], course: Course) -> float:

@@ -150,7 +150,8 @@ def test_seconds(
     trainings = search.finalists * search.confirmation_seeds
     scoring = sum(cost.scoring + BETWEEN_SECONDS for cost in costs) / len(costs)
     writing = sum(cost.writing for cost in costs) / len(costs)
-    writers = search.finalists + len(costs)  # one training of each finalist and default
+    # One training of each finalist and default; all of them where answers are compared.
+    writers = (trainings if course.answered_rows else search.finalists) + len(costs)
     base = baseline_scoring(facts, costs[0].candidate, course)
     seconds = (base + trainings * scoring + writers * writing) / side_by_side
     return _range(seconds, seconds, seconds, spread)

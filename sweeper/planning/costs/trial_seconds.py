@@ -21,7 +21,7 @@ _VALIDATION_SECONDS = 0.1
 # 77 classes took between 2.4 and about 14 s beyond their features.
 _FIT_SECONDS, _FIT_SECONDS_PER_CELL = 2.5, 5e-5
 # A trained model writes the answers to so many test items at once.
-_WRITING_BATCH = 8
+WRITING_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Course:
         classes: Classes of a new head; 0 for the vocabulary.
         written_items: Test items that are answered in writing.
         written_tokens: Tokens of an answer.
+        answered_rows: Validation items that each trial answers in writing at its end.
         general_tokens: Tokens of general text that is scored at rungs and at the end.
         rung_every: Rungs from one look to the next.
         own_texts: General texts that the base writes if a trial needs some; 0 where the user gave
@@ -58,6 +59,7 @@ class Course:
     classes: int
     written_items: int = 0
     written_tokens: float = 0.0
+    answered_rows: int = 0
     general_tokens: int = 0
     rung_every: int = 1
     own_texts: int = 0
@@ -124,13 +126,14 @@ class Clock:
 
     def whole(self, course: Course) -> float:
         """A full budget from its first step to its last validation."""
-        return self.training(course) + self.rungs(course)
+        answers = self.generating(course.answered_rows, course.written_tokens, WRITING_BATCH)
+        return self.training(course) + self.rungs(course) + answers
 
     def writing(self, course: Course) -> float:
         """Answers to the first test items, token by token."""
         if not course.written_items or course.classes:
             return 0.0
-        return self.generating(course.written_items, course.written_tokens, _WRITING_BATCH)
+        return self.generating(course.written_items, course.written_tokens, WRITING_BATCH)
 
     def generating(self, texts: int, tokens: float, batch: int) -> float:
         """So many texts of so many tokens, token by token, so many texts at a time."""

@@ -13,7 +13,6 @@ from sweeper.findings.record import CurvePoint, Findings, TrialRow
 from sweeper.reporting.blocks import Panel
 from sweeper.reporting.charts.draw import INK, PAPER, Sheet, arrows, inside, plain, shaped
 from sweeper.reporting.charts.scales import Scale, dodge, fit, focus
-from sweeper.reporting.charts.search import loss_title
 from sweeper.reporting.palette import look
 
 # Above this many curves, the best and a sample of each strategy are drawn.
@@ -60,7 +59,7 @@ def curves(findings: Findings, description: str) -> Panel | None:
     y = alt.Y(
         "y:Q",
         scale=y_scale.altair(),
-        axis=y_scale.axis(title=loss_title(findings)),
+        axis=y_scale.axis(title=f"validation loss, {findings.loss_unit} (lower is better)"),
     )
     sheet = Sheet()
     others = [t for t in trials if t.number not in best]

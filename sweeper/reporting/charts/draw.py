@@ -50,6 +50,7 @@ _THEME = {
 }
 
 _ARROW = "M0,-1L0.9,0.1L0.3,0.1L0.3,1L-0.3,1L-0.3,0.1L-0.9,0.1Z"
+_DOWN = "M0,1L0.9,-0.1L0.3,-0.1L0.3,-1L-0.3,-1L-0.3,-0.1L-0.9,-0.1Z"
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -150,15 +151,16 @@ def whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
 
 def inside(rows: Sequence[dict[str, Any]], scale: Scale) -> list[dict[str, Any]]:
     """The rows whose ``y`` lies on the axis."""
-    return [row for row in rows if row["y"] <= scale.high]
+    return [row for row in rows if not scale.off(row["y"])]
 
 
 def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
-    """At the upper edge, an arrow for each row whose ``y`` lies beyond it."""
-    beyond = [{**row, "y": scale.high} for row in rows if row["y"] > scale.high]
+    """At the edge, an arrow for each row whose ``y`` lies beyond it."""
+    edge, shape = (scale.low, _DOWN) if scale.off_low else (scale.high, _ARROW)
+    beyond = [{**row, "y": edge} for row in rows if scale.off(row["y"])]
     return (
         sheet.chart(beyond)
-        .mark_point(filled=True, shape=_ARROW, size=60, opacity=1)
+        .mark_point(filled=True, shape=shape, size=60, opacity=1)
         .encode(x=x, y=y, color=plain("color"), description="trial:N")
     )
 

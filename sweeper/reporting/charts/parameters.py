@@ -22,12 +22,12 @@ WINDOW = 5
 def parameter_panel(
     findings: Findings, finding: ParameterFinding, scale: Scale, description: str
 ) -> Panel | None:
-    """Validation loss against one parameter of one strategy; choices and ranks as strips."""
+    """The objective against one parameter of one strategy; choices and ranks as strips."""
     trials = [
         t
         for t in findings.trials
         if t.strategy == finding.strategy
-        and t.validation_loss is not None
+        and t.objective is not None
         and finding.parameter in t.parameters
     ]
     if not trials or not finding.varied:
@@ -36,14 +36,15 @@ def parameter_panel(
     y = alt.Y(
         "y:Q",
         scale=scale.altair(),
-        axis=scale.axis(4, title="validation loss"),
+        axis=scale.axis(4, title=words.on_validation(findings.objective)),
     )
     chart = (
         _strip(sheet, trials, finding, style, y, scale)
         if is_strip(finding, trials)
         else _scatter(sheet, trials, finding, style, y, scale)
     )
-    title = f"{words.short(finding.strategy)}: validation loss by {finding.parameter}"
+    named = words.on_validation(findings.objective)
+    title = f"{words.short(finding.strategy)}: {named} by {finding.parameter}"
     return Panel(sheet.draw(chart.properties(width=_WIDTH, height=_HEIGHT), title, description))
 
 
@@ -71,7 +72,7 @@ def _title(finding: ParameterFinding) -> str:
 def _mark(trial: TrialRow, finding: ParameterFinding, x: Any) -> dict[str, Any]:
     return {
         "x": x,
-        "y": trial.validation_loss,
+        "y": trial.objective,
         "color": look(trial.strategy).color,
         "best": trial.number == finding.best_trial,
         "trial": str(trial.number),

@@ -19,11 +19,19 @@ _FEWEST = 5
 
 @dataclass(frozen=True)
 class Scale:
-    """A numeric axis with a fixed domain, so that panels can share it."""
+    """A numeric axis with a fixed domain, so that panels can share it.
+
+    Poor values may lie off its high end, or off its low one with ``off_low``.
+    """
 
     low: float
     high: float
     log: bool
+    off_low: bool = False
+
+    def off(self, value: float) -> bool:
+        """Whether a value lies off the end beyond which poor values are left out."""
+        return value < self.low if self.off_low else value > self.high
 
     def place(self, value: float) -> float:
         """The position of a value: 0 at the low end, 1 at the high end."""
@@ -92,8 +100,10 @@ def fit(values: Sequence[float], log: bool | None = None, pad: float = _PAD) -> 
     return Scale(low - room, high + room, log=False)
 
 
-def focus(values: Sequence[float]) -> Scale:
+def focus(values: Sequence[float], *, higher_is_better: bool = False) -> Scale:
     """A scale for most of these losses: a few that lie far above the rest lie off it.
+
+    Of scores, of which higher ones are better, those far below the rest lie off it.
 
     Far is more than three interquartile ranges above the third quartile, as seen on the whole axis
     (Tukey 1977, "far out"). They are left off only where the rest would have less than half of
@@ -103,6 +113,9 @@ def focus(values: Sequence[float]) -> Scale:
     >>> round(scale.low, 3), round(scale.high, 3)
     (0.098, 0.142)
     """
+    if higher_is_better:
+        turned = focus([-value for value in values])
+        return Scale(-turned.high, -turned.low, log=False, off_low=True)
     whole = fit(values)
     places = sorted(map(whole.place, values))
     if len(places) < _FEWEST:

@@ -33,14 +33,16 @@ _CROWD = 120
 _LABEL_GAP = 14 / HEIGHT
 
 
-def loss_title(findings: Findings) -> str:
+def value_title(findings: Findings) -> str:
     """The vertical axis of every chart of trials."""
-    return f"validation loss, {findings.loss_unit} (lower is better)"
+    metric = findings.objective
+    parts = words.on_validation(metric), "" if metric.unit == "points" else metric.unit
+    return f"{', '.join(filter(None, parts))} ({metric.direction})"
 
 
 def slope(findings: Findings, description: str) -> Panel | None:
     """Default to best, one line a strategy, with the 95% intervals of the items."""
-    gains = [gain for gain in findings.gains if gain.best_loss is not None]
+    gains = [gain for gain in findings.gains if gain.best_value is not None]
     if not gains:
         return None
     ends = [end for gain in gains for end in _ends(gain)]
@@ -61,7 +63,7 @@ def slope(findings: Findings, description: str) -> Panel | None:
     y = alt.Y(
         "y:Q",
         scale=scale.altair(),
-        axis=scale.axis(title=loss_title(findings)),
+        axis=scale.axis(title=value_title(findings)),
     )
     chart = (
         _lines(sheet, rows, x, y)
@@ -73,13 +75,13 @@ def slope(findings: Findings, description: str) -> Panel | None:
 
 
 def _ends(gain: SearchGain) -> list[tuple[float, Interval, int | None]]:
-    """(0 or 1, loss, trial) of the default and of the best."""
+    """(0 or 1, value, trial) of the default and of the best."""
     found: list[tuple[float, Interval, int | None]] = []
-    if gain.default_loss is not None:
-        default = gain.default_interval or Interval(value=gain.default_loss)
+    if gain.default_value is not None:
+        default = gain.default_interval or Interval(value=gain.default_value)
         found.append((0.0, default, gain.default_trial))
-    if gain.best_loss is not None:
-        best = gain.best_interval or Interval(value=gain.best_loss)
+    if gain.best_value is not None:
+        best = gain.best_interval or Interval(value=gain.best_value)
         found.append((1.0, best, gain.best_trial))
     return found
 
@@ -110,7 +112,7 @@ def _slope_rows(
             }
             marks.append(mark)
             lines.append({**mark, "trial": str(gain.best_trial)})
-    ends = [gain.best_loss for gain in gains if gain.best_loss is not None]
+    ends = [gain.best_value for gain in gains if gain.best_value is not None]
     for gain, place in zip(gains, dodge([scale.place(e) for e in ends], _LABEL_GAP), strict=True):
         label = f"{words.short(gain.strategy)} #{gain.best_trial}"
         labels.append({"x": 1.27, "place": 1 - place, "label": label})
@@ -153,7 +155,7 @@ def _labels(sheet: Sheet, rows: Rows, x: Any) -> Any:
 
 def progress(findings: Findings, description: str) -> Panel | None:
     """Every completed trial, the best so far as steps, and the baselines near them."""
-    done = [t for t in findings.trials if t.validation_loss is not None]
+    done = findings.best_first()
     if not done:
         return None
     rules, scale = reference_rules(findings), progress_scale(findings)
@@ -167,12 +169,12 @@ def progress(findings: Findings, description: str) -> Panel | None:
     y = alt.Y(
         "y:Q",
         scale=scale.altair(),
-        axis=scale.axis(title=loss_title(findings)),
+        axis=scale.axis(title=value_title(findings)),
     )
     points: list[dict[str, Any]] = [
         {
             "x": t.number,
-            "y": t.validation_loss,
+            "y": t.objective,
             "color": look(t.strategy).color,
             "shape": look(t.strategy).shape,
             "trial": str(t.number),
@@ -181,7 +183,9 @@ def progress(findings: Findings, description: str) -> Panel | None:
     ]
     sheet = Sheet()
     at = [{**point, "y": scale.clip(point["y"])} for point in points]
-    chart = _reference(sheet, rules, scale, span) + _steps(sheet, at, last, x, y)
+    chart = _reference(sheet, rules, scale, span) + _steps(
+        sheet, at, last, x, y, higher_is_better=findings.objective.higher_is_better
+    )
     size, opacity = (36, 1.0) if len(points) <= _CROWD else (18, 0.6)
     dots = _points(sheet, inside(points, scale), x, y)
     dots = dots.mark_point(filled=True, size=size, opacity=opacity)
@@ -189,27 +193,35 @@ def progress(findings: Findings, description: str) -> Panel | None:
     if findings.last_useful_trial is not None and len(done) > 1:
         chart = chart + _last_gain(sheet, findings.last_useful_trial, x)
     chart = chart.properties(width=_STEP_WIDTH, height=HEIGHT)
-    return Panel(sheet.draw(chart, "Best validation loss so far, by trial", description), wide=True)
+    return Panel(
+        sheet.draw(
+            chart, f"Best {words.on_validation(findings.objective)} so far, by trial", description
+        ),
+        wide=True,
+    )
 
 
 def progress_scale(findings: Findings) -> Scale:
     """The vertical axis of ``progress``: most trials, and the baselines in their reach."""
-    return focus([*_losses(findings), *(rule["y"] for rule in reference_rules(findings))])
+    rules = (rule["y"] for rule in reference_rules(findings))
+    return focus([*_values(findings), *rules], higher_is_better=findings.objective.higher_is_better)
 
 
-def _losses(findings: Findings) -> list[float]:
-    return [t.validation_loss for t in findings.trials if t.validation_loss is not None]
+def _values(findings: Findings) -> list[float]:
+    return [t.objective for t in findings.trials if t.objective is not None]
 
 
 def reference_rules(findings: Findings) -> list[dict[str, Any]]:
-    """Baselines whose loss is near most trials', so that the axis is not stretched."""
-    losses = [loss for loss in _losses(findings) if loss <= focus(_losses(findings)).high]
-    top = max(losses) + 0.25 * (max(losses) - min(losses) or max(losses))
+    """Baselines whose figure is near most trials', so that the axis is not stretched."""
+    metric, values = findings.objective, _values(findings)
+    scale = focus(values, higher_is_better=metric.higher_is_better)
+    near = [metric.worse(value) for value in values if not scale.off(value)]
+    top = max(near) + 0.25 * (max(near) - min(near) or abs(max(near)))
+    bottom = min(near) - 0.5 * abs(min(near))
     return [
-        {"y": baseline.validation_loss, "label": baseline.title}
+        {"y": baseline.objective, "label": baseline.title}
         for baseline in findings.baselines
-        if baseline.validation_loss is not None
-        and min(losses) / 2 <= baseline.validation_loss <= top
+        if baseline.objective is not None and bottom <= metric.worse(baseline.objective) <= top
     ]
 
 
@@ -229,11 +241,20 @@ def _reference(sheet: Sheet, rules: Rows, scale: Scale, span: float) -> Any:
     return lines + text
 
 
-def _steps(sheet: Sheet, points: list[dict[str, Any]], last: int, x: Any, y: Any) -> Any:
+def _steps(
+    sheet: Sheet,
+    points: list[dict[str, Any]],
+    last: int,
+    x: Any,
+    y: Any,
+    *,
+    higher_is_better: bool,
+) -> Any:
+    best = "max(y)" if higher_is_better else "min(y)"
     return (
         sheet.chart([*points, {"x": last}])
         .mark_line(interpolate="step-after", strokeWidth=1.5, color=INK)
-        .transform_window(best="min(y)", frame=[None, 0], sort=[alt.SortField("x")])
+        .transform_window(best=best, frame=[None, 0], sort=[alt.SortField("x")])
         .transform_calculate(y="datum.best")
         .encode(x=x, y=y)
     )

@@ -1,4 +1,4 @@
-"""Quality against cost: validation loss against time and memory, every completed trial."""
+"""Quality against cost: the objective against time and memory, every completed trial."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 import altair as alt
 
+from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings, TrialRow
 from sweeper.reporting.blocks import Panel
 from sweeper.reporting.charts.draw import MUTED, Sheet, arrows, inside, shaped, whiskers
 from sweeper.reporting.charts.scales import Scale, fit, focus
-from sweeper.reporting.charts.search import HEIGHT, loss_title
+from sweeper.reporting.charts.search import HEIGHT, value_title
 from sweeper.reporting.palette import look
 
 _WIDTH = 450
@@ -35,15 +36,14 @@ class Cost:
 
 
 def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None:
-    """Loss against one cost: best of each strategy large, front filled, dominated trials hollow."""
-    trials = [
-        t for t in findings.trials if t.validation_loss is not None and t.number in cost.values
-    ]
+    """The objective against one cost: best of each strategy large, front filled, others hollow."""
+    trials = [t for t in findings.trials if t.objective is not None and t.number in cost.values]
     if not trials:
         return None
     x_scale = fit(_places(cost, trials), log=cost.log, pad=0.12)
     y_scale = cost_scale(findings)
-    front = front_of([(cost.values[t.number], t.validation_loss or 0.0, t.number) for t in trials])
+    worse = findings.objective.worse
+    front = front_of([(cost.values[t.number], worse(t.objective or 0.0), t.number) for t in trials])
     x = alt.X(
         "x:Q",
         scale=x_scale.altair(),
@@ -52,7 +52,7 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
     y = alt.Y(
         "y:Q",
         scale=y_scale.altair(),
-        axis=y_scale.axis(title=loss_title(findings)),
+        axis=y_scale.axis(title=value_title(findings)),
     )
     best = {s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None}
     rows = [_row(t, cost, t.number in front, best, y_scale) for t in trials]
@@ -71,7 +71,13 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Panel | None
     if any(row["trial"] == str(cost.marked) for row in rows):
         chart = chart + _mark(sheet, [r for r in rows if r["trial"] == str(cost.marked)], x, y)
     chart = chart.properties(width=_WIDTH, height=HEIGHT)
-    return Panel(sheet.draw(chart, f"Validation loss against {cost.name}", description))
+    return Panel(
+        sheet.draw(
+            chart,
+            f"{words.sentence(words.on_validation(findings.objective))} against {cost.name}",
+            description,
+        )
+    )
 
 
 def _places(cost: Cost, trials: list[TrialRow]) -> list[float]:
@@ -99,15 +105,16 @@ def front_of(points: list[tuple[float, float, int]]) -> list[int]:
 
 def cost_scale(findings: Findings) -> Scale:
     """The vertical axis that all cost panels share."""
-    return focus(_all_losses(findings))
+    higher = findings.objective.higher_is_better
+    return focus(_all_values(findings), higher_is_better=higher)
 
 
-def _all_losses(findings: Findings) -> list[float]:
-    losses = [t.validation_loss for t in findings.trials if t.validation_loss is not None]
+def _all_values(findings: Findings) -> list[float]:
+    values = [t.objective for t in findings.trials if t.objective is not None]
     ends = [s.best_interval for s in findings.strategies if s.best_interval is not None]
     low = [end.low for end in ends if end.low is not None]
     high = [end.high for end in ends if end.high is not None]
-    return [*losses, *low, *high]
+    return [*values, *low, *high]
 
 
 def _row(
@@ -118,12 +125,12 @@ def _row(
     scale: Scale,
 ) -> dict[str, Any]:
     style, interval = look(trial.strategy), best.get(trial.number)
-    loss = trial.validation_loss or 0.0
-    low = interval.low if interval and interval.low is not None else loss
-    high = interval.high if interval and interval.high is not None else loss
+    value = trial.objective or 0.0
+    low = interval.low if interval and interval.low is not None else value
+    high = interval.high if interval and interval.high is not None else value
     return {
         "x": cost.values[trial.number],
-        "y": loss,
+        "y": value,
         "low": scale.clip(low),
         "high": scale.clip(high),
         "best": trial.number in best,

@@ -164,7 +164,9 @@ def _pruning(report: Report) -> tuple[str, ...]:
         return ("No trial was pruned.",)
     if not run.pruned:
         return ()
-    told = [f"{words.plural(run.pruned, 'trial')} pruned on validation loss"]
+    by_it, metric = report.plan.objective.at_rungs, report.findings.objective
+    title = words.on_validation(metric) if by_it else "validation loss"
+    told = [f"{words.plural(run.pruned, 'trial')} pruned on {title}"]
     if run.median_prune_step is not None:
         told.append(f"half of them by optimizer step {run.median_prune_step:,}")
     if run.saved_seconds is not None:

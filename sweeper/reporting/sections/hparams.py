@@ -53,8 +53,8 @@ def _figure(report: Report, strategy: str) -> Figure | None:
     findings = report.findings
     chosen = _chosen(findings.parameters, strategy)
     trials = [t for t in findings.trials if t.strategy == strategy]
-    losses = [t.validation_loss for t in trials if t.validation_loss is not None]
-    scale = focus(losses)
+    values = [t.objective for t in trials if t.objective is not None]
+    scale = focus(values, higher_is_better=findings.objective.higher_is_better)
     found = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
     own = [p for p in findings.parameters if p.strategy == strategy]
     panels = drawn(*found, importance_panel(own, "Importance of each parameter."))
@@ -64,11 +64,11 @@ def _figure(report: Report, strategy: str) -> Figure | None:
     note = "Large: the best trial."
     if main.within_noise_low is not None:
         note += " Shaded: values whose trials cannot be told apart from it on the same items."
-    if len(losses) >= WINDOW:
-        note += f" Line: running median over {window(len(losses))} trials."
+    if len(values) >= WINDOW:
+        note += f" Line: running median over {window(len(values))} trials."
     if any(is_strip(p, trials) for p in chosen):
         note += " Bars: medians."
-    note += off_scale(trials, scale)
+    note += off_scale(findings, trials, scale)
     return Figure(
         id=f"parameters-{strategy}",
         finding=_answer(main),

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.figures import Interval
-from sweeper.findings.record import TrialRow
+from sweeper.findings.figures import Interval, Metric
+from sweeper.findings.record import Findings, TrialRow
 from sweeper.hyperparameters import SHORT_NAMES
 from sweeper.reporting.blocks import Cell, Empty, Panel
 from sweeper.reporting.charts.scales import Scale
@@ -29,12 +29,13 @@ def number_cell(value: float | None) -> Cell:
     return Cell(words.minus(units.number(value)))
 
 
-def interval_text(interval: Interval | None) -> str:
-    """An interval's ends: ``0.15 to 0.21``."""
+def interval_text(interval: Interval | None, metric: Metric | None = None) -> str:
+    """An interval's ends: ``0.15 to 0.21``; of a share, in per cent."""
     if interval is None or interval.low is None or interval.high is None:
         return words.DASH
-    digits = words.digits_for((interval.high - interval.low) / 2)
-    low, high = f"{interval.low:.{digits}f}", f"{interval.high:.{digits}f}"
+    factor = 100 if metric is not None and metric.unit == "points" else 1
+    digits = words.digits_for(factor * (interval.high - interval.low) / 2)
+    low, high = f"{factor * interval.low:.{digits}f}", f"{factor * interval.high:.{digits}f}"
     return f"{words.minus(low)} to {words.minus(high)}"
 
 
@@ -50,10 +51,8 @@ def parameters_text(parameters: Mapping[str, Scalar], *leave: str) -> str:
 def described(report: Report) -> TrialRow | None:
     """The trial that the run recommends, or its best one so far."""
     findings = report.findings
-    done = [t for t in findings.trials if t.validation_loss is not None]
-    wanted = findings.verdict.recommended_trial
-    best = min(done, key=lambda t: (t.validation_loss or 0.0, t.number), default=None)
-    return next((t for t in done if t.number == wanted), best)
+    done, wanted = findings.best_first(), findings.verdict.recommended_trial
+    return next((t for t in done if t.number == wanted), done[0] if done else None)
 
 
 def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:
@@ -108,28 +107,32 @@ def drawn(*panels: Panel | None) -> tuple[Panel, ...]:
     return tuple(panel for panel in panels if panel is not None)
 
 
-def off_scale(trials: Sequence[TrialRow], scale: Scale) -> str:
-    """A sentence on the trials whose loss lies above a chart's axis; empty where none does."""
-    losses = [(t.validation_loss, t.number) for t in trials if t.validation_loss is not None]
-    beyond = sorted((pair for pair in losses if pair[0] > scale.high), reverse=True)
+def off_scale(findings: Findings, trials: Sequence[TrialRow], scale: Scale) -> str:
+    """A sentence on the trials that lie off a chart's axis; empty where none does."""
+    metric = findings.objective
+    known = [(t.objective, t.number) for t in trials if t.objective is not None]
+    beyond = sorted(
+        (pair for pair in known if scale.off(pair[0])), key=lambda pair: -metric.worse(pair[0])
+    )
     if not beyond:
         return ""
-    told = [f"#{number} {words.loss(loss)}" for loss, number in beyond[:_NAMED]]
+    told = [f"#{number} {words.score(value, metric)}" for value, number in beyond[:_NAMED]]
+    side = "Below" if scale.off_low else "Above"
     rest = f" and {len(beyond) - _NAMED} more" if len(beyond) > _NAMED else ""
-    return f" Above the drawn range, with an arrow at its edge: {', '.join(told)}{rest}."
+    return f" {side} the drawn range, with an arrow at its edge: {', '.join(told)}{rest}."
 
 
 def completed(report: Report) -> int:
     """How many trials have a final loss."""
-    return sum(trial.validation_loss is not None for trial in report.findings.trials)
+    return len(report.findings.best_first())
 
 
 def one_trial(report: Report) -> Empty:
     """The sentence for a single completed trial."""
-    losses = (trial.validation_loss for trial in report.findings.trials)
-    loss = words.loss(next(loss for loss in losses if loss is not None))
-    unit = report.findings.loss_unit
-    text = f"One trial completed (validation loss {loss} {unit}): no comparison possible."
+    findings = report.findings
+    told = words.validation_figure(findings.best_first()[0].objective, findings.objective)
+    told = told.replace(": ", " ", 1)
+    text = f"One trial completed ({told[:1].lower()}{told[1:]}): no comparison possible."
     return Empty("one-trial", text)
 
 

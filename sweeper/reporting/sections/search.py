@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.record import SearchGain
+from sweeper.findings.record import Findings, SearchGain
 from sweeper.reporting.blocks import Block, Cell, Column, Figure, Row, Section, Table
 from sweeper.reporting.charts.draw import legend
 from sweeper.reporting.charts.search import progress, progress_scale, reference_rules, slope
@@ -42,9 +42,9 @@ def _figure(report: Report) -> Figure:
     finding = search_sentence(report)
     shown = {rule["label"] for rule in reference_rules(findings)}
     beyond = [
-        f"{b.title} {words.loss(b.validation_loss)}"
+        f"{b.title} {words.score(b.objective, findings.objective)}"
         for b in findings.baselines
-        if b.validation_loss is not None and b.title not in shown
+        if b.objective is not None and b.title not in shown
     ]
     note = "Left: the default of each strategy and the best that the search found, with the 95% "
     note += f"interval over {_items(report)} validation items. Right: every completed trial and "
@@ -52,8 +52,8 @@ def _figure(report: Report) -> Figure:
     note += "figures of the test split do not have this bias."
     if beyond:
         note += f" Off the chart: {words.joined(beyond)}."
-    note += off_scale(findings.trials, progress_scale(findings))
-    strategies = [g.strategy for g in findings.gains if g.best_loss is not None]
+    note += off_scale(findings, findings.trials, progress_scale(findings))
+    strategies = [g.strategy for g in findings.gains if g.best_value is not None]
     return Figure(
         id="search-gain",
         finding=finding,
@@ -68,8 +68,8 @@ def search_sentence(report: Report) -> str:
     """The gain of the search over the defaults, with its interval."""
     findings = report.findings
     best = min(
-        (g for g in findings.gains if g.best_loss is not None),
-        key=lambda g: g.best_loss or 0.0,
+        (g for g in findings.gains if g.best_value is not None),
+        key=lambda g: findings.objective.worse(g.best_value or 0.0),
         default=None,
     )
     if best is None:
@@ -79,13 +79,16 @@ def search_sentence(report: Report) -> str:
         if best.best_trial == best.default_trial:
             return f"{name}: no trial beat the default. The default would have been enough."
         return f"{name}: there is no completed default to compare the best trial with."
-    metric = Metric(name="loss", title="loss", higher_is_better=False, unit=findings.loss_unit)
+    metric = findings.objective
     gap = words.difference(best.gain, metric)
+    pairing = words.minus_of("default", "best found", metric)
     if best.outcome == "better":
-        return f"{name}: default − best found = {gap}, a lower loss than the default's."
+        title = "loss" if metric.name == "loss" else metric.title
+        word = metric.direction.split()[0]
+        return f"{name}: {pairing} = {gap}, a {word} {title} than the default's."
     told = words.outcome(best.outcome, best.gain, best.comparisons, findings.margin_points / 100)
     ending = f"{told}. The default would have been enough."
-    return f"{name}: default − best found = {gap}: {ending}"
+    return f"{name}: {pairing} = {gap}: {ending}"
 
 
 def _items(report: Report) -> str:
@@ -94,7 +97,8 @@ def _items(report: Report) -> str:
 
 
 def _gains(report: Report) -> Table:
-    findings, unit = report.findings, report.findings.loss_unit
+    findings, metric = report.findings, report.findings.objective
+    unit = words.column_unit(metric)
     again = any(max(g.default_seeds or 1, g.best_seeds or 1) > 1 for g in findings.gains)
     means = (
         Column("default, mean over seeds", unit=unit, number=True, pointer="/default_mean"),
@@ -104,48 +108,49 @@ def _gains(report: Report) -> Table:
     note += "that of the means over all seeds of both, where they were trained again."
     return Table(
         id="gains",
-        caption="Default against best found, validation loss (lower is better)",
+        caption=f"Default against best found, {words.on_validation(metric)} ({metric.direction})",
         columns=(
             Column("strategy", pointer="/strategy"),
-            Column("default", unit=unit, number=True, pointer="/default_loss"),
-            Column("best found", unit=unit, number=True, pointer="/best_loss"),
+            Column("default", unit=unit, number=True, pointer="/default_value"),
+            Column("best found", unit=unit, number=True, pointer="/best_value"),
             Column("best trial", number=True, pointer="/best_trial"),
             *(means if again else ()),
             Column(
-                f"default − best{', means' if again else ''}",
-                unit=unit,
+                f"{words.minus_of('default', 'best', metric)}{', means' if again else ''}",
+                unit=metric.unit,
                 number=True,
                 pointer="/gain/value",
             ),
-            Column("95% CI", unit=unit, number=True),
+            Column("95% CI", unit=metric.unit, number=True),
             Column("best against default", pointer="/outcome"),
         ),
         rows=tuple(
-            _gain(gain, f"/findings/gains/{i}", findings.margin_points / 100, means=again)
+            _gain(gain, f"/findings/gains/{i}", findings, means=again)
             for i, gain in enumerate(findings.gains)
         ),
         note=note if again else "",
     )
 
 
-def _gain(gain: SearchGain, pointer: str, smallest: float, *, means: bool) -> Row:
+def _gain(gain: SearchGain, pointer: str, findings: Findings, *, means: bool) -> Row:
+    smallest, metric = findings.margin_points / 100, findings.objective
     same = gain.best_trial is not None and gain.best_trial == gain.default_trial
     told = "the default is the best" if same else words.DASH
     if gain.outcome and gain.gain:
         told = words.outcome(gain.outcome, gain.gain, gain.comparisons, smallest)
     over_seeds = (
-        Cell(_mean(gain.default_mean, gain.default_seeds, gain.gain)),
-        Cell(_mean(gain.best_mean, gain.best_seeds, gain.gain)),
+        Cell(_mean(gain.default_mean, gain.default_seeds, gain.gain, metric)),
+        Cell(_mean(gain.best_mean, gain.best_seeds, gain.gain, metric)),
     )
     return Row(
         cells=(
             strategy_cell(gain.strategy),
-            Cell(words.loss(gain.default_loss, gain.default_interval)),
-            Cell(words.loss(gain.best_loss, gain.best_interval)),
+            Cell(words.score(gain.default_value, metric, gain.default_interval)),
+            Cell(words.score(gain.best_value, metric, gain.best_interval)),
             Cell(words.DASH if gain.best_trial is None else f"#{gain.best_trial}"),
             *(over_seeds if means else ()),
-            Cell(words.loss(gain.gain.value, gain.gain) if gain.gain else words.DASH),
-            Cell(interval_text(gain.gain)),
+            Cell(words.plain_difference(gain.gain, metric) if gain.gain else words.DASH),
+            Cell(interval_text(gain.gain, metric)),
             Cell(told),
         ),
         trial=gain.best_trial,
@@ -153,11 +158,11 @@ def _gain(gain: SearchGain, pointer: str, smallest: float, *, means: bool) -> Ro
     )
 
 
-def _mean(mean: float | None, seeds: int | None, gain: Interval | None) -> str:
+def _mean(mean: float | None, seeds: int | None, gain: Interval | None, metric: Metric) -> str:
     """A mean in the digits of the difference, so that the columns add up: ``0.099 (3 seeds)``."""
     if mean is None or seeds is None:
         return words.DASH
-    return f"{words.loss(mean, gain)} ({words.plural(seeds, 'seed')})"
+    return f"{words.score(mean, metric, gain)} ({words.plural(seeds, 'seed')})"
 
 
 def _baselines(report: Report) -> Table:
@@ -168,7 +173,7 @@ def _baselines(report: Report) -> Table:
         Column("baseline", pointer="/title"),
         Column("validation loss", unit=findings.loss_unit, number=True, pointer="/validation_loss"),
     ]
-    if scored:
+    if metric.name != "loss":
         columns.append(Column(f"validation {metric.title}", number=True))
     columns += [
         Column(f"test {metric.title}", unit="" if scored else metric.unit, number=True),
@@ -187,11 +192,10 @@ def _baselines(report: Report) -> Table:
 
 
 def _baseline(baseline: BaselineResult, metric: Metric, pointer: str) -> Row:
-    test = baseline.test_metrics.get(
-        metric.name, None if metric.higher_is_better else baseline.test_loss
-    )
+    loss = baseline.test_loss if metric.name == "loss" else None
+    test = baseline.test_metrics.get(metric.name, loss)
     cells = [Cell(baseline.title), Cell(words.loss(baseline.validation_loss))]
-    if metric.higher_is_better:
+    if metric.name != "loss":
         cells.append(Cell(words.score(baseline.metrics.get(metric.name), metric)))
     cells += [
         Cell(words.score(test, metric)),

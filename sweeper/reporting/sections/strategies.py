@@ -47,7 +47,7 @@ def strategies_section(report: Report) -> Section:
 def _figure(report: Report) -> Figure:
     findings = report.findings
     finding = share_sentence(report) or _leader(report)
-    trials = [t for t in findings.trials if t.validation_loss is not None]
+    trials = findings.best_first()
     time = Cost(
         title=f"{time_name(report)} a trial",
         name="time",
@@ -68,7 +68,7 @@ def _figure(report: Report) -> Figure:
     return Figure(
         id="strategy-cost",
         finding=finding,
-        note=f"{note} {unequal}".strip() + off_scale(trials, cost_scale(findings)),
+        note=f"{note} {unequal}".strip() + off_scale(findings, trials, cost_scale(findings)),
         panels=drawn(
             *(cost_panel(findings, cost, finding) for cost in (time, memory, lost) if cost)
         ),
@@ -99,13 +99,16 @@ def share_sentence(report: Report) -> str:
 
 
 def _leader(report: Report) -> str:
-    done = [s for s in report.findings.strategies if s.best_loss is not None]
-    first = min(done, key=lambda s: s.best_loss or 0.0)
-    loss = words.loss(first.best_loss, first.best_interval)
+    metric = report.findings.objective
+    done = [s for s in report.findings.strategies if s.best_value is not None]
+    first = min(done, key=lambda s: metric.worse(s.best_value or 0.0))
+    value = words.score(first.best_value, metric, first.best_interval)
     return words.sentence(
-        f"{words.strategy(first.strategy)} has the lowest validation loss of "
-        f"{words.plural(report.findings.run.ended, 'trial')} tried, {loss} "
-        f"{report.findings.loss_unit}."
+        f"{words.strategy(first.strategy)} has the "
+        f"{'highest' if metric.higher_is_better else 'lowest'} {words.on_validation(metric)} of "
+        f"{words.plural(report.findings.run.ended, 'trial')} tried, {value} "
+        f"{words.column_unit(metric)}".rstrip()
+        + "."
     )
 
 
@@ -120,14 +123,15 @@ def _unequal(report: Report) -> str:
 def _table(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
-    scored = metric.higher_is_better
+    scored, compared = metric.higher_is_better, findings.objective
+    unit = words.column_unit(compared)
     columns = [
         Column("strategy", pointer="/strategy"),
         Column("best trial", number=True, pointer="/best_trial"),
-        Column("validation loss", unit=findings.loss_unit, number=True, pointer="/best_loss"),
-        Column("95% CI", unit=findings.loss_unit, number=True),
+        Column(words.on_validation(compared), unit=unit, number=True, pointer="/best_value"),
+        Column("95% CI", unit=unit, number=True),
     ]
-    if scored:
+    if scored and metric.name != compared.name:
         columns.append(Column(f"validation {metric.title}", number=True))
     columns.append(Column(f"test {metric.title}", unit="" if scored else metric.unit, number=True))
     if baseline := _baseline(report):
@@ -152,15 +156,15 @@ def _table(report: Report) -> Table:
 
 
 def _row(report: Report, summary: StrategySummary, pointer: str) -> Row:
-    metric = report.findings.metric
+    metric, compared = report.findings.metric, report.findings.objective
     trial = words.DASH if summary.best_trial is None else f"#{summary.best_trial}"
     cells = [
         strategy_cell(summary.strategy),
         Cell(trial),
-        Cell(words.loss(summary.best_loss, summary.best_interval)),
-        Cell(interval_text(summary.best_interval)),
+        Cell(words.score(summary.best_value, compared, summary.best_interval)),
+        Cell(interval_text(summary.best_interval, compared)),
     ]
-    if metric.higher_is_better:
+    if metric.higher_is_better and metric.name != compared.name:
         cells.append(Cell(words.score(summary.best_metrics.get(metric.name), metric)))
     test = summary.test_score
     share = summary.trainable_share

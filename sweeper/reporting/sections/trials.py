@@ -6,6 +6,7 @@ from collections import Counter
 
 from sweeper import units
 from sweeper.findings import words
+from sweeper.findings.figures import Metric
 from sweeper.findings.record import TrialRow
 from sweeper.findings.verdict.limitations import LOST_SHARE
 from sweeper.reporting.blocks import Block, Bullets, Cell, Column, Empty, Row, Section, Table
@@ -57,7 +58,7 @@ def _table(report: Report) -> Table:
         Column("state", pointer="/state"),
         Column("validation loss", unit=findings.loss_unit, number=True, pointer="/validation_loss"),
     ]
-    if metric.higher_is_better:
+    if metric.name != "loss":
         columns.append(Column(metric.title, number=True, pointer=f"/metrics/{metric.name}"))
     columns += [
         Column("learning rate", number=True, pointer="/parameters/learning_rate"),
@@ -67,7 +68,9 @@ def _table(report: Report) -> Table:
         Column("peak", unit="GiB", number=True, pointer="/peak_memory_gib"),
         Column("remark"),
     ]
-    ordered = sorted(enumerate(findings.trials), key=lambda entry: _order(entry[1]))
+    ordered = sorted(
+        enumerate(findings.trials), key=lambda entry: _order(entry[1], findings.objective)
+    )
     shown = [state for state in _STATES if any(t.state == state for t in findings.trials)]
     return Table(
         id="trial-table",
@@ -77,13 +80,14 @@ def _table(report: Report) -> Table:
         sortable=True,
         strategies=tuple(dict.fromkeys(words.short(t.strategy) for t in findings.trials)),
         states=tuple(_WORDS[state] for state in shown),
-        note="Validation figures; lower loss is better. trials.csv has every parameter.",
+        note=f"Validation figures; trials are compared by {findings.objective.title}, "
+        f"{findings.objective.direction}. trials.csv has every parameter.",
     )
 
 
-def _order(trial: TrialRow) -> tuple[int, float, int]:
-    loss = trial.validation_loss
-    return (_STATES.index(trial.state), float("inf") if loss is None else loss, trial.number)
+def _order(trial: TrialRow, metric: Metric) -> tuple[int, float, int]:
+    value = float("inf") if trial.objective is None else metric.worse(trial.objective)
+    return (_STATES.index(trial.state), value, trial.number)
 
 
 def _row(report: Report, trial: TrialRow, pointer: str) -> Row:
@@ -97,7 +101,7 @@ def _row(report: Report, trial: TrialRow, pointer: str) -> Row:
         Cell(_WORDS[trial.state], css="st-" + _WORDS[trial.state]),
         Cell(words.loss(trial.validation_loss)),
     ]
-    if metric.higher_is_better:
+    if metric.name != "loss":
         cells.append(Cell(words.score(trial.metrics.get(metric.name), metric)))
     steps = f"{trial.curve[-1].optimizer_steps:,}" if trial.curve else words.DASH
     cells += [

@@ -25,7 +25,7 @@ from sweeper.reporting.blocks import (
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections.discovery import section
-from sweeper.reporting.sections.parts import memory_name
+from sweeper.reporting.sections.parts import described, memory_name
 from sweeper.reporting.sections.plan import plan_blocks
 from sweeper.reporting.sections.tested import tested_blocks
 from sweeper.trials import BaselineResult
@@ -45,7 +45,7 @@ def verdict_section(report: Report) -> Section:
     if report.findings.verdict.comparisons:
         blocks.append(_comparisons(report))
     blocks += tested_blocks(report)
-    row = _shown_trial(report)
+    row = described(report)
     if row is not None and row.weights:
         title = "Use this model, where the run was started (docs/use-the-winner.md)"
         weights = json.dumps(f"runs/{report.findings.run.name}/{row.weights}")
@@ -61,7 +61,12 @@ def verdict_section(report: Report) -> Section:
 
 def _words(report: Report) -> Bullets:
     """The terms that the tables and sections below use, each in one sentence."""
-    unit = report.findings.loss_unit
+    unit, compared = report.findings.loss_unit, report.findings.objective
+    other = (
+        f"Objective: {compared.title}, by which trials are compared on validation; "
+        f"{compared.direction}.",
+    )
+    pruned = compared.title if report.plan.objective.at_rungs else "validation loss"
     meant = {
         "nats/decision": "minus the natural logarithm of the probability of the right class, "
         "averaged over the items",
@@ -73,9 +78,10 @@ def _words(report: Report) -> Bullets:
     return Bullets(
         (
             f"Validation loss, in {unit}: {meant.get(unit, 'a likelihood')}. Lower is better.",
+            *(other if compared.name != "loss" else ()),
             "Points: percentage points of a score. From 80% to 82% are 2 points.",
             f"Rung: one of up to {report.plan.budget.rungs} moments of a trial at which its "
-            "validation loss is compared and a poor trial is stopped.",
+            f"{pruned} is compared and a poor trial is stopped.",
             "Finalists: the best trials, trained again with further seeds.",
             "Seal: the test split is sealed until the finalists are ranked on validation, and is "
             "then scored once.",
@@ -98,7 +104,7 @@ def _card(report: Report) -> VerdictCard:
     findings = report.findings
     decided = findings.verdict
     finalist = next((f for f in findings.finalists if f.trial == decided.recommended_trial), None)
-    row = _shown_trial(report)
+    row = described(report)
     strategy = row.strategy if row else ""
     return VerdictCard(
         badge=BADGES[decided.kind],
@@ -111,15 +117,6 @@ def _card(report: Report) -> VerdictCard:
         css=look(strategy).css if strategy and not decided.recommended_baseline else "",
         trial=row.number if row else None,
     )
-
-
-def _shown_trial(report: Report) -> TrialRow | None:
-    """The trial whose configuration the card shows: recommended, else best so far."""
-    findings = report.findings
-    wanted = findings.verdict.recommended_trial
-    done = [t for t in findings.trials if t.validation_loss is not None]
-    best = min(done, key=lambda t: (t.validation_loss or 0.0, t.number), default=None)
-    return next((t for t in done if t.number == wanted), best)
 
 
 def _headline(report: Report, row: TrialRow | None) -> str:
@@ -179,10 +176,10 @@ def _trial_figures(
         found.append(NamedFact("seeds", str(len(finalist.seeds))))
     else:
         place = f"/findings/trials/{findings.trials.index(row)}"
-        loss = f"{words.loss(row.validation_loss)} {findings.loss_unit}"
-        found.append(
-            NamedFact("validation loss, lower is better", loss, f"{place}/validation_loss")
-        )
+        metric = findings.objective
+        value = f"{words.score(row.objective, metric)} {words.column_unit(metric)}".rstrip()
+        title = f"{words.on_validation(metric)}, {metric.direction}"
+        found.append(NamedFact(title, value, f"{place}/objective"))
     found.append(NamedFact(f"peak {memory_name(report)}", units.gib(row.peak_memory_gib)))
     found.append(NamedFact("time a training", units.duration(row.seconds)))
     if row.weights_bytes is not None:

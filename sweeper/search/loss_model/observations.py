@@ -1,18 +1,21 @@
 """The trials so far, in the form that sampler and pruner use.
 
-Reads Optuna's trials; knows nothing about storage or files.
+Reads Optuna's trials; knows nothing about storage or files. A study keeps values of its objective,
+in its own direction. Here all of them are costs, called losses, of which the lowest is best.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.objective import LOSS, Objective
 from sweeper.search.optuna_space import STRATEGY
 from sweeper.search.problem import Full, rungs_of
 from sweeper.spec import Scalar
@@ -24,6 +27,10 @@ START = "head_init"
 ORIGIN = "sweeper:origin"
 FAILURE = "sweeper:failure"
 SECONDS = "sweeper:seconds"
+# The validation loss, where the objective is another.
+VALIDATION_LOSS = "sweeper:validation_loss"
+# Likewise at each rung, where the objective is measured there too.
+RUNG_LOSS = "sweeper:validation_loss:"
 # A system attribute, as Optuna's `set_constraint` writes it. Up to 0 a trial keeps to the limit;
 # `best_trial` and Optuna's samplers see it.
 CONSTRAINT = "constraints:forgetting"
@@ -129,9 +136,13 @@ class History:
 
     Args:
         full: The study's full budget.
+        objective: What the study's values are.
+        by_loss: Whether to see validation losses in place of the objective's costs.
     """
 
     full: Full
+    objective: Objective = LOSS
+    by_loss: bool = False
     _trials: Sequence[FrozenTrial] = ()
     _open: Sequence[int] = ()
     _seen: dict[int, Observation] = field(default_factory=dict)
@@ -150,12 +161,13 @@ class History:
         changed = [number for number in self._open if trials[number] is not self._trials[number]]
         for number in (*changed, *range(known, len(trials))):
             if STRATEGY in trials[number].params:
-                one = observation(trials[number], self.full)
+                one = observation(trials[number], self.full, self.objective, self.by_loss)
                 self._seen[number] = self._by_key.setdefault(one.key, {})[number] = one
         still = (*self._open, *range(known, len(trials)))
         self._open = [number for number in still if not trials[number].state.is_finished()]
         self._trials = trials
-        return list(self._seen.values())
+        seen = list(self._seen.values())
+        return seen if self.by_loss or self.objective.at_rungs else as_costs(seen)
 
     def _is_other(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether these trials belong to another study than the last ones."""
@@ -171,16 +183,26 @@ class History:
         return [one for number, one in known if number != own.number]
 
 
-def observation(trial: FrozenTrial, full: Full) -> Observation:
+def observation(
+    trial: FrozenTrial, full: Full, objective: Objective = LOSS, by_loss: bool = False
+) -> Observation:
     """One trial as an observation.
 
     Args:
         full: The study's full budget.
+        objective: What the study's values are.
+        by_loss: Whether to see validation losses in place of the objective's costs.
     """
     key = str(trial.params[STRATEGY])
     prefix = f"{key}."
     complete = trial.state == TrialState.COMPLETE
     ended = complete or trial.state == TrialState.PRUNED
+    reported = {rung: objective.at_rung(v) for rung, v in trial.intermediate_values.items()}
+    loss = trial.value if ended and trial.values else None
+    if loss is not None:
+        loss = objective.cost(loss) if complete else objective.at_rung(loss)
+    if by_loss and complete:
+        loss = trial.user_attrs.get(VALIDATION_LOSS)
     parameters = {
         name.removeprefix(prefix): value
         for name, value in trial.params.items()
@@ -190,18 +212,69 @@ def observation(trial: FrozenTrial, full: Full) -> Observation:
         number=trial.number,
         key=key,
         parameters=parameters,
-        loss=trial.value if ended and trial.values else None,
+        loss=loss,
         complete=complete,
         running=trial.state == TrialState.RUNNING,
         failed=trial.state == TrialState.FAIL and trial.user_attrs.get(FAILURE) in _TELLING,
         origin=str(trial.user_attrs.get(ORIGIN, "search")),
-        curve=best_so_far(trial.intermediate_values),
-        reported=trial.intermediate_values,
+        curve=best_so_far(reported),
+        reported=reported,
         items=noted_items(trial.user_attrs),
         seconds=float(trial.user_attrs.get(SECONDS, 0.0)),
         excess=_finite(trial.system_attrs.get(CONSTRAINT)) if ended else None,
         rungs=rungs_of(parameters, full),
     )
+
+
+# A straight line through fewer completed trials says nothing.
+_FEWEST_COMPLETE = 3
+
+
+def as_costs(seen: Sequence[Observation]) -> list[Observation]:
+    """Trials whose rungs tell losses and whose ends tell costs, all in costs.
+
+    A pruned trial has a loss alone. It counts with the cost that the completed trials have at that
+    loss, by a straight line (never a falling one) through them; while they are too few for a line,
+    with the highest of theirs. So do the losses of curves.
+    """
+    known = [
+        (min(one.curve.values()), one.loss)
+        for one in seen
+        if one.complete and one.loss is not None and one.curve
+    ]
+    costs = [cost for _, cost in known]
+
+    def cost_at(loss: float) -> float:
+        if len(known) < _FEWEST_COMPLETE or len({early for early, _ in known}) < 2:
+            return max(costs)
+        line = statistics.linear_regression(*zip(*known, strict=True))
+        return statistics.fmean(costs) + max(0.0, line.slope) * (
+            loss - statistics.fmean(early for early, _ in known)
+        )
+
+    if not costs:
+        return [replace(one, curve={}, reported={}, items={}) for one in seen]
+    return [
+        replace(
+            one,
+            loss=one.loss if one.complete or one.loss is None else cost_at(one.loss),
+            curve={rung: cost_at(loss) for rung, loss in one.curve.items()},
+            reported={rung: cost_at(loss) for rung, loss in one.reported.items()},
+            items={},
+        )
+        for one in seen
+    ]
+
+
+def rung_losses(trial: FrozenTrial, objective: Objective) -> dict[int, float]:
+    """The validation losses that a trial reported, whatever its objective is."""
+    if objective.is_loss or not objective.at_rungs:
+        return {rung: objective.at_rung(v) for rung, v in trial.intermediate_values.items()}
+    return {
+        int(name.removeprefix(RUNG_LOSS)): float(loss)
+        for name, loss in trial.user_attrs.items()
+        if name.startswith(RUNG_LOSS)
+    }
 
 
 def _finite(excess: float | None) -> float | None:

@@ -17,6 +17,7 @@ from sweeper.data.examples import Dataset
 from sweeper.evaluation.judge import Judge, autocast
 from sweeper.evaluation.tokenized_items import TokenizedSplit
 from sweeper.facts.record import ModelFacts, Split
+from sweeper.objective import LOSS, Objective
 from sweeper.plans import Half
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.base import Evaluation
@@ -37,6 +38,7 @@ class ModelContext:
         evaluation_batch: For baselines; trials bring their own.
         mixed: Dtype of autocast when the base is scored, as in trials.
         underway: Called with the progress of long work; raises an error to end it.
+        objective: What trials are compared by.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class ModelContext:
         device: torch.device,
         mixed: Half | None = None,
         underway: Underway | None = None,
+        objective: Objective = LOSS,
     ) -> None:
+        self.objective = objective
         self.underway = underway or Underway()
         self.facts = facts
         self.folder = folder

@@ -21,7 +21,8 @@ import sweeper
 from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.checkpoints import Checkpoint
-from sweeper.evaluation.judge import Judge
+from sweeper.evaluation.judge import Judge, autocast
+from sweeper.evaluation.objective import ObjectiveScore, first, from_decisions, written
 from sweeper.plans import Half, autocast_dtype
 from sweeper.redaction import without_secrets
 from sweeper.strategies.base import Strategy
@@ -222,6 +223,7 @@ class TrialJob:
             attempt=self.config.attempt,
             rung=rung,
             validation_loss=evaluation.loss,
+            objective=known.value if (known := self.at_rung(evaluation)) else None,
             items=len(evaluation.losses),
             first_items=self._first(evaluation),
             general_loss=general_loss,
@@ -236,6 +238,26 @@ class TrialJob:
         )
         self.reports = [*(earlier for earlier in self.reports if earlier.rung < rung), report]
         return report
+
+    def at_rung(self, evaluation: Evaluation, count: int | None = None) -> ObjectiveScore | None:
+        """The objective where it comes with the loss, of the first ``count`` items (all if None);
+        None where it is the loss or is measured at the end."""
+        objective, context = self.context.objective, self.context
+        if objective.is_loss or not objective.at_rungs:
+            return None
+        cut = first(evaluation, count)
+        return from_decisions(objective, context.task, cut, context.items("validation").examples)
+
+    def _objective(self, model: nn.Module, evaluation: Evaluation) -> ObjectiveScore | None:
+        """The objective of the trained model on the whole validation split; None for the loss."""
+        objective, context = self.context.objective, self.context
+        examples, start = context.items("validation").examples, time.perf_counter()
+        with torch.no_grad(), autocast(context.device, self.mixed):
+            score = from_decisions(objective, context.task, evaluation, examples) or written(
+                objective, context.task, model, examples, context.underway
+            )
+        self.progress.evaluation_seconds += time.perf_counter() - start
+        return score
 
     def tell(self, report: RungReport) -> Decision:
         """Report a rung, unless an earlier try of the same trial has reported it.
@@ -256,12 +278,15 @@ class TrialJob:
         whole = len(self.context.items("validation").examples)
         if count >= whole:
             return None
+        if (known := self.at_rung(evaluation, count)) is not None:
+            return FirstItems.among(known.costs(self.context.objective).tolist(), whole)
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
         return FirstItems.among(losses.tolist(), whole, weights.tolist())
 
     def completed(self, strategy: Strategy, model: nn.Module, final: Final) -> TrialResult:
         """Write the files of a completed trial, and return its result."""
-        self._write_item_losses(final.evaluation)
+        score = self._objective(model, final.evaluation)
+        self._write_item_losses(final.evaluation, score)
         if self.config.keep_weights:
             if self.read_base and self.run is not None and not strategy.saves_whole_model:
                 self.read_base.keep_in(self.run)
@@ -272,8 +297,10 @@ class TrialJob:
             "COMPLETE",
             **parameter_counts(model),
             validation_loss=final.evaluation.loss,
+            objective=score.value if score else None,
             best_rung=final.rung,
-            metrics=final.evaluation.metrics,
+            metrics=final.evaluation.metrics
+            | ({self.context.objective.metric: score.value} if score else {}),
             item_losses=ITEM_LOSSES,
             validation_by_source=self._by_source(final.evaluation),
             stopped_at_rung=final.stopped_at,
@@ -411,7 +438,7 @@ class TrialJob:
             if weights[at].sum() > 0
         }
 
-    def _write_item_losses(self, evaluation: Evaluation) -> None:
+    def _write_item_losses(self, evaluation: Evaluation, score: ObjectiveScore | None) -> None:
         examples = self.context.items("validation").examples
         write_text(
             self.folder / ITEM_LOSSES,
@@ -422,6 +449,7 @@ class TrialJob:
                     "scores": evaluation.scores.tolist(),
                     "weights": evaluation.weights.tolist(),
                 }
+                | ({"objective": score.items.tolist()} if score else {})
             ),
         )
 

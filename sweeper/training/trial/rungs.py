@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sweeper.backend import Decision, Interrupted
+from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
@@ -79,7 +80,9 @@ class RungWatch(TrainerCallback):
         self._judge = job.judge()
         self._best: RungWeights | None = None
         self._last: Evaluation | None = None
-        self._stopping = Stopping.of(job.config.parameters, self._budget.stop_overfitting)
+        self._stopping = Stopping.of(
+            job.config.parameters, self._budget.stop_overfitting, job.context.objective
+        )
         self._stopped: tuple[int, str] | None = None
         self._last_forgets = False
         self.pruned_at: int | None = None
@@ -203,7 +206,11 @@ class RungWatch(TrainerCallback):
         return items
 
     def _telling(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
-        """The first ``count`` items, whose loss tells which weights are best."""
+        """The first ``count`` items, whose loss tells which weights are best; costs of the
+        objective where it is known."""
+        if (known := self._job.at_rung(evaluation, count)) is not None:
+            costs = known.costs(self._job.context.objective)
+            return ItemLosses(costs, np.ones_like(costs))
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
         if self._emphasis is not None:
             weights = weights * self._emphasis[: len(weights)]
@@ -311,16 +318,21 @@ class Stopping:
         limit: Nats per token by which the loss on general text may rise; None for no limit.
         overfitting: Whether to stop once rows are seen again, the training loss falls, and the
             validation loss has risen above its best by more than its items scatter.
+        objective: What the items' losses are costs of; it takes the validation loss's place where
+            it is measured at rungs.
     """
 
     patience: int | None = None
     limit: float | None = None
     overfitting: bool = False
+    objective: Objective = LOSS
     _best: RungLook | None = None
     _waited: int = field(default=0)
 
     @classmethod
-    def of(cls, parameters: dict[str, Scalar], overfitting: bool = False) -> Stopping:
+    def of(
+        cls, parameters: dict[str, Scalar], overfitting: bool = False, objective: Objective = LOSS
+    ) -> Stopping:
         """The early stopping of a trial's parameters."""
         patience, limit = (
             parameters.get("early_stopping_patience"),
@@ -330,6 +342,7 @@ class Stopping:
             None if patience is None else int(patience),
             None if limit is None else float(limit),
             overfitting,
+            objective if objective.at_rungs else LOSS,
         )
 
     def state(self) -> dict[str, Any]:
@@ -366,12 +379,14 @@ class Stopping:
                 f"limit of {self.limit:g}"
             )
         if self.patience is not None and self._waited >= self.patience:
-            return f"validation loss did not improve in {self._waited} rungs"
+            return f"{self.objective.title} did not improve in {self._waited} rungs"
         if self.overfitting and best is not None and self._overfits(look, best):
+            objective = self.objective
+            went = f"{objective.title} {'fell' if objective.higher_is_better else 'rose'}"
+            before, now = (objective.value(one.items.mean) for one in (best, look))
             return (
-                f"it overfits: validation loss rose from {best.items.mean:.4g} to "
-                f"{look.items.mean:.4g}, beyond noise, while training loss fell to "
-                f"{look.train_loss:.4g}"
+                f"it overfits: {went} from {before:.4g} to {now:.4g}, beyond noise, while training "
+                f"loss fell to {look.train_loss:.4g}"
             )
         return ""
 

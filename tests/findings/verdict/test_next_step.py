@@ -129,9 +129,9 @@ def test_a_search_that_still_gained_takes_more_trials_unless_it_is_noise(plain):
     gain = SearchGain(
         strategy=row.strategy,
         default_trial=0,
-        default_loss=0.5,
+        default_value=0.5,
         best_trial=row.number,
-        best_loss=0.4,
+        best_value=0.4,
         gain=Interval(value=0.1, low=0.05, high=0.15),
         outcome="better",
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweeper.findings.compute import compute
-from sweeper.findings.evidence.gains import loss_interval
+from sweeper.findings.evidence.gains import value_interval
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.verdict.costs import cost_line
 from sweeper.trials import EncodingNote, TestSeal, TrialResult
@@ -92,7 +92,7 @@ def test_intervals_of_validation_belong_to_the_weighted_loss(make):
     result = TrialResult.read(run.trial(0) / "result.json")
     result.model_copy(update={"validation_loss": weighted}).write(run.trial(0) / "result.json")
     (trial,) = read_run(run).trials
-    found = loss_interval(trial)
+    found = value_interval(trial)
     assert found.value == pytest.approx(weighted)
     rng = np.random.default_rng(1)
     losses, weights = np.array(kept["losses"]), np.array(kept["weights"])

@@ -1,0 +1,128 @@
+"""From the objective's name in ``sweep.yaml`` to what it measures, with every mistake refused."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweeper.errors import Problem, SpecError, near_match
+from sweeper.metrics.base import TaskMetric, metrics
+from sweeper.objective import LOSS, From, Objective
+from sweeper.spec import Spec
+
+_FROM: dict[str, From] = {"classes": "classes", "answers": "answers", "programs": "programs"}
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def objective_of(spec: Spec) -> Objective:
+    """The objective of a request.
+
+    Raises:
+        SpecError: With all that is wrong with it.
+    """
+    given, where = spec.objective, spec.places.where(("objective", "name"))
+    problems: list[Problem] = []
+    if given.name == LOSS.name:
+        found = LOSS
+    elif ":" in given.name:
+        found = _function(spec, where, problems)
+    else:
+        found = _metric(spec, where, problems)
+    if given.direction is not None and not found.function and not problems:
+        known = "maximize" if found.higher_is_better else "minimize"
+        if given.direction != known:
+            at = spec.places.where(("objective", "direction"))
+            what = f"direction = {given.direction!r}, but of {given.name} {found.direction}"
+            problems.append(Problem(what, "", f"Leave it out, or write {known}.", at))
+    if spec.search.target_loss is not None and not found.is_loss:
+        at = spec.places.where(("search", "target_loss"))
+        why = f"Trials are compared by {given.name} here."
+        problems.append(Problem("a target loss beside another objective", why, "Leave it out.", at))
+    if problems:
+        raise SpecError(problems)
+    return found
+
+
+def fitting(task: str) -> list[str]:
+    """The names of objectives that a task has."""
+    return [LOSS.name, *(spelled(m.name) for m in metrics().values() if _fits(m, task))]
+
+
+def spelled(metric: str) -> str:
+    """A metric's name as an objective.
+
+    >>> spelled("rougeL"), spelled("pass@1")
+    ('rouge_l', 'pass_at_1')
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", metric).replace("@", "_at_").lower()
+
+
+def _fits(metric: TaskMetric, task: str) -> bool:
+    kinds = {"classification": ("classes",), "code": ("answers", "programs")}
+    return metric.unit == "%" and metric.of in kinds.get(task, ("answers",))
+
+
+def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
+    name, known = spec.objective.name, {spelled(one.name): one for one in metrics().values()}
+    usable = {key: one for key, one in known.items() if one.of in _FROM and one.unit == "%"}
+    choices = fitting(spec.task)
+    if name not in usable:
+        fix = near_match(name, choices)
+        why = f"Task {spec.task} has {', '.join(choices)}, or a function: package.module:function."
+        problems.append(Problem(f"there is no objective {name!r}", why, fix, where))
+        return LOSS
+    metric = usable[name]
+    if name not in choices:
+        kind = "class decisions" if metric.of == "classes" else "answers in writing"
+        what = f"{name} does not fit task {spec.task}"
+        why = f"It is computed from {kind}" + (" and their tests." if name == "pass_at_1" else ".")
+        problems.append(Problem(what, why, f"Choose one of {', '.join(choices)}.", where))
+    elif metric.of == "programs" and not spec.evaluation.run_generated_code:
+        why = "It runs the code that models write."
+        fix = "Allow it with --run-generated-code, or choose another objective."
+        problems.append(Problem(f"{name} needs permission to run code", why, fix, where))
+    return Objective(
+        name=name,
+        title=metric.title,
+        metric=metric.name,
+        higher_is_better=True,
+        of=_FROM[metric.of],
+        best=1.0,
+    )
+
+
+def _function(spec: Spec, where: str, problems: list[Problem]) -> Objective:
+    given = spec.objective
+    if not _FUNCTION.fullmatch(given.name):
+        fix = "Write package.module:function."
+        problems.append(Problem(f"{given.name!r} does not name a function", "", fix, where))
+        return LOSS
+    if given.direction is None:
+        why = f"Only you know whether higher or lower values of {given.name} are better."
+        fix = "Add direction: maximize or minimize (--objective-direction)."
+        problems.append(Problem("the objective has no direction", why, fix, where))
+    module, _, function = given.name.partition(":")
+    source = _source(module, (given.folder, str(Path.cwd()), *sys.path))
+    return Objective(
+        name=given.name,
+        title=function,
+        metric=given.name,
+        higher_is_better=given.direction == "maximize",
+        of="classes" if spec.task == "classification" else "answers",
+        function=True,
+        folder=given.folder,
+        source=hashlib.sha256(source.read_bytes()).hexdigest() if source else "",
+    )
+
+
+def _source(module: str, folders: Sequence[str]) -> Path | None:
+    """The file of a module, found without running any of it."""
+    parts = module.split(".")
+    for folder in filter(None, folders):
+        for end in (Path(*parts).with_suffix(".py"), Path(*parts, "__init__.py")):
+            if (path := Path(folder, end)).is_file():
+                return path
+    return None

@@ -1,0 +1,121 @@
+"""A study by another objective: order, verdict, charts and files in its terms."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from sweeper.findings.compute import compute, findings_of
+from sweeper.findings.record import Findings
+from sweeper.findings.study.reading import read_run
+from sweeper.objective import Objective
+from sweeper.plans import Plan
+from sweeper.reporting.csvfiles import trials_csv
+from sweeper.trials import BaselineResult, TrialResult
+
+ACCURACY = Objective(
+    name="accuracy", title="accuracy", metric="accuracy", of="classes", higher_is_better=True,
+    best=1.0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(make):
+    """A run whose trials were compared by their accuracy: that of trial 4 is made the best."""
+    made = make(trials=9, prune=False)
+    Plan.read(made.plan).model_copy(update={"objective": ACCURACY}).write(made.plan)
+    for path in made.trials.rglob("result.json"):
+        result = TrialResult.read(path)
+        items = path.with_name("item_losses.json")
+        if result.state != "COMPLETE" or not items.is_file():
+            continue
+        kept = json.loads(items.read_text())
+        if result.number == 4:
+            kept["scores"] = [1.0] * (len(kept["scores"]) - 1) + [0.0]
+        accuracy = sum(kept["scores"]) / len(kept["scores"])
+        items.write_text(json.dumps(kept | {"objective": kept["scores"]}))
+        metrics = result.metrics | {"accuracy": accuracy}
+        update = {"objective": accuracy, "metrics": metrics}
+        result.model_copy(update=update).write(path)
+    for path in made.baselines.glob("*.json"):
+        known = BaselineResult.read(path)
+        known.model_copy(update={"objective": known.metrics["accuracy"]}).write(path)
+    return made
+
+
+def test_trials_are_ordered_by_it_and_keep_their_loss(run):
+    found = compute(run)
+    assert found.objective.name == "accuracy"
+    assert found.best_first()[0].number == 4
+    best = next(one for one in found.trials if one.number == 4)
+    assert best.objective == best.metrics["accuracy"] > 0.9
+    assert best.validation_loss == TrialResult.read(run.trial(4) / "result.json").validation_loss
+    lowest = min(found.trials, key=lambda one: one.validation_loss)
+    assert lowest.number != 4
+    strategy = next(one for one in found.strategies if one.strategy == best.strategy)
+    assert (strategy.best_trial, strategy.best_value) == (4, best.objective)
+    assert strategy.best_interval.low < best.objective <= strategy.best_interval.high <= 1.0
+    gain = next(one for one in found.gains if one.strategy == best.strategy)
+    assert gain.best_value > gain.default_value
+    assert gain.gain.value == pytest.approx(gain.best_mean - gain.default_mean)
+    assert found.last_useful_trial == 4
+    assert found.verdict.comparisons[0].metric == "accuracy"
+
+
+def test_an_unfinished_study_tells_its_best_in_points(run):
+    run.test_seal.unlink()
+    status = json.loads(run.status.read_text()) | {"phase": "search"}
+    run.status.write_text(json.dumps(status))
+    told = compute(run).verdict.sentence
+    assert "Best so far: trial 4" in told
+    assert told.endswith("% (higher is better).")
+    assert "validation accuracy" in told
+
+
+def test_the_best_baseline_is_the_one_with_the_highest_value(run):
+    path = run.baselines / "majority.json"
+    known = BaselineResult.read(path)
+    known.model_copy(
+        update={"objective": 0.999, "metrics": {"accuracy": 0.999}, "validation_loss": 5.0}
+    ).write(path)
+    found = compute(run)
+    assert any("majority class" in line for line in found.verdict.because)
+    assert all("In test loss" not in line for line in found.verdict.because)
+
+
+def test_a_table_has_it_beside_the_loss(run):
+    head, first, *_ = trials_csv(compute(run)).splitlines()
+    at = head.split(",").index("objective")
+    assert float(first.split(",")[at]) == compute(run).trials[0].objective
+
+
+def test_findings_from_before_are_of_the_loss(run, make, tmp_path):
+    shutil.rmtree(run.path)
+    fields = compute(make(trials=6)).model_dump(mode="json")
+    fields.pop("objective")
+    for one in fields["trials"]:
+        one.pop("objective")
+    for part in ("gains", "strategies"):
+        for one in fields[part]:
+            for name in ("best", "default"):
+                if f"{name}_value" in one:
+                    one[f"{name}_loss"] = one.pop(f"{name}_value")
+    again = Findings.from_json(json.dumps(fields))
+    assert again.objective.title == "validation loss"
+    assert again.best_first()[0].objective == again.best_first()[0].validation_loss
+    assert again.strategies[0].best_value is not None
+
+
+def test_a_minimised_function_has_its_own_unit_and_no_share(run):
+    cost = Objective(
+        name="mine:cost", title="cost", metric="mine:cost", of="classes", function=True
+    )
+    Plan.read(run.plan).model_copy(update={"objective": cost}).write(run.plan)
+    found = findings_of(read_run(run))
+    assert (found.metric.name, found.metric.higher_is_better) == ("mine:cost", False)
+    assert found.best_first()[0].objective == min(
+        one.objective for one in found.trials if one.objective is not None
+    )
+    assert found.quality_share is None

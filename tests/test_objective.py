@@ -1,0 +1,35 @@
+"""Values, and the costs that are minimised in their place."""
+
+import doctest
+
+import pytest
+
+from sweeper import objective
+from sweeper.objective import LOSS, Objective
+
+ACCURACY = Objective(
+    name="accuracy", title="accuracy", metric="accuracy", of="classes", higher_is_better=True,
+    best=1.0,
+)  # fmt: skip
+ROUGE = Objective(
+    name="rouge_l", title="ROUGE-L", metric="rougeL", of="answers", higher_is_better=True, best=1.0
+)
+
+
+def test_doctests():
+    assert doctest.testmod(objective).failed == 0
+
+
+@pytest.mark.parametrize("one", [LOSS, ACCURACY, ROUGE, Objective(function=True, of="classes")])
+def test_a_value_comes_back_from_its_cost(one):
+    assert one.value(one.cost(0.7)) == pytest.approx(0.7)
+    assert one.at_rung(one.at_rung(0.7)) == pytest.approx(0.7)
+    assert one.cost(0.9) < one.cost(0.1) or not one.higher_is_better
+
+
+def test_a_rung_of_a_dear_objective_has_the_loss_in_the_studys_direction():
+    assert not ROUGE.at_rungs
+    assert ROUGE.at_rung(2.5) == -2.5
+    assert ACCURACY.at_rung(0.25) == 0.75
+    assert "answers in writing are dear" in ROUGE.pruning
+    assert "no cost" in ACCURACY.pruning
