@@ -1,9 +1,10 @@
 """The effect of one parameter on the loss, the others being equal, from the trials of one strategy.
 
 Trials differ in many parameters at once, and the search chooses later ones by the losses of earlier
-ones. So values are not compared by the means of their trials but in a model of all parameters: log
-loss = level + a smooth curve of each parameter + what neighbours share + noise, as a Gaussian
-process. Given such a model it does not matter how the trials were chosen. Pure numbers.
+ones. So values are not compared by the means of their trials, but in a model of all parameters: log
+loss = level + a smooth curve of each parameter + what similar configurations share + noise. It is a
+Gaussian process: how the trials were chosen does not matter to it, and it takes each effect to be
+zero unless the trials show it, so that many effects can be looked at together. Pure numbers.
 """
 
 from __future__ import annotations
@@ -19,140 +20,210 @@ from scipy import linalg, stats
 from sweeper.plans import Parameter
 from sweeper.search import optuna_space
 from sweeper.search.loss_model.axis import axis_of
-from sweeper.search.loss_model.gaussian_process import Matrix, Vector, clipped, matern
+from sweeper.search.loss_model.gaussian_process import Matrix, Vector, matern, one_thread
 from sweeper.search.loss_model.model_inputs import Rows
 from sweeper.spec import Scalar
 
-# Settings of the model, each weighed by how well it explains the trials: the lengths of the search's
-# own model times these, the noise as a share of what a parameter changes, and the share of what
-# neighbouring configurations have in common beyond the sum of their parameters.
+# Settings of the model, each weighed by how well it explains the trials: lengths as a multiple of
+# those of the search's own model; variances, where that of a rate's curve is 1, of other parameters'
+# curves, of what similar configurations share, and of noise. Chosen in benchmarks/rules.
 LENGTHS = (0.7, 1.5, 4.0)
-NOISES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+OTHERS = (0.03, 0.1, 0.3, 1.0)
 SHARED = (0.0, 0.5)
-OTHERS = (0.3, 1.0, 3.0)
-# Fewer trials leave nothing to estimate the noise from.
-FEWEST_TRIALS = 5
+NOISES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+# With fewer configurations there is nothing to tell noise from.
+FEWEST_CONFIGURATIONS = 5
+# Of the log losses, as a variance: equal losses are no proof of an effect of zero.
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The losses of one trial.
+
+    Args:
+        rungs: By rung.
+        finals: At the end of each training of it; none if it was pruned.
+    """
+
+    parameters: Mapping[str, Scalar]
+    rungs: Mapping[int, float]
+    finals: tuple[float, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether a logarithm can be taken of every final loss."""
+        return all(math.isfinite(loss) and loss > 0 for loss in self.finals)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two sides of one parameter: a value belongs inside or outside."""
+
+    parameter: str
+    inside: Callable[[Scalar], bool]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """By how much the log loss is higher outside than inside, with its 95% interval."""
+    """By how much the log loss is higher outside than inside, with its 95% interval.
+
+    ``p`` is twice the probability of the other sign. ``inside_loss`` and ``outside_loss`` are
+    geometric means of the trials as they are.
+    """
 
     value: float
     low: float
     high: float
     p: float
+    inside: int
+    outside: int
+    inside_loss: float
+    outside_loss: float
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A trial's losses by rung, and its final loss; None where it was pruned."""
+def final_losses(trials: Sequence[Seen]) -> list[tuple[float, ...]]:
+    """The final losses of each trial; of a pruned one, what is expected of it.
 
-    rungs: Mapping[int, float]
-    final: float | None
-
-
-def comparable_losses(trials: Sequence[Seen]) -> list[float | None]:
-    """A loss of each trial, as of its end; None where there is nothing to compare it with.
-
-    A pruned trial is compared at its last rung: its loss there changes by as much as that of
-    completed trials does from that rung to their end, in the median.
+    It is compared at its last rung: its loss changes from there as that of completed trials does,
+    in the median. Empty where there is nothing to compare it with.
     """
-    done = [one for one in trials if one.final is not None and one.final > 0]
-    found: list[float | None] = []
+    done = [one for one in trials if one.finals and one.usable]
+    found = []
     for one in trials:
-        if one.final is not None:
-            found.append(one.final if math.isfinite(one.final) and one.final > 0 else None)
+        if one.finals:
+            found.append(one.finals if one.usable else ())
             continue
-        rung = max((r for r, loss in one.rungs.items() if math.isfinite(loss)), default=None)
-        ratios = [other.final / other.rungs[rung] for other in done if other.rungs.get(rung)]
-        found.append(one.rungs[rung] * float(np.median(ratios)) if ratios else None)
+        known = {rung: loss for rung, loss in one.rungs.items() if 0 < loss < math.inf}
+        rung = max(known, default=0)
+        ratios = [peer.finals[0] / peer.rungs[rung] for peer in done if peer.rungs.get(rung)]
+        found.append((known[rung] * float(np.median(ratios)),) if ratios and known else ())
     return found
 
 
-@dataclass(frozen=True)
-class LossModel:
-    """The additive model of one strategy's trials.
+def effects(
+    trials: Sequence[Seen], parameters: Mapping[str, Parameter], contrasts: Sequence[Contrast]
+) -> list[Effect | None]:
+    """The effect of each contrast; None where all trials are on one side, or too few.
 
     Args:
-        points: The parameters of each trial.
-        losses: The loss of each trial, comparable with each other.
-        parameters: The strategy's parameters; those that do not vary are left out.
+        trials: Of one strategy.
+        parameters: Of this strategy; those that do not vary are left out.
     """
+    rows = [
+        (trial.parameters, loss)
+        for trial, losses in zip(trials, final_losses(trials), strict=True)
+        for loss in losses
+    ]
+    points = [point for point, _ in rows]
+    keys = [repr(sorted(point.items())) for point in points]
+    if len(set(keys)) < FEWEST_CONFIGURATIONS:
+        return [None] * len(contrasts)
+    repeated = np.array([1 / keys.count(key) for key in keys])
+    losses = np.log([loss for _, loss in rows])
+    varied = [name for name in parameters if len({point.get(name) for point in points}) > 1]
+    blocks = {name: _rows(name, parameters[name], points) for name in varied}
+    sides = [_sides(contrast, points) for contrast in contrasts]
+    weights = [_weights(side, repeated) for side in sides]
+    asked = [place for place, weight in enumerate(weights) if weight is not None]
+    found: list[Effect | None] = [None] * len(contrasts)
+    if not asked:
+        return found
+    names = [contrasts[place].parameter for place in asked]
+    rates = [_is_rate(parameters[name]) for name in varied]
+    with one_thread():
+        answers = _average(losses, blocks, rates, names, [w for w in weights if w is not None])
+    for place, (mean, variance, wrong) in zip(asked, answers, strict=True):
+        side = sides[place]
+        means = [float(np.average(losses[s], weights=repeated[s])) for s in (side == 1, side == -1)]
+        counts = [round(float(repeated[s].sum())) for s in (side == 1, side == -1)]
+        half = float(stats.t.ppf(0.975, len(losses) - 1)) * math.sqrt(variance)
+        found[place] = Effect(
+            mean, mean - half, mean + half, min(1.0, 2 * wrong),
+            counts[0], counts[1], math.exp(means[0]), math.exp(means[1]),
+        )  # fmt: skip
+    return found
 
-    points: Sequence[Mapping[str, Scalar]]
-    losses: Sequence[float]
-    parameters: Mapping[str, Parameter]
 
-    def effect(self, name: str, inside: Callable[[Scalar], bool]) -> Effect | None:
-        """The mean over the values tried outside minus that over the values tried inside.
-
-        None where all trials are on one side, or too few.
-        """
-        known = [place for place, point in enumerate(self.points) if name in point]
-        within = np.array([inside(self.points[place][name]) for place in known], dtype=bool)
-        if within.all() or not within.any() or len(known) < FEWEST_TRIALS:
-            return None
-        weights = np.where(within, -1 / within.sum(), 1 / (~within).sum())
-        points = [self.points[place] for place in known]
-        losses = np.log(clipped(np.array([self.losses[place] for place in known])))
-        blocks = {one: self._block(one, points) for one in self._varied(points)}
-        return _contrast(losses, blocks, name, weights)
-
-    def _varied(self, points: Sequence[Mapping[str, Scalar]]) -> list[str]:
-        return [one for one in self.parameters if len({p.get(one) for p in points}) > 1]
-
-    def _block(self, name: str, points: Sequence[Mapping[str, Scalar]]) -> Matrix:
-        parameter = self.parameters[name]
-        values = [point[name] for point in points if name in point]
-        axis = axis_of(name, parameter, optuna_space.distribution(parameter, values))
-        return Rows({name: axis}).matrix(points)
+def _rows(name: str, parameter: Parameter, points: Sequence[Mapping[str, Scalar]]) -> Matrix:
+    values = [point[name] for point in points if name in point]
+    axis = axis_of(name, parameter, optuna_space.distribution(parameter, values))
+    return Rows({name: axis}).matrix(points)
 
 
-def _contrast(losses: Vector, blocks: Mapping[str, Matrix], name: str, weights: Vector) -> Effect:
-    count = len(losses)
-    means, variances, evidences = [], [], []
+def _is_rate(parameter: Parameter) -> bool:
+    return parameter.log and parameter.kind == "float"
+
+
+def _sides(contrast: Contrast, points: Sequence[Mapping[str, Scalar]]) -> Vector:
+    """1 inside, -1 outside, 0 where a trial does not have the parameter."""
+    name = contrast.parameter
+    return np.array([
+        0 if name not in point else 1 if contrast.inside(point[name]) else -1 for point in points
+    ])  # fmt: skip
+
+
+def _weights(side: Vector, repeated: Vector) -> Vector | None:
+    inside, outside = repeated * (side == 1), repeated * (side == -1)
+    if not inside.any() or not outside.any():
+        return None
+    return np.asarray(outside / outside.sum() - inside / inside.sum())
+
+
+def _average(
+    losses: Vector,
+    blocks: Mapping[str, Matrix],
+    rates: Sequence[bool],
+    names: Sequence[str],
+    weights: Sequence[Vector],
+) -> list[tuple[float, float, float]]:
+    """Mean, variance and probability of the wrong sign of each effect, over all settings."""
+    settings, evidences = [], []
     for length in LENGTHS:
-        kernels = {one: matern(block / length, block / length) for one, block in blocks.items()}
-        whole = np.hstack(list(blocks.values())) / length
+        scaled = {name: block / length for name, block in blocks.items()}
+        curves = {name: matern(block, block) for name, block in scaled.items()}
+        whole = np.hstack(list(scaled.values()))
         joint = matern(whole, whole)
-        for other, shared, noise in itertools.product(OTHERS, SHARED, NOISES):
-            sizes = {one: 1.0 if one == "learning_rate" else other for one in kernels}
-            kernel = sum(sizes[one] * matrix for one, matrix in kernels.items())
-            kernel = kernel + shared * joint + noise * np.eye(count)
-            own = sizes[name] * kernels[name] @ weights
-            found = _posterior(losses, kernel, own, float(weights @ own))
-            means.append(found[0])
-            variances.append(found[1])
-            evidences.append(found[2])
-    logs = np.array(evidences)
-    share = np.exp(logs - logs.max())
+        for other, shared in itertools.product(OTHERS, SHARED):
+            sizes = {n: 1.0 if rate else other for n, rate in zip(blocks, rates, strict=True)}
+            kernel = shared * joint
+            for name, curve in curves.items():
+                kernel = kernel + sizes[name] * curve
+            pairs = list(zip(names, weights, strict=True))
+            cross = np.column_stack([sizes[name] * (curves[name] @ one) for name, one in pairs])
+            prior = np.array([one @ column for one, column in zip(weights, cross.T, strict=True)])
+            for noise in NOISES:
+                *found, evidence = _posterior(losses, kernel, noise, cross, prior)
+                settings.append(found)
+                evidences.append(evidence)
+    share = np.exp(np.array(evidences) - max(evidences))
     share /= share.sum()
-    mean = float(share @ means)
-    variance = float(share @ (np.array(variances) + (np.array(means) - mean) ** 2))
-    error = math.sqrt(max(variance, 1e-18))
-    freedom = count - 1
-    half = float(stats.t.ppf(0.975, freedom)) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
-    return Effect(mean, mean - half, mean + half, p)
+    means = np.array([mean for mean, _ in settings])
+    variances = np.array([variance for _, variance in settings])
+    mean = share @ means
+    whole_variance = share @ (variances + (means - mean) ** 2)
+    scores = means * np.sign(mean) / np.sqrt(variances)
+    wrong = share @ stats.t.sf(scores, len(losses) - 1)
+    return [tuple(map(float, one)) for one in zip(mean, whole_variance, wrong, strict=True)]  # type: ignore[misc]
 
 
 def _posterior(
-    losses: Vector, kernel: Matrix, cross: Vector, prior: float
-) -> tuple[float, float, float]:
-    """Mean, variance and log evidence; level and scale are integrated out."""
+    losses: Vector, kernel: Matrix, noise: float, cross: Matrix, prior: Vector
+) -> tuple[Vector, Vector, float]:
+    """Means, variances and log evidence under one setting; level and scale are integrated out.
+
+    Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, sections 2.2 and 2.7.
+    """
     count = len(losses)
-    factor = linalg.cho_factor(kernel, lower=True)
+    factor = linalg.cho_factor(kernel + noise * np.eye(count), lower=True)
     ones = np.ones(count)
     solved = linalg.cho_solve(factor, np.column_stack([losses, ones, cross]))
     precision = float(ones @ solved[:, 1])
     level = float(ones @ solved[:, 0]) / precision
     rest = solved[:, 0] - level * solved[:, 1]
-    scale = max(float((losses - level) @ rest) / (count - 1), 1e-18)
-    mean = float(cross @ rest)
-    lost = 1.0 - 0.0
-    gap = float(ones @ solved[:, 2])
-    variance = prior - float(cross @ solved[:, 2]) + gap**2 / precision * lost
+    scale = max(float((losses - level) @ rest) / (count - 1), _TINY)
+    variance = prior - np.einsum("ij,ij->j", cross, solved[:, 2:])
+    variance = variance + (ones @ solved[:, 2:]) ** 2 / precision
     log_det = 2 * float(np.log(np.diag(factor[0])).sum())
     evidence = -0.5 * (log_det + math.log(precision) + (count - 1) * math.log(scale))
-    return mean, scale * max(variance, 0.0), evidence
+    return cross.T @ rest, scale * np.maximum(variance, _TINY), evidence
