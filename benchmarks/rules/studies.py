@@ -4,7 +4,7 @@ A study is twenty trials of a search on a task that answers any configuration: a
 recorded trials with the noise of their seeds, or the recorded trials themselves
 (``benchmarks.search.world``). The three best trials are trained again with two seeds. Parameters
 that change nothing are added to every strategy, with a rule about each; the search chooses their
-values like any other's. What follows is ``rule_findings`` on the product's own types, without files.
+values like any other's. The verdicts are those of ``rule_findings``, without files.
 """
 
 from __future__ import annotations
@@ -179,13 +179,13 @@ def _items(shown: Realised) -> ValidationItems | None:
 class Judged:
     """The verdict on one rule, and the true effect that it should have the sign of.
 
-    ``truth`` is in log loss, above 0 where the rule is right; None where it is not known.
+    ``truth`` is in log loss, above 0 where the rule is right; None where it is not known, or
+    nothing was compared.
     """
 
     rule: str
     verdict: str
     truth: float | None
-    compared: bool
 
     @property
     def false(self) -> bool:
@@ -198,11 +198,7 @@ class Judged:
 def judged(surface: Surface, run: RunFiles) -> list[Judged]:
     """Every rule of the study that says something about parameters or strategies."""
     found = rule_findings(run, judge(rule_pairs(run)))
-    return [
-        Judged(one.rule, one.verdict, _truth(surface, run, one), bool(one.evidence))
-        for one in found
-        if one.evidence or one.verdict == "untested"
-    ]
+    return [Judged(one.rule, one.verdict, _truth(surface, run, one)) for one in found]
 
 
 def _truth(surface: Surface, run: RunFiles, finding: RuleFinding) -> float | None:
@@ -232,20 +228,18 @@ def effect_at(
     return sides[0] - sides[1]
 
 
-def _preference(surface: Surface, run: RunFiles, finding: RuleFinding) -> float:
-    """How much lower the loss of the strategy's best trial is than the best of the others'."""
-    strategy = next(
-        candidate.strategy
-        for candidate in run.plan.candidates
-        if any(one.rule == finding.rule for one in candidate.reasons)
-    )
-    own = next(trial.config for trial in run.completed if trial.config.strategy == strategy)
-    rest = next(trial.config for trial in run.completed if trial.config.strategy != strategy)
-    losses = [surface.truths(one.strategy, [one.parameters])[0] for one in (rest, own)]
-    weight = next(
-        one.weight
+def _preference(surface: Surface, run: RunFiles, finding: RuleFinding) -> float | None:
+    """How much lower the loss of the preferred strategy's best trial is than the others' best."""
+    found = [
+        (candidate.strategy, one.weight)
         for candidate in run.plan.candidates
         for one in candidate.reasons
         if one.rule == finding.rule and one.weight
-    )
-    return (losses[0] - losses[1]) * (1 if weight > 0 else -1)
+    ]
+    if not found:
+        return None  # it warns or advises
+    strategy, weight = found[0]
+    own = next(trial.config for trial in run.completed if trial.config.strategy == strategy)
+    rest = next(trial.config for trial in run.completed if trial.config.strategy != strategy)
+    losses = [surface.truths(one.strategy, [one.parameters])[0] for one in (rest, own)]
+    return (losses[0] - losses[1]) * math.copysign(1, weight)

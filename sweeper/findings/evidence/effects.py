@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, stats
+from scipy import linalg, optimize, stats
 
 from sweeper.plans import Parameter
 from sweeper.search import optuna_space
@@ -25,8 +25,8 @@ from sweeper.search.loss_model.model_inputs import Rows
 from sweeper.spec import Scalar
 
 # Settings of the model, each weighed by how well it explains the trials: lengths as a multiple of
-# those of the search's own model; variances, where that of a rate's curve is 1, of other parameters'
-# curves, of what similar configurations share, and of noise. Chosen in benchmarks/rules.
+# those of the search's own model; variances, where that of a rate's curve is 1, of the curves of
+# other parameters, of what similar configurations share, and of noise.
 LENGTHS = (0.7, 1.5, 4.0)
 OTHERS = (0.03, 0.1, 0.3, 1.0)
 SHARED = (0.0, 0.5)
@@ -35,6 +35,10 @@ NOISES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 FEWEST_CONFIGURATIONS = 5
 # Of the log losses, as a variance: equal losses are no proof of an effect of zero.
 _TINY = 1e-12
+# Of an interval of 95%.
+TAIL = 0.025
+# Mean, low, high, doubt.
+_Posterior = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,14 @@ class Contrast:
 class Effect:
     """By how much the log loss is higher outside than inside, with its 95% interval.
 
-    ``p`` is twice the probability of the other sign. ``inside_loss`` and ``outside_loss`` are
+    ``doubt`` is twice the probability of the other sign. ``inside_loss`` and ``outside_loss`` are
     geometric means of the trials as they are.
     """
 
     value: float
     low: float
     high: float
-    p: float
+    doubt: float
     inside: int
     outside: int
     inside_loss: float
@@ -133,15 +137,11 @@ def effects(
     rates = [_is_rate(parameters[name]) for name in varied]
     with one_thread():
         answers = _average(losses, blocks, rates, names, [w for w in weights if w is not None])
-    for place, (mean, variance, wrong) in zip(asked, answers, strict=True):
-        side = sides[place]
-        means = [float(np.average(losses[s], weights=repeated[s])) for s in (side == 1, side == -1)]
-        counts = [round(float(repeated[s].sum())) for s in (side == 1, side == -1)]
-        half = float(stats.t.ppf(0.975, len(losses) - 1)) * math.sqrt(variance)
-        found[place] = Effect(
-            mean, mean - half, mean + half, min(1.0, 2 * wrong),
-            counts[0], counts[1], math.exp(means[0]), math.exp(means[1]),
-        )  # fmt: skip
+    for place, known in zip(asked, answers, strict=True):
+        both = [repeated * (sides[place] == sign) for sign in (1, -1)]
+        counts = [round(float(one.sum())) for one in both]
+        means = [float(np.exp(np.average(losses, weights=one))) for one in both]
+        found[place] = Effect(*known, *counts, *means)
     return found
 
 
@@ -176,8 +176,8 @@ def _average(
     rates: Sequence[bool],
     names: Sequence[str],
     weights: Sequence[Vector],
-) -> list[tuple[float, float, float]]:
-    """Mean, variance and probability of the wrong sign of each effect, over all settings."""
+) -> list[_Posterior]:
+    """What is known of each effect, over all settings."""
     settings, evidences = [], []
     for length in LENGTHS:
         scaled = {name: block / length for name, block in blocks.items()}
@@ -199,12 +199,26 @@ def _average(
     share = np.exp(np.array(evidences) - max(evidences))
     share /= share.sum()
     means = np.array([mean for mean, _ in settings])
-    variances = np.array([variance for _, variance in settings])
-    mean = share @ means
-    whole_variance = share @ (variances + (means - mean) ** 2)
-    scores = means * np.sign(mean) / np.sqrt(variances)
-    wrong = share @ stats.t.sf(scores, len(losses) - 1)
-    return [tuple(map(float, one)) for one in zip(mean, whole_variance, wrong, strict=True)]  # type: ignore[misc]
+    errors = np.sqrt([variance for _, variance in settings])
+    columns = zip(means.T, errors.T, strict=True)
+    return [_summary(share, mean, error, len(losses) - 1) for mean, error in columns]
+
+
+def _summary(share: Vector, means: Vector, errors: Vector, freedom: int) -> _Posterior:
+    """Of a mixture of t distributions: mean, the ends of the 95% interval, and twice the
+    probability of the sign that the mean does not have."""
+
+    def below(value: float) -> float:
+        return float(share @ stats.t.cdf((value - means) / errors, freedom))
+
+    mean, widest = float(share @ means), 1e3 * float(errors.max())
+    first, last = float(means.min()) - widest, float(means.max()) + widest
+    low, high = (
+        float(optimize.brentq(lambda value, end=end: below(value) - end, first, last))
+        for end in (TAIL, 1 - TAIL)
+    )
+    wrong = below(0.0) if mean > 0 else 1 - below(0.0)
+    return mean, low, high, min(1.0, 2 * wrong)
 
 
 def _posterior(

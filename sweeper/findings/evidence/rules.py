@@ -10,7 +10,8 @@ would test it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +28,7 @@ from sweeper.search.rule_claims import Claim, claims
 
 # Twice the probability that an effect has the other sign. In simulated studies (benchmarks/rules)
 # at most 5% had a false verdict with it; Holm's correction on top left few verdicts at all.
-DOUBT = 0.1
+DOUBT = 0.05
 Word = Literal["held", "contradicted", "untested"]
 
 
@@ -58,17 +59,27 @@ def rule_findings(run: RunFiles, judged: Judged) -> tuple[RuleFinding, ...]:
             if reason.rule not in found or one.verdict != "untested":
                 found[reason.rule] = one
         else:
-            found[reason.rule] = _finding(reason, would_test=_NOTHING)
+            found[reason.rule] = _finding(reason, evidence=_NOTHING)
     for candidate in run.plan.candidates:
         for caution in candidate.cautions:
-            found.setdefault(caution.rule, _finding(caution, would_test=_NOTHING))
+            found.setdefault(caution.rule, _finding(caution, evidence=_NOTHING))
     for warning in run.plan.warnings:
         if warning.rule != DECLARED:  # the user's choice, no rule
-            found.setdefault(warning.rule, _finding(warning, would_test=_NOTHING))
+            found.setdefault(warning.rule, _finding(warning, evidence=_NOTHING))
     return tuple(found.values())
 
 
-_NOTHING = "Nothing: it warns or advises, and sets nothing that trials could vary."
+_NOTHING = "It warns or advises, and sets nothing that trials could vary."
+
+
+def rules_told(rules: Sequence[RuleFinding]) -> str:
+    """How many rules have which verdict, in words; empty without rules."""
+    if not rules:
+        return ""
+    counts = Counter(rule.verdict for rule in rules)
+    told = words.joined([f"{counts[word]} {word}" for word in ("held", "contradicted", "untested")])
+    notes = sum(rule.evidence == _NOTHING for rule in rules)
+    return f"{told} ({notes} of them only warn or advise)" if notes else told
 
 
 def _reasons(run: RunFiles) -> Iterator[tuple[Candidate, Reason]]:
@@ -112,14 +123,14 @@ def _of_parameter(run: RunFiles, tests: list[_Test]) -> RuleFinding:
     smallest = margin(run.plan.facts.aim.margin_points)
     large = abs(comparison.difference.value) >= smallest
     verdict: Word = "untested"
-    if test.effect.p < DOUBT and large:
+    if test.effect.doubt < DOUBT and large:
         verdict = "held" if test.effect.value > 0 else "contradicted"
     evidence = _told(comparison, loss_unit(run.plan.facts))
     would = ""
     if verdict == "untested":
         evidence += " Too little to tell." if large else f" Less than the margin of {smallest:g}."
-        side = "outside" if test.effect.outside <= test.effect.inside else "inside"
-        would = f"More trials {side} its values, or sweeper run --test-rules 1."
+        which = "other" if test.effect.outside <= test.effect.inside else "these"
+        would = f"More trials with {which} values: sweeper run --test-rules 1."
     return _finding(
         test.reason,
         strategy=test.candidate.strategy,
@@ -148,7 +159,7 @@ def _comparison(test: _Test, effect: Effect) -> RuleComparison:
         outside_trials=effect.outside,
         outside_loss=effect.outside_loss,
         difference=Interval(value=value, low=low, high=high, n=effect.inside + effect.outside),
-        doubt=effect.p,
+        doubt=effect.doubt,
     )
 
 
@@ -156,14 +167,18 @@ def _told(one: RuleComparison, unit: str) -> str:
     """The comparison in one sentence."""
     gap = one.difference
     digits = words.digits_for(((gap.high or 0.0) - (gap.low or 0.0)) / 2)
-    difference = words.difference(
-        gap, Metric(name="loss", title="", higher_is_better=False, unit=unit)
-    )
+    metric = Metric(name="loss", title="", higher_is_better=False, unit=unit)
+    sides = [
+        f"{loss:.{digits}f} ({words.plural(count, 'trial')})"
+        for loss, count in (
+            (one.inside_loss, one.inside_trials),
+            (one.outside_loss, one.outside_trials),
+        )
+    ]
     return (
-        f"{words.short(one.strategy)} with {one.parameter} {one.values}: {one.inside_loss:.{digits}f} "
-        f"({words.plural(one.inside_trials, 'trial')}); outside: {one.outside_loss:.{digits}f} "
-        f"({words.plural(one.outside_trials, 'trial')}). The other parameters being equal, outside "
-        f"differs by {difference}."
+        f"{words.short(one.strategy)} with {one.parameter} {one.values}: {sides[0]}; with other "
+        f"values: {sides[1]}. With all else equal the others differ by "
+        f"{words.difference(gap, metric)}."
     )
 
 
