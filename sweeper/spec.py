@@ -301,6 +301,9 @@ class SearchSpec(Record):
     warm_start: bool = Field(
         False, description="try early what earlier studies on similar facts found best"
     )
+    test_rules: int = Field(
+        0, ge=0, description="how many of the trials test the rules that matter most"
+    )
     stop_when_settled: bool = Field(
         False, description="end it once the next trial would gain less than noise shows"
     )

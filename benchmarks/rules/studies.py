@@ -117,7 +117,7 @@ def surfaces(name: str) -> Callable[[int], Surface]:
     return lambda seed: Surface(ModelWorld(ground, seed))
 
 
-def study(surface: Surface, seed: int, sampler: str, pruner: str) -> RunFiles:
+def study(surface: Surface, seed: int, sampler: str, pruner: str, rule_tests: int = 0) -> RunFiles:
     """The files that a study would leave."""
     plan = seeded(surface.plan, seed, None)
     realised: list[Realised] = []
@@ -128,6 +128,7 @@ def study(surface: Surface, seed: int, sampler: str, pruner: str) -> RunFiles:
         starts=[start.fixed for start in known_starts(plan, TRIALS)],
         sampler=sampler,
         pruner=pruner,
+        rule_tests=rule_tests,
     )
     complete = sorted((one for one in done.trials if one.loss is not None), key=_loss)
     best = {one.number for one in complete[:FINALISTS]} if surface.known else set()

@@ -276,6 +276,12 @@ _RUN_FLAGS = (
         _SEARCH,
     ),
     _Flag(
+        ("search", "test_rules"),
+        int,
+        "Number of trials, the last of --trials, that test the rules that matter most.",
+        _SEARCH,
+    ),
+    _Flag(
         ("search", "stop_when_settled"),
         bool,
         "End the search once the expected gain of the next trial is below noise.",

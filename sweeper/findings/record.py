@@ -269,6 +269,7 @@ class TrialRow(Record):
     strategy: str
     model: str
     origin: Origin
+    tests_rule: str = ""
     state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
     parameters: dict[str, Scalar]
     validation_loss: float | None
