@@ -95,23 +95,24 @@ def across(claim: Claim, parameter: Parameter, value: Scalar) -> Scalar | None:
         return min(allowed, key=lambda one: _apart(one, value), default=None)
     number = float(value)
     if claim.choices:
-        ends = [parameter.low, parameter.high, number / 2, number * 2]
-        usual = [end for end in ends[:2] if end is not None and not claim.inside(end)]
-        beyond = sorted(usual, key=lambda end: -abs(end - number)) or ends[2:]
+        ends = [end for end in (parameter.low, parameter.high) if end is not None]
+        usual = [end for end in ends if not claim.inside(end)]
+        beyond = sorted(usual, key=lambda end: -abs(end - number)) or [number / 2, number * 2]
     else:
-        half = math.sqrt(claim.high / claim.low) if parameter.log and claim.low > 0 else 0.0
-        width = (claim.high - claim.low) / 2
-        above = claim.high * half if half else claim.high + width
-        under = claim.low / half if half else claim.low - width
-        nearer = abs(claim.high - number) <= abs(number - claim.low)
-        if half:
-            nearer = claim.high / number <= number / claim.low
-        beyond = [above, under] if nearer else [under, above]
+        beyond = _beyond(claim, number, log=parameter.log and claim.low > 0)
     for end in beyond:
         kept = _allowed(parameter, end)
         if not claim.inside(kept):
             return kept
     return None
+
+
+def _beyond(claim: Claim, value: float, *, log: bool) -> list[float]:
+    """Half of the range's width beyond either bound, the nearer one first."""
+    low, high, at = (math.log(one) if log else one for one in (claim.low, claim.high, value))
+    half = (high - low) / 2
+    ends = sorted((high + half, low - half), key=lambda end: abs(end - at))
+    return [math.exp(end) if log else end for end in ends]
 
 
 def _allowed(parameter: Parameter, value: float) -> Scalar:

@@ -7,6 +7,7 @@ import pytest
 
 from sweeper.findings.compute import compute
 from sweeper.findings.evidence.importance import importances
+from sweeper.findings.evidence.rules import rules_told
 from sweeper.plans import Plan
 from sweeper.trials import BaselineResult
 
@@ -153,24 +154,42 @@ def test_rules_are_held_contradicted_or_untested_with_evidence(make):
     assert found["prefer-head"].verdict == "contradicted"
     assert "worse" in found["prefer-head"].evidence
     assert found["few-rows"].verdict == "untested"
-    assert all(rule.evidence for rule in found.values())
+    assert "warns or advises" in found["few-rows"].evidence
+    assert all(rule.evidence or rule.would_test for rule in found.values())
+    for rule in found.values():
+        assert bool(rule.would_test) == (rule.verdict == "untested" and rule.rule != "few-rows")
+    assert rules_told(list(found.values())).endswith("(1 of them only warn or advise)")
 
 
 def test_a_rule_is_untested_where_no_trial_left_its_range(make):
     findings = compute(make(trials=3, prune=False))
     rates = [rule for rule in findings.rules if rule.rule.endswith("-rate")]
     assert [rule.verdict for rule in rates] == ["untested"] * 3
-    assert "outside the values of this rule" in rates[0].evidence
+    assert "with another learning_rate than" in rates[0].would_test
+    assert "--test-rules" in rates[0].would_test
+
+
+def test_a_rule_about_a_rate_is_judged_with_all_trials_of_its_strategy(make):
+    run = make(trials=40, strategies=("lora",), prune=True)
+    rule = next(one for one in compute(run).rules if one.rule == "lora-rate")
+    compared = rule.comparison
+    assert compared.strategy == "lora"
+    assert compared.inside_trials + compared.outside_trials == 40
+    assert compared.difference.low < compared.difference.value < compared.difference.high
+    assert f"({compared.outside_trials} trials). With all else equal" in rule.evidence
+    decided = compared.doubt < 0.05 and abs(compared.difference.value) >= 0.01
+    assert (rule.verdict != "untested") == decided
 
 
 def test_a_preference_names_the_strategy_without_a_completed_trial(make):
     findings = compute(make(trials=3, prune=False, ends={2: "FAIL"}))
     evidence = {rule.rule: rule.evidence for rule in findings.rules}
-    assert evidence["prefer-head"] == "No trial of frozen model + head completed to compare with."
+    would = {rule.rule: rule.would_test for rule in findings.rules}
+    assert would["prefer-head"] == "A completed trial of frozen model + head."
     assert "trial 0 (LoRA)" in evidence["prefer-lora"]
     alone = compute(make(name="b", trials=3, prune=False, ends={1: "FAIL", 2: "FAIL"}))
-    evidence = {rule.rule: rule.evidence for rule in alone.rules}
-    assert evidence["prefer-lora"] == "No trial of another strategy completed to compare with."
+    would = {rule.rule: rule.would_test for rule in alone.rules}
+    assert would["prefer-lora"] == "A completed trial of another strategy."
 
 
 def test_the_means_that_a_gain_compares_add_up(make):
