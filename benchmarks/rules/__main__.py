@@ -32,23 +32,27 @@ SIZES = (0.0, 0.01, 0.03, 0.1, 0.3)
 def line(studies: Sequence[Sequence[Judged]]) -> str:
     """What the studies of one task and search say."""
     everything = [one for found in studies for one in found]
-    counts = Counter(one.verdict for one in everything if one.truth != 0)
+    counts = Counter((one.preference, one.verdict) for one in everything if one.truth != 0)
     wrong = Rate(sum(any(one.false for one in found) for found in studies), len(studies))
     given = [one for one in everything if one.verdict != "untested" and one.truth is not None]
     false = sum(one.false for one in given)
     n = len(studies)
+    told = ", ".join(
+        f"{name} held {counts[which, 'held'] / n:.1f} contradicted "
+        f"{counts[which, 'contradicted'] / n:.1f}"
+        for which, name in ((False, "parameters"), (True, "preferences"))
+    )
     return (
-        f"held {counts['held'] / n:4.1f} contradicted {counts['contradicted'] / n:4.1f} a study; "
-        f"false {false} of {len(given)} verdicts, in {wrong.claimed} of {wrong.of} studies "
+        f"{told} a study; false {false} of {len(given)} verdicts, in {wrong.claimed} of {wrong.of} studies "
         f"(at most {wrong.upper:.1%})"
     )
 
 
 def by_size(everything: Sequence[Judged]) -> str:
-    """The share of rules that were decided, by the true effect."""
+    """The share of compared rules about parameters that were decided, by the true effect."""
     decided: dict[float, list[bool]] = defaultdict(list)
     for one in everything:
-        if one.truth:
+        if one.truth and not one.preference:
             size = max(low for low in SIZES if abs(one.truth) >= low)
             decided[size].append(one.verdict != "untested")
     return "; ".join(

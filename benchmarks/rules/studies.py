@@ -180,13 +180,14 @@ def _items(shown: Realised) -> ValidationItems | None:
 class Judged:
     """The verdict on one rule, and the true effect that it should have the sign of.
 
-    ``truth`` is in log loss, above 0 where the rule is right; None where it is not known, or
+    ``preference`` says whether it is about strategies. ``truth`` is in log loss, above 0 where the rule is right; None where it is not known, or
     nothing was compared.
     """
 
     rule: str
     verdict: str
     truth: float | None
+    preference: bool
 
     @property
     def false(self) -> bool:
@@ -199,7 +200,10 @@ class Judged:
 def judged(surface: Surface, run: RunFiles) -> list[Judged]:
     """Every rule of the study that says something about parameters or strategies."""
     found = rule_findings(run, judge(rule_pairs(run)))
-    return [Judged(one.rule, one.verdict, _truth(surface, run, one)) for one in found]
+    return [
+        Judged(one.rule, one.verdict, _truth(surface, run, one), one.comparison is None)
+        for one in found
+    ]
 
 
 def _truth(surface: Surface, run: RunFiles, finding: RuleFinding) -> float | None:
