@@ -43,8 +43,8 @@ def line(studies: Sequence[Sequence[Judged]]) -> str:
         for which, name in ((False, "parameters"), (True, "preferences"))
     )
     return (
-        f"{told} a study; false {false} of {len(given)} verdicts, in {wrong.claimed} of {wrong.of} studies "
-        f"(at most {wrong.upper:.1%})"
+        f"{told} a study; false {false} of {len(given)} verdicts, "
+        f"in {wrong.claimed} of {wrong.of} studies (at most {wrong.upper:.1%})"
     )
 
 

@@ -180,8 +180,8 @@ def _items(shown: Realised) -> ValidationItems | None:
 class Judged:
     """The verdict on one rule, and the true effect that it should have the sign of.
 
-    ``preference`` says whether it is about strategies. ``truth`` is in log loss, above 0 where the rule is right; None where it is not known, or
-    nothing was compared.
+    ``preference`` says whether it is about strategies. ``truth`` is in log loss, above 0 where the
+    rule is right; None where it is not known, or nothing was compared.
     """
 
     rule: str

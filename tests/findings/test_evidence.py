@@ -8,7 +8,7 @@ import pytest
 from sweeper.findings.compute import compute
 from sweeper.findings.evidence.importance import importances
 from sweeper.findings.evidence.rules import rules_told
-from sweeper.plans import Plan
+from sweeper.plans import Plan, expected_share
 from sweeper.trials import BaselineResult
 
 
@@ -179,6 +179,29 @@ def test_a_rule_about_a_rate_is_judged_with_all_trials_of_its_strategy(make):
     assert f"({compared.outside_trials} trials). With all else equal" in rule.evidence
     decided = compared.doubt < 0.05 and abs(compared.difference.value) >= 0.01
     assert (rule.verdict != "untested") == decided
+
+
+def test_a_rule_may_expect_a_share_of_fulls_quality(make):
+    run = make(trials=20)
+    plan = Plan.read(run.plan)
+
+    def judged(least):
+        effect = f"+0.25; {expected_share(least)}"
+        lora = plan.candidate("lora")
+        reason = lora.reasons[0].model_copy(update={"effect": effect})
+        changed = lora.model_copy(update={"reasons": (reason,)})
+        kept = [one for one in plan.candidates if one.strategy != "lora"]
+        plan.model_copy(update={"candidates": (changed, *kept)}).write(run.plan)
+        findings = compute(run)
+        rule = next(rule for rule in findings.rules if rule.rule == "prefer-lora")
+        return findings.quality_share.share, rule
+
+    share, rule = judged(0.5)
+    assert share.low > 0.5
+    assert rule.verdict == "held"
+    assert rule.evidence.startswith("LoRA reaches ")
+    share, rule = judged(1.0)
+    assert rule.verdict == ("contradicted" if share.high < 1 else "untested")
 
 
 def test_a_preference_names_the_strategy_without_a_completed_trial(make):

@@ -10,6 +10,7 @@ would test it.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,17 +19,20 @@ from typing import Literal
 from sweeper.findings import words
 from sweeper.findings.evidence.effects import Contrast, Effect, Seen, effects
 from sweeper.findings.evidence.paired_trials import Judged, Pair, paired_scores
+from sweeper.findings.evidence.strategies import quality_share
 from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import RuleComparison, RuleFinding
 from sweeper.findings.study.metric import loss_unit, margin
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.scores import interval
-from sweeper.plans import DECLARED, Candidate, Reason
+from sweeper.plans import DECLARED, Candidate, Reason, expected_share
 from sweeper.search.rule_claims import Claim, claims
 
 # Twice the probability that an effect has the other sign. In simulated studies (benchmarks/rules)
 # at most 5% had a false verdict with it; Holm's correction on top left few verdicts at all.
 DOUBT = 0.05
+_SHARE = re.compile(expected_share(0.9).replace("90", r"(\d+)"))
+_MORE_SEEDS = "More seeds of both: --confirmation-seeds 5."
 Word = Literal["held", "contradicted", "untested"]
 
 
@@ -54,6 +58,8 @@ def rule_findings(run: RunFiles, judged: Judged) -> tuple[RuleFinding, ...]:
             continue
         if reason.rule in tests:
             found[reason.rule] = _of_parameter(run, tests[reason.rule])
+        elif share := _SHARE.search(reason.effect):
+            found[reason.rule] = _of_share(run, reason, candidate.strategy, int(share[1]) / 100)
         elif reason.weight:
             one = _of_preference(run, reason, candidate.strategy, judged)
             if reason.rule not in found or one.verdict != "untested":
@@ -193,6 +199,28 @@ def _would_test(test: _Test) -> str:
     return f"{trial}: sweeper run --test-rules 1, or trials: in sweep.yaml."
 
 
+def _of_share(run: RunFiles, reason: Reason, strategy: str, least: float) -> RuleFinding:
+    """The verdict on a rule that expects a share of full fine-tuning's quality."""
+    found = quality_share(run)
+    low = found.share.low if found and found.first == strategy else None
+    if found is None or low is None:
+        would = f"Completed trials of {words.strategy(strategy)} and of full fine-tuning."
+        return _finding(reason, strategy=strategy, would_test=would)
+    share = found.share
+    high = share.value if share.high is None else share.high
+    verdict: Word = "untested"
+    if low >= least or high < least:
+        verdict = "held" if low >= least else "contradicted"
+    return _finding(
+        reason,
+        strategy=strategy,
+        verdict=verdict,
+        evidence=f"{words.short(strategy)} reaches {words.in_percent(share)} of the quality of "
+        f"{words.strategy(found.second)} on the {found.split} split.",
+        would_test="" if verdict != "untested" else _MORE_SEEDS,
+    )
+
+
 # Preferences among strategies
 
 
@@ -234,7 +262,7 @@ def _of_preference(run: RunFiles, reason: Reason, strategy: str, judged: Judged)
         strategy=strategy,
         verdict=verdict,
         evidence=f"Best on either side: {' − '.join(names)} = {gap}: {told}.",
-        would_test="" if verdict != "untested" else "More seeds of both: --seeds 5.",
+        would_test="" if verdict != "untested" else _MORE_SEEDS,
     )
 
 
