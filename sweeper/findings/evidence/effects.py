@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from sweeper.search import optuna_space
 from sweeper.search.loss_model.axis import axis_of
 from sweeper.search.loss_model.gaussian_process import Matrix, Vector, matern, one_thread
 from sweeper.search.loss_model.model_inputs import Rows
+from sweeper.search.rule_claims import Claim
 from sweeper.spec import Scalar
 
 # Settings of the model, each weighed by how well it explains the trials: lengths as a multiple of
@@ -33,6 +34,8 @@ SHARED = (0.0, 0.5)
 NOISES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 # With fewer configurations there is nothing to tell noise from.
 FEWEST_CONFIGURATIONS = 5
+# Of more trials the last ones are used: the time grows with the cube of their number.
+MOST_TRIALS = 200
 # Of the log losses, as a variance: equal losses are no proof of an effect of zero.
 _TINY = 1e-12
 # Of an interval of 95%.
@@ -58,14 +61,6 @@ class Seen:
     def usable(self) -> bool:
         """Whether a logarithm can be taken of every final loss."""
         return all(math.isfinite(loss) and loss > 0 for loss in self.finals)
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """Two sides of one parameter: a value belongs inside or outside."""
-
-    parameter: str
-    inside: Callable[[Scalar], bool]
 
 
 @dataclass(frozen=True)
@@ -106,14 +101,15 @@ def final_losses(trials: Sequence[Seen]) -> list[tuple[float, ...]]:
 
 
 def effects(
-    trials: Sequence[Seen], parameters: Mapping[str, Parameter], contrasts: Sequence[Contrast]
+    trials: Sequence[Seen], parameters: Mapping[str, Parameter], claims: Sequence[Claim]
 ) -> list[Effect | None]:
-    """The effect of each contrast; None where all trials are on one side, or too few.
+    """The effect of each claim's parameter; None where all trials are on one side, or too few.
 
     Args:
         trials: Of one strategy.
         parameters: Of this strategy; those that do not vary are left out.
     """
+    trials = trials[-MOST_TRIALS:]
     rows = [
         (trial.parameters, loss)
         for trial, losses in zip(trials, final_losses(trials), strict=True)
@@ -122,21 +118,25 @@ def effects(
     points = [point for point, _ in rows]
     keys = [repr(sorted(point.items())) for point in points]
     if len(set(keys)) < FEWEST_CONFIGURATIONS:
-        return [None] * len(contrasts)
+        return [None] * len(claims)
     repeated = np.array([1 / keys.count(key) for key in keys])
     losses = np.log([loss for _, loss in rows])
     varied = [name for name in parameters if len({point.get(name) for point in points}) > 1]
     blocks = {name: _rows(name, parameters[name], points) for name in varied}
-    sides = [_sides(contrast, points) for contrast in contrasts]
+    sides = [_sides(claim, points) for claim in claims]
     weights = [_weights(side, repeated) for side in sides]
-    asked = [place for place, weight in enumerate(weights) if weight is not None]
-    found: list[Effect | None] = [None] * len(contrasts)
+    asked = {
+        place: weight
+        for place, weight in enumerate(weights)
+        if weight is not None and claims[place].parameter in blocks
+    }
+    found: list[Effect | None] = [None] * len(claims)
     if not asked:
         return found
-    names = [contrasts[place].parameter for place in asked]
+    names = [claims[place].parameter for place in asked]
     rates = [_is_rate(parameters[name]) for name in varied]
     with one_thread():
-        answers = _average(losses, blocks, rates, names, [w for w in weights if w is not None])
+        answers = _average(losses, blocks, rates, names, list(asked.values()))
     for place, known in zip(asked, answers, strict=True):
         both = [repeated * (sides[place] == sign) for sign in (1, -1)]
         counts = [round(float(one.sum())) for one in both]
@@ -155,11 +155,11 @@ def _is_rate(parameter: Parameter) -> bool:
     return parameter.log and parameter.kind == "float"
 
 
-def _sides(contrast: Contrast, points: Sequence[Mapping[str, Scalar]]) -> Vector:
+def _sides(claim: Claim, points: Sequence[Mapping[str, Scalar]]) -> Vector:
     """1 inside, -1 outside, 0 where a trial does not have the parameter."""
-    name = contrast.parameter
+    name = claim.parameter
     return np.array([
-        0 if name not in point else 1 if contrast.inside(point[name]) else -1 for point in points
+        0 if name not in point else 1 if claim.inside(point[name]) else -1 for point in points
     ])  # fmt: skip
 
 

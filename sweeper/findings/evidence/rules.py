@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeper.findings import words
-from sweeper.findings.evidence.effects import Contrast, Effect, Seen, effects
+from sweeper.findings.evidence.effects import Effect, Seen, effects
 from sweeper.findings.evidence.paired_trials import Judged, Pair, paired_scores
 from sweeper.findings.evidence.strategies import quality_share
 from sweeper.findings.figures import Interval, Metric
@@ -98,8 +98,7 @@ def _tests(run: RunFiles, candidate: Candidate) -> list[_Test]:
     """Every claim that rules make about the parameters of a candidate."""
     made = [(reason, claim) for reason in candidate.reasons for claim in claims(reason, candidate)]
     trials = [_seen(trial) for trial in run.trials if trial.config.strategy == candidate.strategy]
-    contrasts = [Contrast(claim.parameter, claim.inside) for _, claim in made]
-    found = effects(trials, candidate.parameters, contrasts)
+    found = effects(trials, candidate.parameters, [claim for _, claim in made])
     return [
         _Test(reason, candidate, claim, effect)
         for (reason, claim), effect in zip(made, found, strict=True)

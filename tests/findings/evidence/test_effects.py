@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from sweeper.findings.evidence.effects import Contrast, Seen, effects, final_losses
+from sweeper.findings.evidence.effects import Seen, effects, final_losses
 from sweeper.plans import Parameter
+from sweeper.search.rule_claims import Claim
 
 PARAMETERS = {
     "learning_rate": Parameter(
@@ -18,8 +19,8 @@ PARAMETERS = {
         source="none",
     ),
 }  # fmt: skip
-RATE = Contrast("learning_rate", lambda value: 1e-4 <= float(value) <= 1e-3)
-START = Contrast("start", lambda value: value == "a")
+RATE = Claim("learning_rate", low=1e-4, high=1e-3)
+START = Claim("start", choices=("a",))
 
 
 def trials(effect: float, noise: float = 0.02, seed: int = 0) -> list[Seen]:
@@ -65,8 +66,8 @@ def test_repeated_trainings_count_as_one_configuration() -> None:
 
 
 def test_no_effect_without_two_sides_or_enough_trials() -> None:
-    assert effects(trials(0.4), PARAMETERS, [Contrast("start", lambda _: True)]) == [None]
-    assert effects(trials(0.4), PARAMETERS, [Contrast("other", lambda _: True)]) == [None]
+    assert effects(trials(0.4), PARAMETERS, [Claim("start", choices=("a", "b"))]) == [None]
+    assert effects(trials(0.4), PARAMETERS, [Claim("other", choices=("a",))]) == [None]
     assert effects(trials(0.4)[4:8], PARAMETERS, [START]) == [None]
 
 
